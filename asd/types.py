@@ -1,0 +1,62 @@
+"""Shared vocabulary of the framework: what a clip is, how a score table looks, how errors speak.
+
+Conventions used everywhere:
+    - waveforms are float32 in [-1, 1], shape (channels, samples) for one clip;
+    - a higher score means more anomalous;
+    - a section is the two-digit string of the file name ("00"); the machine IDs of 2020 are sections too;
+    - `None` for a domain, label or attribute means "not known", never "normal" or "source".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class AsdError(Exception):
+    """An error the user can act on: one sentence with the value, the file and the way out."""
+
+
+class Domain(StrEnum):
+    """Acoustic condition of a clip: the abundant one or the shifted, rare one."""
+
+    SOURCE = "source"
+    TARGET = "target"
+
+
+class Label(StrEnum):
+    """Ground truth of a clip; training clips are always normal."""
+
+    NORMAL = "normal"
+    ANOMALY = "anomaly"
+
+
+class Split(StrEnum):
+    """Folder role of a clip."""
+
+    TRAIN = "train"
+    TEST = "test"
+    SUPPLEMENTAL = "supplemental"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One recording and everything its name and attributes file say about it."""
+
+    path: Path
+    machine: str
+    section: str  # "00"; for 2020 the machine ID
+    split: Split
+    domain: Domain | None = None  # None: 2020, or hidden in an evaluation set
+    label: Label | None = None  # None: hidden in an evaluation set
+    attributes: dict[str, str] = field(default_factory=dict, hash=False)  # {} where hidden or absent
+
+    @property
+    def name(self) -> str:
+        """File name without folders, as submissions list it."""
+        return self.path.name
+
+
+# Columns of `scores/<scorer>.csv`, in order. `decision` is 0/1; unknown domain and label are empty cells.
+SCORE_COLUMNS = ("machine", "section", "domain", "split", "label", "file", "score", "decision")

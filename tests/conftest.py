@@ -1,0 +1,17 @@
+"""Fixtures shared by all tests. Data is generated, or comes from `../shared` where that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The shared reference material beside the checkout; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there: reference material is optional outside the workplace")
+    return SHARED
