@@ -1,0 +1,9 @@
+"""Machines must be heard failing: anomalous sound detection, DCASE Challenge Task 2 style.
+
+    wav files ─► clips ─► waveforms ─► features ─► detector.fit / score
+             ─► score table ─► metrics ─► submission package, report
+
+Each arrow is a small module: `challenge.files`, `audio`, `features` and `frames`, `detectors`, `runs`,
+`metrics`, `challenge.submission`. `pipeline` strings them together; start reading there.
+Higher score = more anomalous, everywhere. This module imports nothing.
+"""

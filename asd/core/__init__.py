@@ -1,0 +1,1 @@
+"""Learning from tensors; knows nothing of audio, machines or challenges."""

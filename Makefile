@@ -1,0 +1,64 @@
+# Thin aliases of `python -m asd <stage> key=value ...`; no logic lives here. `make help` says what there is.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ASD := $(BIN)/python -m asd
+
+# Words that are handed on as they are, whenever they are given: make train machine=fan seeds=0,1,2
+WORDS := machine year data detector seed seeds name config device compatible weights overwrite label scorer \
+	authors template runs out submission ground_truth json path
+GIVEN := $(foreach word,$(WORDS),$(if $(filter command% override,$(origin $(word))),$(word)=$($(word)))) $(set)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo train score evaluate submit validate test test-all lint bench clean
+
+help:  ## what each target does, in a line
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+	@echo; echo 'words: machine= data= year= detector= seed= or seeds=0,1,2 name= set="key=value ..."'
+
+setup: .venv/ready  ## only the environment: locked dependencies into .venv
+
+demo: setup  ## everything once on synthetic machines: train, score, evaluate, package
+	$(ASD) demo $(GIVEN)
+
+train: setup  ## fit and score: make train machine=fan [data=DIR] [detector=...] [seeds=0,1,2] [name=RUN]
+	$(ASD) train $(GIVEN)
+
+score: setup  ## score the test clips again: make score machine=fan name=RUN [weights=FILE]
+	$(ASD) score $(GIVEN)
+
+evaluate: setup  ## AUC and pAUC per machine and domain: make evaluate name=RUN
+	$(ASD) evaluate $(GIVEN)
+
+submit: setup  ## challenge package: make submit name=RUN label=Nishida_HIT_task2_1 year=2025
+	$(ASD) submit $(GIVEN)
+
+validate: setup  ## every defect of a package: make validate path=submissions/LABEL year=2025
+	$(ASD) validate $(GIVEN)
+
+test: setup  ## the tests, under five minutes without a GPU
+	$(BIN)/pytest -n 2 -m "not slow and not gpu"
+
+test-all: setup  ## all tests, the slow ones too; those for the GPU run where there is one
+	$(BIN)/pytest -n 2
+
+lint: setup  ## style, types and the import rules of ARCHITECTURE.md
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## our side of BENCHMARKS.md, measured on this machine
+	$(BIN)/python tools/bench.py $(GIVEN)
+
+clean:  ## caches and the demonstration; runs and downloaded data stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf runs/.cache runs/demo data/demo submissions/Demo_ASD_task2_1 submissions/Demo_ASD_task2_1.zip
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than 3.11; say make setup PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,286 @@
+"""File-name grammar <-> Clip, and the clips of a machine's folder. All that is known of a clip is read here.
+
+A machine's folder, in the layouts of the years:
+
+    <root>/<machine>/train/                     normal clips
+                    /test/                      labelled (development) or not (evaluation)
+                    /source_test/ /target_test/ 2021: the domain is known from the folder
+                    /test_rename/               the evaluation clips under names that tell their labels
+                    /supplemental/              2025: clean machine sound, or noise without the machine
+                    /attributes_00.csv          conditions of each clip: file_name,d1p,d1v,d2p,d2v,...
+
+Names, in the spellings of the years:
+
+    section_00_source_train_normal_0000_vel_4.wav   2022 and later; ..._noAttribute.wav where hidden
+    section_03_source_test_0000.wav                 evaluation clip of 2021
+    section_00_0001.wav                             evaluation clip, 2022 and later
+    section_00_machine_source_0000_noAttribute.wav  supplemental: the words come in several orders
+    normal_id_00_00000000.wav                       2020; evaluation clip: id_01_00000000.wav
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from asd.types import AsdError, Clip, Domain, Label, Split
+
+CONDITION = "condition"  # the attribute that holds a name's whole ending where it is not in pairs (2021)
+CONTENT = "content"  # the attribute of supplemental clips: "machine" (clean) or "noise"
+
+_EXAMPLES = "section_00_source_train_normal_0000_vel_4.wav or normal_id_00_00000000.wav"
+_FOLDERS = {
+    Split.TRAIN: ("train",),
+    Split.TEST: ("test", "source_test", "target_test"),
+    Split.SUPPLEMENTAL: ("supplemental",),
+}
+_RENAMED = "test_rename"
+_FOLDER_DOMAIN = {"source_test": Domain.SOURCE, "target_test": Domain.TARGET}
+_HIDDEN = "noAttribute"
+
+# Machines some of whose published names lack underscores between words or between key and value.
+_MISSING_UNDERSCORES = frozenset({"RoboticArm", "BrushlessMotor"})
+_GLUED_PAIR = re.compile(r"(weight|Bckg|spd)(?=[0-9A-Z])")
+_TWO_WORD_KEYS = re.compile(r"(?<![^_])(mic)_(pos)(?=_)")  # CoffeeGrinder: mic_imp34dt05_mic_pos_B_grind_300
+
+_ID_NAME = re.compile(r"(?:(?P<label>normal|anomaly)_)?id_(?P<section>\d{2})_(?P<number>\d{8})")
+_SUPPLEMENTAL_NAME = re.compile(
+    r"section_(?P<section>\d{2})(?P<words>(?:_(?:supplemental|train|clean|machine|noise|normal|source|target))+)"
+    r"_(?P<number>\d{4,})(?:_(?P<tail>.+))?"
+)
+
+
+def _section_name(separator: str, number: str) -> re.Pattern[str]:
+    """The grammar of `section_...` names; all words between section and number may be missing."""
+    words = ("(?P<domain>source|target)", "(?P<split>train|test)", "(?P<label>normal|anomaly)")
+    optional = "".join(f"(?:{separator}{word})?" for word in words)
+    return re.compile(
+        rf"section{separator}(?P<section>\d{{2}}){optional}{separator}(?P<number>{number})"
+        rf"(?:{separator}(?P<tail>.+))?"
+    )
+
+
+_SECTION_NAME = _section_name("_", r"\d{4,}")
+_LOOSE_SECTION_NAME = _section_name("_?", r"\d{4}")
+
+
+def parse_name(path: Path, machine: str, split: Split) -> Clip:
+    """Everything that the name and the folder of a recording say about it. Does not touch the disk.
+
+    Args:
+        path: the recording; only its name and its folder's name are read.
+        machine: machine type the recording belongs to.
+        split: role of the folder it lies in.
+
+    Raises:
+        AsdError: the name is outside the grammar, contradicts its folder, or is an anomaly in training data.
+    """
+    match = _match(path, machine, split)
+    found = match.groupdict()
+    words = (found.get("words") or "").split("_")
+    named_split = found.get("split")
+    if named_split is not None and named_split != split:
+        raise AsdError(f"{path} is a {named_split} clip by its name and lies in {split} data: move it.")
+    label = Label(found["label"]) if found.get("label") else None
+    if split is Split.TRAIN:
+        if label is Label.ANOMALY:
+            raise AsdError(f"{path} is an anomaly in training data, which must be normal: move it to test/.")
+        label = Label.NORMAL
+    attributes = _parse_tail(found.get("tail") or "", machine)
+    if split is Split.SUPPLEMENTAL and {"noise", "machine", "clean"} & {*words}:
+        attributes[CONTENT] = "noise" if "noise" in words else "machine"
+    return Clip(
+        path=path,
+        machine=machine,
+        section=found["section"],
+        split=split,
+        domain=_domain(path, found.get("domain"), words),
+        label=label,
+        attributes=attributes,
+    )
+
+
+def format_name(
+    section: str,
+    number: int,
+    *,
+    split: Split | None = None,
+    domain: Domain | None = None,
+    label: Label | None = None,
+    attributes: Mapping[str, str] | None = None,
+    by_id: bool = False,
+) -> str:
+    """The file name that `parse_name` reads back as these facts; what is None is left out of it.
+
+    Args:
+        section: two digits; the machine ID where `by_id`.
+        number: running number of the clip.
+        split: train or test.
+        domain: source or target.
+        label: normal or anomaly.
+        attributes: conditions in order; an empty mapping is written as `noAttribute`.
+        by_id: the grammar of 2020, which names only label, ID and number.
+    """
+    if by_id:
+        return "_".join(filter(None, (label, "id", section, f"{number:08d}"))) + ".wav"
+    tail = None if attributes is None else _format_tail(attributes)
+    return "_".join(filter(None, ("section", section, domain, split, label, f"{number:04d}", tail))) + ".wav"
+
+
+def list_machines(root: Path) -> list[str]:
+    """Names of the machines found under `root`, sorted: the folders that hold a train or test folder.
+
+    Raises:
+        AsdError: there is no such folder, or no machine in it.
+    """
+    if not root.is_dir():
+        raise AsdError(f"no data folder {root.resolve()}: download the data, or say data=DIR.")
+    names = {name for folders in _FOLDERS.values() for name in folders} | {_RENAMED}
+    machines = sorted(
+        folder.name for folder in root.iterdir() if any((folder / name).is_dir() for name in names)
+    )
+    if not machines:
+        raise AsdError(
+            f"{root.resolve()} holds no machine: expected <machine>/train and <machine>/test in it."
+        )
+    return machines
+
+
+def list_clips(root: Path, machine: str, split: Split, *, original_names: bool = False) -> list[Clip]:
+    """The clips of one machine and split, sorted by file name.
+
+    Attributes come from `attributes_NN.csv` for every clip listed there, otherwise from the name.
+
+    Args:
+        root: folder that holds `<machine>/train` and so on.
+        machine: name of the machine's folder.
+        split: which clips; an absent `supplemental/` is an empty list.
+        original_names: ignore `test_rename/`, whose names tell the labels: submissions list the names
+            under which the clips were published.
+
+    Raises:
+        AsdError: an unknown machine, no data folder, no clips, a duplicate, a name outside the grammar,
+            an anomaly in training data, or a CSV file that disagrees with the names.
+    """
+    machines = list_machines(root)
+    if machine not in machines:
+        raise AsdError(_unknown_machine(root, machine, machines))
+    paths = _recordings(root / machine, split, original_names)
+    if not paths and split is not Split.SUPPLEMENTAL:
+        where = " or ".join(str(root / machine / name) for name in _FOLDERS[split])
+        raise AsdError(f"{machine} has no {split} clips: looked for *.wav in {where}.")
+    table = _read_attributes(root / machine)
+    return [_with_attributes(parse_name(path, machine, split), table) for path in paths]
+
+
+def _match(path: Path, machine: str, split: Split) -> re.Match[str]:
+    section_name = _LOOSE_SECTION_NAME if machine in _MISSING_UNDERSCORES else _SECTION_NAME
+    patterns = [section_name, _ID_NAME]
+    if split is Split.SUPPLEMENTAL:
+        patterns.append(_SUPPLEMENTAL_NAME)
+    if path.suffix.lower() == ".wav":
+        for pattern in patterns:
+            if match := pattern.fullmatch(path.stem):
+                return match
+    raise AsdError(f"{path} is outside the file-name grammar: name it like {_EXAMPLES}.")
+
+
+def _domain(path: Path, named: str | None, words: Iterable[str]) -> Domain | None:
+    """Domain by the name, by the words of a supplemental name, or by 2021's folder."""
+    named = named or next((word for word in words if word in {"source", "target"}), None)
+    by_folder = _FOLDER_DOMAIN.get(path.parent.name)
+    if named is None:
+        return by_folder
+    if by_folder is not None and by_folder != named:
+        raise AsdError(
+            f"{path} is of the {named} domain by its name and lies in {path.parent.name}/: move it."
+        )
+    return Domain(named)
+
+
+def _parse_tail(tail: str, machine: str) -> dict[str, str]:
+    """The attributes at the end of a name: pairs, or the whole ending as one condition."""
+    if tail in {"", _HIDDEN}:
+        return {}
+    text = _TWO_WORD_KEYS.sub(r"\1 \2", tail)
+    if machine in _MISSING_UNDERSCORES:
+        text = _GLUED_PAIR.sub(r"\1_", text)
+    tokens = [token.replace(" ", "_") for token in text.split("_")]
+    keys, values = tokens[::2], tokens[1::2]
+    in_pairs = len(keys) == len(values) == len({*keys}) and all(key[:1].isalpha() for key in keys)
+    return dict(zip(keys, values, strict=True)) if in_pairs and all(values) else {CONDITION: tail}
+
+
+def _format_tail(attributes: Mapping[str, str]) -> str:
+    if {*attributes} == {CONDITION}:
+        return attributes[CONDITION]
+    return "_".join(f"{key}_{value}" for key, value in attributes.items()) or _HIDDEN
+
+
+def _recordings(folder: Path, split: Split, original_names: bool) -> list[Path]:
+    """Recordings of one machine and split, sorted by name. Hidden files are not recordings."""
+    names = _FOLDERS[split]
+    if split is Split.TEST and not original_names and (folder / _RENAMED).is_dir():
+        names = (_RENAMED,)
+    paths = sorted(
+        (
+            path
+            for name in names
+            for path in folder.glob(f"{name}/*")
+            if path.suffix.lower() == ".wav" and not path.name.startswith(".")
+        ),
+        key=lambda path: (path.stem, path.parent.name),
+    )
+    for first, second in itertools.pairwise(paths):
+        if first.stem == second.stem:
+            raise AsdError(f"{second} has the same name as {first}: remove one of them.")
+    return paths
+
+
+def _unknown_machine(root: Path, machine: str, machines: list[str]) -> str:
+    near = difflib.get_close_matches(machine.lower(), [name.lower() for name in machines], n=1, cutoff=0.5)
+    guess = "".join(f" did you mean {name}?" for name in machines if near == [name.lower()])
+    return f"machine={machine!r} is not under {root.resolve()}:{guess} It holds {', '.join(machines)}."
+
+
+def _read_attributes(folder: Path) -> dict[str, dict[str, str]]:
+    """File stem -> attributes, of all `attributes_NN.csv` of a machine; {} where hidden or absent.
+
+    Rows name the file as `bearing/train/x.wav`, as `x.wav` or as `x`.
+    """
+    table: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.glob("attributes_*.csv")):
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        header, *rows = csv.reader(text.splitlines() or [""])
+        if header[:1] != ["file_name"]:
+            raise AsdError(f"{path} begins with {','.join(header)!r}: expected file_name,d1p,d1v,...")
+        for line, row in enumerate(rows, start=2):
+            if not row:
+                continue
+            stem = row[0].strip().rsplit("/", 1)[-1].removesuffix(".wav")
+            if stem in table:
+                raise AsdError(f"{path} lists {stem} twice (line {line}): remove one row.")
+            cells = [cell.strip() for cell in row[1:]]
+            pairs = zip(cells[::2], cells[1::2], strict=False)
+            table[stem] = {key: value for key, value in pairs if key and key != _HIDDEN}
+    return table
+
+
+def _with_attributes(clip: Clip, table: Mapping[str, Mapping[str, str]]) -> Clip:
+    """The clip with the CSV's attributes in place of the name's, where the CSV lists it."""
+    listed = table.get(clip.path.stem)
+    if listed is None:
+        return clip
+    for key in listed.keys() & clip.attributes.keys():
+        if listed[key] != clip.attributes[key]:
+            raise AsdError(
+                f"{clip.path} says {key}={clip.attributes[key]!r} by its name and {listed[key]!r} in "
+                f"{clip.machine}/attributes_{clip.section}.csv: correct one of them."
+            )
+    content = {key: value for key, value in clip.attributes.items() if key == CONTENT}
+    return replace(clip, attributes={**listed, **content})

@@ -1,0 +1,195 @@
+"""Submission package: the year's score and decision files, the meta file, and a reproducible zip.
+
+score table ─► <folder>/<label>/anomaly_score_*.csv, decision_result_*.csv, <label>.meta.yaml
+               <folder>/<label>.zip
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import yaml
+
+from asd.challenge.system_meta import SystemFacts, fill_meta, load_meta, load_template
+from asd.challenge.years import Unit, Year
+from asd.types import SCORE_COLUMNS, AsdError, Domain, Split
+
+if TYPE_CHECKING:  # the validator shares this module and must start in an instant
+    import pandas as pd
+
+Kind = Literal["anomaly_score", "decision_result"]
+
+LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
+LABEL_EXAMPLE = "Nishida_HIT_task2_1"
+
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same scores give the same bytes
+
+
+def output_name(kind: Kind, unit: Unit, year: Year) -> str:
+    """The file name that the evaluator of the year expects for one unit."""
+    if year.rule == "per_id":
+        return f"{kind}_{unit.machine}_id_{unit.section}.csv"
+    domain = f"{unit.domain}_" if year.rule == "per_domain" else ""
+    return f"{kind}_{unit.machine}_section_{unit.section}_{domain}test.csv"
+
+
+def kinds(year: Year) -> tuple[Kind, ...]:
+    """The kinds of CSV files that make up a submission of the year."""
+    return ("anomaly_score", "decision_result") if year.decisions else ("anomaly_score",)
+
+
+def check_label(label: str) -> None:
+    """Raise AsdError unless the label is `[LastName]_[Institute]_task2_[1-4]`."""
+    if not LABEL.fullmatch(label):
+        raise AsdError(
+            f"label={label!r} is not [LastName]_[Institute]_task2_[1-4]: write it like {LABEL_EXAMPLE}."
+        )
+
+
+def write_submission(
+    table: pd.DataFrame,
+    facts: SystemFacts,
+    *,
+    label: str,
+    year: Year,
+    folder: Path = Path("submissions"),
+    user_file: Path | None = None,
+    template_file: Path | None = None,
+) -> Path:
+    """Write `<folder>/<label>/` and `<folder>/<label>.zip`, in place of earlier ones; return the former.
+
+    Everything is written beside its final place first: a failure leaves what was there before.
+
+    Args:
+        table: one row per clip, columns `SCORE_COLUMNS`; only the rows of the test split are written.
+        facts: what the run knows, for the meta file.
+        label: `[LastName]_[Institute]_task2_[1-4]`.
+        year: decides names and number of the files.
+        folder: where submissions are kept.
+        user_file: YAML in the layout of the template: authors and the like.
+        template_file: a meta template in place of the built-in one of the year.
+
+    Raises:
+        AsdError: a bad label, a score table that is incomplete or not finite, a bad YAML file, a full disk.
+    """
+    check_label(label)
+    user = load_meta(user_file) if user_file else None
+    meta = fill_meta(load_template(year, template_file), facts, label, user)
+    files = {
+        **_output_files(table, year),
+        f"{label}.meta.yaml": yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=110),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{label}.", dir=folder) as workshop:
+            new = Path(workshop) / "new"
+            (new / label).mkdir(parents=True)
+            for name, text in files.items():
+                (new / label / name).write_text(text, encoding="utf-8", newline="\n")
+            _write_zip(new / f"{label}.zip", {f"task2/{label}/{name}": text for name, text in files.items()})
+            _replace(new, Path(workshop) / "old", folder)
+    except OSError as error:
+        raise AsdError(
+            f"cannot write {folder / label}: {error}; the earlier one, if any, is untouched."
+        ) from error
+    return folder / label
+
+
+def _output_files(table: pd.DataFrame, year: Year) -> dict[str, str]:
+    """File name -> text of every score and decision file of a score table."""
+    missing = [column for column in SCORE_COLUMNS if column not in table]
+    if missing:
+        raise AsdError(f"the score table has no column {', '.join(missing)}: score the run again.")
+    rows = table[table["split"] == Split.TEST]
+    if rows.empty:
+        raise AsdError("the score table has no test rows: score the run's test clips first.")
+    groups: dict[Unit, list[tuple[str, float, float]]] = {}
+    columns = ("machine", "section", "domain", "file", "score", "decision")
+    for machine, section, domain, file, score, decision in zip(
+        *(rows[name] for name in columns), strict=True
+    ):
+        if not re.fullmatch(r"\d{2}", str(section)):
+            raise AsdError(
+                f"{file} is of section {section!r}: read the score table with sections as text ('00')."
+            )
+        unit = Unit(str(machine), str(section), _unit_domain(year, domain, file))
+        groups.setdefault(unit, []).append((str(file), float(score), float(decision)))
+    files: dict[str, str] = {}
+    for unit, clips in sorted(groups.items()):
+        _check_rows(unit, clips, year)
+        files[output_name("anomaly_score", unit, year)] = _csv(
+            sorted((file, repr(s)) for file, s, _ in clips)
+        )
+        if year.decisions:
+            decided = sorted((file, str(int(decision))) for file, _, decision in clips)
+            files[output_name("decision_result", unit, year)] = _csv(decided)
+    return files
+
+
+def _unit_domain(year: Year, domain: object, file: object) -> Domain | None:
+    """The domain where the year's files are split by it; unknown domains are empty cells, read as NaN."""
+    if year.rule != "per_domain":
+        return None
+    if domain not in {*Domain}:
+        raise AsdError(f"{file} has no domain ({domain!r}): submissions of {year.year} are split by domain.")
+    return Domain(str(domain))
+
+
+def _check_rows(unit: Unit, clips: list[tuple[str, float, float]], year: Year) -> None:
+    where = " ".join(filter(None, (unit.machine, "section", unit.section, unit.domain)))
+    seen: set[str] = set()
+    for file, score, decision in clips:
+        if file in seen:
+            raise AsdError(f"{where}: {file} is in the score table twice.")
+        seen.add(file)
+        if not math.isfinite(score):
+            raise AsdError(f"{where}: the score of {file} is {score!r}: every score must be finite.")
+        if year.decisions and decision not in {0, 1}:
+            raise AsdError(f"{where}: the decision on {file} is {decision!r}: it must be 0 or 1.")
+
+
+def _csv(rows: list[tuple[str, str]]) -> str:
+    return "".join(f"{file},{value}\n" for file, value in rows)
+
+
+def _write_zip(path: Path, files: Mapping[str, str]) -> None:
+    """A zip whose bytes depend on names and contents only."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, _ZIP_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # Unix, wherever this runs
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, files[name].encode(), compresslevel=9)
+
+
+def _replace(new: Path, old: Path, folder: Path) -> None:
+    """Put everything in `new` into `folder`; what it replaces goes to `old`, and comes back on failure."""
+    old.mkdir()
+    names = sorted(path.name for path in new.iterdir())
+    try:
+        for name in names:
+            if (folder / name).exists():
+                (folder / name).rename(old / name)
+            (new / name).rename(folder / name)
+    except BaseException:
+        for name in names:
+            if not (new / name).exists():
+                _remove(folder / name)
+            if (old / name).exists():
+                (old / name).rename(folder / name)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,251 @@
+"""Names every defect of a submission in a sentence, before the organisers' evaluator stumbles over it.
+
+Looks at one system's folder, at a zip, or at a folder of up to four systems' folders. Reads text only:
+no torch, no pandas, a full package in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import math
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from asd.challenge.files import parse_name
+from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
+from asd.challenge.submission import LABEL, LABEL_EXAMPLE, Kind, kinds, output_name
+from asd.challenge.system_meta import Meta, load_template
+from asd.challenge.years import Unit, Year
+from asd.types import AsdError, Clip, Split
+
+SYSTEMS_MAX = 4
+
+Files = dict[str, bytes]  # name -> content
+_SYSTEM_FILE = re.compile(r"(anomaly_score|decision_result)_.*\.csv|.*\.meta\.yaml")
+_READ = (".csv", ".yaml")  # nothing else is opened
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is wrong with a submission (defects) and what is left to fill in (warnings), in sentences."""
+
+    defects: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What the files of one system are held against."""
+
+    year: Year
+    template: Meta
+    clips: Mapping[Unit, Collection[str] | None]  # None: the names are not known, only their number
+    own_data: bool
+
+
+def expected_files(clips: Iterable[Clip], year: Year) -> dict[Unit, set[str]]:
+    """The file names that a submission for these test clips must list, unit by unit."""
+    expected: dict[Unit, set[str]] = {}
+    for clip in clips:
+        domain = clip.domain if year.rule == "per_domain" else None
+        expected.setdefault(Unit(clip.machine, clip.section, domain), set()).add(clip.name)
+    return expected
+
+
+def validate(
+    path: Path,
+    year: Year,
+    *,
+    expected: Mapping[Unit, Collection[str]] | None = None,
+    template_file: Path | None = None,
+) -> Findings:
+    """Everything that is wrong with a submission.
+
+    Args:
+        path: a system's folder, a zip, or a folder of systems' folders.
+        year: whose rules apply.
+        expected: the clips of each unit, for data of one's own or a check to the last name (see
+            `expected_files`); by default the evaluation set of the year: its machines, sections and counts.
+        template_file: the organisers' meta template, in place of the built-in one of the year.
+
+    Raises:
+        AsdError: `path` is neither a folder nor a zip, or the template is none.
+    """
+    files = _read(path)
+    label = path.stem if path.is_file() else path.resolve().name
+    systems, strays = _systems(files, label)
+    clips = {Unit(*unit): names for unit, names in expected.items()} if expected else None
+    rules = _Rules(
+        year=year,
+        template=load_template(year, template_file),
+        clips=clips or dict.fromkeys(year.eval_units()),
+        own_data=clips is not None,
+    )
+    defects = [f"{name} belongs to no system: remove it." for name in strays]
+    if not systems:
+        defects.append(f"{path} holds no system: expected {LABEL_EXAMPLE}/anomaly_score_*.csv in it.")
+    if len(systems) > SYSTEMS_MAX:
+        defects.append(f"{len(systems)} systems in one package: at most {SYSTEMS_MAX} are allowed.")
+    defects += [
+        f"{count} systems are called {label}: every system needs a label of its own."
+        for label, count in Counter(label for label, _ in systems).items()
+        if count > 1
+    ]
+    warnings: list[str] = []
+    for label, content in systems:
+        defects += [f"{label}: {sentence}" for sentence in _system_defects(label, content, rules)]
+        meta = parse_meta(content.get(f"{label}.meta.yaml", b""))
+        warnings += [f"{label}: {sentence}" for sentence in meta_warnings(meta)]
+    return Findings(tuple(defects), tuple(warnings))
+
+
+def _read(path: Path) -> Files:
+    """All files under a folder or in a zip; the content only of those that are checked."""
+    if path.is_dir():
+        found = (file for file in sorted(path.rglob("*")) if file.is_file())
+        return {
+            file.relative_to(path).as_posix(): file.read_bytes() if file.name.endswith(_READ) else b""
+            for file in found
+        }
+    if not zipfile.is_zipfile(path):
+        raise AsdError(f"{path} is neither a folder nor a zip file: name a submission, like {LABEL_EXAMPLE}.")
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+        return {name: archive.read(name) if name.endswith(_READ) else b"" for name in names}
+
+
+def _systems(files: Files, top: str) -> tuple[list[tuple[str, Files]], list[str]]:
+    """Label and files of every system, and the files of none.
+
+    A system is a folder with a score file or a meta file in it; `top` is the label of the outermost one.
+    The technical report may lie anywhere, and the zip that `submit` writes beside the system's folder.
+    """
+    folders: dict[str, Files] = {}
+    for name, content in files.items():
+        folder, _, base = name.rpartition("/")
+        folders.setdefault(folder, {})[base] = content
+    systems: list[tuple[str, Files]] = []
+    rest: list[str] = []
+    for folder, members in sorted(folders.items()):
+        if any(_SYSTEM_FILE.fullmatch(base) for base in members):
+            systems.append((folder.rpartition("/")[2] or top, members))
+        else:
+            rest += [f"{folder}/{base}".lstrip("/") for base in members]
+    zips = {f"{label}.zip" for label, _ in systems}
+    return systems, [name for name in rest if not name.endswith(".pdf") and name not in zips]
+
+
+def _system_defects(label: str, files: Files, rules: _Rules) -> Iterator[str]:
+    if not LABEL.fullmatch(label):
+        yield f"the label is not [LastName]_[Institute]_task2_[1-4], like {LABEL_EXAMPLE}."
+    wanted = {
+        output_name(kind, unit, rules.year): (kind, unit)
+        for unit in rules.clips
+        for kind in kinds(rules.year)
+    }
+    absent = {unit.machine for unit in rules.clips} - {
+        unit.machine for name, (_, unit) in wanted.items() if name in files
+    }
+    for machine in sorted(absent):
+        yield f"machine {machine} is missing: no score file of any of its sections is there."
+    for name, (kind, unit) in wanted.items():
+        if name in files:
+            yield from _csv_defects(name, kind, unit, files[name], rules)
+        elif unit.machine not in absent:
+            yield f"{name} is missing."
+    meta_name = f"{label}.meta.yaml"
+    yield from _stray_defects(files, [*wanted, meta_name], rules.year)
+    if meta_name not in files:
+        yield f"{meta_name} is missing."
+    else:
+        for sentence in meta_defects(
+            parse_meta(files[meta_name]),
+            rules.template,
+            label,
+            () if rules.own_data else tuple(rules.year.dev),
+        ):
+            yield f"{meta_name}: {sentence}"
+
+
+def _stray_defects(files: Files, wanted: list[str], year: Year) -> Iterator[str]:
+    for name in sorted(files.keys() - {*wanted}):
+        if not name.endswith(".pdf"):
+            near = difflib.get_close_matches(name, [other for other in wanted if other not in files], n=1)
+            guess = f"should it be {near[0]}?" if near else "remove it."
+            yield f"{name} is not a file of a {year.year} submission: {guess}"
+
+
+def _csv_defects(name: str, kind: Kind, unit: Unit, content: bytes, rules: _Rules) -> Iterator[str]:
+    """Defects of one score or decision file: two columns, no header, one line per clip."""
+    try:
+        lines = list(enumerate(csv.reader(content.decode("utf-8").splitlines()), start=1))
+    except (UnicodeDecodeError, csv.Error) as error:
+        yield f"{name} is not a text file of two columns: {error}."
+        return
+    if lines and _is_header(lines[0][1]):
+        yield f"{name} has a header line ({','.join(lines[0][1])!r}): it must begin with the first clip."
+        lines = lines[1:]
+    if odd := [number for number, cells in lines if len(cells) != 2]:
+        yield f"{name} has other than two columns in {_lines(odd)}."
+    rows = [(number, cells[0].strip(), cells[1]) for number, cells in lines if len(cells) == 2]
+    yield from _value_defects(name, kind, rows)
+    files = [file for _, file, _ in rows]
+    if doubled := sorted(file for file, count in Counter(files).items() if count > 1):
+        yield f"{name} lists {_names(doubled)} more than once."
+    known = rules.clips[unit]
+    unknown = [file for file in files if not (file in known if known else _belongs(file, unit))]
+    if unknown:
+        yield f"{name} lists {_names(unknown)}, which is not a clip of {' '.join(filter(None, unit))}."
+    wanted = len(known) if known else rules.year.n_eval_clips(unit)
+    if len(lines) != wanted:
+        lacking = sorted({*known} - {*files}) if known else []
+        which = f": it lacks {_names(lacking)}" if lacking else ""
+        yield f"{name} has {len(lines)} rows in place of {wanted}{which}."
+
+
+def _value_defects(name: str, kind: Kind, rows: list[tuple[int, str, str]]) -> Iterator[str]:
+    values = {number: _number(text) for number, _, text in rows}
+    if words := [number for number, value in values.items() if value is None]:
+        yield f"{name} has no number in {_lines(words)}."
+    if kind == "decision_result":
+        wrong = [number for number, value in values.items() if value is not None and value not in {0, 1}]
+        if wrong:
+            yield f"{name} has a decision other than 0 or 1 in {_lines(wrong)}."
+    elif wild := [n for n, value in values.items() if value is not None and not math.isfinite(value)]:
+        yield f"{name} has NaN or infinity in {_lines(wild)}."
+
+
+def _is_header(cells: list[str]) -> bool:
+    return not cells[0].strip().endswith(".wav") and _number(cells[-1]) is None if cells else False
+
+
+def _belongs(file: str, unit: Unit) -> bool:
+    """Whether a name is that of an evaluation clip of the unit; those tell no labels."""
+    try:
+        clip = parse_name(Path(file), unit.machine, Split.TEST)
+    except AsdError:
+        return False
+    named = (clip.name, clip.section, clip.domain, clip.label)
+    return named == (file, unit.section, unit.domain, None)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _lines(numbers: list[int]) -> str:
+    more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
+    return f"line {numbers[0]}{more}"
+
+
+def _names(files: list[str]) -> str:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0]!r}{more}"

@@ -1,0 +1,252 @@
+"""Catalogue of DCASE Challenge Task 2, 2020-2026: machines, sections, channels, metric rule, archives.
+
+Everything that differs between years and is plain data lives here; every other module asks `get_year`.
+
+Source: the task pages and data set records of each year, and the organisers' evaluators. Clip counts of
+the evaluation sets 2020-2025 are those of the published lists of evaluation clips; for 2026 the task page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from asd.types import AsdError, Domain
+
+MetricRule = Literal["per_id", "per_domain", "mixed"]
+"""How AUC and pAUC choose their clips.
+
+per_id: all clips of one machine ID (2020). per_domain: the clips of one section and one domain (2021).
+mixed: per section, the normal clips of one domain against the anomalies of both (2022 and later).
+"""
+
+Part = Literal["dev", "eval_train", "eval_test"]
+Sections = Mapping[str, tuple[str, ...]]  # machine -> its sections
+
+
+class Unit(NamedTuple):
+    """What one score file covers: a section of a machine; in 2021 also one domain of it."""
+
+    machine: str
+    section: str
+    domain: Domain | None = None
+
+
+class Archive(NamedTuple):
+    """One published zip file: the archive record that holds it, and its name there."""
+
+    record: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """Record numbers of a year's three releases, and how their zip files are called."""
+
+    dev: int
+    eval_train: int
+    eval_test: int
+    dev_file: str = "dev_{machine}.zip"
+    eval_train_file: str = "eval_data_{machine}_train.zip"
+    eval_test_file: str = "eval_data_{machine}_test.zip"
+    replaced: Mapping[tuple[Part, str], str] = field(default_factory=dict)  # re-issued files only
+
+
+@dataclass(frozen=True)
+class Year:
+    """What the challenge of one year says. Machine names are spelt as in its folders and score files."""
+
+    year: int
+    dev: Sections
+    eval: Sections
+    records: Records
+    rule: MetricRule = "mixed"
+    channels: int = 1  # 2026: channel 0 is near the machine, channel 1 far from it
+    decisions: bool = True  # whether decision_result files are part of a submission
+    hidden_attributes: frozenset[str] = frozenset()  # machines published without attributes
+    eval_clips: int = 200  # test clips of a unit of the evaluation set, unless listed in the next field
+    eval_clips_of: Mapping[Unit, int] = field(default_factory=dict)
+
+    @property
+    def dev_root(self) -> Path:
+        """Default folder that holds `<machine>/{train,test}` of the development set."""
+        return Path(f"data/dcase{self.year}t2/dev_data/raw")
+
+    @property
+    def eval_root(self) -> Path:
+        """Default folder that holds `<machine>/{train,test}` of the evaluation set."""
+        return Path(f"data/dcase{self.year}t2/eval_data/raw")
+
+    def eval_units(self) -> tuple[Unit, ...]:
+        """Every unit that a submission must score, in catalogue order."""
+        domains = tuple(Domain) if self.rule == "per_domain" else (None,)
+        return tuple(
+            Unit(machine, section, domain)
+            for machine, sections in self.eval.items()
+            for section in sections
+            for domain in domains
+        )
+
+    def n_eval_clips(self, unit: Unit) -> int:
+        """Number of test clips of one unit of the evaluation set."""
+        return self.eval_clips_of.get(unit, self.eval_clips)
+
+    def archive(self, part: Part, machine: str) -> Archive:
+        """Where the zip file of one machine is published.
+
+        Raises:
+            AsdError: the machine is not in that part of the year's data.
+        """
+        machines = self.dev if part == "dev" else self.eval
+        if machine not in machines:
+            raise AsdError(f"{machine!r} is not in the {part} data of {self.year}: {', '.join(machines)}")
+        record: int = getattr(self.records, part)
+        pattern: str = getattr(self.records, f"{part}_file")
+        return Archive(record, self.records.replaced.get((part, machine), pattern.format(machine=machine)))
+
+
+def get_year(year: int) -> Year:
+    """The catalogue entry of a year.
+
+    Raises:
+        AsdError: the catalogue does not know the year.
+    """
+    if year not in _YEARS:
+        raise AsdError(f"year={year!r} is not in the catalogue: choose one of {', '.join(map(str, _YEARS))}")
+    return _YEARS[year]
+
+
+def _names(machines: str) -> frozenset[str]:
+    """The set of the names in a space-separated list."""
+    return frozenset(machines.split())
+
+
+def _every(machines: str, *sections: str) -> dict[str, tuple[str, ...]]:
+    """The same sections for all machines of a space-separated list."""
+    return dict.fromkeys(machines.split(), sections)
+
+
+_2020_REAL_MACHINES = "fan pump slider valve"
+_2021_MACHINES = "ToyCar ToyTrain fan gearbox pump slider valve"
+_2022_MACHINES = "ToyCar ToyTrain bearing fan gearbox slider valve"  # the development set until 2025
+
+_2020_EVAL_CLIPS = {
+    "ToyCar": (515, 515, 515),
+    "ToyConveyor": (555, 555, 555),
+    "fan": (426, 458, 458),
+    "pump": (216, 213, 348),
+    "slider": (278, 278, 278),
+    "valve": (220, 220, 500),
+}
+_2020_EVAL = {
+    "ToyCar": ("05", "06", "07"),
+    "ToyConveyor": ("04", "05", "06"),
+    **_every(_2020_REAL_MACHINES, "01", "03", "05"),
+}
+
+_CATALOGUE = (
+    Year(
+        2020,
+        dev={
+            "ToyCar": ("01", "02", "03", "04"),
+            "ToyConveyor": ("01", "02", "03"),
+            **_every(_2020_REAL_MACHINES, "00", "02", "04", "06"),
+        },
+        eval=_2020_EVAL,
+        records=Records(
+            dev=3678171,
+            eval_train=3727685,
+            eval_test=3841772,
+            dev_file="dev_data_{machine}.zip",
+            eval_train_file="eval_data_train_{machine}.zip",
+            eval_test_file="eval_data_test_{machine}.zip",
+        ),
+        rule="per_id",
+        decisions=False,
+        eval_clips_of={
+            Unit(machine, section): n_clips
+            for machine, sections in _2020_EVAL.items()
+            for section, n_clips in zip(sections, _2020_EVAL_CLIPS[machine], strict=True)
+        },
+    ),
+    Year(
+        2021,
+        dev=_every(_2021_MACHINES, "00", "01", "02"),
+        eval=_every(_2021_MACHINES, "03", "04", "05"),
+        records=Records(
+            dev=4562016, eval_train=4660992, eval_test=4884786, dev_file="dev_data_{machine}.zip"
+        ),
+        rule="per_domain",
+        eval_clips_of={
+            Unit("gearbox", "03", Domain.SOURCE): 234,
+            Unit("gearbox", "03", Domain.TARGET): 286,
+            Unit("gearbox", "04", Domain.SOURCE): 252,
+            Unit("gearbox", "04", Domain.TARGET): 234,
+            Unit("gearbox", "05", Domain.SOURCE): 210,
+            Unit("gearbox", "05", Domain.TARGET): 212,
+            Unit("slider", "05", Domain.SOURCE): 204,
+            Unit("slider", "05", Domain.TARGET): 203,
+        },
+    ),
+    Year(
+        2022,
+        dev=_every(_2022_MACHINES, "00", "01", "02"),
+        eval=_every(_2022_MACHINES, "03", "04", "05"),
+        records=Records(dev=6355122, eval_train=6462969, eval_test=6586456),
+    ),
+    Year(
+        2023,
+        dev=_every(_2022_MACHINES, "00"),
+        eval=_every("ToyDrone ToyNscale ToyTank Vacuum bandsaw grinder shaker", "00"),
+        records=Records(dev=7882613, eval_train=7830345, eval_test=7860847),
+    ),
+    Year(
+        2024,
+        dev=_every(_2022_MACHINES, "00"),
+        eval=_every(
+            "3DPrinter AirCompressor BrushlessMotor HairDryer HoveringDrone RoboticArm Scanner ToothBrush "
+            "ToyCircuit",
+            "00",
+        ),
+        records=Records(
+            dev=10902294,
+            eval_train=11259435,
+            eval_test=11363076,
+            replaced={
+                ("eval_train", "3DPrinter"): "eval_data_3DPrinter_train_r2.zip",
+                ("eval_train", "RoboticArm"): "eval_data_RoboticArm_train_r2.zip",
+            },
+        ),
+        hidden_attributes=_names(
+            "ToyTrain gearbox slider AirCompressor BrushlessMotor HoveringDrone ToothBrush"
+        ),
+    ),
+    Year(
+        2025,
+        dev=_every(_2022_MACHINES, "00"),
+        eval=_every(
+            "AutoTrash BandSealer CoffeeGrinder HomeCamera Polisher ScrewFeeder ToyPet ToyRCCar", "00"
+        ),
+        records=Records(dev=15097779, eval_train=15392814, eval_test=15519362),
+        hidden_attributes=_names("ToyTrain bearing slider AutoTrash Polisher ScrewFeeder ToyPet"),
+    ),
+    Year(
+        2026,
+        dev=_every("ToyCar ToyCarEmu bearingEmu fan gearboxEmu sliderEmu valveEmu", "00"),
+        eval=_every("BlowerDustCollector Sander SewingMachine ToothBrush ToyDrone", "00"),
+        records=Records(
+            dev=19336329,
+            eval_train=20151556,
+            eval_test=20437238,
+            replaced={("dev", "ToyCar"): "dev_ToyCar_r2.zip"},
+        ),
+        channels=2,
+        hidden_attributes=_names("ToyCar bearingEmu sliderEmu valveEmu SewingMachine ToothBrush"),
+    ),
+)
+_YEARS = {entry.year: entry for entry in _CATALOGUE}
+
+YEARS = tuple(_YEARS)
+"""The years of the catalogue, ascending."""

@@ -1,0 +1,194 @@
+"""How sure is a score? Two jackknife intervals of pooled AUC and pAUC, and a bootstrap of the official score.
+
+Three answers to three questions; take the third unless you compare with published numbers:
+
+    ci95_official_compat        what the organisers' evaluators print since 2022 as "official score ci95".
+                                It is too small by the factor n_clips - 1 and is kept to compare with them.
+    ci95_jackknife              the same quantity, computed correctly.
+    bootstrap_official_score    an interval for the official score itself.
+
+The first two concern AUC and pAUC of the clips of all machines thrown together, whose scores are seldom on
+one scale. That is neither the official score nor one of its parts, so they are no error bar for it.
+
+Why the official one is wrong: the jackknife (B. Efron, 1982) estimates the standard error of a statistic of n
+clips from the pseudo-values n x - (n - 1) x_i, where x_i is the statistic without clip i: their standard
+deviation over sqrt(n), which is sqrt((n - 1) / n * sum (x_i - mean x)^2). The evaluators put the bare x_i in
+the place of the pseudo-values and get sqrt(sum (x_i - mean x)^2 / (n (n - 1))), smaller by n - 1.
+
+How it is fast: an anomaly with `above` normal clips above it, and `reached` normal clips above or level with
+it, adds a known piece to the area under the ROC curve: a ramp from `above` to `reached`, then a plateau.
+Leaving a clip out, or counting it twice, only shifts these two numbers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+
+from asd.challenge.years import get_year
+from asd.metrics import MAX_FPR, aggregate, check_labelled_scores, comparisons, standardise_area
+from asd.score_table import BoolArray, FloatArray, SectionScores, read_sections
+from asd.types import AsdError
+
+IntArray = NDArray[np.int64]
+
+
+class Interval(NamedTuple):
+    """A confidence interval, in the unit of what it bounds."""
+
+    low: float
+    high: float
+
+
+def ci95_official_compat(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
+    """Half-width that the official evaluators print as "official score ci95": n_clips - 1 times too small.
+
+    Use it only beside published values; `ci95_jackknife` is the correct one, and the module tells why.
+
+    Args:
+        is_anomaly: (n_clips,), True for anomalous clips, all machines and sections together.
+        scores: (n_clips,), finite; higher = more anomalous.
+
+    Returns:
+        Mean of the half-widths for AUC and pAUC.
+
+    Raises:
+        AsdError: fewer than two clips of a class, or a score that is not finite.
+    """
+    return ci95_jackknife(is_anomaly, scores) / (np.size(scores) - 1)
+
+
+def ci95_jackknife(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
+    """Half-width of the 95 % jackknife interval of pooled AUC and pAUC: mean of the two; arguments as above.
+
+    The quantity behind the official "ci95", computed correctly. It is not the interval of the official score.
+    """
+    truth, values = check_labelled_scores(is_anomaly, scores)
+    n_anomalies = int(np.count_nonzero(truth))
+    if min(n_anomalies, truth.size - n_anomalies) < 2:
+        raise AsdError(
+            "the jackknife leaves one clip out and needs two of each class, got "
+            f"{truth.size - n_anomalies} normal and {n_anomalies} anomalous clips"
+        )
+    widths = [_jackknife_half_width(_leave_one_out(truth, values, max_fpr)) for max_fpr in (1.0, MAX_FPR)]
+    return float(np.mean(widths))
+
+
+def _jackknife_half_width(left_out: FloatArray) -> float:
+    """Half-width of the 95 % Student interval from the leave-one-out values (n_clips,) of a statistic."""
+    n = left_out.size
+    squares = np.sum((left_out - left_out.mean()) ** 2)
+    return float(stdtrit(n - 1, 0.975) * np.sqrt((n - 1) / n * squares))
+
+
+def _leave_one_out(is_anomaly: BoolArray, scores: FloatArray, max_fpr: float) -> FloatArray:
+    """(p)AUC without each clip in turn: first without each anomaly, then without each normal clip."""
+    normals, anomalies = np.sort(scores[~is_anomaly]), np.sort(scores[is_anomaly])
+    n, m = normals.size, anomalies.size
+    above = n - np.searchsorted(normals, anomalies, side="right")
+    reached = n - np.searchsorted(normals, anomalies, side="left")
+    pieces = _area_pieces(above, reached, max_fpr * n)
+    without_anomaly = (pieces.sum() - pieces) / ((m - 1) * n)
+
+    # Without a normal clip, anomalies below it lose it from both counts, those level with it from `reached`.
+    width = max_fpr * (n - 1)
+    below = _running_sum(_area_pieces(above - 1, reached - 1, width))
+    level = _running_sum(_area_pieces(above, np.maximum(reached - 1, above), width))
+    over = _running_sum(_area_pieces(above, reached, width))
+    first = np.searchsorted(anomalies, normals, side="left")
+    last = np.searchsorted(anomalies, normals, side="right")
+    area = below[first] + (level[last] - level[first]) + (over[-1] - over[last])
+    return standardise_area(np.concatenate([without_anomaly, area / (m * (n - 1))]), max_fpr)
+
+
+def _area_pieces(above: ArrayLike, reached: ArrayLike, width: float) -> FloatArray:
+    """What each anomaly adds to the area under the ROC curve, in clips x clips, up to `width` normal clips.
+
+    Args:
+        above: number of normal clips that score higher than the anomaly, any shape.
+        reached: the same plus those that score equally, same shape.
+        width: number of normal clips, possibly fractional, at which the area ends.
+    """
+    above, reached = np.asarray(above, np.float64), np.asarray(reached, np.float64)
+    climbed = np.minimum(np.maximum(width, above), reached) - above
+    plateau = np.maximum(width - reached, 0)
+    return climbed**2 / (2 * np.maximum(reached - above, 1)) + plateau
+
+
+def _running_sum(values: FloatArray | IntArray) -> FloatArray:
+    """Sums of the first 0, 1, 2, ... entries along the first axis, which grows by one."""
+    start = np.zeros((1, *values.shape[1:]))
+    return np.concatenate([start, np.cumsum(values, axis=0, dtype=np.float64)])
+
+
+def bootstrap_official_score(
+    table: pd.DataFrame,
+    year: int,
+    *,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap interval of the official score of `year`.
+
+    Clips are drawn with replacement within machine x section x domain x label, so that every resample has the
+    make-up of the test set and every metric can be computed. It tells how far the score would move with other
+    test clips of the same machines, not with other machines or another training.
+
+    Args:
+        table: DataFrame with `types.SCORE_COLUMNS`; its test rows are used.
+        year: year of the challenge, which fixes the rule.
+        n_resamples: number of resamples; 1000 settle the third decimal place.
+        confidence: coverage, in (0, 1).
+        seed: the same seed gives the same interval.
+
+    Raises:
+        AsdError: as `metrics.evaluate_table`, or an argument out of its range.
+    """
+    if not (0 < confidence < 1 and n_resamples > 0):
+        raise AsdError(
+            f"confidence must lie in (0, 1) and n_resamples be positive, got {confidence} and {n_resamples}"
+        )
+    rule = get_year(year).rule
+    rng = np.random.default_rng(seed)
+    values = []
+    for section in read_sections(table, with_domains=rule != "per_id"):
+        counts = _resample_counts(section, n_resamples, rng)
+        for clips, max_fpr in comparisons(section, rule).values():
+            values.append(
+                _counted_pauc(section.is_anomaly[clips], section.scores[clips], counts[clips], max_fpr)
+            )
+    resampled = aggregate(np.stack(values, axis=-1), rule)
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def _resample_counts(section: SectionScores, n_resamples: int, rng: np.random.Generator) -> IntArray:
+    """How often each clip occurs in each resample, (n_clips, n_resamples); strata are domain x label."""
+    counts = np.empty((section.scores.size, n_resamples), np.int64)
+    strata = np.char.add(section.domains, section.is_anomaly.astype(np.str_))
+    for stratum in np.unique(strata):
+        members = strata == stratum
+        size = int(np.count_nonzero(members))
+        # One histogram for all resamples: clip c of resample r falls into bin c * n_resamples + r.
+        bins = rng.integers(size, size=(size, n_resamples)) * n_resamples + np.arange(n_resamples)
+        histogram = np.bincount(bins.ravel(), minlength=size * n_resamples)
+        counts[members] = histogram.reshape(size, n_resamples)
+    return counts
+
+
+def _counted_pauc(is_anomaly: BoolArray, scores: FloatArray, counts: IntArray, max_fpr: float) -> FloatArray:
+    """(p)AUC of each resample, from how often each clip occurs in it, (n_clips, n_resamples)."""
+    falling = np.argsort(-scores[~is_anomaly], kind="stable")
+    normals = scores[~is_anomaly][falling]
+    seen = _running_sum(counts[~is_anomaly][falling])  # occurrences of the k highest normal clips
+    above = seen[np.searchsorted(-normals, -scores[is_anomaly], side="left")]
+    reached = seen[np.searchsorted(-normals, -scores[is_anomaly], side="right")]
+    n_normal, n_anomalous = np.count_nonzero(~is_anomaly), np.count_nonzero(is_anomaly)
+    pieces = _area_pieces(above, reached, max_fpr * n_normal)
+    area = np.einsum("ij,ij->j", counts[is_anomaly], pieces)
+    return standardise_area(area / (n_normal * n_anomalous), max_fpr)

@@ -1,0 +1,293 @@
+"""Every knob of every stage: typed, validated, with its default and what it means.
+
+Precedence, later wins: the defaults below, a YAML file named by `config=`, words `key=value` of the
+command line. Only `__main__` and `pipeline` import this module; everything else takes plain arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from asd.detectors import REGISTRY
+from asd.types import AsdError
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+DEFAULT_DETECTOR = "autoencoder"
+
+Names = Annotated[list[str], BeforeValidator(_split)]
+Seeds = Annotated[list[int], BeforeValidator(_split), Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A group of knobs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # Knobs outside its own section that a detector takes: a key of `Run`, or a section spread out.
+    also_takes: ClassVar[tuple[str, ...]] = ()
+
+
+class Training(Section):
+    """Gradient training; detectors without any ignore it."""
+
+    epochs: int = Field(100, ge=1, description="passes over the training data")
+    batch_size: int = Field(256, ge=2, description="items per step")
+    learning_rate: float = Field(1e-3, gt=0, description="step size of Adam")
+
+
+class Autoencoder(Section):
+    """Input of the autoencoder; the defaults are the official baseline's."""
+
+    also_takes = ("compatible", "training")
+
+    n_fft: int = Field(1024, ge=16, description="window of the spectrogram in samples")
+    hop_samples: int = Field(512, ge=1, description="step between frames in samples")
+    n_mels: int = Field(128, ge=2, description="mel bands")
+    n_frames: int = Field(5, ge=1, description="consecutive frames per input vector")
+
+
+class Decision(Section):
+    """The threshold above which a clip is called anomalous."""
+
+    method: Literal["gamma", "percentile"] = Field("gamma", description="gamma or percentile")
+    quantile: float = Field(0.9, gt=0, lt=1, description="share of normal clips below the threshold")
+
+
+class Run(Section):
+    """Words of `train` and `score`."""
+
+    machine: Names = Field(["all"], description="machine, several separated by commas, or all found")
+    year: int = Field(2025, description="challenge year: default data folder and metric rule")
+    data: Path | None = Field(None, description="folder that holds <machine>/{train,test}")
+    detector: str = Field(DEFAULT_DETECTOR, description="one of " + ", ".join(REGISTRY))
+    seeds: Seeds = Field([0], description="one run per seed; seed=0 is short for seeds=0")
+    name: str | None = Field(
+        None, pattern=r"^[^/\s.][^/\s]*$", description="run name, by default the detector"
+    )
+    runs: Path = Field(Path("runs"), description="folder of all runs")
+    device: str = Field("auto", description="auto, cpu or cuda")
+    sample_rate_hz: int = Field(16000, ge=1000, description="sample rate every recording must have")
+    channel: int = Field(0, ge=0, description="microphone to listen to (2026: 0 near, 1 far)")
+    compatible: bool = Field(False, description="reproduce the official baseline's code, quirks included")
+    weights: Path | None = Field(None, description="score: given weights instead of training")
+    overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
+    training: Training = Training()
+    autoencoder: Autoencoder = Autoencoder()
+    decision: Decision = Decision()
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run's folder."""
+        return self.name or self.detector
+
+    def detector_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of the detector, plain values."""
+        section: Section = getattr(self, self.detector)
+        arguments = section.model_dump()
+        for name in section.also_takes:
+            value = getattr(self, name)
+            arguments |= value.model_dump() if isinstance(value, Section) else {name: value}
+        return arguments
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the fitted model, apart from data and seed: plain values, for a hash."""
+        own = {"detector": self.detector, "sample_rate_hz": self.sample_rate_hz, "channel": self.channel}
+        return own | self.detector_arguments()
+
+
+class Evaluate(Section):
+    """Words of `evaluate`: a run (name=), or submissions against ground truth (submission=)."""
+
+    name: str | None = Field(None, description="run to evaluate, by default the default detector's")
+    runs: Path = Field(Path("runs"), description="folder of all runs")
+    year: int = Field(2025, description="challenge year, whose metric rule holds")
+    scorer: str | None = Field(None, description="scorer the official score is quoted for")
+    submission: Path | None = Field(
+        None, description="a system's folder of CSVs, or a folder of such folders"
+    )
+    ground_truth: Path | None = Field(None, description="folder of the organisers' ground truth")
+    out: Path | None = Field(None, description="where the official result files go")
+    json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
+
+
+class Submit(Section):
+    """Words of `submit`."""
+
+    label: str = Field(description="<LastName>_<Institute>_task2_<1-4>, such as Nishida_HIT_task2_1")
+    name: str | None = Field(None, description="run to package, by default the default detector's")
+    year: int = Field(2025, description="challenge year")
+    machine: Names = Field(["auto"], description="machines to package, by default the year's evaluation set")
+    scorer: str | None = Field(None, description="which scores to submit, by default the run's default")
+    seed: int | None = Field(None, description="which seed to submit, by default the run's first")
+    authors: Path | None = Field(None, description="YAML file that fills in authors and the like")
+    template: Path | None = Field(None, description="the official meta template, instead of ours")
+    runs: Path = Field(Path("runs"), description="folder of all runs")
+    out: Path = Field(Path("submissions"), description="folder of all packages")
+
+
+class Validate(Section):
+    """Words of `validate`."""
+
+    path: Path = Field(description="package folder, its zip, or a folder of up to four systems")
+    year: int = Field(2025, description="challenge year")
+    data: Path | None = Field(None, description="data folder whose test clips must all be scored")
+
+
+class Demo(Section):
+    """Words of `demo`."""
+
+    data: Path = Field(Path("data/demo"), description="where the synthetic machines go")
+    runs: Path = Field(Path("runs"), description="folder of all runs")
+    out: Path = Field(Path("submissions"), description="folder of all packages")
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse(stage: type[S], words: Sequence[str], base: Mapping[str, Any] | None = None) -> S:
+    """Settings of a stage from `key=value` words.
+
+    Args:
+        stage: which words there are.
+        words: such as ["machine=fan", "training.epochs=5"]; `config=FILE` is read before the others.
+        base: values to start from, below the file and the words.
+
+    Raises:
+        AsdError: a word that is no key=value, an unknown key (the nearest is named), a value that does
+            not fit, or a config file that is not YAML.
+    """
+    values: dict[str, Any] = {}
+    _merge(values, base or {})
+    pairs = [_pair(word) for word in words]
+    for key, value in pairs:
+        if key == "config":
+            _merge(values, _read_yaml(stage, Path(value)))
+    for key, value in pairs:
+        if key != "config":
+            _assign(stage, values, key, value)
+    try:
+        return stage.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+        if first["type"] == "missing":
+            raise AsdError(f"{key}= is missing; see python -m asd {stage.__name__.lower()} --help") from error
+        raise AsdError(f"{key}={first['input']!s} does not fit: {first['msg']}") from error
+
+
+def keys(stage: type[Section], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """All words of a stage as (key, default, meaning)."""
+    for name, field in stage.model_fields.items():
+        default = field.get_default(call_default_factory=False)
+        if isinstance(default, Section):
+            yield from keys(type(default), f"{prefix}{name}.")
+            continue
+        if isinstance(default, list):
+            default = ",".join(map(str, default))
+        shown = "" if field.is_required() or default is None else str(default)
+        yield prefix + (field.alias or name), shown, field.description or ""
+
+
+def fingerprint(*parts: Any) -> str:
+    """Short hash of plain values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals or not key:
+        raise AsdError(f"{word!r} is not a key=value word, such as machine=fan")
+    return key.strip(), value
+
+
+def _assign(stage: type[Section], values: dict[str, Any], key: str, value: Any) -> None:
+    key = "seeds" if key == "seed" and "seeds" in stage.model_fields else key
+    known = [name for name, _, _ in keys(stage)]
+    if key not in known:
+        near = difflib.get_close_matches(
+            key, [*known, *(name.split(".")[-1] for name in known)], n=1, cutoff=0.5
+        )
+        full = next(
+            (name for name in known if near and name.split(".")[-1] == near[0]), near[0] if near else ""
+        )
+        hint = f"did you mean {full}?" if full else f"known keys: {', '.join(known)}"
+        raise AsdError(f"unknown key {key!r}: {hint}")
+    *path, last = key.split(".")
+    for part in path:
+        values = values.setdefault(part, {})
+    values[last] = value
+
+
+def _read_yaml(stage: type[Section], path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise AsdError(f"config={path} does not exist; the ready ones are in configs/") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AsdError(f"config={path} is not a readable YAML file: {error}") from error
+    if not isinstance(content, dict):
+        raise AsdError(f"config={path} holds no key: value lines")
+    values: dict[str, Any] = {}
+    for key, value in _flatten(content):
+        try:
+            _assign(stage, values, key, value)
+        except AsdError as error:
+            raise AsdError(f"{path}: {error}") from error
+    return values
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping):
+            _merge(values.setdefault(key, {}), value)
+        else:
+            values[key] = value
+
+
+def with_run_config(words: Sequence[str]) -> list[str]:
+    """Words of `score`, preceded by the configuration of the run they name: it need not be repeated."""
+    given = dict(_pair(word) for word in words)
+    detector = given.get("detector", DEFAULT_DETECTOR)
+    machine = given.get("machine", "all").split(",")[0]
+    root = Path(given.get("runs", "runs")) / given.get("name", detector)
+    pattern = "*" if machine == "all" else machine
+    found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
+    if not found or "config" in given or "weights" in given:
+        return list(words)
+    stored = {
+        key: value for key, value in _flatten(yaml.safe_load(found[0].read_text())) if value is not None
+    }
+    for key in ("machine", "seeds", "weights", "overwrite"):
+        stored.pop(key, None)
+    before = [f"{key}={value}" for key, value in stored.items() if key not in given]
+    return [*before, *words]
+
+
+STAGES: dict[str, type[Section]] = {
+    "train": Run,
+    "score": Run,
+    "evaluate": Evaluate,
+    "submit": Submit,
+    "validate": Validate,
+    "demo": Demo,
+}

@@ -1,0 +1,113 @@
+"""Tensors and small facts on disk: safetensors with a JSON header, written whole or not at all.
+
+No pickle anywhere: a model directory can be opened by anybody without running its code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from asd.core.runtime import atomic
+from asd.types import AsdError
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
+) -> None:
+    """Writes named tensors and JSON-able facts to one safetensors file, atomically.
+
+    Raises:
+        AsdError: the file cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={"facts": json.dumps(dict(facts or {}))})
+        except SafetensorError as error:  # safetensors wraps the operating system's errors in its own
+            raise OSError(str(error)) from error
+
+
+def load_tensors(
+    path: Path, device: torch.device | str = "cpu"
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Reads what `save_tensors` wrote: (tensors, facts).
+
+    Raises:
+        AsdError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise AsdError(f"{path} does not exist; train first, or name the file with weights=") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AsdError(
+            f"{path} cannot be read as safetensors ({error}); it is damaged: remove it and run the command again"
+        ) from error
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Reads a state dict from `.safetensors`, or from a `.pth`/`.pt` without running any code in it.
+
+    Raises:
+        AsdError: the file is missing, damaged or holds something else than named tensors.
+    """
+    if path.suffix not in {".pth", ".pt"}:
+        return load_tensors(path)[0]
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise AsdError(f"{path} does not exist; name an existing file with weights=") from error
+    except Exception as error:  # damaged files raise anything from EOFError to UnpicklingError
+        raise AsdError(
+            f"{path} is not a torch state dict of plain tensors ({type(error).__name__}); "
+            f"give the official .pth or a .safetensors"
+        ) from error
+    state = loaded.get("model_state_dict", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise AsdError(f"{path} holds no named tensors; give the official .pth or a .safetensors")
+    return state
+
+
+def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Loads `state` into `module`, strictly.
+
+    Raises:
+        AsdError: names or shapes differ: the weights belong to another network or configuration.
+    """
+    own = module.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [name for name in own.keys() & state.keys() if own[name].shape != state[name].shape]
+    if missing or unknown or shapes:
+        example = (missing or unknown or shapes)[0]
+        raise AsdError(
+            f"{path} belongs to another network: {len(missing)} tensors missing, {len(unknown)} unknown, "
+            f"{len(shapes)} of another shape (first: {example}); use the configuration it was trained with"
+        )
+    module.load_state_dict(dict(state))
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """State of an optimiser as flat named tensors ("optimizer.<parameter>.<name>")."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{i}.{key}": value for i, slots in state.items() for key, value in slots.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Inverse of `flatten_optimizer`; learning rates and other options stay those of `optimizer`."""
+    full = optimizer.state_dict()
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            slots.setdefault(int(index), {})[key] = tensor
+    full["state"] = slots
+    optimizer.load_state_dict(full)

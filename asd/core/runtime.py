@@ -1,0 +1,114 @@
+"""What a run stands on: one seed, one device, one log, whole files, one line of JSON per epoch.
+
+Nothing here knows about audio, machines or configurations; torch is imported only where it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tqdm import tqdm
+
+from asd.types import AsdError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+log = logging.getLogger("asd")
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Device by name: "auto" takes the GPU where torch sees one, else the CPU.
+
+    Raises:
+        AsdError: a device that torch does not know or that is not there.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise AsdError(f"device={name} is not a device torch knows; use auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise AsdError(f"device={name} was asked for but torch sees no GPU; use device=auto or device=cpu")
+    return device
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Seed of one epoch: every random draw of a run is a function of (seed, epoch).
+
+    So a resumed run needs no stored generator states to end exactly like an uninterrupted one.
+    """
+    return (seed * 1_000_003 + epoch) % 2**63
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
+    """`items` behind a tqdm bar on the terminal, silently elsewhere."""
+    return tqdm(
+        items, desc=description, total=total, disable=not sys.stderr.isatty(), leave=False, file=sys.stderr
+    )
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary sibling of `path`; renames it into place on success, removes it on failure.
+
+    Works for files and for directories; an existing directory at `path` is replaced.
+
+    Raises:
+        AsdError: the place cannot be written (missing permission, full disk).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        if path.is_dir() and temporary.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except OSError as error:
+        raise AsdError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another place with runs="
+        ) from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object per epoch, readable while the run goes on.
+
+    Args:
+        path: the file; created on the first line.
+        keep: number of leading lines to keep from an interrupted run, the rest is dropped.
+    """
+
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        self.path = path
+        if path.exists():
+            lines = path.read_text().splitlines(keepends=True)[:keep]
+            with atomic(path) as temporary:
+                temporary.write_text("".join(lines))
+
+    def append(self, values: dict[str, Any]) -> None:
+        """Writes one epoch."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def read(self) -> Sequence[dict[str, Any]]:
+        """All epochs so far."""
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []

@@ -1,0 +1,56 @@
+"""Waveforms to time-frequency features, in batches, on the device.
+
+Conventions: waveforms (batch, samples) float32; features (batch, bands, frames); levels in dB re 1.
+The only module that knows torchaudio.
+"""
+
+from __future__ import annotations
+
+import torch
+import torchaudio
+from torch import nn
+
+# The official baseline's floor: the smallest step of float64 around 1, about -156.5 dB.
+POWER_FLOOR = 2.220446049250313e-16
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram exactly as the official baseline computes it with librosa.
+
+    Slaney mel scale and normalisation, periodic Hann window, zero-padded centred frames,
+    power 2, `10 log10(max(mel, 2.2e-16))`; no normalisation of the input.
+
+    Args:
+        sample_rate_hz: sample rate of the waveforms.
+        n_fft: window and transform length in samples.
+        hop_samples: step between frames.
+        n_mels: number of bands.
+    """
+
+    def __init__(
+        self, sample_rate_hz: int = 16000, n_fft: int = 1024, hop_samples: int = 512, n_mels: int = 128
+    ) -> None:
+        super().__init__()
+        self.hop_samples = hop_samples
+        self.mel = torchaudio.transforms.MelSpectrogram(
+            sample_rate=sample_rate_hz,
+            n_fft=n_fft,
+            hop_length=hop_samples,
+            n_mels=n_mels,
+            f_min=0.0,
+            f_max=sample_rate_hz / 2,
+            power=2.0,
+            center=True,
+            pad_mode="constant",
+            norm="slaney",
+            mel_scale="slaney",
+        )
+
+    def n_frames(self, n_samples: int) -> int:
+        """Number of frames of a clip."""
+        return 1 + n_samples // self.hop_samples
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Levels in dB: (batch, samples) -> (batch, mels, frames)."""
+        power: torch.Tensor = self.mel(waveforms)
+        return 10.0 * torch.log10(power.clamp_min(POWER_FLOOR))

@@ -1,0 +1,93 @@
+"""What there is to do: one job per machine and seed, its input checked before any long work starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from asd import audio
+from asd.challenge import files
+from asd.challenge.years import get_year
+from asd.config import Run, fingerprint
+from asd.core.runtime import log, pick_device
+from asd.detectors import REGISTRY
+from asd.runs import RunDirectory
+from asd.types import AsdError, Domain, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One machine with one seed: checked input and the place for the output."""
+
+    config: Run
+    run: RunDirectory
+    learn: audio.Recordings | None  # None: nothing is to be learnt
+    test: audio.Recordings | None  # None: there are no test clips yet
+    settings: str  # hash of what decides the model besides data and seed
+    data: str  # hash of the training clips
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything the scores depend on."""
+        test = [(c.name, c.path.stat().st_size) for c in self.test.clips] if self.test else []
+        return fingerprint(self.settings, self.data, self.config.decision.model_dump(), test)
+
+
+def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
+    """Jobs of a configuration.
+
+    Args:
+        config: which machines, seeds and data.
+        learn: whether training clips are needed.
+
+    Raises:
+        AsdError: an unknown detector, device or machine, or a recording that cannot be used.
+    """
+    if config.detector not in REGISTRY:
+        raise AsdError(f"detector={config.detector} is unknown; choose one of {', '.join(REGISTRY)}")
+    if not config.machine:
+        raise AsdError("machine= is empty; name one, several separated by commas, or all")
+    pick_device(config.device)
+    root = config.data or get_year(config.year).dev_root
+    given = _file_hash(config.weights) if config.weights else ""
+    machines = files.list_machines(root) if config.machine == ["all"] else config.machine
+    for machine in machines:
+        recordings = _recordings(config, root, machine, Split.TRAIN) if learn else None
+        test = None
+        if list((root / machine).glob("*test*")) or not learn:
+            test = _recordings(config, root, machine, Split.TEST)
+        clips = [(c.name, c.path.stat().st_size) for c in recordings.clips] if recordings else []
+        for seed in config.seeds:
+            run = RunDirectory.of(config.runs, config.run_name, machine, seed)
+            settings = fingerprint(config.settings(), seed, given)
+            yield Job(config, run, recordings, test, settings, fingerprint(clips))
+
+
+def _recordings(config: Run, root: Path, machine: str, split: Split) -> audio.Recordings:
+    """Checked clips of a machine. A silent training clip is refused, a silent test clip is only named."""
+    clips = files.list_clips(root, machine, split)
+    recordings = audio.check(clips, sample_rate_hz=config.sample_rate_hz, channel=config.channel)
+    silent = audio.silent(recordings)
+    if silent and split is Split.TRAIN:
+        raise AsdError(
+            f"{silent[0].path} is silent (all samples are zero), as are {len(silent) - 1} other training clips; "
+            f"a broken recording would teach that silence is normal: remove it"
+        )
+    for clip in silent:
+        log.warning(
+            "%s is silent (all samples are zero): it will get a score, but not a meaningful one", clip.path
+        )
+    domains = {clip.domain for clip in clips}
+    for domain in Domain:
+        if split is Split.TRAIN and domain not in domains and None not in domains:
+            log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
+    return recordings
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise AsdError(f"weights={path} cannot be read ({error.strerror}); name an existing file") from error

@@ -1,0 +1,238 @@
+"""How good are the scores? AUC, pAUC, decisions, and the official score of each year.
+
+Pure functions of arrays and score tables: no file is read or written, and torch is never imported. What an
+official score is worth in the face of chance is told by `asd.confidence`.
+
+Conventions:
+    - a higher score means more anomalous; `is_anomaly` is boolean, True for anomalous clips;
+    - every metric lies in [0, 1]; ties count half, so 0.5 is chance for AUC and pAUC;
+    - pAUC is the area up to a false-positive rate of `MAX_FPR` in McClish's standardised form, as in
+      scikit-learn: 1 is perfect, 0.5 is chance, and the least possible value is 0.47, not 0;
+    - `table` is a DataFrame with `types.SCORE_COLUMNS`; its test rows alone count, in whatever order.
+
+The official score, by the rule of the year (`challenge.years`):
+    - per_id (2020): arithmetic mean of AUC and pAUC over all machine IDs;
+    - per_domain (2021): harmonic mean of AUC and pAUC over machines, sections and domains, which never mix;
+    - mixed (2022 and later): harmonic mean of `auc_source`, `auc_target`, `pauc` over machines and sections;
+      the AUC of a domain sets its normal clips against the anomalies of BOTH domains, pAUC takes all clips.
+
+Source: the organisers' evaluators, which `tests/test_evaluator.py` matches to the last digit.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from asd.challenge.years import MetricRule, get_year
+from asd.score_table import BoolArray, FloatArray, SectionScores, read_sections
+from asd.types import AsdError, Domain, Label
+
+SectionMetrics = dict[str, float]
+
+MAX_FPR = 0.1  # where pAUC ends, in every year
+EPSILON = sys.float_info.epsilon  # the official floor under what is averaged harmonically or divided by
+
+_METRICS: dict[MetricRule, tuple[str, ...]] = {
+    "per_id": ("auc", "pauc"),
+    "per_domain": ("auc_source", "auc_target", "pauc_source", "pauc_target"),
+    "mixed": ("auc_source", "auc_target", "pauc"),
+}
+
+
+class Evaluation(TypedDict):
+    """What `evaluate_table` returns: `machines[machine][section][metric]`, and their aggregate."""
+
+    official_score: float
+    machines: dict[str, dict[str, SectionMetrics]]
+
+
+def auc(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve: the chance that an anomaly scores above a normal clip.
+
+    Equals scikit-learn's `roc_auc_score` to the last bit, in a small part of its time.
+
+    Args:
+        is_anomaly: (n_clips,), True for anomalous clips.
+        scores: (n_clips,), finite; higher = more anomalous.
+
+    Raises:
+        AsdError: one class only, or a score that is not finite.
+    """
+    return pauc(is_anomaly, scores, max_fpr=1.0)
+
+
+def pauc(is_anomaly: ArrayLike, scores: ArrayLike, max_fpr: float = MAX_FPR) -> float:
+    """Area under the ROC curve up to a false-positive rate, standardised so that 0.5 is chance and 1 perfect.
+
+    Equals scikit-learn's `roc_auc_score(..., max_fpr=max_fpr)` to the last bit.
+
+    Args:
+        is_anomaly: (n_clips,), True for anomalous clips.
+        scores: (n_clips,), finite; higher = more anomalous.
+        max_fpr: false-positive rate in (0, 1] at which the area ends; 1 gives the plain AUC.
+
+    Raises:
+        AsdError: one class only, a score that is not finite, or `max_fpr` out of its range.
+
+    Source: D. K. McClish, "Analyzing a portion of the ROC curve", Medical Decision Making 9 (1989).
+    """
+    if not 0 < max_fpr <= 1:
+        raise AsdError(f"max_fpr must lie in (0, 1], got {max_fpr}")
+    fpr, tpr = _roc_curve(*check_labelled_scores(is_anomaly, scores))
+    if max_fpr == 1:
+        return float(np.trapezoid(tpr, fpr))
+    stop = int(np.searchsorted(fpr, max_fpr, side="right"))
+    tpr_at_stop = np.interp(max_fpr, fpr[stop - 1 : stop + 1], tpr[stop - 1 : stop + 1])
+    area = np.trapezoid(np.append(tpr[:stop], tpr_at_stop), np.append(fpr[:stop], max_fpr))
+    return float(standardise_area(area, max_fpr))
+
+
+def standardise_area(area: ArrayLike, max_fpr: float) -> FloatArray:
+    """McClish's standardisation of raw areas up to `max_fpr`, any shape; identity for `max_fpr=1`."""
+    chance, perfect = 0.5 * max_fpr**2, max_fpr
+    return np.asarray(0.5 * (1 + (np.asarray(area) - chance) / (perfect - chance)))
+
+
+def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, FloatArray]:
+    """Both as arrays (n_clips,), or an AsdError unless both classes occur and every score is finite."""
+    truth, values = np.asarray(is_anomaly, bool), np.asarray(scores, np.float64)
+    if truth.ndim != 1 or truth.shape != values.shape:
+        raise AsdError(
+            f"labels and scores must be two lists of equal length, got {truth.shape} and {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise AsdError(
+            f"{np.count_nonzero(~np.isfinite(values))} of {values.size} scores are NaN or infinite"
+        )
+    n_anomalies = np.count_nonzero(truth)
+    if not 0 < n_anomalies < truth.size:
+        raise AsdError(
+            f"AUC needs both classes, got {truth.size - n_anomalies} normal and {n_anomalies} anomalous clips"
+        )
+    return truth, values
+
+
+def _roc_curve(is_anomaly: BoolArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """False- and true-positive rates from (0, 0) to (1, 1), points within straight lines left out.
+
+    Those points carry no area; without them, sums round as scikit-learn's do.
+    """
+    order = np.argsort(-scores)
+    ranked = scores[order]
+    last_of_ties = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), ranked.size - 1)
+    true_positives = np.cumsum(is_anomaly[order])[last_of_ties]
+    false_positives = 1 + last_of_ties - true_positives
+    if last_of_ties.size > 2:
+        bends = (np.diff(false_positives, 2) != 0) | (np.diff(true_positives, 2) != 0)
+        corner = np.concatenate(([True], bends, [True]))
+        true_positives, false_positives = true_positives[corner], false_positives[corner]
+    tpr = np.append(0.0, true_positives / true_positives[-1])
+    fpr = np.append(0.0, false_positives / false_positives[-1])
+    return fpr, tpr
+
+
+def precision_recall_f1(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[float, float, float]:
+    """Precision, recall and F1 score of 0/1 decisions, (n_clips,) each; 0 where the ratio is 0/0.
+
+    With as many anomalies as normal clips, calling everything an anomaly already gives F1 = 2/3.
+    """
+    truth, called = np.asarray(is_anomaly, bool), np.asarray(decision, np.float64) == 1
+    hits = int(np.count_nonzero(truth & called))
+    precision = hits / max(int(np.count_nonzero(called)), EPSILON)
+    recall = hits / max(int(np.count_nonzero(truth)), EPSILON)
+    return precision, recall, 2.0 * precision * recall / max(precision + recall, EPSILON)
+
+
+def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:
+    """For each metric of the rule, in order: the clips it compares, a mask (n_clips,), and its `max_fpr`.
+
+    Raises:
+        AsdError: a metric lacks normal clips or anomalies; the sentence names machine, section and domain.
+    """
+    compared = {"": np.ones_like(section.is_anomaly)}
+    for domain in Domain:
+        of_domain = section.domains == domain
+        compared[domain.value] = of_domain | section.is_anomaly if rule == "mixed" else of_domain
+    result = {}
+    for name in _METRICS[rule]:
+        kind, _, domain_name = name.partition("_")
+        clips = compared[domain_name]
+        _require_both_classes(section, name, clips)
+        result[name] = (clips, MAX_FPR if kind == "pauc" else 1.0)
+    return result
+
+
+def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray) -> None:
+    is_anomaly = section.is_anomaly[clips]
+    for label, count in ((Label.NORMAL, np.sum(~is_anomaly)), (Label.ANOMALY, np.sum(is_anomaly))):
+        if count == 0:
+            domain = metric.partition("_")[2]
+            where = f" of the {domain} domain" if domain else ""
+            raise AsdError(
+                f"{section} has no test clips labelled {label}{where}, so {metric} cannot be computed: "
+                "add such clips or leave the machine out"
+            )
+
+
+def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
+    """All metrics of one section by the rule of `year`.
+
+    Returns:
+        The metrics of the official score (`auc_source`, ..., see the module's docstring) and, where decisions
+        were made, `precision_source`, `recall_source`, `f1_source` and the same of the target (2020:
+        `precision`, `recall`, `f1`). Unlike the AUC, these never mix domains.
+
+    Raises:
+        AsdError: a metric cannot be computed; the sentence names machine, section and domain.
+    """
+    rule = get_year(year).rule
+    metrics = {
+        name: pauc(section.is_anomaly[clips], section.scores[clips], max_fpr)
+        for name, (clips, max_fpr) in comparisons(section, rule).items()
+    }
+    if section.decisions is None:
+        return metrics
+    for domain in ("",) if rule == "per_id" else tuple(Domain):
+        clips = section.domains == domain
+        values = precision_recall_f1(section.is_anomaly[clips], section.decisions[clips])
+        suffix = f"_{domain}" if domain else ""
+        metrics |= {
+            f"{name}{suffix}": x for name, x in zip(("precision", "recall", "f1"), values, strict=True)
+        }
+    return metrics
+
+
+def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:
+    """The official score of `year` from the metrics of all sections of all machines."""
+    rule = get_year(year).rule
+    values = np.array([section[name] for name in _METRICS[rule] for section in sections])
+    return float(aggregate(values, rule))
+
+
+def aggregate(values: FloatArray, rule: MetricRule) -> FloatArray:
+    """Mean over the last axis as the official score takes it: arithmetic in 2020, harmonic ever since."""
+    return np.asarray(values.mean(axis=-1)) if rule == "per_id" else harmonic_mean(values)
+
+
+def harmonic_mean(values: FloatArray) -> FloatArray:
+    """Harmonic mean over the last axis of values in [0, 1], each raised to at least `EPSILON`."""
+    return np.asarray(1.0 / np.mean(1.0 / np.maximum(values, EPSILON), axis=-1))
+
+
+def evaluate_table(table: pd.DataFrame, year: int) -> Evaluation:
+    """Evaluate the test rows of a score table by the rule of `year`; machines and sections come out sorted.
+
+    Raises:
+        AsdError: no test rows, a bad value, or a metric that cannot be computed; the sentence says where.
+    """
+    machines: dict[str, dict[str, SectionMetrics]] = {}
+    for section in read_sections(table, with_domains=get_year(year).rule != "per_id"):
+        machines.setdefault(section.machine, {})[section.section] = section_metrics(section, year)
+    every_section = [metrics for sections in machines.values() for metrics in sections.values()]
+    return {"official_score": official_score(every_section, year), "machines": machines}

@@ -1,0 +1,159 @@
+"""Score tables of a run to one evaluation: means over seeds, intervals, and a table a person can read.
+
+The JSON form is that of ARCHITECTURE.md, "The run directory": for each scorer the official score with its
+spread over seeds, and per machine and section the metrics of the year's rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asd.challenge.years import get_year
+from asd.confidence import bootstrap_official_score
+from asd.metrics import evaluate_table, harmonic_mean
+from asd.types import AsdError
+
+Tables = Mapping[str, Mapping[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
+
+
+def evaluate_tables(tables: Tables, year: int, default: str) -> dict[str, Any]:
+    """Evaluation of a run.
+
+    Args:
+        tables: score tables with labelled test rows.
+        year: whose metric rule holds.
+        default: the scorer that stands for the run.
+
+    Returns:
+        {"year", "rule", "default", "seeds", "scorers": {scorer: {"official_score", "official_score_std",
+        "official_score_bootstrap95": [low, high], "machines": {machine: {section: {metric: mean}}}}}}.
+        The spread is the standard deviation over seeds (0 for one); the bootstrap resamples the clips of
+        the first seed.
+
+    Raises:
+        AsdError: an unknown default scorer, or a metric that cannot be computed.
+    """
+    if default not in tables:
+        raise AsdError(f"scorer={default} is not among the run's scorers: {', '.join(tables)}")
+    scorers = {}
+    for scorer, by_seed in sorted(tables.items(), key=lambda item: item[0] != default):
+        evaluations = [evaluate_table(table, year) for table in by_seed.values()]
+        official = np.array([evaluation["official_score"] for evaluation in evaluations])
+        interval = bootstrap_official_score(next(iter(by_seed.values())), year)
+        scorers[scorer] = {
+            "official_score": float(official.mean()),
+            "official_score_std": float(official.std(ddof=1)) if len(official) > 1 else 0.0,
+            "official_score_bootstrap95": [interval.low, interval.high],
+            "machines": _mean([evaluation["machines"] for evaluation in evaluations]),
+        }
+    seeds = sorted({seed for by_seed in tables.values() for seed in by_seed})
+    rule = get_year(year).rule
+    return {"year": year, "rule": rule, "default": default, "seeds": seeds, "scorers": scorers}
+
+
+def development_results(
+    evaluation: Mapping[str, Any], scorer: str, keys: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """What a meta file tells of the development set: per machine the metrics `keys`, in per cent.
+
+    Sections are averaged as the year does it: arithmetically in 2020, harmonically since. A key is the name
+    of a metric, with or without a prefix that says how it was averaged ("harmonic_mean_auc_source").
+    """
+    results: dict[str, dict[str, float]] = {}
+    for machine, sections in evaluation["scorers"][scorer]["machines"].items():
+        names = sorted(next(iter(sections.values())), key=len)
+        results[machine] = {}
+        for key in keys:
+            metric = [name for name in names if key.endswith(name)][-1]
+            values = np.array([metrics[metric] for metrics in sections.values()])
+            mean = values.mean() if evaluation["rule"] == "per_id" else harmonic_mean(values)
+            results[machine][key] = 100.0 * float(mean)
+    return results
+
+
+def _mean(trees: list[Any]) -> Any:
+    """Element-wise mean of equally shaped trees of dictionaries."""
+    if isinstance(trees[0], Mapping):
+        return {key: _mean([tree[key] for tree in trees]) for key in trees[0]}
+    return float(np.mean(trees))
+
+
+def as_rows(evaluation: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per scorer, machine and section, a column per metric; and one row per scorer for the score."""
+    rows: list[dict[str, Any]] = []
+    for scorer, result in evaluation["scorers"].items():
+        for machine, sections in result["machines"].items():
+            for section, metrics in sections.items():
+                rows.append({"scorer": scorer, "machine": machine, "section": section, **metrics})
+        rows.append(
+            {
+                "scorer": scorer,
+                "machine": "official score",
+                "section": "",
+                "official_score": result["official_score"],
+                "official_score_std": result["official_score_std"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def as_markdown(evaluation: Mapping[str, Any], title: str) -> str:
+    """Tables for people: one per scorer, AUC and pAUC per machine, section and domain."""
+    seeds = ", ".join(map(str, evaluation["seeds"]))
+    lines = [
+        f"# {title}",
+        "",
+        f"Rule of {evaluation['year']} ({_RULES[evaluation['rule']]}); seeds {seeds}.",
+        "",
+    ]
+    for scorer, result in evaluation["scorers"].items():
+        mark = " (default)" if scorer == evaluation["default"] else ""
+        lines += [f"## {scorer}{mark}", "", *_table(result), ""]
+    return "\n".join(lines)
+
+
+def _table(result: Mapping[str, Any]) -> list[str]:
+    first = next(iter(next(iter(result["machines"].values())).values()))
+    metrics = [name for name in first if name.startswith(("auc", "pauc"))]
+    body = [
+        [machine, section, *(f"{100 * values[name]:.2f}" for name in metrics)]
+        for machine, sections in result["machines"].items()
+        for section, values in sections.items()
+    ]
+    low, high = result["official_score_bootstrap95"]
+    summary = (
+        f"official score {100 * result['official_score']:.2f} ± {100 * result['official_score_std']:.2f}"
+    )
+    return [
+        *_aligned([["machine", "section", *(_NAMES[name] for name in metrics)], *body]),
+        "",
+        f"**{summary}** over seeds; 95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
+    ]
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """A Markdown table that is a table in a terminal too."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return lines
+
+
+_NAMES = {
+    "auc": "AUC",
+    "pauc": "pAUC",
+    "auc_source": "AUC source",
+    "auc_target": "AUC target",
+    "pauc_source": "pAUC source",
+    "pauc_target": "pAUC target",
+}
+
+_RULES = {
+    "per_id": "mean of AUC and pAUC of each machine ID",
+    "per_domain": "harmonic mean of AUC and pAUC of each section and domain",
+    "mixed": "harmonic mean; a domain's AUC sets its normal clips against the anomalies of both domains",
+}

@@ -1,0 +1,95 @@
+"""Score table -> checked arrays per section: what metrics and confidence intervals work on.
+
+A score table is a DataFrame with `types.SCORE_COLUMNS`, one row per clip. Here its test rows are checked,
+value by value, so that what follows is free of case distinctions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from asd.types import AsdError, Domain, Label, Split
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SectionScores:
+    """The test clips of one section (2020: one machine ID) as arrays, all (n_clips,)."""
+
+    machine: str
+    section: str
+    domains: NDArray[np.str_]  # "source" or "target"; "" throughout where the year has no domains
+    is_anomaly: BoolArray
+    scores: FloatArray  # finite
+    decisions: FloatArray | None  # each 0 or 1; None where none were made
+
+    def __str__(self) -> str:
+        return f"{self.machine} section {self.section}"
+
+
+def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionScores]:
+    """The test rows of a score table, section by section, sorted by machine and section.
+
+    Args:
+        table: DataFrame with `types.SCORE_COLUMNS`.
+        with_domains: whether every row must tell its domain; if not, the column is ignored.
+
+    Raises:
+        AsdError: no test rows, a missing label or domain, a score that is not finite, a decision not 0 or 1.
+    """
+    test = table[table["split"] == Split.TEST]
+    if test.empty:
+        raise AsdError(f"the score table has {len(table)} rows and none of them is of the test split")
+    return [
+        SectionScores(
+            machine=str(machine),
+            section=str(section),
+            domains=_one_of(rows, "domain", tuple(Domain)) if with_domains else np.full(len(rows), ""),
+            is_anomaly=_one_of(rows, "label", tuple(Label)) == Label.ANOMALY,
+            scores=_numbers(rows, "score"),
+            decisions=_decisions(rows),
+        )
+        for (machine, section), rows in test.groupby(["machine", "section"], sort=True)
+    ]
+
+
+def _one_of(rows: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> NDArray[np.str_]:
+    """The column as strings (n_rows,), all of them among `allowed`."""
+    bad = rows[~rows[column].isin(allowed)]
+    if not bad.empty:
+        raise AsdError(
+            f"{_row_name(bad)} has {column} {bad[column].iloc[0]!r}: give one of {', '.join(allowed)}"
+        )
+    return rows[column].to_numpy(dtype=np.str_)
+
+
+def _numbers(rows: pd.DataFrame, column: str) -> FloatArray:
+    """The column as finite numbers (n_rows,)."""
+    numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64)
+    bad = rows[~np.isfinite(numbers)]
+    if not bad.empty:
+        raise AsdError(f"{_row_name(bad)} has {column} {bad[column].iloc[0]!r}: give a finite number")
+    return numbers
+
+
+def _decisions(rows: pd.DataFrame) -> FloatArray | None:
+    """The decisions (n_rows,), each 0 or 1; None where the column is absent or empty."""
+    if "decision" not in rows or rows["decision"].isna().all():
+        return None
+    decisions = _numbers(rows, "decision")
+    bad = rows[~np.isin(decisions, (0, 1))]
+    if not bad.empty:
+        raise AsdError(f"{_row_name(bad)} has decision {bad['decision'].iloc[0]!r}: give 0 or 1")
+    return decisions
+
+
+def _row_name(rows: pd.DataFrame) -> str:
+    """How an error names the first of these rows."""
+    machine, section, file = rows[["machine", "section", "file"]].iloc[0]
+    return f"{machine} section {section}, {file},"

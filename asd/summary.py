@@ -1,0 +1,86 @@
+"""What a stage says when it is done: where things are and what to run next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asd.challenge.validator import Findings
+from asd.config import Demo, Evaluate, Run, Submit, Validate
+from asd.report.evaluation import as_markdown
+from asd.runs import RunDirectory
+
+
+def train(config: Run, runs: Sequence[RunDirectory]) -> str:
+    """Where the models and scores of a training are."""
+    places = "\n".join(f"  {run.path}" for run in runs)
+    scored = [run for run in runs if run.tables()]
+    if not scored:
+        advice = "put clips to score in test/ beside train/, then: python -m asd score with the same words"
+    else:
+        advice = f"next: python -m asd evaluate {_words(config)}"
+    return f"trained (model/, scores/, metrics.jsonl in each):\n{places}\n{advice}"
+
+
+def score(config: Run, runs: Sequence[RunDirectory]) -> str:
+    """Where the scores are."""
+    places = "\n".join(f"  {run.path / 'scores'}" for run in runs)
+    return f"scored:\n{places}\nnext: python -m asd evaluate {_words(config)}"
+
+
+def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
+    """The table, and where it lies."""
+    if config.submission:
+        lines = [
+            f"  {system}: official score {100 * r['official_score']:.2f}" for system, r in result.items()
+        ]
+        return "\n".join(["evaluated as the organisers do:", *lines, f"result files: {config.out}"])
+    name = result["name"]
+    folder = config.runs / name
+    return (
+        f"{as_markdown(result, name)}\n"
+        f"written to {folder}/evaluation.json, .csv and .md\n"
+        f"next: python -m asd submit name={name} label=<LastName>_<Institute>_task2_1 year={config.year}"
+    )
+
+
+def submit(config: Submit, result: tuple[Path, Findings]) -> str:
+    """Where the package is and what is still wrong with it."""
+    folder, findings = result
+    lines = [f"packaged: {folder} and {folder}.zip", *_findings(findings)]
+    return "\n".join([*lines, f"next: python -m asd validate {folder} year={config.year}"])
+
+
+def validate(config: Validate, findings: Findings) -> str:
+    """Every defect and every reminder."""
+    verdict = f"{len(findings.defects)} defects" if findings.defects else "valid"
+    return "\n".join([f"{config.path}: {verdict}", *_findings(findings)])
+
+
+def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Path]) -> str:
+    """The table, the places, the next step."""
+    runs, evaluation, folder = result
+    machines = ", ".join(sorted({run.machine for run in runs}))
+    return (
+        f"{as_markdown(evaluation, 'demo')}\n"
+        f"data        {config.data} (synthetic machines {machines})\n"
+        f"runs        {config.runs / 'demo'} (models, scores, evaluation.md)\n"
+        f"submission  {folder} and {folder}.zip (a rehearsal: fill in the authors for a real one)\n"
+        f"next: make train machine=fan data=<your folder of <machine>/train and <machine>/test>"
+    )
+
+
+def _findings(findings: Findings) -> list[str]:
+    return [f"  defect: {text}" for text in findings.defects] + [
+        f"  to do: {text}" for text in findings.warnings
+    ]
+
+
+def _words(config: Run) -> str:
+    words = [f"name={config.run_name}"]
+    if config.runs != Path("runs"):
+        words.append(f"runs={config.runs}")
+    if config.year != 2025:
+        words.append(f"year={config.year}")
+    return " ".join(words)

@@ -1,0 +1,170 @@
+"""Write synthetic machines as the organisers lay them out.
+
+<root>/<machine>/{train,test}/section_00_source_train_normal_0000_speed_1000.wav, attributes_00.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from asd.audio import write_wav
+from asd.synthetic.design import FAULTS, Design, Health, draw_design, generator
+from asd.synthetic.sound import render_clip
+from asd.types import AsdError, Domain, Label, Split
+
+RECIPE_FILE = "synthetic.json"  # beside train/ and test/: what the machine was made with
+GENERATOR_VERSION = 1  # raise it with every change that alters a sample
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides what a machine's folder holds."""
+
+    machine: str
+    train_source: int
+    train_target: int
+    test_per_cell: int
+    duration_s: float
+    sample_rate_hz: int
+    seed: int
+    channels: int
+    version: int = GENERATOR_VERSION
+
+
+def make_machines(
+    root: Path,
+    machines: Sequence[str] = ("fan", "gearbox", "valve"),
+    *,
+    train_source: int = 90,
+    train_target: int = 10,
+    test_per_cell: int = 10,
+    duration_s: float = 4.0,
+    sample_rate_hz: int = 16000,
+    seed: int = 0,
+    channels: int = 1,
+) -> list[Path]:
+    """Make one folder per machine under `root` and return the folders.
+
+    Args:
+        root: data folder; made where missing.
+        machines: any names of letters and digits; the name and `seed` decide what the machine is.
+        train_source, train_target: normal training clips per domain (the challenge has 990 and 10).
+        test_per_cell: test clips per domain and label (the challenge has 50).
+        duration_s, sample_rate_hz: of every clip.
+        seed: the same arguments give the same bytes (on one kind of processor), whatever the counts.
+        channels: 1, or 2 for a near and a far microphone as in 2026.
+
+    A machine appears under its name only when complete; one already made from the same arguments is left
+    as it is.
+
+    Raises:
+        AsdError: an argument makes no sense, the folder holds something else, or it cannot be written.
+    """
+    folders = []
+    for machine in machines:
+        recipe = Recipe(
+            machine, train_source, train_target, test_per_cell, duration_s, sample_rate_hz, seed, channels
+        )
+        _check(recipe)
+        folder = root / machine
+        if folder.exists():
+            _check_same(folder, recipe)
+        else:
+            _make(folder, recipe)
+        folders.append(folder)
+    return folders
+
+
+def _check(recipe: Recipe) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9]+", recipe.machine):
+        raise AsdError(f"machine name {recipe.machine!r} must consist of letters and digits, like 'fan'")
+    least = {"train_source": 1, "train_target": 0, "test_per_cell": 1, "sample_rate_hz": 8000, "seed": 0}
+    for name, smallest in least.items():
+        if getattr(recipe, name) < smallest:
+            raise AsdError(f"{name}={getattr(recipe, name)} is too small: it must be at least {smallest}")
+    if not 0.1 <= recipe.duration_s <= 600:
+        raise AsdError(f"duration_s={recipe.duration_s} must lie between 0.1 and 600 seconds")
+    if recipe.channels not in (1, 2):
+        raise AsdError(f"channels={recipe.channels} must be 1, or 2 for a near and a far microphone")
+
+
+def _check_same(folder: Path, recipe: Recipe) -> None:
+    """Accept a finished machine from the same recipe; never touch anything else."""
+    path = folder / RECIPE_FILE
+    if not path.is_file():
+        raise AsdError(f"{folder} exists and was not made here (no {RECIPE_FILE}): choose another folder")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        different = [key for key, value in asdict(recipe).items() if found[key] != value]
+    except (ValueError, TypeError, LookupError) as error:
+        raise AsdError(f"{path} is not a recipe ({error!r}): remove {folder} to make it anew") from error
+    if different:
+        changes = ", ".join(f"{key}={found[key]}" for key in different)
+        raise AsdError(
+            f"{folder} was made with {changes}: remove it to make it anew, or choose another folder"
+        )
+
+
+def _make(folder: Path, recipe: Recipe) -> None:
+    """Write the machine under a temporary name, then rename it: a folder with the name is complete."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            made = Path(temporary) / folder.name
+            _write(made, recipe)
+            made.rename(folder)
+    except OSError as error:
+        raise AsdError(
+            f"cannot write {folder} ({error}): free some space or choose another folder"
+        ) from error
+
+
+def _write(folder: Path, recipe: Recipe) -> None:
+    design = draw_design(recipe.machine, recipe.seed)
+    for split in (Split.TRAIN, Split.TEST):
+        (folder / split).mkdir(parents=True)
+    rows = []
+    for cell in _cells(recipe):
+        rows += [_write_clip(folder, design, recipe, *cell[:3], index) for index in range(cell[3])]
+    with (folder / "attributes_00.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([("file_name", "d1p", "d1v"), *rows])
+    (folder / RECIPE_FILE).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+
+
+def _cells(recipe: Recipe) -> Iterator[tuple[Split, Domain, Label, int]]:
+    """Yield every kind of clip with its count."""
+    yield Split.TRAIN, Domain.SOURCE, Label.NORMAL, recipe.train_source
+    yield Split.TRAIN, Domain.TARGET, Label.NORMAL, recipe.train_target
+    for domain in Domain:
+        for label in Label:
+            yield Split.TEST, domain, label, recipe.test_per_cell
+
+
+def _write_clip(
+    folder: Path, design: Design, recipe: Recipe, split: Split, domain: Domain, label: Label, index: int
+) -> tuple[str, str, str]:
+    """Write one clip; return its row of the attributes file."""
+    rng = generator("clip", recipe.seed, recipe.machine, split, domain, label, index)
+    scene = design.scenes[domain]
+    speed_rpm = scene.speeds_rpm[index % len(scene.speeds_rpm)]
+    fault = list(FAULTS.values())[index % len(FAULTS)]  # every kind as often as the others
+    severity = rng.uniform()
+    waveform = render_clip(
+        design,
+        scene,
+        fault(severity) if label is Label.ANOMALY else Health(),
+        rng,
+        speed_rpm=speed_rpm,
+        duration_s=recipe.duration_s,
+        sample_rate_hz=recipe.sample_rate_hz,
+        channels=recipe.channels,
+    )
+    name = f"section_00_{domain}_{split}_{label}_{index:04d}_speed_{speed_rpm}.wav"
+    write_wav(folder / split / name, waveform, recipe.sample_rate_hz)
+    return f"{recipe.machine}/{split}/{name}", "speed", str(speed_rpm)

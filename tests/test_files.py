@@ -1,0 +1,375 @@
+"""File names of all years, folder layouts, attributes CSVs, and every complaint about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asd.challenge.files import CONDITION, format_name, list_clips, list_machines, parse_name
+from asd.challenge.years import YEARS
+from asd.types import AsdError, Clip, Domain, Label, Split
+
+TRAIN = "section_00_source_train_normal_0000_vel_4.wav"
+
+
+def make(root: Path, *files: str) -> Path:
+    """Empty files at these paths below `root`."""
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def write_attributes(root: Path, machine: str, rows: Iterable[str], section: str = "00") -> None:
+    text = "\n".join(["file_name,d1p,d1v,d2p,d2v", *rows])
+    (root / machine / f"attributes_{section}.csv").write_text(text + "\n")
+
+
+NAMES = [  # year, machine, split, path, section, domain, label, attributes
+    (2020, "fan", Split.TRAIN, "train/normal_id_00_00000000.wav", "00", None, "normal", {}),
+    (2020, "fan", Split.TEST, "test/anomaly_id_06_00000123.wav", "06", None, "anomaly", {}),
+    (2020, "fan", Split.TEST, "test/id_01_00000000.wav", "01", None, None, {}),
+    (2021, "fan", Split.TEST, "source_test/section_03_source_test_0000.wav", "03", "source", None, {}),
+    (2021, "fan", Split.TEST, "target_test/section_03_0007.wav", "03", "target", None, {}),
+    (
+        2021,
+        "fan",
+        Split.TRAIN,
+        "train/section_00_source_train_normal_0025_strength_1_ambient.wav",
+        "00",
+        "source",
+        "normal",
+        {CONDITION: "strength_1_ambient"},
+    ),
+    (
+        2022,
+        "valve",
+        Split.TEST,
+        "test/section_05_target_test_anomaly_0199_v1pat_04_v2pat_05.wav",
+        "05",
+        "target",
+        "anomaly",
+        {"v1pat": "04", "v2pat": "05"},
+    ),
+    (2023, "bandsaw", Split.TEST, "test/section_00_0005.wav", "00", None, None, {}),
+    (
+        2024,
+        "slider",
+        Split.TRAIN,
+        "train/section_00_target_train_normal_0000_noAttribute.wav",
+        "00",
+        "target",
+        "normal",
+        {},
+    ),
+    (
+        2024,
+        "RoboticArm",
+        Split.TEST,
+        "test_rename/section_00_target_anomaly_0085_weight35_BckgB.wav",
+        "00",
+        "target",
+        "anomaly",
+        {"weight": "35", "Bckg": "B"},
+    ),
+    (
+        2024,
+        "RoboticArm",
+        Split.TRAIN,
+        "train/section_00_source_trainnormal_0000weight10_BckgC.wav",
+        "00",
+        "source",
+        "normal",
+        {"weight": "10", "Bckg": "C"},
+    ),
+    (
+        2025,
+        "CoffeeGrinder",
+        Split.TEST,
+        "test_rename/section_00_target_test_normal_0855_mic_imp34dt05_mic_pos_B_grind_300_bkg_E.wav",
+        "00",
+        "target",
+        "normal",
+        {"mic": "imp34dt05", "mic_pos": "B", "grind": "300", "bkg": "E"},
+    ),
+    (
+        2025,
+        "bearing",
+        Split.SUPPLEMENTAL,
+        "supplemental/section_00_machine_source_0000_noAttribute.wav",
+        "00",
+        "source",
+        None,
+        {"content": "machine"},
+    ),
+    (
+        2025,
+        "fan",
+        Split.SUPPLEMENTAL,
+        "supplemental/section_00_noise_supplemental_normal_0000.wav",
+        "00",
+        None,
+        None,
+        {"content": "noise"},
+    ),
+    (
+        2025,
+        "fan",
+        Split.SUPPLEMENTAL,
+        "supplemental/section_00_clean_0000_n_B.wav",
+        "00",
+        None,
+        None,
+        {"n": "B", "content": "machine"},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("year", "machine", "split", "path", "section", "domain", "label", "attributes"), NAMES
+)
+def test_parse_name(
+    year: int,
+    machine: str,
+    split: Split,
+    path: str,
+    section: str,
+    domain: str | None,
+    label: str | None,
+    attributes: dict[str, str],
+) -> None:
+    assert year in YEARS
+    assert parse_name(Path(machine, path), machine, split) == Clip(
+        Path(machine, path),
+        machine,
+        section,
+        split,
+        Domain(domain) if domain else None,
+        Label(label) if label else None,
+        attributes,
+    )
+
+
+KEYS = st.from_regex(r"[a-z][A-Za-z0-9-]{0,6}", fullmatch=True).filter(lambda key: key != "noAttribute")
+VALUES = st.from_regex(r"[A-Za-z0-9.-]{1,6}", fullmatch=True)
+
+
+@given(
+    section=st.from_regex(r"[0-9]{2}", fullmatch=True).filter(str.isascii),
+    number=st.integers(0, 99999),
+    domain=st.sampled_from([None, *Domain]),
+    label=st.sampled_from([None, *Label]),
+    split=st.sampled_from([None, Split.TEST]),
+    attributes=st.dictionaries(KEYS, VALUES, max_size=5),
+)
+@settings(derandomize=True, deadline=None)
+def test_format_and_parse_are_inverse(
+    section: str,
+    number: int,
+    domain: Domain | None,
+    label: Label | None,
+    split: Split | None,
+    attributes: dict[str, str],
+) -> None:
+    name = format_name(section, number, split=split, domain=domain, label=label, attributes=attributes)
+    clip = parse_name(Path("test", name), "fan", Split.TEST)
+    assert (clip.section, clip.domain, clip.label, clip.attributes) == (section, domain, label, attributes)
+
+
+@given(
+    section=st.sampled_from(["00", "06"]),
+    number=st.integers(0, 99999999),
+    label=st.sampled_from([None, *Label]),
+)
+@settings(derandomize=True, deadline=None)
+def test_format_and_parse_are_inverse_for_machine_ids(section: str, number: int, label: Label | None) -> None:
+    clip = parse_name(Path(format_name(section, number, label=label, by_id=True)), "fan", Split.TEST)
+    assert (clip.section, clip.label, clip.domain) == (section, label, None)
+
+
+def test_format_name_writes_the_official_spelling() -> None:
+    facts = {"split": Split.TRAIN, "domain": Domain.SOURCE, "label": Label.NORMAL}
+    assert format_name("00", 0, **facts, attributes={"vel": "4"}) == TRAIN
+    assert format_name("00", 1, **facts, attributes={}).endswith("_normal_0001_noAttribute.wav")
+    assert format_name("00", 1) == "section_00_0001.wav"
+    assert format_name("01", 0, by_id=True) == "id_01_00000000.wav"
+
+
+@pytest.mark.parametrize("year", range(2020, 2026))
+def test_all_published_evaluation_names(shared: Path, year: int) -> None:
+    machine = ""
+    for line in (shared / f"reference/ground_truth/eval_data_list_{year}.csv").read_text().splitlines():
+        name, *truth = line.strip().split(",")
+        if not truth:
+            machine = name
+            continue
+        hidden = parse_name(Path(name), machine, Split.TEST)
+        told = parse_name(Path(truth[0]), machine, Split.TEST)
+        assert hidden.label is None
+        assert (told.machine, told.section) == (hidden.machine, hidden.section)
+        assert (told.label is Label.ANOMALY) == ("anomaly" in truth[0])
+        assert told.domain == (None if year == 2020 else "source" if "source" in truth[0] else "target")
+        assert CONDITION not in told.attributes
+
+
+@pytest.mark.parametrize(("machine", "n_train", "n_test"), [("bearing", 120, 206), ("compressor", 232, 200)])
+def test_real_machines(shared: Path, machine: str, n_train: int, n_test: int) -> None:
+    root = shared / "data/machines"
+    assert machine in list_machines(root)
+    train, test = (list_clips(root, machine, split) for split in (Split.TRAIN, Split.TEST))
+    assert (len(train), len(test)) == (n_train, n_test)
+    assert all(clip.label is Label.NORMAL for clip in train)
+    assert {clip.domain for clip in test} == {*Domain}
+    assert {clip.label for clip in test} == {*Label}
+    assert all({*clip.attributes} == ({"rpm"} if machine == "bearing" else set()) for clip in train + test)
+
+
+def test_folders_of_2021(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        "fan/train/section_00_source_train_normal_0000.wav",
+        "fan/target_test/section_00_target_test_normal_0000.wav",
+        "fan/source_test/section_00_source_test_anomaly_0000.wav",
+    )
+    clips = list_clips(tmp_path, "fan", Split.TEST)
+    assert [clip.domain for clip in clips] == [Domain.SOURCE, Domain.TARGET]
+
+
+def test_renamed_evaluation_clips_tell_their_labels_unless_the_original_names_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    make(
+        tmp_path,
+        "fan/test/section_00_0000.wav",
+        "fan/test_rename/section_00_target_test_anomaly_0012_n_B.wav",
+    )
+    (renamed,) = list_clips(tmp_path, "fan", Split.TEST)
+    (original,) = list_clips(tmp_path, "fan", Split.TEST, original_names=True)
+    assert (renamed.label, renamed.domain) == (Label.ANOMALY, Domain.TARGET)
+    assert (original.label, original.name) == (None, "section_00_0000.wav")
+
+
+def test_clips_are_sorted_and_other_files_are_no_clips(tmp_path: Path) -> None:
+    make(tmp_path, *(f"fan/train/section_00_source_train_normal_{n:04d}.wav" for n in (2, 0, 1)))
+    make(tmp_path, "fan/train/._section_00_source_train_normal_0000.wav", "fan/train/readme.txt")
+    names = [clip.name for clip in list_clips(tmp_path, "fan", Split.TRAIN)]
+    assert names == [f"section_00_source_train_normal_{n:04d}.wav" for n in range(3)]
+    assert list_clips(tmp_path, "fan", Split.SUPPLEMENTAL) == []
+
+
+def test_list_machines_is_sorted_and_skips_other_folders(tmp_path: Path) -> None:
+    make(tmp_path, "valve/test/a.wav", "fan/train/a.wav", "notes/a.txt", "readme.txt")
+    assert list_machines(tmp_path) == ["fan", "valve"]
+
+
+@pytest.mark.parametrize(
+    "row", [f"fan/train/{TRAIN},vel,4,load,7", f"{TRAIN},vel,4,load,7", f"{Path(TRAIN).stem},vel,4,load,7"]
+)
+def test_attributes_csv_wins_over_the_name(tmp_path: Path, row: str) -> None:
+    make(tmp_path, f"fan/train/{TRAIN}")
+    write_attributes(tmp_path, "fan", [row])
+    (clip,) = list_clips(tmp_path, "fan", Split.TRAIN)
+    assert clip.attributes == {"vel": "4", "load": "7"}
+
+
+@pytest.mark.parametrize("row", [f"{TRAIN},noAttribute,,,", f"{TRAIN},,,,", TRAIN])
+def test_attributes_hidden_in_the_csv(tmp_path: Path, row: str) -> None:
+    make(tmp_path, f"fan/train/{TRAIN}")
+    write_attributes(tmp_path, "fan", [row])
+    assert list_clips(tmp_path, "fan", Split.TRAIN)[0].attributes == {}
+
+
+def test_attributes_from_the_name_where_the_csv_is_missing_or_silent(tmp_path: Path) -> None:
+    make(tmp_path, f"fan/train/{TRAIN}")
+    assert list_clips(tmp_path, "fan", Split.TRAIN)[0].attributes == {"vel": "4"}
+    write_attributes(tmp_path, "fan", ["fan/train/section_00_source_train_normal_0001_vel_4.wav,vel,4"])
+    assert list_clips(tmp_path, "fan", Split.TRAIN)[0].attributes == {"vel": "4"}
+
+
+def test_supplemental_content_survives_the_csv(tmp_path: Path) -> None:
+    make(tmp_path, "fan/train/x.wav", "fan/supplemental/section_00_noise_0000.wav")
+    write_attributes(tmp_path, "fan", ["section_00_noise_0000.wav,n,B"])
+    assert list_clips(tmp_path, "fan", Split.SUPPLEMENTAL)[0].attributes == {"n": "B", "content": "noise"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "complaint"),
+    [
+        ([f"{TRAIN},vel,5"], r"vel_4\.wav says vel='4' by its name and '5' in .*attributes_00\.csv"),
+        ([f"{TRAIN},vel,4", f"fan/train/{TRAIN},vel,4"], r"attributes_00\.csv lists .* twice \(line 3\)"),
+    ],
+)
+def test_bad_attributes(tmp_path: Path, rows: list[str], complaint: str) -> None:
+    make(tmp_path, f"fan/train/{TRAIN}")
+    write_attributes(tmp_path, "fan", rows)
+    with pytest.raises(AsdError, match=complaint):
+        list_clips(tmp_path, "fan", Split.TRAIN)
+
+
+@pytest.mark.parametrize("content", [b"name,speed\nx,1\n", b"", b"\xff\xfe\x00rubbish"])
+def test_a_csv_of_another_kind(tmp_path: Path, content: bytes) -> None:
+    make(tmp_path, f"fan/train/{TRAIN}")
+    (tmp_path / "fan/attributes_00.csv").write_bytes(content)
+    with pytest.raises(AsdError, match=r"attributes_00\.csv.*file_name,d1p,d1v"):
+        list_clips(tmp_path, "fan", Split.TRAIN)
+
+
+@pytest.mark.parametrize(
+    ("files", "machine", "split", "complaint"),
+    [
+        ([f"fan/train/{TRAIN}"], "fann", Split.TRAIN, r"'fann'.*did you mean fan\?.*holds fan"),
+        ([f"ToyCar/train/{TRAIN}"], "toycar", Split.TRAIN, r"did you mean ToyCar\?"),
+        ([f"fan/train/{TRAIN}"], "xylophone", Split.TRAIN, r"'xylophone' is not under .*: It holds fan"),
+        (["fan/test/section_00_0000.wav"], "fan", Split.TRAIN, r"no train clips.*fan/train"),
+        ([f"fan/train/{TRAIN}"], "fan", Split.TEST, r"no test clips.*fan/test"),
+        (["fan/train/hello.wav"], "fan", Split.TRAIN, r"hello\.wav is outside.*section_00_source_train"),
+        (["fan/train/section_0_0000.wav"], "fan", Split.TRAIN, r"outside the file-name grammar"),
+        (
+            ["fan/train/section_00_source_train_anomaly_0000.wav"],
+            "fan",
+            Split.TRAIN,
+            r"_anomaly_0000\.wav is an anomaly in training data",
+        ),
+        (["fan/train/anomaly_id_00_00000000.wav"], "fan", Split.TRAIN, r"is an anomaly in training data"),
+        (
+            ["fan/train/section_00_source_test_normal_0000.wav"],
+            "fan",
+            Split.TRAIN,
+            r"is a test clip by its name and lies in train",
+        ),
+        (
+            ["fan/source_test/section_00_target_test_normal_0000.wav"],
+            "fan",
+            Split.TEST,
+            r"target domain by its name and lies in source_test",
+        ),
+        (
+            ["fan/test/section_00_0000.wav", "fan/source_test/section_00_0000.wav"],
+            "fan",
+            Split.TEST,
+            r"same name as",
+        ),
+        (
+            ["fan/train/section_00_0000.wav", "fan/train/section_00_0000.WAV"],
+            "fan",
+            Split.TRAIN,
+            r"same name as",
+        ),
+    ],
+)
+def test_bad_folders(tmp_path: Path, files: list[str], machine: str, split: Split, complaint: str) -> None:
+    make(tmp_path, *files)
+    with pytest.raises(AsdError, match=complaint):
+        list_clips(tmp_path, machine, split)
+
+
+def test_missing_or_empty_data_folder_says_where_it_looked(tmp_path: Path) -> None:
+    with pytest.raises(AsdError, match=rf"no data folder {tmp_path}/nowhere.*data=DIR"):
+        list_clips(tmp_path / "nowhere", "fan", Split.TRAIN)
+    with pytest.raises(AsdError, match=rf"{tmp_path} holds no machine"):
+        list_machines(tmp_path)
