@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Before torch is imported, and inherited by commands that tests start: several workers share few cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

@@ -1,8 +1,9 @@
-"""A made-up submission of any year: scores for every evaluation clip, facts, and a user's own file."""
+"""A made-up submission of any year: scores for every evaluation clip, facts, a user's own file; and damage."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -82,3 +83,47 @@ def made_submission(folder: Path, year: Year, label: str = LABEL) -> Path:
     return write_submission(
         score_table(year), facts(year), label=label, year=year, folder=folder, user_file=user
     )
+
+
+def edit(file: str, change: Callable[[list[str]], object]) -> Callable[[Path], None]:
+    """Damage that changes the lines of one file in place."""
+
+    def damage(folder: Path) -> None:
+        lines = (folder / file).read_text().splitlines()
+        change(lines)
+        (folder / file).write_text("".join(f"{line}\n" for line in lines))
+
+    return damage
+
+
+def replace_value(line: int, value: str) -> Callable[[list[str]], None]:
+    """A change for `edit`: another value in one line (from 0)."""
+
+    def change(lines: list[str]) -> None:
+        lines[line] = f"{lines[line].split(',')[0]},{value}"
+
+    return change
+
+
+def replace_name(line: int, name: str) -> Callable[[list[str]], None]:
+    """A change for `edit`: another file name in one line (from 0)."""
+
+    def change(lines: list[str]) -> None:
+        lines[line] = f"{name},{lines[line].split(',')[1]}"
+
+    return change
+
+
+def remove(pattern: str) -> Callable[[Path], None]:
+    """Damage that deletes files."""
+
+    def damage(folder: Path) -> None:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+    return damage
+
+
+def add(name: str, content: bytes = b"") -> Callable[[Path], None]:
+    """Damage that writes a file."""
+    return lambda folder: (folder / name).write_bytes(content) and None

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd.challenge.files import CONDITION, format_name, list_clips, list_machines, parse_name
-from asd.challenge.years import YEARS
 from asd.types import AsdError, Clip, Domain, Label, Split
 
 TRAIN = "section_00_source_train_normal_0000_vel_4.wav"
@@ -30,122 +29,62 @@ def write_attributes(root: Path, machine: str, rows: Iterable[str], section: str
     (root / machine / f"attributes_{section}.csv").write_text(text + "\n")
 
 
-NAMES = [  # year, machine, split, path, section, domain, label, attributes
-    (2020, "fan", Split.TRAIN, "train/normal_id_00_00000000.wav", "00", None, "normal", {}),
-    (2020, "fan", Split.TEST, "test/anomaly_id_06_00000123.wav", "06", None, "anomaly", {}),
-    (2020, "fan", Split.TEST, "test/id_01_00000000.wav", "01", None, None, {}),
-    (2021, "fan", Split.TEST, "source_test/section_03_source_test_0000.wav", "03", "source", None, {}),
-    (2021, "fan", Split.TEST, "target_test/section_03_0007.wav", "03", "target", None, {}),
+NAMES = [  # path below the data folder; section, domain and label; attributes
+    ("fan/train/normal_id_00_00000000.wav", "00 - normal", {}),
+    ("fan/test/anomaly_id_06_00000123.wav", "06 - anomaly", {}),
+    ("fan/test/id_01_00000000.wav", "01 - -", {}),
+    ("fan/source_test/section_03_source_test_0000.wav", "03 source -", {}),
+    ("fan/target_test/section_03_0007.wav", "03 target -", {}),
     (
-        2021,
-        "fan",
-        Split.TRAIN,
-        "train/section_00_source_train_normal_0025_strength_1_ambient.wav",
-        "00",
-        "source",
-        "normal",
+        "fan/train/section_00_source_train_normal_0025_strength_1_ambient.wav",  # 2021
+        "00 source normal",
         {CONDITION: "strength_1_ambient"},
     ),
     (
-        2022,
-        "valve",
-        Split.TEST,
-        "test/section_05_target_test_anomaly_0199_v1pat_04_v2pat_05.wav",
-        "05",
-        "target",
-        "anomaly",
+        "ToyCar/train/section_00_source_train_normal_0000_A1Spd28V.wav",
+        "00 source normal",
+        {CONDITION: "A1Spd28V"},
+    ),
+    (
+        "valve/test/section_05_target_test_anomaly_0199_v1pat_04_v2pat_05.wav",
+        "05 target anomaly",
         {"v1pat": "04", "v2pat": "05"},
     ),
-    (2023, "bandsaw", Split.TEST, "test/section_00_0005.wav", "00", None, None, {}),
+    ("bandsaw/test/section_00_0005.wav", "00 - -", {}),
+    ("slider/train/section_00_target_train_normal_0000_noAttribute.wav", "00 target normal", {}),
     (
-        2024,
-        "slider",
-        Split.TRAIN,
-        "train/section_00_target_train_normal_0000_noAttribute.wav",
-        "00",
-        "target",
-        "normal",
-        {},
-    ),
-    (
-        2024,
-        "RoboticArm",
-        Split.TEST,
-        "test_rename/section_00_target_anomaly_0085_weight35_BckgB.wav",
-        "00",
-        "target",
-        "anomaly",
+        "RoboticArm/test_rename/section_00_target_anomaly_0085_weight35_BckgB.wav",
+        "00 target anomaly",
         {"weight": "35", "Bckg": "B"},
     ),
     (
-        2024,
-        "RoboticArm",
-        Split.TRAIN,
-        "train/section_00_source_trainnormal_0000weight10_BckgC.wav",
-        "00",
-        "source",
-        "normal",
+        "RoboticArm/train/section_00_source_trainnormal_0000weight10_BckgC.wav",
+        "00 source normal",
         {"weight": "10", "Bckg": "C"},
     ),
     (
-        2025,
-        "CoffeeGrinder",
-        Split.TEST,
-        "test_rename/section_00_target_test_normal_0855_mic_imp34dt05_mic_pos_B_grind_300_bkg_E.wav",
-        "00",
-        "target",
-        "normal",
-        {"mic": "imp34dt05", "mic_pos": "B", "grind": "300", "bkg": "E"},
+        "CoffeeGrinder/test_rename/section_00_target_test_normal_0855_mic_imp34dt05_mic_pos_B_grind_300.wav",
+        "00 target normal",
+        {"mic": "imp34dt05", "mic_pos": "B", "grind": "300"},
     ),
     (
-        2025,
-        "bearing",
-        Split.SUPPLEMENTAL,
-        "supplemental/section_00_machine_source_0000_noAttribute.wav",
-        "00",
-        "source",
-        None,
+        "bearing/supplemental/section_00_machine_source_0000_noAttribute.wav",
+        "00 source -",
         {"content": "machine"},
     ),
-    (
-        2025,
-        "fan",
-        Split.SUPPLEMENTAL,
-        "supplemental/section_00_noise_supplemental_normal_0000.wav",
-        "00",
-        None,
-        None,
-        {"content": "noise"},
-    ),
-    (
-        2025,
-        "fan",
-        Split.SUPPLEMENTAL,
-        "supplemental/section_00_clean_0000_n_B.wav",
-        "00",
-        None,
-        None,
-        {"n": "B", "content": "machine"},
-    ),
+    ("fan/supplemental/section_00_noise_supplemental_normal_0000.wav", "00 - -", {"content": "noise"}),
+    ("fan/supplemental/section_00_clean_0000_n_B.wav", "00 - -", {"n": "B", "content": "machine"}),
 ]
+SPLITS = {"train": Split.TRAIN, "supplemental": Split.SUPPLEMENTAL}
 
 
-@pytest.mark.parametrize(
-    ("year", "machine", "split", "path", "section", "domain", "label", "attributes"), NAMES
-)
-def test_parse_name(
-    year: int,
-    machine: str,
-    split: Split,
-    path: str,
-    section: str,
-    domain: str | None,
-    label: str | None,
-    attributes: dict[str, str],
-) -> None:
-    assert year in YEARS
-    assert parse_name(Path(machine, path), machine, split) == Clip(
-        Path(machine, path),
+@pytest.mark.parametrize(("name", "facts", "attributes"), NAMES)
+def test_parse_name(name: str, facts: str, attributes: dict[str, str]) -> None:
+    path = Path(name)
+    machine, split = path.parts[0], SPLITS.get(path.parts[1], Split.TEST)
+    section, domain, label = (None if fact == "-" else fact for fact in facts.split())
+    assert parse_name(path, machine, split) == Clip(
+        path,
         machine,
         section,
         split,
@@ -322,48 +261,33 @@ def test_a_csv_of_another_kind(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("files", "machine", "split", "complaint"),
     [
-        ([f"fan/train/{TRAIN}"], "fann", Split.TRAIN, r"'fann'.*did you mean fan\?.*holds fan"),
-        ([f"ToyCar/train/{TRAIN}"], "toycar", Split.TRAIN, r"did you mean ToyCar\?"),
-        ([f"fan/train/{TRAIN}"], "xylophone", Split.TRAIN, r"'xylophone' is not under .*: It holds fan"),
-        (["fan/test/section_00_0000.wav"], "fan", Split.TRAIN, r"no train clips.*fan/train"),
-        ([f"fan/train/{TRAIN}"], "fan", Split.TEST, r"no test clips.*fan/test"),
-        (["fan/train/hello.wav"], "fan", Split.TRAIN, r"hello\.wav is outside.*section_00_source_train"),
-        (["fan/train/section_0_0000.wav"], "fan", Split.TRAIN, r"outside the file-name grammar"),
+        (f"fan/train/{TRAIN}", "fann", Split.TRAIN, r"'fann'.*did you mean fan\?.*holds fan"),
+        (f"ToyCar/train/{TRAIN}", "toycar", Split.TRAIN, r"did you mean ToyCar\?"),
+        (f"fan/train/{TRAIN}", "xylophone", Split.TRAIN, r"'xylophone' is not under .*: It holds fan"),
+        ("fan/test/section_00_0000.wav", "fan", Split.TRAIN, r"no train clips.*fan/train"),
+        (f"fan/train/{TRAIN}", "fan", Split.TEST, r"no test clips.*fan/test"),
+        ("fan/train/hello.wav", "fan", Split.TRAIN, r"hello\.wav is outside.*section_00_source_train"),
+        ("fan/train/section_0_0000.wav", "fan", Split.TRAIN, r"outside the file-name grammar"),
+        ("fan/train/section_00_source_train_anomaly_0000.wav", "fan", Split.TRAIN, r"is an anomaly in train"),
+        ("fan/train/anomaly_id_00_00000000.wav", "fan", Split.TRAIN, r"is an anomaly in training data"),
         (
-            ["fan/train/section_00_source_train_anomaly_0000.wav"],
+            "fan/train/section_00_source_test_normal_0000.wav",
             "fan",
             Split.TRAIN,
-            r"_anomaly_0000\.wav is an anomaly in training data",
+            r"is a test clip .* in train",
         ),
-        (["fan/train/anomaly_id_00_00000000.wav"], "fan", Split.TRAIN, r"is an anomaly in training data"),
+        ("fan/source_test/section_00_target_test_normal_0000.wav", "fan", Split.TEST, r"lies in source_test"),
         (
-            ["fan/train/section_00_source_test_normal_0000.wav"],
-            "fan",
-            Split.TRAIN,
-            r"is a test clip by its name and lies in train",
-        ),
-        (
-            ["fan/source_test/section_00_target_test_normal_0000.wav"],
-            "fan",
-            Split.TEST,
-            r"target domain by its name and lies in source_test",
-        ),
-        (
-            ["fan/test/section_00_0000.wav", "fan/source_test/section_00_0000.wav"],
+            "fan/test/section_00_0000.wav fan/source_test/section_00_0000.wav",
             "fan",
             Split.TEST,
             r"same name as",
         ),
-        (
-            ["fan/train/section_00_0000.wav", "fan/train/section_00_0000.WAV"],
-            "fan",
-            Split.TRAIN,
-            r"same name as",
-        ),
+        ("fan/train/section_00_0000.wav fan/train/section_00_0000.WAV", "fan", Split.TRAIN, r"same name as"),
     ],
 )
-def test_bad_folders(tmp_path: Path, files: list[str], machine: str, split: Split, complaint: str) -> None:
-    make(tmp_path, *files)
+def test_bad_folders(tmp_path: Path, files: str, machine: str, split: Split, complaint: str) -> None:
+    make(tmp_path, *files.split())
     with pytest.raises(AsdError, match=complaint):
         list_clips(tmp_path, machine, split)
 

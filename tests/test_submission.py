@@ -127,7 +127,7 @@ def test_failure_leaves_what_was_there(
             )
 
         monkeypatch.setattr(Path, "rename", rename_but_the_new_zip)
-    with pytest.raises(AsdError, match="cannot write .*No space left"):
+    with pytest.raises(AsdError, match=r"cannot write .*No space left"):
         made_submission(folder, get_year(2025))
     assert tree(folder) == before
     assert len(list(folder.iterdir())) == (2 if earlier else 0)

@@ -51,6 +51,7 @@ def test_fill_meta(year: int) -> None:
     }
     assert meta["system"]["description"]["input_sampling_rate"] == "16 kHz"
     assert meta["system"]["complexity"]["total_parameters"] == 267928
+    assert meta["system"]["complexity"].get("MACs") == (82_000_000 if year >= 2024 else None)
     assert meta["results"]["development_dataset"].keys() == entry.dev.keys()
     assert meta["system"]["description"].keys() == template["system"]["description"].keys()
     assert template == load_template(entry), "the template must not be written into"

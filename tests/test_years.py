@@ -42,6 +42,10 @@ def test_archives_are_the_published_ones(shared: Path, year: int) -> None:
                 assert url.endswith(f"/{archive.record}/files/{archive.file}")
 
 
+def test_archive_of_the_test_set_of_2026() -> None:
+    assert get_year(2026).archive("eval_test", "Sander") == (20437238, "eval_data_Sander_test.zip")
+
+
 def test_archive_of_a_machine_of_another_year() -> None:
     with pytest.raises(AsdError, match=r"'pump'.*2025.*ToyCar"):
         get_year(2025).archive("dev", "pump")

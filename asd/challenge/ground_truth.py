@@ -2,8 +2,9 @@
 
 Two shapes of folder are read, whichever is there:
 
-    eval_data_list.csv                              2020; the name of a machine in a line of its own, then its
-                                                    clips: published name, name that tells the label[, 0/1]
+    eval_data_list.csv                              2020; published for the years since, too. The name of a
+                                                    machine in a line of its own, then its clips: published
+                                                    name, name that tells the label[, label 0 or 1]
 
     ground_truth_data/ground_truth_<unit>.csv       2021 and later: clip, 0 (normal) or 1 (anomaly)
     ground_truth_domain/ground_truth_<unit>.csv     2022 and later: clip, 0 (source) or 1 (target)

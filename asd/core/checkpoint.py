@@ -26,7 +26,8 @@ def save_tensors(
     Raises:
         AsdError: the file cannot be written.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # safetensors wants no two names on one memory, as two domains that share a covariance have
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
         try:
             save_file(plain, temporary, metadata={"facts": json.dumps(dict(facts or {}))})

@@ -1,0 +1,53 @@
+"""Small generated data for tests: tones in noise under the challenge's names, and synthetic machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asd.audio import Recordings, check, write_wav
+from asd.challenge import files
+from asd.detectors.base import Workplace
+from asd.types import Split
+
+
+def write_clip(path: Path, seed: int, duration_s: float = 1.0, tone_hz: float = 0.0) -> Path:
+    """A clip of coloured noise with a hum, and a tone where `tone_hz` is given."""
+    rng = np.random.default_rng(seed)
+    time_s = np.arange(int(16000 * duration_s)) / 16000
+    noise = np.convolve(rng.normal(size=len(time_s)), [0.5, 0.3, 0.2], mode="same")
+    wave = 0.05 * noise + 0.1 * np.sin(2 * np.pi * 120 * time_s + rng.uniform(0, 6))
+    if tone_hz:
+        wave += 0.1 * np.sin(2 * np.pi * tone_hz * time_s)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_wav(path, wave[None].astype(np.float32), 16000)
+    return path
+
+
+def tone_machine(
+    root: Path, machine: str = "fan", n_train: int = 24, n_target: int = 4, n_test: int = 6
+) -> Path:
+    """A machine whose anomalies have an added tone of 3 kHz; target clips are a little longer."""
+    seed = 0
+    for domain, count in (("source", n_train - n_target), ("target", n_target)):
+        for i in range(count):
+            name = f"section_00_{domain}_train_normal_{i:04d}_speed_{1 + i % 2}.wav"
+            write_clip(root / machine / "train" / name, seed := seed + 1, 1.0 + 0.25 * (domain == "target"))
+    for domain in ("source", "target"):
+        for label, tone_hz in (("normal", 0.0), ("anomaly", 3000.0)):
+            for i in range(n_test):
+                name = f"section_00_{domain}_test_{label}_{i:04d}_speed_{1 + i % 2}.wav"
+                write_clip(root / machine / "test" / name, seed := seed + 1, 1.0 + 0.1 * (i % 3), tone_hz)
+    return root
+
+
+def recordings(root: Path, machine: str = "fan", split: Split = Split.TRAIN) -> Recordings:
+    """Checked clips of a machine."""
+    return check(files.list_clips(root, machine, split), sample_rate_hz=16000)
+
+
+def workplace(folder: Path, seed: int = 0) -> Workplace:
+    """A place to work in, on the CPU."""
+    return Workplace(torch.device("cpu"), folder / "cache", folder / "run", seed)

@@ -1,0 +1,131 @@
+"""The autoencoder against the official baseline's own output on a real machine."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import gamma
+
+from asd.core.checkpoint import load_tensors
+from asd.core.networks.autoencoder import MLPAutoencoder
+from asd.detectors.autoencoder import Autoencoder
+from asd.metrics import auc, pauc
+from asd.scoring.threshold import fit_threshold
+from asd.types import AsdError, Domain, Label, Split
+from tests.machines import recordings, tone_machine, workplace
+
+SMALL = {"n_mels": 32, "epochs": 3, "batch_size": 64}
+
+
+def test_parameter_count_is_the_official_one() -> None:
+    assert sum(p.numel() for p in MLPAutoencoder().parameters()) == 267_928
+
+
+def official(path: Path) -> dict[str, float]:
+    with path.open() as lines:
+        return {name: float(value) for name, value in csv.reader(lines)}
+
+
+@pytest.mark.parametrize(("scorer", "file", "error"), [("mse", "mse", 1e-4), ("mahalanobis", "mahala", 1e-3)])
+def test_compatible_scores_and_aucs_equal_the_official_ones(
+    shared: Path, tmp_path: Path, scorer: str, file: str, error: float
+) -> None:
+    reference = shared / "reference/baseline_ae/bearing"
+    detector = Autoencoder(workplace(tmp_path), compatible=True)
+    detector.load_weights(reference / "weights.safetensors")
+    test = recordings(shared / "data/machines", "bearing", Split.TEST)
+    scores = detector.score(test)[scorer]
+    expected = official(reference / f"anomaly_score_{file}.csv")
+    assert {clip.name for clip in test.clips} == expected.keys()
+    np.testing.assert_allclose(scores, [expected[clip.name] for clip in test.clips], rtol=error)
+
+    with (reference / f"result_{file}.csv").open() as lines:
+        result = next(csv.DictReader(lines))
+    anomalous = np.array([clip.label is Label.ANOMALY for clip in test.clips])
+    for domain in Domain:
+        compared = anomalous | np.array([clip.domain is domain for clip in test.clips])
+        assert auc(anomalous[compared], scores[compared]) == pytest.approx(float(result[f"AUC ({domain})"]))
+    assert pauc(anomalous, scores) == pytest.approx(float(result["pAUC"]))
+
+
+def test_official_thresholds_and_decisions_follow(shared: Path) -> None:
+    """The official decisions are those of its gamma fit's 0.9 quantile, with `>`."""
+    reference = shared / "reference/baseline_ae/bearing"
+    thresholds = json.loads((reference / "thresholds.json").read_text())
+    for file in ("mse", "mahala"):
+        shape, location, scale = thresholds[file]["gamma_shape_loc_scale"]
+        threshold = gamma.ppf(0.9, shape, loc=location, scale=scale)
+        scores = official(reference / f"anomaly_score_{file}.csv")
+        decisions = official(reference / f"decision_result_{file}.csv")
+        assert {name: float(score > threshold) for name, score in scores.items()} == decisions
+
+
+def test_all_pairs_distance_in_linear_time_equals_the_official_quadratic_form(tmp_path: Path) -> None:
+    """The official code averages an N x N matrix; here it is a form in the mean residual."""
+    detector = Autoencoder(workplace(tmp_path), compatible=True, n_mels=8)
+    rng = np.random.default_rng(0)
+    residual = torch.from_numpy(rng.normal(size=(11, 40))).float()
+    precision = torch.eye(8) + 0.1
+    frames = residual.view(-1, 8)
+    slow = (frames @ precision @ frames.T).mean()
+    fast = detector._distance(residual, torch.tensor([11]), [precision, precision])
+    torch.testing.assert_close(fast, slow[None])
+
+
+@pytest.mark.parametrize("compatible", [False, True])
+def test_calibration_is_per_batch_only_in_the_compatible_mode(tmp_path: Path, compatible: bool) -> None:
+    machine = tone_machine(tmp_path / "data")
+    detector = Autoencoder(workplace(tmp_path), compatible=compatible, **SMALL)
+    detector.fit(recordings(machine))
+    assert set(detector.calibration) == (set(Autoencoder.scorers) if compatible else set())
+    for values in detector.calibration.values():
+        assert fit_threshold(values).value > 0
+
+
+def test_the_default_mode_holds_out_whole_clips_of_both_domains(tmp_path: Path) -> None:
+    machine = tone_machine(tmp_path / "data", n_train=40, n_target=10)
+    clips = recordings(machine)
+    detector = Autoencoder(workplace(tmp_path), **SMALL)
+    windows = detector._windows(clips)
+    target = np.array([clip.domain is Domain.TARGET for clip in clips.clips])
+    learn, held_out = detector._split(windows, target)
+    held_clips = set(windows.clip_of[held_out].tolist())
+    assert not held_clips & set(windows.clip_of[learn].tolist())
+    assert sum(target[list(held_clips)]) == 1
+    assert len(held_clips) == 4
+
+
+def test_official_pth_is_read_without_running_code(tmp_path: Path) -> None:
+    detector = Autoencoder(workplace(tmp_path), **SMALL)
+    state = detector.network.state_dict() | {"cov_source": torch.eye(32), "cov_target": 2 * torch.eye(32)}
+    torch.save(state, tmp_path / "official.pth")
+    detector.load_weights(tmp_path / "official.pth")
+    assert torch.equal(detector.cov_target, 2 * torch.eye(32))
+    torch.save({"x": print}, tmp_path / "evil.pth")
+    with pytest.raises(AsdError, match="not a torch state dict of plain tensors"):
+        detector.load_weights(tmp_path / "evil.pth")
+    torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(AsdError, match="is not an autoencoder of this framework"):
+        detector.load_weights(tmp_path / "other.pth")
+
+
+def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
+    Autoencoder(workplace(tmp_path), n_mels=16).save(tmp_path)
+    with pytest.raises(AsdError, match=r"belongs to another network: .* of another shape"):
+        Autoencoder(workplace(tmp_path), n_mels=32).load(tmp_path)
+    assert "cov_source" in load_tensors(tmp_path / "weights.safetensors")[0]
+
+
+def test_a_machine_of_one_domain_is_saved_and_loaded(tmp_path: Path) -> None:
+    machine = tone_machine(tmp_path / "data", n_target=0)
+    detector = Autoencoder(workplace(tmp_path), **SMALL)
+    detector.fit(recordings(machine))
+    detector.save(tmp_path)
+    again = Autoencoder(workplace(tmp_path), **SMALL)
+    again.load(tmp_path)
+    assert torch.equal(again.cov_source, again.cov_target)

@@ -1,0 +1,148 @@
+"""Confidence intervals: the jackknife against brute force, the bootstrap against plain resampling."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import t as student
+from sklearn.metrics import roc_auc_score
+
+from asd.confidence import bootstrap_official_score, ci95_jackknife, ci95_official_compat
+from asd.metrics import auc, evaluate_table, pauc
+from asd.types import SCORE_COLUMNS, AsdError
+
+
+def labelled_scores(seed: int, n_levels: int | None) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Overlapping classes of unequal size; rounded to `n_levels` steps they are full of ties."""
+    rng = np.random.default_rng(seed)
+    is_anomaly = rng.random(60) < 0.4
+    is_anomaly[:4] = [True, True, False, False]
+    scores = rng.normal(size=60) + is_anomaly
+    return is_anomaly, scores if n_levels is None else np.round(scores * n_levels)
+
+
+def official_formula(
+    is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None
+) -> float:
+    """The half-width as the evaluators compute it, one clip left out at a time."""
+    n = scores.size
+    kept = ~np.eye(n, dtype=bool)
+    values = [roc_auc_score(is_anomaly[keep], scores[keep], max_fpr=max_fpr) for keep in kept]
+    spread = np.sum((values - np.mean(values)) ** 2)
+    return float(student.ppf(0.975, n - 1) * np.sqrt(spread / (n * (n - 1))))
+
+
+def pseudo_value_formula(
+    is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None
+) -> float:
+    """The half-width as the textbook has it."""
+    n = scores.size
+    whole = roc_auc_score(is_anomaly, scores, max_fpr=max_fpr)
+    kept = ~np.eye(n, dtype=bool)
+    pseudo = [n * whole - (n - 1) * roc_auc_score(is_anomaly[k], scores[k], max_fpr=max_fpr) for k in kept]
+    return float(student.ppf(0.975, n - 1) * np.std(pseudo, ddof=1) / np.sqrt(n))
+
+
+@pytest.mark.parametrize("n_levels", [None, 5, 1, 0])
+@pytest.mark.parametrize("seed", range(3))
+def test_jackknife_equals_brute_force(seed: int, n_levels: int | None) -> None:
+    data = labelled_scores(seed, n_levels)
+    correct = np.mean([pseudo_value_formula(*data, max_fpr) for max_fpr in (None, 0.1)])
+    official = np.mean([official_formula(*data, max_fpr) for max_fpr in (None, 0.1)])
+    assert ci95_jackknife(*data) == pytest.approx(correct, rel=1e-9, abs=1e-12)
+    assert ci95_official_compat(*data) == pytest.approx(official, rel=1e-9, abs=1e-12)
+
+
+def test_official_interval_is_too_small_by_n_minus_1() -> None:
+    data = labelled_scores(0, None)
+    assert ci95_jackknife(*data) / ci95_official_compat(*data) == pytest.approx(59)
+
+
+def test_jackknife_covers_the_truth() -> None:
+    """Of many small test sets, about 95 % have the true value within the interval (the mean of both metrics)."""
+    rng = np.random.default_rng(0)
+    is_anomaly = np.repeat([False, True], 100)
+    big = np.repeat([False, True], 100_000)
+    big_scores = rng.normal(size=big.size) + big
+    truth = (auc(big, big_scores) + pauc(big, big_scores)) / 2
+    covered = []
+    for _ in range(200):
+        scores = rng.normal(size=200) + is_anomaly
+        estimate = (auc(is_anomaly, scores) + pauc(is_anomaly, scores)) / 2
+        covered.append(abs(estimate - truth) < ci95_jackknife(is_anomaly, scores))
+    assert 0.9 < np.mean(covered) <= 1.0
+
+
+@pytest.mark.parametrize("is_anomaly", [[True, False, False], [True, True, False]])
+def test_jackknife_needs_two_of_each(is_anomaly: list[bool]) -> None:
+    with pytest.raises(AsdError, match="needs two of each class"):
+        ci95_jackknife(is_anomaly, [1, 2, 3])
+
+
+def make_table(seed: int = 0, n: int = 50, machines: str = "fan valve", digits: int = 9) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = [
+        (m, "00", d, "test", label, f"{d}_{label}_{i}", round(rng.normal() + (label == "anomaly"), digits), 0)
+        for m in machines.split()
+        for d in ("source", "target")
+        for label in ("normal", "anomaly")
+        for i in range(n)
+    ]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+@pytest.mark.parametrize("year", [2020, 2021, 2024])
+def test_bootstrap_agrees_with_plain_resampling(year: int) -> None:
+    """The interval equals, up to chance, that of tables whose rows are drawn within the strata one by one."""
+    table = make_table(n=20, digits=1)  # with ties
+    strata = table.groupby(["machine", "domain", "label"])
+    plain = [
+        evaluate_table(strata.sample(frac=1, replace=True, random_state=seed), year)["official_score"]
+        for seed in range(300)
+    ]
+    fast = bootstrap_official_score(table, year, n_resamples=4000)
+    spread = fast.high - fast.low
+    assert np.quantile(plain, [0.025, 0.975]) == pytest.approx(list(fast), abs=0.15 * spread)
+
+
+def test_bootstrap_is_fixed_by_its_seed_and_blind_to_row_order_of_machines() -> None:
+    table = make_table()
+    first = bootstrap_official_score(table, 2024, seed=3)
+    assert first == bootstrap_official_score(table, 2024, seed=3)
+    assert first != bootstrap_official_score(table, 2024, seed=4)
+    assert first == bootstrap_official_score(
+        table.sort_values("machine", ascending=False, kind="stable"), 2024, seed=3
+    )
+
+
+def test_bootstrap_covers_the_official_score() -> None:
+    table = make_table()
+    low, high = bootstrap_official_score(table, 2024)
+    assert low < evaluate_table(table, 2024)["official_score"] < high
+    wider_low, wider_high = bootstrap_official_score(table, 2024, confidence=0.999)
+    assert wider_low < low < high < wider_high
+    few_low, few_high = bootstrap_official_score(make_table(n=10), 2024)
+    assert few_high - few_low > high - low
+
+
+def test_bootstrap_of_perfect_scores_has_no_width() -> None:
+    table = make_table()
+    table["score"] = (table["label"] == "anomaly").astype(float)
+    assert bootstrap_official_score(table, 2024) == pytest.approx((1.0, 1.0), abs=1e-12)
+
+
+@pytest.mark.parametrize("arguments", [{"confidence": 1.0}, {"confidence": 0}, {"n_resamples": 0}])
+def test_bootstrap_arguments_out_of_range(arguments: dict[str, float]) -> None:
+    with pytest.raises(AsdError, match="confidence must lie in"):
+        bootstrap_official_score(make_table(), 2024, **arguments)  # type: ignore[arg-type]
+
+
+def test_bootstrap_of_a_full_year_takes_seconds_at_most() -> None:
+    table = make_table(machines=" ".join("abcdefghi"))
+    start_s = time.perf_counter()
+    bootstrap_official_score(table, 2024, n_resamples=1000)
+    assert time.perf_counter() - start_s < 2

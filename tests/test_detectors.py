@@ -1,0 +1,111 @@
+"""Every registered detector through the same suite: a new one is tested by being registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asd.audio import check
+from asd.config import Run
+from asd.core.checkpoint import load_tensors
+from asd.detectors import REGISTRY, detector_class
+from asd.detectors.base import Detector, Scores
+from asd.metrics import auc
+from asd.types import Label, Split
+from tests.machines import recordings, tone_machine, workplace, write_clip
+
+# What keeps the suite short on two cores; everything else is the default configuration.
+QUICK = {"autoencoder": {"epochs": 80, "batch_size": 64, "learning_rate": 5e-3}}
+
+
+def build(name: str, folder: Path, seed: int = 0) -> Detector:
+    arguments = Run(detector=name).detector_arguments() | QUICK.get(name, {})
+    return detector_class(name)(workplace(folder, seed), **arguments)
+
+
+@pytest.fixture(scope="module", params=sorted(REGISTRY))
+def fitted(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path, Detector]:
+    root = tmp_path_factory.mktemp(request.param)
+    tone_machine(root / "data")
+    detector = build(request.param, root)
+    detector.fit(recordings(root / "data"))
+    return request.param, root, detector
+
+
+def assert_close(a: Scores, b: Scores) -> None:
+    assert a.keys() == b.keys()
+    for scorer in a:
+        np.testing.assert_allclose(a[scorer], b[scorer], rtol=1e-4, err_msg=scorer)
+
+
+def test_scores_are_finite_and_named(fitted: tuple[str, Path, Detector]) -> None:
+    _, root, detector = fitted
+    for clips, scores in (
+        (recordings(root / "data", split=Split.TEST), detector.score),
+        (recordings(root / "data"), detector.score_training),
+    ):
+        result = scores(clips)
+        assert tuple(result) == detector.scorers
+        for values in result.values():
+            assert values.shape == (len(clips),)
+            assert values.dtype == np.float64
+            assert np.isfinite(values).all()
+
+
+def test_an_added_tone_is_heard(fitted: tuple[str, Path, Detector]) -> None:
+    _, root, detector = fitted
+    clips = recordings(root / "data", split=Split.TEST)
+    anomalous = np.array([clip.label is Label.ANOMALY for clip in clips.clips])
+    for scorer, values in detector.score(clips).items():
+        assert auc(anomalous, values) >= 0.9, scorer
+
+
+def test_saved_and_loaded_gives_identical_scores(fitted: tuple[str, Path, Detector], tmp_path: Path) -> None:
+    name, root, detector = fitted
+    detector.save(tmp_path)
+    loaded = build(name, root, seed=7)
+    loaded.load(tmp_path)
+    clips = recordings(root / "data", split=Split.TEST)
+    before, after = detector.score(clips), loaded.score(clips)
+    for scorer in detector.scorers:
+        np.testing.assert_array_equal(before[scorer], after[scorer])
+    assert all(load_tensors(path) for path in tmp_path.glob("*.safetensors"))
+
+
+def test_order_and_company_of_clips_change_nothing(fitted: tuple[str, Path, Detector]) -> None:
+    _, root, detector = fitted
+    clips = recordings(root / "data", split=Split.TEST)
+    scores = detector.score(clips)
+    order = np.random.default_rng(0).permutation(len(clips))
+    shuffled = detector.score(check([clips.clips[i] for i in order], sample_rate_hz=16000))
+    alone = detector.score(check([clips.clips[3]], sample_rate_hz=16000))
+    assert_close(shuffled, {scorer: values[order] for scorer, values in scores.items()})
+    assert_close(alone, {scorer: values[3:4] for scorer, values in scores.items()})
+
+
+def test_one_seed_gives_one_result(fitted: tuple[str, Path, Detector], tmp_path: Path) -> None:
+    name, root, detector = fitted
+    again = build(name, tmp_path)
+    again.fit(recordings(root / "data"))
+    clips = recordings(root / "data", split=Split.TEST)
+    assert_close(detector.score(clips), again.score(clips))
+
+
+def test_short_and_long_clips_work(fitted: tuple[str, Path, Detector], tmp_path: Path) -> None:
+    _, _, detector = fitted
+    for i, duration_s in enumerate((1.0, 16.0, 2.5)):
+        write_clip(tmp_path / "fan/test" / f"section_00_{i:04d}.wav", i, duration_s)
+    scores = detector.score(recordings(tmp_path, split=Split.TEST))
+    assert all(np.isfinite(values).all() for values in scores.values())
+
+
+def test_facts_fit_the_meta_file(fitted: tuple[str, Path, Detector]) -> None:
+    from asd.challenge.system_meta import SystemFacts
+
+    facts = SystemFacts(name="x", abbreviation="x", sampling_rate_hz=16000, **fitted[2].facts())
+    assert facts.total_parameters >= 0
+    assert facts.machine_learning_method

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asd.features import LogMel
+from asd.frames import Frames, Windows, log_mel_frames
+from asd.types import AsdError
+from tests.machines import recordings, tone_machine
+
+SETTINGS = {"n_fft": 1024, "hop_samples": 512, "n_mels": 32}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    return tone_machine(tmp_path / "data", n_train=6, n_target=2, n_test=1)
+
+
+@pytest.mark.parametrize(("exact", "error_db"), [(True, 0.0), (False, 0.5 / 200 + 1e-4)])
+def test_cached_frames_are_the_features(machine: Path, tmp_path: Path, exact: bool, error_db: float) -> None:
+    clips = recordings(machine)
+    frames = log_mel_frames(clips, SETTINGS, tmp_path / "cache", CPU, exact=exact)
+    transform = LogMel(16000, **SETTINGS)
+    expected = [transform(torch.from_numpy(clips.waveform(i))[None])[0].T for i in range(len(clips))]
+    assert frames.lengths.tolist() == [len(e) for e in expected]
+    assert (frames.to(CPU) - torch.cat(expected)).abs().max() <= error_db + 1e-4 * exact
+    assert isinstance(frames.levels, np.memmap)
+
+
+def test_the_cache_is_reused_and_keyed_by_everything(machine: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = log_mel_frames(recordings(machine), SETTINGS, cache, CPU)
+    assert log_mel_frames(recordings(machine), SETTINGS, cache, CPU).levels.filename == first.levels.filename
+    others = [
+        log_mel_frames(recordings(machine), SETTINGS | {"n_mels": 16}, cache, CPU),
+        log_mel_frames(recordings(machine), SETTINGS, cache, CPU, exact=True),
+    ]
+    clip = recordings(machine).clips[0].path
+    clip.write_bytes(clip.read_bytes())  # same name and size, another time of change
+    others.append(log_mel_frames(recordings(machine), SETTINGS, cache, CPU))
+    assert len({str(f.levels.filename) for f in [first, *others]}) == 4
+
+
+def test_a_damaged_cache_is_named(machine: Path, tmp_path: Path) -> None:
+    frames = log_mel_frames(recordings(machine), SETTINGS, tmp_path / "cache", CPU)
+    Path(str(frames.levels.filename)).write_bytes(b"nonsense")
+    with pytest.raises(AsdError, match=r"is damaged .*remove the folder"):
+        log_mel_frames(recordings(machine), SETTINGS, tmp_path / "cache", CPU)
+
+
+def test_an_interrupted_computation_leaves_nothing(machine: Path, tmp_path: Path) -> None:
+    clips = recordings(machine)
+    clips.clips[-1].path.write_bytes(b"gone bad after the check")
+    with pytest.raises(AsdError, match="not a readable WAV"):
+        log_mel_frames(clips, SETTINGS, tmp_path / "cache", CPU)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_windows_are_runs_of_frames_within_a_clip() -> None:
+    lengths = np.array([3, 5, 4])
+    levels = np.arange(12 * 2, dtype=np.float32).reshape(12, 2)
+    windows = Windows(Frames(levels, lengths), 3, CPU)
+    starts = [0, 3, 4, 5, 8, 9]  # first frames of all windows that stay within their clip
+    expected = torch.from_numpy(np.stack([levels[s : s + 3].ravel() for s in starts]))
+    torch.testing.assert_close(windows[torch.arange(len(windows))], expected)
+    assert windows.clip_of.tolist() == [0, 1, 1, 1, 2, 2]
+    for size in (1, 2, 4, 100):
+        chunks = list(windows.chunks(size))
+        torch.testing.assert_close(torch.cat([rows for rows, _ in chunks]), expected)
+        assert torch.cat([n for _, n in chunks]).tolist() == [1, 3, 2]
