@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AsdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a place that vanished, or may not be read
+        print(f"error: {error}; check the place and its permissions, then try again", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted: nothing finished is lost, the same command resumes", file=sys.stderr)
         return 130

@@ -21,13 +21,15 @@ from asd.types import AsdError
 
 
 def _split(value: Any) -> Any:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
 
 
 DEFAULT_DETECTOR = "autoencoder"
 
 Names = Annotated[list[str], BeforeValidator(_split)]
-Seeds = Annotated[list[int], BeforeValidator(_split), Field(min_length=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
 
 
 class Section(BaseModel):

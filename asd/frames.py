@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def log_mel_frames(
     try:
         lengths = np.load(folder / "lengths.npy", allow_pickle=False)
         levels = np.load(folder / "levels.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise AsdError(
             f"{folder} is damaged ({error}); remove the folder and run the same command again"
         ) from error
@@ -124,7 +125,10 @@ def _compute(
     ends = np.cumsum(lengths)
     shape = (int(ends[-1]), transform.mel.n_mels)
     dtype = np.float32 if exact else np.int16
-    levels = np.lib.format.open_memmap(folder / "levels.npy", mode="w+", dtype=dtype, shape=shape)
+    path = folder / "levels.npy"
+    levels = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with path.open("r+b") as file:  # a disk that fills up under a memory map would kill the process
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     clip = recordings.clips[0]
     for indices, waveforms in progress(recordings.batches(), f"features {clip.machine} {clip.split}"):
         db = transform(torch.from_numpy(waveforms).to(device)).transpose(1, 2)

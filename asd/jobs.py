@@ -26,13 +26,26 @@ class Job:
     learn: audio.Recordings | None  # None: nothing is to be learnt
     test: audio.Recordings | None  # None: there are no test clips yet
     settings: str  # hash of what decides the model besides data and seed
-    data: str  # hash of the training clips
+    data: str  # hash of the training clips, or of those the model there was fitted on
+    test_data: str  # hash of the test clips
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Hash of everything the model depends on."""
+        return fingerprint(self.settings, self.data)
 
     @property
     def fingerprint(self) -> str:
         """Hash of everything the scores depend on."""
-        test = [(c.name, c.path.stat().st_size) for c in self.test.clips] if self.test else []
-        return fingerprint(self.settings, self.data, self.config.decision.model_dump(), test)
+        return fingerprint(self.settings, self.data, self.config.decision.model_dump(), self.test_data)
+
+    def is_foreign(self) -> bool:
+        """Whether the place holds a model, or half a training, of another configuration or other clips."""
+        from asd.core.trainer import interrupted  # brings torch
+
+        if have := self.run.fit_facts():
+            return (have.get("settings"), have.get("data")) != (self.settings, self.data)
+        return self.learn is not None and interrupted(self.run.path) not in (None, self.model_fingerprint)
 
 
 def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
@@ -43,7 +56,8 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
         learn: whether training clips are needed.
 
     Raises:
-        AsdError: an unknown detector, device or machine, or a recording that cannot be used.
+        AsdError: an unknown detector, device, year or machine, a recording that cannot be used, or a run
+            of another configuration in the way.
     """
     if config.detector not in REGISTRY:
         raise AsdError(f"detector={config.detector} is unknown; choose one of {', '.join(REGISTRY)}")
@@ -51,18 +65,25 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
         raise AsdError("machine= is empty; name one, several separated by commas, or all")
     pick_device(config.device)
     root = config.data or get_year(config.year).dev_root
-    given = _file_hash(config.weights) if config.weights else ""
+    given = _weights_hash(config.weights) if config.weights else ""
     machines = files.list_machines(root) if config.machine == ["all"] else config.machine
     for machine in machines:
         recordings = _recordings(config, root, machine, Split.TRAIN) if learn else None
         test = None
         if list((root / machine).glob("*test*")) or not learn:
             test = _recordings(config, root, machine, Split.TEST)
-        clips = [(c.name, c.path.stat().st_size) for c in recordings.clips] if recordings else []
+        train_data, test_data = _clips_hash(recordings), _clips_hash(test)
         for seed in config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
             settings = fingerprint(config.settings(), seed, given)
-            yield Job(config, run, recordings, test, settings, fingerprint(clips))
+            data = train_data if recordings else run.fit_facts().get("data", "")
+            job = Job(config, run, recordings, test, settings, data, test_data)
+            if job.is_foreign() and not (config.overwrite and recordings):
+                raise AsdError(
+                    f"{run.path} was trained with another configuration or on other clips; give the same words "
+                    f"again, choose another name=, or train anew with overwrite=true"
+                )
+            yield job
 
 
 def _recordings(config: Run, root: Path, machine: str, split: Split) -> audio.Recordings:
@@ -86,7 +107,13 @@ def _recordings(config: Run, root: Path, machine: str, split: Split) -> audio.Re
     return recordings
 
 
-def _file_hash(path: Path) -> str:
+def _clips_hash(recordings: audio.Recordings | None) -> str:
+    """Hash of names and contents: a copy elsewhere is the same data, an edited recording is not."""
+    clips = recordings.clips if recordings else ()
+    return fingerprint([(clip.name, hashlib.sha256(clip.path.read_bytes()).hexdigest()) for clip in clips])
+
+
+def _weights_hash(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

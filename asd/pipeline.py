@@ -71,6 +71,7 @@ def score(config: Run) -> list[RunDirectory]:
                 f"{job.run.model} holds no model; first make train machine={job.run.machine} "
                 f"name={config.run_name}, or give weights="
             )
+    for job in jobs:
         _score(job, _fitted(job))
     return [job.run for job in jobs]
 
@@ -113,9 +114,8 @@ def submit(config: Submit) -> tuple[Path, Findings]:
     year = get_year(config.year)
     check_label(config.label)
     name = config.name or DEFAULT_DETECTOR
-    every = find_runs(config.runs, name)
-    seed = config.seed if config.seed is not None else every[0].seed
-    runs = [run for run in every if run.seed == seed]
+    every = find_runs(config.runs, name, config.seed)
+    runs = [run for run in every if run.seed == every[0].seed]
     chosen = _machines_to_submit(config, year, runs)
     scorer = config.scorer or runs[0].default_scorer()
     table = pd.concat([_table(run, scorer) for run in runs if run.machine in chosen])
@@ -221,7 +221,7 @@ def _detector(job: Job) -> Detector:
         cache=config.runs / ".cache",
         directory=job.run.path,
         seed=job.run.seed,
-        fingerprint=fingerprint(job.settings, job.data),
+        fingerprint=job.model_fingerprint,
     )
     return detector_class(config.detector)(workplace, **config.detector_arguments())
 
@@ -229,19 +229,14 @@ def _detector(job: Job) -> Detector:
 def _fitted(job: Job) -> Detector:
     """The detector of a job: loaded where the run has it, else fitted (or given weights) and saved."""
     detector = _detector(job)
-    wanted = {"settings": job.settings, "data": job.data}
-    have = job.run.fit_facts()
-    if have and have["settings"] == job.settings and (job.learn is None or have["data"] == job.data):
-        detector.load(job.run.model)
+    foreign = job.is_foreign()
+    if job.learn is None or (job.run.fit_facts() and not foreign):
+        try:
+            detector.load(job.run.model)
+        except AsdError as error:
+            raise AsdError(f"{error}; to train anew, remove {job.run.model} first") from error
         return detector
-    if have and not job.config.overwrite:
-        raise AsdError(
-            f"{job.run.model} was fitted with another configuration or other clips; give the same words again, "
-            f"choose another name=, or overwrite=true to start anew"
-        )
-    if job.learn is None:
-        raise AsdError(f"{job.run.model} cannot be overwritten by `score`; use make train")
-    if job.config.overwrite:
+    if foreign:
         job.run.clear()
     write_text(
         job.run.path / "config.yaml", yaml.safe_dump(job.config.model_dump(mode="json"), sort_keys=False)
@@ -257,7 +252,7 @@ def _fitted(job: Job) -> Detector:
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", detector.facts())
-        write_json(folder / "fit.json", wanted)
+        write_json(folder / "fit.json", {"settings": job.settings, "data": job.data})
     (job.run.path / "state.safetensors").unlink(missing_ok=True)
     return detector
 

@@ -47,15 +47,26 @@ class RunDirectory:
 
     def is_done(self, fingerprint: str) -> bool:
         """Whether this exact run, configuration and data, is complete."""
-        return read_json(self.path / "DONE").get("fingerprint") == fingerprint
+        done = read_json(self.path / "DONE").get("fingerprint") == fingerprint
+        return done and bool(self.fit_facts())
 
     def fit_facts(self) -> dict[str, Any]:
         """What the model in here was fitted with; {} where there is none."""
         return read_json(self.model / "fit.json")
 
     def training_scores(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Scores of the training clips, {scorer: (clips,)}."""
-        table = pd.read_csv(self.model / "training_scores.csv")
+        """Scores of the training clips, {scorer: (clips,)}.
+
+        Raises:
+            AsdError: the file is missing or damaged.
+        """
+        path = self.model / "training_scores.csv"
+        try:
+            table = pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise AsdError(
+                f"{path} is damaged ({error}); remove {self.model} and run make train again"
+            ) from error
         return {name: table[name].to_numpy(float) for name in table.columns if name not in SCORE_COLUMNS}
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -160,7 +171,8 @@ def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary, temporary.open("w") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if temporary.is_file():  # devices and pipes cannot be told to
+            os.fsync(file.fileno())
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -175,9 +187,11 @@ def read_json(path: Path) -> dict[str, Any]:
         AsdError: the file is damaged.
     """
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
         return content
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise AsdError(f"{path} is damaged ({error}); remove it and run the same command again") from error

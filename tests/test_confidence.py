@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from asd.confidence import bootstrap_official_score, ci95_jackknife, ci95_official_compat
+from asd.confidence import _counted_pauc, bootstrap_official_score, ci95_jackknife, ci95_official_compat
 from asd.metrics import auc, evaluate_table, pauc
 from asd.types import SCORE_COLUMNS, AsdError
 
@@ -127,6 +127,22 @@ def test_bootstrap_covers_the_official_score() -> None:
     assert wider_low < low < high < wider_high
     few_low, few_high = bootstrap_official_score(make_table(n=10), 2024)
     assert few_high - few_low > high - low
+
+
+@pytest.mark.parametrize("max_fpr", [1.0, 0.1])
+def test_counted_clips_weigh_as_repeated_clips(max_fpr: float) -> None:
+    is_anomaly, scores = labelled_scores(0, 2)
+    rng = np.random.default_rng(0)
+    counts = np.empty((60, 50), np.int64)
+    for label in (False, True):
+        size = np.count_nonzero(is_anomaly == label)
+        counts[is_anomaly == label] = rng.multinomial(size, np.full(size, 1 / size), size=50).T
+    expected = [pauc(np.repeat(is_anomaly, c), np.repeat(scores, c), max_fpr) for c in counts.T]
+    assert _counted_pauc(is_anomaly, scores, counts, max_fpr) == pytest.approx(expected, abs=1e-12)
+
+
+def test_bootstrap_of_constant_scores_is_chance() -> None:
+    assert bootstrap_official_score(make_table().assign(score=7.0), 2024) == pytest.approx((0.5, 0.5))
 
 
 def test_bootstrap_of_perfect_scores_has_no_width() -> None:

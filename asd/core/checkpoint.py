@@ -48,11 +48,9 @@ def load_tensors(
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
-        raise AsdError(f"{path} does not exist; train first, or name the file with weights=") from error
+        raise AsdError(f"{path} does not exist") from error
     except (SafetensorError, OSError, ValueError) as error:
-        raise AsdError(
-            f"{path} cannot be read as safetensors ({error}); it is damaged: remove it and run the command again"
-        ) from error
+        raise AsdError(f"{path} is damaged or no safetensors file ({error})") from error
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -62,7 +60,10 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         AsdError: the file is missing, damaged or holds something else than named tensors.
     """
     if path.suffix not in {".pth", ".pt"}:
-        return load_tensors(path)[0]
+        try:
+            return load_tensors(path)[0]
+        except AsdError as error:
+            raise AsdError(f"{error}; give the official .pth or a .safetensors") from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

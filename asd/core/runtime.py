@@ -5,6 +5,7 @@ Nothing here knows about audio, machines or configurations; torch is imported on
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -41,6 +42,8 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise AsdError(f"device={name} is not a device torch knows; use auto, cpu or cuda") from error
+    if device.type not in {"cpu", "cuda"}:
+        raise AsdError(f"device={name} is not supported; use auto, cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise AsdError(f"device={name} was asked for but torch sees no GPU; use device=auto or device=cpu")
     return device
@@ -65,28 +68,53 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
 def atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary sibling of `path`; renames it into place on success, removes it on failure.
 
-    Works for files and for directories; an existing directory at `path` is replaced.
+    Works for files and for directories; an existing directory at `path` is replaced. A device or a pipe
+    (/dev/stdout) is written as it is, and a link is followed. What a killed process left for the same
+    `path` is removed.
 
     Raises:
         AsdError: the place cannot be written (missing permission, full disk).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    given, path = path, path.resolve()
+    if given.exists() and not given.is_file() and not given.is_dir():
+        temporary = path = given  # renaming a file onto /dev/full would do away with the device
+    else:
+        temporary = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
         yield temporary
+        if temporary == path:
+            return
         if path.is_dir() and temporary.is_dir():
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
         raise AsdError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another place with runs="
+            f"cannot write {given}: {error.strerror or error}; free some space or choose another place"
         ) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        if temporary != path:
+            _remove(temporary)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes temporary siblings of `path` whose process, on this machine, is no more: it was killed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{os.uname().nodename}-*.tmp"):
+        try:
+            os.kill(int(left.name.rsplit("-", 1)[-1].removesuffix(".tmp")), 0)
+        except ProcessLookupError:
+            _remove(left)
+        except (PermissionError, ValueError):  # somebody else's living process; a name not of ours
+            pass
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 class MetricsLog:
@@ -105,9 +133,18 @@ class MetricsLog:
                 temporary.write_text("".join(lines))
 
     def append(self, values: dict[str, Any]) -> None:
-        """Writes one epoch."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        """Writes one epoch.
+
+        Raises:
+            AsdError: the file cannot be written.
+        """
+        try:
+            with self.path.open("a") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise AsdError(
+                f"cannot write {self.path}: {error.strerror}; free some space, the same command resumes"
+            ) from error
 
     def read(self) -> Sequence[dict[str, Any]]:
         """All epochs so far."""

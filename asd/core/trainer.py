@@ -11,12 +11,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from asd.core.checkpoint import flatten_optimizer, load_into, load_tensors, restore_optimizer, save_tensors
 from asd.core.runtime import MetricsLog, epoch_seed, log, progress
 from asd.types import AsdError
+
+_STATE = "state.safetensors"
 
 Step = Callable[[torch.Tensor], torch.Tensor]  # indices (batch,) -> loss, a scalar with gradient
 
@@ -70,19 +73,13 @@ def train(
     """
     directory.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
-    state_path = directory / "state.safetensors"
+    state_path = directory / _STATE
     first, result = _resume(module, optimizer, state_path, fingerprint)
     metrics = MetricsLog(directory / "metrics.jsonl", keep=first)
     for epoch in progress(range(first, settings.epochs), label, total=settings.epochs - first):
         started = time.perf_counter()
         result = _epoch(module, optimizer, step, train_indices, valid_indices, settings, epoch)
-        save_tensors(
-            state_path,
-            {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
-            | flatten_optimizer(optimizer)
-            | {"losses.train": result.train_losses, "losses.valid": result.valid_losses},
-            {"epoch": epoch + 1, "fingerprint": fingerprint},
-        )
+        # The line before the state: killed in between, the epoch is run again and its line replaced.
         metrics.append(
             {
                 "epoch": epoch + 1,
@@ -91,7 +88,31 @@ def train(
                 "seconds": round(time.perf_counter() - started, 3),
             }
         )
+        save_tensors(
+            state_path,
+            {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+            | flatten_optimizer(optimizer)
+            | {"losses.train": result.train_losses, "losses.valid": result.valid_losses},
+            {"epoch": epoch + 1, "fingerprint": fingerprint},
+        )
     return result
+
+
+def interrupted(directory: Path) -> str | None:
+    """Fingerprint of the training that was stopped in `directory`; None where there is none to resume.
+
+    Raises:
+        AsdError: the state there is damaged.
+    """
+    path = directory / _STATE
+    return _read_state(path)[1].get("fingerprint", "") if path.exists() else None
+
+
+def _read_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        return load_tensors(path)
+    except AsdError as error:
+        raise AsdError(f"{error}; remove it, and the same command trains from the beginning") from error
 
 
 def _epoch(
@@ -141,7 +162,7 @@ def _resume(
     empty = Trained(torch.empty(0), torch.empty(0))
     if not path.exists():
         return 0, empty
-    tensors, facts = load_tensors(path)
+    tensors, facts = _read_state(path)
     if facts.get("fingerprint") != fingerprint:
         raise AsdError(
             f"{path} was left by a run with another configuration or other data; choose another name=, "

@@ -1,0 +1,120 @@
+"""Gaussian back ends: how far is a vector from normal, in units of how normal clips scatter.
+
+All of them are Mahalanobis distances (squared, per dimension); they differ in which clips share a mean and
+which share a covariance. Covariances are shrunk (Ledoit and Wolf 2004), for there are seldom more clips
+than a few times the dimensions. Source of the shrinkage: `sklearn.covariance.ledoit_wolf_shrinkage`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+from asd.scoring.references import FloatArray, References
+from asd.types import AsdError
+
+Share = Literal["all", "domain", "condition"]
+
+_LEAST_SCALE = 0.05  # of the median: keeps a band that never moved in training from deciding alone
+
+
+class Mahalanobis:
+    """Distance to the nearest mean under one covariance shared by all.
+
+    The covariance is that of the clips around the mean of their group, so that the shift between groups
+    does not widen it: within domains or conditions it knows what varies at one speed and load. Each
+    dimension is first divided by its own spread within groups, so that shrinkage treats loud and quiet
+    bands alike. The distance to the mean of a small group is divided by 1 + 1/n: such a mean is uncertain,
+    and without that, few target clips would make normal target clips look far.
+
+    Args:
+        references: training clips.
+        means: whose clips share a mean: "all", "domain" or "condition" (section x domain x attributes).
+        shrinkage: factor on the Ledoit-Wolf intensity; its derivation assumes independent clips, while
+            recordings of one machine come in runs, so it errs towards too little.
+
+    Raises:
+        AsdError: the clips do not differ at all.
+    """
+
+    def __init__(self, references: References, *, means: Share = "condition", shrinkage: float = 1.0) -> None:
+        groups = _groups(references, means)
+        names, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
+        centres = np.stack([references.vectors[groups == name].mean(0) for name in names])
+        residuals = references.vectors - centres[index]
+        self.scale = _spread(residuals, len(names))
+        residuals = residuals / self.scale
+        freedom = max(len(residuals) - len(names), 1)
+        covariance = residuals.T @ residuals / freedom
+        intensity = min(1.0, shrinkage * float(ledoit_wolf_shrinkage(residuals, assume_centered=True)))
+        self.whitening = _whitening(covariance, intensity)
+        self.centres = centres / self.scale @ self.whitening
+        self.uncertainty = 1.0 + 1.0 / counts
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Distances (queries,) of vectors (queries, dims)."""
+        white = queries / self.scale @ self.whitening
+        distances = _squared_distances(white, self.centres) / self.uncertainty
+        nearest: FloatArray = distances.min(1) / white.shape[1]
+        return nearest
+
+
+class SelectiveMahalanobis:
+    """Distance to the nearer domain, each with its own mean and its own shrunk covariance.
+
+    With ten target clips the target covariance is mostly shrinkage; a domain of one clip takes the other
+    domain's covariance.
+    """
+
+    def __init__(self, references: References) -> None:
+        self.parts = []
+        for domain in (False, True):
+            mask = references.is_target == domain
+            if mask.sum() >= 2:
+                part = references[mask]
+                self.parts.append(Mahalanobis(part, means="all"))
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Distances (queries,) of vectors (queries, dims)."""
+        return np.min([part.score(queries) for part in self.parts], axis=0)
+
+
+def whiten(references: References, means: Share = "condition") -> tuple[FloatArray, Mahalanobis]:
+    """The references in coordinates in which normal scatter is a sphere, and the map (`Mahalanobis`)."""
+    model = Mahalanobis(references, means=means)
+    return references.vectors / model.scale @ model.whitening, model
+
+
+def _groups(references: References, share: Share) -> npt.NDArray[np.int64]:
+    if share == "all":
+        return np.zeros(len(references), np.int64)
+    return references.is_target.astype(np.int64) if share == "domain" else references.conditions
+
+
+def _spread(residuals: FloatArray, n_groups: int) -> FloatArray:
+    """Standard deviation of each dimension within groups, (dims,), none far below the typical one."""
+    spread = np.sqrt((residuals**2).sum(0) / max(len(residuals) - n_groups, 1))
+    moving = spread[spread > 0]
+    if not len(moving):
+        raise AsdError(
+            f"the vectors of all {len(residuals)} training clips are the same within their groups: "
+            f"there is nothing to measure a deviation against; check the recordings or the encoder"
+        )
+    return np.maximum(spread, _LEAST_SCALE * float(np.median(moving)))
+
+
+def _whitening(covariance: FloatArray, intensity: float) -> FloatArray:
+    """Matrix W with |x W|^2 = x^T S^-1 x for S the covariance shrunk towards a sphere."""
+    sphere = np.trace(covariance) / len(covariance)
+    values, axes = np.linalg.eigh((1 - intensity) * covariance)
+    values = np.maximum(values + intensity * sphere, 1e-9 * sphere)
+    return axes / np.sqrt(values)
+
+
+def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    """All squared Euclidean distances: (n, dims), (m, dims) -> (n, m)."""
+    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    return np.maximum(squared, 0.0)

@@ -1,0 +1,79 @@
+"""What scores are measured against: vectors of normal training clips, with what is known of each clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.types import AsdError, Clip, Domain
+
+FloatArray = npt.NDArray[np.float64]
+
+# A condition needs so many clips to have a mean of its own; rarer ones share that of their domain.
+MIN_CONDITION_CLIPS = 3
+
+
+@dataclass(frozen=True)
+class References:
+    """Normal training clips as vectors.
+
+    Attributes:
+        vectors: (clips, dims) float64, finite.
+        conditions: (clips,) which clips were recorded under the same known condition, numbered from 0.
+        is_target: (clips,) which clips are of the target domain.
+    """
+
+    vectors: FloatArray
+    conditions: npt.NDArray[np.int64]
+    is_target: npt.NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        bad = np.flatnonzero(~np.isfinite(self.vectors).all(axis=1))
+        if len(bad):
+            raise AsdError(
+                f"the vector of training clip {int(bad[0])} holds NaN or infinity ({len(bad)} of "
+                f"{len(self.vectors)} clips do); check the recording or the encoder"
+            )
+        if len(self.vectors) < 2:
+            raise AsdError(f"{len(self.vectors)} training clip is too few to score against; two are the least")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> References:
+        """A part of the clips."""
+        return References(self.vectors[index], self.conditions[index], self.is_target[index])
+
+    def replace(self, vectors: FloatArray) -> References:
+        """The same clips as other vectors."""
+        return References(np.asarray(vectors, np.float64), self.conditions, self.is_target)
+
+    def folds(self, n_folds: int) -> Iterator[npt.NDArray[np.bool_]]:
+        """Masks (clips,) of held-out clips: each clip once, every condition spread evenly over the folds."""
+        order = np.argsort(self.conditions, kind="stable")
+        fold = np.empty(len(self), int)
+        fold[order] = np.arange(len(self)) % min(n_folds, len(self))
+        for k in range(min(n_folds, len(self))):
+            yield fold == k
+
+
+def conditions_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
+    """Number of the condition of each clip, (clips,): section x domain x attributes, where known.
+
+    A combination of attributes with fewer than `MIN_CONDITION_CLIPS` clips counts with the others of its
+    section and domain that are as rare.
+    """
+    full = [(c.section, c.domain, tuple(sorted(c.attributes.items()))) for c in clips]
+    count = {key: full.count(key) for key in set(full)}
+    keys = [key if count[key] >= MIN_CONDITION_CLIPS else key[:2] for key in full]
+    numbers = {key: i for i, key in enumerate(sorted(set(keys), key=str))}
+    return np.array([numbers[key] for key in keys], dtype=np.int64)
+
+
+def references_of(clips: Sequence[Clip], vectors: FloatArray) -> References:
+    """Vectors (clips, dims) of training clips with their conditions and domains."""
+    target = np.array([clip.domain is Domain.TARGET for clip in clips], dtype=bool)
+    return References(np.asarray(vectors, np.float64), conditions_of(clips), target)
