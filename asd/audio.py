@@ -86,13 +86,22 @@ class Recordings:
                 yield indices, np.stack([self.waveform(int(i)) for i in indices])
 
 
-def check(clips: Sequence[Clip], *, sample_rate_hz: int, channel: int = 0) -> Recordings:
+def check(
+    clips: Sequence[Clip], *, sample_rate_hz: int, channel: int = 0, least_samples: int = 1
+) -> Recordings:
     """Looks at every file's header and refuses what cannot be used, before anything expensive starts.
 
     Raises:
-        AsdError: a file is unreadable, truncated, empty, of another sample rate, or lacks the channel.
+        AsdError: a file is unreadable, truncated, empty or too short, of another sample rate, or lacks the
+            channel.
     """
     lengths = [_check_header(clip.path, sample_rate_hz, channel) for clip in clips]
+    for clip, length in zip(clips, lengths, strict=True):
+        if length < least_samples:
+            raise AsdError(
+                f"{clip.path} has {length} samples, fewer than the {least_samples} of the detector's shortest "
+                f"input; remove it or let the detector look at less at once"
+            )
     return Recordings(tuple(clips), sample_rate_hz, channel, np.asarray(lengths, np.int64))
 
 

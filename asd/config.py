@@ -26,7 +26,7 @@ def _split(value: Any) -> Any:
     return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
 
 
-DEFAULT_DETECTOR = "autoencoder"
+DEFAULT_DETECTOR = "statistics"
 
 Names = Annotated[list[str], BeforeValidator(_split)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
@@ -39,6 +39,10 @@ class Section(BaseModel):
 
     # Knobs outside its own section that a detector takes: a key of `Run`, or a section spread out.
     also_takes: ClassVar[tuple[str, ...]] = ()
+
+    def least_samples(self) -> int:
+        """Shortest clip that a detector with this input can use."""
+        return 1
 
 
 class Training(Section):
@@ -59,6 +63,23 @@ class Autoencoder(Section):
     n_mels: int = Field(128, ge=2, description="mel bands")
     n_frames: int = Field(5, ge=1, description="consecutive frames per input vector")
 
+    def least_samples(self) -> int:
+        """One window: frames are centred, so the first needs no samples before the second."""
+        return (self.n_frames - 1) * self.hop_samples or 1
+
+
+class Statistics(Section):
+    """Clip statistics and what scores them."""
+
+    also_takes = ("sample_rate_hz",)
+
+    views: Names = Field(["all"], description="clip statistics that take part, or all")
+    backend: str = Field("gaussian", description="what scores a view")
+
+    def least_samples(self) -> int:
+        """An eighth of a second at 16 kHz: some frames for the envelopes to move in."""
+        return 2048
+
 
 class Decision(Section):
     """The threshold above which a clip is called anomalous."""
@@ -75,9 +96,7 @@ class Run(Section):
     data: Path | None = Field(None, description="folder that holds <machine>/{train,test}")
     detector: str = Field(DEFAULT_DETECTOR, description="one of " + ", ".join(REGISTRY))
     seeds: Seeds = Field([0], description="one run per seed; seed=0 is short for seeds=0")
-    name: str | None = Field(
-        None, pattern=r"^[^/\s.][^/\s]*$", description="run name, by default the detector"
-    )
+    name: str | None = Field(None, pattern=r"^[^/\s.][^/\s]*$", description="run, by default the detector")
     runs: Path = Field(Path("runs"), description="folder of all runs")
     device: str = Field("auto", description="auto, cpu or cuda")
     sample_rate_hz: int = Field(16000, ge=1000, description="sample rate every recording must have")
@@ -86,6 +105,7 @@ class Run(Section):
     weights: Path | None = Field(None, description="score: given weights instead of training")
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
     training: Training = Training()
+    statistics: Statistics = Statistics()
     autoencoder: Autoencoder = Autoencoder()
     decision: Decision = Decision()
 
@@ -103,6 +123,10 @@ class Run(Section):
             arguments |= value.model_dump() if isinstance(value, Section) else {name: value}
         return arguments
 
+    def least_samples(self) -> int:
+        """Shortest clip that the detector can use."""
+        return getattr(self, self.detector).least_samples()
+
     def settings(self) -> dict[str, Any]:
         """What decides the fitted model, apart from data and seed: plain values, for a hash."""
         own = {"detector": self.detector, "sample_rate_hz": self.sample_rate_hz, "channel": self.channel}
@@ -116,9 +140,7 @@ class Evaluate(Section):
     runs: Path = Field(Path("runs"), description="folder of all runs")
     year: int = Field(2025, description="challenge year, whose metric rule holds")
     scorer: str | None = Field(None, description="scorer the official score is quoted for")
-    submission: Path | None = Field(
-        None, description="a system's folder of CSVs, or a folder of such folders"
-    )
+    submission: Path | None = Field(None, description="a system's folder of CSVs, or a folder of such")
     ground_truth: Path | None = Field(None, description="folder of the organisers' ground truth")
     out: Path | None = Field(None, description="where the official result files go")
     json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
@@ -218,13 +240,9 @@ def _assign(stage: type[Section], values: dict[str, Any], key: str, value: Any) 
     key = "seeds" if key == "seed" and "seeds" in stage.model_fields else key
     known = [name for name, _, _ in keys(stage)]
     if key not in known:
-        near = difflib.get_close_matches(
-            key, [*known, *(name.split(".")[-1] for name in known)], n=1, cutoff=0.5
-        )
-        full = next(
-            (name for name in known if near and name.split(".")[-1] == near[0]), near[0] if near else ""
-        )
-        hint = f"did you mean {full}?" if full else f"known keys: {', '.join(known)}"
+        full = {name.split(".")[-1]: name for name in reversed(known)}
+        near = difflib.get_close_matches(key, [*known, *full], n=1, cutoff=0.5)
+        hint = f"did you mean {full.get(near[0], near[0])}?" if near else f"known keys: {', '.join(known)}"
         raise AsdError(f"unknown key {key!r}: {hint}")
     *path, last = key.split(".")
     for part in path:
@@ -238,7 +256,9 @@ def _read_yaml(stage: type[Section], path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise AsdError(f"config={path} does not exist; the ready ones are in configs/") from error
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise AsdError(f"config={path} is not a readable YAML file: {error}") from error
+        raise AsdError(
+            f"config={path} is not a readable YAML file: {' '.join(str(error).split())}"
+        ) from error
     if not isinstance(content, dict):
         raise AsdError(f"config={path} holds no key: value lines")
     values: dict[str, Any] = {}
@@ -276,9 +296,7 @@ def with_run_config(words: Sequence[str]) -> list[str]:
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
     if not found or "config" in given or "weights" in given:
         return list(words)
-    stored = {
-        key: value for key, value in _flatten(yaml.safe_load(found[0].read_text())) if value is not None
-    }
+    stored = {key: value for key, value in _flatten(_read_yaml(Run, found[0])) if value is not None}
     for key in ("machine", "seeds", "weights", "overwrite"):
         stored.pop(key, None)
     before = [f"{key}={value}" for key, value in stored.items() if key not in given]

@@ -14,6 +14,49 @@ from torch import nn
 POWER_FLOOR = 2.220446049250313e-16
 
 
+class Spectrogram(nn.Module):
+    """Power spectrogram: periodic Hann window, zero-padded centred frames, |X|^2 without scaling.
+
+    Args:
+        n_fft: window and transform length in samples.
+        hop_samples: step between frames.
+    """
+
+    def __init__(self, n_fft: int = 1024, hop_samples: int = 512) -> None:
+        super().__init__()
+        self.power = torchaudio.transforms.Spectrogram(
+            n_fft=n_fft, hop_length=hop_samples, power=2.0, center=True, pad_mode="constant"
+        )
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, n_fft // 2 + 1, frames)."""
+        power: torch.Tensor = self.power(waveforms)
+        return power
+
+
+def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.Tensor:
+    """Slaney mel filters, (n_mels, n_fft // 2 + 1); as in librosa, narrow bands may be empty."""
+    filters: torch.Tensor = torchaudio.functional.melscale_fbanks(
+        n_fft // 2 + 1, 0.0, sample_rate_hz / 2, n_mels, sample_rate_hz, norm="slaney", mel_scale="slaney"
+    )
+    return filters.T
+
+
+def band_filters(n_fft: int, edges_hz: torch.Tensor, sample_rate_hz: int = 16000) -> torch.Tensor:
+    """Mean power density between consecutive edges, (bands, n_fft // 2 + 1); a bin may be shared in parts.
+
+    Args:
+        n_fft: transform length in samples.
+        edges_hz: (bands + 1,) rising.
+        sample_rate_hz: sample rate of the waveforms.
+    """
+    step_hz = sample_rate_hz / n_fft
+    centres_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * step_hz
+    low, high = edges_hz[:-1, None].double(), edges_hz[1:, None].double()
+    overlap_hz = torch.minimum(high, centres_hz + step_hz / 2) - torch.maximum(low, centres_hz - step_hz / 2)
+    return (overlap_hz.clamp_min(0.0) / (step_hz * (high - low))).float()
+
+
 class LogMel(nn.Module):
     """Log-mel spectrogram exactly as the official baseline computes it with librosa.
 

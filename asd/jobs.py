@@ -64,7 +64,8 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
     if not config.machine:
         raise AsdError("machine= is empty; name one, several separated by commas, or all")
     pick_device(config.device)
-    root = config.data or get_year(config.year).dev_root
+    year = get_year(config.year)
+    root = config.data or year.dev_root
     given = _weights_hash(config.weights) if config.weights else ""
     machines = files.list_machines(root) if config.machine == ["all"] else config.machine
     for machine in machines:
@@ -89,12 +90,17 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
 def _recordings(config: Run, root: Path, machine: str, split: Split) -> audio.Recordings:
     """Checked clips of a machine. A silent training clip is refused, a silent test clip is only named."""
     clips = files.list_clips(root, machine, split)
-    recordings = audio.check(clips, sample_rate_hz=config.sample_rate_hz, channel=config.channel)
+    recordings = audio.check(
+        clips,
+        sample_rate_hz=config.sample_rate_hz,
+        channel=config.channel,
+        least_samples=config.least_samples(),
+    )
     silent = audio.silent(recordings)
     if silent and split is Split.TRAIN:
         raise AsdError(
-            f"{silent[0].path} is silent (all samples are zero), as are {len(silent) - 1} other training clips; "
-            f"a broken recording would teach that silence is normal: remove it"
+            f"{silent[0].path} is silent (all samples are zero; {len(silent)} of {len(clips)} training clips "
+            f"are): a broken recording would teach that silence is normal, remove it"
         )
     for clip in silent:
         log.warning(

@@ -23,7 +23,7 @@ from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Year, get_year
-from asd.config import DEFAULT_DETECTOR, Demo, Evaluate, Run, Submit, Validate, fingerprint, parse
+from asd.config import DEFAULT_DETECTOR, Demo, Evaluate, Run, Submit, Validate, parse
 from asd.core.runtime import atomic, log, pick_device
 from asd.detectors import detector_class
 from asd.jobs import Job, prepare
@@ -45,8 +45,6 @@ from asd.types import AsdError, Split
 
 if TYPE_CHECKING:
     from asd.detectors.base import Detector
-
-DEMO_WORDS = ("training.epochs=10",)
 
 
 def train(config: Run) -> list[RunDirectory]:
@@ -156,7 +154,7 @@ def validate(config: Validate) -> Findings:
 def demo(config: Demo) -> tuple[list[RunDirectory], dict[str, Any], Path]:
     """Everything once on synthetic machines: data, train, score, evaluate, submit, validate."""
     make_machines(config.data)
-    runs = train(parse(Run, [f"data={config.data}", f"runs={config.runs}", "name=demo", *DEMO_WORDS]))
+    runs = train(parse(Run, [f"data={config.data}", f"runs={config.runs}", "name=demo"]))
     evaluation = evaluate(Evaluate(name="demo", runs=config.runs))
     folder, _ = submit(Submit(label="Demo_ASD_task2_1", name="demo", runs=config.runs, out=config.out))
     return runs, evaluation, folder
@@ -231,10 +229,8 @@ def _fitted(job: Job) -> Detector:
     detector = _detector(job)
     foreign = job.is_foreign()
     if job.learn is None or (job.run.fit_facts() and not foreign):
-        try:
-            detector.load(job.run.model)
-        except AsdError as error:
-            raise AsdError(f"{error}; to train anew, remove {job.run.model} first") from error
+        job.run.check_model()
+        detector.load(job.run.model)
         return detector
     if foreign:
         job.run.clear()
@@ -252,7 +248,7 @@ def _fitted(job: Job) -> Detector:
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", detector.facts())
-        write_json(folder / "fit.json", {"settings": job.settings, "data": job.data})
+        job.run.seal_model(folder, job.settings, job.data)
     (job.run.path / "state.safetensors").unlink(missing_ok=True)
     return detector
 

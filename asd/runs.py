@@ -10,6 +10,7 @@ runs/<name>/<machine>/seed<k>/
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -54,19 +55,27 @@ class RunDirectory:
         """What the model in here was fitted with; {} where there is none."""
         return read_json(self.model / "fit.json")
 
-    def training_scores(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Scores of the training clips, {scorer: (clips,)}.
+    def seal_model(self, folder: Path, settings: str, data: str) -> None:
+        """Writes fit.json into the finished model `folder`: what it was fitted with, and hashes of its files."""
+        files = {path.name: _file_hash(path) for path in sorted(folder.iterdir())}
+        write_json(folder / "fit.json", {"settings": settings, "data": data, "files": files})
+
+    def check_model(self) -> None:
+        """Makes sure that every file of the model is as it was written.
 
         Raises:
-            AsdError: the file is missing or damaged.
+            AsdError: one is not.
         """
-        path = self.model / "training_scores.csv"
-        try:
-            table = pd.read_csv(path)
-        except (OSError, ValueError) as error:
-            raise AsdError(
-                f"{path} is damaged ({error}); remove {self.model} and run make train again"
-            ) from error
+        for name, digest in self.fit_facts().get("files", {}).items():
+            path = self.model / name
+            if not path.is_file() or _file_hash(path) != digest:
+                raise AsdError(
+                    f"{path} is missing or damaged; remove {self.model} and train again, with the same words"
+                )
+
+    def training_scores(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Scores of the training clips, {scorer: (clips,)}."""
+        table = pd.read_csv(self.model / "training_scores.csv")
         return {name: table[name].to_numpy(float) for name in table.columns if name not in SCORE_COLUMNS}
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -81,6 +90,10 @@ class RunDirectory:
     def clear(self) -> None:
         """Removes everything of this run."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
@@ -156,13 +169,15 @@ def read_scores(path: Path) -> pd.DataFrame:
         AsdError: the file is not one.
     """
     try:
-        table = pd.read_csv(path, dtype={"section": str}, keep_default_na=False, float_precision="round_trip")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if list(table.columns) != list(SCORE_COLUMNS):
+            raise ValueError(f"its columns are {', '.join(table.columns)}")
+        table["score"] = table["score"].astype(float)  # by Python: the same bits as were written
+        table["decision"] = table["decision"].astype(int)
     except (OSError, ValueError) as error:
         raise AsdError(
             f"{path} is not a readable score table ({error}); make score writes it anew"
         ) from error
-    if list(table.columns) != list(SCORE_COLUMNS):
-        raise AsdError(f"{path} has the columns {', '.join(table.columns)}; make score writes it anew")
     return table
 
 

@@ -39,7 +39,7 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
     name = result["name"]
     folder = config.runs / name
     return (
-        f"{as_markdown(result, name)}\n"
+        f"{as_markdown(result, name, full=False)}\n"
         f"written to {folder}/evaluation.json, .csv and .md\n"
         f"next: python -m asd submit name={name} label=<LastName>_<Institute>_task2_1 year={config.year}"
     )
@@ -63,7 +63,7 @@ def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Path]) 
     runs, evaluation, folder = result
     machines = ", ".join(sorted({run.machine for run in runs}))
     return (
-        f"{as_markdown(evaluation, 'demo')}\n"
+        f"{as_markdown(evaluation, 'demo', full=False)}\n"
         f"data        {config.data} (synthetic machines {machines})\n"
         f"runs        {config.runs / 'demo'} (models, scores, evaluation.md)\n"
         f"submission  {folder} and {folder}.zip (a rehearsal: fill in the authors for a real one)\n"

@@ -95,3 +95,61 @@ def test_one_item_is_too_few(tmp_path: Path) -> None:
     net = network()
     with pytest.raises(AsdError, match="two are the least"):
         train(net, lambda i: net(DATA[i]).mean(), torch.arange(1), TrainSettings(1), tmp_path)
+
+
+def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
+    settings = TrainSettings(learning_rate=2.0, warmup=0.2, schedule="cosine")
+    rates = [settings.learning_rate_at(done) for done in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    assert rates == pytest.approx([0.0, 1.0, 2.0, 1.0, 0.0])
+    assert TrainSettings(learning_rate=2.0).learning_rate_at(0.9) == 2.0
+
+
+def test_a_resumed_run_with_schedule_weights_and_decay_ends_the_same(tmp_path: Path) -> None:
+    settings = TrainSettings(5, 13, 1e-2, 3, weight_decay=0.1, warmup=0.1, schedule="cosine")
+    weights = torch.linspace(0.1, 1, 50)
+
+    def finish(net: nn.Module, directory: Path, steps: float = torch.inf) -> None:
+        taken = 0
+
+        def step(i: torch.Tensor) -> torch.Tensor:
+            nonlocal taken
+            taken += 1
+            if taken > steps:
+                raise KeyboardInterrupt
+            return (net(DATA[i]) - DATA[i]).square().mean()
+
+        train(net, step, torch.arange(50), settings, directory, weights=weights)
+
+    whole, again = network(), network()
+    finish(whole, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        finish(network(), tmp_path / "parts", steps=10)
+    finish(again, tmp_path / "parts")
+    for (name, a), b in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_items_are_drawn_in_proportion_to_their_weights(tmp_path: Path) -> None:
+    net, seen = network(), torch.zeros(50)
+
+    def step(i: torch.Tensor) -> torch.Tensor:
+        seen.index_add_(0, i, torch.ones(len(i)))
+        return (net(DATA[i]) - DATA[i]).square().mean()
+
+    weights = torch.ones(50).index_fill(0, torch.arange(10), 4.0)
+    train(net, step, torch.arange(50), TrainSettings(60, 25, 1e-3), tmp_path, weights=weights)
+    assert seen.sum() == 60 * 50
+    assert seen[:10].sum() / seen.sum() == pytest.approx(0.5, abs=0.03)
+
+
+def test_bfloat16_reaches_the_network_and_leaves_float32_weights(tmp_path: Path) -> None:
+    net, seen = network(), set()
+
+    def step(i: torch.Tensor) -> torch.Tensor:
+        out = net(DATA[i])
+        seen.add(out.dtype)
+        return (out.float() - DATA[i]).square().mean()
+
+    train(net, step, torch.arange(50), TrainSettings(2, 13, precision="bfloat16"), tmp_path)
+    assert seen == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in net.parameters())

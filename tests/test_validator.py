@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -285,9 +284,6 @@ def test_reference_submissions_of_the_evaluators(shared: Path, year: int) -> Non
         assert found == []
 
 
-def test_a_full_package_takes_under_a_second_and_no_torch(packages: dict[int, Path]) -> None:
-    start_s = time.perf_counter()
-    defects_of(packages[2024])
-    assert time.perf_counter() - start_s < 1
+def test_validating_needs_no_torch_pandas_or_numpy() -> None:
     code = "import sys, asd.challenge.validator; assert not {'torch', 'pandas', 'numpy'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True)

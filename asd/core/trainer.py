@@ -7,11 +7,12 @@ epoch is a function of (seed, epoch): a resumed run ends with exactly the result
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -26,12 +27,36 @@ Step = Callable[[torch.Tensor], torch.Tensor]  # indices (batch,) -> loss, a sca
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """How long and how to train."""
+    """How long and how to train.
+
+    Attributes:
+        epochs: passes over the training items.
+        batch_size: items per step.
+        learning_rate: step size of AdamW, which is Adam where there is no weight decay.
+        seed: fixes every random draw.
+        weight_decay: decoupled, per step and unit of learning rate.
+        warmup: share of all steps over which the learning rate rises linearly from zero.
+        schedule: what it does afterwards: stays "constant", or falls to zero along half a "cosine".
+        precision: "bfloat16" runs matrix products and convolutions of `step` under autocast.
+    """
 
     epochs: int = 100
     batch_size: int = 256
     learning_rate: float = 1e-3
     seed: int = 0
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+    def learning_rate_at(self, done: float) -> float:
+        """Learning rate when the share `done` (0 to 1) of all steps is done."""
+        if done < self.warmup:
+            return self.learning_rate * done / self.warmup
+        if self.schedule == "constant":
+            return self.learning_rate
+        remaining = (done - self.warmup) / (1 - self.warmup)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * remaining))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +75,20 @@ def train(
     directory: Path,
     *,
     valid_indices: torch.Tensor | None = None,
+    weights: torch.Tensor | None = None,
     fingerprint: str = "",
     label: str = "training",
 ) -> Trained:
-    """Trains `module` in place with Adam on `step(indices)`; resumes from `directory` where it was stopped.
+    """Trains `module` in place with AdamW on `step(indices)`; resumes from `directory` where it was stopped.
 
     Args:
         module: the network, already on its device.
         step: loss of one batch of indices; differentiable in train mode.
         train_indices: (n,) int64 items to learn from, on the module's device.
-        settings: epochs, batch size, learning rate, seed.
+        settings: epochs, batch size, learning rate, seed, precision.
         directory: receives metrics.jsonl and state.safetensors (weights, optimiser, epoch).
         valid_indices: (m,) items whose loss is logged each epoch, never learnt from.
+        weights: (n,) an epoch draws n items with replacement in these proportions; None: each item once.
         fingerprint: hash of configuration and data; a state with another one is refused.
         label: what the progress bar says.
 
@@ -72,13 +99,15 @@ def train(
         AsdError: a loss that is not finite (the batch is named), or a state of another configuration.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.Adam(module.parameters(), lr=settings.learning_rate, fused=True)
+    optimizer = torch.optim.AdamW(
+        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+    )
     state_path = directory / _STATE
     first, result = _resume(module, optimizer, state_path, fingerprint)
     metrics = MetricsLog(directory / "metrics.jsonl", keep=first)
     for epoch in progress(range(first, settings.epochs), label, total=settings.epochs - first):
         started = time.perf_counter()
-        result = _epoch(module, optimizer, step, train_indices, valid_indices, settings, epoch)
+        result = _epoch(module, optimizer, step, train_indices, valid_indices, weights, settings, epoch)
         # The line before the state: killed in between, the epoch is run again and its line replaced.
         metrics.append(
             {
@@ -121,18 +150,26 @@ def _epoch(
     step: Step,
     train_indices: torch.Tensor,
     valid_indices: torch.Tensor | None,
+    weights: torch.Tensor | None,
     settings: TrainSettings,
     epoch: int,
 ) -> Trained:
     torch.manual_seed(epoch_seed(settings.seed, epoch))
-    order = torch.randperm(len(train_indices)).to(train_indices.device)
+    if weights is None:
+        order = torch.randperm(len(train_indices))
+    else:
+        order = torch.multinomial(weights.cpu(), len(train_indices), replacement=True)
+    batches = torch.split(train_indices[order.to(train_indices.device)], settings.batch_size)
     module.train()
     losses = []
-    for batch in torch.split(train_indices[order], settings.batch_size):
+    for i, batch in enumerate(batches):
         if len(batch) == 1:  # batch normalisation has no variance to offer
             continue
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at((epoch + (i + 0.5) / len(batches)) / settings.epochs)
         optimizer.zero_grad(set_to_none=True)
-        loss = step(batch)
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            loss = step(batch)
         loss.backward()
         optimizer.step()
         losses.append(loss.detach())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # name -> "module:class"; imported only when used, so that `--help` needs no torch
 REGISTRY = {
+    "statistics": "asd.detectors.statistics:Statistics",
     "autoencoder": "asd.detectors.autoencoder:Autoencoder",
 }
 

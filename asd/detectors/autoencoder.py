@@ -205,10 +205,14 @@ class Autoencoder(Detector):
         of_source, of_target = learn[~target[learn]], learn[target[learn]]
         if not len(of_source):
             of_source = of_target
-        self.cov_source = streamed_ledoit_wolf(lambda: self._residual_frames(windows, of_source))[0].float().cpu()
+        self.cov_source = (
+            streamed_ledoit_wolf(lambda: self._residual_frames(windows, of_source))[0].float().cpu()
+        )
         self.cov_target = self.cov_source
         if len(of_target):
-            self.cov_target = streamed_ledoit_wolf(lambda: self._residual_frames(windows, of_target))[0].float().cpu()
+            self.cov_target = (
+                streamed_ledoit_wolf(lambda: self._residual_frames(windows, of_target))[0].float().cpu()
+            )
 
     def _official_covariances(self, windows: Windows, learn: torch.Tensor, target: torch.Tensor) -> None:
         """Scatter of each shuffled batch around its own mean, summed, over (windows - 1)."""

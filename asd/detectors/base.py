@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,7 @@ class Workplace:
 class Detector(ABC):
     """Base of all detectors. Subclasses take plain keyword arguments with defaults."""
 
-    scorers: ClassVar[tuple[str, ...]]  # the first is the default
+    scorers: tuple[str, ...]  # the first is the default
 
     def __init__(self, workplace: Workplace) -> None:
         self.workplace = workplace

@@ -101,8 +101,14 @@ def as_rows(evaluation: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def as_markdown(evaluation: Mapping[str, Any], title: str) -> str:
-    """Tables for people: one per scorer, AUC and pAUC per machine, section and domain."""
+def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True) -> str:
+    """Tables for people: AUC and pAUC per machine, section and domain.
+
+    Args:
+        evaluation: as `evaluate_tables` gives it.
+        title: heading.
+        full: a table per scorer; else the default scorer's, and a line for each of the others.
+    """
     seeds = ", ".join(map(str, evaluation["seeds"]))
     lines = [
         f"# {title}",
@@ -111,9 +117,16 @@ def as_markdown(evaluation: Mapping[str, Any], title: str) -> str:
         "",
     ]
     for scorer, result in evaluation["scorers"].items():
-        mark = " (default)" if scorer == evaluation["default"] else ""
-        lines += [f"## {scorer}{mark}", "", *_table(result), ""]
+        if full or scorer == evaluation["default"]:
+            mark = " (default)" if scorer == evaluation["default"] else ""
+            lines += [f"## {scorer}{mark}", "", *_table(result), ""]
+        else:
+            lines.append(f"{scorer}: official score {_percent(result)}")
     return "\n".join(lines)
+
+
+def _percent(result: Mapping[str, Any]) -> str:
+    return f"{100 * result['official_score']:.2f} ± {100 * result['official_score_std']:.2f}"
 
 
 def _table(result: Mapping[str, Any]) -> list[str]:
@@ -131,7 +144,7 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     return [
         *_aligned([["machine", "section", *(_NAMES[name] for name in metrics)], *body]),
         "",
-        f"**{summary}** over seeds; 95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
+        f"**official score {_percent(result)}** over seeds; 95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
     ]
 
 

@@ -95,7 +95,7 @@ def _groups(references: References, share: Share) -> npt.NDArray[np.int64]:
 
 
 def _spread(residuals: FloatArray, n_groups: int) -> FloatArray:
-    """Standard deviation of each dimension within groups, (dims,), none far below the typical one."""
+    """Standard deviation of each dimension within groups, (dims,), never far below the typical one."""
     spread = np.sqrt((residuals**2).sum(0) / max(len(residuals) - n_groups, 1))
     moving = spread[spread > 0]
     if not len(moving):
@@ -103,7 +103,7 @@ def _spread(residuals: FloatArray, n_groups: int) -> FloatArray:
             f"the vectors of all {len(residuals)} training clips are the same within their groups: "
             f"there is nothing to measure a deviation against; check the recordings or the encoder"
         )
-    return np.maximum(spread, _LEAST_SCALE * float(np.median(moving)))
+    return np.sqrt(spread**2 + (_LEAST_SCALE * float(np.median(moving))) ** 2)
 
 
 def _whitening(covariance: FloatArray, intensity: float) -> FloatArray:

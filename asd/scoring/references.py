@@ -13,7 +13,7 @@ from asd.types import AsdError, Clip, Domain
 FloatArray = npt.NDArray[np.float64]
 
 # A condition needs so many clips to have a mean of its own; rarer ones share that of their domain.
-MIN_CONDITION_CLIPS = 3
+MIN_CONDITION_CLIPS = 4
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class References:
                 f"{len(self.vectors)} clips do); check the recording or the encoder"
             )
         if len(self.vectors) < 2:
-            raise AsdError(f"{len(self.vectors)} training clip is too few to score against; two are the least")
+            raise AsdError(
+                f"{len(self.vectors)} training clip is too few to score against; two are the least"
+            )
 
     def __len__(self) -> int:
         return len(self.vectors)

@@ -1,0 +1,128 @@
+"""Score clips by their statistics alone: seconds on a CPU, nothing to train, the default detector.
+
+Each view of `clip_statistics` gets a back end of its own over the training clips; the scores of all views are
+brought to one scale by cross-fitted training scores and averaged. No view is best on every machine, and
+which one fails is not known beforehand: the mean over views loses little to the best of them.
+
+Scorers:
+    ensemble: mean z score over all views (default).
+    <view>: the score of one view alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from asd.audio import Recordings
+from asd.clip_statistics import VIEWS, ClipStatistics
+from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.runtime import progress
+from asd.detectors.base import Detector, Scores, Workplace
+from asd.scoring.backends import Scorer, backend_named, training_scores
+from asd.scoring.fuse import fuse_z
+from asd.scoring.references import FloatArray, References, references_of
+from asd.types import AsdError
+
+
+class Statistics(Detector):
+    """Clip statistics and a back end per view.
+
+    Args:
+        workplace: device; nothing is drawn at random, so the seed changes nothing.
+        views: which views take part, names of `clip_statistics.VIEWS`, or "all".
+        backend: name of a back end in `scoring.backends`.
+    """
+
+    def __init__(
+        self,
+        workplace: Workplace,
+        *,
+        views: Sequence[str] = ("all",),
+        backend: str = "gaussian",
+        sample_rate_hz: int = 16000,
+    ) -> None:
+        super().__init__(workplace)
+        self.views = VIEWS if tuple(views) == ("all",) else tuple(views)
+        if unknown := [view for view in self.views if view not in VIEWS]:
+            raise AsdError(f"statistics.views={unknown[0]} is unknown; there are {', '.join(VIEWS)}")
+        self.scorers = ("ensemble", *self.views)
+        self.backend = backend_named(backend)
+        self.extract = ClipStatistics(sample_rate_hz).to(workplace.device)
+        self.references: dict[str, References] = {}
+        self.fitted: dict[str, Scorer] = {}
+        self.training: dict[str, FloatArray] = {}
+
+    def fit(self, recordings: Recordings) -> None:
+        """Takes the statistics of the training clips as references."""
+        vectors = self._vectors(recordings)
+        self._set({view: references_of(recordings.clips, vectors[view]) for view in self.views})
+
+    def score(self, recordings: Recordings) -> Scores:
+        """Scores per view and fused."""
+        vectors = self._vectors(recordings)
+        return self._fused({view: self.fitted[view].score(vectors[view]) for view in self.views})
+
+    def score_training(self, recordings: Recordings) -> Scores:
+        """Cross-fitted scores of the training clips."""
+        return self._fused(self.training)
+
+    def save(self, directory: Path) -> None:
+        """Writes the bank: vectors of all training clips per view, their conditions and domains."""
+        first = self.references[self.views[0]]
+        tensors = {view: torch.from_numpy(refs.vectors) for view, refs in self.references.items()}
+        tensors |= {
+            "conditions": torch.from_numpy(first.conditions),
+            "is_target": torch.from_numpy(first.is_target),
+        }
+        save_tensors(directory / "bank.safetensors", tensors, {"detector": "statistics"})
+
+    def load(self, directory: Path) -> None:
+        """Reads the bank and fits the back ends to it, which takes less than reading a clip."""
+        path = directory / "bank.safetensors"
+        tensors = load_tensors(path)[0]
+        if missing := {*self.views, "conditions", "is_target"} - tensors.keys():
+            raise AsdError(f"{path} has no {sorted(missing)[0]}; it is the bank of another configuration")
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        self._set(
+            {view: References(arrays[view], arrays["conditions"], arrays["is_target"]) for view in self.views}
+        )
+
+    def facts(self) -> Mapping[str, Any]:
+        """Nothing is learnt but means and covariances: their entries are the parameters."""
+        dims = [refs.vectors.shape[1] for refs in self.references.values()]
+        n_means = [len(np.unique(refs.conditions)) for refs in self.references.values()]
+        return {
+            "total_parameters": sum(d * d + d * (n + 1) for d, n in zip(dims, n_means, strict=True)),
+            "acoustic_features": "log-mel energies, spectrogram, modulation spectrum",
+            "machine_learning_method": "Mahalanobis distance",
+            "aggregation_method": "average",
+            "domain_generalization_method": "domain-wise means, within-domain covariance",
+            "attribute_usage": "condition",
+            "ensemble_method_subsystem_count": len(self.views),
+            "decision_making": "quantile of the training scores",
+        }
+
+    def _set(self, references: dict[str, References]) -> None:
+        self.references = references
+        self.fitted = {view: self.backend(refs) for view, refs in references.items()}
+        self.training = {view: training_scores(self.backend, refs) for view, refs in references.items()}
+
+    def _fused(self, scores: Mapping[str, FloatArray]) -> Scores:
+        fused = fuse_z([scores[view] for view in self.views], [self.training[view] for view in self.views])
+        return {"ensemble": fused, **scores}
+
+    def _vectors(self, recordings: Recordings) -> dict[str, FloatArray]:
+        """Views of all clips: {view: (clips, dims)}."""
+        rows: dict[str, list[FloatArray]] = {view: [np.empty(0)] * len(recordings) for view in self.views}
+        clip = recordings.clips[0]
+        for indices, waveforms in progress(recordings.batches(1 << 20), f"{clip.machine} {clip.split}"):
+            views = self.extract(torch.from_numpy(waveforms).to(self.workplace.device))
+            for view in self.views:
+                for index, row in zip(indices, views[view].double().cpu().numpy(), strict=True):
+                    rows[view][index] = row
+        return {view: np.stack(parts) for view, parts in rows.items()}
