@@ -1,9 +1,10 @@
 """A clip of any length as a few vectors, without training: its mean spectrum and how its bands move.
 
-Seven views, each (batch, dims):
+Eight views, each (batch, dims):
 
     mel32, linear64, mel64, log64   spectrum of the mean power in dB, from fine time to fine frequency,
                                     with the clip's level (mean over bands) removed
+    mel32_level                     the first of them with its level: a fault may make a machine louder
     modulation                      power of the band envelopes, by rate of modulation
     variation, kurtosis             spread and peakedness of the band envelopes
 
@@ -22,10 +23,11 @@ from torch import nn
 
 from asd.features import Spectrogram, band_filters, mel_filters
 
-VIEWS = ("mel32", "linear64", "mel64", "log64", "modulation", "variation", "kurtosis")
+VIEWS = ("mel32_level", "mel32", "linear64", "mel64", "log64", "modulation", "variation", "kurtosis")
 
 _SHORT, _MEDIUM, _LONG = 256, 1024, 4096  # transform lengths in samples; hops are a quarter
-_DYNAMIC_RANGE = 1e-9  # power below the loudest band of the clip that still counts: 90 dB
+_DYNAMIC_RANGE = 1e-6  # power below the loudest band of the clip that still counts: 60 dB; the rest is
+# the converter's noise, or what a low-pass filter before it left over
 _SEGMENT_FRAMES = 256  # envelope transformed at once: 1 s at 16 kHz, so the slowest modulation is 1 Hz
 _LOWEST_MODULATION_HZ = 2.0
 _LOWEST_HZ = 20.0
@@ -61,8 +63,10 @@ class ClipStatistics(nn.Module):
         relative = envelope / envelope.mean(2, keepdim=True)
         spread = relative.std(2, correction=0) + 1e-9
         standard = (relative - 1.0) / spread[..., None]
+        mel32 = _levels(envelope.square().mean(2))
         return {
-            "mel32": _shape(envelope.square().mean(2)),
+            "mel32_level": mel32,
+            "mel32": mel32 - mel32.mean(1, keepdim=True),
             "linear64": _shape(short.mean(2) @ self.linear64.T),
             "mel64": _shape(self.medium(waveforms).mean(2) @ self.mel64.T),
             "log64": _shape(self.long(waveforms).mean(2) @ self.log64.T),
@@ -81,10 +85,15 @@ class ClipStatistics(nn.Module):
         return (10.0 * torch.log10(power @ self.rates.T + 1e-6)).flatten(1)
 
 
+def _levels(power: torch.Tensor) -> torch.Tensor:
+    """Levels in dB: (batch, bands) -> (batch, bands)."""
+    floor = (_DYNAMIC_RANGE * power.amax(1, keepdim=True)).clamp_min(1e-20)
+    return 10.0 * torch.log10(torch.maximum(power, floor))
+
+
 def _shape(power: torch.Tensor) -> torch.Tensor:
     """Levels in dB around their mean over bands: (batch, bands) -> (batch, bands)."""
-    floor = (_DYNAMIC_RANGE * power.amax(1, keepdim=True)).clamp_min(1e-20)
-    levels = 10.0 * torch.log10(torch.maximum(power, floor))
+    levels = _levels(power)
     return levels - levels.mean(1, keepdim=True)
 
 

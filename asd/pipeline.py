@@ -261,7 +261,7 @@ def _score(job: Job, detector: Detector) -> None:
     training = job.run.training_scores()
     thresholds = {}
     for scorer in detector.scorers:
-        normal = detector.calibration.get(scorer, training[scorer])
+        normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
         thresholds[scorer] = fit_threshold(normal, job.config.decision.method, job.config.decision.quantile)
     if job.test is not None:
         for scorer, values in detector.score(job.test).items():

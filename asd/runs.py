@@ -73,10 +73,9 @@ class RunDirectory:
                     f"{path} is missing or damaged; remove {self.model} and train again, with the same words"
                 )
 
-    def training_scores(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Scores of the training clips, {scorer: (clips,)}."""
-        table = pd.read_csv(self.model / "training_scores.csv")
-        return {name: table[name].to_numpy(float) for name in table.columns if name not in SCORE_COLUMNS}
+    def training_scores(self) -> pd.DataFrame:
+        """Scores of the training clips without self-match: the column `file` and one per scorer."""
+        return pd.read_csv(self.model / "training_scores.csv")
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """All score tables, {scorer: table}."""

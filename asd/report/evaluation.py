@@ -138,13 +138,11 @@ def _table(result: Mapping[str, Any]) -> list[str]:
         for section, values in sections.items()
     ]
     low, high = result["official_score_bootstrap95"]
-    summary = (
-        f"official score {100 * result['official_score']:.2f} ± {100 * result['official_score_std']:.2f}"
-    )
     return [
         *_aligned([["machine", "section", *(_NAMES[name] for name in metrics)], *body]),
         "",
-        f"**official score {_percent(result)}** over seeds; 95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
+        f"**official score {_percent(result)}** over seeds; "
+        f"95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
     ]
 
 

@@ -47,3 +47,6 @@ def fuse_rank(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> F
         for s, t in zip(scores, training, strict=True)
     ]
     return np.mean(ranks, axis=0)
+
+
+FUSIONS = {"z": fuse_z, "rank": fuse_rank}

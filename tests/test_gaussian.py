@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.covariance import LedoitWolf
+
+from asd.scoring.backends import BACKENDS, backend_named, training_scores
+from asd.scoring.gaussian import Mahalanobis, SelectiveMahalanobis, whiten
+from asd.scoring.references import References, conditions_of
+from asd.types import AsdError, Clip, Domain, Split
+
+
+def references(
+    n: int = 60, dims: int = 5, n_target: int = 10, seed: int = 0, shift: float = 6.0
+) -> References:
+    rng = np.random.default_rng(seed)
+    is_target = np.arange(n) >= n - n_target
+    vectors = rng.normal(size=(n, dims)) @ rng.normal(size=(dims, dims)) + shift * is_target[:, None]
+    return References(vectors, is_target.astype(np.int64), is_target)
+
+
+def test_one_group_without_shrinkage_is_the_textbook_distance() -> None:
+    refs = references(n_target=0, n=200)
+    queries = np.random.default_rng(1).normal(size=(7, 5))
+    model = Mahalanobis(refs, means="all", shrinkage=0.0)
+    # the floor under quiet dimensions widens each a little; undo it to compare
+    mean, precision = refs.vectors.mean(0), np.linalg.inv(np.cov(refs.vectors.T))
+    delta = queries - mean
+    expected = np.einsum("ij,jk,ik->i", delta, precision, delta) / 5 / (1 + 1 / 200)
+    np.testing.assert_allclose(model.score(queries), expected, rtol=1e-2)
+
+
+def test_shrinkage_equals_sklearn_on_standardised_vectors() -> None:
+    refs = references(n=30, n_target=0)
+    model = Mahalanobis(refs, means="all")
+    standard = (refs.vectors - refs.vectors.mean(0)) / model.scale
+    expected = LedoitWolf(assume_centered=True).fit(standard)
+    intensity = expected.shrinkage_
+    covariance = standard.T @ standard / 29
+    shrunk = (1 - intensity) * covariance + intensity * np.trace(covariance) / 5 * np.eye(5)
+    np.testing.assert_allclose(np.linalg.inv(model.whitening @ model.whitening.T), shrunk, rtol=1e-8)
+
+
+def test_the_shift_between_domains_does_not_widen_the_covariance() -> None:
+    near, far = references(shift=0.0), references(shift=50.0)
+    query = near.vectors[:5] + 3.0
+    np.testing.assert_allclose(
+        Mahalanobis(near, means="domain").score(query),
+        Mahalanobis(far, means="domain").score(query),
+        rtol=0.2,
+    )
+    assert (
+        Mahalanobis(far, means="all").score(query).mean()
+        < Mahalanobis(far, means="domain").score(query).mean()
+    )
+
+
+def test_normal_target_clips_are_near_their_own_mean() -> None:
+    refs = references(n_target=12)
+    model = Mahalanobis(refs, means="domain")
+    assert model.score(refs.vectors[refs.is_target]).mean() < 3
+    assert model.score(refs.vectors[refs.is_target] + 30.0).mean() > 30
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(st.integers(0, 1000), st.floats(0.01, 100.0))
+def test_units_of_a_dimension_change_nothing(seed: int, factor: float) -> None:
+    refs = references(seed=seed)
+    scaled = refs.replace(refs.vectors * factor)
+    for means in ("all", "domain", "condition"):
+        a = Mahalanobis(refs, means=means).score(refs.vectors)
+        b = Mahalanobis(scaled, means=means).score(refs.vectors * factor)
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_whitened_references_scatter_like_a_sphere() -> None:
+    white, _ = whiten(references(n=500, n_target=0), "all")
+    np.testing.assert_allclose(np.cov(white.T), np.eye(5), atol=0.3)  # shrinkage bends the smallest axes
+
+
+def test_a_selective_model_survives_one_target_clip() -> None:
+    scores = SelectiveMahalanobis(references(n_target=1)).score(references().vectors)
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", sorted(BACKENDS))
+class TestEveryBackend:
+    def test_far_scores_higher_than_near(self, name: str) -> None:
+        refs = references()
+        scorer = backend_named(name)(refs)
+        assert scorer.score(refs.vectors + 40.0).min() > scorer.score(refs.vectors).max()
+
+    def test_training_scores_leave_the_clip_out(self, name: str) -> None:
+        refs = references(n=40)
+        outlier = refs.vectors.copy()
+        outlier[0] += 100.0
+        scores = training_scores(backend_named(name), refs.replace(outlier))
+        assert np.isfinite(scores).all()
+        assert scores.argmax() == 0
+
+    def test_order_of_references_changes_nothing(self, name: str) -> None:
+        refs = references()
+        order = np.random.default_rng(0).permutation(len(refs))
+        queries = references(seed=5).vectors
+        a, b = (backend_named(name)(part).score(queries) for part in (refs, refs[order]))
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+    def test_one_domain_only_works(self, name: str) -> None:
+        refs = references(n_target=0)
+        assert np.isfinite(backend_named(name)(refs).score(refs.vectors)).all()
+
+    def test_duplicates_give_finite_scores(self, name: str) -> None:
+        refs = references(n=30)
+        doubled = References(
+            np.repeat(refs.vectors, 2, 0), np.repeat(refs.conditions, 2), np.repeat(refs.is_target, 2)
+        )
+        assert np.isfinite(backend_named(name)(doubled).score(refs.vectors)).all()
+        assert np.isfinite(training_scores(backend_named(name), doubled)).all()
+
+
+def test_equal_vectors_are_refused() -> None:
+    refs = references()
+    with pytest.raises(AsdError, match="are the same within their groups"):
+        Mahalanobis(refs.replace(np.ones_like(refs.vectors)))
+
+
+def test_nan_vectors_and_single_clips_are_refused() -> None:
+    refs = references()
+    broken = refs.vectors.copy()
+    broken[3, 1] = np.nan
+    with pytest.raises(AsdError, match="training clip 3 holds NaN"):
+        refs.replace(broken)
+    with pytest.raises(AsdError, match="two are the least"):
+        refs[np.arange(1)]
+
+
+def test_unknown_backend() -> None:
+    with pytest.raises(AsdError, match="backend=magic is unknown"):
+        backend_named("magic")
+
+
+def test_folds_hold_each_clip_once_and_spread_conditions() -> None:
+    refs = references(n=60, n_target=10)
+    folds = list(refs.folds(5))
+    assert np.sum(folds, axis=0).tolist() == [1] * 60
+    assert [int(refs.is_target[mask].sum()) for mask in folds] == [2] * 5
+
+
+def test_rare_attributes_share_a_condition() -> None:
+    from pathlib import Path
+
+    def clip(speed: str, domain: Domain) -> Clip:
+        return Clip(Path("x.wav"), "fan", "00", Split.TRAIN, domain, None, {"speed": speed})
+
+    clips = [clip("1", Domain.SOURCE)] * 5 + [clip("2", Domain.SOURCE)] * 2 + [clip("3", Domain.SOURCE)]
+    clips += [clip("9", Domain.TARGET)] * 2
+    numbers = conditions_of(clips).tolist()
+    assert len(set(numbers)) == 3
+    assert numbers[5] == numbers[6] == numbers[7]
+    assert len(set(numbers[:5])) == len(set(numbers[8:])) == 1
