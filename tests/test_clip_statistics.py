@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asd.clip_statistics import VIEWS, ClipStatistics
+from asd.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
 from asd.features import band_filters, mel_filters
 
 
@@ -77,3 +77,16 @@ def test_filters_give_power_per_hertz() -> None:
     density = band_filters(1024, edges_hz) @ torch.ones(513)  # 1 per bin of 15.625 Hz
     np.testing.assert_allclose(density, np.full(2, 1 / 15.625), rtol=1e-5)
     assert mel_filters(1024, 64).shape == (64, 513)
+
+
+@pytest.mark.parametrize("view", FURTHER_VIEWS)
+def test_further_views_are_computed_alone(view: str) -> None:
+    views = ClipStatistics([view])(noise())
+    assert list(views) == [view]
+    assert torch.isfinite(views[view]).all()
+
+
+def test_views_do_not_depend_on_which_others_are_wanted() -> None:
+    together = ClipStatistics(VIEWS + FURTHER_VIEWS)(noise())
+    for view in VIEWS + FURTHER_VIEWS:
+        assert torch.equal(ClipStatistics([view])(noise())[view], together[view])

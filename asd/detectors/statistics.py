@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from asd.audio import Recordings
-from asd.clip_statistics import VIEWS, ClipStatistics
+from asd.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import progress
 from asd.detectors.base import Detector, Scores, Workplace
@@ -34,7 +34,7 @@ class Statistics(Detector):
 
     Args:
         workplace: device; nothing is drawn at random, so the seed changes nothing.
-        views: which views take part, names of `clip_statistics.VIEWS`, or "all".
+        views: names of `clip_statistics.VIEWS` or `FURTHER_VIEWS`; "all" are the former.
         backend: name of a back end in `scoring.backends`.
     """
 
@@ -48,11 +48,12 @@ class Statistics(Detector):
     ) -> None:
         super().__init__(workplace)
         self.views = VIEWS if tuple(views) == ("all",) else tuple(views)
-        if unknown := [view for view in self.views if view not in VIEWS]:
-            raise AsdError(f"statistics.views={unknown[0]} is unknown; there are {', '.join(VIEWS)}")
+        known = VIEWS + FURTHER_VIEWS
+        if unknown := [view for view in self.views if view not in known]:
+            raise AsdError(f"statistics.views={unknown[0]} is unknown; there are {', '.join(known)}")
         self.scorers = ("ensemble", *self.views)
         self.backend = backend_named(backend)
-        self.extract = ClipStatistics(sample_rate_hz).to(workplace.device)
+        self.extract = ClipStatistics(self.views, sample_rate_hz).to(workplace.device)
         self.references: dict[str, References] = {}
         self.fitted: dict[str, Scorer] = {}
         self.training: dict[str, FloatArray] = {}
