@@ -10,6 +10,7 @@ import torch
 from asd.audio import Recordings, check, write_wav
 from asd.challenge import files
 from asd.detectors.base import Workplace
+from asd.scoring.references import References
 from asd.types import Split
 
 
@@ -51,3 +52,13 @@ def recordings(root: Path, machine: str = "fan", split: Split = Split.TRAIN) -> 
 def workplace(folder: Path, seed: int = 0) -> Workplace:
     """A place to work in, on the CPU."""
     return Workplace(torch.device("cpu"), folder / "cache", folder / "run", seed)
+
+
+def references(
+    n: int = 60, dims: int = 5, n_target: int = 10, seed: int = 0, shift: float = 6.0
+) -> References:
+    """Correlated vectors of two domains, the target last and shifted."""
+    rng = np.random.default_rng(seed)
+    is_target = np.arange(n) >= n - n_target
+    vectors = rng.normal(size=(n, dims)) @ rng.normal(size=(dims, dims)) + shift * is_target[:, None]
+    return References(vectors, is_target.astype(np.int64), is_target)

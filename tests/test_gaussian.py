@@ -6,19 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf
 
-from asd.scoring.backends import BACKENDS, backend_named, training_scores
-from asd.scoring.gaussian import Mahalanobis, SelectiveMahalanobis, whiten
-from asd.scoring.references import References, conditions_of
+from asd.scoring.gaussian import Mahalanobis, SelectiveMahalanobis
+from asd.scoring.references import conditions_of
 from asd.types import AsdError, Clip, Domain, Split
-
-
-def references(
-    n: int = 60, dims: int = 5, n_target: int = 10, seed: int = 0, shift: float = 6.0
-) -> References:
-    rng = np.random.default_rng(seed)
-    is_target = np.arange(n) >= n - n_target
-    vectors = rng.normal(size=(n, dims)) @ rng.normal(size=(dims, dims)) + shift * is_target[:, None]
-    return References(vectors, is_target.astype(np.int64), is_target)
+from tests.machines import references
 
 
 def test_one_group_without_shrinkage_is_the_textbook_distance() -> None:
@@ -76,48 +67,14 @@ def test_units_of_a_dimension_change_nothing(seed: int, factor: float) -> None:
 
 
 def test_whitened_references_scatter_like_a_sphere() -> None:
-    white, _ = whiten(references(n=500, n_target=0), "all")
+    refs = references(n=500, n_target=0)
+    white = Mahalanobis(refs, means="all").whiten(refs.vectors)
     np.testing.assert_allclose(np.cov(white.T), np.eye(5), atol=0.3)  # shrinkage bends the smallest axes
 
 
 def test_a_selective_model_survives_one_target_clip() -> None:
     scores = SelectiveMahalanobis(references(n_target=1)).score(references().vectors)
     assert np.isfinite(scores).all()
-
-
-@pytest.mark.parametrize("name", sorted(BACKENDS))
-class TestEveryBackend:
-    def test_far_scores_higher_than_near(self, name: str) -> None:
-        refs = references()
-        scorer = backend_named(name)(refs)
-        assert scorer.score(refs.vectors + 40.0).min() > scorer.score(refs.vectors).max()
-
-    def test_training_scores_leave_the_clip_out(self, name: str) -> None:
-        refs = references(n=40)
-        outlier = refs.vectors.copy()
-        outlier[0] += 100.0
-        scores = training_scores(backend_named(name), refs.replace(outlier))
-        assert np.isfinite(scores).all()
-        assert scores.argmax() == 0
-
-    def test_order_of_references_changes_nothing(self, name: str) -> None:
-        refs = references()
-        order = np.random.default_rng(0).permutation(len(refs))
-        queries = references(seed=5).vectors
-        a, b = (backend_named(name)(part).score(queries) for part in (refs, refs[order]))
-        np.testing.assert_allclose(a, b, rtol=1e-6)
-
-    def test_one_domain_only_works(self, name: str) -> None:
-        refs = references(n_target=0)
-        assert np.isfinite(backend_named(name)(refs).score(refs.vectors)).all()
-
-    def test_duplicates_give_finite_scores(self, name: str) -> None:
-        refs = references(n=30)
-        doubled = References(
-            np.repeat(refs.vectors, 2, 0), np.repeat(refs.conditions, 2), np.repeat(refs.is_target, 2)
-        )
-        assert np.isfinite(backend_named(name)(doubled).score(refs.vectors)).all()
-        assert np.isfinite(training_scores(backend_named(name), doubled)).all()
 
 
 def test_equal_vectors_are_refused() -> None:
@@ -134,11 +91,6 @@ def test_nan_vectors_and_single_clips_are_refused() -> None:
         refs.replace(broken)
     with pytest.raises(AsdError, match="two are the least"):
         refs[np.arange(1)]
-
-
-def test_unknown_backend() -> None:
-    with pytest.raises(AsdError, match="backend=magic is unknown"):
-        backend_named("magic")
 
 
 def test_folds_hold_each_clip_once_and_spread_conditions() -> None:

@@ -21,21 +21,27 @@ import torch
 from asd.audio import Recordings
 from asd.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.core.runtime import progress
+from asd.core.runtime import log, progress
 from asd.detectors.base import Detector, Scores, Workplace
-from asd.scoring.backends import Scorer, backend_named, training_scores
+from asd.metrics import auc
+from asd.pseudo_anomalies import add_foreign_sound
+from asd.scoring.backends import Scorer, backend_named, held_out_scores, training_scores
 from asd.scoring.fuse import fuse_z
 from asd.scoring.references import FloatArray, References, references_of
 from asd.types import AsdError
+
+AUTO = "auto"
+CANDIDATES = ("gaussian", "mahalanobis_within", "knn", "knn_density", "knn_whitened", "gmm")
 
 
 class Statistics(Detector):
     """Clip statistics and a back end per view.
 
     Args:
-        workplace: device; nothing is drawn at random, so the seed changes nothing.
+        workplace: device; the seed matters to `backend="auto"` only.
         views: names of `clip_statistics.VIEWS` or `FURTHER_VIEWS`; "all" are the former.
-        backend: name of a back end in `scoring.backends`.
+        backend: name of a back end in `scoring.backends`, or "auto": the one that tells normal clips best
+            from the same clips with a foreign sound added (see `pseudo_anomalies`).
     """
 
     def __init__(
@@ -52,7 +58,10 @@ class Statistics(Detector):
         if unknown := [view for view in self.views if view not in known]:
             raise AsdError(f"statistics.views={unknown[0]} is unknown; there are {', '.join(known)}")
         self.scorers = ("ensemble", *self.views)
-        self.backend = backend_named(backend)
+        self.backend = backend
+        if backend != AUTO:
+            backend_named(backend)
+        self.sample_rate_hz = sample_rate_hz
         self.extract = ClipStatistics(self.views, sample_rate_hz).to(workplace.device)
         self.references: dict[str, References] = {}
         self.fitted: dict[str, Scorer] = {}
@@ -61,7 +70,10 @@ class Statistics(Detector):
     def fit(self, recordings: Recordings) -> None:
         """Takes the statistics of the training clips as references."""
         vectors = self._vectors(recordings)
-        self._set({view: references_of(recordings.clips, vectors[view]) for view in self.views})
+        references = {view: references_of(recordings.clips, vectors[view]) for view in self.views}
+        if self.backend == AUTO:
+            self.backend = self._choose(references, self._vectors(recordings, foreign=True))
+        self._set(references)
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores per view and fused."""
@@ -80,14 +92,15 @@ class Statistics(Detector):
             "conditions": torch.from_numpy(first.conditions),
             "is_target": torch.from_numpy(first.is_target),
         }
-        save_tensors(directory / "bank.safetensors", tensors, {"detector": "statistics"})
+        save_tensors(directory / "bank.safetensors", tensors, {"backend": self.backend})
 
     def load(self, directory: Path) -> None:
         """Reads the bank and fits the back ends to it, which takes less than reading a clip."""
         path = directory / "bank.safetensors"
-        tensors = load_tensors(path)[0]
+        tensors, facts = load_tensors(path)
         if missing := {*self.views, "conditions", "is_target"} - tensors.keys():
             raise AsdError(f"{path} has no {sorted(missing)[0]}; it is the bank of another configuration")
+        self.backend = facts["backend"]
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         self._set(
             {view: References(arrays[view], arrays["conditions"], arrays["is_target"]) for view in self.views}
@@ -110,18 +123,35 @@ class Statistics(Detector):
 
     def _set(self, references: dict[str, References]) -> None:
         self.references = references
-        self.fitted = {view: self.backend(refs) for view, refs in references.items()}
-        self.training = {view: training_scores(self.backend, refs) for view, refs in references.items()}
+        backend = backend_named(self.backend)
+        self.fitted = {view: backend(refs) for view, refs in references.items()}
+        self.training = {view: training_scores(backend, refs) for view, refs in references.items()}
+
+    def _choose(self, references: dict[str, References], foreign: dict[str, FloatArray]) -> str:
+        """Back end whose fused scores separate held-out clips best from their altered copies."""
+        separation = {}
+        for name in CANDIDATES:
+            backend = backend_named(name)
+            normal = [held_out_scores(backend, refs, refs.vectors) for refs in references.values()]
+            altered = [held_out_scores(backend, refs, foreign[view]) for view, refs in references.items()]
+            scores = [fuse_z(part, normal) for part in (normal, altered)]
+            is_foreign = np.repeat([False, True], [len(part) for part in scores])
+            separation[name] = auc(is_foreign, np.concatenate(scores))
+        best = max(separation, key=lambda name: separation[name])
+        log.info("back end %s chosen: %s", best, ", ".join(f"{n} {v:.3f}" for n, v in separation.items()))
+        return best
 
     def _fused(self, scores: Mapping[str, FloatArray]) -> Scores:
         fused = fuse_z([scores[view] for view in self.views], [self.training[view] for view in self.views])
         return {"ensemble": fused, **scores}
 
-    def _vectors(self, recordings: Recordings) -> dict[str, FloatArray]:
-        """Views of all clips: {view: (clips, dims)}."""
+    def _vectors(self, recordings: Recordings, *, foreign: bool = False) -> dict[str, FloatArray]:
+        """Views of all clips, or of their copies with a foreign sound: {view: (clips, dims)}."""
         rows: dict[str, list[FloatArray]] = {view: [np.empty(0)] * len(recordings) for view in self.views}
         clip = recordings.clips[0]
         for indices, waveforms in progress(recordings.batches(1 << 20), f"{clip.machine} {clip.split}"):
+            if foreign:
+                waveforms = add_foreign_sound(waveforms, indices, self.sample_rate_hz, self.workplace.seed)
             views = self.extract(torch.from_numpy(waveforms).to(self.workplace.device))
             for view in self.views:
                 for index, row in zip(indices, views[view].double().cpu().numpy(), strict=True):

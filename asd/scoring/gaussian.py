@@ -13,12 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from asd.scoring.references import FloatArray, References
-from asd.types import AsdError
+from asd.scoring.references import FloatArray, References, spread_of
 
 Share = Literal["all", "domain", "condition"]
-
-_LEAST_SCALE = 0.05  # of the median: keeps a band that never moved in training from deciding alone
 
 
 class Mahalanobis:
@@ -45,18 +42,22 @@ class Mahalanobis:
         names, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
         centres = np.stack([references.vectors[groups == name].mean(0) for name in names])
         residuals = references.vectors - centres[index]
-        self.scale = _spread(residuals, len(names))
+        self.scale = spread_of(residuals, len(names))
         residuals = residuals / self.scale
         freedom = max(len(residuals) - len(names), 1)
         covariance = residuals.T @ residuals / freedom
         intensity = min(1.0, shrinkage * float(ledoit_wolf_shrinkage(residuals, assume_centered=True)))
         self.whitening = _whitening(covariance, intensity)
-        self.centres = centres / self.scale @ self.whitening
+        self.centres = self.whiten(centres)
         self.uncertainty = 1.0 + 1.0 / counts
+
+    def whiten(self, vectors: FloatArray) -> FloatArray:
+        """Coordinates in which normal scatter within groups is a sphere: (n, dims) -> (n, dims)."""
+        return vectors / self.scale @ self.whitening
 
     def score(self, queries: FloatArray) -> FloatArray:
         """Distances (queries,) of vectors (queries, dims)."""
-        white = queries / self.scale @ self.whitening
+        white = self.whiten(queries)
         distances = _squared_distances(white, self.centres) / self.uncertainty
         nearest: FloatArray = distances.min(1) / white.shape[1]
         return nearest
@@ -82,28 +83,10 @@ class SelectiveMahalanobis:
         return np.min([part.score(queries) for part in self.parts], axis=0)
 
 
-def whiten(references: References, means: Share = "condition") -> tuple[FloatArray, Mahalanobis]:
-    """The references in coordinates in which normal scatter is a sphere, and the map (`Mahalanobis`)."""
-    model = Mahalanobis(references, means=means)
-    return references.vectors / model.scale @ model.whitening, model
-
-
 def _groups(references: References, share: Share) -> npt.NDArray[np.int64]:
     if share == "all":
         return np.zeros(len(references), np.int64)
     return references.is_target.astype(np.int64) if share == "domain" else references.conditions
-
-
-def _spread(residuals: FloatArray, n_groups: int) -> FloatArray:
-    """Standard deviation of each dimension within groups, (dims,), never far below the typical one."""
-    spread = np.sqrt((residuals**2).sum(0) / max(len(residuals) - n_groups, 1))
-    moving = spread[spread > 0]
-    if not len(moving):
-        raise AsdError(
-            f"the vectors of all {len(residuals)} training clips are the same within their groups: "
-            f"there is nothing to measure a deviation against; check the recordings or the encoder"
-        )
-    return np.sqrt(spread**2 + (_LEAST_SCALE * float(np.median(moving))) ** 2)
 
 
 def _whitening(covariance: FloatArray, intensity: float) -> FloatArray:
