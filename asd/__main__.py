@@ -64,9 +64,8 @@ def _run(stage: str, words: list[str]) -> int:
 
     if stage == "validate" and words and "=" not in words[0]:
         words = [f"path={words[0]}", *words[1:]]
-    if stage == "score":
-        words = config.with_run_config(words)
-    settings = config.parse(config.STAGES[stage], words)
+    base = config.run_config(words) if stage == "score" else None
+    settings = config.parse(config.STAGES[stage], words, base)
 
     from asd import pipeline, summary
 

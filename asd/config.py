@@ -30,6 +30,7 @@ DEFAULT_DETECTOR = "statistics"
 
 Names = Annotated[list[str], BeforeValidator(_split)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
+Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
 
 
 class Section(BaseModel):
@@ -81,6 +82,42 @@ class Statistics(Section):
         return 2048
 
 
+class Embedding(Section):
+    """Encoder that is trained to tell normal clips apart; sized so that a CPU core takes about a minute."""
+
+    backends: Names = Field(
+        ["knn", "knn_density", "mahalanobis"],
+        description="what scores an embedding; the first is the default",
+    )
+    joint: bool = Field(False, description="one encoder for all machines of the run")
+    segment_samples: int = Field(32000, ge=2048, description="length of what the encoder hears at once")
+    windows_samples: Sizes = Field([256, 1024, 4096], description="STFT windows, one branch each")
+    whole: bool = Field(True, description="also a branch on the spectrum of the whole segment")
+    n_dims: int = Field(128, ge=1, description="dimensions of each branch's embedding")
+    width: int = Field(16, ge=1, description="channels of the first stage; the last has 8 times as many")
+    level: bool = Field(True, description="let the encoder hear how loud a segment is")
+    loss: Literal["subcluster_adacos", "adaproj", "arcface", "cross_entropy"] = Field(
+        "subcluster_adacos", description="subcluster_adacos, adaproj, arcface or cross_entropy"
+    )
+    mixup: float = Field(0.5, ge=0, le=1, description="share of segments mixed with another")
+    featex: float = Field(0.0, ge=0, le=1, description="share of segments whose branches are exchanged")
+    statex: float = Field(0.0, ge=0, le=1, description="share of spectra whose statistics are exchanged")
+    masking: float = Field(0.0, ge=0, lt=1, description="widest masked band and stretch, share of the axis")
+    balance: float = Field(0.5, ge=0, le=1, description="0 draws clips alike, 1 draws classes alike")
+    least_classes: int = Field(3, ge=2, description="with fewer real classes, clips are clustered")
+    most_classes: int = Field(8, ge=2, description="cap on the classes of a machine that is clustered")
+    memory_gib: float = Field(4.0, gt=0, description="most that the training waveforms may take")
+    epochs: int = Field(16, ge=1, description="passes over the training clips")
+    batch_size: int = Field(32, ge=2, description="segments per step")
+    learning_rate: float = Field(1e-3, gt=0, description="step size of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
+    warmup: float = Field(0.0, ge=0, lt=1, description="share of steps in which the learning rate rises")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="constant or cosine")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+
+
 class Decision(Section):
     """The threshold above which a clip is called anomalous."""
 
@@ -106,6 +143,7 @@ class Run(Section):
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
     training: Training = Training()
     statistics: Statistics = Statistics()
+    embedding: Embedding = Embedding()
     autoencoder: Autoencoder = Autoencoder()
     decision: Decision = Decision()
 
@@ -286,8 +324,8 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
             values[key] = value
 
 
-def with_run_config(words: Sequence[str]) -> list[str]:
-    """Words of `score`, preceded by the configuration of the run they name: it need not be repeated."""
+def run_config(words: Sequence[str]) -> dict[str, Any]:
+    """What `score` starts from: the configuration of the run its words name, which need not be repeated."""
     given = dict(_pair(word) for word in words)
     detector = given.get("detector", DEFAULT_DETECTOR)
     machine = given.get("machine", "all").split(",")[0]
@@ -295,12 +333,9 @@ def with_run_config(words: Sequence[str]) -> list[str]:
     pattern = "*" if machine == "all" else machine
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
     if not found or "config" in given or "weights" in given:
-        return list(words)
-    stored = {key: value for key, value in _flatten(_read_yaml(Run, found[0])) if value is not None}
-    for key in ("machine", "seeds", "weights", "overwrite"):
-        stored.pop(key, None)
-    before = [f"{key}={value}" for key, value in stored.items() if key not in given]
-    return [*before, *words]
+        return {}
+    own = ("machine", "seeds", "weights", "overwrite")  # said anew each time
+    return {key: value for key, value in _read_yaml(Run, found[0]).items() if key not in own}
 
 
 STAGES: dict[str, type[Section]] = {

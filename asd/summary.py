@@ -33,7 +33,8 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
     """The table, and where it lies."""
     if config.submission:
         lines = [
-            f"  {system}: official score {100 * r['official_score']:.2f}" for system, r in result.items()
+            f"  {system}: official score {100 * found['official_score']:.2f}"
+            for system, found in result["systems"].items()
         ]
         return "\n".join(["evaluated as the organisers do:", *lines, f"result files: {config.out}"])
     name = result["name"]

@@ -14,6 +14,9 @@ from pathlib import Path
 from asd.__main__ import main
 from asd.synthetic import make_machines
 
+NAME = "name=autoencoder"
+SHORT = ("detector=autoencoder", NAME, "training.epochs=1", "device=cpu")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -66,6 +69,16 @@ def refuses(*words: object, saying: str) -> str:
     assert all(re.match("(INFO|WARNING): ", line) for line in log), answer.err
     assert answer.out == ""
     return sentence
+
+
+def short_training(*words: object) -> tuple[object, ...]:
+    """Words of a short training of the machine in the working directory's data/."""
+    return ("train", "machine=fan", "data=data", *SHORT, *words)
+
+
+def a_clip(split: str) -> Path:
+    """A normal clip of that machine."""
+    return sorted(Path("data/fan", split).glob("*normal*.wav"))[-1]
 
 
 def tiny_machines(root: Path, *machines: str) -> Path:

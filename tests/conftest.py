@@ -8,7 +8,11 @@ from pathlib import Path
 # Before torch is imported, and inherited by commands that tests start: several workers share few cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import shutil
+
 import pytest
+
+from tests.command import short_training, succeeds, tiny_machines
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -19,3 +23,24 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there: reference material is optional outside the workplace")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with one small synthetic machine, fan; to be copied, not changed."""
+    return tiny_machines(tmp_path_factory.mktemp("tiny"), "fan")
+
+
+@pytest.fixture
+def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of one's own, with a copy of the small machine in data/."""
+    shutil.copytree(tiny, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(place: Path) -> Path:
+    """A finished run of the small machine in runs/ of that directory."""
+    succeeds(*short_training())
+    return place / "runs/autoencoder/fan/seed0"

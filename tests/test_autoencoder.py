@@ -13,7 +13,7 @@ from scipy.stats import gamma
 
 from asd.core.checkpoint import load_tensors
 from asd.core.networks.autoencoder import MLPAutoencoder
-from asd.detectors.autoencoder import Autoencoder
+from asd.detectors.autoencoder import Autoencoder, _mean_of, _of_mean
 from asd.metrics import auc, pauc
 from asd.scoring.threshold import fit_threshold
 from asd.types import AsdError, Domain, Label, Split
@@ -65,16 +65,20 @@ def test_official_thresholds_and_decisions_follow(shared: Path) -> None:
         assert {name: float(score > threshold) for name, score in scores.items()} == decisions
 
 
-def test_all_pairs_distance_in_linear_time_equals_the_official_quadratic_form(tmp_path: Path) -> None:
+def test_all_pairs_distance_in_linear_time_equals_the_official_quadratic_form() -> None:
     """The official code averages an N x N matrix; here it is a form in the mean residual."""
-    detector = Autoencoder(workplace(tmp_path), compatible=True, n_mels=8)
-    rng = np.random.default_rng(0)
-    residual = torch.from_numpy(rng.normal(size=(11, 40))).float()
+    frames = torch.from_numpy(np.random.default_rng(0).normal(size=(55, 8))).float()
     precision = torch.eye(8) + 0.1
-    frames = residual.view(-1, 8)
     slow = (frames @ precision @ frames.T).mean()
-    fast = detector._distance(residual, torch.tensor([11]), [precision, precision])
+    fast = _of_mean(frames, torch.tensor([55]), [precision, 2 * precision])
     torch.testing.assert_close(fast, slow[None])
+
+
+def test_the_papers_distance_is_the_mean_over_frames() -> None:
+    frames = torch.from_numpy(np.random.default_rng(0).normal(size=(55, 8))).float()
+    precision = torch.eye(8) + 0.1
+    expected = torch.stack([frame @ precision @ frame for frame in frames]).mean()
+    torch.testing.assert_close(_mean_of(frames, torch.tensor([55]), [precision]), expected[None])
 
 
 @pytest.mark.parametrize("compatible", [False, True])
@@ -82,7 +86,7 @@ def test_calibration_is_per_batch_only_in_the_compatible_mode(tmp_path: Path, co
     machine = tone_machine(tmp_path / "data")
     detector = Autoencoder(workplace(tmp_path), compatible=compatible, **SMALL)
     detector.fit(recordings(machine))
-    assert set(detector.calibration) == (set(Autoencoder.scorers) if compatible else set())
+    assert set(detector.calibration) == (set(detector.scorers) if compatible else set())
     for values in detector.calibration.values():
         assert fit_threshold(values).value > 0
 

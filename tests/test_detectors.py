@@ -17,7 +17,10 @@ from asd.types import Label, Split
 from tests.machines import recordings, tone_machine, workplace, write_clip
 
 # What keeps the suite short on two cores; everything else is the default configuration.
-QUICK = {"autoencoder": {"epochs": 80, "batch_size": 64, "learning_rate": 5e-3}}
+QUICK = {
+    "autoencoder": {"epochs": 80, "batch_size": 64, "learning_rate": 5e-3},
+    "embedding": {"epochs": 5, "batch_size": 12, "width": 8},
+}
 
 
 def build(name: str, folder: Path, seed: int = 0) -> Detector:

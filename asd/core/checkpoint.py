@@ -106,10 +106,15 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
     """Inverse of `flatten_optimizer`; learning rates and other options stay those of `optimizer`."""
     full = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
+            like = parameters[int(index)]
+            if tensor.shape == like.shape:
+                # Fused kernels walk memory, not indices: a moment has to lie in the order of its weight.
+                tensor = torch.empty_like(like).copy_(tensor)
             slots.setdefault(int(index), {})[key] = tensor
     full["state"] = slots
     optimizer.load_state_dict(full)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 REGISTRY = {
     "statistics": "asd.detectors.statistics:Statistics",
     "autoencoder": "asd.detectors.autoencoder:Autoencoder",
+    "embedding": "asd.detectors.embedding:Embedding",
 }
 
 

@@ -20,7 +20,7 @@ import torch
 from asd.core.runtime import log
 from asd.types import AsdError
 
-PROBED_LISTS = 64  # ivf: lists looked into per query; recall and time grow with it
+PROBED_LISTS = 128  # ivf: lists looked into per query; time grows with it (recall: docs of tools/bench_bank.py)
 TRAINING_ROWS_PER_LIST = 64  # ivf: k-means needs about 40; more costs time and moves the lists little
 HNSW_LINKS = 32  # hnsw: links of a row on each level (twice as many on the lowest)
 HNSW_BUILD_WIDTH = 80  # hnsw: candidates kept while a row is linked

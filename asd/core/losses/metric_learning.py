@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -188,7 +189,8 @@ class ArcFace(ClassificationLoss):
         return torch.where(cosines > -math.cos(self.margin), moved, straight)
 
 
-LOSSES: dict[str, type[ClassificationLoss]] = {
+# name -> (dims, classes) -> loss
+LOSSES: dict[str, Callable[[int, int], ClassificationLoss]] = {
     "subcluster_adacos": SubClusterAdaCos,
     "adaproj": AdaProj,
     "arcface": ArcFace,

@@ -57,6 +57,8 @@ class MultiResolution(nn.Module):
         self.branches = nn.ModuleList(branches)
         for i, n in enumerate(self.windows_samples):
             self.register_buffer(f"window_{i}", torch.hann_window(n), persistent=False)
+        # A third faster on a CPU; torch's type stubs do not know the keyword.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Embeddings (batch, parts, dims) of segments (batch, segment_samples)."""

@@ -1,0 +1,213 @@
+"""The inside of the stage `explain`: chosen clips -> nearest training clips -> effects -> PNGs and a table.
+
+Works with every detector: it is only asked for scores of altered copies of a clip, which are written to a
+temporary folder and removed again.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from asd import audio
+from asd.audio import Recordings
+from asd.clip_statistics import ClipStatistics
+from asd.core.runtime import atomic, log, progress
+from asd.detectors.base import Detector
+from asd.features import LogMel
+from asd.report import explain
+from asd.report.explain import Effects, FloatArray
+from asd.report.figures import Picture, explanation_figure
+from asd.types import AsdError, Clip
+
+Samples = npt.NDArray[np.float32]
+
+_VIEW = "mel64"  # the clip statistics in which a neighbour is nearest
+_WINDOW_S = 0.064  # of the spectrograms
+_LEAST_HOP_SAMPLES, _MOST_FRAMES = 64, 800  # as fine as the picture can show
+
+
+def explain_clips(
+    detector: Detector,
+    train: Recordings,
+    test: Recordings,
+    table: pd.DataFrame,
+    scorer: str,
+    clip: str | None,
+    worst: int,
+    folder: Path,
+) -> pd.DataFrame:
+    """Writes <clip>.png for every clip worth explaining, and explain.csv with a row for each.
+
+    Args:
+        detector: fitted.
+        train: the clips it was fitted on, where neighbours are looked for.
+        test: the clips of the table.
+        table: score table of one machine by `scorer`.
+        scorer: whose score is explained.
+        clip: name of one test clip; None: the worst, see `report.explain.choose_clips`.
+        worst: how many of each kind.
+        folder: where everything goes.
+
+    Returns:
+        One row per clip with `_COLUMNS`: rank 1 is the highest score, distance_db that of the mean spectra
+        (root mean square over bands), louder_db the clip's level above its neighbour's.
+
+    Raises:
+        AsdError: no such clip or scorer, nothing to explain, or a place that cannot be written.
+    """
+    if scorer not in detector.scorers:
+        raise AsdError(f"scorer={scorer} is unknown to this run; it has {', '.join(detector.scorers)}")
+    rows = explain.choose_clips(table, clip, worst)
+    chosen = _of_table(test, rows["file"].tolist())
+    nearest, distances_db = _nearest(chosen, train, detector.workplace.device)
+    records = []
+    for i in progress(range(len(rows)), "explain"):
+        waves = chosen.waveform(i), train.waveform(int(nearest[i]))
+        effects = clip_effects(detector, scorer, chosen.clips[i], *waves, test.sample_rate_hz)
+        record: dict[str, Any] = {
+            **{str(column): value for column, value in rows.iloc[i].items()},
+            "nearest": train.clips[nearest[i]].name,
+            "distance_db": round(float(distances_db[i]), 2),
+            **effects.as_columns(),
+            "figure": f"{chosen.clips[i].path.stem}.png",
+        }
+        figure = _figure(record, len(table), effects, *waves, test.sample_rate_hz)
+        with atomic(folder / record["figure"]) as temporary:
+            figure.savefig(temporary, format="png", dpi=150)
+        records.append(record)
+    result = pd.DataFrame(records)[list(_COLUMNS)]
+    with atomic(folder / "explain.csv") as temporary:
+        result.to_csv(temporary, index=False)
+    return result
+
+
+_COLUMNS = (
+    "kind", "machine", "file", "label", "score", "decision", "verdict", "rank", "nearest", "distance_db",
+    "top_bands", "top_stretch", "louder_db", "level_effect", "figure",
+)  # fmt: skip
+
+
+def _of_table(test: Recordings, names: Sequence[str]) -> Recordings:
+    """The recordings of these names."""
+    index = {clip.name: i for i, clip in enumerate(test.clips)}
+    if missing := [name for name in names if name not in index]:
+        raise AsdError(
+            f"{missing[0]} has a score but is not among the test clips; score again with the same data="
+        )
+    return _subset(test, [index[name] for name in names])
+
+
+def _subset(recordings: Recordings, indices: Sequence[int]) -> Recordings:
+    clips = [recordings.clips[i] for i in indices]
+    return replace(recordings, clips=clips, lengths_samples=recordings.lengths_samples[list(indices)])
+
+
+def _nearest(
+    chosen: Recordings, train: Recordings, device: torch.device
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Indices of the nearest training clips, (clips,), and distances as dB per band (root mean square)."""
+    bank, queries = (_mean_spectra(recordings, device) for recordings in (train, chosen))
+    indices = np.array([np.square(bank - query).sum(axis=1).argmin() for query in queries])
+    return indices, np.sqrt(np.square(bank[indices] - queries).mean(axis=1))
+
+
+def _mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
+    """Mean spectrum of each clip without its level, (clips, bands) in dB."""
+    extract = ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device)
+    spectra: dict[int, FloatArray] = {}
+    for indices, waveforms in progress(recordings.batches(1 << 20), "nearest training clip"):
+        views = extract(torch.from_numpy(waveforms).to(device))
+        spectra |= dict(zip(indices.tolist(), views[_VIEW].double().cpu().numpy(), strict=True))
+    return np.stack([spectra[i] for i in range(len(recordings))])
+
+
+def clip_effects(
+    detector: Detector, scorer: str, clip: Clip, wave: Samples, normal: Samples, sample_rate_hz: int
+) -> Effects:
+    """What each part of a clip did to its score; the clip and all of its altered copies are scored at once.
+
+    Args:
+        detector: fitted.
+        scorer: whose score is explained.
+        clip: what the detector is told of the copies.
+        wave: the clip (samples,).
+        normal: a normal neighbour (its own samples,), whose parts are swapped in.
+        sample_rate_hz: of both.
+    """
+    whole = wave.astype(np.float64)
+    bands_hz = explain.band_edges(sample_rate_hz)
+    stretches_s = np.linspace(0.0, len(whole) / sample_rate_hz, explain.N_STRETCHES + 1)
+    bands = explain.split_bands(whole, bands_hz, sample_rate_hz)
+    neighbour, louder_db = explain.fit_neighbour(bands, normal.astype(np.float64), bands_hz, sample_rate_hz)
+    stretches = explain.split_stretches(whole, stretches_s, sample_rate_hz)
+    altered = [
+        whole * 10 ** (-louder_db / 20),
+        *explain.swap_each(whole, bands, explain.split_bands(neighbour, bands_hz, sample_rate_hz)),
+        *explain.swap_each(whole, stretches, explain.split_stretches(neighbour, stretches_s, sample_rate_hz)),
+    ]
+    scores = _scores(detector, scorer, clip, [whole, *altered], sample_rate_hz)
+    by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
+    return Effects(bands_hz, by_band, stretches_s, by_stretch, louder_db, float(by_level[0]))
+
+
+def _scores(
+    detector: Detector, scorer: str, clip: Clip, waveforms: Sequence[FloatArray], sample_rate_hz: int
+) -> FloatArray:
+    """Scores of altered copies of a clip, (copies,)."""
+    if clipped := sum(np.abs(waveform).max() > 1.0 for waveform in waveforms):
+        log.warning("%s: %d altered copies of it exceed full scale and are clipped", clip.name, clipped)
+    shared = detector.workplace
+    with tempfile.TemporaryDirectory(prefix="asd-explain-") as folder:
+        copies = []
+        for i, waveform in enumerate(waveforms):
+            copies.append(replace(clip, path=Path(folder) / f"{clip.path.stem}_copy_{i:02d}.wav"))
+            audio.write_wav(copies[-1].path, waveform[None].astype(np.float32), sample_rate_hz)
+        detector.workplace = replace(shared, cache=Path(folder))  # nobody will ask for their features again
+        try:
+            return detector.score(audio.check(copies, sample_rate_hz=sample_rate_hz))[scorer]
+        finally:
+            detector.workplace = shared
+
+
+def _figure(
+    record: dict[str, Any],
+    n_clips: int,
+    effects: Effects,
+    wave: Samples,
+    normal: Samples,
+    sample_rate_hz: int,
+) -> Figure:
+    """The picture of one row of the table."""
+    decided = "anomalous" if record["decision"] else "normal"
+    truth = f"{record['label']} ({record['verdict']})" if record["label"] else "unknown"
+    words = (
+        f"score {record['score']:.4g}, rank {record['rank']} of {n_clips}",
+        f"called {decided}",
+        f"truth: {truth}",
+    )
+    found = f"nearest training clip ({record['distance_db']:.1f} dB per band away)\n{record['nearest']}"
+    log_mel = LogMel(
+        sample_rate_hz,
+        n_fft=2 ** round(math.log2(_WINDOW_S * sample_rate_hz)),
+        hop_samples=max(_LEAST_HOP_SAMPLES, max(len(wave), len(normal)) // _MOST_FRAMES),
+    )
+    clip, neighbour = (
+        Picture(
+            name, log_mel(torch.from_numpy(samples)[None])[0].double().numpy(), len(samples) / sample_rate_hz
+        )
+        for name, samples in (("the clip", wave), (found, normal))
+    )
+    return explanation_figure(
+        f"{record['machine']}: {record['file']}", "   |   ".join(words), clip, neighbour, effects
+    )

@@ -1,0 +1,219 @@
+"""Why did a clip get its score? Swap one part for a normal neighbour's, score again, see how far it falls.
+
+The *effect* of a part is score(clip) - score(clip with that part swapped): positive where the part raised
+the score. Parts are frequency bands (the whole time of one band) and stretches (all bands of one piece of
+time). The neighbour is first brought to the clip's level and length, so all parts swapped would be the
+neighbour itself, and a part that is as normal as the neighbour's has no effect. Nothing is needed of a
+detector but that it scores clips.
+
+Signals are swapped, not mean levels adjusted: so the way a band moves, its impulses and modulations, is
+explained too; nothing is cut out: a shorter clip has a less certain score, whatever was cut.
+Waveforms are (samples,), frequencies in Hz, times in seconds.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from asd.types import AsdError, Label
+
+FloatArray = npt.NDArray[np.float64]
+
+N_BANDS = 16
+N_STRETCHES = 16
+N_NAMED_BANDS = 3  # how many bands a row of the table names
+
+_CROSSOVER_HZ = 40.0  # width of the slope between two bands: filters ring for 25 ms, no longer
+_CROSSFADE_S = 0.004  # of the slope between two stretches: a bare joint would be a click, which is heard
+_SILENCE = 1e-12  # mean power of a band that counts as empty: 120 dB below full scale
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What each part of a clip did to its score.
+
+    Attributes:
+        bands_hz: (bands + 1,) edges.
+        by_band: (bands,) effects, in units of the score.
+        stretches_s: (stretches + 1,) edges.
+        by_stretch: (stretches,) effects.
+        louder_db: how much louder the clip is than its neighbour.
+        by_level: effect of that.
+    """
+
+    bands_hz: FloatArray
+    by_band: FloatArray
+    stretches_s: FloatArray
+    by_stretch: FloatArray
+    louder_db: float
+    by_level: float
+
+    def top_bands(self, n: int = N_NAMED_BANDS) -> list[tuple[float, float, float]]:
+        """The bands that raised the score most, (low Hz, high Hz, effect), at most `n`; none lowered it."""
+        return _top(self.bands_hz, self.by_band, n)
+
+    def top_stretches(self, n: int = 1) -> list[tuple[float, float, float]]:
+        """The stretches that raised the score most, (start s, end s, effect), at most `n`."""
+        return _top(self.stretches_s, self.by_stretch, n)
+
+    def as_columns(self) -> dict[str, str | float]:
+        """The cells that a row of the table shows."""
+        bands = [f"{low:.0f}-{high:.0f} Hz {effect:+.3g}" for low, high, effect in self.top_bands()]
+        stretches = [f"{start:.2f}-{end:.2f} s {effect:+.3g}" for start, end, effect in self.top_stretches()]
+        return {
+            "top_bands": "; ".join(bands),
+            "top_stretch": "; ".join(stretches),
+            "louder_db": round(self.louder_db, 2),
+            "level_effect": round(self.by_level, 4),
+        }
+
+
+def _top(edges: FloatArray, effects: FloatArray, n: int) -> list[tuple[float, float, float]]:
+    order = [i for i in np.argsort(-effects, kind="stable")[:n] if effects[i] > 0]
+    return [(float(edges[i]), float(edges[i + 1]), float(effects[i])) for i in order]
+
+
+def hz_to_mel(hz: npt.ArrayLike) -> FloatArray:
+    """Slaney's mel scale, that of all log-mel features here: linear up to 1 kHz, logarithmic above."""
+    hz = np.asarray(hz, np.float64)
+    return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1000) / 1000) / np.log(6.4))
+
+
+def mel_to_hz(mel: npt.ArrayLike) -> FloatArray:
+    """Inverse of `hz_to_mel`."""
+    mel = np.asarray(mel, np.float64)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((np.maximum(mel, 15) - 15) / 27))
+
+
+def band_edges(sample_rate_hz: int, n_bands: int = N_BANDS) -> FloatArray:
+    """Edges in Hz of bands equally wide in mel, (n_bands + 1,)."""
+    return mel_to_hz(np.linspace(0.0, float(hz_to_mel(sample_rate_hz / 2)), n_bands + 1))
+
+
+def split_bands(waveform: FloatArray, edges_hz: FloatArray, sample_rate_hz: int) -> FloatArray:
+    """A waveform as band signals that add up to it.
+
+    Args:
+        waveform: (samples,).
+        edges_hz: (bands + 1,) rising; the outermost bands take what lies beyond them.
+        sample_rate_hz: of the waveform.
+
+    Returns:
+        (bands, samples).
+    """
+    hz = np.fft.rfftfreq(len(waveform), 1 / sample_rate_hz).astype(np.float64)
+    return np.fft.irfft(np.fft.rfft(waveform) * _shares(hz, edges_hz, _CROSSOVER_HZ), len(waveform))
+
+
+def split_stretches(waveform: FloatArray, edges_s: FloatArray, sample_rate_hz: int) -> FloatArray:
+    """A waveform as stretches that add up to it, each silent outside its time.
+
+    Args:
+        waveform: (samples,).
+        edges_s: (stretches + 1,) rising.
+        sample_rate_hz: of the waveform.
+
+    Returns:
+        (stretches, samples).
+    """
+    return waveform * _shares(np.arange(len(waveform)) / sample_rate_hz, edges_s, _CROSSFADE_S)
+
+
+def _shares(points: FloatArray, edges: FloatArray, slope: float) -> FloatArray:
+    """How much of each point belongs to each interval, (intervals, points): sums to 1 over intervals."""
+    beyond = np.clip((points - edges[1:-1, None]) / slope + 0.5, 0.0, 1.0)
+    ends = np.ones((1, len(points)))
+    beyond = np.concatenate([ends, beyond, 0 * ends])
+    return beyond[:-1] - beyond[1:]
+
+
+def swap_each(whole: FloatArray, parts: FloatArray, others: FloatArray) -> FloatArray:
+    """The waveform with one part after the other swapped: (samples,), (parts, samples) twice -> (parts, samples)."""
+    return whole - parts + others
+
+
+def fit_neighbour(
+    clip_bands: FloatArray, neighbour: FloatArray, edges_hz: FloatArray, sample_rate_hz: int
+) -> tuple[FloatArray, float]:
+    """The neighbour as long and as loud as the clip, and how much louder the clip was.
+
+    A shorter neighbour is mirrored at its end, which makes no joint to be heard. The difference in level is
+    the median over bands, so that a single deviant band does not move the others.
+
+    Args:
+        clip_bands: (bands, samples) of the clip.
+        neighbour: (its own samples,).
+        edges_hz: (bands + 1,).
+        sample_rate_hz: of both.
+
+    Returns:
+        Waveform (samples,), and the difference in dB.
+    """
+    n_samples = clip_bands.shape[1]
+    fitted = np.pad(neighbour, (0, max(0, n_samples - len(neighbour))), mode="symmetric")[:n_samples]
+    own, other = (
+        np.square(bands).mean(axis=1) + _SILENCE
+        for bands in (clip_bands, split_bands(fitted, edges_hz, sample_rate_hz))
+    )
+    louder_db = float(np.median(10 * np.log10(own / other)))
+    return fitted * 10 ** (louder_db / 20), louder_db
+
+
+def choose_clips(table: pd.DataFrame, clip: str | None, worst: int) -> pd.DataFrame:
+    """The rows of a score table worth explaining.
+
+    Args:
+        table: score table of one machine (types.SCORE_COLUMNS).
+        clip: name of one file, with or without folders and .wav; None: the worst clips.
+        worst: how many of each kind: the highest normals and the lowest anomalies where labels are known,
+            else the highest scores.
+
+    Returns:
+        Their rows with `kind`, `rank` (1 is the highest score of the table) and `verdict` beside them.
+
+    Raises:
+        AsdError: an empty table, no such clip, or `worst` below 1.
+    """
+    if table.empty:
+        raise AsdError("there are no scored test clips to explain; put some into test/ and make score first")
+    if worst < 1 and clip is None:
+        raise AsdError(f"worst={worst} explains nothing; ask for 1 or more, or name a clip with clip=")
+    ranked = table.sort_values("score", ascending=False, kind="stable").assign(rank=range(1, len(table) + 1))
+    if clip is not None:
+        parts = [("asked for", ranked.loc[ranked["file"] == _find(clip, table["file"].tolist())])]
+    elif (ranked["label"] == "").all():
+        parts = [("highest score", ranked.head(worst))]
+    else:
+        parts = [
+            ("highest normal", ranked[ranked["label"] == Label.NORMAL].head(worst)),
+            ("lowest anomaly", ranked[ranked["label"] == Label.ANOMALY].tail(worst)[::-1]),
+        ]
+    chosen = pd.concat([rows.assign(kind=kind) for kind, rows in parts], ignore_index=True)
+    return chosen.assign(
+        verdict=[_VERDICTS.get(key, "") for key in zip(chosen["label"], chosen["decision"], strict=True)]
+    )
+
+
+# What a decision (0 or 1) is when the truth is known.
+_VERDICTS = {
+    ("normal", 0): "right",
+    ("normal", 1): "false alarm",
+    ("anomaly", 0): "miss",
+    ("anomaly", 1): "right",
+}
+
+
+def _find(clip: str, names: list[str]) -> str:
+    """The file that is meant."""
+    name = Path(clip).name
+    for candidate in (name, f"{name}.wav"):
+        if candidate in names:
+            return candidate
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    raise AsdError(f"clip={clip} is not among the {len(names)} scored test clips; did you mean {near[0]}?")

@@ -1,0 +1,169 @@
+"""Figures for people: arrays in, a matplotlib figure out; drawn without a display.
+
+Colours are safe for the colour-blind (Okabe and Ito's vermilion and blue, matplotlib's magma).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+
+from asd.report.explain import Effects, FloatArray, hz_to_mel
+
+_RAISED, _LOWERED = "#D55E00", "#0072B2"  # vermilion, blue
+_INK = "#222222"
+_TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)
+_DARKEST_PERCENTILE = 5.0  # below it everything is the same dark: half-empty bands would take all the range
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A log-mel spectrogram and what to call it.
+
+    Attributes:
+        name: heading.
+        levels_db: (mels, frames), bands equally spaced in mel from 0 Hz to half the sample rate.
+        duration_s: of the clip.
+    """
+
+    name: str
+    levels_db: FloatArray
+    duration_s: float
+
+
+def explanation_figure(
+    title: str, subtitle: str, clip: Picture, neighbour: Picture, effects: Effects
+) -> Figure:
+    """A clip beside its normal neighbour, and what its bands and stretches did to the score.
+
+    Args:
+        title, subtitle: which clip, and what became of it.
+        clip, neighbour: spectrograms, shown in the same colours.
+        effects: bars: of the bands beside the clip's frequency axis, of the stretches below its time axis.
+
+    Returns:
+        A figure with the axes (by label) "clip", "bands", "neighbour", "stretches", "words" and "colours".
+    """
+    figure = Figure(figsize=(13, 7), facecolor="white")
+    grid = figure.add_gridspec(
+        2, 4, width_ratios=(5, 1.8, 5, 0.14), height_ratios=(4, 1.2), left=0.075, right=0.935, bottom=0.08,
+        top=0.82, wspace=0.1, hspace=0.2,
+    )  # fmt: skip
+    on_clip = figure.add_subplot(grid[0, 0], label="clip")
+    on_bands = figure.add_subplot(grid[0, 1], label="bands", sharey=on_clip)
+    on_neighbour = figure.add_subplot(grid[0, 2], label="neighbour", sharey=on_clip)
+    on_stretches = figure.add_subplot(grid[1, 0], label="stretches", sharex=on_clip)
+    limits = _colour_limits(clip, neighbour)
+    image = _spectrogram(on_clip, clip, effects, limits)
+    _spectrogram(on_neighbour, neighbour, effects, limits)
+    _frame_strongest(on_clip, on_neighbour, effects)
+    on_clip.set_ylabel("frequency (Hz), mel scale")
+    on_clip.tick_params(labelbottom=False)
+    on_neighbour.tick_params(labelleft=False)
+    on_neighbour.set_xlabel("time (s)")
+    _band_bars(on_bands, effects)
+    _stretch_bars(on_stretches, effects)
+    _words(figure.add_subplot(grid[1, 1:], label="words"), effects)
+    colours = figure.add_subplot(grid[0, 3], label="colours")
+    figure.colorbar(image, cax=colours, label="level of a mel band (dB)")
+    figure.text(0.075, 0.955, title, fontsize=14, fontweight="bold", color=_INK)
+    figure.text(0.075, 0.917, subtitle, fontsize=11, color=_INK)
+    return figure
+
+
+def _colour_limits(*pictures: Picture) -> tuple[float, float]:
+    levels = np.concatenate([picture.levels_db.ravel() for picture in pictures])
+    low, high = np.percentile(levels, [_DARKEST_PERCENTILE, 100.0])
+    return float(low), float(max(high, low + 1.0))
+
+
+def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[float, float]) -> AxesImage:
+    top_mel = float(hz_to_mel(effects.bands_hz[-1]))
+    n_mels = len(picture.levels_db)
+    half_mel = 0.5 * top_mel / (n_mels + 1)  # centres of the filters are 1, 2, ... of n_mels + 1 parts
+    image = axes.imshow(
+        picture.levels_db,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=limits[0],
+        vmax=limits[1],
+        interpolation="nearest",
+        extent=(0.0, picture.duration_s, half_mel, top_mel - half_mel),
+    )
+    shown = [hz for hz in _TICKS_HZ if hz <= 1.001 * effects.bands_hz[-1]]
+    axes.set_yticks(hz_to_mel(shown), [f"{hz:,}" for hz in shown])
+    axes.set_ylim(0.0, top_mel)
+    axes.set_facecolor("black")
+    axes.set_title(picture.name, loc="left", fontsize=10, color=_INK)
+    return image
+
+
+def _band_bars(axes: Axes, effects: Effects) -> None:
+    edges = hz_to_mel(effects.bands_hz)
+    axes.barh(
+        edges[:-1],
+        effects.by_band,
+        height=0.92 * np.diff(edges),
+        align="edge",
+        color=_colours(effects.by_band),
+    )
+    axes.set_title("effect of each band", loc="left", fontsize=10, color=_INK)
+    axes.axvline(0.0, color=_INK, linewidth=0.8)
+    axes.tick_params(labelleft=False, left=False)
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _stretch_bars(axes: Axes, effects: Effects) -> None:
+    edges = effects.stretches_s
+    axes.bar(
+        edges[:-1],
+        effects.by_stretch,
+        width=0.92 * np.diff(edges),
+        align="edge",
+        color=_colours(effects.by_stretch),
+    )
+    axes.axhline(0.0, color=_INK, linewidth=0.8)
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("effect of\neach stretch")
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def _colours(effects: FloatArray) -> list[str]:
+    return [_RAISED if effect > 0 else _LOWERED for effect in effects]
+
+
+def _frame_strongest(on_clip: Axes, on_neighbour: Axes, effects: Effects) -> None:
+    """Thin lines around the band that raised the score most, in both spectrograms."""
+    for low, high, _ in effects.top_bands(1):
+        for axes in (on_clip, on_neighbour):
+            for hz in (low, high):
+                axes.axhline(float(hz_to_mel(hz)), color="white", linewidth=0.9, linestyle=(0, (4, 3)))
+
+
+def _words(axes: Axes, effects: Effects) -> None:
+    """How to read the bars, and the strongest of them in words."""
+    axes.set_axis_off()
+    bands = [f"{low:,.0f} to {high:,.0f} Hz {effect:+.2g}" for low, high, effect in effects.top_bands()]
+    stretches = [
+        f"{start:.2f} to {end:.2f} s {effect:+.2g}" for start, end, effect in effects.top_stretches(3)
+    ]
+    level = f"{abs(effects.louder_db):.2f} dB {'louder' if effects.louder_db >= 0 else 'quieter'}"
+    lines = [
+        [(_INK, "effect: how far the score falls when the part is replaced by the neighbour's")],
+        [(_RAISED, "\u25a0 the part raised the score"), (_LOWERED, "\u25a0 the part lowered it")],
+        [(_INK, f"bands: {',  '.join(bands) or 'none raised the score'}")],
+        [(_INK, f"stretches: {',  '.join(stretches) or 'none raised the score'}")],
+        [(_INK, f"level: {level} than the neighbour, effect {effects.by_level:+.2g}")],
+    ]
+    for row, parts in enumerate(lines):
+        for column, (colour, words) in enumerate(parts):
+            place = (0.02 + 0.36 * column, 0.84 - 0.21 * row)
+            axes.text(*place, words, color=colour, fontsize=9.5, transform=axes.transAxes, va="top")

@@ -1,0 +1,235 @@
+"""Places that cannot be written, models of another configuration, damaged files: refused, and nothing harmed."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.command import NAME, a_clip, asd, assert_nothing_done, contents, refuses, short_training, succeeds
+
+
+def test_a_place_below_a_file(run: Path) -> None:
+    Path("file").write_text("something")
+    refuses(
+        *short_training("runs=file/runs"), saying="cannot write file/runs.*Not a directory.*another place"
+    )
+    refuses("evaluate", NAME, "json=file/x.json", saying="cannot write file/x.json")
+    refuses("submit", NAME, "label=A_B_task2_1", "out=file/x", saying="cannot write file/x")
+    assert Path("file").read_text() == "something"
+
+
+def test_a_full_device_stays_a_device(run: Path) -> None:
+    refuses("evaluate", NAME, "json=/dev/full", saying="cannot write /dev/full: No space left on device")
+    assert Path("/dev/full").is_char_device()
+    succeeds("evaluate", NAME, "json=/dev/null")
+    assert Path("/dev/null").is_char_device()
+
+
+# Grows a memory disk until the training fits: each time before that, one sentence and no trace.
+_ON_A_SMALL_DISK = """
+import subprocess, sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from tests.command import asd, assert_nothing_done
+
+disk, seen = Path("disk"), []
+for size_kb in (16, 64, 256, 1024, 3500, 5000, 6000, 7000, 16384):
+    subprocess.run(["mount", "-o", f"remount,size={size_kb}k", "disk"], check=True)
+    answer = asd("train", "machine=fan", "data=data", "runs=disk/runs", "training.epochs=2",
+                 "detector=autoencoder")
+    seen.append(answer.code)
+    if answer.code == 0:
+        break
+    last = answer.err.splitlines()[-1]
+    assert answer.code == 2 and last.startswith("error: cannot write disk/runs"), answer
+    assert "No space left" in last or "os error 28" in last, last
+    assert_nothing_done(disk)
+    print(size_kb, last)
+assert seen.count(2) >= 4 and seen[-1] == 0, seen
+Path(sys.argv[1]).write_bytes(Path("disk/runs/autoencoder/fan/seed0/scores/mse.csv").read_bytes())
+"""
+
+
+def test_a_full_disk(place: Path) -> None:
+    inside = 'mkdir disk && mount -t tmpfs -o size=16k tmpfs disk && exec "$@"'
+    if subprocess.run(
+        ["unshare", "-m", "sh", "-c", inside, "sh", "true"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("a small disk needs the right to mount one")
+    shutil.rmtree("disk")
+    script = [sys.executable, "-c", _ON_A_SMALL_DISK, "scores.csv", str(Path(__file__).parents[1])]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", inside, "sh", *script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    succeeds(*short_training("training.epochs=2"))
+    assert Path("scores.csv").read_bytes() == Path("runs/autoencoder/fan/seed0/scores/mse.csv").read_bytes()
+
+
+# --- models that do not belong here, or are damaged ---------------------------------------------------
+
+
+def test_a_finished_run_of_another_configuration(run: Path) -> None:
+    before = contents(run)
+    way_out = "trained with another configuration .*choose another name=, or train anew with overwrite=true"
+    refuses(*short_training("training.learning_rate=0.01"), saying=way_out)
+    refuses("score", NAME, "data=data", "autoencoder.n_mels=64", saying=way_out)
+    a_clip("train").unlink()
+    refuses(*short_training(), saying=way_out)
+    assert contents(run) == before
+    succeeds(*short_training("overwrite=true"))
+    assert contents(run)["scores/mse.csv"] != before["scores/mse.csv"]
+
+
+def stop_training(monkeypatch: pytest.MonkeyPatch, after_epochs: int) -> None:
+    """Makes the next training stop as if by Ctrl-C, after some epochs."""
+    from asd.core import trainer
+
+    epoch = trainer._epoch
+
+    def interrupted(*arguments: object) -> object:
+        if arguments[-1] == after_epochs:
+            raise KeyboardInterrupt
+        return epoch(*arguments)
+
+    monkeypatch.setattr(trainer, "_epoch", interrupted)
+    assert asd(*short_training("training.epochs=3")).code == 130
+    monkeypatch.setattr(trainer, "_epoch", epoch)
+
+
+def test_half_a_training_of_another_configuration(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_training(monkeypatch, after_epochs=1)
+    run = place / "runs/autoencoder/fan/seed0"
+    before = contents(run)
+    refuses(
+        *short_training("training.epochs=2"),
+        saying="autoencoder/fan/seed0 was trained with another configuration",
+    )
+    assert contents(run) == before
+    succeeds(*short_training("training.epochs=2", "overwrite=true"))
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_half_a_training_that_is_damaged(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_training(monkeypatch, after_epochs=1)
+    state = place / "runs/autoencoder/fan/seed0/state.safetensors"
+    state.write_bytes(state.read_bytes()[:5000])
+    saying = r"state\.safetensors is damaged .*remove it, and the same command trains from the beginning"
+    refuses(*short_training("training.epochs=3"), saying=saying)
+    state.unlink()
+    assert "resuming" not in succeeds(*short_training("training.epochs=3")).err
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "training_scores.csv"])
+def test_a_damaged_model(run: Path, name: str, damage: str) -> None:
+    scores = (run / "scores/mse.csv").read_bytes()
+    path = run / "model" / name
+    path.write_bytes(path.read_bytes()[:100] if damage == "cut" else b"")
+    if damage == "gone":
+        path.unlink()
+    saying = rf"seed0/model/{name} is missing or damaged; remove .*seed0/model and train again"
+    refuses("score", NAME, "data=data", saying=saying)
+    shutil.rmtree(run / "model")  # as it was told
+    succeeds(*short_training())
+    assert (run / "scores/mse.csv").read_bytes() == scores
+
+
+@pytest.mark.parametrize("name", ["DONE", "model/fit.json"])
+@pytest.mark.parametrize("text", ['{"fing', "[]", ""])
+def test_a_damaged_note_of_a_run(run: Path, name: str, text: str) -> None:
+    before = contents(run)
+    (run / name).write_text(text)
+    refuses(*short_training(), saying=rf"seed0/{name} is damaged .*remove it and run the same command again")
+    (run / name).unlink()
+    succeeds(*short_training())
+    assert contents(run).keys() == before.keys()
+    assert contents(run)["scores/mse.csv"] == before["scores/mse.csv"]
+
+
+@pytest.mark.parametrize("name", ["levels.npy", "lengths.npy"])
+@pytest.mark.parametrize("bytes_left", [0, 60, 150])
+def test_damaged_cached_features(run: Path, name: str, bytes_left: int) -> None:
+    scores = (run / "scores/mse.csv").read_bytes()
+    (folder,) = Path("runs/.cache").glob("fan-test-*")
+    (folder / name).write_bytes((folder / name).read_bytes()[:bytes_left])
+    refuses("score", NAME, "data=data", saying=rf"{folder} is damaged .*remove the folder")
+    shutil.rmtree(folder)
+    succeeds("score", NAME, "data=data")
+    assert (run / "scores/mse.csv").read_bytes() == scores
+
+
+def test_damaged_scores_and_configuration(run: Path) -> None:
+    table = (run / "scores/mse.csv").read_text()
+    (run / "scores/mse.csv").write_text(table[:300])
+    refuses("evaluate", NAME, saying=r"scores/mse\.csv is not a readable score table .*make score")
+    (run / "scores/mse.csv").write_text("a,b\n1,2\n")
+    refuses("evaluate", NAME, saying=r"mse\.csv is not a readable score table \(its columns are a, b\)")
+    (run / "config.yaml").write_text("training: [")
+    refuses("score", NAME, "data=data", saying=r"config\.yaml is not a readable YAML file")
+
+
+class _Malice:
+    """Unpickled, it leaves a trace."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, ("executed",)
+
+
+def official_names(run: Path) -> dict[str, torch.Tensor]:
+    tensors = load_file(run / "model/weights.safetensors")
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("calibration")}
+
+
+WRONG_WEIGHTS: dict[str, tuple[Callable[[Path, dict[str, torch.Tensor]], object], str]] = {
+    "narrow.safetensors": (
+        lambda p, own: save_file(own | {"encoder.0.weight": torch.zeros(64, 640)}, p),
+        r"another network: 0 tensors missing, 0 unknown, 1 of another shape \(first: encoder\.0\.weight\)",
+    ),
+    "lacking.pth": (
+        lambda p, own: torch.save({k: v for k, v in own.items() if k != "decoder.12.bias"}, p),
+        r"another network: 1 tensors missing, .*first: decoder\.12\.bias.* use the configuration",
+    ),
+    "resnet.pt": (lambda p, own: torch.save({"conv.weight": torch.zeros(3)}, p), "not an autoencoder"),
+    "list.pth": (lambda p, own: torch.save([1, 2, 3], p), "holds no named tensors; give the official"),
+    "tensor.pth": (lambda p, own: torch.save(torch.zeros(3), p), "holds no named tensors"),
+    "words.pth": (lambda p, own: torch.save({"a": "b"}, p), "holds no named tensors"),
+    "cut.safetensors": (lambda p, own: p.write_bytes(b"\xff" * 99), "damaged or no safetensors file"),
+    "cut.pth": (lambda p, own: p.write_bytes(b"PK\x03\x04"), "not a torch state dict of plain tensors"),
+    "empty.pth": (lambda p, own: p.write_bytes(b""), "not a torch state dict of plain tensors"),
+    "malice.pth": (lambda p, own: torch.save({"encoder.0.weight": _Malice()}, p), "not a torch state dict"),
+    "malice.pt": (lambda p, own: p.write_bytes(pickle.dumps(_Malice(), 2)), "not a torch state dict"),
+    "folder.pth": (lambda p, own: p.mkdir(), "cannot be read .*name an existing file"),
+    "none.pth": (lambda p, own: None, "cannot be read .*name an existing file"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_WEIGHTS)
+def test_weights_of_something_else(run: Path, name: str) -> None:
+    make, sentence = WRONG_WEIGHTS[name]
+    make(Path(name), official_names(run))
+    words = ("machine=fan", "data=data", "detector=autoencoder", "name=w", f"weights={name}")
+    assert name in refuses("score", *words, saying=sentence)
+    assert not Path("executed").exists()
+    assert_nothing_done(Path("runs/w"))
+
+
+def test_given_weights_do_not_touch_a_trained_run(run: Path) -> None:
+    save_file(official_names(run), "w.safetensors")
+    before = contents(run)
+    refuses(
+        "score", NAME, "data=data", "weights=w.safetensors", saying="was trained with another configuration"
+    )
+    assert contents(run) == before
+    succeeds("score", NAME, "data=data", "weights=w.safetensors", "name=w", "detector=autoencoder")
+    given = Path("runs/w/fan/seed0/scores/mse.csv")
+    assert given.read_bytes() == before["scores/mse.csv"]

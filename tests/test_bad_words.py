@@ -1,0 +1,111 @@
+"""Words that do not fit, and stages that lack what they need: one sentence with the nearest word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.command import NAME, SHORT, refuses, short_training, succeeds, tiny_machines
+
+WORDS = {
+    "machine=fann": "machine='fann' is not under .*did you mean fan",
+    "machine=Fan": "did you mean fan",
+    "machine=lathe": "machine='lathe' is not under .*It holds fan",
+    "machine=": "machine=''",
+    "machine=fan,fann": "'fann'",
+    "training.epoch=3": r"unknown key 'training\.epoch': did you mean training\.epochs\?",
+    "epochs=3": r"unknown key 'epochs': did you mean training\.epochs\?",
+    "machin=fan": "unknown key 'machin': did you mean machine",
+    "zzzz=1": "unknown key 'zzzz': known keys: machine, year",
+    "training=3": "unknown key 'training'",
+    "detector=autoencodr": "detector=autoencodr is unknown; choose one of .*autoencoder",
+    "training.epochs=many": "epochs=many does not fit: .*integer",
+    "training.epochs=0": "epochs=0 does not fit: .*greater than or equal to 1",
+    "training.epochs=": "epochs= does not fit",
+    "training.learning_rate=nan": "learning_rate=nan does not fit",
+    "decision.method=otsu": "method=otsu does not fit: .*gamma.*percentile",
+    "decision.quantile=1": "quantile=1 does not fit",
+    "compatible=perhaps": "compatible=perhaps does not fit",
+    "seed=-1": "seeds=-1 does not fit",
+    "seeds=0,x": "seeds=x does not fit",
+    "seeds=": "seeds= does not fit",
+    "year=1999": "year=1999 is not in the catalogue: choose one of 2020",
+    "name=a/b": "name=a/b does not fit",
+    "name=": "name= does not fit",
+    "device=quantum": "device=quantum is not a device torch knows",
+    "device=mps": "device=mps is not supported; use auto, cpu or cuda",
+    "weights=w.pth": "weights=w.pth goes with `score`",
+    "fan": "'fan' is not a key=value word",
+    "config=none.yaml": r"config=none\.yaml does not exist",
+}
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_that_does_not_fit(place: Path, word: str) -> None:
+    refuses(*short_training(word), saying=WORDS[word])
+    assert not (place / "runs").exists()
+
+
+def test_an_unknown_stage(place: Path) -> None:
+    refuses("trian", "machine=fan", saying="unknown stage 'trian': did you mean train?")
+    refuses("xyzzy", saying="unknown stage 'xyzzy': stages: train, score")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("training: {epoch: 3}", r"c\.yaml: unknown key 'training\.epoch': did you mean training\.epochs"),
+        ("training: [", r"c\.yaml is not a readable YAML file"),
+        ("just words", r"c\.yaml holds no key: value lines"),
+        ("training: {epochs: many}", "epochs=many does not fit"),
+    ],
+)
+def test_a_config_file_that_does_not_fit(place: Path, text: str, sentence: str) -> None:
+    Path("c.yaml").write_text(text)
+    refuses("train", "machine=fan", "data=data", "config=c.yaml", saying=sentence)
+
+
+def test_a_gpu_that_is_not_there(place: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    refuses(
+        *short_training("device=cuda"),
+        saying="device=cuda was asked for but torch sees no GPU; use device=auto",
+    )
+
+
+def test_stages_that_lack_what_they_need(place: Path) -> None:
+    refuses("evaluate", NAME, saying="runs/autoencoder does not exist .*none yet.*train first: make train")
+    refuses("evaluate", "submission=x", saying="takes all of submission=DIR ground_truth=DIR out=DIR")
+    refuses("submit", saying="label= is missing; see python -m asd submit --help")
+    refuses("submit", "label=me", saying=r"label='me' is not \[LastName\]_\[Institute\]")
+    refuses("submit", NAME, "label=A_B_task2_1", saying="runs/autoencoder does not exist")
+    refuses("validate", saying="path= is missing")
+    refuses("validate", "nowhere", saying="nowhere is neither a folder nor a zip")
+    refuses(
+        "score",
+        NAME,
+        "data=data",
+        saying=r"runs/autoencoder/fan/seed0/model holds no model; first make train",
+    )
+    assert not (place / "runs").exists()
+
+
+def test_words_about_a_run_that_has_them_not(run: Path) -> None:
+    refuses(
+        "evaluate", NAME, "scorer=mes", saying="scorer=mes is not among the run's scorers: mahalanobis, mse"
+    )
+    refuses("evaluate", "name=autoencodre", saying=r"does not exist \(runs there: autoencoder\)")
+    package = ("submit", NAME, "label=A_B_task2_1")
+    refuses(*package, "scorer=mes", saying="no scores of scorer=mes; it has mahalanobis, mse")
+    refuses(*package, "seed=5", saying="runs/autoencoder holds no complete run with seed=5")
+    refuses(*package, "machine=pump", saying="machine=pump is not in the run; it has fan")
+    assert not Path("submissions").exists()
+
+
+def test_runs_that_do_not_match_each_other(run: Path) -> None:
+    tiny_machines(Path("data"), "valve")
+    succeeds("train", "machine=valve", "seed=1", "data=data", *SHORT)
+    refuses("evaluate", NAME, saying=r"different seeds \(fan 0; valve 1\); train the missing ones")

@@ -1,0 +1,127 @@
+"""What a user types: words, help, `make`, and that the light stages stay light."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from asd import __main__ as command
+from asd import config, pipeline
+from tests.command import succeeds
+
+ROOT = Path(__file__).resolve().parents[1]
+LABEL = "Tester_LAB_task2_1"
+
+
+def python(code: str, *words: object, cwd: Path = ROOT) -> str:
+    """Output of a Python process."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False, cwd=cwd
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",), ("help",)])
+def test_help_names_every_stage(words: tuple[str, ...]) -> None:
+    answer = succeeds(*words)
+    for stage, meaning in command.STAGES.items():
+        assert any(line.split(None, 1) == [stage, meaning] for line in answer.out.splitlines())
+    assert answer.err == ""
+
+
+@pytest.mark.parametrize("stage", command.STAGES)
+def test_help_of_a_stage_lists_its_words(stage: str) -> None:
+    out = succeeds(stage, "--help").out
+    words = list(config.keys(config.STAGES[stage]))
+    assert len(words) >= 3
+    for key, default, meaning in words:
+        assert meaning, f"{key} says nothing of itself"
+        assert any(line.startswith(f"  {key}={default} ") and meaning in line for line in out.splitlines())
+    assert succeeds(stage, "machine=fan", "-h").out == out
+
+
+def test_every_stage_has_words_a_function_and_a_summary() -> None:
+    from asd import summary
+
+    assert command.STAGES.keys() == config.STAGES.keys()
+    for stage in command.STAGES:
+        assert callable(getattr(pipeline, stage))
+        assert callable(getattr(summary, stage))
+
+
+_WHAT_HELP_IMPORTS = """
+import sys
+from asd.__main__ import main
+for words in ([], ["--help"], ["train", "--help"]):
+    assert main(words) == 0
+    print(">", *sorted({"torch", "pandas", "pydantic", "numpy", "scipy"} & sys.modules.keys()))
+"""
+
+
+def test_help_imports_nothing_heavy() -> None:
+    lines = [line for line in python(_WHAT_HELP_IMPORTS).splitlines() if line.startswith(">")]
+    assert lines[:2] == [">", ">"]
+    assert "torch" not in lines[2]
+
+
+def test_installed_as_asd() -> None:
+    (script,) = entry_points(group="console_scripts", name="asd")
+    assert script.load() is command.main
+
+
+# --- make ---------------------------------------------------------------------------------------------
+
+
+def make(*words: str) -> str:
+    """What `make` would run."""
+    surroundings = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")} | {"machine": "pump"}
+    done = subprocess.run(
+        ["make", "-n", *words], cwd=ROOT, env=surroundings, capture_output=True, text=True, check=True
+    )
+    return next(" ".join(line.split()) for line in done.stdout.splitlines() if "-m asd" in line)
+
+
+@pytest.mark.parametrize(
+    ("words", "command_line"),
+    [
+        (
+            ("train", "machine=fan", "seeds=0,1", "set=training.epochs=5 autoencoder.n_mels=64"),
+            "train machine=fan seeds=0,1 training.epochs=5 autoencoder.n_mels=64",
+        ),
+        (("train",), "train"),  # a variable of the surroundings is no word
+        (("score", "name=RUN", "machine=fan,valve"), "score machine=fan,valve name=RUN"),
+        (("evaluate", "name=RUN", "json=x.json"), "evaluate name=RUN json=x.json"),
+        (
+            ("submit", "name=RUN", f"label={LABEL}", "year=2025"),
+            f"submit year=2025 name=RUN label={LABEL}",
+        ),
+        (("validate", "path=submissions/X"), "validate path=submissions/X"),
+        (("demo",), "demo"),
+    ],
+)
+def test_make_is_an_alias(words: tuple[str, ...], command_line: str) -> None:
+    assert make(*words) == f".venv/bin/python -m asd {command_line}"
+
+
+_WHAT_LIGHT_STAGES_IMPORT = """
+import sys
+from asd.__main__ import main
+label = sys.argv[1]
+for words in (
+    ["evaluate", "name=autoencoder"],
+    ["submit", "name=autoencoder", f"label={label}"],
+    ["validate", f"submissions/{label}"],
+):
+    assert main(words) in (0, 1), words
+    assert "torch" not in sys.modules and "faiss" not in sys.modules, words
+"""
+
+
+def test_evaluating_packaging_and_validating_do_without_torch(run: Path) -> None:
+    python(_WHAT_LIGHT_STAGES_IMPORT, LABEL, cwd=Path.cwd())

@@ -1,0 +1,249 @@
+"""The documents describe the code as it is: names that they give exist, and what exists is named."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from asd import config
+from asd.__main__ import STAGES
+from asd.detectors import REGISTRY
+from asd.detectors.base import Detector
+from asd.types import Split
+from tests.machines import recordings, tone_machine, workplace
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "asd"
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text()
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *(p for d in ("docs", "configs", "submissions") for p in sorted(ROOT.glob(f"{d}/*.md"))),
+]
+METHODS = ROOT / "configs/benchmark.yaml"  # a line of words per method
+CONFIGS = sorted(set(ROOT.glob("configs/*.yaml")) - {METHODS})
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def modules() -> set[str]:
+    """Every module of the package; a folder stands for its `__init__`."""
+    return {relative(path) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"}
+
+
+def folders() -> set[str]:
+    """The package and every folder in it that holds something."""
+    inside = {path.parent for path in PACKAGE.rglob("*") if path.suffix in {".py", ".yaml"}}
+    return {relative(path) + "/" for path in inside if path.name != "__pycache__"}
+
+
+def mapped() -> list[str]:
+    """Paths in README's map, in its order; the indentation says in which folder they lie."""
+    block = README.split("## Map")[1].split("\n## ")[0]
+    paths, parents = [], {0: ""}
+    for indent, name in re.findall(r"^    ( *)([\w./]+(?:/|\.py)) {2,}\S", block, re.MULTILINE):
+        path = parents[len(indent)] + name
+        if name.endswith("/"):
+            parents[len(indent) + 2] = path
+        paths.append(path)
+    return paths
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_map_names_every_module_once_and_none_that_does_not_exist() -> None:
+    paths = mapped()
+    existing = modules() | folders()
+    assert sorted(existing - set(paths)) == [], "exists, but README's map does not name it"
+    assert sorted(set(paths) - existing) == [], "README's map names it, but it does not exist"
+    assert len(paths) == len(set(paths))
+
+
+def test_every_make_target_in_a_document_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+    for path in DOCUMENTS:
+        text = path.read_text()
+        # In code only, where a sentence cannot make anything: an indented line, or between backticks.
+        code = re.findall(r"^    .*$", text, re.MULTILINE) + re.findall(r"`[^`\n]+`", text)
+        named = {target for line in code for target in re.findall(r"\bmake ([a-z-]+)", line)}
+        assert named <= targets, path
+    assert {"demo", "test"} <= set(
+        re.findall(r"^    make ([a-z-]+)", README.split("## The pipeline")[0], re.MULTILINE)
+    )
+
+
+def test_every_stage_is_a_target_a_word_of_the_configuration_and_in_the_readme() -> None:
+    assert STAGES.keys() == config.STAGES.keys()
+    for stage in STAGES:
+        assert re.search(rf"^{stage}: setup", MAKEFILE, re.MULTILINE), stage
+        assert re.search(rf"`{stage}`|make {stage}\b", README), stage
+
+
+def commands() -> list[str]:
+    """Commands of the documents with key=value words, and what a backslash continues."""
+    found = []
+    for path in DOCUMENTS:
+        text = path.read_text().replace("\\\n", " ")
+        found += re.findall(
+            r"(?:make|python -m asd) +(?:train|score|evaluate|submit|validate) [^\n`#]*=[^\n`#]*", text
+        )
+    return found
+
+
+@pytest.mark.parametrize("command", commands())
+def test_the_words_of_every_command_are_accepted(command: str) -> None:
+    stage, words = re.findall(r"(train|score|evaluate|submit|validate) (.*)", command)[0]
+    words = re.sub(r'set="([^"]*)"', r"\1", words)  # a word of the Makefile: words for the stage
+    words = words.replace("$mode", "true").replace(" ...", "")
+    given = [word for word in words.split() if not word.startswith("config=")]
+    config.parse(config.STAGES[stage], given)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_is_accepted_and_holds_only_differences(path: Path) -> None:
+    settings = config.parse(config.Run, [f"config={path}"])
+    assert settings.name == path.stem
+    assert settings.detector in REGISTRY
+    usual = config.Run()
+    for key, value in config._flatten(yaml.safe_load(path.read_text())):
+        ours, theirs = settings, usual
+        for part in key.split("."):
+            ours, theirs = getattr(ours, part), getattr(theirs, part)
+        assert ours == value
+        assert ours != theirs, f"{key} is at its default"
+
+
+def test_every_method_of_the_benchmark_is_accepted() -> None:
+    for label, words in yaml.safe_load(METHODS.read_text()).items():
+        assert config.parse(config.Run, words.split()).detector in REGISTRY, label
+
+
+def test_architecture_names_every_room() -> None:
+    rooms = {path.removeprefix("asd/").split("/")[0].removesuffix(".py") for path in modules()}
+    named = set(re.findall(r"^\| `(\w+)` \|", section(ARCHITECTURE, "Rooms"), re.MULTILINE))
+    assert sorted(rooms ^ named) == []
+
+
+def test_architecture_gives_the_import_rules_that_are_checked() -> None:
+    layers = PYPROJECT["tool"]["importlinter"]["contracts"][0]["layers"]
+    given = re.findall(r"^    (.*)$", section(ARCHITECTURE, "Who may import whom"), re.MULTILINE)
+    assert given == [layer.replace("asd.", "") for layer in layers]
+
+
+def importers(name: str) -> set[str]:
+    pattern = re.compile(
+        rf"^\s*(?:import {name}\b|from {name}\b|from asd import .*\b{name.split('.')[-1]}\b)", re.MULTILINE
+    )
+    return {relative(path) for path in PACKAGE.rglob("*.py") if pattern.search(path.read_text())}
+
+
+def test_the_rules_on_imports_hold_where_the_linter_cannot_see_them() -> None:
+    (sentence,) = re.findall(r"^1\. Only (.*?) import `config`", ARCHITECTURE, re.MULTILINE | re.DOTALL)
+    assert importers("asd.config") == {f"asd/{name}.py" for name in re.findall(r"`(\w+)`", sentence)}
+    assert importers("soundfile") == {"asd/audio.py"}
+    assert importers("torchaudio") == {"asd/features.py"}
+    assert len(importers("faiss")) <= 1
+    assert all(path.startswith("asd/scoring/") for path in importers("faiss"))
+
+
+def test_every_detector_is_declared_independent() -> None:
+    contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
+    independent = next(c["modules"] for c in contracts if c["type"] == "independence")
+    assert set(independent) == {place.split(":")[0] for place in REGISTRY.values()}
+
+
+def test_links_and_paths_in_documents_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        text = path.read_text()
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (path.parent / link).exists(), f"{relative(path)}: {link}"
+        for name in re.findall(r"`((?:asd|tests|tools|docs|configs)/[\w./]+)`", text):
+            if "loudness" not in name:  # the README's example, which the reader writes
+                assert (ROOT / name).exists(), f"{relative(path)}: {name}"
+
+
+def test_the_changelog_has_the_agreed_form() -> None:
+    assert CHANGELOG.startswith("# Changelog\n")
+    releases = re.findall(r"^## (.*)$", CHANGELOG, re.MULTILINE)
+    assert releases[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", release) for release in releases[1:])
+    versions = [tuple(map(int, re.findall(r"\d+", release)[:3])) for release in releases[1:]]
+    assert all(newer > older for newer, older in pairwise(versions))
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", CHANGELOG, re.MULTILINE)) <= kinds
+
+
+def test_the_lock_file_satisfies_the_requirements() -> None:
+    project = PYPROJECT["project"]
+    wanted = [
+        Requirement(text) for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    ]
+    lock = (ROOT / "requirements.lock").read_text()
+    locked: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", lock, re.MULTILINE):
+        locked.setdefault(name.lower().replace("_", "-"), set()).add(version)
+    for requirement in wanted:
+        versions = locked.get(requirement.name.lower().replace("_", "-"))
+        assert versions, f"{requirement.name} is not locked"
+        assert all(requirement.specifier.contains(version) for version in versions), requirement
+    pinned = {r.name: str(r.specifier) for r in wanted if str(r.specifier).startswith("==")}
+    assert {"torch", "torchaudio", "faiss-gpu", "faiss-cpu"} <= pinned.keys()
+    assert pinned["torch"] == pinned["torchaudio"]
+
+
+def test_every_locked_package_has_a_hash() -> None:
+    entries = re.split(
+        r"^(?=[A-Za-z0-9_.-]+==)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE
+    )
+    assert all("--hash=sha256:" in entry for entry in entries if "==" in entry)
+
+
+def test_the_readme_s_own_detector_works(tmp_path: Path) -> None:
+    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, type[Detector]] = {}
+    exec("\n".join(code), names)
+    machine = tone_machine(tmp_path / "data", n_train=6, n_target=2, n_test=2)
+    detector, again = names["Loudness"](workplace(tmp_path)), names["Loudness"](workplace(tmp_path))
+    detector.fit(recordings(machine))
+    detector.save(tmp_path)
+    again.load(tmp_path)
+    test = recordings(machine, split=Split.TEST)
+    scores = detector.score(test)
+    assert list(scores) == list(detector.scorers)
+    assert scores["level"].shape == (len(test),)
+    assert scores["level"].dtype == np.float64
+    np.testing.assert_array_equal(scores["level"], again.score(test)["level"])
+    assert {"total_parameters", "acoustic_features", "machine_learning_method"} <= detector.facts().keys()
+
+
+def test_documents_fit_a_terminal() -> None:
+    for path in DOCUMENTS:
+        long = [line for line in path.read_text().splitlines() if len(line) > 130 and line[:1] != "|"]
+        assert not long, f"{relative(path)}: {long[0]}"
+
+
+@pytest.mark.slow
+def test_the_benchmark_prints_every_stage(tmp_path: Path) -> None:
+    tone_machine(tmp_path, "fan")
+    command = [sys.executable, "tools/bench.py", f"data={tmp_path}", "epochs=1", "device=cpu"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    rows = dict(re.findall(r"^\| (.*?) \| [\d.]+ s \| ([\d,]+) MiB \| ", done.stdout, re.MULTILINE))
+    stages = ["check of the recordings", "features", "training, one epoch", "training, the rest"]
+    stages += ["arithmetic floor of an epoch", "scoring", "`asd train`, all of it"]
+    assert [stage for stage in rows if not stage.startswith("evaluation")] == stages

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from asd.audio import Recordings
+from asd.core.losses.metric_learning import LOSSES
+from asd.core.networks.multiresolution import MultiResolution
+from asd.encoder_training import Discriminator, Recipe, joint_encoder, train_encoder
+from asd.types import AsdError
+from tests.machines import recordings, tone_machine
+
+CPU = torch.device("cpu")
+TINY = {
+    "segment_samples": 8000,
+    "windows_samples": (512,),
+    "n_dims": 8,
+    "width": 2,
+    "epochs": 2,
+    "batch_size": 8,
+}
+
+
+def recipe(**changes: Any) -> Recipe:
+    return Recipe(**(TINY | changes))
+
+
+def trained(
+    clips: Recordings, folder: Path, seed: int = 0, directory: str = "run", **changes: Any
+) -> MultiResolution:
+    return train_encoder(
+        clips,
+        recipe(**changes),
+        device=CPU,
+        cache=folder / "cache",
+        directory=folder / directory,
+        seed=seed,
+        fingerprint="x",
+    )
+
+
+def weights(encoder: MultiResolution) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in encoder.parameters()])
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Recordings:
+    root = tmp_path_factory.mktemp("clips")
+    return recordings(tone_machine(root, n_train=12, n_target=3, n_test=0))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_loss_and_augmentation_gives_every_weight_a_gradient(loss: str, whole: bool) -> None:
+    torch.manual_seed(0)
+    everything = recipe(loss=loss, whole=whole, featex=0.5, statex=0.5, masking=0.3)
+    module = Discriminator(everything.network(), 3, everything)
+    labels = torch.eye(3)[torch.arange(8) % 3]
+    value = module(torch.randn(8, 8000), labels)
+    value.backward()
+    assert torch.isfinite(value)
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_one_seed_gives_one_encoder(clips: Recordings, tmp_path: Path) -> None:
+    first = weights(trained(clips, tmp_path, directory="a"))
+    assert torch.equal(first, weights(trained(clips, tmp_path, directory="b")))
+    assert not torch.equal(first, weights(trained(clips, tmp_path, seed=1, directory="c")))
+
+
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(clips: Recordings, tmp_path: Path) -> None:
+    whole = weights(trained(clips, tmp_path, directory="whole", epochs=3, featex=0.5))
+    trained(clips, tmp_path, directory="parts", epochs=1, featex=0.5)
+    assert torch.equal(whole, weights(trained(clips, tmp_path, directory="parts", epochs=3, featex=0.5)))
+
+
+def test_the_joint_encoder_is_trained_once(
+    clips: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("asd.encoder_training.train_encoder", None)
+        again = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
+    assert torch.equal(weights(first), weights(again))
+    joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=1)
+    joint_encoder(clips, recipe(mixup=0.1), device=CPU, cache=tmp_path, seed=0)
+    assert len(list(tmp_path.glob("encoder-*/encoder.safetensors"))) == 3
+    assert not list(tmp_path.glob("encoder-*/state.safetensors"))
+
+
+def test_recipes_that_cannot_work_are_refused() -> None:
+    with pytest.raises(
+        AsdError, match=r"segment_samples=1000 is shorter than the longest STFT window \(1024\)"
+    ):
+        Recipe(segment_samples=1000, windows_samples=(256, 1024))
+    with pytest.raises(AsdError, match="would be deaf"):
+        Recipe(windows_samples=(), whole=False)
+
+
+def test_waveforms_beyond_the_limit_are_refused(clips: Recordings, tmp_path: Path) -> None:
+    with pytest.raises(AsdError, match=r"more than the 0\.00 GiB of embedding\.memory_gib"):
+        trained(clips, tmp_path, memory_gib=1e-6)

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asd import audio
+from asd.audio import Recordings
+from asd.detectors.base import Detector
+from asd.detectors.statistics import Statistics
+from asd.explaining import clip_effects, explain_clips
+from asd.report import explain
+from asd.report.explain import Effects, FloatArray, choose_clips
+from asd.report.figures import Picture, explanation_figure
+from asd.runs import score_table
+from asd.types import AsdError, Split
+from tests.machines import recordings, tone_machine, workplace, write_clip
+
+Machine = tuple[Detector, Recordings, Recordings, pd.DataFrame]  # fitted, train, test, scores of test
+
+LATE = "section_00_source_test_anomaly_0099_speed_1.wav"  # its tone begins half way through
+
+
+def score_rows(scores: dict[str, float], labels: str | None = None) -> pd.DataFrame:
+    """A score table; labels by the name's first letter where none are given."""
+    by_letter = {"n": "normal", "a": "anomaly"}
+    table = pd.DataFrame({"file": list(scores), "score": list(scores.values())})
+    table["label"] = [by_letter[file[0]] if labels is None else labels for file in scores]
+    return table.assign(decision=(table["score"] > 2).astype(int), machine="fan")
+
+
+def noise(seed: int, n_samples: int) -> FloatArray:
+    return 0.1 * np.random.default_rng(seed).normal(size=n_samples)
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(
+    n_samples=st.integers(2, 3000),
+    n_parts=st.integers(1, 20),
+    sample_rate_hz=st.sampled_from([8000, 16000, 48000]),
+)
+def test_parts_add_up_to_the_whole(n_samples: int, n_parts: int, sample_rate_hz: int) -> None:
+    wave = noise(0, n_samples)
+    bands = explain.split_bands(wave, explain.band_edges(sample_rate_hz, n_parts), sample_rate_hz)
+    edges_s = np.linspace(0, n_samples / sample_rate_hz, n_parts + 1)
+    for parts in (bands, explain.split_stretches(wave, edges_s, sample_rate_hz)):
+        assert parts.shape == (n_parts, n_samples)
+        np.testing.assert_allclose(parts.sum(axis=0), wave, atol=1e-12)
+
+
+def test_a_swapped_band_is_the_neighbours_and_the_rest_the_clips() -> None:
+    time_s = np.arange(16000) / 16000
+    clip, neighbour = (np.sin(2 * np.pi * 3000 * time_s), np.sin(2 * np.pi * 300 * time_s))
+    edges_hz = np.array([0.0, 1000.0, 8000.0])
+    parts, others = (explain.split_bands(wave, edges_hz, 16000) for wave in (clip, neighbour))
+    low, high = explain.swap_each(clip, parts, others)
+    np.testing.assert_allclose(low, clip + neighbour, atol=1e-9)
+    np.testing.assert_allclose(high, np.zeros(16000), atol=1e-9)
+
+
+def test_a_swapped_stretch_changes_nothing_elsewhere() -> None:
+    clip, neighbour = noise(1, 16000), noise(2, 16000)
+    edges_s = np.linspace(0, 1, 5)
+    parts, others = (explain.split_stretches(wave, edges_s, 16000) for wave in (clip, neighbour))
+    second = explain.swap_each(clip, parts, others)[1]
+    np.testing.assert_array_equal(second[:3960], clip[:3960])
+    np.testing.assert_array_equal(second[8040:], clip[8040:])
+    np.testing.assert_allclose(second[4040:7960], neighbour[4040:7960], atol=1e-12)
+
+
+@pytest.mark.parametrize("n_samples", [7000, 16000, 40000])
+def test_a_neighbour_is_brought_to_length_and_level(n_samples: int) -> None:
+    edges_hz = explain.band_edges(16000)
+    bands = explain.split_bands(noise(3, 16000), edges_hz, 16000)
+    fitted, louder_db = explain.fit_neighbour(bands, 0.25 * noise(4, n_samples), edges_hz, 16000)
+    assert fitted.shape == (16000,)
+    assert louder_db == pytest.approx(20 * np.log10(4), abs=0.5)
+    assert fitted.std() == pytest.approx(0.1, rel=0.1)
+
+
+def test_silence_has_a_finite_level() -> None:
+    edges_hz = explain.band_edges(16000)
+    for clip, neighbour in ((np.zeros(1000), noise(0, 1000)), (noise(0, 1000), np.zeros(900))):
+        bands = explain.split_bands(clip, edges_hz, 16000)
+        fitted, louder_db = explain.fit_neighbour(bands, neighbour, edges_hz, 16000)
+        assert np.isfinite(fitted).all()
+        assert np.isfinite(louder_db)
+
+
+def test_mel_scale_is_that_of_the_features() -> None:
+    librosa = pytest.importorskip("librosa")
+    hz = np.array([0.0, 440.0, 999.0, 1000.0, 3000.0, 8000.0, 20000.0])
+    np.testing.assert_allclose(explain.hz_to_mel(hz), librosa.hz_to_mel(hz), rtol=1e-12)
+    np.testing.assert_allclose(explain.mel_to_hz(explain.hz_to_mel(hz)), hz, rtol=1e-12)
+
+
+def test_the_worst_are_the_highest_normals_and_the_lowest_anomalies() -> None:
+    table = score_rows(
+        {"n1.wav": 1.0, "n2.wav": 3.0, "n3.wav": 0.5, "a1.wav": 0.7, "a2.wav": 4.0, "a3.wav": 2.5}
+    )
+    chosen = choose_clips(table, None, 2)
+    assert chosen["file"].tolist() == ["n2.wav", "n1.wav", "a1.wav", "a3.wav"]
+    assert chosen["kind"].tolist() == ["highest normal"] * 2 + ["lowest anomaly"] * 2
+    assert chosen["verdict"].tolist() == ["false alarm", "right", "miss", "right"]
+    assert chosen["rank"].tolist() == [2, 4, 5, 3]
+
+
+def test_without_labels_the_highest_scores_are_chosen() -> None:
+    chosen = choose_clips(score_rows({"x.wav": 1.0, "y.wav": 3.0, "z.wav": 2.5}, labels=""), None, 2)
+    assert chosen["file"].tolist() == ["y.wav", "z.wav"]
+    assert chosen["kind"].tolist() == ["highest score"] * 2
+    assert chosen["verdict"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize("name", ["n2.wav", "n2", "data/fan/test/n2.wav"])
+def test_a_clip_is_found_by_its_name(name: str) -> None:
+    chosen = choose_clips(score_rows({"n1.wav": 1.0, "n2.wav": 3.0}), name, 0)
+    assert chosen[["file", "kind", "rank"]].to_numpy().tolist() == [["n2.wav", "asked for", 1]]
+
+
+def test_what_cannot_be_chosen_is_a_sentence() -> None:
+    table = score_rows({"normal_0001.wav": 1.0, "anomaly_0007.wav": 3.0})
+    with pytest.raises(
+        AsdError, match=r"clip=anomly_7 is not among the 2 .* did you mean anomaly_0007\.wav\?"
+    ):
+        choose_clips(table, "anomly_7", 1)
+    with pytest.raises(AsdError, match="worst=0 explains nothing"):
+        choose_clips(table, None, 0)
+    with pytest.raises(AsdError, match="no scored test clips"):
+        choose_clips(table.head(0), None, 1)
+
+
+@pytest.fixture(scope="module")
+def machine(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Machine:
+    """A fitted detector, its training clips, test clips one of which has a late tone, and their scores."""
+    root = tone_machine(tmp_path_factory.mktemp("explain"))
+    place = root / "fan" / "test" / LATE
+    plain, toned = (audio.read_wav(write_clip(place, 999, 2.0, tone_hz))[0] for tone_hz in (0.0, 3000.0))
+    half = plain.shape[1] // 2
+    audio.write_wav(place, np.concatenate([plain[:, :half], toned[:, half:]], axis=1), 16000)
+    train, test = recordings(root), recordings(root, split=Split.TEST)
+    detector = Statistics(workplace(root))
+    detector.fit(train)
+    scores = detector.score(test)[detector.scorers[0]]
+    return detector, train, test, score_table(test.clips, scores, (scores > 3).astype(np.int64))
+
+
+def explained(machine: Machine, folder: Path, clip: str | None) -> pd.DataFrame:
+    detector, train, test, table = machine
+    return explain_clips(detector, train, test, table, detector.scorers[0], clip, 1, folder)
+
+
+def test_a_late_tone_is_found_in_its_band_and_its_half(machine: Machine) -> None:
+    detector, train, test, table = machine
+    late = next(i for i, clip in enumerate(test.clips) if clip.name == LATE)
+    effects = clip_effects(
+        detector, "ensemble", test.clips[late], test.waveform(late), train.waveform(0), 16000
+    )
+    ((low_hz, high_hz, effect),) = effects.top_bands(1)
+    assert low_hz < 3000 < high_hz
+    assert effect > 0.5 * table["score"][late]
+    assert all(start_s >= 1.0 for start_s, _, _ in effects.top_stretches(4))
+
+
+def test_a_named_clip_is_told_in_words(machine: Machine, tmp_path: Path) -> None:
+    (row,) = explained(machine, tmp_path, LATE).to_dict("records")
+    assert row["top_bands"].startswith("2492-3026 Hz +")
+    assert 1.0 <= float(row["top_stretch"].split("-")[0]) < 2.0
+    assert (row["kind"], row["verdict"]) == ("asked for", "right")
+
+
+def test_each_chosen_clip_has_a_row_and_a_picture(machine: Machine, tmp_path: Path) -> None:
+    rows = explained(machine, tmp_path, None)
+    table, training = machine[3], {clip.name for clip in machine[1].clips}
+    assert rows["kind"].tolist() == ["highest normal", "lowest anomaly"]
+    assert set(rows["nearest"]) <= training
+    assert (rows["distance_db"] > 0).all()
+    for _, row in rows.iterrows():
+        assert row["score"] == table.set_index("file")["score"][row["file"]]
+        assert (tmp_path / row["figure"]).read_bytes().startswith(b"\x89PNG")
+    written = pd.read_csv(tmp_path / "explain.csv")
+    assert written["file"].tolist() == rows["file"].tolist()
+    assert {path.name for path in tmp_path.iterdir()} == {"explain.csv", *rows["figure"]}
+
+
+def test_explaining_leaves_the_detector_as_it_was(machine: Machine, tmp_path: Path) -> None:
+    detector, _, test, table = machine
+    before = detector.workplace
+    explained(machine, tmp_path, LATE)
+    assert detector.workplace is before
+    np.testing.assert_allclose(detector.score(test)[detector.scorers[0]], table["score"], rtol=1e-9)
+
+
+def test_bad_words_are_sentences(machine: Machine, tmp_path: Path) -> None:
+    detector, train, test, table = machine
+    with pytest.raises(AsdError, match="scorer=mse is unknown to this run; it has ensemble"):
+        explain_clips(detector, train, test, table, "mse", None, 1, tmp_path)
+    strange = table.assign(file="strange_" + table["file"])
+    with pytest.raises(AsdError, match=r"strange_.* has a score but is not among the test clips"):
+        explain_clips(detector, train, test, strange, detector.scorers[0], None, 1, tmp_path)
+
+
+def test_the_figure_has_its_axes_and_bars_in_place() -> None:
+    effects = Effects(
+        bands_hz=explain.band_edges(16000),
+        by_band=np.linspace(-1, 2, explain.N_BANDS),
+        stretches_s=np.linspace(0, 2, explain.N_STRETCHES + 1),
+        by_stretch=np.linspace(1, -1, explain.N_STRETCHES),
+        louder_db=-1.0,
+        by_level=0.1,
+    )
+    loud = Picture("the clip", np.full((128, 50), 10.0), 2.0)
+    quiet = Picture("neighbour", np.full((128, 30), -40.0), 1.2)
+    figure = explanation_figure("fan", "score 3", loud, quiet, effects)
+    axes = {one.get_label(): one for one in figure.axes}
+    assert set(axes) == {"clip", "bands", "neighbour", "stretches", "words", "colours"}
+    assert axes["clip"].images[0].get_clim() == axes["neighbour"].images[0].get_clim() == (-40.0, 10.0)
+    assert axes["bands"].get_ylim() == axes["clip"].get_ylim() == axes["neighbour"].get_ylim()
+    assert axes["stretches"].get_xlim() == axes["clip"].get_xlim() == (0.0, 2.0)
+    assert axes["neighbour"].get_xlim() == (0.0, 1.2)
+    bars = axes["bands"].patches
+    assert [bar.get_width() for bar in bars] == effects.by_band.tolist()
+    assert len({bar.get_facecolor() for bar in bars}) == 2
+    assert len(axes["stretches"].patches) == explain.N_STRETCHES
