@@ -6,11 +6,11 @@ ASD := $(BIN)/python -m asd
 
 # Words that are handed on as they are, whenever they are given: make train machine=fan seeds=0,1,2
 WORDS := machine year data detector seed seeds name config device compatible weights overwrite label scorer \
-	authors template runs out submission ground_truth json path
+	authors template runs out submission ground_truth json path members method methods scorers clip worst epochs
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command% override,$(origin $(word))),$(word)=$($(word)))) $(set)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train score evaluate submit validate test test-all lint bench clean
+.PHONY: help setup demo train score evaluate fuse explain benchmark submit validate test test-all lint bench clean
 
 help:  ## what each target does, in a line
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
@@ -29,6 +29,15 @@ score: setup  ## score the test clips again: make score machine=fan name=RUN [we
 
 evaluate: setup  ## AUC and pAUC per machine and domain: make evaluate name=RUN
 	$(ASD) evaluate $(GIVEN)
+
+fuse: setup  ## one run of several: make fuse members=RUN1,RUN2 name=RUN [method=z|rank]
+	$(ASD) fuse $(GIVEN)
+
+explain: setup  ## what moved a score: make explain machine=fan name=RUN [clip=FILE.wav] [worst=3]
+	$(ASD) explain $(GIVEN)
+
+benchmark: setup  ## many methods in one table: make benchmark data=DIR [methods=FILE] [seeds=0,1,2]
+	$(ASD) benchmark $(GIVEN)
 
 submit: setup  ## challenge package: make submit name=RUN label=Nishida_HIT_task2_1 year=2025
 	$(ASD) submit $(GIVEN)

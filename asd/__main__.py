@@ -15,8 +15,11 @@ STAGES = {
     "train": "fit a detector on the normal clips of machines, then score their test clips",
     "score": "score test clips with a trained run, or with weights=FILE",
     "evaluate": "AUC and pAUC per machine and domain of a run, or official results of submissions",
+    "fuse": "make one run of several: mean of their scores on a common scale",
+    "explain": "what moved the score of a clip: a picture per clip, and a table",
     "submit": "package the scores of a run as a challenge submission, and validate it",
     "validate": "name every defect of a submission package",
+    "benchmark": "many methods on the same machines, in one table",
     "demo": "all of it once, on small synthetic machines",
 }
 
@@ -61,24 +64,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(stage: str, words: list[str]) -> int:
     from asd import config
+    from asd.words import parse, run_config
 
     if stage == "validate" and words and "=" not in words[0]:
         words = [f"path={words[0]}", *words[1:]]
-    base = config.run_config(words) if stage == "score" else None
-    settings = config.parse(config.STAGES[stage], words, base)
+    base = run_config(words) if stage == "score" else None
+    settings = parse(config.STAGES[stage], words, base)
 
-    from asd import pipeline, summary
+    from asd import benchmarking, pipeline, summary
 
-    result = getattr(pipeline, stage)(settings)
+    result = getattr(benchmarking if stage == "benchmark" else pipeline, stage)(settings)
     print(getattr(summary, stage)(settings, result))
     return 1 if stage == "validate" and result.defects else 0
 
 
 def _print_words(stage: str) -> None:
     from asd import config
+    from asd.words import keys
 
     print(f"python -m asd {stage}: {STAGES[stage]}\n")
-    for key, default, meaning in config.keys(config.STAGES[stage]):
+    for key, default, meaning in keys(config.STAGES[stage]):
         print(f"  {key + '=' + default:34} {meaning}")
     print(f"  {'config=':34} YAML file of such words; those of the command line win")
 

@@ -1,4 +1,4 @@
-"""Several runs to one: their scores on one scale by their training scores, averaged per clip.
+"""The inside of the stage `fuse`: scores of several runs, on one scale by training scores, averaged per clip.
 
 Test scores are never used to scale: a clip's fused score does not depend on which other clips are scored.
 """
@@ -7,17 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
+import yaml
 
-from asd.runs import RunDirectory
+from asd.config import Fuse
+from asd.core.runtime import atomic, fingerprint
+from asd.runs import RunDirectory, find_runs, read_config, read_json, write_json, write_scores, write_text
 from asd.scoring.fuse import FUSIONS
+from asd.scoring.threshold import fit_threshold
 from asd.types import AsdError
 
-FloatArray = npt.NDArray[np.float64]
+SCORER = "fused"
 
+_LISTED = (
+    "front_end",
+    "acoustic_features",
+    "embeddings",
+    "machine_learning_method",
+    "aggregation_method",
+    "data_augmentation",
+    "domain_generalization_method",
+    "attribute_usage",
+    "decision_making",
+)
 _CLIP = ["section", "domain", "file"]  # names a clip within a machine
 
 
@@ -27,6 +42,66 @@ class Member:
 
     runs: Sequence[RunDirectory]
     scorer: str
+
+
+def fuse_runs(config: Fuse) -> list[RunDirectory]:
+    """Writes the fused run runs/<name>/<machine>/seed0 of every machine that all members have.
+
+    Raises:
+        AsdError: a member that is not there, members without a machine in common, or a run in the way.
+    """
+    found = {member: find_runs(config.runs, member.partition(":")[0]) for member in config.members}
+    machines = set.intersection(*({run.machine for run in runs} for runs in found.values()))
+    if not machines:
+        raise AsdError(f"members={','.join(config.members)} have no machine in common")
+    target = config.runs / config.name
+    if config.name in {member.partition(":")[0] for member in config.members}:
+        raise AsdError(f"name={config.name} is one of the members; choose another name")
+    if target.exists() and not config.overwrite:
+        raise AsdError(f"{target} exists; choose another name=, or overwrite=true to replace it")
+    fused_runs = []
+    for machine in sorted(machines):
+        members = []
+        for word, runs in found.items():
+            own = [run for run in runs if run.machine == machine]
+            members.append(Member(own, word.partition(":")[2] or own[0].default_scorer()))
+        run = RunDirectory.of(config.runs, config.name, machine, 0)
+        _write(config, run, members)
+        fused_runs.append(run)
+    return fused_runs
+
+
+def _write(config: Fuse, run: RunDirectory, members: Sequence[Member]) -> None:
+    test, training = fuse(members, config.method)
+    threshold = fit_threshold(
+        training["score"].to_numpy(float), config.decision.method, config.decision.quantile
+    )
+    test["decision"] = threshold.decide(test["score"].to_numpy(float))
+    run.clear()
+    first = read_config(members[0].runs[0])
+    settings = {"members": config.members, "method": config.method, "sample_rate_hz": first["sample_rate_hz"]}
+    write_text(run.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    with atomic(run.model) as folder:
+        folder.mkdir()
+        training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
+        write_json(folder / "facts.json", _facts(members))
+    write_scores(run.path / "scores" / f"{SCORER}.csv", test)
+    write_json(run.path / "scores" / "thresholds.json", {SCORER: threshold.as_dict()})
+    run.finish(fingerprint(settings, test["score"].tolist()), SCORER, 0.0)
+
+
+def _facts(members: Sequence[Member]) -> dict[str, Any]:
+    """What a submission declares of the ensemble: parameters and MACs added up, methods listed."""
+    every = [read_json(run.model / "facts.json") for member in members for run in member.runs]
+    facts: dict[str, Any] = {"total_parameters": sum(f["total_parameters"] for f in every)}
+    if all(f.get("macs") for f in every):
+        facts["macs"] = sum(f["macs"] for f in every)
+    for key in _LISTED:
+        words = [word for f in every for word in str(f.get(key) or "").split(", ") if word]
+        if words:
+            facts[key] = ", ".join(dict.fromkeys(words))
+    counts = [f.get("ensemble_method_subsystem_count") or 1 for f in every]
+    return facts | {"ensemble_method_subsystem_count": sum(counts)}
 
 
 def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -63,12 +138,7 @@ def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     combine = FUSIONS[method]
     tests, trainings = [], []
     for run in member.runs:
-        tables = run.tables()
-        if member.scorer not in tables:
-            raise AsdError(
-                f"{run.path} has no scores of scorer={member.scorer}; it has {', '.join(tables) or 'none'}"
-            )
-        tests.append(tables[member.scorer].sort_values(_CLIP, ignore_index=True))
+        tests.append(run.table(member.scorer).sort_values(_CLIP, ignore_index=True))
         training = run.training_scores()[["file", member.scorer]]
         trainings.append(training.sort_values("file", ignore_index=True))
     scales = [table[member.scorer].to_numpy(float) for table in trainings]

@@ -10,8 +10,8 @@ from pathlib import Path
 from asd import audio
 from asd.challenge import files
 from asd.challenge.years import get_year
-from asd.config import Run, fingerprint
-from asd.core.runtime import log, pick_device
+from asd.config import Run
+from asd.core.runtime import fingerprint, log, pick_device
 from asd.detectors import REGISTRY
 from asd.runs import RunDirectory
 from asd.types import AsdError, Domain, Split

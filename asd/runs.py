@@ -81,6 +81,34 @@ class RunDirectory:
         """All score tables, {scorer: table}."""
         return {path.stem: read_scores(path) for path in sorted((self.path / "scores").glob("*.csv"))}
 
+    def table(self, scorer: str) -> pd.DataFrame:
+        """The score table of one scorer.
+
+        Raises:
+            AsdError: the run has no such scorer.
+        """
+        path = self.path / "scores" / f"{scorer}.csv"
+        if not path.exists():
+            have = ", ".join(sorted(p.stem for p in path.parent.glob("*.csv"))) or "none"
+            raise AsdError(f"{self.path} has no scores of scorer={scorer}; it has {have}")
+        return read_scores(path)
+
+    def is_labelled(self) -> bool:
+        """Whether there are score tables and every test clip has a label."""
+        tables = self.tables()
+        return bool(tables) and all((table["label"] != "").all() for table in tables.values())
+
+    def finish(self, fingerprint: str, default: str, seconds: float) -> None:
+        """Writes DONE: all outputs exist.
+
+        Args:
+            fingerprint: hash of everything they depend on.
+            default: scorer that stands for the run.
+            seconds: what training and scoring took, resumed parts not counted.
+        """
+        done = {"fingerprint": fingerprint, "default": default, "seconds": seconds}
+        write_json(self.path / "DONE", done)
+
     def default_scorer(self) -> str:
         """The scorer that stands for the run."""
         name: str = read_json(self.path / "DONE")["default"]
@@ -118,6 +146,16 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
         wanted = "" if seed is None else f" with seed={seed}"
         raise AsdError(f"{root} holds no complete run{wanted}; start the same make train again: it resumes")
     return sorted(found, key=lambda run: (run.machine, run.seed))
+
+
+def same_seeds(runs: Sequence[RunDirectory]) -> None:
+    """Raises AsdError unless every machine was trained with the same seeds."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.machine, []).append(run.seed)
+    if len({tuple(value) for value in seeds.values()}) > 1:
+        listing = "; ".join(f"{machine} {','.join(map(str, s))}" for machine, s in seeds.items())
+        raise AsdError(f"the machines have different seeds ({listing}); train the missing ones, then go on")
 
 
 def tables_of(runs: Sequence[RunDirectory]) -> dict[str, dict[int, pd.DataFrame]]:

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from asd.benchmarking import as_markdown as benchmark_table
 from asd.challenge.validator import Findings
-from asd.config import Demo, Evaluate, Run, Submit, Validate
+from asd.config import DEFAULT_DETECTOR, Benchmark, Demo, Evaluate, Explain, Fuse, Run, Submit, Validate
 from asd.report.evaluation import as_markdown
 from asd.runs import RunDirectory
 
@@ -44,6 +47,26 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
         f"written to {folder}/evaluation.json, .csv and .md\n"
         f"next: python -m asd submit name={name} label=<LastName>_<Institute>_task2_1 year={config.year}"
     )
+
+
+def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
+    """Where the fused scores are."""
+    places = "\n".join(f"  {run.path / 'scores'}" for run in runs)
+    where = "" if config.runs == Path("runs") else f" runs={config.runs}"
+    return f"fused {', '.join(config.members)}:\n{places}\nnext: python -m asd evaluate name={config.name}{where}"
+
+
+def explain(config: Explain, table: pd.DataFrame) -> str:
+    """The clips, what moved them, and where the pictures are."""
+    columns = ["machine", "kind", "file", "score", "verdict", "nearest", "top_bands", "top_stretch"]
+    text = table[columns].to_string(index=False, float_format="%.3f")
+    folder = config.runs / (config.name or DEFAULT_DETECTOR)
+    return f"{text}\npictures and explain.csv: {folder}/<machine>/seed<k>/explain"
+
+
+def benchmark(config: Benchmark, table: pd.DataFrame) -> str:
+    """The table and where it lies."""
+    return f"{benchmark_table(table)}\nwritten to {config.runs}/benchmark.md, .csv and .json"
 
 
 def submit(config: Submit, result: tuple[Path, Findings]) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from asd import __main__ as command
 from asd import config, pipeline
+from asd import words as spelling
 from tests.command import succeeds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +39,7 @@ def test_help_names_every_stage(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("stage", command.STAGES)
 def test_help_of_a_stage_lists_its_words(stage: str) -> None:
     out = succeeds(stage, "--help").out
-    words = list(config.keys(config.STAGES[stage]))
+    words = list(spelling.keys(config.STAGES[stage]))
     assert len(words) >= 3
     for key, default, meaning in words:
         assert meaning, f"{key} says nothing of itself"

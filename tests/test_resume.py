@@ -34,16 +34,23 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
+def done(run: Path) -> dict[str, Any]:
+    """What DONE says, without the time it took."""
+    content = json.loads((run / "DONE").read_text())
+    return {key: value for key, value in content.items() if key != "seconds"}
+
+
 def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def assert_same_run(run: Path, reference: Path) -> None:
     """Model, scores, thresholds, decisions and losses are the same to the last bit, and nothing else is left."""
-    differing = {"metrics.jsonl", "config.yaml"}  # seconds; the run's name
+    timed = {"metrics.jsonl", "DONE", "config.yaml"}  # they tell seconds, and the run's own name
     found, wanted = contents(run), contents(reference)
     assert found.keys() == wanted.keys()
-    assert {name for name in found if found[name] != wanted[name]} <= differing
+    assert {name for name in found if found[name] != wanted[name]} <= timed
+    assert done(run) == done(reference)
     assert metrics(run) == metrics(reference)
     assert [line["epoch"] for line in metrics(run)] == list(range(1, len(metrics(run)) + 1))
 
@@ -108,9 +115,9 @@ def test_dead_before_any_file_gets_its_name(place: Path) -> None:
     """Features, configuration, each epoch's state, model, scores, thresholds, DONE."""
     succeeds("train", *words("whole"))
     command = [sys.executable, "-c", _DIE_EVERYWHERE, *map(str, words("replaced below"))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    deaths = int(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, done.stderr
+    deaths = int(process.stdout.splitlines()[-1])
     assert deaths >= 10
     for n in range(deaths):
         runs = Path(f"r{n}/runs")
@@ -139,9 +146,9 @@ def test_the_same_data_in_another_place_is_the_same_data(place: Path) -> None:
 def test_scoring_does_not_undo_a_finished_training(place: Path) -> None:
     succeeds("train", *words("scored"))
     run = Path("runs/scored/fan/seed0")
-    before = contents(run)
+    shutil.copytree(run, "before")
     succeeds("score", "name=scored")  # machine, data and configuration are those of the run
-    assert contents(run) == before
+    assert_same_run(run, Path("before"))
     assert "is done already" in succeeds("train", *words("scored")).err
 
 

@@ -181,8 +181,9 @@ def whole_command(words: list[str]) -> list[Row]:
 
 
 def _job(words: list[str]) -> Job:
-    from asd.config import Run, parse
+    from asd.config import Run
     from asd.jobs import prepare
+    from asd.words import parse
 
     return next(iter(prepare(parse(Run, words), learn=True)))
 

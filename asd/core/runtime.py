@@ -6,6 +6,7 @@ Nothing here knows about audio, machines or configurations; torch is imported on
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import logging
 import os
@@ -149,3 +150,8 @@ class MetricsLog:
     def read(self) -> Sequence[dict[str, Any]]:
         """All epochs so far."""
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+
+def fingerprint(*parts: Any) -> str:
+    """Short hash of plain values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -4,7 +4,9 @@ faiss is imported late, and after torch: the other order has crashed and has giv
 (faiss issues 2126 and 4273).
 
 Sizes for ten million 128-d vectors: flat 5.1 GB (float32), ivf 2.7 GB (float16 and an identifier each),
-hnsw 5.5 GB (float16 and 64 links each) and hours to build on two cores.
+hnsw 5.5 GB (float16 and 64 links each) and hours to build on two cores. Recall against exact neighbours
+as `tools/bench_bank.py` measures it: ivf, 1,000,000 x 128: recall@1 0.996, recall@10 0.989; hnsw,
+200,000 x 128: 0.996 and 0.995.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import torch
 from asd.core.runtime import log
 from asd.types import AsdError
 
-PROBED_LISTS = 128  # ivf: lists looked into per query; time grows with it (recall: docs of tools/bench_bank.py)
+PROBED_LISTS = 128  # ivf: lists looked into per query; time and recall grow with it
 TRAINING_ROWS_PER_LIST = 64  # ivf: k-means needs about 40; more costs time and moves the lists little
 HNSW_LINKS = 32  # hnsw: links of a row on each level (twice as many on the lowest)
 HNSW_BUILD_WIDTH = 80  # hnsw: candidates kept while a row is linked
