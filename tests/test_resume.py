@@ -116,7 +116,7 @@ def test_dead_before_any_file_gets_its_name(place: Path) -> None:
     succeeds("train", *words("whole"))
     command = [sys.executable, "-c", _DIE_EVERYWHERE, *map(str, words("replaced below"))]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     deaths = int(process.stdout.splitlines()[-1])
     assert deaths >= 10
     for n in range(deaths):

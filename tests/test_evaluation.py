@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asd.metrics import evaluate_table
+from asd.report.evaluation import as_markdown, as_rows, development_results, evaluate_tables
+from asd.types import SCORE_COLUMNS, AsdError
+
+
+def score_table(seed: int, machines: tuple[str, ...] = ("fan", "valve"), sections: int = 1) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = [
+        (machine, f"{section:02d}", domain, "test", label, f"{domain}_{label}_{i}.wav", rng.normal(), 1)
+        for machine in machines
+        for section in range(sections)
+        for domain in ("source", "target")
+        for label in ("normal", "anomaly")
+        for i in range(8)
+    ]
+    table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    table["score"] += 1.0 * (table["label"] == "anomaly")
+    return table
+
+
+TABLES = {"a": {0: score_table(0), 1: score_table(1), 2: score_table(2)}, "b": {0: score_table(3)}}
+
+
+def test_values_are_means_over_seeds_with_their_spread() -> None:
+    evaluation = evaluate_tables(TABLES, 2025, "a")
+    alone = [evaluate_table(table, 2025) for table in TABLES["a"].values()]
+    scores = [one["official_score"] for one in alone]
+    result = evaluation["scorers"]["a"]
+    assert result["official_score"] == pytest.approx(np.mean(scores))
+    assert result["official_score_std"] == pytest.approx(np.std(scores, ddof=1))
+    expected = np.mean([one["machines"]["fan"]["00"]["auc_target"] for one in alone])
+    assert result["machines"]["fan"]["00"]["auc_target"] == pytest.approx(expected)
+    assert evaluation["seeds"] == [0, 1, 2]
+    assert list(evaluation["scorers"]) == ["a", "b"]
+    low, high = result["official_score_bootstrap95"]
+    assert low < scores[0] < high
+
+
+def test_the_default_comes_first_and_must_exist() -> None:
+    assert list(evaluate_tables(TABLES, 2025, "b")["scorers"]) == ["b", "a"]
+    with pytest.raises(AsdError, match="scorer=c is not among the run's scorers: a, b"):
+        evaluate_tables(TABLES, 2025, "c")
+
+
+def test_rows_hold_every_number() -> None:
+    evaluation = evaluate_tables(TABLES, 2025, "a")
+    rows = as_rows(evaluation)
+    fan = rows[(rows["scorer"] == "a") & (rows["machine"] == "fan")].iloc[0]
+    assert fan["pauc"] == evaluation["scorers"]["a"]["machines"]["fan"]["00"]["pauc"]
+    assert len(rows) == 2 * (2 + 1)
+
+
+def test_markdown_is_short_on_demand() -> None:
+    evaluation = evaluate_tables(TABLES, 2025, "a")
+    full, short = as_markdown(evaluation, "run"), as_markdown(evaluation, "run", full=False)
+    assert full.count("| fan ") == 2
+    assert short.count("| fan ") == 1
+    assert f"b: official score {100 * evaluation['scorers']['b']['official_score']:.2f}" in short
+
+
+@pytest.mark.parametrize(
+    ("year", "keys", "mean"),
+    [
+        (2020, ("averaged_auc", "averaged_pauc"), "arithmetic"),
+        (2022, ("harmonic_mean_auc_source", "harmonic_mean_auc_target", "harmonic_mean_pauc"), "harmonic"),
+    ],
+)
+def test_development_results_average_sections_as_the_year_does(
+    year: int, keys: tuple[str, ...], mean: str
+) -> None:
+    table = score_table(0, sections=3)
+    if year == 2020:
+        table["domain"] = ""
+        table["file"] = [f"{i}.wav" for i in range(len(table))]
+    evaluation = evaluate_tables({"a": {0: table}}, year, "a")
+    results = development_results(evaluation, "a", keys)
+    assert set(results) == {"fan", "valve"}
+    sections = evaluation["scorers"]["a"]["machines"]["fan"].values()
+    metric = keys[0].removeprefix("averaged_").removeprefix("harmonic_mean_")
+    values = np.array([section[metric] for section in sections])
+    expected = values.mean() if mean == "arithmetic" else len(values) / (1 / values).sum()
+    assert results["fan"][keys[0]] == pytest.approx(100 * expected)

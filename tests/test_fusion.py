@@ -1,0 +1,76 @@
+"""The stage `fuse` on real runs of a small machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asd import pipeline
+from asd.config import Fuse, Run
+from asd.runs import RunDirectory, read_json
+from asd.types import AsdError
+from tests.machines import tone_machine
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of two seeds and one seed."""
+    root = tmp_path_factory.mktemp("fusion")
+    data = tone_machine(root / "data")
+    shared = {"data": data, "runs": root / "runs"}
+    pipeline.train(Run(**shared, name="one", statistics={"views": ["mel32"]}, seeds=[0, 1]))
+    pipeline.train(Run(**shared, name="two", statistics={"views": ["kurtosis"], "backend": "knn"}))
+    return root / "runs"
+
+
+def z_scores(runs: Path, name: str, seed: int, scorer: str) -> np.ndarray:
+    run = RunDirectory.of(runs, name, "fan", seed)
+    training = run.training_scores()[scorer].to_numpy()
+    table = run.table(scorer).sort_values(["section", "domain", "file"])
+    return (table["score"].to_numpy() - training.mean()) / training.std()
+
+
+def test_members_count_once_whatever_their_seeds(runs: Path) -> None:
+    (fused,) = pipeline.fuse(Fuse(members=["one", "two:kurtosis"], name="both", runs=runs))
+    expected = [
+        np.mean([z_scores(runs, "one", seed, "ensemble") for seed in (0, 1)], axis=0),
+        z_scores(runs, "two", 0, "kurtosis"),
+    ]
+    np.testing.assert_allclose(fused.table("fused")["score"], np.mean(expected, axis=0))
+
+
+def test_a_fused_run_is_a_run(runs: Path) -> None:
+    from asd.config import Evaluate
+
+    (fused,) = pipeline.fuse(Fuse(members=["one", "two"], name="again", runs=runs))
+    evaluation = pipeline.evaluate(Evaluate(name="again", runs=runs))
+    assert evaluation["default"] == "fused"
+    assert evaluation["scorers"]["fused"]["official_score"] > 0.9
+    thresholds = read_json(fused.path / "scores" / "thresholds.json")
+    table = fused.table("fused")
+    assert (table["decision"] == (table["score"] > thresholds["fused"]["value"])).all()
+    assert read_json(fused.model / "facts.json")["ensemble_method_subsystem_count"] == 3
+
+
+def test_a_run_in_the_way_is_kept(runs: Path) -> None:
+    pipeline.fuse(Fuse(members=["one"], name="kept", runs=runs))
+    with pytest.raises(AsdError, match=r"kept exists; choose another name=, or overwrite=true"):
+        pipeline.fuse(Fuse(members=["two"], name="kept", runs=runs))
+    with pytest.raises(AsdError, match="is one of the members"):
+        pipeline.fuse(Fuse(members=["one", "two"], name="one", runs=runs, overwrite=True))
+
+
+def test_a_missing_scorer_or_run_is_named(runs: Path) -> None:
+    with pytest.raises(AsdError, match="no scores of scorer=magic; it has ensemble, mel32"):
+        pipeline.fuse(Fuse(members=["one:magic"], name="x", runs=runs))
+    with pytest.raises(AsdError, match="runs there: "):
+        pipeline.fuse(Fuse(members=["nobody"], name="x", runs=runs))
+
+
+def test_members_of_other_clips_are_refused(runs: Path, tmp_path: Path) -> None:
+    data = tone_machine(tmp_path / "data", n_test=3)
+    pipeline.train(Run(data=data, runs=runs, name="fewer", statistics={"views": ["mel32"]}))
+    with pytest.raises(AsdError, match="scored different test clips"):
+        pipeline.fuse(Fuse(members=["one", "fewer"], name="y", runs=runs))
