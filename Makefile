@@ -5,7 +5,7 @@ BIN := .venv/bin
 ASD := $(BIN)/python -m asd
 
 # Words that are handed on as they are, whenever they are given: make train machine=fan seeds=0,1,2
-WORDS := machine year data detector seed seeds name config device compatible weights overwrite label scorer \
+WORDS := machine year data channel sample_rate_hz detector seed seeds name config device compatible weights overwrite label scorer \
 	authors template runs out submission ground_truth json path members method methods scorers clip worst epochs
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command% override,$(origin $(word))),$(word)=$($(word)))) $(set)
 

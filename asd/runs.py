@@ -104,7 +104,7 @@ class RunDirectory:
         Args:
             fingerprint: hash of everything they depend on.
             default: scorer that stands for the run.
-            seconds: what training and scoring took, resumed parts not counted.
+            seconds: what the command that finished the run took for it.
         """
         done = {"fingerprint": fingerprint, "default": default, "seconds": seconds}
         write_json(self.path / "DONE", done)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_submission import LABEL, USER, facts
+from tests.made_submission import LABEL, USER, facts
 
 from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
 from asd.challenge.system_meta import fill_meta, load_template

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from made_submission import LABEL, facts, made_submission, score_table
+from tests.made_submission import LABEL, facts, made_submission, score_table
 
 from asd.challenge import submission
 from asd.challenge.submission import check_label, kinds, output_name, write_submission

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_submission import LABEL, USER, facts
+from tests.made_submission import LABEL, USER, facts
 
 from asd.challenge.system_meta import fill_meta, load_meta, load_template, result_keys
 from asd.challenge.years import YEARS, get_year

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_submission import (
+from tests.made_submission import (
     LABEL,
     add,
     clip_names,

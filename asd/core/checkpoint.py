@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from asd.core.runtime import atomic
 from asd.types import AsdError
@@ -29,10 +29,8 @@ def save_tensors(
     # safetensors wants no two names on one memory, as two domains that share a covariance have
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata={"facts": json.dumps(dict(facts or {}))})
-        except SafetensorError as error:  # safetensors wraps the operating system's errors in its own
-            raise OSError(str(error)) from error
+        # Not its save_file: that has a temporary file of its own, which a killed process leaves for good.
+        temporary.write_bytes(save(plain, metadata={"facts": json.dumps(dict(facts or {}))}))
 
 
 def load_tensors(

@@ -85,7 +85,10 @@ class Detector(ABC):
         Raises:
             AsdError: the detector has no use for them, or they belong to another network.
         """
-        raise AsdError(f"weights={path}: {type(self).__name__} takes no weights; train it instead")
+        raise AsdError(
+            f"weights={path} fits no {type(self).__name__.lower()} detector; give detector=autoencoder, "
+            f"or train without weights="
+        )
 
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
