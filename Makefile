@@ -5,15 +5,16 @@ BIN := .venv/bin
 ASD := $(BIN)/python -m asd
 
 # Words that are handed on as they are, whenever they are given: make train machine=fan seeds=0,1,2
-WORDS := machine year data channel sample_rate_hz detector seed seeds name config device compatible weights overwrite label scorer \
-	authors template runs out submission ground_truth json path members method methods scorers clip worst epochs
+WORDS := machine year data channel sample_rate_hz detector seed seeds name config device compatible weights \
+	overwrite label scorer authors template runs out submission ground_truth json path members method methods \
+	scorers clip worst epochs
 GIVEN := $(foreach word,$(WORDS),$(if $(filter command% override,$(origin $(word))),$(word)=$($(word)))) $(set)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo train score evaluate fuse explain benchmark submit validate test test-all lint bench clean
 
 help:  ## what each target does, in a line
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo 'words: machine= data= year= detector= seed= or seeds=0,1,2 name= set="key=value ..."'
 
 setup: .venv/ready  ## only the environment: locked dependencies into .venv

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.made_submission import LABEL, USER, facts
 
 from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
 from asd.challenge.system_meta import fill_meta, load_template
 from asd.challenge.years import YEARS, get_year
+from tests.made_submission import LABEL, USER, facts
 
 TEMPLATE = load_template(get_year(2025))
 MACHINES = tuple(get_year(2025).dev)

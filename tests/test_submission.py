@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tests.made_submission import LABEL, facts, made_submission, score_table
 
 from asd.challenge import submission
 from asd.challenge.submission import check_label, kinds, output_name, write_submission
 from asd.challenge.years import YEARS, Unit, Year, get_year
 from asd.types import AsdError, Domain
+from tests.made_submission import LABEL, facts, made_submission, score_table
 
 
 def tree(folder: Path) -> dict[str, bytes]:

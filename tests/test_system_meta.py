@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.made_submission import LABEL, USER, facts
 
 from asd.challenge.system_meta import fill_meta, load_meta, load_template, result_keys
 from asd.challenge.years import YEARS, get_year
 from asd.types import AsdError
+from tests.made_submission import LABEL, USER, facts
 
 
 @pytest.mark.parametrize("year", YEARS)

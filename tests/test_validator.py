@@ -12,6 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from asd.challenge.submission import write_submission
+from asd.challenge.validator import Findings, expected_files, validate
+from asd.challenge.years import YEARS, Unit, Year, get_year
+from asd.types import AsdError, Clip, Domain, Split
 from tests.made_submission import (
     LABEL,
     add,
@@ -24,11 +29,6 @@ from tests.made_submission import (
     replace_value,
     score_table,
 )
-
-from asd.challenge.submission import write_submission
-from asd.challenge.validator import Findings, expected_files, validate
-from asd.challenge.years import YEARS, Unit, Year, get_year
-from asd.types import AsdError, Clip, Domain, Split
 
 SCORES = "anomaly_score_HairDryer_section_00_test.csv"
 DECISIONS = "decision_result_HairDryer_section_00_test.csv"
