@@ -105,6 +105,15 @@ def check(
     return Recordings(tuple(clips), sample_rate_hz, channel, np.asarray(lengths, np.int64))
 
 
+def joined(parts: Sequence[Recordings]) -> Recordings | None:
+    """Several recordings as one, in order; None of none."""
+    if not parts:
+        return None
+    clips = [clip for part in parts for clip in part.clips]
+    lengths = np.concatenate([part.lengths_samples for part in parts])
+    return Recordings(tuple(clips), parts[0].sample_rate_hz, parts[0].channel, lengths)
+
+
 def silent(recordings: Recordings) -> list[Clip]:
     """Clips whose samples are all zero: a broken recording rather than a quiet machine."""
     return [clip for i, clip in enumerate(recordings.clips) if not recordings.waveform(i).any()]

@@ -154,6 +154,10 @@ class Run(Section):
             arguments |= value.model_dump() if isinstance(value, Section) else {name: value}
         return arguments
 
+    def is_joint(self) -> bool:
+        """Whether the detector also learns from the other machines' training clips."""
+        return bool(getattr(getattr(self, self.detector), "joint", False))
+
     def least_samples(self) -> int:
         """Shortest clip that the detector can use."""
         return getattr(self, self.detector).least_samples()

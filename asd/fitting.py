@@ -76,4 +76,7 @@ def _detector(job: Job) -> Detector:
         seed=job.run.seed,
         fingerprint=job.model_fingerprint,
     )
-    return detector_class(config.detector)(workplace, **config.detector_arguments())
+    arguments = config.detector_arguments()
+    if job.others is not None:
+        arguments["auxiliary"] = job.others
+    return detector_class(config.detector)(workplace, **arguments)

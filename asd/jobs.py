@@ -24,6 +24,7 @@ class Job:
     config: Run
     run: RunDirectory
     learn: audio.Recordings | None  # None: nothing is to be learnt
+    others: audio.Recordings | None  # training clips of other machines, where the detector learns jointly
     test: audio.Recordings | None  # None: there are no test clips yet
     settings: str  # hash of what decides the model besides data and seed
     data: str  # hash of the training clips, or of those the model there was fitted on
@@ -68,17 +69,23 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
     root = config.data or year.dev_root
     given = _weights_hash(config.weights) if config.weights else ""
     machines = files.list_machines(root) if config.machine == ["all"] else config.machine
+    every = [*machines, *(files.list_machines(root) if config.is_joint() else [])] if learn else []
+    training = {m: _recordings(config, root, m, Split.TRAIN) for m in sorted(set(every))}
+    hashes = {machine: _clips_hash(recordings) for machine, recordings in training.items()}
     for machine in machines:
-        recordings = _recordings(config, root, machine, Split.TRAIN) if learn else None
+        recordings = training.get(machine)
+        foreign = [part for other, part in training.items() if other != machine]
+        others = audio.joined(foreign) if config.is_joint() else None
         test = None
         if list((root / machine).glob("*test*")) or not learn:
             test = _recordings(config, root, machine, Split.TEST)
-        train_data, test_data = _clips_hash(recordings), _clips_hash(test)
+        train_data = fingerprint(hashes) if others else hashes.get(machine, "")
+        test_data = _clips_hash(test)
         for seed in config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
             settings = fingerprint(config.settings(), seed, given)
             data = train_data if recordings else run.fit_facts().get("data", "")
-            job = Job(config, run, recordings, test, settings, data, test_data)
+            job = Job(config, run, recordings, others, test, settings, data, test_data)
             if job.is_foreign() and not (config.overwrite and recordings):
                 raise AsdError(
                     f"{run.path} was trained with another configuration or on other clips; give the same words "

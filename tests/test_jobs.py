@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asd.config import Run
+from asd.jobs import prepare
+from asd.types import AsdError
+from tests.machines import tone_machine, write_clip
+
+SMALL = {"n_train": 6, "n_target": 2, "n_test": 1}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for machine in ("fan", "pump"):
+        tone_machine(tmp_path / "data", machine, **SMALL)
+    return tmp_path / "data"
+
+
+def jobs(data: Path, **knobs: object) -> list:  # type: ignore[type-arg]
+    return list(prepare(Run(data=data, runs=data.parent / "runs", **knobs), learn=True))  # type: ignore[arg-type]
+
+
+def test_a_job_per_machine_and_seed(data: Path) -> None:
+    found = jobs(data, seeds=[0, 1])
+    assert [(job.run.machine, job.run.seed) for job in found] == [
+        ("fan", 0),
+        ("fan", 1),
+        ("pump", 0),
+        ("pump", 1),
+    ]
+    assert all(job.others is None for job in found)
+    assert found[0].fingerprint != found[1].fingerprint
+
+
+def test_joint_learning_sees_the_other_machines_training_clips_only(data: Path) -> None:
+    (job,) = jobs(data, machine=["pump"], detector="embedding", embedding={"joint": True})
+    assert {clip.machine for clip in job.others.clips} == {"fan"}
+    assert {clip.split for clip in job.others.clips} == {"train"}
+    write_clip(data / "fan/train/section_00_source_train_normal_0099_speed_1.wav", 99)
+    (again,) = jobs(data, machine=["pump"], detector="embedding", embedding={"joint": True})
+    assert again.data != job.data
+    (alone,) = jobs(data, machine=["pump"])
+    assert alone.others is None
+
+
+def test_edited_clips_change_the_hash_and_copies_do_not(data: Path, tmp_path: Path) -> None:
+    before = jobs(data, machine=["fan"])[0]
+    tone_machine(tmp_path / "copy", "fan", **SMALL)
+    assert jobs(tmp_path / "copy", machine=["fan"])[0].data == before.data
+    write_clip(before.learn.clips[0].path, 77)
+    assert jobs(data, machine=["fan"])[0].data != before.data
+
+
+def test_an_unknown_machine_is_refused_before_any_work(data: Path) -> None:
+    with pytest.raises(AsdError, match="did you mean pump"):
+        jobs(data, machine=["fan", "pomp"])
+    with pytest.raises(AsdError, match="did you mean pump"):
+        jobs(data, machine=["pomp"], detector="embedding", embedding={"joint": True})
