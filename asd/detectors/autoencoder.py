@@ -37,7 +37,7 @@ from asd.frames import Windows, log_mel_frames
 from asd.scoring.covariance import streamed_ledoit_wolf
 from asd.types import AsdError
 
-_CHUNK_WINDOWS = 1 << 15  # windows scored at once: about 250 MB of activations
+_CHUNK_WINDOWS = 1 << 13  # windows looked at once outside training: some 60 MB of activations
 
 
 class Autoencoder(Detector):

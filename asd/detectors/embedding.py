@@ -26,8 +26,9 @@ from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.runtime import progress
 from asd.detectors.base import Detector, Scores, Workplace
 from asd.encoder_training import Recipe, joint_encoder, train_encoder
-from asd.scoring.backends import Scorer, backend_named, training_scores
-from asd.scoring.references import FloatArray, References, references_of
+from asd.scoring.backends import backend_named
+from asd.scoring.references import FloatArray, References, references_of, sections_of
+from asd.scoring.sections import Sectioned
 from asd.types import AsdError
 from asd.waveforms import segments
 
@@ -57,7 +58,7 @@ class Embedding(Detector):
         super().__init__(workplace)
         self.scorers = tuple(backends)
         self.backends = {name: backend_named(name) for name in backends}
-        self.fitted: dict[str, Scorer] = {}
+        self.fitted: dict[str, Sectioned] = {}
         self.joint, self.auxiliary, self.recipe = joint, auxiliary, Recipe(**recipe)
         self.encoder = self.recipe.network().to(workplace.device)
         self.references: References | None = None
@@ -89,11 +90,13 @@ class Embedding(Detector):
         """Scores by each back end."""
         vectors = self.embed(recordings)
         self._bank()
-        return {name: scorer.score(vectors) for name, scorer in self.fitted.items()}
+        sections = sections_of(recordings.clips)
+        return {name: scorer.score(vectors, sections) for name, scorer in self.fitted.items()}
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, none of which meets itself."""
-        return {name: training_scores(backend, self._bank()) for name, backend in self.backends.items()}
+        self._bank()
+        return {name: scorer.training for name, scorer in self.fitted.items()}
 
     def embed(self, recordings: Recordings) -> FloatArray:
         """Embeddings (clips, parts * dims) of unit length: the direction of the mean over a clip's segments."""
@@ -121,11 +124,8 @@ class Embedding(Detector):
         """Writes weights.safetensors (encoder) and bank.safetensors (training embeddings)."""
         references = self._bank()
         save_tensors(directory / "weights.safetensors", self.encoder.state_dict(), {"detector": "embedding"})
-        bank = {
-            "vectors": torch.from_numpy(references.vectors),
-            "conditions": torch.from_numpy(references.conditions),
-            "is_target": torch.from_numpy(references.is_target),
-        }
+        arrays = {"vectors": references.vectors, **references.facts()}
+        bank = {name: torch.from_numpy(array) for name, array in arrays.items()}
         facts = {"detector": "embedding", "encoder": _digest(self.encoder)}
         save_tensors(directory / "bank.safetensors", bank, facts)
 
@@ -135,7 +135,7 @@ class Embedding(Detector):
         load_into(self.encoder, load_tensors(path)[0], path)
         path = directory / "bank.safetensors"
         tensors, facts = load_tensors(path)
-        if missing := {"vectors", "conditions", "is_target"} - tensors.keys():
+        if missing := {"vectors", "conditions", "is_target", "sections"} - tensors.keys():
             raise AsdError(f"{path} has no {sorted(missing)[0]}; it is not a bank of this detector")
         if facts.get("encoder") != _digest(self.encoder):
             raise AsdError(
@@ -143,7 +143,7 @@ class Embedding(Detector):
                 f"between the two mean nothing: restore the file of this run or train again"
             )
         bank = {name: tensor.numpy() for name, tensor in tensors.items()}
-        self._set(References(bank["vectors"], bank["conditions"], bank["is_target"]))
+        self._set(References(**bank))
 
     def facts(self) -> Mapping[str, Any]:
         """Parameters, multiply-accumulates per 10 s clip (without the STFT), and words for the meta file."""
@@ -180,7 +180,7 @@ class Embedding(Detector):
 
     def _set(self, references: References) -> None:
         self.references = references
-        self.fitted = {name: backend(references) for name, backend in self.backends.items()}
+        self.fitted = {name: Sectioned(backend, references) for name, backend in self.backends.items()}
 
     def _bank(self) -> References:
         if self.references is None:

@@ -6,7 +6,7 @@ which one fails is not known beforehand: the mean over views loses little to the
 
 Scorers:
     ensemble: mean z score over all views (default).
-    <view>: the score of one view alone.
+    <view>: the z score of one view alone.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from asd.core.runtime import log, progress
 from asd.detectors.base import Detector, Scores, Workplace
 from asd.metrics import auc
 from asd.pseudo_anomalies import add_foreign_sound
-from asd.scoring.backends import Scorer, backend_named, held_out_scores, training_scores
-from asd.scoring.fuse import fuse_z
-from asd.scoring.references import FloatArray, References, references_of
+from asd.scoring.backends import backend_named
+from asd.scoring.references import FloatArray, References, references_of, sections_of
+from asd.scoring.sections import Sectioned
 from asd.types import AsdError
 
 AUTO = "auto"
@@ -64,8 +64,7 @@ class Statistics(Detector):
         self.sample_rate_hz = sample_rate_hz
         self.extract = ClipStatistics(self.views, sample_rate_hz).to(workplace.device)
         self.references: dict[str, References] = {}
-        self.fitted: dict[str, Scorer] = {}
-        self.training: dict[str, FloatArray] = {}
+        self.fitted: dict[str, Sectioned] = {}
 
     def fit(self, recordings: Recordings) -> None:
         """Takes the statistics of the training clips as references."""
@@ -78,33 +77,31 @@ class Statistics(Detector):
     def score(self, recordings: Recordings) -> Scores:
         """Scores per view and fused."""
         vectors = self._vectors(recordings)
-        return self._fused({view: self.fitted[view].score(vectors[view]) for view in self.views})
+        sections = sections_of(recordings.clips)
+        return _with_mean({view: self.fitted[view].z(vectors[view], sections) for view in self.views})
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Cross-fitted scores of the training clips."""
-        return self._fused(self.training)
+        return _with_mean({view: self.fitted[view].training_z() for view in self.views})
 
     def save(self, directory: Path) -> None:
         """Writes the bank: vectors of all training clips per view, their conditions and domains."""
-        first = self.references[self.views[0]]
-        tensors = {view: torch.from_numpy(refs.vectors) for view, refs in self.references.items()}
-        tensors |= {
-            "conditions": torch.from_numpy(first.conditions),
-            "is_target": torch.from_numpy(first.is_target),
-        }
+        vectors = {view: refs.vectors for view, refs in self.references.items()}
+        arrays = {**vectors, **self.references[self.views[0]].facts()}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         save_tensors(directory / "bank.safetensors", tensors, {"backend": self.backend})
 
     def load(self, directory: Path) -> None:
         """Reads the bank and fits the back ends to it, which takes less than reading a clip."""
         path = directory / "bank.safetensors"
         tensors, facts = load_tensors(path)
-        if missing := {*self.views, "conditions", "is_target"} - tensors.keys():
+        about = ("conditions", "is_target", "sections")
+        if missing := {*self.views, *about} - tensors.keys():
             raise AsdError(f"{path} has no {sorted(missing)[0]}; it is the bank of another configuration")
         self.backend = facts["backend"]
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        self._set(
-            {view: References(arrays[view], arrays["conditions"], arrays["is_target"]) for view in self.views}
-        )
+        shared = {name: arrays[name] for name in about}
+        self._set({view: References(arrays[view], **shared) for view in self.views})
 
     def facts(self) -> Mapping[str, Any]:
         """Nothing is learnt but means and covariances: their entries are the parameters."""
@@ -124,26 +121,20 @@ class Statistics(Detector):
     def _set(self, references: dict[str, References]) -> None:
         self.references = references
         backend = backend_named(self.backend)
-        self.fitted = {view: backend(refs) for view, refs in references.items()}
-        self.training = {view: training_scores(backend, refs) for view, refs in references.items()}
+        self.fitted = {view: Sectioned(backend, refs) for view, refs in references.items()}
 
     def _choose(self, references: dict[str, References], foreign: dict[str, FloatArray]) -> str:
         """Back end whose fused scores separate held-out clips best from their altered copies."""
         separation = {}
         for name in CANDIDATES:
-            backend = backend_named(name)
-            normal = [held_out_scores(backend, refs, refs.vectors) for refs in references.values()]
-            altered = [held_out_scores(backend, refs, foreign[view]) for view, refs in references.items()]
-            scores = [fuse_z(part, normal) for part in (normal, altered)]
-            is_foreign = np.repeat([False, True], [len(part) for part in scores])
-            separation[name] = auc(is_foreign, np.concatenate(scores))
+            fitted = {view: Sectioned(backend_named(name), refs) for view, refs in references.items()}
+            normal = np.mean([fitted[view].held_out(references[view].vectors) for view in self.views], axis=0)
+            altered = np.mean([fitted[view].held_out(foreign[view]) for view in self.views], axis=0)
+            is_foreign = np.repeat([False, True], len(normal))
+            separation[name] = auc(is_foreign, np.concatenate([normal, altered]))
         best = max(separation, key=lambda name: separation[name])
         log.info("back end %s chosen: %s", best, ", ".join(f"{n} {v:.3f}" for n, v in separation.items()))
         return best
-
-    def _fused(self, scores: Mapping[str, FloatArray]) -> Scores:
-        fused = fuse_z([scores[view] for view in self.views], [self.training[view] for view in self.views])
-        return {"ensemble": fused, **scores}
 
     def _vectors(self, recordings: Recordings, *, foreign: bool = False) -> dict[str, FloatArray]:
         """Views of all clips, or of their copies with a foreign sound: {view: (clips, dims)}."""
@@ -157,3 +148,7 @@ class Statistics(Detector):
                 for index, row in zip(indices, views[view].double().cpu().numpy(), strict=True):
                     rows[view][index] = row
         return {view: np.stack(parts) for view, parts in rows.items()}
+
+
+def _with_mean(scores: Scores) -> Scores:
+    return {"ensemble": np.mean(list(scores.values()), axis=0), **scores}

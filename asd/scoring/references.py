@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +27,17 @@ class References:
         vectors: (clips, dims) float64, finite.
         conditions: (clips,) which clips were recorded under the same known condition, numbered from 0.
         is_target: (clips,) which clips are of the target domain.
+        sections: (clips,) number of each clip's section; by default all are of one.
     """
 
     vectors: FloatArray
     conditions: npt.NDArray[np.int64]
     is_target: npt.NDArray[np.bool_]
+    sections: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
+        if not len(self.sections):
+            object.__setattr__(self, "sections", np.zeros(len(self.vectors), np.int64))
         bad = np.flatnonzero(~np.isfinite(self.vectors).all(axis=1))
         if len(bad):
             raise AsdError(
@@ -49,11 +54,17 @@ class References:
 
     def __getitem__(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> References:
         """A part of the clips."""
-        return References(self.vectors[index], self.conditions[index], self.is_target[index])
+        return References(
+            self.vectors[index], self.conditions[index], self.is_target[index], self.sections[index]
+        )
 
     def replace(self, vectors: FloatArray) -> References:
         """The same clips as other vectors."""
-        return References(np.asarray(vectors, np.float64), self.conditions, self.is_target)
+        return References(np.asarray(vectors, np.float64), self.conditions, self.is_target, self.sections)
+
+    def facts(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything but the vectors, by name: the keyword arguments that make the references again."""
+        return {"conditions": self.conditions, "is_target": self.is_target, "sections": self.sections}
 
     def sorted(self) -> References:
         """The same clips in an order of their own, so that the order of files changes no random draw."""
@@ -81,10 +92,15 @@ def conditions_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
     return np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
+def sections_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
+    """Number of the section of each clip, (clips,): the two digits of its name."""
+    return np.array([int(clip.section) for clip in clips], dtype=np.int64)
+
+
 def references_of(clips: Sequence[Clip], vectors: FloatArray) -> References:
     """Vectors (clips, dims) of training clips with their conditions and domains."""
     target = np.array([clip.domain is Domain.TARGET for clip in clips], dtype=bool)
-    return References(np.asarray(vectors, np.float64), conditions_of(clips), target)
+    return References(np.asarray(vectors, np.float64), conditions_of(clips), target, sections_of(clips))
 
 
 def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:

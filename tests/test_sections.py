@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from asd.scoring.backends import backend_named, training_scores
+from asd.scoring.references import References
+from asd.scoring.sections import LEAST_CLIPS, Sectioned
+from tests.machines import references
+
+KNN = backend_named("knn")
+
+
+def two_sections(n_second: int = 30) -> References:
+    """Section 0 around 0 and section 1 around 50."""
+    first, second = references(n=40, shift=0.0), references(n=40, seed=1, shift=0.0)
+    keep = np.arange(n_second)
+    vectors = np.concatenate([first.vectors, second.vectors[keep] + 50.0])
+    zeros = np.zeros(len(vectors), bool)
+    sections = np.repeat([0, 1], [40, n_second])
+    return References(vectors, sections.astype(np.int64), zeros, sections)
+
+
+def test_one_section_is_the_back_end_itself() -> None:
+    refs = references()
+    queries, zeros = refs.vectors + 1.0, np.zeros(len(refs), np.int64)
+    model = Sectioned(KNN, refs)
+    np.testing.assert_array_equal(model.score(queries, zeros), KNN(refs).score(queries))
+    np.testing.assert_array_equal(model.training, training_scores(KNN, refs))
+    np.testing.assert_allclose(model.training_z().mean(), 0.0, atol=1e-12)
+    np.testing.assert_allclose(model.training_z().std(), 1.0)
+
+
+def test_normal_for_a_neighbour_is_no_excuse() -> None:
+    refs = two_sections()
+    model = Sectioned(KNN, refs)
+    like_section_one = refs.vectors[-5:]
+    ones = np.ones(5, np.int64)
+    assert model.score(like_section_one, ones).max() == 0.0
+    assert model.score(like_section_one, 0 * ones).min() > 50.0
+    assert model.z(like_section_one, 0 * ones).min() > 10 * abs(model.z(like_section_one, ones)).max()
+
+
+def test_an_unknown_section_gets_the_most_forgiving_answer() -> None:
+    refs = two_sections()
+    model = Sectioned(KNN, refs)
+    unknown = np.full(len(refs), 7)
+    np.testing.assert_allclose(model.score(refs.vectors, unknown), 0.0)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "knn", "knn_density"])
+def test_a_tiny_section_is_compared_with_all(name: str) -> None:
+    refs = two_sections(n_second=LEAST_CLIPS - 1)
+    model = Sectioned(backend_named(name), refs)
+    assert set(model.parts) == {-1, 0}
+    assert np.isfinite(model.z(refs.vectors, refs.sections)).all()
+    assert np.isfinite(model.training_z()).all()
+
+
+def test_held_out_scores_are_those_of_unseen_clips() -> None:
+    refs = two_sections()
+    model = Sectioned(KNN, refs)
+    assert model.held_out(refs.vectors).min() > model.z(refs.vectors, refs.sections).min()
+    assert model.held_out(refs.vectors + 30.0).min() > model.held_out(refs.vectors).max()
