@@ -21,6 +21,8 @@ def _split(value: Any) -> Any:
 
 DEFAULT_DETECTOR = "statistics"
 
+LEAST_SAMPLES = 2048  # an eighth of a second at 16 kHz
+
 Names = Annotated[list[str], BeforeValidator(_split)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
 Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
@@ -71,8 +73,8 @@ class Statistics(Section):
     backend: str = Field("gaussian", description="what scores a view")
 
     def least_samples(self) -> int:
-        """An eighth of a second at 16 kHz: some frames for the envelopes to move in."""
-        return 2048
+        """Some frames for the envelopes to move in."""
+        return LEAST_SAMPLES
 
 
 class Embedding(Section):
@@ -109,6 +111,10 @@ class Embedding(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 on a GPU, float32 on a CPU"
     )
+
+    def least_samples(self) -> int:
+        """As for clip statistics, which find the pseudo-classes; shorter segments are filled by repetition."""
+        return LEAST_SAMPLES
 
 
 class Decision(Section):

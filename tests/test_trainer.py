@@ -80,7 +80,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_named(tmp_path: Path) ->
         loss = (net(DATA[i]) - DATA[i]).square().mean()
         return loss * (float("nan") if 7 in i.tolist() else 1.0)
 
-    with pytest.raises(AsdError, match=r"became nan in epoch 2, batch \d of 3; lower training.learning_rate"):
+    with pytest.raises(
+        AsdError, match=r"became nan in epoch 2, batch \d of 3; lower the detector's learning_rate"
+    ):
         train(net, step, torch.arange(40), TrainSettings(2, 13, 1e-2, 3), tmp_path)
     assert (tmp_path / "state.safetensors").read_bytes() == kept
 

@@ -186,7 +186,7 @@ def _epoch(
     if len(bad):
         raise AsdError(
             f"the training loss became {float(train_losses[bad[0, 0]])} in epoch {epoch + 1}, "
-            f"batch {int(bad[0, 0]) + 1} of {len(train_losses)}; lower training.learning_rate "
+            f"batch {int(bad[0, 0]) + 1} of {len(train_losses)}; lower the detector's learning_rate "
             f"(now {settings.learning_rate}): the state before the epoch is kept"
         )
     return Trained(train_losses, torch.stack(valid).float().cpu() if valid else torch.empty(0))

@@ -68,15 +68,15 @@ class Statistics(Detector):
 
     def fit(self, recordings: Recordings) -> None:
         """Takes the statistics of the training clips as references."""
-        vectors = self._vectors(recordings)
+        vectors = self.vectors(recordings)
         references = {view: references_of(recordings.clips, vectors[view]) for view in self.views}
         if self.backend == AUTO:
-            self.backend = self._choose(references, self._vectors(recordings, foreign=True))
+            self.backend = self._choose(references, self.vectors(recordings, foreign=True))
         self._set(references)
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores per view and fused."""
-        vectors = self._vectors(recordings)
+        vectors = self.vectors(recordings)
         sections = sections_of(recordings.clips)
         return _with_mean({view: self.fitted[view].z(vectors[view], sections) for view in self.views})
 
@@ -136,7 +136,7 @@ class Statistics(Detector):
         log.info("back end %s chosen: %s", best, ", ".join(f"{n} {v:.3f}" for n, v in separation.items()))
         return best
 
-    def _vectors(self, recordings: Recordings, *, foreign: bool = False) -> dict[str, FloatArray]:
+    def vectors(self, recordings: Recordings, *, foreign: bool = False) -> dict[str, FloatArray]:
         """Views of all clips, or of their copies with a foreign sound: {view: (clips, dims)}."""
         rows: dict[str, list[FloatArray]] = {view: [np.empty(0)] * len(recordings) for view in self.views}
         clip = recordings.clips[0]
