@@ -119,17 +119,20 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     for scorer, result in evaluation["scorers"].items():
         if full or scorer == evaluation["default"]:
             mark = " (default)" if scorer == evaluation["default"] else ""
-            lines += [f"## {scorer}{mark}", "", *_table(result), ""]
+            lines += [f"## {scorer}{mark}", "", *_table(result, len(evaluation["seeds"])), ""]
         else:
-            lines.append(f"{scorer}: official score {_percent(result)}")
+            lines.append(f"{scorer}: official score {_percent(result, len(evaluation['seeds']))}")
     return "\n".join(lines)
 
 
-def _percent(result: Mapping[str, Any]) -> str:
-    return f"{100 * result['official_score']:.2f} ± {100 * result['official_score_std']:.2f}"
+def _percent(result: Mapping[str, Any], n_seeds: int) -> str:
+    score = f"{100 * result['official_score']:.2f}"
+    return (
+        score if n_seeds == 1 else f"{score} ± {100 * result['official_score_std']:.2f} over {n_seeds} seeds"
+    )
 
 
-def _table(result: Mapping[str, Any]) -> list[str]:
+def _table(result: Mapping[str, Any], n_seeds: int) -> list[str]:
     first = next(iter(next(iter(result["machines"].values())).values()))
     metrics = [name for name in first if name.startswith(("auc", "pauc"))]
     body = [
@@ -141,7 +144,7 @@ def _table(result: Mapping[str, Any]) -> list[str]:
     return [
         *_aligned([["machine", "section", *(_NAMES[name] for name in metrics)], *body]),
         "",
-        f"**official score {_percent(result)}** over seeds; "
+        f"**official score {_percent(result, n_seeds)}**; "
         f"95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
     ]
 
