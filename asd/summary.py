@@ -23,7 +23,7 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
         advice = "put clips to score in test/ beside train/, then: python -m asd score with the same words"
     else:
         advice = f"next: python -m asd evaluate {_words(config)}"
-    return f"trained (model/, scores/, metrics.jsonl in each):\n{places}\n{advice}"
+    return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
 
 
 def score(config: Run, runs: Sequence[RunDirectory]) -> str:
