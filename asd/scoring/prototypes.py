@@ -51,37 +51,35 @@ class Prototypes:
 
     def score(self, queries: FloatArray) -> FloatArray:
         """Scores (queries,) of vectors (queries, dims)."""
-        squared = (queries**2).sum(1)[:, None] + (self.points**2).sum(1)[None] - 2 * queries @ self.points.T
-        return np.sqrt(np.maximum(squared, 0.0).min(1))
+        return _nearest(queries, self.points)
 
 
 class Bandwise:
     """Mean over bands of the distance to the nearest reference in that band alone.
 
-    A fault in one band need not look for a training clip that fits in all others at once. Cosine distance
-    in contiguous blocks of dimensions, each around its mean over the references; source and target in one
-    memory. Source: BEAM, arXiv 2603.13749, there on the frequency patches of a pretrained encoder.
+    A fault in one band need not look for a training clip that fits in all others at once. Euclidean
+    distance in contiguous blocks of dimensions, each dimension in units of its spread; source and target in
+    one memory. Source: BEAM, arXiv 2603.13749, there with cosine distance on the frequency patches of a
+    pretrained encoder; on levels, whose directions around a mean are noise, distances tell more.
 
     Args:
         references: training clips; dimensions are ordered by frequency.
-        n_bands: blocks; fewer where a block would have less than two dimensions, too few for a direction.
+        n_bands: blocks; fewer where there are fewer dimensions.
     """
 
     def __init__(self, references: References, *, n_bands: int = 16) -> None:
-        self.centre = references.vectors.mean(0)
+        self.scale = spread_of(references.vectors)
         dims = references.vectors.shape[1]
-        self.blocks = np.array_split(np.arange(dims), max(1, min(n_bands, dims // 2)))
-        self.memory = [self._unit(references.vectors, block) for block in self.blocks]
+        self.blocks = np.array_split(np.arange(dims), min(n_bands, dims))
+        self.memory = references.vectors / self.scale
 
     def score(self, queries: FloatArray) -> FloatArray:
         """Scores (queries,) of vectors (queries, dims)."""
-        parts = [
-            0.5 * (1.0 - (self._unit(queries, block) @ memory.T).max(1))
-            for block, memory in zip(self.blocks, self.memory, strict=True)
-        ]
-        return np.mean(parts, axis=0)
+        scaled = queries / self.scale
+        return np.mean([_nearest(scaled[:, b], self.memory[:, b]) for b in self.blocks], axis=0)
 
-    def _unit(self, vectors: FloatArray, block: np.ndarray) -> FloatArray:
-        """Directions of one block; a block without any deviation has no direction and matches nothing."""
-        part = vectors[:, block] - self.centre[block]
-        return part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
+
+def _nearest(queries: FloatArray, points: FloatArray) -> FloatArray:
+    """Distance of each query to its nearest point, (queries,)."""
+    squared = (queries**2).sum(1)[:, None] + (points**2).sum(1)[None] - 2 * queries @ points.T
+    return np.sqrt(np.maximum(squared, 0.0).min(1))
