@@ -1,0 +1,177 @@
+"""What a loss counts: cells, their weights, which of them are ignored, and reductions by name.
+
+A cell is one entry of the logits (batch, ..., classes): a class in a frame of a clip, or in a clip. Every
+loss takes beside them
+
+    weight    how much a cell counts; no gradient flows into it
+    ignore    bool, True where nothing is known: padding, a class that this data set does not label
+
+both with as many axes as the logits, of size 1 where they are the same for all: (batch, frames, 1) for
+padding, (1, 1, classes) for a weight per class. Fewer axes are refused, because (batch, frames) beside
+(batch, frames, classes) would be broadcast to the wrong axes without a word.
+
+A cell that is ignored, or whose weight is zero, is replaced before anything is computed from it. So a NaN
+there reaches neither the loss nor the gradient, which a multiplication by zero would not prevent.
+All arithmetic is done in float32 or better, whatever autocast says.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import nn
+
+from asd.types import AsdError
+
+# With l the loss of a cell and w its weight:
+#     none           w l of each cell, 0 where ignored
+#     sum            sum of w l
+#     mean           sum of w l / number of cells not ignored; a weight of zero counts
+#     mean_active    sum of w l / number of cells of a weight other than zero
+#     weighted_mean  sum of w l / sum of w
+#     sum_per_item   sum of w l / number of items (first axis) with a cell not ignored: the sum of the papers,
+#                    whose formulas are written for one clip
+# A batch in which nothing counts has the loss 0.
+Reduction = Literal["none", "sum", "mean", "mean_active", "weighted_mean", "sum_per_item"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Which cells count, and how much; made by `Cells.of`.
+
+    Attributes:
+        counted: bool, False where ignored.
+        weight: float32 or float64, 0 where ignored; same shape.
+    """
+
+    counted: torch.Tensor
+    weight: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, like: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None
+    ) -> Cells:
+        """The cells of a tensor of any shape.
+
+        Args:
+            like: gives shape, device and precision.
+            weight: same number of axes, each of the same size or 1; None: one everywhere.
+            ignore: bool, likewise; None: nothing is ignored.
+
+        Raises:
+            AsdError: a shape that does not fit, or a mask that is not bool.
+        """
+        if ignore is None:
+            ignore = torch.zeros((1,) * like.ndim, dtype=torch.bool, device=like.device)
+        if ignore.dtype != torch.bool:
+            raise AsdError(f"an ignore mask is bool, True where a cell is left out; got {ignore.dtype}")
+        if weight is None:
+            dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+            weight = torch.ones((1,) * like.ndim, dtype=dtype, device=like.device)
+        ignored = _spread(ignore, like.shape, "ignore")
+        weight = _spread(at_least_float32(weight.detach()), like.shape, "weight")
+        return cls(~ignored, torch.where(ignored, 0.0, weight))
+
+    def clean(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of the cells, or rows of values (..., classes), with 0 where they do not matter."""
+        matters = (self.weight != 0).reshape(self.weight.shape + (1,) * (values.ndim - self.weight.ndim))
+        return torch.where(matters, at_least_float32(values), 0.0)
+
+    def reduce(self, losses: torch.Tensor, reduction: Reduction) -> torch.Tensor:
+        """Losses of the cells, reduced as `Reduction` says."""
+        weighted = self.weight * losses
+        if reduction == "none":
+            return weighted
+        return weighted.sum() if reduction == "sum" else weighted.sum() / self._divisor(reduction)
+
+    def _divisor(self, reduction: Reduction) -> torch.Tensor:
+        if reduction == "weighted_mean":
+            mass = self.weight.sum()
+            return torch.where(mass > 0, mass, 1.0)
+        counts = {
+            "mean": self.counted,
+            "mean_active": self.weight != 0,
+            "sum_per_item": self.counted.unsqueeze(-1).flatten(1).any(1),
+        }
+        return counts[reduction].sum().clamp_min(1)
+
+
+class CellLoss(nn.Module, ABC):
+    """A loss that is computed cell by cell, by a subclass, and then reduced.
+
+    Args:
+        reduction: see `Reduction`.
+
+    Raises:
+        AsdError: an unknown reduction.
+    """
+
+    def __init__(self, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        self.reduction = known_reduction(reduction)
+
+    def forward(
+        self,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        ignore: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Reduced loss of logits (batch, ..., classes) against targets of the same shape.
+
+        Raises:
+            AsdError: shapes that do not fit, or a mask that is not bool.
+        """
+        require_same_shape(logits, targets)
+        with torch.autocast(logits.device.type, enabled=False):
+            cells = Cells.of(logits, weight, ignore)
+            losses = self.cell_losses(cells.clean(logits), cells.clean(targets))
+            return cells.reduce(losses, self.reduction)
+
+    @abstractmethod
+    def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Loss of every cell; finite, and with a finite gradient, for finite input."""
+
+
+def known_reduction(reduction: Reduction) -> Reduction:
+    """The reduction itself.
+
+    Raises:
+        AsdError: it is none of `Reduction`.
+    """
+    if reduction not in get_args(Reduction):
+        raise AsdError(
+            f"no reduction is called {reduction!r}; choose one of {', '.join(get_args(Reduction))}"
+        )
+    return reduction
+
+
+def require_same_shape(logits: torch.Tensor, targets: torch.Tensor) -> None:
+    """Refuses targets that would be broadcast: a loss of (batch, classes) against (classes,) is a mistake.
+
+    Raises:
+        AsdError: the shapes differ.
+    """
+    if logits.shape != targets.shape:
+        raise AsdError(
+            f"targets of shape {tuple(targets.shape)} do not fit logits of shape {tuple(logits.shape)}; "
+            "give one target per logit"
+        )
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32, or in float64 where it was that."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _spread(x: torch.Tensor, shape: torch.Size, name: str) -> torch.Tensor:
+    fits = x.ndim == len(shape) and all(n in (1, size) for n, size in zip(x.shape, shape, strict=True))
+    if not fits:
+        raise AsdError(
+            f"{name} of shape {tuple(x.shape)} does not fit cells of shape {tuple(shape)}; "
+            "give it as many axes, of size 1 where it is the same for all"
+        )
+    return x.expand(shape)

@@ -1,0 +1,186 @@
+"""Only what the teacher is sure of becomes a target (confident mean teacher, CMT).
+
+Two rules turn the teacher's probabilities of clips, y_w, and of frames, y_s, into masks of confident
+positives and negatives, and weights c for a BCE of the student's logits; MF is a median filter per class:
+
+    cmt_normal    positive_w = y_w > phi_w                         c_w = y_w positive_w
+                  positive_s = MF(y_w > phi_w and y_s > phi_s)     c_s = y_s y_w positive_s
+                  nothing is negative, so the student can only be pushed up
+    cmt_neg       positive = MF(y >= phi_pos)                      c = y where positive,
+                  negative = MF(y <= phi_neg)                          1 - y where negative
+                  clips and frames judged apart (MF on frames only)
+
+The masks are filtered, not the targets: a median of 0, 1 and "not sure" would make up values in between.
+Of two masks that exclude each other at most one has the majority of an odd window, so they still do after it.
+
+Most cells of most clips are confidently silent. Under cmt_neg the negatives therefore carry nearly all of the
+weight unless `balance` is on; both masses are returned, to be logged.
+
+    clips, frames = cmt_neg(*teacher_probabilities)
+    loss = bce(clip_logits, clips.targets, clips.weight) + bce(frame_logits, frames.targets, frames.weight)
+
+The reduction "mean" of that BCE divides by all cells, "mean_active" by those with a weight.
+
+Source: Xiao et al., arXiv 2302.09256 (cmt_normal); cmt_neg is a variant of it that was used on the DCASE 2024
+baseline of task 4. There the masks were not kept apart from the targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from asd.core.losses.cells import Cells
+from asd.core.semi.median import median_filter
+from asd.types import AsdError
+
+
+@dataclass(frozen=True, slots=True)
+class Confident:
+    """What the teacher is sure of; what is neither positive nor negative is to be ignored.
+
+    Attributes:
+        positive: bool, surely active.
+        negative: bool, surely inactive; nowhere positive too.
+        weight: float, 0 where neither.
+        positive_mass: scalar, sum of the weights of the positives before balancing.
+        negative_mass: scalar, likewise.
+    """
+
+    positive: torch.Tensor
+    negative: torch.Tensor
+    weight: torch.Tensor
+    positive_mass: torch.Tensor
+    negative_mass: torch.Tensor
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """1 where positive, else 0; as float."""
+        return self.positive.to(self.weight.dtype)
+
+
+class ConfidentTargets(NamedTuple):
+    """Targets of a batch: clips (batch, classes) and frames (batch, frames, classes)."""
+
+    clips: Confident
+    frames: Confident
+
+
+@torch.no_grad()
+def cmt_normal(
+    clips: torch.Tensor,
+    frames: torch.Tensor,
+    *,
+    clip_threshold: float = 0.5,
+    frame_threshold: float = 0.5,
+    windows_frames: Sequence[int] | None = None,
+    ignore: torch.Tensor | None = None,
+) -> ConfidentTargets:
+    """Confident positives only; a frame counts only where its clip does.
+
+    Args:
+        clips: (batch, classes) the teacher's probabilities y_w.
+        frames: (batch, frames, classes) likewise, y_s.
+        clip_threshold: phi_w.
+        frame_threshold: phi_s.
+        windows_frames: odd window of the median filter, per class; None: no filter.
+        ignore: (batch, frames or 1, classes or 1) bool, cells that no target is made of. A clip's class is
+            ignored where all its frames are.
+
+    Raises:
+        AsdError: shapes, thresholds or windows that do not fit.
+    """
+    _require_probability_range(clip_threshold, frame_threshold)
+    clip_cells, frame_cells = _cells(clips, frames, ignore)
+    clips, frames = clip_cells.clean(clips), frame_cells.clean(frames)
+    sure_clips = (clips > clip_threshold) & clip_cells.counted
+    sure_frames = sure_clips.unsqueeze(1) & (frames > frame_threshold) & frame_cells.counted
+    sure_frames = _smooth(sure_frames, windows_frames) & frame_cells.counted
+    return ConfidentTargets(
+        _weighed(clips, sure_clips, torch.zeros_like(sure_clips)),
+        _weighed(frames * clips.unsqueeze(1), sure_frames, torch.zeros_like(sure_frames)),
+    )
+
+
+@torch.no_grad()
+def cmt_neg(
+    clips: torch.Tensor,
+    frames: torch.Tensor,
+    *,
+    positive_threshold: float = 0.7,
+    negative_threshold: float = 0.3,
+    windows_frames: Sequence[int] | None = None,
+    balance: bool = False,
+    ignore: torch.Tensor | None = None,
+) -> ConfidentTargets:
+    """Confident positives and confident negatives, clips and frames judged apart.
+
+    Args:
+        clips: (batch, classes) the teacher's probabilities.
+        frames: (batch, frames, classes) likewise.
+        positive_threshold: phi_pos; from it on a cell is positive.
+        negative_threshold: phi_neg, below phi_pos; up to it a cell is negative.
+        windows_frames: odd window of the median filter, per class; None: no filter.
+        balance: scales the heavier of positives and negatives down to the mass of the lighter, for clips and
+            frames apart (elsewhere `pos_neg_scale`). Where one has no mass, neither has.
+        ignore: as in `cmt_normal`.
+
+    Raises:
+        AsdError: shapes, thresholds or windows that do not fit.
+    """
+    _require_probability_range(positive_threshold, negative_threshold)
+    if not negative_threshold < positive_threshold:
+        raise AsdError(
+            f"the threshold of negatives, {negative_threshold}, must lie below that of positives, "
+            f"{positive_threshold}"
+        )
+
+    def judge(values: torch.Tensor, cells: Cells, windows: Sequence[int] | None) -> Confident:
+        values = cells.clean(values)
+        masks = (values >= positive_threshold, values <= negative_threshold)
+        positive, negative = (_smooth(mask & cells.counted, windows) & cells.counted for mask in masks)
+        return _weighed(values, positive, negative, balance)
+
+    clip_cells, frame_cells = _cells(clips, frames, ignore)
+    return ConfidentTargets(judge(clips, clip_cells, None), judge(frames, frame_cells, windows_frames))
+
+
+def _weighed(
+    values: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, balance: bool = False
+) -> Confident:
+    """Weights: the value of a positive, one minus the value of a negative."""
+    # A NaN is on no side of any threshold; as a weight it stops the training instead of going unseen.
+    up = torch.where(positive | values.isnan(), values, 0.0)
+    down = torch.where(negative, 1 - values, 0.0)
+    positive_mass, negative_mass = up.sum(), down.sum()
+    if balance:
+        lighter = torch.minimum(positive_mass, negative_mass)
+        up = up * _ratio(lighter, positive_mass)
+        down = down * _ratio(lighter, negative_mass)
+    return Confident(positive, negative, up + down, positive_mass, negative_mass)
+
+
+def _ratio(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a / torch.where(b > 0, b, 1.0)
+
+
+def _smooth(mask: torch.Tensor, windows_frames: Sequence[int] | None) -> torch.Tensor:
+    return mask if windows_frames is None else median_filter(mask, windows_frames)
+
+
+def _cells(clips: torch.Tensor, frames: torch.Tensor, ignore: torch.Tensor | None) -> tuple[Cells, Cells]:
+    if clips.ndim != 2 or frames.ndim != 3 or clips.shape != (len(frames), frames.shape[2]):
+        raise AsdError(
+            f"probabilities of clips (batch, classes) and of frames (batch, frames, classes) do not fit: got "
+            f"{tuple(clips.shape)} and {tuple(frames.shape)}"
+        )
+    frame_cells = Cells.of(frames, ignore=ignore)
+    return Cells.of(clips, ignore=~frame_cells.counted.any(1)), frame_cells
+
+
+def _require_probability_range(*thresholds: float) -> None:
+    if not all(0 <= threshold <= 1 for threshold in thresholds):
+        raise AsdError(f"thresholds of probabilities lie from 0 to 1; got {thresholds}")

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from asd.core.semi.teacher import Buffers, EmaTeacher
+from asd.types import AsdError
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 2))
+
+
+def train(student: nn.Module, n_steps: int, each: Callable[[], None]) -> None:
+    """Steps of a training, `each` after every one."""
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    for _ in range(n_steps):
+        x = 3 + torch.randn(16, 4)
+        optimizer.zero_grad()
+        student(x).square().mean().backward()
+        optimizer.step()
+        each()
+
+
+def assert_equal_states(a: nn.Module, b: nn.Module, tolerance: float = 0.0) -> None:
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        torch.testing.assert_close(x, y, rtol=0, atol=tolerance, msg=name)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.999])
+def test_it_is_the_averaged_model_of_torch(decay: float) -> None:
+    def share(average: torch.Tensor, value: torch.Tensor, n: torch.Tensor) -> torch.Tensor:
+        alpha = min(1 - 1 / (float(n) + 1), decay)
+        return alpha * average + (1 - alpha) * value
+
+    student = network()
+    teacher, reference = EmaTeacher(student, decay), AveragedModel(student, avg_fn=share)
+
+    def both() -> None:
+        teacher.update(student)
+        reference.update_parameters(student)
+
+    train(student, 30, both)
+    assert_equal_states(teacher.module, reference.module, tolerance=1e-6)
+    assert int(teacher.n_updates) == int(reference.n_averaged) == 30
+
+
+def test_the_first_students_are_averaged_and_then_forgotten() -> None:
+    student = nn.Linear(1, 1, bias=False)
+    teacher = EmaTeacher(student, decay=0.75)
+    seen = []
+    for value in (8.0, 4.0, 0.0, 4.0, 0.0):
+        with torch.no_grad():
+            student.weight.fill_(value)
+        teacher.update(student)
+        seen.append(teacher.module.weight.item())
+    assert seen == pytest.approx([8, 6, 4, 4, 3])  # means of all so far, until 1 / n is below 1 - decay
+
+
+@pytest.mark.parametrize("policy", ["copy", "ema", "own"])
+def test_what_becomes_of_the_statistics_is_what_the_policy_says(policy: Buffers) -> None:
+    student = network()
+    teacher = EmaTeacher(student, decay=0.9, buffers=policy)
+    statistics = [student[1].running_mean.clone()]
+
+    def follow() -> None:
+        teacher.update(student)
+        statistics.append(student[1].running_mean.clone())
+
+    train(student, 12, follow)
+    mine = teacher.module[1].running_mean
+    averaged = statistics[1]
+    for n, latest in enumerate(statistics[1:]):
+        averaged = averaged.lerp(latest, max(1 / (n + 1), 0.1))
+    expected = {"copy": statistics[-1], "ema": averaged, "own": statistics[0]}
+    torch.testing.assert_close(mine, expected[policy])
+    assert int(teacher.module[1].num_batches_tracked) == (0 if policy == "own" else 12)
+    assert not torch.allclose(statistics[-1], averaged)
+
+
+def test_only_a_teacher_with_statistics_of_its_own_runs_in_train_mode() -> None:
+    student = network()
+    for policy, trains in (("copy", False), ("ema", False), ("own", True)):
+        teacher = EmaTeacher(student, buffers=policy)  # type: ignore[arg-type]
+        together = nn.ModuleList([student, teacher])
+        together.train()  # as the training loop does before every epoch
+        before = teacher.module[1].running_mean.clone()
+        x = 3 + torch.randn(16, 4)
+        first, second = teacher(x), teacher(x)
+        assert teacher.module.training == trains
+        assert torch.equal(first, second) != trains  # dropout
+        assert torch.equal(before, teacher.module[1].running_mean) != trains
+        together.eval()
+        assert not teacher.module.training
+
+
+def test_no_gradient_in_either_direction() -> None:
+    student = network()
+    teacher = EmaTeacher(student)
+    before = copy.deepcopy(teacher.module)
+    x = torch.randn(8, 4, requires_grad=True)
+    assert not teacher(x).requires_grad
+    assert not any(p.requires_grad for p in teacher.parameters())
+    optimizer = torch.optim.AdamW(nn.ModuleList([student, teacher]).parameters(), lr=1.0, weight_decay=0.5)
+    (student(x) - teacher(x)).square().mean().backward()
+    optimizer.step()
+    assert_equal_states(teacher.module, before)
+    assert all(p.requires_grad for p in student.parameters())
+
+
+@pytest.mark.parametrize("policy", ["copy", "ema"])
+def test_a_teacher_that_is_loaded_goes_on_as_it_would_have(policy: Buffers) -> None:
+    student = network()
+    whole = EmaTeacher(student, 0.9, policy)
+    train(student, 5, lambda: whole.update(student))
+    resumed = EmaTeacher(network(), 0.9, policy)
+    resumed.load_state_dict(whole.state_dict())
+
+    def both() -> None:
+        whole.update(student)
+        resumed.update(student)
+
+    train(student, 5, both)
+    assert_equal_states(whole, resumed)
+    assert all(isinstance(value, torch.Tensor) for value in whole.state_dict().values())  # safetensors
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(AsdError, match=r"got 1\.0 and 'copy'"):
+        EmaTeacher(network(), decay=1.0)
+    with pytest.raises(AsdError, match=r"buffers out of copy, ema, own; got 0\.999 and 'mean'"):
+        EmaTeacher(network(), buffers="mean")  # type: ignore[arg-type]
