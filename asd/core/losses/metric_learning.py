@@ -24,6 +24,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, normalize
 
+from asd.core.losses.cells import at_least_float32
+
 Reduction = Literal["mean", "sum", "none"]
 
 
@@ -41,7 +43,7 @@ class ClassificationLoss(nn.Module, ABC):
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Loss of embeddings (batch, dims) against soft labels (batch, classes)."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings = _at_least_float32(embeddings)
+            embeddings = at_least_float32(embeddings)
             log_probabilities = self.training_logits(embeddings, labels).log_softmax(1)
             losses = -(labels.to(log_probabilities.dtype) * log_probabilities).sum(1)
         if self.reduction == "none":
@@ -206,7 +208,3 @@ def _directions(n_classes: int, n_vectors: int, n_dims: int) -> torch.Tensor:
 def _adacos_scale(n_logits: int) -> float:
     """Fixed scale of AdaCos (Zhang et al., CVPR 2019), sqrt(2) ln(n - 1); of three where there are fewer."""
     return math.sqrt(2) * math.log(max(n_logits, 3) - 1)
-
-
-def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    return x if x.dtype == torch.float64 else x.float()
