@@ -5,6 +5,7 @@ Nothing here knows about audio, machines or configurations; torch is imported on
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import hashlib
 import json
@@ -48,6 +49,23 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise AsdError(f"device={name} was asked for but torch sees no GPU; use device=auto or device=cpu")
     return device
+
+
+def keep_freed_memory() -> bool:
+    """Lets the C library keep up to 2 GiB of freed memory in this process; whether it took the advice.
+
+    By default it hands every large block back to the kernel, which then has to clear its pages again for the
+    next activation of the same size: a fifth of a training step of a convolutional network on a CPU.
+    Only glibc has this switch.
+
+    Source: mallopt(3).
+    """
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(m_mmap_threshold, 2**30) and mallopt(m_trim_threshold, 2**31 - 1))
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from asd.core.checkpoint import flatten_optimizer, load_into, load_tensors, restore_optimizer, save_tensors
-from asd.core.runtime import MetricsLog, epoch_seed, log, progress
+from asd.core.runtime import MetricsLog, epoch_seed, keep_freed_memory, log, progress
 from asd.types import AsdError
 
 _STATE = "state.safetensors"
@@ -98,6 +98,7 @@ def train(
     Raises:
         AsdError: a loss that is not finite (the batch is named), or a state of another configuration.
     """
+    keep_freed_memory()
     directory.mkdir(parents=True, exist_ok=True)
     optimizer = torch.optim.AdamW(
         module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

@@ -1,0 +1,140 @@
+"""Training throughput of the multi-resolution encoder on made-up waveforms, in the loop that training uses.
+
+    python tools/bench_encoder.py [batch=64] [duration_s=4.5] [steps=8] [epochs=6] [width=16] [blocks=1]
+        [classes=60] [threads=2] [device=cpu] [precision=float32] [seed=0]
+
+Each of `epochs` epochs is timed by the training loop itself, which cuts segments, mixes them up, takes the
+spectra, steps forwards and backwards with one loss per branch and one for all, and updates the weights; it
+has `steps` batches of segments out of clips of 10 s. The first epoch warms up and does not count. With
+`blocks=2` the network has the depth and the widths of the published one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import one_hot
+from torch.utils.flop_counter import FlopCounterMode
+
+from asd.audio import Recordings
+from asd.core.networks.multiresolution import MultiResolution
+from asd.core.runtime import pick_device
+from asd.core.trainer import train
+from asd.encoder_training import Discriminator, Recipe
+from asd.types import AsdError, Clip, Split
+from asd.waveforms import ResidentWaveforms
+
+USUAL: dict[str, int | float | str] = {
+    "batch": 64,
+    "duration_s": 4.5,
+    "steps": 8,
+    "epochs": 6,
+    "width": 16,
+    "blocks": 1,
+    "classes": 60,
+    "threads": 2,
+    "device": "cpu",
+    "precision": "float32",
+    "seed": 0,
+}
+SAMPLE_RATE_HZ = 16000
+CLIP_SAMPLES = 10 * SAMPLE_RATE_HZ
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure what the command line asks for; return the exit status."""
+    try:
+        _measure(_parse(arguments))
+    except AsdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class Noise(Recordings):
+    """Recordings of noise that no file holds."""
+
+    def waveform(self, index: int) -> npt.NDArray[np.float32]:
+        """Samples of clip `index`, shape (samples,)."""
+        return 0.1 * np.random.default_rng(index).standard_normal(CLIP_SAMPLES, dtype=np.float32)
+
+
+def noise(n: int) -> Noise:
+    """Clips of noise, as many as an epoch draws."""
+    clip = Clip(Path("noise.wav"), "noise", "00", Split.TRAIN)
+    return Noise([clip] * n, SAMPLE_RATE_HZ, lengths_samples=np.full(n, CLIP_SAMPLES))
+
+
+def _measure(words: dict[str, int | float | str]) -> None:
+    device = pick_device(str(words["device"]))
+    torch.set_num_threads(int(words["threads"]))
+    batch, steps, n_classes = int(words["batch"]), int(words["steps"]), int(words["classes"])
+    precision = str(words["precision"])
+    if precision not in ("float32", "bfloat16"):
+        raise AsdError(f"precision={precision} is not one of float32 and bfloat16")
+    recipe = Recipe(
+        segment_samples=round(float(words["duration_s"]) * SAMPLE_RATE_HZ),
+        width=int(words["width"]),
+        epochs=int(words["epochs"]),
+        batch_size=batch,
+        precision=cast(Literal["float32", "bfloat16"], precision),
+    )
+    torch.manual_seed(int(words["seed"]))
+    network = MultiResolution(recipe.segment_samples, width=recipe.width, blocks=int(words["blocks"]))
+    print(_size(network))
+    module = Discriminator(network, n_classes, recipe).to(device)
+    clips = noise(batch * steps)
+    waveforms = ResidentWaveforms(clips, device, most_bytes=2**34)
+    labels = one_hot(torch.arange(len(clips), device=device) % n_classes, n_classes).float()
+    with tempfile.TemporaryDirectory() as folder:
+        train(
+            module,
+            lambda rows: module(waveforms.random_segments(rows, recipe.segment_samples), labels[rows]),
+            torch.arange(len(clips), device=device),
+            recipe.train_settings(device, int(words["seed"])),
+            Path(folder),
+        )
+        lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    times_s = [json.loads(line)["seconds"] / steps for line in lines][1:]
+    print(
+        f"{median(times_s):.3f} s ({min(times_s):.3f} to {max(times_s):.3f}) per step of {batch} clips of "
+        f"{words['duration_s']} s: {batch / median(times_s):.1f} clips per second"
+    )
+
+
+def _size(network: MultiResolution) -> str:
+    """Parameters, and multiply-accumulates of one segment forwards, without the STFT."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, network.segment_samples))
+    n_parameters = sum(p.numel() for p in network.parameters())
+    return f"{n_parameters:,} parameters, {counter.get_total_flops() / 2e6:,.0f} million multiply-accumulates"
+
+
+def _parse(arguments: Sequence[str]) -> dict[str, int | float | str]:
+    words = dict(USUAL)
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if not (equals and value and key in USUAL):
+            raise AsdError(f"{argument!r} is not of the form key=value; the keys are {', '.join(USUAL)}")
+        try:
+            words[key] = type(USUAL[key])(value)
+        except ValueError as error:
+            raise AsdError(f"{argument} is not a number; the usual value is {USUAL[key]}") from error
+    if int(words["epochs"]) < 2 or int(words["steps"]) < 1:
+        raise AsdError(
+            f"epochs={words['epochs']} steps={words['steps']}: the first epoch warms up, so take two or more"
+        )
+    return words
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
