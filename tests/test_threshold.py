@@ -40,7 +40,26 @@ def test_a_failed_fit_falls_back_loudly(caplog: pytest.LogCaptureFixture) -> Non
     assert fitted.method == "percentile"
     assert fitted.value == 1.5
     assert "all scores are equal" in fitted.fallback
-    assert "gamma fit failed" in caplog.text
+    assert "gamma fit with free location failed" in caplog.text
+
+
+def test_a_corner_solution_is_fitted_again_with_fixed_location(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = np.random.default_rng(1).gamma(2.0, 1.0, 300) + 8.0
+    official = stats.gamma.fit
+
+    def cornered(values: np.ndarray, **fixed: float) -> tuple[float, ...]:
+        return official(values, **fixed) if fixed else (0.01, 8.0, 1e6)
+
+    monkeypatch.setattr("asd.scoring.threshold.gamma.fit", cornered)
+    with caplog.at_level(logging.WARNING, logger="asd"):
+        fitted = fit_threshold(scores, "gamma", 0.9)
+    assert fitted.method == "gamma"
+    assert fitted.parameters[1] < scores.min()
+    assert np.mean(scores <= fitted.value) == pytest.approx(0.9, abs=0.03)
+    assert "free location failed" in fitted.fallback
+    assert "location fixed below the scores" in caplog.text
 
 
 @pytest.mark.parametrize("scores", [[], [1.0, np.nan], [np.inf, 1.0]])

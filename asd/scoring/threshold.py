@@ -27,7 +27,8 @@ class Threshold:
         method: how it was found, "gamma" or "percentile".
         quantile: share of normal clips meant to lie below.
         parameters: shape, location and scale of the gamma distribution; empty for a percentile.
-        fallback: why the percentile had to stand in for a gamma fit that failed; empty otherwise.
+        fallback: why a fit with fixed location, or the percentile, had to stand in for the official gamma
+            fit; empty otherwise.
     """
 
     value: float
@@ -56,8 +57,8 @@ def fit_threshold(
         quantile: in (0, 1).
 
     Returns:
-        The threshold. Where the gamma fit fails, that of the percentile, with the reason in `fallback`
-        and in the log: never silently.
+        The threshold. Where the official gamma fit fails, that of a fit with fixed location, else of the
+        percentile, with the reason in `fallback` and in the log: never silently.
 
     Raises:
         AsdError: no scores, or scores that are not finite.
@@ -71,16 +72,31 @@ def fit_threshold(
     percentile = float(np.percentile(normal_scores, 100 * quantile))
     if method == "percentile":
         return Threshold(percentile, "percentile", quantile)
-    try:
-        if np.ptp(normal_scores) == 0:
-            raise ValueError("all scores are equal")
-        shape, location, scale = (float(value) for value in gamma.fit(normal_scores))
-        value = float(gamma.ppf(quantile, shape, loc=location, scale=scale))
-        # scipy's free-location fit can end in a corner: then it does not describe the scores at all.
-        if not (normal_scores.min() <= value <= normal_scores.max()):
-            raise ValueError(f"its {quantile:g} quantile {value:g} lies outside the scores")
-    except (ValueError, RuntimeError, FloatingPointError) as error:  # scipy's FitError is a RuntimeError
-        reason = f"gamma fit failed ({error})"
-        log.warning("%s; using the %g percentile %g instead", reason, 100 * quantile, percentile)
-        return Threshold(percentile, "percentile", quantile, fallback=reason)
-    return Threshold(value, "gamma", quantile, (shape, location, scale))
+    reasons = []
+    # As the official baseline does it first; its free location often ends in a corner. Then the location is
+    # fixed a little below the lowest score, which leaves a fit of two parameters that does not.
+    below = float(normal_scores.min() - 0.01 * np.ptp(normal_scores))
+    for label, fixed in (("free location", {}), ("location fixed below the scores", {"floc": below})):
+        try:
+            value, parameters = _gamma_quantile(normal_scores, quantile, fixed)
+        except (ValueError, RuntimeError, FloatingPointError) as error:  # scipy's FitError is a RuntimeError
+            reasons.append(f"gamma fit with {label} failed ({error})")
+            continue
+        if reasons:
+            log.warning("%s; using the fit with %s: %g", reasons[0], label, value)
+        return Threshold(value, "gamma", quantile, parameters, "; ".join(reasons))
+    log.warning("%s; using the %g percentile %g", "; ".join(reasons), 100 * quantile, percentile)
+    return Threshold(percentile, "percentile", quantile, fallback="; ".join(reasons))
+
+
+def _gamma_quantile(
+    scores: npt.NDArray[np.float64], quantile: float, fixed: dict[str, float]
+) -> tuple[float, tuple[float, ...]]:
+    """Quantile and parameters of a fitted gamma distribution; ValueError where it does not describe the scores."""
+    if np.ptp(scores) == 0:
+        raise ValueError("all scores are equal")
+    parameters = tuple(float(value) for value in gamma.fit(scores, **fixed))
+    value = float(gamma.ppf(quantile, parameters[0], loc=parameters[1], scale=parameters[2]))
+    if not (scores.min() <= value <= scores.max()):
+        raise ValueError(f"its {quantile:g} quantile {value:g} lies outside the scores")
+    return value, parameters
