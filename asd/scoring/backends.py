@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from asd.scoring.neighbours import (
     nearest_after_smote,
     nearest_of_coreset,
 )
-from asd.scoring.normalise import DensityRatio, VarMin
+from asd.scoring.normalise import DensityRatio, NeighbourScorer, VarMin
 from asd.scoring.prototypes import Bandwise, Mixture, Prototypes
 from asd.scoring.references import FloatArray, References
 from asd.types import AsdError
@@ -34,15 +34,6 @@ class Scorer(Protocol):
 
     def score(self, queries: FloatArray) -> FloatArray:
         """Scores (queries,) of vectors (queries, dims)."""
-        ...
-
-
-@runtime_checkable
-class LeavesOneOut(Protocol):
-    """A fitted back end that can score its own references, none of which meets itself."""
-
-    def score_training(self) -> FloatArray:
-        """Scores (references,)."""
         ...
 
 
@@ -89,7 +80,7 @@ def training_scores(backend: Backend, references: References, n_folds: int = N_F
     all folds.
     """
     fitted = backend(references)
-    if isinstance(fitted, LeavesOneOut):
+    if isinstance(fitted, NeighbourScorer):
         return fitted.score_training()
     return held_out_scores(backend, references, references.vectors, n_folds)
 

@@ -18,7 +18,7 @@ optimistic: there, leave out whole folds before enlarging.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ FIRST_NEIGHBOURS = 64  # looked at before asking whether a farther reference cou
 TINY = 1e-100  # scales below count as zero: dividing by them could overflow
 
 
+@runtime_checkable
 class NeighbourScorer(Protocol):
     """Anything that scores by distance to references; higher = more anomalous."""
 
