@@ -25,7 +25,7 @@ from asd.core.runtime import log, progress
 from asd.detectors.base import Detector, Scores, Workplace
 from asd.metrics import auc
 from asd.pseudo_anomalies import add_foreign_sound
-from asd.scoring.backends import backend_named
+from asd.scoring.backends import backend_named, method_of
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.scoring.sections import Sectioned
 from asd.types import AsdError
@@ -104,16 +104,15 @@ class Statistics(Detector):
         self._set({view: References(arrays[view], **shared) for view in self.views})
 
     def facts(self) -> Mapping[str, Any]:
-        """Nothing is learnt but means and covariances: their entries are the parameters."""
-        dims = [refs.vectors.shape[1] for refs in self.references.values()]
-        n_means = [len(np.unique(refs.conditions)) for refs in self.references.values()]
+        """Entries of means and covariances, or for other back ends of the references, as parameters."""
+        method = method_of(self.backend)
         return {
-            "total_parameters": sum(d * d + d * (n + 1) for d, n in zip(dims, n_means, strict=True)),
+            "total_parameters": sum(_n_parameters(refs, method) for refs in self.references.values()),
             "acoustic_features": "log-mel energies, spectrogram, modulation spectrum",
-            "machine_learning_method": "Mahalanobis distance",
+            "machine_learning_method": method,
             "aggregation_method": "average",
-            "domain_generalization_method": "domain-wise means, within-domain covariance",
-            "attribute_usage": "condition",
+            "domain_generalization_method": "normal clips of both domains as references",
+            "attribute_usage": "condition" if self.backend == "gaussian" else None,
             "ensemble_method_subsystem_count": len(self.views),
             "decision_making": "quantile of the training scores",
         }
@@ -152,3 +151,10 @@ class Statistics(Detector):
 
 def _with_mean(scores: Scores) -> Scores:
     return {"ensemble": np.mean(list(scores.values()), axis=0), **scores}
+
+
+def _n_parameters(references: References, method: str) -> int:
+    n_clips, n_dims = references.vectors.shape
+    if method != "Mahalanobis distance":
+        return n_clips * n_dims
+    return n_dims * (n_dims + len(np.unique(references.conditions)) + 1)  # covariance, means, scale

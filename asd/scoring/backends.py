@@ -61,6 +61,13 @@ BACKENDS: dict[str, Backend] = {
 }
 
 
+def method_of(name: str) -> str:
+    """What a back end is called in a meta file: the organisers' tags where they have one."""
+    if name.startswith(("gaussian", "mahalanobis")):
+        return "Mahalanobis distance"
+    return {"gmm": "GMM", "kmeans": "k-means"}.get(name, "k-NN")
+
+
 def backend_named(name: str) -> Backend:
     """A registered back end.
 
