@@ -9,7 +9,12 @@ from __future__ import annotations
 import difflib
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asd.knobs import Section
 
 STAGES = {
     "train": "fit a detector on the normal clips of machines, then score their test clips",
@@ -23,10 +28,19 @@ STAGES = {
     "demo": "all of it once, on small synthetic machines",
 }
 
+# Commands of two words. A group has its settings in <package>.config, one class and one line per stage.
+GROUPS = {
+    "sed": ("asd.sed", "sound event detection on the same core"),
+    "study": ("asd.studies", "experiments behind the pages of docs/, resumable"),
+}
+
 USAGE = """usage: python -m asd <stage> [key=value ...]
 
 stages
 {stages}
+
+groups of stages: python -m asd <group> <stage> [key=value ...]
+{groups}
 
 python -m asd <stage> --help lists the words of a stage. Example:
   python -m asd train machine=fan data=DIR detector=autoencoder seed=0 name=RUN training.epochs=5"""
@@ -36,19 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one stage; returns the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in {"-h", "--help", "help"}:
-        print(USAGE.format(stages="\n".join(f"  {name:10}{meaning}" for name, meaning in STAGES.items())))
+        groups = {name: meaning for name, (_, meaning) in GROUPS.items()}
+        print(USAGE.format(stages=_lines(STAGES), groups=_lines(groups)))
         return 0
     stage, *rest = words
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     from asd.types import AsdError
 
     try:
-        if stage not in STAGES:
-            near = difflib.get_close_matches(stage, STAGES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"stages: {', '.join(STAGES)}"
-            raise AsdError(f"unknown stage {stage!r}: {hint}")
+        if stage in GROUPS:
+            return _group(stage, rest)
+        _check_known(stage, [*STAGES, *GROUPS], "stage")
         if {"-h", "--help"} & set(rest):
-            _print_words(stage)
+            from asd import config
+
+            _print_words(stage, STAGES[stage], config.STAGES[stage])
             return 0
         return _run(stage, rest)
     except AsdError as error:
@@ -78,13 +94,48 @@ def _run(stage: str, words: list[str]) -> int:
     return 1 if stage == "validate" and result.defects else 0
 
 
-def _print_words(stage: str) -> None:
-    from asd import config
+def _group(group: str, words: list[str]) -> int:
+    """Runs one stage of a group, which returns what there is to say at the end."""
+    from asd.words import parse
+
+    package, meaning = GROUPS[group]
+    config = import_module(f"{package}.config")
+    if not words or words[0] in {"-h", "--help", "help"}:
+        print(f"python -m asd {group} <stage> [key=value ...]: {meaning}\n\n{_lines(config.MEANINGS)}")
+        return 0
+    stage, *rest = words
+    _check_known(stage, config.STAGES, f"{group} stage")
+    if {"-h", "--help"} & set(rest):
+        _print_words(f"{group} {stage}", config.MEANINGS[stage], config.STAGES[stage])
+        return 0
+    settings = parse(config.STAGES[stage], rest)
+    if group == "study":
+        print(import_module(f"{package}.{stage}").run(settings))
+    else:
+        print(getattr(import_module(f"{package}.pipeline"), stage.replace("-", "_"))(settings))
+    return 0
+
+
+def _check_known(word: str, known: Iterable[str], kind: str) -> None:
+    from asd.types import AsdError
+
+    names = list(known)
+    if word not in names:
+        near = difflib.get_close_matches(word, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"{kind}s: {', '.join(names)}"
+        raise AsdError(f"unknown {kind} {word!r}: {hint}")
+
+
+def _lines(meanings: Mapping[str, str]) -> str:
+    return "\n".join(f"  {name:17}{meaning}" for name, meaning in meanings.items())
+
+
+def _print_words(stage: str, meaning: str, settings: type[Section]) -> None:
     from asd.words import keys
 
-    print(f"python -m asd {stage}: {STAGES[stage]}\n")
-    for key, default, meaning in keys(config.STAGES[stage]):
-        print(f"  {key + '=' + default:34} {meaning}")
+    print(f"python -m asd {stage}: {meaning}\n")
+    for key, default, about in keys(settings):
+        print(f"  {key + '=' + default:34} {about}")
     print(f"  {'config=':34} YAML file of such words; those of the command line win")
 
 

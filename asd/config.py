@@ -6,39 +6,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from asd.detectors import REGISTRY
-
-
-def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",")]
-    return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
-
+from asd.knobs import Names, Section, Seeds, Sizes
 
 DEFAULT_DETECTOR = "statistics"
 
 LEAST_SAMPLES = 2048  # an eighth of a second at 16 kHz
-
-Names = Annotated[list[str], BeforeValidator(_split)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
-Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
-
-
-class Section(BaseModel):
-    """A group of knobs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    # Knobs outside its own section that a detector takes: a key of `Run`, or a section spread out.
-    also_takes: ClassVar[tuple[str, ...]] = ()
-
-    def least_samples(self) -> int:
-        """Shortest clip that a detector with this input can use."""
-        return 1
 
 
 class Training(Section):
@@ -221,7 +198,9 @@ class Demo(Section):
 class Fuse(Section):
     """Words of `fuse`."""
 
-    members: Names = Field(description="runs to fuse, each RUN or RUN:SCORER, separated by commas")
+    members: Names = Field(
+        min_length=1, description="runs to fuse, each RUN or RUN:SCORER, separated by commas"
+    )
     name: str = Field("fused", pattern=r"^[^/\s.][^/\s]*$", description="name of the new run")
     method: Literal["z", "rank"] = Field("z", description="scale of the mean: z scores or ranks")
     runs: Path = Field(Path("runs"), description="folder of all runs")

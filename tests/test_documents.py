@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from packaging.requirements import Requirement
 
 from asd import config
 from asd import words as spelling
-from asd.__main__ import STAGES
+from asd.__main__ import GROUPS, STAGES
 from asd.detectors import REGISTRY
 from asd.detectors.base import Detector
 from asd.types import Split
@@ -94,6 +95,14 @@ def test_every_stage_is_a_target_a_word_of_the_configuration_and_in_the_readme()
     for stage in STAGES:
         assert re.search(rf"^{stage}: setup", MAKEFILE, re.MULTILINE), stage
         assert re.search(rf"`{stage}`|make {stage}\b", README), stage
+
+
+def test_every_stage_of_a_group_has_words_a_meaning_and_a_target() -> None:
+    for group, (package, _) in GROUPS.items():
+        settings = import_module(f"{package}.config")
+        assert settings.STAGES.keys() == settings.MEANINGS.keys()
+        for stage in settings.STAGES:
+            assert f"$(ASD) {group} {stage} $(GIVEN)" in MAKEFILE, stage
 
 
 def commands() -> list[str]:

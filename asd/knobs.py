@@ -1,0 +1,31 @@
+"""What settings are made of: a validated group of knobs, and lists that come as words with commas."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")] if value else []
+    return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
+
+
+Names = Annotated[list[str], BeforeValidator(_split)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
+Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
+
+
+class Section(BaseModel):
+    """A group of knobs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # Knobs outside its own section that a detector takes: a key of `Run`, or a section spread out.
+    also_takes: ClassVar[tuple[str, ...]] = ()
+
+    def least_samples(self) -> int:
+        """Shortest clip that a detector with this input can use."""
+        return 1

@@ -1,0 +1,1 @@
+"""Sound event detection on the same core: who was heard when."""

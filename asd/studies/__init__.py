@@ -1,0 +1,1 @@
+"""Experiments behind the pages of docs/: each file is one study and one command."""

@@ -1,0 +1,53 @@
+"""A grid of experiments: done once, in order, resumed, with what is done kept when a cell fails."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asd.studies.grid import run_grid
+from asd.types import AsdError
+
+
+def work(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if settings.get("fails"):
+        raise AsdError("the bearing of cell 1 is broken; mend it")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "calls").open("a") as file:
+        file.write("x")
+    return {"double": 2 * settings["x"], "process": os.getpid()}
+
+
+def calls(folder: Path, key: str) -> int:
+    path = folder / key / "calls"
+    return len(path.read_text()) if path.exists() else 0
+
+
+def test_results_come_in_the_order_asked_for_and_are_computed_once(tmp_path: Path) -> None:
+    cells = {f"net/{x}": {"x": x} for x in (3, 1, 2)}
+    first = run_grid(cells, work, tmp_path, workers=2)
+    assert list(first) == list(cells)
+    assert [result["double"] for result in first.values()] == [6, 2, 4]
+    assert os.getpid() not in {result["process"] for result in first.values()}
+    again = run_grid({**cells, "net/4": {"x": 4}}, work, tmp_path, workers=1)
+    assert {key: again[key] for key in cells} == first
+    assert [calls(tmp_path, key) for key in again] == [1, 1, 1, 1]
+
+
+def test_a_cell_with_other_settings_runs_again(tmp_path: Path) -> None:
+    run_grid({"a": {"x": 1}}, work, tmp_path, workers=1)
+    assert run_grid({"a": {"x": 5}}, work, tmp_path, workers=1)["a"]["double"] == 10
+    assert calls(tmp_path, "a") == 2
+
+
+def test_a_failing_cell_is_told_and_the_others_are_kept(tmp_path: Path) -> None:
+    cells = {"good": {"x": 1}, "bad": {"x": 2, "fails": True}}
+    with pytest.raises(AsdError, match="bearing of cell 1"):
+        run_grid(cells, work, tmp_path, workers=1)
+    kept = json.loads((tmp_path / "good" / "result.json").read_text())
+    assert kept["settings"] == {"x": 1}
+    assert not (tmp_path / "bad" / "result.json").exists()
