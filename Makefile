@@ -4,11 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ASD := $(BIN)/python -m asd
 
-# Words that are handed on as they are, whenever they are given: make train machine=fan seeds=0,1,2
-WORDS := machine year data channel sample_rate_hz detector seed seeds name config device compatible weights \
-	overwrite label scorer authors template runs out submission ground_truth json path members method methods \
-	scorers clip worst epochs
-GIVEN := $(foreach word,$(WORDS),$(if $(filter command% override,$(origin $(word))),$(word)=$($(word)))) $(set)
+# Every variable of the command line is a word of the stage: make train machine=fan seeds=0,1,2 training.epochs=5
+OWN := PYTHON set
+GIVEN = $(strip $(foreach word,$(sort $(filter-out $(OWN),$(.VARIABLES))),$(if \
+	$(filter command,$(firstword $(origin $(word)))),$(word)=$($(word)))) $(set))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo train score evaluate fuse explain benchmark submit validate test test-all lint bench clean
@@ -40,8 +39,14 @@ explain: setup  ## what moved a score: make explain machine=fan name=RUN [clip=F
 benchmark: setup  ## many methods in one table: make benchmark data=DIR [methods=FILE] [seeds=0,1,2]
 	$(ASD) benchmark $(GIVEN)
 
+leaderboard: setup  ## runs in order, with paired differences: make leaderboard [members=RUN1,RUN2:SCORER]
+	$(ASD) leaderboard $(GIVEN)
+
 submit: setup  ## challenge package: make submit name=RUN label=Nishida_HIT_task2_1 year=2025
 	$(ASD) submit $(GIVEN)
+
+bundle: setup  ## up to four systems in one archive: make bundle team=Nishida_HIT report=FILE.pdf [dry_run=true]
+	$(ASD) bundle $(GIVEN)
 
 validate: setup  ## every defect of a package: make validate path=submissions/LABEL year=2025
 	$(ASD) validate $(GIVEN)

@@ -1,6 +1,6 @@
 """Command line: `python -m asd <stage> key=value ...`, also installed as `asd`.
 
-Only words and exit codes live here: 0 done, 1 a defect found by `validate`, 2 an error the user can act
+Only words and exit codes live here: 0 done, 1 a defect found by `validate` or `bundle`, 2 an error the user can act
 on (one sentence), 130 interrupted.
 """
 
@@ -20,9 +20,11 @@ STAGES = {
     "train": "fit a detector on the normal clips of machines, then score their test clips",
     "score": "score test clips with a trained run, or with weights=FILE",
     "evaluate": "AUC and pAUC per machine and domain of a run, or official results of submissions",
+    "leaderboard": "runs in order, and which differences the clips can settle",
     "fuse": "make one run of several: mean of their scores on a common scale",
     "explain": "what moved the score of a clip: a picture per clip, and a table",
     "submit": "package the scores of a run as a challenge submission, and validate it",
+    "bundle": "up to four packaged systems and the technical report in one archive, validated",
     "validate": "name every defect of a submission package",
     "benchmark": "many methods on the same machines, in one table",
     "demo": "all of it once, on small synthetic machines",
@@ -91,7 +93,8 @@ def _run(stage: str, words: list[str]) -> int:
 
     result = getattr(benchmarking if stage == "benchmark" else pipeline, stage)(settings)
     print(getattr(summary, stage)(settings, result))
-    return 1 if stage == "validate" and result.defects else 0
+    findings = {"validate": result, "bundle": getattr(result, "findings", None)}.get(stage)
+    return 1 if findings and findings.defects else 0
 
 
 def _group(group: str, words: list[str]) -> int:

@@ -5,7 +5,8 @@ Three answers to three questions; take the third unless you compare with publish
     ci95_official_compat        what the organisers' evaluators print since 2022 as "official score ci95".
                                 It is too small by the factor n_clips - 1 and is kept to compare with them.
     ci95_jackknife              the same quantity, computed correctly.
-    bootstrap_official_score    an interval for the official score itself.
+    bootstrap_official_score    an interval for the official score itself; `resampled_scores`, what it is made
+                                of, also says whether two systems differ by more than the choice of clips.
 
 The first two concern AUC and pAUC of the clips of all machines thrown together, whose scores are seldom on
 one scale. That is neither the official score nor one of its parts, so they are no error bar for it.
@@ -135,36 +136,60 @@ def bootstrap_official_score(
 ) -> Interval:
     """Percentile bootstrap interval of the official score of `year`.
 
+    It tells how far the score would move with other test clips of the same machines, not with other machines
+    or another training.
+
+    Args:
+        table, year, n_resamples, seed: as in `resampled_scores`.
+        confidence: coverage, in (0, 1).
+
+    Raises:
+        AsdError: as `resampled_scores`, or an argument out of its range.
+    """
+    return percentile_interval(resampled_scores(table, year, n_resamples=n_resamples, seed=seed), confidence)
+
+
+def percentile_interval(resampled: FloatArray, confidence: float = 0.95) -> Interval:
+    """The middle part of resampled values (n_resamples,) that holds a share `confidence` of them.
+
+    Raises:
+        AsdError: a confidence that is no share.
+    """
+    if not 0 < confidence < 1:
+        raise AsdError(f"confidence must lie in (0, 1), got {confidence}")
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0) -> FloatArray:
+    """Official score of `year` on resampled clips, (n_resamples,).
+
     Clips are drawn with replacement within machine x section x domain x label, so that every resample has the
-    make-up of the test set and every metric can be computed. It tells how far the score would move with other
-    test clips of the same machines, not with other machines or another training.
+    make-up of the test set and every metric can be computed. Tables of the same clips get the same draws,
+    whatever the order of their rows: the difference of two systems is their difference on each resample.
 
     Args:
         table: DataFrame with `types.SCORE_COLUMNS`; its test rows are used.
         year: year of the challenge, which fixes the rule.
-        n_resamples: number of resamples; 1000 settle the third decimal place.
-        confidence: coverage, in (0, 1).
-        seed: the same seed gives the same interval.
+        n_resamples: number of resamples; 1000 settle the third decimal place of an interval.
+        seed: the same seed gives the same draws.
 
     Raises:
-        AsdError: as `metrics.evaluate_table`, or an argument out of its range.
+        AsdError: as `metrics.evaluate_table`, or no resamples.
     """
-    if not (0 < confidence < 1 and n_resamples > 0):
-        raise AsdError(
-            f"confidence must lie in (0, 1) and n_resamples be positive, got {confidence} and {n_resamples}"
-        )
+    if n_resamples < 1:
+        raise AsdError(f"n_resamples must be positive, got {n_resamples}")
     rule = get_year(year).rule
     rng = np.random.default_rng(seed)
     values = []
+    table = table.sort_values(["machine", "section", "domain", "file"], kind="stable")
     for section in read_sections(table, with_domains=rule != "per_id"):
         counts = _resample_counts(section, n_resamples, rng)
         for clips, max_fpr in comparisons(section, rule).values():
             values.append(
                 _counted_pauc(section.is_anomaly[clips], section.scores[clips], counts[clips], max_fpr)
             )
-    resampled = aggregate(np.stack(values, axis=-1), rule)
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+    return aggregate(np.stack(values, axis=-1), rule)
 
 
 def _resample_counts(section: SectionScores, n_resamples: int, rng: np.random.Generator) -> IntArray:

@@ -117,6 +117,7 @@ class Run(Section):
     compatible: bool = Field(False, description="reproduce the official baseline's code, quirks included")
     weights: Path | None = Field(None, description="score: given weights instead of training")
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
+    keep_going: bool = Field(False, description="a machine that fails does not stop the others")
     training: Training = Training()
     statistics: Statistics = Statistics()
     embedding: Embedding = Embedding()
@@ -177,6 +178,18 @@ class Submit(Section):
     template: Path | None = Field(None, description="the official meta template, instead of ours")
     runs: Path = Field(Path("runs"), description="folder of all runs")
     out: Path = Field(Path("submissions"), description="folder of all packages")
+    dry_run: bool = Field(False, description="show what would be packaged, write nothing")
+
+
+class Bundle(Section):
+    """Words of `bundle`."""
+
+    team: str = Field(description="<LastName>_<Institute>, with which the labels of the systems begin")
+    year: int = Field(2025, description="challenge year")
+    report: Path | None = Field(None, description="technical report, a PDF")
+    data: Path | None = Field(None, description="data folder whose test clips must all be scored")
+    out: Path = Field(Path("submissions"), description="folder of all packages, and of the archive")
+    dry_run: bool = Field(False, description="show what would be archived, write nothing")
 
 
 class Validate(Section):
@@ -232,12 +245,24 @@ class Benchmark(Section):
     runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
 
 
+class Leaderboard(Section):
+    """Words of `leaderboard`."""
+
+    members: Names = Field([], description="runs to rank, each RUN or RUN:SCORER; by default all")
+    machine: Names = Field(["all"], description="machines to rank on, by default all that the runs share")
+    reference: str | None = Field(None, description="member that differences refer to, by default the best")
+    year: int = Field(2025, description="challenge year, whose metric rule holds")
+    runs: Path = Field(Path("runs"), description="folder of all runs")
+
+
 STAGES: dict[str, type[Section]] = {
     "train": Run,
     "score": Run,
     "evaluate": Evaluate,
+    "leaderboard": Leaderboard,
     "fuse": Fuse,
     "submit": Submit,
+    "bundle": Bundle,
     "validate": Validate,
     "explain": Explain,
     "benchmark": Benchmark,

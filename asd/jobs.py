@@ -62,13 +62,10 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
     """
     if config.detector not in REGISTRY:
         raise AsdError(f"detector={config.detector} is unknown; choose one of {', '.join(REGISTRY)}")
-    if not config.machine:
-        raise AsdError("machine= is empty; name one, several separated by commas, or all")
     pick_device(config.device)
-    year = get_year(config.year)
-    root = config.data or year.dev_root
+    root = data_root(config)
     given = _weights_hash(config.weights) if config.weights else ""
-    machines = files.list_machines(root) if config.machine == ["all"] else config.machine
+    machines = machines_to_do(config)
     every = [*machines, *(files.list_machines(root) if config.is_joint() else [])] if learn else []
     training = {m: _recordings(config, root, m, Split.TRAIN) for m in sorted(set(every))}
     hashes = {machine: _clips_hash(recordings) for machine, recordings in training.items()}
@@ -92,6 +89,23 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
                     f"again, choose another name=, or train anew with overwrite=true"
                 )
             yield job
+
+
+def data_root(config: Run) -> Path:
+    """The folder that holds <machine>/{train,test}: `data=`, or the development set of the year."""
+    year = get_year(config.year)
+    return config.data or year.dev_root
+
+
+def machines_to_do(config: Run) -> list[str]:
+    """The machines that the words name.
+
+    Raises:
+        AsdError: none is named, or `all` and there is none.
+    """
+    if not config.machine:
+        raise AsdError("machine= is empty; name one, several separated by commas, or all")
+    return files.list_machines(data_root(config)) if config.machine == ["all"] else config.machine
 
 
 def _recordings(config: Run, root: Path, machine: str, split: Split) -> audio.Recordings:

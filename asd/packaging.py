@@ -1,25 +1,90 @@
-"""The inside of the stage `submit`: which machines, what the meta file says, package, validation."""
+"""The inside of `submit` and `bundle`: which machines, what the meta file says, package, archive, validation."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from asd.challenge.archive import Listing, archive_files, list_zip, systems_of, write_zip
+from asd.challenge.files import list_clips, list_machines
 from asd.challenge.submission import check_label, write_submission
 from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission
-from asd.challenge.years import Year, get_year
-from asd.config import DEFAULT_DETECTOR, Submit
-from asd.core.runtime import log
+from asd.challenge.years import Unit, Year, get_year
+from asd.config import DEFAULT_DETECTOR, Bundle, Submit
+from asd.core.runtime import atomic, log
 from asd.report.evaluation import development_results, evaluate_tables
 from asd.runs import RunDirectory, clips_of, find_runs, read_config, read_json, tables_of
-from asd.types import AsdError
+from asd.types import AsdError, Split
 
 
-def package(config: Submit) -> tuple[Path, Findings]:
-    """Packages the scores of a run as a challenge submission and validates the package."""
+@dataclass(frozen=True)
+class Package:
+    """A package or an archive: where its zip lies, what it holds, what is wrong with it.
+
+    Attributes:
+        zip: the file; of a dry run, where it would be.
+        listing: its content.
+        findings: of the validator.
+        written: whether it is there.
+    """
+
+    zip: Path
+    listing: Listing
+    findings: Findings
+    written: bool
+
+
+def package(config: Submit) -> Package:
+    """Packages the scores of a run as a challenge submission and validates the package.
+
+    A dry run does the same in a folder that is removed afterwards.
+    """
+    if not config.dry_run:
+        return _package(config, config.out)
+    with tempfile.TemporaryDirectory() as folder:
+        done = _package(config, Path(folder))
+    return replace(done, zip=config.out / done.zip.name, written=False)
+
+
+def bundle_systems(config: Bundle) -> Package:
+    """Archives the systems of a team, and validates the archive itself; with a defect it is not written."""
+    year = get_year(config.year)
+    files = archive_files(systems_of(config.out, config.team), config.team, config.report)
+    target = config.out / f"{config.team}_task2.zip"
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / target.name
+        write_zip(made, files)
+        findings = check_submission(made, year, expected=expected_in(config.data, year))
+        if config.report is None:
+            reminder = "the technical report is missing: add report=FILE.pdf."
+            findings = Findings(findings.defects, (*findings.warnings, reminder))
+        listing = list_zip(made)
+        write = not config.dry_run and not findings.defects
+        if write:
+            with atomic(target) as temporary:
+                shutil.copyfile(made, temporary)
+    return Package(target, listing, findings, write)
+
+
+def expected_in(data: Path | None, year: Year) -> dict[Unit, set[str]] | None:
+    """The clips that a submission on the recordings under `data` must score; None for the evaluation set."""
+    if data is None:
+        return None
+    clips = [
+        clip
+        for machine in list_machines(data)
+        for clip in list_clips(data, machine, Split.TEST, original_names=True)
+    ]
+    return expected_files(clips, year)
+
+
+def _package(config: Submit, out: Path) -> Package:
     year = get_year(config.year)
     check_label(config.label)
     name = config.name or DEFAULT_DETECTOR
@@ -40,12 +105,14 @@ def package(config: Submit) -> tuple[Path, Findings]:
         facts,
         label=config.label,
         year=year,
-        folder=config.out,
+        folder=out,
         user_file=config.authors,
         template_file=config.template,
     )
     expected = None if chosen == set(year.eval) else expected_files(clips_of(table), year)
-    return folder, check_submission(folder, year, expected=expected, template_file=config.template)
+    findings = check_submission(folder, year, expected=expected, template_file=config.template)
+    zipped = folder.with_name(f"{folder.name}.zip")
+    return Package(zipped, list_zip(zipped), findings, written=True)
 
 
 def _machines_to_submit(config: Submit, year: Year, runs: list[RunDirectory]) -> set[str]:

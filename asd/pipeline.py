@@ -1,11 +1,13 @@
 """The stages, from a folder of recordings to a submission. START READING HERE.
 
-    train      clips -> features -> detector.fit -> model, then `score`
-    score      model + clips -> score table with decisions
-    evaluate   score tables -> AUC and pAUC per domain, official score
-    fuse       score tables of several runs -> those of one
-    explain    model + clips -> what moved the score of a clip
-    submit     score tables -> validated challenge package
+    train        clips -> features -> detector.fit -> model, then `score`
+    score        model + clips -> score table with decisions
+    evaluate     score tables -> AUC and pAUC per domain, official score
+    leaderboard  score tables of several runs -> their order, and what the clips can settle
+    fuse         score tables of several runs -> those of one
+    explain      model + clips -> what moved the score of a clip
+    submit       score tables -> validated challenge package
+    bundle       packages -> one validated archive
 
 Each stage is a function of its configuration, a command (`python -m asd train ...`) and a Makefile target;
 between two stages lies a file that a human can open (see `runs`). Torch is imported where it is needed:
@@ -15,48 +17,76 @@ evaluating and packaging do without.
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from asd import jobs
-from asd.challenge import files
-from asd.challenge.validator import Findings, expected_files
+from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
-from asd.config import DEFAULT_DETECTOR, Demo, Evaluate, Explain, Fuse, Run, Submit, Validate
+from asd.config import (
+    DEFAULT_DETECTOR,
+    Bundle,
+    Demo,
+    Evaluate,
+    Explain,
+    Fuse,
+    Leaderboard,
+    Run,
+    Submit,
+    Validate,
+)
 from asd.core.runtime import log
 from asd.fusion import fuse_runs
-from asd.packaging import package
+from asd.leaderboard import rank_runs
+from asd.packaging import Package, bundle_systems, expected_in, package
 from asd.report.evaluation import as_markdown, as_rows, evaluate_tables
 from asd.runs import RunDirectory, find_runs, read_config, same_seeds, tables_of, write_json, write_text
 from asd.synthetic import make_machines
-from asd.types import AsdError, Split
+from asd.types import AsdError
 
 
 def train(config: Run) -> list[RunDirectory]:
     """Fits a detector per machine and seed, then scores every clip. Resumes; finished runs are left alone."""
     if config.weights:
         raise AsdError(f"weights={config.weights} goes with `score`; `train` makes its own weights")
-    return _work(list(jobs.prepare(config, learn=True)), again=False)
+    return _each(config, learn=True, again=False)
 
 
 def score(config: Run) -> list[RunDirectory]:
     """Scores every clip anew with the model of the run, or with `weights=`."""
-    todo = list(jobs.prepare(config, learn=config.weights is not None))
-    for job in todo:
-        if not config.weights and not job.run.fit_facts():
-            raise AsdError(
-                f"{job.run.model} holds no model; first make train machine={job.run.machine} "
-                f"name={config.run_name}, or give weights="
-            )
-    return _work(todo, again=True)
+    return _each(config, learn=config.weights is not None, again=True)
+
+
+def _each(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
+    """Does all machines; with `keep_going`, those that can be done, and an error that lists the others."""
+    if not config.keep_going:
+        return _work(list(jobs.prepare(config, learn=learn)), again=again)
+    done: list[RunDirectory] = []
+    failed: list[str] = []
+    for machine in jobs.machines_to_do(config):
+        alone = config.model_copy(update={"machine": [machine]})
+        try:
+            done += _work(list(jobs.prepare(alone, learn=learn)), again=again)
+        except AsdError as error:
+            log.error("%s: %s", machine, error)
+            failed.append(f"{machine} ({error})")
+    if failed:
+        finished = ", ".join(dict.fromkeys(run.machine for run in done)) or "none"
+        raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {finished}")
+    return done
 
 
 def _work(todo: list[jobs.Job], *, again: bool) -> list[RunDirectory]:
     from asd.fitting import fitted, write_job_scores
 
+    for job in todo:
+        if again and not job.config.weights and not job.run.fit_facts():
+            raise AsdError(
+                f"{job.run.model} holds no model; first make train machine={job.run.machine} "
+                f"name={job.config.run_name}, or give weights="
+            )
     for job in todo:
         if job.run.is_done(job.fingerprint) and not again:
             log.info("%s is done already", job.run.path)
@@ -99,6 +129,11 @@ def _evaluate_submissions(config: Evaluate) -> dict[str, Any]:
     return result
 
 
+def leaderboard(config: Leaderboard) -> pd.DataFrame:
+    """Ranks runs, with paired intervals of their differences; written to runs/leaderboard.{md,csv,json}."""
+    return rank_runs(config)
+
+
 def fuse(config: Fuse) -> list[RunDirectory]:
     """Makes one run of several: scores on a common scale by training scores, averaged per clip."""
     return fuse_runs(config)
@@ -134,29 +169,26 @@ def explain(config: Explain) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def submit(config: Submit) -> tuple[Path, Findings]:
+def submit(config: Submit) -> Package:
     """Packages the scores of a run as a challenge submission and validates the package."""
     return package(config)
+
+
+def bundle(config: Bundle) -> Package:
+    """Puts the packaged systems of a team into one archive and validates the archive."""
+    return bundle_systems(config)
 
 
 def validate(config: Validate) -> Findings:
     """Everything that is wrong with a package, in sentences."""
     year = get_year(config.year)
-    expected = None
-    if config.data:
-        clips = [
-            clip
-            for machine in files.list_machines(config.data)
-            for clip in files.list_clips(config.data, machine, Split.TEST, original_names=True)
-        ]
-        expected = expected_files(clips, year)
-    return check_submission(config.path, year, expected=expected)
+    return check_submission(config.path, year, expected=expected_in(config.data, year))
 
 
-def demo(config: Demo) -> tuple[list[RunDirectory], dict[str, Any], Path]:
+def demo(config: Demo) -> tuple[list[RunDirectory], dict[str, Any], Package]:
     """Everything once on synthetic machines: data, train, score, evaluate, submit, validate."""
     make_machines(config.data)
     runs = train(Run(data=config.data, runs=config.runs, name="demo"))
     evaluation = evaluate(Evaluate(name="demo", runs=config.runs))
-    folder, _ = submit(Submit(label="Demo_ASD_task2_1", name="demo", runs=config.runs, out=config.out))
-    return runs, evaluation, folder
+    packed = submit(Submit(label="Demo_ASD_task2_1", name="demo", runs=config.runs, out=config.out))
+    return runs, evaluation, packed

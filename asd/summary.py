@@ -10,9 +10,23 @@ import pandas as pd
 
 from asd.benchmarking import as_markdown as benchmark_table
 from asd.challenge.validator import Findings
-from asd.config import DEFAULT_DETECTOR, Benchmark, Demo, Evaluate, Explain, Fuse, Run, Submit, Validate
+from asd.config import (
+    DEFAULT_DETECTOR,
+    Benchmark,
+    Bundle,
+    Demo,
+    Evaluate,
+    Explain,
+    Fuse,
+    Leaderboard,
+    Run,
+    Submit,
+    Validate,
+)
+from asd.leaderboard import as_markdown as board_table
+from asd.packaging import Package
 from asd.report.evaluation import as_markdown
-from asd.runs import RunDirectory
+from asd.runs import RunDirectory, read_json
 
 
 def train(config: Run, runs: Sequence[RunDirectory]) -> str:
@@ -64,16 +78,32 @@ def explain(config: Explain, table: pd.DataFrame) -> str:
     return f"{text}\npictures and explain.csv: {folder}/<machine>/seed<k>/explain"
 
 
+def leaderboard(config: Leaderboard, board: pd.DataFrame) -> str:
+    """The board and where it lies."""
+    machines = read_json(config.runs / "leaderboard.json")["machines"]
+    return f"{board_table(board, machines)}\nwritten to {config.runs}/leaderboard.md, .csv and .json"
+
+
 def benchmark(config: Benchmark, table: pd.DataFrame) -> str:
     """The table and where it lies."""
     return f"{benchmark_table(table)}\nwritten to {config.runs}/benchmark.md, .csv and .json"
 
 
-def submit(config: Submit, result: tuple[Path, Findings]) -> str:
+def submit(config: Submit, result: Package) -> str:
     """Where the package is and what is still wrong with it."""
-    folder, findings = result
-    lines = [f"packaged: {folder} and {folder}.zip", *_findings(findings)]
+    folder = result.zip.with_suffix("")
+    if not result.written:
+        return "\n".join([f"dry run: {result.zip} would hold", *_package(result), "nothing was written"])
+    lines = [f"packaged: {folder} and {result.zip}", *_findings(result.findings)]
     return "\n".join([*lines, f"next: python -m asd validate {folder} year={config.year}"])
+
+
+def bundle(config: Bundle, result: Package) -> str:
+    """What the archive holds, and whether it may go out."""
+    if result.written:
+        return "\n".join([f"archived: {result.zip}", *_package(result), "valid: ready to be sent"])
+    why = "it has defects" if result.findings.defects else "this is a dry run"
+    return "\n".join([f"{result.zip} would hold", *_package(result), f"nothing was written: {why}"])
 
 
 def validate(config: Validate, findings: Findings) -> str:
@@ -82,17 +112,26 @@ def validate(config: Validate, findings: Findings) -> str:
     return "\n".join([f"{config.path}: {verdict}", *_findings(findings)])
 
 
-def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Path]) -> str:
+def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Package]) -> str:
     """The table, the places, the next step."""
-    runs, evaluation, folder = result
+    runs, evaluation, packed = result
     machines = ", ".join(sorted({run.machine for run in runs}))
     return (
         f"{as_markdown(evaluation, 'demo', full=False)}\n"
         f"data        {config.data} (synthetic machines {machines})\n"
         f"runs        {config.runs / 'demo'} (models, scores, evaluation.md)\n"
-        f"submission  {folder} and {folder}.zip (a rehearsal: fill in the authors for a real one)\n"
+        f"submission  {packed.zip.with_suffix('')} and {packed.zip} (a rehearsal: fill in the authors for a real one)\n"
         f"next: make train machine=fan data=<your folder of <machine>/train and <machine>/test>"
     )
+
+
+def _package(result: Package) -> list[str]:
+    entries = [
+        f"  {name}  {n_bytes} bytes" + (f", {lines} lines" if lines is not None else "")
+        for name, n_bytes, lines in result.listing.entries
+    ]
+    total = f"  {result.listing.n_bytes} bytes zipped, sha256 {result.listing.sha256}"
+    return [*entries, total, *_findings(result.findings)]
 
 
 def _findings(findings: Findings) -> list[str]:

@@ -65,6 +65,8 @@ def keys(stage: type[Section], prefix: str = "") -> Iterator[tuple[str, str, str
 
 
 def _pair(word: str) -> tuple[str, str]:
+    if word.startswith("--"):  # --keep-going, as other tools say it
+        word = word[2:].replace("-", "_") if "=" in word else f"{word[2:].replace('-', '_')}=true"
     key, equals, value = word.partition("=")
     if not equals or not key:
         raise AsdError(f"{word!r} is not a key=value word, such as machine=fan")
@@ -131,5 +133,5 @@ def run_config(words: Sequence[str]) -> dict[str, Any]:
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
     if not found or "config" in given or "weights" in given:
         return {}
-    own = ("machine", "seeds", "weights", "overwrite")  # said anew each time
+    own = ("machine", "seeds", "weights", "overwrite", "keep_going")  # said anew each time
     return {key: value for key, value in _read_yaml(Run, found[0]).items() if key not in own}

@@ -92,15 +92,15 @@ def make(*words: str) -> str:
     ("words", "command_line"),
     [
         (
-            ("train", "machine=fan", "seeds=0,1", "set=training.epochs=5 autoencoder.n_mels=64"),
-            "train machine=fan seeds=0,1 training.epochs=5 autoencoder.n_mels=64",
+            ("train", "machine=fan", "seeds=0,1", "set=training.epochs=5 autoencoder.n_mels=64", "a.b=c"),
+            "train a.b=c machine=fan seeds=0,1 training.epochs=5 autoencoder.n_mels=64",
         ),
         (("train",), "train"),  # a variable of the surroundings is no word
         (("score", "name=RUN", "machine=fan,valve"), "score machine=fan,valve name=RUN"),
-        (("evaluate", "name=RUN", "json=x.json"), "evaluate name=RUN json=x.json"),
+        (("evaluate", "name=RUN", "json=x.json"), "evaluate json=x.json name=RUN"),
         (
             ("submit", "name=RUN", f"label={LABEL}", "year=2025"),
-            f"submit year=2025 name=RUN label={LABEL}",
+            f"submit label={LABEL} name=RUN year=2025",
         ),
         (("validate", "path=submissions/X"), "validate path=submissions/X"),
         (("demo",), "demo"),

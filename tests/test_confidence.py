@@ -151,5 +151,5 @@ def test_bootstrap_of_perfect_scores_has_no_width() -> None:
 
 @pytest.mark.parametrize("arguments", [{"confidence": 1.0}, {"confidence": 0}, {"n_resamples": 0}])
 def test_bootstrap_arguments_out_of_range(arguments: dict[str, float]) -> None:
-    with pytest.raises(AsdError, match="confidence must lie in"):
+    with pytest.raises(AsdError, match=r"must (lie in|be positive)"):
         bootstrap_official_score(make_table(), 2024, **arguments)  # type: ignore[arg-type]

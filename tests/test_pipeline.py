@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -239,6 +241,17 @@ def test_submit_and_validate(rehearsed: Path, here: Path) -> None:
     official = asd("validate", f"submissions/{LABEL}", "year=2025")
     assert official.code == 1
     assert official.out.count("has 4 rows in place of 200") == 2 * len(machines)
+
+
+def test_a_dry_run_shows_the_package_and_writes_nothing(rehearsed: Path, here: Path) -> None:
+    answer = submit(rehearsed, "dry_run=true")
+    assert f"dry run: submissions/{LABEL}.zip would hold" in answer.out
+    assert f"task2/{LABEL}/{LABEL}.meta.yaml" in answer.out
+    assert not (here / "submissions").exists()
+    (sha256,) = re.findall("sha256 (.*)", answer.out)
+    submit(rehearsed)
+    written = Path(f"submissions/{LABEL}.zip").read_bytes()
+    assert hashlib.sha256(written).hexdigest() == sha256
 
 
 def test_validate_tells_by_its_exit_code(rehearsed: Path, here: Path) -> None:

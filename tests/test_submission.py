@@ -101,7 +101,7 @@ def test_a_later_package_replaces_the_earlier_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("earlier", [True, False])
-@pytest.mark.parametrize("stage", ["_write_zip", "rename"])
+@pytest.mark.parametrize("stage", ["write_zip", "rename"])
 def test_failure_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool, stage: str
 ) -> None:
@@ -114,8 +114,8 @@ def test_failure_leaves_what_was_there(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    if stage == "_write_zip":
-        monkeypatch.setattr(submission, "_write_zip", full_disk)
+    if stage == "write_zip":
+        monkeypatch.setattr(submission, "write_zip", full_disk)
     else:
         rename = Path.rename
 

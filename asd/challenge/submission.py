@@ -10,13 +10,12 @@ import math
 import re
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import yaml
 
+from asd.challenge.archive import write_zip
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_meta, load_template
 from asd.challenge.years import Unit, Year
 from asd.types import SCORE_COLUMNS, AsdError, Domain, Split
@@ -28,8 +27,6 @@ Kind = Literal["anomaly_score", "decision_result"]
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
 LABEL_EXAMPLE = "Nishida_HIT_task2_1"
-
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same scores give the same bytes
 
 
 def output_name(kind: Kind, unit: Unit, year: Year) -> str:
@@ -93,7 +90,8 @@ def write_submission(
             (new / label).mkdir(parents=True)
             for name, text in files.items():
                 (new / label / name).write_text(text, encoding="utf-8", newline="\n")
-            _write_zip(new / f"{label}.zip", {f"task2/{label}/{name}": text for name, text in files.items()})
+            packed = {f"task2/{label}/{name}": text.encode() for name, text in files.items()}
+            write_zip(new / f"{label}.zip", packed)
             _replace(new, Path(workshop) / "old", folder)
     except OSError as error:
         raise AsdError(
@@ -157,17 +155,6 @@ def _check_rows(unit: Unit, clips: list[tuple[str, float, float]], year: Year) -
 
 def _csv(rows: list[tuple[str, str]]) -> str:
     return "".join(f"{file},{value}\n" for file, value in rows)
-
-
-def _write_zip(path: Path, files: Mapping[str, str]) -> None:
-    """A zip whose bytes depend on names and contents only."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in sorted(files):
-            entry = zipfile.ZipInfo(name, _ZIP_TIME)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            entry.create_system = 3  # Unix, wherever this runs
-            entry.external_attr = 0o100644 << 16
-            archive.writestr(entry, files[name].encode(), compresslevel=9)
 
 
 def _replace(new: Path, old: Path, folder: Path) -> None:
