@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -15,6 +15,8 @@ def _split(value: Any) -> Any:
 
 Names = Annotated[list[str], BeforeValidator(_split)]
 Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
+Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]
+Levels = Annotated[list[float], BeforeValidator(_split), Field(min_length=1)]
 Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
 
 
@@ -29,3 +31,14 @@ class Section(BaseModel):
     def least_samples(self) -> int:
         """Shortest clip that a detector with this input can use."""
         return 1
+
+
+class Loop(Section):
+    """Knobs that every training by gradient has; `asd.core.train_settings` says what they do."""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "float32", description="float32, bfloat16, float16; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+    clip_norm: float | None = Field(None, gt=0, description="longest gradient; a longer one is shortened")
+    accumulate: int = Field(1, ge=1, description="pieces that a batch is cut into, to save memory")
+    tensorboard: bool = Field(False, description="also write curves for TensorBoard")

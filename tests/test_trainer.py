@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import TrainSettings, train
 from asd.types import AsdError
 
@@ -80,9 +82,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_named(tmp_path: Path) ->
         loss = (net(DATA[i]) - DATA[i]).square().mean()
         return loss * (float("nan") if 7 in i.tolist() else 1.0)
 
-    with pytest.raises(
-        AsdError, match=r"became nan in epoch 2, batch \d of 3; lower the detector's learning_rate"
-    ):
+    with pytest.raises(AsdError, match=r"became nan in epoch 2, batch \d of 3; lower learning_rate"):
         train(net, step, torch.arange(40), TrainSettings(2, 13, 1e-2, 3), tmp_path)
     assert (tmp_path / "state.safetensors").read_bytes() == kept
 
@@ -97,13 +97,6 @@ def test_one_item_is_too_few(tmp_path: Path) -> None:
     net = network()
     with pytest.raises(AsdError, match="two are the least"):
         train(net, lambda i: net(DATA[i]).mean(), torch.arange(1), TrainSettings(1), tmp_path)
-
-
-def test_the_learning_rate_warms_up_and_falls_along_a_cosine() -> None:
-    settings = TrainSettings(learning_rate=2.0, warmup=0.2, schedule="cosine")
-    rates = [settings.learning_rate_at(done) for done in (0.0, 0.1, 0.2, 0.6, 1.0)]
-    assert rates == pytest.approx([0.0, 1.0, 2.0, 1.0, 0.0])
-    assert TrainSettings(learning_rate=2.0).learning_rate_at(0.9) == 2.0
 
 
 def test_a_resumed_run_with_schedule_weights_and_decay_ends_the_same(tmp_path: Path) -> None:
@@ -144,14 +137,160 @@ def test_items_are_drawn_in_proportion_to_their_weights(tmp_path: Path) -> None:
     assert seen[:10].sum() / seen.sum() == pytest.approx(0.5, abs=0.03)
 
 
-def test_bfloat16_reaches_the_network_and_leaves_float32_weights(tmp_path: Path) -> None:
-    net, seen = network(), set()
+def lines_of(directory: Path) -> list[dict[str, float]]:
+    """metrics.jsonl without the time it took."""
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def test_named_terms_and_metrics_are_logged_each_epoch(tmp_path: Path) -> None:
+    net = network()
+
+    def step(i: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        error = (net(DATA[i]) - DATA[i]).square().mean(0)
+        return error.mean(), {"left": error[:3].mean(), "right": error[3:].mean()}
+
+    def validate(epoch: int) -> dict[str, float]:
+        assert not net.training
+        assert not torch.is_grad_enabled()
+        return {"score": 10.0 * epoch}
+
+    held_out = torch.arange(40, 50)
+    settings = TrainSettings(3, 13, 1e-2)
+    train(net, step, torch.arange(40), settings, tmp_path, valid_indices=held_out, validate=validate)
+    for epoch, line in enumerate(lines_of(tmp_path), 1):
+        assert (line["epoch"], line["score"]) == (epoch, 10.0 * epoch)
+        assert line["train_loss"] == pytest.approx((line["train_left"] + line["train_right"]) / 2)
+        assert line["valid_loss"] == pytest.approx((line["valid_left"] + line["valid_right"]) / 2)
+
+
+def test_weights_that_are_no_longer_finite_are_not_kept(tmp_path: Path) -> None:
+    """A finite loss with an infinite gradient shows only at the next batch, which the last one has not."""
+    net = network()
+    run(tmp_path, 1, net)
+    kept = (tmp_path / "state.safetensors").read_bytes()
+    taken = 0
 
     def step(i: torch.Tensor) -> torch.Tensor:
-        out = net(DATA[i])
-        seen.add(out.dtype)
-        return (out.float() - DATA[i]).square().mean()
+        nonlocal taken
+        taken += 1
+        loss = (net(DATA[i]) - DATA[i]).square().mean()
+        return loss if taken < 3 else (loss - loss.detach()).abs().sqrt() + loss.detach()
 
-    train(net, step, torch.arange(50), TrainSettings(2, 13, precision="bfloat16"), tmp_path)
-    assert seen == {torch.bfloat16}
-    assert all(p.dtype == torch.float32 for p in net.parameters())
+    with pytest.raises(AsdError, match="weights became infinite or nan in epoch 2, batch 3 of 3"):
+        train(net, step, torch.arange(40), TrainSettings(2, 13, 1e-2, 3), tmp_path)
+    assert (tmp_path / "state.safetensors").read_bytes() == kept
+
+
+# --- early stopping -----------------------------------------------------------------------------------
+
+SCORES = [1.0, 3.0, 2.0, 3.0, 2.0, 9.0]
+
+
+def patient(
+    net: nn.Module, directory: Path, until: float = torch.inf
+) -> tuple[int | None, dict[int, nn.Module]]:
+    """Trains with patience on given scores: best epoch, and the network after each epoch."""
+    then: dict[int, nn.Module] = {}
+
+    def validate(epoch: int) -> dict[str, float]:
+        if epoch > until:
+            raise KeyboardInterrupt
+        then[epoch] = copy.deepcopy(net)
+        return {"score": SCORES[epoch - 1]}
+
+    trained = train(
+        net,
+        lambda i: (net(DATA[i]) - DATA[i]).square().mean(),
+        torch.arange(40),
+        TrainSettings(6, 13, 1e-2, 3, patience=3),
+        directory,
+        validate=validate,
+    )
+    return trained.best_epoch, then
+
+
+def assert_equal(one: nn.Module, other: nn.Module) -> None:
+    for (name, a), b in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_patience_stops_and_leaves_the_weights_of_the_first_best_epoch(tmp_path: Path) -> None:
+    net = network()
+    best, then = patient(net, tmp_path)
+    assert (best, sorted(then)) == (2, [1, 2, 3, 4, 5])
+    assert_equal(net, then[2])
+    assert not torch.equal(next(net.parameters()), next(then[5].parameters()))
+    done_already = network()
+    assert patient(done_already, tmp_path) == (2, {})
+    assert_equal(done_already, net)
+
+
+@pytest.mark.parametrize("until", [1, 2, 4])
+def test_a_resumed_run_remembers_its_best_epoch(tmp_path: Path, until: int) -> None:
+    whole, again = network(), network()
+    patient(whole, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        patient(network(), tmp_path / "parts", until)
+    best, then = patient(again, tmp_path / "parts")
+    assert best == 2
+    assert max(then, default=5) == 5
+    assert_equal(again, whole)
+    assert lines_of(tmp_path / "parts") == lines_of(tmp_path / "whole")
+
+
+def test_without_a_score_patience_looks_at_the_validation_loss(tmp_path: Path) -> None:
+    net = network()
+    settings = TrainSettings(40, 13, 0.3, 3, patience=2)
+    held_out = torch.arange(40, 50)
+
+    def step(i: torch.Tensor) -> torch.Tensor:
+        return (net(DATA[i]) - DATA[i]).square().mean()
+
+    trained = train(net, step, torch.arange(40), settings, tmp_path, valid_indices=held_out)
+    losses = [line["valid_loss"] for line in lines_of(tmp_path)]
+    assert trained.best_epoch == losses.index(min(losses)) + 1 == len(losses) - 2
+    net.eval()
+    assert step(held_out).item() == pytest.approx(min(losses))
+
+
+@pytest.mark.parametrize(
+    ("scores", "saying"),
+    [
+        ({"f1": 0.5}, "gave f1; hand over"),
+        ({}, "gave nothing; hand over"),
+        ({"score": float("nan")}, "nan in epoch 1"),
+    ],
+)
+def test_patience_without_a_usable_score_is_refused(
+    tmp_path: Path, scores: dict[str, float], saying: str
+) -> None:
+    net = network()
+    settings = TrainSettings(2, 13, patience=1)
+    with pytest.raises(AsdError, match=saying):
+        train(
+            net, lambda i: net(DATA[i]).mean(), torch.arange(9), settings, tmp_path, validate=lambda _: scores
+        )
+
+
+def test_a_teacher_moves_at_every_step_and_in_the_best_epoch_is_kept_too(tmp_path: Path) -> None:
+    net = network()
+    teacher, modes = EmaTeacher(net, 0.9, "own"), set()
+
+    def step(i: torch.Tensor) -> torch.Tensor:
+        modes.add((net.training, teacher.module.training))
+        return (net(DATA[i]) - DATA[i]).square().mean()
+
+    settings = TrainSettings(5, 13, 1e-2, 3, patience=1)
+    train(
+        net,
+        step,
+        torch.arange(39),
+        settings,
+        tmp_path,
+        valid_indices=torch.arange(40, 50),
+        validate=lambda epoch: {"score": SCORES[epoch - 1]},
+        teacher=teacher,
+    )
+    assert modes == {(True, True), (False, False)}
+    assert int(teacher.n_updates) == 2 * 3  # three epochs, of which the second was the best

@@ -100,7 +100,7 @@ def _measure(words: dict[str, int | float | str]) -> None:
             module,
             lambda rows: module(waveforms.random_segments(rows, recipe.segment_samples), labels[rows]),
             torch.arange(len(clips), device=device),
-            recipe.train_settings(device, int(words["seed"])),
+            recipe.train_settings(int(words["seed"])),
             Path(folder),
         )
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()

@@ -38,6 +38,8 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     import torch
 
+    if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # under torchrun, "cuda" is each process's own
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,4 +1,4 @@
-"""The one training loop: shuffled index batches in, a trained module out, resumable after any epoch.
+"""The one training loop: shuffled index batches in, a trained module out, resumable at any batch.
 
 The loop never sees data: it hands batches of indices to `step`, which looks them up on the device
 where they already lie and returns one loss. So there is no loader in the way, and the order of an
@@ -7,64 +7,42 @@ epoch is a function of (seed, epoch): a resumed run ends with exactly the result
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 
-from asd.core.checkpoint import flatten_optimizer, load_into, load_tensors, restore_optimizer, save_tensors
+from asd.core.distributed import join
+from asd.core.interrupt import StopRequest
 from asd.core.runtime import MetricsLog, epoch_seed, keep_freed_memory, log, progress
+from asd.core.semi.teacher import EmaTeacher
+from asd.core.tensorboard import TensorBoard
+from asd.core.train_settings import TrainSettings
+from asd.core.train_state import Position, StateFile, read_state, set_random_states
+from asd.core.update import Step, Update
 from asd.types import AsdError
 
+__all__ = ["TrainSettings", "Trained", "interrupted", "train"]
+
 _STATE = "state.safetensors"
-
-Step = Callable[[torch.Tensor], torch.Tensor]  # indices (batch,) -> loss, a scalar with gradient
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """How long and how to train.
-
-    Attributes:
-        epochs: passes over the training items.
-        batch_size: items per step.
-        learning_rate: step size of AdamW, which is Adam where there is no weight decay.
-        seed: fixes every random draw.
-        weight_decay: decoupled, per step and unit of learning rate.
-        warmup: share of all steps over which the learning rate rises linearly from zero.
-        schedule: what it does afterwards: stays "constant", or falls to zero along half a "cosine".
-        precision: "bfloat16" runs matrix products and convolutions of `step` under autocast.
-    """
-
-    epochs: int = 100
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    seed: int = 0
-    weight_decay: float = 0.0
-    warmup: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    precision: Literal["float32", "bfloat16"] = "float32"
-
-    def learning_rate_at(self, done: float) -> float:
-        """Learning rate when the share `done` (0 to 1) of all steps is done."""
-        if done < self.warmup:
-            return self.learning_rate * done / self.warmup
-        if self.schedule == "constant":
-            return self.learning_rate
-        remaining = (done - self.warmup) / (1 - self.warmup)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * remaining))
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What the loop leaves behind besides the trained module: losses of the last epoch, (batches,)."""
+    """What the loop leaves behind besides the trained module.
+
+    Attributes:
+        train_losses: (batches,) of the last epoch.
+        valid_losses: (batches,) after the last epoch.
+        best_epoch: whose weights the module has, counted from 1, where `patience` chose; else None.
+    """
 
     train_losses: torch.Tensor
     valid_losses: torch.Tensor
+    best_epoch: int | None = None
 
 
 def train(
@@ -75,57 +53,76 @@ def train(
     directory: Path,
     *,
     valid_indices: torch.Tensor | None = None,
+    validate: Callable[[int], Mapping[str, float]] | None = None,
+    teacher: EmaTeacher | None = None,
     weights: torch.Tensor | None = None,
     fingerprint: str = "",
     label: str = "training",
 ) -> Trained:
-    """Trains `module` in place with AdamW on `step(indices)`; resumes from `directory` where it was stopped.
+    """Trains `module` in place on `step(indices)`; resumes from `directory` where it was stopped.
+
+    Ctrl-C is granted after the present batch, and the same call goes on with the next one. Under torchrun,
+    all processes make this call with the same arguments and share each batch; the first one validates and
+    writes, and Ctrl-C loses the present epoch. A step that needs to know its number reads `teacher.n_updates`.
 
     Args:
         module: the network, already on its device.
-        step: loss of one batch of indices; differentiable in train mode.
+        step: loss of one batch of indices, differentiable in train mode; or the loss and, by name, the terms
+            it is made of, the same at every call, logged as train_<name> and valid_<name>.
         train_indices: (n,) int64 items to learn from, on the module's device.
-        settings: epochs, batch size, learning rate, seed, precision.
-        directory: receives metrics.jsonl and state.safetensors (weights, optimiser, epoch).
+        settings: how long and how to train.
+        directory: receives metrics.jsonl and state.safetensors.
         valid_indices: (m,) items whose loss is logged each epoch, never learnt from.
+        validate: metrics after an epoch (counted from 1), by name, with everything in eval mode; "score", the
+            higher the better, is what `patience` looks at. Without it, that is the negative validation loss.
+        teacher: moves with the module at every step, and is in train and eval mode with it.
         weights: (n,) an epoch draws n items with replacement in these proportions; None: each item once.
         fingerprint: hash of configuration and data; a state with another one is refused.
         label: what the progress bar says.
 
-    Returns:
-        Losses of the last epoch per batch.
-
     Raises:
         AsdError: a loss that is not finite (the batch is named), or a state of another configuration.
+        KeyboardInterrupt: after Ctrl-C, with the state saved.
     """
     keep_freed_memory()
     directory.mkdir(parents=True, exist_ok=True)
-    optimizer = torch.optim.AdamW(
-        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-    )
-    state_path = directory / _STATE
-    first, result = _resume(module, optimizer, state_path, fingerprint)
-    metrics = MetricsLog(directory / "metrics.jsonl", keep=first)
-    for epoch in progress(range(first, settings.epochs), label, total=settings.epochs - first):
-        started = time.perf_counter()
-        result = _epoch(module, optimizer, step, train_indices, valid_indices, weights, settings, epoch)
-        # The line before the state: killed in between, the epoch is run again and its line replaced.
-        metrics.append(
-            {
-                "epoch": epoch + 1,
-                "train_loss": float(result.train_losses.mean()),
-                **({"valid_loss": float(result.valid_losses.mean())} if len(result.valid_losses) else {}),
-                "seconds": round(time.perf_counter() - started, 3),
-            }
-        )
-        save_tensors(
-            state_path,
-            {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
-            | flatten_optimizer(optimizer)
-            | {"losses.train": result.train_losses, "losses.valid": result.valid_losses},
-            {"epoch": epoch + 1, "fingerprint": fingerprint},
-        )
-    return result
+    world = join(train_indices.device)
+    update = Update(module, step, settings, teacher, world)
+    file = StateFile(directory / _STATE, update, fingerprint)
+    position = file.load()
+    if position.epoch or position.batch:
+        inside = f", batch {position.batch} of the next one," if position.batch else ""
+        log.info("resuming after epoch %d%s from %s", position.epoch, inside, file.path)
+    metrics = MetricsLog(directory / "metrics.jsonl", keep=position.epoch) if world.is_first else None
+    board = TensorBoard(directory, position.epoch + 1) if settings.tensorboard and world.is_first else None
+    remaining = range(position.epoch, settings.epochs)
+    with StopRequest(defer=world.size == 1) as stop:
+        for epoch in progress(remaining, label, total=len(remaining)) if world.is_first else remaining:
+            if settings.patience is not None and epoch - position.best_epoch >= settings.patience:
+                break
+            started = time.perf_counter() - position.seconds
+            losses = _epoch(update, file, position, stop, train_indices, weights, settings, epoch)
+            world.align(file.parts.values())
+            update.set_mode(training=False)
+            valid, scores = world.from_first(partial(_validated, update, valid_indices, validate, epoch))
+            position.close(losses["loss"], valid.get("loss", torch.empty(0)))
+            if settings.patience is not None:
+                file.keep_best(position, scores)
+            line = {"epoch": epoch + 1} | _means("train_", losses) | _means("valid_", valid) | scores
+            line["seconds"] = round(time.perf_counter() - started, 3)
+            if metrics is not None:
+                # The line before the state: killed in between, the epoch is run again and its line replaced.
+                metrics.append(line)
+                file.save(position)
+            if board is not None:
+                board.add(line)
+            if stop.requested:
+                log.info("stopped after epoch %d of %d; %s has it all", epoch + 1, settings.epochs, file.path)
+                raise KeyboardInterrupt
+    if settings.patience is None:
+        return Trained(position.train_losses, position.valid_losses)
+    file.set_weights(position.best)
+    return Trained(position.train_losses, position.valid_losses, position.best_epoch)
 
 
 def interrupted(directory: Path) -> str | None:
@@ -135,80 +132,86 @@ def interrupted(directory: Path) -> str | None:
         AsdError: the state there is damaged.
     """
     path = directory / _STATE
-    return _read_state(path)[1].get("fingerprint", "") if path.exists() else None
-
-
-def _read_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    try:
-        return load_tensors(path)
-    except AsdError as error:
-        raise AsdError(f"{error}; remove it, and the same command trains from the beginning") from error
+    return read_state(path)[1].get("fingerprint", "") if path.exists() else None
 
 
 def _epoch(
-    module: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: Step,
+    update: Update,
+    file: StateFile,
+    position: Position,
+    stop: StopRequest,
     train_indices: torch.Tensor,
-    valid_indices: torch.Tensor | None,
     weights: torch.Tensor | None,
     settings: TrainSettings,
     epoch: int,
-) -> Trained:
+) -> dict[str, torch.Tensor]:
+    """Runs what is left of an epoch: its losses and their terms by name, each (batches,)."""
+    started = time.perf_counter() - position.seconds
     torch.manual_seed(epoch_seed(settings.seed, epoch))
     if weights is None:
         order = torch.randperm(len(train_indices))
     else:
         order = torch.multinomial(weights.cpu(), len(train_indices), replacement=True)
     batches = torch.split(train_indices[order.to(train_indices.device)], settings.batch_size)
-    module.train()
-    losses = []
-    for i, batch in enumerate(batches):
-        if len(batch) == 1:  # batch normalisation has no variance to offer
-            continue
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at((epoch + (i + 0.5) / len(batches)) / settings.epochs)
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-            loss = step(batch)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.detach())
-    if not losses:
+    if len(batches[-1]) == 1:  # batch normalisation has no variance to offer
+        batches = batches[:-1]
+    if not batches:
         raise AsdError(f"{len(train_indices)} training item is too few to train on; two are the least")
-    module.eval()
-    with torch.no_grad():
-        valid = (
-            [step(b) for b in valid_indices.split(settings.batch_size)] if valid_indices is not None else []
-        )
-    # One transfer per epoch: looking at each loss would make the GPU wait for the CPU at every step.
-    train_losses = torch.stack(losses).float().cpu()
-    bad = (~torch.isfinite(train_losses)).nonzero()
+    if position.batch:
+        set_random_states(position.random, update.device)
+    elif update.world.rank:
+        torch.manual_seed(epoch_seed(settings.seed, epoch) + update.world.rank)  # draws of its own
+    update.set_mode(training=True)
+    for batch in batches[position.batch :]:
+        done = epoch * len(batches) + position.batch
+        rate = settings.learning_rate_at(done, settings.epochs * len(batches))
+        position.add(*update(batch, rate))
+        if stop.requested:
+            _finite(update, position, settings)
+            position.seconds = time.perf_counter() - started
+            file.save(position)
+            log.info(
+                "stopped in epoch %d after batch %d of %d; %s has it all",
+                epoch + 1,
+                position.batch,
+                len(batches),
+                file.path,
+            )
+            raise KeyboardInterrupt
+    return _finite(update, position, settings)
+
+
+def _finite(update: Update, position: Position, settings: TrainSettings) -> dict[str, torch.Tensor]:
+    """Losses and terms of the epoch so far, (batches,), once they and the weights are known to be finite."""
+    terms = {name: torch.stack(values).float() for name, values in position.terms.items()}
+    norm = torch.nn.utils.get_total_norm(update.module.parameters())
+    # One transfer: looking at each loss would make the GPU wait for the CPU at every step.
+    found = torch.cat([torch.stack(position.losses).float(), norm.detach().float()[None]]).cpu()
+    losses = update.world.sum_of({"loss": found[:-1], **terms})
+    bad = (~torch.isfinite(losses["loss"])).nonzero()
     if len(bad):
-        raise AsdError(
-            f"the training loss became {float(train_losses[bad[0, 0]])} in epoch {epoch + 1}, "
-            f"batch {int(bad[0, 0]) + 1} of {len(train_losses)}; lower the detector's learning_rate "
-            f"(now {settings.learning_rate}): the state before the epoch is kept"
-        )
-    return Trained(train_losses, torch.stack(valid).float().cpu() if valid else torch.empty(0))
+        what, batch = f"the training loss became {float(losses['loss'][bad[0, 0]])}", int(bad[0, 0]) + 1
+    elif not torch.isfinite(found[-1]):
+        what, batch = "the weights became infinite or nan", position.batch
+    else:
+        return losses
+    raise AsdError(
+        f"{what} in epoch {position.epoch + 1}, batch {batch} of {position.batch}; lower learning_rate (now "
+        f"{settings.learning_rate}): the state before the epoch is kept"
+    )
 
 
-def _resume(
-    module: torch.nn.Module, optimizer: torch.optim.Optimizer, path: Path, fingerprint: str
-) -> tuple[int, Trained]:
-    """Loads the state at `path` if there is one: (epochs done, losses of the last one)."""
-    empty = Trained(torch.empty(0), torch.empty(0))
-    if not path.exists():
-        return 0, empty
-    tensors, facts = _read_state(path)
-    if facts.get("fingerprint") != fingerprint:
-        raise AsdError(
-            f"{path} was left by a run with another configuration or other data; choose another name=, "
-            f"or overwrite=true to start anew"
-        )
-    device = next(module.parameters()).device
-    weights = {name[7:]: tensor for name, tensor in tensors.items() if name.startswith("module.")}
-    load_into(module, weights, path)
-    restore_optimizer(optimizer, {name: tensor.to(device) for name, tensor in tensors.items()})
-    log.info("resuming after epoch %d from %s", facts["epoch"], path)
-    return int(facts["epoch"]), Trained(tensors["losses.train"], tensors["losses.valid"])
+@torch.no_grad()
+def _validated(
+    update: Update,
+    valid_indices: torch.Tensor | None,
+    validate: Callable[[int], Mapping[str, float]] | None,
+    epoch: int,
+) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """Validation losses and their terms by name, each (batches,), and metrics."""
+    losses = update.losses_of(valid_indices) if valid_indices is not None else {}
+    return losses, {k: float(value) for k, value in validate(epoch + 1).items()} if validate else {}
+
+
+def _means(start: str, values: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    return {start + name: float(of_batches.mean()) for name, of_batches in values.items()}

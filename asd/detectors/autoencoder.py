@@ -49,6 +49,7 @@ class Autoencoder(Detector):
         n_frames: consecutive frames in one input vector.
         compatible: reproduce the official code's quirks (see the module).
         epochs, batch_size, learning_rate: training.
+        loop: further keyword arguments of `core.trainer.TrainSettings`.
     """
 
     def __init__(
@@ -63,12 +64,13 @@ class Autoencoder(Detector):
         epochs: int = 100,
         batch_size: int = 256,
         learning_rate: float = 1e-3,
+        **loop: Any,
     ) -> None:
         super().__init__(workplace)
         self.log_mel = {"n_fft": n_fft, "hop_samples": hop_samples, "n_mels": n_mels}
         self.n_frames, self.n_mels, self.compatible = n_frames, n_mels, compatible
         self.scorers = ("mse", "mahalanobis") if compatible else ("mse", "mahalanobis", "mahalanobis_frames")
-        self.settings = TrainSettings(epochs, batch_size, learning_rate, workplace.seed)
+        self.settings = TrainSettings(epochs, batch_size, learning_rate, workplace.seed, **loop)
         torch.manual_seed(workplace.seed)  # initial weights
         self.network = MLPAutoencoder(n_frames * n_mels).to(workplace.device)
         # covariance of the residual frames, per domain
@@ -76,6 +78,7 @@ class Autoencoder(Detector):
 
     def fit(self, recordings: Recordings) -> None:
         """Trains the network, then measures the residuals of both domains."""
+        recordings = recordings.with_further()
         windows = self._windows(recordings)
         learn, held_out = self._split(windows, is_target(recordings))
         result = train(

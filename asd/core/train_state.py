@@ -1,0 +1,195 @@
+"""Where a training stands, as one file: whoever opens it goes on as if nothing had happened.
+
+At the end of an epoch no random state is needed, as every draw of the next one is a function of (seed, epoch).
+In the middle of one, torch's generators on the CPU and on the network's device are part of the state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from asd.core.checkpoint import flatten_optimizer, load_into, load_tensors, restore_optimizer, save_tensors
+from asd.core.update import Update
+from asd.types import AsdError
+
+_FACTS = ("epoch", "batch", "seconds", "best_epoch", "best_score")
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a training has come, and what it remembers on the way.
+
+    Attributes:
+        epoch: complete epochs.
+        batch: batches done of the epoch after them.
+        seconds: that these batches took.
+        losses: of these batches, on the device: one transfer an epoch, or the GPU would wait at every step.
+        terms: of these batches, by name.
+        train_losses: (batches,) of the last complete epoch.
+        valid_losses: (batches,) after the last complete epoch.
+        best_epoch: complete epochs when the score was highest; 0 before the first score.
+        best_score: the highest score.
+        best: the weights then, by their names in the file.
+        random: states of torch's generators, where a file was left in the middle of an epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    seconds: float = 0.0
+    losses: list[torch.Tensor] = field(default_factory=list)
+    terms: dict[str, list[torch.Tensor]] = field(default_factory=dict)
+    train_losses: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    valid_losses: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    random: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def add(self, loss: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
+        """Notes one more batch of the epoch."""
+        self.losses.append(loss)
+        for name, term in terms.items():
+            self.terms.setdefault(name, []).append(term)
+        self.batch += 1
+
+    def close(self, train_losses: torch.Tensor, valid_losses: torch.Tensor) -> None:
+        """Ends the epoch."""
+        self.epoch += 1
+        self.train_losses, self.valid_losses = train_losses, valid_losses
+        self.batch, self.seconds, self.losses, self.terms, self.random = 0, 0.0, [], {}, {}
+
+
+class StateFile:
+    """`state.safetensors` of one training.
+
+    Args:
+        path: the file.
+        update: network, optimiser, scaler and teacher.
+        fingerprint: hash of configuration and data.
+    """
+
+    def __init__(self, path: Path, update: Update, fingerprint: str) -> None:
+        self.path, self.update, self.fingerprint = path, update, fingerprint
+        self.parts: dict[str, nn.Module] = {"module": update.module}
+        if update.teacher is not None:
+            self.parts["teacher"] = update.teacher
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The present weights and buffers of network and teacher, not copied."""
+        return {
+            f"{part}.{name}": tensor
+            for part, module in self.parts.items()
+            for name, tensor in module.state_dict().items()
+        }
+
+    def set_weights(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Loads what `weights` gave; other names are ignored."""
+        for part, module in self.parts.items():
+            start = f"{part}."
+            own = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+            load_into(module, own, self.path)
+
+    def keep_best(self, position: Position, scores: Mapping[str, float]) -> None:
+        """Copies the present weights if the epoch just closed has the highest score of all.
+
+        Args:
+            position: at the end of an epoch.
+            scores: metrics of this epoch, with "score"; without it, that is the negative validation loss.
+
+        Raises:
+            AsdError: there is no score, or it is not finite.
+        """
+        if "score" not in scores and not len(position.valid_losses):
+            raise AsdError(
+                f"patience needs a score to look at, and validation gave {', '.join(scores) or 'nothing'}; "
+                f"hand over valid_indices, or a validate that returns a score"
+            )
+        score = scores["score"] if "score" in scores else -float(position.valid_losses.mean())
+        if not math.isfinite(score):
+            raise AsdError(
+                f"the validation score became {score} in epoch {position.epoch}, and nothing can be chosen by "
+                f"that; look at the validation data, or train without patience"
+            )
+        if score > position.best_score:
+            position.best_epoch, position.best_score = position.epoch, score
+            position.best = {name: tensor.clone() for name, tensor in self.weights().items()}
+
+    def save(self, position: Position) -> None:
+        """Writes everything, whole or not at all."""
+        update = self.update
+        tensors = self.weights() | flatten_optimizer(update.optimizer)
+        tensors |= {"losses.train": position.train_losses, "losses.valid": position.valid_losses}
+        tensors |= {f"best.{name}": tensor for name, tensor in position.best.items()}
+        if position.batch:
+            tensors |= {f"so_far.{name}": torch.stack(values) for name, values in position.terms.items()}
+            tensors |= {"so_far": torch.stack(position.losses), "random.cpu": torch.get_rng_state()}
+            if update.device.type == "cuda":
+                tensors["random.cuda"] = torch.cuda.get_rng_state(update.device)
+        facts = {name: getattr(position, name) for name in _FACTS}
+        facts |= {"scaler": update.scaler.state_dict(), "fingerprint": self.fingerprint}
+        save_tensors(self.path, tensors, facts)
+
+    def load(self) -> Position:
+        """Sets network, optimiser, scaler and teacher to the state, where there is one.
+
+        Returns:
+            How far the training had come.
+
+        Raises:
+            AsdError: the file is damaged, or of another network, configuration or data.
+        """
+        if not self.path.exists():
+            return Position()
+        tensors, facts = read_state(self.path)
+        if facts.get("fingerprint") != self.fingerprint:
+            raise AsdError(
+                f"{self.path} was left by a run with another configuration or other data; choose another "
+                f"name=, or overwrite=true to start anew"
+            )
+        update = self.update
+        self.set_weights(tensors)
+        restore_optimizer(update.optimizer, {name: t.to(update.device) for name, t in tensors.items()})
+        update.scaler.load_state_dict(facts["scaler"])
+        position = Position(
+            **{name: facts[name] for name in _FACTS},
+            train_losses=tensors["losses.train"],
+            valid_losses=tensors["losses.valid"],
+            best=_below("best.", tensors, update.device),
+            random=_below("random.", tensors, torch.device("cpu")),
+        )
+        if position.batch:
+            position.losses = list(tensors["so_far"].to(update.device))
+            position.terms = {
+                name: list(values) for name, values in _below("so_far.", tensors, update.device).items()
+            }
+        return position
+
+
+def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Sets torch's generators to the states of a `Position`."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def read_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and facts of a state.
+
+    Raises:
+        AsdError: it is damaged; says what to do.
+    """
+    try:
+        return load_tensors(path)
+    except AsdError as error:
+        raise AsdError(f"{error}; remove it, and the same command trains from the beginning") from error
+
+
+def _below(start: str, tensors: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(start): t.to(device) for name, t in tensors.items() if name.startswith(start)}

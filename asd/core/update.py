@@ -1,0 +1,120 @@
+"""One step of the optimiser: precision, pieces of a batch, clipping, averaging teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Adam, AdamW, Optimizer, RAdam
+
+from asd.core.distributed import Shared, World
+from asd.core.semi.teacher import EmaTeacher
+from asd.core.train_settings import TrainSettings
+
+# indices (batch,) -> loss, a scalar with gradient; or that and the detached scalars it is made of, by name
+Step = Callable[[torch.Tensor], torch.Tensor | tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
+
+# The weight decay of AdamW is decoupled; that of the others is a part of the gradient.
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adamw": lambda *arguments, **options: AdamW(*arguments, **options, fused=True),
+    "adam": lambda *arguments, **options: Adam(*arguments, **options, fused=True),
+    "radam": RAdam,
+}
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Update:
+    """Moves a network's weights once per batch.
+
+    The gradient is that of the mean over the whole batch, however many pieces it is cut into. In float16 the
+    loss is scaled up before and the gradient down after the backward pass, before it is clipped; a step whose
+    gradient overflowed is left out, and the scale is halved.
+
+    Args:
+        module: the network.
+        step: loss of a batch.
+        settings: how to train.
+        teacher: follows the network.
+        world: the processes that share each batch.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        step: Step,
+        settings: TrainSettings,
+        teacher: EmaTeacher | None,
+        world: World,
+    ) -> None:
+        self.module, self.step, self.settings = module, step, settings
+        self.teacher, self.world = teacher, world
+        self.device = next(module.parameters()).device
+        automatic = "bfloat16" if self.device.type == "cuda" else "float32"
+        self.dtype = _PRECISIONS[automatic if settings.precision == "auto" else settings.precision]
+        self.optimizer = OPTIMIZERS[settings.optimizer](
+            module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.scaler = GradScaler(self.device.type, enabled=settings.precision == "float16")
+        self.shared = Shared(module, step, world) if world.size > 1 else None
+
+    def set_mode(self, training: bool) -> None:
+        """Network and teacher to train or eval mode."""
+        self.module.train(training)
+        if self.teacher is not None:
+            self.teacher.train(training)
+
+    def __call__(
+        self, batch: torch.Tensor, learning_rate: float
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Loss of the batch (items,), and its terms: this process's share of them, detached."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        pieces = self.world.mine(batch, self.settings.accumulate)
+        losses = [
+            self._backward(piece, share, last=k == len(pieces) - 1) for k, (piece, share) in enumerate(pieces)
+        ]
+        if self.settings.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.teacher is not None:
+            self.teacher.update(self.module)
+        loss, terms = losses[0]
+        for more, others in losses[1:]:
+            loss, terms = loss + more, {name: terms[name] + others[name] for name in terms}
+        return loss, terms
+
+    def _backward(
+        self, piece: torch.Tensor, share: float, last: bool
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        with self.shared.waiting(last) if self.shared else nullcontext():
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                loss, terms = _loss_and_terms((self.shared or self.step)(piece))
+            weight = share * self.world.size  # the exchange of gradients divides by the number of processes
+            self.scaler.scale(loss if weight == 1 else loss * weight).backward()
+        if share == 1:
+            return loss.detach(), terms
+        return loss.detach() * share, {name: term * share for name, term in terms.items()}
+
+    def losses_of(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Loss ("loss") and terms of items (n,), never learnt from: (batches,) each, on the CPU."""
+        found: dict[str, list[torch.Tensor]] = {}
+        for batch in indices.split(self.settings.batch_size):
+            loss, terms = _loss_and_terms(self.step(batch))
+            for name, value in {"loss": loss, **terms}.items():
+                found.setdefault(name, []).append(value)
+        return {name: torch.stack(values).float().cpu() for name, values in found.items()}
+
+
+def _loss_and_terms(returned: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """What a step returned, as a loss and its terms; a step without terms has none."""
+    if isinstance(returned, torch.Tensor):
+        return returned, {}
+    loss, terms = returned
+    return loss, {name: term.detach() for name, term in terms.items()}
