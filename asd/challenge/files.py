@@ -39,6 +39,7 @@ _FOLDERS = {
     Split.TEST: ("test", "source_test", "target_test"),
     Split.SUPPLEMENTAL: ("supplemental",),
 }
+CLIP_FOLDERS = frozenset(name for names in _FOLDERS.values() for name in names)  # as they are published
 _RENAMED = "test_rename"
 _FOLDER_DOMAIN = {"source_test": Domain.SOURCE, "target_test": Domain.TARGET}
 _HIDDEN = "noAttribute"
@@ -140,7 +141,7 @@ def list_machines(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise AsdError(f"no data folder {root.resolve()}: download the data, or say data=DIR.")
-    names = {name for folders in _FOLDERS.values() for name in folders} | {_RENAMED}
+    names = CLIP_FOLDERS | {_RENAMED}
     machines = sorted(
         folder.name for folder in root.iterdir() if any((folder / name).is_dir() for name in names)
     )

@@ -134,6 +134,8 @@ def _read_list(path: Path, year: Year) -> GroundTruth:
             raise AsdError(f"{path} has {row[1]!r}, which does not tell what {year.year} needs to know")
         unit = Unit(machine, clip.section, clip.domain if year.rule == "per_domain" else None)
         truth.setdefault(unit, []).append(TrueClip(row[0], clip.label, clip.domain, row[1]))
+    if not truth:
+        raise AsdError(f"{path} lists no clip, only {machine!r}: it is not the published list")
     return truth
 
 

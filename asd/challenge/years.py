@@ -41,6 +41,13 @@ class Archive(NamedTuple):
     file: str
 
 
+class Repository(NamedTuple):
+    """A published code repository at one state of it."""
+
+    name: str  # owner and repository
+    commit: str
+
+
 @dataclass(frozen=True)
 class Records:
     """Record numbers of a year's three releases, and how their zip files are called."""
@@ -62,6 +69,7 @@ class Year:
     dev: Sections
     eval: Sections
     records: Records
+    truth: Archive | Repository  # labels of the evaluation set: a list, or the organisers' evaluator
     rule: MetricRule = "mixed"
     channels: int = 1  # 2026: channel 0 is near the machine, channel 1 far from it
     decisions: bool = True  # whether decision_result files are part of a submission
@@ -70,14 +78,24 @@ class Year:
     eval_clips_of: Mapping[Unit, int] = field(default_factory=dict)
 
     @property
+    def folder(self) -> Path:
+        """Default folder of everything that is published for the year."""
+        return Path(f"data/dcase{self.year}t2")
+
+    @property
     def dev_root(self) -> Path:
         """Default folder that holds `<machine>/{train,test}` of the development set."""
-        return Path(f"data/dcase{self.year}t2/dev_data/raw")
+        return self.folder / "dev_data/raw"
 
     @property
     def eval_root(self) -> Path:
         """Default folder that holds `<machine>/{train,test}` of the evaluation set."""
-        return Path(f"data/dcase{self.year}t2/eval_data/raw")
+        return self.folder / "eval_data/raw"
+
+    @property
+    def truth_root(self) -> Path:
+        """Default folder of the ground truth of the evaluation set."""
+        return self.folder / "eval_data/ground_truth"
 
     def eval_units(self) -> tuple[Unit, ...]:
         """Every unit that a submission must score, in catalogue order."""
@@ -105,6 +123,13 @@ class Year:
         record: int = getattr(self.records, part)
         pattern: str = getattr(self.records, f"{part}_file")
         return Archive(record, self.records.replaced.get((part, machine), pattern.format(machine=machine)))
+
+
+def revision(name: str) -> tuple[str, int]:
+    """What a file is called in every release, and its release: dev_fan_r2.zip is ("dev_fan.zip", 2)."""
+    stem, dot, suffix = name.partition(".")
+    plain, mark, number = stem.rpartition("_r")
+    return (plain + dot + suffix, int(number)) if mark and number.isdecimal() else (name, 1)
 
 
 def get_year(year: int) -> Year:
@@ -163,6 +188,7 @@ _CATALOGUE = (
             eval_train_file="eval_data_train_{machine}.zip",
             eval_test_file="eval_data_test_{machine}.zip",
         ),
+        truth=Archive(3951620, "eval_data_list.csv"),
         rule="per_id",
         decisions=False,
         eval_clips_of={
@@ -178,6 +204,7 @@ _CATALOGUE = (
         records=Records(
             dev=4562016, eval_train=4660992, eval_test=4884786, dev_file="dev_data_{machine}.zip"
         ),
+        truth=Repository("y-kawagu/dcase2021_task2_evaluator", "178746837e5ffe46f8c8bfc6498e7d538b25bc41"),
         rule="per_domain",
         eval_clips_of={
             Unit("gearbox", "03", Domain.SOURCE): 234,
@@ -195,12 +222,14 @@ _CATALOGUE = (
         dev=_every(_2022_MACHINES, "00", "01", "02"),
         eval=_every(_2022_MACHINES, "03", "04", "05"),
         records=Records(dev=6355122, eval_train=6462969, eval_test=6586456),
+        truth=Repository("Kota-Dohi/dcase2022_evaluator", "de8719b7d35280ff3a39487c9d1003413eef7818"),
     ),
     Year(
         2023,
         dev=_every(_2022_MACHINES, "00"),
         eval=_every("ToyDrone ToyNscale ToyTank Vacuum bandsaw grinder shaker", "00"),
         records=Records(dev=7882613, eval_train=7830345, eval_test=7860847),
+        truth=Repository("nttcslab/dcase2023_task2_evaluator", "3aa8a9fe09a9a55d9dccb74fd4f17ba9791fb5ea"),
     ),
     Year(
         2024,
@@ -219,6 +248,7 @@ _CATALOGUE = (
                 ("eval_train", "RoboticArm"): "eval_data_RoboticArm_train_r2.zip",
             },
         ),
+        truth=Repository("nttcslab/dcase2024_task2_evaluator", "b5d17f63769bf4372a5412a7ede1f814c9590047"),
         hidden_attributes=_names(
             "ToyTrain gearbox slider AirCompressor BrushlessMotor HoveringDrone ToothBrush"
         ),
@@ -230,6 +260,7 @@ _CATALOGUE = (
             "AutoTrash BandSealer CoffeeGrinder HomeCamera Polisher ScrewFeeder ToyPet ToyRCCar", "00"
         ),
         records=Records(dev=15097779, eval_train=15392814, eval_test=15519362),
+        truth=Repository("nttcslab/dcase2025_task2_evaluator", "main"),
         hidden_attributes=_names("ToyTrain bearing slider AutoTrash Polisher ScrewFeeder ToyPet"),
     ),
     Year(
@@ -242,6 +273,7 @@ _CATALOGUE = (
             eval_test=20437238,
             replaced={("dev", "ToyCar"): "dev_ToyCar_r2.zip"},
         ),
+        truth=Repository("nttcslab/dcase2026_task2_evaluator", "f6a94a2b5e614a9626c9d1ccff6df0705e6aaa75"),
         channels=2,
         hidden_attributes=_names("ToyCar bearingEmu sliderEmu valveEmu SewingMachine ToothBrush"),
     ),

@@ -1,0 +1,147 @@
+"""A published file to disk: resumable, and checked before it gets its name.
+
+While it arrives, a file is called `<name>.<beginning of its checksum>.part`, so that another release of it is
+never continued with these bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from asd.challenge.web import PassingError, Patience, RangeRefusedError, open_url, patiently
+from asd.core.runtime import log
+from asd.types import AsdError
+
+_CHUNK_BYTES = 1 << 18
+
+OnBytes = Callable[[int], object]
+"""Told how many bytes have arrived; a negative number takes some back. What it raises ends the download."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file that somebody publishes, and what its publisher says of it; None where nothing is said."""
+
+    name: str
+    url: str
+    size_bytes: int | None = None
+    md5: str | None = None
+
+
+def download(remote: Remote, path: Path, patience: Patience, on_bytes: OnBytes = int) -> None:
+    """Fetch a file to `path`, continuing what an earlier attempt has left. One that is there and right stays.
+
+    Raises:
+        AsdError: it cannot be had, the disk is full, or its size or checksum is not what its publisher says.
+    """
+    if _is_right(remote, path):
+        on_bytes(path.stat().st_size)
+        return
+    part = path.with_name(f"{path.name}.{(remote.md5 or 'unknown')[:8]}.part")
+    if remote.md5 is None:
+        part.unlink(missing_ok=True)  # nothing tells whether these bytes are of the same file
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        earlier = _size(part)
+        on_bytes(earlier)
+        patiently(
+            lambda: _continue(remote, part, patience, on_bytes), remote.url, patience, lambda: _size(part)
+        )
+        received = file_md5(part)
+        if remote.md5 in (None, received):
+            part.replace(path)
+            return
+        on_bytes(-_size(part))
+        part.unlink()
+    except OSError as error:
+        raise AsdError(
+            f"cannot write {part} ({error.strerror or error}); free some space, the same command resumes"
+        ) from error
+    if earlier:
+        log.warning("%s was continued from %d bytes that were not its own; from the start", path, earlier)
+        download(remote, path, patience, on_bytes)
+        return
+    raise AsdError(
+        f"{remote.url} has the checksum md5:{received} where its record says md5:{remote.md5}; "
+        f"{path.name} is removed: run the same command again, and if that stays, tell its publisher"
+    )
+
+
+def file_md5(path: Path) -> str:
+    """Checksum of a file, as archives publish it: it guards against accidents, not against forgery."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _is_right(remote: Remote, path: Path) -> bool:
+    """Whether the file is there already. Without a checksum there is no telling, so it is fetched anew."""
+    return remote.md5 is not None and path.is_file() and file_md5(path) == remote.md5
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _continue(remote: Remote, part: Path, patience: Patience, on_bytes: OnBytes) -> None:
+    """One attempt to complete `part`; `PassingError` where it does not succeed."""
+    have = _size(part)
+    if have == remote.size_bytes:
+        return
+    if remote.size_bytes is not None and have > remote.size_bytes:
+        have = _forget(part, on_bytes)
+    try:
+        response = open_url(remote.url, patience, have)
+    except RangeRefusedError:
+        _forget(part, on_bytes)
+        raise
+    with response:
+        if have and not _continues(response, have):
+            have = _forget(part, on_bytes)
+        announced = response.headers.get("Content-Length")
+        total = have + int(announced) if announced is not None and announced.isdigit() else None
+        if remote.size_bytes is not None and total not in (None, remote.size_bytes):
+            raise PassingError(f"announces {total} bytes where its record says {remote.size_bytes}")
+        expected = total if remote.size_bytes is None else remote.size_bytes
+        with part.open("ab") as file:
+            for chunk in _chunks(response):
+                have += len(chunk)
+                if expected is not None and have > expected:
+                    break
+                file.write(chunk)
+                on_bytes(len(chunk))
+    if expected is not None and have > expected:
+        _forget(part, on_bytes)
+        raise PassingError(f"sends more than the {expected} bytes that its record says")
+    if expected is not None and have < expected:
+        raise PassingError(f"broke off after {have} of {expected} bytes")
+
+
+def _forget(part: Path, on_bytes: OnBytes) -> int:
+    """Removes what was received; returns how much there is now."""
+    on_bytes(-_size(part))
+    part.unlink(missing_ok=True)
+    return 0
+
+
+def _continues(response: http.client.HTTPResponse, first_byte: int) -> bool:
+    """Whether the server took the wish for a part: some ignore it and send all."""
+    content_range = response.headers.get("Content-Range", "")
+    return response.status == 206 and content_range.startswith(f"bytes {first_byte}-")
+
+
+def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = response.read1(_CHUNK_BYTES)  # as soon as something is there, however slow the line
+        except http.client.IncompleteRead as error:
+            yield error.partial
+            raise PassingError("broke off") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise PassingError(f"broke off ({error})") from error
+        if not chunk:
+            return
+        yield chunk

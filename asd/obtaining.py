@@ -1,0 +1,250 @@
+"""The inside of `data` and `data-check`: which archives of a year, fetched and unpacked; what lies there whole."""
+
+from __future__ import annotations
+
+import difflib
+import fcntl
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from asd.challenge.download import OnBytes, Remote, download
+from asd.challenge.ground_truth import read_ground_truth
+from asd.challenge.install import UNPACKING, install_machine, install_truth
+from asd.challenge.installed import Finding, inspect
+from asd.challenge.record import Sources
+from asd.challenge.web import Patience
+from asd.challenge.years import Archive, Part, Repository, Year, get_year
+from asd.core.runtime import log, progress
+from asd.data_config import Data, DataCheck
+from asd.types import AsdError
+
+TRUTH = "ground truth"
+_PARTS: dict[str, tuple[Part, ...]] = {
+    "dev": ("dev",),
+    "train": ("eval_train",),
+    "eval": ("eval_test",),
+    "all": ("dev", "eval_train", "eval_test"),
+}
+
+
+class Target(NamedTuple):
+    """One published file, and the folder that is made of it."""
+
+    part: Part | None  # None: the ground truth
+    machine: str
+    source: Archive | Repository
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        """What it is called in sentences."""
+        return f"{self.machine} {self.part}" if self.part else TRUTH
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What lies there, and whether anything is wrong with it."""
+
+    findings: list[Finding]
+
+    @property
+    def defects(self) -> list[Finding]:
+        """What is missing or damaged."""
+        return [finding for finding in self.findings if not finding.is_good]
+
+
+def obtain_data(config: Data) -> list[Target]:
+    """Fetches and unpacks what is not there yet; returns everything that now is.
+
+    Raises:
+        AsdError: one of them could not be had; with `keep_going`, after all the others.
+    """
+    year = get_year(config.year)
+    targets = _targets(config, year)
+    with _alone(config.data or year.folder):
+        failed: dict[Target, AsdError] = {}
+        missing: list[Target] = []
+        for target in targets:
+            try:
+                missing += [] if _is_there(target, year, config) else [target]
+            except AsdError as error:
+                _note(failed, target, error, config)
+        failed |= _fetch_all(missing, year, config)
+    if failed:
+        done = ", ".join(target.title for target in targets if target not in failed) or "none"
+        reasons = "; ".join(f"{target.title} ({error})" for target, error in failed.items())
+        raise AsdError(f"{len(failed)} failed: {reasons}; done: {done}")
+    return targets
+
+
+def check_data(config: DataCheck) -> Inventory:
+    """Compares what lies there with what was unpacked and with the catalogue."""
+    year = get_year(config.year)
+    targets = _targets(config, year)
+    found = [_inspect(target, year, quick=config.quick) for target in progress(targets, "checking")]
+    return Inventory(found)
+
+
+def _targets(config: Data | DataCheck, year: Year) -> list[Target]:
+    """The published files that the words name.
+
+    Raises:
+        AsdError: a machine that the year does not have, or not in that part.
+    """
+    place = config.data or year.folder
+    roots = {part: place / root.relative_to(year.folder) for part, root in _roots(year).items()}
+    known = {part: list(year.dev if part == "dev" else year.eval) for part in _PARTS[config.part]}
+    names = list(dict.fromkeys(name for machines in known.values() for name in machines))
+    wanted = names if config.machine == ["all"] else config.machine
+    for name in wanted:
+        if name not in names:
+            near = difflib.get_close_matches(
+                name.lower(), [other.lower() for other in names], n=1, cutoff=0.5
+            )
+            hint = "".join(f"did you mean {other}? " for other in names if near == [other.lower()])
+            raise AsdError(
+                f"machine={name!r} is not in part={config.part} of {year.year}: {hint}It has {', '.join(names)}"
+            )
+    targets = [
+        Target(part, machine, year.archive(part, machine), roots[part] / machine)
+        for part, machines in known.items()
+        for machine in machines
+        if machine in wanted
+    ]
+    if "eval_test" in known:
+        truth = place / year.truth_root.relative_to(year.folder)
+        targets.append(Target(None, "", year.truth, truth))
+    return targets
+
+
+def _roots(year: Year) -> dict[Part, Path]:
+    return {"dev": year.dev_root, "eval_train": year.eval_root, "eval_test": year.eval_root}
+
+
+def _inspect(target: Target, year: Year, *, quick: bool) -> Finding:
+    if target.part:
+        return inspect(target.folder.parent, target.machine, target.part, year, quick=quick)
+    if not target.folder.exists():
+        return Finding("", TRUTH, "missing", 0)
+    try:
+        truth = read_ground_truth(target.folder, year)
+    except AsdError as error:
+        return Finding("", TRUTH, "damaged", 0, str(error))
+    return Finding("", TRUTH, "present", sum(map(len, truth.values())))
+
+
+def _is_there(target: Target, year: Year, config: Data) -> bool:
+    """Whether there is nothing to do.
+
+    Raises:
+        AsdError: somebody else's clips are in the way.
+    """
+    if config.overwrite:
+        return False
+    finding = _inspect(target, year, quick=True)
+    if finding.state == "other year" or (finding.state == "missing" and finding.n_clips):
+        raise AsdError(
+            f"{target.folder} holds {finding.n_clips} clips that make data has not put there and that are not "
+            f"{target.title} of {year.year} ({finding.about}): move them away, or say overwrite=true"
+        )
+    if finding.state == "by hand":
+        log.warning("%s was put there by hand and is taken as it is; overwrite=true fetches it", target.title)
+    elif finding.state not in ("present", "missing"):
+        log.warning("%s is %s (%s): fetched anew", target.title, finding.state, finding.about)
+    return finding.is_good
+
+
+class _StoppedError(Exception):
+    """Another download has failed, or the user has had enough."""
+
+
+def _fetch_all(targets: Sequence[Target], year: Year, config: Data) -> dict[Target, AsdError]:
+    """Fetches and unpacks several files at a time; returns what failed."""
+    stop = threading.Event()
+    patience = Patience(sleep=stop.wait)
+    sources = Sources(config.archive, config.evaluators, patience)
+    failed: dict[Target, AsdError] = {}
+    remotes: dict[Target, Remote] = {}
+    for target in targets:
+        try:
+            remotes[target] = sources.find(target.source)
+        except AsdError as error:
+            _note(failed, target, error, config)
+    total_bytes = sum(remote.size_bytes or 0 for remote in remotes.values())
+    is_silent = not sys.stderr.isatty()
+    bar = tqdm(total=total_bytes, desc="fetching", unit="B", unit_scale=True, leave=False, disable=is_silent)
+
+    def on_bytes(n_bytes: int) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        bar.update(n_bytes)
+
+    with bar, ThreadPoolExecutor(config.workers) as pool:
+        futures: dict[Future[None], Target] = {}
+        try:
+            for target, remote in remotes.items():
+                futures[pool.submit(_fetch, target, remote, year, config, patience, on_bytes)] = target
+            for future in as_completed(futures):
+                try:
+                    future.result()
+                    log.info("%s is there: %s", futures[future].title, futures[future].folder)
+                except AsdError as error:
+                    _note(failed, futures[future], error, config)
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failed
+
+
+def _note(failed: dict[Target, AsdError], target: Target, error: AsdError, config: Data) -> None:
+    """Remembers a failure, where that shall not stop the others."""
+    if not config.keep_going:
+        raise error
+    log.error("%s: %s", target.title, error)
+    failed[target] = error
+
+
+def _fetch(
+    target: Target, remote: Remote, year: Year, config: Data, patience: Patience, on_bytes: OnBytes
+) -> None:
+    path = (config.data or year.folder) / "archives" / remote.name
+    download(remote, path, patience, on_bytes)
+    on_bytes(0)  # the last moment to stop
+    if target.part and isinstance(target.source, Archive):
+        install_machine(path, target.folder, target.part, target.source, remote.md5)
+    else:
+        install_truth(path, target.folder, year)
+    if not config.keep:
+        path.unlink()
+
+
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Keeps a second command out of the folder; removes what a killed one was unpacking there."""
+    (place / "archives").mkdir(parents=True, exist_ok=True)
+    with (place / "archives/.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AsdError(f"another make data works in {place}: wait for it, or stop it first") from error
+        _clear(place)
+        try:
+            yield
+        finally:
+            _clear(place)
+
+
+def _clear(place: Path) -> None:
+    for pattern in (f"*/{UNPACKING}", f"*/raw/{UNPACKING}"):
+        for left in place.glob(pattern):
+            shutil.rmtree(left)

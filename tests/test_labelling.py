@@ -1,0 +1,121 @@
+"""Labels of the organisers on the scores of a run: the same official score as for the same scores submitted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from asd.challenge.evaluator import evaluate_submissions, read_submission
+from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
+from asd.challenge.years import Unit, get_year
+from asd.labelling import with_truth
+from asd.runs import RunDirectory, write_scores
+from asd.types import SCORE_COLUMNS, AsdError, Domain, Label
+from tests.command import asd, refuses, succeeds
+
+YEAR = get_year(2024)
+TRUTH: GroundTruth = {
+    Unit("ToothBrush", "00"): [
+        TrueClip(f"section_00_{i:04d}.wav", label, domain, f"section_00_{domain}_test_{label}_{i:04d}.wav")
+        for i, (label, domain) in enumerate((label, domain) for label in Label for domain in Domain)
+    ]
+}
+
+
+def table(
+    *, files: list[str] | None = None, machine: str = "ToothBrush", section: str = "00"
+) -> pd.DataFrame:
+    """Scores of a run for clips of which nothing is known."""
+    names = [f"section_00_{i:04d}.wav" for i in range(4)] if files is None else files
+    rows = [(machine, section, "", "test", "", name, float(i), 0) for i, name in enumerate(names)]
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def save(table: pd.DataFrame, name: str) -> None:
+    """As a finished run of each of its machines."""
+    whole = table.assign(decision=table["decision"].fillna(0).astype(int))  # 2020 asks for none
+    for machine, rows in whole.groupby("machine"):
+        run = RunDirectory.of(Path("runs"), name, str(machine), 0)
+        write_scores(run.path / "scores/given.csv", rows)
+        run.finish("of-the-test", "given", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("year", [2020, 2021, 2022, 2023, 2024])
+def test_the_official_score_of_a_run_is_that_of_the_same_scores_submitted(shared: Path, year: int) -> None:
+    place = shared / f"reference/evaluator/{year}"
+    rules = get_year(year)
+    submission = place / "submissions/informative"
+    submitted = read_submission(submission, read_ground_truth(place, rules), rules)
+    hidden = submitted.assign(label="")
+    if rules.rule != "per_domain":
+        hidden["domain"] = ""
+    save(hidden.sample(frac=1, random_state=0), "informative")  # rows of a run come in any order
+    succeeds("evaluate", "name=informative", f"year={year}", "part=eval", f"ground_truth={place}")
+    found = json.loads(Path("runs/informative/evaluation_eval.json").read_text())["scorers"]["given"]
+    expected = evaluate_submissions(submission, place, year, Path("results"))["systems"]["informative"]
+    assert found["official_score"] == pytest.approx(expected["official_score"], abs=1e-12)
+    for machine, sections in expected["machines"].items():
+        for section, metrics in sections.items():
+            known = {key: value for key, value in metrics.items() if key.startswith(("auc", "pauc"))}
+            ours = {key: found["machines"][machine][section][key] for key in known}
+            assert ours == pytest.approx(known, abs=1e-12)
+    assert not Path("runs/informative/evaluation.json").exists()
+
+
+def test_labels_and_domains_are_those_of_the_truth() -> None:
+    joined = with_truth(table(), TRUTH, YEAR)
+    assert joined["label"].tolist() == ["normal", "normal", "anomaly", "anomaly"]
+    assert joined["domain"].tolist() == ["source", "target", "source", "target"]
+    assert joined["score"].tolist() == [0, 1, 2, 3]
+
+
+def test_clips_under_the_name_that_tells_their_label_are_the_same_clips() -> None:
+    renamed = table(files=[clip.other_name or "" for clip in TRUTH[Unit("ToothBrush", "00")]])
+    pd.testing.assert_frame_equal(with_truth(renamed, TRUTH, YEAR), with_truth(table(), TRUTH, YEAR))
+
+
+@pytest.mark.parametrize(
+    ("files", "saying"),
+    [
+        ([0, 1, 2], r"3 scores for 4 evaluation clips: section_00_0003.wav is missing"),
+        ([0, 1, 2, 3, 4], r"5 scores for 4 evaluation clips: section_00_0004.wav is not one of them"),
+        ([0, 1, 2, 3, 3], r"section_00_0003.wav is there twice"),
+    ],
+)
+def test_a_clip_that_is_missing_or_extra_is_named(files: list[int], saying: str) -> None:
+    with pytest.raises(AsdError, match=saying):
+        with_truth(table(files=[f"section_00_{i:04d}.wav" for i in files]), TRUTH, YEAR)
+
+
+def test_scores_of_the_development_set_are_no_part_of_it() -> None:
+    both = pd.concat([table(), table(machine="fan"), table(section="01")])
+    assert len(with_truth(both, TRUTH, YEAR)) == 4
+    with pytest.raises(AsdError, match="scores of fan 00, none of them in the evaluation set of 2024"):
+        with_truth(table(machine="fan"), TRUTH, YEAR)
+
+
+def test_without_ground_truth_the_command_that_fetches_it_is_named() -> None:
+    save(table(), "run")
+    refuses("evaluate", "name=run", "year=2024", "part=eval", saying="make data year=2024 part=eval")
+    refuses(
+        "evaluate", "name=run", "year=2024", saying="say part=eval if they are those of an evaluation set"
+    )
+
+
+def test_machines_that_the_run_lacks_are_warned_of(shared: Path) -> None:
+    place = shared / "reference/evaluator/2024"
+    truth = read_ground_truth(place, YEAR)
+    submitted = read_submission(place / "submissions/informative", truth, YEAR)
+    save(submitted[submitted["machine"] != "Scanner"].assign(label="", domain=""), "run")
+    answer = asd("evaluate", "name=run", "year=2024", "part=eval", f"ground_truth={place}")
+    assert answer.code == 0, answer.err
+    assert "the official score of 2024 also counts Scanner, which the run lacks" in answer.err
+    assert "evaluation_eval.json" in answer.out
