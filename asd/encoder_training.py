@@ -10,9 +10,6 @@ network, and an epoch's random numbers are a function of (seed, epoch).
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,30 +23,27 @@ from torch.nn.functional import one_hot
 from asd import augment
 from asd.audio import Recordings
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
-from asd.core.losses.metric_learning import LOSSES
-from asd.core.networks.multiresolution import MultiResolution
-from asd.core.runtime import log
+from asd.core.losses.metric_learning import ClassificationLoss, loss_named
+from asd.core.networks.encoder import Encoder
+from asd.core.runtime import fingerprint, log
 from asd.core.trainer import TrainSettings, train
+from asd.encoders.design import Design
 from asd.frames import log_mel_frames
 from asd.labels import classes_of
-from asd.types import AsdError
 from asd.waveforms import ResidentWaveforms
 
 _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-classes are clustered by
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides an encoder besides data and seed.
+class Recipe(Design):
+    """Everything that decides an encoder besides data and seed: its design, and how it is trained.
 
     Attributes:
-        segment_samples: length of what the encoder hears at once.
-        windows_samples: STFT windows, one branch each.
-        whole: also a branch on the spectrum of the whole segment.
-        n_dims: length of each branch's embedding.
-        width: channels of the first ResNet stage.
-        level: whether the level of a segment is heard.
         loss: name in `metric_learning.LOSSES`.
+        scale: factor of the loss's cosines; None: its own.
+        margin: angle in radians that the true class has to overcome, of "arcface"; None: its own.
+        n_centres: directions per class of "subcluster_adacos" and "adaproj"; None: their own.
         mixup, featex, statex: share of the rows that are mixed or exchanged.
         masking: widest band and stretch that is blanked, as a share of the axis.
         balance: 0 draws clips alike, 1 classes alike.
@@ -57,16 +51,16 @@ class Recipe:
         most_classes: cap on the classes of a section that is split.
         memory_gib: most memory that the training waveforms may take on the device.
         epochs, batch_size, learning_rate, weight_decay, warmup, schedule: of the training.
-        precision: "auto" is bfloat16 on a GPU, float32 on a CPU.
+        precision, clip_norm, accumulate, tensorboard: see `core.trainer.TrainSettings`.
+
+    Raises:
+        AsdError: a design that cannot work, or a knob that the loss does not have.
     """
 
-    segment_samples: int = 32000
-    windows_samples: Sequence[int] = (256, 1024, 4096)
-    whole: bool = True
-    n_dims: int = 128
-    width: int = 16
-    level: bool = True
     loss: str = "subcluster_adacos"
+    scale: float | None = None
+    margin: float | None = None
+    n_centres: int | None = None
     mixup: float = 0.5
     featex: float = 0.0
     statex: float = 0.0
@@ -81,29 +75,22 @@ class Recipe:
     weight_decay: float = 1e-2
     warmup: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    clip_norm: float | None = None
+    accumulate: int = 1
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        longest = max(self.windows_samples, default=0)
-        if longest > self.segment_samples:
-            raise AsdError(
-                f"embedding.segment_samples={self.segment_samples} is shorter than the longest STFT window "
-                f"({longest}); raise it or drop the window"
-            )
-        if not self.windows_samples and not self.whole:
-            raise AsdError("embedding.windows_samples is empty and whole=false: the encoder would be deaf")
+        super().__post_init__()
+        self.classifier(1, 2)  # refuses knobs that the loss does not have
 
-    def network(self) -> MultiResolution:
-        """A fresh encoder; torch's random state decides its weights."""
-        return MultiResolution(
-            self.segment_samples, self.windows_samples, self.whole, self.n_dims, self.width, self.level
-        )
+    def classifier(self, n_dims: int, n_classes: int) -> ClassificationLoss:
+        """A fresh loss on embeddings (batch, n_dims)."""
+        given = {"scale": self.scale, "margin": self.margin, "n_centres": self.n_centres}
+        return loss_named(self.loss, n_dims, n_classes, **{k: v for k, v in given.items() if v is not None})
 
-    def train_settings(self, device: torch.device, seed: int) -> TrainSettings:
+    def train_settings(self, seed: int) -> TrainSettings:
         """Settings of the training loop."""
-        precision = self.precision
-        if precision == "auto":
-            precision = "bfloat16" if device.type == "cuda" else "float32"
         return TrainSettings(
             self.epochs,
             self.batch_size,
@@ -112,7 +99,10 @@ class Recipe:
             self.weight_decay,
             self.warmup,
             self.schedule,
-            precision,
+            self.precision,
+            self.clip_norm,
+            self.accumulate,
+            tensorboard=self.tensorboard,
         )
 
 
@@ -125,11 +115,11 @@ class Discriminator(nn.Module):
         recipe: loss and augmentation.
     """
 
-    def __init__(self, encoder: MultiResolution, n_classes: int, recipe: Recipe) -> None:
+    def __init__(self, encoder: Encoder, n_classes: int, recipe: Recipe) -> None:
         super().__init__()
         self.encoder, self.recipe = encoder, recipe
         self.several = encoder.n_parts > 1
-        loss, n_dims = LOSSES[recipe.loss], encoder.n_parts * encoder.n_dims
+        loss, n_dims = recipe.classifier, encoder.n_parts * encoder.n_dims
         if recipe.statex:
             n_classes *= 3  # left alone; content; statistics
         self.whole = loss(n_dims, n_classes)
@@ -143,7 +133,9 @@ class Discriminator(nn.Module):
         n, recipe = len(waveforms), self.recipe
         mixing = augment.draw_mixup(n, recipe.mixup)
         waveforms, labels = augment.mixup(waveforms, mixing), augment.mixup(labels, mixing)
-        spectra, labels = self._augmented(self.encoder.spectra(waveforms), labels)
+        with torch.autocast(waveforms.device.type, enabled=False):  # filter banks need their digits
+            spectra = self.encoder.spectra(waveforms)
+        spectra, labels = self._augmented(spectra, labels)
         embeddings = self.encoder.encode(spectra)
         losses = [self.whole(embeddings.flatten(1), labels)]
         losses += [loss(embeddings[:, k], labels) for k, loss in enumerate(self.parts)]
@@ -175,7 +167,7 @@ def train_encoder(
     directory: Path,
     seed: int,
     fingerprint: str,
-) -> MultiResolution:
+) -> Encoder:
     """Trains an encoder to tell the recordings' classes apart; resumes from `directory`.
 
     Args:
@@ -201,23 +193,24 @@ def train_encoder(
     waveforms = ResidentWaveforms(recordings, device, int(recipe.memory_gib * 2**30))
     labels = one_hot(torch.from_numpy(classes.index), len(classes.names)).float().to(device)
     torch.manual_seed(seed)  # initial weights
-    module = Discriminator(recipe.network(), len(classes.names), recipe).to(device)
+    encoder = recipe.network()
+    module = Discriminator(encoder, len(classes.names), recipe).to(device)
     train(
         module,
-        lambda clips: module(waveforms.random_segments(clips, recipe.segment_samples), labels[clips]),
+        lambda clips: module(waveforms.random_segments(clips, encoder.segment_samples), labels[clips]),
         torch.arange(len(recordings), device=device),
-        recipe.train_settings(device, seed),
+        recipe.train_settings(seed),
         directory,
         weights=torch.from_numpy(classes.balanced_weights(recipe.balance)),
         fingerprint=fingerprint,
         label="train " + " ".join(sorted({clip.machine for clip in recordings.clips})),
     )
-    return module.encoder
+    return encoder
 
 
 def joint_encoder(
     recordings: Recordings, recipe: Recipe, *, device: torch.device, cache: Path, seed: int
-) -> MultiResolution:
+) -> Encoder:
     """The encoder of several machines, trained once: `cache` keeps it under a hash of all it depends on.
 
     Args:
@@ -227,10 +220,8 @@ def joint_encoder(
         cache: folder of all caches; an interrupted training resumes there.
     """
     clips = [(str(clip.path.resolve()), clip.path.stat().st_size) for clip in recordings.clips]
-    facts = json.dumps(
-        [asdict(recipe), seed, device.type, recordings.sample_rate_hz, recordings.channel, clips]
-    )
-    digest = hashlib.sha256(facts.encode()).hexdigest()[:16]
+    encoder = recipe.network().to(device)
+    digest = fingerprint(asdict(recipe), encoder.origin, seed, device.type, recordings.key(), clips)
     folder = cache / f"encoder-{digest}"
     path = folder / "encoder.safetensors"
     if not path.exists():
@@ -239,7 +230,6 @@ def joint_encoder(
         )
         save_tensors(path, trained.state_dict())
         (folder / "state.safetensors").unlink()
-    encoder = recipe.network().to(device)
     load_into(encoder, load_tensors(path, device)[0], path)
     return encoder
 
@@ -248,13 +238,7 @@ def mean_spectra(
     recordings: Recordings, indices: npt.NDArray[np.int64], cache: Path, device: torch.device
 ) -> npt.NDArray[np.floating[Any]]:
     """Mean log-mel spectrum in dB of some clips, level removed: (n, mels)."""
-    some = Recordings(
-        [recordings.clips[i] for i in indices],
-        recordings.sample_rate_hz,
-        recordings.channel,
-        recordings.lengths_samples[indices],
-    )
-    frames = log_mel_frames(some, _LOG_MEL, cache, device)
+    frames = log_mel_frames(recordings.subset(indices), _LOG_MEL, cache, device)
     sums = np.add.reduceat(frames.to(torch.device("cpu")).numpy(), np.cumsum(frames.lengths) - frames.lengths)
     means = sums / frames.lengths[:, None]
     return means - means.mean(1, keepdims=True)

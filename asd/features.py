@@ -6,9 +6,12 @@ The only module that knows torchaudio.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torchaudio
 from torch import nn
+from torch.nn.functional import pad
 
 # The official baseline's floor: the smallest step of float64 around 1, about -156.5 dB.
 POWER_FLOOR = 2.220446049250313e-16
@@ -32,6 +35,14 @@ class Spectrogram(nn.Module):
         """(batch, samples) -> (batch, n_fft // 2 + 1, frames)."""
         power: torch.Tensor = self.power(waveforms)
         return power
+
+
+def resample(waveforms: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
+    """Waveforms (batch, samples) at another sample rate, band-limited; the same tensor at the same rate."""
+    if from_hz == to_hz:
+        return waveforms
+    resampled: torch.Tensor = torchaudio.functional.resample(waveforms, from_hz, to_hz)
+    return resampled
 
 
 def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.Tensor:
@@ -97,3 +108,47 @@ class LogMel(nn.Module):
         """Levels in dB: (batch, samples) -> (batch, mels, frames)."""
         power: torch.Tensor = self.mel(waveforms)
         return 10.0 * torch.log10(power.clamp_min(POWER_FLOOR))
+
+
+class KaldiFbank(nn.Module):
+    """Log-mel filter bank as Kaldi computes it, for whole batches: what pretrained Transformers listen to.
+
+    Frames of 25 ms every 10 ms at 16 kHz, none beyond the ends; each without its mean, pre-emphasised by
+    0.97 and windowed; power of 512 frequencies, 128 mel bands from 20 Hz to 8 kHz, natural logarithm. Equal
+    to `torchaudio.compliance.kaldi.fbank` without dither, which takes one waveform at a time.
+
+    Args:
+        window: "povey", Kaldi's own (a Hann window to the power 0.85), or "hanning".
+    """
+
+    sample_rate_hz = 16000
+    frame_samples, hop_samples, n_fft, n_mels = 400, 160, 512, 128
+
+    def __init__(self, window: Literal["povey", "hanning"] = "povey") -> None:
+        super().__init__()
+        hann = torch.hann_window(self.frame_samples, periodic=False)
+        self.register_buffer("window", hann.pow(0.85) if window == "povey" else hann, persistent=False)
+        filters, _ = torchaudio.compliance.kaldi.get_mel_banks(
+            self.n_mels, self.n_fft, self.sample_rate_hz, 20.0, 0.0, 100.0, -500.0, 1.0
+        )
+        # The highest frequency lies on the upper edge of the last band, where its weight is zero.
+        self.register_buffer("filters", pad(filters, (0, 1)).T.contiguous(), persistent=False)
+
+    @classmethod
+    def n_samples(cls, n_frames: int) -> int:
+        """Fewest samples that give so many frames."""
+        return cls.frame_samples + (n_frames - 1) * cls.hop_samples
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) of at least 400 -> (batch, frames, 128)."""
+        # What fits into the cache of a CPU is twice as fast; a GPU likes everything at once.
+        rows = len(waveforms) if waveforms.is_cuda else 1
+        return torch.cat([self._levels(part) for part in waveforms.split(rows)])
+
+    def _levels(self, waveforms: torch.Tensor) -> torch.Tensor:
+        frames = waveforms.float().unfold(1, self.frame_samples, self.hop_samples)
+        frames = frames - frames.mean(2, keepdim=True)
+        before = pad(frames, (1, 0), mode="replicate")[:, :, :-1]
+        spectrum = torch.fft.rfft((frames - 0.97 * before) * self.get_buffer("window"), self.n_fft)
+        power = spectrum.abs().square() @ self.get_buffer("filters")
+        return power.clamp_min(torch.finfo(torch.float32).eps).log()

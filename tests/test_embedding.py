@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
+from asd.challenge.years import get_year
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.detectors.embedding import Embedding
-from asd.types import AsdError, Split
+from asd.metrics import auc
+from asd.types import AsdError, Label, Split
 from tests.machines import recordings, tone_machine, workplace
+from tests.tiny_encoders import beats_pt
 
 TINY = {
     "segment_samples": 8000,
@@ -113,3 +117,69 @@ def test_an_encoder_that_gives_nan_is_named_with_its_clip(root: Path, tmp_path: 
 def test_scoring_before_fitting_is_an_error(root: Path, tmp_path: Path) -> None:
     with pytest.raises(AsdError, match="has no bank yet"):
         Embedding(workplace(tmp_path), **TINY).score(recordings(root))
+
+
+def frozen(root: Path, folder: Path, **changes: Any) -> Embedding:
+    words: dict[str, Any] = {"encoder": "beats", "checkpoint": root / "BEATs_tiny.pt"}
+    return Embedding(workplace(folder), **(words | changes))
+
+
+def test_a_pretrained_encoder_is_fitted_saved_and_loaded(root: Path, tmp_path: Path) -> None:
+    beats_pt(root)
+    detector = frozen(root, tmp_path, backends=["knn", "bandwise"])
+    detector.fit(recordings(root))
+    test = recordings(root, "fan", Split.TEST)
+    scores = detector.score(test)
+    anomalous = np.array([clip.label is Label.ANOMALY for clip in test.clips])
+    assert all(auc(anomalous, values) >= 0.9 for values in scores.values())
+    detector.save(tmp_path)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.safetensors")) < 100_000
+    loaded = frozen(root, tmp_path, backends=["knn", "bandwise"])
+    loaded.load(tmp_path)
+    for name, values in loaded.score(test).items():
+        np.testing.assert_array_equal(values, scores[name])
+    (tmp_path / "other").mkdir()
+    other = frozen(root, tmp_path, checkpoint=beats_pt(tmp_path / "other", seed=1))
+    with pytest.raises(AsdError, match="was filled by another encoder"):
+        other.load(tmp_path)
+
+
+def test_a_fine_tuned_encoder_keeps_its_adapters(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="the extra `pretrained` is not installed")
+    beats_pt(root)
+    words = {"lora_rank": 2, "window_s": 0.5, "n_dims": 8, "epochs": 1, "batch_size": 8}
+    detector = frozen(root, tmp_path, **words)
+    detector.fit(recordings(root))
+    detector.save(tmp_path)
+    loaded = frozen(root, tmp_path, **words)
+    loaded.load(tmp_path)
+    test = recordings(root, "fan", Split.TEST)
+    np.testing.assert_array_equal(loaded.score(test)["knn"], detector.score(test)["knn"])
+    assert not list((tmp_path / "cache").glob("*embedding*"))
+
+
+def test_a_frozen_encoder_has_nothing_to_learn_from_others(root: Path, tmp_path: Path) -> None:
+    beats_pt(root)
+    with pytest.raises(AsdError, match=r"embedding\.joint=true is for encoders that are trained"):
+        frozen(root, tmp_path, joint=True, auxiliary=recordings(root, "pump")).fit(recordings(root))
+
+
+def test_pretrained_weights_are_declared_in_the_meta_file(root: Path, tmp_path: Path) -> None:
+    beats_pt(root)
+    facts = SystemFacts(name="x", abbreviation="x", sampling_rate_hz=16000, **frozen(root, tmp_path).facts())
+    system = fill_meta(load_template(get_year(2025)), facts, "Doe_ACME_task2_1")["system"]
+    assert system["description"]["embeddings"] == "BEATs"
+    assert "embeddings" in system["description"]["external_data_usage"]
+    assert [entry["name"] for entry in system["external_datasets"]] == ["AudioSet"]
+    assert system["complexity"]["total_parameters"] == sum(
+        p.numel() for p in frozen(root, tmp_path).encoder.parameters()
+    )
+    scratch = Embedding(workplace(tmp_path), **TINY).facts()
+    assert "external_datasets" not in scratch
+    assert frozen(root, tmp_path).facts()["data_augmentation"] is None
+
+
+def test_the_bottleneck_and_the_spectrum_alone_are_encoders_too(root: Path, tmp_path: Path) -> None:
+    for changes in ({"encoder": "bottleneck"}, {"windows_samples": ()}):
+        detector = fitted(root, tmp_path / next(iter(changes)), **changes)
+        assert detector.embed(recordings(root)).shape == (len(recordings(root)), 8)

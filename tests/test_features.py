@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import librosa
 import numpy as np
 import pytest
 import torch
+import torchaudio
 
 from asd.audio import read_wav
-from asd.features import POWER_FLOOR, LogMel
+from asd.features import POWER_FLOOR, KaldiFbank, LogMel
 
 
 def librosa_log_mel(wave: np.ndarray, n_fft: int = 1024, hop: int = 512, n_mels: int = 128) -> np.ndarray:
@@ -48,3 +50,20 @@ def test_a_batch_equals_its_clips() -> None:
     waves = torch.randn(3, 8000, generator=torch.Generator().manual_seed(0))
     transform = LogMel()
     torch.testing.assert_close(transform(waves), torch.cat([transform(wave[None]) for wave in waves]))
+
+
+@pytest.mark.parametrize("window", ["povey", "hanning"])
+@pytest.mark.parametrize("n_samples", [400, 559, 560, 16000, 16123])
+def test_the_batched_filter_bank_is_kaldi_s(window: Literal["povey", "hanning"], n_samples: int) -> None:
+    waveforms = torch.from_numpy(np.random.default_rng(n_samples).normal(size=(3, n_samples))).float()
+    waveforms[1] = 0.5 + waveforms[1] * 1e-3
+    waveforms[2] = 0.0
+    theirs = [
+        torchaudio.compliance.kaldi.fbank(
+            wave[None], num_mel_bins=128, sample_frequency=16000, window_type=window, dither=0.0
+        )
+        for wave in waveforms
+    ]
+    ours = KaldiFbank(window)(waveforms)
+    torch.testing.assert_close(ours, torch.stack(theirs), atol=1e-4, rtol=1e-5)
+    assert KaldiFbank.n_samples(ours.shape[1]) <= n_samples < KaldiFbank.n_samples(ours.shape[1] + 1)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.covariance import LedoitWolf
+from sklearn.covariance import LedoitWolf, ledoit_wolf_shrinkage
 
 from asd.scoring.gaussian import Mahalanobis, SelectiveMahalanobis
-from asd.scoring.references import conditions_of
+from asd.scoring.references import References, conditions_of
 from asd.types import AsdError, Clip, Domain, Split
 from tests.machines import references
 
@@ -31,7 +31,8 @@ def test_shrinkage_equals_sklearn_on_standardised_vectors() -> None:
     intensity = expected.shrinkage_
     covariance = standard.T @ standard / 29
     shrunk = (1 - intensity) * covariance + intensity * np.trace(covariance) / 5 * np.eye(5)
-    np.testing.assert_allclose(np.linalg.inv(model.whitening @ model.whitening.T), shrunk, rtol=1e-8)
+    whitening = model.whiten(np.diag(model.scale))
+    np.testing.assert_allclose(np.linalg.inv(whitening @ whitening.T), shrunk, rtol=1e-8)
 
 
 def test_the_shift_between_domains_does_not_widen_the_covariance() -> None:
@@ -112,3 +113,19 @@ def test_rare_attributes_share_a_condition() -> None:
     assert len(set(numbers)) == 3
     assert numbers[5] == numbers[6] == numbers[7]
     assert len(set(numbers[:5])) == len(set(numbers[8:])) == 1
+
+
+@pytest.mark.parametrize("shrinkage", [0.3, 1.0])
+def test_more_dimensions_than_clips_are_measured_as_few_are(shrinkage: float) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20, 50)) @ rng.normal(size=(50, 50))
+    refs = References(vectors, np.zeros(20, np.int64), np.zeros(20, bool))
+    fitted = Mahalanobis(refs, means="all", shrinkage=shrinkage)
+    queries = rng.normal(size=(7, 50)) * 5
+    scaled = (vectors - vectors.mean(0)) / fitted.scale
+    covariance = scaled.T @ scaled / 19
+    intensity = min(1.0, shrinkage * ledoit_wolf_shrinkage(scaled, assume_centered=True))
+    shrunk = (1 - intensity) * covariance + intensity * np.trace(covariance) / 50 * np.eye(50)
+    offsets = (queries - vectors.mean(0)) / fitted.scale
+    expected = np.einsum("nd,de,ne->n", offsets, np.linalg.inv(shrunk), offsets) / 50 / (1 + 1 / 20)
+    np.testing.assert_allclose(fitted.score(queries), expected, rtol=1e-8)

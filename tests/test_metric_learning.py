@@ -16,7 +16,9 @@ from asd.core.losses.metric_learning import (
     ClassificationLoss,
     CrossEntropy,
     SubClusterAdaCos,
+    loss_named,
 )
+from asd.types import AsdError
 
 N_DIMS, N_CLASSES = 16, 7
 
@@ -34,7 +36,7 @@ def from_reference(name: str, reference: dict[str, torch.Tensor]) -> Classificat
     if name == "scadacos":
         loss, values = SubClusterAdaCos(N_DIMS, N_CLASSES, n_centres=4), weights.T.reshape(7, 4, 16)
     elif name == "adaproj":
-        loss, values = AdaProj(N_DIMS, N_CLASSES, n_directions=3), weights
+        loss, values = AdaProj(N_DIMS, N_CLASSES, n_centres=3), weights
     else:
         loss, values = ArcFace(N_DIMS, N_CLASSES, margin_on="all"), weights.T
     with torch.no_grad():
@@ -79,7 +81,7 @@ def test_the_margin_never_makes_a_worse_angle_pay() -> None:
 
 
 def test_adaproj_projects() -> None:
-    loss = AdaProj(N_DIMS, 4, n_directions=3).double()
+    loss = AdaProj(N_DIMS, 4, n_centres=3).double()
     x = torch.randn(6, N_DIMS, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     basis = normalize(loss.basis, dim=-1)
     projected = torch.einsum("bck,ckd->bcd", torch.einsum("bd,ckd->bck", normalize(x, dim=1), basis), basis)
@@ -142,3 +144,12 @@ def test_cross_entropy_is_torchs() -> None:
     x, labels = torch.randn(9, N_DIMS), torch.rand(9, N_CLASSES).softmax(1)
     expected = torch.nn.functional.cross_entropy(loss.classifier(x), labels)
     torch.testing.assert_close(loss(x, labels), expected)
+
+
+def test_a_loss_takes_the_knobs_that_it_has() -> None:
+    assert loss_named("arcface", 4, 3, scale=12.0, margin=0.2).margin == 0.2
+    assert loss_named("subcluster_adacos", 4, 3, scale=12.0, n_centres=2).centres.shape == (3, 2, 4)
+    assert loss_named("adaproj", 4, 3, n_centres=2).basis.shape == (3, 2, 4)
+    for name, knob in (("adaproj", "margin"), ("cross_entropy", "scale"), ("arcface", "n_centres")):
+        with pytest.raises(AsdError, match=rf"loss={name} has no {knob}"):
+            loss_named(name, 4, 3, **{knob: 1})

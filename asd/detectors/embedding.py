@@ -1,8 +1,8 @@
 """Learn to tell normal clips apart, then ask how far a clip lies from all of them.
 
-An encoder (`encoder_training`) is trained to classify normal clips by machine, section, domain and
-attributes; to do so it must hear what distinguishes conditions, and what is unlike every condition lands
-away from all training clips.
+An encoder (`encoders`) is trained to classify normal clips by machine, section, domain and attributes
+(`encoder_training`); to do so it must hear what distinguishes conditions, and what is unlike every condition
+lands away from all training clips. An encoder that was pretrained on other sounds may be left as it is.
 
 Scorers are back ends of `scoring.backends`, all on one embedding. Embeddings have unit length, so that the
 Euclidean neighbours of those are the cosine neighbours of the papers.
@@ -17,26 +17,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from asd.audio import Recordings
+from asd.audio import Recordings, joined
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
-from asd.core.runtime import progress
+from asd.core.networks.encoder import Encoder
 from asd.detectors.base import Detector, Scores, Workplace
 from asd.encoder_training import Recipe, joint_encoder, train_encoder
+from asd.encoders.clips import cached_embeddings, clip_embeddings, unit
 from asd.scoring.backends import backend_named
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.scoring.sections import Sectioned
 from asd.types import AsdError
-from asd.waveforms import segments
 
-_CHUNK_SEGMENTS = 64  # embedded at once: about 300 MB of activations at the default width
+_CLIP_S = 10.0  # length of a clip for which the meta file wants the multiply-accumulates
 
 
 class Embedding(Detector):
-    """A trained encoder and a bank of training embeddings.
+    """An encoder and a bank of training embeddings.
 
     Args:
         workplace: device, caches, seed.
@@ -64,27 +63,17 @@ class Embedding(Detector):
         self.references: References | None = None
 
     def fit(self, recordings: Recordings) -> None:
-        """Trains the encoder, or takes the joint one, and embeds the training clips."""
-        place = self.workplace
-        if self.joint:
-            self.encoder = joint_encoder(
-                self._everything(recordings),
-                self.recipe,
-                device=place.device,
-                cache=place.cache,
-                seed=place.seed,
+        """Trains the encoder, takes the joint one, or leaves it frozen, and embeds the training clips."""
+        learn = recordings.with_further()
+        if not self.recipe.is_frozen:
+            self.encoder = self._trained(recordings)
+        elif self.joint or recordings.contrast:
+            given = "embedding.joint=true" if self.joint else "noise as negatives"
+            raise AsdError(
+                f"{given} is for encoders that are trained, and embedding.encoder={self.recipe.encoder} is frozen; "
+                f"fine-tune it with embedding.lora_rank=64, or leave that word out"
             )
-        else:
-            self.encoder = train_encoder(
-                recordings,
-                self.recipe,
-                device=place.device,
-                cache=place.cache,
-                directory=place.directory,
-                seed=place.seed,
-                fingerprint=place.fingerprint,
-            )
-        self._set(references_of(recordings.clips, self.embed(recordings)))
+        self._set(references_of(learn.clips, self.embed(learn)))
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""
@@ -96,29 +85,21 @@ class Embedding(Detector):
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, none of which meets itself."""
         self._bank()
-        return {name: scorer.training for name, scorer in self.fitted.items()}
+        return {name: scorer.training[: len(recordings)] for name, scorer in self.fitted.items()}
 
     def embed(self, recordings: Recordings) -> FloatArray:
-        """Embeddings (clips, parts * dims) of unit length: the direction of the mean over a clip's segments."""
-        vectors = np.empty((len(recordings), self.encoder.n_parts * self.encoder.n_dims))
-        clip = recordings.clips[0]
-        self.encoder.eval()
-        with torch.no_grad():
-            for indices, waveforms in progress(recordings.batches(), f"embed {clip.machine} {clip.split}"):
-                cut = segments(torch.from_numpy(waveforms), self.recipe.segment_samples)
-                parts = [
-                    self.encoder(chunk.to(self.workplace.device)).flatten(1).double().cpu()
-                    for chunk in cut.flatten(0, 1).split(_CHUNK_SEGMENTS)
-                ]
-                vectors[indices] = torch.cat(parts).unflatten(0, cut.shape[:2]).mean(1).numpy()
-        bad = np.flatnonzero(~np.isfinite(vectors).all(1))
-        if len(bad):
-            raise AsdError(
-                f"the embedding of {recordings.clips[bad[0]].path} holds NaN or infinity; the weights are damaged "
-                f"or the training diverged: train again, with a lower embedding.learning_rate"
-            )
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny))
+        """Embeddings (clips, parts * dims) of unit length; in the residual view near - residual * far."""
+        vectors = self._directions(recordings)
+        if residual := recordings.front_end.residual:
+            vectors = unit(vectors - residual * self._directions(recordings.far()))
+        return vectors
+
+    def _directions(self, recordings: Recordings) -> FloatArray:
+        """Direction (clips, parts * dims) of the mean over a clip's segments."""
+        place = self.workplace
+        if self.recipe.is_frozen:
+            return cached_embeddings(self.encoder, recordings, place.device, place.cache)
+        return clip_embeddings(self.encoder, recordings, place.device)
 
     def save(self, directory: Path) -> None:
         """Writes weights.safetensors (encoder) and bank.safetensors (training embeddings)."""
@@ -147,22 +128,40 @@ class Embedding(Detector):
 
     def facts(self) -> Mapping[str, Any]:
         """Parameters, multiply-accumulates per 10 s clip (without the STFT), and words for the meta file."""
-        network = self.recipe.network().eval()
+        encoder, recipe = self.encoder.eval(), self.recipe
+        clip_samples = round(_CLIP_S * recipe.sample_rate_hz)
+        n_samples = encoder.heard_samples(clip_samples)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            network(torch.zeros(1, self.recipe.segment_samples))
+            encoder(torch.zeros(1, n_samples, device=self.workplace.device))
         names = ("mixup", "featex", "statex", "masking")
-        augmentations = [name for name in names if getattr(self.recipe, name)]
-        segments_per_clip = -(-160_000 // self.recipe.segment_samples)
+        augmentations = [name for name in names if getattr(recipe, name) and not recipe.is_frozen]
         return {
-            "total_parameters": sum(p.numel() for p in network.parameters()),
-            "macs": counter.get_total_flops() // 2 * segments_per_clip,
-            "acoustic_features": "spectrogram, spectrum",
+            "total_parameters": sum(p.numel() for p in encoder.parameters()),
+            "macs": counter.get_total_flops() // 2 * -(-clip_samples // n_samples),
             "data_augmentation": ", ".join(augmentations) or None,
-            "machine_learning_method": "CNN",
             "aggregation_method": "average",
-            "attribute_usage": "classification",
+            "attribute_usage": None if recipe.is_frozen else "classification",
             "decision_making": "quantile of the training scores",
+            **recipe.declared(),
         }
+
+    def _trained(self, recordings: Recordings) -> Encoder:
+        """The encoder of this machine, or of all of them."""
+        place, learn = self.workplace, recordings.with_further()
+        if self.joint:
+            everything = self._everything(recordings)
+            return joint_encoder(
+                everything, self.recipe, device=place.device, cache=place.cache, seed=place.seed
+            )
+        return train_encoder(
+            joined([learn, recordings.contrast]) if recordings.contrast else learn,
+            self.recipe,
+            device=place.device,
+            cache=place.cache,
+            directory=place.directory,
+            seed=place.seed,
+            fingerprint=place.fingerprint,
+        )
 
     def _everything(self, recordings: Recordings) -> Recordings:
         """Own and auxiliary clips, sorted, so that each machine asks for the same encoder."""
@@ -171,11 +170,10 @@ class Embedding(Detector):
                 "embedding.joint=true needs the training clips of other machines, and none were given; "
                 "use machine=all or embedding.joint=false"
             )
-        clips = [*recordings.clips, *self.auxiliary.clips]
-        lengths = np.concatenate([recordings.lengths_samples, self.auxiliary.lengths_samples])
-        order = sorted(range(len(clips)), key=lambda i: (clips[i].machine, str(clips[i].path.resolve())))
-        return Recordings(
-            [clips[i] for i in order], recordings.sample_rate_hz, recordings.channel, lengths[order]
+        every = joined([recordings, self.auxiliary])
+        clips = every.clips
+        return every.subset(
+            sorted(range(len(clips)), key=lambda i: (clips[i].machine, str(clips[i].path.resolve())))
         )
 
     def _set(self, references: References) -> None:
@@ -188,9 +186,9 @@ class Embedding(Detector):
         return self.references
 
 
-def _digest(encoder: torch.nn.Module) -> str:
-    """Hash of an encoder's weights."""
-    content = hashlib.sha256()
+def _digest(encoder: Encoder) -> str:
+    """Hash of an encoder's weights, learnt here or elsewhere."""
+    content = hashlib.sha256(encoder.origin.encode())
     for name, tensor in encoder.state_dict().items():
         content.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return content.hexdigest()[:16]

@@ -7,6 +7,7 @@ than a few times the dimensions. Source of the shrinkage: `sklearn.covariance.le
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -45,15 +46,14 @@ class Mahalanobis:
         self.scale = spread_of(residuals, len(names))
         residuals = residuals / self.scale
         freedom = max(len(residuals) - len(names), 1)
-        covariance = residuals.T @ residuals / freedom
-        intensity = min(1.0, shrinkage * float(ledoit_wolf_shrinkage(residuals, assume_centered=True)))
-        self.whitening = _whitening(covariance, intensity)
+        intensity = min(1.0, shrinkage * _ledoit_wolf(residuals))
+        self.whitening = _whitening(residuals / np.sqrt(freedom), intensity)
         self.centres = self.whiten(centres)
         self.uncertainty = 1.0 + 1.0 / counts
 
     def whiten(self, vectors: FloatArray) -> FloatArray:
         """Coordinates in which normal scatter within groups is a sphere: (n, dims) -> (n, dims)."""
-        return vectors / self.scale @ self.whitening
+        return self.whitening(vectors / self.scale)
 
     def score(self, queries: FloatArray) -> FloatArray:
         """Distances (queries,) of vectors (queries, dims)."""
@@ -89,12 +89,53 @@ def _groups(references: References, share: Share) -> npt.NDArray[np.int64]:
     return references.is_target.astype(np.int64) if share == "domain" else references.conditions
 
 
-def _whitening(covariance: FloatArray, intensity: float) -> FloatArray:
-    """Matrix W with |x W|^2 = x^T S^-1 x for S the covariance shrunk towards a sphere."""
+def _ledoit_wolf(residuals: FloatArray) -> float:
+    """Intensity of the shrinkage for residuals (clips, dims).
+
+    scikit-learn's way is through the (dims, dims) covariance; where there are fewer clips than dimensions,
+    the same sums are taken over the (clips, clips) products, which have the same norm.
+    """
+    n, dims = residuals.shape
+    if dims <= n:
+        return float(ledoit_wolf_shrinkage(residuals, assume_centered=True))
+    products = residuals @ residuals.T
+    squares = np.diag(products)  # of each clip's residual
+    sphere = squares.sum() / n / dims
+    covariance = np.square(products).sum() / n**2  # its squared norm
+    noise = (np.square(squares).sum() / n - covariance) / n
+    return float(min(1.0, noise / (covariance - dims * sphere**2)))
+
+
+def _whitening(residuals: FloatArray, intensity: float) -> Callable[[FloatArray], FloatArray]:
+    """Map x -> w, (n, dims) -> (n, dims), with |w|^2 = x^T S^-1 x for S the covariance shrunk towards a sphere.
+
+    Args:
+        residuals: (clips, dims) whose products sum to the covariance.
+        intensity: of the shrinkage.
+    """
+    if residuals.shape[1] > len(residuals):
+        return _wide_whitening(residuals, intensity)
+    covariance = residuals.T @ residuals
     sphere = np.trace(covariance) / len(covariance)
     values, axes = np.linalg.eigh((1 - intensity) * covariance)
     values = np.maximum(values + intensity * sphere, 1e-9 * sphere)
-    return axes / np.sqrt(values)
+    matrix = axes / np.sqrt(values)
+    return lambda vectors: vectors @ matrix
+
+
+def _wide_whitening(residuals: FloatArray, intensity: float) -> Callable[[FloatArray], FloatArray]:
+    """The same for more dimensions than clips: no (dims, dims) matrix is ever formed.
+
+    The clips span a few axes; in all directions at right angles to them S is the sphere alone.
+    """
+    squares, mixtures = np.linalg.eigh(residuals @ residuals.T)
+    held = squares > 1e-12 * squares[-1]
+    squares, axes = squares[held], residuals.T @ (mixtures[:, held] / np.sqrt(squares[held]))
+    sphere = squares.sum() / residuals.shape[1]
+    floor = max(intensity, 1e-9) * sphere
+    gains = 1 / np.sqrt(np.maximum((1 - intensity) * squares + intensity * sphere, 1e-9 * sphere))
+    rest = 1 / np.sqrt(floor)
+    return lambda vectors: rest * vectors + vectors @ axes * (gains - rest) @ axes.T
 
 
 def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:

@@ -15,6 +15,7 @@ The angular losses keep a fixed scale: the adaptive one of AdaCos is known to ru
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from torch import nn
 from torch.nn.functional import linear, normalize
 
 from asd.core.losses.cells import at_least_float32
+from asd.types import AsdError
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -85,15 +87,21 @@ class SubClusterAdaCos(ClassificationLoss):
         n_dims: length of an embedding.
         n_classes: number of classes.
         n_centres: directions per class.
+        scale: factor of the cosine; None: the formula above.
         reduction: see `ClassificationLoss`.
     """
 
     def __init__(
-        self, n_dims: int, n_classes: int, n_centres: int = 16, reduction: Reduction = "mean"
+        self,
+        n_dims: int,
+        n_classes: int,
+        n_centres: int = 16,
+        scale: float | None = None,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__(reduction)
         self.centres = nn.Parameter(_directions(n_classes, n_centres, n_dims))
-        self.scale = _adacos_scale(n_classes * n_centres)
+        self.scale = scale or _adacos_scale(n_classes * n_centres)
 
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Log of the summed exponentials over a class's centres."""
@@ -110,16 +118,22 @@ class AdaProj(ClassificationLoss):
     Args:
         n_dims: length of an embedding.
         n_classes: number of classes.
-        n_directions: dimensions of a class's subspace.
+        n_centres: directions that span a class's subspace.
+        scale: factor of the cosine; None: the formula above.
         reduction: see `ClassificationLoss`.
     """
 
     def __init__(
-        self, n_dims: int, n_classes: int, n_directions: int = 32, reduction: Reduction = "mean"
+        self,
+        n_dims: int,
+        n_classes: int,
+        n_centres: int = 32,
+        scale: float | None = None,
+        reduction: Reduction = "mean",
     ) -> None:
         super().__init__(reduction)
-        self.basis = nn.Parameter(_directions(n_classes, n_directions, n_dims))
-        self.scale = _adacos_scale(n_classes)
+        self.basis = nn.Parameter(_directions(n_classes, n_centres, n_dims))
+        self.scale = scale or _adacos_scale(n_classes)
 
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Scaled cosine between z and p = sum_k <z, w_k> w_k, without ever forming p.
@@ -191,13 +205,33 @@ class ArcFace(ClassificationLoss):
         return torch.where(cosines > -math.cos(self.margin), moved, straight)
 
 
-# name -> (dims, classes) -> loss
-LOSSES: dict[str, Callable[[int, int], ClassificationLoss]] = {
+# name -> (dims, classes, knobs) -> loss
+LOSSES: dict[str, Callable[..., ClassificationLoss]] = {
     "subcluster_adacos": SubClusterAdaCos,
     "adaproj": AdaProj,
     "arcface": ArcFace,
     "cross_entropy": CrossEntropy,
 }
+
+
+def loss_named(name: str, n_dims: int, n_classes: int, **knobs: float) -> ClassificationLoss:
+    """A fresh loss.
+
+    Args:
+        name: in `LOSSES`.
+        n_dims: length of an embedding.
+        n_classes: number of classes.
+        knobs: of those that its class takes.
+
+    Raises:
+        AsdError: the loss has no such knob.
+    """
+    known = inspect.signature(LOSSES[name]).parameters
+    if unknown := [knob for knob in knobs if knob not in known]:
+        raise AsdError(
+            f"loss={name} has no {unknown[0]}; leave embedding.{unknown[0]} out or take another loss"
+        )
+    return LOSSES[name](n_dims, n_classes, **knobs)
 
 
 def _directions(n_classes: int, n_vectors: int, n_dims: int) -> torch.Tensor:

@@ -23,10 +23,12 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, normalize, pad, pixel_unshuffle, relu
 
+from asd.core.networks.encoder import Encoder
+
 _BANDS = 8  # bands that the frequency axis is pooled to before the last layer of an STFT branch
 
 
-class MultiResolution(nn.Module):
+class MultiResolution(Encoder):
     """Waveform segments of a fixed length to embeddings, one part per spectrum.
 
     Args:
@@ -51,7 +53,8 @@ class MultiResolution(nn.Module):
         blocks: int = 1,
     ) -> None:
         super().__init__()
-        self.segment_samples, self.windows_samples = segment_samples, tuple(windows_samples)
+        self.segment_samples = self.shortest_samples = segment_samples
+        self.windows_samples = tuple(windows_samples)
         self.level, self.n_parts, self.n_dims = level, len(self.windows_samples) + whole, n_dims
         branches: list[nn.Module] = [
             SpectrogramBranch(n // 2 + 1, n_dims, width, blocks) for n in windows_samples
@@ -63,10 +66,6 @@ class MultiResolution(nn.Module):
             self.register_buffer(f"window_{i}", torch.hann_window(n), persistent=False)
         # A third faster on a CPU; torch's type stubs do not know the keyword.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Embeddings (batch, parts, dims) of segments (batch, segment_samples)."""
-        return self.encode(self.spectra(waveforms))
 
     def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
         """Magnitudes per branch: (batch, bins, frames) of each STFT, (batch, bins) of the whole."""

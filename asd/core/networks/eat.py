@@ -1,0 +1,152 @@
+"""EAT: a Transformer on patches of a log-mel filter bank, under the names of the published checkpoints.
+
+    fbank (batch, 128, frames) ─ 16 x 16 patches ─ + fixed positions ─ clip token in front ─ norm
+        ─ [attention ─ norm ─ feed-forward ─ norm] x layers ─► clip token, and tokens of time by 8 bands
+
+For inference and for adapters: the decoder and the dropout of pretraining are left out.
+
+Source: Chen et al., "EAT: Self-Supervised Pre-Training with Efficient Audio Transformer", IJCAI 2024; blocks:
+Baevski et al., "data2vec 2.0", ICML 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from asd.types import AsdError
+
+
+@dataclass(frozen=True)
+class EatConfig:
+    """Sizes of a network; the names are those of the published `config.json`.
+
+    Attributes:
+        embed_dim, depth, num_heads, mlp_ratio: the Transformer.
+        patch_size: side of a square patch, in frames and in mel bands.
+        mel_bins: bands of the filter bank.
+        max_length: most patches along time that there are positions for.
+        norm_eps: of the normalisations.
+    """
+
+    embed_dim: int = 768
+    depth: int = 12
+    num_heads: int = 12
+    mlp_ratio: float = 4.0
+    patch_size: int = 16
+    mel_bins: int = 128
+    max_length: int = 768
+    norm_eps: float = 1e-6
+
+    # What all published checkpoints have in common; a network with anything else would be another one.
+    _COMMON = {  # noqa: RUF012 (not a field)
+        "stride": 16,
+        "in_chans": 1,
+        "qkv_bias": True,
+        "layer_norm_first": False,
+        "norm_affine": True,
+        "fixed_positions": True,
+    }
+
+    @classmethod
+    def of(cls, published: Mapping[str, Any]) -> EatConfig:
+        """The configuration in a published `config.json`.
+
+        Raises:
+            AsdError: it is of a variant that nobody has published.
+        """
+        for name, usual in cls._COMMON.items():
+            if published.get(name, usual) != usual:
+                raise AsdError(
+                    f"an EAT network with {name}={published[name]!r} is none of the published ones"
+                )
+        return cls(**{name: published[name] for name in cls.__dataclass_fields__ if name in published})
+
+
+class Eat(nn.Module):
+    """Normalised filter-bank frames to the tokens of any layers.
+
+    Args:
+        config: sizes.
+
+    Attributes:
+        n_layers: number of Transformer layers.
+        n_bands: patches along frequency.
+        n_dims: length of a token.
+    """
+
+    def __init__(self, config: EatConfig) -> None:
+        super().__init__()
+        dims, patch = config.embed_dim, config.patch_size
+        self.n_layers, self.n_bands, self.n_dims = config.depth, config.mel_bins // patch, dims
+        self.patch, self.most_times = patch, config.max_length
+        self.local_encoder = nn.ModuleDict({"proj": nn.Conv2d(1, dims, patch, stride=patch)})
+        positions = nn.Parameter(torch.zeros(1, config.max_length * self.n_bands, dims), requires_grad=False)
+        self.fixed_positional_encoder = nn.ParameterDict({"positions": positions})
+        self.extra_tokens = nn.Parameter(torch.zeros(1, 1, dims))
+        self.pre_norm = nn.LayerNorm(dims, eps=config.norm_eps)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
+
+    def shorten(self, n_layers: int) -> None:
+        """Leaves out the blocks beyond the first `n_layers`."""
+        del self.blocks[n_layers:]
+
+    def forward(self, fbank: torch.Tensor) -> list[torch.Tensor]:
+        """Output of every layer.
+
+        Args:
+            fbank: (batch, 128, frames) normalised, its length a multiple of 16 frames.
+
+        Returns:
+            A list of (batch, times, bands, dims), from the first layer to the last, without the clip token.
+
+        Raises:
+            AsdError: more frames than there are positions.
+        """
+        patches = self.local_encoder["proj"](fbank.mT[:, None])  # (batch, dims, times, bands)
+        return [x[:, 1:].unflatten(1, patches.shape[2:]) for x in self.tokens(patches)]
+
+    def tokens(self, patches: torch.Tensor) -> list[torch.Tensor]:
+        """Tokens (batch, 1 + times * bands, dims) of every layer, of patches (batch, dims, times, bands)."""
+        if patches.shape[2] > self.most_times:
+            raise AsdError(
+                f"an input of {patches.shape[2] * self.patch} frames is longer than the "
+                f"{self.most_times * self.patch} that this EAT has positions for; lower embedding.window_s"
+            )
+        x = patches.flatten(2).mT
+        x = x + self.fixed_positional_encoder["positions"][:, : x.shape[1]]
+        x = self.pre_norm(torch.cat([self.extra_tokens.expand(len(x), -1, -1), x], 1))
+        outputs = []
+        for block in self.blocks:
+            x = block(x)
+            outputs.append(x)
+        return outputs
+
+
+class _Block(nn.Module):
+    """Attention and feed-forward, both normalised after the residual sum."""
+
+    def __init__(self, config: EatConfig) -> None:
+        super().__init__()
+        dims, wide, self.n_heads = (
+            config.embed_dim,
+            round(config.embed_dim * config.mlp_ratio),
+            config.num_heads,
+        )
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(dims, 3 * dims), "proj": nn.Linear(dims, dims)})
+        self.norm1 = nn.LayerNorm(dims, eps=config.norm_eps)
+        self.mlp = nn.ModuleDict({"fc1": nn.Linear(dims, wide), "fc2": nn.Linear(wide, dims)})
+        self.norm2 = nn.LayerNorm(dims, eps=config.norm_eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens, dims) -> the same."""
+        q, k, v = self.attn["qkv"](x).unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        heard = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = self.norm1(x + self.attn["proj"](heard))
+        result: torch.Tensor = self.norm2(x + self.mlp["fc2"](gelu(self.mlp["fc1"](x))))
+        return result

@@ -1,0 +1,156 @@
+"""Pretrained Transformers as encoders: tokens of chosen layers, pooled over time, frequency bands kept.
+
+    waveforms ─ filter bank ─ Transformer ─┬─ layer 6:  (times, bands, dims) ─ pool over time ─► bands x dims
+                                           └─ layer 12: (times, bands, dims) ─ pool over time ─► bands x dims
+
+Frozen, each layer is a part of the embedding as it is. Fine-tuned, adapters of low rank learn beside the
+attention's frozen matrices, and a learnt projection brings each layer to a part of few dimensions.
+
+Source: Zheng et al., "GenRep", arXiv 2409.05035 (frozen, bands kept); Hu et al., "LoRA", ICLR 2022; Zheng et
+al., arXiv 2409.07016 (LoRA on anomalous sound detection).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn.functional import normalize
+
+from asd.core.networks.encoder import Encoder
+from asd.encoders.extra import optional
+from asd.pooling import mean_pool, rdp_pool
+from asd.types import AsdError
+
+# name -> (batch, dims, times) -> (batch, dims)
+POOLINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "mean": mean_pool,
+    "rdp4": lambda tokens: rdp_pool(tokens, 4.0),
+    "rdp8": lambda tokens: rdp_pool(tokens, 8.0),
+}
+
+# Names of the matrices that adapters sit beside, the first of these sets that a network has: those of
+# queries and values, which is what the LoRA paper found to be enough.
+_ADAPTED = (("q_proj", "v_proj"), ("query", "value"), ("qkv",))
+
+
+class Body(Protocol):
+    """A pretrained network: `network(spectrum)` gives (batch, times, bands, dims) of every layer."""
+
+    n_layers: int
+    n_bands: int
+    n_dims: int
+
+    def shorten(self, n_layers: int) -> None:
+        """Leaves out the layers beyond the first `n_layers`, where it can."""
+        ...
+
+
+class Pretrained(Encoder):
+    """A pretrained network as an encoder; its `state_dict` is what was learnt here.
+
+    Args:
+        listen: waveforms (batch, samples) to the spectrum that the network wants; see `encoders.inputs`.
+        network: see `Body`.
+        layers: numbers of the layers that are heard, from 1; empty: the last.
+        pooling: name in `POOLINGS`, over time within each band.
+        bands: keep the frequency bands side by side instead of their mean.
+        segment_samples: longest input.
+        origin: see `Encoder`.
+        lora_rank: of the adapters; 0 leaves the network frozen.
+        n_dims: length of each part behind the projection, where there are adapters.
+
+    Raises:
+        AsdError: a layer that the network does not have, or adapters for a network unknown to us.
+    """
+
+    def __init__(
+        self,
+        listen: nn.Module,
+        network: nn.Module,
+        *,
+        layers: Sequence[int] = (),
+        pooling: str = "mean",
+        bands: bool = True,
+        segment_samples: int,
+        origin: str,
+        lora_rank: int = 0,
+        n_dims: int = 128,
+    ) -> None:
+        super().__init__()
+        body: Any = network  # a `Body`
+        shortest_samples: Any = listen.shortest_samples
+        self.layers = tuple(layers) or (body.n_layers,)
+        if bad := [layer for layer in self.layers if layer > body.n_layers]:
+            raise AsdError(
+                f"embedding.layers={bad[0]} is beyond the {body.n_layers} layers of this checkpoint"
+            )
+        body.shorten(max(self.layers))
+        self.listen, self.network = listen.requires_grad_(False), network.requires_grad_(False)
+        self.pooling, self.bands = pooling, bands
+        self.segment_samples, self.origin = segment_samples, origin
+        self.n_parts, self.n_dims = len(self.layers), body.n_dims * (body.n_bands if bands else 1)
+        # Training cuts segments of one length; what it taught is then to be asked in that length.
+        self.shortest_samples = segment_samples if lora_rank else min(shortest_samples, segment_samples)
+        self.projections: nn.ModuleList | None = None
+        if lora_rank:
+            _add_adapters(network, lora_rank)
+            self.projections = nn.ModuleList(nn.Linear(self.n_dims, n_dims) for _ in self.layers)
+            self.n_dims = n_dims
+        self.register_state_dict_post_hook(_drop_frozen)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_add_frozen)  # type: ignore[no-untyped-call]
+
+    def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
+        """What the network is given of segments (batch, samples)."""
+        return [self.listen(waveforms)]
+
+    def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Embeddings (batch, layers, dims), each part of unit length."""
+        outputs = self.network(spectra[0])
+        parts = [self._pooled(outputs[layer - 1]) for layer in self.layers]
+        if self.projections is not None:
+            parts = [project(part) for project, part in zip(self.projections, parts, strict=True)]
+        return normalize(torch.stack(parts, 1).float(), dim=-1)
+
+    def _pooled(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(batch, times, bands, dims) -> (batch, bands * dims), or the mean over bands."""
+        by_band = POOLINGS[self.pooling](tokens.permute(0, 2, 3, 1).flatten(0, 1)).unflatten(
+            0, (len(tokens), -1)
+        )
+        return by_band.flatten(1) if self.bands else by_band.mean(1)
+
+
+def _add_adapters(network: nn.Module, rank: int) -> None:
+    """Trainable adapters of low rank beside the attention's matrices, in place."""
+    peft = optional("peft", f"embedding.lora_rank={rank}")
+    names = {name.rsplit(".", 1)[-1] for name, _ in network.named_modules()}
+    targets = next((wanted for wanted in _ADAPTED if names.issuperset(wanted)), None)
+    if targets is None:
+        raise AsdError(
+            f"embedding.lora_rank={rank}: none of the attention layers that adapters are known for "
+            f"({', '.join('/'.join(wanted) for wanted in _ADAPTED)}) is in this network; use lora_rank=0"
+        )
+    settings = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=list(targets))
+    peft.inject_adapter_in_model(settings, network)
+
+
+def _learnt(module: nn.Module, prefix: str) -> set[str]:
+    return {prefix + name for name, parameter in module.named_parameters() if parameter.requires_grad}
+
+
+def _drop_frozen(module: nn.Module, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Leaves what was learnt of a state that was just gathered."""
+    learnt = _learnt(module, prefix)
+    for name in [name for name in state if name.startswith(prefix) and name not in learnt]:
+        del state[name]
+
+
+def _add_frozen(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Completes a state that is about to be loaded by the tensors that are there already."""
+    learnt = _learnt(module, prefix)
+    for child, inside in module.named_children():
+        for name, tensor in inside.state_dict(prefix=f"{prefix}{child}.").items():
+            if name not in learnt:
+                state[name] = tensor
