@@ -1,0 +1,191 @@
+"""What a trained multimodal Transformer says, and what it listens to: losses, gates, attention, worst cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from asd.core.losses.multitask import MultiTask
+from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput
+from asd.studies.fusion_training import TERMS, Batch, active_logits, losses_of
+from asd.studies.tracks import BoolArray, IntArray, Sequences
+
+N_WORST = 5
+_CHUNK = 64  # sequences at once: attention takes layers x heads x steps x steps of memory for each
+
+PerSequence = dict[str, list[float]]
+
+
+@torch.no_grad()
+def say(net: MultimodalTransformer, data: Batch) -> TrackOutput:
+    """What the network says of sequences, in eval mode."""
+    net.eval()
+    chunks = [data.at(part) for part in _chunks(data)]
+    said = [net(chunk.features, chunk.present) for chunk in chunks]
+    gates = (
+        None if said[0].gates is None else torch.cat([part.gates for part in said if part.gates is not None])
+    )
+    return TrackOutput(
+        torch.cat([part.active for part in said]),
+        torch.cat([part.asset for part in said]),
+        torch.cat([part.numbers for part in said]),
+        gates,
+    )
+
+
+def score(losses: MultiTask, said: TrackOutput, data: Batch) -> PerSequence:
+    """Total and terms of the loss, and shares of right decisions, of each sequence: {name: (n,)}.
+
+    "active_right" is over all tracks and steps, "asset_right" over those where the track is active.
+    """
+    rows: PerSequence = {name: [] for name in ("total", *TERMS, "active_right", "asset_right")}
+    for i in range(len(data)):
+        one = torch.tensor([i], device=data.present.device)
+        batch = data.at(one)
+        answer = TrackOutput(said.active[one], said.asset[one], said.numbers[one], None)
+        found = losses_of(losses, answer, batch)
+        rows["total"].append(float(found.total))
+        for name in TERMS:
+            rows[name].append(float(found.terms[name]))
+        rows["active_right"].append(float(((active_logits(answer) > 0) == batch.active).float().mean()))
+        right = (answer.asset.argmax(-1) == batch.asset.argmax(-1))[batch.active]
+        rows["asset_right"].append(float(right.float().mean()) if len(right) else 1.0)
+    return rows
+
+
+def means(rows: PerSequence) -> dict[str, float]:
+    """Mean of each column over the sequences, which all count the same."""
+    return {name: sum(values) / len(values) for name, values in rows.items()}
+
+
+def coverage(sequences: Sequences) -> dict[str, dict[str, float]]:
+    """For each modality the share of steps with it, of sequences with it throughout, and of its NaN values."""
+    found = {}
+    for i, (name, x) in enumerate(sequences.features.items()):
+        present = sequences.present[..., i]
+        values = x[present]
+        unknown = float((values != values).mean()) if values.size else 0.0
+        found[name] = {
+            "steps": float(present.mean()),
+            "sequences": float(present.all(1).mean()),
+            "nan_values": unknown,
+        }
+    return found
+
+
+@torch.no_grad()
+def gate_contributions(
+    net: MultimodalTransformer, data: Batch, said: TrackOutput, troubles: dict[str, BoolArray]
+) -> dict[str, dict[str, float]]:
+    """How far the gates are open, and what part of the fused vector comes through each.
+
+    Args:
+        net: with gates.
+        data: sequences (n, steps).
+        said: what the network says of them.
+        troubles: {modality: (n, steps) bool} where what it tells is not to be trusted.
+
+    Returns:
+        For each modality "open", the mean gate over steps with it; "share", its part of the length of the gated
+        embeddings at steps with all modalities; and where it has a trouble at times, "open_trouble" and
+        "open_else".
+    """
+    assert said.gates is not None
+    here = data.present
+    gates = said.gates.mean(-1)
+    lengths = torch.stack(
+        [
+            (said.gates[..., i, :] * embed(data.features[name].nan_to_num())).norm(dim=-1)
+            for i, (name, embed) in enumerate(net.fusion.embed.items())
+        ],
+        -1,
+    )
+    shares = (lengths / lengths.sum(-1, keepdim=True))[here.all(-1)].mean(0)
+    found = {}
+    for i, name in enumerate(data.features):
+        gate, present = gates[..., i], here[..., i]
+        found[name] = {"open": float(gate[present].mean()), "share": float(shares[i])}
+        if name in troubles:
+            bad = torch.from_numpy(troubles[name]).to(present.device) & present
+            if bad.any() and (present & ~bad).any():
+                found[name]["open_trouble"] = float(gate[bad].mean())
+                found[name]["open_else"] = float(gate[present & ~bad].mean())
+    return found
+
+
+def gate_example(said: TrackOutput, sequences: Sequences, numbers: list[int]) -> dict[str, Any]:
+    """Mean gate of each modality along the sequence with the most kinds of trouble: gaps, music, darkness."""
+    assert said.gates is not None
+    gaps = (~sequences.present).any(1) & sequences.present.any(1)
+    kinds = gaps.sum(1) + sequences.music.any(1) + sequences.dark.any(1)
+    i = int(kinds.argmax())
+    return {
+        "sequence": numbers[i],
+        "gates": {name: said.gates[i, :, k].mean(-1).tolist() for k, name in enumerate(sequences.features)},
+        **{name: getattr(sequences, name)[i].tolist() for name in ("music", "dark", "cut")},
+    }
+
+
+@torch.no_grad()
+def attention_summary(net: MultimodalTransformer, data: Batch, scenes: IntArray) -> dict[str, Any]:
+    """Where each layer looks, over all heads; scenes are (n, steps).
+
+    Returns:
+        "layers": for each "own" (weight of a step on itself), "distance" (mean number of steps that it looks
+        away), "same_scene" (weight on steps of its own scene) and "map" of mean weights (steps, steps);
+        "uniform": the same numbers of a layer that looks everywhere alike.
+    """
+    scene = torch.from_numpy(scenes).to(data.present.device)
+    steps = torch.arange(scene.shape[1], device=scene.device)
+    apart = (steps[:, None] - steps).abs().float()
+    same = (scene[:, :, None] == scene[:, None, :]).float()
+    sums = torch.zeros(len(net.encoder.layers), len(steps), len(steps), device=scene.device)
+    within = torch.zeros(len(net.encoder.layers), device=scene.device)
+    for part in _chunks(data):
+        chunk = data.at(part)
+        weights = net.attention(chunk.features, chunk.present).mean(2)
+        sums += weights.sum(1)
+        within += (weights * same[part]).sum(-1).mean(-1).sum(-1)
+    maps, within = sums / len(data), within / len(data)
+    layers = [
+        {
+            "own": float(weights.diagonal().mean()),
+            "distance": float((weights * apart).sum(-1).mean()),
+            "same_scene": float(inside),
+            "map": [[round(float(w), 5) for w in row] for row in weights],
+        }
+        for weights, inside in zip(maps, within, strict=True)
+    ]
+    uniform = {"own": 1 / len(steps), "distance": float(apart.mean()), "same_scene": float(same.mean())}
+    return {"layers": layers, "uniform": uniform}
+
+
+def worst_cases(rows: PerSequence, sequences: Sequences, numbers: list[int]) -> list[dict[str, Any]]:
+    """The sequences with the highest loss, its largest term, and what was the matter with them.
+
+    Args:
+        rows: losses of each sequence.
+        sequences: the same ones.
+        numbers: what to call them.
+    """
+    order = sorted(range(len(numbers)), key=lambda i: -rows["total"][i])[:N_WORST]
+    return [
+        {
+            "sequence": numbers[i],
+            **{name: rows[name][i] for name in ("total", *TERMS)},
+            "largest": max(TERMS, key=lambda name: rows[name][i] / (sum(rows[name]) or 1.0)),
+            "present": {
+                name: float(sequences.present[i, :, k].mean()) for k, name in enumerate(sequences.features)
+            },
+            "music_steps": int(sequences.music[i].sum()),
+            "dark_steps": int(sequences.dark[i].sum()),
+            "cuts": int(sequences.cut[i].sum()),
+            "active": float(sequences.active[i].mean()),
+        }
+        for i in order
+    ]
+
+
+def _chunks(data: Batch) -> tuple[torch.Tensor, ...]:
+    return torch.arange(len(data), device=data.present.device).split(_CHUNK)

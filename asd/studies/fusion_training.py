@@ -1,0 +1,272 @@
+"""One cell of the fusion study: a multimodal Transformer learns what an editor did with every track.
+
+The recipe is that of founding document 002: Adam, two epochs of warm-up, a cosine to 1e-6, gradients clipped to
+1.0, binary cross entropy of active tracks, cross entropy of assets, and squared errors of scale, position and
+crop. Tracks that are not active have no asset and no numbers, and are ignored there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import one_hot
+
+from asd.core.losses.binary import Bce
+from asd.core.losses.categorical import SoftCrossEntropy
+from asd.core.losses.multitask import MultiTask, TaskLosses
+from asd.core.losses.regression import SquaredError
+from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput, drop_modalities
+from asd.core.trainer import TrainSettings, train
+from asd.studies.config import Fusion
+from asd.studies.tracks import MODALITIES, NUMBERS, Layout, Sequences
+from asd.types import AsdError
+
+TERMS = ("active", "asset", "scale", "position", "crop")
+_NUMBERS_OF = {"scale": slice(0, 1), "position": slice(1, 3), "crop": slice(3, len(NUMBERS))}
+_LEAST_SPREAD = 1e-3  # a value that never changed, such as an anchor, is not divided by its noise
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Sequences on the device: what is seen of them and what is to be said.
+
+    Attributes:
+        features: {modality: (batch, steps, width)} with mean 0 and spread 1; NaN where absent, else finite.
+        present: (batch, steps, modalities) bool.
+        active: (batch, steps, tracks) bool.
+        asset: (batch, steps, tracks, assets), one-hot.
+        numbers: (batch, steps, tracks, numbers); NaN where the track is not active.
+    """
+
+    features: dict[str, torch.Tensor]
+    present: torch.Tensor
+    active: torch.Tensor
+    asset: torch.Tensor
+    numbers: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def at(self, indices: torch.Tensor) -> Batch:
+        """Sequences by number."""
+        return Batch(
+            {name: x[indices] for name, x in self.features.items()},
+            self.present[indices],
+            self.active[indices],
+            self.asset[indices],
+            self.numbers[indices],
+        )
+
+    def withhold(self, modality: str) -> Batch:
+        """The same sequences without a modality."""
+        present = self.present.clone()
+        present[..., list(self.features).index(modality)] = False
+        return Batch(self.features, present, self.active, self.asset, self.numbers)
+
+    def complete(self) -> torch.Tensor:
+        """Numbers (n,) of the sequences with every modality at every step."""
+        return self.present.flatten(1).all(1).nonzero()[:, 0]
+
+
+Scales = Mapping[str, tuple[np.ndarray, np.ndarray]]  # modality -> mean and spread, (width,) each
+
+
+def split_indices(config: Fusion) -> dict[str, torch.Tensor]:
+    """Numbers of the training, validation and test sequences."""
+    sizes = {"training": config.n_train, "validation": config.n_valid, "test": config.n_test}
+    parts = torch.arange(sum(sizes.values())).split(list(sizes.values()))
+    return dict(zip(sizes, parts, strict=True))
+
+
+def measure_scales(sequences: Sequences, n_train: int) -> Scales:
+    """Mean and spread of every feature over the steps of the first `n_train` sequences where it is known.
+
+    Raises:
+        AsdError: a feature that is not known once.
+    """
+    scales = {}
+    for name, x in sequences.features.items():
+        rows = x[:n_train].reshape(-1, x.shape[-1])
+        if np.isnan(rows).all(0).any():
+            raise AsdError(
+                f"a feature of the modality {name} is NaN in all {n_train} training sequences; lower absent= and "
+                "unknown= or raise n_train="
+            )
+        spread = np.nanstd(rows, 0)
+        scales[name] = (np.nanmean(rows, 0), np.where(spread > _LEAST_SPREAD, spread, 1.0))
+    return scales
+
+
+def prepare(
+    sequences: Sequences, scales: Scales, modalities: Sequence[str], n_assets: int, device: torch.device
+) -> Batch:
+    """Sequences with the modalities named, on the device.
+
+    A value that is NaN although its modality is present becomes 0, the mean; absent modalities stay NaN.
+    """
+    chosen = [MODALITIES.index(name) for name in modalities]
+    features = {}
+    for i, name in zip(chosen, modalities, strict=True):
+        mean, spread = scales[name]
+        x = (sequences.features[name] - mean) / spread
+        unknown = np.isnan(x) & sequences.present[..., i, None]
+        features[name] = torch.tensor(np.where(unknown, 0.0, x), dtype=torch.float32, device=device)
+    return Batch(
+        features,
+        torch.tensor(sequences.present[..., chosen], device=device),
+        torch.tensor(sequences.active, device=device),
+        one_hot(torch.tensor(sequences.asset, device=device), n_assets).float(),
+        torch.tensor(sequences.numbers, dtype=torch.float32, device=device),
+    )
+
+
+def layout_of(config: Fusion) -> Layout:
+    """What the sequences of a study look like."""
+    return Layout(
+        config.n_steps,
+        config.n_tracks,
+        config.n_assets,
+        config.n_embedding,
+        config.absent,
+        config.trouble,
+        config.unknown,
+    )
+
+
+def build_network(config: Fusion, modalities: Sequence[str], fusion: str, seed: int) -> MultimodalTransformer:
+    """The network with its first weights.
+
+    Raises:
+        AsdError: heads that do not divide the width.
+    """
+    torch.manual_seed(seed)
+    widths = layout_of(config).widths()
+    return MultimodalTransformer(
+        {name: widths[name] for name in modalities},
+        n_numbers=len(NUMBERS),
+        n_tracks=config.n_tracks,
+        n_assets=config.n_assets,
+        fusion=fusion,
+        rescale=config.rescale,
+        n_dims=config.n_dims,
+        n_heads=config.n_heads,
+        n_layers=config.n_layers,
+        n_feedforward=config.n_feedforward,
+        dropout=config.dropout,
+    )
+
+
+def build_losses(weights: Mapping[str, float]) -> MultiTask:
+    """The five terms with their weights."""
+    squared = {name: SquaredError() for name in _NUMBERS_OF}
+    return MultiTask({"active": Bce(), "asset": SoftCrossEntropy(), **squared}, weights)
+
+
+def losses_of(losses: MultiTask, said: TrackOutput, batch: Batch) -> TaskLosses:
+    """Total and terms of what was said of a batch; tracks that are not active count for `active` only."""
+    idle = ~batch.active
+    inputs: dict[str, dict[str, torch.Tensor | None]] = {
+        "active": {"logits": active_logits(said), "targets": batch.active.float()},
+        "asset": {"logits": said.asset, "targets": batch.asset, "ignore": idle},
+    }
+    for name, columns in _NUMBERS_OF.items():
+        numbers = {"logits": said.numbers[..., columns], "targets": batch.numbers[..., columns]}
+        inputs[name] = {**numbers, "ignore": idle[..., None]}
+    return losses(inputs)
+
+
+def active_logits(said: TrackOutput) -> torch.Tensor:
+    """Log odds (batch, steps, tracks) of active against idle."""
+    return said.active[..., 1] - said.active[..., 0]
+
+
+def usable(data: Batch, indices: torch.Tensor, split: str) -> torch.Tensor:
+    """Those of the sequences `indices` in which no step is without any of the modalities.
+
+    Raises:
+        AsdError: fewer than two.
+    """
+    found = indices[data.present[indices].any(-1).all(-1).cpu()]
+    if len(found) < 2:
+        raise AsdError(
+            f"all modalities ({', '.join(data.features)}) are absent somewhere in {len(indices) - len(found)} of "
+            f"{len(indices)} {split} sequences; lower absent= and trouble=, or make more sequences"
+        )
+    return found.to(data.present.device)
+
+
+def fit(
+    net: MultimodalTransformer, data: Batch, config: Fusion, seed: int, directory: Path, mark: str
+) -> int:
+    """Trains the network in place, and keeps the weights of the epoch with the lowest validation loss.
+
+    Sequences without any of the network's modalities at some step are left out.
+
+    Args:
+        net: on the device of the data.
+        data: all sequences, in the order of `split_indices`.
+        config: the recipe.
+        seed: of order, dropout and withheld modalities.
+        directory: receives metrics.jsonl and state.safetensors.
+        mark: fingerprint of all that decides the result.
+
+    Returns:
+        The epoch kept, counted from 1.
+
+    Raises:
+        AsdError: too few sequences with one of the modalities at every step.
+    """
+    losses, splits = build_losses(config.weights.model_dump()), split_indices(config)
+
+    def step(indices: torch.Tensor) -> TaskLosses:
+        batch = data.at(indices)
+        present = batch.present
+        if net.training and config.modality_dropout:
+            present = drop_modalities(present, config.modality_dropout, torch.default_generator)
+        return losses_of(losses, net(batch.features, present), batch)
+
+    done = train(
+        net,
+        step,
+        usable(data, splits["training"], "training"),
+        train_settings(config, seed),
+        directory,
+        valid_indices=usable(data, splits["validation"], "validation"),
+        fingerprint=mark,
+        label="/".join(directory.parts[-2:]),
+    )
+    return done.best_epoch or config.epochs
+
+
+def train_settings(config: Fusion, seed: int) -> TrainSettings:
+    """The recipe as the training loop takes it."""
+    return TrainSettings(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        seed=seed,
+        weight_decay=config.weight_decay,
+        warmup=min(config.warmup_epochs / config.epochs, 1.0),
+        schedule="cosine",
+        clip_norm=config.clip_norm,
+        floor=config.floor,
+        patience=config.patience or config.epochs,
+        optimizer="adam",
+    )
+
+
+def answer_frequencies(training: Batch, places: tuple[int, int]) -> TrackOutput:
+    """What one would say at places (batch, steps) without looking: each track's frequencies in training."""
+    active = training.active.float().mean((0, 1)).clamp(1e-3, 1 - 1e-3)
+    counts = (training.asset * training.active[..., None]).sum((0, 1)) + 1
+    numbers = training.numbers.nanmean((0, 1)).nan_to_num()
+    return TrackOutput(
+        torch.stack([(1 - active).log(), active.log()], -1).expand(*places, -1, -1),
+        (counts / counts.sum(-1, keepdim=True)).log().expand(*places, -1, -1),
+        numbers.expand(*places, -1, -1),
+        None,
+    )
