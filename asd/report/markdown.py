@@ -1,0 +1,44 @@
+"""Tables of a Markdown document that are tables in a terminal too, and differences with their sign."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+MISSING = "–"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table; columns of numbers are aligned to the right."""
+    columns = list(zip(head, *rows, strict=True))
+    widths = [max(3, *map(len, column)) for column in columns]
+    pads = [str.rjust if all(map(_is_number, column[1:])) else str.ljust for column in columns]
+    lines = [
+        "| " + " | ".join(pad(text, width) for text, width, pad in zip(row, widths, pads, strict=True)) + " |"
+        for row in (head, *rows)
+    ]
+    rule = [
+        "-" * (width + 1) + (":" if pad is str.rjust else "-")
+        for width, pad in zip(widths, pads, strict=True)
+    ]
+    return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
+
+
+def plain(value: float, decimals: int = 4) -> str:
+    """A number with so many decimals; a dash for one that is not defined."""
+    return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def signed(value: float, decimals: int = 4) -> str:
+    """A difference with its sign; one that rounds to zero has none, so that no "-0" is ever printed.
+
+    Subtract first and round here: the difference of two rounded numbers can be off by one in the last place.
+    """
+    if math.isnan(value):
+        return MISSING
+    rounded = round(value, decimals)
+    return f"{rounded:+.{decimals}f}" if rounded else f"{0:.{decimals}f}"
+
+
+def _is_number(text: str) -> bool:
+    return text == MISSING or text[-1:].isdigit() or text.endswith("%")

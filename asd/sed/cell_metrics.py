@@ -1,0 +1,155 @@
+"""Measures of yes-or-no decisions, one per cell of (clips, classes) or (frames, classes).
+
+A cell is said where its probability exceeds the threshold, and true where its target exceeds one half,
+whatever the threshold; soft labels (the share of listeners who heard it) keep their value for calibration only.
+
+Micro measures count all cells alike, macro measures all classes that have a positive cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import average_precision_score
+
+from asd.core.runtime import log
+from asd.report.classification import precision_recall_f1
+from asd.sed.calibration import adaptive_calibration_error, brier_score, calibration_error
+from asd.types import AsdError
+
+FloatArray = npt.NDArray[np.float64]
+Threshold = float | Mapping[str, float]
+
+
+def cell_metrics(
+    probabilities: npt.ArrayLike, targets: npt.ArrayLike, classes: Sequence[str], threshold: Threshold = 0.5
+) -> dict[str, Any]:
+    """All measures of one model on one set of clips or frames.
+
+    Args:
+        probabilities: (cells, classes) in [0, 1]; leave padding out.
+        targets: same shape, in [0, 1].
+        classes: names.
+        threshold: of all classes, or of each.
+
+    Returns:
+        What `overall` gives, "ece", "adaptive_ece" and "brier" over all cells, and "classes": {name: its row}.
+
+    Raises:
+        AsdError: as `check_cells`, or no positive cell at all.
+    """
+    values, truth = check_cells(probabilities, targets, classes, "the predictions")
+    rows = class_rows(values, truth, classes, threshold)
+    if silent := list(rows.loc[rows["n_positive"] == 0, "class"]):
+        log.warning("no positive example of %s: left out of macro averages and mAP", ", ".join(silent))
+    return {
+        **overall(rows, values.size),
+        "ece": calibration_error(values, truth),
+        "adaptive_ece": adaptive_calibration_error(values, truth),
+        "brier": brier_score(values, truth),
+        "classes": rows.set_index("class").to_dict("index"),
+    }
+
+
+def class_rows(
+    probabilities: FloatArray, targets: FloatArray, classes: Sequence[str], threshold: Threshold = 0.5
+) -> pd.DataFrame:
+    """One row per class: class, n_positive, n_said, hits, precision, recall, f1, ap, ece, brier.
+
+    Average precision and recall of a class without a positive cell are NaN; so is the precision of one that
+    was never said.
+    """
+    said = probabilities > threshold_of(classes, threshold)
+    true = targets > 0.5
+    hits, n_said, n_positive = (said & true).sum(0), said.sum(0), true.sum(0)
+    rows = pd.DataFrame({"class": list(classes), "n_positive": n_positive, "n_said": n_said, "hits": hits})
+    rows = rows.assign(**precision_recall_f1(hits, n_said, n_positive))
+    rows["precision"] = rows["precision"].where(n_said > 0)
+    rows["recall"] = rows["recall"].where(n_positive > 0)
+    rows["ap"] = [
+        float(average_precision_score(true[:, k], probabilities[:, k])) if n_positive[k] else np.nan
+        for k in range(len(classes))
+    ]
+    rows["ece"] = [calibration_error(probabilities[:, k], targets[:, k]) for k in range(len(classes))]
+    rows["brier"] = [brier_score(probabilities[:, k], targets[:, k]) for k in range(len(classes))]
+    return rows
+
+
+def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
+    """Measures over all classes, from the counts of each.
+
+    Args:
+        rows: with the columns class, n_positive, n_said, hits and ap, as of `class_rows`.
+        n_cells: number of decisions.
+
+    Returns:
+        accuracy, precision, recall, f1 (micro); macro_precision (a class never said counts as 0), macro_recall,
+        macro_f1; map, the mean of the average precisions; n_positive, n_cells.
+
+    Raises:
+        AsdError: no class has a positive cell.
+    """
+    known = rows[rows["n_positive"] > 0]
+    if known.empty:
+        raise AsdError(
+            f"none of the classes {', '.join(rows['class'])} has a positive example here, so that nothing can be "
+            f"measured; check the labels and the names in classes="
+        )
+    hits, n_said, n_positive = (int(rows[name].sum()) for name in ("hits", "n_said", "n_positive"))
+    micro = precision_recall_f1(hits, n_said, n_positive)
+    macro = precision_recall_f1(known["hits"], known["n_said"], known["n_positive"])
+    wrong = (n_said - hits) + (n_positive - hits)
+    return {
+        "accuracy": 1.0 - wrong / n_cells,
+        **{name: float(value) for name, value in micro.items()},
+        **{f"macro_{name}": float(values.mean()) for name, values in macro.items()},
+        "map": float(known["ap"].mean()),
+        "n_positive": float(n_positive),
+        "n_cells": float(n_cells),
+    }
+
+
+def check_cells(
+    probabilities: npt.ArrayLike, targets: npt.ArrayLike, classes: Sequence[str], what: str
+) -> tuple[FloatArray, FloatArray]:
+    """Both as float64 (..., classes).
+
+    Raises:
+        AsdError: nothing there, shapes or names that do not fit, or a value that is no number from 0 to 1.
+    """
+    values, truth = np.asarray(probabilities, np.float64), np.asarray(targets, np.float64)
+    fits = values.ndim == 2 and values.shape == truth.shape and values.shape[-1] == len(classes)
+    if not fits or not values.size:
+        raise AsdError(
+            f"{what}: probabilities {values.shape}, targets {truth.shape} and {len(classes)} class names do not "
+            f"fit; give (clips or frames, classes) of both, and at least one of each"
+        )
+    for name, array in (("probability", values), ("target", truth)):
+        bad = ~((array >= 0) & (array <= 1))
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise AsdError(
+                f"{what}: the {name} {array[row, column]} of {classes[column]} in row {row} is not a number from "
+                f"0 to 1; hand over probabilities, not logits, and leave padding out"
+            )
+    return values, truth
+
+
+def threshold_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
+    """Thresholds (classes,) from one for all, or from one for each.
+
+    Raises:
+        AsdError: a class without one.
+    """
+    if isinstance(threshold, Mapping):
+        missing = [name for name in classes if name not in threshold]
+        if missing:
+            raise AsdError(
+                f"no threshold for {', '.join(missing)}; there are those of {', '.join(threshold)}"
+            )
+        return np.array([threshold[name] for name in classes], np.float64)
+    return np.full(len(classes), threshold, np.float64)

@@ -1,0 +1,259 @@
+"""Predictions of several models to all numbers of the analysis report: plain values, nothing rounded.
+
+Every model is measured on the same clips of a data set by the same code, student or teacher, one seed or
+several; where there are several, a number is the mean over seeds and comes with their standard deviation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from asd.sed.calibration import adaptive_calibration_error, brier_score, calibration_error, reliability
+from asd.sed.cell_metrics import check_cells, class_rows, overall
+from asd.sed.report_bootstrap import ClipCounts, clip_counts, f1_difference_interval, verdict
+from asd.types import AsdError
+
+FloatArray = npt.NDArray[np.float64]
+
+MEASURES = (
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "macro_f1",
+    "map",
+    "ece",
+    "adaptive_ece",
+    "brier",
+    "bias",
+)
+COMPARED = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece", "brier")
+CLASS_MEASURES = ("precision", "recall", "f1", "ap", "ece", "brier")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a model said of the clips of a data set.
+
+    Attributes:
+        probabilities: (seeds, clips, classes), by models that differ in their seed.
+        targets: (clips, classes), 0 or 1, or the share of listeners who heard it.
+        clips: their names.
+        classes: their names.
+        events: other measures of the same model on the same data, by name, as (seeds,); F1 of events, PSDS.
+    """
+
+    probabilities: FloatArray
+    targets: FloatArray
+    clips: Sequence[str]
+    classes: Sequence[str]
+    events: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+
+
+Models = Mapping[str, Mapping[str, Predictions]]  # model -> data set -> predictions
+Networks = Mapping[str, Models]  # "student", "teacher" -> models
+
+
+def summarise(networks: Networks, baseline: str, threshold: float = 0.5) -> dict[str, Any]:
+    """All numbers of the report.
+
+    Args:
+        networks: all with the same models, data sets, clips and classes.
+        baseline: the model that the others are compared with.
+        threshold: above which a probability is a yes.
+
+    Returns:
+        "baseline", "threshold", "datasets" (n_clips, classes, n_positive), "found" [network][data set][model]
+        (n_seeds, "overall" and "events" as {measure: {mean, std}}, "classes", "reliability"), and the lists
+        "differences" (each model minus the baseline), "best" (per network and data set) and "networks" (other
+        networks minus the first).
+
+    Raises:
+        AsdError: predictions that do not fit together, or no such baseline.
+    """
+    datasets = _check(networks, baseline)
+    found = {
+        network: {
+            dataset: {model: _measure(by[dataset], threshold) for model, by in models.items()}
+            for dataset in datasets
+        }
+        for network, models in networks.items()
+    }
+    counts = {
+        network: {
+            dataset: {
+                model: clip_counts(by[dataset].probabilities, by[dataset].targets, threshold)
+                for model, by in models.items()
+            }
+            for dataset in datasets
+        }
+        for network, models in networks.items()
+    }
+    first, *later = found
+    return {
+        "baseline": baseline,
+        "threshold": threshold,
+        "datasets": datasets,
+        "found": found,
+        "differences": [
+            {
+                "network": network,
+                "dataset": dataset,
+                "model": model,
+                **_minus(
+                    values,
+                    models[baseline],
+                    counts[network][dataset][model],
+                    counts[network][dataset][baseline],
+                ),
+            }
+            for network, by in found.items()
+            for dataset, models in by.items()
+            for model, values in models.items()
+            if model != baseline
+        ],
+        "best": [
+            {"network": network, "dataset": dataset, **_best(models, counts[network][dataset])}
+            for network, by in found.items()
+            for dataset, models in by.items()
+        ],
+        "networks": [
+            {
+                "network": network,
+                "dataset": dataset,
+                "model": model,
+                **_minus(
+                    values,
+                    found[first][dataset][model],
+                    counts[network][dataset][model],
+                    counts[first][dataset][model],
+                    same_seeds=True,
+                ),
+            }
+            for network in later
+            for dataset, models in found[network].items()
+            for model, values in models.items()
+        ],
+    }
+
+
+def _check(networks: Networks, baseline: str) -> dict[str, dict[str, Any]]:
+    """Data sets; makes sure that all models were asked about the same clips."""
+    first_network = next(iter(networks), None)
+    if first_network is None or baseline not in networks[first_network]:
+        names = ", ".join(networks[first_network]) if first_network else "none"
+        raise AsdError(f"baseline={baseline} is not among the models: {names}; name one of them")
+    references = networks[first_network][baseline]
+    for network, models in networks.items():
+        for model, by in models.items():
+            if by.keys() != references.keys() or models.keys() != networks[first_network].keys():
+                raise AsdError(
+                    f"{network} {model} has predictions for {', '.join(by)}, {baseline} for "
+                    f"{', '.join(references)}; compare models that were all scored on the same data"
+                )
+            for dataset, predictions in by.items():
+                _check_alike(predictions, references[dataset], f"{network} {model} on {dataset}")
+                n_seeds = len(networks[first_network][model][dataset].probabilities)
+                if len(predictions.probabilities) != n_seeds:
+                    raise AsdError(
+                        f"{network} {model} on {dataset} has {len(predictions.probabilities)} seeds, {first_network} "
+                        f"{n_seeds}; score the same seeds of both"
+                    )
+    return {
+        dataset: {
+            "n_clips": len(reference.clips),
+            "classes": list(reference.classes),
+            "n_positive": (reference.targets > 0.5).sum(0).tolist(),
+        }
+        for dataset, reference in references.items()
+    }
+
+
+def _check_alike(predictions: Predictions, reference: Predictions, what: str) -> None:
+    if (
+        list(predictions.clips) != list(reference.clips)
+        or list(predictions.classes) != list(reference.classes)
+        or not np.array_equal(predictions.targets, reference.targets)
+    ):
+        raise AsdError(
+            f"{what} has other clips, classes or labels than the baseline; score all models on the same data"
+        )
+    if len(set(predictions.clips)) != len(predictions.targets) or not len(predictions.probabilities):
+        raise AsdError(f"{what} is to have a name for each of its clips, and a seed at least")
+    for probabilities in predictions.probabilities:
+        check_cells(probabilities, predictions.targets, predictions.classes, what)
+
+
+def _measure(predictions: Predictions, threshold: float) -> dict[str, Any]:
+    targets, classes = predictions.targets, predictions.classes
+    rows, values = [], []
+    for probabilities in predictions.probabilities:
+        rows.append(class_rows(probabilities, targets, classes, threshold))
+        values.append(
+            {
+                **overall(rows[-1], targets.size),
+                "ece": calibration_error(probabilities, targets),
+                "adaptive_ece": adaptive_calibration_error(probabilities, targets),
+                "brier": brier_score(probabilities, targets),
+                "bias": float(probabilities.mean() - targets.mean()),
+            }
+        )
+    # Of a class never said by one seed's model, the precision is that of the others.
+    by_class = pd.concat(rows).groupby("class", sort=False)[["n_positive", *CLASS_MEASURES]].mean()
+    everything = np.broadcast_to(targets, predictions.probabilities.shape)
+    return {
+        "n_seeds": len(values),
+        "overall": {name: _spread([value[name] for value in values]) for name in MEASURES},
+        "events": {name: _spread(seeds) for name, seeds in predictions.events.items()},
+        "classes": by_class.to_dict("index"),
+        "reliability": reliability(predictions.probabilities, everything).to_dict("list"),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    """Mean and standard deviation over seeds, 0 for one."""
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+
+
+def _minus(
+    found: Mapping[str, Any],
+    other: Mapping[str, Any],
+    a: ClipCounts,
+    b: ClipCounts,
+    *,
+    same_seeds: bool = False,
+) -> dict[str, Any]:
+    """One model minus another, unrounded, and what the clips settle about it."""
+    low, high = f1_difference_interval(a, b, same_seeds=same_seeds)
+    return {
+        **{name: found["overall"][name]["mean"] - other["overall"][name]["mean"] for name in COMPARED},
+        "f1_low": low,
+        "f1_high": high,
+        "verdict": verdict(low, high),
+    }
+
+
+def _best(found: Mapping[str, Any], counts: Mapping[str, ClipCounts]) -> dict[str, Any]:
+    """The model of the highest F1, and each of the others behind it."""
+    leader = max(found, key=lambda model: found[model]["overall"]["f1"]["mean"])
+    f1 = found[leader]["overall"]["f1"]["mean"]
+    others = []
+    for model in found:
+        if model != leader:
+            low, high = f1_difference_interval(counts[leader], counts[model])
+            others.append(
+                {
+                    "model": model,
+                    "difference": f1 - found[model]["overall"]["f1"]["mean"],
+                    "low": low,
+                    "high": high,
+                    "tie": verdict(low, high) == "tie",
+                }
+            )
+    return {"model": leader, "f1": f1, "others": others, "tie": any(other["tie"] for other in others)}
