@@ -9,8 +9,12 @@ OWN := PYTHON set
 GIVEN = $(strip $(foreach word,$(sort $(filter-out $(OWN),$(.VARIABLES))),$(if \
 	$(filter command,$(firstword $(origin $(word)))),$(word)=$($(word)))) $(set))
 
+# Stages of sound event detection run in their own environment as soon as `make setup-sed` has made it.
+sed-%: private ASD := $(if $(wildcard .venv-sed/ready),.venv-sed/bin,$(BIN))/python -m asd
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train score evaluate fuse explain benchmark submit validate test test-all lint bench clean
+.PHONY: help setup setup-sed demo data data-check train score evaluate fuse explain benchmark submit validate digits fusion-study microphones supplemental \
+	sed-make-soundscapes sed-train sed-score sed-evaluate sed-report sed-losses sed-cmt test test-sed test-all lint bench clean
 
 help:  ## what each target does, in a line
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,8 +22,16 @@ help:  ## what each target does, in a line
 
 setup: .venv/ready  ## only the environment: locked dependencies into .venv
 
+setup-sed: .venv-sed/ready  ## a second environment for measures of events, whose libraries want older ones
+
 demo: setup  ## everything once on synthetic machines: train, score, evaluate, package
 	$(ASD) demo $(GIVEN)
+
+data: setup  ## published data of a year: make data year=2025 [machine=...] [part=dev|train|eval|all]
+	$(ASD) data $(GIVEN)
+
+data-check: setup  ## what of it is present, missing or damaged: make data-check year=2025
+	$(ASD) data-check $(GIVEN)
 
 train: setup  ## fit and score: make train machine=fan [data=DIR] [detector=...] [seeds=0,1,2] [name=RUN]
 	$(ASD) train $(GIVEN)
@@ -51,8 +63,44 @@ bundle: setup  ## up to four systems in one archive: make bundle team=Nishida_HI
 validate: setup  ## every defect of a package: make validate path=submissions/LABEL year=2025
 	$(ASD) validate $(GIVEN)
 
+microphones: setup  ## study: what front ends for two microphones gain at known noise (docs/microphones.md)
+	$(ASD) study microphones $(GIVEN)
+
+digits: setup  ## study: spoken digits from the waveform, by known and unseen speakers (docs/digits.md)
+	$(ASD) study digits $(GIVEN)
+
+fusion-study: setup  ## study: several modalities joined in three ways, and each alone (docs/fusion.md)
+	$(ASD) study fusion $(GIVEN)
+
+supplemental: setup  ## study: what noise-only and clean recordings gain at known noise (docs/supplemental.md)
+	$(ASD) study supplemental $(GIVEN)
+
+sed-make-soundscapes: setup  ## sound events: a labelled data folder, mixed from recordings (docs/sed.md)
+	$(ASD) sed make-soundscapes $(GIVEN)
+
+sed-train: setup  ## learn events: make sed-train data=DIR [name=RUN] [seeds=0,1,2] [set="loss.name=afl"]
+	$(ASD) sed train $(GIVEN)
+
+sed-score: setup  ## find events in recordings: make sed-score name=RUN audio=DIR
+	$(ASD) sed score $(GIVEN)
+
+sed-evaluate: setup  ## frames, clips and events, student and teacher: make sed-evaluate name=RUN
+	$(ASD) sed evaluate $(GIVEN)
+
+sed-report: setup  ## compare runs: make sed-report members=BASELINE,RUN
+	$(ASD) sed report $(GIVEN)
+
+sed-losses: setup  ## study: eight losses, two networks, unequal events (docs/sed_losses.md)
+	$(ASD) study losses $(GIVEN)
+
+sed-cmt: setup  ## study: mean teacher and confident mean teacher with few labels (docs/sed_cmt.md)
+	$(ASD) study cmt $(GIVEN)
+
 test: setup  ## the tests, under five minutes without a GPU
 	$(BIN)/pytest -n 2 -m "not slow and not gpu"
+
+test-sed: setup-sed  ## the tests of what needs that environment
+	.venv-sed/bin/pytest -m sed
 
 test-all: setup  ## all tests, the slow ones too; those for the GPU run where there is one
 	$(BIN)/pytest -n 2
@@ -70,10 +118,12 @@ clean:  ## caches and the demonstration; runs and downloaded data stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf runs/.cache runs/demo data/demo submissions/Demo_ASD_task2_1 submissions/Demo_ASD_task2_1.zip
 
-.venv/ready: requirements.lock pyproject.toml
+.venv/ready: requirements.lock
+.venv-sed/ready: requirements-sed.lock
+.venv/ready .venv-sed/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than 3.11; say make setup PYTHON=python3.11"; exit 2; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(filter %.lock,$^)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

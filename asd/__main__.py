@@ -1,7 +1,7 @@
 """Command line: `python -m asd <stage> key=value ...`, also installed as `asd`.
 
-Only words and exit codes live here: 0 done, 1 a defect found by `validate` or `bundle`, 2 an error the user can act
-on (one sentence), 130 interrupted.
+Only words and exit codes live here: 0 done, 1 a defect found by `validate`, `bundle` or `data-check`, 2 an error
+the user can act on (one sentence), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from asd.knobs import Section
 
 STAGES = {
+    "data": "fetch and unpack the published data of a year: resumable, checked, in parallel",
+    "data-check": "what of a year's data is present, missing or damaged",
     "train": "fit a detector on the normal clips of machines, then score their test clips",
     "score": "score test clips with a trained run, or with weights=FILE",
     "evaluate": "AUC and pAUC per machine and domain of a run, or official results of submissions",
@@ -91,9 +93,11 @@ def _run(stage: str, words: list[str]) -> int:
 
     from asd import benchmarking, pipeline, summary
 
-    result = getattr(benchmarking if stage == "benchmark" else pipeline, stage)(settings)
-    print(getattr(summary, stage)(settings, result))
-    findings = {"validate": result, "bundle": getattr(result, "findings", None)}.get(stage)
+    function = stage.replace("-", "_")
+    result = getattr(benchmarking if stage == "benchmark" else pipeline, function)(settings)
+    print(getattr(summary, function)(settings, result))
+    checked = {"validate": result, "data-check": result, "bundle": getattr(result, "findings", None)}
+    findings = checked.get(stage)
     return 1 if findings and findings.defects else 0
 
 

@@ -10,88 +10,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from asd.data_config import Data, DataCheck
+from asd.detector_config import Autoencoder, Embedding, Statistics, Training
 from asd.detectors import REGISTRY
-from asd.knobs import Names, Section, Seeds, Sizes
+from asd.knobs import Names, Section, Seeds
+from asd.microphones import CleanUse, FrontEndName, NoiseUse
 
 DEFAULT_DETECTOR = "statistics"
-
-LEAST_SAMPLES = 2048  # an eighth of a second at 16 kHz
-
-
-class Training(Section):
-    """Gradient training; detectors without any ignore it."""
-
-    epochs: int = Field(100, ge=1, description="passes over the training data")
-    batch_size: int = Field(256, ge=2, description="items per step")
-    learning_rate: float = Field(1e-3, gt=0, description="step size of Adam")
-
-
-class Autoencoder(Section):
-    """Input of the autoencoder; the defaults are the official baseline's."""
-
-    also_takes = ("compatible", "training")
-
-    n_fft: int = Field(1024, ge=16, description="window of the spectrogram in samples")
-    hop_samples: int = Field(512, ge=1, description="step between frames in samples")
-    n_mels: int = Field(128, ge=2, description="mel bands")
-    n_frames: int = Field(5, ge=1, description="consecutive frames per input vector")
-
-    def least_samples(self) -> int:
-        """One window: frames are centred, so the first needs no samples before the second."""
-        return (self.n_frames - 1) * self.hop_samples or 1
-
-
-class Statistics(Section):
-    """Clip statistics and what scores them."""
-
-    also_takes = ("sample_rate_hz",)
-
-    views: Names = Field(["all"], description="clip statistics that take part, or all")
-    backend: str = Field("gaussian", description="what scores a view")
-
-    def least_samples(self) -> int:
-        """Some frames for the envelopes to move in."""
-        return LEAST_SAMPLES
-
-
-class Embedding(Section):
-    """Encoder that is trained to tell normal clips apart; sized so that a CPU core takes about a minute."""
-
-    backends: Names = Field(
-        ["knn", "knn_density", "mahalanobis"],
-        description="what scores an embedding; the first is the default",
-    )
-    joint: bool = Field(False, description="one encoder for all machines of the run")
-    segment_samples: int = Field(32000, ge=2048, description="length of what the encoder hears at once")
-    windows_samples: Sizes = Field([256, 1024, 4096], description="STFT windows, one branch each")
-    whole: bool = Field(True, description="also a branch on the spectrum of the whole segment")
-    n_dims: int = Field(128, ge=1, description="dimensions of each branch's embedding")
-    width: int = Field(16, ge=1, description="channels of the first stage; the last has 8 times as many")
-    level: bool = Field(True, description="let the encoder hear how loud a segment is")
-    loss: Literal["subcluster_adacos", "adaproj", "arcface", "cross_entropy"] = Field(
-        "subcluster_adacos", description="subcluster_adacos, adaproj, arcface or cross_entropy"
-    )
-    mixup: float = Field(0.5, ge=0, le=1, description="share of segments mixed with another")
-    featex: float = Field(0.0, ge=0, le=1, description="share of segments whose branches are exchanged")
-    statex: float = Field(0.0, ge=0, le=1, description="share of spectra whose statistics are exchanged")
-    masking: float = Field(0.0, ge=0, lt=1, description="widest masked band and stretch, share of the axis")
-    balance: float = Field(0.5, ge=0, le=1, description="0 draws clips alike, 1 draws classes alike")
-    least_classes: int = Field(3, ge=2, description="with fewer real classes, clips are clustered")
-    most_classes: int = Field(8, ge=2, description="cap on the classes of a machine that is clustered")
-    memory_gib: float = Field(4.0, gt=0, description="most that the training waveforms may take")
-    epochs: int = Field(16, ge=1, description="passes over the training clips")
-    batch_size: int = Field(32, ge=2, description="segments per step")
-    learning_rate: float = Field(1e-3, gt=0, description="step size of AdamW")
-    weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
-    warmup: float = Field(0.0, ge=0, lt=1, description="share of steps in which the learning rate rises")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="constant or cosine")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 on a GPU, float32 on a CPU"
-    )
-
-    def least_samples(self) -> int:
-        """As for clip statistics, which find the pseudo-classes; shorter segments are filled by repetition."""
-        return LEAST_SAMPLES
+WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only
 
 
 class Decision(Section):
@@ -99,6 +25,13 @@ class Decision(Section):
 
     method: Literal["gamma", "percentile"] = Field("gamma", description="gamma or percentile")
     quantile: float = Field(0.9, gt=0, lt=1, description="share of normal clips below the threshold")
+
+
+class Supplemental(Section):
+    """What recordings in supplemental/ are for: noise without the machine, the machine without noise."""
+
+    noise: NoiseUse = Field("ignore", description="noise-only: ignore, mix, negatives or profile")
+    clean: CleanUse = Field("ignore", description="clean: ignore, references or activity")
 
 
 class Run(Section):
@@ -113,7 +46,8 @@ class Run(Section):
     runs: Path = Field(Path("runs"), description="folder of all runs")
     device: str = Field("auto", description="auto, cpu or cuda")
     sample_rate_hz: int = Field(16000, ge=1000, description="sample rate every recording must have")
-    channel: int = Field(0, ge=0, description="microphone to listen to (2026: 0 near, 1 far)")
+    frontend: FrontEndName = Field("near", description="near, far, mean, cancel or subtract")
+    residual: float = Field(0.0, ge=0, le=1, description="vectors of clips are near - residual * far")
     compatible: bool = Field(False, description="reproduce the official baseline's code, quirks included")
     weights: Path | None = Field(None, description="score: given weights instead of training")
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
@@ -122,6 +56,7 @@ class Run(Section):
     statistics: Statistics = Statistics()
     embedding: Embedding = Embedding()
     autoencoder: Autoencoder = Autoencoder()
+    supplemental: Supplemental = Supplemental()
     decision: Decision = Decision()
 
     @property
@@ -148,8 +83,8 @@ class Run(Section):
 
     def settings(self) -> dict[str, Any]:
         """What decides the fitted model, apart from data and seed: plain values, for a hash."""
-        own = {"detector": self.detector, "sample_rate_hz": self.sample_rate_hz, "channel": self.channel}
-        return own | self.detector_arguments()
+        names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
+        return self.model_dump(include=names) | self.detector_arguments()
 
 
 class Evaluate(Section):
@@ -158,9 +93,10 @@ class Evaluate(Section):
     name: str | None = Field(None, description="run to evaluate, by default the default detector's")
     runs: Path = Field(Path("runs"), description="folder of all runs")
     year: int = Field(2025, description="challenge year, whose metric rule holds")
+    part: Literal["dev", "eval"] = Field("dev", description="dev: labels by name; eval: by ground truth")
     scorer: str | None = Field(None, description="scorer the official score is quoted for")
     submission: Path | None = Field(None, description="a system's folder of CSVs, or a folder of such")
-    ground_truth: Path | None = Field(None, description="folder of the organisers' ground truth")
+    ground_truth: Path | None = Field(None, description="folder of labels, by default where data puts them")
     out: Path | None = Field(None, description="where the official result files go")
     json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
 
@@ -174,6 +110,9 @@ class Submit(Section):
     machine: Names = Field(["auto"], description="machines to package, by default the year's evaluation set")
     scorer: str | None = Field(None, description="which scores to submit, by default the run's default")
     seed: int | None = Field(None, description="which seed to submit, by default the run's first")
+    development: str | None = Field(
+        None, description="run on the development machines, for the meta file; by default the same"
+    )
     authors: Path | None = Field(None, description="YAML file that fills in authors and the like")
     template: Path | None = Field(None, description="the official meta template, instead of ours")
     runs: Path = Field(Path("runs"), description="folder of all runs")
@@ -188,6 +127,7 @@ class Bundle(Section):
     year: int = Field(2025, description="challenge year")
     report: Path | None = Field(None, description="technical report, a PDF")
     data: Path | None = Field(None, description="data folder whose test clips must all be scored")
+    template: Path | None = Field(None, description="the official meta template, instead of ours")
     out: Path = Field(Path("submissions"), description="folder of all packages, and of the archive")
     dry_run: bool = Field(False, description="show what would be archived, write nothing")
 
@@ -198,6 +138,7 @@ class Validate(Section):
     path: Path = Field(description="package folder, its zip, or a folder of up to four systems")
     year: int = Field(2025, description="challenge year")
     data: Path | None = Field(None, description="data folder whose test clips must all be scored")
+    template: Path | None = Field(None, description="the official meta template, instead of ours")
 
 
 class Demo(Section):
@@ -256,6 +197,8 @@ class Leaderboard(Section):
 
 
 STAGES: dict[str, type[Section]] = {
+    "data": Data,
+    "data-check": DataCheck,
     "train": Run,
     "score": Run,
     "evaluate": Evaluate,

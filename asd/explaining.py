@@ -68,6 +68,11 @@ def explain_clips(
     """
     if scorer not in detector.scorers:
         raise AsdError(f"scorer={scorer} is unknown to this run; it has {', '.join(detector.scorers)}")
+    if test.front_end.residual:
+        raise AsdError(
+            f"residual={test.front_end.residual:g} makes a score of two waveforms, and explain alters one of them; "
+            f"explain a run without it"
+        )
     rows = explain.choose_clips(table, clip, worst)
     chosen = _of_table(test, rows["file"].tolist())
     nearest, distances_db = _nearest(chosen, train, detector.workplace.device)

@@ -11,6 +11,7 @@ from asd.core.runtime import atomic, pick_device
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, Workplace
 from asd.jobs import Job
+from asd.microphones import FRONT_END_FILE
 from asd.runs import score_table, write_json, write_scores, write_text
 from asd.scoring.threshold import fit_threshold
 
@@ -38,7 +39,8 @@ def fitted(job: Job) -> Detector:
         folder.mkdir()
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
-        write_json(folder / "facts.json", detector.facts())
+        write_json(folder / "facts.json", {**detector.facts(), "front_end": job.learn.front_end.words()})
+        write_json(folder / FRONT_END_FILE, job.learn.front_end.as_dict())
         job.run.seal_model(folder, job.settings, job.data)
     (job.run.path / "state.safetensors").unlink(missing_ok=True)
     return detector

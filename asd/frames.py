@@ -146,8 +146,7 @@ def _key(recordings: Recordings, settings: dict[str, int], exact: bool) -> str:
         "format": _FORMAT,
         "features": settings,
         "exact": exact,
-        "sample_rate_hz": recordings.sample_rate_hz,
-        "channel": recordings.channel,
+        "heard": recordings.key(),
         "files": [
             (str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns)
             for clip in recordings.clips

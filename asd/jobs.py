@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asd import audio
 from asd.challenge import files
 from asd.challenge.years import get_year
-from asd.config import Run
+from asd.config import WITHOUT_VECTORS, Run, Supplemental
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.detectors import REGISTRY
-from asd.runs import RunDirectory
-from asd.types import AsdError, Domain, Split
+from asd.microphones import FRONT_END_FILE, FrontEnd
+from asd.runs import RunDirectory, read_json
+from asd.supplemental import Use
+from asd.types import AsdError, Clip, Domain, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,27 +64,35 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
     """
     if config.detector not in REGISTRY:
         raise AsdError(f"detector={config.detector} is unknown; choose one of {', '.join(REGISTRY)}")
-    pick_device(config.device)
+    _check_combination(config)
+    plain = FrontEnd(config.frontend, config.residual, device=str(pick_device(config.device)))
+    use = Use(config.supplemental.noise, config.supplemental.clean)
     root = data_root(config)
     given = _weights_hash(config.weights) if config.weights else ""
     machines = machines_to_do(config)
     every = [*machines, *(files.list_machines(root) if config.is_joint() else [])] if learn else []
-    training = {m: _recordings(config, root, m, Split.TRAIN) for m in sorted(set(every))}
-    hashes = {machine: _clips_hash(recordings) for machine, recordings in training.items()}
+    beside = {m: _beside(config, root, m, use, plain) for m in sorted(set(every))}
+    training = {
+        m: _recordings(config, root, m, Split.TRAIN, use.front_end(plain, extra))
+        for m, extra in beside.items()
+    }
+    hashes = {machine: _clips_hash(recordings, beside[machine]) for machine, recordings in training.items()}
     for machine in machines:
         recordings = training.get(machine)
         foreign = [part for other, part in training.items() if other != machine]
-        others = audio.joined(foreign) if config.is_joint() else None
+        others = audio.joined(foreign) if config.is_joint() and foreign else None
         test = None
         if list((root / machine).glob("*test*")) or not learn:
-            test = _recordings(config, root, machine, Split.TEST)
+            front_end = recordings.front_end if recordings else _trained_front_end(config, machine, plain)
+            test = _recordings(config, root, machine, Split.TEST, front_end)
         train_data = fingerprint(hashes) if others else hashes.get(machine, "")
         test_data = _clips_hash(test)
         for seed in config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
             settings = fingerprint(config.settings(), seed, given)
             data = train_data if recordings else run.fit_facts().get("data", "")
-            job = Job(config, run, recordings, others, test, settings, data, test_data)
+            every_clip = use.enlarge(recordings, beside[machine], seed) if recordings else None
+            job = Job(config, run, every_clip, others, test, settings, data, test_data)
             if job.is_foreign() and not (config.overwrite and recordings):
                 raise AsdError(
                     f"{run.path} was trained with another configuration or on other clips; give the same words "
@@ -108,24 +118,39 @@ def machines_to_do(config: Run) -> list[str]:
     return files.list_machines(data_root(config)) if config.machine == ["all"] else config.machine
 
 
-def _recordings(config: Run, root: Path, machine: str, split: Split) -> audio.Recordings:
-    """Checked clips of a machine. A silent training clip is refused, a silent test clip is only named."""
-    clips = files.list_clips(root, machine, split)
-    recordings = audio.check(
-        clips,
-        sample_rate_hz=config.sample_rate_hz,
-        channel=config.channel,
-        least_samples=config.least_samples(),
-    )
-    silent = audio.silent(recordings)
-    if silent and split is Split.TRAIN:
+def _check_combination(config: Run) -> None:
+    """Refuses words that ask a detector for what it has not."""
+    if config.detector in WITHOUT_VECTORS and (config.residual or config.supplemental.noise == "negatives"):
+        word = f"residual={config.residual:g}" if config.residual else "supplemental.noise=negatives"
         raise AsdError(
-            f"{silent[0].path} is silent (all samples are zero; {len(silent)} of {len(clips)} training clips "
-            f"are): a broken recording would teach that silence is normal, remove it"
+            f"{word} works on clips as vectors, which detector={config.detector} does not know; leave it out or "
+            f"choose another detector"
         )
-    for clip in silent:
+    if config.is_joint() and config.supplemental != Supplemental():
+        raise AsdError(
+            f"{config.detector}.joint=true learns from all machines and supplemental.* from one; give one of them"
+        )
+
+
+def _recordings(config: Run, root: Path, machine: str, split: Split, front_end: FrontEnd) -> audio.Recordings:
+    """Checked clips of a machine. A broken training clip is refused, a broken test clip is only named."""
+    clips = files.list_clips(root, machine, split)
+    recordings = _heard(config, clips, front_end)
+    broken = audio.defects(recordings)
+    instead = " or listen with frontend=near residual=0" if front_end.n_microphones > 1 else ""
+    if broken and split is Split.TRAIN:
+        clip, what = broken[0]
+        raise AsdError(
+            f"{clip.path} {what}, and {len(broken)} of {len(clips)} training clips are broken: such a recording "
+            f"would teach what no machine sounds like, remove it{instead}"
+        )
+    for clip, what in broken:
+        log.warning("%s %s: it will get a score, but not a meaningful one", clip.path, what)
+    if get_year(config.year).channels > front_end.n_microphones and (alone := audio.mono(clips)):
         log.warning(
-            "%s is silent (all samples are zero): it will get a score, but not a meaningful one", clip.path
+            "%s has one channel (as %d of %d %s clips), and recordings of %d have two: it is taken for the near "
+            "microphone",
+            *(alone[0].path, len(alone), len(clips), split, config.year),
         )
     domains = {clip.domain for clip in clips}
     for domain in Domain:
@@ -134,9 +159,35 @@ def _recordings(config: Run, root: Path, machine: str, split: Split) -> audio.Re
     return recordings
 
 
-def _clips_hash(recordings: audio.Recordings | None) -> str:
+def _beside(config: Run, root: Path, machine: str, use: Use, front_end: FrontEnd) -> audio.Recordings | None:
+    """Checked supplemental clips that are in use; a broken one is refused."""
+    clips = use.clips(root, machine)
+    recordings = _heard(config, clips, front_end) if clips else None
+    if recordings and (broken := audio.defects(recordings)):
+        raise AsdError(f"{broken[0][0].path} {broken[0][1]}: remove it, or set supplemental.*=ignore")
+    return recordings
+
+
+def _heard(config: Run, clips: Sequence[Clip], front_end: FrontEnd) -> audio.Recordings:
+    return audio.check(
+        clips,
+        sample_rate_hz=config.sample_rate_hz,
+        front_end=front_end,
+        least_samples=config.least_samples(),
+    )
+
+
+def _trained_front_end(config: Run, machine: str, plain: FrontEnd) -> FrontEnd:
+    """What the model of a machine listens through: what it has learnt of noise is not learnt anew."""
+    run = RunDirectory.of(config.runs, config.run_name, machine, config.seeds[0])
+    stored = read_json(run.model / FRONT_END_FILE)
+    profile, activity = (tuple(stored.get(key, ())) for key in ("profile", "activity"))
+    return replace(plain, profile=profile, activity=activity)
+
+
+def _clips_hash(*parts: audio.Recordings | None) -> str:
     """Hash of names and contents: a copy elsewhere is the same data, an edited recording is not."""
-    clips = recordings.clips if recordings else ()
+    clips = [clip for recordings in parts if recordings for clip in recordings.clips]
     return fingerprint([(clip.name, hashlib.sha256(clip.path.read_bytes()).hexdigest()) for clip in clips])
 
 

@@ -60,7 +60,8 @@ def bundle_systems(config: Bundle) -> Package:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / target.name
         write_zip(made, files)
-        findings = check_submission(made, year, expected=expected_in(config.data, year))
+        expected = expected_in(config.data, year)
+        findings = check_submission(made, year, expected=expected, template_file=config.template)
         if config.report is None:
             reminder = "the technical report is missing: add report=FILE.pdf."
             findings = Findings(findings.defects, (*findings.warnings, reminder))
@@ -97,7 +98,7 @@ def _package(config: Submit, out: Path) -> Package:
         name=name,
         abbreviation=name[:10],
         sampling_rate_hz=read_config(runs[0])["sample_rate_hz"],
-        results=_development_results(config, name, scorer, year),
+        results=_development_results(config, config.development or name, scorer, year),
         **read_json(runs[0].model / "facts.json"),
     )
     folder = write_submission(
@@ -137,6 +138,10 @@ def _development_results(config: Submit, name: str, scorer: str, year: Year) -> 
     """Figures of the labelled machines for the meta file, in per cent; {} where no clip is labelled."""
     runs = [run for run in find_runs(config.runs, name) if run.is_labelled()]
     if not runs:
+        if config.development:
+            raise AsdError(
+                f"development={name} has no labelled test clips, so it gives no results; name another run"
+            )
         return {}
     keys = result_keys(load_template(year, config.template))
     return development_results(evaluate_tables(tables_of(runs), config.year, scorer), scorer, keys)

@@ -1,5 +1,6 @@
 """The stages, from a folder of recordings to a submission. START READING HERE.
 
+    data         published archives -> folders of clips; `data-check` says what is whole
     train        clips -> features -> detector.fit -> model, then `score`
     score        model + clips -> score table with decisions
     evaluate     score tables -> AUC and pAUC per domain, official score
@@ -38,13 +39,26 @@ from asd.config import (
     Validate,
 )
 from asd.core.runtime import log
+from asd.data_config import Data, DataCheck
 from asd.fusion import fuse_runs
+from asd.labelling import evaluation_name, labelled_tables
 from asd.leaderboard import rank_runs
+from asd.obtaining import Inventory, Target, check_data, obtain_data
 from asd.packaging import Package, bundle_systems, expected_in, package
 from asd.report.evaluation import as_markdown, as_rows, evaluate_tables
-from asd.runs import RunDirectory, find_runs, read_config, same_seeds, tables_of, write_json, write_text
+from asd.runs import RunDirectory, find_runs, read_config, same_seeds, write_json, write_text
 from asd.synthetic import make_machines
 from asd.types import AsdError
+
+
+def data(config: Data) -> list[Target]:
+    """Fetches and unpacks the published data of a year; what is there already stays."""
+    return obtain_data(config)
+
+
+def data_check(config: DataCheck) -> Inventory:
+    """What of a year's data is present, missing or damaged."""
+    return check_data(config)
 
 
 def train(config: Run) -> list[RunDirectory]:
@@ -98,21 +112,17 @@ def _work(todo: list[jobs.Job], *, again: bool) -> list[RunDirectory]:
 
 def evaluate(config: Evaluate) -> dict[str, Any]:
     """Official score of a run, written to runs/<name>/evaluation.{json,csv,md}; or of submissions."""
-    if config.submission or config.ground_truth:
+    if config.submission or (config.ground_truth and config.part == "dev"):
         return _evaluate_submissions(config)
     name = config.name or DEFAULT_DETECTOR
-    runs = [run for run in find_runs(config.runs, name) if run.is_labelled()]
-    if not runs:
-        raise AsdError(
-            f"no machine of {config.runs / name} has labelled test clips: there is nothing to evaluate"
-        )
+    runs, tables = labelled_tables(config.runs, name, config.year, config.part, config.ground_truth)
     same_seeds(runs)
     scorer = config.scorer or runs[0].default_scorer()
-    evaluation = {"name": name, **evaluate_tables(tables_of(runs), config.year, scorer)}
-    folder = config.runs / name
-    write_json(folder / "evaluation.json", evaluation)
-    write_text(folder / "evaluation.md", as_markdown(evaluation, name))
-    write_text(folder / "evaluation.csv", as_rows(evaluation).to_csv(index=False))
+    evaluation = {"name": name, **evaluate_tables(tables, config.year, scorer)}
+    stem = config.runs / name / evaluation_name(config.part)
+    write_json(stem.with_suffix(".json"), evaluation)
+    write_text(stem.with_suffix(".md"), as_markdown(evaluation, name))
+    write_text(stem.with_suffix(".csv"), as_rows(evaluation).to_csv(index=False))
     if config.json_:
         write_json(config.json_, evaluation)
     return evaluation
@@ -182,7 +192,8 @@ def bundle(config: Bundle) -> Package:
 def validate(config: Validate) -> Findings:
     """Everything that is wrong with a package, in sentences."""
     year = get_year(config.year)
-    return check_submission(config.path, year, expected=expected_in(config.data, year))
+    expected = expected_in(config.data, year)
+    return check_submission(config.path, year, expected=expected, template_file=config.template)
 
 
 def demo(config: Demo) -> tuple[list[RunDirectory], dict[str, Any], Package]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from asd.benchmarking import as_markdown as benchmark_table
 from asd.challenge.validator import Findings
+from asd.challenge.years import get_year
 from asd.config import (
     DEFAULT_DETECTOR,
     Benchmark,
@@ -23,10 +24,39 @@ from asd.config import (
     Submit,
     Validate,
 )
+from asd.data_config import Data, DataCheck
+from asd.labelling import evaluation_name
 from asd.leaderboard import as_markdown as board_table
+from asd.obtaining import Inventory, Target
 from asd.packaging import Package
 from asd.report.evaluation import as_markdown
 from asd.runs import RunDirectory, read_json
+
+
+def data(config: Data, targets: Sequence[Target]) -> str:
+    """Where the clips are, and what to do with them."""
+    places = dict.fromkeys(str(target.folder.parent if target.part else target.folder) for target in targets)
+    lines = [f"there are {len(targets)} archives of {config.year} in", *(f"  {place}" for place in places)]
+    root = targets[0].folder.parent
+    data = "" if root == get_year(config.year).dev_root else f" data={root}"
+    return "\n".join([*lines, f"next: python -m asd train machine=all year={config.year}{data}"])
+
+
+def data_check(config: DataCheck, inventory: Inventory) -> str:
+    """A line per archive, and how many are not good."""
+    rows = [("machine", "part", "clips", "state", "")]
+    rows += [(f.machine, f.part, str(f.n_clips), f.state, f.about) for f in inventory.findings]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    if not inventory.defects:
+        return "\n".join([*lines, "all there"])
+    words = [f"year={config.year}", f"part={config.part}"]
+    words += [] if config.machine == ["all"] else [f"machine={','.join(config.machine)}"]
+    words += [f"data={config.data}"] if config.data else []
+    advice = f"python -m asd data {' '.join(words)}"
+    return "\n".join(
+        [*lines, f"{len(inventory.defects)} of {len(inventory.findings)} are not; next: {advice}"]
+    )
 
 
 def train(config: Run, runs: Sequence[RunDirectory]) -> str:
@@ -58,7 +88,7 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
     folder = config.runs / name
     return (
         f"{as_markdown(result, name, full=False)}\n"
-        f"written to {folder}/evaluation.json, .csv and .md\n"
+        f"written to {folder}/{evaluation_name(config.part)}.json, .csv and .md\n"
         f"next: python -m asd submit name={name} label=<LastName>_<Institute>_task2_1 year={config.year}"
     )
 

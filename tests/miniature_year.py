@@ -34,6 +34,7 @@ def publish_year(
     train_target: int = 3,
     test_per_cell: int = 3,
     duration_s: float = 1.0,
+    supplemental: int = 0,
 ) -> None:
     """Publish machines of a year: their archives, and the ground truth of the evaluation set.
 
@@ -42,10 +43,15 @@ def publish_year(
         year: whose machines, sections, archives and layout.
         folder: to make the clips in.
         dev, evaluation: machines of the two sets; names of the catalogue.
-        train_source, train_target, test_per_cell, duration_s: as for `make_machines`, of each section.
+        train_source, train_target, test_per_cell, duration_s, supplemental: as for `make_machines`, of each section.
     """
     rules = get_year(year)
-    sizes = {"train_source": train_source, "train_target": train_target, "test_per_cell": test_per_cell}
+    sizes = {
+        "train_source": train_source,
+        "train_target": train_target,
+        "test_per_cell": test_per_cell,
+        "supplemental": supplemental,
+    }
     for machine in dev:
         clips = _clips(folder / "dev", machine, rules.dev[machine], rules, duration_s, sizes)
         named = {_place(clip, _name(clip, i, rules), rules): clip for i, clip in enumerate(clips)}
@@ -53,7 +59,7 @@ def publish_year(
     names: dict[Unit, list[tuple[str, Clip]]] = {}
     for machine in evaluation:
         clips = _clips(folder / "eval", machine, rules.eval[machine], rules, duration_s, sizes)
-        trains = [clip for clip in clips if clip.split is Split.TRAIN]
+        trains = [clip for clip in clips if clip.split is not Split.TEST]
         named = {_place(clip, _name(clip, i, rules), rules): clip for i, clip in enumerate(trains)}
         _publish(server, rules, "eval_train", machine, named)
         hidden = _hidden([clip for clip in clips if clip.split is Split.TEST], machine, rules)
@@ -80,22 +86,24 @@ def _clips(
     clips: list[Clip] = []
     for section in sections:
         place = root / section
-        make_machines(
-            place, [machine], seed=int(section), duration_s=duration_s, channels=year.channels, **sizes
-        )
-        for split in (Split.TRAIN, Split.TEST):
+        snr_db = 6.0 if sizes["supplemental"] else None  # only a hall has a sound of its own to record
+        design = {"seed": int(section), "channels": year.channels}
+        make_machines(place, [machine], duration_s=duration_s, snr_db=snr_db, **design, **sizes)
+        for split in Split:
             clips += [replace(clip, section=section) for clip in files.list_clips(place, machine, split)]
     return clips
 
 
 def _place(clip: Clip, name: str, year: Year) -> str:
     """Where a clip lies in the machine's folder."""
-    test = f"{clip.domain}_test" if year.rule == "per_domain" else "test"
-    return f"{'train' if clip.split is Split.TRAIN else test}/{name}"
+    by_domain = clip.split is Split.TEST and year.rule == "per_domain"
+    return f"{clip.domain}_test/{name}" if by_domain else f"{clip.split}/{name}"
 
 
 def _name(clip: Clip, number: int, year: Year) -> str:
     """The name under which a clip tells everything."""
+    if clip.split is Split.SUPPLEMENTAL:
+        return clip.name
     if year.rule == "per_id":
         return files.format_name(clip.section, number, label=clip.label, by_id=True)
     attributes = {} if clip.machine in year.hidden_attributes else clip.attributes

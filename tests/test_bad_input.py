@@ -98,22 +98,63 @@ def test_a_silent_test_clip_is_scored_with_a_warning(place: Path) -> None:
     assert np.isfinite(table["score"]).all()
 
 
-def test_a_second_microphone_that_is_not_there(place: Path) -> None:
-    refuses(
-        *short_training("channel=1"), saying=r"has 1 channel\(s\), so there is no channel 1 .*set channel=0"
-    )
+@pytest.mark.parametrize("word", ["frontend=cancel", "frontend=far"])
+def test_a_second_microphone_that_is_not_there(place: Path, word: str) -> None:
+    saying = rf"wav has one channel and {word} needs two .* listen with frontend=near"
+    refuses(*short_training(word), saying=saying)
     assert not (place / "runs").exists()
 
 
-def test_the_second_of_two_microphones(place: Path) -> None:
+def test_a_mono_file_where_the_year_has_two_microphones(place: Path) -> None:
+    answer = succeeds(*short_training("year=2026"))
+    assert re.search(
+        r"WARNING: \S+wav has one channel \(as 15 of 15 train clips\).*near microphone", answer.err
+    )
+
+
+def add_a_microphone(place: Path) -> None:
+    """Far microphones of their own for all clips of the place."""
     rng = np.random.default_rng(0)
-    for clip in Path("data/fan").rglob("*.wav"):
+    for clip in (place / "data/fan").rglob("*.wav"):
         near = soundfile.read(clip, dtype="float32")[0]
         soundfile.write(clip, np.stack([near, 0.1 * rng.normal(size=len(near))], 1), 16000)
-    succeeds(*short_training("name=near"))
-    succeeds(*short_training("name=far", "channel=1"))
-    near, far = (pd.read_csv(f"runs/{name}/fan/seed0/scores/mse.csv")["score"] for name in ("near", "far"))
+
+
+def test_the_second_of_two_microphones(place: Path) -> None:
+    add_a_microphone(place)
+    for name in ("near", "far", "cancel"):
+        succeeds(*short_training(f"name={name}", f"frontend={name}"))
+    near, far, rest = (
+        pd.read_csv(f"runs/{name}/fan/seed0/scores/mse.csv")["score"] for name in ("near", "far", "cancel")
+    )
     assert (near != far).all()
+    assert (near != rest).all()
+
+
+@pytest.mark.parametrize(
+    ("far", "saying"),
+    [
+        (lambda near: 0 * near, "has a silent far microphone"),
+        (lambda near: 0.5 * near, "has the same sound on both microphones"),
+    ],
+)
+def test_a_broken_second_microphone(
+    place: Path, far: Callable[[np.ndarray], np.ndarray], saying: str
+) -> None:
+    add_a_microphone(place)
+    test, train = a_clip("test"), a_clip("train")
+    for clip in (test, train):
+        near = soundfile.read(clip, dtype="float32")[0][:, 0]
+        soundfile.write(clip, np.stack([near, far(near)], 1), 16000)
+    answer = refuses(
+        *short_training("frontend=cancel"), saying=f"{saying}.* 1 of 15 .*remove it or listen with"
+    )
+    assert str(train) in answer
+    succeeds(*short_training("name=near"))
+    train.unlink()
+    answer = succeeds(*short_training("frontend=cancel"))
+    assert re.search(rf"WARNING: {test} {saying}", answer.err)
+    assert np.isfinite(pd.read_csv("runs/autoencoder/fan/seed0/scores/mse.csv")["score"]).all()
 
 
 def test_a_sample_rate_of_ones_own(place: Path) -> None:

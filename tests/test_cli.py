@@ -51,7 +51,7 @@ def test_every_stage_has_words_a_function_and_a_summary() -> None:
     from asd import summary
 
     assert command.STAGES.keys() == config.STAGES.keys()
-    for stage in command.STAGES:
+    for stage in (name.replace("-", "_") for name in command.STAGES):
         assert callable(getattr(pipeline, stage, None) or getattr(benchmarking, stage))
         assert callable(getattr(summary, stage))
 

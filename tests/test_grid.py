@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ import pytest
 
 from asd.studies.grid import run_grid
 from asd.types import AsdError
+
+ROOT = Path(__file__).parents[1]
 
 
 def work(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -51,3 +56,36 @@ def test_a_failing_cell_is_told_and_the_others_are_kept(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "good" / "result.json").read_text())
     assert kept["settings"] == {"x": 1}
     assert not (tmp_path / "bad" / "result.json").exists()
+
+
+def wait_long(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "process").write_text(str(os.getpid()))
+    time.sleep(60)
+    return {}
+
+
+def test_workers_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
+    code = f"from tests.test_grid import *; run_grid({{'a': {{}}}}, wait_long, Path({str(tmp_path)!r}), workers=1)"
+    study = subprocess.Popen([sys.executable, "-c", f"if __name__ == '__main__':\n {code}"], cwd=ROOT)
+    process = tmp_path / "a" / "process"
+    for _ in range(300):
+        if process.exists() and process.read_text():
+            break
+        time.sleep(0.1)
+    worker = int(process.read_text())
+    study.kill()
+    study.wait()
+    for _ in range(100):
+        if not alive(worker):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the worker outlives its study")
+
+
+def alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state.rsplit(")", 1)[1].split()[0] != "Z"

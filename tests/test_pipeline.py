@@ -53,7 +53,7 @@ def test_a_run_lies_as_it_is_described(trained: Path) -> None:
             names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
             scorers = json.loads((run / "scores/thresholds.json").read_text()).keys()
             assert {"mse", "mahalanobis"} <= scorers
-            model = {"weights.safetensors", "fit.json", "facts.json", "training_scores.csv"}
+            model = {"weights.safetensors", "fit.json", "facts.json", "front_end.json", "training_scores.csv"}
             assert names == {
                 *("config.yaml", "metrics.jsonl", "DONE"),
                 *(f"model/{name}" for name in model),

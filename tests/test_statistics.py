@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from asd.audio import check, write_wav
+from asd.challenge.files import list_clips
 from asd.detectors.statistics import CANDIDATES, Statistics
+from asd.microphones import FrontEnd
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, workplace
 
@@ -58,3 +62,34 @@ def test_unknown_views_and_back_ends_are_named(tmp_path: Path) -> None:
         Statistics(workplace(tmp_path), views=["mel33"])
     with pytest.raises(AsdError, match="backend=magic is unknown"):
         Statistics(workplace(tmp_path), backend="magic")
+
+
+def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        name = f"section_00_source_train_normal_{i:04d}.wav"
+        (tmp_path / "data/fan/train").mkdir(parents=True, exist_ok=True)
+        wave = (0.1 * rng.normal(size=(2, 4000))).astype(np.float32)
+        write_wav(tmp_path / "data/fan/train" / name, wave, 16000)
+    clips = list_clips(tmp_path / "data", "fan", Split.TRAIN)
+    near, far, residual = (
+        Statistics(workplace(tmp_path), views=["mel32"]).vectors(
+            check(clips, sample_rate_hz=16000, front_end=front_end)
+        )["mel32"]
+        for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
+    )
+    np.testing.assert_allclose(residual, near - 0.5 * far, atol=1e-9)
+
+
+def test_directions_of_the_noise_are_left_out_and_kept_with_the_model(data: Path, tmp_path: Path) -> None:
+    clips = recordings(data)
+    apart = replace(clips, contrast=clips.subset(range(8)))
+    learnt = Statistics(workplace(tmp_path), views=["mel32", "log64"])
+    learnt.fit(apart)
+    for view, directions in learnt.nuisances.items():
+        np.testing.assert_allclose(learnt.vectors(clips)[view] @ directions.T, 0.0, atol=1e-9)
+    learnt.save(tmp_path)
+    loaded = Statistics(workplace(tmp_path), views=["mel32", "log64"])
+    loaded.load(tmp_path)
+    for view, scores in learnt.score(clips).items():
+        np.testing.assert_array_equal(loaded.score(clips)[view], scores)

@@ -26,11 +26,13 @@ from asd.detectors.base import Detector, Scores, Workplace
 from asd.metrics import auc
 from asd.pseudo_anomalies import add_foreign_sound
 from asd.scoring.backends import backend_named, method_of
+from asd.scoring.nuisance import nuisance_directions, without_directions
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.scoring.sections import Sectioned
 from asd.types import AsdError
 
 AUTO = "auto"
+_NUISANCE = "nuisance."  # before a view's name, in the bank
 CANDIDATES = ("gaussian", "mahalanobis_within", "knn", "knn_density", "knn_whitened", "gmm")
 
 
@@ -65,13 +67,18 @@ class Statistics(Detector):
         self.extract = ClipStatistics(self.views, sample_rate_hz).to(workplace.device)
         self.references: dict[str, References] = {}
         self.fitted: dict[str, Sectioned] = {}
+        self.nuisances: dict[str, FloatArray] = {}  # view -> (directions, dims) that are left out
 
     def fit(self, recordings: Recordings) -> None:
-        """Takes the statistics of the training clips as references."""
-        vectors = self.vectors(recordings)
-        references = {view: references_of(recordings.clips, vectors[view]) for view in self.views}
+        """Takes the statistics of the training clips as references, without what the noise varies in."""
+        learn = recordings.with_further()
+        if recordings.contrast:
+            noise = self._views(recordings.contrast)
+            self.nuisances = {view: nuisance_directions(noise[view]) for view in self.views}
+        vectors = self.vectors(learn)
+        references = {view: references_of(learn.clips, vectors[view]) for view in self.views}
         if self.backend == AUTO:
-            self.backend = self._choose(references, self.vectors(recordings, foreign=True))
+            self.backend = self._choose(references, self.vectors(learn, foreign=True))
         self._set(references)
 
     def score(self, recordings: Recordings) -> Scores:
@@ -82,12 +89,14 @@ class Statistics(Detector):
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Cross-fitted scores of the training clips."""
-        return _with_mean({view: self.fitted[view].training_z() for view in self.views})
+        n = len(recordings)
+        return _with_mean({view: self.fitted[view].training_z()[:n] for view in self.views})
 
     def save(self, directory: Path) -> None:
         """Writes the bank: vectors of all training clips per view, their conditions and domains."""
         vectors = {view: refs.vectors for view, refs in self.references.items()}
-        arrays = {**vectors, **self.references[self.views[0]].facts()}
+        nuisances = {_NUISANCE + view: directions for view, directions in self.nuisances.items()}
+        arrays = {**vectors, **nuisances, **self.references[self.views[0]].facts()}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         save_tensors(directory / "bank.safetensors", tensors, {"backend": self.backend})
 
@@ -101,6 +110,7 @@ class Statistics(Detector):
         self.backend = facts["backend"]
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         shared = {name: arrays[name] for name in about}
+        self.nuisances = {v: arrays[_NUISANCE + v] for v in self.views if _NUISANCE + v in arrays}
         self._set({view: References(arrays[view], **shared) for view in self.views})
 
     def facts(self) -> Mapping[str, Any]:
@@ -136,7 +146,20 @@ class Statistics(Detector):
         return best
 
     def vectors(self, recordings: Recordings, *, foreign: bool = False) -> dict[str, FloatArray]:
-        """Views of all clips, or of their copies with a foreign sound: {view: (clips, dims)}."""
+        """Vectors of all clips, or of their copies with a foreign sound: {view: (clips, dims)}.
+
+        In the residual view they are near - residual * far; directions in which noise alone varies are out.
+        """
+        views = self._views(recordings, foreign=foreign)
+        if residual := recordings.front_end.residual:
+            far = self._views(recordings.far())
+            views = {view: near - residual * far[view] for view, near in views.items()}
+        return {
+            view: without_directions(vectors, self.nuisances[view]) if view in self.nuisances else vectors
+            for view, vectors in views.items()
+        }
+
+    def _views(self, recordings: Recordings, *, foreign: bool = False) -> dict[str, FloatArray]:
         rows: dict[str, list[FloatArray]] = {view: [np.empty(0)] * len(recordings) for view in self.views}
         clip = recordings.clips[0]
         for indices, waveforms in progress(recordings.batches(1 << 20), f"{clip.machine} {clip.split}"):

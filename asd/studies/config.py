@@ -99,10 +99,11 @@ class Digits(Study):
     network: str = Field("small", description="small, or a design of founding document 004: ch32, base, ...")
     held_out: Names = Field([], description="speakers left out in turn; none: all")
     chosen_on: Names = Field(["lucas", "theo"], description="speakers on whom the defaults were chosen")
+    tuned: bool = Field(True, description="first filters start as band-passes on the mel scale")
     n_known_test: int = Field(5, ge=1, description="first recordings tested on where the speakers are known")
     sample_rate_hz: int = Field(8000, ge=1000, description="of all recordings")
-    duration_s: float = Field(0.78125, gt=0, description="to which every recording is padded or cut")
-    epochs: int = Field(12, ge=1, description="passes over the training recordings")
+    duration_s: float = Field(1.024, gt=0, description="to which every recording is padded or cut")
+    epochs: int = Field(10, ge=1, description="passes over the training recordings")
     batch_size: int = Field(32, ge=2, description="recordings per step")
     learning_rate: float = Field(2e-3, gt=0, description="of AdamW after the warm-up, then down a cosine")
     weight_decay: float = Field(0.05, ge=0, description="per step and unit of learning rate")
@@ -156,10 +157,10 @@ class Cmt(SedStudy):
     """Words of the confident-mean-teacher study: founding document 000's methods, with few labels."""
 
     epochs: int = Field(25, ge=1, description="passes over all clips")
-    strong: int = Field(60, ge=2, description="training clips with onsets and offsets")
-    weak: int = Field(60, ge=0, description="training clips with labels only")
-    unlabelled: int = Field(240, ge=1, description="training clips without any")
-    n_bootstrap: int = Field(2000, ge=100, description="resamplings behind the report's intervals")
+    classes: Names = Field(["0", "1", "2", "3", "4", "5"], description="labels to use; none: all there are")
+    strong: int = Field(100, ge=2, description="training clips with onsets and offsets")
+    weak: int = Field(100, ge=0, description="training clips with labels only")
+    unlabelled: int = Field(200, ge=1, description="training clips without any")
 
 
 STAGES: dict[str, type[Section]] = {

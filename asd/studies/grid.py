@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -51,7 +52,7 @@ def run_grid(
     if len(missing) < len(wanted):
         log.info("%s: %d of %d cells are done already", label, len(wanted) - len(missing), len(wanted))
     n_workers = min(workers or _default_workers(device), max(len(missing), 1))
-    with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), _begin_worker) as pool:
         futures = [pool.submit(_run, work, wanted[key], folder / key) for key in missing]
         try:
             for done in progress(as_completed(futures), label, total=len(futures)):
@@ -75,8 +76,17 @@ def _default_workers(device: str) -> int:
     return 1 if pick_device(device).type == "cuda" else len(os.sched_getaffinity(0))
 
 
-def _one_thread() -> None:
-    """Two processes of one thread each get more done on two cores than one of two."""
+def _begin_worker() -> None:
+    """One thread each: two such processes get more done on two cores than one process of two threads."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A study that was killed must not go on writing into its folder."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

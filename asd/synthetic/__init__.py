@@ -12,6 +12,7 @@ Speed, load, background and microphone differ between source and target. An anom
 
     design.py   a machine's name -> its design, drawn once
     sound.py    design, scene, health -> one waveform
+    hall.py     the same in a noisy hall with two microphones, at a known ratio
     folders.py  names and counts -> folders of clips with attributes, as the organisers lay them out
 """
 

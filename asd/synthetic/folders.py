@@ -15,11 +15,14 @@ from pathlib import Path
 
 from asd.audio import write_wav
 from asd.synthetic.design import FAULTS, Design, Health, draw_design, generator
+from asd.synthetic.hall import Content, Hall, draw_hall, record_in_hall
 from asd.synthetic.sound import render_clip
 from asd.types import AsdError, Domain, Label, Split
 
 RECIPE_FILE = "synthetic.json"  # beside train/ and test/: what the machine was made with
 GENERATOR_VERSION = 1  # raise it with every change that alters a sample
+
+_WITHOUT_HALL = {"snr_db": None, "supplemental": 0}  # recipes written before there were halls
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Recipe:
     sample_rate_hz: int
     seed: int
     channels: int
+    snr_db: float | None = None
+    supplemental: int = 0
     version: int = GENERATOR_VERSION
 
 
@@ -48,6 +53,8 @@ def make_machines(
     sample_rate_hz: int = 16000,
     seed: int = 0,
     channels: int = 1,
+    snr_db: float | None = None,
+    supplemental: int = 0,
 ) -> list[Path]:
     """Make one folder per machine under `root` and return the folders.
 
@@ -59,6 +66,9 @@ def make_machines(
         duration_s, sample_rate_hz: of every clip.
         seed: the same arguments give the same bytes (on one kind of processor), whatever the counts.
         channels: 1, or 2 for a near and a far microphone as in 2026.
+        snr_db: the machine stands in a hall (see `hall`) whose noise is so far below it at the near
+            microphone; None: in the scenes of `sound`.
+        supplemental: clips of the machine alone, and as many of the hall alone; needs `snr_db`.
 
     A machine appears under its name only when complete; one already made from the same arguments is left
     as it is.
@@ -69,7 +79,8 @@ def make_machines(
     folders = []
     for machine in machines:
         recipe = Recipe(
-            machine, train_source, train_target, test_per_cell, duration_s, sample_rate_hz, seed, channels
+            *(machine, train_source, train_target, test_per_cell, duration_s, sample_rate_hz, seed, channels),
+            *(snr_db, supplemental),
         )
         _check(recipe)
         folder = root / machine
@@ -85,11 +96,16 @@ def _check(recipe: Recipe) -> None:
     if not re.fullmatch(r"[A-Za-z0-9]+", recipe.machine):
         raise AsdError(f"machine name {recipe.machine!r} must consist of letters and digits, like 'fan'")
     least = {"train_source": 1, "train_target": 0, "test_per_cell": 1, "sample_rate_hz": 8000, "seed": 0}
+    least["supplemental"] = 0
     for name, smallest in least.items():
         if getattr(recipe, name) < smallest:
             raise AsdError(f"{name}={getattr(recipe, name)} is too small: it must be at least {smallest}")
     if not 0.1 <= recipe.duration_s <= 600:
         raise AsdError(f"duration_s={recipe.duration_s} must lie between 0.1 and 600 seconds")
+    if recipe.supplemental and recipe.snr_db is None:
+        raise AsdError(f"supplemental={recipe.supplemental} needs a hall to record: give snr_db, too")
+    if recipe.snr_db is not None and not -40 <= recipe.snr_db <= 40:
+        raise AsdError(f"snr_db={recipe.snr_db} must lie between -40 and 40 dB")
     if recipe.channels not in (1, 2):
         raise AsdError(f"channels={recipe.channels} must be 1, or 2 for a near and a far microphone")
 
@@ -100,7 +116,7 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
     if not path.is_file():
         raise AsdError(f"{folder} exists and was not made here (no {RECIPE_FILE}): choose another folder")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = _WITHOUT_HALL | json.loads(path.read_text(encoding="utf-8"))
         different = [key for key, value in asdict(recipe).items() if found[key] != value]
     except (ValueError, TypeError, LookupError) as error:
         raise AsdError(f"{path} is not a recipe ({error!r}): remove {folder} to make it anew") from error
@@ -127,44 +143,90 @@ def _make(folder: Path, recipe: Recipe) -> None:
 
 def _write(folder: Path, recipe: Recipe) -> None:
     design = draw_design(recipe.machine, recipe.seed)
-    for split in (Split.TRAIN, Split.TEST):
-        (folder / split).mkdir(parents=True)
+    hall = None
+    if recipe.snr_db is not None:
+        hall = draw_hall(recipe.machine, recipe.seed, recipe.sample_rate_hz)
     rows = []
-    for cell in _cells(recipe):
-        rows += [_write_clip(folder, design, recipe, *cell[:3], index) for index in range(cell[3])]
+    for split, domain, label, content, count in _cells(recipe):
+        (folder / split).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            kind = Kind(split, domain, label, content, index)
+            rows.append(_write_clip(folder, design, hall, recipe, kind))
     with (folder / "attributes_00.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("file_name", "d1p", "d1v"), *rows])
     (folder / RECIPE_FILE).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
 
 
-def _cells(recipe: Recipe) -> Iterator[tuple[Split, Domain, Label, int]]:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Which clip of a machine."""
+
+    split: Split
+    domain: Domain
+    label: Label
+    content: Content
+    index: int
+
+    @property
+    def stem(self) -> str:
+        """Its name without the attributes."""
+        if self.split is Split.SUPPLEMENTAL:
+            return f"section_00_{self.content}_{self.domain}_{self.split}_{self.index:04d}"
+        return f"section_00_{self.domain}_{self.split}_{self.label}_{self.index:04d}"
+
+
+def _cells(recipe: Recipe) -> Iterator[tuple[Split, Domain, Label, Content, int]]:
     """Yield every kind of clip with its count."""
-    yield Split.TRAIN, Domain.SOURCE, Label.NORMAL, recipe.train_source
-    yield Split.TRAIN, Domain.TARGET, Label.NORMAL, recipe.train_target
+    yield Split.TRAIN, Domain.SOURCE, Label.NORMAL, "both", recipe.train_source
+    yield Split.TRAIN, Domain.TARGET, Label.NORMAL, "both", recipe.train_target
     for domain in Domain:
         for label in Label:
-            yield Split.TEST, domain, label, recipe.test_per_cell
+            yield Split.TEST, domain, label, "both", recipe.test_per_cell
+    for content in ("machine", "noise"):
+        for domain, share in (
+            (Domain.SOURCE, (recipe.supplemental + 1) // 2),
+            (Domain.TARGET, recipe.supplemental // 2),
+        ):
+            if share:
+                yield Split.SUPPLEMENTAL, domain, Label.NORMAL, content, share
 
 
 def _write_clip(
-    folder: Path, design: Design, recipe: Recipe, split: Split, domain: Domain, label: Label, index: int
+    folder: Path, design: Design, hall: Hall | None, recipe: Recipe, kind: Kind
 ) -> tuple[str, str, str]:
     """Write one clip; return its row of the attributes file."""
-    rng = generator("clip", recipe.seed, recipe.machine, split, domain, label, index)
-    scene = design.scenes[domain]
-    speed_rpm = scene.speeds_rpm[index % len(scene.speeds_rpm)]
-    fault = list(FAULTS.values())[index % len(FAULTS)]  # every kind as often as the others
+    key = (kind.split, kind.domain, kind.label, kind.index)
+    alone = (kind.content,) if kind.content != "both" else ()
+    rng = generator("clip", recipe.seed, recipe.machine, *key, *alone)
+    scene = design.scenes[kind.domain]
+    speed_rpm = scene.speeds_rpm[kind.index % len(scene.speeds_rpm)]
+    fault = list(FAULTS.values())[kind.index % len(FAULTS)]  # every kind as often as the others
     severity = rng.uniform()
-    waveform = render_clip(
-        design,
-        scene,
-        fault(severity) if label is Label.ANOMALY else Health(),
-        rng,
-        speed_rpm=speed_rpm,
-        duration_s=recipe.duration_s,
-        sample_rate_hz=recipe.sample_rate_hz,
-        channels=recipe.channels,
-    )
-    name = f"section_00_{domain}_{split}_{label}_{index:04d}_speed_{speed_rpm}.wav"
-    write_wav(folder / split / name, waveform, recipe.sample_rate_hz)
-    return f"{recipe.machine}/{split}/{name}", "speed", str(speed_rpm)
+    health = fault(severity) if kind.label is Label.ANOMALY else Health()
+    if hall and recipe.snr_db is not None:
+        waveform = record_in_hall(
+            hall,
+            design,
+            kind.domain,
+            health,
+            rng,
+            speed_rpm=speed_rpm,
+            duration_s=recipe.duration_s,
+            snr_db=recipe.snr_db,
+            content=kind.content,
+        )[: recipe.channels]
+    else:
+        waveform = render_clip(
+            design,
+            scene,
+            health,
+            rng,
+            speed_rpm=speed_rpm,
+            duration_s=recipe.duration_s,
+            sample_rate_hz=recipe.sample_rate_hz,
+            channels=recipe.channels,
+        )
+    name = f"{kind.stem}_noAttribute.wav" if kind.content == "noise" else f"{kind.stem}_speed_{speed_rpm}.wav"
+    write_wav(folder / kind.split / name, waveform, recipe.sample_rate_hz)
+    row = ("noAttribute", "") if kind.content == "noise" else ("speed", str(speed_rpm))
+    return f"{recipe.machine}/{kind.split}/{name}", *row

@@ -40,29 +40,30 @@ def render_clip(
     octaves = np.log2(np.maximum(frequency_hz, 20.0) / 1000.0).astype(np.float32)  # from 1 kHz
     load_db = scene.load_db + rng.normal(0.0, 1.0)
     background_db = scene.background_db + rng.normal(0.0, 1.5)
-    background = _amplitude(scene.background_db_per_octave * octaves)
+    background = amplitude(scene.background_db_per_octave * octaves)
 
-    turns = _turns(speed_rpm / 60, health.speed_jitter, n_fft, sample_rate_hz, rng)
-    machine = _machine(design, health, turns, octaves, load_db, sample_rate_hz, rng)
-    hall = _noise(background, background_db, n_fft, rng)
+    turns = shaft_turns(speed_rpm / 60, health.speed_jitter, n_fft, sample_rate_hz, rng)
+    machine = emitted(design, health, turns, octaves, load_db, sample_rate_hz, rng)
+    hall = noise_spectrum(background, background_db, n_fft, rng)
     recorded = np.empty((channels, octaves.size), np.complex64)
     for channel in range(channels):
         room_knots = np.linspace(-4.5, 3.0, design.room_db.shape[1])
         room_db = np.interp(octaves, room_knots, design.room_db[channel]) + FAR_DB * channel
-        here = _noise(
+        here = noise_spectrum(
             background, background_db, n_fft, rng
         )  # the part of the background this place has alone
-        recorded[channel] = machine * _amplitude(room_db) + 0.8 * hall + 0.6 * here
-    recorded *= _amplitude(scene.microphone_db_per_octave * octaves)
+        recorded[channel] = machine * amplitude(room_db) + 0.8 * hall + 0.6 * here
+    recorded *= amplitude(scene.microphone_db_per_octave * octaves)
     waveform = REFERENCE_RMS * fft.irfft(recorded, n_fft)[:, :n_samples]
     return np.asarray(np.clip(waveform, -1.0, 1.0), np.float32)  # as a converter does
 
 
-def _amplitude(level_db: NDArray[np.floating] | float) -> Array:
+def amplitude(level_db: NDArray[np.floating] | float) -> Array:
+    """Factor of a level in dB."""
     return np.asarray(10 ** (np.asarray(level_db) / 20), np.float32)
 
 
-def _turns(
+def shaft_turns(
     rotation_hz: float, jitter: float, n_samples: int, sample_rate_hz: int, rng: np.random.Generator
 ) -> Phase:
     """Revolutions of the shaft, (samples,): the speed wanders from quarter second to quarter second."""
@@ -73,7 +74,7 @@ def _turns(
     return np.asarray(rng.uniform() + np.cumsum(speed_hz) / sample_rate_hz)
 
 
-def _machine(
+def emitted(
     design: Design,
     health: Health,
     turns: Phase,
@@ -86,8 +87,8 @@ def _machine(
     ringing = fft.rfft(_clicks(design, health, turns, sample_rate_hz, rng))
     ringing *= fft.rfft(_ring(design, sample_rate_hz), turns.size)
     band = _bell(octaves, design.turbulence_hz, design.turbulence_octaves)
-    rush = _noise(band, design.character.turbulence_db + load_db, turns.size, rng)
-    body = _amplitude(health.resonance_db * _bell(octaves, design.resonance_hz, 0.2))
+    rush = noise_spectrum(band, design.character.turbulence_db + load_db, turns.size, rng)
+    body = amplitude(health.resonance_db * _bell(octaves, design.resonance_hz, 0.2))
     shaft = fft.rfft(_shaft(design, health, turns, load_db, sample_rate_hz))
     return np.asarray((shaft + ringing + rush) * body, np.complex64)
 
@@ -100,19 +101,19 @@ def _bell(octaves: Array, centre_hz: float, width_octaves: float) -> Array:
 def _shaft(design: Design, health: Health, turns: Phase, load_db: float, sample_rate_hz: int) -> Array:
     """What repeats with the shaft, (samples,): harmonics, passes with sidebands, the whistle of a fault."""
     level = design.character
-    orders = design.shaft * _amplitude(level.shaft_db)
+    orders = design.shaft * amplitude(level.shaft_db)
     for multiple in (1, 2, 3):
         for side in range(-3, 4):
             order = multiple * design.passes_per_turn + side
             below_db = 6.0 * (multiple - 1) + 9.0 * abs(side) - (health.sidebands_db if side else 0.0)
             if order > 0:
-                orders[order] += np.sqrt(2.0) * _amplitude(level.passes_db + load_db - below_db)
+                orders[order] += np.sqrt(2.0) * amplitude(level.passes_db + load_db - below_db)
     rotation_hz = (turns[-1] - turns[0]) / turns.size * sample_rate_hz
     orders[int(0.45 * sample_rate_hz / rotation_hz) :] = 0.0  # nothing near or beyond the Nyquist frequency
     table = fft.irfft(orders * np.exp(1j * design.shaft_phase), TABLE_SAMPLES) * (TABLE_SAMPLES / 2)
     sound = np.interp(turns % 1.0, np.arange(TABLE_SAMPLES + 1) / TABLE_SAMPLES, np.append(table, table[0]))
     if health.tone_db > ABSENT_DB:
-        sound += np.sqrt(2.0) * _amplitude(health.tone_db) * np.sin(2 * np.pi * design.tone_order * turns)
+        sound += np.sqrt(2.0) * amplitude(health.tone_db) * np.sin(2 * np.pi * design.tone_order * turns)
     return np.asarray(sound, np.float32)
 
 
@@ -123,15 +124,15 @@ def _clicks(
     clicks = np.zeros(turns.size, np.float32)
     if health.impacts_db > ABSENT_DB:
         impacts = _moments(turns, design.impacts_per_turn)
-        clicks[impacts] = _amplitude(health.impacts_db + rng.normal(0.0, 2.0, impacts.size))
+        clicks[impacts] = amplitude(health.impacts_db + rng.normal(0.0, 2.0, impacts.size))
     if design.character.strokes_db > ABSENT_DB:
         opening = _moments(turns, design.strokes_per_turn)
         opening = opening[rng.uniform(size=opening.size) < 0.8]  # now and then the valve rests
         dwell_s = health.dwell_factor * design.dwell_s * rng.normal(1.0, 0.03, opening.size)
         closing = opening + np.rint(dwell_s * sample_rate_hz).astype(np.int64)
         closing = closing[closing < turns.size]
-        clicks[opening] += _amplitude(design.character.strokes_db + rng.normal(0.0, 1.0, opening.size))
-        clicks[closing] += _amplitude(design.character.strokes_db - 4.0 + rng.normal(0.0, 1.0, closing.size))
+        clicks[opening] += amplitude(design.character.strokes_db + rng.normal(0.0, 1.0, opening.size))
+        clicks[closing] += amplitude(design.character.strokes_db - 4.0 + rng.normal(0.0, 1.0, closing.size))
     return clicks
 
 
@@ -148,7 +149,7 @@ def _ring(design: Design, sample_rate_hz: int) -> Array:
     return np.asarray(ring * np.sqrt(0.05 * sample_rate_hz / np.sum(ring**2)), np.float32)
 
 
-def _noise(shape: Array, level_db: float, n_fft: int, rng: np.random.Generator) -> Spectrum:
+def noise_spectrum(shape: Array, level_db: float, n_fft: int, rng: np.random.Generator) -> Spectrum:
     """Spectrum (bins,) of Gaussian noise with this amplitude over frequency, at this level."""
     white = rng.standard_normal(2 * shape.size, np.float32).view(np.complex64)
     scale = 10 ** (level_db / 20) * n_fft / (2 * np.sqrt(np.sum(np.square(shape), dtype=np.float64)))

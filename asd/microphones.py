@@ -1,0 +1,109 @@
+"""How a run listens: which microphones, what is done with them, and what can be wrong with a recording.
+
+The signal processing itself is in `frontends` and `activity`, which bring torch; settings and file checks do
+without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FrontEndName = Literal["near", "far", "mean", "cancel", "subtract"]
+NoiseUse = Literal["ignore", "mix", "negatives", "profile"]  # of recordings without the machine
+CleanUse = Literal["ignore", "references", "activity"]  # of recordings of the machine alone
+
+FRONT_END_FILE = "front_end.json"  # in a model's folder: what it was trained to hear through
+
+Waveforms = npt.NDArray[np.float32]
+
+_SAME = 1e-5  # share of the near power that one factor on the far microphone may leave: 50 dB below it
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """From all microphones of a recording to one waveform.
+
+    Attributes:
+        name: one of `frontends.FRONT_ENDS`.
+        residual: detectors that know a clip as a vector take this much of the far microphone's vector off.
+        profile: (bins,) magnitudes of a known noise that is subtracted; none where empty.
+        activity: (bands + 1,) weights by which frames without the machine are turned down; none where empty.
+        device: where it is computed.
+    """
+
+    name: FrontEndName = "near"
+    residual: float = 0.0
+    profile: tuple[float, ...] = ()
+    activity: tuple[float, ...] = ()
+    device: str = "cpu"
+
+    @property
+    def n_microphones(self) -> int:
+        """How many channels a file must have."""
+        return 1 if self.name == "near" and not self.residual else 2
+
+    @property
+    def leaves_near(self) -> bool:
+        """Whether what is heard is the near microphone as it was recorded."""
+        return self.name == "near" and not self.profile and not self.activity
+
+    def far(self) -> FrontEnd:
+        """The far microphone by itself, for the residual view."""
+        return FrontEnd("far", device=self.device)
+
+    def key(self) -> list[Any]:
+        """What decides the waveform: plain values, for a hash."""
+        return [self.name, self.profile, self.activity]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the device: plain values, for a file."""
+        return {
+            "name": self.name,
+            "residual": self.residual,
+            "profile": self.profile,
+            "activity": self.activity,
+        }
+
+    def words(self) -> str | None:
+        """What a submission says of it; None where there is nothing to say."""
+        parts = (
+            _WORDS[self.name],
+            f"minus {self.residual:g} times the far microphone's vector" if self.residual else "",
+            "spectral subtraction of a noise profile" if self.profile else "",
+            "frames weighted by machine activity" if self.activity else "",
+        )
+        return ", ".join(part for part in parts if part) or None
+
+
+NEAR = FrontEnd()
+
+_WORDS = {
+    "near": "",
+    "mean": "mean of both microphones",
+    "far": "far microphone",
+    "cancel": "least-squares cancellation of the far microphone",
+    "subtract": "spectral subtraction of the far microphone",
+}
+
+
+def defect(recorded: Waveforms) -> str | None:
+    """What makes a recording useless, as the predicate of a sentence; None where nothing does.
+
+    Args:
+        recorded: (channels, samples) of the microphones that are listened to, the near one first.
+    """
+    if not recorded[0].any():
+        return "is silent (all samples are zero)"
+    if len(recorded) == 1:
+        return None
+    near, far = recorded.astype(np.float64)
+    if not far.any():
+        return "has a silent far microphone (all samples are zero)"
+    left = near @ near - (near @ far) ** 2 / (far @ far)
+    if left < _SAME * (near @ near):
+        return "has the same sound on both microphones up to a factor"
+    return None

@@ -1,0 +1,128 @@
+"""What the studies of microphones and of supplemental recordings share: machines in halls of known noise.
+
+A cell makes one set of synthetic machines, at one ratio and by one seed, and sends every method through the real
+stage `train`: what is measured is what a user gets. The seed draws machines, halls, clips and the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asd.metrics import evaluate_table
+from asd.runs import write_text
+from asd.studies.config import Halls
+from asd.studies.grid import Result, run_grid
+from asd.types import AsdError
+
+YEAR = 2026  # its rule, which is that of 2025, too
+
+DETECTORS = {
+    "statistics": ["detector=statistics"],
+    "nearest": ["detector=statistics", "statistics.views=log_mel128", "statistics.backend=knn"],
+    "autoencoder": ["detector=autoencoder", "training.epochs=10"],
+    "embedding": ["detector=embedding"],
+}
+SCORERS = {"statistics": "ensemble", "nearest": "ensemble", "autoencoder": "mahalanobis", "embedding": "knn"}
+
+Methods = Mapping[str, Sequence[str]]  # name of a method -> its words
+
+
+def measure(
+    config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[str, Methods]
+) -> dict[str, Result]:
+    """Official scores of methods by ratio and seed: {"<snr_db>dB/seed<k>": {detector: {method: score}}}.
+
+    Args:
+        config: of the study.
+        name: of the study, and of its folder.
+        hall: keyword arguments of `synthetic.make_machines` besides ratio and seed.
+        methods: by detector.
+
+    Raises:
+        AsdError: a detector that the study does not know, or what a cell raised.
+    """
+    if unknown := [detector for detector in config.detectors if detector not in methods]:
+        raise AsdError(f"detectors={unknown[0]} is not in this study; it has {', '.join(methods)}")
+    cells = {
+        f"{snr_db:g}dB/seed{seed}": {
+            "machines": {**config.machines(), **hall, "snr_db": float(snr_db), "seed": seed},
+            "methods": {detector: dict(methods[detector]) for detector in config.detectors},
+            "device": config.device,
+        }
+        for snr_db in config.snrs_db
+        for seed in config.seeds
+    }
+    folder = config.runs / name
+    return run_grid(
+        cells, run_methods, folder, workers=config.workers, device=config.device, label=f"{name} study"
+    )
+
+
+def run_methods(settings: dict[str, Any], folder: Path) -> Result:
+    """Official score in per cent of every method on one set of machines."""
+    from asd.config import Run
+    from asd.pipeline import train
+    from asd.synthetic import make_machines
+    from asd.words import parse
+
+    data = folder / "data"
+    make_machines(data, **settings["machines"])
+    result: Result = {}
+    for detector, methods in settings["methods"].items():
+        result[detector] = {}
+        for method, words in methods.items():
+            place = [f"data={data}", f"runs={folder / 'runs'}", f"name={detector}-{method}".replace(" ", "_")]
+            about = [f"seed={settings['machines']['seed']}", f"device={settings['device']}"]
+            runs = train(parse(Run, [*DETECTORS[detector], *words, *place, *about]))
+            table = pd.concat([run.table(SCORERS[detector]) for run in runs], ignore_index=True)
+            result[detector][method] = 100.0 * evaluate_table(table, YEAR)["official_score"]
+    return result
+
+
+def tables(config: Halls, results: Mapping[str, Result], usual: str) -> str:
+    """A Markdown table per detector: rows are methods, columns are ratios.
+
+    Args:
+        config: of the study.
+        results: of `measure`.
+        usual: the method that others are compared with.
+
+    Returns:
+        In each cell the mean and the standard deviation over seeds; for all methods but the usual one then the
+        mean difference from it on the same machines.
+    """
+    parts = []
+    for detector in config.detectors:
+        by_ratio = [
+            pd.DataFrame([results[f"{snr_db:g}dB/seed{seed}"][detector] for seed in config.seeds])
+            for snr_db in config.snrs_db
+        ]
+        lines = [f"| {detector} |" + "".join(f" {snr_db:g} dB |" for snr_db in config.snrs_db)]
+        lines.append("|---|" + "---|" * len(config.snrs_db))
+        for method in by_ratio[0].columns:
+            cells = [_cell(scores, str(method), usual) for scores in by_ratio]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def write_table(config: Halls, name: str, text: str) -> str:
+    """Writes the tables beside the cells and says where they lie."""
+    path = config.runs / name / "table.md"
+    write_text(path, text + "\n")
+    return f"{text}\n\nper cent: mean ± standard deviation over seeds (mean difference); written to {path}"
+
+
+def _cell(scores: pd.DataFrame, method: str, usual: str) -> str:
+    values = scores[method].to_numpy(float)
+    spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    text = f"{values.mean():.1f} ± {spread:.1f}"
+    if method == usual:
+        return text
+    gain = values - scores[usual].to_numpy(float)
+    return f"{text} ({gain.mean():+.1f})"

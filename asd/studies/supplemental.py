@@ -1,0 +1,26 @@
+"""The study of supplemental recordings: what each use of noise-only and of clean recordings gains."""
+
+from __future__ import annotations
+
+from asd.studies.config import Supplemental
+from asd.studies.halls import measure, tables, write_table
+
+NOISE, CLEAN = ("mix", "negatives", "profile"), ("references", "activity")
+
+_USES = {
+    "ignore": [],
+    **{f"noise={use}": [f"supplemental.noise={use}"] for use in NOISE},
+    **{f"clean={use}": [f"supplemental.clean={use}"] for use in CLEAN},
+}
+METHODS = {
+    "statistics": _USES,
+    "nearest": _USES,
+    "autoencoder": {name: words for name, words in _USES.items() if name != "noise=negatives"},
+    "embedding": _USES,
+}
+
+
+def run(config: Supplemental) -> str:
+    """Runs what is missing of the study; returns its tables."""
+    results = measure(config, "supplemental", {"supplemental": config.supplemental}, METHODS)
+    return write_table(config, "supplemental", tables(config, results, "ignore"))

@@ -1,0 +1,144 @@
+"""Recordings beside the training clips, used by choice: noise without the machine, the machine without noise.
+
+    noise   mix        the training clips once more with noise in them, at a drawn ratio, to learn from
+            negatives  recordings of what is not the machine: a class of its own, or directions left out
+            profile    its mean magnitudes are subtracted from every clip
+    clean   references more normal clips to learn from
+            activity   what a frame sounds like in which the machine is at work: the others are turned down
+
+2025 gave one or the other for each machine, so a machine that lacks a kind is only named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from asd.audio import Recordings, joined
+from asd.challenge.files import CONTENT, list_clips
+from asd.core.runtime import log
+from asd.microphones import CleanUse, FrontEnd, NoiseUse
+from asd.mixing import draw_additions, mix
+from asd.types import AsdError, Clip, Split
+
+_MOST_SECONDS = 120.0  # of noise or of the machine that a front end is fitted on
+
+
+@dataclass(frozen=True)
+class Use:
+    """What the recordings are for.
+
+    Attributes:
+        noise: those without the machine.
+        clean: those of the machine alone.
+    """
+
+    noise: NoiseUse = "ignore"
+    clean: CleanUse = "ignore"
+
+    def clips(self, root: Path, machine: str) -> list[Clip]:
+        """The supplemental clips of a machine that are of use.
+
+        Raises:
+            AsdError: a clip whose name does not say what is recorded.
+        """
+        if self == Use():
+            return []
+        clips = list_clips(root, machine, Split.SUPPLEMENTAL)
+        if nameless := [clip for clip in clips if CONTENT not in clip.attributes]:
+            raise AsdError(
+                f"{nameless[0].path} does not say what is recorded: put 'noise' or 'machine' into its name, as in "
+                f"section_00_noise_0000.wav, or remove it"
+            )
+        for content, use in (("noise", self.noise), ("machine", self.clean)):
+            if use != "ignore" and not _of(clips, content):
+                word = "noise" if content == "noise" else "clean"
+                log.warning(
+                    "%s has no %s recordings in supplemental/: supplemental.%s=%s does nothing for it",
+                    *(machine, "noise-only" if content == "noise" else "clean", word, use),
+                )
+        wanted = {"noise": self.noise, "machine": self.clean}
+        return [clip for clip in clips if wanted[clip.attributes[CONTENT]] != "ignore"]
+
+    def front_end(self, plain: FrontEnd, recordings: Recordings | None) -> FrontEnd:
+        """The front end with the noise's profile and the machine's activity, where these are in use.
+
+        Args:
+            plain: from the microphones to one waveform.
+            recordings: supplemental clips in use, heard by `plain`; None where there are none.
+        """
+        noise, clean = _parts(recordings)
+        profile = _profile(noise) if noise and self.noise == "profile" else ()
+        activity = _activity(clean, noise) if clean and self.clean == "activity" else ()
+        return replace(plain, profile=profile, activity=activity)
+
+    def enlarge(self, train: Recordings, recordings: Recordings | None, seed: int) -> Recordings:
+        """Training recordings with what there is to learn from besides.
+
+        Args:
+            train: the training clips.
+            recordings: supplemental clips in use, heard as the training clips are; None where there are none.
+            seed: of the noises and ratios that are drawn.
+        """
+        noise, clean = _parts(recordings)
+        further = [clean] if clean and self.clean == "references" else []
+        contrast = None
+        if noise and self.noise == "mix":
+            further.append(replace(train, additions=draw_additions(train.clips, noise.clips, seed)))
+        if noise and self.noise == "negatives":
+            # Not of the machine: encoders see classes apart from the machine's own.
+            apart = [replace(clip, machine=f"{clip.machine}-noise") for clip in noise.clips]
+            contrast = replace(noise, clips=tuple(apart))
+        return replace(train, further=joined(further) if further else None, contrast=contrast)
+
+
+def _of(clips: Sequence[Clip], content: str) -> list[int]:
+    return [i for i, clip in enumerate(clips) if clip.attributes[CONTENT] == content]
+
+
+def _parts(recordings: Recordings | None) -> tuple[Recordings | None, Recordings | None]:
+    """Those of noise and those of the machine alone."""
+    if recordings is None:
+        return None, None
+    noise, clean = (_of(recordings.clips, content) for content in ("noise", "machine"))
+    return (recordings.subset(noise) if noise else None), (recordings.subset(clean) if clean else None)
+
+
+def _profile(noise: Recordings) -> tuple[float, ...]:
+    """Mean magnitudes (bins,) of the noise."""
+    import torch
+
+    from asd.frontends import magnitude_profile
+
+    profiles = [magnitude_profile(torch.from_numpy(waves)) for _, waves in _some(noise).batches()]
+    return tuple(torch.cat(profiles).mean(0).tolist())
+
+
+def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
+    """Weights of the model that hears the machine at work: learnt with noise mixed in where there is some."""
+    import torch
+
+    from asd.activity import activity_target, fit_activity
+
+    some = _some(clean)
+    noisy, targets = [], []
+    additions = draw_additions(some.clips, noise.clips, 0) if noise else None
+    length = int(some.lengths_samples.min())
+    for i in range(len(some)):
+        wave = some.waveform(i)[None, :length]
+        targets.append(activity_target(torch.from_numpy(wave)))
+        if additions and noise:
+            what = additions[i]
+            other = noise.waveform(noise.clips.index(what.noise))[None]
+            wave = mix(wave, other, what.snr_db, what.start)
+        noisy.append(torch.from_numpy(np.ascontiguousarray(wave)))
+    return tuple(fit_activity(torch.cat(noisy), torch.cat(targets)).tolist())
+
+
+def _some(recordings: Recordings) -> Recordings:
+    """The first recordings, as long as `_MOST_SECONDS` in all: more would not change a mean."""
+    seconds = np.cumsum(recordings.lengths_samples) / recordings.sample_rate_hz
+    return recordings.subset(range(max(1, int(np.searchsorted(seconds, _MOST_SECONDS)))))

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asd.mixing import LEAST_SNR_DB, MOST_SNR_DB, draw_additions, mix
+from asd.types import Clip, Split
+
+
+def waves(n: int, *levels: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([level * rng.normal(size=n) for level in levels]).astype(np.float32)
+
+
+def clips(n: int, name: str) -> list[Clip]:
+    return [Clip(Path(f"{name}{i}.wav"), "fan", "00", Split.TRAIN) for i in range(n)]
+
+
+@pytest.mark.parametrize("snr_db", [-6.0, 0.0, 12.0])
+@pytest.mark.parametrize("n_noise", [1000, 4000, 9000])
+def test_the_ratio_holds_for_the_first_channel(snr_db: float, n_noise: int) -> None:
+    clip, noise = waves(4000, 0.1, 0.02), waves(n_noise, 0.5, 1.0, seed=1)
+    added = mix(clip, noise, snr_db, 0.4) - clip
+    ratio_db = 10 * np.log10(np.square(clip[0]).mean() / np.square(added[0]).mean())
+    assert ratio_db == pytest.approx(snr_db, abs=0.01)
+    start = int(0.4 * n_noise)
+    gains = added[:, 5] / noise[:, (start + 5) % n_noise]
+    assert gains[0] == pytest.approx(gains[1], rel=1e-3)  # one gain for both, as in a room
+
+
+def test_silence_stays_without_the_other() -> None:
+    clip, silence = waves(100, 0.1), waves(100, 0.0)
+    np.testing.assert_array_equal(mix(clip, silence, 0.0, 0.0), clip)
+    np.testing.assert_array_equal(mix(silence, clip, 0.0, 0.0), silence)
+
+
+def test_draws_are_a_function_of_the_seed_and_the_place() -> None:
+    some, noises = clips(200, "train"), clips(5, "noise")
+    drawn = draw_additions(some, noises, 3)
+    assert drawn[:50] == draw_additions(some[:50], noises, 3)
+    assert drawn != draw_additions(some, noises, 4)
+    assert {addition.noise for addition in drawn} == set(noises)
+    levels = np.array([addition.snr_db for addition in drawn])
+    assert LEAST_SNR_DB <= levels.min() < LEAST_SNR_DB + 1
+    assert MOST_SNR_DB - 1 < levels.max() <= MOST_SNR_DB

@@ -1,0 +1,165 @@
+"""Supplemental recordings: found, checked and used as the words say, through the real stages."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asd.challenge.files import CONTENT
+from asd.config import Run
+from asd.core.checkpoint import load_tensors
+from asd.jobs import Job, prepare
+from asd.synthetic import make_machines
+from tests.command import refuses, succeeds
+from tests.machines import write_clip
+
+N_TRAIN, N_BESIDE = 11, 4
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("halls")
+    make_machines(
+        root,
+        ["fan"],
+        train_source=8,
+        train_target=3,
+        test_per_cell=2,
+        duration_s=0.5,
+        snr_db=0,
+        supplemental=N_BESIDE,
+    )
+    return root
+
+
+def job(data: Path, runs: Path, seed: int = 0, **uses: str) -> Job:
+    config = Run(data=data, runs=runs, seeds=[seed], supplemental=uses)  # type: ignore[arg-type]
+    (found,) = prepare(config, learn=True)
+    assert found.learn is not None
+    return found
+
+
+def train(made: Path, runs: Path, *words: str) -> Path:
+    name = re.sub(r"\W", "_", "-".join(words)) or "plain"
+    succeeds("train", f"data={made}", f"runs={runs}", f"name={name}", *words)
+    return runs / name / "fan/seed0"
+
+
+def test_nothing_is_used_unless_asked_for(made: Path, tmp_path: Path) -> None:
+    found = job(made, tmp_path).learn
+    assert found is not None
+    assert (found.further, found.contrast) == (None, None)
+    assert found.front_end.leaves_near
+    assert job(made, tmp_path).data != job(made, tmp_path, noise="mix").data
+
+
+def test_noise_is_mixed_into_copies_of_the_training_clips(made: Path, tmp_path: Path) -> None:
+    learn = job(made, tmp_path, noise="mix").learn
+    assert learn is not None
+    assert learn.further is not None
+    assert learn.further.clips == learn.clips
+    assert all(a and a.noise.attributes[CONTENT] == "noise" for a in learn.further.additions)
+    for index in range(N_TRAIN):
+        copy, clip = learn.further.waveform(index), learn.waveform(index)
+        added_db = 10 * np.log10(np.square(copy - clip).mean() / np.square(clip).mean())
+        addition = learn.further.additions[index]
+        assert addition
+        assert added_db == pytest.approx(-addition.snr_db, abs=0.01)
+    other = job(made, tmp_path, seed=1, noise="mix").learn
+    assert other is not None
+    assert other.further is not None
+    assert other.further.additions != learn.further.additions
+
+
+def test_clean_clips_are_learnt_from_and_noise_is_kept_apart(made: Path, tmp_path: Path) -> None:
+    learn = job(made, tmp_path, noise="negatives", clean="references").learn
+    assert learn is not None
+    assert learn.further is not None
+    assert learn.contrast is not None
+    assert {clip.attributes[CONTENT] for clip in learn.further.clips} == {"machine"}
+    assert {clip.machine for clip in learn.contrast.clips} == {"fan-noise"}
+    assert (len(learn.with_further()), len(learn.contrast)) == (N_TRAIN + N_BESIDE, N_BESIDE)
+
+
+def test_a_front_end_learns_from_them(made: Path, tmp_path: Path) -> None:
+    learn = job(made, tmp_path, noise="profile", clean="activity").learn
+    assert learn is not None
+    assert (len(learn.front_end.profile), len(learn.front_end.activity)) == (257, 33)
+    assert min(learn.front_end.profile) > 0
+    again = job(made, tmp_path, noise="profile", clean="activity").learn
+    assert again is not None
+    assert again.front_end == learn.front_end
+
+
+@pytest.mark.parametrize("detector", ["statistics", "autoencoder"])
+@pytest.mark.parametrize(
+    "word", ["noise=mix", "noise=profile", "clean=references", "clean=activity", "noise=negatives"]
+)
+def test_every_use_changes_the_scores_of_a_detector_that_has_it(
+    made: Path, tmp_path: Path, detector: str, word: str
+) -> None:
+    words = (f"detector={detector}", "training.epochs=1", "seed=0")
+    if (detector, word) == ("autoencoder", "noise=negatives"):
+        saying = "negatives works on clips as vectors, which detector=autoencoder does not know"
+        refuses("train", f"data={made}", f"runs={tmp_path}", *words, f"supplemental.{word}", saying=saying)
+        return
+    scorer = "ensemble" if detector == "statistics" else "mahalanobis"
+    plain, used = train(made, tmp_path, *words), train(made, tmp_path, *words, f"supplemental.{word}")
+    scores = [pd.read_csv(run / f"scores/{scorer}.csv")["score"] for run in (plain, used)]
+    assert len(scores[0]) == len(scores[1]) == 8
+    assert np.isfinite(scores[1]).all()
+    assert (scores[0] != scores[1]).all()
+    training = [pd.read_csv(run / "model/training_scores.csv")["file"].tolist() for run in (plain, used)]
+    assert training[0] == training[1]  # what was learnt besides is not scored
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["noise=mix", "noise=negatives", "clean=references"])
+def test_the_embedding_learns_from_them(made: Path, tmp_path: Path, word: str) -> None:
+    words = ("detector=embedding", "embedding.epochs=1", "embedding.width=8", f"supplemental.{word}")
+    run = train(made, tmp_path, *words)
+    bank = load_tensors(run / "model/bank.safetensors")[0]["vectors"]
+    assert len(bank) == N_TRAIN + {"noise=mix": N_TRAIN, "clean=references": N_BESIDE}.get(word, 0)
+    assert len(pd.read_csv(run / "model/training_scores.csv")) == N_TRAIN
+
+
+def test_a_trained_front_end_scores_clips_that_have_no_noise_beside_them(made: Path, tmp_path: Path) -> None:
+    run = train(made, tmp_path, "supplemental.noise=profile")
+    before = pd.read_csv(run / "scores/ensemble.csv")
+    profile = json.loads((run / "model/front_end.json").read_text())["profile"]
+    assert len(profile) == 257
+    assert json.loads((run / "model/facts.json").read_text())["front_end"].startswith("spectral subtraction")
+    elsewhere = tmp_path / "elsewhere/fan/test"
+    elsewhere.parent.mkdir(parents=True)
+    elsewhere.symlink_to(made / "fan/test")
+    data, name = tmp_path / "elsewhere", run.parents[1].name
+    succeeds("score", "machine=fan", f"data={data}", f"runs={tmp_path}", f"name={name}")
+    pd.testing.assert_frame_equal(pd.read_csv(run / "scores/ensemble.csv"), before)
+
+
+def test_a_machine_without_them_is_named_and_trained(tmp_path: Path) -> None:
+    make_machines(tmp_path, ["fan"], train_source=8, train_target=3, test_per_cell=1, duration_s=0.5)
+    answer = succeeds("train", f"data={tmp_path}", f"runs={tmp_path / 'runs'}", "supplemental.noise=mix")
+    assert "WARNING: fan has no noise-only recordings in supplemental/: supplemental.noise=mix" in answer.err
+
+
+def test_a_broken_or_nameless_one_is_refused(made: Path, tmp_path: Path) -> None:
+    make_machines(tmp_path, ["fan"], train_source=8, train_target=3, test_per_cell=1, duration_s=0.5)
+    words = ("train", f"data={tmp_path}", f"runs={tmp_path / 'runs'}", "supplemental.noise=mix")
+    clip = write_clip(tmp_path / "fan/supplemental/section_00_source_0000.wav", 0)
+    refuses(*words, saying=rf"{clip} does not say what is recorded: put 'noise' or 'machine' into its name")
+    clip.unlink()
+    clip = write_clip(tmp_path / "fan/supplemental/section_00_noise_0000.wav", 0)
+    clip.write_bytes(clip.read_bytes()[:5000])
+    refuses(*words, saying=rf"{clip} is truncated")
+
+
+def test_joint_learning_and_supplemental_recordings_exclude_each_other(made: Path, tmp_path: Path) -> None:
+    words = ("detector=embedding", "embedding.joint=true", "supplemental.noise=mix")
+    saying = r"embedding\.joint=true learns from all machines and supplemental\.\* from one"
+    refuses("train", f"data={made}", f"runs={tmp_path}", *words, saying=saying)
