@@ -13,11 +13,10 @@ GIVEN = $(strip $(foreach word,$(sort $(filter-out $(OWN),$(.VARIABLES))),$(if \
 sed-%: private ASD := $(if $(wildcard .venv-sed/ready),.venv-sed/bin,$(BIN))/python -m asd
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-sed demo data data-check train score evaluate fuse explain benchmark submit validate digits fusion-study microphones supplemental \
-	sed-make-soundscapes sed-train sed-score sed-evaluate sed-report sed-losses sed-cmt test test-sed test-all lint bench clean
+.PHONY: $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
 help:  ## what each target does, in a line
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo; echo 'words: machine= data= year= detector= seed= or seeds=0,1,2 name= set="key=value ..."'
 
 setup: .venv/ready  ## only the environment: locked dependencies into .venv
@@ -71,6 +70,9 @@ digits: setup  ## study: spoken digits from the waveform, by known and unseen sp
 
 fusion-study: setup  ## study: several modalities joined in three ways, and each alone (docs/fusion.md)
 	$(ASD) study fusion $(GIVEN)
+
+reuse-study: setup  ## study: networks and losses of the core in the detector embedding (docs/reuse.md)
+	$(ASD) study reuse $(GIVEN)
 
 supplemental: setup  ## study: what noise-only and clean recordings gain at known noise (docs/supplemental.md)
 	$(ASD) study supplemental $(GIVEN)

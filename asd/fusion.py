@@ -32,6 +32,7 @@ _LISTED = (
     "domain_generalization_method",
     "attribute_usage",
     "decision_making",
+    "external_data_usage",
 )
 _CLIP = ["section", "domain", "file"]  # names a clip within a machine
 
@@ -100,6 +101,9 @@ def _facts(members: Sequence[Member]) -> dict[str, Any]:
         words = [word for f in every for word in str(f.get(key) or "").split(", ") if word]
         if words:
             facts[key] = ", ".join(dict.fromkeys(words))
+    datasets = {entry["name"]: entry for f in every for entry in f.get("external_datasets") or ()}
+    if datasets:
+        facts["external_datasets"] = list(datasets.values())
     counts = [f.get("ensemble_method_subsystem_count") or 1 for f in every]
     return facts | {"ensemble_method_subsystem_count": sum(counts)}
 

@@ -125,6 +125,12 @@ def _machines_to_submit(config: Submit, year: Year, runs: list[RunDirectory]) ->
         return set(config.machine)
     official = have & set(year.eval)
     if official and config.machine == ["auto"]:
+        if missing := sorted(set(year.eval) - official):
+            log.warning(
+                "the evaluation set of %d also has %s, which the run lacks: the package is incomplete",
+                year.year,
+                ", ".join(missing),
+            )
         return official
     log.warning(
         "no evaluation machine of %d is in the run: packaging a rehearsal of %s",

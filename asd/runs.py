@@ -170,7 +170,17 @@ def tables_of(runs: Sequence[RunDirectory]) -> dict[str, dict[int, pd.DataFrame]
 def score_table(
     clips: Sequence[Clip], scores: npt.NDArray[np.float64], decisions: npt.NDArray[np.int64]
 ) -> pd.DataFrame:
-    """Score table of clips with their scores (clips,) and decisions (clips,)."""
+    """Score table of clips with their scores (clips,) and decisions (clips,).
+
+    Raises:
+        AsdError: a score that is NaN or infinite, which no metric and no submission could take.
+    """
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise AsdError(
+            f"the score of {clips[bad[0]].path} is {scores[bad[0]]} ({len(bad)} of {len(clips)} are not finite); "
+            f"train again, with other settings or without the clips that cause it"
+        )
     rows = [(c.machine, c.section, c.domain or "", c.split.value, c.label or "", c.name) for c in clips]
     table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS[:6]))
     table["score"], table["decision"] = scores, decisions

@@ -133,5 +133,11 @@ def run_config(words: Sequence[str]) -> dict[str, Any]:
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
     if not found or "config" in given or "weights" in given:
         return {}
+    configs = [_read_yaml(Run, path) for path in found]
+    folders = sorted({str(values.get("data") or "the default") for values in configs})
+    if len(folders) > 1 and "data" not in given:
+        raise AsdError(
+            f"the machines of {root} were trained from several folders ({', '.join(folders)}); say which with data="
+        )
     own = ("machine", "seeds", "weights", "overwrite", "keep_going")  # said anew each time
-    return {key: value for key, value in _read_yaml(Run, found[0]).items() if key not in own}
+    return {key: value for key, value in configs[0].items() if key not in own}
