@@ -2,7 +2,8 @@
 
     segments ─ mixup ─ spectra ─ masking, StatEx ─ branches ─┬─ loss per branch
                                                              ├─ loss on all branches side by side
-                                                             └─ FeatEx ─ loss on exchanged branches
+                                                             ├─ FeatEx ─ loss on exchanged branches
+                                                             └─ head ─ loss on attribute values
 
 Everything is on the device: a batch is an index lookup in the resident waveforms, the STFT is a part of the
 network, and an epoch's random numbers are a function of (seed, epoch).
@@ -10,9 +11,9 @@ network, and an epoch's random numbers are a function of (seed, epoch).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,89 +22,22 @@ from torch import nn
 from torch.nn.functional import one_hot
 
 from asd import augment
+from asd.activity import activity_target
+from asd.attribute_head import AttributeHead
 from asd.audio import Recordings
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
-from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, log
-from asd.core.trainer import TrainSettings, train
-from asd.encoders.design import Design
+from asd.core.semi.teacher import EmaTeacher
+from asd.core.trainer import train
+from asd.encoder_recipe import Recipe
+from asd.encoders.bottleneck import Bottleneck
+from asd.encoders.gated import Gated
 from asd.frames import log_mel_frames
-from asd.labels import classes_of
+from asd.labels import attribute_codes, classes_of, values_of
 from asd.waveforms import ResidentWaveforms
 
 _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-classes are clustered by
-
-
-@dataclass(frozen=True)
-class Recipe(Design):
-    """Everything that decides an encoder besides data and seed: its design, and how it is trained.
-
-    Attributes:
-        loss: name in `metric_learning.LOSSES`.
-        scale: factor of the loss's cosines; None: its own.
-        margin: angle in radians that the true class has to overcome, of "arcface"; None: its own.
-        n_centres: directions per class of "subcluster_adacos" and "adaproj"; None: their own.
-        mixup, featex, statex: share of the rows that are mixed or exchanged.
-        masking: widest band and stretch that is blanked, as a share of the axis.
-        balance: 0 draws clips alike, 1 classes alike.
-        least_classes: a machine's section with fewer real classes is split into pseudo-classes.
-        most_classes: cap on the classes of a section that is split.
-        memory_gib: most memory that the training waveforms may take on the device.
-        epochs, batch_size, learning_rate, weight_decay, warmup, schedule: of the training.
-        precision, clip_norm, accumulate, tensorboard: see `core.trainer.TrainSettings`.
-
-    Raises:
-        AsdError: a design that cannot work, or a knob that the loss does not have.
-    """
-
-    loss: str = "subcluster_adacos"
-    scale: float | None = None
-    margin: float | None = None
-    n_centres: int | None = None
-    mixup: float = 0.5
-    featex: float = 0.0
-    statex: float = 0.0
-    masking: float = 0.0
-    balance: float = 0.5
-    least_classes: int = 3
-    most_classes: int = 8
-    memory_gib: float = 4.0
-    epochs: int = 16
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    clip_norm: float | None = None
-    accumulate: int = 1
-    tensorboard: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.classifier(1, 2)  # refuses knobs that the loss does not have
-
-    def classifier(self, n_dims: int, n_classes: int) -> ClassificationLoss:
-        """A fresh loss on embeddings (batch, n_dims)."""
-        given = {"scale": self.scale, "margin": self.margin, "n_centres": self.n_centres}
-        return loss_named(self.loss, n_dims, n_classes, **{k: v for k, v in given.items() if v is not None})
-
-    def train_settings(self, seed: int) -> TrainSettings:
-        """Settings of the training loop."""
-        return TrainSettings(
-            self.epochs,
-            self.batch_size,
-            self.learning_rate,
-            seed,
-            self.weight_decay,
-            self.warmup,
-            self.schedule,
-            self.precision,
-            self.clip_norm,
-            self.accumulate,
-            tensorboard=self.tensorboard,
-        )
 
 
 class Discriminator(nn.Module):
@@ -113,9 +47,12 @@ class Discriminator(nn.Module):
         encoder: waveforms to embeddings in parts.
         n_classes: classes to tell apart.
         recipe: loss and augmentation.
+        values: (clips, values) of all training clips, for the attribute head; None: there is no head.
     """
 
-    def __init__(self, encoder: Encoder, n_classes: int, recipe: Recipe) -> None:
+    def __init__(
+        self, encoder: Encoder, n_classes: int, recipe: Recipe, values: torch.Tensor | None = None
+    ) -> None:
         super().__init__()
         self.encoder, self.recipe = encoder, recipe
         self.several = encoder.n_parts > 1
@@ -127,15 +64,34 @@ class Discriminator(nn.Module):
         self.parts = nn.ModuleList(loss(encoder.n_dims, n_classes) for _ in range(n_parts))
         if recipe.featex and self.several:
             self.exchanged = loss(n_dims, n_classes * (1 + encoder.n_parts))
+        self.head: AttributeHead | None = None
+        if values is not None:
+            self.head = AttributeHead(n_dims, values, recipe.attribute_head, recipe.co_occurrence)
 
-    def forward(self, waveforms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean loss of segments (batch, samples) with soft labels (batch, classes)."""
+    def forward(
+        self,
+        waveforms: torch.Tensor,
+        labels: torch.Tensor,
+        values: torch.Tensor | None = None,
+        codes: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Mean loss of segments, and beside it what the heads have still to learn.
+
+        Args:
+            waveforms: (batch, samples).
+            labels: (batch, classes) soft.
+            values: (batch, values) for the attribute head, NaN where not known.
+            codes: (batch, CODE_DIMS) of attributes, which "gated" is told; NaN where absent.
+        """
         n, recipe = len(waveforms), self.recipe
         mixing = augment.draw_mixup(n, recipe.mixup)
-        waveforms, labels = augment.mixup(waveforms, mixing), augment.mixup(labels, mixing)
+        alone, waveforms = waveforms, augment.mixup(waveforms, mixing)
+        labels = augment.mixup(labels, mixing)
         with torch.autocast(waveforms.device.type, enabled=False):  # filter banks need their digits
             spectra = self.encoder.spectra(waveforms)
         spectra, labels = self._augmented(spectra, labels)
+        if codes is not None and isinstance(self.encoder, Gated):
+            spectra = [*spectra, augment.mixup(codes, mixing)]
         embeddings = self.encoder.encode(spectra)
         losses = [self.whole(embeddings.flatten(1), labels)]
         losses += [loss(embeddings[:, k], labels) for k, loss in enumerate(self.parts)]
@@ -143,7 +99,14 @@ class Discriminator(nn.Module):
             exchange = augment.draw_exchange(n, self.encoder.n_parts, recipe.featex)
             mixed = augment.exchange_parts(embeddings, exchange).flatten(1)
             losses.append(self.exchanged(mixed, augment.exchange_labels(labels, exchange)))
-        return torch.stack(losses).mean()
+        loss = torch.stack(losses).mean()
+        if self.head is not None and values is not None:
+            loss = loss + recipe.attribute_weight * self.head(
+                embeddings.flatten(1), augment.mixup(values, mixing)
+            )
+        if recipe.activity and isinstance(self.encoder, Bottleneck):
+            loss = loss + self.encoder.activity_loss(spectra, augment.mixup(activity_target(alone), mixing))
+        return loss
 
     def _augmented(
         self, spectra: list[torch.Tensor], labels: torch.Tensor
@@ -192,20 +155,44 @@ def train_encoder(
     log.info("encoder: %d clips of %d classes", len(recordings), len(classes.names))
     waveforms = ResidentWaveforms(recordings, device, int(recipe.memory_gib * 2**30))
     labels = one_hot(torch.from_numpy(classes.index), len(classes.names)).float().to(device)
+    values = _told_values(recordings, recipe)
+    values_here = values if values is None else values.to(device)
+    codes = torch.from_numpy(attribute_codes(recordings.clips)).to(device)
     torch.manual_seed(seed)  # initial weights
     encoder = recipe.network()
-    module = Discriminator(encoder, len(classes.names), recipe).to(device)
+    module = Discriminator(encoder, len(classes.names), recipe, values).to(device)
+    teacher = EmaTeacher(module, recipe.ema_decay, "ema") if recipe.ema_decay else None
     train(
         module,
-        lambda clips: module(waveforms.random_segments(clips, encoder.segment_samples), labels[clips]),
+        lambda clips: module(
+            waveforms.random_segments(clips, encoder.segment_samples),
+            labels[clips],
+            None if values_here is None else values_here[clips],
+            codes[clips],
+        ),
         torch.arange(len(recordings), device=device),
         recipe.train_settings(seed),
         directory,
+        teacher=teacher,
         weights=torch.from_numpy(classes.balanced_weights(recipe.balance)),
         fingerprint=fingerprint,
         label="train " + " ".join(sorted({clip.machine for clip in recordings.clips})),
     )
-    return encoder
+    return encoder if teacher is None else cast(Discriminator, teacher.module).encoder
+
+
+def _told_values(recordings: Recordings, recipe: Recipe) -> torch.Tensor | None:
+    """Values (clips, values) for the attribute head; None where it is not wanted or has nothing to tell."""
+    if recipe.attribute_head == "none":
+        return None
+    values = values_of(recordings.clips)
+    if values.names:
+        return torch.from_numpy(values.told)
+    log.warning(
+        "embedding.attribute_head=%s does nothing: all %d training clips have the same domain and attributes",
+        *(recipe.attribute_head, len(recordings)),
+    )
+    return None
 
 
 def joint_encoder(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from asd.activity import activity_target
 from asd.encoders.bottleneck import Bottleneck
 from asd.features import LogMel
 
@@ -35,3 +36,44 @@ def test_level_is_heard_only_where_it_is_asked_for() -> None:
         with torch.no_grad():
             same = torch.allclose(encoder(waveforms), encoder(0.1 * waveforms), atol=1e-4)
         assert same is not level
+
+
+def test_windows_weigh_as_the_activity_head_says() -> None:
+    torch.manual_seed(0)
+    encoder, waveforms = Bottleneck(8000, n_dims=6, activity=True).eval(), noise(2, 8000)
+    assert encoder.activity is not None
+    with torch.no_grad():
+        windows = encoder.spectra(waveforms)[0].mT.unfold(1, 5, 1).mT.flatten(2)
+        codes = torch.stack([encoder.code(window) for window in windows])
+        weights = encoder.activity(windows).sigmoid().clamp_min(0.1)
+        expected = torch.nn.functional.normalize((weights * codes).sum(1), dim=1)
+        torch.testing.assert_close(encoder(waveforms)[:, 0], expected)
+
+
+def test_the_activity_head_learns_when_a_machine_is_at_work() -> None:
+    torch.manual_seed(0)
+    encoder = Bottleneck(8000, n_dims=6, activity=True)
+    assert encoder.activity is not None
+    at_work = (torch.arange(8000) % 4000 < 1500).float()
+    waveforms = noise(8, 8000) * (0.01 + at_work)
+    spectra, targets = encoder.spectra(waveforms), activity_target(waveforms)
+    descend = torch.optim.Adam(encoder.activity.parameters(), 1e-2)
+    first = encoder.activity_loss(spectra, targets).item()
+    for _ in range(200):
+        descend.zero_grad()
+        encoder.activity_loss(spectra, targets).backward()
+        descend.step()
+    assert 0 <= encoder.activity_loss(spectra, targets).item() < 0.3 * first
+    assert all(p.grad is None for p in encoder.code.parameters())
+
+
+def test_telling_classes_apart_does_not_move_the_activity_head() -> None:
+    encoder = Bottleneck(8000, n_dims=6, activity=True)
+    assert encoder.activity is not None
+    encoder(noise(4, 8000)).sum().backward()
+    assert all(p.grad is None for p in encoder.activity.parameters())
+
+
+def test_silence_has_a_finite_activity_loss() -> None:
+    encoder, silence = Bottleneck(8000, n_dims=6, activity=True), torch.zeros(2, 8000)
+    assert encoder.activity_loss(encoder.spectra(silence), activity_target(silence)).isfinite()

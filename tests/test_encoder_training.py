@@ -9,7 +9,8 @@ import torch
 from asd.audio import Recordings
 from asd.core.losses.metric_learning import LOSSES
 from asd.core.networks.multiresolution import MultiResolution
-from asd.encoder_training import Discriminator, Recipe, joint_encoder, train_encoder
+from asd.encoder_recipe import Recipe
+from asd.encoder_training import Discriminator, joint_encoder, train_encoder
 from asd.types import AsdError
 from tests.machines import recordings, tone_machine
 
@@ -105,3 +106,37 @@ def test_recipes_that_cannot_work_are_refused() -> None:
 def test_waveforms_beyond_the_limit_are_refused(clips: Recordings, tmp_path: Path) -> None:
     with pytest.raises(AsdError, match=r"more than the 0\.00 GiB of embedding\.memory_gib"):
         trained(clips, tmp_path, memory_gib=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"encoder": "gated"},
+        {"encoder": "raw_wave"},
+        {"encoder": "bottleneck", "activity": True, "ema_decay": 0.5},
+        {"attribute_head": "inverse_frequency", "co_occurrence": 0.1},
+    ],
+)
+def test_what_is_switched_on_resumes_exactly(
+    clips: Recordings, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    whole = weights(trained(clips, tmp_path, directory="whole", epochs=3, **changes))
+    trained(clips, tmp_path, directory="parts", epochs=1, **changes)
+    assert torch.equal(whole, weights(trained(clips, tmp_path, directory="parts", epochs=3, **changes)))
+
+
+def test_an_averaged_encoder_lies_between_the_steps(clips: Recordings, tmp_path: Path) -> None:
+    last = weights(trained(clips, tmp_path, directory="last"))
+    averaged = weights(trained(clips, tmp_path, directory="averaged", ema_decay=0.9))
+    first = weights(trained(clips, tmp_path, directory="first", epochs=1))
+    assert 0 < (averaged - last).norm() < (first - last).norm() * 2
+    nearly = weights(trained(clips, tmp_path, directory="nearly", ema_decay=1e-6))
+    torch.testing.assert_close(nearly, last, atol=1e-4, rtol=0)
+
+
+def test_an_attribute_head_without_anything_to_tell_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alike = recordings(tone_machine(tmp_path, n_train=40, n_target=0, n_test=0)).subset(range(0, 40, 2))
+    trained(alike, tmp_path, attribute_head="bce", epochs=1)
+    assert "attribute_head=bce does nothing: all 20 training clips have the same domain" in caplog.text

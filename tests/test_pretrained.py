@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_into
-from asd.encoder_training import Discriminator, Recipe
+from asd.encoder_recipe import Recipe
+from asd.encoder_training import Discriminator
 from asd.encoders import extra
 from asd.encoders.design import Design
 from asd.types import AsdError

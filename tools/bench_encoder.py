@@ -29,7 +29,8 @@ from asd.audio import Recordings
 from asd.core.networks.multiresolution import MultiResolution
 from asd.core.runtime import pick_device
 from asd.core.trainer import train
-from asd.encoder_training import Discriminator, Recipe
+from asd.encoder_recipe import Recipe
+from asd.encoder_training import Discriminator
 from asd.types import AsdError, Clip, Split
 from asd.waveforms import ResidentWaveforms
 

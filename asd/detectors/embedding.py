@@ -24,7 +24,8 @@ from asd.audio import Recordings, joined
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.detectors.base import Detector, Scores, Workplace
-from asd.encoder_training import Recipe, joint_encoder, train_encoder
+from asd.encoder_recipe import Recipe
+from asd.encoder_training import joint_encoder, train_encoder
 from asd.encoders.clips import cached_embeddings, clip_embeddings, unit
 from asd.scoring.backends import backend_named
 from asd.scoring.references import FloatArray, References, references_of, sections_of
@@ -42,7 +43,7 @@ class Embedding(Detector):
         backends: names in `scoring.backends`, each a scorer; the first is the default.
         joint: train one encoder on the clips of several machines.
         auxiliary: normal training clips of the other machines; needed to fit when `joint`.
-        recipe: keyword arguments of `encoder_training.Recipe`.
+        recipe: keyword arguments of `encoder_recipe.Recipe`.
     """
 
     def __init__(

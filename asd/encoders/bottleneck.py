@@ -1,4 +1,10 @@
-"""The official autoencoder's first half as an encoder: windows of log-mel frames, one by one, then their mean."""
+"""The official autoencoder's first half as an encoder: windows of log-mel frames, one by one, then their mean.
+
+With an activity head the mean is weighted. The head learns how active the machine is in a window from the power
+of its frames (`asd.activity`); the power of a segment that is mixed with another is known of each alone, so that
+the head learns to hear the machine in what sounds beside it. The weights are the head's alone: what is good for
+telling classes apart does not move them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +12,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.functional import normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
+from asd.activity import LEAST_WEIGHT
 from asd.core.networks.autoencoder import MLPAutoencoder
 from asd.core.networks.encoder import Encoder
 from asd.features import LogMel
@@ -26,10 +33,16 @@ class Bottleneck(Encoder):
         sample_rate_hz: of the waveforms.
         n_dims: width of the bottleneck; the official autoencoder's is 8.
         level: whether the level of a segment is heard; else its mean level in dB is taken off.
+        activity: whether windows weigh as the machine is heard in them, at least `LEAST_WEIGHT`.
     """
 
     def __init__(
-        self, segment_samples: int = 32000, sample_rate_hz: int = 16000, n_dims: int = 128, level: bool = True
+        self,
+        segment_samples: int = 32000,
+        sample_rate_hz: int = 16000,
+        n_dims: int = 128,
+        level: bool = True,
+        activity: bool = False,
     ) -> None:
         super().__init__()
         self.segment_samples = self.shortest_samples = segment_samples
@@ -38,6 +51,7 @@ class Bottleneck(Encoder):
         n_inputs = _N_FRAMES * self.log_mel.mel.n_mels
         layers = list(MLPAutoencoder(n_inputs, n_bottleneck=n_dims).encoder.children())
         self.code = nn.Sequential(*layers[:-1])
+        self.activity = nn.Linear(n_inputs, 1) if activity else None
 
     def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
         """Log-mel levels (batch, mels, frames) in steps of 20 dB around -60 dB, or around their mean."""
@@ -47,6 +61,28 @@ class Bottleneck(Encoder):
 
     def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
         """Embeddings (batch, 1, dims) of unit length."""
-        windows = spectra[0].mT.unfold(1, _N_FRAMES, 1).mT.flatten(2)  # (batch, windows, frames * mels)
+        windows = _windows(spectra[0])
         codes = self.code(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
+        if self.activity is not None:
+            weights = self.activity(windows).sigmoid().clamp_min(LEAST_WEIGHT).detach()
+            codes = codes * weights / weights.mean(1, keepdim=True)
         return normalize(codes.mean(1, keepdim=True).float(), dim=-1)
+
+    def activity_loss(self, spectra: Sequence[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
+        """What the activity head has still to learn: scalar cross entropy, its least value taken off.
+
+        Args:
+            spectra: from `spectra`.
+            targets: (batch, frames) from `asd.activity.activity_target` of the same segments.
+        """
+        assert self.activity is not None
+        aims = targets.unfold(1, _N_FRAMES, 1).mean(2)
+        logits = self.activity(_windows(spectra[0])).squeeze(2)
+        aims = aims[:, : logits.shape[1]]  # of a ragged end a frame more
+        least = binary_cross_entropy_with_logits(aims.logit(1e-6), aims)
+        return binary_cross_entropy_with_logits(logits, aims) - least
+
+
+def _windows(levels: torch.Tensor) -> torch.Tensor:
+    """(batch, mels, frames) -> (batch, windows, frames of a window * mels)."""
+    return levels.mT.unfold(1, _N_FRAMES, 1).mT.flatten(2)

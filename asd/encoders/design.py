@@ -13,10 +13,12 @@ from asd.core.networks.encoder import Encoder
 from asd.core.networks.multiresolution import MultiResolution
 from asd.core.runtime import fingerprint
 from asd.encoders.bottleneck import Bottleneck
+from asd.encoders.gated import HEARD, MODALITIES, Gated
 from asd.encoders.hub import load_hub
 from asd.encoders.inputs import BeatsInput, EatInput
 from asd.encoders.pretrained import Pretrained
 from asd.encoders.published import content_hash, given_path, load_beats, load_eat
+from asd.encoders.raw_wave import RawWave
 from asd.types import AsdError
 
 PRETRAINED = ("beats", "eat", "ast", "transformers")
@@ -25,6 +27,8 @@ _PRETRAINED_RATE_HZ = 16000
 _TRAINED_HERE = {
     "scratch": {"acoustic_features": "spectrogram, spectrum", "machine_learning_method": "CNN"},
     "bottleneck": {"acoustic_features": "log-mel energies", "machine_learning_method": "MLP"},
+    "raw_wave": {"acoustic_features": "raw waveform", "machine_learning_method": "CNN"},
+    "gated": {"acoustic_features": "log-mel energies, spectrum", "machine_learning_method": "MLP, CNN"},
 }
 _NAMES = {"beats": "BEATs", "eat": "EAT", "ast": "AST", "transformers": "<name of the pretrained network>"}
 _AUDIOSET = {
@@ -47,14 +51,18 @@ class Design:
     """An encoder by name and numbers.
 
     Attributes:
-        encoder: "scratch" (several resolutions), "bottleneck" (the autoencoder's), or one of `PRETRAINED`.
+        encoder: "scratch" (several resolutions), "bottleneck" (the autoencoder's), "raw_wave" (no spectrum),
+            "gated" (`gated.MODALITIES`), or one of `PRETRAINED`.
         sample_rate_hz: of the recordings.
-        segment_samples: length of what "scratch" and "bottleneck" hear at once.
+        segment_samples: length of what an encoder that is trained here hears at once.
         windows_samples: STFT windows of "scratch", one branch each.
         whole: whether "scratch" also has a branch on the spectrum of the whole segment.
         n_dims: length of each part of an embedding; a frozen pretrained network has its own.
-        width: channels of the first ResNet stage of "scratch".
+        width: channels of the first ResNet stage of "scratch", of the first convolution of "raw_wave".
         level: whether the level of a segment is heard; a pretrained network always hears it.
+        modalities: of "gated"; the attribute is told in training only.
+        modality_dropout: probability that "gated" has to do without a modality in training.
+        activity: whether the windows of "bottleneck" weigh as the machine is heard in them.
         checkpoint: weights of a pretrained network.
         layers: its layers that are heard, from 1, a part each; none: the last.
         pooling: over time, a name in `pretrained.POOLINGS`.
@@ -71,6 +79,9 @@ class Design:
     n_dims: int = 128
     width: int = 16
     level: bool = True
+    modalities: Sequence[str] = MODALITIES
+    modality_dropout: float = 0.5
+    activity: bool = False
     checkpoint: Path | None = None
     layers: Sequence[int] = ()
     pooling: str = "mean"
@@ -98,6 +109,19 @@ class Design:
                 f"embedding.encoder={self.encoder} is trained from nothing: choose one of {', '.join(PRETRAINED)}"
             )
 
+        if self.activity and self.encoder != "bottleneck":
+            raise AsdError(
+                f"embedding.activity=true weighs the windows of embedding.encoder=bottleneck, and "
+                f"{self.encoder} has none; leave it out or take that encoder"
+            )
+        unknown = [name for name in self.modalities if name not in MODALITIES]
+        if unknown or not {*HEARD} & {*self.modalities}:
+            raise AsdError(
+                f"embedding.modalities={','.join(self.modalities)} "
+                f"{f'has {unknown[0]}, which is none' if unknown else 'hears nothing'}; choose from "
+                f"{', '.join(MODALITIES)}, with one of {' and '.join(HEARD)}"
+            )
+
     @property
     def is_pretrained(self) -> bool:
         """Whether the network comes with weights."""
@@ -117,7 +141,20 @@ class Design:
         if self.is_pretrained:
             return self._pretrained(given_path(self.encoder, self.checkpoint))
         if self.encoder == "bottleneck":
-            return Bottleneck(self.segment_samples, self.sample_rate_hz, self.n_dims, self.level)
+            return Bottleneck(
+                self.segment_samples, self.sample_rate_hz, self.n_dims, self.level, self.activity
+            )
+        if self.encoder == "raw_wave":
+            return RawWave(self.segment_samples, self.n_dims, self.width, self.level)
+        if self.encoder == "gated":
+            return Gated(
+                self.segment_samples,
+                self.sample_rate_hz,
+                self.n_dims,
+                self.level,
+                self.modalities,
+                self.modality_dropout,
+            )
         return MultiResolution(
             self.segment_samples, self.windows_samples, self.whole, self.n_dims, self.width, self.level
         )

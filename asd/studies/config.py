@@ -163,12 +163,32 @@ class Cmt(SedStudy):
     unlabelled: int = Field(200, ge=1, description="training clips without any")
 
 
+class Reuse(Study):
+    """Words of the study of reuse: parts of the core, switched on in the detector embedding."""
+
+    data: Path = Field(Path("../shared/data/machines"), description="folder of recorded machines")
+    methods: Names = Field([], description="those of the study to run; none: all")
+    epochs: int = Field(16, ge=1, description="passes over the training clips")
+    segment_samples: int = Field(16000, ge=2048, description="length of what an encoder hears at once")
+    synthetic: Names = Field(["fan", "valve"], min_length=1, description="synthetic machines")
+    train_source: int = Field(60, ge=8, description="synthetic: normal training clips of the source")
+    train_target: int = Field(6, ge=0, description="synthetic: normal training clips of the target")
+    test_per_cell: int = Field(15, ge=1, description="synthetic: test clips per domain and label")
+    duration_s: float = Field(2.0, gt=0.5, description="synthetic: of a clip")
+
+    def machines(self) -> dict[str, Any]:
+        """Keyword arguments of `synthetic.make_machines`."""
+        counts = self.model_dump(include={"train_source", "train_target", "test_per_cell", "duration_s"})
+        return {"machines": self.synthetic, **counts}
+
+
 STAGES: dict[str, type[Section]] = {
     "cmt": Cmt,
     "digits": Digits,
     "fusion": Fusion,
     "losses": Losses,
     "microphones": Microphones,
+    "reuse": Reuse,
     "supplemental": Supplemental,
 }
 
@@ -178,5 +198,6 @@ MEANINGS: dict[str, str] = {
     "fusion": "gated, concatenated and added modalities, and each alone, on synthetic multi-track sequences",
     "losses": "eight losses of event detection, two networks, on events of unequal length and frequency",
     "microphones": "what each front end for two microphones gains, on synthetic machines at known noise",
+    "reuse": "raw waveforms, gates, attribute losses, averaging and activity in the detector embedding, each without",
     "supplemental": "what noise-only and clean recordings gain, on synthetic machines at known noise",
 }

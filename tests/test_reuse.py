@@ -1,0 +1,116 @@
+"""The study of reuse: cells through the real stages, tables with and without, gates by machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asd.report.reuse_study import mean_listening, tables, write_report
+from asd.studies.config import Reuse
+from asd.studies.reuse import METHODS, SCORERS, cells, run_cell
+from asd.types import AsdError
+from tests.command import refuses
+
+SMALL = {"machines": ["fan"], "train_source": 10, "train_target": 2, "test_per_cell": 2, "duration_s": 0.6}
+WITHOUT = {name: method.without for name, method in METHODS.items()}
+
+
+def result(official: float, *machines: float) -> dict[str, object]:
+    by_machine = {f"m{i}": value for i, value in enumerate(machines)}
+    return {"official": {"knn": official}, "machines": {"knn": by_machine}, "seconds": 2.0, "listening": {}}
+
+
+def test_a_cell_scores_machines_and_says_what_gates_do(tmp_path: Path) -> None:
+    settings = {
+        "machines": SMALL,
+        "words": list(METHODS["gated_attribute"].words),
+        "seed": 0,
+        "device": "cpu",
+        "epochs": 1,
+        "segment_samples": 9600,
+    }
+    folder = tmp_path / "reuse/synthetic/gated_attribute/seed0"
+    found = run_cell(settings, folder)
+    assert found["official"].keys() == found["machines"].keys() == {*SCORERS}
+    assert all(0 < score <= 100 for score in found["official"].values())
+    listening = found["listening"]["fan"]
+    assert listening["not told"]["attribute"]["gate"] == 0
+    assert listening["told"]["attribute"]["gate"] > 0
+    for modalities in listening.values():
+        assert sum(values["share"] for values in modalities.values()) == pytest.approx(1, abs=1e-4)
+    done = tmp_path / "reuse/runs/synthetic/seed0/gated_attribute/fan/seed0/DONE"
+    before = done.stat().st_mtime_ns
+    assert run_cell(settings, folder)["official"] == found["official"]
+    assert done.stat().st_mtime_ns == before
+    text = write_report(tmp_path / "report", {"synthetic/gated_attribute/seed0": found}, WITHOUT)
+    assert (tmp_path / "report/gates.png").stat().st_size > 5000
+    assert "gated_attribute" in text
+
+
+def test_a_table_has_paired_differences_and_counts_machines() -> None:
+    results = {
+        "recorded/bottleneck/seed0": result(50, 40, 60),
+        "recorded/bottleneck/seed1": result(60, 50, 70),
+        "recorded/ema/seed0": result(53, 45, 61),
+        "recorded/ema/seed1": result(61, 49, 73),
+    }
+    assert tables(results, {"bottleneck": None, "ema": "bottleneck"}) == {
+        "recorded": [
+            "| recorded machines | without    |        knn | difference | higher |   s |",
+            "|-------------------|------------|-----------:|------------|--------|----:|",
+            "| bottleneck        |            | 55.0 ± 7.1 |            |        |   2 |",
+            "| ema               | bottleneck | 57.0 ± 5.7 | +2.0 ± 1.4 | 3 of 4 |   2 |",
+        ]
+    }
+
+
+def test_listening_is_the_mean_over_seeds() -> None:
+    def cell(gate: float) -> dict[str, object]:
+        return {"listening": {"fan": {"told": {"attribute": {"gate": gate}}}}}
+
+    found = mean_listening(
+        {
+            "recorded/gated_attribute/seed0": cell(0.2),
+            "recorded/gated_attribute/seed1": cell(0.4),
+            "recorded/gated/seed0": cell(0.9),
+        }
+    )
+    assert found == {"fan": {"gate": {"told": {"attribute": pytest.approx(0.3)}}}}
+
+
+def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:
+    from asd.config import Run
+    from asd.words import parse
+
+    runs = {name: parse(Run, ["detector=embedding", *m.words]) for name, m in METHODS.items()}
+    for name, method in METHODS.items():
+        if method.without:
+            assert runs[name].settings() != runs[method.without].settings()
+    assert len(cells(Reuse())) == 2 * len(METHODS) * 3
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(AsdError, match="methods=magic is none of the study's methods bottleneck, raw_wave"):
+        cells(Reuse(methods=["magic"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        ("embedding.activity=true", "activity=true weighs the windows of embedding.encoder=bottleneck"),
+        ("embedding.co_occurrence=0.1", "add embedding.attribute_head=bce"),
+        (
+            "embedding.modalities=attribute",
+            "embedding.modalities=attribute hears nothing; choose from log_mel",
+        ),
+        ("embedding.modalities=video", "has video, which is none; choose from log_mel, spectrum, attribute"),
+        ("embedding.attribute_head=bce embedding.statex=0.5", "does not go with embedding.attribute_head"),
+        ("embedding.ema_decay=1", "ema_decay"),
+    ],
+)
+def test_words_that_cannot_work_are_a_sentence(place: Path, words: str, saying: str) -> None:
+    from tests.machines import tone_machine
+
+    tone_machine(place / "data", n_train=6, n_target=1, n_test=1)
+    refuses("train", "machine=all", "data=data", "detector=embedding", *words.split(), saying=saying)
