@@ -53,6 +53,13 @@ def test_the_lengths_of_ch32_are_those_of_the_printed_table() -> None:
     assert steps == [16000, 5333, 1777, 592, 197, 65, 21, 7]
 
 
+def test_the_first_convolution_may_have_a_kernel_and_a_stride_of_its_own() -> None:
+    net = network(replace(SMALL, first_kernel=65, stride=4), n_samples=4096)
+    assert [block[0].kernel_size for block in net.blocks] == [(65,), (5,), (5,)]
+    assert [block[0].stride for block in net.blocks] == [(4,), (1,), (1,)]
+    assert [x.shape[2] for x in net.activation_maps(waveforms(2, 4096))] == [1024, 341, 113]
+
+
 @pytest.mark.parametrize(("name", "n_features"), [("features32", 32), ("features128", 128)])
 def test_the_extractors_compress_to_what_they_are_named_after(name: str, n_features: int) -> None:
     assert network(name).n_features == n_features

@@ -53,6 +53,8 @@ class RawWaveDesign:
     feature_norm: bool = False  # batch normalisation of the flattened features
     hidden: tuple[int, ...] = ()  # dense layers between features and logits
     dropout: float = 0.5  # of what enters the last dense layer
+    first_kernel: int | None = None  # of the first convolution, where it is another one
+    stride: int = 1  # of the first convolution
 
 
 DESIGNS = {
@@ -141,9 +143,11 @@ def _blocks(design: RawWaveDesign, n_samples: int) -> tuple[nn.Sequential, int]:
     blocks: list[nn.Module] = []
     n_in, n_steps = 1, n_samples
     for i, n_out in enumerate(design.channels, start=1):
-        padding = design.kernel // 2 if design.padded else 0
-        layers: list[nn.Module] = [nn.Conv1d(n_in, n_out, design.kernel, padding=padding)]
-        n_in, n_steps = n_out, n_steps + 2 * padding - design.kernel + 1
+        kernel = design.first_kernel if i == 1 and design.first_kernel else design.kernel
+        stride = design.stride if i == 1 else 1
+        padding = kernel // 2 if design.padded else 0
+        layers: list[nn.Module] = [nn.Conv1d(n_in, n_out, kernel, stride, padding)]
+        n_in, n_steps = n_out, (n_steps + 2 * padding - kernel) // stride + 1
         if design.batch_norm:
             layers.append(nn.BatchNorm1d(n_out))
         layers.append(nn.ReLU())

@@ -1,0 +1,149 @@
+"""Recordings of spoken words, one word each, and who spoke them: what the digits study learns from.
+
+<data>/<word>_<speaker>_<number>.wav    or in <data>/recordings/, as the Free Spoken Digit Dataset has them
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from asd.audio import Waveform, read_wav
+from asd.core.runtime import log
+from asd.types import AsdError
+
+KNOWN = "known"
+"""The split in which every speaker is known; the others are named after the speaker who is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Recordings on the device.
+
+    Attributes:
+        waveforms: (recordings, samples), each of root mean square 1 over its own length, zeros around it.
+        labels: (recordings,) index into `classes`.
+        speakers: (recordings,) index into `names`.
+        numbers: (recordings,) which of the recordings of this word by this speaker it is.
+        classes: the words, in alphabetical order.
+        names: of the speakers, likewise.
+        sample_rate_hz: of all of them.
+        fingerprint: hash of file names and samples.
+    """
+
+    waveforms: torch.Tensor
+    labels: torch.Tensor
+    speakers: torch.Tensor
+    numbers: torch.Tensor
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    sample_rate_hz: int
+    fingerprint: str
+
+    def split(self, name: str, n_known_test: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Indices (n,) to learn from and (m,) to test on.
+
+        Args:
+            name: of the speaker who is left out of training and tested on; or `KNOWN`: the first recordings of
+                every word and speaker are tested on, the rest are learnt from.
+            n_known_test: how many of them, 5 of 50 by the convention of the dataset.
+
+        Raises:
+            AsdError: nothing is left to learn from or to test on, or a word of the test is never learnt.
+        """
+        held_out = self.numbers < n_known_test if name == KNOWN else self.speakers == self.names.index(name)
+        learnt, tested = self.labels[~held_out].unique(), self.labels[held_out].unique()
+        if not len(tested) or not torch.isin(tested, learnt).all():
+            raise AsdError(
+                f"the split {name!r} tests {len(tested)} words and learns {len(learnt)}; give recordings of every "
+                f"word by two speakers at least, with numbers below and above n_known_test={n_known_test}"
+            )
+        return (~held_out).nonzero()[:, 0], held_out.nonzero()[:, 0]
+
+
+def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: torch.device) -> Words:
+    """Reads all recordings of a folder.
+
+    A recording that is too long keeps the stretch with the most energy; a shorter one lies in the middle.
+
+    Raises:
+        AsdError: no folder, no recordings, a name that does not tell word, speaker and number, a silent
+            recording, or one of another sample rate.
+    """
+    paths = _wav_files(folder)
+    parts = [_parts(path) for path in paths]
+    classes = tuple(sorted({word for word, _, _ in parts}))
+    names = tuple(sorted({speaker for _, speaker, _ in parts}))
+    if len(classes) < 2:
+        raise AsdError(f"{folder} holds recordings of one word, {classes[0]}; give two words at least")
+    n_samples, digest, waveforms, n_cut = round(duration_s * sample_rate_hz), hashlib.sha256(), [], 0
+    for path in paths:
+        waveform, rate_hz = read_wav(path)
+        if rate_hz != sample_rate_hz:
+            raise AsdError(
+                f"{path} is sampled at {rate_hz} Hz, not {sample_rate_hz} Hz; resample it, or set "
+                f"sample_rate_hz={rate_hz} if all recordings are"
+            )
+        digest.update(path.name.encode() + waveform.tobytes())
+        n_cut += waveform.shape[1] > n_samples
+        waveforms.append(_fitted(waveform, n_samples, path))
+    if n_cut:
+        log.info("%d of %d recordings are longer than %g s and were cut", n_cut, len(paths), duration_s)
+    columns = [
+        [classes.index(word) for word, _, _ in parts],
+        [names.index(speaker) for _, speaker, _ in parts],
+        [number for _, _, number in parts],
+    ]
+    labels, speakers, numbers = (torch.tensor(column, device=device) for column in columns)
+    return Words(
+        torch.from_numpy(np.stack(waveforms)).to(device),
+        labels,
+        speakers,
+        numbers,
+        classes,
+        names,
+        sample_rate_hz,
+        digest.hexdigest()[:16],
+    )
+
+
+def _wav_files(folder: Path) -> Sequence[Path]:
+    for place in (folder, folder / "recordings"):
+        if paths := sorted(place.glob("*.wav")):
+            return paths
+    what = "holds no WAV files" if folder.is_dir() else "is not a folder"
+    raise AsdError(
+        f"data={folder} {what}; give the folder of the Free Spoken Digit Dataset "
+        f"(github.com/Jakobovski/free-spoken-digit-dataset), or of any files <word>_<speaker>_<number>.wav"
+    )
+
+
+def _parts(path: Path) -> tuple[str, str, int]:
+    """Word, speaker and number."""
+    word, _, rest = path.stem.partition("_")
+    speaker, _, number = rest.rpartition("_")
+    if not (word and speaker and number.isdecimal()):
+        raise AsdError(f"{path} does not tell who says what; name it <word>_<speaker>_<number>.wav")
+    if speaker == KNOWN:
+        raise AsdError(f"{path} is by a speaker called {KNOWN}, the name of a split; rename the speaker")
+    return word, speaker, int(number)
+
+
+def _fitted(waveform: Waveform, n_samples: int, path: Path) -> np.ndarray:
+    """(n_samples,) of the first channel, at root mean square 1 over what there is of it."""
+    samples = waveform[0]
+    excess = len(samples) - n_samples
+    if excess > 0:
+        energy = np.concatenate([[0.0], np.cumsum(samples.astype(np.float64) ** 2)])
+        start = int(np.argmax(energy[n_samples:] - energy[:-n_samples]))
+        samples = samples[start : start + n_samples]
+    level = float(np.sqrt(np.mean(samples.astype(np.float64) ** 2))) if len(samples) else 0.0
+    if level == 0.0:
+        raise AsdError(f"{path} is silent or empty, nobody says anything in it; remove it")
+    before = max(-excess, 0) // 2
+    return np.pad(samples / np.float32(level), (before, n_samples - len(samples) - before))
