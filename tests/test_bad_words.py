@@ -50,7 +50,7 @@ def test_a_word_that_does_not_fit(place: Path, word: str) -> None:
 
 def test_an_unknown_stage(place: Path) -> None:
     refuses("trian", "machine=fan", saying="unknown stage 'trian': did you mean train?")
-    refuses("xyzzy", saying="unknown stage 'xyzzy': stages: train, score")
+    refuses("xyzzy", saying="unknown stage 'xyzzy': stages: data, data-check, train")
 
 
 @pytest.mark.parametrize(
