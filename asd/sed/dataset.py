@@ -1,0 +1,225 @@
+"""Recordings and their tables as tensors that lie on the device as a whole.
+
+    <data>/train_strong/*.wav       train_strong.tsv        who was heard when
+    <data>/train_soft/*.wav         train_soft.tsv          and what part of the listeners heard it
+    <data>/train_weak/*.wav         train_weak.tsv          who was heard
+    <data>/train_unlabelled/*.wav
+    <data>/validation/*.wav         validation.tsv          strong; tunes thresholds and windows
+    <data>/test/*.wav               test.tsv                strong; is measured
+
+Of the training parts, those that exist are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from asd.audio import Recordings, check
+from asd.features import LogMel
+from asd.sed import labels
+from asd.types import AsdError, Clip, Split
+
+TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Recordings of one folder and what its table says of them.
+
+    Attributes:
+        name: of the folder.
+        recordings: checked, in the order of their names.
+        events: strong or soft rows; None where times are not labelled.
+        names: labels by file name; None where clips are not labelled.
+    """
+
+    name: str
+    recordings: Recordings
+    events: pd.DataFrame | None = None
+    names: Mapping[str, Sequence[str]] | None = None
+
+    @property
+    def filenames(self) -> list[str]:
+        """Of the clips, in order."""
+        return [clip.name for clip in self.recordings.clips]
+
+    @property
+    def durations_s(self) -> dict[str, float]:
+        """By file name."""
+        seconds = self.recordings.lengths_samples / self.recordings.sample_rate_hz
+        return dict(zip(self.filenames, map(float, seconds), strict=True))
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips on the device; those that end early are padded.
+
+    Attributes:
+        log_mel: (clips, frames, mels) levels, dB or standardised.
+        absent: (clips, frames) bool, padding.
+        frame_targets: (clips, frames, classes) from 0 to 1.
+        clip_targets: (clips, classes) from 0 to 1.
+        frames_known: (clips,) bool, whether frame targets mean anything.
+        clips_known: (clips,) bool, likewise.
+    """
+
+    log_mel: torch.Tensor
+    absent: torch.Tensor
+    frame_targets: torch.Tensor
+    clip_targets: torch.Tensor
+    frames_known: torch.Tensor
+    clips_known: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.log_mel)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of each mel band, (mels,), in dB."""
+
+    mean: torch.Tensor = field(repr=False)
+    spread: torch.Tensor = field(repr=False)
+
+    @classmethod
+    def of(cls, clips: Clips) -> Scale:
+        """Over all frames of the clips."""
+        frames = clips.log_mel[~clips.absent]
+        return cls(frames.mean(0), frames.std(0).clamp_min(1e-3))
+
+    def __call__(self, clips: Clips) -> Clips:
+        """The clips standardised; padding is 0."""
+        scaled = (clips.log_mel - self.mean) / self.spread
+        scaled = scaled.masked_fill(clips.absent.unsqueeze(-1), 0.0)
+        return Clips(scaled, *(getattr(clips, name) for name in list(Clips.__dataclass_fields__)[1:]))
+
+
+def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int) -> Part:
+    """A part of a data folder, its recordings and table checked.
+
+    Raises:
+        AsdError: no recordings, one of another sample rate, or a table that does not fit them.
+    """
+    recordings = list_wavs(data / name, sample_rate_hz)
+    table = data / f"{name}.tsv"
+    part = Part(name, recordings)
+    if name == "train_unlabelled":
+        return part
+    if name == "train_weak":
+        weak = labels.read_weak(table, classes)
+        _same_clips(part, weak, table)
+        return Part(name, recordings, None, weak)
+    events = (labels.read_soft if name == "train_soft" else labels.read_strong)(table, classes)
+    _same_clips(part, set(events["filename"]), table)
+    labels.check_within(events, part.durations_s, table)
+    return Part(name, recordings, events)
+
+
+def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
+    """All WAV files of a folder, checked.
+
+    Raises:
+        AsdError: none there, or one that is damaged or of another sample rate.
+    """
+    paths = sorted(folder.glob("*.wav"))
+    if not paths:
+        raise AsdError(
+            f"{folder} holds no WAV files; `python -m asd sed make-soundscapes` makes a data folder"
+        )
+    clips = [Clip(path, "soundscape", "00", Split.TRAIN) for path in paths]
+    return check(clips, sample_rate_hz=sample_rate_hz)
+
+
+def find_classes(data: Path) -> list[str]:
+    """Every label of the training tables, sorted.
+
+    Raises:
+        AsdError: there is no training table.
+    """
+    found: set[str] = set()
+    for name, column in (
+        ("train_strong", "event_label"),
+        ("train_soft", "event_label"),
+        ("train_weak", "event_labels"),
+    ):
+        path = data / f"{name}.tsv"
+        if path.exists():
+            table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+            cells = [] if column not in table else table[column].tolist()
+            found |= {label.strip() for cell in cells for label in cell.split(",") if label.strip()}
+    if not found:
+        raise AsdError(
+            f"{data} has no labelled training clips: train_strong.tsv, train_soft.tsv or train_weak.tsv; "
+            f"`python -m asd sed make-soundscapes` makes such a folder"
+        )
+    return sorted(found)
+
+
+def to_device(parts: Sequence[Part], classes: Sequence[str], front: LogMel, device: torch.device) -> Clips:
+    """Features and targets of all clips of the parts, in order."""
+    front = front.to(device)
+    lengths = np.concatenate([part.recordings.lengths_samples for part in parts])
+    n_frames = front.n_frames(int(lengths.max()))
+    n_mels = front.mel.n_mels
+    log_mel = torch.zeros(len(lengths), n_frames, n_mels, device=device)
+    frame_targets = torch.zeros(len(lengths), n_frames, len(classes))
+    clip_targets = torch.zeros(len(lengths), len(classes))
+    known = torch.zeros(2, len(lengths), dtype=torch.bool)
+    first = 0
+    for part in parts:
+        with torch.no_grad():
+            for indices, waveforms in part.recordings.batches():
+                levels = front(torch.from_numpy(waveforms).to(device)).transpose(1, 2)
+                log_mel[torch.from_numpy(indices).to(device) + first, : levels.shape[1]] = levels
+        own = slice(first, first + len(part.recordings))
+        frame_targets[own], clip_targets[own], known[:, own] = _targets(part, classes, front, n_frames)
+        first += len(part.recordings)
+    ends = torch.tensor([front.n_frames(int(length)) for length in lengths])
+    absent = torch.arange(n_frames)[None] >= ends[:, None]
+    rest = (absent, frame_targets, clip_targets, *known)
+    return Clips(log_mel, *(tensor.to(device) for tensor in rest))
+
+
+def hop_s(front: LogMel, sample_rate_hz: int) -> float:
+    """Seconds from frame to frame."""
+    return front.hop_samples / sample_rate_hz
+
+
+def _targets(
+    part: Part, classes: Sequence[str], front: LogMel, n_frames: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Targets of frames and of clips, and whether they are known: (clips, ...), (clips, classes), (2, 1)."""
+    frames = np.zeros((len(part.recordings), n_frames, len(classes)), np.float32)
+    if part.events is not None:
+        by_name: dict[Any, pd.DataFrame] = dict(list(part.events.groupby("filename")))
+        step_s = hop_s(front, part.recordings.sample_rate_hz)
+        for i, clip in enumerate(part.recordings.clips):
+            end = front.n_frames(int(part.recordings.lengths_samples[i]))
+            frames[i, :end] = labels.frame_targets(by_name[clip.name], classes, end, step_s)
+        clips = frames.max(1)
+    elif part.names is not None:
+        clips = np.stack([labels.clip_targets(part.names[name], classes) for name in part.filenames])
+    else:
+        clips = np.zeros((len(part.recordings), len(classes)), np.float32)
+    known = torch.tensor([[part.events is not None], [part.events is not None or part.names is not None]])
+    return torch.from_numpy(frames), torch.from_numpy(clips), known
+
+
+def _same_clips(part: Part, labelled: Mapping[str, Any] | set[str], table: Path) -> None:
+    """Makes sure that recordings and table name the same clips: silence has to be said, too."""
+    missing = sorted(set(part.filenames) - set(labelled))
+    unknown = sorted(set(labelled) - set(part.filenames))
+    if missing:
+        raise AsdError(
+            f"{table} has no row for {missing[0]} ({len(missing)} such clips); where nothing is heard, give a "
+            f"row with the file name alone"
+        )
+    if unknown:
+        raise AsdError(f"{table} labels {unknown[0]}, which is not in {table.with_suffix('')}")

@@ -1,0 +1,144 @@
+"""How well a run heard a part: frames, clips and events, student and teacher by the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from asd.report.markdown import plain, table
+from asd.runs import read_json
+from asd.sed import dataset
+from asd.sed.cell_metrics import cell_metrics
+from asd.sed.config import Train
+from asd.sed.folders import MODELS, SedRun
+from asd.sed.labels import clip_targets, frame_targets
+from asd.sed.metrics import evaluate_events
+from asd.types import AsdError
+
+FloatArray = npt.NDArray[np.float64]
+
+_SHOWN = {
+    "frames_half": ("f1", "macro_f1", "roc_auc", "macro_roc_auc", "map"),
+    "frames": ("f1", "macro_f1"),
+    "clips": ("f1", "macro_f1", "map", "ece"),
+    "events": ("segment_f1", "segment_error_rate", "event_f1", "intersection_f1", "psds1", "psds2"),
+}
+_MEANINGS = {
+    "frames_half": "frames, threshold 0.5",
+    "frames": "frames, tuned thresholds",
+    "clips": "clips, threshold 0.5",
+    "events": "events, tuned thresholds",
+}
+
+
+def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[str, Any]:
+    """Measures of both models: {model: {"frames_half", "frames", "clips"[, "events"]: measures}}.
+
+    Args:
+        run: complete.
+        part: of its data folder, with a strong table; scored.
+        with_events: event measures too, which need the extra `sed`.
+
+    Raises:
+        AsdError: the part was not scored, its table does not fit, or the extra is missing.
+    """
+    config = Train.model_validate(run.config())
+    truth = dataset.read_part(config.data, part, config.classes, config.features.sample_rate_hz)
+    if truth.events is None:
+        raise AsdError(f"part={part} has no strong table, and events cannot be measured without one")
+    decodings = read_json(run.decoding)
+    results = {}
+    for model in MODELS:
+        frames, clips = run.frames(model, part), run.clips(model, part)
+        if set(clips.index) != set(truth.filenames):
+            raise AsdError(
+                f"{run.path} scored {len(clips)} clips as {part}, which are not the {len(truth.filenames)} in "
+                f"{config.data / part}; score that folder again: python -m asd sed score audio={config.data / part}"
+            )
+        thresholds = decodings[model]["thresholds"]
+        results[model] = cells(config, truth.events, frames, clips, thresholds)
+        if with_events:
+            results[model]["events"] = evaluate_events(frames, truth.events, truth.durations_s, thresholds)
+    return results
+
+
+def cells(
+    config: Train,
+    events: pd.DataFrame,
+    frames: Mapping[str, pd.DataFrame],
+    clips: pd.DataFrame,
+    thresholds: Mapping[str, float],
+) -> dict[str, Any]:
+    """Measures of frames and of clips."""
+    classes = list(config.classes)
+    step_s = config.features.hop_samples / config.features.sample_rate_hz
+    by_name = dict(list(events.groupby("filename")))
+    said = np.concatenate([scores[classes].to_numpy(np.float64) for scores in frames.values()])
+    true = np.concatenate(
+        [frame_targets(by_name[name], classes, len(scores), step_s) for name, scores in frames.items()]
+    )
+    heard = np.stack([clip_targets(list(by_name[name]["event_label"]), classes) for name in clips.index])
+    return {
+        "frames_half": cell_metrics(said, true, classes) | roc_auc(said, true),
+        "frames": cell_metrics(said, true, classes, thresholds),
+        "clips": cell_metrics(clips[classes].to_numpy(np.float64), heard, classes),
+    }
+
+
+def roc_auc(said: FloatArray, true: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
+    """Area under the ROC curve over all cells ("roc_auc"), and its mean over classes that have both answers."""
+    truth = true > 0.5
+    mixed = [k for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
+    areas = [float(roc_auc_score(truth[:, k], said[:, k])) for k in mixed]
+    return {
+        "roc_auc": float(roc_auc_score(truth.ravel(), said.ravel())) if mixed else float("nan"),
+        "macro_roc_auc": float(np.mean(areas)) if areas else float("nan"),
+    }
+
+
+def summarise(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Mean and sample standard deviation over the seeds of every measure, beside the measures of each seed.
+
+    Returns:
+        {"seeds": [...], "mean": {model: {kind: {measure: x}}}, "std": the same, "by_seed": {seed: measures}}.
+        The spread of one seed is 0.
+    """
+    first = next(iter(by_seed.values()))
+    mean: dict[str, Any] = {}
+    std: dict[str, Any] = {}
+    for model, kinds in first.items():
+        for kind, measures in kinds.items():
+            names = [name for name, value in measures.items() if name != "classes"]
+            values = np.array([[run[model][kind][name] for name in names] for run in by_seed.values()])
+            spread = values.std(0, ddof=1) if len(values) > 1 else np.zeros(len(names))
+            mean.setdefault(model, {})[kind] = dict(zip(names, values.mean(0).tolist(), strict=True))
+            std.setdefault(model, {})[kind] = dict(zip(names, spread.tolist(), strict=True))
+    return {
+        "seeds": list(by_seed),
+        "mean": mean,
+        "std": std,
+        "by_seed": {str(seed): measures for seed, measures in by_seed.items()},
+    }
+
+
+def to_markdown(summary: Mapping[str, Any]) -> str:
+    """Tables of a summary."""
+    seeds = ", ".join(map(str, summary["seeds"]))
+    lines = [f"# {summary['name']}: {summary['part']}, mean ± standard deviation over seeds {seeds}"]
+    for kind, measures in _SHOWN.items():
+        models = [model for model in MODELS if kind in summary["mean"][model]]
+        if not models:
+            continue
+        rows = [[model, *(_cell(summary, model, kind, measure) for measure in measures)] for model in models]
+        lines += ["", _MEANINGS[kind], "", *table(["model", *measures], rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(summary: Mapping[str, Any], model: str, kind: str, measure: str) -> str:
+    mean, std = (summary[name][model][kind][measure] for name in ("mean", "std"))
+    return f"{plain(mean, 3)} ± {plain(std, 3)}"

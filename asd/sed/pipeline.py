@@ -1,0 +1,151 @@
+"""The stages of event detection, a screenful each.
+
+events/, background/ ── make_soundscapes ──► data/<part>/*.wav, <part>.tsv
+data/ ── train ──► runs/sed/<name>/seed<k>/: model, scores of validation and test
+runs/sed/<name>/ ── evaluate ──► evaluation.{json,md}
+any WAVs ── score ──► scores and events of a trained run
+runs/sed/*/ ── report ──► what differs between runs
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asd.core.runtime import atomic, log, pick_device
+from asd.runs import read_json, write_json
+from asd.sed import dataset, soundscapes
+from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
+from asd.sed.evaluation import evaluate_run, summarise, to_markdown
+from asd.sed.folders import MODELS, find_runs
+from asd.sed.jobs import hear, load_models, read_corpus, train_seed
+from asd.sed.sources import backgrounds, list_recordings, split_sources
+from asd.types import AsdError
+
+
+def make_soundscapes(config: MakeSoundscapes) -> str:
+    """Mixes a data folder; one made with the same words is left as it is.
+
+    Raises:
+        AsdError: sources that do not suffice, or a folder made with other words in the way.
+    """
+    words = config.model_dump(mode="json", exclude={"out", "overwrite"})
+    made = read_json(config.out / "soundscapes.json")
+    if made.get("words") == words:
+        return f"{config.out} is there already, made with the same words"
+    if config.out.exists() and not config.overwrite:
+        raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
+    recordings = list_recordings(config.events)
+    classes = config.classes or sorted({recording.label for recording in recordings})
+    recordings = [recording for recording in recordings if recording.label in classes]
+    groups, shares = ("train", "validation", "test"), (0.6, 0.2, 0.2)
+    behind = backgrounds(config.background, groups, shares, config.sample_rate_hz)
+    by_group = split_sources(recordings, groups, shares, config.seed)
+    recipe = _recipe(config, classes)
+    counts = dict(
+        zip(
+            soundscapes.PARTS,
+            (config.strong, config.weak, config.unlabelled, config.validation, config.test),
+            strict=True,
+        )
+    )
+    with atomic(config.out) as folder:
+        folder.mkdir(parents=True)
+        facts = {
+            part: soundscapes.write_part(
+                folder, part, n_clips, recipe, by_group[part.split("_")[0]], behind, config.seed
+            )
+            for part, n_clips in counts.items()
+            if n_clips
+        }
+        classes_facts = {
+            name: {"odds": odds, "length_s": length_s}
+            for name, odds, length_s in zip(classes, recipe.odds, recipe.lengths_s, strict=True)
+        }
+        write_json(folder / "soundscapes.json", {"words": words, "classes": classes_facts, "parts": facts})
+    listing = ", ".join(f"{n_clips} {part}" for part, n_clips in counts.items() if n_clips)
+    return (
+        f"{config.out}: {listing} clips of {config.duration_s:g} s at {config.sample_rate_hz} Hz, classes "
+        f"{', '.join(classes)}\nnext: python -m asd sed train data={config.out} "
+        f"features.sample_rate_hz={config.sample_rate_hz}"
+    )
+
+
+def train(config: Train) -> str:
+    """Learns events, a training per seed, tunes on validation, and scores validation and test.
+
+    Raises:
+        AsdError: data that cannot be used, or a run of other words in the way.
+    """
+    device = pick_device(config.device)
+    corpus = read_corpus(config, device)
+    log.info("%d training clips, classes %s", len(corpus.clips), ", ".join(corpus.classes))
+    for seed in config.seeds:
+        train_seed(config, corpus, seed, device)
+    place = config.runs / config.name
+    return (
+        f"{place}: trained with seeds {', '.join(map(str, config.seeds))}; scores of "
+        f"{' and '.join(part.name for part in corpus.heard)} are in its scores/\n"
+        f"next: python -m asd sed evaluate name={config.name}"
+        + ("" if config.runs == Path("runs/sed") else f" runs={config.runs}")
+    )
+
+
+def score(config: Score) -> str:
+    """Finds events in a folder of recordings with the networks of a trained run.
+
+    Raises:
+        AsdError: no such run, or recordings that cannot be used.
+    """
+    device = pick_device(config.device)
+    places = []
+    for run in find_runs(config.runs, config.name, config.seeds):
+        settings = Train.model_validate(run.config())
+        recordings = dataset.list_wavs(config.audio, settings.features.sample_rate_hz)
+        part = dataset.Part(config.audio.resolve().name, recordings)
+        hear(settings, settings.classes, load_models(settings, run, device), part, run, device)
+        places += [str(run.path / "events" / model / f"{part.name}.tsv") for model in MODELS]
+    return "events found:\n" + "\n".join(f"  {place}" for place in places)
+
+
+def evaluate(config: Evaluate) -> str:
+    """Measures student and teacher of every seed on a part, by the same code.
+
+    Raises:
+        AsdError: no such run or part, or the extra `sed` is missing where events are to be measured.
+    """
+    runs = find_runs(config.runs, config.name)
+    by_seed = {run.seed: evaluate_run(run, config.part, with_events=config.events) for run in runs}
+    summary = {"name": config.name, "part": config.part, **summarise(by_seed)}
+    place = config.runs / config.name / f"evaluation_{config.part}"
+    write_json(place.with_suffix(".json"), summary)
+    text = to_markdown(summary)
+    with atomic(place.with_suffix(".md")) as temporary:
+        temporary.write_text(text)
+    return f"{text}\n{place}.json and .md"
+
+
+def report(config: Report) -> str:
+    """Compares runs: tables, deltas, intervals, reliability, findings.
+
+    Raises:
+        AsdError: no such run, or runs of other clips.
+    """
+    from asd.sed.comparison import compare  # with matplotlib
+
+    return compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
+
+
+def _recipe(config: MakeSoundscapes, classes: list[str]) -> soundscapes.Recipe:
+    odds, lengths_s = soundscapes.unequal(
+        classes, config.duration_ratio, config.longest_s, config.frequency_ratio, config.seed
+    )
+    return soundscapes.Recipe(
+        classes,
+        odds,
+        lengths_s,
+        config.duration_s,
+        config.sample_rate_hz,
+        (config.least_events, config.most_events),
+        (config.least_snr_db, config.most_snr_db),
+        config.overlap,
+    )

@@ -1,0 +1,231 @@
+"""Soundscapes: events mixed into backgrounds, with labels that are right because they were drawn.
+
+A scene is drawn first, as plain numbers, and rendered afterwards as a pure function of them. Clip i of a part
+is a function of (seed, part, i) alone, to the byte.
+
+    <out>/soundscapes.json                      settings, and what each class is like
+    <out>/train_strong/*.wav    train_strong.tsv
+    <out>/train_weak/*.wav      train_weak.tsv
+    <out>/train_unlabelled/*.wav
+    <out>/validation/*.wav      validation.tsv
+    <out>/test/*.wav            test.tsv
+
+The three training parts share sources (speakers, say) and backgrounds; validation and test have their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asd.audio import write_wav
+from asd.core.runtime import progress
+from asd.sed.labels import STRONG_COLUMNS, WEAK_COLUMNS
+from asd.sed.sources import Backgrounds, Recording, Samples, load
+from asd.synthetic.design import generator
+
+TRAIN_PARTS = ("train_strong", "train_weak", "train_unlabelled")
+PARTS = (*TRAIN_PARTS, "validation", "test")
+
+_BACKGROUND_RMS = 0.03  # of full scale, so that events 20 dB above it seldom clip
+_PEAK = 0.99
+_FADE_S = 0.005
+_TRIES = 20  # at a place for an event, before the scene does without it
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How scenes are drawn.
+
+    Attributes:
+        classes: labels of the events.
+        odds: (classes,) how often each is drawn, summing to one.
+        lengths_s: (classes,) typical duration of each class, 0 for that of its recordings. Longer than the
+            recording, it is repeated; shorter, a stretch is cut from it.
+        duration_s: of a clip.
+        sample_rate_hz: of a clip.
+        n_events: fewest and most events drawn for a clip.
+        snr_db: lowest and highest level of an event over its background.
+        overlap: most events at a time; two of one class never overlap.
+    """
+
+    classes: Sequence[str]
+    odds: Sequence[float]
+    lengths_s: Sequence[float]
+    duration_s: float
+    sample_rate_hz: int
+    n_events: tuple[int, int]
+    snr_db: tuple[float, float]
+    overlap: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of a scene; `start_s` is where its stretch begins in the recording."""
+
+    path: str
+    label: str
+    onset_s: float
+    duration_s: float
+    start_s: float
+    snr_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is heard in a clip."""
+
+    background: str
+    background_start_s: float
+    events: tuple[Event, ...]
+
+
+def unequal(
+    classes: Sequence[str], duration_ratio: float, longest_s: float, frequency_ratio: float, seed: int
+) -> tuple[list[float], list[float]]:
+    """Odds and lengths (classes,) that fall geometrically; which class is long or frequent is drawn.
+
+    Args:
+        classes: labels.
+        duration_ratio: longest class over shortest; 1 leaves every event as it was recorded.
+        longest_s: length of the longest class.
+        frequency_ratio: most frequent class over rarest.
+        seed: of the draw.
+    """
+    steps = np.linspace(0.0, 1.0, len(classes))
+    rng = generator("unequal", seed)
+    odds = rng.permutation(frequency_ratio**-steps)
+    lengths_s = rng.permutation(longest_s * duration_ratio**-steps)
+    lengths_s = np.zeros(len(classes)) if duration_ratio == 1 else lengths_s
+    return list(odds / odds.sum()), [round(float(length), 6) for length in lengths_s]
+
+
+def draw_scene(
+    recipe: Recipe,
+    recordings: Mapping[str, Sequence[Recording]],
+    backgrounds: Backgrounds,
+    part: str,
+    rng: np.random.Generator,
+) -> Scene:
+    """Draws one scene.
+
+    Args:
+        recipe: how.
+        recordings: of the part, by label.
+        backgrounds: what may be behind them.
+        part: whose backgrounds to use.
+        rng: is consumed.
+    """
+    background, background_start_s = backgrounds.draw(part, recipe.duration_s, rng)
+    events: list[Event] = []
+    for _ in range(rng.integers(*recipe.n_events, endpoint=True)):
+        label = recipe.classes[int(rng.choice(len(recipe.classes), p=recipe.odds))]
+        event = _draw_event(recipe, label, recordings[label], rng)
+        for onset_s in rng.uniform(0.0, recipe.duration_s - event.duration_s, _TRIES).round(3):
+            placed = Event(event.path, label, float(onset_s), event.duration_s, event.start_s, event.snr_db)
+            if _fits(placed, events, recipe.overlap):
+                events.append(placed)
+                break
+    return Scene(background, background_start_s, tuple(sorted(events, key=lambda e: (e.onset_s, e.label))))
+
+
+def _draw_event(
+    recipe: Recipe, label: str, recordings: Sequence[Recording], rng: np.random.Generator
+) -> Event:
+    recording = recordings[int(rng.integers(len(recordings)))]
+    recorded_s = len(load(recording.path, recipe.sample_rate_hz)) / recipe.sample_rate_hz
+    typical_s = recipe.lengths_s[recipe.classes.index(label)]
+    wanted_s = typical_s * rng.uniform(0.7, 1.3) if typical_s else recorded_s
+    duration_s = round(min(wanted_s, recipe.duration_s), 3)
+    start_s = rng.uniform(0.0, max(recorded_s - duration_s, 0.0))
+    snr_db = rng.uniform(*recipe.snr_db)
+    return Event(
+        str(recording.path), label, 0.0, duration_s, round(float(start_s), 6), round(float(snr_db), 2)
+    )
+
+
+def _fits(event: Event, others: Sequence[Event], overlap: int) -> bool:
+    """Whether an event can be added: at most `overlap` at a time, and none of its own class beside it."""
+    beside = [
+        other
+        for other in others
+        if other.onset_s < event.onset_s + event.duration_s
+        and event.onset_s < other.onset_s + other.duration_s
+    ]
+    if any(other.label == event.label for other in beside):
+        return False
+    moments_s = [event.onset_s, *(other.onset_s for other in beside if other.onset_s > event.onset_s)]
+    at_once = [sum(o.onset_s <= t < o.onset_s + o.duration_s for o in beside) for t in moments_s]
+    return max(at_once) < overlap
+
+
+def render(scene: Scene, recipe: Recipe, backgrounds: Backgrounds) -> Samples:
+    """Waveform (samples,) of a scene; a clip whose sum would clip is turned down as a whole."""
+    rate = recipe.sample_rate_hz
+    mixture = backgrounds.samples(scene.background, scene.background_start_s, recipe.duration_s).copy()
+    mixture *= _BACKGROUND_RMS / max(_rms(mixture), 1e-9)
+    for event in scene.events:
+        samples = _stretch(Path(event.path), event, rate)
+        samples *= _BACKGROUND_RMS * 10 ** (event.snr_db / 20) / max(_rms(samples), 1e-9)
+        first = round(event.onset_s * rate)
+        place = mixture[first : first + len(samples)]
+        place += samples[: len(place)]
+    return np.asarray(mixture * min(1.0, _PEAK / float(np.abs(mixture).max())), np.float32)
+
+
+def _stretch(path: Path, event: Event, sample_rate_hz: int) -> Samples:
+    """The event's samples, repeated where it is longer than the recording, its ends faded."""
+    start = round(event.start_s * sample_rate_hz)
+    length = max(round(event.duration_s * sample_rate_hz), 1)
+    samples = np.take(load(path, sample_rate_hz), np.arange(start, start + length), mode="wrap")
+    fade = min(round(_FADE_S * sample_rate_hz), length // 2)
+    ramp = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
+    samples[:fade] *= ramp
+    samples[length - fade :] *= ramp[::-1]
+    return samples
+
+
+def _rms(samples: Samples) -> float:
+    return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
+
+
+def write_part(
+    folder: Path,
+    part: str,
+    n_clips: int,
+    recipe: Recipe,
+    recordings: Sequence[Recording],
+    backgrounds: Backgrounds,
+    seed: int,
+) -> dict[str, Any]:
+    """Writes the clips of a part and its table; returns events and active seconds of each class."""
+    by_label = {name: [r for r in recordings if r.label == name] for name in recipe.classes}
+    (folder / part).mkdir(parents=True)
+    rows: list[tuple[str, float | str, float | str, str]] = []
+    for i in progress(range(n_clips), part, total=n_clips):
+        scene = draw_scene(recipe, by_label, backgrounds, part, generator("scene", seed, part, i))
+        name = f"{part}_{i:05d}.wav"
+        write_wav(folder / part / name, render(scene, recipe, backgrounds)[None], recipe.sample_rate_hz)
+        rows += [(name, e.onset_s, round(e.onset_s + e.duration_s, 3), e.label) for e in scene.events]
+        rows += [(name, "", "", "")] * (not scene.events)
+    events = pd.DataFrame(rows, columns=list(STRONG_COLUMNS))
+    if part == "train_weak":
+        names = events.groupby("filename", sort=True)["event_label"].agg(lambda x: ",".join(sorted(set(x))))
+        names.rename(WEAK_COLUMNS[1]).to_csv(folder / f"{part}.tsv", sep="\t")
+    elif part != "train_unlabelled":
+        events.to_csv(folder / f"{part}.tsv", sep="\t", index=False)
+    heard = events[events["event_label"] != ""]
+    return {
+        "clips": n_clips,
+        "events": heard["event_label"].value_counts().sort_index().to_dict(),
+        "seconds": (heard["offset"].astype(float) - heard["onset"].astype(float))
+        .groupby(heard["event_label"])
+        .sum()
+        .round(3)
+        .to_dict(),
+    }

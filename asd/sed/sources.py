@@ -1,0 +1,222 @@
+"""What soundscapes are made of: labelled recordings of events, and recordings to put behind them.
+
+Labelled recordings, in one of two forms:
+
+    <events>/<label>/<source>_<anything>.wav    or any name without _, which then is a source of its own
+    <events>/<label>_<source>_<anything>.wav
+
+A source is what must not be met again in the test: the speaker, the device, the original recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from asd.audio import read_wav
+from asd.core.runtime import log
+from asd.features import resample
+from asd.synthetic.design import CHARACTERS, Health, draw_design, generator
+from asd.synthetic.sound import render_clip
+from asd.types import AsdError, Domain
+
+Samples = npt.NDArray[np.float32]  # (samples,)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One labelled recording of an event."""
+
+    path: Path
+    label: str
+    source: str
+
+
+def list_recordings(folder: Path) -> list[Recording]:
+    """Labelled recordings of a folder, in the order of their names.
+
+    Raises:
+        AsdError: no folder, no WAV in it, or a name without a label.
+    """
+    if not folder.is_dir():
+        raise AsdError(f"events={folder} is not a folder; give one of labelled WAV files")
+    found = []
+    for path in sorted([*folder.glob("*.wav"), *folder.glob("*/*.wav")]):
+        parts = path.stem.split("_")
+        if path.parent != folder:
+            found.append(Recording(path, path.parent.name, parts[0]))
+        elif len(parts) >= 3:
+            found.append(Recording(path, parts[0], parts[1]))
+        else:
+            raise AsdError(
+                f"{path} tells no label; name it <label>_<source>_<anything>.wav, or put it into a folder that "
+                f"bears its label"
+            )
+    if not found:
+        raise AsdError(f"events={folder} holds no WAV files; give a folder of labelled ones")
+    return found
+
+
+class Backgrounds(Protocol):
+    """Where the sound behind the events comes from."""
+
+    def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
+        """Which one, and where in it to begin, in seconds."""
+        ...
+
+    def samples(self, name: str, start_s: float, duration_s: float) -> Samples:
+        """That stretch of it."""
+        ...
+
+
+class RecordedBackgrounds:
+    """Stretches of recordings; no recording is behind clips of two parts.
+
+    Args:
+        folder: of WAV files, any depth.
+        parts: that share the recordings, in proportion to their `shares`.
+        shares: one number per part.
+        sample_rate_hz: to which they are brought.
+
+    Raises:
+        AsdError: no folder, or fewer recordings than parts.
+    """
+
+    def __init__(
+        self, folder: Path, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int
+    ) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        paths = sorted(folder.rglob("*.wav")) if folder.is_dir() else []
+        if len(paths) < len(parts):
+            raise AsdError(
+                f"background={folder} holds {len(paths)} WAV files, but {len(parts)} parts need one each at "
+                f"least; give a folder with more, or background=synthetic"
+            )
+        order = generator("backgrounds", *[path.name for path in paths]).permutation(len(paths))
+        self.by_part = {
+            part: [paths[i] for i in chosen] for part, chosen in zip(parts, _deal(order, shares), strict=True)
+        }
+
+    def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
+        """Any recording of the part; one too short is repeated."""
+        path = self.by_part[part][rng.integers(len(self.by_part[part]))]
+        length_s = len(load(path, self.sample_rate_hz)) / self.sample_rate_hz
+        return str(path), round(float(rng.uniform(0.0, max(length_s - duration_s, 0.0))), 6)
+
+    def samples(self, name: str, start_s: float, duration_s: float) -> Samples:
+        """That stretch, (samples,)."""
+        recording = load(Path(name), self.sample_rate_hz)
+        start = round(start_s * self.sample_rate_hz)
+        return np.take(
+            recording, np.arange(start, start + round(duration_s * self.sample_rate_hz)), mode="wrap"
+        )
+
+
+class SyntheticBackgrounds:
+    """Synthetic machines running, another one for every clip.
+
+    Args:
+        sample_rate_hz: of the soundscapes.
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self.sample_rate_hz = sample_rate_hz
+
+    def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
+        """A kind of machine and a number that designs it."""
+        del part, duration_s
+        kind = sorted(CHARACTERS)[rng.integers(len(CHARACTERS))]
+        return f"{kind}/{int(rng.integers(2**31))}", 0.0
+
+    def samples(self, name: str, start_s: float, duration_s: float) -> Samples:
+        """The machine in good order, (samples,)."""
+        kind, number = name.split("/")
+        design = draw_design(kind, int(number))
+        scene = design.scenes[Domain.SOURCE]
+        waveform = render_clip(
+            design,
+            scene,
+            Health(),
+            generator("background", number),
+            speed_rpm=scene.speeds_rpm[0],
+            duration_s=start_s + duration_s,
+            sample_rate_hz=self.sample_rate_hz,
+        )
+        return np.asarray(waveform[0, -round(duration_s * self.sample_rate_hz) :], np.float32)
+
+
+def backgrounds(
+    place: str, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int
+) -> Backgrounds:
+    """Backgrounds of a folder, or "synthetic" ones.
+
+    Raises:
+        AsdError: no word at all, or a folder without enough recordings.
+    """
+    if not place:
+        raise AsdError("background= is missing: give a folder of WAV files, or background=synthetic")
+    if place == "synthetic":
+        return SyntheticBackgrounds(sample_rate_hz)
+    return RecordedBackgrounds(Path(place), parts, shares, sample_rate_hz)
+
+
+def split_sources(
+    recordings: Sequence[Recording], parts: Sequence[str], shares: Sequence[float], seed: int
+) -> dict[str, list[Recording]]:
+    """Recordings of each part; no source is in two of them, and every part has every class.
+
+    Raises:
+        AsdError: fewer sources than parts, or a part without a class.
+    """
+    sources = sorted({recording.source for recording in recordings})
+    if len(sources) < len(parts):
+        raise AsdError(
+            f"the events come from {len(sources)} source(s) ({', '.join(sources)}), and {len(parts)} parts must "
+            f"not share one; name the files <label>_<source>_<anything>.wav, with more sources"
+        )
+    order = generator("sources", seed).permutation(len(sources))
+    classes = {recording.label for recording in recordings}
+    by_part = {}
+    for part, chosen in zip(parts, _deal(order, shares), strict=True):
+        names = {sources[i] for i in chosen}
+        by_part[part] = [recording for recording in recordings if recording.source in names]
+        absent = sorted(classes - {recording.label for recording in by_part[part]})
+        if absent:
+            raise AsdError(
+                f"the sources of the part {part} ({', '.join(sorted(names))}) have no recording of "
+                f"{', '.join(absent)}; choose another seed=, or record more"
+            )
+        log.info("%s: %d recordings of %s", part, len(by_part[part]), ", ".join(sorted(names)))
+    return by_part
+
+
+@lru_cache(maxsize=512)
+def load(path: Path, sample_rate_hz: int) -> Samples:
+    """First channel of a recording at that rate, (samples,); not to be written to.
+
+    Raises:
+        AsdError: the file is missing, no audio, or empty.
+    """
+    waveform, own_rate_hz = read_wav(path)
+    if waveform.shape[1] == 0:
+        raise AsdError(f"{path} holds no samples; remove it or copy it again")
+    samples = resample(torch.from_numpy(waveform[:1]), own_rate_hz, sample_rate_hz)[0].numpy()
+    samples.setflags(write=False)
+    return np.asarray(samples, np.float32)
+
+
+def _deal(order: npt.NDArray[np.int64], shares: Sequence[float]) -> list[npt.NDArray[np.int64]]:
+    """Items in groups of about these shares, one at least in each; there are as many items as groups."""
+    wanted = np.asarray(shares, float) / np.sum(shares)
+    counts = np.maximum(np.floor(wanted * len(order)).astype(int), 1)
+    while counts.sum() > len(order):
+        counts[counts.argmax()] -= 1
+    counts[0] += len(order) - counts.sum()
+    return np.split(order, np.cumsum(counts)[:-1])

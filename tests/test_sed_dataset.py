@@ -1,0 +1,81 @@
+"""A data folder as tensors: padding, what is known of which clip, and the scale all networks hear on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from asd.audio import write_wav
+from asd.features import LogMel
+from asd.sed.dataset import Scale, find_classes, list_wavs, read_part, to_device
+from asd.types import AsdError
+
+RATE_HZ, CLASSES = 4000, ["hiss", "tone"]
+CPU = torch.device("cpu")
+
+
+def front() -> LogMel:
+    return LogMel(sample_rate_hz=RATE_HZ, n_fft=256, hop_samples=200, n_mels=8)
+
+
+def write(folder: Path, name: str, seconds: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(name) + int(10 * seconds))
+    write_wav(folder / name, 0.1 * rng.normal(size=(1, int(RATE_HZ * seconds))).astype(np.float32), RATE_HZ)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """One clip of each kind, of three lengths."""
+    for part, seconds in (("strong", 1.0), ("soft", 1.5), ("weak", 1.0), ("unlabelled", 2.0)):
+        write(tmp_path / f"train_{part}", f"{part}.wav", seconds)
+    header = "filename\tonset\toffset\tevent_label"
+    (tmp_path / "train_strong.tsv").write_text(f"{header}\nstrong.wav\t0.2\t0.5\ttone\n")
+    (tmp_path / "train_soft.tsv").write_text(f"{header}\tvalue\nsoft.wav\t0\t1\thiss\t0.25\n")
+    (tmp_path / "train_weak.tsv").write_text("filename\tevent_labels\nweak.wav\ttone,hiss\n")
+    return tmp_path
+
+
+def test_what_is_known_of_each_clip(data: Path) -> None:
+    assert find_classes(data) == CLASSES
+    parts = [
+        read_part(data, f"train_{name}", CLASSES, RATE_HZ)
+        for name in ("strong", "soft", "weak", "unlabelled")
+    ]
+    clips = to_device(parts, CLASSES, front(), CPU)
+    assert clips.log_mel.shape == (4, 41, 8)
+    assert clips.frames_known.tolist() == [True, True, False, False]
+    assert clips.clips_known.tolist() == [True, True, True, False]
+    assert clips.clip_targets.tolist() == [[0, 1], [0.25, 0], [1, 1], [0, 0]]
+    assert (~clips.absent).sum(1).tolist() == [21, 31, 21, 41]
+    assert clips.frame_targets[0, :, 1].nonzero().flatten().tolist() == list(range(4, 10))
+    assert clips.frame_targets[1, :, 0].unique().tolist() == [0, 0.25]
+    assert clips.frame_targets[2:].sum() == 0
+
+
+def test_features_are_those_of_each_clip_alone_and_padding_is_zero_on_the_scale(data: Path) -> None:
+    parts = [read_part(data, f"train_{name}", CLASSES, RATE_HZ) for name in ("strong", "unlabelled")]
+    clips = to_device(parts, CLASSES, front(), CPU)
+    alone = to_device(parts[:1], CLASSES, front(), CPU)
+    torch.testing.assert_close(clips.log_mel[:1, :21], alone.log_mel)
+    scaled = Scale.of(clips)(clips)
+    assert (scaled.log_mel[scaled.absent] == 0).all()
+    heard = scaled.log_mel[~scaled.absent]
+    torch.testing.assert_close(heard.mean(0), torch.zeros(8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(heard.std(0), torch.ones(8), atol=1e-4, rtol=0)
+    assert torch.equal(scaled.frame_targets, clips.frame_targets)
+
+
+def test_a_folder_without_recordings_or_labels_is_told(tmp_path: Path) -> None:
+    with pytest.raises(AsdError, match=r"holds no WAV files; .*make-soundscapes"):
+        list_wavs(tmp_path / "test", RATE_HZ)
+    with pytest.raises(AsdError, match=r"has no labelled training clips: train_strong.tsv"):
+        find_classes(tmp_path)
+
+
+def test_another_sample_rate_is_refused(data: Path) -> None:
+    with pytest.raises(AsdError, match="is sampled at 4000 Hz, not 16000 Hz"):
+        read_part(data, "train_strong", CLASSES, 16000)

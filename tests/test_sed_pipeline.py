@@ -1,0 +1,226 @@
+"""Event detection as a user does it: soundscapes, training, scores, evaluation, report, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from asd.audio import read_wav, write_wav
+from asd.core.checkpoint import load_tensors
+from tests.command import contents, refuses, succeeds
+from tests.sounds import PITCHES_HZ, RATE_HZ, SOUNDSCAPES, TRAIN, write_events
+
+CLASSES = sorted(PITCHES_HZ)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder, and a run of two epochs on it with a teacher; to be copied, not changed."""
+    root = tmp_path_factory.mktemp("sed")
+    events = write_events(root / "events")
+    succeeds("sed", "make-soundscapes", f"events={events}", *SOUNDSCAPES, f"out={root / 'data'}")
+    words = ("teacher.method=cmt_neg", "teacher.ramp_epochs=1")
+    succeeds("sed", "train", f"data={root / 'data'}", f"runs={root / 'runs'}", "name=usual", *TRAIN, *words)
+    return root
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a copy of both."""
+    for name in ("data", "runs"):
+        shutil.copytree(made / name, tmp_path / name)
+    config = tmp_path / "runs/usual/seed0/config.yaml"
+    config.write_text(config.read_text().replace(str(made / "data"), "data"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(*words: str) -> tuple[str, ...]:
+    return ("sed", "train", "data=data", "runs=runs", *TRAIN, *words)
+
+
+def test_a_run_holds_what_its_folder_promises(made: Path) -> None:
+    run = made / "runs/usual/seed0"
+    assert yaml.safe_load((run / "config.yaml").read_text())["classes"] == CLASSES
+    tensors, facts = load_tensors(run / "model/weights.safetensors")
+    assert facts["classes"] == CLASSES
+    assert {name.split(".")[0] for name in tensors} == {"student", "teacher", "scale"}
+    assert not (run / "state.safetensors").exists()
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert {"score", "score_teacher", "train_strong", "train_negative_mass_frames"} <= lines[0].keys()
+    decoding = json.loads((run / "model/decoding.json").read_text())
+    for model in ("student", "teacher"):
+        assert list(decoding[model]["thresholds"]) == CLASSES
+        scores = sorted((run / f"scores/{model}/test").glob("*.tsv"))
+        assert len(scores) == 8
+        table = pd.read_csv(scores[0], sep="\t")
+        assert list(table) == ["onset", "offset", *CLASSES]
+        assert table["onset"][0] == 0
+        assert table["offset"].iloc[-1] == 2.0
+        np.testing.assert_array_equal(table["onset"][1:], table["offset"][:-1])
+        assert table[CLASSES].min().min() >= 0
+        found = pd.read_csv(run / f"events/{model}/test.tsv", sep="\t", dtype={"event_label": str})
+        assert list(found) == ["filename", "onset", "offset", "event_label"]
+        assert (found["offset"] > found["onset"]).all()
+        clips = pd.read_csv(run / f"scores/{model}/test.clips.tsv", sep="\t")
+        assert list(clips) == ["filename", *CLASSES]
+
+
+def test_the_same_words_do_nothing_again_and_others_need_a_name(place: Path) -> None:
+    words = train("name=usual", "teacher.method=cmt_neg", "teacher.ramp_epochs=1")
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")}
+    assert "is done already" in succeeds(*words).err
+    assert {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")} == before
+    refuses(*words, "loss.name=afl", saying="holds a run of other words or data; choose another name=")
+    succeeds(*words, "loss.name=afl", "overwrite=true")
+    assert yaml.safe_load(Path("runs/usual/seed0/config.yaml").read_text())["loss"]["name"] == "afl"
+
+
+def test_a_stopped_training_ends_like_an_uninterrupted_one(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asd.sed import training
+
+    asked = []
+
+    def stops(network: torch.nn.Module, *arguments: object) -> object:
+        asked.append(network)
+        if len(asked) == 3:  # student and teacher after epoch 1, then the student after epoch 2
+            raise KeyboardInterrupt
+        return original(network, *arguments)  # type: ignore[arg-type]
+
+    original = training.probabilities
+    words = train("name=again", "teacher.method=cmt_neg", "teacher.ramp_epochs=1")
+    monkeypatch.setattr(training, "probabilities", stops)
+    from tests.command import asd
+
+    assert asd(*words).code == 130
+    assert not Path("runs/again/seed0/DONE").exists()
+    assert Path("runs/again/seed0/state.safetensors").exists()
+    monkeypatch.setattr(training, "probabilities", original)
+    succeeds(*words)
+    usual, again = (contents(Path("runs") / name / "seed0") for name in ("usual", "again"))
+    same = {name for name in usual if name not in {"config.yaml", "metrics.jsonl"}}
+    assert same == {name for name in again if name not in {"config.yaml", "metrics.jsonl"}}
+    assert [name for name in sorted(same) if usual[name] != again[name]] == []
+
+
+def test_scores_of_a_clip_do_not_depend_on_its_company(place: Path) -> None:
+    Path("few").mkdir()
+    test = sorted(Path("data/test").glob("*.wav"))
+    shutil.copy(test[0], "few")
+    waveform, _ = read_wav(test[1])
+    write_wav(
+        Path("few/short.wav"), waveform[:, : RATE_HZ // 2], RATE_HZ
+    )  # makes the other one's batch uneven
+    answer = succeeds("sed", "score", "name=usual", "runs=runs", "audio=few", "device=cpu")
+    assert "runs/usual/seed0/events/student/few.tsv" in answer.out
+    for model in ("student", "teacher"):
+        folder = Path("runs/usual/seed0/scores") / model
+        ours, theirs = (
+            pd.read_csv(folder / part / f"{test[0].stem}.tsv", sep="\t") for part in ("few", "test")
+        )
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        assert len(pd.read_csv(folder / "few/short.tsv", sep="\t")) == 1 + RATE_HZ // 2 // 160
+
+
+def test_evaluation_and_report_go_from_files_to_documents(place: Path) -> None:
+    succeeds(
+        *train("name=other", "loss.name=dice", "network.kind=transformer", "network.pooling=linear_softmax")
+    )
+    for name in ("usual", "other"):
+        answer = succeeds("sed", "evaluate", f"name={name}", "runs=runs", "events=false")
+        assert "frames, tuned thresholds" in answer.out
+    evaluation = json.loads(Path("runs/usual/evaluation_test.json").read_text())
+    assert evaluation["mean"].keys() == {"student", "teacher"}
+    assert evaluation["seeds"] == [0]
+    assert 0 <= evaluation["mean"]["student"]["frames"]["macro_f1"] <= 1
+    answer = succeeds("sed", "report", "members=usual,other", "runs=runs", "out=report")
+    assert "report.md" in answer.out
+    text = Path("report/report.md").read_text()
+    assert "loss.name: dice" in text
+    assert "network.kind: transformer" in text
+    refuses("sed", "evaluate", "name=usual", "runs=runs", "part=train_strong", "events=false",
+            saying="has no scores of train_strong; it has those of test, validation")  # fmt: skip
+    refuses("sed", "report", "members=usual,none", "runs=runs",
+            saying=r"runs/none holds no complete run \(runs there: other, usual\)")  # fmt: skip
+
+
+def test_scores_of_other_clips_are_not_measured(place: Path) -> None:
+    Path("data/test/test_00007.wav").unlink()
+    rows = Path("data/test.tsv").read_text().splitlines(keepends=True)
+    Path("data/test.tsv").write_text("".join(row for row in rows if not row.startswith("test_00007")))
+    refuses("sed", "evaluate", "name=usual", "runs=runs", "events=false",
+            saying="scored 8 clips as test, which are not the 7 in data/test; score that folder again")  # fmt: skip
+
+
+def relabel(part: str, old: str, new: str) -> None:
+    path = Path(f"data/{part}.tsv")
+    path.write_text(path.read_text().replace(old, new))
+
+
+def test_bad_data_is_refused_before_training(place: Path) -> None:
+    table = Path("data/validation.tsv").read_text()
+    relabel("validation", "\tlow\n", "\tlove\n")
+    refuses(*train("name=x"), saying=r"validation.tsv, line \d+ has the label 'love', which is none of")
+    Path("data/validation.tsv").write_text(table)
+    refuses(*train("name=x", "features.sample_rate_hz=8000"), saying="is sampled at 4000 Hz, not 8000 Hz")
+    refuses(
+        *train("name=x", "classes=high,low,mid,top"), saying="the training data in data has no example of top"
+    )
+    refuses(
+        *train("name=x", "classes=high,low"),
+        saying="has the label 'mid', which is none of the classes high, low",
+    )
+    relabel("validation", "\tlow\n", "\tmid\n")
+    assert "low" not in Path("data/validation.tsv").read_text()
+    refuses("sed", "train", "data=nowhere", saying="data=nowhere is not a folder")
+    assert not Path("runs/x").exists() or not list(Path("runs/x").rglob("weights.safetensors"))
+
+
+def test_silence_has_to_be_said(place: Path) -> None:
+    lines = Path("data/test.tsv").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if "test_00003.wav" not in line]
+    Path("data/test.tsv").write_text("".join(kept))
+    refuses(*train("name=x"), saying="has no row for test_00003.wav .1 such clips.; where nothing is heard")
+    Path("data/test.tsv").write_text("".join([*lines, "gone.wav\t0\t1\tlow\n"]))
+    refuses(*train("name=x"), saying="labels gone.wav, which is not in data/test")
+
+
+def test_a_class_that_validation_lacks_costs_no_training(place: Path) -> None:
+    rows = Path("data/validation.tsv").read_text().splitlines(keepends=True)
+    Path("data/validation.tsv").write_text(
+        "".join(row.split("\t")[0] + "\t\t\t\n" if row.endswith("\tlow\n") else row for row in rows)
+    )
+    refuses(*train("name=x"), saying="the validation part has no example of low")
+    assert not Path("runs/x/seed0/metrics.jsonl").exists()
+
+
+def test_soft_labels_train_too(place: Path) -> None:
+    strong = pd.read_csv("data/train_strong.tsv", sep="\t").dropna()
+    strong.assign(value=0.7).to_csv("data/train_soft.tsv", sep="\t", index=False)
+    names = set(strong["filename"])
+    Path("data/train_soft").mkdir()
+    for path in Path("data/train_strong").glob("*.wav"):
+        if path.name in names:
+            shutil.copy(path, "data/train_soft")
+    succeeds(*train("name=soft", "augment.mixup=0.5", "augment.mask=0.2", "training.patience=1"))
+    assert Path("runs/soft/seed0/DONE").exists()
+
+
+@pytest.mark.slow
+def test_tones_are_learnt(made: Path, tmp_path: Path) -> None:
+    words = ("training.epochs=25", "loss.name=afl")
+    succeeds("sed", "train", f"data={made / 'data'}", f"runs={tmp_path}", "name=long", *TRAIN, *words)
+    succeeds("sed", "evaluate", "name=long", f"runs={tmp_path}", "events=false")
+    measures = json.loads((tmp_path / "long/evaluation_test.json").read_text())["mean"]
+    assert measures["student"]["frames"]["macro_f1"] > 0.7
+    assert measures["teacher"]["clips"]["map"] > 0.8

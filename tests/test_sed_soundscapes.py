@@ -1,0 +1,200 @@
+"""Soundscapes: the same seed gives the same bytes, labels say what was mixed, and no source is met again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asd.audio import read_wav, write_wav
+from asd.sed.soundscapes import Event, Recipe, Scene, _fits, draw_scene, render, unequal
+from asd.sed.sources import (
+    Recording,
+    SyntheticBackgrounds,
+    backgrounds,
+    list_recordings,
+    split_sources,
+)
+from asd.synthetic.design import generator
+from asd.types import AsdError
+from tests.command import contents, refuses, succeeds
+from tests.sounds import PITCHES_HZ, RATE_HZ, SOUNDSCAPES, SOURCES, write_events
+
+GROUPS, SHARES = ("train", "validation", "test"), (0.6, 0.2, 0.2)
+
+
+class Silence:
+    """A background that is hardly there."""
+
+    def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
+        return "silence", 0.0
+
+    def samples(self, name: str, start_s: float, duration_s: float) -> np.ndarray:
+        return np.full(round(duration_s * RATE_HZ), 1e-6, np.float32)
+
+
+def recipe(**changes: object) -> Recipe:
+    usual = {
+        "classes": list(PITCHES_HZ),
+        "odds": [0.5, 0.25, 0.25],
+        "lengths_s": [0.0, 0.0, 0.0],
+        "duration_s": 3.0,
+        "sample_rate_hz": RATE_HZ,
+        "n_events": (2, 6),
+        "snr_db": (10.0, 20.0),
+        "overlap": 2,
+    }
+    return Recipe(**{**usual, **changes})  # type: ignore[arg-type]
+
+
+def by_label(folder: Path) -> dict[str, list[Recording]]:
+    recordings = list_recordings(write_events(folder))
+    return {name: [r for r in recordings if r.label == name] for name in PITCHES_HZ}
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events")
+    words = ("sed", "make-soundscapes", f"events={events}", *SOUNDSCAPES)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        succeeds(*words, f"out={tmp_path / name}", f"seed={seed}")
+    a, b, c = (contents(tmp_path / name) for name in "abc")
+    assert a == b
+    assert a["test/test_00000.wav"] != c["test/test_00000.wav"]
+    assert sum(name.endswith(".wav") for name in a) == 24 + 8 + 8 + 12 + 8
+    assert not (tmp_path / "a/train_unlabelled.tsv").exists()
+    assert list(pd.read_csv(tmp_path / "a/train_weak.tsv", sep="\t")) == ["filename", "event_labels"]
+    facts = json.loads((tmp_path / "a/soundscapes.json").read_text())
+    strong = pd.read_csv(tmp_path / "a/train_strong.tsv", sep="\t").dropna()
+    assert facts["parts"]["train_strong"]["events"] == strong["event_label"].value_counts().to_dict()
+    assert "there already" in succeeds(*words, f"out={tmp_path / 'a'}", "seed=1").out
+    refuses(*words, f"out={tmp_path / 'a'}", "seed=3", saying="holds something else; choose another place")
+
+
+def test_a_clip_does_not_depend_on_how_many_others_there_are(tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events")
+    words = ("sed", "make-soundscapes", f"events={events}", *SOUNDSCAPES)
+    succeeds(*words, f"out={tmp_path / 'a'}")
+    succeeds(*words, f"out={tmp_path / 'b'}", "strong=5", "weak=0")
+    a, b = contents(tmp_path / "a"), contents(tmp_path / "b")
+    wavs = {name for name in b if name.endswith(".wav")}
+    assert all(a[name] == b[name] for name in wavs)
+    assert not any(name.startswith("train_weak") for name in b)
+
+
+def test_no_source_is_in_two_parts_and_every_part_has_every_class(tmp_path: Path) -> None:
+    recordings = list_recordings(write_events(tmp_path))
+    parts = split_sources(recordings, GROUPS, SHARES, seed=0)
+    sources = [{r.source for r in part} for part in parts.values()]
+    assert set.union(*sources) == set(SOURCES)
+    assert sum(map(len, sources)) == len(SOURCES)
+    assert all({r.label for r in part} == set(PITCHES_HZ) for part in parts.values())
+    with pytest.raises(AsdError, match="3 parts must not share one"):
+        split_sources([r for r in recordings if r.source != "ann"], GROUPS, SHARES, seed=0)
+    lacking = [r for r in recordings if (r.source, r.label) != ("ann", "low")]
+    with pytest.raises(AsdError, match=r"\(ann\) have no recording of low"):
+        split_sources(lacking, GROUPS, SHARES, seed=0)
+
+
+def test_folders_of_labels_are_read_too_and_names_without_labels_refused(tmp_path: Path) -> None:
+    for name in ("dog/rex_1.wav", "dog/alone.wav", "cat/tom_1.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_wav(tmp_path / name, np.zeros((1, 10), np.float32), RATE_HZ)
+    found = [(r.label, r.source) for r in list_recordings(tmp_path)]
+    assert found == [("cat", "tom"), ("dog", "alone"), ("dog", "rex")]
+    write_wav(tmp_path / "dog.wav", np.zeros((1, 10), np.float32), RATE_HZ)
+    with pytest.raises(AsdError, match=r"dog.wav tells no label; name it <label>_<source>_<anything>.wav"):
+        list_recordings(tmp_path)
+    with pytest.raises(AsdError, match="is not a folder"):
+        list_recordings(tmp_path / "nothing")
+
+
+def test_without_backgrounds_there_is_a_sentence(tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events")
+    words = ("sed", "make-soundscapes", f"events={events}", f"out={tmp_path / 'out'}")
+    refuses(*words, saying="background= is missing: give a folder of WAV files, or background=synthetic")
+    (tmp_path / "empty").mkdir()
+    refuses(*words, f"background={tmp_path / 'empty'}", saying="holds 0 WAV files, but 3 parts need one each")
+    assert not (tmp_path / "out").exists()
+
+
+def test_recorded_backgrounds_are_shared_out_and_brought_to_the_sample_rate(tmp_path: Path) -> None:
+    for i in range(5):
+        write_wav(tmp_path / f"{i}.wav", np.full((1, 8000), 0.1 * (i + 1), np.float32), 8000)
+    behind = backgrounds(str(tmp_path), GROUPS, SHARES, RATE_HZ)
+    rng = np.random.default_rng(0)
+    drawn = {part: {behind.draw(part, 0.5, rng)[0] for _ in range(40)} for part in GROUPS}
+    assert sorted(len(names) for names in drawn.values()) == [1, 1, 3]
+    assert len(set.union(*drawn.values())) == 5
+    assert behind.samples(next(iter(drawn["test"])), 0.2, 3.0).shape == (3 * RATE_HZ,)  # repeated
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), overlap=st.integers(1, 3))
+def test_scenes_keep_to_their_recipe(
+    seed: int, overlap: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    recordings = by_label(tmp_path_factory.getbasetemp() / "events")
+    ours = recipe(overlap=overlap)
+    scene = draw_scene(ours, recordings, Silence(), "train", generator(seed))
+    assert scene == draw_scene(ours, recordings, Silence(), "train", generator(seed))
+    assert len(scene.events) <= 6
+    for t in np.arange(0, 3, 0.01):
+        at_once = [e.label for e in scene.events if e.onset_s <= t < e.onset_s + e.duration_s]
+        assert len(at_once) <= overlap
+        assert len(at_once) == len(set(at_once))
+    for event in scene.events:
+        assert 0 <= event.onset_s <= event.onset_s + event.duration_s <= 3.0
+        assert 10 <= event.snr_db <= 20
+
+
+def test_two_events_of_one_class_never_fit_together() -> None:
+    there = [Event("x", "low", 1.0, 1.0, 0.0, 10.0)]
+    assert not _fits(Event("x", "low", 1.5, 1.0, 0.0, 10.0), there, overlap=3)
+    assert _fits(Event("x", "low", 2.0, 1.0, 0.0, 10.0), there, overlap=1)
+    assert _fits(Event("x", "high", 1.5, 1.0, 0.0, 10.0), there, overlap=2)
+    assert not _fits(Event("x", "high", 1.5, 1.0, 0.0, 10.0), there, overlap=1)
+
+
+@pytest.mark.parametrize("length_s", [0.1, 0.9])
+def test_events_are_cut_or_repeated_and_stand_above_the_background_as_drawn(
+    tmp_path: Path, length_s: float
+) -> None:
+    recordings = by_label(tmp_path)
+    event = Event(str(recordings["mid"][0].path), "mid", 1.0, length_s, 0.0, 20.0)
+    ours = recipe()
+    behind = SyntheticBackgrounds(RATE_HZ)
+    empty = render(Scene("fan/1", 0.0, ()), ours, behind)
+    mixed = render(Scene("fan/1", 0.0, (event,)), ours, behind)
+    scale = mixed[:RATE_HZ] @ empty[:RATE_HZ] / (empty[:RATE_HZ] @ empty[:RATE_HZ])
+    alone = mixed / scale - empty
+    inside = slice(RATE_HZ, RATE_HZ + round(length_s * RATE_HZ))
+    snr_db = 20 * np.log10(np.std(alone[inside]) / np.std(empty))
+    assert abs(snr_db - 20.0) < 0.3
+    assert np.abs(np.delete(alone, np.r_[inside])).max() < 1e-4
+    assert np.abs(mixed).max() <= 0.99 + 1e-6
+
+
+def test_unequal_classes_have_the_ratios_asked_for() -> None:
+    odds, lengths_s = unequal(list("abcdef"), 16.0, 4.0, 10.0, seed=3)
+    assert abs(sum(odds) - 1) < 1e-9
+    assert max(odds) / min(odds) == pytest.approx(10)
+    assert max(lengths_s) == 4.0
+    assert max(lengths_s) / min(lengths_s) == pytest.approx(16)
+    assert unequal(list("abc"), 1.0, 4.0, 1.0, seed=3) == ([1 / 3] * 3, [0.0] * 3)
+
+
+def test_spoken_digits_keep_their_speakers_apart(shared: Path, tmp_path: Path) -> None:
+    words = ("background=synthetic", "sample_rate_hz=8000", "strong=2", "validation=1", "test=1")
+    answer = succeeds(
+        "sed", "make-soundscapes", f"events={shared / 'data/spoken_digits/recordings'}",
+        f"out={tmp_path / 'digits'}", *words,
+    )  # fmt: skip
+    said = [line.split(" of ")[1].split(", ") for line in answer.err.splitlines() if "recordings of" in line]
+    assert sorted(map(len, said)) == [1, 1, 4]
+    assert len({name for names in said for name in names}) == 6
+    assert read_wav(tmp_path / "digits/test/test_00000.wav")[1] == 8000
