@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asd.knobs import Section
+    from asd.settings.knobs import Section
 
 STAGES = {
     "data": "fetch and unpack the published data of a year: resumable, checked, in parallel",
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _group(stage, rest)
         _check_known(stage, [*STAGES, *GROUPS], "stage")
         if {"-h", "--help"} & set(rest):
-            from asd import config
+            from asd.settings import config
 
             _print_words(stage, STAGES[stage], config.STAGES[stage])
             return 0
@@ -83,15 +83,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(stage: str, words: list[str]) -> int:
-    from asd import config
-    from asd.words import parse, run_config
+    from asd.settings import config
+    from asd.settings.words import parse, run_config
 
     if stage == "validate" and words and "=" not in words[0]:
         words = [f"path={words[0]}", *words[1:]]
     base = run_config(words) if stage == "score" else None
     settings = parse(config.STAGES[stage], words, base)
 
-    from asd import benchmarking, pipeline, summary
+    from asd import pipeline
+    from asd.stages import benchmarking, summary
 
     function = stage.replace("-", "_")
     result = getattr(benchmarking if stage == "benchmark" else pipeline, function)(settings)
@@ -103,7 +104,7 @@ def _run(stage: str, words: list[str]) -> int:
 
 def _group(group: str, words: list[str]) -> int:
     """Runs one stage of a group, which returns what there is to say at the end."""
-    from asd.words import parse
+    from asd.settings.words import parse
 
     package, meaning = GROUPS[group]
     config = import_module(f"{package}.config")
@@ -138,7 +139,7 @@ def _lines(meanings: Mapping[str, str]) -> str:
 
 
 def _print_words(stage: str, meaning: str, settings: type[Section]) -> None:
-    from asd.words import keys
+    from asd.settings.words import keys
 
     print(f"python -m asd {stage}: {meaning}\n")
     for key, default, about in keys(settings):

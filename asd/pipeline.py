@@ -22,11 +22,13 @@ from typing import Any
 
 import pandas as pd
 
-from asd import jobs
 from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
-from asd.config import (
+from asd.core.runtime import log
+from asd.report.evaluation import as_markdown, as_rows, evaluate_tables
+from asd.runs import RunDirectory, find_runs, read_config, same_seeds, write_json, write_text
+from asd.settings.config import (
     DEFAULT_DETECTOR,
     Bundle,
     Demo,
@@ -38,15 +40,13 @@ from asd.config import (
     Submit,
     Validate,
 )
-from asd.core.runtime import log
-from asd.data_config import Data, DataCheck
-from asd.fusion import fuse_runs
-from asd.labelling import evaluation_name, labelled_tables
-from asd.leaderboard import rank_runs
-from asd.obtaining import Inventory, Target, check_data, obtain_data
-from asd.packaging import Package, bundle_systems, expected_in, package
-from asd.report.evaluation import as_markdown, as_rows, evaluate_tables
-from asd.runs import RunDirectory, find_runs, read_config, same_seeds, write_json, write_text
+from asd.settings.data import Data, DataCheck
+from asd.stages import jobs
+from asd.stages.fusion import fuse_runs
+from asd.stages.labelling import evaluation_name, labelled_tables
+from asd.stages.leaderboard import rank_runs
+from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
+from asd.stages.packaging import Package, bundle_systems, expected_in, package
 from asd.synthetic import make_machines
 from asd.types import AsdError
 
@@ -93,7 +93,7 @@ def _each(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
 
 
 def _work(todo: list[jobs.Job], *, again: bool) -> list[RunDirectory]:
-    from asd.fitting import fitted, write_job_scores
+    from asd.stages.fitting import fitted, write_job_scores
 
     for job in todo:
         if again and not job.config.weights and not job.run.fit_facts():
@@ -151,8 +151,8 @@ def fuse(config: Fuse) -> list[RunDirectory]:
 
 def explain(config: Explain) -> pd.DataFrame:
     """What moved the scores of test clips: a picture per clip and runs/<name>/<machine>/seed<k>/explain."""
-    from asd.explaining import explain_clips
-    from asd.fitting import fitted
+    from asd.stages.explaining import explain_clips
+    from asd.stages.fitting import fitted
 
     name = config.name or DEFAULT_DETECTOR
     every = find_runs(config.runs, name, config.seed)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asd.audio import Recordings, check, write_wav
 from asd.challenge import files
 from asd.detectors.base import Workplace
 from asd.scoring.references import References
+from asd.sound.audio import Recordings, check, write_wav
 from asd.types import Split
 
 

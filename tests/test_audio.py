@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from asd.audio import check, defects, joined, mono, read_wav, write_wav
-from asd.microphones import FrontEnd
-from asd.mixing import Addition, mix
+from asd.sound.audio import check, defects, joined, mono, read_wav, write_wav
+from asd.sound.microphones import FrontEnd
+from asd.sound.mixing import Addition, mix
 from asd.types import AsdError, Clip, Split
 from tests.machines import write_clip
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
-from asd.audio import Recordings
 from asd.challenge.years import get_year
 from asd.detectors.base import Scores
+from asd.sound.audio import Recordings
 from tests.archive_server import ArchiveServer, serving
 from tests.command import asd, contents, refuses, succeeds, tiny_machines
 from tests.miniature_year import publish_year

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from asd import config
+from asd.settings import config
 from tests.command import NAME, a_clip, contents, refuses, short_training, succeeds
 
 

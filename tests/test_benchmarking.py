@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from asd.benchmarking import as_markdown, benchmark, read_methods
-from asd.config import Benchmark
 from asd.runs import read_json
+from asd.settings.config import Benchmark
+from asd.stages.benchmarking import as_markdown, benchmark, read_methods
 from asd.types import AsdError
 from tests.machines import tone_machine
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from asd.activity import activity_target
 from asd.encoders.bottleneck import Bottleneck
-from asd.features import LogMel
+from asd.sound.activity import activity_target
+from asd.sound.features import LogMel
 
 
 def noise(*shape: int) -> torch.Tensor:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from asd import __main__ as command
-from asd import benchmarking, config, pipeline
-from asd import words as spelling
+from asd import pipeline
+from asd.settings import config
+from asd.settings import words as spelling
+from asd.stages import benchmarking
 from tests.command import succeeds
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +50,7 @@ def test_help_of_a_stage_lists_its_words(stage: str) -> None:
 
 
 def test_every_stage_has_words_a_function_and_a_summary() -> None:
-    from asd import summary
+    from asd.stages import summary
 
     assert command.STAGES.keys() == config.STAGES.keys()
     for stage in (name.replace("-", "_") for name in command.STAGES):

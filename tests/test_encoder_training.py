@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from asd.audio import Recordings
 from asd.core.losses.metric_learning import LOSSES
 from asd.core.networks.multiresolution import MultiResolution
-from asd.encoder_recipe import Recipe
-from asd.encoder_training import Discriminator, joint_encoder, train_encoder
+from asd.encoders.recipe import Recipe
+from asd.encoders.training import Discriminator, joint_encoder, train_encoder
+from asd.sound.audio import Recordings
 from asd.types import AsdError
 from tests.machines import recordings, tone_machine
 
@@ -85,7 +85,7 @@ def test_the_joint_encoder_is_trained_once(
 ) -> None:
     first = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
     with monkeypatch.context() as patch:
-        patch.setattr("asd.encoder_training.train_encoder", None)
+        patch.setattr("asd.encoders.training.train_encoder", None)
         again = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
     assert torch.equal(weights(first), weights(again))
     joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=1)

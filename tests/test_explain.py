@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd import audio
-from asd.audio import Recordings
 from asd.detectors.base import Detector
 from asd.detectors.statistics import Statistics
-from asd.explaining import clip_effects, explain_clips
 from asd.report import explain
 from asd.report.explain import Effects, FloatArray, choose_clips
 from asd.report.figures import Picture, explanation_figure
 from asd.runs import score_table
+from asd.sound import audio
+from asd.sound.audio import Recordings
+from asd.stages.explaining import clip_effects, explain_clips
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, workplace, write_clip
 

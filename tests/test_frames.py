@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from asd.features import LogMel
-from asd.frames import Frames, Windows, log_mel_frames
+from asd.sound.features import LogMel
+from asd.sound.frames import Frames, Windows, log_mel_frames
 from asd.types import AsdError
 from tests.machines import recordings, tone_machine
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from asd import pipeline
-from asd.config import Fuse, Run
 from asd.runs import RunDirectory, read_json
+from asd.settings.config import Fuse, Run
 from asd.types import AsdError
 from tests.machines import tone_machine
 
@@ -42,7 +42,7 @@ def test_members_count_once_whatever_their_seeds(runs: Path) -> None:
 
 
 def test_a_fused_run_is_a_run(runs: Path) -> None:
-    from asd.config import Evaluate
+    from asd.settings.config import Evaluate
 
     (fused,) = pipeline.fuse(Fuse(members=["one", "two"], name="again", runs=runs))
     evaluation = pipeline.evaluate(Evaluate(name="again", runs=runs))

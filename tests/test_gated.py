@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from asd.encoders.gated import MODALITIES, Gated
-from asd.labels import CODE_DIMS
+from asd.encoders.labels import CODE_DIMS
 
 N_SAMPLES = 8192
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from asd.config import Run
-from asd.jobs import prepare
+from asd.settings.config import Run
+from asd.stages.jobs import prepare
 from asd.types import AsdError
 from tests.machines import tone_machine, write_clip
 

@@ -11,8 +11,8 @@ import pytest
 from asd.challenge.evaluator import evaluate_submissions, read_submission
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.years import Unit, get_year
-from asd.labelling import with_truth
 from asd.runs import RunDirectory, write_scores
+from asd.stages.labelling import with_truth
 from asd.types import SCORE_COLUMNS, AsdError, Domain, Label
 from tests.command import asd, refuses, succeeds
 

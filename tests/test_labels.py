@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asd.labels import Classes, attribute_codes, class_name, classes_of, pseudo_classes, values_of
+from asd.encoders.labels import Classes, attribute_codes, class_name, classes_of, pseudo_classes, values_of
 from asd.types import AsdError, Clip, Domain, Split
 
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.confidence import resampled_scores
-from asd.leaderboard import Entry, as_markdown, ranked
 from asd.metrics import evaluate_table
 from asd.runs import RunDirectory, read_json, write_scores
+from asd.stages.leaderboard import Entry, as_markdown, ranked
 from asd.types import SCORE_COLUMNS, AsdError
 from tests.command import asd, refuses, succeeds
 

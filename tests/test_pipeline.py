@@ -17,8 +17,9 @@ import yaml
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
-from asd import config, pipeline
+from asd import pipeline
 from asd.challenge.years import get_year
+from asd.settings import config
 from asd.synthetic import make_machines
 from asd.types import SCORE_COLUMNS
 from tests.command import Answer, asd, refuses, succeeds, tiny_machines

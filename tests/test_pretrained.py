@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_into
-from asd.encoder_recipe import Recipe
-from asd.encoder_training import Discriminator
 from asd.encoders import extra
 from asd.encoders.design import Design
+from asd.encoders.recipe import Recipe
+from asd.encoders.training import Discriminator
 from asd.types import AsdError
 from tests.tiny_encoders import beats_pt, eat_folder
 

@@ -92,7 +92,7 @@ def test_killed_or_interrupted_training_ends_like_an_uninterrupted_one(place: Pa
 _DIE_EVERYWHERE = """
 import os, sys
 from pathlib import Path
-import torch._dynamo, asd.detectors.autoencoder, asd.pipeline, asd.scoring.threshold, asd.summary  # once
+import torch._dynamo, asd.detectors.autoencoder, asd.pipeline, asd.scoring.threshold, asd.stages.summary  # once
 from asd.__main__ import main
 
 rename = Path.replace

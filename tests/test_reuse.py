@@ -80,8 +80,8 @@ def test_listening_is_the_mean_over_seeds() -> None:
 
 
 def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:
-    from asd.config import Run
-    from asd.words import parse
+    from asd.settings.config import Run
+    from asd.settings.words import parse
 
     runs = {name: parse(Run, ["detector=embedding", *m.words]) for name, m in METHODS.items()}
     for name, method in METHODS.items():

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asd.audio import check, write_wav
 from asd.challenge.files import list_clips
 from asd.detectors.statistics import CANDIDATES, Statistics
-from asd.microphones import FrontEnd
+from asd.sound.audio import check, write_wav
+from asd.sound.microphones import FrontEnd
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, workplace
 

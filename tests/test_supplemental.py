@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from asd.challenge.files import CONTENT
-from asd.config import Run
 from asd.core.checkpoint import load_tensors
-from asd.jobs import Job, prepare
+from asd.settings.config import Run
+from asd.stages.jobs import Job, prepare
 from asd.synthetic import make_machines
 from tests.command import refuses, succeeds
 from tests.machines import write_clip

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.audio import Recordings
+from asd.sound.audio import Recordings
+from asd.sound.waveforms import ResidentWaveforms, segments
 from asd.types import AsdError, Clip, Split
-from asd.waveforms import ResidentWaveforms, segments
 
 LENGTHS = (3, 10, 25)
 CPU = torch.device("cpu")

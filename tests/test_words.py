@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.config import STAGES, Evaluate, Run, Section, Submit
+from asd.settings.config import STAGES, Evaluate, Run, Section, Submit
+from asd.settings.words import keys, parse
 from asd.types import AsdError
-from asd.words import keys, parse
 
 
 def test_words_become_typed_settings() -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # torch stays out of the parent process
     import torch
 
     from asd.detectors.autoencoder import Autoencoder
-    from asd.jobs import Job
+    from asd.stages.jobs import Job
 
 USUAL = {"machine": "fan", "data": "", "epochs": "3", "device": "auto"}
 MADE_DATA = Path("data/bench")
@@ -87,7 +87,7 @@ def check(words: list[str]) -> list[Row]:
 
 def features(words: list[str]) -> list[Row]:
     """From WAV files to the log-mel frames on disk."""
-    from asd.frames import log_mel_frames
+    from asd.sound.frames import log_mel_frames
 
     detector, job = _detector(words)
     place = detector.workplace
@@ -181,9 +181,9 @@ def whole_command(words: list[str]) -> list[Row]:
 
 
 def _job(words: list[str]) -> Job:
-    from asd.config import Run
-    from asd.jobs import prepare
-    from asd.words import parse
+    from asd.settings.config import Run
+    from asd.settings.words import parse
+    from asd.stages.jobs import prepare
 
     return next(iter(prepare(parse(Run, words), learn=True)))
 

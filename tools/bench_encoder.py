@@ -25,14 +25,14 @@ import torch
 from torch.nn.functional import one_hot
 from torch.utils.flop_counter import FlopCounterMode
 
-from asd.audio import Recordings
 from asd.core.networks.multiresolution import MultiResolution
 from asd.core.runtime import pick_device
 from asd.core.trainer import train
-from asd.encoder_recipe import Recipe
-from asd.encoder_training import Discriminator
+from asd.encoders.recipe import Recipe
+from asd.encoders.training import Discriminator
+from asd.sound.audio import Recordings
+from asd.sound.waveforms import ResidentWaveforms
 from asd.types import AsdError, Clip, Split
-from asd.waveforms import ResidentWaveforms
 
 USUAL: dict[str, int | float | str] = {
     "batch": 64,

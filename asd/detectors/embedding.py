@@ -20,16 +20,16 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from asd.audio import Recordings, joined
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.detectors.base import Detector, Scores, Workplace
-from asd.encoder_recipe import Recipe
-from asd.encoder_training import joint_encoder, train_encoder
 from asd.encoders.clips import cached_embeddings, clip_embeddings, unit
+from asd.encoders.recipe import Recipe
+from asd.encoders.training import joint_encoder, train_encoder
 from asd.scoring.backends import backend_named
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.scoring.sections import Sectioned
+from asd.sound.audio import Recordings, joined
 from asd.types import AsdError
 
 _CLIP_S = 10.0  # length of a clip for which the meta file wants the multiply-accumulates

@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from asd.audio import Recordings
-from asd.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import log, progress
 from asd.detectors.base import Detector, Scores, Workplace
 from asd.metrics import auc
-from asd.pseudo_anomalies import add_foreign_sound
 from asd.scoring.backends import backend_named, method_of
 from asd.scoring.nuisance import nuisance_directions, without_directions
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.scoring.sections import Sectioned
+from asd.sound.audio import Recordings
+from asd.sound.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
+from asd.sound.pseudo_anomalies import add_foreign_sound
 from asd.types import AsdError
 
 AUTO = "auto"

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.audio import Recordings
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, progress
+from asd.sound.audio import Recordings
+from asd.sound.waveforms import segments
 from asd.types import AsdError
-from asd.waveforms import segments
 
 Vectors = npt.NDArray[np.float64]  # (clips, parts * dims)
 

@@ -24,8 +24,8 @@ from asd.core.networks.encoder import Encoder
 from asd.core.networks.gated_fusion import Fused, GatedFusion, drop_modalities
 from asd.core.networks.multiresolution import SpectrumBranch
 from asd.encoders.bottleneck import Bottleneck
+from asd.encoders.labels import CODE_DIMS
 from asd.encoders.raw_wave import at_one_level
-from asd.labels import CODE_DIMS
 
 HEARD = ("log_mel", "spectrum")
 MODALITIES = (*HEARD, "attribute")

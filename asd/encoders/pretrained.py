@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from asd.core.networks.encoder import Encoder
 from asd.encoders.extra import optional
-from asd.pooling import mean_pool, rdp_pool
+from asd.sound.pooling import mean_pool, rdp_pool
 from asd.types import AsdError
 
 # name -> (batch, dims, times) -> (batch, dims)

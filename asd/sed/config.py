@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.knobs import Loop, Names, Numbers, Section, Seeds
+from asd.settings.knobs import Loop, Names, Numbers, Section, Seeds
 
 
 class MakeSoundscapes(Section):

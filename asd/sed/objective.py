@@ -19,7 +19,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from asd.augment import draw_masks, draw_mixup, mask, mixup
 from asd.core.losses.binary import Bce, InverseFrequency
 from asd.core.losses.catalogue import decision_loss
 from asd.core.losses.graph import GraphLaplacian
@@ -30,6 +29,7 @@ from asd.core.semi.consistency import Consistency
 from asd.core.semi.teacher import EmaTeacher
 from asd.sed.dataset import Clips
 from asd.sed.network import EventNetwork, Heard
+from asd.sound.augment import draw_masks, draw_mixup, mask, mixup
 
 Method = Literal["none", "mean_teacher", "cmt_normal", "cmt_neg"]
 Terms = dict[str, torch.Tensor]

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.audio import read_wav
 from asd.core.runtime import log
-from asd.features import resample
+from asd.sound.audio import read_wav
+from asd.sound.features import resample
 from asd.synthetic.design import CHARACTERS, Health, draw_design, generator
 from asd.synthetic.sound import render_clip
 from asd.types import AsdError, Domain

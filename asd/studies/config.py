@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.knobs import Levels, Names, Section, Seeds
+from asd.settings.knobs import Levels, Names, Section, Seeds
 
 
 class Study(Section):

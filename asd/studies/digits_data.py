@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asd.audio import Waveform, read_wav
 from asd.core.runtime import log
+from asd.sound.audio import Waveform, read_wav
 from asd.types import AsdError
 
 KNOWN = "known"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from asd.augment import Generator
+from asd.sound.augment import Generator
 
 
 @dataclass(frozen=True, slots=True)

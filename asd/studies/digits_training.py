@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
-from asd.augment import draw_mixup, mixup
 from asd.core.losses.categorical import SoftCrossEntropy
 from asd.core.networks.raw_wave import DESIGNS, RawWaveCNN, RawWaveDesign
 from asd.core.trainer import TrainSettings, train
 from asd.report.explain import hz_to_mel, mel_to_hz
+from asd.sound.augment import draw_mixup, mixup
 from asd.studies.config import Digits
 from asd.studies.digits_data import Words
 from asd.studies.digits_perturbation import Strength, draw_perturbation, perturb

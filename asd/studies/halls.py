@@ -65,10 +65,10 @@ def measure(
 
 def run_methods(settings: dict[str, Any], folder: Path) -> Result:
     """Official score in per cent of every method on one set of machines."""
-    from asd.config import Run
     from asd.pipeline import train
+    from asd.settings.config import Run
+    from asd.settings.words import parse
     from asd.synthetic import make_machines
-    from asd.words import parse
 
     data = folder / "data"
     make_machines(data, **settings["machines"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from asd.jobs import Job
+from asd.stages.jobs import Job
 from asd.studies.config import Reuse
 from asd.studies.grid import Result, run_grid
 from asd.types import AsdError
@@ -91,11 +91,11 @@ def run_cell(settings: dict[str, Any], folder: Path) -> Result:
     import numpy as np
     import pandas as pd
 
-    from asd.config import Run
     from asd.metrics import evaluate_table
     from asd.pipeline import train
     from asd.runs import read_json
-    from asd.words import parse
+    from asd.settings.config import Run
+    from asd.settings.words import parse
 
     place = folder.parents[2] / "runs" / folder.parents[1].name / folder.name
     config = parse(
@@ -135,8 +135,8 @@ def _data(settings: dict[str, Any], place: Path) -> str:
 def _listening(config: Any) -> Result:
     """Gates and shares of the modalities by machine, over its training clips, with attributes told and not."""
     from asd.detectors.embedding import Embedding
-    from asd.fitting import fitted
-    from asd.jobs import prepare
+    from asd.stages.fitting import fitted
+    from asd.stages.jobs import prepare
 
     found = {}
     for job in prepare(config, learn=True):
@@ -150,8 +150,8 @@ def _of_clips(encoder: Any, job: Job) -> Result:
     import torch
 
     from asd.encoders.gated import Gated
-    from asd.labels import attribute_codes
-    from asd.waveforms import ResidentWaveforms
+    from asd.encoders.labels import attribute_codes
+    from asd.sound.waveforms import ResidentWaveforms
 
     assert isinstance(encoder, Gated)
     assert job.learn is not None

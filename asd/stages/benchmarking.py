@@ -16,12 +16,12 @@ import pandas as pd
 import yaml
 
 from asd import pipeline
-from asd.config import Benchmark, Evaluate, Run
 from asd.core.runtime import log
 from asd.metrics import harmonic_mean
 from asd.runs import find_runs, read_json, write_json, write_text
+from asd.settings.config import Benchmark, Evaluate, Run
+from asd.settings.words import parse
 from asd.types import AsdError
-from asd.words import parse
 
 
 def benchmark(config: Benchmark) -> pd.DataFrame:

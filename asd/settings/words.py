@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from asd.config import DEFAULT_DETECTOR, Run
-from asd.knobs import Section
+from asd.settings.config import DEFAULT_DETECTOR, Run
+from asd.settings.knobs import Section
 from asd.types import AsdError
 
 S = TypeVar("S", bound=Section)

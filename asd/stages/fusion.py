@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from asd.config import Fuse
 from asd.core.runtime import atomic, fingerprint
 from asd.runs import RunDirectory, find_runs, read_config, read_json, write_json, write_scores, write_text
 from asd.scoring.fuse import FUSIONS
 from asd.scoring.threshold import fit_threshold
+from asd.settings.config import Fuse
 from asd.types import AsdError
 
 SCORER = "fused"

@@ -21,21 +21,21 @@ import torch
 from torch import nn
 from torch.nn.functional import one_hot
 
-from asd import augment
-from asd.activity import activity_target
-from asd.attribute_head import AttributeHead
-from asd.audio import Recordings
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
-from asd.encoder_recipe import Recipe
+from asd.encoders.attribute_head import AttributeHead
 from asd.encoders.bottleneck import Bottleneck
 from asd.encoders.gated import Gated
-from asd.frames import log_mel_frames
-from asd.labels import attribute_codes, classes_of, values_of
-from asd.waveforms import ResidentWaveforms
+from asd.encoders.labels import attribute_codes, classes_of, values_of
+from asd.encoders.recipe import Recipe
+from asd.sound import augment
+from asd.sound.activity import activity_target
+from asd.sound.audio import Recordings
+from asd.sound.frames import log_mel_frames
+from asd.sound.waveforms import ResidentWaveforms
 
 _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-classes are clustered by
 

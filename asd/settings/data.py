@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from asd.knobs import Names, Section
+from asd.settings.knobs import Names, Section
 
 
 class Selection(Section):

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from asd.benchmarking import as_markdown as benchmark_table
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
-from asd.config import (
+from asd.report.evaluation import as_markdown
+from asd.runs import RunDirectory, read_json
+from asd.settings.config import (
     DEFAULT_DETECTOR,
     Benchmark,
     Bundle,
@@ -24,13 +25,12 @@ from asd.config import (
     Submit,
     Validate,
 )
-from asd.data_config import Data, DataCheck
-from asd.labelling import evaluation_name
-from asd.leaderboard import as_markdown as board_table
-from asd.obtaining import Inventory, Target
-from asd.packaging import Package
-from asd.report.evaluation import as_markdown
-from asd.runs import RunDirectory, read_json
+from asd.settings.data import Data, DataCheck
+from asd.stages.benchmarking import as_markdown as benchmark_table
+from asd.stages.labelling import evaluation_name
+from asd.stages.leaderboard import as_markdown as board_table
+from asd.stages.obtaining import Inventory, Target
+from asd.stages.packaging import Package
 
 
 def data(config: Data, targets: Sequence[Target]) -> str:

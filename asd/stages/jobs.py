@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asd import audio
 from asd.challenge import files
 from asd.challenge.years import get_year
-from asd.config import WITHOUT_VECTORS, Run, Supplemental
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.detectors import REGISTRY
-from asd.microphones import FRONT_END_FILE, FrontEnd
 from asd.runs import RunDirectory, read_json
-from asd.supplemental import Use
+from asd.settings.config import WITHOUT_VECTORS, Run, Supplemental
+from asd.sound import audio
+from asd.sound.microphones import FRONT_END_FILE, FrontEnd
+from asd.sound.supplemental import Use
 from asd.types import AsdError, Clip, Domain, Split
 
 

@@ -19,15 +19,15 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from asd import audio
-from asd.audio import Recordings
-from asd.clip_statistics import ClipStatistics
 from asd.core.runtime import atomic, log, progress
 from asd.detectors.base import Detector
-from asd.features import LogMel
 from asd.report import explain
 from asd.report.explain import Effects, FloatArray
 from asd.report.figures import Picture, explanation_figure
+from asd.sound import audio
+from asd.sound.audio import Recordings
+from asd.sound.clip_statistics import ClipStatistics
+from asd.sound.features import LogMel
 from asd.types import AsdError, Clip
 
 Samples = npt.NDArray[np.float32]

@@ -10,10 +10,10 @@ import yaml
 from asd.core.runtime import atomic, pick_device
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, Workplace
-from asd.jobs import Job
-from asd.microphones import FRONT_END_FILE
 from asd.runs import score_table, write_json, write_scores, write_text
 from asd.scoring.threshold import fit_threshold
+from asd.sound.microphones import FRONT_END_FILE
+from asd.stages.jobs import Job
 
 
 def fitted(job: Job) -> Detector:

@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.audio import Recordings
 from asd.core.runtime import atomic, progress
-from asd.features import LogMel
+from asd.sound.audio import Recordings
+from asd.sound.features import LogMel
 from asd.types import AsdError
 
 _FORMAT = 1  # raise when the stored numbers change meaning

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from asd.confidence import Interval, percentile_interval, resampled_scores
-from asd.config import Leaderboard
 from asd.metrics import evaluate_table
 from asd.runs import RunDirectory, find_runs, same_seeds, write_json, write_text
+from asd.settings.config import Leaderboard
 from asd.types import AsdError
 
 _CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from asd.knobs import Loop, Names, Numbers, Section, Sizes
+from asd.settings.knobs import Loop, Names, Numbers, Section, Sizes
 
 LEAST_SAMPLES = 2048  # an eighth of a second at 16 kHz
 

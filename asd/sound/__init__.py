@@ -1,0 +1,1 @@
+"""From files to waveforms, features and clip statistics; knows recordings, not detectors."""
