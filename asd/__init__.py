@@ -3,7 +3,7 @@
     wav files ─► clips ─► waveforms ─► features ─► detector.fit / score
              ─► score table ─► metrics ─► submission package, report
 
-Each arrow is a small module: `challenge.files`, `audio`, `features` and `frames`, `detectors`, `runs`,
-`metrics`, `challenge.submission`. `pipeline` strings them together; start reading there.
+Each arrow is a room or a module: `challenge.files`, `sound`, `detectors`, `runs`, `metrics`,
+`challenge.submission`. `pipeline` strings them together; start reading there.
 Higher score = more anomalous, everywhere. This module imports nothing.
 """

@@ -1,7 +1,7 @@
 """Detectors by name. One file is one idea; siblings do not know each other.
 
 To add one: write `asd/detectors/<file>.py` with a subclass of `base.Detector`, name it here and give it a
-section in `config.py`. The registry suite in `tests/test_detectors.py` tests it from then on.
+section in `settings/detectors.py`. The registry suite in `tests/test_detectors.py` tests it from then on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Learn to tell normal clips apart, then ask how far a clip lies from all of them.
 
 An encoder (`encoders`) is trained to classify normal clips by machine, section, domain and attributes
-(`encoder_training`); to do so it must hear what distinguishes conditions, and what is unlike every condition
+(`encoders.training`); to do so it must hear what distinguishes conditions, and what is unlike every condition
 lands away from all training clips. An encoder that was pretrained on other sounds may be left as it is.
 
 Scorers are back ends of `scoring.backends`, all on one embedding. Embeddings have unit length, so that the
@@ -43,7 +43,7 @@ class Embedding(Detector):
         backends: names in `scoring.backends`, each a scorer; the first is the default.
         joint: train one encoder on the clips of several machines.
         auxiliary: normal training clips of the other machines; needed to fit when `joint`.
-        recipe: keyword arguments of `encoder_recipe.Recipe`.
+        recipe: keyword arguments of `encoders.recipe.Recipe`.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Score clips by their statistics alone: seconds on a CPU, nothing to train, the default detector.
 
-Each view of `clip_statistics` gets a back end of its own over the training clips; the scores of all views are
+Each view of `sound.clip_statistics` gets a back end of its own over the training clips; the scores of all views are
 brought to one scale by cross-fitted training scores and averaged. No view is best on every machine, and
 which one fails is not known beforehand: the mean over views loses little to the best of them.
 
@@ -41,9 +41,9 @@ class Statistics(Detector):
 
     Args:
         workplace: device; the seed matters to `backend="auto"` only.
-        views: names of `clip_statistics.VIEWS` or `FURTHER_VIEWS`; "all" are the former.
+        views: names of `sound.clip_statistics.VIEWS` or `FURTHER_VIEWS`; "all" are the former.
         backend: name of a back end in `scoring.backends`, or "auto": the one that tells normal clips best
-            from the same clips with a foreign sound added (see `pseudo_anomalies`).
+            from the same clips with a foreign sound added (see `sound.pseudo_anomalies`).
     """
 
     def __init__(
