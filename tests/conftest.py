@@ -17,6 +17,15 @@ from tests.command import short_training, succeeds, tiny_machines
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `gpu` skip where torch sees no GPU."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The shared reference material beside the checkout; tests that need it skip without it."""

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +18,6 @@ FloatArray = npt.NDArray[np.float64]
 Metric = Literal["euclid", "cosine"]
 METRICS: tuple[Metric, Metric] = ("euclid", "cosine")
 BACKENDS: tuple[Literal["torch"], Literal["faiss"]] = ("torch", "faiss")
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 properties = settings(derandomize=True, deadline=None, max_examples=80)
 
 
@@ -280,7 +278,6 @@ def test_a_small_bank_never_imports_faiss() -> None:
 
 
 @pytest.mark.gpu
-@needs_gpu
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_gpu_gives_the_neighbours_of_the_cpu(backend: Any, metric: Metric) -> None:
@@ -292,7 +289,6 @@ def test_gpu_gives_the_neighbours_of_the_cpu(backend: Any, metric: Metric) -> No
 
 
 @pytest.mark.gpu
-@needs_gpu
 def test_gpu_lists_find_most_neighbours() -> None:
     vectors, queries = scattered(20_000, 8, 0), scattered(200, 8, 1)
     exact = Bank(vectors).search(queries, 1)

@@ -124,7 +124,6 @@ def test_the_parts_of_a_front_end_follow_one_another() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("name", sorted(FRONT_ENDS))
 def test_the_gpu_hears_the_same(name: str) -> None:
     recorded = pair(noise(seed=1), noise(seed=2)).numpy()

@@ -103,7 +103,6 @@ def test_too_few_complete_test_sequences_are_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_cell_on_the_gpu_says_what_it_says_on_the_cpu(tmp_path: Path) -> None:
     results = [
         run_cell(cell("gated/seed0", device=device, dropout=0.0), tmp_path / device)
