@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from asd.report.fusion_files import markdown, write_report
-from asd.report.fusion_study import findings, headline, paired_bootstrap, signed, summarise
+from asd.report.fusion_study import findings, headline, paired_bootstrap, summarise
+from asd.report.markdown import signed
 from asd.studies.fusion import cells
 from asd.studies.fusion_cell import run_cell
 from tests.test_fusion_training import TINY
@@ -58,8 +59,8 @@ def test_the_bootstrap_knows_that_seeds_differ() -> None:
 
 
 def test_a_difference_is_rounded_once_and_zero_has_no_sign() -> None:
-    assert [signed(x) for x in (0.0004, -0.0004, 0.0, -0.0)] == ["0.000"] * 4
-    assert [signed(x) for x in (1.23456, -0.0006)] == ["+1.235", "-0.001"]
+    assert [signed(x, 3) for x in (0.0004, -0.0004, 0.0, -0.0)] == ["0.000"] * 4
+    assert [signed(x, 3) for x in (1.23456, -0.0006)] == ["+1.235", "-0.001"]
 
 
 def test_means_and_spreads_are_those_of_the_seeds(results: Results) -> None:

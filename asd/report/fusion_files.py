@@ -10,7 +10,8 @@ import pandas as pd
 
 from asd.core.runtime import atomic
 from asd.report.fusion_figures import attention_figure, gates_figure, losses_figure, training_figure
-from asd.report.fusion_study import COLUMNS, FUSIONS, MODALITIES, TERMS, findings, signed
+from asd.report.fusion_study import COLUMNS, FUSIONS, MODALITIES, TERMS, findings
+from asd.report.markdown import signed
 from asd.runs import write_json, write_text
 
 _ALIKE = "looks everywhere alike"
@@ -157,8 +158,8 @@ def _differences(summary: Mapping[str, Any]) -> str:
     return _table(
         ["a", "b", "sequences", "a - b", "95 %", "better"],
         [
-            [row["a"], row["b"], row["on"], signed(row["difference"]),
-             f"{signed(row['low'])} to {signed(row['high'])}", row["verdict"]]
+            [row["a"], row["b"], row["on"], signed(row["difference"], 3),
+             f"{signed(row['low'], 3)} to {signed(row['high'], 3)}", row["verdict"]]
             for row in summary["differences"]
         ],
     )  # fmt: skip
@@ -206,7 +207,7 @@ def _withheld(summary: Mapping[str, Any]) -> str:
     for cell in FUSIONS:
         total = summary["cells"][cell]["complete"]["mean"]["total"]
         less = [summary["withheld"][cell][name]["mean"] for name in MODALITIES]
-        rows.append([cell, f"{total:.3f}", *(f"{loss:.3f} ({signed(loss - total)})" for loss in less)])
+        rows.append([cell, f"{total:.3f}", *(f"{loss:.3f} ({signed(loss - total, 3)})" for loss in less)])
     return _table(["fusion", "all", *(f"without {name}" for name in MODALITIES)], rows)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from asd.report.explain import FloatArray
+from asd.report.markdown import signed
 
 TERMS = ("active", "asset", "scale", "position", "crop")
 COLUMNS = ("total", *TERMS, "active_right", "asset_right")
@@ -94,7 +95,7 @@ def findings(summary: Mapping[str, Any]) -> list[str]:
     said = [
         _fusion_finding(summary),
         f"All modalities, {best}, lose {total[best]:.3f}; the best one alone, {alone}, {total[alone]:.3f}.",
-        f"Withheld from the trained {best} network, {dearest} is missed most: {signed(cost[dearest])}.",
+        f"Withheld from the trained {best} network, {dearest} is missed most: {signed(cost[dearest], 3)}.",
         f"The hardest term is {hardest}: {100 * left[hardest]:.0f} % of what one loses without looking is left.",
         f"At the last epoch the {best} network loses {last['train_loss']:.3f} in training and "
         f"{last['valid_loss']:.3f} in validation.",
@@ -107,12 +108,6 @@ def findings(summary: Mapping[str, Any]) -> list[str]:
                 f"{gate['open_else']['mean']:.2f} elsewhere."
             )
     return said
-
-
-def signed(value: float) -> str:
-    """A difference with three decimals and its sign; what rounds to zero is 0.000, never -0.000."""
-    rounded = round(value, 3)
-    return f"{rounded:+.3f}" if rounded else "0.000"
 
 
 def _fusion_finding(summary: Mapping[str, Any]) -> str:

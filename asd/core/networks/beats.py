@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv1d, gelu, scaled_dot_product_attention
 
-from asd.types import AsdError
+from asd.core.networks.published_sizes import published_sizes
 
 _MELS = 128
 _GATE_DIMS = 8  # of a query's projection that decides its gates: two groups of four, summed
@@ -52,7 +52,7 @@ class BeatsConfig:
     max_distance: int = 800
     deep_norm: bool = True
 
-    # What all published checkpoints have in common; a network with anything else would be another one.
+    # Of all published checkpoints.
     _COMMON = {  # noqa: RUF012 (not a field)
         "conv_bias": False,
         "activation_fn": "gelu",
@@ -68,12 +68,7 @@ class BeatsConfig:
         Raises:
             AsdError: it is of a variant that nobody has published.
         """
-        for name, usual in cls._COMMON.items():
-            if published.get(name, usual) != usual:
-                raise AsdError(
-                    f"a BEATs network with {name}={published[name]!r} is none of the published ones"
-                )
-        return cls(**{name: published[name] for name in cls.__dataclass_fields__ if name in published})
+        return cls(**published_sizes(published, cls.__dataclass_fields__, cls._COMMON, "a BEATs"))
 
 
 class Beats(nn.Module):

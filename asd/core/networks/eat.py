@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+from asd.core.networks.published_sizes import published_sizes
 from asd.types import AsdError
 
 
@@ -43,7 +44,7 @@ class EatConfig:
     max_length: int = 768
     norm_eps: float = 1e-6
 
-    # What all published checkpoints have in common; a network with anything else would be another one.
+    # Of all published checkpoints.
     _COMMON = {  # noqa: RUF012 (not a field)
         "stride": 16,
         "in_chans": 1,
@@ -60,12 +61,7 @@ class EatConfig:
         Raises:
             AsdError: it is of a variant that nobody has published.
         """
-        for name, usual in cls._COMMON.items():
-            if published.get(name, usual) != usual:
-                raise AsdError(
-                    f"an EAT network with {name}={published[name]!r} is none of the published ones"
-                )
-        return cls(**{name: published[name] for name in cls.__dataclass_fields__ if name in published})
+        return cls(**published_sizes(published, cls.__dataclass_fields__, cls._COMMON, "an EAT"))
 
 
 class Eat(nn.Module):
