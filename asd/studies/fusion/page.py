@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from asd.core.runtime import atomic
-from asd.report.fusion_figures import attention_figure, gates_figure, losses_figure, training_figure
-from asd.report.fusion_study import COLUMNS, FUSIONS, MODALITIES, TERMS, findings
 from asd.report.markdown import signed
 from asd.runs import write_json, write_text
+from asd.studies.fusion.figures import attention_figure, gates_figure, losses_figure, training_figure
+from asd.studies.fusion.results import COLUMNS, FUSIONS, MODALITIES, TERMS, findings
 
 _ALIKE = "looks everywhere alike"
 

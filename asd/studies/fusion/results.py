@@ -28,7 +28,7 @@ def summarise(results: Results, settings: Mapping[str, Any], seeds: Sequence[int
     """All numbers of the report.
 
     Args:
-        results: of `studies.fusion_cell.run_cell`.
+        results: of `cell.run_cell`.
         settings: words of the study.
         seeds: in the order of the results.
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asd.report.digits_study import confusions, findings, headline, summarise
+from asd.studies.digits.results import confusions, findings, headline, summarise
 
 CLASSES = ("one", "two")
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from asd.report.fusion_study import FUSIONS, MODALITIES, TERMS
+from asd.studies.fusion.results import FUSIONS, MODALITIES, TERMS
 
 # Okabe and Ito's colours, safe for the colour-blind.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")
