@@ -118,7 +118,7 @@ def _group(group: str, words: list[str]) -> int:
         return 0
     settings = parse(config.STAGES[stage], rest)
     if group == "study":
-        print(import_module(f"{package}.{stage}").run(settings))
+        print(import_module(f"{package}.{stage}.study").run(settings))
     else:
         print(getattr(import_module(f"{package}.pipeline"), stage.replace("-", "_"))(settings))
     return 0

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from asd.studies.config import Digits
-from asd.studies.digits_data import Words
-from asd.studies.digits_perturbation import Perturbation, perturb
-from asd.studies.digits_training import band_passes, build_network, fit, listen
+from asd.studies.digits.data import Words
+from asd.studies.digits.perturbation import Perturbation, perturb
+from asd.studies.digits.training import band_passes, build_network, fit, listen
 
 SHORT = Digits(duration_s=0.512, epochs=2, batch_size=4, precision="float32")
 
@@ -68,7 +68,7 @@ def test_one_seed_fixes_the_training_and_an_interrupted_one_ends_the_same(
         return perturb(waveforms, params)
 
     with monkeypatch.context() as patch:
-        patch.setattr("asd.studies.digits_training.perturb", stopping)
+        patch.setattr("asd.studies.digits.training.perturb", stopping)
         with pytest.raises(RuntimeError, match="killed"):
             trained("stopped")
     assert (tmp_path / "stopped/state.safetensors").exists()

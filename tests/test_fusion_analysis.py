@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from asd.core.networks.gated_fusion import MultimodalTransformer
-from asd.studies import fusion_analysis as analysis
-from asd.studies.fusion_training import TERMS, Batch, build_losses, build_network, losses_of
-from asd.studies.tracks import MODALITIES, Sequences, make_sequences
+from asd.studies.fusion import analysis
+from asd.studies.fusion.tracks import MODALITIES, Sequences, make_sequences
+from asd.studies.fusion.training import TERMS, Batch, build_losses, build_network, losses_of
 from tests.test_fusion_training import EQUAL, TINY, data, layout_of
 
 

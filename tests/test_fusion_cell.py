@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_weights
-from asd.studies import fusion_analysis as analysis
-from asd.studies import fusion_cell
 from asd.studies.config import Fusion
-from asd.studies.fusion import cells
-from asd.studies.fusion_cell import run_cell
-from asd.studies.fusion_training import build_losses, build_network, split_indices
-from asd.studies.tracks import MODALITIES
+from asd.studies.fusion import analysis
+from asd.studies.fusion.cell import run_cell
+from asd.studies.fusion.study import cells
+from asd.studies.fusion.tracks import MODALITIES
+from asd.studies.fusion.training import build_losses, build_network, split_indices
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds
 from tests.test_fusion_training import EQUAL, TINY, data
@@ -69,13 +68,13 @@ def test_a_cell_stopped_anywhere_ends_as_if_it_had_not_been(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fusion_cell, "_on_complete", killed)  # trained, not scored yet
+        patch.setattr("asd.studies.fusion.cell._on_complete", killed)  # trained, not scored yet
         with pytest.raises(KeyboardInterrupt):
             run_cell(settings, tmp_path / "torn")
     assert (tmp_path / "torn" / "state.safetensors").exists()
     assert plain(run_cell(settings, tmp_path / "torn")) == plain(whole)
     with monkeypatch.context() as patch:
-        patch.setattr(fusion_cell, "_on_complete", killed)
+        patch.setattr("asd.studies.fusion.cell._on_complete", killed)
         with pytest.raises(KeyboardInterrupt):
             run_cell(cell("added/seed0", learning_rate=1e-4), tmp_path / "other")
     assert plain(run_cell(settings, tmp_path / "other")) == plain(whole)  # what is left of another study goes

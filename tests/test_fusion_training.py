@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from asd.studies.config import Fusion
-from asd.studies.fusion_training import (
+from asd.studies.fusion.tracks import MODALITIES, make_sequences
+from asd.studies.fusion.training import (
     Batch,
     answer_frequencies,
     build_losses,
@@ -25,7 +26,6 @@ from asd.studies.fusion_training import (
     train_settings,
     usable,
 )
-from asd.studies.tracks import MODALITIES, make_sequences
 from asd.types import AsdError
 
 TINY = Fusion(

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from asd.report.losses_study import figure, summarise, tables, verdicts, write_report
 from asd.studies.config import Losses
-from asd.studies.losses import LOSSES, VARIANTS, cells
+from asd.studies.losses.page import figure, summarise, tables, verdicts, write_report
+from asd.studies.losses.study import LOSSES, VARIANTS, cells
 from asd.types import AsdError
 from tests.command import refuses, succeeds
 from tests.sounds import write_events

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from asd.core.networks.gated_fusion import FUSIONS
 from asd.report.explain import FloatArray
 from asd.report.markdown import signed
+from asd.studies.fusion.tracks import MODALITIES
+from asd.studies.fusion.training import TERMS
 
-TERMS = ("active", "asset", "scale", "position", "crop")
 COLUMNS = ("total", *TERMS, "active_right", "asset_right")
-FUSIONS = ("gated", "concatenated", "added")
-MODALITIES = ("audio", "video", "track")
 _N_RESAMPLES = 2000
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # cell -> what each seed gave
@@ -28,7 +28,7 @@ def summarise(results: Results, settings: Mapping[str, Any], seeds: Sequence[int
     """All numbers of the report.
 
     Args:
-        results: of `studies.fusion_cell.run_cell`.
+        results: of `cell.run_cell`.
         settings: words of the study.
         seeds: in the order of the results.
 

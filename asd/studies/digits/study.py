@@ -13,10 +13,10 @@ from typing import Any
 from asd.core.checkpoint import load_into, load_tensors
 from asd.core.runtime import pick_device
 from asd.studies.config import Digits
-from asd.studies.digits_cell import run_cell
-from asd.studies.digits_data import KNOWN, Words, load_words
-from asd.studies.digits_hearing import hear
-from asd.studies.digits_training import build_network
+from asd.studies.digits.cell import run_cell
+from asd.studies.digits.data import KNOWN, Words, load_words
+from asd.studies.digits.hearing import hear
+from asd.studies.digits.training import build_network
 from asd.studies.grid import run_grid
 from asd.types import AsdError
 
@@ -27,8 +27,8 @@ def run(config: Digits) -> str:
     Raises:
         AsdError: recordings that cannot be used, an unknown speaker or network.
     """
-    from asd.report.digits_files import write_report
-    from asd.report.digits_study import headline, summarise
+    from asd.studies.digits.page import write_report
+    from asd.studies.digits.results import headline, summarise
 
     folder = config.runs / "digits" / config.network
     words = load_words(config.data, config.sample_rate_hz, config.duration_s, pick_device("cpu"))

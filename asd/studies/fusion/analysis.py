@@ -8,8 +8,8 @@ import torch
 
 from asd.core.losses.multitask import MultiTask
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput
-from asd.studies.fusion_training import TERMS, Batch, active_logits, losses_of
-from asd.studies.tracks import BoolArray, IntArray, Sequences
+from asd.studies.fusion.tracks import BoolArray, IntArray, Sequences
+from asd.studies.fusion.training import TERMS, Batch, active_logits, losses_of
 
 N_WORST = 5
 _CHUNK = 64  # sequences at once: attention takes layers x heads x steps x steps of memory for each

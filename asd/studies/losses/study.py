@@ -53,7 +53,7 @@ def run(config: Losses) -> str:
     Raises:
         AsdError: an unknown loss, or events that no soundscape can be made of.
     """
-    from asd.report.losses_study import summarise, write_report
+    from asd.studies.losses.page import summarise, write_report
 
     folder = config.runs / "losses"
     words = config.model_dump(include={*_DATA_WORDS, "frequency_ratio"})

@@ -10,9 +10,9 @@ from typing import Any
 
 from asd.core.networks.gated_fusion import FUSIONS
 from asd.studies.config import Fusion
-from asd.studies.fusion_cell import run_cell
+from asd.studies.fusion.cell import run_cell
+from asd.studies.fusion.tracks import MODALITIES, VERSION
 from asd.studies.grid import run_grid
-from asd.studies.tracks import MODALITIES, VERSION
 
 
 def run(config: Fusion) -> str:
@@ -21,8 +21,8 @@ def run(config: Fusion) -> str:
     Raises:
         AsdError: settings under which a cell has nothing to learn from, or that a network refuses.
     """
-    from asd.report.fusion_files import write_report
-    from asd.report.fusion_study import headline, summarise
+    from asd.studies.fusion.page import write_report
+    from asd.studies.fusion.results import headline, summarise
 
     folder = config.runs / "fusion"
     results = run_grid(

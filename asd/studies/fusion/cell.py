@@ -13,9 +13,10 @@ from asd.core.checkpoint import save_tensors
 from asd.core.networks.gated_fusion import MultimodalTransformer
 from asd.core.runtime import MetricsLog, fingerprint, pick_device
 from asd.core.trainer import interrupted
-from asd.studies import fusion_analysis as analysis
 from asd.studies.config import Fusion
-from asd.studies.fusion_training import (
+from asd.studies.fusion import analysis
+from asd.studies.fusion.tracks import MODALITIES, Sequences, make_sequences
+from asd.studies.fusion.training import (
     Batch,
     answer_frequencies,
     build_losses,
@@ -28,7 +29,6 @@ from asd.studies.fusion_training import (
     train_settings,
     usable,
 )
-from asd.studies.tracks import MODALITIES, Sequences, make_sequences
 from asd.types import AsdError
 
 

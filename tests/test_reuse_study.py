@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from asd.report.reuse_study import mean_listening, tables, write_report
 from asd.studies.config import Reuse
-from asd.studies.reuse import METHODS, SCORERS, cells, run_cell
+from asd.studies.reuse.page import mean_listening, tables, write_report
+from asd.studies.reuse.study import METHODS, SCORERS, cells, run_cell
 from asd.types import AsdError
 from tests.command import refuses
 

@@ -49,7 +49,7 @@ def run(config: Reuse) -> str:
     Raises:
         AsdError: an unknown method, or what a cell raised.
     """
-    from asd.report.reuse_study import write_report
+    from asd.studies.reuse.page import write_report
 
     folder = config.runs / "reuse"
     results = run_grid(

@@ -8,11 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from asd.core.networks.gated_fusion import FUSIONS
 from asd.core.runtime import atomic
-from asd.report.fusion_figures import attention_figure, gates_figure, losses_figure, training_figure
-from asd.report.fusion_study import COLUMNS, FUSIONS, MODALITIES, TERMS, findings
 from asd.report.markdown import signed
 from asd.runs import write_json, write_text
+from asd.studies.fusion.figures import attention_figure, gates_figure, losses_figure, training_figure
+from asd.studies.fusion.results import COLUMNS, findings
+from asd.studies.fusion.tracks import MODALITIES
+from asd.studies.fusion.training import TERMS
 
 _ALIKE = "looks everywhere alike"
 

@@ -10,10 +10,10 @@ import pandas as pd
 
 from asd.core.runtime import atomic
 from asd.report.classification import classification_report
-from asd.report.digits_figures import confusion_figure, evidence_figure, filters_figure, maps_figure
-from asd.report.digits_study import SPLITS, Hearing, confusions, findings, percent
 from asd.report.markdown import table
 from asd.runs import write_json, write_text
+from asd.studies.digits.figures import confusion_figure, evidence_figure, filters_figure, maps_figure
+from asd.studies.digits.results import SPLITS, Hearing, confusions, findings, percent
 
 _N_CONFUSIONS = 8
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from asd.core.networks.raw_wave import RawWaveCNN
-from asd.report.digits_study import Filters, Heard, Hearing
 from asd.report.explain import FloatArray
-from asd.studies.digits_data import Words
-from asd.studies.digits_training import listen
+from asd.studies.digits.data import Words
+from asd.studies.digits.results import Filters, Heard, Hearing
+from asd.studies.digits.training import listen
 
 _N_FFT = 512  # of the frequency responses and of the STFT, whose hop is 128, as in founding document 004
 _HOP = 128

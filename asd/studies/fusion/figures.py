@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from asd.report.fusion_study import FUSIONS, MODALITIES, TERMS
+from asd.core.networks.gated_fusion import FUSIONS
+from asd.studies.fusion.tracks import MODALITIES
+from asd.studies.fusion.training import TERMS
 
 # Okabe and Ito's colours, safe for the colour-blind.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7")

@@ -15,8 +15,8 @@ from asd.core.trainer import TrainSettings, train
 from asd.report.explain import hz_to_mel, mel_to_hz
 from asd.sound.augment import draw_mixup, mixup
 from asd.studies.config import Digits
-from asd.studies.digits_data import Words
-from asd.studies.digits_perturbation import Strength, draw_perturbation, perturb
+from asd.studies.digits.data import Words
+from asd.studies.digits.perturbation import Strength, draw_perturbation, perturb
 from asd.types import AsdError
 
 SMALL = RawWaveDesign(

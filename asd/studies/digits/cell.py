@@ -15,8 +15,8 @@ from asd.core.runtime import fingerprint, pick_device
 from asd.core.trainer import interrupted
 from asd.report.classification import confusion_matrix
 from asd.studies.config import Digits
-from asd.studies.digits_data import load_words
-from asd.studies.digits_training import build_network, fit, listen
+from asd.studies.digits.data import load_words
+from asd.studies.digits.training import build_network, fit, listen
 
 CLASSIFIERS = ("k-NN", "logistic regression", "SVM")
 
@@ -28,7 +28,7 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str)
     """Trains a network and tests it; resumes where it was stopped.
 
     Args:
-        settings: "split" (`digits_data.Words.split`), "seed", "study" (words that decide the result), "recordings"
+        settings: "split" (`data.Words.split`), "seed", "study" (words that decide the result), "recordings"
             (their hash).
         folder: receives metrics.jsonl and weights.safetensors.
         data: folder of the recordings, wherever it lies today.

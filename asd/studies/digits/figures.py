@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from asd.report.digits_study import SPLITS, Filters, Heard, Hearing, percent
+from asd.studies.digits.results import SPLITS, Filters, Heard, Hearing, percent
 
 _FOR, _AGAINST, _INK = "#D55E00", "#0072B2", "#222222"  # Okabe and Ito's vermilion and blue
 _N_CURVES = 8  # filters shown one by one

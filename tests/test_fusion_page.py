@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.report.fusion_files import markdown, write_report
-from asd.report.fusion_study import findings, headline, paired_bootstrap, summarise
 from asd.report.markdown import signed
-from asd.studies.fusion import cells
-from asd.studies.fusion_cell import run_cell
+from asd.studies.fusion.cell import run_cell
+from asd.studies.fusion.page import markdown, write_report
+from asd.studies.fusion.results import findings, headline, paired_bootstrap, summarise
+from asd.studies.fusion.study import cells
 from tests.test_fusion_training import TINY
 
 Results = dict[str, list[dict[str, Any]]]

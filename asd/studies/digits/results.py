@@ -71,7 +71,7 @@ def summarise(
     """All numbers of the report.
 
     Args:
-        runs: of `studies.digits_cell.run_cell`, each with its "split" and "seed".
+        runs: of `cell.run_cell`, each with its "split" and "seed".
         known: name of the split in which all speakers are known; the others are named after who is left out.
         settings: words of the study.
         classes: names of the words.

@@ -51,8 +51,8 @@ def run(config: Cmt) -> str:
     Raises:
         AsdError: events that no soundscape can be made of.
     """
-    from asd.report.cmt_study import masses_figure, overview
     from asd.sed.comparison import compare
+    from asd.studies.cmt.page import masses_figure, overview
 
     folder = config.runs / "cmt"
     words = config.model_dump(include={*_DATA_WORDS})

@@ -1,0 +1,1 @@
+"""What a teacher adds where few clips are labelled."""

@@ -1,0 +1,1 @@
+"""How well a CNN on the waveform knows spoken digits, and what it hears."""

@@ -1,0 +1,1 @@
+"""Which loss helps when events differ in length and frequency."""

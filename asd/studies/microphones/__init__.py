@@ -1,0 +1,1 @@
+"""What each front end for two microphones gains."""

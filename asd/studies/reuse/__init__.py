@@ -1,0 +1,1 @@
+"""What parts of the core do for an anomaly detector."""

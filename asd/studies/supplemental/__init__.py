@@ -1,0 +1,1 @@
+"""What each use of noise-only and of clean recordings gains."""
