@@ -75,6 +75,7 @@ def score(config: Run) -> list[RunDirectory]:
 
 def _each(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     """Does all machines; with `keep_going`, those that can be done, and an error that lists the others."""
+    jobs.warn_of_other_years(config)
     if not config.keep_going:
         return _work(list(jobs.prepare(config, learn=learn)), again=again)
     done: list[RunDirectory] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,30 @@ def test_runs_that_do_not_match_each_other(run: Path) -> None:
     tiny_machines(Path("data"), "valve")
     succeeds("train", "machine=valve", "seed=1", "data=data", *SHORT)
     refuses("evaluate", NAME, saying=r"different seeds \(fan 0; valve 1\); train the missing ones")
+
+
+OTHER_YEARS = {
+    ("fan", "year=2024"): None,
+    ("lathe", "year=2024"): None,
+    ("Sander", "year=2026"): None,
+    ("Sander,fan", "year=2024"): None,
+    ("Sander", "year=2024"): "holds no machine of 2024, but Sander of 2026: .*, say year=2026$",
+    ("Sander,lathe", "year=2024"): "but Sander of 2026: ",
+    ("pump", "year=2025"): "holds no machine of 2025, but pump of 2020 or 2021: .*, say year=2020 or 2021$",
+    ("ToyDrone,Sander", "year=2025"): "but Sander of 2026: ",
+    ("slider", "year=2026"): "but slider of 2020, 2021, 2022, 2023, 2024 or 2025: ",
+}
+
+
+@pytest.mark.parametrize(("machines", "year"), OTHER_YEARS)
+def test_machines_of_another_year_are_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machines: str, year: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_machines(Path("own"), *machines.split(","))
+    for stage in ("train", "score"):
+        answer = succeeds(stage, "machine=all", "data=own", "--keep-going", year)
+        warnings = [line for line in answer.err.splitlines() if line.startswith("WARNING: own ")]
+        sentence = OTHER_YEARS[machines, year]
+        assert len(warnings) == (sentence is not None)
+        assert re.search(sentence or "", "".join(warnings))

@@ -74,6 +74,11 @@ def test_one_seed_gives_one_encoder(clips: Recordings, tmp_path: Path) -> None:
     assert not torch.equal(first, weights(trained(clips, tmp_path, seed=1, directory="c")))
 
 
+def test_how_much_memory_there_is_changes_nothing(clips: Recordings, tmp_path: Path) -> None:
+    first = weights(trained(clips, tmp_path, directory="a"))
+    assert torch.equal(first, weights(trained(clips, tmp_path, directory="b", memory_gib=0.1)))
+
+
 def test_an_interrupted_training_ends_like_an_uninterrupted_one(clips: Recordings, tmp_path: Path) -> None:
     whole = weights(trained(clips, tmp_path, directory="whole", epochs=3, featex=0.5))
     trained(clips, tmp_path, directory="parts", epochs=1, featex=0.5)
@@ -86,7 +91,9 @@ def test_the_joint_encoder_is_trained_once(
     first = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
     with monkeypatch.context() as patch:
         patch.setattr("asd.encoders.training.train_encoder", None)
-        again = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
+        again = joint_encoder(
+            clips, recipe(tensorboard=True, memory_gib=1.0), device=CPU, cache=tmp_path, seed=0
+        )
     assert torch.equal(weights(first), weights(again))
     joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=1)
     joint_encoder(clips, recipe(mixup=0.1), device=CPU, cache=tmp_path, seed=0)

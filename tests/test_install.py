@@ -163,7 +163,7 @@ def test_clips_that_were_put_there_by_hand_are_taken_by_their_names(root: Path) 
     for name in DEV:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"RIFF")
-    assert state(root) == Finding("fan", "dev", "by hand", 2, "no manifest: only names were looked at")
+    assert state(root) == Finding("fan", "dev", "by hand", 2, "no manifest to compare with")
     shutil.rmtree(root / "fan/test")
     assert state(root).state == "missing"
 

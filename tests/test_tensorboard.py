@@ -12,6 +12,7 @@ from torch import nn
 
 from asd.core.trainer import TrainSettings, train
 from asd.types import AsdError
+from tests.command import contents, short_training, succeeds
 
 DATA = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
 
@@ -38,12 +39,17 @@ class Writer:
         self.written.append("flushed")
 
 
-def test_curves_are_the_lines_of_metrics_and_go_on_where_they_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     package = types.ModuleType("torch.utils.tensorboard")
     package.SummaryWriter = Writer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
+    Writer.written = []
+
+
+def test_curves_are_the_lines_of_metrics_and_go_on_where_they_stopped(
+    tmp_path: Path, installed: None
+) -> None:
     run(tmp_path, 2)
     assert Writer.written[0] == (str(tmp_path / "tensorboard"), 1)
     run(tmp_path, 3)
@@ -54,6 +60,17 @@ def test_curves_are_the_lines_of_metrics_and_go_on_where_they_stopped(
         ("seconds", lines[2]["seconds"], 3),
         "flushed",
     ]
+
+
+def test_a_run_with_curves_is_the_run_without_them(place: Path, installed: None) -> None:
+    succeeds(*short_training("training.tensorboard=true"))
+    assert Writer.written
+    before = contents(Path("runs"))
+    assert "is done already" in succeeds(*short_training()).err
+    assert contents(Path("runs")) == before
+    succeeds(*short_training("name=without"))
+    scores = "fan/seed0/scores/mahalanobis.csv"
+    assert Path("runs/without", scores).read_bytes() == before[f"autoencoder/{scores}"]
 
 
 def test_without_the_package_a_sentence_says_how_to_get_it(

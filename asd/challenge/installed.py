@@ -24,7 +24,12 @@ from asd.types import AsdError, Split
 State = Literal["present", "by hand", "missing", "half-unpacked", "damaged", "replaced", "other year"]
 """by hand: clips are there, and no manifest to compare them with. replaced: a later release exists."""
 
-_NAMES = (("train",), ("test", "source_test", "target_test"))
+_TRAIN, _TEST = ("train",), ("test", "source_test", "target_test")
+_NAMES: dict[Part, tuple[tuple[str, ...], ...]] = {
+    "dev": (_TRAIN, _TEST),
+    "eval_train": (_TRAIN,),
+    "eval_test": (_TEST,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class Finding:
     state: State
     n_clips: int
     about: str = ""  # what is wrong
+    unusable: tuple[str, ...] = ()  # a sentence for each recording that is none of the year
 
     @property
     def is_good(self) -> bool:
@@ -88,14 +94,21 @@ def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) ->
     return Finding(machine, part, "present", n_clips)
 
 
+def recordings(folder: Path, part: Part) -> list[Path]:
+    """Where the recordings of one archive lie, supplemental ones too: by its manifest, or put there by hand."""
+    manifest = _read(folder / manifest_name(part))
+    if manifest is not None:
+        return [folder / name for name in sorted(manifest.files) if name.lower().endswith(".wav")]
+    beside = [] if part == "eval_test" else sorted(folder.glob("supplemental/*.wav"))
+    return [path for half in _by_hand(folder, part) for path in half] + beside
+
+
 def _unrecorded(folder: Path, part: Part, year: Year) -> Finding:
     """Clips without a manifest: unpacked by hand, if their sections are those of the year."""
     machine = folder.name
-    trains, tests = (
-        sorted(path for name in names for path in folder.glob(f"{name}/*.wav")) for names in _NAMES
-    )
-    clips = {"dev": trains + tests, "eval_train": trains, "eval_test": tests}[part]
-    if not clips or (part == "dev" and not (trains and tests)):
+    halves = _by_hand(folder, part)
+    clips = [path for half in halves for path in half]
+    if not all(halves):
         return Finding(machine, part, "missing", len(clips), "a half is there" if clips else "")
     known = {*(year.dev if part == "dev" else year.eval)[machine]}
     try:
@@ -105,7 +118,12 @@ def _unrecorded(folder: Path, part: Part, year: Year) -> Finding:
     if sections != known:
         about = f"sections {', '.join(sorted(sections))} where {year.year} has {', '.join(sorted(known))}"
         return Finding(machine, part, "other year", len(clips), about)
-    return Finding(machine, part, "by hand", len(clips), "no manifest: only names were looked at")
+    return Finding(machine, part, "by hand", len(clips), "no manifest to compare with")
+
+
+def _by_hand(folder: Path, part: Part) -> list[list[Path]]:
+    """The clips of each folder that an archive fills, sorted: train, test or both."""
+    return [sorted(path for name in names for path in folder.glob(f"{name}/*.wav")) for names in _NAMES[part]]
 
 
 def _split(path: Path) -> Split:

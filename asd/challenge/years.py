@@ -71,6 +71,7 @@ class Year:
     records: Records
     truth: Archive | Repository  # labels of the evaluation set: a list, or the organisers' evaluator
     rule: MetricRule = "mixed"
+    sample_rate_hz: int = 16000
     channels: int = 1  # 2026: channel 0 is near the machine, channel 1 far from it
     decisions: bool = True  # whether decision_result files are part of a submission
     hidden_attributes: frozenset[str] = frozenset()  # machines published without attributes

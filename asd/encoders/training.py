@@ -31,6 +31,7 @@ from asd.encoders.bottleneck import Bottleneck
 from asd.encoders.gated import Gated
 from asd.encoders.labels import attribute_codes, classes_of, values_of
 from asd.encoders.recipe import Recipe
+from asd.settings.knobs import deciding
 from asd.sound import augment
 from asd.sound.activity import activity_target
 from asd.sound.audio import Recordings
@@ -208,7 +209,8 @@ def joint_encoder(
     """
     clips = [(str(clip.path.resolve()), clip.path.stat().st_size) for clip in recordings.clips]
     encoder = recipe.network().to(device)
-    digest = fingerprint(asdict(recipe), encoder.origin, seed, device.type, recordings.key(), clips)
+    knobs = deciding(asdict(recipe))
+    digest = fingerprint(knobs, encoder.origin, seed, device.type, recordings.key(), clips)
     folder = cache / f"encoder-{digest}"
     path = folder / "encoder.safetensors"
     if not path.exists():

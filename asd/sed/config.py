@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.settings.knobs import Loop, Names, Numbers, Section, Seeds
+from asd.settings.knobs import Loop, Names, Numbers, Section, Seeds, deciding
 
 
 class MakeSoundscapes(Section):
@@ -147,7 +147,9 @@ class Train(Section):
 
     def decisive(self) -> dict[str, Any]:
         """What decides a result apart from data and seed: plain values."""
-        return self.model_dump(mode="json", exclude={"data", "name", "runs", "seeds", "device", "overwrite"})
+        places = {"data", "name", "runs", "seeds", "device", "overwrite"}
+        knobs = self.model_dump(mode="json", exclude=places)
+        return knobs | {"training": deciding(knobs["training"])}
 
 
 class Score(Section):

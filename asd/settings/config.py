@@ -13,7 +13,7 @@ from pydantic import Field
 from asd.detectors import REGISTRY
 from asd.settings.data import Data, DataCheck
 from asd.settings.detectors import Autoencoder, Embedding, Statistics, Training
-from asd.settings.knobs import Names, Section, Seeds
+from asd.settings.knobs import Names, Section, Seeds, deciding
 from asd.sound.microphones import CleanUse, FrontEndName, NoiseUse
 
 DEFAULT_DETECTOR = "statistics"
@@ -84,7 +84,7 @@ class Run(Section):
     def settings(self) -> dict[str, Any]:
         """What decides the fitted model, apart from data and seed: plain values, for a hash."""
         names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
-        return self.model_dump(include=names) | self.detector_arguments()
+        return self.model_dump(include=names) | deciding(self.detector_arguments())
 
 
 class Evaluate(Section):

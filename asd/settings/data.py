@@ -35,4 +35,4 @@ class Data(Selection):
 class DataCheck(Selection):
     """Words of `data-check`."""
 
-    quick: bool = Field(False, description="compare names and sizes only, not the content")
+    quick: bool = Field(False, description="compare names and sizes only, open no recording")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -18,6 +19,14 @@ Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Fi
 Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]
 Levels = Annotated[list[float], BeforeValidator(_split), Field(min_length=1)]
 Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
+
+# Knobs that change no result, and what a hash of settings says of them: what they have always been by default.
+_WITHOUT_EFFECT = {"tensorboard": False, "memory_gib": 4.0}
+
+
+def deciding(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs for a hash: those that change no result have one value, whatever they are."""
+    return {name: _WITHOUT_EFFECT.get(name, value) for name, value in knobs.items()}
 
 
 class Section(BaseModel):

@@ -186,8 +186,37 @@ def mono(clips: Sequence[Clip]) -> list[Clip]:
     return [clip for clip in clips if soundfile.info(clip.path).channels == 1]
 
 
+def header_defects(paths: Sequence[Path], *, sample_rate_hz: int, n_channels: int) -> list[str]:
+    """Looks at every file's header; a sentence for each that is not a recording of this rate and channels."""
+    found = (_header_defect(path, sample_rate_hz, n_channels) for path in paths)
+    return [sentence for sentence in found if sentence]
+
+
+def _header_defect(path: Path, sample_rate_hz: int, n_channels: int) -> str | None:
+    try:
+        has = _header(path, sample_rate_hz).channels
+    except AsdError as error:
+        return str(error)
+    if has == n_channels:
+        return None
+    channels = "1 channel" if has == 1 else f"{has} channels"
+    return f"{path} has {channels}, not {n_channels}; check that it is of that year, or copy it again"
+
+
 def _check_header(path: Path, sample_rate_hz: int, front_end: FrontEnd) -> int:
-    """Length in samples of a usable file."""
+    """Length in samples of a file that the front end can listen to."""
+    info = _header(path, sample_rate_hz)
+    if info.channels < front_end.n_microphones:
+        word = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
+        raise AsdError(
+            f"{path} has one channel and {word} needs two (0 near the machine, 1 far, as in 2026); listen with "
+            f"frontend=near residual=0, or check the data"
+        )
+    return int(info.frames)
+
+
+def _header(path: Path, sample_rate_hz: int) -> Any:
+    """What soundfile reads in the header of a file that is whole, not empty and of this sample rate."""
     try:
         info = soundfile.info(path, verbose=True)
     except (soundfile.SoundFileError, OSError) as error:
@@ -205,13 +234,7 @@ def _check_header(path: Path, sample_rate_hz: int, front_end: FrontEnd) -> int:
             f"{path} is sampled at {info.samplerate} Hz, not {sample_rate_hz} Hz; resample it, or set "
             f"sample_rate_hz={info.samplerate} for the whole run"
         )
-    if info.channels < front_end.n_microphones:
-        word = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
-        raise AsdError(
-            f"{path} has one channel and {word} needs two (0 near the machine, 1 far, as in 2026); listen with "
-            f"frontend=near residual=0, or check the data"
-        )
-    return int(info.frames)
+    return info
 
 
 def _unreadable(path: Path, error: Exception) -> AsdError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asd.challenge import files
-from asd.challenge.years import get_year
+from asd.challenge.years import YEARS, get_year
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.detectors import REGISTRY
 from asd.runs import RunDirectory, read_json
@@ -116,6 +116,29 @@ def machines_to_do(config: Run) -> list[str]:
     if not config.machine:
         raise AsdError("machine= is empty; name one, several separated by commas, or all")
     return files.list_machines(data_root(config)) if config.machine == ["all"] else config.machine
+
+
+def warn_of_other_years(config: Run) -> None:
+    """Warns where the folder holds machines of other years and none of the given one.
+
+    One machine of the given year is enough to believe it, and names in no catalogue say nothing.
+    """
+    root = data_root(config)
+    years = {machine: _years_with(machine) for machine in files.list_machines(root)}
+    published = {machine: found for machine, found in years.items() if found}
+    if not published or any(config.year in found for found in published.values()):
+        return
+    machine = min(published, key=lambda name: len(published[name]))  # the one that tells most
+    *others, last = map(str, published[machine])
+    either = f"{', '.join(others)} or {last}" if others else last
+    log.warning(
+        "%s holds no machine of %d, but %s of %s: if these are recordings of the challenge, say year=%s",
+        *(root, config.year, machine, either, either),
+    )
+
+
+def _years_with(machine: str) -> list[int]:
+    return [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]
 
 
 def _check_combination(config: Run) -> None:

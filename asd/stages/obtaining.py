@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +19,13 @@ from tqdm import tqdm
 from asd.challenge.download import OnBytes, Remote, download
 from asd.challenge.ground_truth import read_ground_truth
 from asd.challenge.install import UNPACKING, install_machine, install_truth
-from asd.challenge.installed import Finding, inspect
+from asd.challenge.installed import Finding, inspect, recordings
 from asd.challenge.record import Sources
 from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
 from asd.core.runtime import log, progress
 from asd.settings.data import Data, DataCheck
+from asd.sound.audio import header_defects
 from asd.types import AsdError
 
 TRUTH = "ground truth"
@@ -87,11 +88,30 @@ def obtain_data(config: Data) -> list[Target]:
 
 
 def check_data(config: DataCheck) -> Inventory:
-    """Compares what lies there with what was unpacked and with the catalogue."""
+    """Compares what lies there with what was unpacked and with the catalogue, and looks into the headers."""
     year = get_year(config.year)
-    targets = _targets(config, year)
-    found = [_inspect(target, year, quick=config.quick) for target in progress(targets, "checking")]
+    found = []
+    for target in progress(_targets(config, year), "checking"):
+        finding = _inspect(target, year, quick=config.quick)
+        found.append(finding if config.quick else _looked_into(finding, target, year))
     return Inventory(found)
+
+
+def _looked_into(finding: Finding, target: Target, year: Year) -> Finding:
+    """The finding, damaged where a recording of what seemed good cannot be used."""
+    if not target.part or not finding.is_good:
+        return finding
+    paths = recordings(target.folder, target.part)
+    unusable = header_defects(paths, sample_rate_hz=year.sample_rate_hz, n_channels=year.channels)
+    if not unusable:
+        return finding
+    return replace(
+        finding,
+        state="damaged",
+        n_clips=len(paths) - len(unusable),
+        about=f"{len(unusable)} of {len(paths)} recordings cannot be used",
+        unusable=tuple(unusable),
+    )
 
 
 def _targets(config: Data | DataCheck, year: Year) -> list[Target]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from asd.challenge.installed import Finding
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
 from asd.report.evaluation import as_markdown
@@ -32,6 +33,8 @@ from asd.stages.leaderboard import as_markdown as board_table
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
 
+_NAMED = 3  # recordings of an archive that are named when several cannot be used
+
 
 def data(config: Data, targets: Sequence[Target]) -> str:
     """Where the clips are, and what to do with them."""
@@ -43,20 +46,20 @@ def data(config: Data, targets: Sequence[Target]) -> str:
 
 
 def data_check(config: DataCheck, inventory: Inventory) -> str:
-    """A line per archive, and how many are not good."""
+    """A line per archive, a sentence for recordings that cannot be used, and how many are not good."""
     rows = [("machine", "part", "clips", "state", "")]
     rows += [(f.machine, f.part, str(f.n_clips), f.state, f.about) for f in inventory.findings]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    if not inventory.defects:
+    defects = inventory.defects
+    if not defects:
         return "\n".join([*lines, "all there"])
-    words = [f"year={config.year}", f"part={config.part}"]
-    words += [] if config.machine == ["all"] else [f"machine={','.join(config.machine)}"]
-    words += [f"data={config.data}"] if config.data else []
-    advice = f"python -m asd data {' '.join(words)}"
-    return "\n".join(
-        [*lines, f"{len(inventory.defects)} of {len(inventory.findings)} are not; next: {advice}"]
-    )
+    for found in defects:
+        lines += [f"  {sentence}" for sentence in found.unusable[:_NAMED]]
+        n_more = len(found.unusable) - _NAMED
+        lines += [f"  and {n_more} more of {found.machine} {found.part}"] if n_more > 0 else []
+    advice = f"python -m asd data {' '.join(_words_to_repair(config, defects))}"
+    return "\n".join([*lines, f"{len(defects)} of {len(inventory.findings)} are not; next: {advice}"])
 
 
 def train(config: Run, runs: Sequence[RunDirectory]) -> str:
@@ -153,6 +156,16 @@ def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Package
         f"submission  {packed.zip.with_suffix('')} and {packed.zip} (a rehearsal: fill in the authors for a real one)\n"
         f"next: make train machine=fan data=<your folder of <machine>/train and <machine>/test>"
     )
+
+
+def _words_to_repair(config: DataCheck, defects: Sequence[Finding]) -> list[str]:
+    """Words of `data`: it finds by itself what is missing or changed; what cannot be used is pointed at."""
+    pointed_at = all(found.unusable for found in defects)
+    machines = list(dict.fromkeys(found.machine for found in defects)) if pointed_at else config.machine
+    words = [f"year={config.year}", f"part={config.part}"]
+    words += [] if machines == ["all"] else [f"machine={','.join(machines)}"]
+    words += [f"data={config.data}"] if config.data else []
+    return [*words, "overwrite=true"] if pointed_at else words
 
 
 def _package(result: Package) -> list[str]:
