@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.core.networks.multiresolution import Convolution, HalvingConvolution, MultiResolution, _pool_bands
+from asd.core.networks.multiresolution import MultiResolution, _pool_bands
 
 SMALL = {"segment_samples": 4800, "windows_samples": (256, 1024), "n_dims": 12, "width": 4}
 
@@ -88,32 +88,6 @@ def test_a_click_and_a_hum_show_where_they_should() -> None:
 def test_bands_are_pooled_as_torch_does(n: int) -> None:
     x = torch.randn(2, 3, n, generator=torch.Generator().manual_seed(n))
     torch.testing.assert_close(_pool_bands(x), torch.nn.functional.adaptive_avg_pool1d(x, 8))
-
-
-@settings(derandomize=True, deadline=None, max_examples=20)
-@given(bands=st.integers(1, 40), frames=st.integers(1, 40), stride=st.integers(1, 2))
-def test_faster_convolutions_are_torchs_own(bands: int, frames: int, stride: int) -> None:
-    """Values and gradients; ours get frames by bands, with kernels kept as bands by frames."""
-    torch.manual_seed(bands)
-    for ours, n_in in ((HalvingConvolution(4), 1), (Convolution(3, 4, stride), 3)):
-        plain = torch.nn.Conv2d(n_in, 4, ours.kernel_size, ours.stride, ours.padding, bias=False).double()  # type: ignore[arg-type]
-        plain.load_state_dict(ours.double().state_dict())
-        x = torch.randn(2, n_in, bands, frames, dtype=torch.float64, requires_grad=True)
-        expected, got = plain(x), ours(x.mT).mT
-        torch.testing.assert_close(got, expected)
-        weight = torch.randn_like(expected)
-        (wanted,) = torch.autograd.grad((expected * weight).sum(), x, retain_graph=True)
-        (found,) = torch.autograd.grad((got * weight).sum(), x, retain_graph=True)
-        torch.testing.assert_close(found, wanted)
-        (expected * weight).sum().backward()
-        (got * weight).sum().backward()
-        torch.testing.assert_close(ours.weight.grad, plain.weight.grad)
-
-
-def test_more_blocks_make_a_deeper_network() -> None:
-    sizes = [sum(p.numel() for p in network(blocks=n).parameters()) for n in (1, 2)]
-    assert sizes[0] < sizes[1]
-    assert network(blocks=2)(waveforms(2)).shape == (2, 3, 12)
 
 
 def test_training_separates_two_tones() -> None:

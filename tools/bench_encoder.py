@@ -1,12 +1,12 @@
 """Training throughput of the multi-resolution encoder on made-up waveforms, in the loop that training uses.
 
-    python tools/bench_encoder.py [batch=64] [duration_s=4.5] [steps=8] [epochs=6] [width=16] [blocks=1]
-        [classes=60] [threads=2] [device=cpu] [precision=float32] [seed=0]
+    python tools/bench_encoder.py [encoder=scratch] [batch=64] [duration_s=4.5] [steps=8] [epochs=6] [width=16]
+        [part_losses=yes] [classes=60] [threads=2] [device=cpu] [precision=float32] [seed=0]
 
 Each of `epochs` epochs is timed by the training loop itself, which cuts segments, mixes them up, takes the
-spectra, steps forwards and backwards with one loss per branch and one for all, and updates the weights; it
-has `steps` batches of segments out of clips of 10 s. The first epoch warms up and does not count. With
-`blocks=2` the network has the depth and the widths of the published one.
+spectra, steps forwards and backwards with one loss for all branches and, with `part_losses=yes`, one for each,
+and updates the weights; it has `steps` batches of segments out of clips of 10 s. The first epoch warms up and
+does not count. `encoder=resnet_se part_losses=no` is the public toolkit's network and loss.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from torch.nn.functional import one_hot
 from torch.utils.flop_counter import FlopCounterMode
 
-from asd.core.networks.multiresolution import MultiResolution
+from asd.core.networks.encoder import Encoder
 from asd.core.runtime import pick_device
 from asd.core.trainer import train
 from asd.encoders.recipe import Recipe
@@ -35,12 +35,13 @@ from asd.sound.waveforms import ResidentWaveforms
 from asd.types import AsdError, Clip, Split
 
 USUAL: dict[str, int | float | str] = {
+    "encoder": "scratch",
     "batch": 64,
     "duration_s": 4.5,
     "steps": 8,
     "epochs": 6,
     "width": 16,
-    "blocks": 1,
+    "part_losses": "yes",
     "classes": 60,
     "threads": 2,
     "device": "cpu",
@@ -79,10 +80,14 @@ def _measure(words: dict[str, int | float | str]) -> None:
     device = pick_device(str(words["device"]))
     torch.set_num_threads(int(words["threads"]))
     batch, steps, n_classes = int(words["batch"]), int(words["steps"]), int(words["classes"])
-    precision = str(words["precision"])
+    precision, encoder = str(words["precision"]), str(words["encoder"])
     if precision not in ("float32", "bfloat16"):
         raise AsdError(f"precision={precision} is not one of float32 and bfloat16")
+    if encoder not in ("scratch", "resnet_se"):
+        raise AsdError(f"encoder={encoder} is not one of scratch and resnet_se")
     recipe = Recipe(
+        encoder=encoder,
+        part_losses=words["part_losses"] == "yes",
         segment_samples=round(float(words["duration_s"]) * SAMPLE_RATE_HZ),
         width=int(words["width"]),
         epochs=int(words["epochs"]),
@@ -90,7 +95,7 @@ def _measure(words: dict[str, int | float | str]) -> None:
         precision=cast(Literal["float32", "bfloat16"], precision),
     )
     torch.manual_seed(int(words["seed"]))
-    network = MultiResolution(recipe.segment_samples, width=recipe.width, blocks=int(words["blocks"]))
+    network = recipe.network()
     print(_size(network))
     module = Discriminator(network, n_classes, recipe).to(device)
     clips = noise(batch * steps)
@@ -112,7 +117,7 @@ def _measure(words: dict[str, int | float | str]) -> None:
     )
 
 
-def _size(network: MultiResolution) -> str:
+def _size(network: Encoder) -> str:
     """Parameters, and multiply-accumulates of one segment forwards, without the STFT."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.eval()(torch.zeros(1, network.segment_samples))

@@ -11,6 +11,7 @@ from torch import nn
 
 from asd.core.networks.encoder import Encoder
 from asd.core.networks.multiresolution import MultiResolution
+from asd.core.networks.resnet_se import ResNetSE
 from asd.core.runtime import fingerprint
 from asd.encoders.bottleneck import Bottleneck
 from asd.encoders.gated import HEARD, MODALITIES, Gated
@@ -23,9 +24,11 @@ from asd.types import AsdError
 
 PRETRAINED = ("beats", "eat", "ast", "transformers")
 _PRETRAINED_RATE_HZ = 16000
+_LEAST_WINDOW = 32  # samples, of an STFT whose bins outlast the first layers of "resnet_se"
 
 _TRAINED_HERE = {
     "scratch": {"acoustic_features": "spectrogram, spectrum", "machine_learning_method": "CNN"},
+    "resnet_se": {"acoustic_features": "spectrogram, spectrum", "machine_learning_method": "CNN"},
     "bottleneck": {"acoustic_features": "log-mel energies", "machine_learning_method": "MLP"},
     "raw_wave": {"acoustic_features": "raw waveform", "machine_learning_method": "CNN"},
     "gated": {"acoustic_features": "log-mel energies, spectrum", "machine_learning_method": "MLP, CNN"},
@@ -51,14 +54,15 @@ class Design:
     """An encoder by name and numbers.
 
     Attributes:
-        encoder: "scratch" (several resolutions), "bottleneck" (the autoencoder's), "raw_wave" (no spectrum),
-            "gated" (`gated.MODALITIES`), or one of `PRETRAINED`.
+        encoder: "scratch" (several resolutions), "resnet_se" (the same, by the public toolkit's network),
+            "bottleneck" (the autoencoder's), "raw_wave" (no spectrum), "gated" (`gated.MODALITIES`), or one of
+            `PRETRAINED`.
         sample_rate_hz: of the recordings.
         segment_samples: length of what an encoder that is trained here hears at once.
-        windows_samples: STFT windows of "scratch", one branch each.
-        whole: whether "scratch" also has a branch on the spectrum of the whole segment.
+        windows_samples: STFT windows of "scratch" and "resnet_se", one branch each.
+        whole: whether they also have a branch on the spectrum of the whole segment.
         n_dims: length of each part of an embedding; a frozen pretrained network has its own.
-        width: channels of the first ResNet stage of "scratch", of the first convolution of "raw_wave".
+        width: channels of their first ResNet stage, and of the first convolution of "raw_wave".
         level: whether the level of a segment is heard; a pretrained network always hears it.
         modalities: of "gated"; the attribute is told in training only.
         modality_dropout: probability that "gated" has to do without a modality in training.
@@ -98,6 +102,11 @@ class Design:
             )
         if not self.windows_samples and not self.whole:
             raise AsdError("embedding.windows_samples is empty and whole=false: the encoder would be deaf")
+        if self.encoder == "resnet_se" and min(self.windows_samples, default=_LEAST_WINDOW) < _LEAST_WINDOW:
+            raise AsdError(
+                f"embedding.windows_samples has {min(self.windows_samples)}, and embedding.encoder=resnet_se needs "
+                f"windows of {_LEAST_WINDOW} samples or more; raise it or take embedding.encoder=scratch"
+            )
         if self.is_pretrained and self.sample_rate_hz != _PRETRAINED_RATE_HZ:
             raise AsdError(
                 f"embedding.encoder={self.encoder} was pretrained at {_PRETRAINED_RATE_HZ} Hz and cannot hear "
@@ -155,9 +164,10 @@ class Design:
                 self.modalities,
                 self.modality_dropout,
             )
-        return MultiResolution(
-            self.segment_samples, self.windows_samples, self.whole, self.n_dims, self.width, self.level
-        )
+        several = (self.segment_samples, self.windows_samples, self.whole, self.n_dims, self.width, self.level)
+        if self.encoder == "resnet_se":
+            return ResNetSE(*several, self.sample_rate_hz)
+        return MultiResolution(*several)
 
     def declared(self) -> dict[str, Any]:
         """What a submission declares of the network: fields of `challenge.system_meta.SystemFacts`."""

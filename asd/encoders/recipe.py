@@ -20,6 +20,7 @@ class Recipe(Design):
         scale: factor of the loss's cosines; None: its own.
         margin: angle in radians that the true class has to overcome, of "arcface"; None: its own.
         n_centres: directions per class of "subcluster_adacos" and "adaproj"; None: their own.
+        part_losses: whether each part of an embedding is classified, too, beside the whole.
         attribute_head: loss of the head that tells domain and attribute values; "none": no head.
         attribute_weight: of that loss beside the mean of the others.
         co_occurrence: strength of the graph Laplacian in that head.
@@ -41,6 +42,7 @@ class Recipe(Design):
     scale: float | None = None
     margin: float | None = None
     n_centres: int | None = None
+    part_losses: bool = True
     attribute_head: str = "none"
     attribute_weight: float = 1.0
     co_occurrence: float = 0.0

@@ -42,7 +42,7 @@ _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-cla
 
 
 class Discriminator(nn.Module):
-    """An encoder with a classification loss on the whole embedding and one on each part.
+    """An encoder with a classification loss on the whole embedding and, if wanted, one on each part.
 
     Args:
         encoder: waveforms to embeddings in parts.
@@ -61,7 +61,7 @@ class Discriminator(nn.Module):
         if recipe.statex:
             n_classes *= 3  # left alone; content; statistics
         self.whole = loss(n_dims, n_classes)
-        n_parts = encoder.n_parts if self.several else 0  # one part alone is the whole
+        n_parts = encoder.n_parts if self.several and recipe.part_losses else 0  # one part alone is the whole
         self.parts = nn.ModuleList(loss(encoder.n_dims, n_classes) for _ in range(n_parts))
         if recipe.featex and self.several:
             self.exchanged = loss(n_dims, n_classes * (1 + encoder.n_parts))

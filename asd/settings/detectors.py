@@ -53,11 +53,11 @@ class Embedding(Loop):
 
     also_takes = ("sample_rate_hz",)
 
-    encoder: Literal["scratch", "bottleneck", "raw_wave", "gated", "beats", "eat", "ast", "transformers"] = (
-        Field(
-            "scratch",
-            description="scratch, bottleneck, raw_wave, gated; pretrained: beats, eat, ast, transformers",
-        )
+    encoder: Literal[
+        "scratch", "resnet_se", "bottleneck", "raw_wave", "gated", "beats", "eat", "ast", "transformers"
+    ] = Field(
+        "scratch",
+        description="scratch, resnet_se, bottleneck, raw_wave, gated; pretrained: beats, eat, ast, transformers",
     )
     checkpoint: Path | None = Field(None, description="file or folder of a pretrained encoder's weights")
     layers: Numbers = Field([], description="pretrained: layers that are heard, from 1; by default the last")
@@ -87,6 +87,7 @@ class Embedding(Loop):
     scale: float | None = Field(None, gt=0, description="factor of the cosines, by default the loss's own")
     margin: float | None = Field(None, ge=0, description="angle in radians, of arcface")
     n_centres: int | None = Field(None, ge=1, description="sub-clusters a class; directions, of adaproj")
+    part_losses: bool = Field(True, description="classify each part of an embedding beside the whole")
     attribute_head: Literal["none", "bce", "asymmetric_focal", "inverse_frequency"] = Field(
         "none", description="also tell domain and attribute values, by this loss"
     )
@@ -98,7 +99,7 @@ class Embedding(Loop):
     statex: float = Field(0.0, ge=0, le=1, description="share of spectra whose statistics are exchanged")
     masking: float = Field(0.0, ge=0, lt=1, description="widest masked band and stretch, share of the axis")
     balance: float = Field(0.5, ge=0, le=1, description="0 draws clips alike, 1 draws classes alike")
-    least_classes: int = Field(3, ge=2, description="with fewer real classes, clips are clustered")
+    least_classes: int = Field(3, ge=1, description="with fewer real classes, clips are clustered")
     most_classes: int = Field(8, ge=2, description="cap on the classes of a machine that is clustered")
     memory_gib: float = Field(4.0, gt=0, description="most that the training waveforms may take")
     epochs: int = Field(16, ge=1, description="passes over the training clips")

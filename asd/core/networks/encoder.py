@@ -10,7 +10,7 @@ from torch import nn
 
 
 class Encoder(nn.Module, ABC):
-    """Segments of a waveform to embeddings in parts, each of unit length.
+    """Segments of a waveform to embeddings in parts, each of unit length or all together.
 
     Attributes:
         segment_samples: length of a segment in samples.
