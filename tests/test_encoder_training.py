@@ -119,6 +119,7 @@ def test_waveforms_beyond_the_limit_are_refused(clips: Recordings, tmp_path: Pat
     "changes",
     [
         {"encoder": "gated"},
+        {"encoder": "resnet_se", "part_losses": False, "least_classes": 1},
         {"encoder": "raw_wave"},
         {"encoder": "bottleneck", "activity": True, "ema_decay": 0.5},
         {"attribute_head": "inverse_frequency", "co_occurrence": 0.1},

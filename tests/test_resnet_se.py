@@ -71,6 +71,8 @@ def test_rows_do_not_depend_on_their_company_once_trained() -> None:
 
 
 def test_a_window_of_too_few_bins_is_refused() -> None:
-    with pytest.raises(AsdError, match="windows_samples has 16, and embedding.encoder=resnet_se needs .* 32 "):
+    with pytest.raises(
+        AsdError, match=r"windows_samples has 16, and embedding\.encoder=resnet_se needs .* 32 "
+    ):
         Design(encoder="resnet_se", windows_samples=(16, 1024))
     assert Design(encoder="resnet_se", windows_samples=(32,), segment_samples=16000).network().n_parts == 2

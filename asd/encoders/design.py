@@ -164,7 +164,14 @@ class Design:
                 self.modalities,
                 self.modality_dropout,
             )
-        several = (self.segment_samples, self.windows_samples, self.whole, self.n_dims, self.width, self.level)
+        several = (
+            self.segment_samples,
+            self.windows_samples,
+            self.whole,
+            self.n_dims,
+            self.width,
+            self.level,
+        )
         if self.encoder == "resnet_se":
             return ResNetSE(*several, self.sample_rate_hz)
         return MultiResolution(*several)

@@ -87,7 +87,9 @@ class SpectrogramBranch(nn.Module):
         )
         widths = [width] + [n * width for n in (1, 1, 2, 2, 4, 4, 8, 8)]
         self.stages = nn.Sequential(*(Residual(a, b, 1 + (a != b)) for a, b in pairwise(widths)))
-        n_bands = ((n_bins - 5) // 2 - 1) // 2  # after convolution and pooling; each stage but the first halves
+        n_bands = (
+            (n_bins - 5) // 2 - 1
+        ) // 2  # after convolution and pooling; each stage but the first halves
         n_features = 8 * width * -(-n_bands // 8)
         self.out = nn.Sequential(
             nn.BatchNorm1d(n_features, affine=False), nn.Linear(n_features, n_dims, bias=False)
