@@ -76,3 +76,12 @@ def test_a_window_of_too_few_bins_is_refused() -> None:
     ):
         Design(encoder="resnet_se", windows_samples=(16, 1024))
     assert Design(encoder="resnet_se", windows_samples=(32,), segment_samples=16000).network().n_parts == 2
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "windows", "needs"), [(1000, (32,), "64 samples"), (400, (4096,), "a higher")]
+)
+def test_so_is_one_at_a_rate_too_low_for_it(rate_hz: int, windows: tuple[int], needs: str) -> None:
+    with pytest.raises(AsdError, match=rf"windows_samples has {windows[0]}, .* {needs} .* at {rate_hz} Hz"):
+        Design(encoder="resnet_se", windows_samples=windows, sample_rate_hz=rate_hz)
+    assert Design(encoder="resnet_se", windows_samples=(64,), sample_rate_hz=1000).network().n_parts == 2

@@ -85,6 +85,8 @@ def _measure(words: dict[str, int | float | str]) -> None:
         raise AsdError(f"precision={precision} is not one of float32 and bfloat16")
     if encoder not in ("scratch", "resnet_se"):
         raise AsdError(f"encoder={encoder} is not one of scratch and resnet_se")
+    if words["part_losses"] not in ("yes", "no"):
+        raise AsdError(f"part_losses={words['part_losses']} is not one of yes and no")
     recipe = Recipe(
         encoder=encoder,
         part_losses=words["part_losses"] == "yes",

@@ -11,7 +11,7 @@ from torch import nn
 
 from asd.core.networks.encoder import Encoder
 from asd.core.networks.multiresolution import MultiResolution
-from asd.core.networks.resnet_se import ResNetSE
+from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE, first_bin
 from asd.core.runtime import fingerprint
 from asd.encoders.bottleneck import Bottleneck
 from asd.encoders.gated import HEARD, MODALITIES, Gated
@@ -24,7 +24,6 @@ from asd.types import AsdError
 
 PRETRAINED = ("beats", "eat", "ast", "transformers")
 _PRETRAINED_RATE_HZ = 16000
-_LEAST_WINDOW = 32  # samples, of an STFT whose bins outlast the first layers of "resnet_se"
 
 _TRAINED_HERE = {
     "scratch": {"acoustic_features": "spectrogram, spectrum", "machine_learning_method": "CNN"},
@@ -102,11 +101,8 @@ class Design:
             )
         if not self.windows_samples and not self.whole:
             raise AsdError("embedding.windows_samples is empty and whole=false: the encoder would be deaf")
-        if self.encoder == "resnet_se" and min(self.windows_samples, default=_LEAST_WINDOW) < _LEAST_WINDOW:
-            raise AsdError(
-                f"embedding.windows_samples has {min(self.windows_samples)}, and embedding.encoder=resnet_se needs "
-                f"windows of {_LEAST_WINDOW} samples or more; raise it or take embedding.encoder=scratch"
-            )
+        if self.encoder == "resnet_se":
+            self._check_bins()
         if self.is_pretrained and self.sample_rate_hz != _PRETRAINED_RATE_HZ:
             raise AsdError(
                 f"embedding.encoder={self.encoder} was pretrained at {_PRETRAINED_RATE_HZ} Hz and cannot hear "
@@ -129,6 +125,21 @@ class Design:
                 f"embedding.modalities={','.join(self.modalities)} "
                 f"{f'has {unknown[0]}, which is none' if unknown else 'hears nothing'}; choose from "
                 f"{', '.join(MODALITIES)}, with one of {' and '.join(HEARD)}"
+            )
+
+    def _check_bins(self) -> None:
+        """Refuses STFT windows of which the first layers of "resnet_se" would leave nothing."""
+
+        def suffices(n: int) -> bool:
+            return n // 2 + 1 - first_bin(n, self.sample_rate_hz) >= LEAST_BINS
+
+        short = [n for n in self.windows_samples if not suffices(n)]
+        if short:
+            least = next((2**k for k in range(5, 16) if suffices(2**k)), None)
+            needs = f"windows of {least} samples or more" if least else "recordings of a higher sample rate"
+            raise AsdError(
+                f"embedding.windows_samples has {short[0]}, and embedding.encoder=resnet_se needs {needs} at "
+                f"{self.sample_rate_hz} Hz; change that or take embedding.encoder=scratch"
             )
 
     @property

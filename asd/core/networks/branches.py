@@ -93,5 +93,9 @@ class Branches(Encoder):
 
     def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
         """Embeddings (batch, parts, dims) of what `spectra` gives, each part of unit length."""
+        return normalize(self.parts(spectra), dim=-1)
+
+    def parts(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What the branches make of the spectra, of any length: (batch, parts, dims)."""
         parts = [branch(x) for branch, x in zip(self.branches, spectra, strict=True)]
-        return normalize(torch.stack(parts, 1).float(), dim=-1)
+        return torch.stack(parts, 1).float()

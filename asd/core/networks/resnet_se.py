@@ -23,9 +23,15 @@ from torch.nn.functional import normalize, pad, relu
 from asd.core.networks.branches import Branches
 from asd.core.networks.convolutions import Convolution, HalvingConvolution
 
-_LEAST_FRAMES = 11  # the fewest of which the first layers leave anything
+LOWEST_HZ = 200.0
+LEAST_BINS = _LEAST_FRAMES = 11  # the fewest of which the first layers leave anything
 _CONVOLUTIONS = ((256, 64), (64, 32), (16, 4))  # kernel and stride along the spectrum
 _REDUCTION = 16  # channels per unit in the middle of squeeze and excitation
+
+
+def first_bin(window_samples: int, sample_rate_hz: int, lowest_hz: float = LOWEST_HZ) -> int:
+    """The lowest bin of an STFT that is heard."""
+    return math.ceil(lowest_hz * window_samples / sample_rate_hz)
 
 
 class ResNetSE(Branches):
@@ -47,7 +53,7 @@ class ResNetSE(Branches):
         width: int = 16,
         level: bool = True,
         sample_rate_hz: int = 16000,
-        lowest_hz: float = 200.0,
+        lowest_hz: float = LOWEST_HZ,
     ) -> None:
         super().__init__(
             segment_samples,
@@ -57,14 +63,14 @@ class ResNetSE(Branches):
             level,
             partial(SpectrogramBranch, n_dims=n_dims, width=width),
             partial(SpectrumBranch, n_dims=n_dims),
-            first_bins=[math.ceil(lowest_hz * n / sample_rate_hz) for n in windows_samples],
+            first_bins=[first_bin(n, sample_rate_hz, lowest_hz) for n in windows_samples],
             centred=True,
         )
 
     def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
         """Embeddings (batch, parts, dims) of what `spectra` gives, together of unit length."""
-        parts = torch.stack([branch(x) for branch, x in zip(self.branches, spectra, strict=True)], 1)
-        return normalize(parts.float().flatten(1)).view_as(parts)
+        parts = self.parts(spectra)
+        return normalize(parts.flatten(1)).view_as(parts)
 
 
 class SpectrogramBranch(nn.Module):
@@ -87,10 +93,8 @@ class SpectrogramBranch(nn.Module):
         )
         widths = [width] + [n * width for n in (1, 1, 2, 2, 4, 4, 8, 8)]
         self.stages = nn.Sequential(*(Residual(a, b, 1 + (a != b)) for a, b in pairwise(widths)))
-        n_bands = (
-            (n_bins - 5) // 2 - 1
-        ) // 2  # after convolution and pooling; each stage but the first halves
-        n_features = 8 * width * -(-n_bands // 8)
+        n_bands = ((n_bins - 5) // 2 - 1) // 2  # after convolution and pooling
+        n_features = 8 * width * -(-n_bands // 8)  # each stage but the first halves the bands
         self.out = nn.Sequential(
             nn.BatchNorm1d(n_features, affine=False), nn.Linear(n_features, n_dims, bias=False)
         )
