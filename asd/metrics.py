@@ -1,7 +1,7 @@
 """How good are the scores? AUC, pAUC, decisions, and the official score of each year.
 
 Pure functions of arrays and score tables: no file is read or written, and torch is never imported. What an
-official score is worth in the face of chance is told by `asd.confidence`.
+official score is worth in the face of chance is told by `asd.evaluation.confidence`.
 
 Conventions:
     - a higher score means more anomalous; `is_anomaly` is boolean, True for anomalous clips;
@@ -30,7 +30,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from asd.challenge.years import MetricRule, get_year
-from asd.score_table import BoolArray, FloatArray, SectionScores, read_sections
+from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, read_sections
 from asd.types import AsdError, Domain, Label
 
 SectionMetrics = dict[str, float]

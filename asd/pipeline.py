@@ -26,7 +26,7 @@ from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
 from asd.core.runtime import log
-from asd.report.evaluation import as_markdown, as_rows, evaluate_tables
+from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
 from asd.runs import RunDirectory, find_runs, read_config, same_seeds, write_json, write_text
 from asd.settings.config import (
     DEFAULT_DETECTOR,

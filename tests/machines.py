@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from asd.challenge import files
+from asd.data.audio import Recordings, check, write_wav
 from asd.detectors.base import Workplace
 from asd.scoring.references import References
-from asd.sound.audio import Recordings, check, write_wav
 from asd.types import Split
 
 

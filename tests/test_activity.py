@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.sound.activity import LEAST_WEIGHT, N_BANDS, activity_target, fit_activity, frame_weights, turn_down
+from asd.data.activity import LEAST_WEIGHT, N_BANDS, activity_target, fit_activity, frame_weights, turn_down
 
 N = 16 * 1024
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from asd.encoders.attribute_head import AttributeHead
+from asd.detectors.encoders.attribute_head import AttributeHead
 
 LOSSES = ("bce", "asymmetric_focal", "inverse_frequency")
 

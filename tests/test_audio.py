@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from asd.sound.audio import check, defects, joined, mono, read_wav, write_wav
-from asd.sound.microphones import FrontEnd
-from asd.sound.mixing import Addition, mix
+from asd.data.audio import check, defects, joined, mono, read_wav, write_wav
+from asd.data.microphones import FrontEnd
+from asd.data.mixing import Addition, mix
 from asd.types import AsdError, Clip, Split
 from tests.machines import write_clip
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.sound.augment import (
+from asd.features.augment import (
     Exchange,
     Masks,
     Mixing,

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from asd.challenge.years import get_year
+from asd.data.audio import Recordings
 from asd.detectors.base import Scores
-from asd.sound.audio import Recordings
 from tests.archive_server import ArchiveServer, serving
 from tests.command import asd, contents, refuses, succeeds, tiny_machines
 from tests.miniature_year import publish_year

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from asd.encoders.bottleneck import Bottleneck
-from asd.sound.activity import activity_target
-from asd.sound.features import LogMel
+from asd.data.activity import activity_target
+from asd.detectors.encoders.bottleneck import Bottleneck
+from asd.features.logmel import LogMel
 
 
 def noise(*shape: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Tests of asd.report.classification, by scikit-learn and by a published report (seed 004)."""
+"""Tests of asd.evaluation.classification, by scikit-learn and by a published report (seed 004)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as some
 from sklearn.metrics import precision_recall_fscore_support
 
-from asd.report.classification import accuracy, classification_report, confusion_matrix
+from asd.evaluation.classification import accuracy, classification_report, confusion_matrix
 from asd.types import AsdError
 
 GOLDEN = Path(__file__).parent / "golden"

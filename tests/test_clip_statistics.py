@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from asd.sound.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
-from asd.sound.features import band_filters, mel_filters
+from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
+from asd.features.logmel import band_filters, mel_filters
 
 
 def noise(seed: int = 0, seconds: float = 1.0) -> torch.Tensor:

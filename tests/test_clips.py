@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from asd.core.networks.encoder import Encoder
-from asd.encoders import clips
-from asd.encoders.clips import cached_embeddings, clip_embeddings
-from asd.encoders.design import Design
+from asd.detectors.encoders import clips
+from asd.detectors.encoders.clips import cached_embeddings, clip_embeddings
+from asd.detectors.encoders.design import Design
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, write_clip
 from tests.tiny_encoders import beats_pt

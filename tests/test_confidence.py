@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
-from asd.confidence import _counted_pauc, bootstrap_official_score, ci95_jackknife, ci95_official_compat
+from asd.evaluation.confidence import (
+    _counted_pauc,
+    bootstrap_official_score,
+    ci95_jackknife,
+    ci95_official_compat,
+)
 from asd.metrics import auc, evaluate_table, pauc
 from asd.types import SCORE_COLUMNS, AsdError
 

@@ -8,9 +8,9 @@ import pytest
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
 from asd.challenge.years import get_year
 from asd.core.networks.multiresolution import MultiResolution
-from asd.encoders.bottleneck import Bottleneck
-from asd.encoders.design import PRETRAINED, Design
-from asd.encoders.pretrained import Pretrained
+from asd.detectors.encoders.bottleneck import Bottleneck
+from asd.detectors.encoders.design import PRETRAINED, Design
+from asd.detectors.encoders.pretrained import Pretrained
 from asd.types import AsdError
 from tests.command import refuses, short_training, succeeds
 from tests.tiny_encoders import beats_pt, eat_folder

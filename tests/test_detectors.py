@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from asd.core.checkpoint import load_tensors
+from asd.data.audio import check
 from asd.detectors import REGISTRY, detector_class
 from asd.detectors.base import Detector, Scores
 from asd.metrics import auc
 from asd.settings.config import Run
-from asd.sound.audio import check
 from asd.types import Label, Split
 from tests.machines import recordings, tone_machine, workplace, write_clip
 

@@ -8,9 +8,9 @@ import torch
 
 from asd.core.losses.metric_learning import LOSSES
 from asd.core.networks.multiresolution import MultiResolution
-from asd.encoders.recipe import Recipe
-from asd.encoders.training import Discriminator, joint_encoder, train_encoder
-from asd.sound.audio import Recordings
+from asd.data.audio import Recordings
+from asd.detectors.encoders.recipe import Recipe
+from asd.detectors.encoders.training import Discriminator, joint_encoder, train_encoder
 from asd.types import AsdError
 from tests.machines import recordings, tone_machine
 
@@ -90,7 +90,7 @@ def test_the_joint_encoder_is_trained_once(
 ) -> None:
     first = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
     with monkeypatch.context() as patch:
-        patch.setattr("asd.encoders.training.train_encoder", None)
+        patch.setattr("asd.detectors.encoders.training.train_encoder", None)
         again = joint_encoder(
             clips, recipe(tensorboard=True, memory_gib=1.0), device=CPU, cache=tmp_path, seed=0
         )

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from asd.evaluation.tables import as_markdown, as_rows, development_results, evaluate_tables
 from asd.metrics import evaluate_table
-from asd.report.evaluation import as_markdown, as_rows, development_results, evaluate_tables
 from asd.types import SCORE_COLUMNS, AsdError
 
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asd.data import audio
+from asd.data.audio import Recordings
 from asd.detectors.base import Detector
 from asd.detectors.statistics import Statistics
-from asd.report import explain
-from asd.report.explain import Effects, FloatArray, choose_clips
-from asd.report.figures import Picture, explanation_figure
+from asd.evaluation import explain
+from asd.evaluation.explain import Effects, FloatArray, choose_clips
+from asd.evaluation.figures import Picture, explanation_figure
 from asd.runs import score_table
-from asd.sound import audio
-from asd.sound.audio import Recordings
 from asd.stages.explaining import clip_effects, explain_clips
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, workplace, write_clip

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torchaudio
 
-from asd.sound.audio import read_wav
-from asd.sound.features import POWER_FLOOR, KaldiFbank, LogMel
+from asd.data.audio import read_wav
+from asd.features.logmel import POWER_FLOOR, KaldiFbank, LogMel
 
 
 def librosa_log_mel(wave: np.ndarray, n_fft: int = 1024, hop: int = 512, n_mels: int = 128) -> np.ndarray:

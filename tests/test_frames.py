@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from asd.sound.features import LogMel
-from asd.sound.frames import Frames, Windows, log_mel_frames
+from asd.features.frames import Frames, Windows, log_mel_frames
+from asd.features.logmel import LogMel
 from asd.types import AsdError
 from tests.machines import recordings, tone_machine
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.sound.frontends import FRONT_ENDS, cancel, hear, magnitude_profile, subtract, subtract_profile
-from asd.sound.microphones import FrontEnd
+from asd.data.frontends import FRONT_ENDS, cancel, hear, magnitude_profile, subtract, subtract_profile
+from asd.data.microphones import FrontEnd
 
 Wave = npt.NDArray[np.float64]
 

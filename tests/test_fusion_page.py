@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.report.markdown import signed
+from asd.evaluation.markdown import signed
 from asd.studies.fusion.cell import run_cell
 from asd.studies.fusion.page import markdown, write_report
 from asd.studies.fusion.results import findings, headline, paired_bootstrap, summarise

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asd.encoders.gated import MODALITIES, Gated
-from asd.encoders.labels import CODE_DIMS
+from asd.detectors.encoders.gated import MODALITIES, Gated
+from asd.detectors.encoders.labels import CODE_DIMS
 
 N_SAMPLES = 8192
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asd.challenge.files import CONTENT, list_clips
-from asd.sound.frontends import cancel
+from asd.data.frontends import cancel
 from asd.synthetic import make_machines
 from asd.synthetic.design import Health, draw_design, generator
 from asd.synthetic.hall import ALONE_DB, FAR_DB, Content, Hall, draw_hall, record_in_hall
@@ -86,7 +86,7 @@ def test_supplemental_clips_are_read_as_what_they_are(tmp_path: Path) -> None:
 def test_one_microphone_is_the_near_one_of_two(tmp_path: Path) -> None:
     for channels in (1, 2):
         make_machines(tmp_path / str(channels), ["fan"], **SMALL, channels=channels, snr_db=3, supplemental=1)
-    from asd.sound.audio import read_wav
+    from asd.data.audio import read_wav
 
     for path in (tmp_path / "1").rglob("*.wav"):
         other = tmp_path / "2" / path.relative_to(tmp_path / "1")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.encoders.design import Design
+from asd.detectors.encoders.design import Design
 from asd.types import AsdError
 from tests.tiny_encoders import ast_folder
 

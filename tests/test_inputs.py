@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asd.encoders.inputs import BeatsInput, EatInput
+from asd.detectors.encoders.inputs import BeatsInput, EatInput
 
 
 def test_beats_hears_what_its_public_implementation_gives_it(shared: Path) -> None:

@@ -6,7 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asd.encoders.labels import Classes, attribute_codes, class_name, classes_of, pseudo_classes, values_of
+from asd.detectors.encoders.labels import (
+    Classes,
+    attribute_codes,
+    class_name,
+    classes_of,
+    pseudo_classes,
+    values_of,
+)
 from asd.types import AsdError, Clip, Domain, Split
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.confidence import resampled_scores
+from asd.evaluation.confidence import resampled_scores
 from asd.metrics import evaluate_table
 from asd.runs import RunDirectory, read_json, write_scores
 from asd.stages.leaderboard import Entry, as_markdown, ranked

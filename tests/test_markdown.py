@@ -1,4 +1,4 @@
-"""Tests of asd.report.markdown."""
+"""Tests of asd.evaluation.markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.report.markdown import MISSING, plain, signed, table
+from asd.evaluation.markdown import MISSING, plain, signed, table
 
 
 def test_columns_of_numbers_are_aligned_to_the_right() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asd.sound.microphones import FrontEnd, defect
+from asd.data.microphones import FrontEnd, defect
 
 
 def waves(*levels: float, seed: int = 0) -> np.ndarray:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asd.sound.mixing import LEAST_SNR_DB, MOST_SNR_DB, draw_additions, mix
+from asd.data.mixing import LEAST_SNR_DB, MOST_SNR_DB, draw_additions, mix
 from asd.types import Clip, Split
 
 

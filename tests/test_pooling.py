@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from asd.sound.pooling import gwrp_pool, mean_pool, rdp_pool
+from asd.features.pooling import gwrp_pool, mean_pool, rdp_pool
 
 LEVELS = torch.randn(3, 5, 40, generator=torch.Generator().manual_seed(0))
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_into
-from asd.encoders import extra
-from asd.encoders.design import Design
-from asd.encoders.recipe import Recipe
-from asd.encoders.training import Discriminator
+from asd.detectors.encoders import extra
+from asd.detectors.encoders.design import Design
+from asd.detectors.encoders.recipe import Recipe
+from asd.detectors.encoders.training import Discriminator
 from asd.types import AsdError
 from tests.tiny_encoders import beats_pt, eat_folder
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asd.sound.pseudo_anomalies import KINDS, LEVEL_DB, add_foreign_sound
+from asd.features.pseudo_anomalies import KINDS, LEVEL_DB, add_foreign_sound
 
 WAVES = (0.1 * np.random.default_rng(0).standard_normal((8, 16000))).astype(np.float32)
 NUMBERS = np.arange(8)

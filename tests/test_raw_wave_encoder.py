@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from asd.encoders.raw_wave import RawWave, at_one_level
+from asd.detectors.encoders.raw_wave import RawWave, at_one_level
 
 
 def encoder(level: bool = True) -> RawWave:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from asd.core.networks.resnet_se import ResNetSE
-from asd.encoders.design import Design
+from asd.detectors.encoders.design import Design
 from asd.types import AsdError
 
 # What the network of dcase-asd-toolkit (commit ed27d82, `dis_multispec_scac_trainable`) makes of the same waveforms

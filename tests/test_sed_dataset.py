@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from asd.data.audio import write_wav
+from asd.features.logmel import LogMel
 from asd.sed.dataset import Scale, find_classes, list_wavs, read_part, to_device
-from asd.sound.audio import write_wav
-from asd.sound.features import LogMel
 from asd.types import AsdError
 
 RATE_HZ, CLASSES = 4000, ["hiss", "tone"]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asd.data.audio import read_wav, write_wav
 from asd.sed.soundscapes import Event, Recipe, Scene, _fits, draw_scene, render, unequal
 from asd.sed.sources import (
     Recording,
@@ -19,7 +20,6 @@ from asd.sed.sources import (
     list_recordings,
     split_sources,
 )
-from asd.sound.audio import read_wav, write_wav
 from asd.synthetic.design import generator
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.sound.audio import Recordings
-from asd.sound.waveforms import ResidentWaveforms, segments
+from asd.data.audio import Recordings
+from asd.features.waveforms import ResidentWaveforms, segments
 from asd.types import AsdError, Clip, Split
 
 LENGTHS = (3, 10, 25)

@@ -87,7 +87,7 @@ def check(words: list[str]) -> list[Row]:
 
 def features(words: list[str]) -> list[Row]:
     """From WAV files to the log-mel frames on disk."""
-    from asd.sound.frames import log_mel_frames
+    from asd.features.frames import log_mel_frames
 
     detector, job = _detector(words)
     place = detector.workplace

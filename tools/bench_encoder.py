@@ -28,10 +28,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import pick_device
 from asd.core.trainer import train
-from asd.encoders.recipe import Recipe
-from asd.encoders.training import Discriminator
-from asd.sound.audio import Recordings
-from asd.sound.waveforms import ResidentWaveforms
+from asd.data.audio import Recordings
+from asd.detectors.encoders.recipe import Recipe
+from asd.detectors.encoders.training import Discriminator
+from asd.features.waveforms import ResidentWaveforms
 from asd.types import AsdError, Clip, Split
 
 USUAL: dict[str, int | float | str] = {

@@ -3,7 +3,7 @@
     python tools/selection_study.py data=DIR [seed=0]
 
 Methods are all pairs of a view and a back end. The stand-in: how well a method tells held-out normal
-training clips from copies with a foreign sound (`asd.sound.pseudo_anomalies`), an AUC. The real thing: the
+training clips from copies with a foreign sound (`asd.features.pseudo_anomalies`), an AUC. The real thing: the
 machine's official score on its labelled test clips. Prints Spearman's correlation per machine over all
 methods and over the better half of them, and what choosing by the stand-in would have given, beside the
 default detector and the oracle that looks at the labels.
@@ -20,15 +20,15 @@ from scipy.stats import spearmanr
 
 from asd.challenge import files
 from asd.core.runtime import pick_device
+from asd.data.audio import Recordings, check
 from asd.detectors.base import Workplace
 from asd.detectors.statistics import Statistics
+from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS
 from asd.metrics import auc, evaluate_table
 from asd.runs import score_table
 from asd.scoring.backends import BACKENDS
 from asd.scoring.references import FloatArray, references_of, sections_of
 from asd.scoring.sections import Sectioned
-from asd.sound.audio import Recordings, check
-from asd.sound.clip_statistics import FURTHER_VIEWS, VIEWS
 from asd.types import AsdError, Split
 
 YEAR = 2025

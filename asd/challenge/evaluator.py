@@ -23,9 +23,9 @@ from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth,
 from asd.challenge.result_files import Row, SystemResult, official_score_rows, paper_rows, result_rows
 from asd.challenge.submission import Kind, kinds, output_name
 from asd.challenge.years import Unit, Year, get_year
-from asd.confidence import bootstrap_official_score, ci95_jackknife, ci95_official_compat
+from asd.evaluation.confidence import bootstrap_official_score, ci95_jackknife, ci95_official_compat
+from asd.evaluation.score_table import read_sections
 from asd.metrics import auc, evaluate_table
-from asd.score_table import read_sections
 from asd.types import SCORE_COLUMNS, AsdError, Label, Split
 
 _OURS = re.compile(r"(anomaly_score|decision_result)_.*\.csv")
@@ -44,7 +44,7 @@ def evaluate_submissions(submission: Path, ground_truth: Path, year: int, out: P
     Returns:
         {"year": year, "systems": {name: {"official_score": x, "machines": as in `metrics.Evaluation`,
         "official_score_ci95_bootstrap": [low, high], "pooled_ci95_jackknife": half-width,
-        "pooled_ci95_official_compat": half-width}}}; `asd.confidence` tells the last three apart.
+        "pooled_ci95_official_compat": half-width}}}; `asd.evaluation.confidence` tells the last three apart.
 
     Raises:
         AsdError: a defect of the submission or the ground truth; the sentence names the file.

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from asd.challenge.years import Year
+from asd.evaluation.score_table import FloatArray
 from asd.metrics import Evaluation, SectionMetrics, harmonic_mean
-from asd.score_table import FloatArray
 from asd.types import Domain
 
 Row = list[str | float]

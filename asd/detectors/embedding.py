@@ -1,7 +1,7 @@
 """Learn to tell normal clips apart, then ask how far a clip lies from all of them.
 
 An encoder (`encoders`) is trained to classify normal clips by machine, section, domain and attributes
-(`encoders.training`); to do so it must hear what distinguishes conditions, and what is unlike every condition
+(`detectors.encoders.training`); to do so it must hear what distinguishes conditions, and what is unlike every condition
 lands away from all training clips. An encoder that was pretrained on other sounds may be left as it is.
 
 Scorers are back ends of `scoring.backends`, all on one embedding. Embeddings have unit length, so that the
@@ -22,14 +22,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
+from asd.data.audio import Recordings, joined
 from asd.detectors.base import Detector, Scores, Workplace
-from asd.encoders.clips import cached_embeddings, clip_embeddings, unit
-from asd.encoders.recipe import Recipe
-from asd.encoders.training import joint_encoder, train_encoder
+from asd.detectors.encoders.clips import cached_embeddings, clip_embeddings, unit
+from asd.detectors.encoders.recipe import Recipe
+from asd.detectors.encoders.training import joint_encoder, train_encoder
 from asd.scoring.backends import backend_named
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.scoring.sections import Sectioned
-from asd.sound.audio import Recordings, joined
 from asd.types import AsdError
 
 _CLIP_S = 10.0  # length of a clip for which the meta file wants the multiply-accumulates
@@ -43,7 +43,7 @@ class Embedding(Detector):
         backends: names in `scoring.backends`, each a scorer; the first is the default.
         joint: train one encoder on the clips of several machines.
         auxiliary: normal training clips of the other machines; needed to fit when `joint`.
-        recipe: keyword arguments of `encoders.recipe.Recipe`.
+        recipe: keyword arguments of `detectors.encoders.recipe.Recipe`.
     """
 
     def __init__(

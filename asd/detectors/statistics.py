@@ -1,6 +1,6 @@
 """Score clips by their statistics alone: seconds on a CPU, nothing to train, the default detector.
 
-Each view of `sound.clip_statistics` gets a back end of its own over the training clips; the scores of all views are
+Each view of `features.clip_statistics` gets a back end of its own over the training clips; the scores of all views are
 brought to one scale by cross-fitted training scores and averaged. No view is best on every machine, and
 which one fails is not known beforehand: the mean over views loses little to the best of them.
 
@@ -20,15 +20,15 @@ import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import log, progress
+from asd.data.audio import Recordings
 from asd.detectors.base import Detector, Scores, Workplace
+from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
+from asd.features.pseudo_anomalies import add_foreign_sound
 from asd.metrics import auc
 from asd.scoring.backends import backend_named, method_of
 from asd.scoring.nuisance import nuisance_directions, without_directions
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.scoring.sections import Sectioned
-from asd.sound.audio import Recordings
-from asd.sound.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
-from asd.sound.pseudo_anomalies import add_foreign_sound
 from asd.types import AsdError
 
 AUTO = "auto"
@@ -41,9 +41,9 @@ class Statistics(Detector):
 
     Args:
         workplace: device; the seed matters to `backend="auto"` only.
-        views: names of `sound.clip_statistics.VIEWS` or `FURTHER_VIEWS`; "all" are the former.
+        views: names of `features.clip_statistics.VIEWS` or `FURTHER_VIEWS`; "all" are the former.
         backend: name of a back end in `scoring.backends`, or "auto": the one that tells normal clips best
-            from the same clips with a foreign sound added (see `sound.pseudo_anomalies`).
+            from the same clips with a foreign sound added (see `features.pseudo_anomalies`).
     """
 
     def __init__(

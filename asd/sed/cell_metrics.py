@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 from asd.core.runtime import log
-from asd.report.classification import precision_recall_f1
+from asd.evaluation.classification import precision_recall_f1
 from asd.sed.calibration import adaptive_calibration_error, brier_score, calibration_error
 from asd.types import AsdError
 

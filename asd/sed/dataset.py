@@ -21,9 +21,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from asd.data.audio import Recordings, check
+from asd.features.logmel import LogMel
 from asd.sed import labels
-from asd.sound.audio import Recordings, check
-from asd.sound.features import LogMel
 from asd.types import AsdError, Clip, Split
 
 TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")

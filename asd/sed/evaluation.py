@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from asd.report.markdown import plain, table
+from asd.evaluation.markdown import plain, table
 from asd.runs import read_json
 from asd.sed import dataset
 from asd.sed.cell_metrics import cell_metrics

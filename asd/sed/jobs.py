@@ -15,6 +15,7 @@ import torch
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import TrainSettings, interrupted
+from asd.features.logmel import LogMel
 from asd.runs import read_json, write_json
 from asd.sed import dataset
 from asd.sed.config import Train
@@ -25,7 +26,6 @@ from asd.sed.network import EventNetwork, build_network
 from asd.sed.objective import Objective, Semi
 from asd.sed.postprocess import Decoding, tune
 from asd.sed.training import Models, fit, probabilities
-from asd.sound.features import LogMel
 from asd.types import AsdError
 
 

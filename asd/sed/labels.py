@@ -7,7 +7,7 @@ All are tab-separated with a header line; times are seconds from the beginning o
     soft     filename onset offset event_label value    a part of the listeners heard it (MAESTRO, in 1 s segments)
 
 A clip in which nothing is heard has a row with its name alone. Frame k of a clip stands for the time around
-k x hop_s, half a hop to both sides, as the frames of `asd.sound.features.LogMel` do.
+k x hop_s, half a hop to both sides, as the frames of `asd.features.logmel.LogMel` do.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ from asd.core.schedules import exponential_ramp
 from asd.core.semi.confident import ConfidentTargets, cmt_neg, cmt_normal
 from asd.core.semi.consistency import Consistency
 from asd.core.semi.teacher import EmaTeacher
+from asd.features.augment import draw_masks, draw_mixup, mask, mixup
 from asd.sed.dataset import Clips
 from asd.sed.network import EventNetwork, Heard
-from asd.sound.augment import draw_masks, draw_mixup, mask, mixup
 
 Method = Literal["none", "mean_teacher", "cmt_normal", "cmt_neg"]
 Terms = dict[str, torch.Tensor]

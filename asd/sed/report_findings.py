@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from asd.report.markdown import signed
+from asd.evaluation.markdown import signed
 
 RANKED_BUT_UNSAID = 0.2  # by so much the average precision lies above F1 where only the threshold is to blame
 

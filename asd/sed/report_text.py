@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from asd.report.markdown import MISSING, plain, signed, table
+from asd.evaluation.markdown import MISSING, plain, signed, table
 from asd.sed.report_bootstrap import N_RESAMPLES
 from asd.sed.report_findings import best_sentence, findings
 from asd.sed.report_numbers import CLASS_MEASURES, COMPARED, MEASURES

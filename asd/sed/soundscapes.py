@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import progress
+from asd.data.audio import write_wav
 from asd.sed.labels import STRONG_COLUMNS, WEAK_COLUMNS
 from asd.sed.sources import Backgrounds, Recording, Samples, load
-from asd.sound.audio import write_wav
 from asd.synthetic.design import generator
 
 TRAIN_PARTS = ("train_strong", "train_weak", "train_unlabelled")

@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 
 from asd.core.runtime import log
-from asd.sound.audio import read_wav
-from asd.sound.features import resample
+from asd.data.audio import read_wav
+from asd.features.logmel import resample
 from asd.synthetic.design import CHARACTERS, Health, draw_design, generator
 from asd.synthetic.sound import render_clip
 from asd.types import AsdError, Domain

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
 from asd.detectors import REGISTRY
 from asd.settings.data import Data, DataCheck
 from asd.settings.detectors import Autoencoder, Embedding, Statistics, Training
 from asd.settings.knobs import Names, Section, Seeds, deciding
-from asd.sound.microphones import CleanUse, FrontEndName, NoiseUse
 
 DEFAULT_DETECTOR = "statistics"
 WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only

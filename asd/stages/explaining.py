@@ -20,14 +20,14 @@ import torch
 from matplotlib.figure import Figure
 
 from asd.core.runtime import atomic, log, progress
+from asd.data import audio
+from asd.data.audio import Recordings
 from asd.detectors.base import Detector
-from asd.report import explain
-from asd.report.explain import Effects, FloatArray
-from asd.report.figures import Picture, explanation_figure
-from asd.sound import audio
-from asd.sound.audio import Recordings
-from asd.sound.clip_statistics import ClipStatistics
-from asd.sound.features import LogMel
+from asd.evaluation import explain
+from asd.evaluation.explain import Effects, FloatArray
+from asd.evaluation.figures import Picture, explanation_figure
+from asd.features.clip_statistics import ClipStatistics
+from asd.features.logmel import LogMel
 from asd.types import AsdError, Clip
 
 Samples = npt.NDArray[np.float32]
@@ -55,7 +55,7 @@ def explain_clips(
         test: the clips of the table.
         table: score table of one machine by `scorer`.
         scorer: whose score is explained.
-        clip: name of one test clip; None: the worst, see `report.explain.choose_clips`.
+        clip: name of one test clip; None: the worst, see `evaluation.explain.choose_clips`.
         worst: how many of each kind.
         folder: where everything goes.
 

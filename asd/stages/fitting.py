@@ -8,11 +8,11 @@ import pandas as pd
 import yaml
 
 from asd.core.runtime import atomic, pick_device
+from asd.data.microphones import FRONT_END_FILE
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, Workplace
 from asd.runs import score_table, write_json, write_scores, write_text
 from asd.scoring.threshold import fit_threshold
-from asd.sound.microphones import FRONT_END_FILE
 from asd.stages.jobs import Job
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from asd.challenge import files
 from asd.challenge.years import YEARS, get_year
 from asd.core.runtime import fingerprint, log, pick_device
+from asd.data import audio
+from asd.data.microphones import FRONT_END_FILE, FrontEnd
+from asd.data.supplemental import Use
 from asd.detectors import REGISTRY
 from asd.runs import RunDirectory, read_json
 from asd.settings.config import WITHOUT_VECTORS, Run, Supplemental
-from asd.sound import audio
-from asd.sound.microphones import FRONT_END_FILE, FrontEnd
-from asd.sound.supplemental import Use
 from asd.types import AsdError, Clip, Domain, Split
 
 

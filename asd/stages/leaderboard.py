@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.confidence import Interval, percentile_interval, resampled_scores
+from asd.evaluation.confidence import Interval, percentile_interval, resampled_scores
 from asd.metrics import evaluate_table
 from asd.runs import RunDirectory, find_runs, same_seeds, write_json, write_text
 from asd.settings.config import Leaderboard

@@ -24,8 +24,8 @@ from asd.challenge.record import Sources
 from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
 from asd.core.runtime import log, progress
+from asd.data.audio import header_defects
 from asd.settings.data import Data, DataCheck
-from asd.sound.audio import header_defects
 from asd.types import AsdError
 
 TRUTH = "ground truth"

@@ -17,7 +17,7 @@ from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.runtime import atomic, log
-from asd.report.evaluation import development_results, evaluate_tables
+from asd.evaluation.tables import development_results, evaluate_tables
 from asd.runs import RunDirectory, clips_of, find_runs, read_config, read_json, tables_of
 from asd.settings.config import DEFAULT_DETECTOR, Bundle, Submit
 from asd.types import AsdError, Split

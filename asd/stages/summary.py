@@ -11,7 +11,7 @@ import pandas as pd
 from asd.challenge.installed import Finding
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
-from asd.report.evaluation import as_markdown
+from asd.evaluation.tables import as_markdown
 from asd.runs import RunDirectory, read_json
 from asd.settings.config import (
     DEFAULT_DETECTOR,

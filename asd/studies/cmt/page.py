@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from asd.report.markdown import signed, table
+from asd.evaluation.markdown import signed, table
 
 _MEASURES = {
     "frames": (("f1", "frame F1"), ("macro_f1", "frame macro F1")),

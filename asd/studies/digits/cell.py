@@ -13,7 +13,7 @@ import numpy.typing as npt
 from asd.core.checkpoint import save_tensors
 from asd.core.runtime import fingerprint, pick_device
 from asd.core.trainer import interrupted
-from asd.report.classification import confusion_matrix
+from asd.evaluation.classification import confusion_matrix
 from asd.studies.config import Digits
 from asd.studies.digits.data import load_words
 from asd.studies.digits.training import build_network, fit, listen

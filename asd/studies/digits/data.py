@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from asd.core.runtime import log
-from asd.sound.audio import Waveform, read_wav
+from asd.data.audio import Waveform, read_wav
 from asd.types import AsdError
 
 KNOWN = "known"

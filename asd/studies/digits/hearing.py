@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from asd.core.networks.raw_wave import RawWaveCNN
-from asd.report.explain import FloatArray
+from asd.evaluation.explain import FloatArray
 from asd.studies.digits.data import Words
 from asd.studies.digits.results import Filters, Heard, Hearing
 from asd.studies.digits.training import listen

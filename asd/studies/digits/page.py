@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from asd.core.runtime import atomic
-from asd.report.classification import classification_report
-from asd.report.markdown import table
+from asd.evaluation.classification import classification_report
+from asd.evaluation.markdown import table
 from asd.runs import write_json, write_text
 from asd.studies.digits.figures import confusion_figure, evidence_figure, filters_figure, maps_figure
 from asd.studies.digits.results import SPLITS, Hearing, confusions, findings, percent

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from asd.sound.augment import Generator
+from asd.features.augment import Generator
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from asd.report.classification import accuracy
-from asd.report.explain import FloatArray
+from asd.evaluation.classification import accuracy
+from asd.evaluation.explain import FloatArray
 
 TARGETS = {"known": 0.95, "unseen": 0.85}
 SPLITS = {"known": "known speakers", "unseen": "unseen speakers"}

@@ -12,8 +12,8 @@ from torch.nn.functional import one_hot
 from asd.core.losses.categorical import SoftCrossEntropy
 from asd.core.networks.raw_wave import DESIGNS, RawWaveCNN, RawWaveDesign
 from asd.core.trainer import TrainSettings, train
-from asd.report.explain import hz_to_mel, mel_to_hz
-from asd.sound.augment import draw_mixup, mixup
+from asd.evaluation.explain import hz_to_mel, mel_to_hz
+from asd.features.augment import draw_mixup, mixup
 from asd.studies.config import Digits
 from asd.studies.digits.data import Words
 from asd.studies.digits.perturbation import Strength, draw_perturbation, perturb

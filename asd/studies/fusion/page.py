@@ -10,7 +10,7 @@ import pandas as pd
 
 from asd.core.networks.gated_fusion import FUSIONS
 from asd.core.runtime import atomic
-from asd.report.markdown import signed
+from asd.evaluation.markdown import signed
 from asd.runs import write_json, write_text
 from asd.studies.fusion.figures import attention_figure, gates_figure, losses_figure, training_figure
 from asd.studies.fusion.results import COLUMNS, findings

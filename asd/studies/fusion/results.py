@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from asd.core.networks.gated_fusion import FUSIONS
-from asd.report.explain import FloatArray
-from asd.report.markdown import signed
+from asd.evaluation.explain import FloatArray
+from asd.evaluation.markdown import signed
 from asd.studies.fusion.tracks import MODALITIES
 from asd.studies.fusion.training import TERMS
 

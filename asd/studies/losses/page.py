@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from asd.core.runtime import atomic
-from asd.report.markdown import signed, table
+from asd.evaluation.markdown import signed, table
 from asd.runs import write_json, write_text
 
 # Founding document 001, per cent: micro and macro F1 over frames. GLR was measured in another experiment, with

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from asd.core.runtime import atomic
-from asd.report.markdown import signed, table
+from asd.evaluation.markdown import signed, table
 from asd.runs import write_json, write_text
 
 KINDS = ("recorded", "synthetic")

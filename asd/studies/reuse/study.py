@@ -149,9 +149,9 @@ def _listening(config: Any) -> Result:
 def _of_clips(encoder: Any, job: Job) -> Result:
     import torch
 
-    from asd.encoders.gated import Gated
-    from asd.encoders.labels import attribute_codes
-    from asd.sound.waveforms import ResidentWaveforms
+    from asd.detectors.encoders.gated import Gated
+    from asd.detectors.encoders.labels import attribute_codes
+    from asd.features.waveforms import ResidentWaveforms
 
     assert isinstance(encoder, Gated)
     assert job.learn is not None

@@ -26,16 +26,16 @@ from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
-from asd.encoders.attribute_head import AttributeHead
-from asd.encoders.bottleneck import Bottleneck
-from asd.encoders.gated import Gated
-from asd.encoders.labels import attribute_codes, classes_of, values_of
-from asd.encoders.recipe import Recipe
-from asd.sound import augment
-from asd.sound.activity import activity_target
-from asd.sound.audio import Recordings
-from asd.sound.frames import log_mel_frames
-from asd.sound.waveforms import ResidentWaveforms
+from asd.data.activity import activity_target
+from asd.data.audio import Recordings
+from asd.detectors.encoders.attribute_head import AttributeHead
+from asd.detectors.encoders.bottleneck import Bottleneck
+from asd.detectors.encoders.gated import Gated
+from asd.detectors.encoders.labels import attribute_codes, classes_of, values_of
+from asd.detectors.encoders.recipe import Recipe
+from asd.features import augment
+from asd.features.frames import log_mel_frames
+from asd.features.waveforms import ResidentWaveforms
 
 _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-classes are clustered by
 

@@ -23,8 +23,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from asd.sound.features import LogMel, Spectrogram, band_filters, mel_filters
-from asd.sound.pooling import gwrp_pool, mean_pool, rdp_pool
+from asd.features.logmel import LogMel, Spectrogram, band_filters, mel_filters
+from asd.features.pooling import gwrp_pool, mean_pool, rdp_pool
 
 VIEWS = ("mel32_level", "mel32", "linear64", "mel64", "log64", "modulation", "variation", "kurtosis")
 

@@ -16,8 +16,8 @@ import torch
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, progress
-from asd.sound.audio import Recordings
-from asd.sound.waveforms import segments
+from asd.data.audio import Recordings
+from asd.features.waveforms import segments
 from asd.types import AsdError
 
 Vectors = npt.NDArray[np.float64]  # (clips, parts * dims)

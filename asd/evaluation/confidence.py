@@ -31,8 +31,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 from asd.challenge.years import get_year
+from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, read_sections
 from asd.metrics import MAX_FPR, aggregate, check_labelled_scores, comparisons, standardise_area
-from asd.score_table import BoolArray, FloatArray, SectionScores, read_sections
 from asd.types import AsdError
 
 IntArray = NDArray[np.int64]

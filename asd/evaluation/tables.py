@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from asd.challenge.years import get_year
-from asd.confidence import bootstrap_official_score
+from asd.evaluation.confidence import bootstrap_official_score
 from asd.metrics import evaluate_table, harmonic_mean
 from asd.types import AsdError
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from asd.sound.microphones import NEAR, FrontEnd, defect
-from asd.sound.mixing import Addition, mix
+from asd.data.microphones import NEAR, FrontEnd, defect
+from asd.data.mixing import Addition, mix
 from asd.types import AsdError, Clip
 
 Waveform = npt.NDArray[np.float32]  # (channels, samples)
@@ -110,7 +110,7 @@ class Recordings:
         recorded = np.stack([self.recorded(int(i)) for i in indices])
         if self.front_end.leaves_near:
             return recorded[:, 0]
-        from asd.sound.frontends import hear  # brings torch
+        from asd.data.frontends import hear  # brings torch
 
         return hear(self.front_end, recorded)
 

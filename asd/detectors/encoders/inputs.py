@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from asd.sound.features import KaldiFbank
+from asd.features.logmel import KaldiFbank
 
 _PATCH_FRAMES = 16
 

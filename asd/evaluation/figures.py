@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from asd.report.explain import Effects, FloatArray, hz_to_mel
+from asd.evaluation.explain import Effects, FloatArray, hz_to_mel
 
 _RAISED, _LOWERED = "#D55E00", "#0072B2"  # vermilion, blue
 _INK = "#222222"

@@ -23,9 +23,9 @@ from torch.nn.functional import normalize
 from asd.core.networks.encoder import Encoder
 from asd.core.networks.gated_fusion import Fused, GatedFusion, drop_modalities
 from asd.core.networks.multiresolution import SpectrumBranch
-from asd.encoders.bottleneck import Bottleneck
-from asd.encoders.labels import CODE_DIMS
-from asd.encoders.raw_wave import at_one_level
+from asd.detectors.encoders.bottleneck import Bottleneck
+from asd.detectors.encoders.labels import CODE_DIMS
+from asd.detectors.encoders.raw_wave import at_one_level
 
 HEARD = ("log_mel", "spectrum")
 MODALITIES = (*HEARD, "attribute")

@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import pad
 
-from asd.sound.activity import turn_down
-from asd.sound.microphones import FrontEnd, Waveforms
+from asd.data.activity import turn_down
+from asd.data.microphones import FrontEnd, Waveforms
 
 CANCEL_SAMPLES, CANCEL_HOP_SAMPLES = 1024, 512
 SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES = 512, 256

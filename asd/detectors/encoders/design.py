@@ -13,13 +13,13 @@ from asd.core.networks.encoder import Encoder
 from asd.core.networks.multiresolution import MultiResolution
 from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE, first_bin
 from asd.core.runtime import fingerprint
-from asd.encoders.bottleneck import Bottleneck
-from asd.encoders.gated import HEARD, MODALITIES, Gated
-from asd.encoders.hub import load_hub
-from asd.encoders.inputs import BeatsInput, EatInput
-from asd.encoders.pretrained import Pretrained
-from asd.encoders.published import content_hash, given_path, load_beats, load_eat
-from asd.encoders.raw_wave import RawWave
+from asd.detectors.encoders.bottleneck import Bottleneck
+from asd.detectors.encoders.gated import HEARD, MODALITIES, Gated
+from asd.detectors.encoders.hub import load_hub
+from asd.detectors.encoders.inputs import BeatsInput, EatInput
+from asd.detectors.encoders.pretrained import Pretrained
+from asd.detectors.encoders.published import content_hash, given_path, load_beats, load_eat
+from asd.detectors.encoders.raw_wave import RawWave
 from asd.types import AsdError
 
 PRETRAINED = ("beats", "eat", "ast", "transformers")

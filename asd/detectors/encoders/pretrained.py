@@ -20,8 +20,8 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from asd.core.networks.encoder import Encoder
-from asd.encoders.extra import optional
-from asd.sound.pooling import mean_pool, rdp_pool
+from asd.detectors.encoders.extra import optional
+from asd.features.pooling import mean_pool, rdp_pool
 from asd.types import AsdError
 
 # name -> (batch, dims, times) -> (batch, dims)
@@ -52,7 +52,7 @@ class Pretrained(Encoder):
     """A pretrained network as an encoder; its `state_dict` is what was learnt here.
 
     Args:
-        listen: waveforms (batch, samples) to the spectrum that the network wants; see `encoders.inputs`.
+        listen: waveforms (batch, samples) to the spectrum that the network wants; see `detectors.encoders.inputs`.
         network: see `Body`.
         layers: numbers of the layers that are heard, from 1; empty: the last.
         pooling: name in `POOLINGS`, over time within each band.

@@ -19,9 +19,9 @@ import numpy as np
 
 from asd.challenge.files import CONTENT, list_clips
 from asd.core.runtime import log
-from asd.sound.audio import Recordings, joined
-from asd.sound.microphones import CleanUse, FrontEnd, NoiseUse
-from asd.sound.mixing import draw_additions, mix
+from asd.data.audio import Recordings, joined
+from asd.data.microphones import CleanUse, FrontEnd, NoiseUse
+from asd.data.mixing import draw_additions, mix
 from asd.types import AsdError, Clip, Split
 
 _MOST_SECONDS = 120.0  # of noise or of the machine that a front end is fitted on
@@ -111,7 +111,7 @@ def _profile(noise: Recordings) -> tuple[float, ...]:
     """Mean magnitudes (bins,) of the noise."""
     import torch
 
-    from asd.sound.frontends import magnitude_profile
+    from asd.data.frontends import magnitude_profile
 
     profiles = [magnitude_profile(torch.from_numpy(waves)) for _, waves in _some(noise).batches()]
     return tuple(torch.cat(profiles).mean(0).tolist())
@@ -121,7 +121,7 @@ def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
     """Weights of the model that hears the machine at work: learnt with noise mixed in where there is some."""
     import torch
 
-    from asd.sound.activity import activity_target, fit_activity
+    from asd.data.activity import activity_target, fit_activity
 
     some = _some(clean)
     noisy, targets = [], []

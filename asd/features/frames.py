@@ -21,8 +21,8 @@ import numpy.typing as npt
 import torch
 
 from asd.core.runtime import atomic, progress
-from asd.sound.audio import Recordings
-from asd.sound.features import LogMel
+from asd.data.audio import Recordings
+from asd.features.logmel import LogMel
 from asd.types import AsdError
 
 _FORMAT = 1  # raise when the stored numbers change meaning

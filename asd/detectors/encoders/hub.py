@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from asd.encoders.extra import optional
-from asd.encoders.published import PUBLISHED
+from asd.detectors.encoders.extra import optional
+from asd.detectors.encoders.published import PUBLISHED
 from asd.types import AsdError
 
 _AST = "audio-spectrogram-transformer"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.trainer import TrainSettings
-from asd.encoders.design import Design
+from asd.detectors.encoders.design import Design
 from asd.types import AsdError
 
 

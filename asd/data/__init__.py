@@ -1,0 +1,1 @@
+"""Recordings: files to checked waveforms, by one microphone or two."""

@@ -1,1 +1,0 @@
-"""From files to waveforms, features and clip statistics; knows recordings, not detectors."""
