@@ -9,12 +9,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+import tarfile
 
 import pytest
 
 from tests.command import short_training, succeeds, tiny_machines
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(os.environ.get("ASD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+EXCERPT = Path(__file__).parent / "golden/reference.tar.xz"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -28,10 +30,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The shared reference material beside the checkout; tests that need it skip without it."""
+    """The reference material beside the checkout; tests that need its recordings skip without it."""
     if not SHARED.is_dir():
-        pytest.skip(f"{SHARED} is not there: reference material is optional outside the workplace")
+        pytest.skip(f"{SHARED} is not there: its recordings may not be published")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Official numbers in the layout of ../shared/reference: that folder, or else the excerpt of this repository."""
+    if (SHARED / "reference").is_dir():
+        return SHARED / "reference"
+    folder = tmp_path_factory.mktemp("reference")
+    with tarfile.open(EXCERPT) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture(scope="session")

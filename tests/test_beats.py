@@ -12,8 +12,8 @@ from asd.core.networks.beats import Beats, BeatsConfig, _buckets
 from asd.types import AsdError
 
 
-def test_every_layer_equals_the_public_implementation(shared: Path) -> None:
-    place = shared / "reference/encoders/beats_tiny"
+def test_every_layer_equals_the_public_implementation(golden: Path) -> None:
+    place = golden / "encoders/beats_tiny"
     network = Beats(BeatsConfig.of(json.loads((place / "config.json").read_text()))).eval()
     network.load_state_dict(load_tensors(place / "weights.safetensors")[0])
     expected = np.load(place / "io.npz")

@@ -13,8 +13,8 @@ from asd.types import AsdError
 from tests.tiny_encoders import EAT
 
 
-def test_every_layer_equals_the_public_implementation(shared: Path) -> None:
-    place = shared / "reference/encoders/eat_tiny"
+def test_every_layer_equals_the_public_implementation(golden: Path) -> None:
+    place = golden / "encoders/eat_tiny"
     network = Eat(EatConfig.of(json.loads((place / "config.json").read_text()))).eval()
     network.load_state_dict(load_tensors(place / "weights.safetensors")[0])
     expected = np.load(place / "io.npz")

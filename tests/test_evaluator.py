@@ -44,8 +44,8 @@ def assert_same_cells(path: Path, expected_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("year", "systems"), GOLDEN)
-def test_result_files_equal_the_official_ones(shared: Path, tmp_path: Path, year: int, systems: str) -> None:
-    reference = shared / "reference" / "evaluator" / str(year)
+def test_result_files_equal_the_official_ones(golden: Path, tmp_path: Path, year: int, systems: str) -> None:
+    reference = golden / "evaluator" / str(year)
     report = evaluate_submissions(reference / "submissions", reference, year, tmp_path)
     expected = {path.name for path in (reference / "expected").iterdir()}
     pattern = "result_{}.csv" if year == 2020 else "{}_result.csv"
@@ -58,8 +58,8 @@ def test_result_files_equal_the_official_ones(shared: Path, tmp_path: Path, year
             assert (tmp_path / name).read_bytes() == (reference / "expected" / name).read_bytes()
 
 
-def test_evaluating_submissions_needs_no_torch(shared: Path, tmp_path: Path) -> None:
-    reference = shared / "reference" / "evaluator" / "2024"
+def test_evaluating_submissions_needs_no_torch(golden: Path, tmp_path: Path) -> None:
+    reference = golden / "evaluator" / "2024"
     code = (
         "import sys; from pathlib import Path; from asd.challenge.evaluator import evaluate_submissions; "
         "evaluate_submissions(Path(sys.argv[1]), Path(sys.argv[2]), 2024, Path(sys.argv[3])); "

@@ -140,9 +140,9 @@ def test_format_name_writes_the_official_spelling() -> None:
 
 
 @pytest.mark.parametrize("year", range(2020, 2026))
-def test_all_published_evaluation_names(shared: Path, year: int) -> None:
+def test_all_published_evaluation_names(golden: Path, year: int) -> None:
     machine = ""
-    for line in (shared / f"reference/ground_truth/eval_data_list_{year}.csv").read_text().splitlines():
+    for line in (golden / f"ground_truth/eval_data_list_{year}.csv").read_text().splitlines():
         name, *truth = line.strip().split(",")
         if not truth:
             machine = name

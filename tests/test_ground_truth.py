@@ -37,8 +37,8 @@ def test_link_that_git_wrote_as_text_is_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("year", range(2020, 2026))
-def test_published_lists_hold_every_unit_of_the_year(shared: Path, tmp_path: Path, year: int) -> None:
-    source = shared / "reference" / "ground_truth" / f"eval_data_list_{year}.csv"
+def test_published_lists_hold_every_unit_of_the_year(golden: Path, tmp_path: Path, year: int) -> None:
+    source = golden / "ground_truth" / f"eval_data_list_{year}.csv"
     shutil.copy(source, tmp_path / "eval_data_list.csv")
     truth = read_ground_truth(tmp_path, get_year(year))
     assert set(truth) == set(get_year(year).eval_units())

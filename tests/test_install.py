@@ -180,8 +180,8 @@ def test_clips_of_another_year_are_named(root: Path, name: str) -> None:
     assert "where 2024 has 00" in found.about or "outside the file-name grammar" in found.about
 
 
-def test_ground_truth_of_an_evaluator_is_what_is_in_it(tmp_path: Path, shared: Path) -> None:
-    place = shared / "reference/evaluator/2024"
+def test_ground_truth_of_an_evaluator_is_what_is_in_it(tmp_path: Path, golden: Path) -> None:
+    place = golden / "evaluator/2024"
     path = tmp_path / "evaluator.zip"
     path.write_bytes(zipped({f"wrapper-main/{name}": content for name, content in contents(place).items()}))
     install_truth(path, tmp_path / "truth", YEAR)
@@ -193,8 +193,8 @@ def test_ground_truth_of_an_evaluator_is_what_is_in_it(tmp_path: Path, shared: P
     }
 
 
-def test_ground_truth_of_another_year_is_refused(tmp_path: Path, shared: Path) -> None:
-    place = shared / "reference/evaluator/2023"
+def test_ground_truth_of_another_year_is_refused(tmp_path: Path, golden: Path) -> None:
+    place = golden / "evaluator/2023"
     path = tmp_path / "evaluator.zip"
     path.write_bytes(zipped({f"wrapper-main/{name}": content for name, content in contents(place).items()}))
     with pytest.raises(AsdError, match="not of 2024"):
@@ -202,12 +202,12 @@ def test_ground_truth_of_another_year_is_refused(tmp_path: Path, shared: Path) -
     assert not (tmp_path / "truth").exists()
 
 
-def test_ground_truth_of_2020_is_a_list(tmp_path: Path, shared: Path) -> None:
+def test_ground_truth_of_2020_is_a_list(tmp_path: Path, golden: Path) -> None:
     path = tmp_path / "eval_data_list.csv"
-    path.write_bytes((shared / "reference/ground_truth/eval_data_list_2020.csv").read_bytes())
+    path.write_bytes((golden / "ground_truth/eval_data_list_2020.csv").read_bytes())
     year = get_year(2020)
     install_truth(path, tmp_path / "truth", year)
-    expected = read_ground_truth(shared / "reference/evaluator/2020", year)
+    expected = read_ground_truth(golden / "evaluator/2020", year)
     assert read_ground_truth(tmp_path / "truth", year) == expected
     assert sum(map(len, expected.values())) == sum(map(year.n_eval_clips, year.eval_units()))
 

@@ -49,8 +49,8 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("year", [2020, 2021, 2022, 2023, 2024])
-def test_the_official_score_of_a_run_is_that_of_the_same_scores_submitted(shared: Path, year: int) -> None:
-    place = shared / f"reference/evaluator/{year}"
+def test_the_official_score_of_a_run_is_that_of_the_same_scores_submitted(golden: Path, year: int) -> None:
+    place = golden / f"evaluator/{year}"
     rules = get_year(year)
     submission = place / "submissions/informative"
     submitted = read_submission(submission, read_ground_truth(place, rules), rules)
@@ -110,8 +110,8 @@ def test_without_ground_truth_the_command_that_fetches_it_is_named() -> None:
     )
 
 
-def test_machines_that_the_run_lacks_are_warned_of(shared: Path) -> None:
-    place = shared / "reference/evaluator/2024"
+def test_machines_that_the_run_lacks_are_warned_of(golden: Path) -> None:
+    place = golden / "evaluator/2024"
     truth = read_ground_truth(place, YEAR)
     submitted = read_submission(place / "submissions/informative", truth, YEAR)
     save(submitted[submitted["machine"] != "Scanner"].assign(label="", domain=""), "run")

@@ -24,8 +24,8 @@ N_DIMS, N_CLASSES = 16, 7
 
 
 @pytest.fixture(scope="module")
-def reference(shared: Path) -> dict[str, torch.Tensor]:
-    stored = np.load(shared / "reference/metric_learning/losses.npz")
+def reference(golden: Path) -> dict[str, torch.Tensor]:
+    stored = np.load(golden / "metric_learning/losses.npz")
     return {name: torch.from_numpy(stored[name]) for name in stored}
 
 

@@ -314,9 +314,9 @@ def test_official_weights_give_the_official_scores(shared: Path, here: Path, kin
 
 
 @pytest.mark.parametrize("year", [2020, 2024])
-def test_submissions_as_the_organisers_evaluate_them(shared: Path, here: Path, year: int) -> None:
+def test_submissions_as_the_organisers_evaluate_them(golden: Path, here: Path, year: int) -> None:
     """Here the words and the files; cell for cell it is in test_evaluator."""
-    reference = shared / f"reference/evaluator/{year}"
+    reference = golden / f"evaluator/{year}"
     words = (f"submission={reference / 'submissions'}", f"ground_truth={reference}", f"year={year}")
     answer = succeeds("evaluate", *words, "out=results", "json=results.json")
     systems = json.loads(Path("results.json").read_text())["systems"]

@@ -25,8 +25,8 @@ def fairseq_pt(folder: Path) -> Path:
     return path
 
 
-def test_the_reference_checkpoints_load_as_they_are(shared: Path) -> None:
-    place = shared / "reference/encoders"
+def test_the_reference_checkpoints_load_as_they_are(golden: Path) -> None:
+    place = golden / "encoders"
     assert load_beats(place / "beats_tiny").n_layers == 3
     assert load_beats(place / "beats_tiny/weights.safetensors").n_dims == 48
     assert load_eat(place / "eat_tiny").n_layers == 3

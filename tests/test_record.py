@@ -98,10 +98,10 @@ def test_an_evaluator_is_fetched_at_one_commit(server: ArchiveServer) -> None:
     assert (file.name, file.md5, file.size_bytes) == ("evaluator-0123456789ab.zip", None, None)
 
 
-def test_the_catalogue_has_every_archive_of_the_published_lists(shared: Path) -> None:
+def test_the_catalogue_has_every_archive_of_the_published_lists(golden: Path) -> None:
     """All addresses of the organisers' own download lists, replacements included."""
     listed: set[tuple[int, int, str]] = set()
-    for path in sorted((shared / "reference/ground_truth").glob("zenodo_*.yaml")):
+    for path in sorted((golden / "ground_truth").glob("zenodo_*.yaml")):
         for title, machines in yaml.safe_load(path.read_text()).items():
             for parts in machines.values():
                 for url in (url for urls in parts.values() for url in urls):

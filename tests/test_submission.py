@@ -36,10 +36,10 @@ def test_output_name(year: int, unit: Unit, name: str) -> None:
 
 
 @pytest.mark.parametrize("year", range(2020, 2025))
-def test_output_names_are_those_the_evaluators_read(shared: Path, year: int) -> None:
+def test_output_names_are_those_the_evaluators_read(golden: Path, year: int) -> None:
     entry = get_year(year)
     names = {output_name(kind, unit, entry) for unit in entry.eval_units() for kind in kinds(entry)}
-    for system in (shared / f"reference/evaluator/{year}/submissions").iterdir():
+    for system in (golden / f"evaluator/{year}/submissions").iterdir():
         assert {path.name for path in system.iterdir()} == names
 
 

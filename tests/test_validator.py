@@ -276,9 +276,9 @@ def test_expected_files_are_split_by_domain_in_2021_only() -> None:
 
 
 @pytest.mark.parametrize("year", range(2020, 2025))
-def test_reference_submissions_of_the_evaluators(shared: Path, year: int) -> None:
+def test_reference_submissions_of_the_evaluators(golden: Path, year: int) -> None:
     """Their CSV files are well-formed; as they hold made-up systems, labels and meta files are not."""
-    root = shared / f"reference/evaluator/{year}/submissions"
+    root = golden / f"evaluator/{year}/submissions"
     for system in root.iterdir():
         found = [text for text in defects_of(system, year) if ".csv" in text or "machine" in text]
         assert found == []

@@ -27,10 +27,8 @@ def test_unknown_year_is_named_with_the_known_ones(year: int) -> None:
 
 
 @pytest.mark.parametrize("year", YEARS)
-def test_archives_are_the_published_ones(shared: Path, year: int) -> None:
-    text = (
-        shared / "reference/ground_truth" / f"{RECORD_FILES.get(year, f'zenodo_{year}')}.yaml"
-    ).read_text()
+def test_archives_are_the_published_ones(golden: Path, year: int) -> None:
+    text = (golden / "ground_truth" / f"{RECORD_FILES.get(year, f'zenodo_{year}')}.yaml").read_text()
     published = yaml.safe_load(text)[f"DCASE{year}T2"]
     entry = get_year(year)
     assert {*published} == {*entry.dev, *entry.eval}
@@ -52,9 +50,9 @@ def test_archive_of_a_machine_of_another_year() -> None:
 
 
 @pytest.mark.parametrize("year", range(2020, 2026))
-def test_units_and_counts_are_those_of_the_evaluation_lists(shared: Path, year: int) -> None:
+def test_units_and_counts_are_those_of_the_evaluation_lists(golden: Path, year: int) -> None:
     entry, machine, counts = get_year(year), "", Counter[Unit]()
-    for line in (shared / f"reference/ground_truth/eval_data_list_{year}.csv").read_text().splitlines():
+    for line in (golden / f"ground_truth/eval_data_list_{year}.csv").read_text().splitlines():
         name, *truth = line.strip().split(",")
         if not truth:
             machine = name
