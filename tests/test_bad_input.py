@@ -196,6 +196,24 @@ def test_attributes_that_are_something_else(place: Path) -> None:
     )
 
 
+def test_attribute_rows_are_joined_however_they_spell_the_recording(run: Path) -> None:
+    table = Path("data/fan/attributes_00.csv")
+    table.write_text(table.read_text().replace("/", "\\").replace(".wav", ".WAV "))
+    assert "is done already" in succeeds(*short_training()).err
+
+
+def test_attribute_rows_that_match_nothing_are_counted_and_named(place: Path) -> None:
+    table = Path("data/fan/attributes_00.csv")
+    table.write_text(table.read_text().replace("section_00_source_train", "section_00_source_trial"))
+    err = succeeds(*short_training()).err
+    assert re.search(
+        r"WARNING: \S+attributes_\*\.csv has rows for recordings that are not there: 12 \(the fi", err
+    )
+    assert re.search(
+        r"WARNING: \S+ has no row for some recordings of train/: 12 \(the first section_00_sou", err
+    )
+
+
 @pytest.mark.parametrize("domain", ["source", "target"])
 def test_training_clips_of_one_domain_only(place: Path, domain: str) -> None:
     for clip in Path("data/fan/train").glob(f"*_{domain}_*"):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.challenge.files import CONDITION, format_name, list_clips, list_machines, parse_name
+from asd.challenge.files import CONDITION, attribute_gaps, format_name, list_clips, list_machines, parse_name
 from asd.types import AsdError, Clip, Domain, Label, Split
 
 TRAIN = "section_00_source_train_normal_0000_vel_4.wav"
@@ -207,7 +209,18 @@ def test_list_machines_is_sorted_and_skips_other_folders(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "row", [f"fan/train/{TRAIN},vel,4,load,7", f"{TRAIN},vel,4,load,7", f"{Path(TRAIN).stem},vel,4,load,7"]
+    "row",
+    [
+        f"{name},vel,4,load,7"
+        for name in (
+            f"fan/train/{TRAIN}",
+            TRAIN,
+            Path(TRAIN).stem,
+            f"{Path(TRAIN).stem}.WAV",
+            rf"fan\train\{TRAIN}",
+            f" ./fan/train/{TRAIN} ",
+        )
+    ],
 )
 def test_attributes_csv_wins_over_the_name(tmp_path: Path, row: str) -> None:
     make(tmp_path, f"fan/train/{TRAIN}")
@@ -241,6 +254,9 @@ def test_supplemental_content_survives_the_csv(tmp_path: Path) -> None:
     [
         ([f"{TRAIN},vel,5"], r"vel_4\.wav says vel='4' by its name and '5' in .*attributes_00\.csv"),
         ([f"{TRAIN},vel,4", f"fan/train/{TRAIN},vel,4"], r"attributes_00\.csv lists .* twice \(line 3\)"),
+        ([f"{TRAIN},vel,4", rf"fan\{Path(TRAIN).stem}.WAV,vel,4"], r"lists .* twice \(line 3\)"),
+        ([f"{TRAIN},load,4,load,7"], r"line 2, says both load=4 and load=7: keep one"),
+        ([f"{TRAIN},vel,4,,7"], r"line 2, has the value '7' without a name before it"),
     ],
 )
 def test_bad_attributes(tmp_path: Path, rows: list[str], complaint: str) -> None:
@@ -248,6 +264,41 @@ def test_bad_attributes(tmp_path: Path, rows: list[str], complaint: str) -> None
     write_attributes(tmp_path, "fan", rows)
     with pytest.raises(AsdError, match=complaint):
         list_clips(tmp_path, "fan", Split.TRAIN)
+
+
+def test_a_cell_left_empty_is_not_known(tmp_path: Path) -> None:
+    make(tmp_path, f"fan/train/{TRAIN}")
+    write_attributes(tmp_path, "fan", [f"{TRAIN},vel,,load,7", ",,,,", ""])
+    assert list_clips(tmp_path, "fan", Split.TRAIN)[0].attributes == {"load": "7"}
+
+
+def test_rows_and_recordings_without_each_other_are_counted_and_named(tmp_path: Path) -> None:
+    names = [TRAIN.replace("0000", f"{n:04d}") for n in range(4)]
+    make(tmp_path, *(f"fan/train/{name}" for name in names), "fan/test/section_00_0000.wav")
+    assert attribute_gaps(tmp_path, "fan") == []  # no table, nothing to miss
+    write_attributes(tmp_path, "fan", [rf"fan\train\{name}" for name in names])
+    assert attribute_gaps(tmp_path, "fan") == []  # nobody lists the clips of an evaluation set
+    write_attributes(tmp_path, "fan", [names[0], names[1].upper(), "section_00_9999.wav"])
+    rows, clips = attribute_gaps(tmp_path, "fan")
+    assert "rows for recordings that are not there: 2 (the first SECTION_00" in rows
+    assert f"no row for some recordings of train/: 3 (the first {names[1]})" in clips
+    make(tmp_path, "fan/test/section_00_9999.wav")
+    assert (
+        "no row for some recordings of test/: 1 (section_00_0000.wav)" in attribute_gaps(tmp_path, "fan")[-1]
+    )
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_the_accents_of_a_machine_may_be_written_apart(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
+    name = unicodedata.normalize("NFC", "Lüfter")
+    make(tmp_path, f"{unicodedata.normalize(form, name)}/train/{TRAIN}")
+    assert list_machines(tmp_path) == [name]
+    for asked in ("NFC", "NFD"):
+        (clip,) = list_clips(tmp_path, unicodedata.normalize(asked, name), Split.TRAIN)
+        assert clip.path.exists()
+    make(tmp_path, *(f"{unicodedata.normalize(one, name)}/train/{TRAIN}" for one in ("NFC", "NFD")))
+    with pytest.raises(AsdError, match="are one name in two spellings: rename one"):
+        list_machines(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"name,speed\nx,1\n", b"", b"\xff\xfe\x00rubbish"])
@@ -268,6 +319,7 @@ def test_a_csv_of_another_kind(tmp_path: Path, content: bytes) -> None:
         (f"fan/train/{TRAIN}", "fan", Split.TEST, r"no test clips.*fan/test"),
         ("fan/train/hello.wav", "fan", Split.TRAIN, r"hello\.wav is outside.*section_00_source_train"),
         ("fan/train/section_0_0000.wav", "fan", Split.TRAIN, r"outside the file-name grammar"),
+        (f"fan/train/{TRAIN} ", "fan", Split.TRAIN, r"\.wav  is outside the file-name grammar"),
         ("fan/train/section_00_source_train_anomaly_0000.wav", "fan", Split.TRAIN, r"is an anomaly in train"),
         ("fan/train/anomaly_id_00_00000000.wav", "fan", Split.TRAIN, r"is an anomaly in training data"),
         (
@@ -287,7 +339,7 @@ def test_a_csv_of_another_kind(tmp_path: Path, content: bytes) -> None:
     ],
 )
 def test_bad_folders(tmp_path: Path, files: str, machine: str, split: Split, complaint: str) -> None:
-    make(tmp_path, *files.split())
+    make(tmp_path, *files.split(" fan/")[:1], *(f"fan/{file}" for file in files.split(" fan/")[1:]))
     with pytest.raises(AsdError, match=complaint):
         list_clips(tmp_path, machine, split)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,21 @@ def test_whole_recordings_are_all_there(clips: list[Path]) -> None:
     assert answer.code == 0
     assert "by hand" in answer.out
     assert answer.out.endswith("all there\n")
+
+
+def test_recordings_count_whatever_the_case_of_their_ending(clips: list[Path]) -> None:
+    clips[0].rename(clips[0].with_suffix(".WAV"))
+    (clips[0].parent / "._copied.wav").write_bytes(b"of the Mac's Finder")
+    answer = check()
+    assert answer.code == 0
+    assert re.search(rf"fan +dev +{len(clips)} +by hand", answer.out)
+
+
+def test_attribute_rows_without_a_recording_are_named(clips: list[Path]) -> None:
+    clips[0].unlink()
+    assert (
+        f"WARNING: {RAW}/fan/attributes_*.csv has rows for recordings that are not there: 1 (" in check().err
+    )
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

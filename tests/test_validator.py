@@ -81,6 +81,14 @@ CSV_DEFECTS = {
         edit(SCORES, replace_name(5, "section_00_source_test_normal_0005_id_A1.wav")),
         r"which is not a clip of HairDryer 00",
     ),
+    "blank after the name": (
+        edit(SCORES, replace_name(5, "section_00_0005.wav ")),
+        r"lists 'section_00_0005\.wav ', which is not a clip of HairDryer 00",
+    ),
+    "capitals in the name": (
+        edit(SCORES, replace_name(5, "section_00_0005.WAV")),
+        r"lists 'section_00_0005\.WAV', which is not a clip of HairDryer 00",
+    ),
     "folder in the name": (
         edit(SCORES, replace_name(5, "test/section_00_0005.wav")),
         r"'test/section_00_0005\.wav'",

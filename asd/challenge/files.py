@@ -20,14 +20,15 @@ Names, in the spellings of the years:
 
 from __future__ import annotations
 
-import csv
 import difflib
-import itertools
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from asd.challenge.attributes import HIDDEN, gaps, read_attributes
+from asd.recording_names import doubled, find_recordings, recording_key
 from asd.types import AsdError, Clip, Domain, Label, Split
 
 CONDITION = "condition"  # the attribute that holds a name's whole ending where it is not in pairs (2021)
@@ -39,10 +40,10 @@ _FOLDERS = {
     Split.TEST: ("test", "source_test", "target_test"),
     Split.SUPPLEMENTAL: ("supplemental",),
 }
-CLIP_FOLDERS = frozenset(name for names in _FOLDERS.values() for name in names)  # as they are published
+CLIP_FOLDERS = tuple(name for names in _FOLDERS.values() for name in names)  # as they are published
 _RENAMED = "test_rename"
+_WITH_CLIPS = (*CLIP_FOLDERS, _RENAMED)
 _FOLDER_DOMAIN = {"source_test": Domain.SOURCE, "target_test": Domain.TARGET}
-_HIDDEN = "noAttribute"
 
 # Machines some of whose published names lack underscores between words or between key and value.
 _MISSING_UNDERSCORES = frozenset({"RoboticArm", "BrushlessMotor"})
@@ -139,17 +140,20 @@ def list_machines(root: Path) -> list[str]:
     Raises:
         AsdError: there is no such folder, or no machine in it.
     """
-    if not root.is_dir():
-        raise AsdError(f"no data folder {root.resolve()}: download the data, or say data=DIR.")
-    names = CLIP_FOLDERS | {_RENAMED}
-    machines = sorted(
-        folder.name for folder in root.iterdir() if any((folder / name).is_dir() for name in names)
-    )
-    if not machines:
-        raise AsdError(
-            f"{root.resolve()} holds no machine: expected <machine>/train and <machine>/test in it."
-        )
-    return machines
+    return sorted(_machine_folders(root))
+
+
+def machine_folder(root: Path, machine: str) -> Path:
+    """The folder of a machine; accents may be written in either form of Unicode, on the disk and in the name.
+
+    Raises:
+        AsdError: there is no such machine.
+    """
+    folders = _machine_folders(root)
+    folder = folders.get(unicodedata.normalize("NFC", machine))
+    if folder is None:
+        raise AsdError(_unknown_machine(root, machine, sorted(folders)))
+    return folder
 
 
 def list_clips(root: Path, machine: str, split: Split, *, original_names: bool = False) -> list[Clip]:
@@ -168,15 +172,44 @@ def list_clips(root: Path, machine: str, split: Split, *, original_names: bool =
         AsdError: an unknown machine, no data folder, no clips, a duplicate, a name outside the grammar,
             an anomaly in training data, or a CSV file that disagrees with the names.
     """
-    machines = list_machines(root)
-    if machine not in machines:
-        raise AsdError(_unknown_machine(root, machine, machines))
-    paths = _recordings(root / machine, split, original_names)
+    folder = machine_folder(root, machine)
+    paths = _recordings(folder, split, original_names)
     if not paths and split is not Split.SUPPLEMENTAL:
-        where = " or ".join(str(root / machine / name) for name in _FOLDERS[split])
+        where = " or ".join(str(folder / name) for name in _FOLDERS[split])
         raise AsdError(f"{machine} has no {split} clips: looked for *.wav in {where}.")
-    table = _read_attributes(root / machine)
+    table = read_attributes(folder)
     return [_with_attributes(parse_name(path, machine, split), table) for path in paths]
+
+
+def attribute_gaps(root: Path, machine: str) -> list[str]:
+    """What the attributes CSVs of a machine and its recordings do not share, in sentences; [] where all is well.
+
+    Raises:
+        AsdError: an unknown machine, or a CSV that cannot be used.
+    """
+    folder = machine_folder(root, machine)
+    return gaps(
+        folder, {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS}
+    )
+
+
+def _machine_folders(root: Path) -> dict[str, Path]:
+    """Machine -> folder. Names are composed Unicode (NFC), whatever the disk's is."""
+    if not root.is_dir():
+        raise AsdError(f"no data folder {root.resolve()}: download the data, or say data=DIR.")
+    found: dict[str, Path] = {}
+    for folder in sorted(root.iterdir()):
+        if not any((folder / name).is_dir() for name in _WITH_CLIPS):
+            continue
+        name = unicodedata.normalize("NFC", folder.name)
+        if name in found:
+            raise AsdError(f"{found[name]} and {folder} are one name in two spellings: rename one of them.")
+        found[name] = folder
+    if not found:
+        raise AsdError(
+            f"{root.resolve()} holds no machine: expected <machine>/train and <machine>/test in it."
+        )
+    return found
 
 
 def _match(path: Path, machine: str, split: Split) -> re.Match[str]:
@@ -206,7 +239,7 @@ def _domain(path: Path, named: str | None, words: Iterable[str]) -> Domain | Non
 
 def _parse_tail(tail: str, machine: str) -> dict[str, str]:
     """The attributes at the end of a name: pairs, or the whole ending as one condition."""
-    if tail in {"", _HIDDEN}:
+    if tail in {"", HIDDEN}:
         return {}
     text = _TWO_WORD_KEYS.sub(r"\1 \2", tail)
     if machine in _MISSING_UNDERSCORES:
@@ -220,27 +253,19 @@ def _parse_tail(tail: str, machine: str) -> dict[str, str]:
 def _format_tail(attributes: Mapping[str, str]) -> str:
     if {*attributes} == {CONDITION}:
         return attributes[CONDITION]
-    return "_".join(f"{key}_{value}" for key, value in attributes.items()) or _HIDDEN
+    return "_".join(f"{key}_{value}" for key, value in attributes.items()) or HIDDEN
 
 
 def _recordings(folder: Path, split: Split, original_names: bool) -> list[Path]:
-    """Recordings of one machine and split, sorted by name. Hidden files are not recordings."""
+    """Recordings of one machine and split, sorted by name."""
     names = _FOLDERS[split]
     if split is Split.TEST and not original_names and (folder / _RENAMED).is_dir():
         names = (_RENAMED,)
-    paths = sorted(
-        (
-            path
-            for name in names
-            for path in folder.glob(f"{name}/*")
-            if path.suffix.lower() == ".wav" and not path.name.startswith(".")
-        ),
-        key=lambda path: (path.stem, path.parent.name),
-    )
-    for first, second in itertools.pairwise(paths):
-        if first.stem == second.stem:
-            raise AsdError(f"{second} has the same name as {first}: remove one of them.")
-    return paths
+    found = [path for name in names for path in find_recordings(folder / name)]
+    if twice := doubled(path.name for path in found):
+        first, second = [path for path in found if recording_key(path.name) == twice[0]][:2]
+        raise AsdError(f"{second} has the same name as {first}: remove one of them.")
+    return sorted(found, key=lambda path: path.stem)
 
 
 def _unknown_machine(root: Path, machine: str, machines: list[str]) -> str:
@@ -249,32 +274,9 @@ def _unknown_machine(root: Path, machine: str, machines: list[str]) -> str:
     return f"machine={machine!r} is not under {root.resolve()}:{guess} It holds {', '.join(machines)}."
 
 
-def _read_attributes(folder: Path) -> dict[str, dict[str, str]]:
-    """File stem -> attributes, of all `attributes_NN.csv` of a machine; {} where hidden or absent.
-
-    Rows name the file as `bearing/train/x.wav`, as `x.wav` or as `x`.
-    """
-    table: dict[str, dict[str, str]] = {}
-    for path in sorted(folder.glob("attributes_*.csv")):
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-        header, *rows = csv.reader(text.splitlines() or [""])
-        if header[:1] != ["file_name"]:
-            raise AsdError(f"{path} begins with {','.join(header)!r}: expected file_name,d1p,d1v,...")
-        for line, row in enumerate(rows, start=2):
-            if not row:
-                continue
-            stem = row[0].strip().rsplit("/", 1)[-1].removesuffix(".wav")
-            if stem in table:
-                raise AsdError(f"{path} lists {stem} twice (line {line}): remove one row.")
-            cells = [cell.strip() for cell in row[1:]]
-            pairs = zip(cells[::2], cells[1::2], strict=False)
-            table[stem] = {key: value for key, value in pairs if key and key != _HIDDEN}
-    return table
-
-
 def _with_attributes(clip: Clip, table: Mapping[str, Mapping[str, str]]) -> Clip:
     """The clip with the CSV's attributes in place of the name's, where the CSV lists it."""
-    listed = table.get(clip.path.stem)
+    listed = table.get(recording_key(clip.name))
     if listed is None:
         return clip
     for key in listed.keys() & clip.attributes.keys():

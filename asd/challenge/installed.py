@@ -19,6 +19,7 @@ from typing import Literal
 from asd.challenge.files import parse_name
 from asd.challenge.years import Part, Year, revision
 from asd.core.runtime import atomic
+from asd.recording_names import find_recordings, is_recording
 from asd.types import AsdError, Split
 
 State = Literal["present", "by hand", "missing", "half-unpacked", "damaged", "replaced", "other year"]
@@ -83,7 +84,7 @@ def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) ->
     manifest = _read(path)
     if manifest is None:
         return Finding(machine, part, "damaged", 0, f"{path.name} is not readable")
-    n_clips = sum(name.lower().endswith(".wav") for name in manifest.files)
+    n_clips = sum(is_recording(Path(name)) for name in manifest.files)
     wanted = year.archive(part, machine).file
     if revision(manifest.archive)[1] < revision(wanted)[1]:
         return Finding(machine, part, "replaced", n_clips, f"{manifest.archive} was replaced by {wanted}")
@@ -98,8 +99,8 @@ def recordings(folder: Path, part: Part) -> list[Path]:
     """Where the recordings of one archive lie, supplemental ones too: by its manifest, or put there by hand."""
     manifest = _read(folder / manifest_name(part))
     if manifest is not None:
-        return [folder / name for name in sorted(manifest.files) if name.lower().endswith(".wav")]
-    beside = [] if part == "eval_test" else sorted(folder.glob("supplemental/*.wav"))
+        return [folder / name for name in sorted(manifest.files) if is_recording(Path(name))]
+    beside = [] if part == "eval_test" else find_recordings(folder / "supplemental")
     return [path for half in _by_hand(folder, part) for path in half] + beside
 
 
@@ -123,7 +124,7 @@ def _unrecorded(folder: Path, part: Part, year: Year) -> Finding:
 
 def _by_hand(folder: Path, part: Part) -> list[list[Path]]:
     """The clips of each folder that an archive fills, sorted: train, test or both."""
-    return [sorted(path for name in names for path in folder.glob(f"{name}/*.wav")) for names in _NAMES[part]]
+    return [[path for name in names for path in find_recordings(folder / name)] for names in _NAMES[part]]
 
 
 def _split(path: Path) -> Split:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from asd.challenge.files import CLIP_FOLDERS
 from asd.challenge.years import revision
+from asd.recording_names import is_recording
 from asd.types import AsdError
 
 # A machine has at most some 5,000 clips of at most 1.2 MB (18 s, 16 kHz, 16 bit, two channels), and
@@ -104,7 +105,7 @@ def machine_place(machine: str) -> Place:
         *folders, last = name.parts
         if last.startswith(".") or "__MACOSX" in folders:
             return None
-        if last.lower().endswith(".wav"):
+        if is_recording(Path(last)):
             inside = PurePosixPath(folders[-1], last) if folders and folders[-1] in CLIP_FOLDERS else None
             folders = folders[:-1]
         else:

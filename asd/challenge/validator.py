@@ -192,7 +192,7 @@ def _csv_defects(name: str, kind: Kind, unit: Unit, content: bytes, rules: _Rule
         lines = lines[1:]
     if odd := [number for number, cells in lines if len(cells) != 2]:
         yield f"{name} has other than two columns in {_lines(odd)}."
-    rows = [(number, cells[0].strip(), cells[1]) for number, cells in lines if len(cells) == 2]
+    rows = [(number, cells[0], cells[1]) for number, cells in lines if len(cells) == 2]
     yield from _value_defects(name, kind, rows)
     files = [file for _, file, _ in rows]
     if doubled := sorted(file for file, count in Counter(files).items() if count > 1):
@@ -231,7 +231,7 @@ def _belongs(file: str, unit: Unit) -> bool:
     except AsdError:
         return False
     named = (clip.name, clip.section, clip.domain, clip.label)
-    return named == (file, unit.section, unit.domain, None)
+    return named == (file, unit.section, unit.domain, None) and file.endswith(".wav")
 
 
 def _number(text: str) -> float | None:

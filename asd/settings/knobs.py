@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 def _split(value: Any) -> Any:
     if isinstance(value, str):
+        value = unicodedata.normalize("NFC", value)  # as the names of machines are, see `challenge.files`
         return [part.strip() for part in value.split(",")] if value else []
     return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
 

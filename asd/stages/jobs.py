@@ -78,11 +78,13 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
     }
     hashes = {machine: _clips_hash(recordings, beside[machine]) for machine, recordings in training.items()}
     for machine in machines:
+        for sentence in files.attribute_gaps(root, machine):
+            log.warning(sentence)
         recordings = training.get(machine)
         foreign = [part for other, part in training.items() if other != machine]
         others = audio.joined(foreign) if config.is_joint() and foreign else None
         test = None
-        if list((root / machine).glob("*test*")) or not learn:
+        if list(files.machine_folder(root, machine).glob("*test*")) or not learn:
             front_end = recordings.front_end if recordings else _trained_front_end(config, machine, plain)
             test = _recordings(config, root, machine, Split.TEST, front_end)
         train_data = fingerprint(hashes) if others else hashes.get(machine, "")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from asd.challenge.download import OnBytes, Remote, download
+from asd.challenge.files import attribute_gaps
 from asd.challenge.ground_truth import read_ground_truth
 from asd.challenge.install import UNPACKING, install_machine, install_truth
 from asd.challenge.installed import Finding, inspect, recordings
@@ -93,6 +94,9 @@ def check_data(config: DataCheck) -> Inventory:
     found = []
     for target in progress(_targets(config, year), "checking"):
         finding = _inspect(target, year, quick=config.quick)
+        if target.part and finding.n_clips:
+            for sentence in attribute_gaps(target.folder.parent, target.machine):
+                log.warning(sentence)
         found.append(finding if config.quick else _looked_into(finding, target, year))
     return Inventory(found)
 

@@ -1,0 +1,69 @@
+"""Which files are recordings, and when two spellings name the same one: one answer for folders, tables and packages.
+
+Tables are written by hand, by other programs and on other systems. What they call `fan\\train\\Clip 1.WAV ` lies on
+the disk as `Clip 1.wav`, on a Mac with its accents apart. Everything that joins rows with recordings joins them by
+`recording_key`, and says which rows and which recordings are left over.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+SUFFIXES = (".wav",)
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file of this name is a recording: `.wav` in any case, and not hidden. Does not touch the disk.
+
+    A blank after the name makes no difference: such a file should be named in an error, not passed over.
+    """
+    return not path.name.startswith(".") and path.name.strip().lower().endswith(SUFFIXES)
+
+
+def find_recordings(folder: Path, pattern: str = "*") -> list[Path]:
+    """The recordings under a folder, sorted by path; empty where there is no such folder.
+
+    Args:
+        folder: where to look.
+        pattern: as in `Path.glob`; "**/*" goes into folders, except hidden ones.
+    """
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if is_recording(path)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1])
+    )
+
+
+def recording_key(name: str) -> str:
+    """What all spellings of a recording's name have in common.
+
+    That is the name without folders (behind / or \\), without `.wav` in any case and without blanks around, in
+    composed Unicode (NFC). Otherwise letters count as they are: `A.wav` and `a.wav` are two recordings.
+    """
+    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1].strip()
+    for suffix in SUFFIXES:
+        if last.lower().endswith(suffix):
+            return last[: -len(suffix)].strip()
+    return last
+
+
+def unmatched(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Those names that denote none of the recordings `others`, sorted and each once, as they are spelled."""
+    known = {recording_key(other) for other in others}
+    return sorted({name for name in names if recording_key(name) not in known})
+
+
+def doubled(names: Iterable[str]) -> list[str]:
+    """Keys of the recordings that are named more than once, sorted."""
+    return sorted(key for key, count in Counter(map(recording_key, names)).items() if count > 1)
+
+
+def count_and_first(names: Iterable[str]) -> str:
+    """How many names, and the first of them, for a sentence: "3 (the first a.wav)"; "1 (a.wav)"."""
+    every = sorted(names)
+    return f"{len(every)} ({'the first ' * (len(every) > 1)}{every[0]})"

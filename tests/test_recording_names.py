@@ -1,0 +1,78 @@
+"""Which files are recordings, and which spellings name the same one."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asd.recording_names import (
+    count_and_first,
+    doubled,
+    find_recordings,
+    is_recording,
+    recording_key,
+    unmatched,
+)
+
+STEMS = st.text(
+    st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=9
+)
+FOLDERS = st.lists(STEMS, max_size=3)
+
+
+@given(
+    stem=STEMS,
+    folders=FOLDERS,
+    end=st.sampled_from(["", ".wav", ".WAV", ".Wav"]),
+    form=st.sampled_from(["NFC", "NFD"]),
+)
+def test_all_spellings_of_a_recording_have_one_key(
+    stem: str, folders: list[str], end: str, form: str
+) -> None:
+    wanted = unicodedata.normalize("NFC", stem)
+    for path in (PurePosixPath(*folders, stem + end), PureWindowsPath(*folders, stem + end)):
+        for spelling in (str(path), f" {path}", f"{path} ", f"{path}\t"):
+            assert recording_key(unicodedata.normalize(form, spelling)) == wanted  # type: ignore[arg-type]
+
+
+@given(STEMS, STEMS)
+def test_other_names_are_other_recordings(one: str, other: str) -> None:
+    same = unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    assert (recording_key(f"{one}.wav") == recording_key(f"x/{other}.WAV")) == same
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("a.wav", True), ("a.WAV", True), ("a.wav ", True), ("._a.wav", False), (".a.wav", False), ("a.txt", False),
+     ("wav", False), ("a.wav.part", False)],
+)  # fmt: skip
+def test_recordings_are_known_by_their_names(name: str, is_one: bool) -> None:
+    assert is_recording(Path("folder", name)) == is_one
+
+
+def test_recordings_are_found_outside_hidden_folders_only(tmp_path: Path) -> None:
+    wanted = ["a.WAV", "b.wav", "deep/er/c.wav"]
+    for name in [*wanted, ".hidden.wav", "._b.wav", ".trash/d.wav", "deep/.thumbs/e.wav", "notes.txt"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_recordings(tmp_path, "**/*") == [tmp_path / name for name in wanted]
+    assert find_recordings(tmp_path) == [tmp_path / name for name in wanted[:2]]
+    assert find_recordings(tmp_path / ".trash") == [tmp_path / ".trash/d.wav"]  # it was asked for
+    assert find_recordings(tmp_path / "nowhere") == []
+
+
+def test_what_is_left_over_on_either_side_and_what_is_there_twice() -> None:
+    rows, files = ["train\\a.WAV", "c", "c"], ["a.wav", "b.wav"]
+    assert unmatched(rows, files) == ["c"]
+    assert unmatched(files, rows) == ["b.wav"]
+    assert doubled(rows) == ["c"]
+    assert doubled(["a.wav", "x/a.WAV", "b"]) == ["a"]
+
+
+def test_a_sentence_counts_and_names_the_first() -> None:
+    assert count_and_first(["b", "a", "c"]) == "3 (the first a)"
+    assert count_and_first(["a"]) == "1 (a)"
