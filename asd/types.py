@@ -9,6 +9,7 @@ Conventions used everywhere:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -60,3 +61,19 @@ class Clip:
 
 # Columns of `scores/<scorer>.csv`, in order. `decision` is 0/1; unknown domain and label are empty cells.
 SCORE_COLUMNS = ("machine", "section", "domain", "split", "label", "file", "score", "decision")
+
+
+def one_of(value: str, choices: Sequence[str], what: str) -> str:
+    """The value itself, where it is one of the choices.
+
+    Args:
+        value: that was given.
+        choices: names that there are.
+        what: the option, as messages call it.
+
+    Raises:
+        AsdError: it is none of them.
+    """
+    if value not in choices:
+        raise AsdError(f"{what}={value} is unknown; there are {', '.join(choices)}")
+    return value

@@ -90,6 +90,55 @@ def test_a_checkpoint_of_the_official_trainer_is_read(tmp_path: Path) -> None:
         load_weights(tmp_path / "b.pth")
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_prefixes_of_wrapped_networks_are_no_part_of_a_name(tmp_path: Path, prefix: str, suffix: str) -> None:
+    net = torch.nn.Linear(3, 2)
+    state = {prefix + name: tensor for name, tensor in net.state_dict().items()}
+    path = tmp_path / f"w{suffix}"
+    torch.save(state, path) if suffix == ".pth" else save_tensors(path, state)
+    load_into(torch.nn.Linear(3, 2), load_weights(path), path)
+    assert load_weights(path).keys() == net.state_dict().keys()
+
+
+@pytest.mark.parametrize("container", [None, "state_dict", "model_state_dict", "model"])
+def test_weights_are_found_where_training_scripts_put_them(tmp_path: Path, container: str | None) -> None:
+    wrapped = torch.nn.DataParallel(torch.nn.Linear(3, 2))
+    content: dict[str, object] = dict(wrapped.state_dict())
+    torch.save({container: content, "epoch": 3, "cfg": {"a": 1}} if container else content, tmp_path / "w.pt")
+    found = load_weights(tmp_path / "w.pt")
+    assert found.keys() == {"weight", "bias"}
+    assert torch.equal(found["weight"], wrapped.module.weight)
+
+
+def test_only_a_prefix_of_every_name_is_a_wrapper(tmp_path: Path) -> None:
+    torch.save({"module.w": torch.ones(1), "head.w": torch.ones(1)}, tmp_path / "w.pt")
+    assert load_weights(tmp_path / "w.pt").keys() == {"module.w", "head.w"}
+
+
+def test_weights_saved_on_a_gpu_load_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:  # the file says what a GPU's would say
+        patch.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        torch.save({"w": torch.arange(3.0)}, tmp_path / "w.pt")
+    assert b"cuda:0" in (tmp_path / "w.pt").read_bytes()
+    found = load_weights(tmp_path / "w.pt")["w"]
+    assert found.device.type == "cpu"
+    assert torch.equal(found, torch.arange(3.0))
+
+
+@pytest.mark.gpu
+def test_weights_cross_between_devices(tmp_path: Path) -> None:
+    net = torch.nn.Linear(3, 2).cuda()
+    for path in (tmp_path / "w.pt", tmp_path / "w.safetensors"):
+        torch.save(net.state_dict(), path) if path.suffix == ".pt" else save_tensors(path, net.state_dict())
+        on_cpu, on_gpu = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2).cuda()
+        for other in (on_cpu, on_gpu):
+            load_into(other, load_weights(path), path)
+            assert torch.equal(other.weight.cpu(), net.weight.cpu())
+        assert on_cpu.weight.device.type == "cpu"
+        assert on_gpu.weight.device.type == "cuda"
+
+
 def test_metrics_log_drops_what_comes_after_the_resumed_epoch(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "m.jsonl")
     for epoch in range(4):

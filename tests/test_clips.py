@@ -9,8 +9,9 @@ import torch
 
 from asd.core.networks.encoder import Encoder
 from asd.detectors.encoders import clips
+from asd.detectors.encoders.build import build
 from asd.detectors.encoders.clips import cached_embeddings, clip_embeddings
-from asd.detectors.encoders.design import Design
+from asd.detectors.encoders.recipe import Recipe
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, write_clip
 from tests.tiny_encoders import beats_pt
@@ -19,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 def beats(checkpoint: Path, **changes: Any) -> Encoder:
-    return Design(encoder="beats", checkpoint=checkpoint, **changes).network()
+    return build(Recipe(encoder="beats", checkpoint=checkpoint, **changes))
 
 
 @pytest.fixture(scope="module")

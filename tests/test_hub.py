@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.detectors.encoders.design import Design
+from asd.detectors.encoders.build import build
+from asd.detectors.encoders.recipe import Recipe
 from asd.types import AsdError
 from tests.tiny_encoders import ast_folder
 
@@ -17,7 +18,7 @@ transformers = pytest.importorskip("transformers", reason="the extra `pretrained
 
 def encoder(folder: Path, **changes: Any) -> Any:
     words: dict[str, Any] = {"encoder": "ast", "window_s": 1.0} | changes
-    return Design(**words, checkpoint=folder).network().eval()
+    return build(Recipe(**words, checkpoint=folder)).eval()
 
 
 def noise(*shape: int) -> torch.Tensor:

@@ -8,11 +8,9 @@ import pytest
 
 from asd.detectors.encoders.labels import (
     Classes,
-    attribute_codes,
     class_name,
     classes_of,
     pseudo_classes,
-    values_of,
 )
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -93,47 +91,3 @@ def test_balance_goes_from_clips_alike_to_classes_alike() -> None:
     for balance, share in ((0.0, 0.01), (0.5, 1 / (1 + 99**0.5)), (1.0, 0.5)):
         weights = classes.balanced_weights(balance)
         assert weights[990:].sum() / weights.sum() == pytest.approx(share)
-
-
-def test_values_are_domain_and_attributes_one_by_one() -> None:
-    everything = [
-        *clips(Domain.SOURCE, 1, speed="1", kind="a"),
-        *clips(Domain.SOURCE, 1, kind="a"),
-        *clips(Domain.TARGET, 1, speed="2", kind="a"),
-    ]
-    values = values_of(everything)
-    assert values.names == (
-        "fan 00 domain=source",
-        "fan 00 domain=target",
-        "fan 00 speed=1",
-        "fan 00 speed=2",
-    )  # kind=a is that of all clips
-    nan = np.nan
-    np.testing.assert_array_equal(values.told, [[1, 0, 1, 0], [1, 0, nan, nan], [0, 1, 0, 1]])
-
-
-def test_a_clip_has_no_values_of_another_machine() -> None:
-    values = values_of([*clips(None, 1, speed="1"), *clips(None, 1, machine="pump", volume="2")])
-    assert values.names == ("fan 00 speed=1", "pump 00 volume=2")
-    np.testing.assert_array_equal(values.told, np.eye(2))
-
-
-def test_clips_that_are_all_alike_have_no_values() -> None:
-    values = values_of(clips(Domain.SOURCE, 3, speed="1"))
-    assert values.names == ()
-    assert values.told.shape == (3, 0)
-
-
-def test_codes_are_fixed_by_the_attributes_and_nan_where_hidden() -> None:
-    (first,) = attribute_codes(clips(None, 1, speed="1", load="low"))
-    codes = attribute_codes(
-        [
-            *clips(Domain.TARGET, 1, load="low", speed="1"),
-            *clips(None, 1, speed="2", load="low"),
-            *clips(None, 1),
-        ]
-    )
-    assert np.array_equal(codes[0], first)
-    assert not np.array_equal(codes[1], first)
-    assert np.isnan(codes[2]).all()
-    np.testing.assert_allclose(np.linalg.norm(codes[:2], axis=1), 1, rtol=1e-6)

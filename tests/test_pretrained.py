@@ -9,7 +9,7 @@ import torch
 
 from asd.core.checkpoint import load_into
 from asd.detectors.encoders import extra
-from asd.detectors.encoders.design import Design
+from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator
 from asd.types import AsdError
@@ -22,7 +22,7 @@ def beats(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def encoder(checkpoint: Path, **changes: Any) -> Any:
-    return Design(encoder="beats", checkpoint=checkpoint, **changes).network().eval()
+    return build(Recipe(encoder="beats", checkpoint=checkpoint, **changes)).eval()
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -105,7 +105,7 @@ def test_adapters_alone_are_trained_and_kept(kind: str, tmp_path: Path) -> None:
     }
     recipe = Recipe(**words, layers=[1, 2], masking=0.3, statex=0.5)
     torch.manual_seed(0)
-    tuned = recipe.network()
+    tuned = build(recipe)
     with torch.no_grad():
         first = tuned(noise(4, 8000))
     module = Discriminator(tuned, 3, recipe)
@@ -121,7 +121,7 @@ def test_adapters_alone_are_trained_and_kept(kind: str, tmp_path: Path) -> None:
     assert all("lora" in name or name.startswith("projections.") for name in tuned.state_dict())
     assert tuned(noise(2, 8000)).shape == (2, 2, 8)
     torch.manual_seed(1)
-    again = recipe.network()
+    again = build(recipe)
     load_into(again, tuned.state_dict(), path)
     with torch.no_grad():
         torch.testing.assert_close(again(noise(4, 8000)), tuned(noise(4, 8000)))
@@ -134,7 +134,7 @@ def test_a_state_inside_another_module_keeps_to_what_was_learnt(beats: Path) -> 
     states = []
     for seed in (0, 1):
         torch.manual_seed(seed)
-        module = Discriminator(recipe.network(), 2, recipe)
+        module = Discriminator(build(recipe), 2, recipe)
         states.append(module.state_dict())
     assert {name.split(".")[0] for name in states[0]} == {"encoder", "whole"}
     assert not any(name.endswith("relative_attention_bias.weight") for name in states[0])
@@ -144,9 +144,9 @@ def test_a_state_inside_another_module_keeps_to_what_was_learnt(beats: Path) -> 
 
 
 def test_words_that_do_not_go_together_are_refused(beats: Path) -> None:
-    with pytest.raises(AsdError, match="encoder=scratch is trained from nothing"):
-        Design(checkpoint=beats)
-    with pytest.raises(AsdError, match="pretrained at 16000 Hz and cannot hear 8000 Hz"):
-        Design(encoder="beats", checkpoint=beats, sample_rate_hz=8000)
+    with pytest.raises(AsdError, match="encoder=multires_cnn is trained from nothing"):
+        Recipe(checkpoint=beats)
+    with pytest.raises(AsdError, match="pretrained at 16000 Hz and cannot take 8000 Hz"):
+        Recipe(encoder="beats", checkpoint=beats, sample_rate_hz=8000)
     with pytest.raises(AsdError, match=r"needs embedding\.checkpoint=PATH: BEATs_iter3"):
-        Design(encoder="beats").network()
+        build(Recipe(encoder="beats"))

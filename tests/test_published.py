@@ -40,6 +40,17 @@ def test_a_published_pt_loads_without_what_only_its_classifier_needed(tmp_path: 
         assert torch.equal(tensor, weights[name])
 
 
+@pytest.mark.parametrize(("container", "prefix"), [("state_dict", ""), ("model", "module.")])
+def test_a_checkpoint_of_a_wrapped_network_is_read(tmp_path: Path, container: str, prefix: str) -> None:
+    path = beats_pt(tmp_path)
+    expected = load_beats(path).state_dict()
+    weights = torch.load(path, weights_only=True)["model"]
+    state = {prefix + name: tensor for name, tensor in weights.items()}
+    torch.save({"cfg": BEATS, container: state, "epoch": 7}, path)
+    found = load_beats(path).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_eat_is_the_same_from_fairseq_and_from_a_folder(tmp_path: Path) -> None:
     from_fairseq = load_eat(fairseq_pt(tmp_path)).state_dict()
     from_folder = load_eat(tmp_path / "eat").state_dict()
@@ -79,7 +90,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(AsdError, match=r"BEATs_tiny\.pt cannot be read as plain tensors .* fetch it again"):
         load_beats(path)
     torch.save({"weights": {}}, path)
-    with pytest.raises(AsdError, match="has no 'model' with named tensors"):
+    with pytest.raises(AsdError, match="holds no named tensors"):
         load_beats(path)
     torch.save({"model": {"a": torch.zeros(1)}, "cfg": Path("code")}, path)
     with pytest.raises(AsdError, match=r"would run as code.*convert it once"):

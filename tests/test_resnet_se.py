@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from asd.core.networks.resnet_se import ResNetSE
-from asd.detectors.encoders.design import Design
+from asd.detectors.encoders.build import build
+from asd.detectors.encoders.recipe import Recipe
 from asd.types import AsdError
 
 # What the network of dcase-asd-toolkit (commit ed27d82, `dis_multispec_scac_trainable`) makes of the same waveforms
@@ -74,8 +75,8 @@ def test_a_window_of_too_few_bins_is_refused() -> None:
     with pytest.raises(
         AsdError, match=r"windows_samples has 16, and embedding\.encoder=resnet_se needs .* 32 "
     ):
-        Design(encoder="resnet_se", windows_samples=(16, 1024))
-    assert Design(encoder="resnet_se", windows_samples=(32,), segment_samples=16000).network().n_parts == 2
+        build(Recipe(encoder="resnet_se", windows_samples=(16, 1024)))
+    assert build(Recipe(encoder="resnet_se", windows_samples=(32,), segment_samples=16000)).n_parts == 2
 
 
 @pytest.mark.parametrize(
@@ -83,5 +84,5 @@ def test_a_window_of_too_few_bins_is_refused() -> None:
 )
 def test_so_is_one_at_a_rate_too_low_for_it(rate_hz: int, windows: tuple[int], needs: str) -> None:
     with pytest.raises(AsdError, match=rf"windows_samples has {windows[0]}, .* {needs} .* at {rate_hz} Hz"):
-        Design(encoder="resnet_se", windows_samples=windows, sample_rate_hz=rate_hz)
-    assert Design(encoder="resnet_se", windows_samples=(64,), sample_rate_hz=1000).network().n_parts == 2
+        build(Recipe(encoder="resnet_se", windows_samples=windows, sample_rate_hz=rate_hz))
+    assert build(Recipe(encoder="resnet_se", windows_samples=(64,), sample_rate_hz=1000)).n_parts == 2

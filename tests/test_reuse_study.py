@@ -1,4 +1,4 @@
-"""The study of reuse: cells through the real stages, tables with and without, gates by machine."""
+"""The study of reuse: cells through the real stages, tables with and without."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asd.studies.config import Reuse
-from asd.studies.reuse.page import mean_listening, tables, write_report
+from asd.studies.reuse.page import tables, write_report
 from asd.studies.reuse.study import METHODS, SCORERS, cells, run_cell
 from asd.types import AsdError
 from tests.command import refuses
@@ -18,34 +18,28 @@ WITHOUT = {name: method.without for name, method in METHODS.items()}
 
 def result(official: float, *machines: float) -> dict[str, object]:
     by_machine = {f"m{i}": value for i, value in enumerate(machines)}
-    return {"official": {"knn": official}, "machines": {"knn": by_machine}, "seconds": 2.0, "listening": {}}
+    return {"official": {"knn": official}, "machines": {"knn": by_machine}, "seconds": 2.0}
 
 
-def test_a_cell_scores_machines_and_says_what_gates_do(tmp_path: Path) -> None:
+def test_a_cell_scores_machines_once(tmp_path: Path) -> None:
     settings = {
         "machines": SMALL,
-        "words": list(METHODS["gated_attribute"].words),
+        "words": list(METHODS["ema"].words),
         "seed": 0,
         "device": "cpu",
         "epochs": 1,
         "segment_samples": 9600,
     }
-    folder = tmp_path / "reuse/synthetic/gated_attribute/seed0"
+    folder = tmp_path / "reuse/synthetic/ema/seed0"
     found = run_cell(settings, folder)
     assert found["official"].keys() == found["machines"].keys() == {*SCORERS}
     assert all(0 < score <= 100 for score in found["official"].values())
-    listening = found["listening"]["fan"]
-    assert listening["not told"]["attribute"]["gate"] == 0
-    assert listening["told"]["attribute"]["gate"] > 0
-    for modalities in listening.values():
-        assert sum(values["share"] for values in modalities.values()) == pytest.approx(1, abs=1e-4)
-    done = tmp_path / "reuse/runs/synthetic/seed0/gated_attribute/fan/seed0/DONE"
+    done = tmp_path / "reuse/runs/synthetic/seed0/ema/fan/seed0/DONE"
     before = done.stat().st_mtime_ns
     assert run_cell(settings, folder)["official"] == found["official"]
     assert done.stat().st_mtime_ns == before
-    text = write_report(tmp_path / "report", {"synthetic/gated_attribute/seed0": found}, WITHOUT)
-    assert (tmp_path / "report/gates.png").stat().st_size > 5000
-    assert "gated_attribute" in text
+    text = write_report(tmp_path / "report", {"synthetic/ema/seed0": found}, WITHOUT)
+    assert "ema" in text
 
 
 def test_a_table_has_paired_differences_and_counts_machines() -> None:
@@ -65,20 +59,6 @@ def test_a_table_has_paired_differences_and_counts_machines() -> None:
     }
 
 
-def test_listening_is_the_mean_over_seeds() -> None:
-    def cell(gate: float) -> dict[str, object]:
-        return {"listening": {"fan": {"told": {"attribute": {"gate": gate}}}}}
-
-    found = mean_listening(
-        {
-            "recorded/gated_attribute/seed0": cell(0.2),
-            "recorded/gated_attribute/seed1": cell(0.4),
-            "recorded/gated/seed0": cell(0.9),
-        }
-    )
-    assert found == {"fan": {"gate": {"told": {"attribute": pytest.approx(0.3)}}}}
-
-
 def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:
     from asd.settings.config import Run
     from asd.settings.words import parse
@@ -91,7 +71,7 @@ def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(AsdError, match="methods=magic is none of the study's methods bottleneck, raw_wave"):
+    with pytest.raises(AsdError, match="methods=magic is none of the study's methods bottleneck, ema"):
         cells(Reuse(methods=["magic"]))
 
 
@@ -99,13 +79,6 @@ def test_an_unknown_method_is_refused() -> None:
     ("words", "saying"),
     [
         ("embedding.activity=true", "activity=true weighs the windows of embedding.encoder=bottleneck"),
-        ("embedding.co_occurrence=0.1", "add embedding.attribute_head=bce"),
-        (
-            "embedding.modalities=attribute",
-            "embedding.modalities=attribute hears nothing; choose from log_mel",
-        ),
-        ("embedding.modalities=video", "has video, which is none; choose from log_mel, spectrum, attribute"),
-        ("embedding.attribute_head=bce embedding.statex=0.5", "does not go with embedding.attribute_head"),
         ("embedding.ema_decay=1", "ema_decay"),
     ],
 )

@@ -128,6 +128,19 @@ def test_on_a_gpu_too(tmp_path: Path, precision: str) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-5)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize(("first", "then"), [("cpu", "cuda"), ("cuda", "cpu")])
+def test_a_state_goes_on_on_another_device(tmp_path: Path, first: str, then: str) -> None:
+    """Not to the same numbers, as dropout is drawn elsewhere, but with all that was learnt."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, 6, device=first)
+    found = run(tmp_path, device=then)
+    assert all(tensor.isfinite().all() and tensor.device.type == then for tensor in found.values())
+    lines = metrics(tmp_path)
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[2]["train_loss"] < lines[0]["train_loss"]
+
+
 def test_the_loss_scale_of_float16_is_resumed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, 5, precision="float16")

@@ -1,6 +1,6 @@
 """Training throughput of the multi-resolution encoder on made-up waveforms, in the loop that training uses.
 
-    python tools/bench_encoder.py [encoder=scratch] [batch=64] [duration_s=4.5] [steps=8] [epochs=6] [width=16]
+    python tools/bench_encoder.py [encoder=multires_cnn] [batch=64] [duration_s=4.5] [steps=8] [epochs=6] [width=16]
         [part_losses=yes] [classes=60] [threads=2] [device=cpu] [precision=float32] [seed=0]
 
 Each of `epochs` epochs is timed by the training loop itself, which cuts segments, mixes them up, takes the
@@ -29,13 +29,14 @@ from asd.core.networks.encoder import Encoder
 from asd.core.runtime import pick_device
 from asd.core.trainer import train
 from asd.data.audio import Recordings
+from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator
 from asd.features.waveforms import ResidentWaveforms
 from asd.types import AsdError, Clip, Split
 
 USUAL: dict[str, int | float | str] = {
-    "encoder": "scratch",
+    "encoder": "multires_cnn",
     "batch": 64,
     "duration_s": 4.5,
     "steps": 8,
@@ -83,8 +84,8 @@ def _measure(words: dict[str, int | float | str]) -> None:
     precision, encoder = str(words["precision"]), str(words["encoder"])
     if precision not in ("float32", "bfloat16"):
         raise AsdError(f"precision={precision} is not one of float32 and bfloat16")
-    if encoder not in ("scratch", "resnet_se"):
-        raise AsdError(f"encoder={encoder} is not one of scratch and resnet_se")
+    if encoder not in ("multires_cnn", "resnet_se"):
+        raise AsdError(f"encoder={encoder} is not one of multires_cnn and resnet_se")
     if words["part_losses"] not in ("yes", "no"):
         raise AsdError(f"part_losses={words['part_losses']} is not one of yes and no")
     recipe = Recipe(
@@ -97,7 +98,7 @@ def _measure(words: dict[str, int | float | str]) -> None:
         precision=cast(Literal["float32", "bfloat16"], precision),
     )
     torch.manual_seed(int(words["seed"]))
-    network = recipe.network()
+    network = build(recipe)
     print(_size(network))
     module = Discriminator(network, n_classes, recipe).to(device)
     clips = noise(batch * steps)

@@ -5,6 +5,7 @@ No pickle anywhere: a model directory can be opened by anybody without running i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from safetensors.torch import save
 
 from asd.core.runtime import atomic
 from asd.types import AsdError
+
+CONTAINERS = ("model_state_dict", "state_dict", "model")  # under which training scripts keep the weights
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def save_tensors(
@@ -54,12 +58,15 @@ def load_tensors(
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """Reads a state dict from `.safetensors`, or from a `.pth`/`.pt` without running any code in it.
 
+    Returns:
+        Tensors by name on the CPU, wherever they were saved; see `state_in` for what may be around them.
+
     Raises:
         AsdError: the file is missing, damaged or holds something else than named tensors.
     """
     if path.suffix not in {".pth", ".pt"}:
         try:
-            return load_tensors(path)[0]
+            return without_wrappers(load_tensors(path)[0])
         except AsdError as error:
             raise AsdError(f"{error}; give the official .pth or a .safetensors") from error
     try:
@@ -71,10 +78,38 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
             f"{path} is not a torch state dict of plain tensors ({type(error).__name__}); "
             f"give the official .pth or a .safetensors"
         ) from error
-    state = loaded.get("model_state_dict", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    state = state_in(loaded)
+    if state is None:
         raise AsdError(f"{path} holds no named tensors; give the official .pth or a .safetensors")
     return state
+
+
+def state_in(content: Any) -> dict[str, torch.Tensor] | None:
+    """The named tensors in what `torch.load` gave: bare, or under one of `CONTAINERS`; None where there are none.
+
+    What lies between them, such as numbers of steps, is left aside; so are the prefixes of `without_wrappers`.
+    """
+    if not isinstance(content, dict):
+        return None
+    inside = next((content[name] for name in CONTAINERS if isinstance(content.get(name), dict)), content)
+    tensors = {name: value for name, value in inside.items() if isinstance(value, torch.Tensor)}
+    return without_wrappers(tensors) if tensors else None
+
+
+def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The state without the prefixes that `DataParallel` and `torch.compile` put before every name."""
+    for prefix in _WRAPPERS:
+        if all(name.startswith(prefix) for name in state):
+            return without_wrappers({name.removeprefix(prefix): value for name, value in state.items()})
+    return dict(state)
+
+
+def digest(module: torch.nn.Module, *also: str) -> str:
+    """Hash of a module's weights and buffers by name, and of what else decides what it gives."""
+    content = hashlib.sha256("".join(also).encode())
+    for name, tensor in module.state_dict().items():
+        content.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()[:16]
 
 
 def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:

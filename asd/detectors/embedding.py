@@ -1,8 +1,8 @@
 """Learn to tell normal clips apart, then ask how far a clip lies from all of them.
 
 An encoder (`encoders`) is trained to classify normal clips by machine, section, domain and attributes
-(`detectors.encoders.training`); to do so it must hear what distinguishes conditions, and what is unlike every condition
-lands away from all training clips. An encoder that was pretrained on other sounds may be left as it is.
+(`detectors.encoders.training`); to do so it must learn what distinguishes conditions, and what is unlike every
+condition lands away from all training clips. An encoder that was pretrained on other sounds may be left as it is.
 
 Scorers are back ends of `scoring.backends`, all on one embedding. Embeddings have unit length, so that the
 Euclidean neighbours of those are the cosine neighbours of the papers.
@@ -12,7 +12,6 @@ Source: Wilkinghoff, "Self-supervised learning for anomalous sound detection", I
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,14 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from asd.core.checkpoint import load_into, load_tensors, save_tensors
+from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.data.audio import Recordings, joined
 from asd.detectors.base import Detector, Scores, Workplace
+from asd.detectors.encoders.build import build, declared
 from asd.detectors.encoders.clips import cached_embeddings, clip_embeddings, unit
 from asd.detectors.encoders.recipe import Recipe
-from asd.detectors.encoders.training import joint_encoder, train_encoder
+from asd.detectors.encoders.training import classifier, joint_encoder, train_encoder
 from asd.scoring.backends import backend_named
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.scoring.sections import Sectioned
@@ -60,7 +60,8 @@ class Embedding(Detector):
         self.backends = {name: backend_named(name) for name in backends}
         self.fitted: dict[str, Sectioned] = {}
         self.joint, self.auxiliary, self.recipe = joint, auxiliary, Recipe(**recipe)
-        self.encoder = self.recipe.network().to(workplace.device)
+        classifier(self.recipe, 1, 2)  # refuses a loss that there is not, before anything long begins
+        self.encoder = build(self.recipe).to(workplace.device)
         self.references: References | None = None
 
     def fit(self, recordings: Recordings) -> None:
@@ -71,7 +72,7 @@ class Embedding(Detector):
         elif self.joint or recordings.contrast:
             given = "embedding.joint=true" if self.joint else "noise as negatives"
             raise AsdError(
-                f"{given} is for encoders that are trained, and embedding.encoder={self.recipe.encoder} is frozen; "
+                f"{given} is for encoders that are trained, and embedding.encoder={self.recipe.name} is frozen; "
                 f"fine-tune it with embedding.lora_rank=64, or leave that word out"
             )
         self._set(references_of(learn.clips, self.embed(learn)))
@@ -108,7 +109,7 @@ class Embedding(Detector):
         save_tensors(directory / "weights.safetensors", self.encoder.state_dict(), {"detector": "embedding"})
         arrays = {"vectors": references.vectors, **references.facts()}
         bank = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        facts = {"detector": "embedding", "encoder": _digest(self.encoder)}
+        facts = {"detector": "embedding", "encoder": digest(self.encoder, self.encoder.origin)}
         save_tensors(directory / "bank.safetensors", bank, facts)
 
     def load(self, directory: Path) -> None:
@@ -119,7 +120,7 @@ class Embedding(Detector):
         tensors, facts = load_tensors(path)
         if missing := {"vectors", "conditions", "is_target", "sections"} - tensors.keys():
             raise AsdError(f"{path} has no {sorted(missing)[0]}; it is not a bank of this detector")
-        if facts.get("encoder") != _digest(self.encoder):
+        if facts.get("encoder") != digest(self.encoder, self.encoder.origin):
             raise AsdError(
                 f"{path} was filled by another encoder than the one in weights.safetensors beside it; distances "
                 f"between the two mean nothing: restore the file of this run or train again"
@@ -143,7 +144,7 @@ class Embedding(Detector):
             "aggregation_method": "average",
             "attribute_usage": None if recipe.is_frozen else "classification",
             "decision_making": "quantile of the training scores",
-            **recipe.declared(),
+            **declared(recipe),
         }
 
     def _trained(self, recordings: Recordings) -> Encoder:
@@ -185,11 +186,3 @@ class Embedding(Detector):
         if self.references is None:
             raise AsdError("the embedding detector has no bank yet; fit or load it first")
         return self.references
-
-
-def _digest(encoder: Encoder) -> str:
-    """Hash of an encoder's weights, learnt here or elsewhere."""
-    content = hashlib.sha256(encoder.origin.encode())
-    for name, tensor in encoder.state_dict().items():
-        content.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return content.hexdigest()[:16]

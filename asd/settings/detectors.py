@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from asd.detectors.encoders.recipe import PRETRAINED, TRAINED, checked_encoder
 from asd.settings.knobs import Loop, Names, Numbers, Section, Sizes
+from asd.types import AsdError
 
 LEAST_SAMPLES = 2048  # an eighth of a second at 16 kHz
+
+
+def _encoder(name: str) -> str:
+    try:
+        return checked_encoder(name)
+    except AsdError as error:
+        raise PydanticCustomError("encoder", "{why}", {"why": str(error)}) from error
 
 
 class Training(Loop):
@@ -53,34 +63,28 @@ class Embedding(Loop):
 
     also_takes = ("sample_rate_hz",)
 
-    encoder: Literal[
-        "scratch", "resnet_se", "bottleneck", "raw_wave", "gated", "beats", "eat", "ast", "transformers"
-    ] = Field(
-        "scratch",
-        description="scratch, resnet_se, bottleneck, raw_wave, gated; pretrained: beats, eat, ast, transformers",
+    encoder: Annotated[str, AfterValidator(_encoder)] = Field(
+        "multires_cnn",
+        description=", ".join(TRAINED) + "; pretrained: " + ", ".join(PRETRAINED) + "; package.module:Class",
     )
     checkpoint: Path | None = Field(None, description="file or folder of a pretrained encoder's weights")
-    layers: Numbers = Field([], description="pretrained: layers that are heard, from 1; by default the last")
+    layers: Numbers = Field([], description="pretrained: layers that are taken, from 1; by default the last")
     pooling: Literal["mean", "rdp4", "rdp8"] = Field("mean", description="over time: mean, rdp4 or rdp8")
     bands: bool = Field(True, description="pretrained: keep the frequency bands side by side")
-    window_s: float = Field(10.0, ge=0.2, description="pretrained: seconds that are heard at once")
+    window_s: float = Field(10.0, ge=0.2, description="pretrained: seconds that are taken at once")
     lora_rank: int = Field(0, ge=0, description="pretrained: fine-tuned by adapters of this rank; 0: frozen")
     backends: Names = Field(
         ["knn", "knn_density", "mahalanobis"],
         description="what scores an embedding; the first is the default",
     )
     joint: bool = Field(False, description="one encoder for all machines of the run")
-    segment_samples: int = Field(32000, ge=2048, description="length of what the encoder hears at once")
+    segment_samples: int = Field(32000, ge=2048, description="length of what the encoder takes at once")
     windows_samples: Sizes = Field([256, 1024, 4096], description="STFT windows, one branch each")
     whole: bool = Field(True, description="also a branch on the spectrum of the whole segment")
     n_dims: int = Field(128, ge=1, description="dimensions of each part that is learnt")
     width: int = Field(16, ge=1, description="channels of the first stage; the last has 8 times as many")
-    level: bool = Field(True, description="let the encoder hear how loud a segment is")
-    modalities: Names = Field(
-        ["log_mel", "spectrum", "attribute"], description="branches of gated; the attribute only in training"
-    )
-    modality_dropout: float = Field(0.5, ge=0, lt=1, description="gated: chance to withhold a branch")
-    activity: bool = Field(False, description="bottleneck: frames weigh as the machine is heard in them")
+    level: bool = Field(True, description="let the level of a segment count")
+    activity: bool = Field(False, description="bottleneck: frames weigh as the machine is active in them")
     loss: Literal["subcluster_adacos", "adaproj", "arcface", "cross_entropy"] = Field(
         "subcluster_adacos", description="subcluster_adacos, adaproj, arcface or cross_entropy"
     )
@@ -88,11 +92,6 @@ class Embedding(Loop):
     margin: float | None = Field(None, ge=0, description="angle in radians, of arcface")
     n_centres: int | None = Field(None, ge=1, description="sub-clusters a class; directions, of adaproj")
     part_losses: bool = Field(True, description="classify each part of an embedding beside the whole")
-    attribute_head: Literal["none", "bce", "asymmetric_focal", "inverse_frequency"] = Field(
-        "none", description="also tell domain and attribute values, by this loss"
-    )
-    attribute_weight: float = Field(1.0, gt=0, description="of that loss beside the others")
-    co_occurrence: float = Field(0.0, ge=0, description="weight of the graph Laplacian of attribute values")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="the encoder is the average of its steps; 0: not")
     mixup: float = Field(0.5, ge=0, le=1, description="share of segments mixed with another")
     featex: float = Field(0.0, ge=0, le=1, description="share of segments whose branches are exchanged")

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from asd.core.losses.cells import Cells, Reduction, known_reduction
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 
 class GraphLaplacian(nn.Module):
@@ -55,7 +55,8 @@ class GraphLaplacian(nn.Module):
                 f"shape {tuple(adjacency.shape)}; `co_occurrence` makes it from labels"
             )
         self.register_buffer("adjacency", adjacency.float())
-        self.frames, self.reduction = frames, known_reduction(reduction)
+        self.frames = one_of(frames, ("sum", "mean"), "frames")
+        self.reduction = known_reduction(reduction)
 
     @classmethod
     def from_labels(

@@ -19,14 +19,14 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn.functional import linear, normalize
 
 from asd.core.losses.cells import at_least_float32
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -36,11 +36,14 @@ class ClassificationLoss(nn.Module, ABC):
 
     Args:
         reduction: "mean" or "sum" over the batch, or "none" for one loss per row.
+
+    Raises:
+        AsdError: an unknown reduction.
     """
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = reduction
+        self.reduction = one_of(reduction, get_args(Reduction), "reduction")
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Loss of embeddings (batch, dims) against soft labels (batch, classes)."""
@@ -179,7 +182,8 @@ class ArcFace(ClassificationLoss):
     ) -> None:
         super().__init__(reduction)
         self.centres = nn.Parameter(_directions(n_classes, 1, n_dims).squeeze(1))
-        self.scale, self.margin, self.margin_on = scale, margin, margin_on
+        self.scale, self.margin = scale, margin
+        self.margin_on = one_of(margin_on, ("true", "all"), "margin_on")
 
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Scaled cosines to the class centres."""
@@ -224,9 +228,9 @@ def loss_named(name: str, n_dims: int, n_classes: int, **knobs: float) -> Classi
         knobs: of those that its class takes.
 
     Raises:
-        AsdError: the loss has no such knob.
+        AsdError: there is no such loss, or it has no such knob.
     """
-    known = inspect.signature(LOSSES[name]).parameters
+    known = inspect.signature(LOSSES[one_of(name, tuple(LOSSES), "loss")]).parameters
     if unknown := [knob for knob in knobs if knob not in known]:
         raise AsdError(
             f"loss={name} has no {unknown[0]}; leave embedding.{unknown[0]} out or take another loss"

@@ -1,16 +1,11 @@
 """What an encoder is to tell apart: classes of normal clips from what is known of them, or from clustering.
 
-A class is machine x section x domain x attributes. Where a machine has too few of them to make an encoder
-listen, its larger classes are split into pseudo-classes by k-means; only training clips are looked at.
-
-A class is one name; what it is made of, one by one, are values: a domain, or an attribute. They are told as
-numbers in two ways, NaN where they are not known: by `values_of`, a column per value, and by `attribute_codes`,
-in a length that does not depend on which values there are.
+A class is machine x section x domain x attributes. Where a machine has too few of them to train an encoder
+on, its larger classes are split into pseudo-classes by k-means; only training clips are looked at.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -23,8 +18,6 @@ from asd.core.runtime import log
 from asd.types import AsdError, Clip
 
 Indices = npt.NDArray[np.int64]
-
-CODE_DIMS = 32  # of an attribute code
 
 _LEAST_CLIPS = 8  # per pseudo-class: with fewer, an encoder learns the clips by heart
 
@@ -70,7 +63,7 @@ def classes_of(
 
     Args:
         clips: normal training clips, of one machine or of several.
-        vectors: called with indices (n,) of clips to cluster: (n, dims) that say how they sound.
+        vectors: called with indices (n,) of clips to cluster: (n, dims) that describe their sound.
         least_classes: a section with as many real classes is left as it is.
         most_classes: cap on the classes of a section that is split.
         seed: of k-means.
@@ -121,58 +114,3 @@ def pseudo_classes(vectors: npt.NDArray[np.floating], most: int, seed: int = 0) 
         if quality > highest:
             best, highest = found.astype(np.int64), quality
     return best
-
-
-@dataclass(frozen=True)
-class Values:
-    """Which values of domain and attributes each clip has.
-
-    Attributes:
-        names: such as "bearing 00 domain=source"; a value that all clips have is none.
-        told: (clips, values) 1 where a clip has the value, 0 where not, NaN where it is not known.
-    """
-
-    names: tuple[str, ...]
-    told: npt.NDArray[np.float32]
-
-
-def values_of(clips: Sequence[Clip]) -> Values:
-    """Values of training clips, of one machine or of several.
-
-    A clip that does not tell an attribute which others of its machine and section tell may have any value of it.
-    """
-    places = [f"{clip.machine} {clip.section}" for clip in clips]
-    pairs = [
-        {"domain": str(clip.domain)} | clip.attributes if clip.domain else clip.attributes for clip in clips
-    ]
-    every = sorted({(place, *pair) for place, own in zip(places, pairs, strict=True) for pair in own.items()})
-    told = np.zeros((len(clips), len(every)), np.float32)
-    for column, (place, key, value) in enumerate(every):
-        for row in range(len(clips)):
-            if places[row] == place:
-                told[row, column] = pairs[row][key] == value if key in pairs[row] else np.nan
-    differs = [bool(np.nanmin(column) < np.nanmax(column)) for column in told.T]
-    names = tuple(f"{place} {key}={value}" for place, key, value in every)
-    return Values(
-        tuple(n for n, use in zip(names, differs, strict=True) if use), told[:, np.array(differs, bool)]
-    )
-
-
-def attribute_codes(clips: Sequence[Clip]) -> npt.NDArray[np.float32]:
-    """Attributes of clips as vectors (clips, CODE_DIMS), NaN where a clip tells none.
-
-    Each pair of key and value is a fixed vector of signs, read from its SHA-256, and a clip's code is their
-    sum, divided so that every length is one: no list of values has to be kept with a model.
-    """
-    codes = np.full((len(clips), CODE_DIMS), np.nan, np.float32)
-    for row, clip in enumerate(clips):
-        if clip.attributes:
-            signs = [_signs(f"{key}={value}") for key, value in sorted(clip.attributes.items())]
-            total = np.sum(signs, 0)
-            codes[row] = total / max(float(np.linalg.norm(total)), 1.0)
-    return codes
-
-
-def _signs(text: str) -> npt.NDArray[np.float32]:
-    content = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
-    return 2.0 * np.unpackbits(content)[:CODE_DIMS].astype(np.float32) - 1.0

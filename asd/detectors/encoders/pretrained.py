@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 from asd.core.networks.encoder import Encoder
 from asd.detectors.encoders.extra import optional
 from asd.features.pooling import mean_pool, rdp_pool
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 # name -> (batch, dims, times) -> (batch, dims)
 POOLINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -63,7 +63,7 @@ class Pretrained(Encoder):
         n_dims: length of each part behind the projection, where there are adapters.
 
     Raises:
-        AsdError: a layer that the network does not have, or adapters for a network unknown to us.
+        AsdError: a pooling or a layer that there is not, or adapters for a network unknown to us.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Pretrained(Encoder):
             )
         body.shorten(max(self.layers))
         self.listen, self.network = listen.requires_grad_(False), network.requires_grad_(False)
-        self.pooling, self.bands = pooling, bands
+        self.pooling, self.bands = one_of(pooling, tuple(POOLINGS), "embedding.pooling"), bands
         self.segment_samples, self.origin = segment_samples, origin
         self.n_parts, self.n_dims = len(self.layers), body.n_dims * (body.n_bands if bands else 1)
         # Training cuts segments of one length; what it taught is then to be asked in that length.

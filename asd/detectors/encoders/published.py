@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asd.core.checkpoint import load_tensors
+from asd.core.checkpoint import load_tensors, state_in, without_wrappers
 from asd.core.networks.beats import Beats, BeatsConfig
 from asd.core.networks.eat import Eat, EatConfig
 from asd.types import AsdError
@@ -102,7 +102,7 @@ def _read(path: Path, encoder: str) -> tuple[Tensors, dict[str, Any]]:
         config = json.loads(config_path.read_text())
     except (OSError, ValueError) as error:
         raise AsdError(f"{config_path}, which goes with {path.name}, cannot be read ({error})") from error
-    return load_tensors(path)[0], config
+    return without_wrappers(load_tensors(path)[0]), config
 
 
 def _read_pt(path: Path, encoder: str) -> tuple[Tensors, dict[str, Any]]:
@@ -118,12 +118,12 @@ def _read_pt(path: Path, encoder: str) -> tuple[Tensors, dict[str, Any]]:
         raise AsdError(
             f"{path} cannot be read as plain tensors ({type(error).__name__}); {way_out}"
         ) from error
-    tensors = content.get("model") if isinstance(content, dict) else None
-    if not isinstance(tensors, dict) or not tensors:
-        raise AsdError(f"{path} has no 'model' with named tensors; wanted is {PUBLISHED[encoder]}")
+    tensors = state_in(content)
+    if tensors is None:
+        raise AsdError(f"{path} holds no named tensors; wanted is {PUBLISHED[encoder]}")
     # fairseq's own "cfg" describes a whole training, its network among the rest; tensors tell the sizes, too
     config = content.get("cfg") if encoder == "beats" else {}
-    return {k: v for k, v in tensors.items() if isinstance(v, torch.Tensor)}, dict(config or {})
+    return tensors, dict(config or {})
 
 
 def _eat_name(name: str) -> str:

@@ -1,9 +1,8 @@
-"""An encoder learns to tell normal clips apart; what it then hears in a clip is the embedding.
+"""An encoder learns to tell normal clips apart; what it then makes of a clip is the embedding.
 
     segments ─ mixup ─ spectra ─ masking, StatEx ─ branches ─┬─ loss per branch
                                                              ├─ loss on all branches side by side
-                                                             ├─ FeatEx ─ loss on exchanged branches
-                                                             └─ head ─ loss on attribute values
+                                                             └─ FeatEx ─ loss on exchanged branches
 
 Everything is on the device: a batch is an index lookup in the resident waveforms, the STFT is a part of the
 network, and an epoch's random numbers are a function of (seed, epoch).
@@ -12,6 +11,7 @@ network, and an epoch's random numbers are a function of (seed, epoch).
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,23 +21,34 @@ import torch
 from torch import nn
 from torch.nn.functional import one_hot
 
-from asd.core.checkpoint import load_into, load_tensors, save_tensors
+from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
+from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
 from asd.data.activity import activity_target
 from asd.data.audio import Recordings
-from asd.detectors.encoders.attribute_head import AttributeHead
 from asd.detectors.encoders.bottleneck import Bottleneck
-from asd.detectors.encoders.gated import Gated
-from asd.detectors.encoders.labels import attribute_codes, classes_of, values_of
+from asd.detectors.encoders.build import build
+from asd.detectors.encoders.labels import classes_of
 from asd.detectors.encoders.recipe import Recipe
 from asd.features import augment
 from asd.features.frames import log_mel_frames
 from asd.features.waveforms import ResidentWaveforms
+from asd.types import AsdError
 
 _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-classes are clustered by
+
+
+def classifier(recipe: Recipe, n_dims: int, n_classes: int) -> ClassificationLoss:
+    """A fresh loss of a recipe, on embeddings (batch, n_dims).
+
+    Raises:
+        AsdError: there is no such loss, or it has no such parameter.
+    """
+    given = {"scale": recipe.scale, "margin": recipe.margin, "n_centres": recipe.n_centres}
+    return loss_named(recipe.loss, n_dims, n_classes, **{k: v for k, v in given.items() if v is not None})
 
 
 class Discriminator(nn.Module):
@@ -47,16 +58,13 @@ class Discriminator(nn.Module):
         encoder: waveforms to embeddings in parts.
         n_classes: classes to tell apart.
         recipe: loss and augmentation.
-        values: (clips, values) of all training clips, for the attribute head; None: there is no head.
     """
 
-    def __init__(
-        self, encoder: Encoder, n_classes: int, recipe: Recipe, values: torch.Tensor | None = None
-    ) -> None:
+    def __init__(self, encoder: Encoder, n_classes: int, recipe: Recipe) -> None:
         super().__init__()
         self.encoder, self.recipe = encoder, recipe
         self.several = encoder.n_parts > 1
-        loss, n_dims = recipe.classifier, encoder.n_parts * encoder.n_dims
+        loss, n_dims = partial(classifier, recipe), encoder.n_parts * encoder.n_dims
         if recipe.statex:
             n_classes *= 3  # left alone; content; statistics
         self.whole = loss(n_dims, n_classes)
@@ -64,24 +72,13 @@ class Discriminator(nn.Module):
         self.parts = nn.ModuleList(loss(encoder.n_dims, n_classes) for _ in range(n_parts))
         if recipe.featex and self.several:
             self.exchanged = loss(n_dims, n_classes * (1 + encoder.n_parts))
-        self.head: AttributeHead | None = None
-        if values is not None:
-            self.head = AttributeHead(n_dims, values, recipe.attribute_head, recipe.co_occurrence)
 
-    def forward(
-        self,
-        waveforms: torch.Tensor,
-        labels: torch.Tensor,
-        values: torch.Tensor | None = None,
-        codes: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Mean loss of segments, and beside it what the heads have still to learn.
+    def forward(self, waveforms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean loss of segments, and beside it what an activity head has still to learn.
 
         Args:
             waveforms: (batch, samples).
             labels: (batch, classes) soft.
-            values: (batch, values) for the attribute head, NaN where not known.
-            codes: (batch, CODE_DIMS) of attributes, which "gated" is told; NaN where absent.
         """
         n, recipe = len(waveforms), self.recipe
         mixing = augment.draw_mixup(n, recipe.mixup)
@@ -90,8 +87,6 @@ class Discriminator(nn.Module):
         with torch.autocast(waveforms.device.type, enabled=False):  # filter banks need their digits
             spectra = self.encoder.spectra(waveforms)
         spectra, labels = self._augmented(spectra, labels)
-        if codes is not None and isinstance(self.encoder, Gated):
-            spectra = [*spectra, augment.mixup(codes, mixing)]
         embeddings = self.encoder.encode(spectra)
         losses = [self.whole(embeddings.flatten(1), labels)]
         losses += [loss(embeddings[:, k], labels) for k, loss in enumerate(self.parts)]
@@ -100,10 +95,6 @@ class Discriminator(nn.Module):
             mixed = augment.exchange_parts(embeddings, exchange).flatten(1)
             losses.append(self.exchanged(mixed, augment.exchange_labels(labels, exchange)))
         loss = torch.stack(losses).mean()
-        if self.head is not None and values is not None:
-            loss = loss + recipe.attribute_weight * self.head(
-                embeddings.flatten(1), augment.mixup(values, mixing)
-            )
         if recipe.activity and isinstance(self.encoder, Bottleneck):
             loss = loss + self.encoder.activity_loss(spectra, augment.mixup(activity_target(alone), mixing))
         return loss
@@ -115,6 +106,11 @@ class Discriminator(nn.Module):
             masks = augment.draw_masks(len(labels), self.recipe.masking)
             spectra = [augment.mask(x, masks) for x in spectra]
         if self.recipe.statex:
+            if not any(x.dim() == 3 for x in spectra):
+                raise AsdError(
+                    f"embedding.statex={self.recipe.statex:g} exchanges statistics of spectrograms, and "
+                    f"embedding.encoder={self.recipe.name} takes none here; leave it out"
+                )
             exchange = augment.draw_exchange(len(labels), 2, self.recipe.statex)
             spectra = [augment.exchange_statistics(x, exchange) if x.dim() == 3 else x for x in spectra]
             labels = augment.exchange_labels(labels, exchange)
@@ -155,21 +151,13 @@ def train_encoder(
     log.info("encoder: %d clips of %d classes", len(recordings), len(classes.names))
     waveforms = ResidentWaveforms(recordings, device, int(recipe.memory_gib * 2**30))
     labels = one_hot(torch.from_numpy(classes.index), len(classes.names)).float().to(device)
-    values = _told_values(recordings, recipe)
-    values_here = values if values is None else values.to(device)
-    codes = torch.from_numpy(attribute_codes(recordings.clips)).to(device)
     torch.manual_seed(seed)  # initial weights
-    encoder = recipe.network()
-    module = Discriminator(encoder, len(classes.names), recipe, values).to(device)
+    encoder = build(recipe)
+    module = Discriminator(encoder, len(classes.names), recipe).to(device)
     teacher = EmaTeacher(module, recipe.ema_decay, "ema") if recipe.ema_decay else None
     train(
         module,
-        lambda clips: module(
-            waveforms.random_segments(clips, encoder.segment_samples),
-            labels[clips],
-            None if values_here is None else values_here[clips],
-            codes[clips],
-        ),
+        lambda clips: module(waveforms.random_segments(clips, encoder.segment_samples), labels[clips]),
         torch.arange(len(recordings), device=device),
         recipe.train_settings(seed),
         directory,
@@ -179,20 +167,6 @@ def train_encoder(
         label="train " + " ".join(sorted({clip.machine for clip in recordings.clips})),
     )
     return encoder if teacher is None else cast(Discriminator, teacher.module).encoder
-
-
-def _told_values(recordings: Recordings, recipe: Recipe) -> torch.Tensor | None:
-    """Values (clips, values) for the attribute head; None where it is not wanted or has nothing to tell."""
-    if recipe.attribute_head == "none":
-        return None
-    values = values_of(recordings.clips)
-    if values.names:
-        return torch.from_numpy(values.told)
-    log.warning(
-        "embedding.attribute_head=%s does nothing: all %d training clips have the same domain and attributes",
-        *(recipe.attribute_head, len(recordings)),
-    )
-    return None
 
 
 def joint_encoder(
@@ -207,14 +181,17 @@ def joint_encoder(
         cache: folder of all caches; an interrupted training resumes there.
     """
     clips = [(str(clip.path.resolve()), clip.path.stat().st_size) for clip in recordings.clips]
-    encoder = recipe.network().to(device)
-    decisive = asdict(replace(recipe, memory_gib=0.0, tensorboard=False))  # which change no result
-    digest = fingerprint(decisive, encoder.origin, seed, device.type, recordings.key(), clips)
-    folder = cache / f"encoder-{digest}"
+    torch.manual_seed(seed)
+    encoder = build(recipe).to(device)
+    plain = replace(recipe, encoder=recipe.name, memory_gib=0.0, tensorboard=False)
+    key = fingerprint(
+        asdict(plain), encoder.origin or digest(encoder), seed, device.type, recordings.key(), clips
+    )
+    folder = cache / f"encoder-{key}"
     path = folder / "encoder.safetensors"
     if not path.exists():
         trained = train_encoder(
-            recordings, recipe, device=device, cache=cache, directory=folder, seed=seed, fingerprint=digest
+            recordings, recipe, device=device, cache=cache, directory=folder, seed=seed, fingerprint=key
         )
         save_tensors(path, trained.state_dict())
         (folder / "state.safetensors").unlink()

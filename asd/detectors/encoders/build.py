@@ -1,0 +1,188 @@
+"""Recipes to networks: encoders by name, by class, or a module that was handed in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from copy import deepcopy
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+from asd.core.checkpoint import digest
+from asd.core.networks.encoder import Encoder
+from asd.core.networks.multiresolution import MultiResolution
+from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE, first_bin
+from asd.core.runtime import fingerprint
+from asd.detectors.encoders.bottleneck import Bottleneck
+from asd.detectors.encoders.hub import load_hub
+from asd.detectors.encoders.inputs import BeatsInput, EatInput
+from asd.detectors.encoders.own import OwnEncoder
+from asd.detectors.encoders.pretrained import Pretrained
+from asd.detectors.encoders.published import content_hash, given_path, load_beats, load_eat
+from asd.detectors.encoders.recipe import Recipe
+from asd.types import AsdError
+
+
+def build(recipe: Recipe) -> Encoder:
+    """A fresh encoder; torch's random state decides its weights, or a checkpoint.
+
+    `package.module:Class` names an `Encoder`, or any `nn.Module` from waveforms (batch, samples) to embeddings
+    (batch, dims) or (batch, parts, dims). Of `segment_samples`, `sample_rate_hz`, `n_dims`, `width` and `level`, its
+    constructor is given those that it takes. A module that was handed in is copied, and trained from the weights it
+    has; it stays as it is where none of its parameters wants a gradient.
+
+    Raises:
+        AsdError: no such class, a checkpoint that is missing, damaged or of another model, or a network that the
+            recipe's numbers do not allow.
+    """
+    if not isinstance(recipe.encoder, str):
+        return _own(deepcopy(recipe.encoder), recipe)
+    if ":" in recipe.encoder:
+        return _own(_constructed(recipe.encoder, recipe), recipe)
+    return _BUILDERS[recipe.encoder](recipe)
+
+
+def _multires_cnn(recipe: Recipe) -> Encoder:
+    return MultiResolution(
+        recipe.segment_samples,
+        recipe.windows_samples,
+        recipe.whole,
+        recipe.n_dims,
+        recipe.width,
+        recipe.level,
+    )
+
+
+def _resnet_se(recipe: Recipe) -> Encoder:
+    """Refuses STFT windows of which the network's first layers would leave nothing."""
+
+    def suffices(n: int) -> bool:
+        return n // 2 + 1 - first_bin(n, recipe.sample_rate_hz) >= LEAST_BINS
+
+    short = [n for n in recipe.windows_samples if not suffices(n)]
+    if short:
+        least = next((2**k for k in range(5, 16) if suffices(2**k)), None)
+        needs = f"windows of {least} samples or more" if least else "recordings of a higher sample rate"
+        raise AsdError(
+            f"embedding.windows_samples has {short[0]}, and embedding.encoder=resnet_se needs {needs} at "
+            f"{recipe.sample_rate_hz} Hz; change that or take embedding.encoder=multires_cnn"
+        )
+    return ResNetSE(
+        recipe.segment_samples,
+        recipe.windows_samples,
+        recipe.whole,
+        recipe.n_dims,
+        recipe.width,
+        recipe.level,
+        recipe.sample_rate_hz,
+    )
+
+
+def _bottleneck(recipe: Recipe) -> Encoder:
+    return Bottleneck(
+        recipe.segment_samples, recipe.sample_rate_hz, recipe.n_dims, recipe.level, recipe.activity
+    )
+
+
+def _pretrained(recipe: Recipe) -> Encoder:
+    checkpoint = given_path(recipe.name, recipe.checkpoint)
+    front_end: nn.Module
+    network: nn.Module
+    if recipe.encoder == "beats":
+        front_end, network = BeatsInput(), load_beats(checkpoint)
+    elif recipe.encoder == "eat":
+        front_end, network = EatInput(), load_eat(checkpoint)
+    else:
+        front_end, network = load_hub(recipe.name, checkpoint, recipe.sample_rate_hz, recipe.window_s)
+    segment_samples = round(recipe.window_s * recipe.sample_rate_hz)
+    decisive = [recipe.encoder, list(recipe.layers), recipe.pooling, recipe.bands, segment_samples]
+    return Pretrained(
+        front_end,
+        network,
+        layers=recipe.layers,
+        pooling=recipe.pooling,
+        bands=recipe.bands,
+        segment_samples=segment_samples,
+        origin=fingerprint(content_hash(checkpoint), *decisive),
+        lora_rank=recipe.lora_rank,
+        n_dims=recipe.n_dims,
+    )
+
+
+_BUILDERS: dict[str, Callable[[Recipe], Encoder]] = {
+    "multires_cnn": _multires_cnn,
+    "resnet_se": _resnet_se,
+    "bottleneck": _bottleneck,
+    "beats": _pretrained,
+    "eat": _pretrained,
+    "ast": _pretrained,
+    "transformers": _pretrained,
+}
+
+
+def _constructed(path: str, recipe: Recipe) -> nn.Module:
+    """An instance of the class that `package.module:Class` names."""
+    module, _, name = path.partition(":")
+    try:
+        kind = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise AsdError(f"embedding.encoder={path} cannot be imported ({error}); check the path") from error
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise AsdError(f"embedding.encoder={path} is no torch.nn.Module; name a class that is one")
+    given = ("segment_samples", "sample_rate_hz", "n_dims", "width", "level")
+    known = inspect.signature(kind).parameters
+    try:
+        return kind(**{key: getattr(recipe, key) for key in given if key in known})
+    except TypeError as error:
+        raise AsdError(
+            f"embedding.encoder={path} cannot be constructed ({error}); its constructor is given those of "
+            f"{', '.join(given)} that it names, and everything else needs a default"
+        ) from error
+
+
+def _own(module: nn.Module, recipe: Recipe) -> Encoder:
+    """A module as an encoder; one that is frozen is known by a hash of its weights."""
+    encoder = (
+        module if isinstance(module, Encoder) else OwnEncoder(module, recipe.segment_samples, recipe.name)
+    )
+    if recipe.is_frozen:
+        encoder.origin = fingerprint(recipe.name, encoder.segment_samples, digest(encoder))
+    return encoder
+
+
+_AUDIOSET = {
+    "name": "AudioSet",
+    "url": "https://research.google.com/audioset/",
+    "total_audio_length": 347387,  # minutes: 2,084,320 clips of 10 s
+}
+_IMAGENET = {"name": "ImageNet", "url": "https://www.image-net.org/", "total_audio_length": 0}
+_UNKNOWN = {"name": "<pretraining data>", "url": "<url>", "total_audio_length": "<minutes>"}
+_CNN = {"acoustic_features": "spectrogram, spectrum", "machine_learning_method": "CNN"}
+_TRAINED_HERE = {
+    "multires_cnn": _CNN,
+    "resnet_se": _CNN,
+    "bottleneck": {"acoustic_features": "log-mel energies", "machine_learning_method": "MLP"},
+}
+_LEARNT_FROM = {
+    "beats": ("BEATs", [_AUDIOSET]),
+    "eat": ("EAT", [_AUDIOSET]),
+    "ast": ("AST", [_AUDIOSET, _IMAGENET]),
+    "transformers": ("<name of the pretrained network>", [_UNKNOWN]),
+}
+
+
+def declared(recipe: Recipe) -> dict[str, Any]:
+    """What a submission declares of the network: fields of `challenge.system_meta.SystemFacts`."""
+    if not recipe.is_pretrained:
+        own = {"acoustic_features": "<acoustic features>", "machine_learning_method": recipe.name}
+        return dict(_TRAINED_HERE.get(recipe.name, own))
+    name, datasets = _LEARNT_FROM[recipe.name]
+    return {
+        "acoustic_features": "log-mel energies",
+        "machine_learning_method": "Transformer",
+        "embeddings": name,
+        "external_data_usage": "embeddings" if recipe.is_frozen else "embeddings, pre-trained model",
+        "external_datasets": datasets,
+    }
