@@ -10,7 +10,7 @@ import torch
 
 from asd.data.audio import write_wav
 from asd.features.logmel import LogMel
-from asd.sed.dataset import Scale, find_classes, list_wavs, read_part, to_device
+from asd.sed.dataset import TRAIN_PARTS, Scale, find_classes, list_wavs, read_part, to_device, train_parts
 from asd.types import AsdError
 
 RATE_HZ, CLASSES = 4000, ["hiss", "tone"]
@@ -79,3 +79,47 @@ def test_a_folder_without_recordings_or_labels_is_told(tmp_path: Path) -> None:
 def test_another_sample_rate_is_refused(data: Path) -> None:
     with pytest.raises(AsdError, match="is sampled at 4000 Hz, not 16000 Hz"):
         read_part(data, "train_strong", CLASSES, 16000)
+
+
+def test_recordings_and_rows_that_differ_in_spelling_are_the_same(data: Path) -> None:
+    (data / "train_unlabelled/unlabelled.wav").rename(data / "train_unlabelled/unlabelled.WAV")
+    (data / "train_unlabelled/._unlabelled.WAV").write_bytes(b"no recording")
+    assert read_part(data, "train_unlabelled", CLASSES, RATE_HZ).filenames == ["unlabelled.WAV"]
+    header = "filename\tonset\toffset\tevent_label"
+    rows = "train_strong\\strong.WAV\t0.2\t0.4\ttone\nstrong\t0.3\t0.5\ttone\ngone.wav\t0\t1\ttone\n"
+    usual = read_part(data, "train_strong", CLASSES, RATE_HZ).events
+    (data / "train_strong.tsv").write_text(f"{header}\n{rows}")
+    part = read_part(data, "train_strong", CLASSES, RATE_HZ)
+    assert part.events is not None
+    assert usual is not None
+    assert part.events.to_numpy().tolist() == usual.to_numpy().tolist() == [["strong.wav", 0.2, 0.5, "tone"]]
+    (data / "train_weak.tsv").write_text("filename\tevent_labels\nx/weak.WAV\ttone\nweak\thiss\n")
+    assert read_part(data, "train_weak", CLASSES, RATE_HZ).names == {"weak.wav": ["tone", "hiss"]}
+
+
+@pytest.mark.parametrize("name", ["train_strong", "train_soft"])
+def test_labels_that_reach_beyond_the_recording_end_with_it(data: Path, name: str) -> None:
+    table = data / f"{name}.tsv"
+    table.write_text(table.read_text().replace("0.5\ttone", "10\ttone").replace("1\thiss", "10.115\thiss"))
+    part = read_part(data, name, CLASSES, RATE_HZ)
+    assert part.events is not None
+    assert part.events["offset"].tolist() == list(part.durations_s.values())
+
+
+def test_a_training_part_of_another_name_is_not_left_out(data: Path) -> None:
+    assert train_parts(data) == list(TRAIN_PARTS)
+    (data / "train_weak").rename(data / "train_week")
+    for read in (lambda: train_parts(data), lambda: read_part(data, "train_week", CLASSES, RATE_HZ)):
+        with pytest.raises(
+            AsdError, match=r"train_week is none of the training parts train_strong, train_soft"
+        ):
+            read()
+
+
+def test_classes_with_commas_are_found_and_may_be_asked_for(data: Path) -> None:
+    table = data / "train_strong.tsv"
+    table.write_text(table.read_text().replace("tone", "tone, low"))
+    (data / "train_weak.tsv").write_text("filename\tevent_labels\nweak.wav\ttone, low,hiss\n")
+    assert find_classes(data) == ["hiss", "tone, low"]
+    assert find_classes(data, ["tone", " low", "hiss"]) == ["tone, low", "hiss"]
+    assert find_classes(data, ["hiss", "top"]) == ["hiss", "top"]

@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
 
-from asd.sed.metrics import evaluate_events
+from asd.sed.metrics import area, evaluate_events
 from asd.types import AsdError
 
 HOP_S = 0.05
@@ -133,11 +136,47 @@ def test_what_cannot_be_counted_is_left_out_with_a_warning(caplog: pytest.LogCap
     scores = {"a.wav": said((1.0, 3.0, "dog")), "b.wav": said((4.0, 5.0, "cat"))}
     with caplog.at_level(logging.WARNING, "asd"):
         found = evaluate(scores, pd.concat([touching, silent]))
-    assert "1 true events touch" in caplog.text
+    assert "1 events overlap or touch" in caplog.text
     assert "no true event of cat" in caplog.text
     assert found["event_macro_f1"] == found["psds1"] == found["segment_map"] == 1
     assert found["event_f1"] == pytest.approx(2 / 3)  # the cat that was not there counts
     assert found["classes"]["dog"]["n_events"] == 1
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40))
+def test_ties_under_a_curve_count_half(segments: list[tuple[bool, int]]) -> None:
+    true, scores = (np.array(column) for column in zip(*segments, strict=True))
+    assume(0 < true.sum() < len(true))
+    points = [(np.mean(scores[~true] >= cut), np.mean(scores[true] >= cut)) for cut in {*scores, np.inf}]
+    assert area(*np.array(points).T) == pytest.approx(roc_auc_score(true, scores))
+
+
+@pytest.mark.sed
+def test_segments_of_one_score_count_half_and_areas_are_those_of_scikit_learn() -> None:
+    scores, truth = some_clips()
+    tied = {name: table.assign(**table[CLASSES].round(1)) for name, table in scores.items()}
+    found = evaluate(tied, truth)
+    for name in CLASSES:
+        true, said_ = [], []
+        for clip, table in tied.items():
+            events = truth[(truth["filename"] == clip) & (truth["event_label"] == name)]
+            for k in range(10):
+                true.append(((events["onset"] < k + 1) & (events["offset"] > k)).any())
+                said_.append(table[name][20 * k : 20 * k + 20].max())
+        assert found["classes"][name]["segment_roc_auc"] == pytest.approx(roc_auc_score(true, said_))
+        assert found["classes"][name]["segment_ap"] == pytest.approx(average_precision_score(true, said_))
+    constant = {name: table.assign(dog=0.5, cat=0.5) for name, table in scores.items()}
+    assert evaluate(constant, truth)["segment_roc_auc"] == pytest.approx(0.5)
+
+
+@pytest.mark.sed
+def test_labels_beyond_the_end_do_not_cost_a_perfect_detector(caplog: pytest.LogCaptureFixture) -> None:
+    scores = {"a.wav": said((0.0, 3.0, "dog"), duration_s=3.0), "b.wav": said((9.0, 10.0, "cat"))}
+    beyond = pd.concat([truth_of((0.0, 10.0, "dog")), truth_of((9.0, 10.115, "cat"), name="b.wav")])
+    pytest.importorskip("sed_scores_eval", reason="part of make test-sed")
+    found = evaluate_events(scores, beyond, {"a.wav": 3.0, "b.wav": 10.0}, HALF)
+    assert {found[name] for name in ("event_f1", "segment_f1", "intersection_f1", "psds1", "psds2")} == {1.0}
+    assert "2 of 2 labels reach beyond the end" in caplog.text
 
 
 BROKEN = said().assign(cat=np.nan)

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from asd.core.semi.teacher import EmaTeacher
+from asd.features.logmel import KaldiFbank
 from asd.sed.dataset import Clips
 from asd.sed.network import EventNetwork, build_network
 from asd.sed.objective import Objective, Semi, _mixed
+from asd.types import AsdError
 
 N_CLASSES, N_FRAMES, N_MELS = 3, 20, 8
 STRONG, WEAK, BARE = [0, 1, 2], [3, 4, 5], [6, 7, 8]  # clips by what is known of them
@@ -163,3 +165,14 @@ def test_networks_hear_frames_clips_and_activity(kind: str, pooling: str) -> Non
     assert heard.frames.shape == (9, N_FRAMES, N_CLASSES)
     assert heard.clips.shape == (9, N_CLASSES)
     assert heard.activity.shape == (9, N_FRAMES)
+
+
+def test_no_unknown_name_becomes_a_default() -> None:
+    with pytest.raises(AsdError, match=r"network.kind=crnnn is unknown; choose crnn or transformer"):
+        network("crnnn")
+    with pytest.raises(AsdError, match=r"pooling=linear is unknown; choose one of attention, linear_softmax"):
+        network(pooling="linear")
+    with pytest.raises(AsdError, match=r"teacher.method=cmt is unknown; choose one of none, mean_teacher"):
+        Semi(method="cmt")  # type: ignore[arg-type]
+    with pytest.raises(AsdError, match=r"window=hann is unknown; choose one of povey, hanning"):
+        KaldiFbank("hann")  # type: ignore[arg-type]

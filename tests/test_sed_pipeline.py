@@ -186,13 +186,23 @@ def test_bad_data_is_refused_before_training(place: Path) -> None:
     assert not Path("runs/x").exists() or not list(Path("runs/x").rglob("weights.safetensors"))
 
 
-def test_silence_has_to_be_said(place: Path) -> None:
+def test_a_clip_without_events_needs_a_row(place: Path) -> None:
     lines = Path("data/test.tsv").read_text().splitlines(keepends=True)
     kept = [line for line in lines if "test_00003.wav" not in line]
     Path("data/test.tsv").write_text("".join(kept))
-    refuses(*train("name=x"), saying="has no row for test_00003.wav .1 such clips.; where nothing is heard")
-    Path("data/test.tsv").write_text("".join([*lines, "gone.wav\t0\t1\tlow\n"]))
-    refuses(*train("name=x"), saying="labels gone.wav, which is not in data/test")
+    refuses(*train("name=x"), saying="has no row for test_00003.wav .1 such clips.; a clip without events")
+
+
+def test_rows_without_a_recording_cost_nothing_but_a_warning(place: Path) -> None:
+    succeeds(*train("name=usual", "teacher.method=cmt_neg", "teacher.ramp_epochs=1", "overwrite=true"))
+    before = succeeds("sed", "evaluate", "name=usual", "runs=runs", "events=false").out
+    with Path("data/test.tsv").open("a") as table:
+        table.write("gone.wav\t0\t1\tlow\n")
+    Path("data/test/test_00003.wav").rename("data/test/test_00003.WAV")
+    answer = succeeds(*train("name=other", "teacher.method=cmt_neg", "teacher.ramp_epochs=1"))
+    assert "WARNING: data/test.tsv labels 1 clips that are not in data/test, gone.wav first" in answer.err
+    after = succeeds("sed", "evaluate", "name=other", "runs=runs", "events=false").out
+    assert before.replace("usual", "other") == after
 
 
 def test_a_class_that_validation_lacks_costs_no_training(place: Path) -> None:

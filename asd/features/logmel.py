@@ -13,6 +13,8 @@ import torchaudio
 from torch import nn
 from torch.nn.functional import pad
 
+from asd.types import AsdError
+
 # The official baseline's floor: the smallest step of float64 around 1, about -156.5 dB.
 POWER_FLOOR = 2.220446049250313e-16
 
@@ -126,8 +128,11 @@ class KaldiFbank(nn.Module):
 
     def __init__(self, window: Literal["povey", "hanning"] = "povey") -> None:
         super().__init__()
+        powers = {"povey": 0.85, "hanning": 1.0}
+        if window not in powers:
+            raise AsdError(f"window={window} is unknown; choose one of {', '.join(powers)}")
         hann = torch.hann_window(self.frame_samples, periodic=False)
-        self.register_buffer("window", hann.pow(0.85) if window == "povey" else hann, persistent=False)
+        self.register_buffer("window", hann.pow(powers[window]), persistent=False)
         filters, _ = torchaudio.compliance.kaldi.get_mel_banks(
             self.n_mels, self.n_fft, self.sample_rate_hz, 20.0, 0.0, 100.0, -500.0, 1.0
         )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from asd.types import AsdError
+
 Waveforms = npt.NDArray[np.float32]
 
 KINDS = ("tone", "band noise", "impacts", "modulation")
@@ -54,10 +56,10 @@ def _sound(
     if kind == "impacts":
         clicks = (np.diff(np.floor(rate_hz * time_s + rng.uniform()), prepend=0.0) > 0).astype(float)
         return _band_pass(clicks, centre_hz, sample_rate_hz)
-    # the machine's own band, swelling at a rate of its own
-    return _band_pass(np.asarray(wave, float), centre_hz, sample_rate_hz) * np.sin(
-        2 * np.pi * rate_hz * time_s
-    )
+    if kind == "modulation":  # the machine's own band, swelling at a rate of its own
+        swelling = np.sin(2 * np.pi * rate_hz * time_s)
+        return _band_pass(np.asarray(wave, float), centre_hz, sample_rate_hz) * swelling
+    raise AsdError(f"no pseudo anomaly is called {kind!r}; choose one of {', '.join(KINDS)}")
 
 
 def _band_pass(

@@ -13,7 +13,7 @@ Of the training parts, those that exist are used.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ import torch
 
 from asd.data.audio import Recordings, check
 from asd.features.logmel import LogMel
-from asd.sed import labels
+from asd.recording_names import find_recordings
+from asd.sed import labels, tables
 from asd.types import AsdError, Clip, Split
 
 TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
@@ -102,24 +103,44 @@ class Scale:
 
 
 def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int) -> Part:
-    """A part of a data folder, its recordings and table checked.
+    """A part of a data folder, its recordings and table checked; a part that is not for training is strong.
 
     Raises:
-        AsdError: no recordings, one of another sample rate, or a table that does not fit them.
+        AsdError: no recordings, one of another sample rate, an unknown training part, or a table that does not
+            fit the recordings.
     """
-    recordings = list_wavs(data / name, sample_rate_hz)
+    if name.startswith("train") and name not in TRAIN_PARTS:
+        raise AsdError(f"{data / name} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it")
+    part = Part(name, list_wavs(data / name, sample_rate_hz))
     table = data / f"{name}.tsv"
-    part = Part(name, recordings)
     if name == "train_unlabelled":
         return part
     if name == "train_weak":
-        weak = labels.read_weak(table, classes)
-        _same_clips(part, weak, table)
-        return Part(name, recordings, None, weak)
-    events = (labels.read_soft if name == "train_soft" else labels.read_strong)(table, classes)
-    _same_clips(part, set(events["filename"]), table)
-    labels.check_within(events, part.durations_s, table)
-    return Part(name, recordings, events)
+        weak = tables.read_weak(table, classes)
+        meant = tables.join_names(weak, part.filenames, table)
+        names: dict[str, list[str]] = {}
+        for spelled, filename in meant.items():
+            names[filename] = list(dict.fromkeys([*names.get(filename, []), *weak[spelled]]))
+        return replace(part, names=names)
+    events = (tables.read_soft if name == "train_soft" else tables.read_strong)(table, classes)
+    meant = tables.join_names(events["filename"], part.filenames, table)
+    events = events.assign(filename=events["filename"].map(meant)).dropna(subset="filename")
+    events = events if name == "train_soft" else tables.merge_events(events, table)
+    return replace(part, events=tables.cut_to_clips(events, part.durations_s, table))
+
+
+def train_parts(data: Path) -> list[str]:
+    """Training parts of a data folder that are there.
+
+    Raises:
+        AsdError: a folder train* that is none of them, which would be left out without a word.
+    """
+    found = {path.name for path in data.glob("train*") if path.is_dir()}
+    if unknown := sorted(found - set(TRAIN_PARTS)):
+        raise AsdError(
+            f"{data / unknown[0]} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it"
+        )
+    return [name for name in TRAIN_PARTS if name in found]
 
 
 def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
@@ -128,7 +149,7 @@ def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
     Raises:
         AsdError: none there, or one that is damaged or of another sample rate.
     """
-    paths = sorted(folder.glob("*.wav"))
+    paths = find_recordings(folder)
     if not paths:
         raise AsdError(
             f"{folder} holds no WAV files; `python -m asd sed make-soundscapes` makes a data folder"
@@ -137,23 +158,22 @@ def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
     return check(clips, sample_rate_hz=sample_rate_hz)
 
 
-def find_classes(data: Path) -> list[str]:
-    """Every label of the training tables, sorted.
+def find_classes(data: Path, wanted: Sequence[str] = ()) -> list[str]:
+    """The classes to learn: those wanted, else every label of the training tables, sorted.
+
+    Args:
+        data: folder of the tables.
+        wanted: labels as the command line cuts them at commas; those of the tables may have commas in them.
 
     Raises:
-        AsdError: there is no training table.
+        AsdError: nothing is wanted and there is no training table.
     """
     found: set[str] = set()
-    for name, column in (
-        ("train_strong", "event_label"),
-        ("train_soft", "event_label"),
-        ("train_weak", "event_labels"),
-    ):
-        path = data / f"{name}.tsv"
-        if path.exists():
-            table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
-            cells = [] if column not in table else table[column].tolist()
-            found |= {label.strip() for cell in cells for label in cell.split(",") if label.strip()}
+    for name in ("train_strong", "train_soft", "train_weak"):  # the weak last: only there commas part labels
+        if (data / f"{name}.tsv").exists():
+            found |= tables.labels_of(data / f"{name}.tsv", found | set(wanted))
+    if wanted:
+        return tables.split_labels(",".join(wanted), found)
     if not found:
         raise AsdError(
             f"{data} has no labelled training clips: train_strong.tsv, train_soft.tsv or train_weak.tsv; "
@@ -210,16 +230,3 @@ def _targets(
         clips = np.zeros((len(part.recordings), len(classes)), np.float32)
     known = torch.tensor([[part.events is not None], [part.events is not None or part.names is not None]])
     return torch.from_numpy(frames), torch.from_numpy(clips), known
-
-
-def _same_clips(part: Part, labelled: Mapping[str, Any] | set[str], table: Path) -> None:
-    """Makes sure that recordings and table name the same clips: silence has to be said, too."""
-    missing = sorted(set(part.filenames) - set(labelled))
-    unknown = sorted(set(labelled) - set(part.filenames))
-    if missing:
-        raise AsdError(
-            f"{table} has no row for {missing[0]} ({len(missing)} such clips); where nothing is heard, give a "
-            f"row with the file name alone"
-        )
-    if unknown:
-        raise AsdError(f"{table} labels {unknown[0]}, which is not in {table.with_suffix('')}")

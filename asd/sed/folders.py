@@ -26,7 +26,7 @@ import yaml
 
 from asd.core.runtime import atomic
 from asd.runs import read_json, write_json, write_text
-from asd.sed.labels import STRONG_COLUMNS
+from asd.sed.tables import STRONG_COLUMNS
 from asd.types import AsdError
 
 MODELS = ("student", "teacher")

@@ -19,7 +19,7 @@ from asd.features.logmel import LogMel
 from asd.runs import read_json, write_json
 from asd.sed import dataset
 from asd.sed.config import Train
-from asd.sed.dataset import TRAIN_PARTS, Clips, Part, Scale
+from asd.sed.dataset import Clips, Part, Scale
 from asd.sed.folders import SedRun, write_part
 from asd.sed.labels import events_of_frames, require_positives
 from asd.sed.network import EventNetwork, build_network
@@ -59,8 +59,8 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
         raise AsdError(
             f"data={data} is not a folder; `python -m asd sed make-soundscapes out={data}` makes one"
         )
-    classes = config.classes or dataset.find_classes(data)
-    parts = [dataset.read_part(data, name, classes, rate) for name in TRAIN_PARTS if (data / name).is_dir()]
+    classes = dataset.find_classes(data, config.classes)
+    parts = [dataset.read_part(data, name, classes, rate) for name in dataset.train_parts(data)]
     heard = [
         dataset.read_part(data, name, classes, rate)
         for name in ("validation", "test")

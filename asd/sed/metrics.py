@@ -22,9 +22,11 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from asd.core.runtime import log
+from asd.sed.tables import STRONG_COLUMNS, cut_to_clips, merge_events
 from asd.types import AsdError
 
 SEGMENT_S = 1.0
@@ -63,7 +65,7 @@ def evaluate_events(
         AsdError: the extra is not installed, or scores, truth, durations and thresholds do not fit together.
     """
     classes = _check(scores, durations_s, thresholds)
-    events = _true_events(truth, scores, classes)
+    events = _true_events(truth, {name: durations_s[name] for name in scores}, classes)
     known = [name for name, count in _counts(events, classes).items() if count]
     return {
         **_all_classes(events, scores, durations_s, thresholds, classes),
@@ -87,7 +89,8 @@ def _known_classes(
     collar = {"onset_collar": COLLAR_S, "offset_collar": COLLAR_S, "offset_collar_rate": COLLAR_RATE}
     event, *_ = library.collar_based.fscore(tables, events, cut, **collar)
     intersection, *_ = library.intersection_based.fscore(tables, events, cut, **INTERSECTION)
-    roc_auc, _ = library.segment_based.auroc(tables, events, lengths_s, segment_length=SEGMENT_S)
+    curves = library.segment_based.roc_curve(tables, events, lengths_s, segment_length=SEGMENT_S)
+    roc_auc = {name: area(curve[1], curve[0]) for name, curve in curves.items()}
     ap, _ = library.segment_based.average_precision(tables, events, lengths_s, segment_length=SEGMENT_S)
     psds1, *_ = library.intersection_based.psds(tables, events, lengths_s, **PSDS1)
     crossed = CROSS_TRIGGERS if len(known) > 1 else {}
@@ -102,7 +105,7 @@ def _known_classes(
     counts = _counts(events, known)
     return {
         "segment_macro_f1": float(segment["macro_average"]),
-        "segment_roc_auc": float(roc_auc["mean"]),
+        "segment_roc_auc": float(np.mean(list(roc_auc.values()))),
         "segment_map": float(ap["mean"]),
         "event_macro_f1": float(event["macro_average"]),
         "intersection_f1": float(intersection["micro_average"]),
@@ -117,6 +120,20 @@ def _known_classes(
             for name in known
         },
     }
+
+
+def area(false_positive_rate: npt.ArrayLike, true_positive_rate: npt.ArrayLike) -> float:
+    """Area under a ROC curve whose points lie at the scores that occur; ties count half, as in `asd.metrics.auc`.
+
+    sed_scores_eval draws a staircase, in which a positive and a negative segment of one score count nothing.
+
+    Args:
+        false_positive_rate: (points,) in any order.
+        true_positive_rate: (points,) of the same points.
+    """
+    x, y = np.asarray(false_positive_rate, float), np.asarray(true_positive_rate, float)
+    order = np.lexsort((y, x))
+    return float(np.trapezoid(np.append(0.0, y[order]), np.append(0.0, x[order])))
 
 
 def _all_classes(
@@ -184,9 +201,9 @@ def _check(
     return classes
 
 
-def _true_events(truth: pd.DataFrame, scores: Mapping[str, Any], classes: Sequence[str]) -> Events:
-    """Events of each clip, those of one class that touch merged, as the libraries want them."""
-    events: Events = {name: [] for name in scores}
+def _true_events(truth: pd.DataFrame, durations_s: Mapping[str, float], classes: Sequence[str]) -> Events:
+    """Events of each clip that has a duration, those of one class that touch merged, as the libraries want them."""
+    events: Events = {name: [] for name in durations_s}
     heard = truth[truth["event_label"].fillna("") != ""]
     for name in heard["filename"].unique():
         if name not in events:
@@ -194,21 +211,12 @@ def _true_events(truth: pd.DataFrame, scores: Mapping[str, Any], classes: Sequen
     unknown = sorted(set(heard["event_label"]) - set(classes))
     if unknown:
         raise AsdError(f"the truth has the label {unknown[0]}, the scores only {', '.join(classes)}")
-    rows = sorted(zip(*(heard[name] for name in ("filename", "event_label", "onset", "offset")), strict=True))
-    n_merged = 0
-    before: tuple[str, str] | None = None
-    for name, label, onset, offset in rows:
-        if before == (name, label) and onset <= events[name][-1][1]:
-            first, end, _ = events[name][-1]
-            events[name][-1] = (first, max(float(offset), end), label)
-            n_merged += 1
-        else:
+    within = cut_to_clips(merge_events(heard, "the truth"), durations_s, "the truth")
+    for name, onset, offset, label in within[list(STRONG_COLUMNS)].itertuples(index=False):
+        if label:
             events[name].append((float(onset), float(offset), label))
-        before = (name, label)
     if not any(events.values()):
         raise AsdError("the truth has no event in any clip that was scored, so that nothing can be measured")
-    if n_merged:
-        log.warning("%d true events touch an earlier one of their class and count as one with it", n_merged)
     silent = [name for name, count in _counts(events, classes).items() if not count]
     if silent:
         log.warning(

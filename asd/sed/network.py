@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from asd.core.networks.clip_pooling import attention_pooling, linear_softmax_pooling
 from asd.core.networks.cnn_transformer import CNNTransformer
 from asd.core.networks.crnn import CRNN
+from asd.types import AsdError
 
 Pooling = Literal["attention", "linear_softmax"]
 
@@ -39,6 +40,8 @@ class EventNetwork(nn.Module):
 
     def __init__(self, trunk: CRNN | CNNTransformer, pooling: Pooling = "attention") -> None:
         super().__init__()
+        if pooling not in get_args(Pooling):
+            raise AsdError(f"pooling={pooling} is unknown; choose one of {', '.join(get_args(Pooling))}")
         self.trunk, self.pooling = trunk, pooling
         n_classes = trunk.out.out_features
         self.attention = nn.Linear(trunk.n_features, n_classes) if pooling == "attention" else None
@@ -73,7 +76,11 @@ def build_network(
     n_layers: int,
     n_feedforward: int,
 ) -> EventNetwork:
-    """The network that a configuration describes; what the other kind needs is not used."""
+    """The network that a configuration describes; what the other kind needs is not used.
+
+    Raises:
+        AsdError: an unknown kind or pooling.
+    """
     common: dict[str, Any] = {
         "n_classes": n_classes,
         "n_mels": n_mels,
@@ -83,6 +90,8 @@ def build_network(
     trunk: CRNN | CNNTransformer
     if kind == "crnn":
         trunk = CRNN(**common, n_recurrent=n_recurrent)
-    else:
+    elif kind == "transformer":
         trunk = CNNTransformer(**common, n_heads=n_heads, n_layers=n_layers, n_feedforward=n_feedforward)
+    else:
+        raise AsdError(f"network.kind={kind} is unknown; choose crnn or transformer")
     return EventNetwork(trunk, pooling)

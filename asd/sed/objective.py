@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
@@ -30,6 +30,7 @@ from asd.core.semi.teacher import EmaTeacher
 from asd.features.augment import draw_masks, draw_mixup, mask, mixup
 from asd.sed.dataset import Clips
 from asd.sed.network import EventNetwork, Heard
+from asd.types import AsdError
 
 Method = Literal["none", "mean_teacher", "cmt_normal", "cmt_neg"]
 Terms = dict[str, torch.Tensor]
@@ -58,6 +59,12 @@ class Semi:
     window_frames: int = 7
     balance: bool = False
     sure_cells: bool = False
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise AsdError(
+                f"teacher.method={self.method} is unknown; choose one of {', '.join(get_args(Method))}"
+            )
 
 
 class Batch(NamedTuple):
@@ -191,15 +198,17 @@ class Objective:
                 windows_frames=windows,
                 ignore=ignore,
             )
-        return cmt_neg(
-            clips,
-            frames,
-            positive_threshold=self.semi.positive_threshold,
-            negative_threshold=self.semi.negative_threshold,
-            windows_frames=windows,
-            balance=self.semi.balance,
-            ignore=ignore,
-        )
+        if self.semi.method == "cmt_neg":
+            return cmt_neg(
+                clips,
+                frames,
+                positive_threshold=self.semi.positive_threshold,
+                negative_threshold=self.semi.negative_threshold,
+                windows_frames=windows,
+                balance=self.semi.balance,
+                ignore=ignore,
+            )
+        raise AsdError(f"the teacher of method={self.semi.method} chooses no confident targets")
 
 
 def _unlabelled_frames(clips: Clips) -> torch.Tensor:

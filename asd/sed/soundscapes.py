@@ -25,8 +25,8 @@ import pandas as pd
 
 from asd.core.runtime import progress
 from asd.data.audio import write_wav
-from asd.sed.labels import STRONG_COLUMNS, WEAK_COLUMNS
 from asd.sed.sources import Backgrounds, Recording, Samples, load
+from asd.sed.tables import STRONG_COLUMNS, WEAK_COLUMNS
 from asd.synthetic.design import generator
 
 TRAIN_PARTS = ("train_strong", "train_weak", "train_unlabelled")
@@ -211,13 +211,15 @@ def write_part(
         scene = draw_scene(recipe, by_label, backgrounds, part, generator("scene", seed, part, i))
         name = f"{part}_{i:05d}.wav"
         write_wav(folder / part / name, render(scene, recipe, backgrounds)[None], recipe.sample_rate_hz)
-        rows += [(name, e.onset_s, round(e.onset_s + e.duration_s, 3), e.label) for e in scene.events]
+        for event in scene.events:
+            offset_s = min(round(event.onset_s + event.duration_s, 3), recipe.duration_s)
+            rows.append((name, event.onset_s, offset_s, event.label))
         rows += [(name, "", "", "")] * (not scene.events)
     events = pd.DataFrame(rows, columns=list(STRONG_COLUMNS))
     if part == "train_weak":
         names = events.groupby("filename", sort=True)["event_label"].agg(lambda x: ",".join(sorted(set(x))))
         names.rename(WEAK_COLUMNS[1]).to_csv(folder / f"{part}.tsv", sep="\t")
-    elif part != "train_unlabelled":
+    elif part in ("train_strong", "validation", "test"):
         events.to_csv(folder / f"{part}.tsv", sep="\t", index=False)
     heard = events[events["event_label"] != ""]
     return {

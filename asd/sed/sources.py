@@ -23,6 +23,7 @@ import torch
 from asd.core.runtime import log
 from asd.data.audio import read_wav
 from asd.features.logmel import resample
+from asd.recording_names import find_recordings
 from asd.synthetic.design import CHARACTERS, Health, draw_design, generator
 from asd.synthetic.sound import render_clip
 from asd.types import AsdError, Domain
@@ -48,7 +49,7 @@ def list_recordings(folder: Path) -> list[Recording]:
     if not folder.is_dir():
         raise AsdError(f"events={folder} is not a folder; give one of labelled WAV files")
     found = []
-    for path in sorted([*folder.glob("*.wav"), *folder.glob("*/*.wav")]):
+    for path in sorted([*find_recordings(folder), *find_recordings(folder, "*/*")]):
         parts = path.stem.split("_")
         if path.parent != folder:
             found.append(Recording(path, path.parent.name, parts[0]))
@@ -93,7 +94,7 @@ class RecordedBackgrounds:
         self, folder: Path, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int
     ) -> None:
         self.sample_rate_hz = sample_rate_hz
-        paths = sorted(folder.rglob("*.wav")) if folder.is_dir() else []
+        paths = find_recordings(folder, "**/*")
         if len(paths) < len(parts):
             raise AsdError(
                 f"background={folder} holds {len(paths)} WAV files, but {len(parts)} parts need one each at "

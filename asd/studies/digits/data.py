@@ -15,6 +15,7 @@ import torch
 
 from asd.core.runtime import log
 from asd.data.audio import Waveform, read_wav
+from asd.recording_names import find_recordings
 from asd.types import AsdError
 
 KNOWN = "known"
@@ -114,7 +115,7 @@ def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: tor
 
 def _wav_files(folder: Path) -> Sequence[Path]:
     for place in (folder, folder / "recordings"):
-        if paths := sorted(place.glob("*.wav")):
+        if paths := find_recordings(place):
             return paths
     what = "holds no WAV files" if folder.is_dir() else "is not a folder"
     raise AsdError(

@@ -1,0 +1,273 @@
+"""Tables of labels in the forms of the field: read, checked, joined with the recordings they speak of.
+
+All are tab-separated with a header line; times are seconds from the beginning of the clip.
+
+    strong   filename onset offset event_label          a row per event (DESED)
+    weak     filename event_labels                      names with commas between them (DESED)
+    soft     filename onset offset event_label value    share of listeners who heard it (MAESTRO, segments of 1 s)
+
+A clip without an event has a row with its name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asd.core.runtime import log
+from asd.recording_names import doubled, recording_key, unmatched
+from asd.types import AsdError
+
+STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
+WEAK_COLUMNS = ("filename", "event_labels")
+SOFT_COLUMNS = (*STRONG_COLUMNS, "value")
+
+_ROUNDING_S = 1e-3  # tables are written to the millisecond, so that a label may end so much after its clip
+
+
+def read_strong(path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """Events of a strong table: `STRONG_COLUMNS`; a clip without events has an empty label and NaN for times.
+
+    Raises:
+        AsdError: a missing file or column, a label outside `classes`, or times that are no event's.
+    """
+    table = _read(path, STRONG_COLUMNS)
+    _check_events(table, classes, path)
+    return table
+
+
+def read_soft(path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """Segments of a soft table: `SOFT_COLUMNS`, values from 0 to 1; a row that stands twice counts once.
+
+    Raises:
+        AsdError: as `read_strong`, or a value out of range.
+    """
+    table = _read(path, SOFT_COLUMNS)
+    segments = table[table["event_label"] != ""]
+    bad = segments[~segments["value"].between(0, 1)]
+    if len(bad):
+        raise AsdError(f"{_row(path, bad)} has the value {bad['value'].iloc[0]}; soft labels lie from 0 to 1")
+    _check_events(table, classes, path)
+    once = table.drop_duplicates()
+    if len(once) < len(table):
+        log.warning("%s: %d rows stand there twice and count once", path, len(table) - len(once))
+    return once
+
+
+def read_weak(path: Path, classes: Sequence[str]) -> dict[str, list[str]]:
+    """Labels of each clip of a weak table, [] where there is no event; rows of one clip are merged.
+
+    Raises:
+        AsdError: a missing file or column, or a label outside `classes`.
+    """
+    table = _read(path, WEAK_COLUMNS)
+    by_clip: dict[str, list[str]] = {}
+    for line, name, cell in table.itertuples():
+        labels = split_labels(cell, classes)
+        _check_labels(pd.Series(labels, [line] * len(labels), dtype=str), classes, path)
+        by_clip[name] = list(dict.fromkeys([*by_clip.get(name, []), *labels]))
+    if len(by_clip) < len(table):
+        first = table.loc[table["filename"].duplicated(), "filename"].iloc[0]
+        log.warning(
+            "%s: %d clips have several rows, %s first; their labels are merged",
+            path,
+            table.loc[table["filename"].duplicated(), "filename"].nunique(),
+            first,
+        )
+    return by_clip
+
+
+def labels_of(path: Path, known: Iterable[str] = ()) -> set[str]:
+    """Every label that a table names, strong, soft or weak.
+
+    Args:
+        path: of the table.
+        known: labels that may have commas in them, for a weak table.
+
+    Raises:
+        AsdError: it cannot be read.
+    """
+    weak = path.stem == "train_weak"
+    cells = _read(path, WEAK_COLUMNS if weak else STRONG_COLUMNS).iloc[:, -1]
+    return {label for cell in cells for label in (split_labels(cell, known) if weak else [cell]) if label}
+
+
+def split_labels(cell: str, known: Iterable[str]) -> list[str]:
+    """Labels with commas between them; the longest run of parts that is a known label is one label.
+
+    >>> split_labels("Male speech, man speaking,Dog", ["Male speech, man speaking"])
+    ['Male speech, man speaking', 'Dog']
+    """
+    of_parts = {_parts(label): label for label in known}
+    parts, labels = _parts(cell), []
+    while parts:
+        length = next((n for n in range(len(parts), 1, -1) if parts[:n] in of_parts), 1)
+        labels.append(of_parts.get(parts[:length], parts[0]))
+        parts = parts[length:]
+    return labels
+
+
+def merge_events(events: pd.DataFrame, where: Path | str) -> pd.DataFrame:
+    """Events of one class in one clip that overlap or touch, as one; the log says how many were merged.
+
+    Args:
+        events: `STRONG_COLUMNS`; rows without a label are kept.
+        where: they come from, for the log.
+    """
+    times = events.astype({"onset": float, "offset": float})
+    by_time = times.sort_values(["filename", "event_label", "onset"], kind="stable")
+    ends = by_time.groupby(["filename", "event_label"], sort=False)["offset"]
+    before = ends.cummax().groupby([by_time["filename"], by_time["event_label"]]).shift()
+    first = ~(by_time["onset"] <= before)  # True where either is NaN
+    groups = first.cumsum()
+    merged = by_time[first].assign(offset=by_time.groupby(groups)["offset"].max().to_numpy())
+    if len(merged) < len(events):
+        log.warning(
+            "%s: %d events overlap or touch an earlier one of their class and count as one with it",
+            where,
+            len(events) - len(merged),
+        )
+    return merged.sort_index()
+
+
+def cut_to_clips(events: pd.DataFrame, durations_s: Mapping[str, float], where: Path | str) -> pd.DataFrame:
+    """Events cut at the end of their clip; one that begins after it is dropped. The log names the first.
+
+    Args:
+        events: strong or soft rows; every clip has a duration.
+        durations_s: seconds by file name.
+        where: they come from, for the log.
+    """
+    ends_s = events["filename"].map(dict(durations_s)).astype(float)
+    late = events[events["offset"] > ends_s + _ROUNDING_S]
+    if len(late):
+        name, onset, offset, label = late.iloc[0][list(STRONG_COLUMNS)]
+        log.warning(
+            "%s: %d of %d labels reach beyond the end of their recording and are cut to it; the first is %s in %s, "
+            "from %g to %g s of %.3f s",
+            where, len(late), int((events["event_label"] != "").sum()), label, name, onset, offset, durations_s[name],
+        )  # fmt: skip
+    cut = events.assign(offset=np.minimum(events["offset"], ends_s))
+    outside = (events["onset"] >= ends_s) & (events["event_label"] != "")
+    silent = sorted(set(events["filename"][outside]) - set(events["filename"][~outside]))
+    empty = pd.DataFrame({"filename": silent, "event_label": ""}).reindex(columns=events.columns)
+    kept = cut[~outside]
+    return pd.concat([kept, empty.astype(kept.dtypes)], ignore_index=True) if silent else kept
+
+
+def join_names(named: Iterable[str], filenames: Sequence[str], table: Path) -> dict[str, str]:
+    """Which recording each name of a table means: {name: file name}.
+
+    Names that no recording has are left out, counted and named in the log: recordings of public data sets are
+    often no longer to be had. Every recording has to be named: a clip without events has to be labelled, too.
+
+    Args:
+        named: as the table spells them.
+        filenames: of the recordings.
+        table: for the sentences.
+
+    Raises:
+        AsdError: a recording without a row, no row with a recording, or two folders or recordings of one name.
+    """
+    by_key = {recording_key(name): name for name in filenames}
+    folder_of_table = table.with_suffix("")
+    if twice := doubled(filenames):
+        same = [name for name in filenames if recording_key(name) == twice[0]]
+        raise AsdError(
+            f"{folder_of_table} holds {' and '.join(same)}, which tables cannot tell apart; rename one"
+        )
+    named = list(dict.fromkeys(named))
+    _check_folders(named, table)
+    meant = {name: by_key[recording_key(name)] for name in named if recording_key(name) in by_key}
+    absent, missing = unmatched(named, filenames), unmatched(filenames, named)
+    if absent and not meant:
+        raise AsdError(f"{table} labels {absent[0]}, which is not in {folder_of_table}, and nothing that is")
+    if missing:
+        raise AsdError(
+            f"{table} has no row for {missing[0]} ({len(missing)} such clips); a clip without events needs a row "
+            f"with its file name alone"
+        )
+    if absent:
+        log.warning(
+            "%s labels %d clips that are not in %s, %s first; their rows are left out",
+            table, len({recording_key(name) for name in absent}), folder_of_table, absent[0],
+        )  # fmt: skip
+    return meant
+
+
+def _check_folders(named: Sequence[str], table: Path) -> None:
+    """Makes sure that no two folders hold recordings of one name, which would be taken for one recording."""
+    folders: dict[str, str] = {}
+    for name in named:
+        key, folder = recording_key(name), name.replace("\\", "/").rpartition("/")[0].strip()
+        folders[key] = folders.get(key) or folder
+        if folder and folder != folders[key]:
+            raise AsdError(
+                f"{table} names {key} in the folders {folders[key]} and {folder}; leave one of them out"
+            )
+
+
+def _parts(label: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in label.split(",") if part.strip())
+
+
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The columns of a table, its text without outer spaces; the index is the line in the file."""
+    try:
+        table = pd.read_csv(
+            path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+        )
+    except FileNotFoundError as error:
+        raise AsdError(f"{path} does not exist; it is to hold the columns {', '.join(columns)}") from error
+    except (OSError, ValueError) as error:
+        raise AsdError(f"{path} is not a readable table ({' '.join(str(error).split())})") from error
+    table.index += 2  # the header is line 1
+    table = (
+        table.fillna("").rename(columns=str.strip).rename(columns={"confidence": "value"})
+    )  # as in DCASE 2024
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise AsdError(
+            f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}: give a header "
+            f"line of {', '.join(columns)} with tabs between them"
+        )
+    table = table[list(columns)].apply(lambda column: column.str.strip())
+    table = table[(table != "").any(axis=1)]  # blank lines
+    nameless = table[table["filename"] == ""]
+    if len(nameless):
+        raise AsdError(f"{_row(path, nameless)} names no recording; give its file name in the first column")
+    for name in set(columns) & {"onset", "offset", "value"}:
+        table[name] = pd.to_numeric(table[name].replace("", np.nan), errors="coerce").astype(float)
+    return table
+
+
+def _row(path: Path, rows: pd.DataFrame) -> str:
+    """Where the first of the rows stands in the file."""
+    return f"{path}, line {int(rows.index[0])}"
+
+
+def _check_events(table: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
+    events = table[table["event_label"] != ""]
+    _check_labels(events["event_label"], classes, path)
+    bad = events[~((events["onset"] >= 0) & (events["offset"] > events["onset"]))]
+    bad = bad if len(bad) else events[np.isinf(events["offset"])]
+    if len(bad):
+        raise AsdError(
+            f"{_row(path, bad)}: an event from {bad['onset'].iloc[0]} to {bad['offset'].iloc[0]} s; its onset "
+            f"is a number from 0 on and its offset lies after it"
+        )
+    timed = table[(table["event_label"] == "") & table[["onset", "offset"]].notna().any(axis=1)]
+    if len(timed):
+        raise AsdError(f"{_row(path, timed)} has times but no label; name the event, or remove the times")
+
+
+def _check_labels(labels: pd.Series, classes: Sequence[str], path: Path) -> None:
+    unknown = labels[~labels.isin(list(classes))]
+    if len(unknown):
+        raise AsdError(
+            f"{_row(path, unknown.to_frame())} has the label {unknown.iloc[0]!r}, which is none of the classes "
+            f"{', '.join(classes)}; correct it, or name it in classes="
+        )
