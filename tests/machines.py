@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from asd.challenge import files
-from asd.data.audio import Recordings, check, write_wav
+from asd.data.audio import write_wav
+from asd.data.recordings import Recordings, check
 from asd.detectors.base import Workplace
 from asd.scoring.references import References
 from asd.types import Split

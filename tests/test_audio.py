@@ -1,21 +1,22 @@
+"""WAV files of every kind: what is read, what is refused, and in which words."""
+
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import io
+import os
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from asd.data.audio import check, defects, joined, mono, read_wav, write_wav
-from asd.data.microphones import FrontEnd
-from asd.data.mixing import Addition, mix
-from asd.types import AsdError, Clip, Split
+from asd.data.audio import MOST_LEVEL, read_sound, read_wav, write_wav
+from asd.types import AsdError
 from tests.machines import write_clip
-
-
-def clip(path: Path) -> Clip:
-    return Clip(path, "fan", "00", Split.TRAIN)
 
 
 def test_wav_round_trip_is_exact_to_16_bits(tmp_path: Path) -> None:
@@ -27,85 +28,40 @@ def test_wav_round_trip_is_exact_to_16_bits(tmp_path: Path) -> None:
     assert np.abs(read - wave).max() <= 1 / 32768
 
 
-def test_batches_hold_every_clip_once_in_bounded_memory(tmp_path: Path) -> None:
-    durations = [1.0, 0.5, 1.0, 0.25, 1.0, 0.5]
-    paths = [write_clip(tmp_path / f"{i}.wav", i, duration) for i, duration in enumerate(durations)]
-    recordings = check([clip(path) for path in paths], sample_rate_hz=16000)
-    batches = list(recordings.batches(max_samples=32000))
-    assert sorted(int(i) for indices, _ in batches for i in indices) == list(range(6))
-    assert all(waves.size <= 32000 for _, waves in batches)
-    for indices, waves in batches:
-        for index, wave in zip(indices, waves, strict=True):
-            np.testing.assert_array_equal(wave, read_wav(paths[index])[0][0])
+HEADERS: dict[str, int | None] = {
+    "of its own": None,
+    "0": 0,
+    "-1": 0xFFFFFFFF,
+    "pipe": 0x7FFFF000,
+    "half": 0x7FFFFFFF,
+}
 
 
-def two_microphones(path: Path, near: float, far: float, seed: int = 0) -> Path:
-    """A file whose microphones hear noise of these levels, independent of each other."""
-    wave = np.random.default_rng(seed).normal(size=(2, 1600)) * [[near], [far]]
-    write_wav(path, wave.astype(np.float32), 16000)
-    return path
-
-
-def test_the_front_end_decides_what_is_heard(tmp_path: Path) -> None:
-    some = [clip(two_microphones(tmp_path / f"{i}.wav", 0.1, 0.05, i)) for i in range(3)]
-    near, far = np.stack([read_wav(one.path)[0] for one in some]).swapaxes(0, 1)
-    for name, wanted in (("near", near), ("far", far), ("mean", (near + far) / 2)):
-        heard = check(some, sample_rate_hz=16000, front_end=FrontEnd(name))
-        (_, batch), *none = heard.batches()
-        assert not none
-        np.testing.assert_allclose(batch, wanted, atol=1e-7)
-        np.testing.assert_array_equal(heard.waveform(1), batch[1])
-    cancelled = check(some, sample_rate_hz=16000, front_end=FrontEnd("cancel", residual=0.5))
-    np.testing.assert_array_equal(cancelled.far().waveform(2), far[2])
-    assert cancelled.key() != cancelled.far().key()
-
-
-def test_broken_recordings_are_named(tmp_path: Path) -> None:
-    levels = {"good": (0.1, 0.1), "deaf": (0.1, 0.0), "silent": (0.0, 0.1)}
-    some = [clip(two_microphones(tmp_path / f"{name}.wav", *pair)) for name, pair in levels.items()]
-    both = defects(check(some, sample_rate_hz=16000, front_end=FrontEnd("cancel")))
-    assert [(one.path.stem, what.split(" (")[0]) for one, what in both] == [
-        ("deaf", "has a silent far microphone"),
-        ("silent", "is silent"),
-    ]
-    assert [one.path.stem for one, _ in defects(check(some, sample_rate_hz=16000))] == ["silent"]
-
-
-def test_noise_is_mixed_in_before_the_front_end(tmp_path: Path) -> None:
-    one, noise = (clip(two_microphones(tmp_path / f"{i}.wav", 0.1, 0.1, i)) for i in range(2))
-    heard = check([one], sample_rate_hz=16000, front_end=FrontEnd("mean"))
-    louder = replace(heard, additions=(Addition(noise, 3.0, 0.25),))
-    wanted = mix(read_wav(one.path)[0], read_wav(noise.path)[0], 3.0, 0.25).mean(0)
-    np.testing.assert_allclose(louder.waveform(0), wanted, atol=1e-7)
-    assert louder.key() != heard.key()
-
-
-def test_joined_recordings_keep_what_is_mixed_in_and_a_subset_its_own(tmp_path: Path) -> None:
-    one, other = (clip(write_clip(tmp_path / f"{i}.wav", i)) for i in range(2))
-    plain = check([one, other], sample_rate_hz=16000)
-    noisy = replace(plain, additions=(Addition(other, 0.0, 0.0), None))
-    every = joined([plain, noisy])
-    assert len(every) == 4
-    assert every.additions == (None, None, noisy.additions[0], None)
-    assert joined([plain, plain]).additions == ()
-    some = replace(every, further=plain).subset([2, 0])
-    assert (some.further, some.additions) == (None, (noisy.additions[0], None))
-    np.testing.assert_array_equal(some.waveform(0), noisy.waveform(0))
-    assert plain.with_further() is plain
-    assert replace(plain, further=noisy).with_further().clips == every.clips
-
-
-def test_mono_files_are_found(tmp_path: Path) -> None:
-    one, two = clip(write_clip(tmp_path / "1.wav", 0)), clip(two_microphones(tmp_path / "2.wav", 0.1, 0.1))
-    assert mono([one, two]) == [one]
-
-
-def test_a_wav_streamed_by_a_recorder_is_not_called_truncated(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.wav", 0)
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "PCM_U8"])
+@pytest.mark.parametrize("riff", ["of its own", "0", "-1"])
+@pytest.mark.parametrize("size", HEADERS)
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
+def test_a_size_that_a_recorder_never_corrected(
+    tmp_path: Path, subtype: str, riff: str, size: str, kind: str
+) -> None:
+    path = tmp_path / "a.wav"
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 1002)  # an odd number of bytes would be filled up
+    soundfile.write(path, wave, 16000, subtype=subtype, format=kind)
+    whole, _ = read_wav(path)
     content = bytearray(path.read_bytes())
-    content[40:44] = (0xFFFFFFFF).to_bytes(4, "little")  # size of the data chunk, never corrected
+    for at, value in ((4, HEADERS[riff]), (content.index(b"data") + 4, HEADERS[size])):
+        if value is not None:
+            content[at : at + 4] = struct.pack("<I", value)
     path.write_bytes(content)
-    assert check([clip(path)], sample_rate_hz=16000).lengths_samples[0] == 16000
+    np.testing.assert_array_equal(read_wav(path)[0], whole)
+
+
+def test_no_samples_are_made_of_what_follows_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(0), 16000)
+    path.write_bytes(path.read_bytes() + b"LIST" + struct.pack("<I", 4) + b"INFO")
+    with pytest.raises(AsdError, match="holds no samples"):
+        read_wav(path)
 
 
 @pytest.mark.parametrize(
@@ -119,31 +75,70 @@ def test_a_wav_streamed_by_a_recorder_is_not_called_truncated(tmp_path: Path) ->
 def test_unreadable_files_are_named(tmp_path: Path, content: bytes, sentence: str) -> None:
     (tmp_path / "broken.wav").write_bytes(content)
     with pytest.raises(AsdError, match=r"broken\.wav.*" + sentence):
-        check([clip(tmp_path / "broken.wav")], sample_rate_hz=16000)
+        read_sound(tmp_path / "broken.wav")
 
 
 def test_truncated_file_is_refused(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.wav", 0)
     path.write_bytes(path.read_bytes()[:20000])
     with pytest.raises(AsdError, match="truncated: its header promises 32000 bytes of samples"):
-        check([clip(path)], sample_rate_hz=16000)
+        read_sound(path)
 
 
-def test_nan_is_refused(tmp_path: Path) -> None:
+@given(st.binary(max_size=200), st.integers(0, 60))
+@settings(derandomize=True, deadline=None, max_examples=300)
+def test_no_bytes_give_anything_but_samples_or_a_sentence(noise: bytes, n_kept: int) -> None:
+    content = io.BytesIO()
+    soundfile.write(content, np.linspace(-0.5, 0.5, 30), 16000, format="WAV")
+    path = Path(os.environ.get("TMPDIR", "/tmp"), f"asd-fuzz-{os.getpid()}.wav")
+    path.write_bytes(content.getvalue()[:n_kept] + noise)
+    sentence = ""
+    try:
+        samples, _ = read_wav(path)
+    except AsdError as error:
+        sentence = str(error)
+    finally:
+        path.unlink()
+    assert str(path) in sentence or (samples.size and np.isfinite(samples).all())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38, -1e20, 1e10, 2.0 * MOST_LEVEL])
+def test_samples_that_no_recording_holds_are_refused(tmp_path: Path, value: float) -> None:
     wave = np.zeros(1000, np.float32)
-    wave[3] = np.nan
+    wave[3] = value
     soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
-    with pytest.raises(AsdError, match="NaN or infinite"):
+    saying = f"a sample of {value:.3g}, and full scale is 1" if np.isfinite(value) else "NaN or infinite"
+    with pytest.raises(AsdError, match=rf"a\.wav holds {saying}".replace("+", r"\+")):
         read_wav(tmp_path / "a.wav")
 
 
-def test_wrong_rate_and_a_missing_microphone_are_refused(tmp_path: Path) -> None:
-    path = write_clip(tmp_path / "a.wav", 0)
-    with pytest.raises(AsdError, match="sampled at 16000 Hz, not 8000 Hz"):
-        check([clip(path)], sample_rate_hz=8000)
-    for front_end, word in (
-        (FrontEnd("cancel"), "frontend=cancel"),
-        (FrontEnd(residual=0.5), "residual=0.5"),
+def test_floats_in_units_of_16_bit_steps_are_read(tmp_path: Path) -> None:
+    wave = np.array([-32768, 32767, 5], np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, 16000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_wav(tmp_path / "a.wav")[0], wave[None])
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
+def test_what_is_kept_is_what_soundfile_reads(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.9, 0.9, (500, 3)), 8000, subtype=subtype)
+    wanted = soundfile.read(path, dtype="float32")[0].T
+    sound = read_sound(path, 2)
+    np.testing.assert_array_equal(sound.waveform(2), wanted[:2])
+    np.testing.assert_array_equal(sound.waveform(1), wanted[:1])
+    np.testing.assert_array_equal(read_wav(path)[0], wanted)
+    assert (sound.n_channels, sound.n_samples, sound.sample_rate_hz) == (3, 500, 8000)
+    assert sound.content == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_places_that_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "loop.wav").symlink_to("loop.wav")
+    (tmp_path / "folder.wav").mkdir()
+    for name, saying in (
+        ("pipe", "a folder or a device"),
+        ("folder", "a folder or"),
+        ("loop", "does not exist"),
     ):
-        with pytest.raises(AsdError, match=rf"a\.wav has one channel and {word} needs two"):
-            check([clip(path)], sample_rate_hz=16000, front_end=front_end)
+        with pytest.raises(AsdError, match=rf"{name}\.wav .*{saying}"):
+            read_wav(tmp_path / f"{name}.wav")

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from asd.challenge.years import get_year
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.detectors.base import Scores
 from tests.archive_server import ArchiveServer, serving
 from tests.command import asd, contents, refuses, succeeds, tiny_machines

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from asd.core.checkpoint import load_tensors
-from asd.data.audio import check
+from asd.data.recordings import check
 from asd.detectors import REGISTRY, detector_class
 from asd.detectors.base import Detector, Scores
 from asd.metrics import auc

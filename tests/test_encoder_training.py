@@ -8,7 +8,7 @@ import torch
 
 from asd.core.losses.metric_learning import LOSSES
 from asd.core.networks.multiresolution import MultiResolution
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator, joint_encoder, train_encoder

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd.data import audio
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.detectors.statistics import Statistics
 from asd.evaluation import explain

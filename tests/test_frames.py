@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from asd.data import audio
 from asd.features.frames import Frames, Windows, log_mel_frames
 from asd.features.logmel import LogMel
 from asd.types import AsdError
@@ -39,10 +42,39 @@ def test_the_cache_is_reused_and_keyed_by_everything(machine: Path, tmp_path: Pa
         log_mel_frames(recordings(machine), SETTINGS | {"n_mels": 16}, cache, CPU),
         log_mel_frames(recordings(machine), SETTINGS, cache, CPU, exact=True),
     ]
+    shutil.copytree(machine / "fan", tmp_path / "moved/fan")
+    moved = log_mel_frames(recordings(tmp_path / "moved"), SETTINGS, cache, CPU)
+    assert moved.levels.filename == first.levels.filename
     clip = recordings(machine).clips[0].path
-    clip.write_bytes(clip.read_bytes())  # same name and size, another time of change
+    facts, content = clip.stat(), bytearray(clip.read_bytes())
+    content[-1] ^= 1
+    clip.write_bytes(content)
+    os.utime(clip, ns=(facts.st_atime_ns, facts.st_mtime_ns))  # same name, size and time of change
     others.append(log_mel_frames(recordings(machine), SETTINGS, cache, CPU))
     assert len({str(f.levels.filename) for f in [first, *others]}) == 4
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("level", [np.nan, np.inf, 1e30])
+def test_levels_that_cannot_be_kept_are_refused_by_the_name_of_their_clip(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: float, exact: bool
+) -> None:
+    clips = recordings(machine)
+    forward = LogMel.forward
+
+    def broken(self: LogMel, waveforms: torch.Tensor) -> torch.Tensor:
+        levels = forward(self, waveforms)
+        levels[1, 3, 2] = level
+        return levels
+
+    monkeypatch.setattr(LogMel, "forward", broken)
+    if exact and level == 1e30:
+        log_mel_frames(clips, SETTINGS, tmp_path / "cache", CPU, exact=True)
+        return
+    second = next(clips.batches())[0][1]
+    with pytest.raises(AsdError, match=f"{clips.clips[second].name} has levels beyond"):
+        log_mel_frames(clips, SETTINGS, tmp_path / "cache", CPU, exact=exact)
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_damaged_cache_is_named(machine: Path, tmp_path: Path) -> None:
@@ -52,7 +84,10 @@ def test_a_damaged_cache_is_named(machine: Path, tmp_path: Path) -> None:
         log_mel_frames(recordings(machine), SETTINGS, tmp_path / "cache", CPU)
 
 
-def test_an_interrupted_computation_leaves_nothing(machine: Path, tmp_path: Path) -> None:
+def test_an_interrupted_computation_leaves_nothing(
+    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "KEPT_BYTES", 0)  # every file is read again
     clips = recordings(machine)
     clips.clips[-1].path.write_bytes(b"gone bad after the check")
     with pytest.raises(AsdError, match="not a readable WAV"):

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
+from asd.data.audio import Sound
 from asd.data.mixing import LEAST_SNR_DB, MOST_SNR_DB, draw_additions, mix
-from asd.types import Clip, Split
 
 
 def waves(n: int, *levels: float, seed: int = 0) -> np.ndarray:
@@ -14,8 +12,8 @@ def waves(n: int, *levels: float, seed: int = 0) -> np.ndarray:
     return np.stack([level * rng.normal(size=n) for level in levels]).astype(np.float32)
 
 
-def clips(n: int, name: str) -> list[Clip]:
-    return [Clip(Path(f"{name}{i}.wav"), "fan", "00", Split.TRAIN) for i in range(n)]
+def sounds(n: int) -> list[Sound]:
+    return [Sound.of(waves(100, 0.1, seed=i), 16000) for i in range(n)]
 
 
 @pytest.mark.parametrize("snr_db", [-6.0, 0.0, 12.0])
@@ -37,10 +35,10 @@ def test_silence_stays_without_the_other() -> None:
 
 
 def test_draws_are_a_function_of_the_seed_and_the_place() -> None:
-    some, noises = clips(200, "train"), clips(5, "noise")
-    drawn = draw_additions(some, noises, 3)
-    assert drawn[:50] == draw_additions(some[:50], noises, 3)
-    assert drawn != draw_additions(some, noises, 4)
+    noises = sounds(5)
+    drawn = draw_additions(200, noises, 3)
+    assert drawn[:50] == draw_additions(50, noises, 3)
+    assert drawn != draw_additions(200, noises, 4)
     assert {addition.noise for addition in drawn} == set(noises)
     levels = np.array([addition.snr_db for addition in drawn])
     assert LEAST_SNR_DB <= levels.min() < LEAST_SNR_DB + 1

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from asd.challenge.files import list_clips
-from asd.data.audio import check, write_wav
+from asd.data.audio import write_wav
 from asd.data.microphones import FrontEnd
+from asd.data.recordings import check
 from asd.detectors.statistics import CANDIDATES, Statistics
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, workplace

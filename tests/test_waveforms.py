@@ -1,40 +1,29 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings, in_memory
 from asd.features.waveforms import ResidentWaveforms, segments
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError
 
 LENGTHS = (3, 10, 25)
 CPU = torch.device("cpu")
 
 
-class InMemory(Recordings):
+def counting(gain: float = 1.0) -> Recordings:
     """Clips of known samples: clip k counts up from 1000 k, in steps of 1/32768, times `gain`."""
-
-    gain = 1.0
-
-    def waveform(self, index: int) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-        steps = 1000 * index + np.arange(LENGTHS[index])
-        return (steps * self.gain / 32768).astype(np.float32)
-
-
-def in_memory() -> InMemory:
-    clips = [Clip(Path(f"{k}.wav"), "fan", "00", Split.TRAIN) for k in range(3)]
-    return InMemory(clips, lengths_samples=np.array(LENGTHS))
+    steps = [1000 * k + np.arange(length) for k, length in enumerate(LENGTHS)]
+    return in_memory([(own * gain / 32768).astype(np.float32) for own in steps], 16000)
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(clip=st.integers(0, 2), n_samples=st.integers(1, 30), seed=st.integers(0, 99))
 def test_segments_are_stretches_of_their_clip(clip: int, n_samples: int, seed: int) -> None:
-    resident = ResidentWaveforms(in_memory(), CPU, 1000)
+    resident = ResidentWaveforms(counting(), CPU, 1000)
     draw = torch.Generator().manual_seed(seed)
     cut = resident.random_segments(torch.tensor([clip, clip]), n_samples, draw)
     steps = (cut * 32768).long() - 1000 * clip
@@ -48,7 +37,7 @@ def test_segments_are_stretches_of_their_clip(clip: int, n_samples: int, seed: i
 
 
 def test_every_position_is_reached() -> None:
-    resident = ResidentWaveforms(in_memory(), CPU, 1000)
+    resident = ResidentWaveforms(counting(), CPU, 1000)
     draw = torch.Generator().manual_seed(0)
     firsts = resident.random_segments(torch.full((400,), 1), 8, draw)[:, 0] * 32768 - 1000
     assert set(firsts.long().tolist()) == {0, 1, 2}
@@ -56,21 +45,17 @@ def test_every_position_is_reached() -> None:
 
 @pytest.mark.parametrize("gain", [0.3, 7.77, 1e-4])
 def test_samples_of_other_than_16_bit_keep_96_db(gain: float) -> None:
-    recordings = in_memory()
-    recordings.__class__.gain = gain
-    try:
-        resident = ResidentWaveforms(recordings, CPU, 1000)
-        for clip in range(3):
-            expected = recordings.waveform(clip)
-            kept = resident.random_segments(torch.tensor([clip]), LENGTHS[clip])[0].numpy()
-            assert np.abs(np.sort(kept) - np.sort(expected)).max() <= np.abs(expected).max() * 2e-5
-    finally:
-        recordings.__class__.gain = 1.0
+    recordings = counting(gain)
+    resident = ResidentWaveforms(recordings, CPU, 1000)
+    for clip in range(3):
+        expected = recordings.waveform(clip)
+        kept = resident.random_segments(torch.tensor([clip]), LENGTHS[clip])[0].numpy()
+        assert np.abs(np.sort(kept) - np.sort(expected)).max() <= np.abs(expected).max() * 2e-5
 
 
 def test_more_than_the_limit_is_refused() -> None:
     with pytest.raises(AsdError, match=r"waveforms of 3 training clips .* raise it or train on fewer clips"):
-        ResidentWaveforms(in_memory(), CPU, 75)
+        ResidentWaveforms(counting(), CPU, 75)
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)

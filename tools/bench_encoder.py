@@ -20,7 +20,6 @@ from statistics import median
 from typing import Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn.functional import one_hot
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import pick_device
 from asd.core.trainer import train
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings, in_memory
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator
@@ -63,18 +62,13 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-class Noise(Recordings):
-    """Recordings of noise that no file holds."""
-
-    def waveform(self, index: int) -> npt.NDArray[np.float32]:
-        """Samples of clip `index`, shape (samples,)."""
-        return 0.1 * np.random.default_rng(index).standard_normal(CLIP_SAMPLES, dtype=np.float32)
-
-
-def noise(n: int) -> Noise:
+def noise(n: int) -> Recordings:
     """Clips of noise, as many as an epoch draws."""
+    waveforms = [
+        0.1 * np.random.default_rng(i).standard_normal(CLIP_SAMPLES, dtype=np.float32) for i in range(n)
+    ]
     clip = Clip(Path("noise.wav"), "noise", "00", Split.TRAIN)
-    return Noise([clip] * n, SAMPLE_RATE_HZ, lengths_samples=np.full(n, CLIP_SAMPLES))
+    return in_memory(waveforms, SAMPLE_RATE_HZ, [clip] * n)
 
 
 def _measure(words: dict[str, int | float | str]) -> None:

@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 
 from asd.challenge import files
 from asd.core.runtime import pick_device
-from asd.data.audio import Recordings, check
+from asd.data.recordings import Recordings, check
 from asd.detectors.base import Workplace
 from asd.detectors.statistics import Statistics
 from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS

@@ -1,44 +1,118 @@
-"""WAV files to float32 waveforms and back; the only module that knows soundfile.
+"""WAV files to samples and back; the only module that knows soundfile.
 
-Conventions: a waveform is float32 in [-1, 1] of shape (channels, samples). Files are read when needed:
-16-bit WAVs in the page cache are the smallest waveform cache there is.
+A recording is read whole, once: the same bytes are hashed, their header is checked, they are decoded, and the samples
+are looked at. What a detector works on afterwards is a `Sound`, which keeps its samples while memory lasts.
+
+Conventions: a waveform is float32 of shape (channels, samples), full scale is 1.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import struct
+import weakref
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from asd.data.microphones import NEAR, FrontEnd, defect
-from asd.data.mixing import Addition, mix
-from asd.types import AsdError, Clip
+from asd.data.defects import defect
+from asd.types import AsdError
 
 Waveform = npt.NDArray[np.float32]  # (channels, samples)
+Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # the same, as it is in the file
 
+KEPT_BYTES = (
+    1 << 29
+)  # of samples in memory at once: a machine of 1,600 clips of 10 s at 16 kHz, 16 bit, one microphone
+MOST_LEVEL = 2.0**16  # of a float sample: files in units of 16-bit steps pass, absurd numbers do not
+
+_INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 16-bit integers
 _TRUNCATED = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's own remark
-_STREAMED_BYTES = 0x7FFFFFFF  # recorders that stream write a size like this and never correct it
+_STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
+
+
+@dataclass(frozen=True, eq=False)
+class Sound:
+    """A recording that was read.
+
+    Attributes:
+        path: of the file; None: the samples come from memory.
+        content: SHA-256 of the file, or of the samples.
+        sample_rate_hz: of the file.
+        n_channels: of the file.
+        n_samples: per channel.
+        defect: what makes it useless, as the predicate of a sentence; None where nothing does.
+        kept: (microphones, samples) that are listened to; None: they are read again when needed.
+    """
+
+    path: Path | None
+    content: str
+    sample_rate_hz: int
+    n_channels: int
+    n_samples: int
+    defect: str | None = None
+    kept: Samples | None = None
+
+    @classmethod
+    def of(cls, waveform: Waveform, sample_rate_hz: int) -> Sound:
+        """The sound of a waveform (channels, samples) in memory.
+
+        Raises:
+            AsdError: it is empty, or holds samples that no recording holds.
+        """
+        if not waveform.size:
+            raise AsdError("a waveform in memory holds no samples; leave it out")
+        _check_levels("a waveform in memory", waveform)
+        content = hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).hexdigest()
+        n_channels, n_samples = waveform.shape
+        broken = defect(waveform, sample_rate_hz)
+        return cls(None, content, sample_rate_hz, n_channels, n_samples, broken, waveform)
+
+    def waveform(self, n_microphones: int) -> Waveform:
+        """The first microphones, (n_microphones, samples).
+
+        Raises:
+            AsdError: the file has to be read again, and is another one by now.
+        """
+        if self.kept is not None:
+            return _as_float(self.kept[:n_microphones])
+        assert self.path is not None  # samples from memory are kept
+        samples, _, content = _decode(self.path)
+        if content != self.content:
+            raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
+        return _as_float(samples[:n_microphones])
+
+
+def read_sound(path: Path, n_microphones: int = 1) -> Sound:
+    """Reads a recording: the one pass over a file.
+
+    Args:
+        path: of the file.
+        n_microphones: how many of its channels are of interest.
+
+    Raises:
+        AsdError: the file is missing, truncated, empty or no audio, or holds samples that no recording holds.
+    """
+    samples, sample_rate_hz, content = _decode(path)
+    n_channels, n_samples = samples.shape
+    heard = samples[:n_microphones]
+    broken = defect(heard, sample_rate_hz)
+    return Sound(path, content, sample_rate_hz, n_channels, n_samples, broken, _MEMORY.keep(heard))
 
 
 def read_wav(path: Path) -> tuple[Waveform, int]:
     """Waveform (channels, samples) and sample rate in Hz of one file.
 
     Raises:
-        AsdError: the file is missing, no audio, or holds NaN or infinity.
+        AsdError: as `read_sound`.
     """
-    try:
-        samples, sample_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if not np.isfinite(samples).all():
-        raise AsdError(f"{path} holds NaN or infinite samples; repair or remove the recording")
-    return np.ascontiguousarray(samples.T), int(sample_rate_hz)
+    samples, sample_rate_hz, _ = _decode(path)
+    return _as_float(samples), sample_rate_hz
 
 
 def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
@@ -53,192 +127,103 @@ def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
         raise OSError(f"{path}: {error}") from error
 
 
-@dataclass(frozen=True)
-class Recordings:
-    """The clips of a machine as a sequence of waveforms, checked before long work.
+class _Memory:
+    """What samples may stay in memory, over all recordings of the process."""
 
-    Args:
-        clips: what is recorded; order is kept.
-        sample_rate_hz: every file must have it.
-        front_end: from the microphones of a file to one waveform.
-        lengths_samples: (clips,) filled in by `check`.
-        additions: what is mixed into each clip, None for nothing; empty: into none.
-        further: recordings to learn from besides these; they are not scored.
-        contrast: recordings without the machine.
-    """
+    def __init__(self) -> None:
+        self.n_bytes = 0
 
-    clips: Sequence[Clip]
-    sample_rate_hz: int = 16000
-    front_end: FrontEnd = NEAR
-    lengths_samples: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    additions: tuple[Addition | None, ...] = ()
-    further: Recordings | None = None
-    contrast: Recordings | None = None
+    def keep(self, samples: Samples) -> Samples | None:
+        """A copy of the samples that counts until nobody uses it; None where there is no room left."""
+        if self.n_bytes + samples.nbytes > KEPT_BYTES:
+            return None
+        kept = samples.copy()
+        self.n_bytes += kept.nbytes
+        weakref.finalize(kept, self._release, kept.nbytes)
+        return kept
 
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def recorded(self, index: int) -> Waveform:
-        """The microphones of clip `index` that are listened to, (channels, samples), with what is mixed in."""
-        n_microphones = self.front_end.n_microphones
-        waveform = read_wav(self.clips[index].path)[0][:n_microphones]
-        addition = self.additions[index] if self.additions else None
-        if addition is None:
-            return waveform
-        noise = read_wav(addition.noise.path)[0][:n_microphones]
-        return mix(waveform, noise, addition.snr_db, addition.start)
-
-    def waveform(self, index: int) -> npt.NDArray[np.float32]:
-        """Samples of clip `index`, shape (samples,)."""
-        waveform: npt.NDArray[np.float32] = self._heard([index])[0]
-        return waveform
-
-    def batches(self, max_samples: int = 1 << 22) -> Iterator[tuple[npt.NDArray[np.int64], Waveform]]:
-        """Batches of clips of equal length: (indices (b,), waveforms (b, samples)), longest batch first.
-
-        Memory is bounded by `max_samples` (at least one clip), not by the number of clips.
-        """
-        for length in np.unique(self.lengths_samples)[::-1]:
-            same = np.flatnonzero(self.lengths_samples == length)
-            size = max(1, int(max_samples // length))
-            for start in range(0, len(same), size):
-                indices = same[start : start + size]
-                yield indices, self._heard(indices)
-
-    def _heard(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Waveform:
-        """Waveforms (batch, samples) of clips of one length, in one call of the front end."""
-        recorded = np.stack([self.recorded(int(i)) for i in indices])
-        if self.front_end.leaves_near:
-            return recorded[:, 0]
-        from asd.data.frontends import hear  # brings torch
-
-        return hear(self.front_end, recorded)
-
-    def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Recordings:
-        """Some of the clips, in the order given, by themselves."""
-        chosen = [int(i) for i in indices]
-        return replace(
-            self,
-            clips=tuple(self.clips[i] for i in chosen),
-            lengths_samples=self.lengths_samples[chosen],
-            additions=tuple(self.additions[i] for i in chosen) if self.additions else (),
-            further=None,
-            contrast=None,
-        )
-
-    def far(self) -> Recordings:
-        """The same clips as the far microphone heard them."""
-        return replace(self, front_end=self.front_end.far())
-
-    def with_further(self) -> Recordings:
-        """Everything there is to learn from: these clips first."""
-        return self if self.further is None else joined([self, self.further])
-
-    def key(self) -> list[Any]:
-        """What decides the waveforms besides the clips' own files: plain values, for a hash."""
-        added = [addition and addition.key() for addition in self.additions]
-        return [self.sample_rate_hz, self.front_end.key(), added]
+    def _release(self, n_bytes: int) -> None:
+        self.n_bytes -= n_bytes
 
 
-def check(
-    clips: Sequence[Clip],
-    *,
-    sample_rate_hz: int,
-    front_end: FrontEnd = NEAR,
-    least_samples: int = 1,
-) -> Recordings:
-    """Looks at every file's header and refuses what cannot be used, before anything expensive starts.
-
-    Raises:
-        AsdError: a file is unreadable, truncated, empty or too short, of another sample rate, or lacks a
-            microphone.
-    """
-    lengths = [_check_header(clip.path, sample_rate_hz, front_end) for clip in clips]
-    for clip, length in zip(clips, lengths, strict=True):
-        if length < least_samples:
-            raise AsdError(
-                f"{clip.path} has {length} samples, fewer than the {least_samples} of the detector's shortest "
-                f"input; remove it or let the detector look at less at once"
-            )
-    return Recordings(tuple(clips), sample_rate_hz, front_end, np.asarray(lengths, np.int64))
+_MEMORY = _Memory()
 
 
-def joined(parts: Sequence[Recordings]) -> Recordings:
-    """Several recordings as one, in order, heard by the front end of the first."""
-    additions = [part.additions or (None,) * len(part) for part in parts]
-    return Recordings(
-        tuple(clip for part in parts for clip in part.clips),
-        parts[0].sample_rate_hz,
-        parts[0].front_end,
-        np.concatenate([part.lengths_samples for part in parts]),
-        tuple(addition for part in additions for addition in part) if any(map(any, additions)) else (),
-    )
+def _as_float(samples: Samples) -> Waveform:
+    """Samples at full scale 1, in memory of their own."""
+    return samples * np.float32(1 / 32768) if samples.dtype == np.int16 else samples.astype(np.float32)
 
 
-def defects(recordings: Recordings) -> list[tuple[Clip, str]]:
-    """Clips of which nothing can be learnt, each with what is wrong: broken rather than quiet recordings."""
-    found = ((clip, defect(recordings.recorded(i))) for i, clip in enumerate(recordings.clips))
-    return [(clip, what) for clip, what in found if what]
-
-
-def mono(clips: Sequence[Clip]) -> list[Clip]:
-    """Clips recorded by one microphone alone."""
-    return [clip for clip in clips if soundfile.info(clip.path).channels == 1]
-
-
-def header_defects(paths: Sequence[Path], *, sample_rate_hz: int, n_channels: int) -> list[str]:
-    """Looks at every file's header; a sentence for each that is not a recording of this rate and channels."""
-    found = (_header_defect(path, sample_rate_hz, n_channels) for path in paths)
-    return [sentence for sentence in found if sentence]
-
-
-def _header_defect(path: Path, sample_rate_hz: int, n_channels: int) -> str | None:
+def _decode(path: Path) -> tuple[Samples, int, str]:
+    """Samples (channels, samples), sample rate in Hz and SHA-256 of a file that is whole, in one reading."""
     try:
-        has = _header(path, sample_rate_hz).channels
-    except AsdError as error:
-        return str(error)
-    if has == n_channels:
-        return None
-    channels = "1 channel" if has == 1 else f"{has} channels"
-    return f"{path} has {channels}, not {n_channels}; check that it is of that year, or copy it again"
-
-
-def _check_header(path: Path, sample_rate_hz: int, front_end: FrontEnd) -> int:
-    """Length in samples of a file that the front end can listen to."""
-    info = _header(path, sample_rate_hz)
-    if info.channels < front_end.n_microphones:
-        word = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
-        raise AsdError(
-            f"{path} has one channel and {word} needs two (0 near the machine, 1 far, as in 2026); listen with "
-            f"frontend=near residual=0, or check the data"
-        )
-    return int(info.frames)
-
-
-def _header(path: Path, sample_rate_hz: int) -> Any:
-    """What soundfile reads in the header of a file that is whole, not empty and of this sample rate."""
-    try:
-        info = soundfile.info(path, verbose=True)
+        if path.exists() and not path.is_file():
+            raise OSError("it is a folder or a device")
+        content = path.read_bytes()
+        with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
+            _check_header(path, file)
+            is_int16 = file.subtype in _INT16_SUBTYPES
+            samples = file.read(dtype="int16" if is_int16 else "float32", always_2d=True).T
+            sample_rate_hz = int(file.samplerate)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error) from error
-    data = _TRUNCATED.search(info.extra_info)
+    if not is_int16:
+        _check_levels(path, samples)
+    return samples, sample_rate_hz, hashlib.sha256(content).hexdigest()
+
+
+def _check_header(path: Path, file: soundfile.SoundFile) -> None:
+    data = _TRUNCATED.search(file.extra_info)
     if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
         raise AsdError(
             f"{path} is truncated: its header promises {data[1]} bytes of samples, the file holds {data[2]}; "
             f"copy it again"
         )
-    if info.frames == 0:
+    if file.frames == 0:
         raise AsdError(f"{path} holds no samples; remove it or copy it again")
-    if info.samplerate != sample_rate_hz:
+
+
+def _check_levels(what: Path | str, samples: Samples) -> None:
+    """Refuses samples that are no numbers, or whose powers would leave the range of the features."""
+    highest, lowest = float(samples.max()), float(samples.min())  # NaN where one is
+    if not np.isfinite([highest, lowest]).all():
+        raise AsdError(f"{what} holds NaN or infinite samples; repair or remove the recording")
+    if max(highest, -lowest) > MOST_LEVEL:
         raise AsdError(
-            f"{path} is sampled at {info.samplerate} Hz, not {sample_rate_hz} Hz; resample it, or set "
-            f"sample_rate_hz={info.samplerate} for the whole run"
+            f"{what} holds a sample of {max(highest, lowest, key=abs):.3g}, and full scale is 1; repair, scale or "
+            f"remove the recording"
         )
-    return info
+
+
+def _with_its_size(content: bytes) -> bytes:
+    """The file with the size of its samples in its header, where a recorder left 0 for it.
+
+    libsndfile itself understands the largest numbers, which other recorders leave.
+    """
+    at = 12
+    while content[:4] == b"RIFF" and at + 8 < len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        at += 8
+        if name == b"data" and size == 0 and not _is_all_chunks(content, at):
+            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
+        at += size + size % 2
+    return content
+
+
+def _is_all_chunks(content: bytes, at: int) -> bool:
+    """Whether what follows is RIFF chunks up to the end, and no samples."""
+    while at + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        if not (name.isascii() and name.decode().isprintable()):
+            return False
+        at += 8 + size + size % 2
+    return at >= len(content)
 
 
 def _unreadable(path: Path, error: Exception) -> AsdError:
     if not path.exists():
         return AsdError(f"{path} does not exist; check the data folder")
+    if isinstance(error, PermissionError):
+        return AsdError(f"{path} may not be read; change its permissions")
     size = path.stat().st_size
     return AsdError(f"{path} ({size} bytes) is not a readable WAV file ({error}); remove it or copy it again")

@@ -1,4 +1,4 @@
-"""How a run listens: which microphones, what is done with them, and what can be wrong with a recording.
+"""How a run listens: which microphones, and what is done with them.
 
 The signal processing itself is in `frontends` and `activity`, which bring torch; settings and file checks do
 without.
@@ -19,8 +19,6 @@ CleanUse = Literal["ignore", "references", "activity"]  # of recordings of the m
 FRONT_END_FILE = "front_end.json"  # in a model's folder: what it was trained to hear through
 
 Waveforms = npt.NDArray[np.float32]
-
-_SAME = 1e-5  # share of the near power that one factor on the far microphone may leave: 50 dB below it
 
 
 @dataclass(frozen=True)
@@ -88,22 +86,3 @@ _WORDS = {
     "cancel": "least-squares cancellation of the far microphone",
     "subtract": "spectral subtraction of the far microphone",
 }
-
-
-def defect(recorded: Waveforms) -> str | None:
-    """What makes a recording useless, as the predicate of a sentence; None where nothing does.
-
-    Args:
-        recorded: (channels, samples) of the microphones that are listened to, the near one first.
-    """
-    if not recorded[0].any():
-        return "is silent (all samples are zero)"
-    if len(recorded) == 1:
-        return None
-    near, far = recorded.astype(np.float64)
-    if not far.any():
-        return "has a silent far microphone (all samples are zero)"
-    left = near @ near - (near @ far) ** 2 / (far @ far)
-    if left < _SAME * (near @ near):
-        return "has the same sound on both microphones up to a factor"
-    return None

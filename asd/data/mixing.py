@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asd.types import Clip
+from asd.data.audio import Sound
 
 Recorded = npt.NDArray[np.float32]
 
@@ -33,20 +33,19 @@ class Addition:
         start: where in the noise the clip begins, as a share of its length.
     """
 
-    noise: Clip
+    noise: Sound
     snr_db: float
     start: float
 
     def key(self) -> list[Any]:
         """What decides the sound: plain values, for a hash."""
-        stat = self.noise.path.stat()
-        return [str(self.noise.path.resolve()), stat.st_size, stat.st_mtime_ns, self.snr_db, self.start]
+        return [self.noise.content, self.snr_db, self.start]
 
 
-def draw_additions(clips: Sequence[Clip], noises: Sequence[Clip], seed: int) -> tuple[Addition, ...]:
-    """A noise for each clip; a function of the seed and the clip's place in the sequence."""
+def draw_additions(n_clips: int, noises: Sequence[Sound], seed: int) -> tuple[Addition, ...]:
+    """A noise for each of `n_clips` clips; a function of the seed and the clip's place in the sequence."""
     additions = []
-    for index in range(len(clips)):
+    for index in range(n_clips):
         rng = np.random.default_rng([seed, index])
         noise = noises[int(rng.integers(len(noises)))]
         additions.append(Addition(noise, rng.uniform(LEAST_SNR_DB, MOST_SNR_DB), rng.uniform()))

@@ -19,9 +19,9 @@ import numpy as np
 
 from asd.challenge.files import CONTENT, list_clips
 from asd.core.runtime import log
-from asd.data.audio import Recordings, joined
 from asd.data.microphones import CleanUse, FrontEnd, NoiseUse
 from asd.data.mixing import draw_additions, mix
+from asd.data.recordings import Recordings, joined
 from asd.types import AsdError, Clip, Split
 
 _MOST_SECONDS = 120.0  # of noise or of the machine that a front end is fitted on
@@ -87,7 +87,7 @@ class Use:
         further = [clean] if clean and self.clean == "references" else []
         contrast = None
         if noise and self.noise == "mix":
-            further.append(replace(train, additions=draw_additions(train.clips, noise.clips, seed)))
+            further.append(replace(train, additions=draw_additions(len(train), noise.sounds, seed)))
         if noise and self.noise == "negatives":
             # Not of the machine: encoders see classes apart from the machine's own.
             apart = [replace(clip, machine=f"{clip.machine}-noise") for clip in noise.clips]
@@ -125,14 +125,14 @@ def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
 
     some = _some(clean)
     noisy, targets = [], []
-    additions = draw_additions(some.clips, noise.clips, 0) if noise else None
+    additions = draw_additions(len(some), noise.sounds, 0) if noise else None
     length = int(some.lengths_samples.min())
     for i in range(len(some)):
         wave = some.waveform(i)[None, :length]
         targets.append(activity_target(torch.from_numpy(wave)))
         if additions and noise:
             what = additions[i]
-            other = noise.waveform(noise.clips.index(what.noise))[None]
+            other = noise.waveform(noise.sounds.index(what.noise))[None]
             wave = mix(wave, other, what.snr_db, what.start)
         noisy.append(torch.from_numpy(np.ascontiguousarray(wave)))
     return tuple(fit_activity(torch.cat(noisy), torch.cat(targets)).tolist())

@@ -31,7 +31,7 @@ from torch.nn.functional import mse_loss
 from asd.core.checkpoint import load_into, load_tensors, load_weights, save_tensors
 from asd.core.networks.autoencoder import MLPAutoencoder
 from asd.core.trainer import TrainSettings, train
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.detectors.base import Detector, Scores, Workplace, is_target
 from asd.features.frames import Windows, log_mel_frames
 from asd.scoring.covariance import streamed_ledoit_wolf

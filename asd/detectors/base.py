@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.types import AsdError, Domain
 
 Scores = dict[str, npt.NDArray[np.float64]]  # scorer -> (clips,)

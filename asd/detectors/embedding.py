@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
-from asd.data.audio import Recordings, joined
+from asd.data.recordings import Recordings, joined
 from asd.detectors.base import Detector, Scores, Workplace
 from asd.detectors.encoders.build import build, declared
 from asd.detectors.encoders.clips import cached_embeddings, clip_embeddings, unit
@@ -174,9 +174,7 @@ class Embedding(Detector):
             )
         every = joined([recordings, self.auxiliary])
         clips = every.clips
-        return every.subset(
-            sorted(range(len(clips)), key=lambda i: (clips[i].machine, str(clips[i].path.resolve())))
-        )
+        return every.subset(sorted(range(len(clips)), key=lambda i: (clips[i].machine, clips[i].name)))
 
     def _set(self, references: References) -> None:
         self.references = references

@@ -20,7 +20,7 @@ import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import log, progress
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.detectors.base import Detector, Scores, Workplace
 from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
 from asd.features.pseudo_anomalies import add_foreign_sound

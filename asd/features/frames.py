@@ -8,24 +8,21 @@ read; nothing is pickled.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.core.runtime import atomic, progress
-from asd.data.audio import Recordings
+from asd.core.runtime import atomic, fingerprint, progress
+from asd.data.recordings import Recordings
 from asd.features.logmel import LogMel
 from asd.types import AsdError
 
-_FORMAT = 1  # raise when the stored numbers change meaning
+_FORMAT = 2  # raise when the stored numbers change meaning
 _STEPS_PER_DB = 200  # int16 then spans -163.8 to 163.8 dB, error at most 0.0025 dB
 
 
@@ -132,27 +129,30 @@ def _compute(
     clip = recordings.clips[0]
     for indices, waveforms in progress(recordings.batches(), f"features {clip.machine} {clip.split}"):
         db = transform(torch.from_numpy(waveforms).to(device)).transpose(1, 2)
+        _check_range(db, recordings, indices, exact)
         if not exact:
-            db = db.mul(_STEPS_PER_DB).round_().clamp_(-32768, 32767).to(torch.int16)
+            db = db.mul(_STEPS_PER_DB).round_().to(torch.int16)
         for values, index in zip(db.cpu().numpy(), indices, strict=True):
             levels[ends[index] - lengths[index] : ends[index]] = values
     levels.flush()
     np.save(folder / "lengths.npy", lengths)
 
 
+def _check_range(
+    db: torch.Tensor, recordings: Recordings, indices: npt.NDArray[np.int64], exact: bool
+) -> None:
+    """Refuses levels (clips, frames, mels) that are not finite, or that 16-bit steps would cut off."""
+    most_db = torch.finfo(torch.float32).max if exact else 32767 / _STEPS_PER_DB
+    fits = (db.abs() <= most_db).flatten(1).all(1).cpu().numpy()  # false for NaN
+    if not fits.all():
+        path = recordings.clips[indices[np.flatnonzero(~fits)[0]]].path
+        raise AsdError(
+            f"{path} has levels beyond {most_db:.4g} dB or none at all (NaN); scale or remove the recording"
+        )
+
+
 def _key(recordings: Recordings, settings: dict[str, int], exact: bool) -> str:
-    """Readable machine name and a hash of clips (path, size, time of change) and settings."""
-    content: dict[str, Any] = {
-        "format": _FORMAT,
-        "features": settings,
-        "exact": exact,
-        "heard": recordings.key(),
-        "files": [
-            (str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns)
-            for clip in recordings.clips
-            for stat in [clip.path.stat()]
-        ],
-    }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    """Readable machine name, and a hash of recordings and settings."""
     first = recordings.clips[0]
+    digest = fingerprint(_FORMAT, settings, exact, recordings.key())
     return f"{first.machine}-{first.split}-logmel-{digest}"

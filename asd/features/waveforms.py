@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.types import AsdError
 
 _BYTES_PER_SAMPLE = 2

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asd.data.audio import Recordings, check
+from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
 from asd.recording_names import find_recordings
 from asd.sed import labels, tables

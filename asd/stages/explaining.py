@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from asd.core.runtime import atomic, log, progress
 from asd.data import audio
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings, check
 from asd.detectors.base import Detector
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
@@ -110,12 +110,7 @@ def _of_table(test: Recordings, names: Sequence[str]) -> Recordings:
         raise AsdError(
             f"{missing[0]} has a score but is not among the test clips; score again with the same data="
         )
-    return _subset(test, [index[name] for name in names])
-
-
-def _subset(recordings: Recordings, indices: Sequence[int]) -> Recordings:
-    clips = [recordings.clips[i] for i in indices]
-    return replace(recordings, clips=clips, lengths_samples=recordings.lengths_samples[list(indices)])
+    return test.subset([index[name] for name in names])
 
 
 def _nearest(
@@ -180,7 +175,7 @@ def _scores(
             audio.write_wav(copies[-1].path, waveform[None].astype(np.float32), sample_rate_hz)
         detector.workplace = replace(shared, cache=Path(folder))  # nobody will ask for their features again
         try:
-            return detector.score(audio.check(copies, sample_rate_hz=sample_rate_hz))[scorer]
+            return detector.score(check(copies, sample_rate_hz=sample_rate_hz))[scorer]
         finally:
             detector.workplace = shared
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from asd.challenge import files
 from asd.challenge.years import YEARS, get_year
 from asd.core.runtime import fingerprint, log, pick_device
-from asd.data import audio
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
+from asd.data.recordings import Recordings, Refused, check, defects, joined, mono
 from asd.data.supplemental import Use
 from asd.detectors import REGISTRY
 from asd.runs import RunDirectory, read_json
@@ -25,9 +25,10 @@ class Job:
 
     config: Run
     run: RunDirectory
-    learn: audio.Recordings | None  # None: nothing is to be learnt
-    others: audio.Recordings | None  # training clips of other machines, where the detector learns jointly
-    test: audio.Recordings | None  # None: there are no test clips yet
+    learn: Recordings | None  # None: nothing is to be learnt
+    others: Recordings | None  # training clips of other machines, where the detector learns jointly
+    test: Recordings | None  # None: there are no test clips yet
+    refused: tuple[Refused, ...]  # test clips that cannot be used, where these are left out
     settings: str  # hash of what decides the model besides data and seed
     data: str  # hash of the training clips, or of those the model there was fitted on
     test_data: str  # hash of the test clips
@@ -82,19 +83,22 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
             log.warning(sentence)
         recordings = training.get(machine)
         foreign = [part for other, part in training.items() if other != machine]
-        others = audio.joined(foreign) if config.is_joint() and foreign else None
+        others = joined(foreign) if config.is_joint() and foreign else None
         test = None
+        refused: list[Refused] | None = None
         if list(files.machine_folder(root, machine).glob("*test*")) or not learn:
             front_end = recordings.front_end if recordings else _trained_front_end(config, machine, plain)
-            test = _recordings(config, root, machine, Split.TEST, front_end)
+            refused = [] if config.keep_going else None
+            test = _recordings(config, root, machine, Split.TEST, front_end, refused)
         train_data = fingerprint(hashes) if others else hashes.get(machine, "")
-        test_data = _clips_hash(test)
+        left_out = tuple(refused or ())
+        test_data = _clips_hash(test, left_out=[clip.name for clip, _ in left_out])
         for seed in config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
             settings = fingerprint(config.settings(), seed, given)
             data = train_data if recordings else run.fit_facts().get("data", "")
             every_clip = use.enlarge(recordings, beside[machine], seed) if recordings else None
-            job = Job(config, run, every_clip, others, test, settings, data, test_data)
+            job = Job(config, run, every_clip, others, test, left_out, settings, data, test_data)
             if job.is_foreign() and not (config.overwrite and recordings):
                 raise AsdError(
                     f"{run.path} was trained with another configuration or on other clips; give the same words "
@@ -157,11 +161,18 @@ def _check_combination(config: Run) -> None:
         )
 
 
-def _recordings(config: Run, root: Path, machine: str, split: Split, front_end: FrontEnd) -> audio.Recordings:
+def _recordings(
+    config: Run,
+    root: Path,
+    machine: str,
+    split: Split,
+    front_end: FrontEnd,
+    refused: list[Refused] | None = None,
+) -> Recordings:
     """Checked clips of a machine. A broken training clip is refused, a broken test clip is only named."""
-    clips = files.list_clips(root, machine, split)
-    recordings = _heard(config, clips, front_end)
-    broken = audio.defects(recordings)
+    recordings = _heard(config, files.list_clips(root, machine, split), front_end, refused)
+    clips = recordings.clips
+    broken = defects(recordings)
     instead = " or listen with frontend=near residual=0" if front_end.n_microphones > 1 else ""
     if broken and split is Split.TRAIN:
         clip, what = broken[0]
@@ -171,7 +182,7 @@ def _recordings(config: Run, root: Path, machine: str, split: Split, front_end: 
         )
     for clip, what in broken:
         log.warning("%s %s: it will get a score, but not a meaningful one", clip.path, what)
-    if get_year(config.year).channels > front_end.n_microphones and (alone := audio.mono(clips)):
+    if get_year(config.year).channels > front_end.n_microphones and (alone := mono(recordings)):
         log.warning(
             "%s has one channel (as %d of %d %s clips), and recordings of %d have two: it is taken for the near "
             "microphone",
@@ -184,21 +195,24 @@ def _recordings(config: Run, root: Path, machine: str, split: Split, front_end: 
     return recordings
 
 
-def _beside(config: Run, root: Path, machine: str, use: Use, front_end: FrontEnd) -> audio.Recordings | None:
+def _beside(config: Run, root: Path, machine: str, use: Use, front_end: FrontEnd) -> Recordings | None:
     """Checked supplemental clips that are in use; a broken one is refused."""
     clips = use.clips(root, machine)
     recordings = _heard(config, clips, front_end) if clips else None
-    if recordings and (broken := audio.defects(recordings)):
+    if recordings and (broken := defects(recordings)):
         raise AsdError(f"{broken[0][0].path} {broken[0][1]}: remove it, or set supplemental.*=ignore")
     return recordings
 
 
-def _heard(config: Run, clips: Sequence[Clip], front_end: FrontEnd) -> audio.Recordings:
-    return audio.check(
+def _heard(
+    config: Run, clips: Sequence[Clip], front_end: FrontEnd, refused: list[Refused] | None = None
+) -> Recordings:
+    return check(
         clips,
         sample_rate_hz=config.sample_rate_hz,
         front_end=front_end,
         least_samples=config.least_samples(),
+        refused=refused,
     )
 
 
@@ -210,10 +224,9 @@ def _trained_front_end(config: Run, machine: str, plain: FrontEnd) -> FrontEnd:
     return replace(plain, profile=profile, activity=activity)
 
 
-def _clips_hash(*parts: audio.Recordings | None) -> str:
-    """Hash of names and contents: a copy elsewhere is the same data, an edited recording is not."""
-    clips = [clip for recordings in parts if recordings for clip in recordings.clips]
-    return fingerprint([(clip.name, hashlib.sha256(clip.path.read_bytes()).hexdigest()) for clip in clips])
+def _clips_hash(*parts: Recordings | None, left_out: Sequence[str] = ()) -> str:
+    """Hash of all clips, and of the names of those that cannot be used."""
+    return fingerprint([recordings.fingerprint for recordings in parts if recordings], left_out)
 
 
 def _weights_hash(path: Path) -> str:

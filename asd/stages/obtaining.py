@@ -25,7 +25,7 @@ from asd.challenge.record import Sources
 from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
 from asd.core.runtime import log, progress
-from asd.data.audio import header_defects
+from asd.data.recordings import unusable
 from asd.settings.data import Data, DataCheck
 from asd.types import AsdError
 
@@ -89,7 +89,7 @@ def obtain_data(config: Data) -> list[Target]:
 
 
 def check_data(config: DataCheck) -> Inventory:
-    """Compares what lies there with what was unpacked and with the catalogue, and looks into the headers."""
+    """Compares what lies there with what was unpacked and with the catalogue, and reads the recordings."""
     year = get_year(config.year)
     found = []
     for target in progress(_targets(config, year), "checking"):
@@ -106,15 +106,15 @@ def _looked_into(finding: Finding, target: Target, year: Year) -> Finding:
     if not target.part or not finding.is_good:
         return finding
     paths = recordings(target.folder, target.part)
-    unusable = header_defects(paths, sample_rate_hz=year.sample_rate_hz, n_channels=year.channels)
-    if not unusable:
+    sentences = unusable(paths, sample_rate_hz=year.sample_rate_hz, n_channels=year.channels)
+    if not sentences:
         return finding
     return replace(
         finding,
         state="damaged",
-        n_clips=len(paths) - len(unusable),
-        about=f"{len(unusable)} of {len(paths)} recordings cannot be used",
-        unusable=tuple(unusable),
+        n_clips=len(paths) - len(sentences),
+        about=f"{len(sentences)} of {len(paths)} recordings cannot be used",
+        unusable=tuple(sentences),
     )
 
 

@@ -16,13 +16,13 @@ import torch
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, progress
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.features.waveforms import segments
 from asd.types import AsdError
 
 Vectors = npt.NDArray[np.float64]  # (clips, parts * dims)
 
-_FORMAT = 1  # raise when the stored numbers change meaning
+_FORMAT = 2  # raise when the stored numbers change meaning
 _CLIPS_PER_FILE = 64
 _CHUNK_SAMPLES = 1 << 21  # embedded at once: about 300 MB of activations at the default width
 
@@ -108,10 +108,5 @@ def _read(path: Path) -> Vectors:
 
 
 def _key(encoder: Encoder, recordings: Recordings) -> str:
-    """Hash of the encoder, the clips (path, size, time of change) and how they are read."""
-    files = [
-        (str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns)
-        for clip in recordings.clips
-        for stat in [clip.path.stat()]
-    ]
-    return fingerprint(_FORMAT, encoder.origin, recordings.key(), files)
+    """Hash of the encoder, the recordings and how they are read."""
+    return fingerprint(_FORMAT, encoder.origin, recordings.key())

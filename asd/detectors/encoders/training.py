@@ -28,7 +28,7 @@ from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
 from asd.data.activity import activity_target
-from asd.data.audio import Recordings
+from asd.data.recordings import Recordings
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.labels import classes_of
@@ -180,13 +180,10 @@ def joint_encoder(
         recipe, device, seed: as in `train_encoder`.
         cache: folder of all caches; an interrupted training resumes there.
     """
-    clips = [(str(clip.path.resolve()), clip.path.stat().st_size) for clip in recordings.clips]
     torch.manual_seed(seed)
     encoder = build(recipe).to(device)
     plain = replace(recipe, encoder=recipe.name, memory_gib=0.0, tensorboard=False)
-    key = fingerprint(
-        asdict(plain), encoder.origin or digest(encoder), seed, device.type, recordings.key(), clips
-    )
+    key = fingerprint(asdict(plain), encoder.origin or digest(encoder), seed, device.type, recordings.key())
     folder = cache / f"encoder-{key}"
     path = folder / "encoder.safetensors"
     if not path.exists():

@@ -1,0 +1,250 @@
+"""The clips of a machine as a sequence of waveforms: each file read once, and checked before long work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.data.audio import Sound, Waveform, read_sound
+from asd.data.fingerprint import data_fingerprint
+from asd.data.microphones import NEAR, FrontEnd
+from asd.data.mixing import Addition, mix
+from asd.types import AsdError, Clip, Split
+
+Refused = tuple[Clip, AsdError]  # a clip that cannot be used, and why
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The clips of a machine as a sequence of waveforms.
+
+    Args:
+        clips: what is recorded; order is kept.
+        sounds: (clips,) what was read of each, see `check`.
+        sample_rate_hz: of all of them.
+        front_end: from the microphones of a file to one waveform.
+        additions: what is mixed into each clip, None for nothing; empty: into none.
+        further: recordings to learn from besides these; they are not scored.
+        contrast: recordings without the machine.
+    """
+
+    clips: Sequence[Clip]
+    sounds: Sequence[Sound]
+    sample_rate_hz: int = 16000
+    front_end: FrontEnd = NEAR
+    additions: tuple[Addition | None, ...] = ()
+    further: Recordings | None = None
+    contrast: Recordings | None = None
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def lengths_samples(self) -> npt.NDArray[np.int64]:
+        """Length of each clip, (clips,)."""
+        return np.array([sound.n_samples for sound in self.sounds], np.int64)
+
+    def recorded(self, index: int) -> Waveform:
+        """The microphones of clip `index` that are listened to, (channels, samples), with what is mixed in."""
+        n_microphones = self.front_end.n_microphones
+        waveform = self.sounds[index].waveform(n_microphones)
+        addition = self.additions[index] if self.additions else None
+        if addition is None:
+            return waveform
+        return mix(waveform, addition.noise.waveform(n_microphones), addition.snr_db, addition.start)
+
+    def waveform(self, index: int) -> npt.NDArray[np.float32]:
+        """Samples of clip `index`, shape (samples,)."""
+        waveform: npt.NDArray[np.float32] = self._heard([index])[0]
+        return waveform
+
+    def batches(self, max_samples: int = 1 << 22) -> Iterator[tuple[npt.NDArray[np.int64], Waveform]]:
+        """Batches of clips of equal length: (indices (b,), waveforms (b, samples)), longest batch first.
+
+        Memory is bounded by `max_samples` (at least one clip), not by the number of clips.
+
+        Raises:
+            AsdError: what the front end makes of a clip is not finite.
+        """
+        lengths = self.lengths_samples
+        for length in np.unique(lengths)[::-1]:
+            same = np.flatnonzero(lengths == length)
+            size = max(1, int(max_samples // length))
+            for start in range(0, len(same), size):
+                indices = same[start : start + size]
+                yield indices, self._heard(indices)
+
+    def _heard(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Waveform:
+        """Waveforms (batch, samples) of clips of one length, in one call of the front end."""
+        recorded = np.stack([self.recorded(int(i)) for i in indices])
+        if self.front_end.leaves_near:
+            return recorded[:, 0]
+        from asd.data.frontends import hear  # brings torch
+
+        waveforms = hear(self.front_end, recorded)
+        for index, waveform in zip(indices, waveforms, strict=True):
+            if not np.isfinite(waveform).all():
+                raise AsdError(
+                    f"frontend={self.front_end.name} makes NaN or infinity of {self.clips[index].path}; remove the "
+                    f"recording, or listen with frontend=near"
+                )
+        return waveforms
+
+    def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Recordings:
+        """Some of the clips, in the order given, by themselves."""
+        chosen = [int(i) for i in indices]
+        return replace(
+            self,
+            clips=tuple(self.clips[i] for i in chosen),
+            sounds=tuple(self.sounds[i] for i in chosen),
+            additions=tuple(self.additions[i] for i in chosen) if self.additions else (),
+            further=None,
+            contrast=None,
+        )
+
+    def far(self) -> Recordings:
+        """The same clips as the far microphone heard them."""
+        return replace(self, front_end=self.front_end.far())
+
+    def with_further(self) -> Recordings:
+        """Everything there is to learn from: these clips first."""
+        return self if self.further is None else joined([self, self.further])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the clips: of their contents and of all that is known of them."""
+        return data_fingerprint(
+            (clip, sound.content) for clip, sound in zip(self.clips, self.sounds, strict=True)
+        )
+
+    def key(self) -> list[Any]:
+        """What decides the waveforms and what they are taken for: plain values, for the key of a cache."""
+        added = [addition and addition.key() for addition in self.additions]
+        return [self.fingerprint, self.sample_rate_hz, self.front_end.key(), added]
+
+
+def check(
+    clips: Sequence[Clip],
+    *,
+    sample_rate_hz: int,
+    front_end: FrontEnd = NEAR,
+    least_samples: int = 1,
+    refused: list[Refused] | None = None,
+) -> Recordings:
+    """Reads every file and refuses what cannot be used, before anything expensive starts.
+
+    Args:
+        clips: what to read.
+        sample_rate_hz: every file must have it.
+        front_end: which microphones are needed.
+        least_samples: shortest clip that can be used.
+        refused: takes the clips that cannot be used, which are then left out; None: the first one is an error.
+
+    Raises:
+        AsdError: a file is unreadable, truncated, empty or too short, of another sample rate, holds samples that
+            no recording holds, or lacks a microphone; or none is left.
+    """
+    kept: list[Clip] = []
+    sounds: list[Sound] = []
+    for clip in clips:
+        try:
+            sound = read_sound(clip.path, front_end.n_microphones)
+            _check_use(sound, sample_rate_hz, front_end, least_samples)
+        except AsdError as error:
+            if refused is None:
+                raise
+            refused.append((clip, error))
+        else:
+            kept.append(clip)
+            sounds.append(sound)
+    if clips and not kept:
+        raise AsdError(f"none of {len(clips)} recordings can be used, as {refused[0][1] if refused else ''}")
+    return Recordings(tuple(kept), tuple(sounds), sample_rate_hz, front_end)
+
+
+def in_memory(
+    waveforms: Sequence[npt.NDArray[np.float32]], sample_rate_hz: int, clips: Sequence[Clip] | None = None
+) -> Recordings:
+    """Recordings of waveforms that are in no file, each (samples,).
+
+    Args:
+        waveforms: of one microphone.
+        sample_rate_hz: of all of them.
+        clips: what is known of them; None: nothing, they are of one section and unknown label.
+    """
+    if clips is None:
+        clips = [Clip(Path(f"{i:06d}.wav"), "machine", "00", Split.TEST) for i in range(len(waveforms))]
+    sounds = [Sound.of(waveform[None], sample_rate_hz) for waveform in waveforms]
+    return Recordings(tuple(clips), tuple(sounds), sample_rate_hz)
+
+
+def joined(parts: Sequence[Recordings]) -> Recordings:
+    """Several recordings as one, in order, heard by the front end of the first."""
+    additions = [part.additions or (None,) * len(part) for part in parts]
+    return Recordings(
+        tuple(clip for part in parts for clip in part.clips),
+        tuple(sound for part in parts for sound in part.sounds),
+        parts[0].sample_rate_hz,
+        parts[0].front_end,
+        tuple(addition for part in additions for addition in part) if any(map(any, additions)) else (),
+    )
+
+
+def defects(recordings: Recordings) -> list[tuple[Clip, str]]:
+    """Clips of which nothing can be learnt, each with what is wrong: broken rather than quiet recordings."""
+    every = zip(recordings.clips, recordings.sounds, strict=True)
+    return [(clip, sound.defect) for clip, sound in every if sound.defect]
+
+
+def mono(recordings: Recordings) -> list[Clip]:
+    """Clips recorded by one microphone alone."""
+    every = zip(recordings.clips, recordings.sounds, strict=True)
+    return [clip for clip, sound in every if sound.n_channels == 1]
+
+
+def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_samples: int) -> None:
+    """Refuses a recording of another rate, with too few microphones, or too short."""
+    _check_rate(sound, sample_rate_hz)
+    if sound.n_channels < front_end.n_microphones:
+        word = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
+        raise AsdError(
+            f"{sound.path} has one channel and {word} needs two (0 near the machine, 1 far, as in 2026); listen "
+            f"with frontend=near residual=0, or check the data"
+        )
+    if sound.n_samples < least_samples:
+        raise AsdError(
+            f"{sound.path} has {sound.n_samples} samples, fewer than the {least_samples} of the detector's "
+            f"shortest input; remove it or let the detector look at less at once"
+        )
+
+
+def _check_rate(sound: Sound, sample_rate_hz: int) -> None:
+    """Refuses a recording of another sample rate."""
+    if sound.sample_rate_hz != sample_rate_hz:
+        raise AsdError(
+            f"{sound.path} is sampled at {sound.sample_rate_hz} Hz, not {sample_rate_hz} Hz; resample it, or set "
+            f"sample_rate_hz={sound.sample_rate_hz} for the whole run"
+        )
+
+
+def unusable(paths: Sequence[Path], *, sample_rate_hz: int, n_channels: int) -> list[str]:
+    """Reads every file; a sentence for each that is not a recording of this rate and channels."""
+    found = (_unusable(path, sample_rate_hz, n_channels) for path in paths)
+    return [sentence for sentence in found if sentence]
+
+
+def _unusable(path: Path, sample_rate_hz: int, n_channels: int) -> str | None:
+    try:
+        sound = read_sound(path)
+        _check_rate(sound, sample_rate_hz)
+    except AsdError as error:
+        return str(error)
+    if sound.n_channels == n_channels:
+        return None
+    channels = "1 channel" if sound.n_channels == 1 else f"{sound.n_channels} channels"
+    return f"{path} has {channels}, not {n_channels}; check that it is of that year, or copy it again"

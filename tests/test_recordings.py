@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asd.data import audio
+from asd.data.audio import read_sound, read_wav, write_wav
+from asd.data.microphones import FrontEnd
+from asd.data.mixing import Addition, mix
+from asd.data.recordings import Refused, check, defects, in_memory, joined, mono
+from asd.types import AsdError, Clip, Split
+from tests.machines import write_clip
+
+
+def clip(path: Path) -> Clip:
+    return Clip(path, "fan", "00", Split.TRAIN)
+
+
+def test_batches_hold_every_clip_once_in_bounded_memory(tmp_path: Path) -> None:
+    durations = [1.0, 0.5, 1.0, 0.25, 1.0, 0.5]
+    paths = [write_clip(tmp_path / f"{i}.wav", i, duration) for i, duration in enumerate(durations)]
+    recordings = check([clip(path) for path in paths], sample_rate_hz=16000)
+    batches = list(recordings.batches(max_samples=32000))
+    assert sorted(int(i) for indices, _ in batches for i in indices) == list(range(6))
+    assert all(waves.size <= 32000 for _, waves in batches)
+    for indices, waves in batches:
+        for index, wave in zip(indices, waves, strict=True):
+            np.testing.assert_array_equal(wave, read_wav(paths[index])[0][0])
+
+
+def two_microphones(path: Path, near: float, far: float, seed: int = 0) -> Path:
+    """A file whose microphones hear noise of these levels, independent of each other."""
+    wave = np.random.default_rng(seed).normal(size=(2, 1600)) * [[near], [far]]
+    write_wav(path, wave.astype(np.float32), 16000)
+    return path
+
+
+def test_the_front_end_decides_what_is_heard(tmp_path: Path) -> None:
+    some = [clip(two_microphones(tmp_path / f"{i}.wav", 0.1, 0.05, i)) for i in range(3)]
+    near, far = np.stack([read_wav(one.path)[0] for one in some]).swapaxes(0, 1)
+    for name, wanted in (("near", near), ("far", far), ("mean", (near + far) / 2)):
+        heard = check(some, sample_rate_hz=16000, front_end=FrontEnd(name))
+        (_, batch), *none = heard.batches()
+        assert not none
+        np.testing.assert_allclose(batch, wanted, atol=1e-7)
+        np.testing.assert_array_equal(heard.waveform(1), batch[1])
+    cancelled = check(some, sample_rate_hz=16000, front_end=FrontEnd("cancel", residual=0.5))
+    np.testing.assert_array_equal(cancelled.far().waveform(2), far[2])
+    assert cancelled.key() != cancelled.far().key()
+
+
+def test_broken_recordings_are_named(tmp_path: Path) -> None:
+    levels = {"good": (0.1, 0.1), "deaf": (0.1, 0.0), "silent": (0.0, 0.1)}
+    some = [clip(two_microphones(tmp_path / f"{name}.wav", *pair)) for name, pair in levels.items()]
+    both = defects(check(some, sample_rate_hz=16000, front_end=FrontEnd("cancel")))
+    assert [(one.path.stem, what.split(" (")[0]) for one, what in both] == [
+        ("deaf", "has a silent far microphone"),
+        ("silent", "is silent"),
+    ]
+    assert [one.path.stem for one, _ in defects(check(some, sample_rate_hz=16000))] == ["silent"]
+
+
+def test_noise_is_mixed_in_before_the_front_end(tmp_path: Path) -> None:
+    one, noise = (clip(two_microphones(tmp_path / f"{i}.wav", 0.1, 0.1, i)) for i in range(2))
+    heard = check([one], sample_rate_hz=16000, front_end=FrontEnd("mean"))
+    louder = replace(heard, additions=(Addition(read_sound(noise.path, 2), 3.0, 0.25),))
+    wanted = mix(read_wav(one.path)[0], read_wav(noise.path)[0], 3.0, 0.25).mean(0)
+    np.testing.assert_allclose(louder.waveform(0), wanted, atol=1e-7)
+    assert louder.key() != heard.key()
+
+
+def test_joined_recordings_keep_what_is_mixed_in_and_a_subset_its_own(tmp_path: Path) -> None:
+    one, other = (clip(write_clip(tmp_path / f"{i}.wav", i)) for i in range(2))
+    plain = check([one, other], sample_rate_hz=16000)
+    noisy = replace(plain, additions=(Addition(read_sound(other.path), 0.0, 0.0), None))
+    every = joined([plain, noisy])
+    assert len(every) == 4
+    assert every.additions == (None, None, noisy.additions[0], None)
+    assert joined([plain, plain]).additions == ()
+    some = replace(every, further=plain).subset([2, 0])
+    assert (some.further, some.additions) == (None, (noisy.additions[0], None))
+    np.testing.assert_array_equal(some.waveform(0), noisy.waveform(0))
+    assert plain.with_further() is plain
+    assert replace(plain, further=noisy).with_further().clips == every.clips
+
+
+def test_mono_files_are_found(tmp_path: Path) -> None:
+    one, two = clip(write_clip(tmp_path / "1.wav", 0)), clip(two_microphones(tmp_path / "2.wav", 0.1, 0.1))
+    assert mono(check([one, two], sample_rate_hz=16000)) == [one]
+
+
+def test_wrong_rate_and_a_missing_microphone_are_refused(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.wav", 0)
+    with pytest.raises(AsdError, match="sampled at 16000 Hz, not 8000 Hz"):
+        check([clip(path)], sample_rate_hz=8000)
+    for front_end, word in (
+        (FrontEnd("cancel"), "frontend=cancel"),
+        (FrontEnd(residual=0.5), "residual=0.5"),
+    ):
+        with pytest.raises(AsdError, match=rf"a\.wav has one channel and {word} needs two"):
+            check([clip(path)], sample_rate_hz=16000, front_end=front_end)
+
+
+def test_a_file_is_read_once_while_memory_lasts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = [clip(write_clip(tmp_path / f"{i}.wav", i)) for i in range(4)]
+    wanted = [read_wav(one.path)[0][0] for one in some]
+    reads: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        reads.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr(audio, "KEPT_BYTES", audio._MEMORY.n_bytes + 2 * 32000)  # two clips of a second
+    recordings = check(some, sample_rate_hz=16000)
+    assert reads == [one.path for one in some]
+    for i in range(4):
+        np.testing.assert_array_equal(recordings.waveform(i), wanted[i])
+    assert reads[4:] == [one.path for one in some[2:]]
+    before = audio._MEMORY.n_bytes
+    del recordings
+    assert audio._MEMORY.n_bytes == before - 2 * 32000
+
+
+def test_a_file_that_changes_in_use_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = clip(write_clip(tmp_path / "a.wav", 0))
+    kept = check([one], sample_rate_hz=16000)
+    monkeypatch.setattr(audio, "KEPT_BYTES", 0)
+    read_again = check([one], sample_rate_hz=16000)
+    before = kept.waveform(0)
+    np.testing.assert_array_equal(read_again.waveform(0), before)
+    write_clip(one.path, 1)
+    np.testing.assert_array_equal(kept.waveform(0), before)
+    with pytest.raises(AsdError, match=r"a\.wav has changed while it was in use"):
+        read_again.waveform(0)
+
+
+def test_what_cannot_be_used_is_an_error_or_left_out(tmp_path: Path) -> None:
+    good, short, gone = (clip(tmp_path / f"{name}.wav") for name in ("good", "short", "gone"))
+    write_clip(good.path, 0)
+    write_clip(short.path, 1, 0.1)
+    refused: list[Refused] = []
+    found = check([gone, good, short], sample_rate_hz=16000, least_samples=2000, refused=refused)
+    assert found.clips == (good,)
+    assert [one for one, _ in refused] == [gone, short]
+    assert "does not exist" in str(refused[0][1])
+    with pytest.raises(AsdError, match=r"gone\.wav does not exist"):
+        check([gone, good], sample_rate_hz=16000)
+    with pytest.raises(AsdError, match=r"none of 2 recordings can be used, as .*gone\.wav does not exist"):
+        check([gone, gone], sample_rate_hz=16000, refused=[])
+
+
+def test_waveforms_in_memory_are_recordings() -> None:
+    waves = [np.random.default_rng(i).normal(size=100 + i).astype(np.float32) for i in range(3)]
+    found = in_memory(waves, 8000)
+    assert found.lengths_samples.tolist() == [100, 101, 102]
+    for i in range(3):
+        np.testing.assert_array_equal(found.waveform(i), waves[i])
+    assert found.fingerprint == in_memory(waves, 8000).fingerprint
+    assert found.fingerprint != in_memory(waves[::-1], 8000).fingerprint
+    with pytest.raises(AsdError, match="NaN or infinite"):
+        in_memory([np.full(9, np.nan, np.float32)], 8000)
