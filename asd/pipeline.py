@@ -26,8 +26,9 @@ from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
 from asd.core.runtime import log
+from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
 from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
-from asd.runs import RunDirectory, find_runs, read_config, same_seeds, write_json, write_text
+from asd.runs import RunDirectory, find_runs, read_config, write_json, write_text
 from asd.settings.config import (
     DEFAULT_DETECTOR,
     Bundle,
@@ -43,7 +44,6 @@ from asd.settings.config import (
 from asd.settings.data import Data, DataCheck
 from asd.stages import jobs
 from asd.stages.fusion import fuse_runs
-from asd.stages.labelling import evaluation_name, labelled_tables
 from asd.stages.leaderboard import rank_runs
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
 from asd.stages.packaging import Package, bundle_systems, expected_in, package
@@ -87,6 +87,8 @@ def _each(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
         except AsdError as error:
             log.error("%s: %s", machine, error)
             failed.append(f"{machine} ({error})")
+            if learn:
+                jobs.begin(alone)
     if failed:
         finished = ", ".join(dict.fromkeys(run.machine for run in done)) or "none"
         raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {finished}")
@@ -96,6 +98,9 @@ def _each(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
 def _work(todo: list[jobs.Job], *, again: bool) -> list[RunDirectory]:
     from asd.stages.fitting import fitted, write_job_scores
 
+    if not again:
+        for job in todo:
+            job.run.begin(job.config.model_dump(mode="json"))
     for job in todo:
         if again and not job.config.weights and not job.run.fit_facts():
             raise AsdError(
@@ -116,11 +121,13 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     if config.submission or (config.ground_truth and config.part == "dev"):
         return _evaluate_submissions(config)
     name = config.name or DEFAULT_DETECTOR
-    runs, tables = labelled_tables(config.runs, name, config.year, config.part, config.ground_truth)
-    same_seeds(runs)
-    scorer = config.scorer or runs[0].default_scorer()
-    evaluation = {"name": name, **evaluate_tables(tables, config.year, scorer)}
-    stem = config.runs / name / evaluation_name(config.part)
+    if config.part == "dev":
+        scores = labelled_scores(config.runs, name, config.year, config.machine, config.data)
+    else:
+        scores = published_labels(config.runs, name, config.year, config.ground_truth, config.machine)
+    found = evaluate_tables(scores.tables, config.year, config.scorer or scores.default)
+    evaluation = {"name": name, **found, "untrained_sections": scores.untrained}
+    stem = config.runs / name / evaluation_name(config.part, config.data)
     write_json(stem.with_suffix(".json"), evaluation)
     write_text(stem.with_suffix(".md"), as_markdown(evaluation, name))
     write_text(stem.with_suffix(".csv"), as_rows(evaluation).to_csv(index=False))
@@ -170,7 +177,7 @@ def explain(config: Explain) -> pd.DataFrame:
             raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")
         scorer = config.scorer or run.default_scorer()
         folder = run.path / "explain"
-        table = run.table(scorer)
+        table = run.scores.table(scorer)
         tables.append(
             explain_clips(fitted(job), job.learn, job.test, table, scorer, config.clip, config.worst, folder)
         )

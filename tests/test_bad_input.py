@@ -255,7 +255,7 @@ def test_no_test_clips_yet(place: Path) -> None:
     shutil.move("data/fan/test", "later")
     assert "put clips to score in test/" in succeeds(*short_training()).out
     refuses("score", NAME, "data=data", saying="fan has no test clips")
-    refuses("evaluate", NAME, saying="no labelled test clips|has labelled test clips")
+    refuses("evaluate", NAME, saying="no test clips of runs/autoencoder were scored")
     Path("data/fan/test").mkdir()
     refuses(*short_training(), saying="fan has no test clips")
     shutil.rmtree("data/fan/test")

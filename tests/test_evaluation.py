@@ -59,8 +59,8 @@ def test_rows_hold_every_number() -> None:
 def test_markdown_is_short_on_demand() -> None:
     evaluation = evaluate_tables(TABLES, 2025, "a")
     full, short = as_markdown(evaluation, "run"), as_markdown(evaluation, "run", full=False)
-    assert full.count("| fan ") == 2
-    assert short.count("| fan ") == 1
+    assert full.count("| fan ") == 4  # areas and decisions of two scorers
+    assert short.count("| fan ") == 2
     assert f"b: official score {100 * evaluation['scorers']['b']['official_score']:.2f}" in short
 
 

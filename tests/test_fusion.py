@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def z_scores(runs: Path, name: str, seed: int, scorer: str) -> np.ndarray:
     run = RunDirectory.of(runs, name, "fan", seed)
     training = run.training_scores()[scorer].to_numpy()
-    table = run.table(scorer).sort_values(["section", "domain", "file"])
+    table = run.scores.table(scorer).sort_values(["section", "domain", "file"])
     return (table["score"].to_numpy() - training.mean()) / training.std()
 
 
@@ -38,7 +38,7 @@ def test_members_count_once_whatever_their_seeds(runs: Path) -> None:
         np.mean([z_scores(runs, "one", seed, "ensemble") for seed in (0, 1)], axis=0),
         z_scores(runs, "two", 0, "kurtosis"),
     ]
-    np.testing.assert_allclose(fused.table("fused")["score"], np.mean(expected, axis=0))
+    np.testing.assert_allclose(fused.scores.table("fused")["score"], np.mean(expected, axis=0))
 
 
 def test_a_fused_run_is_a_run(runs: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_fused_run_is_a_run(runs: Path) -> None:
     assert evaluation["default"] == "fused"
     assert evaluation["scorers"]["fused"]["official_score"] > 0.9
     thresholds = read_json(fused.path / "scores" / "thresholds.json")
-    table = fused.table("fused")
+    table = fused.scores.table("fused")
     assert (table["decision"] == (table["score"] > thresholds["fused"]["value"])).all()
     assert read_json(fused.model / "facts.json")["ensemble_method_subsystem_count"] == 3
 

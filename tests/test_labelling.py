@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +12,10 @@ import pytest
 from asd.challenge.evaluator import evaluate_submissions, read_submission
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.years import Unit, get_year
+from asd.evaluation.labelling import with_truth
 from asd.runs import RunDirectory, write_scores
-from asd.stages.labelling import with_truth
 from asd.types import SCORE_COLUMNS, AsdError, Domain, Label
-from tests.command import asd, refuses, succeeds
+from tests.command import refuses, succeeds
 
 YEAR = get_year(2024)
 TRUTH: GroundTruth = {
@@ -110,12 +111,25 @@ def test_without_ground_truth_the_command_that_fetches_it_is_named() -> None:
     )
 
 
-def test_machines_that_the_run_lacks_are_warned_of(golden: Path) -> None:
+def test_a_part_of_the_evaluation_set_is_evaluated_only_on_demand(golden: Path) -> None:
     place = golden / "evaluator/2024"
     truth = read_ground_truth(place, YEAR)
     submitted = read_submission(place / "submissions/informative", truth, YEAR)
     save(submitted[submitted["machine"] != "Scanner"].assign(label="", domain=""), "run")
-    answer = asd("evaluate", "name=run", "year=2024", "part=eval", f"ground_truth={place}")
-    assert answer.code == 0, answer.err
-    assert "the official score of 2024 also counts Scanner, which the run lacks" in answer.err
-    assert "evaluation_eval.json" in answer.out
+    words = ("evaluate", "name=run", "year=2024", "part=eval", f"ground_truth={place}")
+    sentence = refuses(*words, saying="Scanner of 2024 is not in the run")
+    rest = re.search(r"machine=(\S+)$", sentence)[1]  # type: ignore[index]
+    assert "Scanner" not in rest
+    assert "evaluation_eval.json" in succeeds(*words, f"machine={rest}").out
+
+
+def test_a_section_of_the_evaluation_set_without_scores_is_named(golden: Path) -> None:
+    place = golden / "evaluator/2022"
+    rules = get_year(2022)
+    submitted = read_submission(place / "submissions/informative", read_ground_truth(place, rules), rules)
+    is_left_out = (submitted["machine"] == "fan") & (submitted["section"] == submitted["section"].max())
+    save(submitted[~is_left_out].assign(label="", domain=""), "run")
+    refuses(
+        *("evaluate", "name=run", "year=2022", "part=eval", f"ground_truth={place}"),
+        saying=f"fan has no scores of section {submitted['section'].max()}",
+    )

@@ -14,7 +14,7 @@ from asd.evaluation.confidence import resampled_scores
 from asd.metrics import evaluate_table
 from asd.runs import RunDirectory, read_json, write_scores
 from asd.stages.leaderboard import Entry, as_markdown, ranked
-from asd.types import SCORE_COLUMNS, AsdError
+from asd.types import SCORE_COLUMNS
 from tests.command import asd, refuses, succeeds
 
 
@@ -54,7 +54,7 @@ def test_the_board_ranks_all_runs_and_says_what_the_clips_settle(place: Path) ->
     assert rows["strong"]["tie"] is True
     assert rows["close"]["tie"] is True
     assert rows["close"]["seeds"] == 2
-    assert "| tie |" in answer.out
+    assert "| tie " in answer.out
     assert "leaderboard.md" in answer.out
     expected = evaluate_table(table(2.0), 2025)["official_score"]
     assert rows["strong"]["official_score"] == pytest.approx(expected)
@@ -73,13 +73,19 @@ def test_what_cannot_be_compared_is_refused(place: Path) -> None:
         "leaderboard", "reference=nobody", saying="reference=nobody is not on the board: it holds .*strong"
     )
     finished(Path("runs"), "valve", table(1.0, machine="valve"))
-    refuses("leaderboard", saying=r"no machine in common .*valve: valve")
+    refuses(
+        "leaderboard",
+        "members=weak,valve",
+        saying="weak has scores of fan and valve of valve; they share none",
+    )
     succeeds("leaderboard", "members=weak,strong")
     finished(Path("runs"), "shorter", table(1.0, n=20))
     refuses("leaderboard", "members=weak,shorter", saying="weak and shorter scored different clips")
     unknown = table(1.0).assign(label="")
     finished(Path("runs"), "unlabelled", unknown)
-    refuses("leaderboard", "members=unlabelled", saying="unlabelled has labelled test clips")
+    refuses(
+        "leaderboard", "members=unlabelled", saying="none of the test clips of runs/unlabelled has a label"
+    )
     assert asd("leaderboard", "runs=elsewhere").code == 2
 
 
@@ -99,9 +105,26 @@ def test_a_constant_advantage_is_never_a_tie(advantage: float, seed: int) -> Non
     assert not board["tie"][1]
     assert board["difference"][1] == pytest.approx(-advantage)
     assert board["difference_low"][1] == pytest.approx(board["difference_high"][1])
-    assert "worse" in as_markdown(board, ["fan"])
+    assert "worse" in as_markdown(board.assign(machines="fan"))
 
 
-def test_a_reference_that_is_no_entry() -> None:
-    with pytest.raises(AsdError, match="reference=x is not on the board"):
-        ranked([Entry("a", np.array([0.5]), np.array([0.5, 0.6]))], "x")
+def test_runs_of_other_machines_have_a_board_of_their_own(place: Path) -> None:
+    """Each run stands beside those that scored the same clips; nothing is dropped without a word."""
+    for name, strength in (("low", 0.2), ("high", 2.5)):
+        finished(Path("runs"), name, table(strength, machine="valve"))
+    finished(Path("runs"), "unlabelled", table(1.0).assign(label=""))
+    answer = succeeds("leaderboard", "reference=weak")
+    rows = read_json(Path("runs/leaderboard.json"))["rows"]
+    assert [(row["machines"], row["run"]) for row in rows[3:]] == [("valve", "high"), ("valve", "low")]
+    assert {row["reference"] for row in rows[:3]} == {"weak"}
+    assert {row["reference"] for row in rows[3:]} == {"high"}
+    assert "unlabelled is left out" in answer.err
+    assert answer.out.count("Machines: ") == 2
+
+
+def test_members_of_different_machines_are_compared_on_demand_only(place: Path) -> None:
+    for machine in ("fan", "valve"):
+        finished(Path("runs"), "both", table(1.0, machine=machine))
+    refuses("leaderboard", "members=both,weak", saying="compare them on what they share with machine=fan$")
+    succeeds("leaderboard", "members=both,weak", "machine=fan")
+    assert {row["machines"] for row in read_json(Path("runs/leaderboard.json"))["rows"]} == {"fan"}

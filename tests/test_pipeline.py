@@ -60,6 +60,7 @@ def test_a_run_lies_as_it_is_described(trained: Path) -> None:
                 *(f"model/{name}" for name in model),
                 *(f"scores/{scorer}.csv" for scorer in scorers),
                 "scores/thresholds.json",
+                "scores/clips.json",
             }
             stored = yaml.safe_load((run / "config.yaml").read_text())
             assert stored["training"]["epochs"] == 2

@@ -104,14 +104,16 @@ def train_and_score(plan: Plan, detector: str, words: str) -> str:
 def look_at_the_development_machines(plan: Plan) -> None:
     """Evaluations and a board of what is labelled: the development machine, of either detector."""
     for detector in DETECTORS:
-        succeeds("evaluate", f"name={detector}", f"year={plan.year}")
+        words = ("evaluate", f"name={detector}", f"year={plan.year}")
+        refuses(*words, saying=f"of {plan.year} is not in the run.*machine={plan.dev}$")
+        succeeds(*words, f"machine={plan.dev}")
         evaluation = read_json(Path("runs", detector, "evaluation.json"))
         default = evaluation["scorers"][evaluation["default"]]
         assert default["machines"].keys() == {plan.dev}
         assert default["machines"][plan.dev].keys() == {*get_year(plan.year).dev[plan.dev]}
-    board = succeeds("leaderboard", f"year={plan.year}").out
+    board = succeeds("leaderboard", f"year={plan.year}", f"machine={plan.dev}").out
     assert f"Machines: {plan.dev}." in board
-    assert {*re.findall(r"^\| (\w+) \| [\d.]+ \|", board, re.MULTILINE)} == {*DETECTORS}
+    assert {*re.findall(r"^\| (\w+) +\| +[\d.]+ \|", board, re.MULTILINE)} == {*DETECTORS}
 
 
 def fuse(plan: Plan, members: list[str]) -> None:
@@ -119,13 +121,15 @@ def fuse(plan: Plan, members: list[str]) -> None:
     succeeds("fuse", f"members={','.join(members)}", f"name=both{plan.suffix}")
     if plan.suffix:
         succeeds("fuse", f"members={','.join(DETECTORS)}", "name=both")
-    succeeds("evaluate", "name=both", f"year={plan.year}")
+    succeeds("evaluate", "name=both", f"year={plan.year}", f"machine={plan.dev}")
 
 
 def package(plan: Plan) -> None:
     year, data = f"year={plan.year}", f"data={plan.eval_root}"
     Path("me.yaml").write_text(yaml.safe_dump(USER))
     words = ["submit", f"name=both{plan.suffix}", f"label={LABEL}", year, "authors=me.yaml"]
+    refuses(*words, saying=f"of {plan.year} is not in the run")
+    words.append(f"machine={plan.evaluation}")
     if plan.suffix:
         refuses(*words, "development=both_eval", saying="development=both_eval has no labelled test clips")
         words.append("development=both")
@@ -149,7 +153,7 @@ def evaluate(plan: Plan, members: list[str]) -> None:
     """Runs by the published labels; and the package as the organisers do, from its files alone."""
     year, rules = f"year={plan.year}", get_year(plan.year)
     for name in (*members, f"both{plan.suffix}"):
-        succeeds("evaluate", f"name={name}", year, "part=eval")
+        succeeds("evaluate", f"name={name}", year, "part=eval", f"machine={plan.evaluation}")
     ours = read_json(Path("runs", f"both{plan.suffix}", "evaluation_eval.json"))["scorers"]["fused"]
     words = [f"submission=submissions/{LABEL}", f"ground_truth={rules.truth_root}", "out=official"]
     succeeds("evaluate", year, *words, "json=official.json")

@@ -41,4 +41,5 @@ def signed(value: float, decimals: int = 4) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == MISSING or text[-1:].isdigit() or text.endswith("%")
+    is_name = text.isdigit() and text.startswith("0") and len(text) > 1  # a section such as 00
+    return text == MISSING or text.endswith("%") or (text[-1:].isdigit() and not is_name)

@@ -14,8 +14,9 @@ import pandas as pd
 
 from asd.challenge.years import get_year
 from asd.evaluation.confidence import bootstrap_official_score
+from asd.evaluation.markdown import table as markdown_table
 from asd.metrics import evaluate_table, harmonic_mean
-from asd.types import AsdError
+from asd.types import AsdError, Domain
 
 Tables = Mapping[str, Mapping[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
 
@@ -84,11 +85,15 @@ def _mean(trees: list[Any]) -> Any:
 
 def as_rows(evaluation: Mapping[str, Any]) -> pd.DataFrame:
     """One row per scorer, machine and section, a column per metric; and one row per scorer for the score."""
+    untrained = evaluation.get("untrained_sections", {})
     rows: list[dict[str, Any]] = []
     for scorer, result in evaluation["scorers"].items():
         for machine, sections in result["machines"].items():
             for section, metrics in sections.items():
-                rows.append({"scorer": scorer, "machine": machine, "section": section, **metrics})
+                trained = section not in untrained.get(machine, ())
+                rows.append(
+                    {"scorer": scorer, "machine": machine, "section": section, "trained": trained, **metrics}
+                )
         rows.append(
             {
                 "scorer": scorer,
@@ -102,24 +107,27 @@ def as_rows(evaluation: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True) -> str:
-    """Tables for people: AUC and pAUC per machine, section and domain.
+    """Tables for people: AUC and pAUC, and what the decisions are worth, per machine, section and domain.
 
     Args:
-        evaluation: as `evaluate_tables` gives it.
+        evaluation: as `evaluate_tables` gives it; "untrained_sections" {machine: [section]} marks sections.
         title: heading.
-        full: a table per scorer; else the default scorer's, and a line for each of the others.
+        full: tables per scorer; else the default scorer's, and a line for each of the others.
     """
     seeds = ", ".join(map(str, evaluation["seeds"]))
+    untrained = evaluation.get("untrained_sections", {})
     lines = [
         f"# {title}",
         "",
         f"Rule of {evaluation['year']} ({_RULES[evaluation['rule']]}); seeds {seeds}.",
         "",
     ]
+    for machine, sections in untrained.items():
+        lines += [f"{machine} was never trained on section {', '.join(sections)} (marked *).", ""]
     for scorer, result in evaluation["scorers"].items():
         if full or scorer == evaluation["default"]:
             mark = " (default)" if scorer == evaluation["default"] else ""
-            lines += [f"## {scorer}{mark}", "", *_table(result, len(evaluation["seeds"])), ""]
+            lines += [f"## {scorer}{mark}", "", *_tables(result, len(evaluation["seeds"]), untrained), ""]
         else:
             lines.append(f"{scorer}: official score {_percent(result, len(evaluation['seeds']))}")
     return "\n".join(lines)
@@ -132,38 +140,49 @@ def _percent(result: Mapping[str, Any], n_seeds: int) -> str:
     )
 
 
-def _table(result: Mapping[str, Any], n_seeds: int) -> list[str]:
+def _tables(result: Mapping[str, Any], n_seeds: int, untrained: Mapping[str, Sequence[str]]) -> list[str]:
+    """AUC and pAUC of every section, the official score, and what the decisions are worth."""
     first = next(iter(next(iter(result["machines"].values())).values()))
-    metrics = [name for name in first if name.startswith(("auc", "pauc"))]
-    body = [
-        [machine, section, *(f"{100 * values[name]:.2f}" for name in metrics)]
-        for machine, sections in result["machines"].items()
-        for section, values in sections.items()
-    ]
     low, high = result["official_score_bootstrap95"]
-    return [
-        *_aligned([["machine", "section", *(_NAMES[name] for name in metrics)], *body]),
+    lines = [
+        *_table(result["machines"], [name for name in _AREAS if name in first], untrained),
         "",
         f"**official score {_percent(result, n_seeds)}**; "
         f"95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
     ]
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """A Markdown table that is a table in a terminal too."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    if decisions := [name for name in _DECISIONS if name in first]:
+        lines += ["", "Decisions at the threshold:", "", *_table(result["machines"], decisions, untrained)]
     return lines
 
 
-_NAMES = {
+def _table(
+    machines: Mapping[str, Any], metrics: Sequence[str], untrained: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """A row per machine and section, a column per metric, in per cent."""
+    rows = [
+        [
+            machine,
+            section + ("*" if section in untrained.get(machine, ()) else ""),
+            *(f"{100 * values[name]:.2f}" for name in metrics),
+        ]
+        for machine, sections in machines.items()
+        for section, values in sections.items()
+    ]
+    return markdown_table(["machine", "section", *((_AREAS | _DECISIONS)[name] for name in metrics)], rows)
+
+
+_AREAS = {
     "auc": "AUC",
-    "pauc": "pAUC",
     "auc_source": "AUC source",
     "auc_target": "AUC target",
+    "pauc": "pAUC",
     "pauc_source": "pAUC source",
     "pauc_target": "pAUC target",
+}
+_DECISIONS = {
+    f"{name}_{domain}".strip("_"): f"{title} {domain}".strip()
+    for domain in ("", *Domain)
+    for name, title in (("f1", "F1"), ("precision", "precision"), ("recall", "recall"))
 }
 
 _RULES = {

@@ -93,6 +93,10 @@ class Evaluate(Section):
     name: str | None = Field(None, description="run to evaluate, by default the default detector's")
     runs: Path = Field(Path("runs"), description="folder of all runs")
     year: int = Field(2025, description="challenge year, whose metric rule holds")
+    machine: Names = Field(
+        ["all"], description="machines to evaluate, by default all that the run should have"
+    )
+    data: Path | None = Field(None, description="other recordings that were scored, instead of the run's own")
     part: Literal["dev", "eval"] = Field("dev", description="dev: labels by name; eval: by ground truth")
     scorer: str | None = Field(None, description="scorer the official score is quoted for")
     submission: Path | None = Field(None, description="a system's folder of CSVs, or a folder of such")
@@ -154,6 +158,9 @@ class Fuse(Section):
 
     members: Names = Field(
         min_length=1, description="runs to fuse, each RUN or RUN:SCORER, separated by commas"
+    )
+    machine: Names = Field(
+        ["all"], description="machines to fuse, by default all; each member has to have them"
     )
     name: str = Field("fused", pattern=r"^[^/\s.][^/\s]*$", description="name of the new run")
     method: Literal["z", "rank"] = Field("z", description="scale of the mean: z scores or ranks")

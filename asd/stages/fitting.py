@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 import pandas as pd
-import yaml
 
-from asd.core.runtime import atomic, pick_device
+from asd.core.runtime import atomic, log, pick_device
 from asd.data.microphones import FRONT_END_FILE
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, Workplace
-from asd.runs import score_table, write_json, write_scores, write_text
+from asd.runs import ScoredData, score_table, write_json, write_scores
 from asd.scoring.threshold import fit_threshold
 from asd.stages.jobs import Job
 
@@ -26,9 +25,7 @@ def fitted(job: Job) -> Detector:
         return detector
     if foreign:
         job.run.clear()
-    write_text(
-        job.run.path / "config.yaml", yaml.safe_dump(job.config.model_dump(mode="json"), sort_keys=False)
-    )
+    job.run.write_config(job.config.model_dump(mode="json"))
     if job.config.weights:
         detector.load_weights(job.config.weights)
     else:
@@ -41,32 +38,52 @@ def fitted(job: Job) -> Detector:
         training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", {**detector.facts(), "front_end": job.learn.front_end.words()})
         write_json(folder / FRONT_END_FILE, job.learn.front_end.as_dict())
-        job.run.seal_model(folder, job.settings, job.data)
+        job.run.seal_model(folder, job.settings, job.data, [clip.section for clip in job.learn.clips])
     (job.run.path / "state.safetensors").unlink(missing_ok=True)
     return detector
 
 
 def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
-    """Writes a score table per scorer, the thresholds, and DONE.
+    """Writes a score table per scorer, the thresholds, the list of clips, and DONE.
+
+    Scores of other recordings than the run's own test clips go to a folder of their own, and DONE stays.
 
     Args:
         job: whose test clips are scored.
         detector: fitted.
         started_s: `time.perf_counter()` when the job began, for the record.
     """
-    (job.run.path / "DONE").unlink(missing_ok=True)
+    folder = job.score_folder()
+    is_own = folder == job.run.scores
+    if is_own:
+        (job.run.path / "DONE").unlink(missing_ok=True)
+    if job.learn is not None:  # the same training clips may lie in a folder that was moved since
+        job.run.write_config(job.config.model_dump(mode="json"))
     training = job.run.training_scores()
     thresholds = {}
     for scorer in detector.scorers:
         normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
         thresholds[scorer] = fit_threshold(normal, job.config.decision.method, job.config.decision.quantile)
+    write_json(folder.path / "thresholds.json", {k: t.as_dict() for k, t in thresholds.items()})
     if job.test is not None:
+        data = job.scored_data()
+        _warn_of_untrained(job, data)
         for scorer, values in detector.score(job.test).items():
             table = score_table(job.test.clips, values, thresholds[scorer].decide(values))
-            write_scores(job.run.path / "scores" / f"{scorer}.csv", table)
-    write_json(job.run.path / "scores" / "thresholds.json", {k: t.as_dict() for k, t in thresholds.items()})
-    seconds = round(time.perf_counter() - started_s, 3)
-    job.run.finish(job.fingerprint, detector.scorers[0], seconds)
+            write_scores(folder.path / f"{scorer}.csv", table)
+        folder.write_data(data)
+    if is_own:
+        seconds = round(time.perf_counter() - started_s, 3)
+        job.run.finish(job.fingerprint, detector.scorers[0], seconds)
+
+
+def _warn_of_untrained(job: Job, data: ScoredData) -> None:
+    for section in data.untrained_sections:
+        log.warning(
+            "%s section %s has test clips but was never trained on: they are scored against the other sections",
+            job.run.machine,
+            section,
+        )
 
 
 def _detector(job: Job) -> Detector:

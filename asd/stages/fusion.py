@@ -5,16 +5,23 @@ Test scores are never used to scale: a clip's fused score does not depend on whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from asd.core.runtime import atomic, fingerprint
-from asd.runs import RunDirectory, find_runs, read_config, read_json, write_json, write_scores, write_text
+from asd.evaluation.completeness import (
+    chosen_runs,
+    first_of,
+    merged,
+    missing_runs,
+    missing_scores,
+    require_whole,
+)
+from asd.runs import RunDirectory, ScoredData, read_config, read_json, write_json, write_scores
 from asd.scoring.fuse import FUSIONS
 from asd.scoring.threshold import fit_threshold
 from asd.settings.config import Fuse
@@ -46,22 +53,20 @@ class Member:
 
 
 def fuse_runs(config: Fuse) -> list[RunDirectory]:
-    """Writes the fused run runs/<name>/<machine>/seed0 of every machine that all members have.
+    """Writes the fused run runs/<name>/<machine>/seed0 of every machine of the members.
 
     Raises:
-        AsdError: a member that is not there, members without a machine in common, or a run in the way.
+        AsdError: a member that is not there or lacks a machine, seed or clip, or a run in the way.
     """
-    found = {member: find_runs(config.runs, member.partition(":")[0]) for member in config.members}
-    machines = set.intersection(*({run.machine for run in runs} for runs in found.values()))
-    if not machines:
-        raise AsdError(f"members={','.join(config.members)} have no machine in common")
+    found = {member: _whole_runs(config, member) for member in config.members}
+    machines = _shared_machines(found)
     target = config.runs / config.name
     if config.name in {member.partition(":")[0] for member in config.members}:
         raise AsdError(f"name={config.name} is one of the members; choose another name")
     if target.exists() and not config.overwrite:
         raise AsdError(f"{target} exists; choose another name=, or overwrite=true to replace it")
     fused_runs = []
-    for machine in sorted(machines):
+    for machine in machines:
         members = []
         for word, runs in found.items():
             own = [run for run in runs if run.machine == machine]
@@ -70,6 +75,33 @@ def fuse_runs(config: Fuse) -> list[RunDirectory]:
         _write(config, run, members)
         fused_runs.append(run)
     return fused_runs
+
+
+def _whole_runs(config: Fuse, member: str) -> list[RunDirectory]:
+    """The runs of a member, of the machines that are asked for."""
+    name, _, scorer = member.partition(":")
+    runs = chosen_runs(config.runs, name, config.machine)
+    missing = merged(
+        missing_runs(config.runs, name, config.machine),
+        missing_scores({run: run.scores for run in runs}, scorer or runs[0].default_scorer()),
+    )
+    require_whole(config.runs / name, missing, {run.machine for run in runs}, config.machine)
+    return runs
+
+
+def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
+    """The machines of all members, sorted; a member that lacks one of another's is refused."""
+    machines = {member: {run.machine for run in runs} for member, runs in found.items()}
+    shared, every = set.intersection(*machines.values()), set.union(*machines.values())
+    if shared == every:
+        return sorted(shared)
+    if not shared:
+        raise AsdError(f"members={','.join(found)} have no machine in common")
+    member = next(name for name, have in machines.items() if have != every)
+    raise AsdError(
+        f"{member} has no {first_of(sorted(every - machines[member]))}, which another member has; train it, or fuse "
+        f"what all members have with machine={','.join(sorted(shared))}"
+    )
 
 
 def _write(config: Fuse, run: RunDirectory, members: Sequence[Member]) -> None:
@@ -81,14 +113,26 @@ def _write(config: Fuse, run: RunDirectory, members: Sequence[Member]) -> None:
     run.clear()
     first = read_config(members[0].runs[0])
     settings = {"members": config.members, "method": config.method, "sample_rate_hz": first["sample_rate_hz"]}
-    write_text(run.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
+    run.write_config(settings)
     with atomic(run.model) as folder:
         folder.mkdir()
         training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", _facts(members))
-    write_scores(run.path / "scores" / f"{SCORER}.csv", test)
-    write_json(run.path / "scores" / "thresholds.json", {SCORER: threshold.as_dict()})
+    write_scores(run.scores.path / f"{SCORER}.csv", test)
+    write_json(run.scores.path / "thresholds.json", {SCORER: threshold.as_dict()})
+    if data := _scored_data(members):
+        run.scores.write_data(data)
     run.finish(fingerprint(settings, test["score"].tolist()), SCORER, 0.0)
+
+
+def _scored_data(members: Sequence[Member]) -> ScoredData | None:
+    """What the members scored; a section counts as trained on where every member was trained on it."""
+    every = [run.scores.data() for member in members for run in member.runs]
+    known = [data for data in every if data is not None]
+    if len(known) < len(every):
+        return None
+    trained = set.intersection(*({*data.trained_sections} for data in known))
+    return replace(known[0], trained_sections=tuple(sorted(trained)))
 
 
 def _facts(members: Sequence[Member]) -> dict[str, Any]:
@@ -142,7 +186,7 @@ def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     combine = FUSIONS[method]
     tests, trainings = [], []
     for run in member.runs:
-        tests.append(run.table(member.scorer).sort_values(_CLIP, ignore_index=True))
+        tests.append(run.scores.table(member.scorer).sort_values(_CLIP, ignore_index=True))
         training = run.training_scores()[["file", member.scorer]]
         trainings.append(training.sort_values("file", ignore_index=True))
     scales = [table[member.scorer].to_numpy(float) for table in trainings]

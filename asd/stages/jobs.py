@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from asd.challenge import files
 from asd.challenge.years import YEARS, get_year
@@ -14,7 +15,7 @@ from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.recordings import Recordings, Refused, check, defects, joined, mono
 from asd.data.supplemental import Use
 from asd.detectors import REGISTRY
-from asd.runs import RunDirectory, read_json
+from asd.runs import RunDirectory, ScoredData, ScoreFolder, read_config, read_json
 from asd.settings.config import WITHOUT_VECTORS, Run, Supplemental
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -42,6 +43,30 @@ class Job:
     def fingerprint(self) -> str:
         """Hash of everything the scores depend on."""
         return fingerprint(self.settings, self.data, self.config.decision.model_dump(), self.test_data)
+
+    def is_own(self) -> bool:
+        """Whether the test clips are the run's own: the same as before, or those where it was trained."""
+        known = self.run.scores.data()
+        if (known and known.fingerprint == self.test_data) or self.run.is_done(self.fingerprint):
+            return True
+        trained = read_config(self.run)
+        return not trained or _trained_root(trained).resolve() == data_root(self.config).resolve()
+
+    def score_folder(self) -> ScoreFolder:
+        """Where the scores go: those of other recordings never replace those of the run's own test clips."""
+        if self.learn is not None or self.is_own():
+            return self.run.scores
+        return self.run.other_scores(data_root(self.config), self.test_data)
+
+    def scored_data(self) -> ScoredData:
+        """The record of what is scored."""
+        trained = (
+            [clip.section for clip in self.learn.clips]
+            if self.learn is not None
+            else self.run.fit_facts().get("sections", [])
+        )
+        clips = self.test.clips if self.test is not None else []
+        return ScoredData.of(data_root(self.config), self.test_data, trained, clips)
 
     def is_foreign(self) -> bool:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""
@@ -104,7 +129,35 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
                     f"{run.path} was trained with another configuration or on other clips; give the same words "
                     f"again, choose another name=, or train anew with overwrite=true"
                 )
+            if learn and not config.overwrite:
+                _check_place(job)
             yield job
+
+
+def _check_place(job: Job) -> None:
+    """Refuses to replace the run's own test clips by others that lie beside a copy of its training clips."""
+    if job.test is None or job.is_own():
+        return
+    own = _trained_root(read_config(job.run)) / job.run.machine
+    if own.is_dir():
+        raise AsdError(
+            f"{job.run.path} belongs to {own} and its test clips differ from those in {data_root(job.config)}; "
+            f"score them beside it with `score data={data_root(job.config)}`, or replace them with overwrite=true"
+        )
+
+
+def _trained_root(settings: Mapping[str, Any]) -> Path:
+    """The data folder of a run's configuration."""
+    return Path(settings["data"]) if settings.get("data") else get_year(settings["year"]).dev_root
+
+
+def begin(config: Run) -> None:
+    """Marks the machines of the words as begun: whoever evaluates the run is told that they are missing."""
+    for machine in machines_to_do(config):
+        if (data_root(config) / machine).is_dir():
+            for seed in config.seeds:
+                run = RunDirectory.of(config.runs, config.run_name, machine, seed)
+                run.begin(config.model_dump(mode="json"))
 
 
 def data_root(config: Run) -> Path:

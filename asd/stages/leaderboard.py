@@ -1,31 +1,38 @@
 """The stage `leaderboard`: runs in order of their official score, and which differences the clips can settle.
 
-Runs are set side by side on the machines that they share, and only where they scored the same labelled
-clips. Two runs differ by what they differ on the same resampled clips (a paired bootstrap): that interval is
-narrower than those of the two scores, because a hard clip is hard for both.
+Only runs that scored the same labelled clips can be compared; each set of clips has a board of its own. Two runs
+differ by what they differ on the same resampled clips (a paired bootstrap): that interval is narrower than those
+of the two scores, because a hard clip is hard for both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from asd.core.runtime import log
+from asd.evaluation.completeness import first_of, is_all
 from asd.evaluation.confidence import Interval, percentile_interval, resampled_scores
+from asd.evaluation.labelling import labelled_scores
+from asd.evaluation.markdown import table
 from asd.metrics import evaluate_table
-from asd.runs import RunDirectory, find_runs, same_seeds, write_json, write_text
+from asd.runs import write_json, write_text
 from asd.settings.config import Leaderboard
 from asd.types import AsdError
 
 _CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison
 
+Clips = tuple[tuple[str, ...], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One run on the shared machines: official score per seed, (seeds,), and per resample, (n_resamples,)."""
+    """One run on the machines of its board: official score per seed, (seeds,), and per resample, (n_resamples,)."""
 
     name: str
     scores: npt.NDArray[np.float64]
@@ -37,49 +44,72 @@ class Entry:
         return float(self.scores.mean())
 
 
+@dataclass(frozen=True)
+class Member:
+    """One run and its score table of all machines by seed, by the scorer named or the default one."""
+
+    name: str
+    machines: list[str]
+    by_seed: Mapping[int, pd.DataFrame]
+
+    def clips(self) -> Clips:
+        """What was scored.
+
+        Raises:
+            AsdError: the seeds scored different clips.
+        """
+        first, *others = [
+            tuple(sorted(map(tuple, scores[_CLIP].astype(str).to_numpy().tolist())))
+            for scores in self.by_seed.values()
+        ]
+        if any(other != first for other in others):
+            raise AsdError(
+                f"the seeds of {self.name} scored different clips; make score with all of its seeds"
+            )
+        return first
+
+
 def rank_runs(config: Leaderboard) -> pd.DataFrame:
     """Ranks runs; writes leaderboard.{md,csv,json} to the folder of runs.
 
     Returns:
-        One row per run, best first: run, official_score, std (over seeds), seeds, low, high (bootstrap of the
-        score), difference to the reference with its own low and high, and whether it is a tie.
+        One row per run, boards one after the other, best first in each: machines, run, official_score, std (over
+        seeds), seeds, low, high (bootstrap of the score), reference, difference to it with its own low and high,
+        and whether it is a tie.
 
     Raises:
-        AsdError: no labelled runs, runs without a machine in common, or that scored different clips.
+        AsdError: no labelled runs, or members that lack something or scored different clips.
     """
-    members = config.members or _labelled_names(config)
-    found = {member: _labelled_runs(config, member) for member in members}
-    machines = sorted(set.intersection(*({run.machine for run in runs} for runs in found.values())))
-    if config.machine != ["all"]:
-        machines = [machine for machine in machines if machine in config.machine]
-    if not machines:
-        has = "; ".join(
-            f"{name}: {', '.join(sorted({r.machine for r in runs}))}" for name, runs in found.items()
-        )
-        raise AsdError(f"the runs have no machine in common ({has}); name members= that can be compared")
-    tables = {
-        member: _tables([run for run in runs if run.machine in machines], member.partition(":")[2])
-        for member, runs in found.items()
-    }
-    _check_same_clips(tables)
-    entries = [_entry(member, by_seed, config) for member, by_seed in tables.items()]
-    entries.sort(key=lambda entry: -entry.score)
-    board = ranked(entries, config.reference)
-    write_json(config.runs / "leaderboard.json", {"machines": machines, "rows": board.to_dict("records")})
+    members = [_member(config, name) for name in config.members] or _every_member(config)
+    boards: dict[Clips, list[Member]] = {}
+    for member in members:
+        boards.setdefault(member.clips(), []).append(member)
+    if config.members and len(boards) > 1:
+        raise AsdError(_why_apart(*(group[0] for group in list(boards.values())[:2])))
+    names = [member.name for member in members]
+    if config.reference is not None and config.reference not in names:
+        raise AsdError(f"reference={config.reference} is not on the board: it holds {', '.join(names)}")
+    largest_first = sorted(boards.values(), key=len, reverse=True)
+    board = pd.concat([_board(group, config) for group in largest_first], ignore_index=True)
+    write_json(config.runs / "leaderboard.json", {"rows": board.to_dict("records")})
     write_text(config.runs / "leaderboard.csv", board.to_csv(index=False))
-    write_text(config.runs / "leaderboard.md", as_markdown(board, machines))
+    write_text(config.runs / "leaderboard.md", as_markdown(board))
+    return board
+
+
+def _board(group: Sequence[Member], config: Leaderboard) -> pd.DataFrame:
+    """The rows of runs that scored the same clips."""
+    entries = [_entry(member, config.year) for member in group]
+    entries.sort(key=lambda entry: -entry.score)
+    reference = config.reference if config.reference in {entry.name for entry in entries} else None
+    board = ranked(entries, reference)
+    board.insert(0, "machines", ", ".join(group[0].machines))
     return board
 
 
 def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFrame:
-    """Entries, best first, as rows; differences are those to `reference`, by default to the best.
-
-    Raises:
-        AsdError: a reference that is not among the entries.
-    """
+    """Entries, best first, as rows; differences are those to `reference`, by default to the first."""
     by_name = {entry.name: entry for entry in entries}
-    if reference is not None and reference not in by_name:
-        raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(by_name)}")
     against = entries[0] if reference is None else by_name[reference]
     return pd.DataFrame([_row(entry, against) for entry in entries])
 
@@ -104,76 +134,79 @@ def _row(entry: Entry, against: Entry) -> dict[str, object]:
     }
 
 
-def as_markdown(board: pd.DataFrame, machines: Sequence[str]) -> str:
-    """The board for people, in per cent."""
-    lines = [
-        "# Leaderboard",
-        "",
-        f"Machines: {', '.join(machines)}. Differences to {board['reference'][0]}, paired on the same resampled "
-        f"clips; where their 95 % interval holds 0, these clips cannot tell the two apart.",
-        "",
-        "| run | official score | 95 % of clips | difference | 95 % of clips | |",
-        "|---|---|---|---|---|---|",
-    ]
-    for row in board.to_dict("records"):
-        spread = f" ± {100 * row['std']:.2f} over {row['seeds']} seeds" if row["seeds"] > 1 else ""
-        cells = [row["run"], f"{100 * row['official_score']:.2f}{spread}", _range(row["low"], row["high"])]
-        if row["run"] == row["reference"]:
-            cells += ["", "", "reference"]
-        else:
-            between = _range(row["difference_low"], row["difference_high"])
-            cells += [f"{100 * row['difference']:+.2f}", between, "tie" if row["tie"] else ""]
-        lines.append("| " + " | ".join(cells) + " |")
+def as_markdown(board: pd.DataFrame) -> str:
+    """The boards for people, in per cent."""
+    lines = ["# Leaderboard"]
+    for (machines, reference), rows in board.groupby(["machines", "reference"], sort=False):
+        head = ["run", "official score", "95 % of clips", "difference", "95 % of clips", ""]
+        lines += [
+            "",
+            f"Machines: {machines}. Differences to {reference}, paired on the same resampled clips; where their "
+            f"95 % interval holds 0, these clips cannot tell the two apart.",
+            "",
+            *table(head, [_cells(row) for row in rows.to_dict("records")]),
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _range(low: float, high: float) -> str:
-    return f"{100 * low:.2f} to {100 * high:.2f}"
+def _cells(row: Mapping[Hashable, Any]) -> list[str]:
+    percent = {key: 100 * value for key, value in row.items() if isinstance(value, float)}
+    spread = f" ± {percent['std']:.2f} over {row['seeds']} seeds" if row["seeds"] != 1 else ""
+    own = f"{percent['low']:.2f} to {percent['high']:.2f}"
+    cells = [str(row["run"]), f"{percent['official_score']:.2f}{spread}", own]
+    if row["run"] == row["reference"]:
+        return [*cells, "", "", "reference"]
+    between = f"{percent['difference_low']:.2f} to {percent['difference_high']:.2f}"
+    return [*cells, f"{percent['difference']:+.2f}", between, "tie" if row["tie"] else ""]
 
 
-def _entry(member: str, by_seed: Mapping[int, pd.DataFrame], config: Leaderboard) -> Entry:
-    scores = [evaluate_table(table, config.year)["official_score"] for table in by_seed.values()]
+def _entry(member: Member, year: int) -> Entry:
+    tables = member.by_seed.values()
+    scores = [evaluate_table(scores, year)["official_score"] for scores in tables]
     # The same draws for every seed and every run: the mean over seeds is resampled as a whole.
-    resampled = [resampled_scores(table, config.year) for table in by_seed.values()]
-    return Entry(member, np.array(scores), np.mean(resampled, axis=0))
+    resampled = [resampled_scores(scores, year) for scores in tables]
+    return Entry(member.name, np.array(scores), np.mean(resampled, axis=0))
 
 
-def _labelled_names(config: Leaderboard) -> list[str]:
-    """Every run that can be ranked."""
-    places = sorted({done.parents[2].name for done in config.runs.glob("*/*/seed*/DONE")})
-    names = [name for name in places if any(run.is_labelled() for run in find_runs(config.runs, name))]
-    if not names:
-        raise AsdError(
-            f"{config.runs} holds no run with labelled test clips; make train machine=... makes the first"
+def _member(config: Leaderboard, name: str) -> Member:
+    """A run by its name, RUN or RUN:SCORER.
+
+    Raises:
+        AsdError: it is not there, lacks something, or has no such scorer.
+    """
+    run, _, scorer = name.partition(":")
+    scores = labelled_scores(config.runs, run, config.year, config.machine)
+    by_seed = scores.tables.get(scorer or scores.default)
+    if by_seed is None:
+        raise AsdError(f"the run {run} has no scorer={scorer}; it has {', '.join(scores.tables)}")
+    return Member(name, scores.machines, by_seed)
+
+
+def _every_member(config: Leaderboard) -> list[Member]:
+    """Every run that can be ranked; the others are named in the log."""
+    members = []
+    for name in sorted({done.parents[2].name for done in config.runs.glob("*/*/seed*/DONE")}):
+        try:
+            members.append(_member(config, name))
+        except AsdError as error:
+            log.warning("%s is left out: %s", name, error)
+    if not members:
+        what = (
+            "labelled test clips"
+            if is_all(config.machine)
+            else f"labelled clips of {first_of(config.machine)}"
         )
-    return names
+        raise AsdError(f"{config.runs} holds no run with {what}; make train machine=... makes the first")
+    return members
 
 
-def _labelled_runs(config: Leaderboard, member: str) -> list[RunDirectory]:
-    runs = [run for run in find_runs(config.runs, member.partition(":")[0]) if run.is_labelled()]
-    if not runs:
-        raise AsdError(f"no machine of the run {member} has labelled test clips; leave it out of members=")
-    return runs
-
-
-def _tables(runs: Sequence[RunDirectory], scorer: str) -> dict[int, pd.DataFrame]:
-    """Seed -> score table of all machines, by the scorer named or the default one."""
-    same_seeds(runs)
-    parts: dict[int, list[pd.DataFrame]] = {}
-    for run in runs:
-        parts.setdefault(run.seed, []).append(run.table(scorer or run.default_scorer()))
-    return {seed: pd.concat(tables, ignore_index=True) for seed, tables in parts.items()}
-
-
-def _check_same_clips(tables: Mapping[str, Mapping[int, pd.DataFrame]]) -> None:
-    first, expected = "", None
-    for member, by_seed in tables.items():
-        for table in by_seed.values():
-            clips = sorted(map(tuple, table[_CLIP].astype(str).to_numpy().tolist()))
-            if expected is None:
-                first, expected = member, clips
-            elif clips != expected:
-                raise AsdError(
-                    f"{first} and {member} scored different clips, so their scores cannot be compared; "
-                    f"name members= that were scored on the same data"
-                )
+def _why_apart(one: Member, other: Member) -> str:
+    """Why two runs cannot be compared, and what would help."""
+    if one.machines == other.machines:
+        return (
+            f"{one.name} and {other.name} scored different clips, so their scores cannot be compared; name members= "
+            f"that were scored on the same data"
+        )
+    shared = sorted({*one.machines} & {*other.machines})
+    way = f"compare them on what they share with machine={','.join(shared)}" if shared else "they share none"
+    return f"{one.name} has scores of {', '.join(one.machines)} and {other.name} of {', '.join(other.machines)}; {way}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,10 +18,18 @@ from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.runtime import atomic, log
+from asd.evaluation.completeness import (
+    is_all,
+    merged,
+    missing_runs,
+    missing_scores,
+    require_whole,
+)
+from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
-from asd.runs import RunDirectory, clips_of, find_runs, read_config, read_json, tables_of
+from asd.runs import RunDirectory, begun_runs, clips_of, find_runs, read_config, read_json
 from asd.settings.config import DEFAULT_DETECTOR, Bundle, Submit
-from asd.types import AsdError, Split
+from asd.types import AsdError, Clip, Domain, Split
 
 
 @dataclass(frozen=True)
@@ -91,9 +100,11 @@ def _package(config: Submit, out: Path) -> Package:
     name = config.name or DEFAULT_DETECTOR
     every = find_runs(config.runs, name, config.seed)
     runs = [run for run in every if run.seed == every[0].seed]
-    chosen = _machines_to_submit(config, year, runs)
+    chosen = _machines_to_submit(config, year, {run.machine for run in runs})
     scorer = config.scorer or runs[0].default_scorer()
-    table = pd.concat([run.table(scorer) for run in runs if run.machine in chosen])
+    runs = [run for run in runs if run.machine in chosen]
+    _require_whole(config.runs / name, config, runs, chosen, scorer)
+    table = pd.concat([run.scores.table(scorer) for run in runs])
     facts = SystemFacts(
         name=name,
         abbreviation=name[:10],
@@ -110,44 +121,63 @@ def _package(config: Submit, out: Path) -> Package:
         user_file=config.authors,
         template_file=config.template,
     )
-    expected = None if chosen == set(year.eval) else expected_files(clips_of(table), year)
+    expected = None if chosen == {*year.eval} else expected_files(_clips_to_submit(runs, table), year)
     findings = check_submission(folder, year, expected=expected, template_file=config.template)
     zipped = folder.with_name(f"{folder.name}.zip")
     return Package(zipped, list_zip(zipped), findings, written=True)
 
 
-def _machines_to_submit(config: Submit, year: Year, runs: list[RunDirectory]) -> set[str]:
-    """The evaluation machines of the year; in a run without any, as in a rehearsal, all of its machines."""
-    have = {run.machine for run in runs}
-    if config.machine not in (["auto"], ["all"]):
-        if missing := sorted(set(config.machine) - have):
+def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
+    """The evaluation machines of the year; in a run without any, as in a rehearsal, all that it should have."""
+    if not is_all(config.machine):
+        if missing := sorted({*config.machine} - have):
             raise AsdError(f"machine={missing[0]} is not in the run; it has {', '.join(sorted(have))}")
-        return set(config.machine)
-    official = have & set(year.eval)
-    if official and config.machine == ["auto"]:
-        if missing := sorted(set(year.eval) - official):
-            log.warning(
-                "the evaluation set of %d also has %s, which the run lacks: the package is incomplete",
-                year.year,
-                ", ".join(missing),
-            )
-        return official
+        return {*config.machine}
+    if have & {*year.eval} and config.machine != ["all"]:
+        return {*year.eval}
     log.warning(
         "no evaluation machine of %d is in the run: packaging a rehearsal of %s",
         year.year,
         ", ".join(sorted(have)),
     )
-    return have
+    begun = begun_runs(config.runs, config.name or DEFAULT_DETECTOR)
+    return have | {run.machine for run in begun if config.seed in (None, run.seed)}
+
+
+def _require_whole(
+    place: Path, config: Submit, runs: Sequence[RunDirectory], chosen: Collection[str], scorer: str
+) -> None:
+    """Refuses a package that lacks machines, sections or clips, unless machine= has asked for a part."""
+    have = {run.machine for run in runs}
+    begun = missing_runs(place.parent, place.name, sorted(chosen), config.seed)
+    absent = {name: [f"of {config.year} is not in the run"] for name in {*chosen} - have - begun.keys()}
+    missing = merged(begun, absent, missing_scores({run: run.scores for run in runs}, scorer))
+    require_whole(place, missing, have, config.machine)
+
+
+def _clips_to_submit(runs: Sequence[RunDirectory], table: pd.DataFrame) -> list[Clip]:
+    """Every test clip of the runs, scored or not; those of the table where the run does not tell."""
+    clips = []
+    for run in runs:
+        if data := run.scores.data():
+            clips += [
+                Clip(Path(file), run.machine, section, Split.TEST, Domain(domain) if domain else None)
+                for file, section, domain in data.clips
+            ]
+        else:
+            clips += clips_of(table[table["machine"] == run.machine])
+    return clips
 
 
 def _development_results(config: Submit, name: str, scorer: str, year: Year) -> dict[str, dict[str, float]]:
     """Figures of the labelled machines for the meta file, in per cent; {} where no clip is labelled."""
-    runs = [run for run in find_runs(config.runs, name) if run.is_labelled()]
-    if not runs:
+    machines = labelled_machines(config.runs, name)
+    if not machines:
         if config.development:
             raise AsdError(
                 f"development={name} has no labelled test clips, so it gives no results; name another run"
             )
         return {}
+    tables = labelled_scores(config.runs, name, config.year, machines).tables
     keys = result_keys(load_template(year, config.template))
-    return development_results(evaluate_tables(tables_of(runs), config.year, scorer), scorer, keys)
+    return development_results(evaluate_tables(tables, config.year, scorer), scorer, keys)

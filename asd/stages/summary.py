@@ -11,8 +11,9 @@ import pandas as pd
 from asd.challenge.installed import Finding
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
+from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.tables import as_markdown
-from asd.runs import RunDirectory, read_json
+from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.config import (
     DEFAULT_DETECTOR,
     Benchmark,
@@ -28,10 +29,11 @@ from asd.settings.config import (
 )
 from asd.settings.data import Data, DataCheck
 from asd.stages.benchmarking import as_markdown as benchmark_table
-from asd.stages.labelling import evaluation_name
+from asd.stages.jobs import data_root
 from asd.stages.leaderboard import as_markdown as board_table
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
+from asd.types import Label
 
 _NAMED = 3  # recordings of an archive that are named when several cannot be used
 
@@ -65,18 +67,22 @@ def data_check(config: DataCheck, inventory: Inventory) -> str:
 def train(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Where the models and scores of a training are."""
     places = "\n".join(f"  {run.path}" for run in runs)
-    scored = [run for run in runs if run.tables()]
-    if not scored:
+    folders = [run.scores for run in runs if run.scores.scorers]
+    if not folders:
         advice = "put clips to score in test/ beside train/, then: python -m asd score with the same words"
     else:
-        advice = f"next: python -m asd evaluate {_words(config)}"
+        advice = _after_scores(config, folders, "")
     return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
 
 
 def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Where the scores are."""
-    places = "\n".join(f"  {run.path / 'scores'}" for run in runs)
-    return f"scored:\n{places}\nnext: python -m asd evaluate {_words(config)}"
+    root = data_root(config)
+    folders = [run.scores_of(root) or run.scores for run in runs]
+    beside = [folder for run, folder in zip(runs, folders, strict=True) if folder != run.scores]
+    places = "\n".join(f"  {folder.path}" for folder in folders)
+    note = "these are no test clips of the run: their scores lie beside its own\n" if beside else ""
+    return f"scored:\n{places}\n{note}{_after_scores(config, folders, f' data={root}' if beside else '')}"
 
 
 def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
@@ -91,7 +97,7 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
     folder = config.runs / name
     return (
         f"{as_markdown(result, name, full=False)}\n"
-        f"written to {folder}/{evaluation_name(config.part)}.json, .csv and .md\n"
+        f"written to {folder}/{evaluation_name(config.part, config.data)}.json, .csv and .md\n"
         f"next: python -m asd submit name={name} label=<LastName>_<Institute>_task2_1 year={config.year}"
     )
 
@@ -113,8 +119,7 @@ def explain(config: Explain, table: pd.DataFrame) -> str:
 
 def leaderboard(config: Leaderboard, board: pd.DataFrame) -> str:
     """The board and where it lies."""
-    machines = read_json(config.runs / "leaderboard.json")["machines"]
-    return f"{board_table(board, machines)}\nwritten to {config.runs}/leaderboard.md, .csv and .json"
+    return f"{board_table(board)}\nwritten to {config.runs}/leaderboard.md, .csv and .json"
 
 
 def benchmark(config: Benchmark, table: pd.DataFrame) -> str:
@@ -183,10 +188,22 @@ def _findings(findings: Findings) -> list[str]:
     ]
 
 
+def _after_scores(config: Run, folders: Sequence[ScoreFolder], words: str) -> str:
+    """What to do with scores: `evaluate` needs labels, and both kinds of clip."""
+    labels = {*pd.concat([folder.table(folder.scorers[0])["label"] for folder in folders])}
+    if {*Label} <= labels:
+        return f"next: python -m asd evaluate {_words(config)}{words}"
+    if labels == {""}:
+        return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
+    return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
+
+
 def _words(config: Run) -> str:
     words = [f"name={config.run_name}"]
     if config.runs != Path("runs"):
         words.append(f"runs={config.runs}")
     if config.year != 2025:
         words.append(f"year={config.year}")
+    if config.machine != ["all"]:
+        words.append(f"machine={','.join(config.machine)}")
     return " ".join(words)

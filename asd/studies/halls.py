@@ -79,7 +79,7 @@ def run_methods(settings: dict[str, Any], folder: Path) -> Result:
             place = [f"data={data}", f"runs={folder / 'runs'}", f"name={detector}-{method}".replace(" ", "_")]
             about = [f"seed={settings['machines']['seed']}", f"device={settings['device']}"]
             runs = train(parse(Run, [*DETECTORS[detector], *words, *place, *about]))
-            table = pd.concat([run.table(SCORERS[detector]) for run in runs], ignore_index=True)
+            table = pd.concat([run.scores.table(SCORERS[detector]) for run in runs], ignore_index=True)
             result[detector][method] = 100.0 * evaluate_table(table, YEAR)["official_score"]
     return result
 

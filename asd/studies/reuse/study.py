@@ -98,7 +98,7 @@ def run_cell(settings: dict[str, Any], folder: Path) -> Result:
         ],
     )
     runs = train(config)
-    tables = {scorer: {run.machine: run.table(scorer) for run in runs} for scorer in SCORERS}
+    tables = {scorer: {run.machine: run.scores.table(scorer) for run in runs} for scorer in SCORERS}
 
     def score(table: pd.DataFrame) -> float:
         return 100.0 * float(evaluate_table(table, YEAR)["official_score"])

@@ -1,0 +1,154 @@
+"""What a run should have and lacks: machines, seeds, sections, clips, labels, scorers, each by its name.
+
+An official score over a part of a run is another number. So whoever wants one says which machines shall count;
+otherwise what is missing is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from asd.challenge.installed import published_part
+from asd.challenge.years import Year
+from asd.core.runtime import log
+from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs, read_scores
+from asd.types import AsdError, Split
+
+ALL = ("all",)
+_NAMED = 3  # machines, clips or sections that a sentence names
+
+Missing = dict[str, list[str]]  # machine -> what it lacks, as the ends of sentences
+Folders = Mapping[RunDirectory, ScoreFolder]  # whose scores are looked at
+
+
+def chosen_runs(
+    runs: Path, name: str, machines: Sequence[str], seed: int | None = None
+) -> list[RunDirectory]:
+    """Complete runs of a name: all, or those of the machines that are named.
+
+    Raises:
+        AsdError: there is none, or a machine is not among them.
+    """
+    found = find_runs(runs, name, seed)
+    if is_all(machines):
+        return found
+    have = {run.machine for run in found}
+    if unknown := [machine for machine in machines if machine not in have]:
+        raise AsdError(
+            f"machine={unknown[0]} is not in the run {runs / name}; it has {', '.join(sorted(have))}"
+        )
+    return [run for run in found if run.machine in machines]
+
+
+def is_all(machines: Sequence[str]) -> bool:
+    """Whether the word machine= names none in particular."""
+    return tuple(machines) in ((), ALL, ("auto",))
+
+
+def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: Sequence[str]) -> None:
+    """Refuses a part of a run, unless machine= has asked for it: then what is missing is a warning.
+
+    Args:
+        place: the run, for the sentence.
+        missing: what it lacks.
+        have: machines that it has.
+        machines: the word machine=.
+
+    Raises:
+        AsdError: something is missing and no machine was named.
+    """
+    sentences = [f"{machine} {what}" for machine, lacks in sorted(missing.items()) for what in lacks]
+    if not sentences:
+        return
+    if not is_all(machines):
+        for sentence in sentences:
+            log.warning("%s is not whole: %s", place, sentence)
+        return
+    whole = sorted({*have} - missing.keys()) or sorted(have)
+    raise AsdError(
+        f"{place} is not whole: {'; '.join(sentences)}; train or score what is missing, or say which machines "
+        f"shall count with machine={','.join(whole)}"
+    )
+
+
+def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None = None) -> Missing:
+    """Machines and seeds whose training was begun and is not complete; of one seed, or of all."""
+    missing: Missing = {}
+    for run in begun_runs(runs, name):
+        if (is_all(machines) or run.machine in machines) and seed in (None, run.seed):
+            what = f"seed {run.seed} was begun and is not complete (the same make train resumes)"
+            missing.setdefault(run.machine, []).append(what)
+    return missing
+
+
+def missing_scores(folders: Folders, scorer: str) -> Missing:
+    """Scores, sections, clips and scorers that should be there; what each seed lacks is said once.
+
+    Raises:
+        AsdError: none of the machines has such a scorer.
+    """
+    every = {name for folder in folders.values() for name in folder.scorers}
+    if every and scorer not in every:
+        raise AsdError(f"the run has no scores of scorer={scorer}; it has {', '.join(sorted(every))}")
+    missing: Missing = {}
+    for run, folder in folders.items():
+        lacks = missing.setdefault(run.machine, [])
+        if not folder.scorers:
+            lacks.append("has no scores of test clips")
+        elif absent := sorted(every - {*folder.scorers}):
+            lacks.append(f"has no scores of scorer={first_of(absent)}")
+        else:
+            lacks += _missing_clips(folder, scorer)
+    return {machine: list(dict.fromkeys(lacks)) for machine, lacks in missing.items() if lacks}
+
+
+def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
+    data = folder.data()
+    if data is None:
+        return []
+    lacks = []
+    if untested := sorted({*data.trained_sections} - data.sections):
+        lacks.append(f"has no test clips of section {first_of(untested)}, which it was trained on")
+    scored = {*read_scores(folder.path / f"{scorer}.csv")["file"]} if scorer in folder.scorers else set()
+    if absent := [file for file, _, _ in data.clips if file not in scored]:
+        lacks.append(f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({first_of(absent)})")
+    return lacks
+
+
+def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:
+    """Test clips without a label, of each machine's table."""
+    missing: Missing = {}
+    for machine, table in tables.items():
+        test = table[table["split"] == Split.TEST]
+        unknown = test["file"][test["label"] == ""].tolist()
+        if unknown:
+            what = f"has no label for {len(unknown)} of {len(test)} test clips ({first_of(unknown)})"
+            missing[machine] = [what]
+    return missing
+
+
+def missing_machines(folders: Folders, year: Year) -> Missing:
+    """Machines of the year's data that the run was not trained on, where its recordings are the challenge's."""
+    have = {run.machine for run in folders}
+    missing: Missing = {}
+    for root in {data.root for folder in folders.values() if (data := folder.data())}:
+        part = published_part(Path(root), year)
+        wanted = {*year.dev} if part == "dev" else {*year.eval} if part == "eval" else set()
+        if have & wanted:
+            missing |= {name: [f"of {year.year} is not in the run"] for name in wanted - have}
+    return missing
+
+
+def merged(*several: Missing) -> Missing:
+    """What is missing by several reasons."""
+    machines = dict.fromkeys(machine for missing in several for machine in missing)
+    return {name: [what for missing in several for what in missing.get(name, [])] for name in machines}
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,255 @@
+"""Score tables of a run with the labels of their clips: as their names tell, or as the organisers publish them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
+from asd.challenge.years import Unit, Year, get_year
+from asd.evaluation import completeness
+from asd.evaluation.completeness import Missing, chosen_runs, is_all, merged, require_whole
+from asd.runs import RunDirectory, ScoreFolder, find_runs, place_name, same_seeds
+from asd.types import AsdError, Split
+
+EvaluatedPart = Literal["dev", "eval"]
+Tables = dict[str, dict[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
+
+
+def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:
+    """Name of the files of an evaluation: each set of clips has files of its own.
+
+    Args:
+        part: development or evaluation set.
+        data: folder of other recordings than the run's own test clips.
+    """
+    if data is not None:
+        return f"evaluation_{place_name(data)}"
+    return "evaluation" if part == "dev" else "evaluation_eval"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Scores that can be evaluated.
+
+    Attributes:
+        runs: one per machine and seed.
+        tables: score tables of all machines together.
+        default: the scorer that stands for the run.
+        untrained: sections with test clips and without training clips, by machine.
+    """
+
+    runs: list[RunDirectory]
+    tables: Tables
+    default: str
+    untrained: dict[str, list[str]]
+
+    @property
+    def machines(self) -> list[str]:
+        """Which machines, sorted."""
+        return sorted({run.machine for run in self.runs})
+
+
+def labelled_scores(
+    runs: Path, name: str, year: int, machines: Sequence[str] = completeness.ALL, data: Path | None = None
+) -> Labelled:
+    """Scores of clips whose names tell their labels.
+
+    Machines without any label are left out where they belong to the evaluation set of the year.
+
+    Args:
+        runs: folder of all runs.
+        name: which of them.
+        year: of the challenge.
+        machines: which machines shall count; all by default.
+        data: folder of other recordings that were scored; by default the run's own test clips.
+
+    Raises:
+        AsdError: there is nothing to evaluate, or something is missing and no machine was named.
+    """
+    found = chosen_runs(runs, name, machines)
+    folders = _folders(found, data)
+    hidden = {*get_year(year).eval}
+    labels = {run: _labels(folder) for run, folder in folders.items()}
+    named = [run for run in folders if labels[run] or run.machine not in hidden or not is_all(machines)]
+    if not any(folder.scorers for folder in folders.values()):
+        raise AsdError(f"no test clips of {runs / name} were scored; put some into test/ and make score")
+    if not any(labels.values()):
+        raise AsdError(
+            f"none of the test clips of {runs / name} has a label, so there is nothing to evaluate; say part=eval "
+            f"if they are those of an evaluation set"
+        )
+    same_seeds(named)
+    return _whole(runs / name, {run: folders[run] for run in named}, get_year(year), machines)
+
+
+def labelled_machines(runs: Path, name: str) -> list[str]:
+    """Machines of a run with a labelled test clip, sorted."""
+    return sorted({run.machine for run in find_runs(runs, name) if _labels(run.scores)})
+
+
+def _whole(
+    place: Path, folders: Mapping[RunDirectory, ScoreFolder], year: Year, machines: Sequence[str]
+) -> Labelled:
+    default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
+    first = {
+        run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers
+    }
+    missing = merged(
+        completeness.missing_runs(place.parent, place.name, machines),
+        completeness.missing_scores(folders, default),
+        completeness.missing_labels(first),
+        completeness.missing_machines(folders, year),
+    )
+    require_whole(place, missing, {run.machine for run in folders}, machines)
+    tables = tables_of(folders)
+    known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
+    return Labelled([*folders], known, default, untrained_sections(folders))
+
+
+def published_labels(
+    runs: Path,
+    name: str,
+    year: int,
+    ground_truth: Path | None,
+    machines: Sequence[str] = completeness.ALL,
+) -> Labelled:
+    """Scores of an evaluation set with the organisers' labels and domains in place of the names'.
+
+    Args:
+        runs, name, year, machines: as in `labelled_scores`.
+        ground_truth: its folder, by default where `data` puts it.
+
+    Raises:
+        AsdError: there is no ground truth, a clip is missing or not in it, or a machine or section is missing
+            and no machine was named.
+    """
+    rules = get_year(year)
+    place = ground_truth or rules.truth_root
+    if not place.is_dir():
+        raise AsdError(
+            f"no ground truth in {place}: make data year={year} part=eval fetches it, once published"
+        )
+    truth = read_ground_truth(place, rules)
+    if not is_all(machines):
+        truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
+    wanted = {unit.machine for unit in truth}
+    folders = {
+        run: run.scores
+        for run in chosen_runs(runs, name, machines)
+        if run.machine in wanted and run.scores.scorers
+    }
+    if not folders:
+        raise AsdError(f"{runs / name} has no scores of {', '.join(sorted(wanted))}, which {place} is about")
+    same_seeds([*folders])
+    default = next(iter(folders)).default_scorer()
+    missing = merged(
+        {machine: [f"of {year} is not in the run"] for machine in wanted - {run.machine for run in folders}},
+        {m: what for m, what in completeness.missing_runs(runs, name, machines).items() if m in wanted},
+        {m: what for m, what in completeness.missing_scores(folders, default).items()},
+        _missing_units(folders, default, truth),
+    )
+    require_whole(runs / name, missing, {run.machine for run in folders}, machines)
+    tables = {
+        scorer: {seed: with_truth(table, truth, rules) for seed, table in by_seed.items()}
+        for scorer, by_seed in tables_of(folders).items()
+    }
+    return Labelled([*folders], tables, default, untrained_sections(folders))
+
+
+def untrained_sections(folders: Mapping[RunDirectory, ScoreFolder]) -> dict[str, list[str]]:
+    """Sections that were scored and never trained on, by machine."""
+    found = {
+        run.machine: data.untrained_sections for run, folder in folders.items() if (data := folder.data())
+    }
+    return {machine: sections for machine, sections in found.items() if sections}
+
+
+def tables_of(folders: Mapping[RunDirectory, ScoreFolder]) -> Tables:
+    """Score tables of all machines together, of the scorers that all of them have: {scorer: {seed: table}}."""
+    scored = {run: folder for run, folder in folders.items() if folder.scorers}
+    common = set.intersection(*({*folder.scorers} for folder in scored.values()))
+    parts: dict[str, dict[int, list[pd.DataFrame]]] = {}
+    for run, folder in scored.items():
+        for scorer in sorted(common):
+            parts.setdefault(scorer, {}).setdefault(run.seed, []).append(folder.table(scorer))
+    return {
+        s: {seed: pd.concat(tables, ignore_index=True) for seed, tables in by.items()}
+        for s, by in parts.items()
+    }
+
+
+def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirectory, ScoreFolder]:
+    """Where the scores that are asked for lie, of each run that has them."""
+    if data is None:
+        return {run: run.scores for run in runs}
+    folders = {run: folder for run in runs if (folder := run.scores_of(data)) is not None}
+    if not folders:
+        raise AsdError(
+            f"{runs[0].path} has no scores of the recordings in {data}; make score data={data} makes them"
+        )
+    return folders
+
+
+def _labels(folder: ScoreFolder) -> bool:
+    """Whether any test clip has a label."""
+    return any((table["label"] != "").any() for table in folder.tables().values())
+
+
+def _missing_units(folders: Mapping[RunDirectory, ScoreFolder], scorer: str, truth: GroundTruth) -> Missing:
+    """Sections of the evaluation set of which a machine has no scores."""
+    missing: Missing = {}
+    for run, folder in folders.items():
+        table = folder.table(scorer)
+        for unit in truth:
+            if unit.machine == run.machine and table[_is_of(table, unit)].empty:
+                section = " ".join(filter(None, (unit.section, unit.domain)))
+                missing.setdefault(run.machine, []).append(f"has no scores of section {section}")
+    return {machine: list(dict.fromkeys(lacks)) for machine, lacks in missing.items()}
+
+
+def with_truth(table: pd.DataFrame, truth: GroundTruth, year: Year) -> pd.DataFrame:
+    """The rows of a score table that belong to the evaluation set, with the labels and domains of the truth.
+
+    A clip may be listed under its published name or under the one that tells its label.
+
+    Raises:
+        AsdError: a clip of a section is missing, is listed twice, or is not in the ground truth.
+    """
+    table = table[table["split"] == Split.TEST]
+    parts = [
+        _joined(rows, unit, clips)
+        for unit, clips in truth.items()
+        if not (rows := table[_is_of(table, unit)]).empty
+    ]
+    if not parts:
+        sections = ", ".join(sorted({*(table["machine"] + " " + table["section"])}))
+        raise AsdError(f"the run has scores of {sections}, none of them in the evaluation set of {year.year}")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _is_of(table: pd.DataFrame, unit: Unit) -> pd.Series[bool]:
+    is_own = (table["machine"] == unit.machine) & (table["section"] == unit.section)
+    return is_own if unit.domain is None else is_own & (table["domain"] == unit.domain)
+
+
+def _joined(rows: pd.DataFrame, unit: Unit, clips: Sequence[TrueClip]) -> pd.DataFrame:
+    published = {clip.other_name: clip.file for clip in clips if clip.other_name}
+    rows = rows.assign(file=[published.get(file, file) for file in rows["file"]])
+    known = {clip.file: clip for clip in clips}
+    what = f"{unit.machine} section {unit.section} has {len(rows)} scores for {len(clips)} evaluation clips"
+    if not rows["file"].is_unique:
+        raise AsdError(f"{what}: {rows['file'][rows['file'].duplicated()].iloc[0]} is there twice")
+    if strange := {*rows["file"]} - known.keys():
+        raise AsdError(f"{what}: {min(strange)} is not one of them; is it the data of that year?")
+    if missing := known.keys() - {*rows["file"]}:
+        raise AsdError(f"{what}: {min(missing)} is missing; put it into test/ and make score")
+    of_rows = [known[file] for file in rows["file"]]
+    return rows.assign(
+        label=[clip.label.value for clip in of_rows],
+        domain=[clip.domain.value if clip.domain else "" for clip in of_rows],
+    )

@@ -1,0 +1,23 @@
+"""The one run lifecycle: where a run lies, what is complete, what belongs to which configuration, score tables."""
+
+from asd.runs.directory import RunDirectory, begun_runs, find_runs, place_name, read_config, same_seeds
+from asd.runs.files import read_json, write_json, write_text
+from asd.runs.scores import ScoredData, ScoreFolder, clips_of, read_scores, score_table, write_scores
+
+__all__ = [
+    "RunDirectory",
+    "ScoreFolder",
+    "ScoredData",
+    "begun_runs",
+    "clips_of",
+    "find_runs",
+    "place_name",
+    "read_config",
+    "read_json",
+    "read_scores",
+    "same_seeds",
+    "score_table",
+    "write_json",
+    "write_scores",
+    "write_text",
+]

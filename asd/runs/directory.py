@@ -1,0 +1,188 @@
+"""Run directories: what lies where, what is complete, and what belongs to which configuration.
+
+runs/<name>/<machine>/seed<k>/
+    config.yaml            resolved configuration
+    model/                 what the detector saved, fit.json, facts.json, training_scores.csv
+    scores/                scores of the run's own test clips, see `scores`
+    other/<data>/          scores of other recordings, in the same form
+    metrics.jsonl          one JSON object per epoch
+    DONE                   appears only after model/ and scores/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from asd.runs.files import read_json, write_json, write_text
+from asd.runs.scores import ScoreFolder
+from asd.types import AsdError
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """One training of one machine with one seed."""
+
+    path: Path
+    machine: str
+    seed: int
+
+    @classmethod
+    def of(cls, runs: Path, name: str, machine: str, seed: int) -> RunDirectory:
+        """The place of a run, existing or not."""
+        return cls(runs / name / machine / f"seed{seed}", machine, seed)
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Marks the run as begun: whoever looks for results is told when they are missing."""
+        if not (self.path / "config.yaml").exists():
+            self.write_config(settings)
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Writes the resolved configuration."""
+        write_text(self.path / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
+
+    @property
+    def model(self) -> Path:
+        """Folder of the fitted model."""
+        return self.path / "model"
+
+    def is_done(self, fingerprint: str) -> bool:
+        """Whether this exact run, configuration and data, is complete."""
+        done = read_json(self.path / "DONE").get("fingerprint") == fingerprint
+        return done and bool(self.fit_facts())
+
+    def fit_facts(self) -> dict[str, Any]:
+        """What the model in here was fitted with; {} where there is none."""
+        return read_json(self.model / "fit.json")
+
+    def seal_model(self, folder: Path, settings: str, data: str, sections: Sequence[str]) -> None:
+        """Writes fit.json into the finished model `folder`: what it was fitted with, and hashes of its files."""
+        files = {path.name: _file_hash(path) for path in sorted(folder.iterdir())}
+        facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "files": files}
+        write_json(folder / "fit.json", facts)
+
+    def check_model(self) -> None:
+        """Makes sure that every file of the model is as it was written.
+
+        Raises:
+            AsdError: one is not.
+        """
+        for name, digest in self.fit_facts().get("files", {}).items():
+            path = self.model / name
+            if not path.is_file() or _file_hash(path) != digest:
+                raise AsdError(
+                    f"{path} is missing or damaged; remove {self.model} and train again, with the same words"
+                )
+
+    def training_scores(self) -> pd.DataFrame:
+        """Scores of the training clips without self-match: the column `file` and one per scorer."""
+        return pd.read_csv(self.model / "training_scores.csv")
+
+    @property
+    def scores(self) -> ScoreFolder:
+        """Scores of the run's own test clips."""
+        return ScoreFolder(self.path / "scores")
+
+    def other_scores(self, root: Path, fingerprint: str) -> ScoreFolder:
+        """Where scores of other recordings go: a folder for each set of clips.
+
+        Args:
+            root: folder that holds <machine>/test, for the name.
+            fingerprint: hash of the clips.
+        """
+        return ScoreFolder(self.path / "other" / f"{place_name(root)}-{fingerprint[:8]}")
+
+    def scores_of(self, root: Path) -> ScoreFolder | None:
+        """The latest scores of the clips under `root`, the run's own or others; None where there are none."""
+        place = str(root.resolve())
+        files = [*self.path.glob("scores/clips.json"), *self.path.glob("other/*/clips.json")]
+        folders = [ScoreFolder(path.parent) for path in sorted(files, key=lambda path: path.stat().st_mtime)]
+        found = [folder for folder in folders if (data := folder.data()) and data.root == place]
+        return found[-1] if found else None
+
+    def finish(self, fingerprint: str, default: str, seconds: float) -> None:
+        """Writes DONE: all outputs exist.
+
+        Args:
+            fingerprint: hash of everything they depend on.
+            default: scorer that stands for the run.
+            seconds: what the command that finished the run took for it.
+        """
+        done = {"fingerprint": fingerprint, "default": default, "seconds": seconds}
+        write_json(self.path / "DONE", done)
+
+    def default_scorer(self) -> str:
+        """The scorer that stands for the run."""
+        name: str = read_json(self.path / "DONE")["default"]
+        return name
+
+    def clear(self) -> None:
+        """Removes everything of this run."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def place_name(root: Path) -> str:
+    """What files about the recordings under `root` are called: the folder's name, without blanks."""
+    return re.sub(r"[^\w.-]+", "-", root.resolve().name).strip(".-") or "data"
+
+
+def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
+    """All complete runs of a name, sorted by machine and seed.
+
+    Raises:
+        AsdError: there is no such run, or none of it is complete.
+    """
+    root = runs / name
+    if not root.is_dir():
+        names = (
+            ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
+        )
+        raise AsdError(
+            f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}"
+        )
+    found = [run for run in _runs_with(root, "DONE") if seed is None or run.seed == seed]
+    if not found:
+        wanted = "" if seed is None else f" with seed={seed}"
+        raise AsdError(f"{root} holds no complete run{wanted}; start the same make train again: it resumes")
+    return found
+
+
+def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
+    """Runs of a name that were begun and are not complete, sorted by machine and seed."""
+    done = {*_runs_with(runs / name, "DONE")}
+    return [run for run in _runs_with(runs / name, "config.yaml") if run not in done]
+
+
+def _runs_with(root: Path, file: str) -> list[RunDirectory]:
+    """The run directories under `root` that hold a file, sorted by machine and seed."""
+    places = [path.parent for path in root.glob(f"*/seed*/{file}")]
+    found = [RunDirectory(p, p.parent.name, int(p.name[4:])) for p in places if p.name[4:].isdecimal()]
+    return sorted(found, key=lambda run: (run.machine, run.seed))
+
+
+def same_seeds(runs: Sequence[RunDirectory]) -> None:
+    """Raises AsdError unless every machine was trained with the same seeds."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.machine, []).append(run.seed)
+    if len({tuple(value) for value in seeds.values()}) > 1:
+        listing = "; ".join(f"{machine} {','.join(map(str, s))}" for machine, s in seeds.items())
+        raise AsdError(f"the machines have different seeds ({listing}); train the missing ones, then go on")
+
+
+def read_config(run: RunDirectory) -> dict[str, Any]:
+    """The resolved configuration of a run; {} where there is none."""
+    path = run.path / "config.yaml"
+    return yaml.safe_load(path.read_text()) if path.exists() else {}

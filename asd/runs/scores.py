@@ -1,0 +1,164 @@
+"""Score tables: one CSV file per scorer in a folder, and the list of the clips that were to be scored.
+
+<folder>/<scorer>.csv      score table (types.SCORE_COLUMNS)
+         clips.json        `ScoredData`: where the clips lay, which there were, which sections were trained on
+         thresholds.json   the decision threshold of each scorer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from asd.core.runtime import atomic
+from asd.runs.files import read_json, write_json
+from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredData:
+    """What a scoring was asked for; a clip that is listed here and has no score is missing.
+
+    Attributes:
+        root: absolute folder that holds <machine>/test.
+        fingerprint: hash of the clips.
+        trained_sections: sections that the model was fitted on.
+        clips: (file, section, domain or "") of every test clip.
+    """
+
+    root: str
+    fingerprint: str
+    trained_sections: tuple[str, ...]
+    clips: tuple[tuple[str, str, str], ...]
+
+    @classmethod
+    def of(
+        cls, root: Path, fingerprint: str, trained_sections: Sequence[str], clips: Sequence[Clip]
+    ) -> ScoredData:
+        """What is to be scored."""
+        rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
+        return cls(str(root.resolve()), fingerprint, tuple(sorted({*trained_sections})), rows)
+
+    @property
+    def sections(self) -> set[str]:
+        """Sections of the test clips."""
+        return {section for _, section, _ in self.clips}
+
+    @property
+    def untrained_sections(self) -> list[str]:
+        """Sections that have test clips and had no training clips."""
+        return sorted(self.sections - {*self.trained_sections}) if self.trained_sections else []
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreFolder:
+    """The scores of one machine's clips by one model."""
+
+    path: Path
+
+    @property
+    def scorers(self) -> list[str]:
+        """Names of the scorers, sorted."""
+        return sorted(path.stem for path in self.path.glob("*.csv"))
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All score tables, {scorer: table}."""
+        return {scorer: read_scores(self.path / f"{scorer}.csv") for scorer in self.scorers}
+
+    def table(self, scorer: str) -> pd.DataFrame:
+        """The score table of one scorer.
+
+        Raises:
+            AsdError: there is no such scorer.
+        """
+        if scorer not in self.scorers:
+            have = ", ".join(self.scorers) or "none"
+            raise AsdError(f"{self.path} has no scores of scorer={scorer}; it has {have}")
+        return read_scores(self.path / f"{scorer}.csv")
+
+    def data(self) -> ScoredData | None:
+        """What the scores are about; None where that was not written, as by earlier versions.
+
+        Raises:
+            AsdError: the file is damaged.
+        """
+        path = self.path / "clips.json"
+        content = read_json(path)
+        if not content:
+            return None
+        try:
+            clips = tuple((file, section, domain) for file, section, domain in content.pop("clips"))
+            trained = tuple(content.pop("trained_sections"))
+            return ScoredData(clips=clips, trained_sections=trained, **content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise AsdError(f"{path} is damaged ({error}); make score writes it anew") from error
+
+    def write_data(self, data: ScoredData) -> None:
+        """Writes what the scores are about."""
+        write_json(self.path / "clips.json", asdict(data))
+
+
+def score_table(
+    clips: Sequence[Clip], scores: npt.NDArray[np.float64], decisions: npt.NDArray[np.int64]
+) -> pd.DataFrame:
+    """Score table of clips with their scores (clips,) and decisions (clips,).
+
+    Raises:
+        AsdError: a score that is NaN or infinite, which no metric and no submission could take.
+    """
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise AsdError(
+            f"the score of {clips[bad[0]].path} is {scores[bad[0]]} ({len(bad)} of {len(clips)} are not finite); "
+            f"train again, with other settings or without the clips that cause it"
+        )
+    rows = [(c.machine, c.section, c.domain or "", c.split.value, c.label or "", c.name) for c in clips]
+    table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS[:6]))
+    table["score"], table["decision"] = scores, decisions
+    return table
+
+
+def clips_of(table: pd.DataFrame) -> list[Clip]:
+    """The clips of a score table, without folders and attributes."""
+    columns: list[list[str]] = table[["file", *SCORE_COLUMNS[:5]]].astype(str).to_numpy().tolist()
+    return [
+        Clip(
+            Path(file),
+            machine,
+            section,
+            Split(split),
+            Domain(domain) if domain else None,
+            Label(label) if label else None,
+        )
+        for file, machine, section, domain, split, label in columns
+    ]
+
+
+def write_scores(path: Path, table: pd.DataFrame) -> None:
+    """Writes a score table; every score survives to the last bit."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Reads a score table.
+
+    Raises:
+        AsdError: the file is not one.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if list(table.columns) != list(SCORE_COLUMNS):
+            raise ValueError(f"its columns are {', '.join(table.columns)}")
+        table["score"] = table["score"].astype(float)  # by Python: the same bits as were written
+        table["decision"] = table["decision"].astype(int)
+    except (OSError, ValueError) as error:
+        raise AsdError(
+            f"{path} is not a readable score table ({error}); make score writes it anew"
+        ) from error
+    return table

@@ -1,0 +1,210 @@
+"""A run's own scores stay its own, and an official score is never one over a part without a word."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.command import asd, contents, refuses, succeeds, tiny_machines
+
+RUN = Path("runs/statistics")
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two machines, trained and evaluated."""
+    monkeypatch.chdir(tmp_path)
+    tiny_machines(Path("data"), "fan", "pump")
+    succeeds("train", "data=data")
+    succeeds("evaluate")
+    return tmp_path
+
+
+def official(name: str = "evaluation") -> float:
+    evaluation = json.loads((RUN / f"{name}.json").read_text())
+    score: float = evaluation["scorers"][evaluation["default"]]["official_score"]
+    return score
+
+
+def hide_labels(folder: Path, n: int | None = None) -> None:
+    """The first test clips of a machine under names that tell nothing."""
+    for i, path in enumerate(sorted(folder.glob("*.wav"))[:n]):
+        path.rename(path.with_name(f"section_00_{900 + i:04d}.wav"))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_scores_of_other_recordings_never_replace_those_of_the_run(trained: Path, labelled: bool) -> None:
+    before, score = contents(RUN), official()
+    tiny_machines(Path("other"), "pump")  # the same machine, other clips
+    for path in sorted(Path("other/pump/test").glob("*.wav"))[:4]:
+        path.unlink()
+    if not labelled:
+        hide_labels(Path("other/pump/test"))
+    answer = succeeds("score", "data=other", "machine=pump")
+    after = contents(RUN)
+    assert {name: after.get(name) for name in before} == before
+    assert {name.split("/")[2] for name in after.keys() - before.keys()} == {"other"}
+    assert "other/other-" in answer.out
+    assert ("next: python -m asd evaluate" in answer.out) is labelled
+    succeeds("evaluate")
+    assert official() == score
+    if labelled:
+        succeeds("evaluate", "data=other", "machine=pump")
+        assert official("evaluation_other") != score
+        assert official() == score
+
+
+def test_training_again_beside_other_test_clips_is_refused_or_asked_for(trained: Path) -> None:
+    shutil.copytree("data", "copy")
+    before = contents(RUN)
+    succeeds("train", "data=copy")  # the same clips
+    assert contents(RUN) == before
+    next(Path("copy/fan/test").glob("*.wav")).unlink()
+    refuses(
+        "train", "data=copy", saying="fan and its test clips differ from those in copy; score them beside"
+    )
+    assert contents(RUN) == before
+    succeeds("train", "data=copy", "overwrite=true")
+    assert len(pd.read_csv(RUN / "fan/seed0/scores/ensemble.csv")) == 11
+    Path("copy").rename("moved")
+    next(Path("moved/fan/test").glob("*.wav")).unlink()
+    succeeds("train", "data=moved")  # the place that the run knew is gone
+    assert len(pd.read_csv(RUN / "fan/seed0/scores/ensemble.csv")) == 10
+
+
+def test_new_test_clips_beside_the_training_clips_are_the_runs_own(trained: Path) -> None:
+    next(Path("data/fan/test").glob("*.wav")).unlink()
+    succeeds("score")
+    assert len(pd.read_csv(RUN / "fan/seed0/scores/ensemble.csv")) == 11
+    assert not list(RUN.rglob("other"))
+
+
+def lose_scores(scorer: str, n: int) -> list[str]:
+    """Takes rows out of a score table of the fan."""
+    path = RUN / f"fan/seed0/scores/{scorer}.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table[n:].to_csv(path, index=False)
+    return table["file"][:n].tolist()
+
+
+def test_a_machine_that_was_begun_and_is_not_complete_is_named(trained: Path) -> None:
+    (RUN / "pump/seed0/DONE").unlink()
+    refuses("evaluate", saying=r"pump seed 0 was begun and is not complete .*machine=fan$")
+    refuses("submit", "label=A_B_task2_1", saying="pump seed 0 was begun and is not complete")
+    refuses("fuse", "members=statistics", saying="pump seed 0 was begun and is not complete")
+    refuses("leaderboard", "members=statistics", saying="pump seed 0 was begun and is not complete")
+    succeeds("evaluate", "machine=fan")
+    succeeds("leaderboard", "members=statistics", "machine=fan")
+    succeeds("fuse", "members=statistics", "machine=fan")
+    succeeds("submit", "label=A_B_task2_1", "machine=fan")
+
+
+def test_a_machine_that_failed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_machines(Path("data"), "fan", "pump")
+    for clip in Path("data/pump/train").glob("*.wav"):
+        clip.write_bytes(b"")
+    assert asd("train", "data=data", "keep_going=true").code == 2
+    refuses("evaluate", saying="pump seed 0 was begun and is not complete")
+    succeeds("evaluate", "machine=fan")
+
+
+def test_clips_without_a_score_are_named(trained: Path) -> None:
+    lost = lose_scores("ensemble", 2)
+    sentence = refuses("evaluate", saying=r"fan lacks scores of 2 of 12 test clips .*machine=pump$")
+    assert all(name in sentence for name in lost)
+    refuses("submit", "label=A_B_task2_1", saying=lost[0])
+    refuses("leaderboard", "members=statistics", saying=lost[0])
+    refuses("fuse", "members=statistics", saying=lost[0])
+    answer = succeeds("evaluate", "machine=fan")
+    assert lost[0] in answer.err
+    assert f"it lacks '{lost[0]}' and 1 more" in succeeds("submit", "label=A_B_task2_1", "machine=fan").out
+
+
+def test_clips_without_a_label_are_counted_and_named(trained: Path) -> None:
+    hide_labels(Path("data/fan/test"), 3)
+    succeeds("score")
+    refuses(
+        "evaluate", saying=r"fan has no label for 3 of 12 test clips \(section_00_0900.wav, .*machine=pump$"
+    )
+    assert "no label for 3 of 12" in succeeds("evaluate", "machine=fan").err
+    hide_labels(Path("data/fan/test"))
+    succeeds("score")
+    refuses("evaluate", saying="fan has no label for 12 of 12 test clips")
+    hide_labels(Path("data/pump/test"))
+    assert "next: python -m asd evaluate" not in succeeds("score").out
+    refuses("evaluate", saying="none of the test clips of runs/statistics has a label")
+
+
+def test_scorers_that_a_machine_lacks_are_named(trained: Path) -> None:
+    (RUN / "pump/seed0/scores/ensemble.csv").unlink()
+    refuses("evaluate", saying="pump has no scores of scorer=ensemble")
+
+
+def test_members_of_a_fusion_have_the_same_machines(trained: Path) -> None:
+    succeeds("train", "data=data", "machine=fan", "name=one")
+    refuses("fuse", "members=statistics,one", saying="one has no pump, .*machine=fan$")
+    succeeds("fuse", "members=statistics,one", "machine=fan")
+    succeeds("evaluate", "name=fused")
+
+
+def test_machines_of_the_challenge_are_known_by_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_machines(Path("data/dcase2025t2/dev_data/raw"), "fan")
+    assert "evaluate name=statistics machine=fan" in succeeds("train", "machine=fan").out
+    refuses("evaluate", saying=r"ToyTrain of 2025 is not in the run; bearing .* machine=fan$")
+    succeeds("evaluate", "machine=fan")
+
+
+def as_other_section(machine: Path, section: str, split: str) -> None:
+    """Half of the clips of each kind under the name of another section."""
+    for path in sorted(machine.glob(f"{split}/*.wav"))[::2]:
+        path.rename(path.with_name(path.name.replace("section_00", f"section_{section}")))
+
+
+def test_a_section_never_trained_on_is_named_and_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_machines(Path("data"), "fan", "pump")
+    as_other_section(Path("data/fan"), "07", "test")
+    answer = succeeds("train", "data=data")
+    assert "fan section 07 has test clips but was never trained on" in answer.err
+    assert "pump section" not in answer.err
+    answer = succeeds("evaluate")
+    assert "fan was never trained on section 07" in answer.out
+    evaluation = json.loads((RUN / "evaluation.json").read_text())
+    assert evaluation["untrained_sections"] == {"fan": ["07"]}
+    assert "07*" in (RUN / "evaluation.md").read_text()
+    rows = pd.read_csv(RUN / "evaluation.csv", dtype={"section": str})
+    assert rows[(rows["section"] == "07") & (rows["machine"] == "fan")]["trained"].eq(False).all()
+    succeeds("fuse", "members=statistics")
+    assert "fan was never trained on section 07" in succeeds("evaluate", "name=fused").out
+
+
+def test_a_section_that_was_trained_on_and_has_no_test_clips_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_machines(Path("data"), "fan", "pump")
+    as_other_section(Path("data/fan"), "07", "train")
+    succeeds("train", "data=data")
+    refuses("evaluate", saying="fan has no test clips of section 07, which it was trained on; .*machine=pump")
+
+
+def test_decisions_are_printed_as_scikit_learn_counts_them(trained: Path) -> None:
+    from sklearn.metrics import f1_score, precision_score, recall_score
+
+    table = pd.read_csv(RUN / "fan/seed0/scores/ensemble.csv")
+    source = table[table["domain"] == "source"]
+    truth, called = source["label"] == "anomaly", source["decision"]
+    expected = [100 * f(truth, called, zero_division=0) for f in (f1_score, precision_score, recall_score)]
+    out = succeeds("evaluate").out.split("Decisions at the threshold:")[1]
+    row = next(line for line in out.splitlines() if line.startswith("| fan"))
+    assert [float(cell) for cell in row.split("|")[3:6]] == pytest.approx(expected, abs=0.006)
