@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asd.scoring.backends import BACKENDS, backend_named, training_scores
+from asd.scoring.backends import BACKENDS, backend_named
 from asd.scoring.references import References
 from asd.types import AsdError
 from tests.machines import references
@@ -16,7 +16,7 @@ ANGULAR = {"knn_cosine"}  # a vector far out in a known direction is near for th
 @pytest.mark.parametrize("name", sorted(set(BACKENDS) - ANGULAR))
 def test_far_scores_higher_than_near(name: str) -> None:
     refs = references()
-    scorer = backend_named(name)(refs)
+    scorer = backend_named(name).fit(refs)
     assert scorer.score(refs.vectors + 40.0).min() > scorer.score(refs.vectors).max()
 
 
@@ -26,7 +26,7 @@ class TestEveryBackend:
         refs = references(n=40)
         outlier = refs.vectors.copy()
         outlier[0] += 100.0
-        scores = training_scores(backend_named(name), refs.replace(outlier))
+        scores = backend_named(name).fit(refs.replace(outlier)).score_training()
         assert np.isfinite(scores).all()
         if name not in ANGULAR:
             assert scores.argmax() == 0
@@ -35,22 +35,85 @@ class TestEveryBackend:
         refs = references()
         order = np.random.default_rng(0).permutation(len(refs))
         queries = references(seed=5).vectors
-        a, b = (backend_named(name)(part).score(queries) for part in (refs, refs[order]))
+        a, b = (backend_named(name).fit(part).score(queries) for part in (refs, refs[order]))
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
+    def test_company_changes_nothing(self, name: str) -> None:
+        fitted, queries = backend_named(name).fit(references()), references(seed=5).vectors
+        alone = np.concatenate([fitted.score(query[None]) for query in queries])
+        np.testing.assert_allclose(fitted.score(queries), alone, rtol=1e-9)
+
     def test_one_domain_only_works(self, name: str) -> None:
-        refs = references(n_target=0)
-        assert np.isfinite(backend_named(name)(refs).score(refs.vectors)).all()
+        for refs in (references(n_target=0), references(n=30, n_target=30)):
+            assert np.isfinite(backend_named(name).fit(refs).score(refs.vectors)).all()
+
+    @pytest.mark.parametrize("n_target", [0, 1, 2, 3])
+    @pytest.mark.parametrize("n", [3, 4, 6, 9])
+    def test_few_clips_work(self, name: str, n: int, n_target: int) -> None:
+        refs = references(n=n, n_target=n_target)
+        fitted = backend_named(name).fit(refs)
+        assert np.isfinite(fitted.score(references(seed=5).vectors)).all()
+        if n > 4 or name.startswith("knn"):
+            assert np.isfinite(fitted.score_training()).all()
 
     def test_duplicates_give_finite_scores(self, name: str) -> None:
         refs = references(n=30)
         doubled = References(
             np.repeat(refs.vectors, 2, 0), np.repeat(refs.conditions, 2), np.repeat(refs.is_target, 2)
         )
-        assert np.isfinite(backend_named(name)(doubled).score(refs.vectors)).all()
-        assert np.isfinite(training_scores(backend_named(name), doubled)).all()
+        fitted = backend_named(name).fit(doubled)
+        assert np.isfinite(fitted.score(refs.vectors)).all()
+        assert np.isfinite(fitted.score_training()).all()
+
+    def test_what_was_stored_scores_as_what_was_fitted(self, name: str) -> None:
+        fitted = backend_named(name).fit(references())
+        restored = backend_named(name).restore(fitted.state())
+        queries = references(seed=5).vectors
+        np.testing.assert_array_equal(restored.score(queries), fitted.score(queries))
+        np.testing.assert_array_equal(restored.score_training(), fitted.score_training())
+        assert all(array.dtype.kind in "fib" for array in fitted.state().values())
+        arrays = fitted.state()
+        del arrays["training"]
+        with pytest.raises(AsdError, match="no array training; train it again"):
+            backend_named(name).restore(arrays)
 
 
-def test_unknown_backend() -> None:
+def test_unknown_backends_and_options_are_refused() -> None:
     with pytest.raises(AsdError, match="backend=magic is unknown"):
         backend_named("magic")
+    with pytest.raises(
+        AsdError, match="the back end gaussian has no option neighbours=; it has device, means"
+    ):
+        backend_named("gaussian", neighbours=2)
+    with pytest.raises(AsdError, match="neighbours=0 gives no distance"):
+        backend_named("knn", neighbours=0)
+
+
+def test_options_win_over_what_the_name_stands_for() -> None:
+    refs, queries = references(), references(seed=5).vectors
+    near, far = (backend_named("knn", neighbours=k).fit(refs).score(queries) for k in (1, 3))
+    assert (near < far).all()
+    assert backend_named("knn_density", density=0.3).density == 0.3  # type: ignore[attr-defined]
+
+
+def test_two_clips_are_too_few_only_where_parts_must_be_left_out() -> None:
+    pair = references(n=2, n_target=0)
+    assert np.isfinite(backend_named("knn_relative").fit(pair).score_training()).all()
+    with pytest.raises(AsdError, match="2 training clips are too few for this back end"):
+        backend_named("gaussian").fit(pair).score_training()
+
+
+def test_clips_that_are_the_same_but_for_one_are_not_called_the_same() -> None:
+    vectors = np.zeros((10, 3))
+    vectors[4] = 1.0
+    refs = References(vectors, np.zeros(10, np.int64), np.zeros(10, bool))
+    with pytest.raises(AsdError, match=r"without a part of the 10 training clips.* 8 training clips are all"):
+        backend_named("gaussian").fit(refs).score_training()
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("gmm", "GMM"), ("kmeans", "k-means"), ("gaussian", "Mahalanobis distance"), ("knn_relative", "k-NN")],
+)
+def test_methods_have_the_organisers_tags(name: str, method: str) -> None:
+    assert backend_named(name).method == method

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
 
-from asd.scoring.covariance import streamed_ledoit_wolf
+from asd.scoring.covariance import nuisance_directions, streamed_ledoit_wolf, without_directions
+from asd.types import AsdError
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
@@ -24,3 +25,33 @@ def test_streamed_covariance_equals_sklearn(n: int, dims: int, batch: int, seed:
 def test_no_vectors_is_an_error() -> None:
     with pytest.raises(ValueError, match="got none"):
         streamed_ledoit_wolf(lambda: [])
+
+
+def test_the_main_axis_of_the_noise_goes_and_the_rest_stays() -> None:
+    rng = np.random.default_rng(0)
+    axis = np.array([3.0, 4.0, 0.0, 0.0]) / 5
+    noise = rng.normal(size=(50, 4)) * 0.1 + rng.normal(size=(50, 1)) * axis
+    directions = nuisance_directions(noise)
+    assert directions.shape == (1, 4)
+    assert abs(directions[0] @ axis) > 0.99
+    vectors = rng.normal(size=(7, 4))
+    left = without_directions(vectors, directions)
+    np.testing.assert_allclose(left @ directions.T, 0.0, atol=1e-12)
+    np.testing.assert_allclose(left, without_directions(left, directions), atol=1e-12)  # a projection
+    np.testing.assert_allclose(left[:, 2:], vectors[:, 2:], atol=0.2)
+
+
+def test_the_fewest_axes_that_hold_the_share_are_taken() -> None:
+    noise = np.concatenate([np.diag([3.0, 2.0, 1.0]), -np.diag([3.0, 2.0, 1.0])])  # variance 9 : 4 : 1
+    assert [len(nuisance_directions(noise, share)) for share in (0.5, 0.65, 0.9, 0.95, 1.0)] == [
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
+
+
+def test_one_recording_does_not_vary() -> None:
+    with pytest.raises(AsdError, match="two noise-only recordings or more, got 1"):
+        nuisance_directions(np.ones((1, 3)))

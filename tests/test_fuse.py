@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.scoring.fuse import FUSIONS, Scale, fuse_rank, fuse_z
+from asd.scoring.fuse import FUSIONS, ScoreNormalizer, fuse_rank, fuse_z
 
 RNG = np.random.default_rng(0)
 TRAINING = [RNG.gamma(2.0, size=50), 100.0 + 5.0 * RNG.normal(size=50)]
@@ -45,5 +45,5 @@ def test_order_beyond_all_training_scores_is_kept_by_rank() -> None:
 
 
 def test_equal_training_scores_do_not_divide_by_zero() -> None:
-    assert Scale.of(np.full(5, 3.0)) == Scale(3.0, 1.0)
+    assert ScoreNormalizer.of(np.full(5, 3.0)) == ScoreNormalizer(3.0, 1.0)
     assert np.isfinite(fuse_z([np.array([4.0])], [np.full(5, 3.0)])).all()

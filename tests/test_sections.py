@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asd.scoring.backends import backend_named, training_scores
+from asd.scoring.backends import backend_named
 from asd.scoring.references import References
-from asd.scoring.sections import LEAST_CLIPS, Sectioned
+from asd.scoring.sections import LEAST_CLIPS, PerSectionScorer
+from asd.types import AsdError
 from tests.machines import references
 
 KNN = backend_named("knn")
@@ -24,16 +25,16 @@ def two_sections(n_second: int = 30) -> References:
 def test_one_section_is_the_back_end_itself() -> None:
     refs = references()
     queries, zeros = refs.vectors + 1.0, np.zeros(len(refs), np.int64)
-    model = Sectioned(KNN, refs)
-    np.testing.assert_array_equal(model.score(queries, zeros), KNN(refs).score(queries))
-    np.testing.assert_array_equal(model.training, training_scores(KNN, refs))
-    np.testing.assert_allclose(model.training_z().mean(), 0.0, atol=1e-12)
-    np.testing.assert_allclose(model.training_z().std(), 1.0)
+    model = PerSectionScorer(KNN).fit(refs)
+    np.testing.assert_array_equal(model.score(queries, zeros), KNN.fit(refs).score(queries))
+    np.testing.assert_array_equal(model.score_training(), KNN.score_training())
+    np.testing.assert_allclose(model.z_training().mean(), 0.0, atol=1e-12)
+    np.testing.assert_allclose(model.z_training().std(), 1.0)
 
 
 def test_normal_for_a_neighbour_is_no_excuse() -> None:
     refs = two_sections()
-    model = Sectioned(KNN, refs)
+    model = PerSectionScorer(KNN).fit(refs)
     like_section_one = refs.vectors[-5:]
     ones = np.ones(5, np.int64)
     assert model.score(like_section_one, ones).max() == 0.0
@@ -43,7 +44,7 @@ def test_normal_for_a_neighbour_is_no_excuse() -> None:
 
 def test_an_unknown_section_gets_the_most_forgiving_answer() -> None:
     refs = two_sections()
-    model = Sectioned(KNN, refs)
+    model = PerSectionScorer(KNN).fit(refs)
     unknown = np.full(len(refs), 7)
     np.testing.assert_allclose(model.score(refs.vectors, unknown), 0.0)
 
@@ -51,14 +52,30 @@ def test_an_unknown_section_gets_the_most_forgiving_answer() -> None:
 @pytest.mark.parametrize("name", ["gaussian", "knn", "knn_density"])
 def test_a_tiny_section_is_compared_with_all(name: str) -> None:
     refs = two_sections(n_second=LEAST_CLIPS - 1)
-    model = Sectioned(backend_named(name), refs)
+    model = PerSectionScorer(backend_named(name)).fit(refs)
     assert set(model.parts) == {-1, 0}
     assert np.isfinite(model.z(refs.vectors, refs.sections)).all()
-    assert np.isfinite(model.training_z()).all()
+    assert np.isfinite(model.z_training()).all()
 
 
 def test_held_out_scores_are_those_of_unseen_clips() -> None:
     refs = two_sections()
-    model = Sectioned(KNN, refs)
+    model = PerSectionScorer(KNN).fit(refs)
     assert model.held_out(refs.vectors).min() > model.z(refs.vectors, refs.sections).min()
     assert model.held_out(refs.vectors + 30.0).min() > model.held_out(refs.vectors).max()
+
+
+@pytest.mark.parametrize("n_second", [30, LEAST_CLIPS - 1])
+def test_a_stored_scorer_scores_as_the_fitted_one(n_second: int) -> None:
+    refs = two_sections(n_second)
+    fitted = PerSectionScorer(backend_named("knn_relative", neighbours=2)).fit(refs)
+    restored = PerSectionScorer(backend_named("knn_relative", neighbours=2)).restore(fitted.state())
+    sections = np.repeat([0, 1, 7], 10)
+    queries = references(n=30).vectors
+    np.testing.assert_array_equal(restored.score(queries, sections), fitted.score(queries, sections))
+    np.testing.assert_array_equal(restored.z(queries, sections), fitted.z(queries, sections))
+    np.testing.assert_array_equal(restored.z_training(), fitted.z_training())
+    with pytest.raises(AsdError, match="no training clips to leave out"):
+        restored.held_out(refs.vectors)
+    with pytest.raises(AsdError, match="no array training"):
+        PerSectionScorer(KNN).restore({"sections": sections})

@@ -5,7 +5,7 @@
 
 Vectors are as frames of machines are: 2,000 states of unequal frequency, within each of which they vary
 along 16 shared directions, with a little noise. Queries are fresh draws. Recall compares with exact
-neighbours of the first `exact_queries` queries, found by a flat faiss bank after all else was measured.
+neighbours of the first `exact_queries` queries, found by a flat bank after all else was measured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from asd.scoring.bank import Bank
+from asd.scoring.neighbours import NeighbourBank
 from asd.types import AsdError
 
 USUAL: dict[str, int | str] = {
@@ -72,24 +72,24 @@ def _measure(words: dict[str, int | str]) -> None:
     )
     metric, index, device = str(words["metric"]), str(words["index"]), str(words["device"])
     start = time.perf_counter()
-    bank = Bank(vectors, metric=metric, index=index, device=device)  # type: ignore[arg-type]  # it checks
+    bank = NeighbourBank(vectors, metric=metric, index=index, device=device)  # type: ignore[arg-type]
     built = time.perf_counter()
     found = bank.search(queries, k)
     searched = time.perf_counter()
     print(f"built in {built - start:.1f} s; peak memory {_peak_gb():.2f} GB, vectors included")
     rate = len(queries) / (searched - built)
     print(f"searched {len(queries):,} queries, k={k}, in {searched - built:.2f} s ({rate:,.0f} per second)")
-    if bank.exact:
+    if bank.index == "flat":
         print("recall 1: the bank is exact")
         return
     del bank
     some = queries[: int(words["exact_queries"])]
     start = time.perf_counter()
-    flat = Bank(vectors, metric=metric, backend="faiss", index="flat")  # type: ignore[arg-type]
-    truth = flat.search(some, k).indices
+    flat = NeighbourBank(vectors, metric=metric, index="flat")  # type: ignore[arg-type]
+    truth = flat.search(some, k).rows
     print(f"exact neighbours of {len(some):,} queries in {time.perf_counter() - start:.1f} s, for comparison")
-    hits = (truth[:, :, None] == found.indices[: len(some), None]).any(2)
-    first = float((truth[:, 0] == found.indices[: len(some), 0]).mean())
+    hits = (truth[:, :, None] == found.rows[: len(some), None]).any(2)
+    first = float((truth[:, 0] == found.rows[: len(some), 0]).mean())
     print(f"recall@1 {first:.4f}, recall@{k} {hits.mean():.4f}; peak memory {_peak_gb():.2f} GB")
 
 

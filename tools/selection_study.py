@@ -26,9 +26,9 @@ from asd.detectors.statistics import Statistics
 from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS
 from asd.metrics import auc, evaluate_table
 from asd.runs import score_table
-from asd.scoring.backends import BACKENDS
+from asd.scoring.backends import BACKENDS, backend_named
 from asd.scoring.references import FloatArray, references_of, sections_of
-from asd.scoring.sections import Sectioned
+from asd.scoring.sections import PerSectionScorer
 from asd.types import AsdError, Split
 
 YEAR = 2025
@@ -68,8 +68,8 @@ def _study(root: Path, machine: str, seed: int) -> tuple[dict[str, tuple[float, 
     methods = {}
     for view in detector.views:
         references = references_of(train.clips, normal[view])
-        for name, backend in BACKENDS.items():
-            fitted = Sectioned(backend, references)
+        for name in BACKENDS:
+            fitted = PerSectionScorer(backend_named(name)).fit(references)
             parts = fitted.held_out(normal[view]), fitted.held_out(foreign[view])
             is_foreign = np.repeat([False, True], len(train))
             scores = fitted.z(unseen[view], sections_of(test.clips))

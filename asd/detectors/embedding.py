@@ -29,7 +29,7 @@ from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import classifier, joint_encoder, train_encoder
 from asd.scoring.backends import backend_named
 from asd.scoring.references import FloatArray, References, references_of, sections_of
-from asd.scoring.sections import Sectioned
+from asd.scoring.sections import PerSectionScorer
 from asd.types import AsdError
 
 _CLIP_S = 10.0  # length of a clip for which the meta file wants the multiply-accumulates
@@ -58,7 +58,7 @@ class Embedding(Detector):
         super().__init__(workplace)
         self.scorers = tuple(backends)
         self.backends = {name: backend_named(name) for name in backends}
-        self.fitted: dict[str, Sectioned] = {}
+        self.fitted: dict[str, PerSectionScorer] = {}
         self.joint, self.auxiliary, self.recipe = joint, auxiliary, Recipe(**recipe)
         classifier(self.recipe, 1, 2)  # refuses a loss that there is not, before anything long begins
         self.encoder = build(self.recipe).to(workplace.device)
@@ -87,7 +87,7 @@ class Embedding(Detector):
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, none of which meets itself."""
         self._bank()
-        return {name: scorer.training[: len(recordings)] for name, scorer in self.fitted.items()}
+        return {name: scorer.score_training()[: len(recordings)] for name, scorer in self.fitted.items()}
 
     def embed(self, recordings: Recordings) -> FloatArray:
         """Embeddings (clips, parts * dims) of unit length; in the residual view near - residual * far."""
@@ -178,7 +178,9 @@ class Embedding(Detector):
 
     def _set(self, references: References) -> None:
         self.references = references
-        self.fitted = {name: Sectioned(backend, references) for name, backend in self.backends.items()}
+        self.fitted = {
+            name: PerSectionScorer(backend).fit(references) for name, backend in self.backends.items()
+        }
 
     def _bank(self) -> References:
         if self.references is None:

@@ -25,10 +25,10 @@ from asd.detectors.base import Detector, Scores, Workplace
 from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
 from asd.features.pseudo_anomalies import add_foreign_sound
 from asd.metrics import auc
-from asd.scoring.backends import backend_named, method_of
-from asd.scoring.nuisance import nuisance_directions, without_directions
+from asd.scoring.backends import backend_named
+from asd.scoring.covariance import nuisance_directions, without_directions
 from asd.scoring.references import FloatArray, References, references_of, sections_of
-from asd.scoring.sections import Sectioned
+from asd.scoring.sections import PerSectionScorer
 from asd.types import AsdError
 
 AUTO = "auto"
@@ -66,7 +66,7 @@ class Statistics(Detector):
         self.sample_rate_hz = sample_rate_hz
         self.extract = ClipStatistics(self.views, sample_rate_hz).to(workplace.device)
         self.references: dict[str, References] = {}
-        self.fitted: dict[str, Sectioned] = {}
+        self.fitted: dict[str, PerSectionScorer] = {}
         self.nuisances: dict[str, FloatArray] = {}  # view -> (directions, dims) that are left out
 
     def fit(self, recordings: Recordings) -> None:
@@ -90,7 +90,7 @@ class Statistics(Detector):
     def score_training(self, recordings: Recordings) -> Scores:
         """Cross-fitted scores of the training clips."""
         n = len(recordings)
-        return _with_mean({view: self.fitted[view].training_z()[:n] for view in self.views})
+        return _with_mean({view: self.fitted[view].z_training()[:n] for view in self.views})
 
     def save(self, directory: Path) -> None:
         """Writes the bank: vectors of all training clips per view, their conditions and domains."""
@@ -115,7 +115,7 @@ class Statistics(Detector):
 
     def facts(self) -> Mapping[str, Any]:
         """Entries of means and covariances, or for other back ends of the references, as parameters."""
-        method = method_of(self.backend)
+        method = backend_named(self.backend).method
         return {
             "total_parameters": sum(_n_parameters(refs, method) for refs in self.references.values()),
             "acoustic_features": "log-mel energies, spectrogram, modulation spectrum",
@@ -130,13 +130,15 @@ class Statistics(Detector):
     def _set(self, references: dict[str, References]) -> None:
         self.references = references
         backend = backend_named(self.backend)
-        self.fitted = {view: Sectioned(backend, refs) for view, refs in references.items()}
+        self.fitted = {view: PerSectionScorer(backend).fit(refs) for view, refs in references.items()}
 
     def _choose(self, references: dict[str, References], foreign: dict[str, FloatArray]) -> str:
         """Back end whose fused scores separate held-out clips best from their altered copies."""
         separation = {}
         for name in CANDIDATES:
-            fitted = {view: Sectioned(backend_named(name), refs) for view, refs in references.items()}
+            fitted = {
+                view: PerSectionScorer(backend_named(name)).fit(refs) for view, refs in references.items()
+            }
             normal = np.mean([fitted[view].held_out(references[view].vectors) for view in self.views], axis=0)
             altered = np.mean([fitted[view].held_out(foreign[view]) for view in self.views], axis=0)
             is_foreign = np.repeat([False, True], len(normal))

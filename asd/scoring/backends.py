@@ -1,109 +1,58 @@
-"""Back ends by name: references in, a score for any vector out. One embedding, many back ends.
-
-Conventions: `score(queries)` maps (queries, dims) to (queries,), higher = more anomalous, in units of the
-back end's own. `training_scores` gives the references their scores without any meeting itself.
-"""
+"""Back ends by name: one embedding, many ways to score it. To add one, write a `base.Backend` and name it here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
-from typing import Protocol
+from typing import Any
 
-import numpy as np
-
-from asd.scoring.domains import DomainMedian, DomainZ
-from asd.scoring.gaussian import Mahalanobis, SelectiveMahalanobis
-from asd.scoring.neighbours import (
-    Nearest,
-    Whitened,
-    nearest_after_mem_mixup,
-    nearest_after_smote,
-    nearest_of_coreset,
-)
-from asd.scoring.normalise import DensityRatio, NeighbourScorer, VarMin
-from asd.scoring.prototypes import Bandwise, Mixture, Prototypes
-from asd.scoring.references import FloatArray, References
+from asd.scoring.base import Backend
+from asd.scoring.gaussian import Mahalanobis, Mixture, SelectiveMahalanobis
+from asd.scoring.nearest import Bandwise, Nearest, NearestOfMade
+from asd.scoring.relative import DomainNearest, RelativeNearest
 from asd.types import AsdError
 
-N_FOLDS = 5  # parts of the training clips that are scored by a model of the others
-
-
-class Scorer(Protocol):
-    """A fitted back end."""
-
-    def score(self, queries: FloatArray) -> FloatArray:
-        """Scores (queries,) of vectors (queries, dims)."""
-        ...
-
-
-Backend = Callable[[References], Scorer]
-
-BACKENDS: dict[str, Backend] = {
-    # shared covariance within conditions, twice the Ledoit-Wolf shrinkage: what the default detector uses
+BACKENDS: dict[str, Callable[..., Backend]] = {
+    "knn_relative": RelativeNearest,
+    "knn": Nearest,
+    "knn_cosine": partial(Nearest, metric="cosine"),
+    "knn_whitened": partial(RelativeNearest, density=0.0, offset_clips=None),
+    "knn_density": partial(RelativeNearest, whiten=False, density=1.0, neighbours=4, offset_clips=None),
+    "knn_varmin": partial(RelativeNearest, whiten=False, density=None, offset_clips=None),
+    "knn_domain_median": partial(DomainNearest, statistic="median"),
+    "knn_domain_z": partial(DomainNearest, statistic="z"),
+    "knn_smote": partial(NearestOfMade, made="smote"),
+    "knn_memmixup": partial(NearestOfMade, made="memmixup"),
+    # one covariance within conditions, twice the Ledoit-Wolf shrinkage
     "gaussian": partial(Mahalanobis, means="condition", shrinkage=2.0),
     "mahalanobis": partial(Mahalanobis, means="all"),
     "mahalanobis_within": partial(Mahalanobis, means="domain"),
     "mahalanobis_selective": SelectiveMahalanobis,
-    "knn": Nearest,
-    "knn_cosine": partial(Nearest, metric="cosine"),
-    "knn_whitened": Whitened,
-    "knn_density": lambda refs: DensityRatio(refs.vectors),
-    "knn_varmin": lambda refs: VarMin(refs.vectors),
-    "knn_median": lambda refs: DomainMedian(refs.vectors, refs.is_target),
-    "knn_z": lambda refs: DomainZ(refs.vectors, refs.is_target),
-    "knn_smote": nearest_after_smote,
-    "knn_memmixup": nearest_after_mem_mixup,
-    "coreset": nearest_of_coreset,
     "gmm": Mixture,
-    "kmeans": Prototypes,
+    "kmeans": partial(NearestOfMade, made="kmeans"),
     "bandwise": Bandwise,
 }
 
 
-def method_of(name: str) -> str:
-    """What a back end is called in a meta file: the organisers' tags where they have one."""
-    if name.startswith(("gaussian", "mahalanobis")):
-        return "Mahalanobis distance"
-    return {"gmm": "GMM", "kmeans": "k-means"}.get(name, "k-NN")
+def backend_named(name: str, **options: Any) -> Backend:
+    """A registered back end, not fitted yet.
 
-
-def backend_named(name: str) -> Backend:
-    """A registered back end.
+    Args:
+        name: a key of `BACKENDS`.
+        options: of the back end, `neighbours=2` for "knn", say; they win over those the name stands for.
 
     Raises:
-        AsdError: there is none of that name.
+        AsdError: there is none of that name, or it has no such option.
+
+    Example:
+        >>> backend_named("knn", neighbours=2).neighbours
+        2
     """
     if name not in BACKENDS:
         raise AsdError(f"backend={name} is unknown; there are {', '.join(BACKENDS)}")
-    return BACKENDS[name]
-
-
-def training_scores(backend: Backend, references: References, n_folds: int = N_FOLDS) -> FloatArray:
-    """Scores of the references themselves, each by a model that has not seen it.
-
-    A back end that can leave single clips out does. For the others whole folds are left out: five fits
-    instead of a thousand, at the price of models that know a fifth less. Every condition is spread over
-    all folds.
-    """
-    fitted = backend(references)
-    if isinstance(fitted, NeighbourScorer):
-        return fitted.score_training()
-    return held_out_scores(backend, references, references.vectors, n_folds)
-
-
-def held_out_scores(
-    backend: Backend, references: References, vectors: FloatArray, n_folds: int = N_FOLDS
-) -> FloatArray:
-    """Scores of one vector per reference, each by a model that has not seen that reference.
-
-    Args:
-        backend: what to fit.
-        references: n training clips.
-        vectors: (n, dims) the clips themselves, or altered copies of them.
-        n_folds: parts that are left out in turn.
-    """
-    scores = np.empty(len(references))
-    for held_out in references.folds(n_folds):
-        scores[held_out] = backend(references[~held_out]).score(vectors[held_out])
-    return scores
+    factory = BACKENDS[name]
+    known = [field.name for field in fields(factory())]
+    if unknown := [option for option in options if option not in known]:
+        raise AsdError(f"the back end {name} has no option {unknown[0]}=; it has {', '.join(known)}")
+    return factory(**options)

@@ -1,18 +1,171 @@
-"""Covariance of more vectors than fit in memory, shrunk towards a sphere.
+"""How vectors scatter: spread around group means, shrunk covariance, whitening, directions of a nuisance.
 
-Source: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", 2004,
-in the form of `sklearn.covariance.ledoit_wolf`, which the tests compare with.
+Source of the shrinkage: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+matrices", 2004, in the form of `sklearn.covariance.ledoit_wolf`, which the tests compare with.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
+import numpy as np
+import numpy.typing as npt
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+from asd.scoring.references import FloatArray, References
+from asd.types import AsdError
+
+if TYPE_CHECKING:
+    import torch
+
+Share = Literal["all", "domain", "condition"]
+
+NUISANCE_SHARE = 0.5  # of the noise's variance that goes; the rest of its axes are the machine's as well
+
+_LEAST_SPREAD = 0.05  # of the median: keeps a band that never moved in training from deciding alone
+_LEAST_VARIANCE = 1e-9  # of the mean variance, along any axis
+_ROUNDING = 1e-12  # residuals below, relative to the vectors, come from rounding a mean
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """References around the means of their groups.
+
+    Attributes:
+        means: (groups, dims).
+        sizes: (groups,) clips.
+        residuals: (clips, dims) vectors less the mean of their group.
+    """
+
+    means: FloatArray
+    sizes: npt.NDArray[np.int64]
+    residuals: FloatArray
+
+    @classmethod
+    def of(cls, references: References, share: Share) -> Groups:
+        """Groups of clips that share a mean: "all", a "domain", or a "condition".
+
+        Where no clip differs from the mean of its group (one clip per domain, say), a coarser grouping
+        takes its place: conditions, then domains, then all.
+        """
+        every = {
+            "condition": references.conditions,
+            "domain": references.is_target.astype(np.int64),
+            "all": np.zeros(len(references), np.int64),
+        }
+        shares = list(every)
+        for name in shares[shares.index(share) :]:
+            _, index, sizes = np.unique(every[name], return_inverse=True, return_counts=True)
+            means = np.stack([references.vectors[index == group].mean(0) for group in range(len(sizes))])
+            residuals = references.vectors - means[index]
+            if np.abs(residuals).max() > _ROUNDING * np.abs(references.vectors).max():
+                break
+        return cls(means, sizes, residuals)
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """Map to coordinates in which the scatter of normal clips within groups is a sphere.
+
+    With |w|² = x^T S^-1 x for S the covariance, shrunk towards a sphere, of vectors in units of their spread.
+    Where clips are fewer than dimensions they span a few axes, and at right angles to these S is the sphere
+    alone, so that no (dims, dims) matrix is ever formed.
+
+    Attributes:
+        scale: (dims,) spread of each dimension.
+        axes: (dims, axes) directions in which S is not the sphere.
+        gains: (axes,) factors along them.
+        rest: factor () at right angles to all of them.
+    """
+
+    scale: FloatArray
+    axes: FloatArray
+    gains: FloatArray
+    rest: FloatArray
+
+    @classmethod
+    def of(cls, groups: Groups, shrinkage: float) -> Self:
+        """Fitted to the residuals of groups.
+
+        Args:
+            groups: at least one clip differs from the mean of its group.
+            shrinkage: factor on the Ledoit-Wolf intensity; its derivation assumes independent clips, while
+                recordings of one machine come in runs, so it errs towards too little.
+
+        Raises:
+            AsdError: the clips do not differ at all.
+        """
+        n_means = len(groups.means)
+        scale = spread_of(groups.residuals, n_means)
+        residuals = groups.residuals / scale
+        intensity = min(1.0, shrinkage * ledoit_wolf_intensity(residuals))
+        residuals = residuals / np.sqrt(max(len(residuals) - n_means, 1))
+        n_clips, dims = residuals.shape
+        if dims <= n_clips:
+            squares, axes = np.linalg.eigh(residuals.T @ residuals)
+        else:
+            squares, mixtures = np.linalg.eigh(residuals @ residuals.T)
+            held = squares > 1e-12 * squares[-1]
+            squares, axes = squares[held], residuals.T @ (mixtures[:, held] / np.sqrt(squares[held]))
+        sphere = squares.sum() / dims
+        variances = (1 - intensity) * np.append(squares, 0.0) + intensity * sphere
+        gains = 1 / np.sqrt(np.maximum(variances, _LEAST_VARIANCE * sphere))
+        return cls(scale, axes, gains[:-1], gains[-1:].reshape(()))
+
+    def __call__(self, vectors: FloatArray) -> FloatArray:
+        """Whitened vectors, (n, dims) -> (n, dims)."""
+        scaled = vectors / self.scale
+        if self.axes.shape[0] == self.axes.shape[1]:
+            return scaled @ (self.axes * self.gains)
+        return self.rest * scaled + scaled @ self.axes * (self.gains - self.rest) @ self.axes.T
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Its arrays by name, the arguments that make it again."""
+        return asdict(self)
+
+
+def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:
+    """Standard deviation of each dimension, (dims,), never far below the typical one.
+
+    Args:
+        vectors: (clips, dims); residuals around `n_means` means of theirs, or with 0 the vectors themselves.
+        n_means: number of means that were taken off already.
+
+    Raises:
+        AsdError: the clips do not differ at all.
+    """
+    residuals = vectors if n_means else vectors - vectors.mean(0)
+    spread = np.sqrt((residuals**2).sum(0) / max(len(residuals) - max(n_means, 1), 1))
+    moving = spread[spread > 0]
+    if not len(moving):
+        raise AsdError(
+            f"the vectors of {len(residuals)} training clips are all the same: there is nothing to measure a "
+            f"deviation against; give recordings that differ, or check the encoder"
+        )
+    return np.sqrt(spread**2 + (_LEAST_SPREAD * float(np.median(moving))) ** 2)
+
+
+def ledoit_wolf_intensity(residuals: FloatArray) -> float:
+    """Intensity in [0, 1] of the shrinkage for residuals (clips, dims).
+
+    scikit-learn's way is through the (dims, dims) covariance; where there are fewer clips than dimensions,
+    the same sums are taken over the (clips, clips) products, which have the same norm.
+    """
+    n, dims = residuals.shape
+    if dims <= n:
+        return float(ledoit_wolf_shrinkage(residuals, assume_centered=True))
+    products = residuals @ residuals.T
+    squares = np.diag(products)  # of each clip's residual
+    sphere = squares.sum() / n / dims
+    covariance = np.square(products).sum() / n**2  # its squared norm
+    noise = (np.square(squares).sum() / n - covariance) / n
+    return float(min(1.0, noise / (covariance - dims * sphere**2)))
 
 
 def streamed_ledoit_wolf(batches: Callable[[], Iterable[torch.Tensor]]) -> tuple[torch.Tensor, float]:
-    """Ledoit-Wolf covariance in two passes over batches of vectors.
+    """Ledoit-Wolf covariance in two passes over more vectors than fit in memory.
 
     Args:
         batches: called twice; yields (n, dims) tensors, the same vectors both times.
@@ -23,6 +176,8 @@ def streamed_ledoit_wolf(batches: Callable[[], Iterable[torch.Tensor]]) -> tuple
     Raises:
         ValueError: no vectors.
     """
+    import torch
+
     count, total = 0, torch.zeros(0)
     for batch in batches():
         count += len(batch)
@@ -43,3 +198,28 @@ def streamed_ledoit_wolf(batches: Callable[[], Iterable[torch.Tensor]]) -> tuple
     shrinkage = float((noise / spread).clamp(0.0, 1.0)) if spread > 0 else 0.0
     sphere = mu * torch.eye(len(mean), dtype=torch.float64, device=mean.device)
     return (1.0 - shrinkage) * covariance + shrinkage * sphere, shrinkage
+
+
+def nuisance_directions(noise: FloatArray, share: float = NUISANCE_SHARE) -> FloatArray:
+    """The fewest axes that hold `share` of the variance: (clips, dims) of noise -> (directions, dims), orthonormal.
+
+    What lies along the main axes in which recordings of the noise alone vary is taken out of every vector
+    before anything is measured, so that no back end mistakes it for a fault. Source: Solomonoff, Campbell and
+    Boardman, "Advances in channel compensation for SVM speaker recognition", ICASSP 2005.
+
+    Raises:
+        AsdError: too few recordings to vary.
+    """
+    if len(noise) < 2:
+        raise AsdError(
+            f"how noise varies shows in two noise-only recordings or more, got {len(noise)}; give more in "
+            f"supplemental/, or set supplemental.noise=ignore"
+        )
+    _, spread, axes = np.linalg.svd(noise - noise.mean(0), full_matrices=False)
+    held = np.cumsum(np.square(spread))
+    return np.asarray(axes[: 1 + int(np.searchsorted(held, share * held[-1]))])
+
+
+def without_directions(vectors: FloatArray, directions: FloatArray) -> FloatArray:
+    """Vectors (n, dims) projected onto what is at right angles to the directions (k, dims)."""
+    return vectors - vectors @ directions.T @ directions

@@ -11,7 +11,7 @@ from asd.scoring.references import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class ScoreNormalizer:
     """Where normal scores lie: what is needed to make scores of different origin comparable.
 
     Attributes:
@@ -22,8 +22,8 @@ class Scale:
     deviation: float
 
     @classmethod
-    def of(cls, training: FloatArray) -> Scale:
-        """Scale of training scores (clips,); equal scores have deviation 1, so they stay what they are."""
+    def of(cls, training: FloatArray) -> ScoreNormalizer:
+        """Of training scores (clips,); equal scores have deviation 1, so they stay what they are."""
         deviation = float(np.std(training))
         return cls(float(np.mean(training)), deviation if deviation > 0 else 1.0)
 
@@ -34,7 +34,7 @@ class Scale:
 
 def fuse_z(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:
     """Mean of z scores: one (clips,) array per member, and the training scores that scale it."""
-    return np.mean([Scale.of(t).z(s) for s, t in zip(scores, training, strict=True)], axis=0)
+    return np.mean([ScoreNormalizer.of(t).z(s) for s, t in zip(scores, training, strict=True)], axis=0)
 
 
 def fuse_rank(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:
@@ -43,7 +43,7 @@ def fuse_rank(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> F
     Robust to members whose scores have long tails, but coarse: n training clips give n + 1 ranks.
     """
     ranks = [
-        np.searchsorted(np.sort(t), s, side="left") / len(t) + 1e-6 * Scale.of(t).z(s)
+        np.searchsorted(np.sort(t), s, side="left") / len(t) + 1e-6 * ScoreNormalizer.of(t).z(s)
         for s, t in zip(scores, training, strict=True)
     ]
     return np.mean(ranks, axis=0)

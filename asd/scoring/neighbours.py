@@ -1,80 +1,317 @@
-"""Nearest-neighbour back ends over `References`: plain, whitened, enlarged or thinned banks."""
+"""Nearest neighbours by faiss, measured again in float64: the engine of every neighbour search.
+
+faiss proposes a few candidates more than asked for, in float32 (flat, exact) or in half precision and from the
+most promising lists only (ivf, for banks of millions). Their distances are then computed anew
+from the original vectors in float64, and sorted by (distance, row): duplicates lie at distance 0, ties go to
+the lower row. On a flat index more candidates are looked at where float32 could have missed one, so the
+answer is that of a brute-force search; only among more than `MOST_CANDIDATES` rows that float32 cannot tell
+apart may it be another of them.
+
+With weights, distances are w_y d(x, y), the nearest row in that sense is a maximum inner product in two more
+dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it.
+
+Metrics: "euclid", and "cosine" = 1 - cos in [0, 2]. A zero vector has no direction: its cosine distance is 0
+to other zero vectors and 1 to everything else.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Literal, get_args
+
 import numpy as np
+import numpy.typing as npt
 
-from asd.scoring.bank import Bank
-from asd.scoring.coreset import k_centre_greedy
-from asd.scoring.gaussian import Mahalanobis
-from asd.scoring.oversample import mem_mixup, smote
-from asd.scoring.references import FloatArray, References
-from asd.scoring.space import Metric
+from asd.core.runtime import log
+from asd.scoring.references import FloatArray
+from asd.types import AsdError
+
+IntArray = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.floating[Any]]
+Metric = Literal["euclid", "cosine"]
+IndexName = Literal["auto", "flat", "ivf"]
+
+FLAT_LIMIT = 1_000_000  # rows up to which index=auto is exact: one query takes about 50 ms there
+MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
+LARGEST_VALUE = 1e100  # squares of what is smaller stay finite in float64
+
+_SPARE = {"flat": 8, "ivf": 64}  # candidates beyond k; measuring again repairs their order
+_LANES = 16  # half-precision vectors whose length is no multiple of this are compared ten times slower
+_PROBED_LISTS = 128  # lists looked into per query; time and recall grow with it
+_TRAINING_ROWS_PER_LIST = 64  # k-means needs about 40
+_LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
+_FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
+_BLOCK_BYTES = 32 * 2**20  # of float64 values held at a time
 
 
-class Nearest:
-    """Mean distance to the k nearest references, source and target in one memory.
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The k nearest rows of each query, nearest first, ties by lower row.
+
+    Attributes:
+        distances: (queries, k) float64.
+        rows: (queries, k) int64 rows of the bank.
+    """
+
+    distances: FloatArray
+    rows: IntArray
+
+
+class NeighbourBank:
+    """Reference vectors that can be searched.
 
     Args:
-        references: training clips.
-        k: neighbours; all references where there are fewer.
+        vectors: (n, dims) finite float32 or float64, kept without a copy where contiguous.
         metric: "euclid" or "cosine".
+        index: "flat" is exact; "ivf" may miss neighbours; "auto" is flat up to `FLAT_LIMIT`
+            rows, ivf above.
+        device: faiss searches on the GPU where this is a CUDA device and faiss sees one, else on the CPU.
+        weights: (n,) positive factors of the distances to each row, by default 1.
+
+    Raises:
+        AsdError: no vectors, NaN or infinity (the row is named), an unknown metric or index.
     """
 
-    def __init__(self, references: References, *, k: int = 1, metric: Metric = "euclid") -> None:
-        self.bank = Bank(references.vectors, metric=metric)
-        self.k = k
+    def __init__(
+        self,
+        vectors: Vectors,
+        *,
+        metric: Metric = "euclid",
+        index: IndexName = "auto",
+        device: object = "cpu",
+        weights: FloatArray | None = None,
+    ) -> None:
+        for option, value, known in (("metric", metric, Metric), ("index", index, IndexName)):
+            if value not in get_args(known):
+                raise AsdError(f"{option}={value} is unknown; use one of {', '.join(get_args(known))}")
+        self.vectors = _checked(vectors, "training vector")
+        if not len(self.vectors):
+            raise AsdError("a neighbour bank needs at least one vector, got none; check the training clips")
+        self.metric = metric
+        self.index = ("flat" if len(self) <= FLAT_LIMIT else "ivf") if index == "auto" else index
+        self._squares = None if weights is None else np.square(weights)
+        self._centre, self._radius = self._frame()
+        self._faiss = _import_faiss()
+        self._searcher = self._built(str(device))
 
-    def score(self, queries: FloatArray) -> FloatArray:
-        """Scores (queries,) of vectors (queries, dims)."""
-        return self.bank.search(queries, min(self.k, len(self.bank))).distances.mean(1)
+    def __len__(self) -> int:
+        return len(self.vectors)
 
-    def score_training(self) -> FloatArray:
-        """Scores of the references, each without itself."""
-        k = min(self.k, len(self.bank) - 1)
-        own = np.arange(len(self.bank))
-        return self.bank.search(self.bank.vectors, k, exclude=own).distances.mean(1)
+    def search(self, queries: Vectors, k: int, exclude: IntArray | None = None) -> Neighbours:
+        """The `k` nearest rows of each query.
+
+        Args:
+            queries: (q, dims), finite.
+            k: neighbours per query, at most the number of rows, less one with `exclude`.
+            exclude: (q,) a row that is not found for each query: with the query's own, leave-one-out.
+
+        Raises:
+            AsdError: other dimensions than the bank's, NaN or infinity (the row is named), too large a `k`.
+        """
+        queries = _checked(queries, "vector")
+        self._check_request(queries, k, exclude)
+        wanted = k + (exclude is not None)
+        squared = np.empty((len(queries), wanted))
+        rows = np.empty((len(queries), wanted), dtype=np.int64)
+        for block in _blocks(len(queries), queries.shape[1]):
+            squared[block], rows[block] = self._nearest(to_euclidean(queries[block], self.metric), wanted)
+        if exclude is not None:
+            # The excluded row goes last; where it is not among the found, the last one goes.
+            order = np.argsort(rows == exclude[:, None], axis=1, kind="stable")[:, :k]
+            squared, rows = np.take_along_axis(squared, order, 1), np.take_along_axis(rows, order, 1)
+        return Neighbours(to_distance(squared, self.metric), rows)
+
+    def _check_request(self, queries: Vectors, k: int, exclude: IntArray | None) -> None:
+        if queries.shape[1] != self.vectors.shape[1]:
+            raise AsdError(
+                f"the vectors have {queries.shape[1]} dimensions but those of the bank {self.vectors.shape[1]}; "
+                "use the encoder that made the bank"
+            )
+        left = len(self) - (exclude is not None)
+        if not 1 <= k <= left:
+            raise AsdError(
+                f"neighbours={k} were asked for, but a clip has {left} others to compare with; "
+                f"ask for 1 to {left}, or give more training clips"
+            )
+
+    def _frame(self) -> tuple[FloatArray, float]:
+        """Mean of the rows and their largest distance from it: float32 keeps most digits in this frame."""
+
+        def points() -> Iterator[FloatArray]:
+            return (to_euclidean(self.vectors[rows], self.metric) for rows in self._row_blocks())
+
+        centre = np.asarray(sum(block.sum(0) for block in points()) / len(self))
+        radius = float(np.sqrt(max(np.square(block - centre).sum(1).max() for block in points())))
+        return centre, radius if radius > _LEAST_RADIUS else 1.0
+
+    def _row_blocks(self) -> Iterator[slice]:
+        return _blocks(len(self), self.vectors.shape[1])
+
+    def _built(self, device: str) -> Any:
+        """The trained and filled faiss index."""
+        inner_product = self.index == "flat" and self._squares is not None
+        dims = len(self._centre) + 2 * inner_product
+        dims += -dims % _LANES
+        lists = 2 ** round(np.log2(len(self)) / 2)
+        if self.index == "flat":
+            metric = self._faiss.METRIC_INNER_PRODUCT if inner_product else self._faiss.METRIC_L2
+            searcher = self._faiss.IndexFlat(dims, metric)
+        else:
+            searcher = self._faiss.index_factory(dims, f"IVF{lists},SQfp16")
+            searcher.cp.min_points_per_centroid = 1  # a small bank in lists is odd, not wrong
+            searcher.nprobe = min(_PROBED_LISTS, lists)
+        searcher = self._placed(searcher, device)
+        if not searcher.is_trained:
+            sample = np.random.default_rng(0).permutation(len(self))[: _TRAINING_ROWS_PER_LIST * lists]
+            searcher.train(self._as_rows(np.sort(sample)))
+        for block in self._row_blocks():
+            searcher.add(self._as_rows(block))
+        return searcher
+
+    def _placed(self, searcher: Any, device: str) -> Any:
+        """The empty index, on the GPU where that is wanted and possible."""
+        if not device.startswith("cuda"):
+            return searcher
+        if not self._faiss.get_num_gpus():
+            log.warning("device=%s, but this faiss sees no GPU: neighbours are searched on the CPU", device)
+            return searcher
+        self._resources = self._faiss.StandardGpuResources()  # must live as long as the index
+        number = int(device.partition(":")[2] or 0)
+        return self._faiss.index_cpu_to_gpu(self._resources, number, searcher)
+
+    def _as_rows(self, rows: slice | IntArray) -> npt.NDArray[np.float32]:
+        """Rows of the bank as faiss holds them."""
+        points = (to_euclidean(self.vectors[rows], self.metric) - self._centre) / self._radius
+        if self.index != "flat" or self._squares is None:
+            return _single(points)
+        weights = (self._squares[rows] / self._squares.max())[:, None]
+        norms = np.square(points).sum(1, keepdims=True)
+        return _single(np.concatenate([weights, weights * points, weights * norms], axis=1))
+
+    def _propose(self, points: FloatArray, count: int, everywhere: bool) -> tuple[FloatArray, IntArray]:
+        """Squared distances of candidates as float32 sees them, ascending, and rows; -1: none found."""
+        options = {}
+        if everywhere and self.index != "flat":
+            options["params"] = self._faiss.SearchParametersIVF(nprobe=self._searcher.nlist)
+        if self.index != "flat" or self._squares is None:
+            proxies, rows = self._searcher.search(_single(points), count, **options)
+            return proxies.astype(np.float64), rows
+        norms = np.square(points).sum(1, keepdims=True)
+        queries = np.concatenate([-norms, 2 * points, -np.ones_like(norms)], axis=1)
+        products, rows = self._searcher.search(_single(queries), count)
+        return -products.astype(np.float64), rows
+
+    def _nearest(self, points: FloatArray, wanted: int) -> tuple[FloatArray, IntArray]:
+        """Squared distances and rows, (q, wanted): candidates are doubled until float32 leaves no doubt."""
+        frame = (points - self._centre) / self._radius
+        norms = np.sqrt(np.square(frame).sum(1, keepdims=True))
+        frame *= np.minimum(1.0, _FAR / np.maximum(norms, 1.0))
+        squared = np.empty((len(points), wanted))
+        rows = np.empty((len(points), wanted), dtype=np.int64)
+        count, pending, everywhere = (
+            min(len(self), wanted + _SPARE[self.index]),
+            np.arange(len(points)),
+            False,
+        )
+        most = min(len(self), max(MOST_CANDIDATES, count))
+        while len(pending):
+            proxies, found = self._propose(frame[pending], count, everywhere)
+            exact = self._measured(points[pending], found)
+            order = np.lexsort((found, exact), axis=-1)[:, :wanted]
+            squared[pending] = np.take_along_axis(exact, order, 1)
+            rows[pending] = np.take_along_axis(found, order, 1)
+            if everywhere and count == most:
+                break
+            doubtful = ~np.isfinite(squared[pending, -1])
+            if self.index == "flat" and count < len(self):
+                doubtful |= ~self._certain(norms[pending, 0], squared[pending, -1], proxies[:, -1])
+            pending, count, everywhere = pending[doubtful], min(4 * count, most), True
+        return squared, rows
+
+    def _certain(
+        self, norms: FloatArray, farthest: FloatArray, last_proxy: FloatArray
+    ) -> npt.NDArray[np.bool_]:
+        """Where no row outside the candidates can be as near as the farthest one found.
+
+        Such a row y has |y| <= 1, and |y| <= |x| + d; a sum of `dims` float32 products errs by at most
+        dims * eps * (|x| + |y|)², so its proxy would not have exceeded the last one proposed.
+        """
+        largest, least = (1.0, 1.0) if self._squares is None else (self._squares.max(), self._squares.min())
+        farthest = farthest / self._radius**2 / largest
+        reach = norms + np.minimum(1.0, norms + np.sqrt(farthest * largest / least))
+        noise = (len(self._centre) + 16) * (np.finfo(np.float32).eps * reach**2 + np.finfo(np.float32).tiny)
+        certain: npt.NDArray[np.bool_] = farthest < last_proxy - noise
+        return certain
+
+    def _measured(self, points: FloatArray, rows: IntArray) -> FloatArray:
+        """Squared (weighted) distances of points (q, dims) to rows (q, m) in float64; infinite for row -1."""
+        squared = np.empty(rows.shape)
+        for block in _blocks(len(points), points.shape[1] * rows.shape[1]):
+            there = to_euclidean(self.vectors[rows[block]], self.metric)
+            squared[block] = np.square(there - points[block, None]).sum(-1)
+        if self._squares is not None:
+            squared *= self._squares[rows]
+        squared[rows < 0] = np.inf
+        return squared
 
 
-class Whitened:
-    """Distance to the nearest reference where normal scatter within conditions is a sphere."""
+def to_euclidean(vectors: Vectors, metric: Metric) -> FloatArray:
+    """Points (..., dims or dims + 1) float64 whose squared Euclidean distance is d² or twice the cosine's.
 
-    def __init__(self, references: References) -> None:
-        self.space = Mahalanobis(references)
-        self.nearest = Nearest(references.replace(self.space.whiten(references.vectors)))
-
-    def score(self, queries: FloatArray) -> FloatArray:
-        """Scores (queries,) of vectors (queries, dims)."""
-        return self.nearest.score(self.space.whiten(queries))
-
-
-class NearestOfOthers:
-    """Distance to the nearest of points that were made from the references.
-
-    Without leave-one-out: such points are relatives of each clip, so whole folds must be left out before
-    they are made (`backends.training_scores` does).
+    For "cosine" these are unit vectors, and one more axis on which only zero vectors lie: at a right angle
+    to every other vector, hence at distance 1.
     """
-
-    def __init__(self, points: FloatArray) -> None:
-        self.bank = Bank(points)
-
-    def score(self, queries: FloatArray) -> FloatArray:
-        """Scores (queries,) of vectors (queries, dims)."""
-        return self.bank.search(queries, 1).distances[:, 0]
-
-
-def nearest_after_smote(references: References) -> NearestOfOthers:
-    """Nearest reference of a bank whose target domain is enlarged by SMOTE."""
-    references = references.sorted()
-    return NearestOfOthers(smote(references.vectors, references.is_target)[0])
+    points = vectors.astype(np.float64)
+    if metric == "euclid":
+        return points
+    norms = np.sqrt(np.square(points).sum(-1, keepdims=True))
+    zero = norms == 0
+    return np.concatenate([points / np.where(zero, 1.0, norms), zero], axis=-1)
 
 
-def nearest_after_mem_mixup(references: References) -> NearestOfOthers:
-    """Nearest reference of a bank whose target domain is enlarged by MemMixup."""
-    return NearestOfOthers(mem_mixup(references.vectors, references.is_target)[0])
+def to_distance(squared: FloatArray, metric: Metric) -> FloatArray:
+    """Distances from squared Euclidean distances of the points of `to_euclidean`."""
+    return np.sqrt(squared) if metric == "euclid" else np.minimum(0.5 * squared, 2.0)
 
 
-def nearest_of_coreset(references: References, *, share: float = 0.25) -> NearestOfOthers:
-    """Nearest of the references that cover all others best, a share of them and at least two."""
-    vectors = references.sorted().vectors
-    return NearestOfOthers(vectors[k_centre_greedy(vectors, max(2, round(share * len(vectors))))])
+def _blocks(count: int, values_each: int) -> Iterator[slice]:
+    """Slices that cover `count` items of so many float64 values within `_BLOCK_BYTES`."""
+    step = max(1, _BLOCK_BYTES // (8 * values_each))
+    return (slice(start, start + step) for start in range(0, count, step))
+
+
+def _single(points: FloatArray) -> npt.NDArray[np.float32]:
+    """Points in float32 with zeros appended up to a multiple of `_LANES` dimensions."""
+    padded = np.zeros((len(points), points.shape[1] + -points.shape[1] % _LANES), dtype=np.float32)
+    padded[:, : points.shape[1]] = points
+    return padded
+
+
+def _checked(vectors: Vectors, what: str) -> Vectors:
+    """The vectors (rows, dims), contiguous, float32 or float64; an error where one is not finite."""
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise AsdError(
+            f"expected one {what} per row, (rows, dimensions), got an array of shape {vectors.shape}"
+        )
+    if vectors.dtype not in (np.float32, np.float64):
+        vectors = vectors.astype(np.float64)
+    vectors = np.ascontiguousarray(vectors)
+    for block in _blocks(len(vectors), vectors.shape[1]):
+        sound = (np.abs(vectors[block].astype(np.float64)) < LARGEST_VALUE).all(1)  # False for NaN
+        if not sound.all():
+            raise AsdError(
+                f"{what} {block.start + int(np.argmin(sound))} holds NaN, infinity or a value beyond "
+                f"{LARGEST_VALUE:g}; find the clip it comes from and check the encoder"
+            )
+    return vectors
+
+
+def _import_faiss() -> ModuleType:
+    """faiss, after torch: the other order crashed, and gave wrong neighbours on GPUs (faiss issues 2126, 4273)."""
+    import torch  # noqa: F401  # isort: skip
+    import faiss
+
+    return faiss

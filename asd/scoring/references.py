@@ -16,8 +16,6 @@ FloatArray = npt.NDArray[np.float64]
 # A condition needs so many clips to have a mean of its own; rarer ones share that of their domain.
 MIN_CONDITION_CLIPS = 4
 
-_LEAST_SPREAD = 0.05  # of the median: keeps a band that never moved in training from deciding alone
-
 
 @dataclass(frozen=True)
 class References:
@@ -46,7 +44,8 @@ class References:
             )
         if len(self.vectors) < 2:
             raise AsdError(
-                f"{len(self.vectors)} training clip is too few to score against; two are the least"
+                f"a score needs two training clips or more to compare with, got {len(self.vectors)}; "
+                f"give more recordings of the normal machine"
             )
 
     def __len__(self) -> int:
@@ -101,24 +100,3 @@ def references_of(clips: Sequence[Clip], vectors: FloatArray) -> References:
     """Vectors (clips, dims) of training clips with their conditions and domains."""
     target = np.array([clip.domain is Domain.TARGET for clip in clips], dtype=bool)
     return References(np.asarray(vectors, np.float64), conditions_of(clips), target, sections_of(clips))
-
-
-def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:
-    """Standard deviation of each dimension, (dims,), never far below the typical one.
-
-    Args:
-        vectors: (clips, dims); residuals around `n_means` means of theirs, or with 0 the vectors themselves.
-        n_means: number of means that were taken off already.
-
-    Raises:
-        AsdError: the clips do not differ at all.
-    """
-    residuals = vectors if n_means else vectors - vectors.mean(0)
-    spread = np.sqrt((residuals**2).sum(0) / max(len(residuals) - max(n_means, 1), 1))
-    moving = spread[spread > 0]
-    if not len(moving):
-        raise AsdError(
-            f"the vectors of all {len(residuals)} training clips are the same within their groups: "
-            f"there is nothing to measure a deviation against; check the recordings or the encoder"
-        )
-    return np.sqrt(spread**2 + (_LEAST_SPREAD * float(np.median(moving))) ** 2)

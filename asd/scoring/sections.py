@@ -6,12 +6,16 @@ machine is no excuse for its neighbour. Within a section nothing is known: not t
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, Self
+
 import numpy as np
 import numpy.typing as npt
 
-from asd.scoring.backends import Backend, held_out_scores, training_scores
-from asd.scoring.fuse import Scale
+from asd.scoring.base import Arrays, Backend, held_out_scores, nested, part_of
+from asd.scoring.fuse import ScoreNormalizer
 from asd.scoring.references import FloatArray, References
+from asd.types import AsdError
 
 LEAST_CLIPS = 8  # with fewer, a section is too small to stand alone: all sections stand for it
 
@@ -20,30 +24,34 @@ Sections = npt.NDArray[np.int64]
 _ALL = -1
 
 
-class Sectioned:
-    """A back end fitted to each section of the references.
+class PerSectionScorer:
+    """A back end fitted to each section of the references, and z scores on the scale of each.
 
     Args:
-        backend: what to fit.
-        references: training clips of one or several sections.
+        backend: whose options are fitted, once for each section.
 
     Attributes:
-        training: (references,) scores of the references, each without itself.
+        parts: fitted back end by section; -1: by all sections together.
     """
 
-    def __init__(self, backend: Backend, references: References) -> None:
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.parts: dict[int, Backend] = {}
+
+    def fit(self, references: References) -> Self:
+        """Fits to training clips of one or several sections and returns itself."""
         names, counts = np.unique(references.sections, return_counts=True)
         big = [int(name) for name, count in zip(names, counts, strict=True) if count >= LEAST_CLIPS]
         masks = {name: references.sections == name for name in big}
-        if len(big) < len(names) or not big:
+        if len(big) < len(names):
             masks[_ALL] = np.ones(len(references), dtype=bool)
-        self._backend, self._references = backend, references
-        self.parts = {name: backend(references[mask]) for name, mask in masks.items()}
-        scores = {name: training_scores(backend, references[mask]) for name, mask in masks.items()}
-        self._scales = {name: Scale.of(values) for name, values in scores.items()}
-        self.training = np.empty(len(references))
+        self._references: References | None = references
+        self._sections = references.sections
+        self.parts = {name: replace(self.backend).fit(references[mask]) for name, mask in masks.items()}
+        self._training = np.empty(len(references))
         for name in sorted(masks):  # all sections first, then each that stands alone
-            self.training[masks[name]] = scores[name]
+            self._training[masks[name]] = self.parts[name].score_training()
+        return self
 
     def score(self, queries: FloatArray, sections: Sections) -> FloatArray:
         """Scores (queries,) of vectors (queries, dims) of sections (queries,), in units of the back end."""
@@ -53,17 +61,50 @@ class Sectioned:
         """The same in deviations above the mean of the section's training scores."""
         return self._each(queries, sections, standardise=True)
 
-    def training_z(self) -> FloatArray:
+    def score_training(self) -> FloatArray:
+        """Scores (references,) of the training clips, none of which meets itself."""
+        return self._training
+
+    def z_training(self) -> FloatArray:
         """Training scores on the scale of `z`."""
-        return self._standardised(self.training, self._references.sections)
+        return self._standardised(self._training)
 
     def held_out(self, vectors: FloatArray) -> FloatArray:
-        """`z` of one vector per reference, (references, dims), by models that have not seen the reference."""
+        """`z` of one vector per reference, (references, dims), by models that have not seen the reference.
+
+        Raises:
+            AsdError: the scorer was restored, so it has no references to fit to.
+        """
+        if self._references is None:
+            raise AsdError("a restored scorer holds no training clips to leave out; fit it")
         values = np.empty(len(self._references))
-        for name in np.unique(self._references.sections):
-            mask = self._references.sections == name
-            values[mask] = held_out_scores(self._backend, self._references[mask], vectors[mask])
-        return self._standardised(values, self._references.sections)
+        for name in np.unique(self._sections):
+            mask = self._sections == name
+            values[mask] = held_out_scores(self.backend, self._references[mask], vectors[mask])
+        return self._standardised(values)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that was learnt, as arrays by name."""
+        arrays: dict[str, npt.NDArray[Any]] = {"sections": self._sections, "training": self._training}
+        for name, part in self.parts.items():
+            arrays |= nested(f"section{name}", part.state())
+        return arrays
+
+    def restore(self, arrays: Arrays) -> Self:
+        """Takes what `state` of a scorer with the same back end gave, and returns itself.
+
+        Raises:
+            AsdError: an array is missing.
+        """
+        if missing := {"sections", "training"} - arrays.keys():
+            raise AsdError(f"the stored scorer has no array {sorted(missing)[0]}; train it again")
+        self._references = None
+        self._sections, self._training = arrays["sections"], arrays["training"]
+        self.parts = {}
+        for name in (_ALL, *map(int, np.unique(self._sections))):
+            if part := part_of(f"section{name}", arrays):
+                self.parts[name] = replace(self.backend).restore(part)
+        return self
 
     def _each(self, queries: FloatArray, sections: Sections, *, standardise: bool) -> FloatArray:
         scores = np.empty(len(queries))
@@ -77,13 +118,16 @@ class Sectioned:
         own = [section] if section in self.parts else [_ALL] if _ALL in self.parts else list(self.parts)
         scores = [self.parts[name].score(queries) for name in own]
         if standardise:
-            scores = [self._scales[name].z(values) for name, values in zip(own, scores, strict=True)]
+            scores = [self._normalizer(name).z(values) for name, values in zip(own, scores, strict=True)]
         return np.min(scores, axis=0)
 
-    def _standardised(self, values: FloatArray, sections: Sections) -> FloatArray:
+    def _standardised(self, values: FloatArray) -> FloatArray:
         result = np.empty(len(values))
-        for name in np.unique(sections):
-            mask = sections == name
-            scale = self._scales[int(name) if int(name) in self._scales else _ALL]
-            result[mask] = scale.z(values[mask])
+        for name in np.unique(self._sections):
+            mask = self._sections == name
+            part = int(name) if int(name) in self.parts else _ALL
+            result[mask] = self._normalizer(part).z(values[mask])
         return result
+
+    def _normalizer(self, part: int) -> ScoreNormalizer:
+        return ScoreNormalizer.of(self.parts[part].score_training())

@@ -1,0 +1,137 @@
+"""What every back end is: fitted to normal vectors, it gives any vector a score, and itself as plain arrays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.scoring.references import FloatArray, References
+from asd.types import AsdError
+
+N_FOLDS = 5  # parts of the training clips that are scored by a model of the others
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(eq=False, kw_only=True)
+class Backend(ABC):
+    """A way to score vectors against normal ones: options in the constructor, `fit`, then `score`.
+
+    Conventions: `score` maps (queries, dims) to (queries,), higher = more anomalous, in units of the back
+    end's own; a score depends neither on other queries nor on the order of the references.
+
+    A subclass is a dataclass of its options. It implements `_learn` and `score`, names the attributes that
+    `_learn` sets in `fitted`, and overrides `_leave_one_out` where that takes no second fit.
+
+    Args:
+        device: where neighbours are searched, "cpu" or "cuda".
+    """
+
+    device: str = "cpu"
+
+    method: ClassVar[str] = "k-NN"  # what a meta file calls it: the organisers' tag where they have one
+    fitted: ClassVar[tuple[str, ...]]  # attributes that are arrays: all there is to save
+
+    def fit(self, references: References) -> Self:
+        """Fits to training clips and returns itself.
+
+        Raises:
+            AsdError: the clips are too few or too much alike.
+        """
+        self._references: References | None = references
+        self._training: FloatArray | None = None
+        self._learn(references)
+        self._prepare()
+        return self
+
+    @abstractmethod
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Scores (queries,) of vectors (queries, dims)."""
+
+    def score_training(self) -> FloatArray:
+        """Scores (references,) of the training clips, none of which meets itself.
+
+        A back end that can leave single clips out does. For the others whole folds are left out: five fits
+        instead of a thousand, at the price of models that know a fifth less.
+        """
+        if self._training is None:
+            self._training = self._leave_one_out()
+        return self._training
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that was learnt, as arrays by name."""
+        arrays = {name: np.asarray(getattr(self, name)) for name in self.fitted}
+        return {**arrays, "training": self.score_training()}
+
+    def restore(self, arrays: Arrays) -> Self:
+        """Takes what `state` of a back end with the same options gave, and returns itself.
+
+        Raises:
+            AsdError: an array is missing.
+        """
+        if missing := {*self.fitted, "training"} - arrays.keys():
+            raise AsdError(f"the stored back end has no array {sorted(missing)[0]}; train it again")
+        for name in self.fitted:
+            setattr(self, name, np.asarray(arrays[name]))
+        self._references, self._training = None, np.asarray(arrays["training"])
+        self._prepare()
+        return self
+
+    @abstractmethod
+    def _learn(self, references: References) -> None:
+        """Sets the attributes in `fitted`."""
+
+    def _prepare(self) -> None:  # noqa: B027 - not every back end has something to build
+        """Builds from the attributes in `fitted` what scoring needs besides, an index say."""
+
+    def _leave_one_out(self) -> FloatArray:
+        assert self._references is not None  # `restore` brings training scores
+        return held_out_scores(self, self._references, self._references.vectors)
+
+
+def held_out_scores(
+    backend: Backend, references: References, vectors: FloatArray, n_folds: int = N_FOLDS
+) -> FloatArray:
+    """Scores of one vector per reference, each by a model that has not seen that reference.
+
+    Args:
+        backend: whose options are fitted.
+        references: n training clips. Every condition is spread over all folds.
+        vectors: (n, dims) the clips themselves, or altered copies of them.
+        n_folds: parts that are left out in turn.
+
+    Raises:
+        AsdError: without one of its parts the rest is too few or too much alike.
+    """
+    if len(references) < 3:
+        raise AsdError(
+            f"{len(references)} training clips are too few for this back end, which leaves parts of them out "
+            f"to score them; give three or more, or choose a k-NN back end"
+        )
+    scores = np.empty(len(references))
+    for held_out in references.folds(n_folds):
+        try:
+            fitted = replace(backend).fit(references[~held_out])
+        except AsdError as error:
+            raise AsdError(
+                f"training scores need models without a part of the {len(references)} training clips, and "
+                f"without {held_out.sum()} of them no model is possible ({error})"
+            ) from error
+        scores[held_out] = fitted.score(vectors[held_out])
+    return scores
+
+
+def nested(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """Arrays under `prefix.name`, for the state of a part."""
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def part_of(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that `nested` put under a prefix, by their own names."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}

@@ -1,0 +1,198 @@
+"""k-NN back ends that ask how far is far here: distances relative to the density, or to the domain.
+
+A hundred source clips for each target clip: the nearest reference of a normal target clip is farther away,
+and one threshold cannot serve both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from asd.scoring.covariance import Groups, Whitening
+from asd.scoring.nearest import NeighbourBackend
+from asd.scoring.neighbours import IntArray, NeighbourBank
+from asd.scoring.references import FloatArray, References
+from asd.types import AsdError
+
+_NEAREST = math.log(0.1)  # closer than a tenth of what is usual is as close as that: a copy is no record
+_CONSTANT = 1e-9  # values that vary by less than this, relative to their mean, differ by rounding only
+
+
+@dataclass(eq=False, kw_only=True)
+class RelativeNearest(NeighbourBackend):
+    """Whitened, density-relative k-NN: min over references y of log d(x, y) - a log b(y) - o(y).
+
+    d is the distance after whitening by the scatter within conditions, b(y) the mean distance of y to its
+    nearest other references, a the share of density that counts, and o the offset of y's condition: how much
+    higher its n clips score by the others than all clips do, times n / (n + `offset_clips`).
+
+    References that are copies of each other count once, and a copy is left out with the clip itself. No
+    score, and no density, is taken for less than a tenth of the usual one, so that near copies attract
+    without being a record that no other clip can reach.
+
+    Sources: local density, Wilkinghoff et al., "Keeping the Balance: Anomaly Score Calculation for Domain
+    Generalization", ICASSP 2025; variance minimisation in log space, arXiv 2603.04605.
+
+    Args:
+        neighbours: that define the density.
+        density: the exponent a; None fits it so that training distances vary least, a = Cov(log d, log b) /
+            Var(log b) over the training clips and their nearest others.
+        whiten: whether to whiten at all.
+        shrinkage: factor on the Ledoit-Wolf intensity of the whitening.
+        offset_clips: clips of a condition at which half of its offset counts; None: no offset.
+    """
+
+    density: float | None = 0.5
+    whiten: bool = True
+    shrinkage: float = 2.0
+    offset_clips: float | None = 5.0
+
+    fitted: ClassVar[tuple[str, ...]] = ("scale", "axes", "gains", "rest", "points", "log_scales", "least")
+
+    def _learn(self, references: References) -> None:
+        self.scale, self.axes, self.gains, self.rest = self._whitening(references).state().values()
+        _, first, copy_of = np.unique(references.vectors, axis=0, return_index=True, return_inverse=True)
+        if len(first) < 2:
+            raise AsdError(
+                f"the vectors of {len(references)} training clips are all the same: there is nothing to "
+                f"measure a distance against; give recordings that differ, or check the encoder"
+            )
+        self.points = self._space()(references.vectors[first])
+        self.log_scales = self._log_densities()
+        self.least = np.array(-np.inf)
+        others = self._others()
+        self.log_scales = self.log_scales + self._offsets(others, references.conditions[first])
+        others = self._others()
+        self.least = np.asarray(np.median(others) + _NEAREST)
+        self._training = np.maximum(others, self.least)[copy_of.reshape(-1)]
+
+    def _prepare(self) -> None:
+        self._whiten = self._space()
+        self._bank = self._weighted()
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Scores (queries,) of vectors (queries, dims)."""
+        nearest = self._bank.search(self._whiten(queries), 1)
+        return np.maximum(self._logarithms(nearest.distances[:, 0]), self.least)
+
+    def _whitening(self, references: References) -> Whitening:
+        if self.whiten:
+            return Whitening.of(Groups.of(references, "condition"), self.shrinkage)
+        dims = references.vectors.shape[1]
+        return Whitening(np.ones(dims), np.empty((dims, 0)), np.empty(0), np.array(1.0))
+
+    def _space(self) -> Whitening:
+        return Whitening(self.scale, self.axes, self.gains, self.rest)
+
+    def _weighted(self) -> NeighbourBank:
+        """The points, with distances divided by their scales."""
+        return self.bank(self.points, np.exp(self.log_scales.min() - self.log_scales))
+
+    def _logarithms(self, weighted: FloatArray) -> FloatArray:
+        """log d - log scale from distances of the weighted bank."""
+        with np.errstate(divide="ignore"):
+            return np.log(weighted) - self.log_scales.min()
+
+    def _others(self) -> FloatArray:
+        """Scores of the points, each by the others."""
+        nearest = self._weighted().search(self.points, 1, exclude=np.arange(len(self.points)))
+        return self._logarithms(nearest.distances[:, 0])
+
+    def _log_densities(self) -> FloatArray:
+        """a log b of each point."""
+        n = len(self.points)
+        if self.density == 0.0:
+            return np.zeros(n)
+        reach = min(self.neighbours + 1, n - 1)  # one more, for when one of them is left out
+        near = self.bank(self.points).search(self.points, reach, exclude=np.arange(n))
+        spacing = near.distances[:, : self.neighbours].mean(1)
+        spacing = np.maximum(spacing, math.exp(_NEAREST) * np.median(spacing))
+        if self.density is not None:
+            return self.density * np.log(spacing)
+        # b of the nearest other, without the point itself
+        gone = near.rows[near.rows[:, 0]] == np.arange(n)[:, None]
+        kept = np.argsort(gone, axis=1, kind="stable")[:, : self.neighbours]
+        b = np.log(np.take_along_axis(near.distances[near.rows[:, 0]], kept, 1).mean(1))
+        d = np.log(near.distances[:, 0])
+        return _slope(b, d) * np.log(spacing)
+
+    def _offsets(self, others: FloatArray, conditions: IntArray) -> FloatArray:
+        """How much higher the condition of each point scores than all do, drawn to 0 where it has few."""
+        offsets = np.zeros(len(others))
+        if self.offset_clips is not None:
+            for condition in np.unique(conditions):
+                own = conditions == condition
+                share = own.sum() / (own.sum() + self.offset_clips)
+                offsets[own] = share * (others[own].mean() - others.mean())
+        return offsets
+
+
+@dataclass(eq=False, kw_only=True)
+class DomainNearest(NeighbourBackend):
+    """min over domains of (d(x, domain) - location) / scale, d the mean distance to its nearest references.
+
+    "z": mean and deviation of the domain's own references, each scored without itself: the domain
+    normalisation of GenRep (Saengthong and Shinozaki 2024), which takes those of the test set instead.
+    "median": 0 and their median.
+
+    A domain of one reference, or with nothing to divide by (constant distances, a median of zero), takes the
+    statistic over all references together; if that gives nothing either, the scale is 1.
+
+    Args:
+        statistic: "z" or "median".
+    """
+
+    statistic: Literal["z", "median"] = "z"
+
+    fitted: ClassVar[tuple[str, ...]] = ("points", "is_target", "locations", "scales")
+
+    def _learn(self, references: References) -> None:
+        self.points, self.is_target = references.vectors, references.is_target
+        self._prepare()
+        statistic = {"z": _moments, "median": _median}[self.statistic]
+        own = [self.mean_distance_of_others(bank) for bank in self._banks]
+        every = self.mean_distance_of_others(self.bank(self.points))
+        otherwise = (float(every.mean()) if self.statistic == "z" else 0.0, 1.0)
+        found = [statistic(values) or statistic(every) or otherwise for values in own]
+        self.locations, self.scales = np.array(found).T
+
+    def _prepare(self) -> None:
+        masks = (~self.is_target, self.is_target)
+        self._members = [np.flatnonzero(mask) for mask in masks if mask.any()]
+        self._banks = [self.bank(self.points[rows]) for rows in self._members]
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Scores (queries,) of vectors (queries, dims)."""
+        distances = np.stack([self.mean_distance(bank, queries) for bank in self._banks], axis=1)
+        return ((distances - self.locations) / self.scales).min(1)
+
+    def _leave_one_out(self) -> FloatArray:
+        distances = np.stack([self.mean_distance(bank, self.points) for bank in self._banks], axis=1)
+        for domain, (rows, bank) in enumerate(zip(self._members, self._banks, strict=True)):
+            distances[rows, domain] = self.mean_distance_of_others(bank)
+        return ((distances - self.locations) / self.scales).min(1)
+
+
+def _slope(x: FloatArray, y: FloatArray) -> float:
+    """Slope of the line through y over x by least squares; 0 where x is constant or has two values at most."""
+    if len(x) < 3 or x.std() <= _CONSTANT:
+        return 0.0
+    covariance = np.cov(x, y)
+    return float(covariance[0, 1] / covariance[0, 0])
+
+
+def _moments(distances: FloatArray) -> tuple[float, float] | None:
+    """Mean and deviation, or nothing where they do not vary."""
+    if not np.isfinite(distances).all() or distances.std() <= _CONSTANT * distances.mean():
+        return None
+    return float(distances.mean()), float(distances.std())
+
+
+def _median(distances: FloatArray) -> tuple[float, float] | None:
+    """Zero and the median, or nothing where that is zero."""
+    median = float(np.median(distances))
+    return (0.0, median) if 0.0 < median < np.inf else None

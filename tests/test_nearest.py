@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
+
+from asd.scoring.nearest import Bandwise, Nearest, NearestOfMade
+from tests.machines import references
+
+
+@pytest.mark.parametrize("metric", ["euclid", "cosine"])
+def test_knn_is_the_mean_distance_to_the_nearest(metric: str) -> None:
+    refs, queries = references(), references(seed=5).vectors
+    name = "euclidean" if metric == "euclid" else "cosine"
+    fitted = Nearest(neighbours=3, metric=metric).fit(refs)  # type: ignore[arg-type]
+    expected = np.sort(cdist(queries, refs.vectors, name), axis=1)[:, :3].mean(1)
+    np.testing.assert_allclose(fitted.score(queries), expected)
+    own = np.sort(cdist(refs.vectors, refs.vectors, name), axis=1)[:, 1:4].mean(1)
+    np.testing.assert_allclose(fitted.score_training(), own)
+
+
+def test_more_neighbours_than_clips_are_all_clips() -> None:
+    refs, queries = references(n=5, n_target=0), references(seed=5).vectors
+    fitted = Nearest(neighbours=99).fit(refs)
+    np.testing.assert_allclose(fitted.score(queries), cdist(queries, refs.vectors).mean(1))
+    np.testing.assert_allclose(fitted.score_training(), cdist(refs.vectors, refs.vectors).sum(1) / 4)
+
+
+def test_smote_fills_up_the_target_domain_between_its_clips() -> None:
+    refs = references(n=110, n_target=10)
+    points = NearestOfMade(made="smote").fit(refs).points
+    assert len(points) == 100 + 20
+    np.testing.assert_array_equal(np.sort(points[:110], axis=0), np.sort(refs.vectors, axis=0))
+    target = refs.vectors[refs.is_target]
+    for made in points[110:]:  # on a line between two target clips: |a - m| + |m - b| = |a - b|
+        reach = np.linalg.norm(target - made, axis=1)
+        span = np.linalg.norm(target[:, None] - target, axis=2)
+        np.fill_diagonal(span, -np.inf)
+        assert np.abs(reach[:, None] + reach - span).min() < 1e-9
+
+
+def test_mem_mixup_draws_each_target_clip_a_tenth_towards_each_source_clip() -> None:
+    refs = references(n=30, n_target=4)
+    points = NearestOfMade(made="memmixup").fit(refs).points
+    source, target = refs.vectors[~refs.is_target], refs.vectors[refs.is_target]
+    made = [0.9 * t + 0.1 * s for t in target for s in source]
+    expected = np.concatenate([refs.vectors, made])
+    assert points.shape == expected.shape
+    assert cdist(points, expected).min(0).max() < 1e-9
+
+
+@pytest.mark.parametrize("made", ["smote", "memmixup"])
+def test_without_a_second_domain_nothing_is_made(made: str, caplog: pytest.LogCaptureFixture) -> None:
+    refs = references(n_target=0)
+    with caplog.at_level(logging.WARNING, "asd"):
+        points = NearestOfMade(made=made).fit(refs).points  # type: ignore[arg-type]
+    assert len(points) == len(refs)
+    assert "leaves 60 source and 0 target clips as they are" in caplog.text
+
+
+def test_kmeans_keeps_every_target_clip_beside_the_centres_of_the_source() -> None:
+    refs, queries = references(n=110, n_target=10), references(seed=5).vectors
+    fitted = NearestOfMade(made="kmeans").fit(refs)
+    source = refs.sorted()
+    source_vectors = source.vectors[~source.is_target]
+    centres = KMeans(16, n_init=4, random_state=0).fit(source_vectors).cluster_centers_
+    expected = np.minimum(cdist(queries, centres).min(1), cdist(queries, refs.vectors[refs.is_target]).min(1))
+    np.testing.assert_allclose(fitted.score(queries), expected, rtol=1e-9)
+    np.testing.assert_allclose(fitted.score(refs.vectors[refs.is_target]), 0.0, atol=1e-12)
+    few = references(n=14, n_target=2)
+    np.testing.assert_allclose(NearestOfMade(made="kmeans").fit(few).score(few.vectors), 0.0, atol=1e-12)
+
+
+def test_made_points_leave_whole_folds_out_of_training_scores() -> None:
+    """A clip's relatives would flatter it: without folds, MemMixup scores of target clips would be near 0."""
+    refs = references(n=60, n_target=10)
+    fitted = NearestOfMade(made="memmixup").fit(refs)
+    expected = np.empty(60)
+    for held_out in refs.folds(5):
+        rest = NearestOfMade(made="memmixup").fit(refs[~held_out])
+        expected[held_out] = rest.score(refs.vectors[held_out])
+    np.testing.assert_array_equal(fitted.score_training(), expected)
+
+
+def test_bandwise_is_the_mean_of_neighbours_in_bands_of_equal_spread() -> None:
+    refs, queries = references(dims=6), references(dims=6, seed=5).vectors
+    spread = refs.vectors.std(0, ddof=1)
+    spread = np.sqrt(spread**2 + (0.05 * np.median(spread)) ** 2)
+    train, test = refs.vectors / spread, queries / spread
+    fitted = Bandwise(bands=3).fit(refs)
+    bands = [slice(0, 2), slice(2, 4), slice(4, 6)]
+    expected = np.mean([cdist(test[:, b], train[:, b]).min(1) for b in bands], axis=0)
+    np.testing.assert_allclose(fitted.score(queries), expected)
+    own = np.mean([np.sort(cdist(train[:, b], train[:, b]), axis=1)[:, 1] for b in bands], axis=0)
+    np.testing.assert_allclose(fitted.score_training(), own)

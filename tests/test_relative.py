@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from sklearn.covariance import ledoit_wolf
+
+from asd.scoring.fuse import ScoreNormalizer
+from asd.scoring.references import References
+from asd.scoring.relative import DomainNearest, RelativeNearest
+from asd.types import AsdError
+from tests.machines import references
+
+FloatArray = npt.NDArray[np.float64]
+SCRIPTS = Path(__file__).parents[2] / "shared" / "research" / "scripts"
+
+
+def mixed(n: int, dims: int, sizes: list[int], seed: int, scatter: float = 3.0) -> References:
+    """Correlated clips in conditions of given sizes, the rest in one more; the first condition is the target."""
+    rng = np.random.default_rng(seed)
+    conditions = np.repeat(np.arange(len(sizes) + 1), [*sizes, n - sum(sizes)])
+    centres = scatter * rng.normal(size=(len(sizes) + 1, dims))
+    vectors = rng.normal(size=(n, dims)) @ rng.normal(size=(dims, dims)) + centres[conditions]
+    return References(vectors, conditions, conditions == 0)
+
+
+def slow_scores(
+    refs: References, queries: FloatArray, density: float, shrinkage: float
+) -> tuple[FloatArray, FloatArray]:
+    """z scores of queries and of training clips, clip by clip from the published formula."""
+    residuals = refs.vectors.copy()
+    for condition in set(refs.conditions):
+        own = refs.conditions == condition
+        residuals[own] -= refs.vectors[own].mean(0)
+    spread = residuals.std(0)
+    spread = np.sqrt(spread**2 + (0.05 * np.median(spread)) ** 2)
+    residuals /= spread
+    intensity = min(1.0, shrinkage * ledoit_wolf(residuals, assume_centered=True)[1])
+    covariance = residuals.T @ residuals / len(residuals)
+    dims = len(covariance)
+    shrunk = (1 - intensity) * covariance + intensity * np.trace(covariance) / dims * np.eye(dims)
+    inverse = np.linalg.inv(shrunk)
+
+    def distance(a: FloatArray, b: FloatArray) -> Any:
+        delta = (a - b) / spread
+        return np.sqrt(delta @ inverse @ delta)
+
+    n = len(refs)
+    nearest = np.array(
+        [min(distance(refs.vectors[i], refs.vectors[j]) for j in range(n) if j != i) for i in range(n)]
+    )
+
+    def score(x: FloatArray, offsets: FloatArray, without: int = -1) -> float:
+        return min(
+            np.log(distance(x, refs.vectors[j])) - density * np.log(nearest[j]) - offsets[j]
+            for j in range(n)
+            if j != without
+        )
+
+    plain = np.array([score(refs.vectors[i], np.zeros(n), i) for i in range(n)])
+    offsets = np.empty(n)
+    for condition in set(refs.conditions):
+        own = refs.conditions == condition
+        offsets[own] = (plain[own].mean() - plain.mean()) * own.sum() / (own.sum() + 5)
+    training = np.array([score(refs.vectors[i], offsets, i) for i in range(n)])
+    scores = np.array([score(x, offsets) for x in queries])
+    return (scores - training.mean()) / training.std(), (training - training.mean()) / training.std()
+
+
+@settings(derandomize=True, deadline=None, max_examples=15)
+@given(
+    n=st.integers(12, 24),
+    dims=st.integers(2, 30),
+    density=st.sampled_from([0.0, 0.5, 1.0]),
+    shrinkage=st.sampled_from([1.0, 3.0]),
+    seed=st.integers(0, 999),
+)
+def test_scores_are_the_published_formula(
+    n: int, dims: int, density: float, shrinkage: float, seed: int
+) -> None:
+    refs = mixed(n, dims, [4, 5], seed)
+    queries = mixed(8, dims, [2], seed + 1).vectors
+    expected, expected_training = slow_scores(refs, queries, density, shrinkage)
+    fitted = RelativeNearest(density=density, shrinkage=shrinkage).fit(refs)
+    normalizer = ScoreNormalizer.of(fitted.score_training())
+    np.testing.assert_allclose(normalizer.z(fitted.score_training()), expected_training, atol=1e-6)
+    np.testing.assert_allclose(normalizer.z(fitted.score(queries)), expected, atol=1e-6)
+
+
+@pytest.mark.skipif(not SCRIPTS.exists(), reason="the research scripts are not beside this clone")
+def test_scores_equal_the_research_script() -> None:
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        from training_free import score  # type: ignore[import-not-found]
+    finally:
+        sys.path.remove(str(SCRIPTS))
+    refs, queries = mixed(200, 40, [10, 50], 0), mixed(60, 40, [10], 1).vectors
+    fitted = RelativeNearest(shrinkage=3.0).fit(refs)
+    found = ScoreNormalizer.of(fitted.score_training()).z(fitted.score(queries))
+    np.testing.assert_allclose(found, score(refs.vectors, queries, refs.conditions, 3.0), atol=1e-6)
+
+
+def test_local_density_is_its_formula() -> None:
+    refs, queries = mixed(60, 4, [8], 2), mixed(25, 4, [5], 3).vectors
+    own = np.sort(cdist(refs.vectors, refs.vectors), axis=1)[:, 1:4].mean(1)
+    ratio = cdist(queries, refs.vectors) / own
+    assert np.mean(ratio.argmin(1) != cdist(queries, refs.vectors).argmin(1)) > 0.1
+    fitted = RelativeNearest(whiten=False, density=1.0, neighbours=3, offset_clips=None).fit(refs)
+    np.testing.assert_allclose(fitted.score(queries), np.log(ratio.min(1)))
+    ratio = cdist(refs.vectors, refs.vectors) / own
+    np.fill_diagonal(ratio, np.inf)
+    np.testing.assert_allclose(fitted.score_training(), np.log(ratio.min(1)))
+
+
+def test_the_fitted_exponent_makes_training_distances_vary_least() -> None:
+    rng = np.random.default_rng(2)
+    vectors = np.exp(rng.normal(size=(80, 1))) * rng.normal(size=(80, 3))
+    refs = References(vectors, np.zeros(80, np.int64), np.zeros(80, bool))
+    log_distance, log_spacing = np.empty(80), np.empty(80)
+    for row in range(80):
+        others = np.delete(vectors, row, axis=0)
+        nearest = int(cdist(vectors[[row]], others).argmin())
+        log_distance[row] = np.log(cdist(vectors[[row]], others).min())
+        log_spacing[row] = np.log(np.sort(cdist(others[[nearest]], others)[0])[1])
+    exponents = np.linspace(-2, 2, 4001)
+    best = exponents[np.argmin([np.var(log_distance - a * log_spacing) for a in exponents])]
+    options = {"whiten": False, "offset_clips": None}
+    fitted, given = RelativeNearest(density=None, **options), RelativeNearest(density=best, **options)
+    queries = 3 * rng.normal(size=(20, 3))
+    np.testing.assert_allclose(fitted.fit(refs).score(queries), given.fit(refs).score(queries), atol=5e-3)
+
+
+def test_sparse_conditions_get_comparable_scores() -> None:
+    """Ten target clips that scatter three times as widely: normal ones score as the source does."""
+    rng = np.random.default_rng(0)
+    target = np.arange(210) < 10
+    width = np.where(target, 3.0, 1.0)[:, None]
+    refs = References(20.0 * target[:, None] + width * rng.normal(size=(210, 6)), target.astype(int), target)
+    test_target = np.arange(200) < 100
+    width = np.where(test_target, 3.0, 1.0)[:, None]
+    queries = 20.0 * test_target[:, None] + width * rng.normal(size=(200, 6))
+
+    def gap(**options: Any) -> float:
+        scores = RelativeNearest(**options).fit(refs).score(queries)
+        return float(scores[test_target].mean() - scores[~test_target].mean())
+
+    assert gap(density=0.0, offset_clips=None) > 1.0
+    assert gap(density=1.0, offset_clips=None) < 0.5
+    assert gap(density=0.5) < gap(density=0.5, offset_clips=None) < 1.0
+
+
+def test_copies_of_training_clips_change_nothing_but_the_whitening() -> None:
+    refs, queries = mixed(40, 5, [6], 0), mixed(20, 5, [6], 1).vectors
+    doubled = refs[np.repeat(np.arange(40), 1 + (np.arange(40) % 3 == 0))]
+    plain, copied = (RelativeNearest(whiten=False, offset_clips=None).fit(part) for part in (refs, doubled))
+    np.testing.assert_allclose(copied.score(queries), plain.score(queries))
+    np.testing.assert_allclose(copied.score_training().max(), plain.score_training().max())
+    copies = RelativeNearest().fit(doubled)
+    training = copies.score_training()
+    assert training.std() < 1.5 * RelativeNearest().fit(refs).score_training().std()
+    near_copy = copies.score(refs.vectors + 1e-9)
+    assert np.isfinite(near_copy).all()
+    assert near_copy.max() <= np.median(training)
+
+
+def test_a_near_copy_keeps_its_neighbourhood() -> None:
+    """Two clips a hair apart must not repel all that is near them."""
+    refs = mixed(40, 5, [6], 0)
+    vectors = np.concatenate([refs.vectors, refs.vectors[-1:] + 1e-7])
+    close = References(
+        vectors, np.append(refs.conditions, refs.conditions[-1]), np.append(refs.is_target, False)
+    )
+    query = refs.vectors[-1:] + 0.01
+    plain = RelativeNearest(whiten=False, offset_clips=None).fit(refs).score(query)
+    assert RelativeNearest(whiten=False, offset_clips=None).fit(close).score(query) <= plain + np.log(10) / 2
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.integers(2, 9), st.integers(0, 3), st.integers(1, 40), st.integers(0, 99))
+def test_few_clips_give_finite_scores_that_grow_with_distance(
+    n: int, n_target: int, dims: int, seed: int
+) -> None:
+    n_target = min(n_target, n)
+    refs = references(n=n, n_target=n_target, dims=dims, seed=seed)
+    fitted = RelativeNearest().fit(refs)
+    assert np.isfinite(fitted.score_training()).all()
+    direction = np.random.default_rng(seed).normal(size=(1, dims))
+    steps = refs.vectors.mean(0) + np.geomspace(1e2, 1e6, 9)[:, None] * direction
+    scores = fitted.score(steps)
+    assert (np.diff(scores) > 0).all()
+    assert scores[-1] > fitted.score_training().max()
+    assert (fitted.score(refs.vectors) <= fitted.score_training() + 1e-9).all()
+
+
+def test_clips_that_are_all_the_same_are_refused() -> None:
+    refs = references().replace(np.ones((60, 5)))
+    for whiten in (True, False):
+        with pytest.raises(AsdError, match="60 training clips are all the same"):
+            RelativeNearest(whiten=whiten).fit(refs)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_domain_scores_are_their_formulas(k: int) -> None:
+    refs = references(n=40, n_target=10)
+    vectors, is_target = refs.vectors * np.where(refs.is_target, 5.0, 1.0)[:, None], refs.is_target
+    queries = np.random.default_rng(1).normal(size=(25, 5)) * 4
+    parts: dict[str, list[FloatArray]] = {"median": [], "z": []}
+    training: dict[str, list[FloatArray]] = {"median": [], "z": []}
+    every = cdist(vectors, vectors)
+    np.fill_diagonal(every, np.inf)
+    for mask in (~is_target, is_target):
+        left_out = np.sort(every[:, mask], axis=1)[:, :k].mean(1)
+        distance = np.sort(cdist(queries, vectors[mask]), axis=1)[:, :k].mean(1)
+        own = left_out[mask]
+        for name, location, scale in (("median", 0.0, np.median(own)), ("z", own.mean(), own.std())):
+            parts[name].append((distance - location) / scale)
+            training[name].append((left_out - location) / scale)
+    for name in ("median", "z"):
+        fitted = DomainNearest(statistic=name, neighbours=k).fit(refs.replace(vectors))  # type: ignore[arg-type]
+        np.testing.assert_allclose(fitted.score(queries), np.min(parts[name], axis=0))
+        np.testing.assert_allclose(fitted.score_training(), np.min(training[name], axis=0))
+
+
+def test_a_domain_that_tells_nothing_takes_the_statistic_of_all() -> None:
+    lone = references(n=21, n_target=1)
+    every = cdist(lone.vectors, lone.vectors)
+    np.fill_diagonal(every, np.inf)
+    to_others = every.min(1)
+    fitted = DomainNearest(statistic="z").fit(lone)
+    assert fitted.locations[1] == pytest.approx(to_others.mean())
+    assert fitted.scales[1] == pytest.approx(to_others.std())
+    assert DomainNearest(statistic="median").fit(lone).scales[1] == pytest.approx(np.median(to_others))
+    pair = references(n=2, n_target=1)
+    apart = float(cdist(pair.vectors[:1], pair.vectors[1:])[0, 0])
+    assert DomainNearest(statistic="z").fit(pair).score(pair.vectors).tolist() == [-apart, -apart]
+    same = References(np.ones((6, 2)), np.zeros(6, np.int64), np.arange(6) > 3)
+    for statistic in ("z", "median"):
+        scores = DomainNearest(statistic=statistic).fit(same).score(np.array([[4.0, 5.0]]))  # type: ignore[arg-type]
+        assert scores.tolist() == [5.0]
