@@ -169,14 +169,19 @@ def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[Boo
 
 
 def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray) -> None:
-    is_anomaly = section.is_anomaly[clips]
-    for label, count in ((Label.NORMAL, np.sum(~is_anomaly)), (Label.ANOMALY, np.sum(is_anomaly))):
+    """Refuses a metric that compares clips of one class only, and names what would help."""
+    domain = metric.partition("_")[2]
+    where = f" of the {domain} domain" if domain else ""
+    way = "add such clips, or leave the machine out with machine="
+    if domain and 0 < np.sum(section.is_anomaly) < section.is_anomaly.size:
+        way += ", or take the rule that knows no domains with year=2020"
+    for label, count in (
+        (Label.NORMAL, np.sum(~section.is_anomaly[clips])),
+        (Label.ANOMALY, np.sum(section.is_anomaly[clips])),
+    ):
         if count == 0:
-            domain = metric.partition("_")[2]
-            where = f" of the {domain} domain" if domain else ""
             raise AsdError(
-                f"{section} has no test clips labelled {label}{where}, so {metric} cannot be computed: "
-                "add such clips or leave the machine out"
+                f"{section} has no test clips labelled {label}{where}, so {metric} cannot be computed: {way}"
             )
 
 

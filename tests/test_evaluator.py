@@ -216,6 +216,10 @@ DEFECTS = {
         replace_line(0, "section_00_0000.wav,2"),
         r"decision 2\.0 for section_00_0000\.wav: give 0 or 1",
     ),
+    "text in the first line": (
+        replace_line(0, "section_00_0000.wav,no"),
+        "has 'no' in line 1 where a number belongs",
+    ),
     "columns": (replace_line(2, "section_00_0002.wav,1,1"), "has 3 columns in line 3 where 2 belong"),
     "blank line": (replace_line(2, ""), "has 0 columns in line 3"),
 }
@@ -231,6 +235,14 @@ def test_each_defect_is_one_sentence_that_names_the_file(challenge: Challenge, d
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
     assert not challenge.out.exists()
+
+
+@pytest.mark.parametrize("end", ["\n", "\n\n", "\r\n", "  \n"])
+def test_blank_lines_at_the_end_change_nothing(challenge: Challenge, end: str) -> None:
+    before = challenge.evaluate()
+    for path in (challenge.score_file("fan"), challenge.decision_file("fan")):
+        path.write_text(path.read_text() + end)
+    assert challenge.evaluate() == before
 
 
 def test_unknown_file_is_named_with_its_nearest(challenge: Challenge) -> None:

@@ -17,6 +17,17 @@ def test_z_is_the_mean_of_standardised_scores() -> None:
     np.testing.assert_allclose(fuse_z(SCORES, TRAINING), np.mean(expected, axis=0))
 
 
+@pytest.mark.parametrize("method", sorted(FUSIONS))
+def test_every_member_moves_the_result_by_its_share(method: str) -> None:
+    """A mean, not a median: a third member that rises lifts the fused score however the others stand."""
+    training = [*TRAINING, RNG.normal(size=50)]
+    low, high = [np.full(4, np.quantile(training[2], q)) for q in (0.1, 0.9)]
+    first, second = (s[:4] for s in SCORES)
+    fused = [FUSIONS[method]([first, second, third], training) for third in (low, high)]
+    alone = [FUSIONS[method]([third], training[2:]) for third in (low, high)]
+    np.testing.assert_allclose(fused[1] - fused[0], (alone[1] - alone[0]) / 3)
+
+
 @settings(derandomize=True, deadline=None)
 @given(st.floats(0.01, 100.0), st.floats(-100.0, 100.0), st.sampled_from(sorted(FUSIONS)))
 def test_units_of_a_member_change_nothing(factor: float, shift: float, method: str) -> None:

@@ -41,6 +41,26 @@ def test_members_count_once_whatever_their_seeds(runs: Path) -> None:
     np.testing.assert_allclose(fused.scores.table("fused")["score"], np.mean(expected, axis=0))
 
 
+def test_three_members_are_averaged_test_and_training_clips_alike(runs: Path) -> None:
+    """With three members a mean is no median."""
+    members = ["one", "two:kurtosis", "two:ensemble"]
+    (fused,) = pipeline.fuse(Fuse(members=members, name="three", runs=runs))
+    one = np.mean([z_scores(runs, "one", seed, "ensemble") for seed in (0, 1)], axis=0)
+    two = [z_scores(runs, "two", 0, scorer) for scorer in ("kurtosis", "ensemble")]
+    expected = np.mean([one, *two], axis=0)
+    np.testing.assert_allclose(fused.scores.table("fused")["score"], expected)
+    training = []
+    for name, seeds, scorer in (
+        ("one", (0, 1), "ensemble"),
+        ("two", (0,), "kurtosis"),
+        ("two", (0,), "ensemble"),
+    ):
+        every = [RunDirectory.of(runs, name, "fan", seed).training_scores() for seed in seeds]
+        values = [table.sort_values("file")[scorer].to_numpy() for table in every]
+        training.append(np.mean([(v - v.mean()) / v.std() for v in values], axis=0))
+    np.testing.assert_allclose(fused.training_scores()["fused"], np.mean(training, axis=0), atol=1e-12)
+
+
 def test_a_fused_run_is_a_run(runs: Path) -> None:
     from asd.settings.config import Evaluate
 

@@ -237,6 +237,17 @@ def test_missing_domain_or_label_is_named() -> None:
     evaluate_table(drop(table, "source", "anomaly"), 2024)  # the target's anomalies suffice
 
 
+def test_data_of_one_condition_are_told_the_rule_that_works() -> None:
+    table = make_table()
+    one = table[table["domain"] == "source"]
+    with pytest.raises(AsdError, match=r"normal of the target domain, .* with year=2020$"):
+        evaluate_table(one, 2024)
+    assert 0 < evaluate_table(one, 2020)["official_score"] < 1
+    assert evaluate_table(one.assign(domain=""), 2020) == evaluate_table(one, 2020)
+    with pytest.raises(AsdError, match=r"leave the machine out with machine=$"):  # no rule would work
+        evaluate_table(one[one["label"] == "normal"], 2024)
+
+
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
@@ -244,6 +255,7 @@ def test_missing_domain_or_label_is_named() -> None:
         ("score", np.inf, "has score inf: give a finite number"),
         ("label", np.nan, "has label nan: give one of normal, anomaly"),
         ("domain", "Source", "has domain 'Source': give one of source, target"),
+        ("domain", "", "has domain '': name source or target, or take the rule .* with year=2020"),
         ("decision", 2, "has decision 2: give 0 or 1"),
         ("decision", np.nan, "has decision nan: give a finite number"),
     ],

@@ -139,6 +139,17 @@ def test_each_defect_is_named_alone(package: Path, damage: Callable[[Path], None
     assert found.endswith(".")
 
 
+def test_a_blank_line_at_the_end_is_no_defect(package: Path) -> None:
+    (package / SCORES).write_text((package / SCORES).read_text() + "\n")
+    assert not validate(package, get_year(2024)).defects
+
+
+def test_a_first_row_without_a_number_is_no_header(package: Path) -> None:
+    edit(SCORES, replace_value(0, "high"))(package)
+    (defect,) = validate(package, get_year(2024)).defects
+    assert defect.endswith(f"{SCORES} has no number in line 1.")
+
+
 def test_a_misspelt_file_is_paired_with_the_missing_one(package: Path) -> None:
     (package / SCORES).rename(package / SCORES.replace("HairDryer", "Hairdryer"))
     missing, stray = defects_of(package)

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth, read_numbers
+from asd.challenge.csv_files import read_numbers
+from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.result_files import Row, SystemResult, official_score_rows, paper_rows, result_rows
 from asd.challenge.submission import Kind, kinds, output_name
 from asd.challenge.years import Unit, Year, get_year

@@ -16,13 +16,13 @@ where <unit> is e.g. fan_section_03_source_test (2021) or fan_section_00_test.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from asd.challenge.csv_files import read_numbers, read_rows
 from asd.challenge.files import parse_name
 from asd.challenge.years import Unit, Year
 from asd.types import AsdError, Domain, Label, Split
@@ -68,48 +68,6 @@ def read_ground_truth(folder: Path, year: Year) -> GroundTruth:
     if year.rule == "per_id":
         return truth
     return {unit: truth[unit] for unit in sorted(truth, key=lambda unit: (unit.machine, unit.section))}
-
-
-def read_rows(path: Path, n_columns: tuple[int, ...]) -> list[list[str]]:
-    """The lines of a CSV file without a header, each with one of the given numbers of columns.
-
-    Raises:
-        AsdError: the file is missing, empty, no UTF-8 text, or a line has another number of columns.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = list(csv.reader(lines))
-    except FileNotFoundError as error:
-        raise AsdError(f"{path} is missing") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AsdError(f"{path} is not a readable CSV file: {error}") from error
-    if not rows:
-        raise AsdError(f"{path} is empty")
-    for number, row in enumerate(rows, start=1):
-        if len(row) not in n_columns:
-            wanted = " or ".join(map(str, n_columns))
-            raise AsdError(f"{path} has {len(row)} columns in line {number} where {wanted} belong")
-    return rows
-
-
-def read_numbers(path: Path) -> dict[str, float]:
-    """File name -> number of a CSV file with two columns and no header.
-
-    Raises:
-        AsdError: as `read_rows`, a header line, a value that is no number, or a file name that occurs twice.
-    """
-    numbers: dict[str, float] = {}
-    for line, (name, value) in enumerate(read_rows(path, (2,)), start=1):
-        try:
-            number = float(value)
-        except ValueError as error:
-            if line == 1:
-                raise AsdError(f"{path} starts with a header line '{name},{value}': delete it") from error
-            raise AsdError(f"{path} has {value!r} in line {line} where a number belongs") from error
-        if name in numbers:
-            raise AsdError(f"{path} lists {name} twice, the second time in line {line}: delete one")
-        numbers[name] = number
-    return numbers
 
 
 def _follow(path: Path) -> Path:

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from asd.challenge.csv_files import is_header, parse_number, parse_rows
 from asd.challenge.files import parse_name
 from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
 from asd.challenge.submission import LABEL, LABEL_EXAMPLE, Kind, kinds, output_name
@@ -183,11 +184,11 @@ def _stray_defects(files: Files, wanted: list[str], year: Year) -> Iterator[str]
 def _csv_defects(name: str, kind: Kind, unit: Unit, content: bytes, rules: _Rules) -> Iterator[str]:
     """Defects of one score or decision file: two columns, no header, one line per clip."""
     try:
-        lines = list(enumerate(csv.reader(content.decode("utf-8").splitlines()), start=1))
+        lines = list(enumerate(parse_rows(content.decode("utf-8")), start=1))
     except (UnicodeDecodeError, csv.Error) as error:
         yield f"{name} is not a text file of two columns: {error}."
         return
-    if lines and _is_header(lines[0][1]):
+    if lines and is_header(lines[0][1]):
         yield f"{name} has a header line ({','.join(lines[0][1])!r}): it must begin with the first clip."
         lines = lines[1:]
     if odd := [number for number, cells in lines if len(cells) != 2]:
@@ -209,7 +210,7 @@ def _csv_defects(name: str, kind: Kind, unit: Unit, content: bytes, rules: _Rule
 
 
 def _value_defects(name: str, kind: Kind, rows: list[tuple[int, str, str]]) -> Iterator[str]:
-    values = {number: _number(text) for number, _, text in rows}
+    values = {number: parse_number(text) for number, _, text in rows}
     if words := [number for number, value in values.items() if value is None]:
         yield f"{name} has no number in {_lines(words)}."
     if kind == "decision_result":
@@ -220,10 +221,6 @@ def _value_defects(name: str, kind: Kind, rows: list[tuple[int, str, str]]) -> I
         yield f"{name} has NaN or infinity in {_lines(wild)}."
 
 
-def _is_header(cells: list[str]) -> bool:
-    return not cells[0].strip().endswith(".wav") and _number(cells[-1]) is None if cells else False
-
-
 def _belongs(file: str, unit: Unit) -> bool:
     """Whether a name is that of an evaluation clip of the unit; those tell no labels."""
     try:
@@ -232,13 +229,6 @@ def _belongs(file: str, unit: Unit) -> bool:
         return False
     named = (clip.name, clip.section, clip.domain, clip.label)
     return named == (file, unit.section, unit.domain, None) and file.endswith(".wav")
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _lines(numbers: list[int]) -> str:

@@ -63,9 +63,13 @@ def _one_of(rows: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> NDArra
     """The column as strings (n_rows,), all of them among `allowed`."""
     bad = rows[~rows[column].isin(allowed)]
     if not bad.empty:
-        raise AsdError(
-            f"{_row_name(bad)} has {column} {bad[column].iloc[0]!r}: give one of {', '.join(allowed)}"
+        value = bad[column].iloc[0]
+        way = (
+            f"give one of {', '.join(allowed)}"
+            if column != "domain" or not (pd.isna(value) or value == "")
+            else "name source or target, or take the rule that knows no domains with year=2020"
         )
+        raise AsdError(f"{_row_name(bad)} has {column} {value!r}: {way}")
     return rows[column].to_numpy(dtype=np.str_)
 
 
