@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asd.settings.knobs import Section
+    from asd.options import Settings
 
 STAGES = {
     "data": "fetch and unpack the published data of a year: resumable, checked, in parallel",
@@ -66,10 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _group(stage, rest)
         _check_known(stage, [*STAGES, *GROUPS], "stage")
         if {"-h", "--help"} & set(rest):
-            from asd.settings import config
-
-            _print_words(stage, STAGES[stage], config.STAGES[stage])
-            return 0
+            return _help(stage, STAGES[stage], "asd.settings.config", stage, rest)
         return _run(stage, rest)
     except AsdError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -84,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(stage: str, words: list[str]) -> int:
     from asd.settings import config
-    from asd.settings.words import parse, run_config
+    from asd.settings.parsing import parse, run_config
 
     if stage == "validate" and words and "=" not in words[0]:
         words = [f"path={words[0]}", *words[1:]]
@@ -104,7 +101,7 @@ def _run(stage: str, words: list[str]) -> int:
 
 def _group(group: str, words: list[str]) -> int:
     """Runs one stage of a group, which returns what there is to say at the end."""
-    from asd.settings.words import parse
+    from asd.settings.parsing import parse
 
     package, meaning = GROUPS[group]
     config = import_module(f"{package}.config")
@@ -114,8 +111,7 @@ def _group(group: str, words: list[str]) -> int:
     stage, *rest = words
     _check_known(stage, config.STAGES, f"{group} stage")
     if {"-h", "--help"} & set(rest):
-        _print_words(f"{group} {stage}", config.MEANINGS[stage], config.STAGES[stage])
-        return 0
+        return _help(f"{group} {stage}", config.MEANINGS[stage], config.__name__, stage, rest)
     settings = parse(config.STAGES[stage], rest)
     if group == "study":
         print(import_module(f"{package}.{stage}.study").run(settings))
@@ -138,13 +134,14 @@ def _lines(meanings: Mapping[str, str]) -> str:
     return "\n".join(f"  {name:17}{meaning}" for name, meaning in meanings.items())
 
 
-def _print_words(stage: str, meaning: str, settings: type[Section]) -> None:
-    from asd.settings.words import keys
+def _help(command: str, meaning: str, config: str, stage: str, arguments: Sequence[str]) -> int:
+    """Prints the options of a stage, of the detector that the arguments name where they name one."""
+    from asd.settings.help import describe
 
-    print(f"python -m asd {stage}: {meaning}\n")
-    for key, default, about in keys(settings):
-        print(f"  {key + '=' + default:34} {about}")
-    print(f"  {'config=':34} YAML file of such words; those of the command line win")
+    named = [word.partition("=")[2] for word in arguments if word.startswith("detector=")]
+    model: type[Settings] = import_module(config).STAGES[stage]
+    print(describe(command, meaning, model, named[-1] if named else None))
+    return 0
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from asd.settings.config import (
     Validate,
 )
 from asd.settings.data import Data, DataCheck
+from asd.settings.parsing import stored_run
 from asd.stages import jobs
 from asd.stages.fusion import fuse_runs
 from asd.stages.leaderboard import rank_runs
@@ -100,7 +101,7 @@ def _work(todo: list[jobs.Job], *, again: bool) -> list[RunDirectory]:
 
     if not again:
         for job in todo:
-            job.run.begin(job.config.model_dump(mode="json"))
+            job.run.begin(job.config.stored())
     for job in todo:
         if again and not job.config.weights and not job.run.fit_facts():
             raise AsdError(
@@ -169,9 +170,7 @@ def explain(config: Explain) -> pd.DataFrame:
         runs = [run for run in runs if run.machine in config.machine]
     tables = []
     for run in runs:
-        settings = Run.model_validate(
-            read_config(run) | {"machine": [run.machine], "seeds": [run.seed], "runs": config.runs}
-        )
+        settings = stored_run(read_config(run), machine=[run.machine], seeds=[run.seed], runs=config.runs)
         (job,) = jobs.prepare(settings, learn=True)
         if job.test is None or job.learn is None:
             raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")

@@ -45,16 +45,14 @@ def train_there(directory: Path, rank: int, epochs: int = 4, kind: str = "plain"
         return loss, {"left": error[:3].mean()}
 
     settings = TrainSettings(
-        epochs,
-        10,
-        1e-2,
-        3,
-        0.1,
-        0.2,
-        "cosine",
+        epochs=epochs,
+        batch_size=10,
+        learning_rate=1e-2,
+        weight_decay=0.1,
+        warmup=0.2,
+        schedule="cosine",
         clip_norm=0.5,
         accumulate=2 if kind == "pieces" else 1,
-        patience=3,
     )
     trained = train(
         net,
@@ -62,6 +60,8 @@ def train_there(directory: Path, rank: int, epochs: int = 4, kind: str = "plain"
         torch.arange(33),
         settings,
         directory,
+        seed=3,
+        patience=3,
         valid_indices=torch.arange(33, 43),
         validate=lambda epoch: {"score": float((teacher(torch.arange(43)) - DATA).square().mean())},
         teacher=teacher,

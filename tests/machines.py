@@ -10,7 +10,7 @@ import torch
 from asd.challenge import files
 from asd.data.audio import write_wav
 from asd.data.recordings import Recordings, check
-from asd.detectors.base import Workplace
+from asd.detectors.base import RunContext
 from asd.scoring.references import References
 from asd.types import Split
 
@@ -50,9 +50,9 @@ def recordings(root: Path, machine: str = "fan", split: Split = Split.TRAIN) -> 
     return check(files.list_clips(root, machine, split), sample_rate_hz=16000)
 
 
-def workplace(folder: Path, seed: int = 0) -> Workplace:
+def workplace(folder: Path, seed: int = 0) -> RunContext:
     """A place to work in, on the CPU."""
-    return Workplace(torch.device("cpu"), folder / "cache", folder / "run", seed)
+    return RunContext(torch.device("cpu"), folder / "cache", folder / "run", seed)
 
 
 def references(

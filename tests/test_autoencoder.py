@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +15,15 @@ from scipy.stats import gamma
 from asd.challenge.files import parse_name
 from asd.core.checkpoint import load_tensors
 from asd.core.networks.autoencoder import MLPAutoencoder
+from asd.core.train_settings import TrainSettings
 from asd.detectors.autoencoder import Autoencoder, _mean_of, _of_mean
+from asd.detectors.options import AutoencoderSettings
 from asd.metrics import auc, pauc
 from asd.scoring.threshold import fit_threshold
 from asd.types import AsdError, Domain, Label, Split
 from tests.machines import recordings, tone_machine, workplace
 
-SMALL = {"n_mels": 32, "epochs": 3, "batch_size": 64}
+SMALL: dict[str, Any] = {"n_mels": 32, "training": TrainSettings(epochs=3, batch_size=64)}
 
 
 def test_parameter_count_is_the_official_one() -> None:
@@ -37,7 +40,7 @@ def test_compatible_scores_equal_the_official_ones(
     shared: Path, tmp_path: Path, scorer: str, file: str, error: float
 ) -> None:
     reference = shared / "reference/baseline_ae/bearing"
-    detector = Autoencoder(workplace(tmp_path), compatible=True)
+    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(compatible=True))
     detector.load_weights(reference / "weights.safetensors")
     test = recordings(shared / "data/machines", "bearing", Split.TEST)
     scores = detector.score(test)[scorer]
@@ -92,7 +95,7 @@ def test_the_papers_distance_is_the_mean_over_frames() -> None:
 @pytest.mark.parametrize("compatible", [False, True])
 def test_calibration_is_per_batch_only_in_the_compatible_mode(tmp_path: Path, compatible: bool) -> None:
     machine = tone_machine(tmp_path / "data")
-    detector = Autoencoder(workplace(tmp_path), compatible=compatible, **SMALL)
+    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(compatible=compatible, **SMALL))
     detector.fit(recordings(machine))
     assert set(detector.calibration) == (set(detector.scorers) if compatible else set())
     for values in detector.calibration.values():
@@ -102,7 +105,7 @@ def test_calibration_is_per_batch_only_in_the_compatible_mode(tmp_path: Path, co
 def test_the_default_mode_holds_out_whole_clips_of_both_domains(tmp_path: Path) -> None:
     machine = tone_machine(tmp_path / "data", n_train=40, n_target=10)
     clips = recordings(machine)
-    detector = Autoencoder(workplace(tmp_path), **SMALL)
+    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
     windows = detector._windows(clips)
     target = np.array([clip.domain is Domain.TARGET for clip in clips.clips])
     learn, held_out = detector._split(windows, target)
@@ -113,7 +116,7 @@ def test_the_default_mode_holds_out_whole_clips_of_both_domains(tmp_path: Path) 
 
 
 def test_official_pth_is_read_without_running_code(tmp_path: Path) -> None:
-    detector = Autoencoder(workplace(tmp_path), **SMALL)
+    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
     state = detector.network.state_dict() | {"cov_source": torch.eye(32), "cov_target": 2 * torch.eye(32)}
     torch.save(state, tmp_path / "official.pth")
     detector.load_weights(tmp_path / "official.pth")
@@ -127,17 +130,17 @@ def test_official_pth_is_read_without_running_code(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
-    Autoencoder(workplace(tmp_path), n_mels=16).save(tmp_path)
+    Autoencoder(workplace(tmp_path), AutoencoderSettings(n_mels=16)).save(tmp_path)
     with pytest.raises(AsdError, match=r"belongs to another network: .* of another shape"):
-        Autoencoder(workplace(tmp_path), n_mels=32).load(tmp_path)
+        Autoencoder(workplace(tmp_path), AutoencoderSettings(n_mels=32)).load(tmp_path)
     assert "cov_source" in load_tensors(tmp_path / "weights.safetensors")[0]
 
 
 def test_a_machine_of_one_domain_is_saved_and_loaded(tmp_path: Path) -> None:
     machine = tone_machine(tmp_path / "data", n_target=0)
-    detector = Autoencoder(workplace(tmp_path), **SMALL)
+    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
     detector.fit(recordings(machine))
     detector.save(tmp_path)
-    again = Autoencoder(workplace(tmp_path), **SMALL)
+    again = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
     again.load(tmp_path)
     assert torch.equal(again.cov_source, again.cov_target)

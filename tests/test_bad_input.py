@@ -73,7 +73,7 @@ def test_a_broken_test_clip_leaves_earlier_scores_alone(run: Path) -> None:
 
 @pytest.mark.parametrize("detector", ["autoencoder", "statistics"])
 def test_the_shortest_clip_that_can_be_used_is_used(place: Path, detector: str) -> None:
-    least = config.Run(detector=detector).least_samples()
+    least = config.Run(detector=detector).detector_settings.least_samples()
     for split in ("train", "test"):
         rewrite(a_clip(split), lambda x: x[:least])
     succeeds(*short_training(f"detector={detector}", f"name={detector}"))

@@ -38,7 +38,7 @@ WORDS = {
     "device=quantum": "device=quantum is not a device torch knows",
     "device=mps": "device=mps is not supported; use auto, cpu or cuda",
     "weights=w.pth": "weights=w.pth goes with `score`",
-    "fan": "'fan' is not a key=value word",
+    "fan": "'fan' is not a key=value argument",
     "config=none.yaml": r"config=none\.yaml does not exist",
 }
 

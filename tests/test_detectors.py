@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,20 +13,19 @@ from asd.data.recordings import check
 from asd.detectors import REGISTRY, detector_class
 from asd.detectors.base import Detector, Scores
 from asd.metrics import auc
-from asd.settings.config import Run
 from asd.types import Label, Split
 from tests.machines import recordings, tone_machine, workplace, write_clip
 
 # What keeps the suite short on two cores; everything else is the default configuration.
-QUICK = {
-    "autoencoder": {"epochs": 80, "batch_size": 64, "learning_rate": 5e-3},
+QUICK: dict[str, dict[str, Any]] = {
+    "autoencoder": {"training": {"epochs": 80, "batch_size": 64, "learning_rate": 5e-3}},
     "embedding": {"epochs": 5, "batch_size": 12, "width": 8},
 }
 
 
 def build(name: str, folder: Path, seed: int = 0) -> Detector:
-    arguments = Run(detector=name).detector_arguments() | QUICK.get(name, {})
-    return detector_class(name)(workplace(folder, seed), **arguments)
+    kind = detector_class(name)
+    return kind(workplace(folder, seed), kind.settings_type.model_validate(QUICK.get(name, {})))
 
 
 @pytest.fixture(scope="module", params=sorted(REGISTRY))

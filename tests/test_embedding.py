@@ -11,6 +11,7 @@ from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
 from asd.challenge.years import get_year
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.detectors.embedding import Embedding
+from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.metrics import auc
 from asd.types import AsdError, Label, Split
 from tests.machines import recordings, tone_machine, workplace
@@ -35,7 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fitted(root: Path, folder: Path, **changes: Any) -> Embedding:
-    detector = Embedding(workplace(folder), **(TINY | changes))
+    detector = Embedding(workplace(folder), EmbeddingSettings(**(TINY | changes)))
     detector.fit(recordings(root))
     return detector
 
@@ -52,7 +53,7 @@ def test_scorers_are_the_back_ends_asked_for(root: Path, tmp_path: Path) -> None
     assert tuple(scores) == detector.scorers == ("gaussian", "knn_cosine", "knn")
     np.testing.assert_allclose(scores["knn_cosine"], scores["knn"] ** 2 / 2, atol=1e-12)
     with pytest.raises(AsdError, match="backend=median is unknown"):
-        Embedding(workplace(tmp_path), backends=["median"], **TINY)
+        Embedding(workplace(tmp_path), EmbeddingSettings(backends=["median"], **TINY))
 
 
 def test_training_clips_do_not_meet_themselves(root: Path, tmp_path: Path) -> None:
@@ -67,7 +68,8 @@ def test_machines_share_one_joint_encoder(root: Path, tmp_path: Path) -> None:
     fan, pump = recordings(root, "fan"), recordings(root, "pump")
     pair = []
     for own, others in ((fan, pump), (pump, fan)):
-        detector = Embedding(workplace(tmp_path), joint=True, auxiliary=others, **TINY)
+        detector = Embedding(workplace(tmp_path), EmbeddingSettings(joint=True, **TINY))
+        detector.others = others
         detector.fit(own)
         pair.append(detector)
         assert detector.score(recordings(root, "fan", Split.TEST))["knn"].shape == (8,)
@@ -88,22 +90,22 @@ def test_models_of_another_configuration_are_refused(root: Path, tmp_path: Path)
     detector = fitted(root, tmp_path)
     detector.save(tmp_path)
     with pytest.raises(AsdError, match="belongs to another network"):
-        Embedding(workplace(tmp_path), **(TINY | {"width": 4})).load(tmp_path)
+        Embedding(workplace(tmp_path), EmbeddingSettings(**(TINY | {"width": 4}))).load(tmp_path)
     tensors = load_tensors(tmp_path / "bank.safetensors")[0]
     save_tensors(tmp_path / "bank.safetensors", {"vectors": tensors["vectors"]})
     with pytest.raises(AsdError, match="has no conditions"):
-        Embedding(workplace(tmp_path), **TINY).load(tmp_path)
+        Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).load(tmp_path)
 
 
 def test_a_bank_of_another_encoder_is_refused(root: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
-        detector = Embedding(workplace(tmp_path / str(seed), seed), **TINY)
+        detector = Embedding(workplace(tmp_path / str(seed), seed), EmbeddingSettings(**TINY))
         detector.fit(recordings(root))
         detector.save(tmp_path / str(seed))
     (tmp_path / "1/bank.safetensors").replace(tmp_path / "0/bank.safetensors")
     with pytest.raises(AsdError, match="was filled by another encoder"):
-        Embedding(workplace(tmp_path), **TINY).load(tmp_path / "0")
+        Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).load(tmp_path / "0")
 
 
 def test_an_encoder_that_gives_nan_is_named_with_its_clip(root: Path, tmp_path: Path) -> None:
@@ -116,12 +118,12 @@ def test_an_encoder_that_gives_nan_is_named_with_its_clip(root: Path, tmp_path: 
 
 def test_scoring_before_fitting_is_an_error(root: Path, tmp_path: Path) -> None:
     with pytest.raises(AsdError, match="has no bank yet"):
-        Embedding(workplace(tmp_path), **TINY).score(recordings(root))
+        Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).score(recordings(root))
 
 
 def frozen(root: Path, folder: Path, **changes: Any) -> Embedding:
     words: dict[str, Any] = {"encoder": "beats", "checkpoint": root / "BEATs_tiny.pt"}
-    return Embedding(workplace(folder), **(words | changes))
+    return Embedding(workplace(folder), EmbeddingSettings(**(words | changes)))
 
 
 def test_a_pretrained_encoder_is_fitted_saved_and_loaded(root: Path, tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_a_fine_tuned_encoder_keeps_its_adapters(root: Path, tmp_path: Path) -> 
 def test_a_frozen_encoder_has_nothing_to_learn_from_others(root: Path, tmp_path: Path) -> None:
     beats_pt(root)
     with pytest.raises(AsdError, match=r"embedding\.joint=true is for encoders that are trained"):
-        frozen(root, tmp_path, joint=True, auxiliary=recordings(root, "pump")).fit(recordings(root))
+        frozen(root, tmp_path, joint=True).fit(recordings(root))
 
 
 def test_pretrained_weights_are_declared_in_the_meta_file(root: Path, tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def test_pretrained_weights_are_declared_in_the_meta_file(root: Path, tmp_path: 
     assert system["complexity"]["total_parameters"] == sum(
         p.numel() for p in frozen(root, tmp_path).encoder.parameters()
     )
-    scratch = Embedding(workplace(tmp_path), **TINY).facts()
+    scratch = Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).facts()
     assert "external_datasets" not in scratch
     assert frozen(root, tmp_path).facts()["data_augmentation"] is None
 

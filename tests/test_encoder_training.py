@@ -104,9 +104,9 @@ def test_the_joint_encoder_is_trained_once(
 
 def test_recipes_that_cannot_work_are_refused() -> None:
     with pytest.raises(
-        AsdError, match=r"segment_samples=1000 is shorter than the longest STFT window \(1024\)"
+        AsdError, match=r"segment_samples=2048 is shorter than the longest STFT window \(4096\)"
     ):
-        Recipe(segment_samples=1000, windows_samples=(256, 1024))
+        Recipe(segment_samples=2048, windows_samples=(256, 4096))
     with pytest.raises(AsdError, match="would have no input"):
         Recipe(windows_samples=(), whole=False)
 

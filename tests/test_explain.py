@@ -191,9 +191,9 @@ def test_each_chosen_clip_has_a_row_and_a_picture(machine: Machine, tmp_path: Pa
 
 def test_explaining_leaves_the_detector_as_it_was(machine: Machine, tmp_path: Path) -> None:
     detector, _, test, table = machine
-    before = detector.workplace
+    before = detector.context
     explained(machine, tmp_path, LATE)
-    assert detector.workplace is before
+    assert detector.context is before
     np.testing.assert_allclose(detector.score(test)[detector.scorers[0]], table["score"], rtol=1e-9)
 
 

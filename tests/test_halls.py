@@ -53,7 +53,7 @@ def test_a_table_says_mean_spread_and_paired_gain() -> None:
 @pytest.mark.parametrize("study", [microphones, supplemental])
 def test_every_word_of_a_study_is_one_of_the_stage(study: object) -> None:
     from asd.settings.config import Run
-    from asd.settings.words import parse
+    from asd.settings.parsing import parse
     from asd.stages.jobs import _check_combination
     from asd.studies.halls import DETECTORS
 

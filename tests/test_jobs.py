@@ -19,8 +19,8 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def jobs(data: Path, **knobs: object) -> list:  # type: ignore[type-arg]
-    return list(prepare(Run(data=data, runs=data.parent / "runs", **knobs), learn=True))  # type: ignore[arg-type]
+def jobs(data: Path, **options: object) -> list:  # type: ignore[type-arg]
+    return list(prepare(Run(data=data, runs=data.parent / "runs", **options), learn=True))  # type: ignore[arg-type]
 
 
 def test_a_job_per_machine_and_seed(data: Path) -> None:

@@ -146,10 +146,10 @@ def test_cross_entropy_is_torchs() -> None:
     torch.testing.assert_close(loss(x, labels), expected)
 
 
-def test_a_loss_takes_the_knobs_that_it_has() -> None:
+def test_a_loss_takes_the_options_that_it_has() -> None:
     assert loss_named("arcface", 4, 3, scale=12.0, margin=0.2).margin == 0.2
     assert loss_named("subcluster_adacos", 4, 3, scale=12.0, n_centres=2).centres.shape == (3, 2, 4)
     assert loss_named("adaproj", 4, 3, n_centres=2).basis.shape == (3, 2, 4)
-    for name, knob in (("adaproj", "margin"), ("cross_entropy", "scale"), ("arcface", "n_centres")):
-        with pytest.raises(AsdError, match=rf"loss={name} has no {knob}"):
-            loss_named(name, 4, 3, **{knob: 1})
+    for name, option in (("adaproj", "margin"), ("cross_entropy", "scale"), ("arcface", "n_centres")):
+        with pytest.raises(AsdError, match=rf"loss={name} has no {option}"):
+            loss_named(name, 4, 3, **{option: 1})

@@ -63,7 +63,7 @@ def test_a_run_lies_as_it_is_described(trained: Path) -> None:
                 "scores/clips.json",
             }
             stored = yaml.safe_load((run / "config.yaml").read_text())
-            assert stored["training"]["epochs"] == 2
+            assert stored["autoencoder"]["training"]["epochs"] == 2
             assert stored["detector"] == "autoencoder"
             table = pd.read_csv(run / "scores/mse.csv", dtype={"section": str})
             assert tuple(table.columns) == SCORE_COLUMNS

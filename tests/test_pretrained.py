@@ -147,6 +147,6 @@ def test_words_that_do_not_go_together_are_refused(beats: Path) -> None:
     with pytest.raises(AsdError, match="encoder=multires_cnn is trained from nothing"):
         Recipe(checkpoint=beats)
     with pytest.raises(AsdError, match="pretrained at 16000 Hz and cannot take 8000 Hz"):
-        Recipe(encoder="beats", checkpoint=beats, sample_rate_hz=8000)
+        build(Recipe(encoder="beats", checkpoint=beats), 8000)
     with pytest.raises(AsdError, match=r"needs embedding\.checkpoint=PATH: BEATs_iter3"):
         build(Recipe(encoder="beats"))

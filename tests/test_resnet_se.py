@@ -84,5 +84,5 @@ def test_a_window_of_too_few_bins_is_refused() -> None:
 )
 def test_so_is_one_at_a_rate_too_low_for_it(rate_hz: int, windows: tuple[int], needs: str) -> None:
     with pytest.raises(AsdError, match=rf"windows_samples has {windows[0]}, .* {needs} .* at {rate_hz} Hz"):
-        build(Recipe(encoder="resnet_se", windows_samples=windows, sample_rate_hz=rate_hz))
-    assert build(Recipe(encoder="resnet_se", windows_samples=(64,), sample_rate_hz=1000)).n_parts == 2
+        build(Recipe(encoder="resnet_se", windows_samples=windows), rate_hz)
+    assert build(Recipe(encoder="resnet_se", windows_samples=(64,)), 1000).n_parts == 2

@@ -61,7 +61,7 @@ def test_a_table_has_paired_differences_and_counts_machines() -> None:
 
 def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:
     from asd.settings.config import Run
-    from asd.settings.words import parse
+    from asd.settings.parsing import parse
 
     runs = {name: parse(Run, ["detector=embedding", *m.words]) for name, m in METHODS.items()}
     for name, method in METHODS.items():

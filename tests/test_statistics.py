@@ -10,6 +10,7 @@ from asd.challenge.files import list_clips
 from asd.data.audio import write_wav
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import check
+from asd.detectors.options import StatisticsSettings
 from asd.detectors.statistics import CANDIDATES, Statistics
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, workplace
@@ -21,7 +22,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fitted(data: Path, folder: Path, **arguments: object) -> Statistics:
-    detector = Statistics(workplace(folder), **arguments)  # type: ignore[arg-type]
+    detector = Statistics(workplace(folder), StatisticsSettings(**arguments))  # type: ignore[arg-type]
     detector.fit(recordings(data))
     return detector
 
@@ -45,7 +46,7 @@ def test_a_chosen_back_end_is_remembered(data: Path, tmp_path: Path) -> None:
     detector = fitted(data, tmp_path, views=["mel32"], backend="auto")
     assert detector.backend in CANDIDATES
     detector.save(tmp_path)
-    again = Statistics(workplace(tmp_path), views=["mel32"], backend="auto")
+    again = Statistics(workplace(tmp_path), StatisticsSettings(views=["mel32"], backend="auto"))
     again.load(tmp_path)
     assert again.backend == detector.backend
     test = recordings(data, split=Split.TEST)
@@ -55,14 +56,14 @@ def test_a_chosen_back_end_is_remembered(data: Path, tmp_path: Path) -> None:
 def test_a_bank_of_other_views_is_refused(data: Path, tmp_path: Path) -> None:
     fitted(data, tmp_path, views=["mel32"]).save(tmp_path)
     with pytest.raises(AsdError, match=r"has no kurtosis; it is the bank of another configuration"):
-        Statistics(workplace(tmp_path), views=["mel32", "kurtosis"]).load(tmp_path)
+        Statistics(workplace(tmp_path), StatisticsSettings(views=["mel32", "kurtosis"])).load(tmp_path)
 
 
 def test_unknown_views_and_back_ends_are_named(tmp_path: Path) -> None:
     with pytest.raises(AsdError, match=r"statistics.views=mel33 is unknown; there are mel32_level"):
-        Statistics(workplace(tmp_path), views=["mel33"])
+        Statistics(workplace(tmp_path), StatisticsSettings(views=["mel33"]))
     with pytest.raises(AsdError, match="backend=magic is unknown"):
-        Statistics(workplace(tmp_path), backend="magic")
+        Statistics(workplace(tmp_path), StatisticsSettings(backend="magic"))
 
 
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
         write_wav(tmp_path / "data/fan/train" / name, wave, 16000)
     clips = list_clips(tmp_path / "data", "fan", Split.TRAIN)
     near, far, residual = (
-        Statistics(workplace(tmp_path), views=["mel32"]).vectors(
+        Statistics(workplace(tmp_path), StatisticsSettings(views=["mel32"])).vectors(
             check(clips, sample_rate_hz=16000, front_end=front_end)
         )["mel32"]
         for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
@@ -85,12 +86,12 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
 def test_directions_of_the_noise_are_left_out_and_kept_with_the_model(data: Path, tmp_path: Path) -> None:
     clips = recordings(data)
     apart = replace(clips, contrast=clips.subset(range(8)))
-    learnt = Statistics(workplace(tmp_path), views=["mel32", "log64"])
+    learnt = Statistics(workplace(tmp_path), StatisticsSettings(views=["mel32", "log64"]))
     learnt.fit(apart)
     for view, directions in learnt.nuisances.items():
         np.testing.assert_allclose(learnt.vectors(clips)[view] @ directions.T, 0.0, atol=1e-9)
     learnt.save(tmp_path)
-    loaded = Statistics(workplace(tmp_path), views=["mel32", "log64"])
+    loaded = Statistics(workplace(tmp_path), StatisticsSettings(views=["mel32", "log64"]))
     loaded.load(tmp_path)
     for view, scores in learnt.score(clips).items():
         np.testing.assert_array_equal(loaded.score(clips)[view], scores)

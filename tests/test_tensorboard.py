@@ -20,7 +20,7 @@ DATA = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
 def run(directory: Path, epochs: int) -> None:
     torch.manual_seed(0)
     net = nn.Linear(3, 3)
-    settings = TrainSettings(epochs, 8, tensorboard=True)
+    settings = TrainSettings(epochs=epochs, batch_size=8, tensorboard=True)
     train(net, lambda i: (net(DATA[i]) - DATA[i]).square().mean(), torch.arange(20), settings, directory)
 
 

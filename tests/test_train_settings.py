@@ -30,7 +30,7 @@ def test_a_training_of_one_step_has_no_warmup() -> None:
     assert TrainSettings(learning_rate=2.0, warmup=0.9, schedule="cosine").learning_rate_at(0, 1) == 2.0
 
 
-def test_the_knobs_of_the_loop_reach_it_from_the_command_line(place: Path) -> None:
+def test_the_options_of_the_loop_reach_it_from_the_command_line(place: Path) -> None:
     def loss(name: str, *words: str) -> float:
         succeeds(*short_training(*words, f"name={name}"))
         return json.loads((place / f"runs/{name}/fan/seed0/metrics.jsonl").read_text())["train_loss"]

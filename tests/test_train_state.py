@@ -51,13 +51,16 @@ def run(
         follow = (net(x).float() - teacher(x).float()).square().mean()
         return loss + follow, {"own": loss, "follow": follow}
 
+    patience = changes.pop("patience", None)
     arguments: dict[str, Any] = {"weight_decay": 0.1, "warmup": 0.2, "schedule": "cosine"}
     train(
         net,
         step,
         torch.arange(50, device=device),
-        TrainSettings(3, 13, 1e-2, 3, **arguments | changes),
+        TrainSettings(epochs=3, batch_size=13, learning_rate=1e-2, **arguments | changes),
         directory,
+        seed=3,
+        patience=patience,
         valid_indices=torch.arange(10, device=device),
         teacher=teacher,
         weights=torch.linspace(0.1, 1, 50),

@@ -25,8 +25,9 @@ def run(directory: Path, epochs: int, net: nn.Module, **changes: object) -> None
         net,
         lambda i: (net(DATA[i]) - DATA[i]).square().mean(),
         torch.arange(40),
-        TrainSettings(epochs=epochs, batch_size=13, learning_rate=1e-2, seed=3),
+        TrainSettings(epochs=epochs, batch_size=13, learning_rate=1e-2),
         directory,
+        seed=3,
         valid_indices=torch.arange(40, 50),
         **changes,  # type: ignore[arg-type]
     )
@@ -65,9 +66,17 @@ def test_an_epoch_cut_short_is_repeated(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         return (cut(DATA[i]) - DATA[i]).square().mean()
 
-    settings = TrainSettings(epochs=3, batch_size=13, learning_rate=1e-2, seed=3)
+    settings = TrainSettings(epochs=3, batch_size=13, learning_rate=1e-2)
     with pytest.raises(KeyboardInterrupt):
-        train(cut, step, torch.arange(40), settings, tmp_path / "cut", valid_indices=torch.arange(40, 50))
+        train(
+            cut,
+            step,
+            torch.arange(40),
+            settings,
+            tmp_path / "cut",
+            seed=3,
+            valid_indices=torch.arange(40, 50),
+        )
     again = network()
     run(tmp_path / "cut", 3, again)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
@@ -83,7 +92,14 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_named(tmp_path: Path) ->
         return loss * (float("nan") if 7 in i.tolist() else 1.0)
 
     with pytest.raises(AsdError, match=r"became nan in epoch 2, batch \d of 3; lower learning_rate"):
-        train(net, step, torch.arange(40), TrainSettings(2, 13, 1e-2, 3), tmp_path)
+        train(
+            net,
+            step,
+            torch.arange(40),
+            TrainSettings(epochs=2, batch_size=13, learning_rate=1e-2),
+            tmp_path,
+            seed=3,
+        )
     assert (tmp_path / "state.safetensors").read_bytes() == kept
 
 
@@ -96,11 +112,13 @@ def test_a_state_of_another_configuration_is_refused(tmp_path: Path) -> None:
 def test_one_item_is_too_few(tmp_path: Path) -> None:
     net = network()
     with pytest.raises(AsdError, match="two are the least"):
-        train(net, lambda i: net(DATA[i]).mean(), torch.arange(1), TrainSettings(1), tmp_path)
+        train(net, lambda i: net(DATA[i]).mean(), torch.arange(1), TrainSettings(epochs=1), tmp_path)
 
 
 def test_a_resumed_run_with_schedule_weights_and_decay_ends_the_same(tmp_path: Path) -> None:
-    settings = TrainSettings(5, 13, 1e-2, 3, weight_decay=0.1, warmup=0.1, schedule="cosine")
+    settings = TrainSettings(
+        epochs=5, batch_size=13, learning_rate=1e-2, weight_decay=0.1, warmup=0.1, schedule="cosine"
+    )
     weights = torch.linspace(0.1, 1, 50)
 
     def finish(net: nn.Module, directory: Path, steps: float = torch.inf) -> None:
@@ -113,7 +131,7 @@ def test_a_resumed_run_with_schedule_weights_and_decay_ends_the_same(tmp_path: P
                 raise KeyboardInterrupt
             return (net(DATA[i]) - DATA[i]).square().mean()
 
-        train(net, step, torch.arange(50), settings, directory, weights=weights)
+        train(net, step, torch.arange(50), settings, directory, seed=3, weights=weights)
 
     whole, again = network(), network()
     finish(whole, tmp_path / "whole")
@@ -132,7 +150,14 @@ def test_items_are_drawn_in_proportion_to_their_weights(tmp_path: Path) -> None:
         return (net(DATA[i]) - DATA[i]).square().mean()
 
     weights = torch.ones(50).index_fill(0, torch.arange(10), 4.0)
-    train(net, step, torch.arange(50), TrainSettings(60, 25, 1e-3), tmp_path, weights=weights)
+    train(
+        net,
+        step,
+        torch.arange(50),
+        TrainSettings(epochs=60, batch_size=25, learning_rate=1e-3),
+        tmp_path,
+        weights=weights,
+    )
     assert seen.sum() == 60 * 50
     assert seen[:10].sum() / seen.sum() == pytest.approx(0.5, abs=0.03)
 
@@ -156,7 +181,7 @@ def test_named_terms_and_metrics_are_logged_each_epoch(tmp_path: Path) -> None:
         return {"score": 10.0 * epoch}
 
     held_out = torch.arange(40, 50)
-    settings = TrainSettings(3, 13, 1e-2)
+    settings = TrainSettings(epochs=3, batch_size=13, learning_rate=1e-2)
     train(net, step, torch.arange(40), settings, tmp_path, valid_indices=held_out, validate=validate)
     for epoch, line in enumerate(lines_of(tmp_path), 1):
         assert (line["epoch"], line["score"]) == (epoch, 10.0 * epoch)
@@ -178,7 +203,14 @@ def test_weights_that_are_no_longer_finite_are_not_kept(tmp_path: Path) -> None:
         return loss if taken < 3 else (loss - loss.detach()).abs().sqrt() + loss.detach()
 
     with pytest.raises(AsdError, match="weights became infinite or nan in epoch 2, batch 3 of 3"):
-        train(net, step, torch.arange(40), TrainSettings(2, 13, 1e-2, 3), tmp_path)
+        train(
+            net,
+            step,
+            torch.arange(40),
+            TrainSettings(epochs=2, batch_size=13, learning_rate=1e-2),
+            tmp_path,
+            seed=3,
+        )
     assert (tmp_path / "state.safetensors").read_bytes() == kept
 
 
@@ -203,8 +235,10 @@ def patient(
         net,
         lambda i: (net(DATA[i]) - DATA[i]).square().mean(),
         torch.arange(40),
-        TrainSettings(6, 13, 1e-2, 3, patience=3),
+        TrainSettings(epochs=6, batch_size=13, learning_rate=1e-2),
         directory,
+        seed=3,
+        patience=3,
         validate=validate,
     )
     return trained.best_epoch, then
@@ -241,13 +275,15 @@ def test_a_resumed_run_remembers_its_best_epoch(tmp_path: Path, until: int) -> N
 
 def test_without_a_score_patience_looks_at_the_validation_loss(tmp_path: Path) -> None:
     net = network()
-    settings = TrainSettings(40, 13, 0.3, 3, patience=2)
+    settings = TrainSettings(epochs=40, batch_size=13, learning_rate=0.3)
     held_out = torch.arange(40, 50)
 
     def step(i: torch.Tensor) -> torch.Tensor:
         return (net(DATA[i]) - DATA[i]).square().mean()
 
-    trained = train(net, step, torch.arange(40), settings, tmp_path, valid_indices=held_out)
+    trained = train(
+        net, step, torch.arange(40), settings, tmp_path, seed=3, patience=2, valid_indices=held_out
+    )
     losses = [line["valid_loss"] for line in lines_of(tmp_path)]
     assert trained.best_epoch == losses.index(min(losses)) + 1 == len(losses) - 2
     net.eval()
@@ -266,10 +302,16 @@ def test_patience_without_a_usable_score_is_refused(
     tmp_path: Path, scores: dict[str, float], saying: str
 ) -> None:
     net = network()
-    settings = TrainSettings(2, 13, patience=1)
+    settings = TrainSettings(epochs=2, batch_size=13)
     with pytest.raises(AsdError, match=saying):
         train(
-            net, lambda i: net(DATA[i]).mean(), torch.arange(9), settings, tmp_path, validate=lambda _: scores
+            net,
+            lambda i: net(DATA[i]).mean(),
+            torch.arange(9),
+            settings,
+            tmp_path,
+            patience=1,
+            validate=lambda _: scores,
         )
 
 
@@ -281,13 +323,15 @@ def test_a_teacher_moves_at_every_step_and_in_the_best_epoch_is_kept_too(tmp_pat
         modes.add((net.training, teacher.module.training))
         return (net(DATA[i]) - DATA[i]).square().mean()
 
-    settings = TrainSettings(5, 13, 1e-2, 3, patience=1)
+    settings = TrainSettings(epochs=5, batch_size=13, learning_rate=1e-2)
     train(
         net,
         step,
         torch.arange(39),
         settings,
         tmp_path,
+        seed=3,
+        patience=1,
         valid_indices=torch.arange(40, 50),
         validate=lambda epoch: {"score": SCORES[epoch - 1]},
         teacher=teacher,

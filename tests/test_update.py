@@ -65,7 +65,7 @@ def test_low_precision_reaches_the_network_and_leaves_float32_weights(tmp_path: 
         seen.add(out.dtype)
         return (out.float() - DATA[i]).square().mean()
 
-    settings = TrainSettings(2, 13, precision=precision)  # type: ignore[arg-type]
+    settings = TrainSettings(epochs=2, batch_size=13, precision=precision)  # type: ignore[arg-type]
     train(net, step, torch.arange(50), settings, tmp_path)
     assert seen == {getattr(torch, precision)}
     assert all(p.dtype == torch.float32 for p in net.parameters())

@@ -90,7 +90,7 @@ def features(words: list[str]) -> list[Row]:
     from asd.features.frames import log_mel_frames
 
     detector, job = _detector(words)
-    place = detector.workplace
+    place = detector.context
     begun = time.perf_counter()
     for recordings in filter(None, (job.learn, job.test)):
         log_mel_frames(recordings, detector.log_mel, place.cache, place.device)
@@ -137,8 +137,8 @@ def floor(words: list[str]) -> list[Row]:
     forward = sum(2 * layer.weight.numel() for layer in layers)  # operations per window
     first = 2 * layers[0].weight.numel()  # nobody asks for the gradient of the input
     total = n_learn * (3 * forward - first) + (n_windows - n_learn) * forward
-    batch = detector.settings.batch_size
-    per_second = batch * (3 * forward - first) / _product_seconds(layers, batch, detector.workplace.device)
+    batch = detector.settings.training.batch_size
+    per_second = batch * (3 * forward - first) / _product_seconds(layers, batch, detector.context.device)
     remark = f"{total / 1e12:.2f} TFLOP at {per_second / 1e9:,.0f} GFLOP/s; {n_windows:,} windows in batches of {batch}"
     return [Row("arithmetic floor of an epoch", total / per_second, remark)]
 
@@ -182,7 +182,7 @@ def whole_command(words: list[str]) -> list[Row]:
 
 def _job(words: list[str]) -> Job:
     from asd.settings.config import Run
-    from asd.settings.words import parse
+    from asd.settings.parsing import parse
     from asd.stages.jobs import prepare
 
     return next(iter(prepare(parse(Run, words), learn=True)))
@@ -191,17 +191,17 @@ def _job(words: list[str]) -> Job:
 def _detector(words: list[str]) -> tuple[Autoencoder, Job]:
     from asd.core.runtime import pick_device
     from asd.detectors.autoencoder import Autoencoder
-    from asd.detectors.base import Workplace
+    from asd.detectors.base import RunContext
 
     job = _job(words)
-    place = Workplace(
+    place = RunContext(
         device=pick_device(job.config.device),
         cache=job.config.runs / ".cache",
         directory=job.run.path,
         seed=job.run.seed,
         fingerprint=job.model_fingerprint,
     )
-    return Autoencoder(place, **job.config.detector_arguments()), job
+    return Autoencoder(place, job.config.autoencoder), job
 
 
 def _product_seconds(layers: Sequence[torch.nn.Linear], batch: int, device: torch.device) -> float:
@@ -236,7 +236,7 @@ def _product_seconds(layers: Sequence[torch.nn.Linear], batch: int, device: torc
 def _gpu_peak(detector: Autoencoder) -> str:
     import torch
 
-    device = detector.workplace.device
+    device = detector.context.device
     return (
         f"; GPU memory {torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB"
         if device.type == "cuda"

@@ -92,7 +92,7 @@ def _measure(words: dict[str, int | float | str]) -> None:
         precision=cast(Literal["float32", "bfloat16"], precision),
     )
     torch.manual_seed(int(words["seed"]))
-    network = build(recipe)
+    network = build(recipe, SAMPLE_RATE_HZ)
     print(_size(network))
     module = Discriminator(network, n_classes, recipe).to(device)
     clips = noise(batch * steps)
@@ -103,8 +103,9 @@ def _measure(words: dict[str, int | float | str]) -> None:
             module,
             lambda rows: module(waveforms.random_segments(rows, recipe.segment_samples), labels[rows]),
             torch.arange(len(clips), device=device),
-            recipe.train_settings(int(words["seed"])),
+            recipe,
             Path(folder),
+            seed=int(words["seed"]),
         )
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
     times_s = [json.loads(line)["seconds"] / steps for line in lines][1:]

@@ -21,7 +21,8 @@ from scipy.stats import spearmanr
 from asd.challenge import files
 from asd.core.runtime import pick_device
 from asd.data.recordings import Recordings, check
-from asd.detectors.base import Workplace
+from asd.detectors.base import RunContext
+from asd.detectors.options import StatisticsSettings
 from asd.detectors.statistics import Statistics
 from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS
 from asd.metrics import auc, evaluate_table
@@ -58,8 +59,8 @@ def _study(root: Path, machine: str, seed: int) -> tuple[dict[str, tuple[float, 
         check(files.list_clips(root, machine, split), sample_rate_hz=16000)
         for split in (Split.TRAIN, Split.TEST)
     )
-    place = Workplace(pick_device("cpu"), Path(), Path(), seed)
-    detector = Statistics(place, views=VIEWS + FURTHER_VIEWS)
+    place = RunContext(pick_device("cpu"), Path(), Path(), seed)
+    detector = Statistics(place, StatisticsSettings(views=[*VIEWS, *FURTHER_VIEWS]))
     normal, foreign, unseen = (
         detector.vectors(train),
         detector.vectors(train, foreign=True),

@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from pydantic import Field
+
 from asd.core.schedules import linear_ramp, warmup_cosine
+from asd.options import NO_RESULT, Settings
 
 
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """How long and how to train.
+class TrainSettings(Settings):
+    """How long and how to train by gradient.
 
-    Attributes:
-        epochs: passes over the training items, at most.
-        batch_size: items per step of the optimiser, over all pieces and processes.
-        learning_rate: largest step size.
-        seed: fixes every random draw.
-        weight_decay: per step and unit of learning rate; decoupled in "adamw" only.
-        warmup: share of all steps over which the learning rate rises linearly.
-        schedule: what it does afterwards: stays "constant", or falls to `floor` along half a "cosine".
-        precision: of matrix products and convolutions of `step`, under autocast; weights stay float32.
-            "auto" is bfloat16 on a GPU and float32 on a CPU.
-        clip_norm: longest gradient over all weights; None: any.
-        accumulate: pieces that a batch is cut into, to save memory; the gradient is that of the whole batch
-            where the loss is a mean over items. Batch normalisation and losses over a batch see a piece.
-        floor: last learning rate of the cosine.
-        patience: epochs without a higher score after which training stops, with the weights of the best
-            epoch; None: all epochs, and the last weights.
-        tensorboard: whether to write curves for it, too.
-        optimizer: "adamw", "adam" or "radam".
+    Accumulating leaves the gradient that of the whole batch where the loss is a mean over items; batch
+    normalisation and losses over a batch see a piece. Weights stay float32 at any precision.
     """
 
-    epochs: int = 100
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    seed: int = 0
-    weight_decay: float = 0.0
-    warmup: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
-    clip_norm: float | None = None
-    accumulate: int = 1
-    floor: float = 0.0
-    patience: int | None = None
-    tensorboard: bool = False
-    optimizer: Literal["adamw", "adam", "radam"] = "adamw"
+    epochs: int = Field(100, ge=1, description="passes over the training data")
+    batch_size: int = Field(256, ge=2, description="items per step of the optimiser")
+    learning_rate: float = Field(1e-3, gt=0, description="largest step size")
+    weight_decay: float = Field(0.0, ge=0, description="per step and unit of learning rate")
+    warmup: float = Field(0.0, ge=0, le=1, description="share of steps in which the learning rate rises")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="of the learning rate after that: constant or cosine"
+    )
+    optimizer: Literal["adamw", "adam", "radam"] = Field("adamw", description="adamw, adam or radam")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "float32", description="float32, bfloat16, float16; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+    clip_norm: float | None = Field(None, gt=0, description="longest gradient; a longer one is shortened")
+    accumulate: int = Field(1, ge=1, description="pieces that a batch is cut into, to save memory")
+    floor: float = Field(0.0, ge=0, description="last learning rate of the cosine")
+    tensorboard: bool = Field(
+        False, description="also write curves for TensorBoard", json_schema_extra=NO_RESULT
+    )
 
     def learning_rate_at(self, step: int, n_steps: int) -> float:
         """Learning rate of step 0 to `n_steps` - 1; see `schedules.warmup_cosine`."""

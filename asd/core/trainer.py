@@ -52,6 +52,8 @@ def train(
     settings: TrainSettings,
     directory: Path,
     *,
+    seed: int = 0,
+    patience: int | None = None,
     valid_indices: torch.Tensor | None = None,
     validate: Callable[[int], Mapping[str, float]] | None = None,
     teacher: EmaTeacher | None = None,
@@ -72,6 +74,9 @@ def train(
         train_indices: (n,) int64 items to learn from, on the module's device.
         settings: how long and how to train.
         directory: receives metrics.jsonl and state.safetensors.
+        seed: fixes every random draw.
+        patience: epochs without a higher score after which training stops, with the weights of the best
+            epoch; None: all epochs, and the last weights.
         valid_indices: (m,) items whose loss is logged each epoch, never learnt from.
         validate: metrics after an epoch (counted from 1), by name, with everything in eval mode; "score", the
             higher the better, is what `patience` looks at. Without it, that is the negative validation loss.
@@ -98,15 +103,15 @@ def train(
     remaining = range(position.epoch, settings.epochs)
     with StopRequest(defer=world.size == 1) as stop:
         for epoch in progress(remaining, label, total=len(remaining)) if world.is_first else remaining:
-            if settings.patience is not None and epoch - position.best_epoch >= settings.patience:
+            if patience is not None and epoch - position.best_epoch >= patience:
                 break
             started = time.perf_counter() - position.seconds
-            losses = _epoch(update, file, position, stop, train_indices, weights, settings, epoch)
+            losses = _epoch(update, file, position, stop, train_indices, weights, settings, seed, epoch)
             world.align(file.parts.values())
             update.set_mode(training=False)
             valid, scores = world.from_first(partial(_validated, update, valid_indices, validate, epoch))
             position.close(losses["loss"], valid.get("loss", torch.empty(0)))
-            if settings.patience is not None:
+            if patience is not None:
                 file.keep_best(position, scores)
             line = {"epoch": epoch + 1} | _means("train_", losses) | _means("valid_", valid) | scores
             line["seconds"] = round(time.perf_counter() - started, 3)
@@ -119,7 +124,7 @@ def train(
             if stop.requested:
                 log.info("stopped after epoch %d of %d; %s has it all", epoch + 1, settings.epochs, file.path)
                 raise KeyboardInterrupt
-    if settings.patience is None:
+    if patience is None:
         return Trained(position.train_losses, position.valid_losses)
     file.set_weights(position.best)
     return Trained(position.train_losses, position.valid_losses, position.best_epoch)
@@ -143,11 +148,12 @@ def _epoch(
     train_indices: torch.Tensor,
     weights: torch.Tensor | None,
     settings: TrainSettings,
+    seed: int,
     epoch: int,
 ) -> dict[str, torch.Tensor]:
     """Runs what is left of an epoch: its losses and their terms by name, each (batches,)."""
     started = time.perf_counter() - position.seconds
-    torch.manual_seed(epoch_seed(settings.seed, epoch))
+    torch.manual_seed(epoch_seed(seed, epoch))
     if weights is None:
         order = torch.randperm(len(train_indices))
     else:
@@ -160,7 +166,7 @@ def _epoch(
     if position.batch:
         set_random_states(position.random, update.device)
     elif update.world.rank:
-        torch.manual_seed(epoch_seed(settings.seed, epoch) + update.world.rank)  # draws of its own
+        torch.manual_seed(epoch_seed(seed, epoch) + update.world.rank)  # draws of its own
     update.set_mode(training=True)
     for batch in batches[position.batch :]:
         done = epoch * len(batches) + position.batch

@@ -30,9 +30,10 @@ from torch.nn.functional import mse_loss
 
 from asd.core.checkpoint import load_into, load_tensors, load_weights, save_tensors
 from asd.core.networks.autoencoder import MLPAutoencoder
-from asd.core.trainer import TrainSettings, train
+from asd.core.trainer import train
 from asd.data.recordings import Recordings
-from asd.detectors.base import Detector, Scores, Workplace, is_target
+from asd.detectors.base import Detector, RunContext, Scores, is_target
+from asd.detectors.options import AutoencoderSettings
 from asd.features.frames import Windows, log_mel_frames
 from asd.scoring.covariance import streamed_ledoit_wolf
 from asd.types import AsdError
@@ -44,35 +45,23 @@ class Autoencoder(Detector):
     """The official autoencoder.
 
     Args:
-        workplace: device, caches, seed.
-        n_fft, hop_samples, n_mels: log-mel settings.
-        n_frames: consecutive frames in one input vector.
-        compatible: reproduce the official code's quirks (see the module).
-        epochs, batch_size, learning_rate: training.
-        loop: further keyword arguments of `core.trainer.TrainSettings`.
+        context: device, caches, seed.
+        settings: log-mel settings, windows and training; `compatible` reproduces the official code (see above).
     """
 
-    def __init__(
-        self,
-        workplace: Workplace,
-        *,
-        n_fft: int = 1024,
-        hop_samples: int = 512,
-        n_mels: int = 128,
-        n_frames: int = 5,
-        compatible: bool = False,
-        epochs: int = 100,
-        batch_size: int = 256,
-        learning_rate: float = 1e-3,
-        **loop: Any,
-    ) -> None:
-        super().__init__(workplace)
-        self.log_mel = {"n_fft": n_fft, "hop_samples": hop_samples, "n_mels": n_mels}
-        self.n_frames, self.n_mels, self.compatible = n_frames, n_mels, compatible
-        self.scorers = ("mse", "mahalanobis") if compatible else ("mse", "mahalanobis", "mahalanobis_frames")
-        self.settings = TrainSettings(epochs, batch_size, learning_rate, workplace.seed, **loop)
-        torch.manual_seed(workplace.seed)  # initial weights
-        self.network = MLPAutoencoder(n_frames * n_mels).to(workplace.device)
+    settings_type = AutoencoderSettings
+
+    def __init__(self, context: RunContext, settings: AutoencoderSettings | None = None) -> None:
+        super().__init__(context)
+        self.settings = settings = settings or AutoencoderSettings()
+        n_frames, n_mels = settings.n_frames, settings.n_mels
+        self.log_mel = {"n_fft": settings.n_fft, "hop_samples": settings.hop_samples, "n_mels": n_mels}
+        self.n_frames, self.n_mels, self.compatible = n_frames, n_mels, settings.compatible
+        self.scorers = (
+            ("mse", "mahalanobis") if self.compatible else ("mse", "mahalanobis", "mahalanobis_frames")
+        )
+        torch.manual_seed(context.seed)  # initial weights
+        self.network = MLPAutoencoder(n_frames * n_mels).to(context.device)
         # covariance of the residual frames, per domain
         self.cov_source = self.cov_target = torch.eye(n_mels)
 
@@ -85,10 +74,11 @@ class Autoencoder(Detector):
             self.network,
             lambda indices: self._loss(windows[indices]),
             learn,
-            self.settings,
-            self.workplace.directory,
+            self.settings.training,
+            self.context.directory,
+            seed=self.context.seed,
             valid_indices=held_out,
-            fingerprint=self.workplace.fingerprint,
+            fingerprint=self.context.fingerprint,
             label=f"train {recordings.clips[0].machine}",
         )
         self.network.eval()
@@ -106,7 +96,7 @@ class Autoencoder(Detector):
     def score(self, recordings: Recordings) -> Scores:
         """Scores by mean squared error and by selective Mahalanobis distances."""
         windows = self._windows(recordings)
-        precisions = [_inverse(c).to(self.workplace.device) for c in (self.cov_source, self.cov_target)]
+        precisions = [_inverse(c).to(self.context.device) for c in (self.cov_source, self.cov_target)]
         self.network.eval()
         parts: dict[str, list[torch.Tensor]] = {scorer: [] for scorer in self.scorers}
         for chunk, lengths in windows.chunks(_CHUNK_WINDOWS):
@@ -165,7 +155,7 @@ class Autoencoder(Detector):
 
     def _windows(self, recordings: Recordings) -> Windows:
         frames = log_mel_frames(
-            recordings, self.log_mel, self.workplace.cache, self.workplace.device, exact=self.compatible
+            recordings, self.log_mel, self.context.cache, self.context.device, exact=self.compatible
         )
         short = np.flatnonzero(frames.lengths < self.n_frames)
         if len(short):
@@ -175,14 +165,14 @@ class Autoencoder(Detector):
                 f"for one window of {self.n_frames} frames ({least} samples); remove it or lower "
                 f"autoencoder.n_frames"
             )
-        return Windows(frames, self.n_frames, self.workplace.device)
+        return Windows(frames, self.n_frames, self.context.device)
 
     def _loss(self, x: torch.Tensor) -> torch.Tensor:
         return mse_loss(self.network(x), x)
 
     def _split(self, windows: Windows, target: npt.NDArray[np.bool_]) -> tuple[torch.Tensor, torch.Tensor]:
         """Windows to learn from and windows held out for the validation loss, 9 to 1."""
-        rng = np.random.default_rng(self.workplace.seed)
+        rng = np.random.default_rng(self.context.seed)
         clip_of = windows.clip_of.cpu().numpy()
         if self.compatible:
             order = rng.permutation(len(windows))
@@ -222,7 +212,7 @@ class Autoencoder(Detector):
         """Scatter of each shuffled batch around its own mean, summed, over (windows - 1)."""
         scatter = torch.zeros(2, self.n_mels, self.n_mels, device=learn.device)
         counts = [0, 0]
-        for batch in self._shuffled(learn, self.settings.epochs):
+        for batch in self._shuffled(learn, self.settings.training.epochs):
             x = windows[batch]
             residual = x - self.network(x)
             for domain in (0, 1):
@@ -242,8 +232,8 @@ class Autoencoder(Detector):
         """Distance of the mean residual of each shuffled training batch and each validation batch."""
         precisions = [_inverse(c).to(learn.device) for c in (self.cov_source, self.cov_target)]
         batches = [
-            *self._shuffled(learn, self.settings.epochs + 1),
-            *held_out.split(self.settings.batch_size),
+            *self._shuffled(learn, self.settings.training.epochs + 1),
+            *held_out.split(self.settings.training.batch_size),
         ]
         values = []
         for batch in batches:
@@ -253,9 +243,9 @@ class Autoencoder(Detector):
         return torch.cat(values).double().cpu().numpy()
 
     def _shuffled(self, indices: torch.Tensor, epoch: int) -> tuple[torch.Tensor, ...]:
-        generator = torch.Generator().manual_seed(self.workplace.seed + epoch)
+        generator = torch.Generator().manual_seed(self.context.seed + epoch)
         order = torch.randperm(len(indices), generator=generator).to(indices.device)
-        return torch.split(indices[order], self.settings.batch_size)
+        return torch.split(indices[order], self.settings.training.batch_size)
 
 
 def _of_mean(frames: torch.Tensor, counts: torch.Tensor, precisions: list[torch.Tensor]) -> torch.Tensor:

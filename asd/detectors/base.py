@@ -11,21 +11,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from asd.data.recordings import Recordings
+from asd.detectors.options import DetectorSettings
 from asd.types import AsdError, Domain
 
 Scores = dict[str, npt.NDArray[np.float64]]  # scorer -> (clips,)
 
 
 @dataclass(frozen=True, slots=True)
-class Workplace:
-    """Where a detector works: device, folder of cached features, folder of this run, its seed.
+class RunContext:
+    """Where a detector works and on what: device, folders, seed, and the sample rate of its recordings.
 
     Attributes:
         device: where tensors live.
@@ -33,6 +34,7 @@ class Workplace:
         directory: what this run may write while it trains (metrics.jsonl, state to resume from).
         seed: fixes every random draw.
         fingerprint: hash of configuration and data, so that a foreign state is refused.
+        sample_rate_hz: of every recording.
     """
 
     device: torch.device
@@ -40,21 +42,32 @@ class Workplace:
     directory: Path
     seed: int = 0
     fingerprint: str = ""
+    sample_rate_hz: int = 16000
 
 
 class Detector(ABC):
-    """Base of all detectors. Subclasses take plain keyword arguments with defaults."""
+    """Base of all detectors.
 
+    A subclass names its model of options in `settings_type`; that model is the argument of its constructor.
+
+    Args:
+        context: where it works.
+        settings: its options; None: their defaults.
+    """
+
+    settings_type: ClassVar[type[DetectorSettings]] = DetectorSettings
     scorers: tuple[str, ...]  # the first is the default
+    others: Recordings | None = None  # training clips of the other machines, for detectors that learn jointly
 
-    def __init__(self, workplace: Workplace) -> None:
-        self.workplace = workplace
+    def __init__(self, context: RunContext, settings: DetectorSettings | None = None) -> None:
+        del settings
+        self.context = context
         # Values the decision threshold is fitted on, where they are not the training clips' scores.
         self.calibration: dict[str, npt.NDArray[np.float64]] = {}
 
     @abstractmethod
     def fit(self, recordings: Recordings) -> None:
-        """Learns from normal training clips; resumes where an interrupted fit in the workplace stopped."""
+        """Learns from normal training clips; resumes where an interrupted fit in the directory of the run stopped."""
 
     @abstractmethod
     def score(self, recordings: Recordings) -> Scores:

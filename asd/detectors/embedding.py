@@ -12,7 +12,7 @@ Source: Wilkinghoff, "Self-supervised learning for anomalous sound detection", I
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.data.recordings import Recordings, joined
-from asd.detectors.base import Detector, Scores, Workplace
+from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.encoders.build import build, declared
 from asd.detectors.encoders.clips import cached_embeddings, clip_embeddings, unit
-from asd.detectors.encoders.recipe import Recipe
+from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.detectors.encoders.training import classifier, joint_encoder, train_encoder
 from asd.scoring.backends import backend_named
 from asd.scoring.references import FloatArray, References, references_of, sections_of
@@ -39,40 +39,31 @@ class Embedding(Detector):
     """An encoder and a bank of training embeddings.
 
     Args:
-        workplace: device, caches, seed.
-        backends: names in `scoring.backends`, each a scorer; the first is the default.
-        joint: train one encoder on the clips of several machines.
-        auxiliary: normal training clips of the other machines; needed to fit when `joint`.
-        recipe: keyword arguments of `detectors.encoders.recipe.Recipe`.
+        context: device, caches, seed, sample rate.
+        settings: the encoder, how it is trained, and the scorers, names in `scoring.backends`.
     """
 
-    def __init__(
-        self,
-        workplace: Workplace,
-        *,
-        backends: Sequence[str] = ("knn", "knn_density", "mahalanobis"),
-        joint: bool = False,
-        auxiliary: Recordings | None = None,
-        **recipe: Any,
-    ) -> None:
-        super().__init__(workplace)
-        self.scorers = tuple(backends)
-        self.backends = {name: backend_named(name) for name in backends}
+    settings_type = EmbeddingSettings
+
+    def __init__(self, context: RunContext, settings: EmbeddingSettings | None = None) -> None:
+        super().__init__(context)
+        self.settings = settings or EmbeddingSettings()
+        classifier(self.settings, 1, 2)  # refuses an option that the loss does not have, before long work
+        self.scorers = tuple(self.settings.backends)
+        self.backends = {name: backend_named(name) for name in self.scorers}
         self.fitted: dict[str, PerSectionScorer] = {}
-        self.joint, self.auxiliary, self.recipe = joint, auxiliary, Recipe(**recipe)
-        classifier(self.recipe, 1, 2)  # refuses a loss that there is not, before anything long begins
-        self.encoder = build(self.recipe).to(workplace.device)
+        self.encoder = build(self.settings, context.sample_rate_hz).to(context.device)
         self.references: References | None = None
 
     def fit(self, recordings: Recordings) -> None:
         """Trains the encoder, takes the joint one, or leaves it frozen, and embeds the training clips."""
         learn = recordings.with_further()
-        if not self.recipe.is_frozen:
+        if not self.settings.is_frozen:
             self.encoder = self._trained(recordings)
-        elif self.joint or recordings.contrast:
-            given = "embedding.joint=true" if self.joint else "noise as negatives"
+        elif self.settings.joint or recordings.contrast:
+            given = "embedding.joint=true" if self.settings.joint else "noise as negatives"
             raise AsdError(
-                f"{given} is for encoders that are trained, and embedding.encoder={self.recipe.name} is frozen; "
+                f"{given} is for encoders that are trained, and embedding.encoder={self.settings.name} is frozen; "
                 f"fine-tune it with embedding.lora_rank=64, or leave that word out"
             )
         self._set(references_of(learn.clips, self.embed(learn)))
@@ -98,8 +89,8 @@ class Embedding(Detector):
 
     def _directions(self, recordings: Recordings) -> FloatArray:
         """Direction (clips, parts * dims) of the mean over a clip's segments."""
-        place = self.workplace
-        if self.recipe.is_frozen:
+        place = self.context
+        if self.settings.is_frozen:
             return cached_embeddings(self.encoder, recordings, place.device, place.cache)
         return clip_embeddings(self.encoder, recordings, place.device)
 
@@ -130,11 +121,11 @@ class Embedding(Detector):
 
     def facts(self) -> Mapping[str, Any]:
         """Parameters, multiply-accumulates per 10 s clip (without the STFT), and words for the meta file."""
-        encoder, recipe = self.encoder.eval(), self.recipe
-        clip_samples = round(_CLIP_S * recipe.sample_rate_hz)
+        encoder, recipe = self.encoder.eval(), self.settings
+        clip_samples = round(_CLIP_S * self.context.sample_rate_hz)
         n_samples = encoder.heard_samples(clip_samples)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            encoder(torch.zeros(1, n_samples, device=self.workplace.device))
+            encoder(torch.zeros(1, n_samples, device=self.context.device))
         names = ("mixup", "featex", "statex", "masking")
         augmentations = [name for name in names if getattr(recipe, name) and not recipe.is_frozen]
         return {
@@ -149,15 +140,15 @@ class Embedding(Detector):
 
     def _trained(self, recordings: Recordings) -> Encoder:
         """The encoder of this machine, or of all of them."""
-        place, learn = self.workplace, recordings.with_further()
-        if self.joint:
+        place, learn = self.context, recordings.with_further()
+        if self.settings.joint:
             everything = self._everything(recordings)
             return joint_encoder(
-                everything, self.recipe, device=place.device, cache=place.cache, seed=place.seed
+                everything, self.settings, device=place.device, cache=place.cache, seed=place.seed
             )
         return train_encoder(
             joined([learn, recordings.contrast]) if recordings.contrast else learn,
-            self.recipe,
+            self.settings,
             device=place.device,
             cache=place.cache,
             directory=place.directory,
@@ -167,12 +158,12 @@ class Embedding(Detector):
 
     def _everything(self, recordings: Recordings) -> Recordings:
         """Own and auxiliary clips, sorted, so that each machine asks for the same encoder."""
-        if self.auxiliary is None:
+        if self.others is None:
             raise AsdError(
                 "embedding.joint=true needs the training clips of other machines, and none were given; "
                 "use machine=all or embedding.joint=false"
             )
-        every = joined([recordings, self.auxiliary])
+        every = joined([recordings, self.others])
         clips = every.clips
         return every.subset(sorted(range(len(clips)), key=lambda i: (clips[i].machine, clips[i].name)))
 

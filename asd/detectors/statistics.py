@@ -11,7 +11,7 @@ Scorers:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import torch
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import log, progress
 from asd.data.recordings import Recordings
-from asd.detectors.base import Detector, Scores, Workplace
+from asd.detectors.base import Detector, RunContext, Scores
+from asd.detectors.options import StatisticsSettings
 from asd.features.clip_statistics import FURTHER_VIEWS, VIEWS, ClipStatistics
 from asd.features.pseudo_anomalies import add_foreign_sound
 from asd.metrics import auc
@@ -40,31 +41,27 @@ class Statistics(Detector):
     """Clip statistics and a back end per view.
 
     Args:
-        workplace: device; the seed matters to `backend="auto"` only.
-        views: names of `features.clip_statistics.VIEWS` or `FURTHER_VIEWS`; "all" are the former.
-        backend: name of a back end in `scoring.backends`, or "auto": the one that tells normal clips best
-            from the same clips with a foreign sound added (see `features.pseudo_anomalies`).
+        context: device and sample rate; the seed matters to `backend="auto"` only.
+        settings: views, names of `features.clip_statistics.VIEWS` or `FURTHER_VIEWS` ("all" are the former); and
+            the name of a back end in `scoring.backends`, or "auto": the one that tells normal clips best from the
+            same clips with a foreign sound added (see `features.pseudo_anomalies`).
     """
 
-    def __init__(
-        self,
-        workplace: Workplace,
-        *,
-        views: Sequence[str] = ("all",),
-        backend: str = "gaussian",
-        sample_rate_hz: int = 16000,
-    ) -> None:
-        super().__init__(workplace)
-        self.views = VIEWS if tuple(views) == ("all",) else tuple(views)
+    settings_type = StatisticsSettings
+
+    def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
+        super().__init__(context)
+        self.settings = settings or StatisticsSettings()
+        views = self.settings.views
+        self.views = VIEWS if views == ["all"] else tuple(views)
         known = VIEWS + FURTHER_VIEWS
         if unknown := [view for view in self.views if view not in known]:
             raise AsdError(f"statistics.views={unknown[0]} is unknown; there are {', '.join(known)}")
         self.scorers = ("ensemble", *self.views)
-        self.backend = backend
-        if backend != AUTO:
-            backend_named(backend)
-        self.sample_rate_hz = sample_rate_hz
-        self.extract = ClipStatistics(self.views, sample_rate_hz).to(workplace.device)
+        self.backend = self.settings.backend
+        if self.backend != AUTO:
+            backend_named(self.backend)
+        self.extract = ClipStatistics(self.views, context.sample_rate_hz).to(context.device)
         self.references: dict[str, References] = {}
         self.fitted: dict[str, PerSectionScorer] = {}
         self.nuisances: dict[str, FloatArray] = {}  # view -> (directions, dims) that are left out
@@ -166,8 +163,10 @@ class Statistics(Detector):
         clip = recordings.clips[0]
         for indices, waveforms in progress(recordings.batches(1 << 20), f"{clip.machine} {clip.split}"):
             if foreign:
-                waveforms = add_foreign_sound(waveforms, indices, self.sample_rate_hz, self.workplace.seed)
-            views = self.extract(torch.from_numpy(waveforms).to(self.workplace.device))
+                waveforms = add_foreign_sound(
+                    waveforms, indices, self.context.sample_rate_hz, self.context.seed
+                )
+            views = self.extract(torch.from_numpy(waveforms).to(self.context.device))
             for view in self.views:
                 for index, row in zip(indices, views[view].double().cpu().numpy(), strict=True):
                     rows[view][index] = row

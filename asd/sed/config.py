@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.settings.knobs import Loop, Names, Numbers, Section, Seeds, deciding
+from asd.core.train_settings import TrainSettings
+from asd.options import Names, Numbers, Seeds, Settings
 
 
-class MakeSoundscapes(Section):
+class MakeSoundscapes(Settings):
     """What `sed make-soundscapes` mixes."""
 
     events: Path = Field(
@@ -40,7 +41,7 @@ class MakeSoundscapes(Section):
     overwrite: bool = Field(False, description="replace a folder made with other words")
 
 
-class Features(Section):
+class Features(Settings):
     """What the network hears: log-mel levels; the window and step of founding document 001 at 16 kHz."""
 
     sample_rate_hz: int = Field(16000, ge=2000, description="of all recordings")
@@ -49,7 +50,7 @@ class Features(Section):
     n_mels: int = Field(64, ge=2, description="mel bands")
 
 
-class Network(Section):
+class Network(Settings):
     """The network; the defaults are founding document 001's."""
 
     kind: Literal["crnn", "transformer"] = Field("crnn", description="crnn or transformer")
@@ -64,7 +65,7 @@ class Network(Section):
     n_feedforward: int = Field(512, ge=1, description="hidden width of a Transformer layer")
 
 
-class Loss(Section):
+class Loss(Settings):
     """What the student learns from labels; a number left out is the loss's own."""
 
     name: Literal["bce", "srl", "ifl", "afl", "dice", "fbtl"] = Field(
@@ -88,7 +89,7 @@ class Loss(Section):
         return self.model_dump(exclude={"name", "weak", "activity", "graph"}, exclude_none=True)
 
 
-class Teacher(Section):
+class Teacher(Settings):
     """What the teacher, the running average of the student, teaches where no label does."""
 
     method: Literal["none", "mean_teacher", "cmt_normal", "cmt_neg"] = Field(
@@ -104,29 +105,26 @@ class Teacher(Section):
     sure_cells: bool = Field(False, description="divide cmt losses by the cells it is sure of, not by all")
 
 
-class Augmentation(Section):
+class Augmentation(Settings):
     """How training clips are changed; none of it by default."""
 
     mixup: float = Field(0.0, ge=0, le=1, description="share of clips mixed with one that is labelled alike")
     mask: float = Field(0.0, ge=0, lt=1, description="widest blank band and stretch, as a share")
 
 
-class Learning(Loop):
+class Learning(TrainSettings):
     """The training loop."""
 
     epochs: int = Field(50, ge=1, description="passes over the training clips, at most")
     batch_size: int = Field(24, ge=2, description="clips per step")
-    learning_rate: float = Field(1e-3, gt=0, description="largest step size")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps over which it rises")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="constant or cosine, afterwards")
-    optimizer: Literal["adamw", "adam", "radam"] = Field("adamw", description="adamw, adam or radam")
-    weight_decay: float = Field(0.0, ge=0, description="per step and unit of learning rate")
     patience: int | None = Field(
         None, ge=1, description="epochs without a better validation F1 before it stops; none: all epochs"
     )
 
 
-class Train(Section):
+class Train(Settings):
     """What `sed train` does."""
 
     data: Path = Field(
@@ -148,11 +146,10 @@ class Train(Section):
     def decisive(self) -> dict[str, Any]:
         """What decides a result apart from data and seed: plain values."""
         places = {"data", "name", "runs", "seeds", "device", "overwrite"}
-        knobs = self.model_dump(mode="json", exclude=places)
-        return knobs | {"training": deciding(knobs["training"])}
+        return {name: value for name, value in self.deciding().items() if name not in places}
 
 
-class Score(Section):
+class Score(Settings):
     """What `sed score` does."""
 
     name: str = Field("sed", description="of the trained run")
@@ -162,7 +159,7 @@ class Score(Section):
     device: str = Field("auto", description="auto, cpu or cuda")
 
 
-class Evaluate(Section):
+class Evaluate(Settings):
     """What `sed evaluate` does."""
 
     name: str = Field("sed", description="of the trained run")
@@ -171,7 +168,7 @@ class Evaluate(Section):
     events: bool = Field(True, description="event measures too, which need the extra `sed`")
 
 
-class Report(Section):
+class Report(Settings):
     """What `sed report` compares."""
 
     members: Names = Field(description="names of runs of the same data; the first is the baseline")
@@ -181,7 +178,7 @@ class Report(Section):
     out: Path = Field(Path("runs/sed/report"), description="folder of the report")
 
 
-STAGES: dict[str, type[Section]] = {
+STAGES: dict[str, type[Settings]] = {
     "make-soundscapes": MakeSoundscapes,
     "train": Train,
     "score": Score,

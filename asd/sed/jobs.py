@@ -14,7 +14,7 @@ import torch
 
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.trainer import TrainSettings, interrupted
+from asd.core.trainer import interrupted
 from asd.features.logmel import LogMel
 from asd.runs import read_json, write_json
 from asd.sed import dataset
@@ -109,8 +109,10 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
         models,
         _objective(config, corpus, models),
         validation,
-        TrainSettings(seed=seed, **config.training.model_dump()),
+        config.training,
         run.path,
+        seed=seed,
+        patience=config.training.patience,
         fingerprint=key,
         label=run.path.as_posix(),
     )

@@ -71,13 +71,15 @@ def fit(
     settings: TrainSettings,
     directory: Path,
     *,
+    seed: int,
+    patience: int | None,
     fingerprint: str,
     label: str,
 ) -> None:
     """Trains the student, and the teacher along with it; resumes where it was stopped.
 
     After each epoch the macro F1 over validation frames at the threshold 0.5 is logged, of both, and that of
-    the student is the score by which `settings.patience` stops.
+    the student is the score by which `patience` stops.
 
     Args:
         models: moved in place.
@@ -85,6 +87,7 @@ def fit(
         validation: standardised clips with frame labels.
         settings: how long and how.
         directory: of metrics.jsonl and the state to resume from.
+        seed, patience: as `core.trainer.train` takes them.
         fingerprint: hash of configuration and data.
         label: what the progress bar says.
     """
@@ -104,6 +107,8 @@ def fit(
         torch.arange(len(clips), device=clips.log_mel.device),
         settings,
         directory,
+        seed=seed,
+        patience=patience,
         validate=validate,
         teacher=models.teacher,
         fingerprint=fingerprint,

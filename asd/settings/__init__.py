@@ -1,1 +1,1 @@
-"""What can be set: words of the command line, and the typed knobs they fill."""
+"""The options of the command line: declared and typed, read from `key=value` arguments, and listed by --help."""

@@ -1,94 +1,144 @@
-"""Every knob of every stage: typed, validated, with its default and what it means.
+"""The options of every stage: typed, validated, with their defaults and what they mean.
 
-`words` fills these from the command line. Only the stages read them; everything else takes plain arguments.
+`parsing` fills these from the command line. Only the stages read them. The options of a detector are declared beside
+it, in `detectors.options` and `detectors.encoders.recipe`, and are the argument of its constructor.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, create_model
 
 from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
-from asd.detectors import REGISTRY
+from asd.detectors import REGISTRY, detector_class, section_of
+from asd.detectors.encoders.recipe import EmbeddingSettings
+from asd.detectors.options import AutoencoderSettings, DetectorSettings, StatisticsSettings
+from asd.options import Names, Seeds, Settings
 from asd.settings.data import Data, DataCheck
-from asd.settings.detectors import Autoencoder, Embedding, Statistics, Training
-from asd.settings.knobs import Names, Section, Seeds, deciding
+from asd.types import AsdError
 
 DEFAULT_DETECTOR = "statistics"
 WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only
 
 
-class Decision(Section):
+def _usable_name(name: str) -> str:
+    if not re.fullmatch(r"[^/\\\s.,:][^/\\\s,:]*", name):
+        usable = re.sub(r"[/\\\s,:]+", "_", name.strip()).lstrip("._") or "run"
+        raise ValueError(
+            f"the name of a run has no spaces, slashes, commas or colons and does not begin with a dot; try {usable}"
+        )
+    return name
+
+
+RunName = Annotated[str, AfterValidator(_usable_name)]
+
+
+class Decision(Settings):
     """The threshold above which a clip is called anomalous."""
 
     method: Literal["gamma", "percentile"] = Field("gamma", description="gamma or percentile")
     quantile: float = Field(0.9, gt=0, lt=1, description="share of normal clips below the threshold")
 
 
-class Supplemental(Section):
+class Supplemental(Settings):
     """What recordings in supplemental/ are for: noise without the machine, the machine without noise."""
 
     noise: NoiseUse = Field("ignore", description="noise-only: ignore, mix, negatives or profile")
     clean: CleanUse = Field("ignore", description="clean: ignore, references or activity")
 
 
-class Run(Section):
-    """Words of `train` and `score`."""
+class Run(Settings):
+    """Options of `train`, and what a run is made of; the options of its detector are a field of its name."""
+
+    leading: ClassVar[tuple[str, ...]] = (
+        *("machine", "data", "detector", "name", "seeds", "year", "device"),
+        *("sample_rate_hz", "overwrite", "keep_going"),
+    )  # the ones that matter, which --help lists first
+    hidden: ClassVar[tuple[str, ...]] = ("weights",)  # those of another stage
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all found")
     year: int = Field(2025, description="challenge year: default data folder and metric rule")
     data: Path | None = Field(None, description="folder that holds <machine>/{train,test}")
-    detector: str = Field(DEFAULT_DETECTOR, description="one of " + ", ".join(REGISTRY))
-    seeds: Seeds = Field([0], description="one run per seed; seed=0 is short for seeds=0")
-    name: str | None = Field(None, pattern=r"^[^/\s.][^/\s]*$", description="run, by default the detector")
+    detector: str = Field(
+        DEFAULT_DETECTOR, description=", ".join(REGISTRY) + ", an installed one, or package.module:Class"
+    )
+    seeds: Seeds = Field([0], description="one training per seed; seed=0 is short for seeds=0")
+    name: RunName | None = Field(None, description="name of the run, by default the detector's")
     runs: Path = Field(Path("runs"), description="folder of all runs")
     device: str = Field("auto", description="auto, cpu or cuda")
     sample_rate_hz: int = Field(16000, ge=1000, description="sample rate every recording must have")
     frontend: FrontEndName = Field("near", description="near, far, mean, cancel or subtract")
     residual: float = Field(0.0, ge=0, le=1, description="vectors of clips are near - residual * far")
-    compatible: bool = Field(False, description="reproduce the official baseline's code, quirks included")
-    weights: Path | None = Field(None, description="score: given weights instead of training")
+    weights: Path | None = Field(None, description="given weights instead of those of a run")
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
     keep_going: bool = Field(False, description="a machine that fails does not stop the others")
-    training: Training = Training()
-    statistics: Statistics = Statistics()
-    embedding: Embedding = Embedding()
-    autoencoder: Autoencoder = Autoencoder()
+    statistics: StatisticsSettings = StatisticsSettings()
+    autoencoder: AutoencoderSettings = AutoencoderSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
     supplemental: Supplemental = Supplemental()
     decision: Decision = Decision()
+
+    @classmethod
+    def with_detector(cls, detector: str) -> type[Self]:
+        """This model, with a field for the options of a detector that lives outside this package.
+
+        Raises:
+            AsdError: there is no such detector.
+        """
+        name = section_of(detector)
+        if detector in REGISTRY:
+            return cls
+        if name in set(cls.model_fields) - cls.detector_names():
+            raise AsdError(
+                f"detector={detector} cannot be called {name}, an option of train; rename its class"
+            )
+        options = detector_class(detector).settings_type
+        field: Any = (options, options())
+        return create_model(cls.__name__, __base__=cls, **{name: field})
+
+    @classmethod
+    def detector_names(cls) -> set[str]:
+        """Names of the fields that hold the options of a detector."""
+        fields = cls.model_fields.items()
+        return {name for name, field in fields if isinstance(field.get_default(), DetectorSettings)}
 
     @property
     def run_name(self) -> str:
         """Name of the run's folder."""
-        return self.name or self.detector
+        return self.name or section_of(self.detector)
 
-    def detector_arguments(self) -> dict[str, Any]:
-        """Keyword arguments of the detector, plain values."""
-        section: Section = getattr(self, self.detector)
-        arguments = section.model_dump()
-        for name in section.also_takes:
-            value = getattr(self, name)
-            arguments |= value.model_dump() if isinstance(value, Section) else {name: value}
-        return arguments
-
-    def is_joint(self) -> bool:
-        """Whether the detector also learns from the other machines' training clips."""
-        return bool(getattr(getattr(self, self.detector), "joint", False))
-
-    def least_samples(self) -> int:
-        """Shortest clip that the detector can use."""
-        return getattr(self, self.detector).least_samples()
+    @property
+    def detector_settings(self) -> DetectorSettings:
+        """Options of the chosen detector: the argument of its constructor."""
+        settings: DetectorSettings = getattr(self, section_of(self.detector))
+        return settings
 
     def settings(self) -> dict[str, Any]:
         """What decides the fitted model, apart from data and seed: plain values, for a hash."""
         names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
-        return self.model_dump(include=names) | deciding(self.detector_arguments())
+        return self.model_dump(mode="json", include=names) | {"options": self.detector_settings.deciding()}
+
+    def stored(self) -> dict[str, Any]:
+        """All options but those of other detectors, as plain values for config.yaml."""
+        others = type(self).detector_names() - {section_of(self.detector)}
+        return self.model_dump(mode="json", exclude=others)
 
 
-class Evaluate(Section):
-    """Words of `evaluate`: a run (name=), or submissions against ground truth (submission=)."""
+class Score(Run):
+    """Options of `score`; everything else comes from the configuration of the run."""
+
+    leading: ClassVar[tuple[str, ...]] = (
+        *("machine", "name", "data", "year", "seeds", "device"),
+        *("runs", "weights", "detector", "keep_going", "decision"),
+    )
+    hidden: ClassVar[tuple[str, ...]] = tuple(set(Run.model_fields) - set(leading))
+
+
+class Evaluate(Settings):
+    """Options of `evaluate`: a run (name=), or submissions against ground truth (submission=)."""
 
     name: str | None = Field(None, description="run to evaluate, by default the default detector's")
     runs: Path = Field(Path("runs"), description="folder of all runs")
@@ -105,8 +155,8 @@ class Evaluate(Section):
     json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
 
 
-class Submit(Section):
-    """Words of `submit`."""
+class Submit(Settings):
+    """Options of `submit`."""
 
     label: str = Field(description="<LastName>_<Institute>_task2_<1-4>, such as Nishida_HIT_task2_1")
     name: str | None = Field(None, description="run to package, by default the default detector's")
@@ -124,8 +174,8 @@ class Submit(Section):
     dry_run: bool = Field(False, description="show what would be packaged, write nothing")
 
 
-class Bundle(Section):
-    """Words of `bundle`."""
+class Bundle(Settings):
+    """Options of `bundle`."""
 
     team: str = Field(description="<LastName>_<Institute>, with which the labels of the systems begin")
     year: int = Field(2025, description="challenge year")
@@ -136,8 +186,8 @@ class Bundle(Section):
     dry_run: bool = Field(False, description="show what would be archived, write nothing")
 
 
-class Validate(Section):
-    """Words of `validate`."""
+class Validate(Settings):
+    """Options of `validate`."""
 
     path: Path = Field(description="package folder, its zip, or a folder of up to four systems")
     year: int = Field(2025, description="challenge year")
@@ -145,16 +195,16 @@ class Validate(Section):
     template: Path | None = Field(None, description="the official meta template, instead of ours")
 
 
-class Demo(Section):
-    """Words of `demo`."""
+class Demo(Settings):
+    """Options of `demo`."""
 
     data: Path = Field(Path("data/demo"), description="where the synthetic machines go")
     runs: Path = Field(Path("runs"), description="folder of all runs")
     out: Path = Field(Path("submissions"), description="folder of all packages")
 
 
-class Fuse(Section):
-    """Words of `fuse`."""
+class Fuse(Settings):
+    """Options of `fuse`."""
 
     members: Names = Field(
         min_length=1, description="runs to fuse, each RUN or RUN:SCORER, separated by commas"
@@ -162,15 +212,15 @@ class Fuse(Section):
     machine: Names = Field(
         ["all"], description="machines to fuse, by default all; each member has to have them"
     )
-    name: str = Field("fused", pattern=r"^[^/\s.][^/\s]*$", description="name of the new run")
+    name: RunName = Field("fused", description="name of the new run")
     method: Literal["z", "rank"] = Field("z", description="scale of the mean: z scores or ranks")
     runs: Path = Field(Path("runs"), description="folder of all runs")
     overwrite: bool = Field(False, description="replace a run of that name")
     decision: Decision = Decision()
 
 
-class Explain(Section):
-    """Words of `explain`."""
+class Explain(Settings):
+    """Options of `explain`."""
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all of the run")
     name: str | None = Field(None, description="run to explain, by default the default detector's")
@@ -181,8 +231,8 @@ class Explain(Section):
     runs: Path = Field(Path("runs"), description="folder of all runs")
 
 
-class Benchmark(Section):
-    """Words of `benchmark`."""
+class Benchmark(Settings):
+    """Options of `benchmark`."""
 
     data: Path = Field(description="folder that holds <machine>/{train,test}")
     methods: Path = Field(Path("configs/benchmark.yaml"), description="YAML file of label: words of train")
@@ -193,8 +243,8 @@ class Benchmark(Section):
     runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
 
 
-class Leaderboard(Section):
-    """Words of `leaderboard`."""
+class Leaderboard(Settings):
+    """Options of `leaderboard`."""
 
     members: Names = Field([], description="runs to rank, each RUN or RUN:SCORER; by default all")
     machine: Names = Field(["all"], description="machines to rank on, by default all that the runs share")
@@ -203,11 +253,11 @@ class Leaderboard(Section):
     runs: Path = Field(Path("runs"), description="folder of all runs")
 
 
-STAGES: dict[str, type[Section]] = {
+STAGES: dict[str, type[Settings]] = {
     "data": Data,
     "data-check": DataCheck,
     "train": Run,
-    "score": Run,
+    "score": Score,
     "evaluate": Evaluate,
     "leaderboard": Leaderboard,
     "fuse": Fuse,

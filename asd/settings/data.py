@@ -1,4 +1,4 @@
-"""The knobs of `data` and `data-check`; those of the other stages are in `config`."""
+"""The options of `data` and `data-check`; those of the other stages are in `config`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from asd.settings.knobs import Names, Section
+from asd.options import Names, Settings
 
 
-class Selection(Section):
+class Selection(Settings):
     """Which of a year's data is meant, and where it lies."""
 
     year: int = Field(2025, description="challenge year")

@@ -20,7 +20,7 @@ from asd.core.runtime import log
 from asd.metrics import harmonic_mean
 from asd.runs import find_runs, read_json, write_json, write_text
 from asd.settings.config import Benchmark, Evaluate, Run
-from asd.settings.words import parse
+from asd.settings.parsing import parse
 from asd.types import AsdError
 
 

@@ -75,7 +75,7 @@ def explain_clips(
         )
     rows = explain.choose_clips(table, clip, worst)
     chosen = _of_table(test, rows["file"].tolist())
-    nearest, distances_db = _nearest(chosen, train, detector.workplace.device)
+    nearest, distances_db = _nearest(chosen, train, detector.context.device)
     records = []
     for i in progress(range(len(rows)), "explain"):
         waves = chosen.waveform(i), train.waveform(int(nearest[i]))
@@ -167,17 +167,17 @@ def _scores(
     """Scores of altered copies of a clip, (copies,)."""
     if clipped := sum(np.abs(waveform).max() > 1.0 for waveform in waveforms):
         log.warning("%s: %d altered copies of it exceed full scale and are clipped", clip.name, clipped)
-    shared = detector.workplace
+    shared = detector.context
     with tempfile.TemporaryDirectory(prefix="asd-explain-") as folder:
         copies = []
         for i, waveform in enumerate(waveforms):
             copies.append(replace(clip, path=Path(folder) / f"{clip.path.stem}_copy_{i:02d}.wav"))
             audio.write_wav(copies[-1].path, waveform[None].astype(np.float32), sample_rate_hz)
-        detector.workplace = replace(shared, cache=Path(folder))  # nobody will ask for their features again
+        detector.context = replace(shared, cache=Path(folder))  # nobody will ask for their features again
         try:
             return detector.score(check(copies, sample_rate_hz=sample_rate_hz))[scorer]
         finally:
-            detector.workplace = shared
+            detector.context = shared
 
 
 def _figure(

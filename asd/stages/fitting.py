@@ -9,7 +9,7 @@ import pandas as pd
 from asd.core.runtime import atomic, log, pick_device
 from asd.data.microphones import FRONT_END_FILE
 from asd.detectors import detector_class
-from asd.detectors.base import Detector, Workplace
+from asd.detectors.base import Detector, RunContext
 from asd.runs import ScoredData, score_table, write_json, write_scores
 from asd.scoring.threshold import fit_threshold
 from asd.stages.jobs import Job
@@ -25,7 +25,7 @@ def fitted(job: Job) -> Detector:
         return detector
     if foreign:
         job.run.clear()
-    job.run.write_config(job.config.model_dump(mode="json"))
+    job.run.write_config(job.config.stored())
     if job.config.weights:
         detector.load_weights(job.config.weights)
     else:
@@ -58,7 +58,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     if is_own:
         (job.run.path / "DONE").unlink(missing_ok=True)
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
-        job.run.write_config(job.config.model_dump(mode="json"))
+        job.run.write_config(job.config.stored())
     training = job.run.training_scores()
     thresholds = {}
     for scorer in detector.scorers:
@@ -88,14 +88,14 @@ def _warn_of_untrained(job: Job, data: ScoredData) -> None:
 
 def _detector(job: Job) -> Detector:
     config = job.config
-    workplace = Workplace(
+    context = RunContext(
         device=pick_device(config.device),
         cache=config.runs / ".cache",
         directory=job.run.path,
         seed=job.run.seed,
         fingerprint=job.model_fingerprint,
+        sample_rate_hz=config.sample_rate_hz,
     )
-    arguments = config.detector_arguments()
-    if job.others is not None:
-        arguments["auxiliary"] = job.others
-    return detector_class(config.detector)(workplace, **arguments)
+    detector = detector_class(config.detector)(context, config.detector_settings)
+    detector.others = job.others
+    return detector

@@ -14,7 +14,6 @@ from asd.core.runtime import fingerprint, log, pick_device
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.recordings import Recordings, Refused, check, defects, joined, mono
 from asd.data.supplemental import Use
-from asd.detectors import REGISTRY
 from asd.runs import RunDirectory, ScoredData, ScoreFolder, read_config, read_json
 from asd.settings.config import WITHOUT_VECTORS, Run, Supplemental
 from asd.types import AsdError, Clip, Domain, Split
@@ -88,15 +87,17 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
         AsdError: an unknown detector, device, year or machine, a recording that cannot be used, or a run
             of another configuration in the way.
     """
-    if config.detector not in REGISTRY:
-        raise AsdError(f"detector={config.detector} is unknown; choose one of {', '.join(REGISTRY)}")
     _check_combination(config)
     plain = FrontEnd(config.frontend, config.residual, device=str(pick_device(config.device)))
     use = Use(config.supplemental.noise, config.supplemental.clean)
     root = data_root(config)
     given = _weights_hash(config.weights) if config.weights else ""
     machines = machines_to_do(config)
-    every = [*machines, *(files.list_machines(root) if config.is_joint() else [])] if learn else []
+    every = (
+        [*machines, *(files.list_machines(root) if config.detector_settings.is_joint else [])]
+        if learn
+        else []
+    )
     beside = {m: _beside(config, root, m, use, plain) for m in sorted(set(every))}
     training = {
         m: _recordings(config, root, m, Split.TRAIN, use.front_end(plain, extra))
@@ -108,7 +109,7 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
             log.warning(sentence)
         recordings = training.get(machine)
         foreign = [part for other, part in training.items() if other != machine]
-        others = joined(foreign) if config.is_joint() and foreign else None
+        others = joined(foreign) if config.detector_settings.is_joint and foreign else None
         test = None
         refused: list[Refused] | None = None
         if list(files.machine_folder(root, machine).glob("*test*")) or not learn:
@@ -157,7 +158,7 @@ def begin(config: Run) -> None:
         if (data_root(config) / machine).is_dir():
             for seed in config.seeds:
                 run = RunDirectory.of(config.runs, config.run_name, machine, seed)
-                run.begin(config.model_dump(mode="json"))
+                run.begin(config.stored())
 
 
 def data_root(config: Run) -> Path:
@@ -208,7 +209,7 @@ def _check_combination(config: Run) -> None:
             f"{word} works on clips as vectors, which detector={config.detector} does not know; leave it out or "
             f"choose another detector"
         )
-    if config.is_joint() and config.supplemental != Supplemental():
+    if config.detector_settings.is_joint and config.supplemental != Supplemental():
         raise AsdError(
             f"{config.detector}.joint=true learns from all machines and supplemental.* from one; give one of them"
         )
@@ -264,7 +265,7 @@ def _heard(
         clips,
         sample_rate_hz=config.sample_rate_hz,
         front_end=front_end,
-        least_samples=config.least_samples(),
+        least_samples=config.detector_settings.least_samples(),
         refused=refused,
     )
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.settings.knobs import Levels, Names, Section, Seeds
+from asd.options import Levels, Names, Seeds, Settings
 
 
-class Study(Section):
+class Study(Settings):
     """Words that every study knows."""
 
     seeds: Seeds = Field([0, 1, 2], description="seeds of every cell")
@@ -23,7 +23,7 @@ class Study(Section):
         return self.model_dump(mode="json", exclude={"seeds", "runs", "workers"})
 
 
-class TermWeights(Section):
+class TermWeights(Settings):
     """Weights of the terms of the multi-track loss."""
 
     active: float = Field(1.0, ge=0, description="weight of a track being active (BCE)")
@@ -182,7 +182,7 @@ class Reuse(Study):
         return {"machines": self.synthetic, **counts}
 
 
-STAGES: dict[str, type[Section]] = {
+STAGES: dict[str, type[Settings]] = {
     "cmt": Cmt,
     "digits": Digits,
     "fusion": Fusion,

@@ -67,7 +67,7 @@ def run_methods(settings: dict[str, Any], folder: Path) -> Result:
     """Official score in per cent of every method on one set of machines."""
     from asd.pipeline import train
     from asd.settings.config import Run
-    from asd.settings.words import parse
+    from asd.settings.parsing import parse
     from asd.synthetic import make_machines
 
     data = folder / "data"

@@ -209,7 +209,7 @@ class ArcFace(ClassificationLoss):
         return torch.where(cosines > -math.cos(self.margin), moved, straight)
 
 
-# name -> (dims, classes, knobs) -> loss
+# name -> (dims, classes, options) -> loss
 LOSSES: dict[str, Callable[..., ClassificationLoss]] = {
     "subcluster_adacos": SubClusterAdaCos,
     "adaproj": AdaProj,
@@ -218,24 +218,24 @@ LOSSES: dict[str, Callable[..., ClassificationLoss]] = {
 }
 
 
-def loss_named(name: str, n_dims: int, n_classes: int, **knobs: float) -> ClassificationLoss:
+def loss_named(name: str, n_dims: int, n_classes: int, **options: float) -> ClassificationLoss:
     """A fresh loss.
 
     Args:
         name: in `LOSSES`.
         n_dims: length of an embedding.
         n_classes: number of classes.
-        knobs: of those that its class takes.
+        options: of those that its class takes.
 
     Raises:
-        AsdError: there is no such loss, or it has no such knob.
+        AsdError: there is no such loss, or it has no such option.
     """
     known = inspect.signature(LOSSES[one_of(name, tuple(LOSSES), "loss")]).parameters
-    if unknown := [knob for knob in knobs if knob not in known]:
+    if unknown := [option for option in options if option not in known]:
         raise AsdError(
             f"loss={name} has no {unknown[0]}; leave embedding.{unknown[0]} out or take another loss"
         )
-    return LOSSES[name](n_dims, n_classes, **knobs)
+    return LOSSES[name](n_dims, n_classes, **options)
 
 
 def _directions(n_classes: int, n_vectors: int, n_dims: int) -> torch.Tensor:

@@ -24,8 +24,10 @@ from asd.detectors.encoders.published import content_hash, given_path, load_beat
 from asd.detectors.encoders.recipe import Recipe
 from asd.types import AsdError
 
+_PRETRAINED_RATE_HZ = 16000
 
-def build(recipe: Recipe) -> Encoder:
+
+def build(recipe: Recipe, sample_rate_hz: int = 16000) -> Encoder:
     """A fresh encoder; torch's random state decides its weights, or a checkpoint.
 
     `package.module:Class` names an `Encoder`, or any `nn.Module` from waveforms (batch, samples) to embeddings
@@ -33,18 +35,22 @@ def build(recipe: Recipe) -> Encoder:
     constructor is given those that it takes. A module that was handed in is copied, and trained from the weights it
     has; it stays as it is where none of its parameters wants a gradient.
 
+    Args:
+        recipe: which network, and its numbers.
+        sample_rate_hz: of the recordings.
+
     Raises:
         AsdError: no such class, a checkpoint that is missing, damaged or of another model, or a network that the
-            recipe's numbers do not allow.
+            recipe's numbers or the sample rate do not allow.
     """
     if not isinstance(recipe.encoder, str):
         return _own(deepcopy(recipe.encoder), recipe)
     if ":" in recipe.encoder:
-        return _own(_constructed(recipe.encoder, recipe), recipe)
-    return _BUILDERS[recipe.encoder](recipe)
+        return _own(_constructed(recipe.encoder, recipe, sample_rate_hz), recipe)
+    return _BUILDERS[recipe.encoder](recipe, sample_rate_hz)
 
 
-def _multires_cnn(recipe: Recipe) -> Encoder:
+def _multires_cnn(recipe: Recipe, _: int) -> Encoder:
     return MultiResolution(
         recipe.segment_samples,
         recipe.windows_samples,
@@ -55,11 +61,11 @@ def _multires_cnn(recipe: Recipe) -> Encoder:
     )
 
 
-def _resnet_se(recipe: Recipe) -> Encoder:
+def _resnet_se(recipe: Recipe, sample_rate_hz: int) -> Encoder:
     """Refuses STFT windows of which the network's first layers would leave nothing."""
 
     def suffices(n: int) -> bool:
-        return n // 2 + 1 - first_bin(n, recipe.sample_rate_hz) >= LEAST_BINS
+        return n // 2 + 1 - first_bin(n, sample_rate_hz) >= LEAST_BINS
 
     short = [n for n in recipe.windows_samples if not suffices(n)]
     if short:
@@ -67,7 +73,7 @@ def _resnet_se(recipe: Recipe) -> Encoder:
         needs = f"windows of {least} samples or more" if least else "recordings of a higher sample rate"
         raise AsdError(
             f"embedding.windows_samples has {short[0]}, and embedding.encoder=resnet_se needs {needs} at "
-            f"{recipe.sample_rate_hz} Hz; change that or take embedding.encoder=multires_cnn"
+            f"{sample_rate_hz} Hz; change that or take embedding.encoder=multires_cnn"
         )
     return ResNetSE(
         recipe.segment_samples,
@@ -76,17 +82,20 @@ def _resnet_se(recipe: Recipe) -> Encoder:
         recipe.n_dims,
         recipe.width,
         recipe.level,
-        recipe.sample_rate_hz,
+        sample_rate_hz,
     )
 
 
-def _bottleneck(recipe: Recipe) -> Encoder:
-    return Bottleneck(
-        recipe.segment_samples, recipe.sample_rate_hz, recipe.n_dims, recipe.level, recipe.activity
-    )
+def _bottleneck(recipe: Recipe, sample_rate_hz: int) -> Encoder:
+    return Bottleneck(recipe.segment_samples, sample_rate_hz, recipe.n_dims, recipe.level, recipe.activity)
 
 
-def _pretrained(recipe: Recipe) -> Encoder:
+def _pretrained(recipe: Recipe, sample_rate_hz: int) -> Encoder:
+    if sample_rate_hz != _PRETRAINED_RATE_HZ:
+        raise AsdError(
+            f"embedding.encoder={recipe.name} was pretrained at {_PRETRAINED_RATE_HZ} Hz and cannot take "
+            f"{sample_rate_hz} Hz; resample the recordings or use embedding.encoder=multires_cnn"
+        )
     checkpoint = given_path(recipe.name, recipe.checkpoint)
     front_end: nn.Module
     network: nn.Module
@@ -95,8 +104,8 @@ def _pretrained(recipe: Recipe) -> Encoder:
     elif recipe.encoder == "eat":
         front_end, network = EatInput(), load_eat(checkpoint)
     else:
-        front_end, network = load_hub(recipe.name, checkpoint, recipe.sample_rate_hz, recipe.window_s)
-    segment_samples = round(recipe.window_s * recipe.sample_rate_hz)
+        front_end, network = load_hub(recipe.name, checkpoint, sample_rate_hz, recipe.window_s)
+    segment_samples = round(recipe.window_s * sample_rate_hz)
     decisive = [recipe.encoder, list(recipe.layers), recipe.pooling, recipe.bands, segment_samples]
     return Pretrained(
         front_end,
@@ -111,7 +120,7 @@ def _pretrained(recipe: Recipe) -> Encoder:
     )
 
 
-_BUILDERS: dict[str, Callable[[Recipe], Encoder]] = {
+_BUILDERS: dict[str, Callable[[Recipe, int], Encoder]] = {
     "multires_cnn": _multires_cnn,
     "resnet_se": _resnet_se,
     "bottleneck": _bottleneck,
@@ -122,7 +131,7 @@ _BUILDERS: dict[str, Callable[[Recipe], Encoder]] = {
 }
 
 
-def _constructed(path: str, recipe: Recipe) -> nn.Module:
+def _constructed(path: str, recipe: Recipe, sample_rate_hz: int) -> nn.Module:
     """An instance of the class that `package.module:Class` names."""
     module, _, name = path.partition(":")
     try:
@@ -131,10 +140,11 @@ def _constructed(path: str, recipe: Recipe) -> nn.Module:
         raise AsdError(f"embedding.encoder={path} cannot be imported ({error}); check the path") from error
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise AsdError(f"embedding.encoder={path} is no torch.nn.Module; name a class that is one")
-    given = ("segment_samples", "sample_rate_hz", "n_dims", "width", "level")
+    given = {name: getattr(recipe, name) for name in ("segment_samples", "n_dims", "width", "level")}
+    given["sample_rate_hz"] = sample_rate_hz
     known = inspect.signature(kind).parameters
     try:
-        return kind(**{key: getattr(recipe, key) for key in given if key in known})
+        return kind(**{name: value for name, value in given.items() if name in known})
     except TypeError as error:
         raise AsdError(
             f"embedding.encoder={path} cannot be constructed ({error}); its constructor is given those of "

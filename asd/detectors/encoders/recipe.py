@@ -1,16 +1,18 @@
-"""Everything that decides an encoder besides data and seed: its network by name and numbers, and how it is trained.
+"""The options of the detector `embedding`: how its encoder is built, what it learns, and what scores.
 
-`Recipe` is plain values and loads no torch; `build.build` makes the network.
+Nothing here loads torch, so that `--help` is quick; `build.build` makes the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from asd.core.train_settings import TrainSettings
+from asd.detectors.options import LEAST_SAMPLES, DetectorSettings
+from asd.options import NO_RESULT, Names, Numbers, Sizes
 from asd.types import AsdError
 
 if TYPE_CHECKING:
@@ -18,117 +20,102 @@ if TYPE_CHECKING:
 
 TRAINED = ("multires_cnn", "resnet_se", "bottleneck")
 PRETRAINED = ("beats", "eat", "ast", "transformers")
-_PRETRAINED_RATE_HZ = 16000
 
 
-def checked_encoder(encoder: str) -> str:
-    """A name of an encoder, or the `package.module:Class` of one, as it was given.
+def _checked_encoder(encoder: Any) -> Any:
+    """A name of an encoder, the `package.module:Class` of one, or a module, as it was given.
 
     Raises:
-        AsdError: it is neither.
+        AsdError: it is none of these.
     """
-    if encoder not in TRAINED + PRETRAINED and ":" not in encoder:
+    if isinstance(encoder, str):
+        if encoder not in TRAINED + PRETRAINED and ":" not in encoder:
+            raise AsdError(
+                f"embedding.encoder={encoder} is unknown; there are {', '.join(TRAINED + PRETRAINED)}, and "
+                f"package.module:Class for one of your own"
+            )
+    elif not hasattr(encoder, "forward"):
         raise AsdError(
-            f"embedding.encoder={encoder} is unknown; there are {', '.join(TRAINED + PRETRAINED)}, and "
-            f"package.module:Class for one of your own"
+            f"embedding.encoder is a {type(encoder).__name__}; give the name of an encoder, package.module:Class or a "
+            f"torch.nn.Module"
         )
     return encoder
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """An encoder and its training.
+def _name_of(encoder: Any) -> str:
+    return encoder if isinstance(encoder, str) else type(encoder).__name__
 
-    Attributes:
-        encoder: "multires_cnn" (several resolutions), "resnet_se" (the same, by the public toolkit's network),
-            "bottleneck" (the autoencoder's), one of `PRETRAINED`, `package.module:Class`, or a module; see
-            `build.build` for the last two.
-        sample_rate_hz: of the recordings.
-        segment_samples: length of what an encoder that is trained here takes at once.
-        windows_samples: STFT windows of "multires_cnn" and "resnet_se", one branch each.
-        whole: whether they also have a branch on the spectrum of the whole segment.
-        n_dims: length of each part of an embedding; a frozen pretrained network has its own.
-        width: channels of their first ResNet stage.
-        level: whether the level of a segment counts; for a pretrained network it always does.
-        activity: whether the windows of "bottleneck" weigh as the machine is active in them.
-        checkpoint: weights of a pretrained network.
-        layers: its layers that are taken, from 1, a part each; none: the last.
-        pooling: over time, a name in `pretrained.POOLINGS`.
-        bands: whether its frequency bands are kept side by side.
-        window_s: what it takes at once; a longer clip is cut into several windows.
-        lora_rank: of the adapters that fine-tune it; 0 leaves it frozen.
-        loss: name in `metric_learning.LOSSES`.
-        scale: factor of the loss's cosines; None: its own.
-        margin: angle in radians that the true class has to overcome, of "arcface"; None: its own.
-        n_centres: directions per class of "subcluster_adacos" and "adaproj"; None: their own.
-        part_losses: whether each part of an embedding is classified, too, beside the whole.
-        ema_decay: the encoder is the running average of what it was at each step; 0: what it is at last.
-        mixup, featex, statex: share of the rows that are mixed or exchanged.
-        masking: widest band and stretch that is blanked, as a share of the axis.
-        balance: 0 draws clips alike, 1 classes alike.
-        least_classes: a machine's section with fewer real classes is split into pseudo-classes.
-        most_classes: cap on the classes of a section that is split.
-        memory_gib: most memory that the training waveforms may take on the device.
-        epochs, batch_size, learning_rate, weight_decay, warmup, schedule: of the training.
-        precision, clip_norm, accumulate, tensorboard: see `core.train_settings.TrainSettings`.
+
+if TYPE_CHECKING:
+    EncoderOption = str | nn.Module
+else:
+    EncoderOption = Annotated[
+        Any, BeforeValidator(_checked_encoder), PlainSerializer(_name_of, return_type=str)
+    ]
+
+
+class Recipe(TrainSettings):
+    """Everything that decides an encoder besides data and seed: its network, what it learns, and how.
 
     Raises:
-        AsdError: an encoder that there is not, or settings that do not go together.
+        AsdError: an encoder that there is not, or options that do not go together.
     """
 
-    encoder: str | nn.Module = "multires_cnn"
-    sample_rate_hz: int = 16000
-    segment_samples: int = 32000
-    windows_samples: Sequence[int] = (256, 1024, 4096)
-    whole: bool = True
-    n_dims: int = 128
-    width: int = 16
-    level: bool = True
-    activity: bool = False
-    checkpoint: Path | None = None
-    layers: Sequence[int] = ()
-    pooling: str = "mean"
-    bands: bool = True
-    window_s: float = 10.0
-    lora_rank: int = 0
-    loss: str = "subcluster_adacos"
-    scale: float | None = None
-    margin: float | None = None
-    n_centres: int | None = None
-    part_losses: bool = True
-    ema_decay: float = 0.0
-    mixup: float = 0.5
-    featex: float = 0.0
-    statex: float = 0.0
-    masking: float = 0.0
-    balance: float = 0.5
-    least_classes: int = 3
-    most_classes: int = 8
-    memory_gib: float = 4.0
-    epochs: int = 16
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    warmup: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    clip_norm: float | None = None
-    accumulate: int = 1
-    tensorboard: bool = False
+    encoder: EncoderOption = Field(
+        "multires_cnn",
+        description=", ".join(TRAINED) + "; pretrained: " + ", ".join(PRETRAINED) + "; package.module:Class",
+    )
+    checkpoint: Path | None = Field(None, description="file or folder of a pretrained encoder's weights")
+    layers: Numbers = Field([], description="pretrained: layers to take, from 1; by default the last")
+    pooling: Literal["mean", "rdp4", "rdp8"] = Field("mean", description="over time: mean, rdp4 or rdp8")
+    bands: bool = Field(True, description="pretrained: keep the frequency bands side by side")
+    window_s: float = Field(10.0, ge=0.2, description="pretrained: seconds of one input")
+    lora_rank: int = Field(0, ge=0, description="pretrained: fine-tuned by adapters of this rank; 0: frozen")
+    segment_samples: int = Field(
+        32000, ge=2048, description="samples of one input of an encoder trained here"
+    )
+    windows_samples: Sizes = Field([256, 1024, 4096], description="STFT windows, one branch each")
+    whole: bool = Field(True, description="also a branch on the spectrum of the whole segment")
+    n_dims: int = Field(128, ge=1, description="dimensions of each part that is learnt")
+    width: int = Field(16, ge=1, description="channels of the first stage; the last has 8 times as many")
+    level: bool = Field(True, description="give the encoder the level of a segment")
+    activity: bool = Field(False, description="bottleneck: weigh frames by the machine's level in them")
+    loss: Literal["subcluster_adacos", "adaproj", "arcface", "cross_entropy"] = Field(
+        "subcluster_adacos", description="subcluster_adacos, adaproj, arcface or cross_entropy"
+    )
+    scale: float | None = Field(None, gt=0, description="factor of the cosines, by default the loss's own")
+    margin: float | None = Field(None, ge=0, description="angle in radians, of arcface")
+    n_centres: int | None = Field(None, ge=1, description="sub-clusters a class; directions, of adaproj")
+    part_losses: bool = Field(True, description="classify each part of an embedding beside the whole")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="the encoder is the average of its steps; 0: not")
+    mixup: float = Field(0.5, ge=0, le=1, description="share of segments mixed with another")
+    featex: float = Field(0.0, ge=0, le=1, description="share of segments whose branches are exchanged")
+    statex: float = Field(0.0, ge=0, le=1, description="share of spectra whose statistics are exchanged")
+    masking: float = Field(0.0, ge=0, lt=1, description="widest masked band and stretch, share of the axis")
+    balance: float = Field(0.5, ge=0, le=1, description="0 draws clips alike, 1 draws classes alike")
+    least_classes: int = Field(3, ge=1, description="with fewer real classes, clips are clustered")
+    most_classes: int = Field(8, ge=2, description="cap on the classes of a machine that is clustered")
+    memory_gib: float = Field(
+        4.0, gt=0, description="most that the training waveforms may take", json_schema_extra=NO_RESULT
+    )
+    epochs: int = Field(16, ge=1, description="passes over the training clips")
+    batch_size: int = Field(32, ge=2, description="segments per step")
+    weight_decay: float = Field(1e-2, ge=0, description="per step and unit of learning rate")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="float32, bfloat16, float16; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
 
-    def __post_init__(self) -> None:
-        if isinstance(self.encoder, str):
-            checked_encoder(self.encoder)
-        elif not hasattr(self.encoder, "forward"):
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        longest = max(self.windows_samples, default=0)
+        if longest > self.segment_samples:
             raise AsdError(
-                f"embedding.encoder is a {type(self.encoder).__name__}; give the name of an encoder, "
-                f"package.module:Class or a torch.nn.Module"
+                f"embedding.segment_samples={self.segment_samples} is shorter than the longest STFT window "
+                f"({longest}); raise it or drop the window"
             )
-        self._check_spectra()
-        if self.is_pretrained and self.sample_rate_hz != _PRETRAINED_RATE_HZ:
+        if not self.windows_samples and not self.whole:
             raise AsdError(
-                f"embedding.encoder={self.encoder} was pretrained at {_PRETRAINED_RATE_HZ} Hz and cannot take "
-                f"{self.sample_rate_hz} Hz; resample the recordings or use embedding.encoder=multires_cnn"
+                "embedding.windows_samples is empty and whole=false: the encoder would have no input; give one"
             )
         if not self.is_pretrained and (self.checkpoint or self.lora_rank):
             raise AsdError(
@@ -140,18 +127,7 @@ class Recipe:
                 f"embedding.activity=true weighs the windows of embedding.encoder=bottleneck, and "
                 f"{self.name} has none; leave it out or take that encoder"
             )
-
-    def _check_spectra(self) -> None:
-        longest = max(self.windows_samples, default=0)
-        if longest > self.segment_samples:
-            raise AsdError(
-                f"embedding.segment_samples={self.segment_samples} is shorter than the longest STFT window "
-                f"({longest}); raise it or drop the window"
-            )
-        if not self.windows_samples and not self.whole:
-            raise AsdError(
-                "embedding.windows_samples is empty and whole=false: the encoder would have no input; give one"
-            )
+        return self
 
     @property
     def name(self) -> str:
@@ -170,18 +146,21 @@ class Recipe:
             return self.is_pretrained and not self.lora_rank
         return not any(parameter.requires_grad for parameter in self.encoder.parameters())
 
-    def train_settings(self, seed: int) -> TrainSettings:
-        """Settings of the training loop."""
-        return TrainSettings(
-            self.epochs,
-            self.batch_size,
-            self.learning_rate,
-            seed,
-            self.weight_decay,
-            self.warmup,
-            self.schedule,
-            self.precision,
-            self.clip_norm,
-            self.accumulate,
-            tensorboard=self.tensorboard,
-        )
+
+class EmbeddingSettings(Recipe, DetectorSettings):
+    """An encoder that is trained to tell normal clips apart; the defaults take a CPU core about a minute."""
+
+    backends: Names = Field(
+        ["knn", "knn_density", "mahalanobis"],
+        description="what scores an embedding; the first is the default",
+    )
+    joint: bool = Field(False, description="one encoder for all machines of the run")
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether the encoder also learns from the other machines."""
+        return self.joint
+
+    def least_samples(self) -> int:
+        """As for clip statistics, which find the pseudo-classes; shorter segments are filled by repetition."""
+        return LEAST_SAMPLES

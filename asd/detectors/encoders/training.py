@@ -10,7 +10,6 @@ network, and an epoch's random numbers are a function of (seed, epoch).
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -152,15 +151,16 @@ def train_encoder(
     waveforms = ResidentWaveforms(recordings, device, int(recipe.memory_gib * 2**30))
     labels = one_hot(torch.from_numpy(classes.index), len(classes.names)).float().to(device)
     torch.manual_seed(seed)  # initial weights
-    encoder = build(recipe)
+    encoder = build(recipe, recordings.sample_rate_hz)
     module = Discriminator(encoder, len(classes.names), recipe).to(device)
     teacher = EmaTeacher(module, recipe.ema_decay, "ema") if recipe.ema_decay else None
     train(
         module,
         lambda clips: module(waveforms.random_segments(clips, encoder.segment_samples), labels[clips]),
         torch.arange(len(recordings), device=device),
-        recipe.train_settings(seed),
+        recipe,
         directory,
+        seed=seed,
         teacher=teacher,
         weights=torch.from_numpy(classes.balanced_weights(recipe.balance)),
         fingerprint=fingerprint,
@@ -181,9 +181,9 @@ def joint_encoder(
         cache: folder of all caches; an interrupted training resumes there.
     """
     torch.manual_seed(seed)
-    encoder = build(recipe).to(device)
-    plain = replace(recipe, encoder=recipe.name, memory_gib=0.0, tensorboard=False)
-    key = fingerprint(asdict(plain), encoder.origin or digest(encoder), seed, device.type, recordings.key())
+    encoder = build(recipe, recordings.sample_rate_hz).to(device)
+    decisive = recipe.deciding()
+    key = fingerprint(decisive, encoder.origin or digest(encoder), seed, device.type, recordings.key())
     folder = cache / f"encoder-{key}"
     path = folder / "encoder.safetensors"
     if not path.exists():

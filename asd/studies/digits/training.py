@@ -105,17 +105,16 @@ def fit(
         return value
 
     settings = TrainSettings(
-        config.epochs,
-        config.batch_size,
-        config.learning_rate,
-        seed,
-        config.weight_decay,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
         warmup=0.1,
         schedule="cosine",
         precision=config.precision,
         clip_norm=config.clip_norm,
     )
-    train(net, step, indices, settings, folder, fingerprint=fingerprint, label="digits")
+    train(net, step, indices, settings, folder, seed=seed, fingerprint=fingerprint, label="digits")
 
 
 @torch.no_grad()

@@ -124,7 +124,7 @@ def _on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, confi
 
 def _epochs(folder: Path, config: Fusion, n_training: int) -> list[dict[str, float]]:
     """Losses of every epoch, with the learning rate at its end."""
-    settings = train_settings(config, seed=0)
+    settings = train_settings(config)
     n_batches = n_training // config.batch_size + (n_training % config.batch_size > 1)
     rows = MetricsLog(folder / "metrics.jsonl", keep=config.epochs).read()
     return [

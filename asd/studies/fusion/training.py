@@ -233,8 +233,10 @@ def fit(
         net,
         step,
         usable(data, splits["training"], "training"),
-        train_settings(config, seed),
+        train_settings(config),
         directory,
+        seed=seed,
+        patience=config.patience or config.epochs,
         valid_indices=usable(data, splits["validation"], "validation"),
         fingerprint=mark,
         label="/".join(directory.parts[-2:]),
@@ -242,19 +244,17 @@ def fit(
     return done.best_epoch or config.epochs
 
 
-def train_settings(config: Fusion, seed: int) -> TrainSettings:
+def train_settings(config: Fusion) -> TrainSettings:
     """The recipe as the training loop takes it."""
     return TrainSettings(
         epochs=config.epochs,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
-        seed=seed,
         weight_decay=config.weight_decay,
         warmup=min(config.warmup_epochs / config.epochs, 1.0),
         schedule="cosine",
         clip_norm=config.clip_norm,
         floor=config.floor,
-        patience=config.patience or config.epochs,
         optimizer="adam",
     )
 

@@ -84,7 +84,7 @@ def run_cell(settings: dict[str, Any], folder: Path) -> Result:
     from asd.pipeline import train
     from asd.runs import read_json
     from asd.settings.config import Run
-    from asd.settings.words import parse
+    from asd.settings.parsing import parse
 
     place = folder.parents[2] / "runs" / folder.parents[1].name / folder.name
     config = parse(

@@ -1,0 +1,45 @@
+"""What options are made of: a validated group of settings, and lists that are written with commas.
+
+One model per thing is at once the argument of a constructor and a part of the command line: the field is the
+option, its `description` the help text. Nothing declares an option twice.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        value = unicodedata.normalize("NFC", value)  # as the names of machines are, see `challenge.files`
+        return [part.strip() for part in value.split(",")] if value else []
+    return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
+
+
+Names = Annotated[list[str], BeforeValidator(_split)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
+Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]
+Levels = Annotated[list[float], BeforeValidator(_split), Field(min_length=1)]
+Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
+
+NO_RESULT: dict[str, Any] = {"changes_result": False}  # json_schema_extra of an option that changes no result
+
+
+class Settings(BaseModel):
+    """A group of options: immutable, and without any that it does not declare."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def deciding(self) -> dict[str, Any]:
+        """The options that can change a result, as plain values for a hash."""
+        plain = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and not extra.get("changes_result", True):
+                del plain[name]
+            elif isinstance(value := getattr(self, name), Settings):
+                plain[name] = value.deciding()
+        return plain

@@ -1,0 +1,216 @@
+"""Arguments `key=value` of the command line to the options of a stage.
+
+Precedence, later wins: the defaults of the models, a YAML file named by `config=`, the arguments.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import yaml
+from pydantic import ValidationError
+
+from asd.core.runtime import log
+from asd.detectors import section_of
+from asd.options import Settings
+from asd.settings.config import DEFAULT_DETECTOR, Run
+from asd.types import AsdError
+
+S = TypeVar("S", bound=Settings)
+Pairs = list[tuple[str, Any]]
+
+
+def parse(stage: type[S], arguments: Sequence[str], base: Mapping[str, Any] | None = None) -> S:
+    """Options of a stage from `key=value` arguments.
+
+    Args:
+        stage: the model to fill.
+        arguments: such as ["machine=fan", "training.epochs=5"]; the file of `config=FILE` is read first.
+        base: values to start from, below the file and the arguments.
+
+    Raises:
+        AsdError: an argument without `=`, an unknown key (the nearest is named), a value that does not fit, or a
+            config file that is not YAML.
+
+    Example:
+        >>> from asd.settings.config import Evaluate
+        >>> parse(Evaluate, ["name=fans", "year=2024"]).year
+        2024
+    """
+    given = [split_pair(argument) for argument in arguments]
+    files = [(Path(value), read_yaml(Path(value))) for key, value in given if key == "config"]
+    given = [(key, value) for key, value in given if key != "config"]
+    below = list(_flatten(base or {}))
+    stage = _with_detector(stage, [below, *(pairs for _, pairs in files), given])
+    values: dict[str, Any] = {}
+    _assign(stage, values, below)
+    for path, pairs in files:
+        try:
+            used = _assign(stage, values, pairs)
+        except AsdError as error:
+            raise AsdError(f"{path}: {error}") from error
+        _warn_of_no_effect(stage, values, used)
+    _warn_of_no_effect(stage, values, _assign(stage, values, given))
+    return _validated(stage, values)
+
+
+def keys(stage: type[Settings], prefix: str = "") -> Iterator[str]:
+    """Full names of all options of a stage, such as `autoencoder.training.epochs`."""
+    for name, field in stage.model_fields.items():
+        default = field.get_default()
+        if isinstance(default, Settings):
+            yield from keys(type(default), f"{prefix}{name}.")
+        else:
+            yield prefix + (field.alias or name)
+
+
+def split_pair(argument: str) -> tuple[str, str]:
+    """`key=value` to its two sides; `--keep-going`, as other tools write it, is keep_going=true."""
+    if argument.startswith("--"):
+        key, equals, value = argument[2:].partition("=")
+        return key.replace("-", "_"), value if equals else "true"
+    key, equals, value = argument.partition("=")
+    if not equals or not key.strip():
+        raise AsdError(f"{argument!r} is not a key=value argument, such as machine=fan")
+    return key.strip(), value
+
+
+def read_yaml(path: Path) -> Pairs:
+    """Options of a YAML file as (key, value), in order.
+
+    Raises:
+        AsdError: there is none, or it holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise AsdError(f"config={path} does not exist; the ready ones are in configs/") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AsdError(
+            f"config={path} is not a readable YAML file: {' '.join(str(error).split())}"
+        ) from error
+    if not isinstance(content, dict):
+        raise AsdError(f"config={path} holds no key: value lines")
+    return list(_flatten(content))
+
+
+def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
+    """The options that a run was trained with.
+
+    Args:
+        content: what its config.yaml holds.
+        changes: options that take another value.
+
+    Raises:
+        AsdError: the file holds options that this version does not know.
+    """
+    return parse(Run, [], {**content, **changes})
+
+
+def run_config(arguments: Sequence[str]) -> dict[str, Any]:
+    """What `score` starts from: the configuration of the run its arguments name, which need not be repeated."""
+    given = dict(split_pair(argument) for argument in arguments)
+    detector = section_of(given.get("detector", DEFAULT_DETECTOR))
+    machine = given.get("machine", "all").split(",")[0]
+    root = Path(given.get("runs", "runs")) / given.get("name", detector)
+    pattern = "*" if machine == "all" else machine
+    found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
+    if not found or "config" in given or "weights" in given:
+        return {}
+    configs = [dict(read_yaml(path)) for path in found]
+    folders = sorted({str(values.get("data") or "the default") for values in configs})
+    if len(folders) > 1 and "data" not in given:
+        raise AsdError(
+            f"the machines of {root} were trained from several folders ({', '.join(folders)}); say which with data="
+        )
+    own = ("machine", "seeds", "weights", "overwrite", "keep_going")  # given anew each time
+    return {key: value for key, value in configs[0].items() if key not in own}
+
+
+def _with_detector(stage: type[S], sources: Sequence[Pairs]) -> type[S]:
+    """The model of a stage with the options of the detector that the last source names."""
+    if not issubclass(stage, Run):
+        return stage
+    named = [value for pairs in sources for key, value in pairs if key == "detector"]
+    return cast(type[S], stage.with_detector(str(named[-1]) if named else DEFAULT_DETECTOR))
+
+
+def _assign(stage: type[Settings], values: dict[str, Any], pairs: Pairs) -> dict[str, str]:
+    """Writes options into nested values; returns the full key of each key as it was given."""
+    detector = section_of(str(dict(pairs).get("detector", values.get("detector", DEFAULT_DETECTOR))))
+    full = {key: _full_key(stage, key, detector) for key, _ in pairs}
+    for key, value in pairs:
+        inner = values
+        *path, last = full[key].split(".")
+        for part in path:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return full
+
+
+def _full_key(stage: type[Settings], key: str, detector: str) -> str:
+    """An option by its full name; the name of the chosen detector may be left out.
+
+    Raises:
+        AsdError: there is no such option, or another detector than the chosen one has it.
+    """
+    known = list(keys(stage))
+    if key == "seed" and "seeds" in known:
+        return "seeds"
+    if key in known:
+        return key
+    sections = sorted(stage.detector_names()) if issubclass(stage, Run) else []
+    found = [f"{section}.{key}" for section in sections if f"{section}.{key}" in known]
+    if f"{detector}.{key}" in found:
+        return f"{detector}.{key}"
+    if len(found) == 1 and "." in key:  # training.epochs=5 may stand beside any detector
+        return found[0]
+    near = _nearest(key, known, detector)
+    if found and near not in {name.removeprefix(f"{detector}.") for name in known if detector in name}:
+        raise AsdError(f"{key}= is no option of detector={detector}; write {' or '.join(found)}")
+    raise AsdError(
+        f"unknown key {key!r}: {f'did you mean {near}?' if near else 'known keys: ' + ', '.join(known)}"
+    )
+
+
+def _nearest(key: str, known: Sequence[str], detector: str) -> str | None:
+    """The option that was probably meant, as short as it may be written."""
+    own = [name.removeprefix(f"{detector}.") for name in known if name.startswith(f"{detector}.")]
+    others = [name.split(".", 1)[1] if name.count(".") > 1 else name for name in known]
+    short = own + [name for name in others if not name.startswith(f"{detector}.")]
+    last = {name.split(".")[-1]: name for name in reversed(short)}
+    near = difflib.get_close_matches(key, [*short, *last], n=1, cutoff=0.5)
+    return last.get(near[0], near[0]) if near else None
+
+
+def _warn_of_no_effect(stage: type[Settings], values: Mapping[str, Any], used: Mapping[str, str]) -> None:
+    """Names the options of other detectors than the chosen one."""
+    if not issubclass(stage, Run):
+        return
+    detector = str(values.get("detector", DEFAULT_DETECTOR))
+    others = stage.detector_names() - {section_of(detector)}
+    if idle := [given for given, key in used.items() if key.split(".")[0] in others]:
+        log.warning("%s= has no effect with detector=%s", "=, ".join(idle), detector)
+
+
+def _validated(stage: type[S], values: Mapping[str, Any]) -> S:
+    try:
+        return stage.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+        if first["type"] == "missing":
+            raise AsdError(f"{key}= is missing; see python -m asd {stage.__name__.lower()} --help") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise AsdError(f"{key}={first['input']!s} does not fit: {reason}") from error
+
+
+def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

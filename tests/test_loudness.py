@@ -1,0 +1,61 @@
+"""The detector of tests/loudness.py through the real command, without an edit of the package."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asd import detectors
+from asd.types import Split
+from tests.command import refuses, succeeds
+from tests.loudness import Loudness, LoudnessSettings
+from tests.machines import recordings, tone_machine, workplace
+
+OWN = "detector=tests.loudness:Loudness"
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tone_machine(tmp_path / "data", n_train=6, n_target=2, n_test=2)
+
+
+def test_it_scores_and_is_read_back(data: Path, tmp_path: Path) -> None:
+    detector, again = Loudness(workplace(tmp_path)), Loudness(workplace(tmp_path))
+    detector.fit(recordings(data))
+    detector.save(tmp_path)
+    again.load(tmp_path)
+    test = recordings(data, split=Split.TEST)
+    np.testing.assert_array_equal(detector.score(test)["level"], again.score(test)["level"])
+    assert detector.score(test)["level"].shape == (len(test),)
+
+
+def test_the_command_trains_it_with_its_options(data: Path) -> None:
+    succeeds("train", "data=data", OWN, "floor_db=-5")
+    floor = pd.read_csv("runs/loudness/fan/seed0/scores/level.csv")["score"]
+    assert (floor == 0).all()  # every level is below the floor
+    succeeds("train", "data=data", OWN, "name=usual")
+    succeeds("score", "data=data", OWN, "name=usual")
+    assert pd.read_csv("runs/usual/fan/seed0/scores/level.csv")["score"].gt(0).any()
+    succeeds("evaluate", "name=usual")
+    refuses(
+        "train", "data=data", OWN, "floor_bd=1", saying=r"unknown key 'floor_bd': did you mean floor_db\?"
+    )
+    assert "floor_db=-120.0" in succeeds("train", OWN, "--help").out
+
+
+def test_an_entry_point_gives_it_a_name(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("loud", "tests.loudness:Loudness", "asd.detectors")
+    monkeypatch.setattr(detectors, "entry_points", lambda group: [point] * (group == "asd.detectors"))
+    assert detectors.detector_class("loud") is Loudness
+    succeeds("train", "data=data", "detector=loud", "loud.floor_db=-5")
+    assert Path("runs/loud/fan/seed0/DONE").exists()
+
+
+def test_its_options_are_checked() -> None:
+    assert LoudnessSettings().floor_db == -120.0
+    refuses("train", OWN, "loudness.floor_db=low", saying="loudness.floor_db=low does not fit: .*number")

@@ -1,0 +1,65 @@
+"""Which options make another run of it, and which do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import Field, ValidationError
+
+from asd.core.train_settings import TrainSettings
+from asd.detectors.encoders.recipe import EmbeddingSettings
+from asd.detectors.options import AutoencoderSettings, StatisticsSettings
+from asd.options import Names, Settings
+from asd.sed.config import Learning, Train
+from asd.settings.config import Run
+
+CHANGES_NO_RESULT = {"tensorboard", "memory_gib"}
+
+
+class Lists(Settings):
+    names: Names = Field([])
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize("model", [StatisticsSettings, AutoencoderSettings, EmbeddingSettings, TrainSettings])
+def test_every_option_that_can_change_a_result_decides(model: type[Settings]) -> None:
+    usual = model()
+    for name in model.model_fields:
+        changed = usual.model_copy(update={name: "another"})
+        assert (changed.deciding() == usual.deciding()) == (name in CHANGES_NO_RESULT), name
+
+
+def test_options_inside_an_option_decide_too() -> None:
+    def deciding(**training: Any) -> dict[str, Any]:
+        return AutoencoderSettings(training=TrainSettings(**training)).deciding()
+
+    assert deciding(epochs=3) != deciding()
+    assert deciding(tensorboard=True) == deciding()
+
+
+def test_a_run_is_decided_by_its_own_detector_alone() -> None:
+    statistics = Run()
+    assert Run(embedding=EmbeddingSettings(epochs=3)).settings() == statistics.settings()
+    assert Run(statistics=StatisticsSettings(backend="knn")).settings() != statistics.settings()
+    assert Run(detector="embedding").settings() != statistics.settings()
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_every_option_of_event_detection_decides() -> None:
+    for name in Learning.model_fields:
+        changed = Train().model_copy(update={"training": Learning().model_copy(update={name: "another"})})
+        assert (changed.decisive() == Train().decisive()) == (name == "tensorboard"), name
+
+
+@pytest.mark.parametrize("given", ["a, b", ["a", "b"], ("a", "b")])
+def test_lists_are_written_with_commas(given: Any) -> None:
+    assert Lists(names=given).names == ["a", "b"]
+    assert Lists(names="").names == []
+
+
+def test_options_are_fixed_and_none_is_added() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(Run(), "year", 2024)  # noqa: B010
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        Run.model_validate({"yaer": 2024})

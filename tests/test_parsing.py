@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asd.settings.config import Evaluate, Run, Submit
+from asd.settings.parsing import parse, stored_run
+from asd.types import AsdError
+
+
+def test_words_become_typed_settings() -> None:
+    given = ["machine=fan,valve", "seeds=0,1,2", "training.epochs=5", "compatible=true", "data=d"]
+    run = parse(Run, ["detector=autoencoder", *given])
+    assert run.machine == ["fan", "valve"]
+    assert run.seeds == [0, 1, 2]
+    assert run.autoencoder.training.epochs == 5
+    assert run.autoencoder.compatible is True
+    assert run.data == Path("d")
+
+
+def test_seed_is_short_for_seeds() -> None:
+    assert parse(Run, ["seed=7"]).seeds == [7]
+
+
+def test_a_file_lies_below_the_words(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("detector: autoencoder\ntraining:\n  epochs: 3\n  batch_size: 64\n")
+    run = parse(Run, ["autoencoder.training.epochs=9", f"config={tmp_path / 'a.yaml'}"])
+    training = run.autoencoder.training
+    assert (run.detector, training.epochs, training.batch_size) == ("autoencoder", 9, 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["machin=fan"], r"unknown key 'machin': did you mean machine\?"),
+        (["detector=autoencoder", "epochs=3"], r"unknown key 'epochs': did you mean training.epochs\?"),
+        (
+            ["compatible=true"],
+            r"compatible= is no option of detector=statistics; write autoencoder.compatible",
+        ),
+        (["training.epoch=3"], r"did you mean training.epochs\?"),
+        (["xyzzy=3"], "unknown key 'xyzzy': known keys: machine, year"),
+        (["fan"], "'fan' is not a key=value argument"),
+        (["training.epochs=many"], "training.epochs=many does not fit: .*integer"),
+        (["training.epochs=0"], "training.epochs=0 does not fit"),
+        (["seeds="], "seeds"),
+        (["decision.quantile=1.5"], "decision.quantile=1.5 does not fit"),
+        (["name=../other"], "name=../other does not fit: the name of a run has no .* try other"),
+        (["name=my run"], "name=my run does not fit: the name of a run has no spaces.*; try my_run"),
+        (["detector=statistic"], "detector=statistic is unknown; .*did you mean statistics"),
+        (["detector=no.such:Class"], "detector=no.such:Class cannot be imported"),
+        (
+            ["detector=asd.types:Clip"],
+            "detector=asd.types:Clip is no subclass of asd.detectors.base.Detector",
+        ),
+        (["config=nowhere.yaml"], r"config=nowhere.yaml does not exist"),
+    ],
+)
+def test_wrong_words_are_one_sentence(words: list[str], sentence: str) -> None:
+    with pytest.raises(AsdError, match=sentence):
+        parse(Run, words)
+
+
+def test_a_missing_word_is_named() -> None:
+    with pytest.raises(AsdError, match="label= is missing"):
+        parse(Submit, ["name=run"])
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "just text", "a: b: c"])
+def test_a_config_file_that_is_none_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.yaml").write_text(content)
+    with pytest.raises(AsdError, match=r"x\.yaml"):
+        parse(Run, [f"config={tmp_path / 'x.yaml'}"])
+
+
+def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("training:\n  epoch: 3\n")
+    with pytest.raises(
+        AsdError, match=r"x\.yaml: unknown key 'training.epoch': did you mean training.epochs"
+    ):
+        parse(Run, [f"config={tmp_path / 'x.yaml'}"])
+
+
+def test_the_name_of_the_chosen_detector_may_be_left_out() -> None:
+    given = ["detector=embedding", "encoder=bottleneck", "epochs=3", "embedding.mixup=0"]
+    embedding = parse(Run, given).embedding
+    assert (embedding.encoder, embedding.epochs, embedding.mixup) == ("bottleneck", 3, 0.0)
+
+
+def test_an_option_without_effect_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    run = parse(Run, ["training.epochs=3", "embedding.mixup=0"])
+    assert run.autoencoder.training.epochs == 3
+    assert "training.epochs=, embedding.mixup= has no effect with detector=statistics" in caplog.text
+    caplog.clear()
+    parse(Run, ["detector=autoencoder", "training.epochs=3"])
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("name", ["a", "run-2.1", "été_№1", "a=b", "run;rm"])
+def test_what_a_run_may_be_called(name: str) -> None:
+    assert parse(Run, [f"name={name}"]).name == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".a", "a/b", "a\\b", "a b", "a\tb", "a,b", "a:b", " a"])
+def test_what_it_may_not(name: str) -> None:
+    with pytest.raises(AsdError, match="does not fit: the name of a run has no spaces") as error:
+        parse(Run, [f"name={name}"])
+    parse(Run, [f"name={str(error.value).rpartition('try ')[2]}"])
+
+
+def test_a_run_is_read_back_as_it_was_stored() -> None:
+    run = parse(Run, ["detector=embedding", "epochs=3", "layers=1,2", "checkpoint=a.pt", "encoder=beats"])
+    assert "autoencoder" not in run.stored()
+    again = stored_run(run.stored(), machine=["fan"])
+    assert again.embedding == run.embedding
+    assert (again.machine, again.settings()) == (["fan"], run.settings())
+
+
+def test_json_is_a_word_though_python_needs_another_name() -> None:
+    assert parse(Evaluate, ["json=out.json"]).json_ == Path("out.json")
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(1, 10**6), st.floats(1e-6, 10, allow_nan=False))
+def test_settings_survive_being_written_as_words(epochs: int, rate: float) -> None:
+    given = ["detector=autoencoder", f"training.epochs={epochs}", f"training.learning_rate={rate!r}"]
+    training = parse(Run, given).autoencoder.training
+    assert (training.epochs, training.learning_rate) == (epochs, rate)
+
+
+def test_what_does_not_decide_the_model_is_not_in_its_settings() -> None:
+    base = Run().settings()
+    assert Run(runs=Path("x"), name="y", device="cpu").settings() == base
