@@ -3,26 +3,85 @@ from __future__ import annotations
 import logging
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd.scoring.threshold import fit_threshold
+from asd.scoring.threshold import false_alarm_bound, fit_threshold
 from asd.types import AsdError
+
+FloatArray = npt.NDArray[np.float64]
+POINTS = 0.03  # as promised in the documents: three points, or one clip
 
 
 def test_gamma_equals_the_official_formula() -> None:
     scores = np.random.default_rng(0).gamma(3.0, 2.0, 500) + 5
     fitted = fit_threshold(scores, "gamma", 0.9)
     assert fitted.method == "gamma"
-    assert fitted.value == stats.gamma.ppf(0.9, *_unpacked(stats.gamma.fit(scores)))
+    shape, location, scale = stats.gamma.fit(scores)
+    assert fitted.value == stats.gamma.ppf(0.9, shape, location, scale)
     assert np.mean(scores <= fitted.value) == pytest.approx(0.9, abs=0.03)
 
 
-def _unpacked(fit: tuple[float, float, float]) -> tuple[float, float, float]:
-    shape, location, scale = fit
-    return shape, location, scale
+def knocks(n: int, seed: int, scale: float) -> FloatArray:
+    """Ordinary scores with one knock in a hundred clips."""
+    scores = np.random.default_rng(seed).gamma(4.0, 1.0, n)
+    scores[0] = scale * scores.max()
+    return scores
+
+
+SCORES = {
+    "one knock": knocks(100, 0, 30.0),
+    "one small knock": knocks(100, 1, 4.0),
+    "heavy tails": np.random.default_rng(2).standard_cauchy(200),
+    "negative": -np.random.default_rng(3).gamma(2.0, 1.0, 150),
+    "two heaps": np.append(np.random.default_rng(4).normal(0, 1, 90), 50 + np.zeros(10)),
+    "ties": np.repeat([1.0, 2.0, 3.0], [50, 30, 20]),
+    "log distances": np.log(np.random.default_rng(5).gamma(0.5, 1.0, 120)),
+    "few": np.array([1.0, 4.0, 2.0]),
+    "two": np.array([0.0, 1.0]),
+    "one": np.array([7.0]),
+}
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("name", SCORES)
+def test_a_threshold_keeps_its_promise_on_the_scores_it_was_fitted_to(name: str, quantile: float) -> None:
+    assert_kept(SCORES[name], quantile)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(
+    st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=60),
+    st.floats(0.05, 0.95),
+)
+@example([0.0] * 9 + [1e6], 0.9)
+@example([1e-300] + [1.0] * 20, 0.5)
+def test_whatever_the_scores_the_promise_is_kept(values: list[float], quantile: float) -> None:
+    assert_kept(np.array(values), quantile)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["lognorm", "t", "gamma", "weibull_min", "uniform"]),
+    st.floats(0.3, 5.0),
+    st.integers(5, 400),
+    st.integers(0, 999),
+)
+def test_whatever_the_distribution_the_promise_is_kept(name: str, shape: float, n: int, seed: int) -> None:
+    family = getattr(stats, name)
+    shapes = () if name == "uniform" else (shape,)
+    assert_kept(family.rvs(*shapes, size=n, random_state=seed), 0.9)
+
+
+def assert_kept(scores: FloatArray, quantile: float) -> None:
+    """Within three points or one clip, counted on either side of scores that equal the threshold."""
+    fitted = fit_threshold(scores, "gamma", quantile)
+    tolerance = max(POINTS, 1 / len(scores)) + 1e-9
+    assert fitted.decide(scores).mean() <= 1 - quantile + tolerance
+    assert np.mean(scores >= fitted.value) >= 1 - quantile - tolerance
 
 
 @settings(derandomize=True, deadline=None)
@@ -34,7 +93,19 @@ def test_percentile_lets_the_wanted_share_pass(values: list[float], quantile: fl
     assert fitted.decide(scores).sum() <= np.ceil((1 - quantile) * len(scores))
 
 
-def test_a_failed_fit_falls_back_loudly(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fit_that_breaks_its_promise_falls_back_and_names_the_scorer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scores = SCORES["two heaps"]
+    with caplog.at_level(logging.WARNING, logger="asd"):
+        fitted = fit_threshold(scores, "gamma", 0.8, scorer="knn of fan")
+    assert fitted.method == "percentile"
+    assert fitted.value == np.percentile(scores, 80)
+    assert "threshold of knn of fan" in caplog.text
+    assert "of the scores lie above its 0.8 quantile" in fitted.fallback
+
+
+def test_equal_scores_fall_back_loudly(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="asd"):
         fitted = fit_threshold(np.full(20, 1.5), "gamma", 0.9)
     assert fitted.method == "percentile"
@@ -49,7 +120,7 @@ def test_a_corner_solution_is_fitted_again_with_fixed_location(
     scores = np.random.default_rng(1).gamma(2.0, 1.0, 300) + 8.0
     official = stats.gamma.fit
 
-    def cornered(values: np.ndarray, **fixed: float) -> tuple[float, ...]:
+    def cornered(values: FloatArray, **fixed: float) -> tuple[float, ...]:
         return official(values, **fixed) if fixed else (0.01, 8.0, 1e6)
 
     monkeypatch.setattr("asd.scoring.threshold.gamma.fit", cornered)
@@ -72,3 +143,49 @@ def test_only_scores_above_are_anomalous() -> None:
     assert fit_threshold(np.array([1.0, 2.0]), "percentile", 0.5).decide(
         np.array([1.4, 1.5, 1.6])
     ).tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("n_above", "n"), [(0, 1), (0, 59), (3, 100), (50, 60)])
+def test_the_bound_is_the_rate_at_which_so_few_alarms_have_five_percent(n_above: int, n: int) -> None:
+    assert stats.binom.cdf(n_above, n, false_alarm_bound(n_above, n)) == pytest.approx(0.05)
+
+
+def test_everything_above_promises_nothing() -> None:
+    assert false_alarm_bound(5, 5) == 1.0
+
+
+@pytest.mark.parametrize(("n", "above"), [(59, 0), (200, 4), (500, 16)])
+def test_a_false_alarm_rate_is_the_lowest_score_that_can_promise_it(n: int, above: int) -> None:
+    """59 clips are the fewest for 5 %: 0.95^59 < 0.05; the others are from tables of tolerance limits."""
+    scores = np.random.default_rng(n).normal(size=n)
+    fitted = fit_threshold(scores, false_alarm_rate=0.05)
+    assert fitted.method == "bound"
+    assert fitted.value == np.sort(scores)[-1 - above]
+    assert fitted.decide(scores).sum() == above
+    assert fitted.false_alarm_bound <= 0.05 < false_alarm_bound(above + 1, n)
+    assert not fitted.fallback
+
+
+def test_the_promised_rate_holds_for_new_clips_nineteen_times_in_twenty() -> None:
+    rng = np.random.default_rng(0)
+    rates = [
+        stats.gamma.sf(fit_threshold(rng.gamma(2.0, 1.0, 100), false_alarm_rate=0.1).value, 2.0)
+        for _ in range(400)
+    ]
+    assert np.mean(np.array(rates) <= 0.1) >= 0.93
+    assert np.mean(rates) > 0.04  # and the threshold is not needlessly high
+
+
+def test_too_few_clips_to_promise_say_what_they_can(caplog: pytest.LogCaptureFixture) -> None:
+    scores = np.arange(58.0)
+    with caplog.at_level(logging.WARNING, logger="asd"):
+        fitted = fit_threshold(scores, false_alarm_rate=0.05, scorer="mse of pump")
+    assert fitted.value == 57.0
+    assert "threshold of mse of pump 57: 58 normal clips promise a false-alarm rate of 0.0503" in caplog.text
+    assert "0.05 takes 59" in fitted.fallback
+
+
+def test_ties_at_the_highest_score_count_as_above_only_if_they_are() -> None:
+    scores = np.repeat([1.0, 2.0], [10, 90])
+    assert fit_threshold(scores, false_alarm_rate=0.05).value == 2.0
+    assert fit_threshold(scores, false_alarm_rate=0.97).value == 1.0

@@ -10,12 +10,16 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import gamma
+from scipy.stats import beta, gamma
 
 from asd.core.runtime import log
 from asd.types import AsdError
 
-Method = Literal["gamma", "percentile"]
+Method = Literal["gamma", "percentile", "bound"]
+FloatArray = npt.NDArray[np.float64]
+
+PROMISE = 0.03  # share of the fitted scores, or one clip, by which a gamma fit may miss its quantile
+CONFIDENCE = 0.95  # of the one-sided bound on false alarms
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +28,22 @@ class Threshold:
 
     Attributes:
         value: a clip whose score is above is called anomalous.
-        method: how it was found, "gamma" or "percentile".
+        method: how it was found: "gamma", "percentile", or "bound" for a wanted false-alarm rate.
         quantile: share of normal clips meant to lie below.
-        parameters: shape, location and scale of the gamma distribution; empty for a percentile.
-        fallback: why a fit with fixed location, or the percentile, had to stand in for the official gamma
-            fit; empty otherwise.
+        false_alarm_bound: the share of new normal clips above the value is at most this with a confidence of
+            `CONFIDENCE`, as far as these clips can tell, and if new normal clips score as they do.
+        parameters: shape, location and scale of the gamma distribution; empty without one.
+        fallback: why something other than what was asked for stands here; empty otherwise.
     """
 
     value: float
     method: Method
     quantile: float
+    false_alarm_bound: float = 1.0
     parameters: tuple[float, ...] = ()
     fallback: str = ""
 
-    def decide(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    def decide(self, scores: FloatArray) -> npt.NDArray[np.int64]:
         """1 where the score is above the threshold, else 0: (clips,) -> (clips,)."""
         return (scores > self.value).astype(np.int64)
 
@@ -47,18 +53,28 @@ class Threshold:
 
 
 def fit_threshold(
-    normal_scores: npt.NDArray[np.float64], method: Method = "gamma", quantile: float = 0.9
+    normal_scores: FloatArray,
+    method: Literal["gamma", "percentile"] = "gamma",
+    quantile: float = 0.9,
+    false_alarm_rate: float | None = None,
+    scorer: str = "",
 ) -> Threshold:
-    """Threshold below which `quantile` of normal clips lie.
+    """Threshold below which a wanted share of normal clips lies.
 
     Args:
         normal_scores: (clips,) scores of normal clips none of which met itself.
         method: "gamma" fits a gamma distribution, as the official baseline does; "percentile" sorts.
-        quantile: in (0, 1).
+        quantile: share of normal clips below, in (0, 1).
+        false_alarm_rate: in (0, 1), instead of method and quantile: the lowest threshold that normal clips
+            exceed at most at this rate, with a confidence of `CONFIDENCE`.
+        scorer: whose scores these are, for warnings.
 
     Returns:
-        The threshold. Where the official gamma fit fails, that of a fit with fixed location, else of the
-        percentile, with the reason in `fallback` and in the log: never silently.
+        The threshold. A gamma fit is taken only where it keeps its promise on the scores it was fitted to:
+        the share above differs from 1 - quantile by at most `PROMISE`, or by one clip. Where the official
+        fit does not, a fit with fixed location takes its place, else the percentile; where the clips are too
+        few to promise the false-alarm rate, their highest score does. The reason is in `fallback` and in the
+        log.
 
     Raises:
         AsdError: no scores, or scores that are not finite.
@@ -69,34 +85,86 @@ def fit_threshold(
             f"a decision threshold needs finite scores of normal clips, got {finite} finite of "
             f"{len(normal_scores)}; check the training clips"
         )
-    percentile = float(np.percentile(normal_scores, 100 * quantile))
-    if method == "percentile":
-        return Threshold(percentile, "percentile", quantile)
+    if false_alarm_rate is not None:
+        found = _bounded(normal_scores, false_alarm_rate)
+    elif method == "percentile":
+        found = _percentile(normal_scores, quantile)
+    else:
+        found = _gamma(normal_scores, quantile)
+    if found.fallback:
+        log.warning("threshold of %s %g: %s", scorer or "the scores", found.value, found.fallback)
+    return found
+
+
+def false_alarm_bound(n_above: int, n: int) -> float:
+    """Rate of false alarms that is not exceeded with a confidence of `CONFIDENCE`, after n_above of n clips.
+
+    Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
+    case of the binomial", Biometrika 26 (1934), the upper limit.
+    """
+    return 1.0 if n_above >= n else float(beta.ppf(CONFIDENCE, n_above + 1, n - n_above))
+
+
+def _threshold(scores: FloatArray, value: float, method: Method, quantile: float, **more: Any) -> Threshold:
+    bound = false_alarm_bound(int((scores > value).sum()), len(scores))
+    return Threshold(value, method, quantile, bound, **more)
+
+
+def _percentile(scores: FloatArray, quantile: float, fallback: str = "") -> Threshold:
+    value = float(np.percentile(scores, 100 * quantile))
+    return _threshold(scores, value, "percentile", quantile, fallback=fallback)
+
+
+def _bounded(scores: FloatArray, rate: float) -> Threshold:
+    """The lowest score with a bound within the rate, or the highest score."""
+    values, counts = np.unique(scores, return_counts=True)
+    above = len(scores) - np.cumsum(counts)
+    promised = [
+        value for value, n in zip(values, above, strict=True) if false_alarm_bound(n, len(scores)) <= rate
+    ]
+    if promised:
+        return _threshold(scores, float(promised[0]), "bound", 1 - rate)
+    needed = int(np.ceil(np.log1p(-CONFIDENCE) / np.log1p(-rate)))
+    best = false_alarm_bound(0, len(scores))
+    reason = (
+        f"{len(scores)} normal clips promise a false-alarm rate of {best:.3g} at best, "
+        f"{rate:g} takes {needed}; it is their highest score"
+    )
+    return _threshold(scores, float(values[-1]), "bound", 1 - rate, fallback=reason)
+
+
+def _gamma(scores: FloatArray, quantile: float) -> Threshold:
+    """As the official baseline does it first; its free location often ends in a corner.
+
+    Then the location is fixed a little below the lowest score, which leaves a fit of two parameters that
+    does not; then the percentile.
+    """
     reasons = []
-    # As the official baseline does it first; its free location often ends in a corner. Then the location is
-    # fixed a little below the lowest score, which leaves a fit of two parameters that does not.
-    below = float(normal_scores.min() - 0.01 * np.ptp(normal_scores))
+    below = float(scores.min() - 0.01 * np.ptp(scores))
     for label, fixed in (("free location", {}), ("location fixed below the scores", {"floc": below})):
         try:
-            value, parameters = _gamma_quantile(normal_scores, quantile, fixed)
+            value, parameters = _gamma_quantile(scores, quantile, fixed)
         except (ValueError, RuntimeError, FloatingPointError) as error:  # scipy's FitError is a RuntimeError
-            reasons.append(f"gamma fit with {label} failed ({error})")
+            reasons.append(f"the gamma fit with {label} failed ({error})")
             continue
         if reasons:
-            log.warning("%s; using the fit with %s: %g", reasons[0], label, value)
-        return Threshold(value, "gamma", quantile, parameters, "; ".join(reasons))
-    log.warning("%s; using the %g percentile %g", "; ".join(reasons), 100 * quantile, percentile)
-    return Threshold(percentile, "percentile", quantile, fallback="; ".join(reasons))
+            reasons.append(f"it is that of the fit with {label}")
+        return _threshold(
+            scores, value, "gamma", quantile, parameters=parameters, fallback="; ".join(reasons)
+        )
+    return _percentile(scores, quantile, "; ".join([*reasons, f"it is their {100 * quantile:g} percentile"]))
 
 
 def _gamma_quantile(
-    scores: npt.NDArray[np.float64], quantile: float, fixed: dict[str, float]
+    scores: FloatArray, quantile: float, fixed: dict[str, float]
 ) -> tuple[float, tuple[float, ...]]:
     """Quantile and parameters of a fitted gamma distribution; ValueError where it does not describe the scores."""
     if np.ptp(scores) == 0:
         raise ValueError("all scores are equal")
-    parameters = tuple(float(value) for value in gamma.fit(scores, **fixed))
+    with np.errstate(all="ignore"):  # moments of extreme scores overflow; the check below sees what comes of it
+        parameters = tuple(float(value) for value in gamma.fit(scores, **fixed))
     value = float(gamma.ppf(quantile, parameters[0], loc=parameters[1], scale=parameters[2]))
-    if not (scores.min() <= value <= scores.max()):
-        raise ValueError(f"its {quantile:g} quantile {value:g} lies outside the scores")
+    share = float((scores > value).mean())
+    if not abs(share - (1 - quantile)) <= max(PROMISE, 1 / len(scores)):
+        raise ValueError(f"{share:.0%} of the scores lie above its {quantile:g} quantile {value:g}")
     return value, parameters

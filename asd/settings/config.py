@@ -41,6 +41,9 @@ class Decision(Settings):
 
     method: Literal["gamma", "percentile"] = Field("gamma", description="gamma or percentile")
     quantile: float = Field(0.9, gt=0, lt=1, description="share of normal clips below the threshold")
+    false_alarm_rate: float | None = Field(
+        None, gt=0, lt=1, description="instead: the most normal clips above, held with 95 % confidence"
+    )
 
 
 class Supplemental(Settings):

@@ -63,7 +63,9 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     thresholds = {}
     for scorer in detector.scorers:
         normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
-        thresholds[scorer] = fit_threshold(normal, job.config.decision.method, job.config.decision.quantile)
+        thresholds[scorer] = fit_threshold(
+            normal, **job.config.decision.model_dump(), scorer=f"{scorer} of {job.run.machine}"
+        )
     write_json(folder.path / "thresholds.json", {k: t.as_dict() for k, t in thresholds.items()})
     if job.test is not None:
         data = job.scored_data()

@@ -107,7 +107,9 @@ def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
 def _write(config: Fuse, run: RunDirectory, members: Sequence[Member]) -> None:
     test, training = fuse(members, config.method)
     threshold = fit_threshold(
-        training["score"].to_numpy(float), config.decision.method, config.decision.quantile
+        training["score"].to_numpy(float),
+        **config.decision.model_dump(),
+        scorer=f"{SCORER} of {run.machine}",
     )
     test["decision"] = threshold.decide(test["score"].to_numpy(float))
     run.clear()
