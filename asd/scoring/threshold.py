@@ -161,7 +161,7 @@ def _gamma_quantile(
     """Quantile and parameters of a fitted gamma distribution; ValueError where it does not describe the scores."""
     if np.ptp(scores) == 0:
         raise ValueError("all scores are equal")
-    with np.errstate(all="ignore"):  # moments of extreme scores overflow; the check below sees what comes of it
+    with np.errstate(all="ignore"):  # moments of extreme scores overflow; the check below sees it
         parameters = tuple(float(value) for value in gamma.fit(scores, **fixed))
     value = float(gamma.ppf(quantile, parameters[0], loc=parameters[1], scale=parameters[2]))
     share = float((scores > value).mean())
