@@ -128,8 +128,8 @@ def test_bad_words_are_refused_before_anything_is_trained(
 @pytest.mark.parametrize(
     ("name", "saying"),
     [
-        ("deep.wav", "deep.wav does not tell who says what; name it"),
-        ("deep_ann_first.wav", "does not tell who says what"),
+        ("deep.wav", "deep.wav does not name word and speaker; name it"),
+        ("deep_ann_first.wav", "does not name word and speaker"),
         ("deep_known_0.wav", "a speaker called known"),
     ],
 )

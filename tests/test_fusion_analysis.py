@@ -8,8 +8,8 @@ import torch
 
 from asd.core.networks.gated_fusion import MultimodalTransformer
 from asd.studies.fusion import analysis
-from asd.studies.fusion.tracks import MODALITIES, Sequences, make_sequences
 from asd.studies.fusion.training import TERMS, Batch, build_losses, build_network, losses_of
+from asd.synthetic.tracks import MODALITIES, Sequences, make_sequences
 from tests.test_fusion_training import EQUAL, TINY, data, layout_of
 
 
@@ -32,7 +32,7 @@ def test_sequences_are_scored_one_by_one_whatever_their_company(
     net: MultimodalTransformer, batch: Batch
 ) -> None:
     weights = {**EQUAL, "crop": 2.0}
-    rows = analysis.score(build_losses(weights), analysis.say(net, batch), batch)
+    rows = analysis.score(build_losses(weights), analysis.answers(net, batch), batch)
     for i in (0, 5):
         one = batch.at(torch.tensor([i]))
         found = losses_of(build_losses(weights), net.eval()(one.features, one.present), one)
@@ -59,9 +59,9 @@ def test_right_decisions_are_counted_over_the_tracks_that_they_are_about(batch: 
 
 def test_long_sets_are_said_in_pieces(net: MultimodalTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = data().at(torch.arange(16))
-    whole = analysis.say(net, batch)
+    whole = analysis.answers(net, batch)
     monkeypatch.setattr(analysis, "_CHUNK", 5)
-    pieces = analysis.say(net, batch)
+    pieces = analysis.answers(net, batch)
     for a, b in zip(whole, pieces, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -85,7 +85,7 @@ def test_shares_add_up_and_a_gate_nailed_open_is_open(batch: Batch) -> None:
     dark = np.zeros((16, 8), dtype=bool)
     dark[:, :3] = True
     found = analysis.gate_contributions(
-        net, batch, analysis.say(net, batch), {"video": dark, "audio": ~dark & dark}
+        net, batch, analysis.answers(net, batch), {"video": dark, "audio": ~dark & dark}
     )
     assert [found[name]["open"] for name in MODALITIES] == pytest.approx([1, 0, 0.5], abs=1e-6)
     assert sum(found[name]["share"] for name in MODALITIES) == pytest.approx(1)
@@ -99,7 +99,7 @@ def test_shares_add_up_and_a_gate_nailed_open_is_open(batch: Batch) -> None:
 def test_the_example_shows_zero_where_a_modality_is_absent(
     net: MultimodalTransformer, batch: Batch, seen: Sequences
 ) -> None:
-    found = analysis.gate_example(analysis.say(net, batch), seen, list(range(100, 116)))
+    found = analysis.gate_example(analysis.answers(net, batch), seen, list(range(100, 116)))
     i = found["sequence"] - 100
     for k, name in enumerate(MODALITIES):
         assert [gate > 0 for gate in found["gates"][name]] == seen.present[i, :, k].tolist()

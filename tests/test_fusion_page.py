@@ -14,10 +14,8 @@ import pandas as pd
 import pytest
 
 from asd.evaluation.markdown import signed
-from asd.studies.fusion.cell import run_cell
-from asd.studies.fusion.page import markdown, write_report
-from asd.studies.fusion.results import findings, headline, paired_bootstrap, summarise
-from asd.studies.fusion.study import cells
+from asd.studies.fusion.page import write_report
+from asd.studies.fusion.study import cells, findings, headline, paired_bootstrap, run_cell, summarise
 from tests.test_fusion_training import TINY
 
 Results = dict[str, list[dict[str, Any]]]
@@ -95,7 +93,6 @@ def test_the_report_has_every_part_and_no_nan(results: Results, tmp_path: Path) 
     summary = summary_of(results)
     write_report(tmp_path, summary)
     text = (tmp_path / "report.md").read_text()
-    assert text == markdown(summary)
     parts = [
         "Setup",
         "Losses on complete test sequences",

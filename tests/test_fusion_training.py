@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from asd.studies.config import Fusion
-from asd.studies.fusion.tracks import MODALITIES, make_sequences
 from asd.studies.fusion.training import (
     Batch,
     answer_frequencies,
@@ -26,6 +25,7 @@ from asd.studies.fusion.training import (
     train_settings,
     usable,
 )
+from asd.synthetic.tracks import MODALITIES, make_sequences
 from asd.types import AsdError
 
 TINY = Fusion(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asd.studies.config import Halls, Microphones, Supplemental
-from asd.studies.halls import SCORERS, run_methods, tables
+from asd.studies.halls import SCORERS, run_methods, sections
 from asd.studies.microphones import study as microphones
 from asd.studies.supplemental import study as supplemental
 from tests.command import refuses, succeeds
@@ -42,11 +42,11 @@ def test_a_table_says_mean_spread_and_paired_gain() -> None:
     results = {
         key: {"statistics": dict(zip(("near", "far"), pair, strict=True))} for key, pair in scores.items()
     }
-    assert tables(config, results, "near").splitlines() == [
-        "| statistics | -6 dB | 0.5 dB |",
-        "|---|---|---|",
-        "| near | 55.0 ± 7.1 | 70.0 ± 0.0 |",
-        "| far | 59.0 ± 8.5 (+4.0) | 69.0 ± 0.0 (-1.0) |",
+    (section,) = sections(config, results, "near")
+    assert section.head == ["statistics", "-6 dB", "0.5 dB"]
+    assert section.rows == [
+        ["near", "55.0 ± 7.1", "70.0 ± 0.0"],
+        ["far", "59.0 ± 8.5 (+4.0)", "69.0 ± 0.0 (-1.0)"],
     ]
 
 
@@ -82,4 +82,4 @@ def test_the_commands_write_their_tables(tmp_path: Path) -> None:
         answer = succeeds("study", study, *words, *more)
         written = (tmp_path / study / "table.md").read_text()
         assert written.strip() in answer.out
-        assert len(re.findall(r"^\| .* \| \d+\.\d ± 0\.0", written, re.MULTILINE)) == rows
+        assert len(re.findall(r"^\| .* \| +\d+\.\d ± 0\.0", written, re.MULTILINE)) == rows

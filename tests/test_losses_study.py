@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from asd.studies.config import Losses
-from asd.studies.losses.page import figure, summarise, tables, verdicts, write_report
+from asd.studies.losses.page import figure, sections, summarise, verdicts, write_report
 from asd.studies.losses.study import LOSSES, VARIANTS, cells
 from asd.types import AsdError
 from tests.command import refuses, succeeds
@@ -51,12 +51,22 @@ def test_verdicts_say_where_the_order_differs() -> None:
 
 def test_a_table_is_sorted_by_macro_f1_and_a_figure_shows_both_measures(tmp_path: Path) -> None:
     summary = summarise(results())
-    rows = [line.split("|")[1].strip() for line in tables(summary).splitlines() if line.startswith("| ")]
-    assert rows == ["loss", "bce", "srl", "afl"]
+    assert [row[0] for row in sections(summary)[0].rows] == ["bce", "srl", "afl"]
     assert [axes.get_label() for axes in figure(summary).axes] == ["f1", "macro_f1"]
     write_report(tmp_path, summary)
     assert json.loads((tmp_path / "losses.json").read_text()) == summary
     assert (tmp_path / "losses.png").read_bytes()[:4] == b"\x89PNG"
+    assert "![losses](losses.png)" in (tmp_path / "losses.md").read_text()
+
+
+def test_a_loss_that_never_predicts_is_no_empty_bar() -> None:
+    table = {
+        f"crnn/{loss}/seed{seed}": result(f1, f1)
+        for loss, f1 in (("bce", 0.4), ("ifl", 0.0))
+        for seed in (0, 1)
+    }
+    for axes in figure(summarise(table)).axes:
+        assert [text.get_text() for text in axes.texts] == [" 0: no frame above 0.5"]
 
 
 def test_the_grid_holds_every_loss_network_and_seed() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asd.studies.config import Reuse
-from asd.studies.reuse.page import tables, write_report
+from asd.studies.reuse.page import sections, write_report
 from asd.studies.reuse.study import METHODS, SCORERS, cells, run_cell
 from asd.types import AsdError
 from tests.command import refuses
@@ -49,14 +49,12 @@ def test_a_table_has_paired_differences_and_counts_machines() -> None:
         "recorded/ema/seed0": result(53, 45, 61),
         "recorded/ema/seed1": result(61, 49, 73),
     }
-    assert tables(results, {"bottleneck": None, "ema": "bottleneck"}) == {
-        "recorded": [
-            "| recorded machines | without    |        knn | difference | higher |   s |",
-            "|-------------------|------------|-----------:|------------|--------|----:|",
-            "| bottleneck        |            | 55.0 ± 7.1 |            |        |   2 |",
-            "| ema               | bottleneck | 57.0 ± 5.7 | +2.0 ± 1.4 | 3 of 4 |   2 |",
-        ]
-    }
+    (section,) = sections(results, {"bottleneck": None, "ema": "bottleneck"})
+    assert section.head == ["recorded machines", "without", "knn", "difference", "higher", "s"]
+    assert section.rows == [
+        ["bottleneck", "", "55.0 ± 7.1", "", "", "2"],
+        ["ema", "bottleneck", "57.0 ± 5.7", "+2.0 ± 1.4", "3 of 4", "2"],
+    ]
 
 
 def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:

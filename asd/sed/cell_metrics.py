@@ -17,7 +17,6 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 from asd.core.runtime import log
-from asd.evaluation.classification import precision_recall_f1
 from asd.sed.calibration import adaptive_calibration_error, brier_score, calibration_error
 from asd.types import AsdError
 
@@ -110,6 +109,24 @@ def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
         "map": float(known["ap"].mean()),
         "n_positive": float(n_positive),
         "n_cells": float(n_cells),
+    }
+
+
+def precision_recall_f1(
+    hits: npt.ArrayLike, said: npt.ArrayLike, true: npt.ArrayLike
+) -> dict[str, npt.NDArray[np.float64]]:
+    """The three measures from counts of any shape, 0 where nothing could be counted.
+
+    Args:
+        hits: rightly found ones.
+        said: all that were called so.
+        true: all that are so.
+    """
+    hits, said, true = (np.asarray(counts, np.float64) for counts in (hits, said, true))
+    return {
+        "precision": hits / np.maximum(said, 1),
+        "recall": hits / np.maximum(true, 1),
+        "f1": 2 * hits / np.maximum(said + true, 1),
     }
 
 

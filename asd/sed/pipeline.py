@@ -130,7 +130,7 @@ def report(config: Report) -> str:
     Raises:
         AsdError: no such run, or runs of other clips.
     """
-    from asd.sed.comparison import compare  # with matplotlib
+    from asd.sed.report import compare  # with matplotlib
 
     return compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
 

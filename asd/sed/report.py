@@ -1,20 +1,105 @@
-"""The analysis report of several models: one folder with report.md, report.json, tables as CSV, figures as PNG."""
+"""The stage `sed report`: trained runs on the same clips side by side, as a page, tables, numbers and figures."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
-from asd.core.runtime import atomic
-from asd.runs import write_json, write_text
-from asd.sed.report_figures import classes_figure, reliability_figure
-from asd.sed.report_findings import findings
-from asd.sed.report_numbers import Networks, summarise
-from asd.sed.report_text import as_markdown, class_table, figure_name, overall_table
+from asd.evaluation.page import write_page
+from asd.evaluation.style import GREY, colours, styled
+from asd.sed.config import Train
+from asd.sed.dataset import read_part
+from asd.sed.evaluation import evaluate_run
+from asd.sed.folders import MODELS, SedRun, find_runs
+from asd.sed.labels import clip_targets
+from asd.sed.report_numbers import MEASURES, Networks, Predictions, summarise
+from asd.sed.report_page import figure_name, findings, page_of
+
+_MARKERS = "osD^vPX"
+_MEASURES = {
+    "frames": ("f1", "macro_f1"),
+    "events": ("segment_f1", "event_f1", "intersection_f1", "psds1", "psds2"),
+}
+
+
+def compare(
+    members: Sequence[str],
+    runs: Path,
+    parts: Sequence[str],
+    out: Path,
+    *,
+    seeds: Sequence[int] | None = None,
+    with_events: bool = False,
+) -> str:
+    """Writes the analysis report of runs; returns its findings.
+
+    Args:
+        members: names of runs, trained with the same seeds on the same data; the first is the baseline.
+        runs: their folder.
+        parts: of the data folder, scored by all of them.
+        out: folder of the report.
+        seeds: to compare; None: all.
+        with_events: measures of events too, which need the extra `sed`.
+
+    Raises:
+        AsdError: a run or part that is not there, or runs of other clips or classes.
+    """
+    found = {name: find_runs(runs, name, seeds) for name in members}
+    networks = {
+        model: {
+            name: {part: predictions(trained, model, part, with_events=with_events) for part in parts}
+            for name, trained in found.items()
+        }
+        for model in MODELS
+    }
+    facts = {name: _facts(trained) for name, trained in found.items()}
+    return write_report(networks, out, members[0], facts=facts)
+
+
+def predictions(runs: Sequence[SedRun], model: str, part: str, *, with_events: bool = False) -> Predictions:
+    """What one model of all seeds says of the clips of a part, whose table says what is true."""
+    measured = [evaluate_run(run, part, with_events=with_events)[model] for run in runs]
+    config = Train.model_validate(runs[0].config())
+    truth = read_part(config.data, part, config.classes, config.features.sample_rate_hz)
+    assert truth.events is not None  # a scored part has a strong table
+    labels = truth.events.groupby("filename")["event_label"].agg(list)
+    tables = [run.clips(model, part) for run in runs]
+    names = list(tables[0].index)
+    return Predictions(
+        np.stack([table.loc[names, config.classes].to_numpy(np.float64) for table in tables]),
+        np.stack([clip_targets(labels[name], config.classes) for name in names]).astype(np.float64),
+        names,
+        config.classes,
+        {
+            f"{kind} {measure}": [seed[kind][measure] for seed in measured]
+            for kind, measures in _MEASURES.items()
+            if kind in measured[0]
+            for measure in measures
+        },
+    )
+
+
+def _facts(runs: Sequence[SedRun]) -> dict[str, str]:
+    """What there is to know of a run: where it lies, its seeds, and its words apart from the usual ones."""
+    config = runs[0].config()
+    usual = Train().decisive()
+    changed: dict[str, Any] = {}
+    for section, values in usual.items():
+        if isinstance(values, dict):
+            differing = {key: config[section][key] for key in values if config[section][key] != values[key]}
+            changed |= {f"{section}.{key}": value for key, value in differing.items()}
+    return {
+        "runs": str(runs[0].path.parent),
+        "seeds": ", ".join(str(run.seed) for run in runs),
+        "settings": yaml.safe_dump(changed, default_flow_style=True, width=10_000, sort_keys=False).strip(),
+    }
 
 
 def write_report(
@@ -39,40 +124,128 @@ def write_report(
     Raises:
         AsdError: predictions that do not fit together, or a place that cannot be written.
     """
-    summary = summarise(networks, baseline, threshold)
-    said = findings(summary)
+    summary, facts = summarise(networks, baseline, threshold), facts or {}
+    figures = {}
     for network, by in summary["found"].items():
         for dataset, models in by.items():
-            figures = {
-                "reliability": reliability_figure(f"{dataset}, {network}", models),
-                "classes": classes_figure(f"{dataset}, {network}", models, baseline),
-            }
-            for kind, figure in figures.items():
-                with atomic(folder / figure_name(kind, network, dataset)) as temporary:
-                    figure.savefig(temporary, format="png", dpi=110)
+            heading = f"{dataset}, {network}"
+            figures[figure_name("reliability", network, dataset)] = reliability_figure(heading, models)
+            figures[figure_name("classes", network, dataset)] = classes_figure(heading, models, baseline)
     tables = {
         "overall": overall_table(summary),
         "classes": class_table(summary),
         "differences": pd.DataFrame(summary["differences"]),
         "networks": pd.DataFrame(summary["networks"]),
     }
-    for name, table in tables.items():
-        if len(table):
-            write_text(folder / f"{name}.csv", table.to_csv(index=False))
-    write_json(folder / "report.json", _without_nan({**summary, "facts": facts or {}, "findings": said}))
-    write_text(folder / "report.md", as_markdown(summary, facts or {}, title))
-    lines = [
-        line
-        for dataset, sentences in said.items()
-        for line in (dataset, *(f"  {each}" for each in sentences))
-    ]
+    sentences = findings(summary)
+    numbers = {**summary, "facts": facts, "findings": sentences}
+    text = page_of(summary, facts, title)
+    write_page(folder, "report", text, numbers=numbers, tables=tables, figures=figures)
+    lines = [line for name, each in sentences.items() for line in (name, *(f"  {one}" for one in each))]
     return "\n".join([*lines, "", f"written: {folder / 'report.md'}, report.json, CSV and PNG beside it"])
 
 
-def _without_nan(value: Any) -> Any:
-    """The same with null for what is not defined: NaN is no JSON."""
-    if isinstance(value, Mapping):
-        return {key: _without_nan(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+def overall_table(summary: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per network, data set and model; each measure and, as <measure>_std, its spread over seeds."""
+    return pd.DataFrame(
+        [
+            {
+                "network": network, "dataset": dataset, "model": model, "n_seeds": values["n_seeds"],
+                **{name: values["overall"][name]["mean"] for name in MEASURES},
+                **{f"{name}_std": values["overall"][name]["std"] for name in MEASURES},
+                **{name: spread["mean"] for name, spread in values["events"].items()},
+                **{f"{name}_std": spread["std"] for name, spread in values["events"].items()},
+            }
+            for network, by in summary["found"].items()
+            for dataset, models in by.items()
+            for model, values in models.items()
+        ]
+    )  # fmt: skip
+
+
+def class_table(summary: Mapping[str, Any]) -> pd.DataFrame:
+    """One row per network, data set, model and class."""
+    return pd.DataFrame(
+        [
+            {"network": network, "dataset": dataset, "model": model, "class": name, **row}
+            for network, by in summary["found"].items()
+            for dataset, models in by.items()
+            for model, values in models.items()
+            for name, row in values["classes"].items()
+        ]
+    )
+
+
+@styled
+def reliability_figure(title: str, models: Mapping[str, Any]) -> Figure:
+    """How often a class occurs by its predicted probability, above how many labels have that probability.
+
+    Args:
+        title: heading.
+        models: values of `report_numbers.summarise` per model.
+
+    Returns:
+        A figure with the axes (by label) "reliability" and "counts".
+    """
+    figure = Figure(figsize=(6, 6.6))
+    on_lines, on_counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    on_lines.set_label("reliability")
+    on_counts.set_label("counts")
+    styles = _styles(list(models))
+    on_lines.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="calibrated")
+    for model, values in models.items():
+        bins, style = values["reliability"], styles[model]
+        error = values["overall"]["ece"]["mean"]
+        on_lines.plot(
+            bins["confidence"], bins["frequency"], markersize=5, label=f"{model}, ECE {error:.4f}", **style
+        )
+        # An empty bin is no zero on a scale of powers of ten, but a gap.
+        counts = np.where(np.array(bins["n"]) > 0, bins["n"], np.nan)
+        on_counts.plot((np.array(bins["low"]) + bins["high"]) / 2, counts, markersize=3, **style)
+    on_lines.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of labels that are positive", title=title)
+    on_lines.legend(
+        loc="upper left",
+    )
+    on_counts.set(yscale="log", xlabel="probability", ylabel="labels in the bin")
+    on_counts.yaxis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+@styled
+def classes_figure(title: str, models: Mapping[str, Any], baseline: str) -> Figure:
+    """F1 and calibration error of each class by each model, best class of the baseline on top.
+
+    Args:
+        title: heading.
+        models: values of `report_numbers.summarise` per model.
+        baseline: whose F1 orders the classes.
+
+    Returns:
+        A figure with the axes (by label) "f1" and "ece".
+    """
+    rows = {name: row for name, row in models[baseline]["classes"].items() if row["n_positive"]}
+    order = sorted(rows, key=lambda name: float(rows[name]["f1"]))
+    figure = Figure(figsize=(10, 1.9 + 0.32 * len(order)))
+    panels = figure.subplots(1, 2, sharey=True)
+    styles = _styles(list(models))
+    for axes, measure, name in zip(panels, ("f1", "ece"), ("F1", "ECE, the smaller the better"), strict=True):
+        axes.set_label(measure)
+        for model, values in models.items():
+            found = [values["classes"][each][measure] for each in order]
+            axes.plot(found, range(len(order)), **styles[model], linestyle="none", label=model)
+        axes.set(xlabel=name, xlim=(-0.01, 1.01) if measure == "f1" else (-0.003, None))
+        axes.grid(axis="y", color="#DDDDDD", linewidth=0.8)
+        axes.spines["left"].set_visible(False)
+    panels[0].set_yticks(range(len(order)), [f"{each} ({rows[each]['n_positive']:.0f})" for each in order])
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.suptitle(title)
+    return figure
+
+
+def _styles(models: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each model."""
+    shades = colours(models)
+    return {
+        model: {"color": shades[model], "marker": _MARKERS[k % len(_MARKERS)], "alpha": 0.85}
+        for k, model in enumerate(models)
+    }

@@ -1,5 +1,7 @@
 """Predictions of several models to all numbers of the analysis report: plain values, nothing rounded.
 
+Whether a difference of two models' F1 is more than the choice of clips and seeds is settled by a paired bootstrap.
+
 Every model is measured on the same clips of a data set by the same code, student or teacher, one seed or
 several; where there are several, a number is the mean over seeds and comes with their standard deviation.
 """
@@ -14,32 +16,24 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from asd.evaluation.page import spread
 from asd.sed.calibration import adaptive_calibration_error, brier_score, calibration_error, reliability
 from asd.sed.cell_metrics import check_cells, class_rows, overall
-from asd.sed.report_bootstrap import ClipCounts, clip_counts, f1_difference_interval, verdict
 from asd.types import AsdError
 
-FloatArray = npt.NDArray[np.float64]
+N_RESAMPLES = 2000
 
-MEASURES = (
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "macro_f1",
-    "map",
-    "ece",
-    "adaptive_ece",
-    "brier",
-    "bias",
-)
+FloatArray = npt.NDArray[np.float64]
+ClipCounts = tuple[FloatArray, FloatArray]  # hits, and predicted + true, both (seeds, clips)
+
 COMPARED = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece", "brier")
+MEASURES = (*COMPARED[:-1], "adaptive_ece", "brier", "bias")
 CLASS_MEASURES = ("precision", "recall", "f1", "ap", "ece", "brier")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model said of the clips of a data set.
+    """What a model predicts for the clips of a data set.
 
     Attributes:
         probabilities: (seeds, clips, classes), by models that differ in their seed.
@@ -209,16 +203,11 @@ def _measure(predictions: Predictions, threshold: float) -> dict[str, Any]:
     everything = np.broadcast_to(targets, predictions.probabilities.shape)
     return {
         "n_seeds": len(values),
-        "overall": {name: _spread([value[name] for value in values]) for name in MEASURES},
-        "events": {name: _spread(seeds) for name, seeds in predictions.events.items()},
+        "overall": {name: spread([value[name] for value in values]) for name in MEASURES},
+        "events": {name: spread(seeds) for name, seeds in predictions.events.items()},
         "classes": by_class.to_dict("index"),
         "reliability": reliability(predictions.probabilities, everything).to_dict("list"),
     }
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean and standard deviation over seeds, 0 for one."""
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
 
 def _minus(
@@ -257,3 +246,48 @@ def _best(found: Mapping[str, Any], counts: Mapping[str, ClipCounts]) -> dict[st
                 }
             )
     return {"model": leader, "f1": f1, "others": others, "tie": any(other["tie"] for other in others)}
+
+
+def clip_counts(probabilities: FloatArray, targets: FloatArray, threshold: float) -> ClipCounts:
+    """What the micro F1 is made of, clip by clip.
+
+    Args:
+        probabilities: (seeds, clips, classes).
+        targets: (clips, classes).
+        threshold: above which a probability is a yes.
+    """
+    predicted, true = probabilities > threshold, targets > 0.5
+    return (predicted & true).sum(-1).astype(float), (predicted.sum(-1) + true.sum(-1)).astype(float)
+
+
+def f1_difference_interval(a: ClipCounts, b: ClipCounts, *, same_seeds: bool = False) -> tuple[float, float]:
+    """Where the micro F1 of a minus that of b lies in 95 % of resampled sets of clips and seeds.
+
+    Args:
+        a, b: of the same clips, which are resampled together.
+        same_seeds: whether the seeds are too, as those of a student and its teacher, or each on their own.
+    """
+    rng = np.random.default_rng(0)
+    n_clips = a[0].shape[1]
+    clips = rng.multinomial(n_clips, np.full(n_clips, 1 / n_clips), N_RESAMPLES).astype(float)
+    seeds_of_a, seeds_of_b = (_shares(len(hits), rng) for hits, _ in (a, b))
+    differences = _resampled_f1(a, clips, seeds_of_a) - _resampled_f1(
+        b, clips, seeds_of_a if same_seeds else seeds_of_b
+    )
+    low, high = np.percentile(differences, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _shares(n_seeds: int, rng: np.random.Generator) -> FloatArray:
+    """How much each seed counts, (resamples, seeds)."""
+    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), N_RESAMPLES) / n_seeds
+
+
+def _resampled_f1(counts: ClipCounts, clips: FloatArray, seeds: FloatArray) -> FloatArray:
+    hits, total = counts
+    return (seeds * 2 * (clips @ hits.T) / np.maximum(clips @ total.T, 1)).sum(1)
+
+
+def verdict(low: float, high: float) -> str:
+    """What an interval of a difference settles: better, worse, or a tie where it contains 0."""
+    return "better" if low > 0 else "worse" if high < 0 else "tie"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
 from asd.metrics import evaluate_table
-from asd.runs import write_text
 from asd.studies.config import Halls
 from asd.studies.grid import Result, run_grid
 from asd.types import AsdError
@@ -84,8 +84,8 @@ def run_methods(settings: dict[str, Any], folder: Path) -> Result:
     return result
 
 
-def tables(config: Halls, results: Mapping[str, Result], usual: str) -> str:
-    """A Markdown table per detector: rows are methods, columns are ratios.
+def sections(config: Halls, results: Mapping[str, Result], usual: str) -> list[Section]:
+    """A table per detector: rows are methods, columns are ratios.
 
     Args:
         config: of the study.
@@ -96,33 +96,29 @@ def tables(config: Halls, results: Mapping[str, Result], usual: str) -> str:
         In each cell the mean and the standard deviation over seeds; for all methods but the usual one then the
         mean difference from it on the same machines.
     """
-    parts = []
+    found = []
     for detector in config.detectors:
         by_ratio = [
             pd.DataFrame([results[f"{snr_db:g}dB/seed{seed}"][detector] for seed in config.seeds])
             for snr_db in config.snrs_db
         ]
-        lines = [f"| {detector} |" + "".join(f" {snr_db:g} dB |" for snr_db in config.snrs_db)]
-        lines.append("|---|" + "---|" * len(config.snrs_db))
-        for method in by_ratio[0].columns:
-            cells = [_cell(scores, str(method), usual) for scores in by_ratio]
-            lines.append(f"| {method} | " + " | ".join(cells) + " |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+        rows = [[str(m), *(_cell(scores, str(m), usual) for scores in by_ratio)] for m in by_ratio[0].columns]
+        found.append(Section(head=[detector, *(f"{snr_db:g} dB" for snr_db in config.snrs_db)], rows=rows))
+    return found
 
 
-def write_table(config: Halls, name: str, text: str) -> str:
-    """Writes the tables beside the cells and says where they lie."""
-    path = config.runs / name / "table.md"
-    write_text(path, text + "\n")
-    return f"{text}\n\nper cent: mean ± standard deviation over seeds (mean difference); written to {path}"
+def write_tables(config: Halls, name: str, title: str, results: Mapping[str, Result], usual: str) -> str:
+    """Writes the page and its numbers beside the cells, and says where they lie."""
+    folder = config.runs / name
+    about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."
+    text = as_markdown(title, [], [Section(text=about), *sections(config, results, usual)])
+    write_page(folder, "table", text, numbers=dict(results))
+    return f"{text}\nwritten to {folder / 'table.md'}"
 
 
 def _cell(scores: pd.DataFrame, method: str, usual: str) -> str:
     values = scores[method].to_numpy(float)
-    spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    text = f"{values.mean():.1f} ± {spread:.1f}"
+    text = plus_minus(spread(values), 1)
     if method == usual:
         return text
-    gain = values - scores[usual].to_numpy(float)
-    return f"{text} ({gain.mean():+.1f})"
+    return f"{text} ({np.mean(values - scores[usual].to_numpy(float)):+.1f})"

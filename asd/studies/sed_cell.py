@@ -10,25 +10,29 @@ from asd.sed.config import MakeSoundscapes, Train
 from asd.sed.evaluation import evaluate_run
 from asd.sed.folders import find_runs
 from asd.sed.pipeline import make_soundscapes, train
+from asd.studies.config import SedStudy
 
-# 40 ms windows every 40 ms, and a network of a fifteenth of founding document 001's size: a cell is to cost half
-# a minute of one core.
+# 40 ms windows every 40 ms, and a network of a fifteenth of the published size (Imoto, 2021): a cell is to cost half a
+# minute of one core.
 SMALL: dict[str, Any] = {
     "features": {"sample_rate_hz": 8000, "n_fft": 512, "hop_samples": 320, "n_mels": 40},
-    "network": {
-        "channels": [16, 16, 32],
-        "pools": [5, 4, 2],
-        "n_heads": 8,
-        "n_feedforward": 64,
-    },
+    "network": {"channels": [16, 16, 32], "pools": [5, 4, 2], "n_heads": 8, "n_feedforward": 64},
 }
 
 Cell = dict[str, Any]
 
 
-def soundscapes(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Makes the data folder of a study, or finds it made; returns the words that made it."""
-    made = MakeSoundscapes.model_validate({**settings, "out": out, "overwrite": True})
+def soundscapes(config: SedStudy, recipe: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Makes the data folder of a study, or finds it made; returns the words that made it.
+
+    Args:
+        config: of the study, which shares words with `sed make-soundscapes`.
+        recipe: words that the study decides.
+        out: the data folder.
+    """
+    shared = config.model_dump(include=set(MakeSoundscapes.model_fields))
+    words = {**shared, **recipe, "seed": config.data_seed, "out": out, "overwrite": True}
+    made = MakeSoundscapes.model_validate(words)
     make_soundscapes(made)
     return made.model_dump(mode="json", exclude={"overwrite"})
 

@@ -1,16 +1,16 @@
 """The confident-mean-teacher study: what does a teacher add where few clips are labelled?
 
-Founding document 000 compares a baseline, cmt_normal and cmt_neg. Here they are trained on soundscapes with few
-strong and weak labels and many clips without any, over several seeds, beside a plain mean teacher and cmt_neg with
-balanced masses. Student and teacher are scored by the same code, and the document is that of `sed report`.
+The analysis report of a sound event detection model of 2025-12-04 compares a baseline, cmt_normal and cmt_neg. Here
+they are trained on soundscapes with few strong and weak labels and many clips without any, over several seeds, beside a
+plain mean teacher and cmt_neg with balanced masses. The same code scores student and teacher, and `sed report` compares
+them.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from asd.core.runtime import atomic
-from asd.runs import write_text
+from asd.evaluation.page import write_page
 from asd.sed.folders import SedRun
 from asd.studies.config import Cmt
 from asd.studies.grid import run_grid
@@ -24,17 +24,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "cmt_neg_balanced": {"method": "cmt_neg", "positive": 0.7, "negative": 0.3, "balance": True},
 }
 
-_DATA_WORDS = (
-    "events",
-    "background",
-    "classes",
-    "strong",
-    "weak",
-    "unlabelled",
-    "validation",
-    "test",
-    "duration_s",
-)
 _RECIPE = {
     "sample_rate_hz": 8000,
     "most_events": 4,
@@ -46,29 +35,25 @@ _RECIPE = {
 
 
 def run(config: Cmt) -> str:
-    """Runs what is missing of the study and writes its tables, figure and report; returns what there is to say.
+    """Runs what is missing of the study and writes its page and report; returns them in short.
 
     Raises:
         AsdError: events that no soundscape can be made of.
     """
-    from asd.sed.comparison import compare
+    from asd.sed.report import compare
     from asd.studies.cmt.page import masses_figure, overview
 
     folder = config.runs / "cmt"
-    words = config.model_dump(include={*_DATA_WORDS})
-    data = soundscapes({**words, **_RECIPE, "seed": config.data_seed}, folder / "soundscapes")
+    data = soundscapes(config, _RECIPE, folder / "soundscapes")
     results = run_grid(
         cells(config, data), run_cell, folder, workers=config.workers, device=config.device, label="CMT study"
     )
     by_method = {method: [results[f"{method}/seed{seed}"] for seed in config.seeds] for method in METHODS}
     text = overview(by_method, "baseline")
-    write_text(folder / "overview.md", text)
-    first = f"seed{config.seeds[0]}"
-    epochs = {method: SedRun(folder / method / first).epochs() for method in METHODS}
-    with atomic(folder / "masses.png") as temporary:
-        masses_figure(epochs).savefig(temporary, format="png", dpi=100)
-    said = compare(list(METHODS), folder, ["test"], folder / "report", seeds=config.seeds)
-    return f"{text}\n{said}\n{folder}/overview.md, masses.png, report/"
+    epochs = {method: SedRun(folder / method / f"seed{config.seeds[0]}").epochs() for method in METHODS}
+    write_page(folder, "overview", text, numbers=by_method, figures={"masses": masses_figure(epochs)})
+    compared = compare(list(METHODS), folder, ["test"], folder / "report", seeds=config.seeds)
+    return f"{text}\n{compared}\n{folder}/overview.md, overview.json, masses.png, report/"
 
 
 def cells(config: Cmt, data: dict[str, Any]) -> dict[str, Cell]:

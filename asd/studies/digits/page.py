@@ -1,163 +1,300 @@
-"""The document of the digits study: report.md, report.json, tables as CSV and figures as PNG."""
+"""The page of the digits study: results to accuracies, confusions, findings, tables and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from sklearn.metrics import classification_report
 
-from asd.core.runtime import atomic
-from asd.evaluation.classification import classification_report
-from asd.evaluation.markdown import table
-from asd.runs import write_json, write_text
-from asd.studies.digits.figures import confusion_figure, evidence_figure, filters_figure, maps_figure
-from asd.studies.digits.results import SPLITS, Hearing, confusions, findings, percent
+from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
+from asd.studies.digits.inspection import (
+    Inspection,
+    confusion_figure,
+    evidence_figure,
+    filters_figure,
+    maps_figure,
+)
 
-_N_CONFUSIONS = 8
+TARGETS = {"known": 0.95, "unseen": 0.85}
+SPLITS = {"known": "known speakers", "unseen": "unseen speakers"}
+_N_CONFUSIONS = 8  # listed
+
+Run = Mapping[str, Any]
+Summary = Mapping[str, Any]
 
 
-def write_report(folder: Path, summary: Mapping[str, Any], hearing: Hearing) -> None:
+def summarise(
+    runs: Sequence[Run],
+    known: str,
+    settings: Mapping[str, Any],
+    classes: Sequence[str],
+    chosen_on: Sequence[str],
+) -> dict[str, Any]:
+    """All numbers of the page.
+
+    Args:
+        runs: of `study.run_cell`, each with its "split" and "seed".
+        known: name of the split in which all speakers are known; the others are named after who is left out.
+        settings: words of the study.
+        classes: names of the words.
+        chosen_on: speakers on whom the settings were chosen; the others are also reported apart.
+
+    Returns:
+        "known" and "unseen": "accuracy", "confusion" over all seeds, "classifiers"; "speakers": accuracy of each;
+        "untouched": of the speakers nothing was chosen on, None where there are none; and what is known of the
+        runs. Accuracies are {"mean", "std"} over seeds. Plain values only.
+    """
+    seeds = sorted({run["seed"] for run in runs})
+    unseen = [run for run in runs if run["split"] != known]
+    speakers = list(dict.fromkeys(run["split"] for run in unseen))
+    untouched = [run for run in unseen if run["split"] not in chosen_on]
+    parts = {"known": [run for run in runs if run["split"] == known], "unseen": unseen}
+    return {
+        "settings": dict(settings),
+        "seeds": seeds,
+        "classes": list(classes),
+        "parameters": runs[0]["parameters"],
+        "chosen_on": [name for name in chosen_on if name in speakers],
+        "seconds": float(np.mean([run["seconds"] for run in runs])),
+        **{
+            part: {
+                "accuracy": _accuracy(of_part, seeds),
+                "confusion": _confusion(of_part).tolist(),
+                "classifiers": _classifiers(of_part, seeds),
+                "n_train": of_part[0]["n_train"],
+                "n_test": sum(run["n_test"] for run in of_part) // len(seeds),
+            }
+            for part, of_part in parts.items()
+        },
+        "speakers": {
+            name: _accuracy([run for run in unseen if run["split"] == name], seeds) for name in speakers
+        },
+        "untouched": _accuracy(untouched, seeds) if untouched else None,
+    }
+
+
+def headline(summary: Summary) -> str:
+    """The accuracies in two lines."""
+    return "\n".join(f"{SPLITS[part]:15}  {percent(summary[part]['accuracy'])}" for part in SPLITS)
+
+
+def findings(summary: Summary) -> list[str]:
+    """What the numbers say, in sentences."""
+    sentences = []
+    for part, target in TARGETS.items():
+        met = "met" if summary[part]["accuracy"]["mean"] >= target else "missed"
+        sentences.append(
+            f"{SPLITS[part].capitalize()}: {percent(summary[part]['accuracy'])}; "
+            f"the target of {100 * target:.0f} % is {met}."
+        )
+    if summary["chosen_on"] and summary["untouched"] is not None:
+        sentences.append(
+            f"Unseen speakers on whom no setting was chosen: {percent(summary['untouched'])}, the figure to expect of "
+            "a new one."
+        )
+    name, accuracy = min(summary["speakers"].items(), key=lambda item: item[1]["mean"])
+    sentences.append(f"Hardest to recognise when unseen: {name}, {percent(accuracy)}.")
+    for actual, called, share in confusions(summary["unseen"]["confusion"], summary["classes"])[:1]:
+        sentences.append(
+            f"The most frequent error by unseen speakers: {100 * share:.1f} % of *{actual}* are called *{called}*."
+        )
+    best = max(summary["unseen"]["classifiers"], key=lambda row: row["accuracy"]["mean"])
+    gain = 100 * (best["accuracy"]["mean"] - summary["unseen"]["accuracy"]["mean"])
+    sentences.append(
+        f"The best other classifier by unseen speakers, {best['classifier']} on {best['features']} features, reaches "
+        f"{percent(best['accuracy'])}, {gain:+.1f} points against the network's own last layer."
+    )
+    return sentences
+
+
+def confusions(confusion: Any, classes: Sequence[str]) -> list[tuple[str, str, float]]:
+    """Errors (actual, called, share of the actual), most frequent first; only those that occur."""
+    matrix = np.asarray(confusion, np.float64)
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    np.fill_diagonal(shares, 0.0)
+    order = np.argsort(-shares, axis=None, kind="stable")
+    pairs = [divmod(int(k), len(classes)) for k in order]
+    return [(classes[i], classes[j], float(shares[i, j])) for i, j in pairs if shares[i, j]]
+
+
+def classification(confusion: Any, classes: Sequence[str]) -> pd.DataFrame:
+    """scikit-learn's report of a confusion matrix: precision, recall, f1-score and support by class and on average."""
+    counts = np.asarray(confusion, np.int64)
+    actual, called = (np.repeat(k, counts.ravel()) for k in np.indices(counts.shape).reshape(2, -1))
+    report = classification_report(
+        actual,
+        called,
+        labels=range(len(counts)),
+        target_names=list(classes),
+        output_dict=True,
+        zero_division=0,
+    )
+    rows = {name: report[name] for name in [*classes, "macro avg", "weighted avg"]}
+    return pd.DataFrame(rows).T.rename_axis("word")
+
+
+def percent(found: Mapping[str, float]) -> str:
+    """Mean ± standard deviation in per cent."""
+    return f"{plus_minus(found, 1, factor=100)} %"
+
+
+def write_report(folder: Path, summary: Summary, inspection: Inspection) -> None:
     """Writes all files of the report into `folder`, each whole or not at all.
 
     Raises:
         AsdError: the place cannot be written.
     """
-    write_json(folder / "report.json", summary)
-    for name, frame in tables(summary).items():
-        with atomic(folder / f"{name}.csv") as temporary:
-            frame.to_csv(temporary)
     figures = {
-        "confusion": confusion_figure(summary),
-        "filters": filters_figure(hearing.filters, hearing.sample_rate_hz),
-        "activation_maps": maps_figure(hearing.heard[0], hearing.sample_rate_hz),
-        "class_activation": evidence_figure(hearing),
+        "confusion": confusion_figure(
+            {
+                f"{SPLITS[part]}: {percent(summary[part]['accuracy'])}": summary[part]["confusion"]
+                for part in SPLITS
+            },
+            summary["classes"],
+        ),
+        "filters": filters_figure(inspection.filters, inspection.sample_rate_hz),
+        "activation_maps": maps_figure(inspection.examples[0], inspection.sample_rate_hz),
+        "class_activation": evidence_figure(inspection),
     }
-    for name, figure in figures.items():
-        with atomic(folder / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=80)
-    write_text(folder / "report.md", markdown(summary, hearing))
+    text = as_markdown("Spoken digits from the waveform", findings(summary), sections(summary, inspection))
+    write_page(folder, "report", text, numbers=summary, tables=tables(summary), figures=figures)
 
 
-def tables(summary: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def tables(summary: Summary) -> dict[str, pd.DataFrame]:
     """Tables by file name; counts and reports are over all seeds."""
-    classes = summary["classes"]
-    found: dict[str, pd.DataFrame] = {}
+    classes, found = summary["classes"], {}
     for part in SPLITS:
         matrix = summary[part]["confusion"]
-        index = pd.Index(classes, name="actual")
-        found[f"confusion_{part}"] = pd.DataFrame(
-            matrix, index=index, columns=pd.Index(classes, name="called")
-        )
-        found[f"classification_{part}"] = classification_report(matrix, classes)
+        found[f"confusion_{part}"] = pd.DataFrame(matrix, pd.Index(classes, name="actual"), classes)
+        found[f"classification_{part}"] = classification(matrix, classes)
     found["speakers"] = pd.DataFrame(summary["speakers"]).T.rename_axis("speaker")
-    rows = [
+    found["classifiers"] = pd.DataFrame(
         {"split": part, "features": row["features"], "classifier": row["classifier"], **row["accuracy"]}
         for part in SPLITS
         for row in summary[part]["classifiers"]
-    ]
-    found["classifiers"] = pd.DataFrame(rows).set_index("split")
+    )
     return found
 
 
-def markdown(summary: Mapping[str, Any], hearing: Hearing) -> str:
-    """The report as a page."""
-    seeds = ", ".join(map(str, summary["seeds"]))
-    parts = [
-        "# Spoken digits from the waveform",
-        "\n".join(f"- {sentence}" for sentence in findings(summary)),
-        "## Accuracy",
-        f"Network `{summary['settings']['network']}`, {summary['parameters']:,} parameters, "
-        f"{summary['settings']['epochs']} epochs; mean ± standard deviation over the seeds {seeds}. *Known speakers*: "
-        f"the first {summary['settings']['n_known_test']} recordings of every word and speaker are tested on, the "
-        "others learnt from. *Unseen speakers*: each is left out of the training in turn and tested on. No recording "
-        "that is tested on chose anything in a training; all epochs are run and the last weights stay.",
-        _accuracies(summary),
-        _chosen(summary),
-        "## Confusions",
-        "![confusion](confusion.png)",
-        _confusions(summary),
-        "Counts over all seeds: confusion_known.csv, confusion_unseen.csv.",
-        *(
-            text
-            for part, title in SPLITS.items()
-            for text in (f"## Classification report, {title}", _classification(summary, part))
+def sections(summary: Summary, inspection: Inspection) -> list[Section]:
+    """The page below its findings."""
+    settings, examples = summary["settings"], inspection.examples
+    n_right = sum(example.called == example.word for example in examples)
+    return [
+        Section(
+            "Accuracy",
+            f"Network `{settings['network']}`, {summary['parameters']:,} parameters, {settings['epochs']} epochs; mean "
+            f"± standard deviation over the seeds {', '.join(map(str, summary['seeds']))}. *Known speakers*: the first "
+            f"{settings['n_known_test']} recordings of every word and speaker are tested on, the others learnt from. "
+            "*Unseen speakers*: each is left out of the training in turn and tested on. No recording that is tested on "
+            "chose anything in a training; all epochs are run and the last weights stay.",
+            head=["tested on", "trained on", "test recordings", "accuracy"],
+            rows=_accuracies(summary),
+            note=_chosen(summary),
         ),
-        "## Features in other classifiers",
-        "Features of the training recordings as they are, each brought to mean 0 and spread 1; scikit-learn's own "
-        "settings (5 neighbours; C = 1), not tuned. The longest features are the flattened last activation map, "
-        "shorter ones a dense layer after it. The network learnt from the same recordings as these classifiers, so its "
-        "features fit those better than the ones it is tested on.",
-        _classifiers(summary),
-        "## First filters",
-        f"Of the network for known speakers, seed {summary['seeds'][0]}, by centre frequency. A frequency response is "
-        "a property of a linear filter: these say what the network hears only before the first ReLU."
-        + (" They started as band-passes on the mel scale." if summary["settings"]["tuned"] else ""),
-        "![filters](filters.png)",
-        "## Activation maps",
-        "![activation maps](activation_maps.png)",
-        "## What speaks for the word",
-        "Above the STFT (Hann window of 512 samples, hop of 128), below the waveform and activation times gradient of "
-        "the word's logit, summed over channels: orange speaks for it, blue against it. "
-        f"{sum(heard.said == heard.word for heard in hearing.heard)} of {len(hearing.heard)} of these recordings are "
-        "called what they are.",
-        "![class activation](class_activation.png)",
+        Section(
+            "Confusions",
+            head=["", "actual", "called", "share of the actual"],
+            rows=[
+                [SPLITS[part], actual, called, f"{100 * share:.1f} %"]
+                for part in SPLITS
+                for actual, called, share in confusions(summary[part]["confusion"], summary["classes"])[:_N_CONFUSIONS]
+            ],
+            figures=["confusion"],
+            note="Counts over all seeds: confusion_known.csv, confusion_unseen.csv.",
+        ),
+        *(_classification_section(summary, part) for part in SPLITS),
+        Section(
+            "Features in other classifiers",
+            "Features of the training recordings as they are, each brought to mean 0 and spread 1; scikit-learn's own "
+            "settings (5 neighbours; C = 1), not tuned. The longest features are the flattened last activation map, "
+            "shorter ones a dense layer after it. The network learnt from the same recordings as these classifiers, so "
+            "its features fit those better than the ones it is tested on.",
+            head=["classifier", "features", *SPLITS.values()],
+            rows=[
+                ["the network itself", "", *(percent(summary[part]["accuracy"]) for part in SPLITS)],
+                *(
+                    [a["classifier"], a["features"], percent(a["accuracy"]), percent(b["accuracy"])]
+                    for a, b in zip(*(summary[part]["classifiers"] for part in SPLITS), strict=True)
+                ),
+            ],
+        ),
+        Section(
+            "First filters",
+            f"Of the network for known speakers, seed {summary['seeds'][0]}, by centre frequency. A frequency response "
+            "is a property of a linear filter: it describes the network only before the first ReLU."
+            + (" The filters started as band-passes on the mel scale." if settings["tuned"] else ""),
+            figures=["filters"],
+        ),
+        Section("Activation maps", figures=["activation_maps"]),
+        Section(
+            "Evidence for the word",
+            "Above the STFT (Hann window of 512 samples, hop of 128), below the waveform and activation times gradient "
+            "of the word's logit, summed over channels: orange raises the logit, blue lowers it. "
+            f"{n_right} of {len(examples)} of these recordings are classified correctly.",
+            figures=["class_activation"],
+        ),
     ]  # fmt: skip
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _accuracies(summary: Mapping[str, Any]) -> str:
+def _accuracies(summary: Summary) -> list[list[str]]:
     rows = [
-        [
-            title,
-            f"{summary[part]['n_train']:,}",
-            f"{summary[part]['n_test']:,}",
-            percent(summary[part]["accuracy"]),
-        ]
-        for part, title in SPLITS.items()
+        [title, f"{found['n_train']:,}", f"{found['n_test']:,}", percent(found["accuracy"])]
+        for title, found in ((title, summary[part]) for part, title in SPLITS.items())
     ]
-    rows += [[f"- {name} unseen", "", "", percent(found)] for name, found in summary["speakers"].items()]
-    return "\n".join(table(["tested on", "trained on", "test recordings", "accuracy"], rows))
+    return rows + [
+        [f"- {name} unseen", "", "", percent(found)] for name, found in summary["speakers"].items()
+    ]
 
 
-def _chosen(summary: Mapping[str, Any]) -> str:
-    """What the accuracy is where nothing was chosen."""
+def _chosen(summary: Summary) -> str:
+    """The accuracy on speakers on whom nothing was chosen."""
     if not summary["chosen_on"]:
         return ""
     names = ", ".join(summary["chosen_on"])
     if summary["untouched"] is None:
         return f"The settings were chosen on these speakers ({names}): their figures are optimistic."
+    untouched = percent(summary["untouched"])
     return (
-        f"The settings were chosen on {names} as unseen speakers; on the others the accuracy is "
-        f"{percent(summary['untouched'])}."
+        f"The settings were chosen on {names} as unseen speakers; on the others the accuracy is {untouched}."
     )
 
 
-def _confusions(summary: Mapping[str, Any]) -> str:
+def _classification_section(summary: Summary, part: str) -> Section:
+    report = classification(summary[part]["confusion"], summary["classes"])
     rows = [
-        [SPLITS[part], actual, called, f"{100 * share:.1f} %"]
-        for part in SPLITS
-        for actual, called, share in confusions(summary[part]["confusion"], summary["classes"])[
-            :_N_CONFUSIONS
-        ]
+        [str(name), *(f"{x:.3f}" for x in row[:3]), f"{row[3]:.0f}"] for name, *row in report.itertuples()
     ]
-    return "\n".join(table(["", "actual", "called", "share of the actual"], rows))
+    return Section(
+        f"Classification report, {SPLITS[part]}",
+        head=["word", "precision", "recall", "F1", "support"],
+        rows=rows,
+    )
 
 
-def _classification(summary: Mapping[str, Any], part: str) -> str:
-    report = classification_report(summary[part]["confusion"], summary["classes"])
-    rows = [
-        [str(name), *(f"{value:.3f}" for value in row[:3]), f"{row[3]:.0f}"]
-        for name, row in zip(report.index, report.to_numpy(), strict=True)
-    ]
-    return "\n".join(table(["word", "precision", "recall", "F1", "support"], rows))
+def _confusion(runs: Sequence[Run]) -> np.ndarray[Any, Any]:
+    return np.sum([run["confusion"] for run in runs], axis=0)
 
 
-def _classifiers(summary: Mapping[str, Any]) -> str:
-    rows = [["the network itself", "", *(percent(summary[part]["accuracy"]) for part in SPLITS)]]
-    for known, unseen in zip(summary["known"]["classifiers"], summary["unseen"]["classifiers"], strict=True):
-        rows.append(
-            [known["classifier"], known["features"], percent(known["accuracy"]), percent(unseen["accuracy"])]
-        )
-    return "\n".join(table(["classifier", "features", *SPLITS.values()], rows))
+def _accuracy(runs: Sequence[Run], seeds: Sequence[int]) -> dict[str, float]:
+    """Over seeds, of all test recordings of a seed."""
+    matrices = [_confusion([run for run in runs if run["seed"] == seed]) for seed in seeds]
+    return spread([np.trace(matrix) / matrix.sum() for matrix in matrices])
+
+
+def _classifiers(runs: Sequence[Run], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """A row per length of features and classifier."""
+    rows = []
+    for size, kinds in runs[0]["classifiers"].items():
+        for kind in kinds:
+            shares = []
+            for seed in seeds:
+                of_seed = [run for run in runs if run["seed"] == seed]
+                right = sum(run["classifiers"][size][kind] for run in of_seed)
+                shares.append(right / sum(run["n_test"] for run in of_seed))
+            rows.append({"features": size, "classifier": kind, "accuracy": spread(shares)})
+    return rows

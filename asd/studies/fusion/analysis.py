@@ -1,4 +1,4 @@
-"""What a trained multimodal Transformer says, and what it listens to: losses, gates, attention, worst cases."""
+"""What a trained multimodal Transformer does: losses, gates, attention, withheld modalities, worst cases."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ import torch
 
 from asd.core.losses.multitask import MultiTask
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput
-from asd.studies.fusion.tracks import BoolArray, IntArray, Sequences
-from asd.studies.fusion.training import TERMS, Batch, active_logits, losses_of
+from asd.studies.config import Fusion
+from asd.studies.fusion.training import (
+    TERMS,
+    Batch,
+    active_logits,
+    answer_frequencies,
+    build_losses,
+    losses_of,
+    split_indices,
+)
+from asd.synthetic.tracks import BoolArray, IntArray, Sequences
+from asd.types import AsdError
 
 N_WORST = 5
 _CHUNK = 64  # sequences at once: attention takes layers x heads x steps x steps of memory for each
@@ -17,24 +27,71 @@ _CHUNK = 64  # sequences at once: attention takes layers x heads x steps x steps
 PerSequence = dict[str, list[float]]
 
 
+def on_complete(
+    net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion
+) -> dict[str, Any]:
+    """What is found on the test sequences that have all modalities, the same for every network."""
+    losses, splits = build_losses(config.weights.model_dump()), split_indices(config)
+    everything = torch.from_numpy(sequences.present.all((1, 2)))
+    indices = splits["test"][everything[splits["test"]]]
+    if len(indices) < 2:
+        raise AsdError(
+            f"{len(indices)} of {config.n_test} test sequences has all modalities at every step, too few to compare "
+            "networks on; lower absent= and trouble=, or raise n_test="
+        )
+    device = data.present.device
+    test = data.at(indices.to(device))
+    guess = answer_frequencies(data.at(splits["training"].to(device)), (len(test), config.n_steps))
+    found: dict[str, Any] = {
+        "complete": score(losses, answers(net, test), test),
+        "frequencies": means(score(losses, guess, test)),
+    }
+    if len(test.features) > 1:
+        found["withheld"] = {}
+        for name in test.features:
+            less = test.withhold(name)
+            found["withheld"][name] = means(score(losses, answers(net, less), less))
+    return found
+
+
+def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
+    """What is found on all test sequences, with whatever they lack."""
+    losses, indices = build_losses(config.weights.model_dump()), split_indices(config)["test"]
+    test, seen = data.at(indices.to(data.present.device)), sequences.at(indices.numpy())
+    given = answers(net, test)
+    rows = score(losses, given, test)
+    found = {
+        "all": rows,
+        "worst": worst_cases(rows, seen, indices.tolist()),
+        "attention": attention_summary(net, test, seen.scene),
+    }
+    if given.gates is not None:
+        troubles = {"audio": seen.music, "video": seen.dark}
+        found["gates"] = gate_contributions(net, test, given, troubles)
+        found["example"] = gate_example(given, seen, indices.tolist())
+    return found
+
+
 @torch.no_grad()
-def say(net: MultimodalTransformer, data: Batch) -> TrackOutput:
-    """What the network says of sequences, in eval mode."""
+def answers(net: MultimodalTransformer, data: Batch) -> TrackOutput:
+    """Answers of the network for sequences, in eval mode."""
     net.eval()
     chunks = [data.at(part) for part in _chunks(data)]
-    said = [net(chunk.features, chunk.present) for chunk in chunks]
+    given = [net(chunk.features, chunk.present) for chunk in chunks]
     gates = (
-        None if said[0].gates is None else torch.cat([part.gates for part in said if part.gates is not None])
+        None
+        if given[0].gates is None
+        else torch.cat([part.gates for part in given if part.gates is not None])
     )
     return TrackOutput(
-        torch.cat([part.active for part in said]),
-        torch.cat([part.asset for part in said]),
-        torch.cat([part.numbers for part in said]),
+        torch.cat([part.active for part in given]),
+        torch.cat([part.asset for part in given]),
+        torch.cat([part.numbers for part in given]),
         gates,
     )
 
 
-def score(losses: MultiTask, said: TrackOutput, data: Batch) -> PerSequence:
+def score(losses: MultiTask, given: TrackOutput, data: Batch) -> PerSequence:
     """Total and terms of the loss, and shares of right decisions, of each sequence: {name: (n,)}.
 
     "active_right" is over all tracks and steps, "asset_right" over those where the track is active.
@@ -43,7 +100,7 @@ def score(losses: MultiTask, said: TrackOutput, data: Batch) -> PerSequence:
     for i in range(len(data)):
         one = torch.tensor([i], device=data.present.device)
         batch = data.at(one)
-        answer = TrackOutput(said.active[one], said.asset[one], said.numbers[one], None)
+        answer = TrackOutput(given.active[one], given.asset[one], given.numbers[one], None)
         found = losses_of(losses, answer, batch)
         rows["total"].append(float(found.total))
         for name in TERMS:
@@ -76,14 +133,14 @@ def coverage(sequences: Sequences) -> dict[str, dict[str, float]]:
 
 @torch.no_grad()
 def gate_contributions(
-    net: MultimodalTransformer, data: Batch, said: TrackOutput, troubles: dict[str, BoolArray]
+    net: MultimodalTransformer, data: Batch, given: TrackOutput, troubles: dict[str, BoolArray]
 ) -> dict[str, dict[str, float]]:
     """How far the gates are open, and what part of the fused vector comes through each.
 
     Args:
         net: with gates.
         data: sequences (n, steps).
-        said: what the network says of them.
+        given: the network's answers for them.
         troubles: {modality: (n, steps) bool} where what it tells is not to be trusted.
 
     Returns:
@@ -91,12 +148,12 @@ def gate_contributions(
         embeddings at steps with all modalities; and where it has a trouble at times, "open_trouble" and
         "open_else".
     """
-    assert said.gates is not None
+    assert given.gates is not None
     here = data.present
-    gates = said.gates.mean(-1)
+    gates = given.gates.mean(-1)
     lengths = torch.stack(
         [
-            (said.gates[..., i, :] * embed(data.features[name].nan_to_num())).norm(dim=-1)
+            (given.gates[..., i, :] * embed(data.features[name].nan_to_num())).norm(dim=-1)
             for i, (name, embed) in enumerate(net.fusion.embed.items())
         ],
         -1,
@@ -114,15 +171,15 @@ def gate_contributions(
     return found
 
 
-def gate_example(said: TrackOutput, sequences: Sequences, numbers: list[int]) -> dict[str, Any]:
+def gate_example(given: TrackOutput, sequences: Sequences, numbers: list[int]) -> dict[str, Any]:
     """Mean gate of each modality along the sequence with the most kinds of trouble: gaps, music, darkness."""
-    assert said.gates is not None
+    assert given.gates is not None
     gaps = (~sequences.present).any(1) & sequences.present.any(1)
     kinds = gaps.sum(1) + sequences.music.any(1) + sequences.dark.any(1)
     i = int(kinds.argmax())
     return {
         "sequence": numbers[i],
-        "gates": {name: said.gates[i, :, k].mean(-1).tolist() for k, name in enumerate(sequences.features)},
+        "gates": {name: given.gates[i, :, k].mean(-1).tolist() for k, name in enumerate(sequences.features)},
         **{name: getattr(sequences, name)[i].tolist() for name in ("music", "dark", "cut")},
     }
 

@@ -1,48 +1,44 @@
-"""The document of the fusion study: report.md, report.json, tables as CSV and figures as PNG."""
+"""The page of the fusion study: sections with tables, and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from asd.core.networks.gated_fusion import FUSIONS
-from asd.core.runtime import atomic
 from asd.evaluation.markdown import signed
-from asd.runs import write_json, write_text
-from asd.studies.fusion.figures import attention_figure, gates_figure, losses_figure, training_figure
-from asd.studies.fusion.results import COLUMNS, findings
-from asd.studies.fusion.tracks import MODALITIES
+from asd.evaluation.page import Section, as_markdown, plus_minus, write_page
+from asd.evaluation.style import INK, colours, styled
+from asd.studies.fusion.study import COLUMNS, findings
 from asd.studies.fusion.training import TERMS
+from asd.synthetic.tracks import MODALITIES
 
-_ALIKE = "looks everywhere alike"
+Summary = Mapping[str, Any]
 
 
-def write_report(folder: Path, summary: Mapping[str, Any]) -> None:
+def write_report(folder: Path, summary: Summary) -> None:
     """Writes all files of the report into `folder`, each whole or not at all.
 
     Raises:
         AsdError: the place cannot be written.
     """
-    write_json(folder / "report.json", summary)
-    for name, table in tables(summary).items():
-        with atomic(folder / f"{name}.csv") as temporary:
-            table.to_csv(temporary, index=False)
     figures = {
         "losses": losses_figure(summary),
         "training": training_figure(summary),
         "gates": gates_figure(summary),
         "attention": attention_figure(summary),
     }
-    for name, figure in figures.items():
-        with atomic(folder / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=100)
-    write_text(folder / "report.md", markdown(summary))
+    text = as_markdown("Fusion study", findings(summary), sections(summary))
+    write_page(folder, "report", text, numbers=summary, tables=tables(summary), figures=figures)
 
 
-def tables(summary: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def tables(summary: Summary) -> dict[str, pd.DataFrame]:
     """Tables by file name: a row per cell and kind of sequences, per epoch, per pair, per worst sequence."""
     losses = [
         {"cell": cell, "on": on, "parameters": found["parameters"], "n_training": found["n_training"]}
@@ -57,193 +53,242 @@ def tables(summary: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         for seed, rows in zip(summary["seeds"], runs, strict=True)
         for row in rows
     ]
-    worst = [
-        {key: value for key, value in case.items() if key != "present"}
-        | {f"{name}_present": share for name, share in case["present"].items()}
-        for case in summary["worst"]
-    ]
-    return {
-        "losses": pd.DataFrame(losses),
-        "epochs": pd.DataFrame(epochs),
-        "differences": pd.DataFrame(summary["differences"]),
-        "worst": pd.DataFrame(worst),
-    }
+    rows = {"losses": losses, "epochs": epochs, "differences": summary["differences"]}
+    worst = pd.json_normalize(summary["worst"]).rename(columns=lambda name: "_".join(name.split(".")[::-1]))
+    return {name: pd.DataFrame(each) for name, each in rows.items()} | {"worst": worst}
 
 
-def markdown(summary: Mapping[str, Any]) -> str:
-    """The report as a page."""
-    best = summary["best"]
-    parts = [
-        "# Fusion study",
-        "\n".join(f"- {sentence}" for sentence in findings(summary)),
-        "## Setup",
+def sections(summary: Summary) -> list[Section]:
+    """All of them, in order."""
+    best, seeds = summary["best"], ", ".join(map(str, summary["seeds"]))
+    network = f"The {best['cell']} network of seed {best['seed']}"
+    return [
         _setup(summary),
-        "## Losses on complete test sequences",
-        f"{summary['n_complete']} sequences with every modality at every step. Loss per term, mean ± standard "
-        f"deviation over the seeds {', '.join(map(str, summary['seeds']))}; tracks that are not active count for "
-        "*active* only. A network of one modality can learn only from the sequences that have it throughout. "
-        "*without looking*: each track's frequencies and means in training.",
-        _losses(summary, "complete"),
-        "![losses](losses.png)",
-        "## Losses on all test sequences",
-        "With whatever modalities they lack.",
-        _losses(summary, "all"),
-        "## What can be told apart",
-        "Difference of the total loss (a minus b) with the interval of 95 % of bootstrap resamples of sequences and "
-        "seeds; a tie where it holds zero.",
-        _differences(summary),
-        "## Epochs",
-        f"The {best['cell']} network of seed {best['seed']}. The weights kept are those of the epoch with the lowest "
-        "validation loss.",
-        _epochs(summary["best_epochs"]),
-        "![training](training.png)",
-        "## Modality coverage",
-        _coverage(summary),
-        "## Modality contributions",
-        "Total loss on complete sequences when a modality is withheld from the trained network, and what that costs.",
-        _withheld(summary),
-        "## Gates",
-        "*open*: mean gate over dimensions and steps. *share*: part of the length of all gated embeddings. "
-        "*in trouble*: under music (audio), in darkness (video).",
+        _losses(
+            summary,
+            "complete",
+            f"{summary['n_complete']} sequences with every modality at every step. Loss per term, mean ± standard "
+            f"deviation over the seeds {seeds}; tracks that are not active count for *active* only. A network of one "
+            "modality can learn only from the sequences that have it throughout. *without looking*: each track's "
+            "frequencies and means in training.",
+        ),
+        _losses(summary, "all", "With whatever modalities they lack."),
+        Section(
+            "What can be told apart",
+            "Difference of the total loss (a minus b) with the interval of 95 % of bootstrap resamples of sequences "
+            "and seeds; a tie where it holds zero.",
+            head=["a", "b", "sequences", "a - b", "95 %", "better"],
+            rows=[
+                [row["a"], row["b"], row["on"], signed(row["difference"], 3),
+                 f"{signed(row['low'], 3)} to {signed(row['high'], 3)}", row["verdict"]]
+                for row in summary["differences"]
+            ],
+        ),
+        _epochs(summary, network),
+        Section(
+            "Modality coverage",
+            head=["sequences", "modality", "steps with it", "sequences with it throughout", "NaN among its values"],
+            rows=[
+                [split, name, *(f"{100 * c[key]:.1f} %" for key in ("steps", "sequences", "nan_values"))]
+                for split, found in summary["coverage"].items()
+                for name, c in found.items()
+            ],
+        ),
+        _contributions(summary),
         _gates(summary),
-        f"![gates](gates.png)\n\nSequence {summary['example']['sequence']}, seed {best['gated_seed']}.",
-        "## Attention",
-        f"The {best['cell']} network of seed {best['seed']}, mean over heads and test sequences.",
-        _attention(summary["attention"]),
-        "![attention](attention.png)",
-        "## Worst cases",
-        f"Of all test sequences, for the {best['cell']} network of seed {best['seed']}. *largest*: the term "
-        "that is most above its mean.",
-        _worst(summary["worst"]),
-    ]
-    return "\n\n".join(parts) + "\n"
+        _attention(summary, network),
+        _worst_cases(summary, best),
+    ]  # fmt: skip
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _setup(summary: Mapping[str, Any]) -> str:
+def _setup(summary: Summary) -> Section:
     s, gated = summary["settings"], summary["cells"]["gated"]
-    weights = ", ".join(f"{name} {value:g}" for name, value in s["weights"].items())
-    return _table(
-        ["", ""],
-        [
+    return Section(
+        "Setup",
+        head=["", ""],
+        rows=[
             ["network", f"{s['n_layers']} encoder layers of width {s['n_dims']}, {s['n_heads']} heads, feed-forward "
              f"{s['n_feedforward']}, dropout {s['dropout']}; gated: {gated['parameters']:,} parameters"],
             ["optimiser", f"Adam {s['learning_rate']:g}, weight decay {s['weight_decay']:g}, gradients clipped to "
              f"{s['clip_norm']:g}, {s['warmup_epochs']} epochs of warm-up, cosine to {s['floor']:g}"],
             ["training", f"{s['epochs']} epochs in batches of {s['batch_size']}; modality dropout "
              f"{s['modality_dropout']:g}"],
-            ["weights of the terms", weights],
+            ["weights of the terms", ", ".join(f"{name} {value:g}" for name, value in s["weights"].items())],
             ["sequences", f"{s['n_train']} training, {s['n_valid']} validation, {s['n_test']} test, of {s['n_steps']} "
              f"steps and {s['n_tracks']} tracks"],
         ],
     )  # fmt: skip
 
 
-def _losses(summary: Mapping[str, Any], on: str) -> str:
-    rows = []
-    for cell, found in summary["cells"].items():
-        if on in found:
-            mean, std = found[on]["mean"], found[on]["std"]
-            rows.append(
-                [cell, f"{found['n_training']}", *(f"{mean[name]:.3f} ± {std[name]:.3f}" for name in COLUMNS)]
-            )
+def _losses(summary: Summary, on: str, text: str) -> Section:
+    rows = [
+        [cell, f"{found['n_training']}",
+         *(plus_minus({key: found[on][key][name] for key in ("mean", "std")}, 3) for name in COLUMNS)]
+        for cell, found in summary["cells"].items()
+        if on in found
+    ]  # fmt: skip
+    head = ["network", "training sequences", "total", *TERMS, "active right", "asset right"]
     if on == "complete":
         rows.append(["without looking", "", *(f"{summary['frequencies'][name]:.3f}" for name in COLUMNS)])
-    head = ["network", "training sequences", "total", *TERMS, "active right", "asset right"]
-    return _table(head, rows)
+        return Section(f"Losses on {on} test sequences", text, head=head, rows=rows, figures=["losses"])
+    return Section(f"Losses on {on} test sequences", text, head=head, rows=rows)
 
 
-def _differences(summary: Mapping[str, Any]) -> str:
-    return _table(
-        ["a", "b", "sequences", "a - b", "95 %", "better"],
-        [
-            [row["a"], row["b"], row["on"], signed(row["difference"], 3),
-             f"{signed(row['low'], 3)} to {signed(row['high'], 3)}", row["verdict"]]
-            for row in summary["differences"]
-        ],
-    )  # fmt: skip
-
-
-def _epochs(rows: Sequence[Mapping[str, float]]) -> str:
-    head = [
-        "epoch",
-        "training",
-        "validation",
-        *(f"{name}, validation" for name in TERMS),
-        "learning rate",
-        "s",
-    ]
+def _epochs(summary: Summary, network: str) -> Section:
+    rows = summary["best_epochs"]
     kept = min(rows, key=lambda row: row["valid_loss"])
-    return _table(
-        head,
-        [
+    return Section(
+        "Epochs",
+        f"{network}. The weights kept are those of the epoch with the lowest validation loss.",
+        head=["epoch", "training", "validation", *(f"{name}, validation" for name in TERMS), "learning rate", "s"],
+        rows=[
             [f"**{row['epoch']:.0f}**" if row is kept else f"{row['epoch']:.0f}", f"{row['train_loss']:.3f}",
              f"{row['valid_loss']:.3f}", *(f"{row[f'valid_{name}']:.3f}" for name in TERMS),
              f"{row['learning_rate']:.2g}", f"{row['seconds']:.1f}"]
             for row in rows
         ],
+        figures=["training"],
     )  # fmt: skip
 
 
-def _coverage(summary: Mapping[str, Any]) -> str:
-    rows = [
-        [
-            split,
-            name,
-            f"{100 * c['steps']:.1f} %",
-            f"{100 * c['sequences']:.1f} %",
-            f"{100 * c['nan_values']:.1f} %",
-        ]
-        for split, found in summary["coverage"].items()
-        for name, c in found.items()
-    ]
-    head = ["sequences", "modality", "steps with it", "sequences with it throughout", "NaN among its values"]
-    return _table(head, rows)
-
-
-def _withheld(summary: Mapping[str, Any]) -> str:
+def _contributions(summary: Summary) -> Section:
     rows = []
     for cell in FUSIONS:
         total = summary["cells"][cell]["complete"]["mean"]["total"]
         less = [summary["withheld"][cell][name]["mean"] for name in MODALITIES]
         rows.append([cell, f"{total:.3f}", *(f"{loss:.3f} ({signed(loss - total, 3)})" for loss in less)])
-    return _table(["fusion", "all", *(f"without {name}" for name in MODALITIES)], rows)
+    return Section(
+        "Modality contributions",
+        "Total loss on complete sequences when a modality is withheld from the trained network, and what that costs.",
+        head=["fusion", "all", *(f"without {name}" for name in MODALITIES)],
+        rows=rows,
+    )
 
 
-def _gates(summary: Mapping[str, Any]) -> str:
+def _gates(summary: Summary) -> Section:
     keys = {
         "open": "open",
         "share": "share",
         "open_trouble": "open in trouble",
         "open_else": "open elsewhere",
     }
-    rows = [
-        [name, *(f"{found[k]['mean']:.2f} ± {found[k]['std']:.2f}" if k in found else "" for k in keys)]
-        for name, found in summary["gates"].items()
-    ]
-    return _table(["modality", *keys.values()], rows)
+    return Section(
+        "Gates",
+        "*open*: mean gate over dimensions and steps. *share*: part of the length of all gated embeddings. *in "
+        "trouble*: under music (audio), in darkness (video).",
+        head=["modality", *keys.values()],
+        rows=[
+            [name, *(plus_minus(found[key], 2) if key in found else "" for key in keys)]
+            for name, found in summary["gates"].items()
+        ],
+        figures=["gates"],
+        note=f"Sequence {summary['example']['sequence']}, seed {summary['best']['gated_seed']}.",
+    )
 
 
-def _attention(found: Mapping[str, Any]) -> str:
+def _attention(summary: Summary, network: str) -> Section:
+    found = summary["attention"]
     layers = {f"layer {k + 1}": layer for k, layer in enumerate(found["layers"])}
-    rows = [
-        [name, f"{x['own']:.3f}", f"{x['distance']:.1f}", f"{x['same_scene']:.2f}"]
-        for name, x in (layers | {_ALIKE: found["uniform"]}).items()
-    ]
-    return _table(["", "weight on itself", "mean distance (steps)", "weight on its own scene"], rows)
+    return Section(
+        "Attention",
+        f"{network}, mean over heads and test sequences. A uniform layer weighs all steps alike.",
+        head=["", "weight on itself", "mean distance (steps)", "weight on its own scene"],
+        rows=[
+            [name, f"{x['own']:.3f}", f"{x['distance']:.1f}", f"{x['same_scene']:.2f}"]
+            for name, x in {**layers, "uniform": found["uniform"]}.items()
+        ],
+        figures=["attention"],
+    )
 
 
-def _worst(cases: Sequence[Mapping[str, Any]]) -> str:
-    head = ["sequence", "total", *TERMS, "largest", *(f"{name} present" for name in MODALITIES)]
-    head += ["steps of music", "of darkness", "cuts", "tracks active"]
-    rows = [
-        [str(c["sequence"]), *(f"{c[name]:.2f}" for name in ("total", *TERMS)), c["largest"],
-         *(f"{100 * c['present'][name]:.0f} %" for name in MODALITIES),
-         str(c["music_steps"]), str(c["dark_steps"]), str(c["cuts"]), f"{100 * c['active']:.0f} %"]
-        for c in cases
-    ]  # fmt: skip
-    return _table(head, rows)
+def _worst_cases(summary: Summary, best: Mapping[str, Any]) -> Section:
+    return Section(
+        "Worst cases",
+        f"Of all test sequences, for the {best['cell']} network of seed {best['seed']}. *largest*: the term that is "
+        "most above its mean.",
+        head=["sequence", "total", *TERMS, "largest", *(f"{name} present" for name in MODALITIES), "steps of music",
+              "of darkness", "cuts", "tracks active"],
+        rows=[
+            [str(c["sequence"]), *(f"{c[name]:.2f}" for name in ("total", *TERMS)), c["largest"],
+             *(f"{100 * c['present'][name]:.0f} %" for name in MODALITIES),
+             str(c["music_steps"]), str(c["dark_steps"]), str(c["cuts"]), f"{100 * c['active']:.0f} %"]
+            for c in summary["worst"]
+        ],
+    )  # fmt: skip
+
+
+@styled
+def losses_figure(summary: Mapping[str, Any]) -> Figure:
+    """Total loss of every network, stacked by term, with its spread over seeds."""
+    figure = Figure(figsize=(8, 4))
+    axes = figure.add_subplot(label="losses")
+    weights, cells = summary["settings"]["weights"], summary["cells"]
+    names = [*cells, "without looking"]
+    values = [found["complete"]["mean"] for found in cells.values()] + [summary["frequencies"]]
+    bottom = np.zeros(len(names))
+    for term, colour in colours(TERMS).items():
+        height = np.array([weights[term] * value[term] for value in values])
+        axes.bar(names, height, bottom=bottom, color=colour, label=term)
+        bottom += height
+    spread = [found["complete"]["std"]["total"] for found in cells.values()]
+    axes.errorbar(names[:-1], bottom[:-1], spread, fmt="none", ecolor=INK, capsize=4)
+    axes.set_ylabel("loss, complete test sequences")
+    axes.legend()
+    return figure
+
+
+@styled
+def training_figure(summary: Mapping[str, Any]) -> Figure:
+    """Training and validation loss of the fusions by epoch, a line per seed; and the learning rate."""
+    figure = Figure(figsize=(9, 3.6))
+    on_loss, on_rate = figure.subplots(1, 2, width_ratios=(2.2, 1))
+    for cell, colour in colours(FUSIONS).items():
+        for k, rows in enumerate(summary["epochs"][cell]):
+            epochs = [row["epoch"] for row in rows]
+            on_loss.plot(epochs, [row["train_loss"] for row in rows], ":", color=colour, linewidth=1)
+            label = f"{cell} (dotted: training)" if k == 0 else None
+            on_loss.plot(epochs, [row["valid_loss"] for row in rows], color=colour, linewidth=1, label=label)
+    on_loss.set(xlabel="epoch", ylabel="loss (sum of the terms)")
+    on_loss.legend()
+    on_loss.xaxis.set_major_locator(MaxNLocator(integer=True))
+    rows = summary["best_epochs"]
+    on_rate.plot([row["epoch"] for row in rows], [row["learning_rate"] for row in rows], color=INK)
+    on_rate.set(xlabel="epoch", ylabel="learning rate")
+    return figure
+
+
+@styled
+def gates_figure(summary: Mapping[str, Any]) -> Figure:
+    """Mean gate of each modality along one sequence, over its music, darkness and cuts."""
+    example = summary["example"]
+    figure = Figure(figsize=(9, 3.2))
+    axes = figure.add_subplot(label="gates")
+    steps = np.arange(len(example["cut"]))
+    for name, colour in colours(MODALITIES).items():
+        axes.step(steps, example["gates"][name], where="mid", color=colour, label=name)
+    for name, low, shade in (("music", 0.5, "#f3e3bd"), ("dark", 0.0, "#cfcfcf")):
+        on = np.array(example[name])
+        if on.any():
+            axes.fill_between(
+                steps, low, low + 0.5, where=on.tolist(), step="mid", color=shade, zorder=0, label=name,
+                transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+    for step in np.flatnonzero(example["cut"]):
+        axes.axvline(float(step), color=INK, linewidth=0.7, linestyle=(0, (2, 3)))
+    axes.set(xlabel="step (dashed: a cut)", ylabel="mean gate, 0 where absent", ylim=(0, 1))
+    axes.legend(ncols=5, loc="upper right")
+    return figure
+
+
+@styled
+def attention_figure(summary: Mapping[str, Any]) -> Figure:
+    """Mean attention weights of each layer, on one scale."""
+    layers = summary["attention"]["layers"]
+    figure = Figure(figsize=(3.4 * len(layers) + 0.8, 4.0))
+    largest = max(np.max(layer["map"]) for layer in layers)
+    for k, layer in enumerate(layers):
+        axes = figure.add_subplot(1, len(layers), k + 1, label=f"layer {k + 1}")
+        image = axes.imshow(layer["map"], vmin=0, vmax=largest, origin="upper", aspect="equal")
+        axes.set(title=f"layer {k + 1}", xlabel="looks at step", ylabel="step" if k == 0 else "")
+    figure.colorbar(image, ax=figure.axes, label="mean weight")
+    return figure

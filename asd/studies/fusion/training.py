@@ -22,7 +22,7 @@ from asd.core.losses.regression import SquaredError
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput, drop_modalities
 from asd.core.trainer import TrainSettings, train
 from asd.studies.config import Fusion
-from asd.studies.fusion.tracks import MODALITIES, NUMBERS, Layout, Sequences
+from asd.synthetic.tracks import MODALITIES, NUMBERS, Layout, Sequences
 from asd.types import AsdError
 
 TERMS = ("active", "asset", "scale", "position", "crop")

@@ -1,4 +1,4 @@
-"""The loss study as a person reads it: a table, a figure, and what became of the founding document's order."""
+"""The page of the loss study: a table per network, a figure, and a comparison with the published order of losses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from asd.core.runtime import atomic
-from asd.evaluation.markdown import signed, table
-from asd.runs import write_json, write_text
+from asd.evaluation.markdown import MISSING, signed
+from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.style import INK, colours, styled
 
-# Founding document 001, per cent: micro and macro F1 over frames. GLR was measured in another experiment, with
-# only a micro F1: 41.24 without and 49.16 with.
-FOUNDING: dict[str, dict[str, tuple[float, float | None]]] = {
+# Imoto, 2021 (see `study`), per cent: micro and macro F1 over frames. GLR was measured in another experiment, with only
+# a micro F1: 41.24 without and 49.16 with.
+PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
     "crnn": {
         "bce": (40.10, 7.39),
         "srl": (46.44, 10.34),
@@ -35,7 +35,6 @@ MEASURES = {
     "macro_roc_auc": ("frames_half", "macro AUC"),
     "tuned_macro_f1": ("frames", "macro F1, tuned"),
 }
-_COLOURS = {"crnn": "#0072B2", "transformer": "#D55E00"}
 
 Summary = dict[str, dict[str, dict[str, Any]]]
 
@@ -56,49 +55,37 @@ def summarise(results: Mapping[str, Mapping[str, Any]]) -> Summary:
             lists[name].append(100 * result["student"][kind][name.removeprefix("tuned_")])
     return {
         network: {
-            loss: {
-                name: _spread(lists[name], losses["bce"][name] if "bce" in losses else None)
-                for name in MEASURES
-            }
+            loss: {name: _with_gain(lists[name], losses.get("bce", {}).get(name)) for name in MEASURES}
             for loss, lists in losses.items()
         }
         for network, losses in values.items()
     }
 
 
-def _spread(values: list[float], usual: list[float] | None) -> dict[str, float]:
+def _with_gain(values: list[float], usual: list[float] | None) -> dict[str, float]:
     gains = np.subtract(values, usual) if usual else np.full(len(values), np.nan)
-    several = len(values) > 1
-    return {
-        "mean": float(np.mean(values)),
-        "std": float(np.std(values, ddof=1)) if several else 0.0,
-        "gain": float(np.mean(gains)),
-        "gain_std": float(np.std(gains, ddof=1)) if several else 0.0,
-        "seeds_up": float((gains > 0).sum()),
-        "n_seeds": float(len(values)),
-    }
+    gain = spread(gains)
+    more = {"gain": gain["mean"], "gain_std": gain["std"], "seeds_up": float((gains > 0).sum())}
+    return {**spread(values), **more, "n_seeds": float(len(values))}
 
 
 def verdicts(summary: Summary) -> list[str]:
-    """For each loss that the founding document measured, a sentence: the same direction, another one, or unsettled.
+    """For each published gain over BCE a sentence: the same direction here, another one, or unsettled.
 
     A direction is settled where all seeds agree on it.
     """
     sentences = []
-    for network, founding in FOUNDING.items():
-        for loss, (micro, macro) in founding.items():
-            if loss == "bce" or loss not in summary.get(network, {}):
-                continue
-            for measure, theirs, usual in (
-                ("f1", micro, founding["bce"][0]),
-                ("macro_f1", macro, founding["bce"][1]),
-            ):
-                if theirs is None or usual is None:
+    for network, published in PUBLISHED.items():
+        for loss in [name for name in published if name != "bce" and name in summary.get(network, {})]:
+            for k, measure in enumerate(("f1", "macro_f1")):
+                value, usual = published[loss][k], published["bce"][k]
+                if value is None or usual is None:
                     continue
-                ours = summary[network][loss][measure]
+                found = summary[network][loss][measure]
+                here = plus_minus({"mean": found["gain"], "std": found["gain_std"]}, 1, sign=True)
                 sentences.append(
-                    f"{network}, {loss}, {MEASURES[measure][1]}: {signed(theirs - usual, 1)} points there, "
-                    f"{signed(ours['gain'], 1)} ± {ours['gain_std']:.1f} here: {_verdict(ours, theirs - usual)}."
+                    f"{network}, {loss}, {MEASURES[measure][1]}: {signed(value - usual, 1)} points there, {here} here: "
+                    f"{_verdict(found, value - usual)}."
                 )
     return sentences
 
@@ -109,57 +96,54 @@ def _verdict(ours: Mapping[str, float], theirs: float) -> str:
     return "the same direction" if (ours["seeds_up"] > 0) == (theirs > 0) else "the other direction"
 
 
-def tables(summary: Summary) -> str:
-    """A table per network, best macro F1 first."""
-    lines = []
+def sections(summary: Summary) -> list[Section]:
+    """A table per network, best macro F1 first, and the comparison with the published gains."""
+    head = ["loss", *(title for _, title in MEASURES.values()), "macro F1 over BCE", "seeds better"]
+    found = []
     for network, losses in summary.items():
-        head = ["loss", *(title for _, title in MEASURES.values()), "macro F1 over BCE", "seeds better"]
         rows = []
         for loss in sorted(losses, key=lambda name: -losses[name]["macro_f1"]["mean"]):
             macro = losses[loss]["macro_f1"]
-            cells = [
-                f"{losses[loss][name]['mean']:.1f} ± {losses[loss][name]['std']:.1f}" for name in MEASURES
-            ]
-            gain = f"{signed(macro['gain'], 1)} ± {macro['gain_std']:.1f}" if loss != "bce" else "–"
-            better = f"{macro['seeds_up']:.0f} of {macro['n_seeds']:.0f}" if loss != "bce" else "–"
-            rows.append([loss, *cells, gain, better])
-        lines += [f"{network}:", "", *table(head, rows), ""]
-    return "\n".join(lines)
+            gain = plus_minus({"mean": macro["gain"], "std": macro["gain_std"]}, 1, sign=True)
+            better = [gain, f"{macro['seeds_up']:.0f} of {macro['n_seeds']:.0f}"]
+            better = [MISSING, MISSING] if loss == "bce" else better
+            rows.append([loss, *(plus_minus(losses[loss][name], 1) for name in MEASURES), *better])
+        found.append(Section(network, head=head, rows=rows))
+    found[-1:] = [Section(found[-1].title, head=head, rows=found[-1].rows, figures=["losses"])]
+    return [*found, Section("Against the published gains", points=verdicts(summary))]
 
 
+@styled
 def figure(summary: Summary) -> Figure:
-    """Micro and macro F1 of every loss, with spread over the seeds; crosses are the founding document's."""
+    """Micro and macro F1 of every loss, with spread over the seeds; crosses are the published values."""
     losses = list(next(iter(summary.values())))
-    drawn = Figure(figsize=(11, 4.2), layout="constrained", facecolor="white")
+    shades = colours(list(summary))
+    drawn = Figure(figsize=(11, 4.2))
     for k, measure in enumerate(("f1", "macro_f1")):
         axes = drawn.add_subplot(1, 2, k + 1, label=measure)
         for i, (network, results) in enumerate(summary.items()):
-            names = [loss for loss in losses if loss in results]
-            places = np.array([losses.index(loss) for loss in names]) + 0.4 * (i - (len(summary) - 1) / 2)
-            means = [results[loss][measure]["mean"] for loss in names]
-            spreads = [results[loss][measure]["std"] for loss in names]
-            colour = _COLOURS.get(network, "#555555")
-            axes.bar(places, means, 0.38, yerr=spreads, color=colour, label=network, error_kw={"lw": 1})
-            theirs = {loss: FOUNDING.get(network, {}).get(loss, (None, None))[k] for loss in names}
-            crosses = [(place, value) for place, value in zip(places, theirs.values(), strict=True) if value]
-            if crosses:
-                axes.plot(*zip(*crosses, strict=True), "x", color="black", ms=5)
+            shift = 0.4 * (i - (len(summary) - 1) / 2)
+            places = {loss: losses.index(loss) + shift for loss in losses if loss in results}
+            found = [results[loss][measure] for loss in places]
+            means, spreads = [value["mean"] for value in found], [value["std"] for value in found]
+            axes.bar(list(places.values()), means, 0.38, yerr=spreads, color=shades[network], label=network,
+                     error_kw={"lw": 1})  # fmt: skip
+            published = {loss: PUBLISHED.get(network, {}).get(loss, (None, None))[k] for loss in places}
+            crosses = [(places[loss], value) for loss, value in published.items() if value]
+            axes.plot(*zip(*crosses, strict=True) if crosses else ([], []), "x", color=INK, ms=5)
+            for (loss, place), value in zip(places.items(), found, strict=True):
+                if not value["mean"]:
+                    above, why = published[loss] or 0.0, " 0: no frame above 0.5"
+                    axes.text(place, above, why, rotation=90, fontsize=7, ha="center", va="bottom")
         axes.set_xticks(range(len(losses)), losses, rotation=40, ha="right")
-        axes.set(ylabel=f"{MEASURES[measure][1]} over frames, %")
+        axes.set(ylabel=f"{MEASURES[measure][1]} over frames (%)")
         axes.margins(y=0.25)  # room for the legend
-        axes.legend(title="x: founding document 001", fontsize=8)
+        axes.legend(title="x: published values")
     return drawn
 
 
 def write_report(folder: Path, summary: Summary) -> str:
     """Writes losses.md, losses.json and losses.png, and returns the text."""
-    text = (
-        tables(summary)
-        + "\nAgainst founding document 001:\n\n"
-        + "\n".join(f"- {s}" for s in verdicts(summary))
-    )
-    write_json(folder / "losses.json", summary)
-    write_text(folder / "losses.md", text + "\n")
-    with atomic(folder / "losses.png") as temporary:
-        figure(summary).savefig(temporary, format="png", dpi=100)
-    return f"{text}\n\n{folder}/losses.md, losses.json, losses.png"
+    text = as_markdown("Losses of event detection", [], sections(summary))
+    write_page(folder, "losses", text, numbers=summary, figures={"losses": figure(summary)})
+    return f"{text}\n{folder}/losses.md, losses.json, losses.png"

@@ -1,4 +1,4 @@
-"""The study of reuse as a person reads it: tables with and without."""
+"""The page of the reuse study: a table per kind of machines, with and without each part."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from asd.evaluation.markdown import signed, table
-from asd.runs import write_json, write_text
+from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
 
 KINDS = ("recorded", "synthetic")
 
 Results = Mapping[str, Mapping[str, Any]]  # "<kind>/<method>/seed<k>" -> result of a cell
-Scores = npt.NDArray[np.float64]
 
 
 def write_report(folder: Path, results: Results, without: Mapping[str, str | None]) -> str:
-    """Writes reuse.md and reuse.json to the study's folder; returns the tables and where they lie."""
-    text = "\n\n".join("\n".join(lines) for lines in tables(results, without).values())
-    write_text(folder / "reuse.md", text + "\n")
-    write_json(folder / "reuse.json", dict(results))
-    return f"{text}\n\nper cent; mean ± standard deviation over seeds; {folder} has reuse.md and reuse.json"
+    """Writes reuse.md and reuse.json to the study's folder; returns the page and where it lies."""
+    about = "Official score in per cent, mean ± standard deviation over seeds."
+    text = as_markdown(
+        "Parts of the core in an anomaly detector", [], [Section(text=about), *sections(results, without)]
+    )
+    write_page(folder, "reuse", text, numbers=results)
+    return f"{text}\n{folder} has reuse.md and reuse.json"
 
 
-def tables(results: Results, without: Mapping[str, str | None]) -> dict[str, list[str]]:
+def sections(results: Results, without: Mapping[str, str | None]) -> list[Section]:
     """A table per kind of machines.
 
     Args:
@@ -34,53 +33,48 @@ def tables(results: Results, without: Mapping[str, str | None]) -> dict[str, lis
         without: by method, the one that is the same without it; None: there is none.
 
     Returns:
-        Lines by kind. A row has for each scorer the score, the paired difference from the method without, and in
-        how many of all machines and seeds it is higher; then the seconds of one machine.
+        A row has for each scorer the score, the paired difference from the method without, and in how many of all
+        machines and seeds it is higher; then the seconds of one machine.
     """
-    found = {}
+    scorers = list(next(iter(results.values()))["official"])
+    columns = [column for scorer in scorers for column in (scorer, "difference", "higher")]
+    found = []
     for kind in KINDS:
-        names = [name for name in without if any(key.startswith(f"{kind}/{name}/") for key in results)]
-        if not names:
-            continue
-        scorers = list(next(iter(results.values()))["official"])
-        head = [f"{kind} machines", "without"]
-        for scorer in scorers:
-            head += [scorer, "difference", "higher"]
         rows = []
-        for name in names:
-            row = [name, without[name] or ""]
-            for scorer in scorers:
-                row += _compared(results, kind, name, without[name], scorer)
-            seconds = [cell["seconds"] for cell in _cells(results, kind, name).values()]
-            rows.append([*row, f"{np.mean(seconds):.0f}"])
-        found[kind] = table([*head, "s"], rows)
+        for name, other in without.items():
+            if cells := _cells(results, kind, name):
+                compared = [
+                    text
+                    for scorer in scorers
+                    for text in _compared(cells, _cells(results, kind, other) if other else {}, scorer)
+                ]
+                seconds = np.mean([cell["seconds"] for cell in cells.values()])
+                rows.append([name, other or "", *compared, f"{seconds:.0f}"])
+        if rows:
+            found.append(Section(head=[f"{kind} machines", "without", *columns, "s"], rows=rows))
     return found
 
 
-def _compared(results: Results, kind: str, name: str, other: str | None, scorer: str) -> list[str]:
+def _compared(own: Results, rest: Results, scorer: str) -> list[str]:
     """Score, difference and how often it is higher; the last two empty where there is nothing to compare with."""
-    own = _cells(results, kind, name)
-    score = _spread(np.array([cell["official"][scorer] for cell in own.values()]), "")
-    rest = _cells(results, kind, other) if other else {}
+    score = plus_minus(spread([cell["official"][scorer] for cell in own.values()]), 1)
     seeds = [seed for seed in own if seed in rest]
     if not seeds:
         return [score, "", ""]
-    gains = np.array([own[s]["official"][scorer] - rest[s]["official"][scorer] for s in seeds])
+    gains = [own[s]["official"][scorer] - rest[s]["official"][scorer] for s in seeds]
     pairs = [
         own[s]["machines"][scorer][machine] - rest[s]["machines"][scorer][machine]
         for s in seeds
         for machine in own[s]["machines"][scorer]
     ]
-    return [score, _spread(gains, "+"), f"{sum(gain > 0 for gain in pairs)} of {len(pairs)}"]
+    return [
+        score,
+        plus_minus(spread(gains), 1, sign=True),
+        f"{sum(gain > 0 for gain in pairs)} of {len(pairs)}",
+    ]
 
 
 def _cells(results: Results, kind: str, name: str) -> dict[str, Mapping[str, Any]]:
     """Results of a method by seed."""
     start = f"{kind}/{name}/"
     return {key.removeprefix(start): cell for key, cell in results.items() if key.startswith(start)}
-
-
-def _spread(values: Scores, sign: str) -> str:
-    spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    mean = float(values.mean())
-    return f"{signed(mean, 1) if sign else f'{mean:.1f}'} ± {spread:.1f}"

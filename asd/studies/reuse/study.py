@@ -35,7 +35,7 @@ METHODS = {
 
 
 def run(config: Reuse) -> str:
-    """Runs what is missing of the study and writes its tables and its figure; returns what there is to say.
+    """Runs what is missing of the study and writes its page; returns it.
 
     Raises:
         AsdError: an unknown method, or what a cell raised.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asd.studies.config import Supplemental
-from asd.studies.halls import measure, tables, write_table
+from asd.studies.halls import measure, write_tables
 
 NOISE, CLEAN = ("mix", "negatives", "profile"), ("references", "activity")
 
@@ -23,4 +23,4 @@ METHODS = {
 def run(config: Supplemental) -> str:
     """Runs what is missing of the study; returns its tables."""
     results = measure(config, "supplemental", {"supplemental": config.supplemental}, METHODS)
-    return write_table(config, "supplemental", tables(config, results, "ignore"))
+    return write_tables(config, "supplemental", "Uses of supplemental recordings", results, "ignore")

@@ -12,10 +12,9 @@ import torch
 from asd.core.checkpoint import load_weights
 from asd.studies.config import Fusion
 from asd.studies.fusion import analysis
-from asd.studies.fusion.cell import run_cell
-from asd.studies.fusion.study import cells
-from asd.studies.fusion.tracks import MODALITIES
+from asd.studies.fusion.study import cells, run_cell
 from asd.studies.fusion.training import build_losses, build_network, split_indices
+from asd.synthetic.tracks import MODALITIES
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds
 from tests.test_fusion_training import EQUAL, TINY, data
@@ -52,7 +51,7 @@ def test_the_weights_kept_are_those_that_were_scored(tmp_path: Path) -> None:
     net = build_network(TINY, MODALITIES, "gated", 7)
     net.load_state_dict(load_weights(tmp_path / "weights.safetensors"))
     test = data().at(split_indices(TINY)["test"])
-    rows = analysis.score(build_losses(EQUAL), analysis.say(net, test), test)
+    rows = analysis.score(build_losses(EQUAL), analysis.answers(net, test), test)
     assert rows["total"] == pytest.approx(result["all"]["total"], rel=1e-5)
     losses = [row["valid_loss"] for row in result["epochs"]]
     assert result["best_epoch"] == 1 + losses.index(min(losses))
@@ -68,13 +67,13 @@ def test_a_cell_stopped_anywhere_ends_as_if_it_had_not_been(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("asd.studies.fusion.cell._on_complete", killed)  # trained, not scored yet
+        patch.setattr("asd.studies.fusion.study.analysis.on_complete", killed)  # trained, not scored yet
         with pytest.raises(KeyboardInterrupt):
             run_cell(settings, tmp_path / "torn")
     assert (tmp_path / "torn" / "state.safetensors").exists()
     assert plain(run_cell(settings, tmp_path / "torn")) == plain(whole)
     with monkeypatch.context() as patch:
-        patch.setattr("asd.studies.fusion.cell._on_complete", killed)
+        patch.setattr("asd.studies.fusion.study.analysis.on_complete", killed)
         with pytest.raises(KeyboardInterrupt):
             run_cell(cell("added/seed0", learning_rate=1e-4), tmp_path / "other")
     assert plain(run_cell(settings, tmp_path / "other")) == plain(whole)  # what is left of another study goes

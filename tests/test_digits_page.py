@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from asd.studies.digits.results import confusions, findings, headline, summarise
+from asd.studies.digits.page import classification, confusions, findings, headline, summarise
 
+GOLDEN = Path(__file__).parent / "golden"
 CLASSES = ("one", "two")
 
 
@@ -53,7 +56,7 @@ def test_findings_follow_from_the_numbers() -> None:
     assert known == "Known speakers: 95.0 ± 7.1 %; the target of 95 % is met."
     assert unseen.endswith("the target of 85 % is missed.")
     assert "on whom no setting was chosen: 92.5 ± 3.5 %" in untouched
-    assert hardest == "Hardest to understand when unseen: ann, 75.0 ± 0.0 %."
+    assert hardest == "Hardest to recognise when unseen: ann, 75.0 ± 0.0 %."
     assert "30.0 % of *one* are called *two*" in confused
     assert "SVM on 32 features, reaches 100.0 ± 0.0 %, +16." in classifiers
     assert headline(summary()).splitlines()[0] == "known speakers   95.0 ± 7.1 %"
@@ -62,3 +65,19 @@ def test_findings_follow_from_the_numbers() -> None:
 def test_errors_come_most_frequent_first_and_only_where_there_are_any() -> None:
     assert confusions([[28, 12], [1, 39]], CLASSES) == [("one", "two", 0.3), ("two", "one", 0.025)]
     assert confusions([[3, 0], [0, 3]], CLASSES) == []
+
+
+def test_the_published_matrix_of_sixteen_words() -> None:
+    """Numbers of the slides "Classification Report", which report a 1D-CNN on Speech Commands."""
+    confusion = pd.read_csv(GOLDEN / "speech_commands_confusion.csv", index_col="actual")
+    published = pd.read_csv(GOLDEN / "speech_commands_report.csv", index_col="class")
+    published = published.rename({"macro average": "macro avg", "weighted average": "weighted avg"})
+    report = classification(confusion, list(confusion.columns))
+    assert report.loc["weighted avg", "support"] == 4815
+    assert round(np.trace(confusion) / confusion.to_numpy().sum(), 4) == 0.9533
+    ours, printed = report.loc[published.index].to_numpy(float), published.to_numpy()
+    legible = ~np.isnan(printed)
+    assert legible[:, :3].sum() == 44  # of 51; the rest is lost or garbled in the scan
+    np.testing.assert_allclose(ours[legible], printed[legible], rtol=0, atol=0.00501)
+    means = report.loc["weighted avg", ["precision", "recall", "f1-score"]].to_numpy(float)
+    np.testing.assert_allclose(means, [0.9535, 0.9533, 0.9532], atol=5e-5)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from asd.core.networks.raw_wave import RawWaveCNN, RawWaveDesign
-from asd.studies.digits.hearing import activation_maps, class_activation_map, first_filters, spectrogram_db
+from asd.studies.digits.inspection import activation_maps, class_activation_map, first_filters, spectrogram_db
 
 RATE_HZ, N_SAMPLES = 8000, 1000
 

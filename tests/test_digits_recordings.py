@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.studies.digits.perturbation import Perturbation, Strength, draw_perturbation, perturb
+from asd.studies.digits.recordings import Perturbation, Strength, draw_perturbation, perturb
 
 RATE_HZ, N_SAMPLES, N_BANDS = 8000, 4000, 9
 

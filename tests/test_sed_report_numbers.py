@@ -1,4 +1,4 @@
-"""Tests of asd.sed.report_bootstrap, by theory and by its own claims on made-up models."""
+"""Tests of asd.sed.report_numbers, by theory and by its own claims on made-up models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from asd.sed.report_bootstrap import clip_counts, f1_difference_interval, verdict
+from asd.sed.report_numbers import clip_counts, f1_difference_interval, verdict
 
 
 def decisions(n_clips: int, right: float, seed: int, n_seeds: int = 1) -> npt.NDArray[np.float64]:

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from asd.studies.config import Digits
-from asd.studies.digits.data import Words
-from asd.studies.digits.perturbation import Perturbation, perturb
-from asd.studies.digits.training import band_passes, build_network, fit, listen
+from asd.studies.digits.recordings import Perturbation, Words, perturb
+from asd.studies.digits.study import band_passes, build_network, fit, predict
 
 SHORT = Digits(duration_s=0.512, epochs=2, batch_size=4, precision="float32")
 
@@ -41,7 +40,7 @@ def test_the_network_starts_with_them_unless_told_otherwise() -> None:
 
 def test_features_are_what_the_layers_give_and_logits_follow_from_them() -> None:
     net, data = build_network(SHORT, 2, seed=0), words()
-    logits, features = listen(net, data.waveforms)
+    logits, features = predict(net, data.waveforms)
     assert {name: tuple(x.shape) for name, x in features.items()} == {"64": (12, 64), "32": (12, 32)}
     torch.testing.assert_close(net.head[-1](features["32"]), logits)
     torch.testing.assert_close(net(data.waveforms), logits)
@@ -55,7 +54,7 @@ def test_one_seed_fixes_the_training_and_an_interrupted_one_ends_the_same(
     def trained(folder: str) -> torch.Tensor:
         net = build_network(SHORT, 2, seed=1)
         fit(net, data, torch.arange(12), SHORT, 1, tmp_path / folder, "same")
-        return listen(net, data.waveforms)[0]
+        return predict(net, data.waveforms)[0]
 
     whole = trained("whole")
     torch.testing.assert_close(trained("again"), whole, rtol=0, atol=0)
@@ -68,7 +67,7 @@ def test_one_seed_fixes_the_training_and_an_interrupted_one_ends_the_same(
         return perturb(waveforms, params)
 
     with monkeypatch.context() as patch:
-        patch.setattr("asd.studies.digits.training.perturb", stopping)
+        patch.setattr("asd.studies.digits.study.perturb", stopping)
         with pytest.raises(RuntimeError, match="killed"):
             trained("stopped")
     assert (tmp_path / "stopped/state.safetensors").exists()

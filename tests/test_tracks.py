@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.studies.fusion.tracks import MODALITIES, NUMBERS, TRACK, Layout, Sequences, make_sequences, render
-from asd.studies.fusion.tracks import draw as draw_sequence
+from asd.synthetic.tracks import MODALITIES, NUMBERS, TRACK, Layout, Sequences, make_sequences, render
+from asd.synthetic.tracks import draw as draw_sequence
 
 CLEAN = Layout(absent=0, trouble=0, unknown=0)
 

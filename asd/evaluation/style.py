@@ -1,0 +1,56 @@
+"""How figures look: one style sheet, and one colour per method wherever it appears.
+
+The colours are those of Okabe and Ito, "Color Universal Design", 2008, which colour-blind people can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from importlib.resources import as_file, files
+from typing import ParamSpec, TypeVar
+
+import matplotlib as mpl
+
+INK, GREY = "#222222", "#999999"
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#F0E442"
+FOR, AGAINST = VERMILION, BLUE  # what raises a score or speaks for a class, and the opposite
+
+# A method has its colour in every figure; names that compete in one figure differ.
+_COLOURS = {
+    **{"crnn": BLUE, "transformer": VERMILION},
+    **{
+        "baseline": INK,
+        "mean_teacher": ORANGE,
+        "cmt_normal": VERMILION,
+        "cmt_neg": BLUE,
+        "cmt_neg_balanced": GREEN,
+    },
+    **{"gated": BLUE, "concatenated": ORANGE, "added": GREEN},
+    **{"audio": ORANGE, "video": BLUE, "track": GREEN},
+    **{"active": BLUE, "asset": ORANGE, "scale": GREEN, "position": VERMILION, "crop": PURPLE},
+}
+_PALETTE = (INK, VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, YELLOW, GREY)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each name: its own, or the next of the palette that no other name here has."""
+    found = {name: _COLOURS[name] for name in names if name in _COLOURS}
+    rest = [colour for colour in _PALETTE if colour not in found.values()] or list(_PALETTE)
+    others = [name for name in names if name not in found]
+    return {**found, **{name: rest[k % len(rest)] for k, name in enumerate(others)}}
+
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """A function that draws a figure, with the style sheet in force."""
+
+    @wraps(draw)
+    def drawn(*arguments: P.args, **keywords: P.kwargs) -> T:
+        with as_file(files("asd.evaluation") / "asd.mplstyle") as sheet, mpl.rc_context(fname=sheet):
+            return draw(*arguments, **keywords)
+
+    return drawn
