@@ -4,10 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 ASD := $(BIN)/python -m asd
 
-# Every variable of the command line is a word of the stage: make train machine=fan seeds=0,1,2 training.epochs=5
+# Every variable of the command line is an option of the stage: make train machine=fan seeds=0,1,2 training.epochs=5.
+# Each reaches the stage as it was typed, whatever its value holds: make train data="my recordings".
 OWN := PYTHON set
-GIVEN = $(strip $(foreach word,$(sort $(filter-out $(OWN),$(.VARIABLES))),$(if \
-	$(filter command,$(firstword $(origin $(word)))),$(word)=$($(word)))) $(set))
+NAMES = $(foreach .o,$(sort $(filter-out $(OWN),$(.VARIABLES))),$(if $(filter command,$(firstword $(origin $(.o)))),$(.o)))
+SPECIAL := ' " ` \ ; & | < > ( ) * ? ! [ ] { } ~ $$ \#
+QUOTED = $(if $(strip $(foreach .c,$(SPECIAL),$(findstring $(.c),$(1)))$(word 2,x$(1)x)),'$(subst ','\'',$(1))',$(1))
+GIVEN = $(foreach .o,$(NAMES),$(call QUOTED,$(.o)=$(value $(.o)))) $(set)
 
 # Stages of sound event detection run in their own environment as soon as `make setup-sed` has made it.
 sed-%: private ASD := $(if $(wildcard .venv-sed/ready),.venv-sed/bin,$(BIN))/python -m asd
@@ -15,22 +18,18 @@ sed-%: private ASD := $(if $(wildcard .venv-sed/ready),.venv-sed/bin,$(BIN))/pyt
 .DEFAULT_GOAL := help
 .PHONY: $(shell awk -F: '/^[a-z-]+:.*## / {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
-help:  ## what each target does, in a line
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo; echo 'words: machine= data= year= detector= seed= or seeds=0,1,2 name= set="key=value ..."'
+help:  ## this list
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-21s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo 'options: machine= data= year= detector= seeds=0,1,2 name= set="key=value ..."; all of them: asd STAGE --help'
 
-setup: .venv/ready  ## only the environment: locked dependencies into .venv
+##@ Start here
 
-setup-sed: .venv-sed/ready  ## a second environment for measures of events, whose libraries want older ones
+setup: .venv/ready  ## the environment: locked dependencies into .venv
 
 demo: setup  ## everything once on synthetic machines: train, score, evaluate, package
 	$(ASD) demo $(GIVEN)
 
-data: setup  ## published data of a year: make data year=2025 [machine=...] [part=dev|train|eval|all]
-	$(ASD) data $(GIVEN)
-
-data-check: setup  ## what of it is present, missing or damaged: make data-check year=2025
-	$(ASD) data-check $(GIVEN)
+##@ Detect anomalies
 
 train: setup  ## fit and score: make train machine=fan [data=DIR] [detector=...] [seeds=0,1,2] [name=RUN]
 	$(ASD) train $(GIVEN)
@@ -53,6 +52,14 @@ benchmark: setup  ## many methods in one table: make benchmark data=DIR [methods
 leaderboard: setup  ## runs in order, with paired differences: make leaderboard [members=RUN1,RUN2:SCORER]
 	$(ASD) leaderboard $(GIVEN)
 
+##@ Take part in the challenge
+
+data: setup  ## published data of a year: make data year=2025 [machine=...] [part=dev|train|eval|all]
+	$(ASD) data $(GIVEN)
+
+data-check: setup  ## what of it is present, missing or damaged: make data-check year=2025
+	$(ASD) data-check $(GIVEN)
+
 submit: setup  ## challenge package: make submit name=RUN label=Nishida_HIT_task2_1 year=2025
 	$(ASD) submit $(GIVEN)
 
@@ -62,22 +69,11 @@ bundle: setup  ## up to four systems in one archive: make bundle team=Nishida_HI
 validate: setup  ## every defect of a package: make validate path=submissions/LABEL year=2025
 	$(ASD) validate $(GIVEN)
 
-microphones: setup  ## study: what front ends for two microphones gain at known noise (docs/microphones.md)
-	$(ASD) study microphones $(GIVEN)
+##@ Detect sound events (docs/sed.md)
 
-digits: setup  ## study: spoken digits from the waveform, by known and unseen speakers (docs/digits.md)
-	$(ASD) study digits $(GIVEN)
+setup-sed: .venv-sed/ready  ## the environment of the event measures, whose libraries need older ones
 
-fusion-study: setup  ## study: several modalities joined in three ways, and each alone (docs/fusion.md)
-	$(ASD) study fusion $(GIVEN)
-
-reuse-study: setup  ## study: networks and losses of the core in the detector embedding (docs/reuse.md)
-	$(ASD) study reuse $(GIVEN)
-
-supplemental: setup  ## study: what noise-only and clean recordings gain at known noise (docs/supplemental.md)
-	$(ASD) study supplemental $(GIVEN)
-
-sed-make-soundscapes: setup  ## sound events: a labelled data folder, mixed from recordings (docs/sed.md)
+sed-make-soundscapes: setup  ## a labelled data folder, mixed from recordings (docs/sed.md)
 	$(ASD) sed make-soundscapes $(GIVEN)
 
 sed-train: setup  ## learn events: make sed-train data=DIR [name=RUN] [seeds=0,1,2] [set="loss.name=afl"]
@@ -92,11 +88,30 @@ sed-evaluate: setup  ## frames, clips and events, student and teacher: make sed-
 sed-report: setup  ## compare runs: make sed-report members=BASELINE,RUN
 	$(ASD) sed report $(GIVEN)
 
-sed-losses: setup  ## study: eight losses, two networks, unequal events (docs/sed_losses.md)
+##@ Repeat the studies behind the pages of docs/
+
+microphones: setup  ## what front ends for two microphones gain at known noise (docs/microphones.md)
+	$(ASD) study microphones $(GIVEN)
+
+supplemental: setup  ## what noise-only and clean recordings gain at known noise (docs/supplemental.md)
+	$(ASD) study supplemental $(GIVEN)
+
+reuse-study: setup  ## networks and losses of the core in the detector embedding (docs/reuse.md)
+	$(ASD) study reuse $(GIVEN)
+
+fusion-study: setup  ## several modalities joined in three ways, and each alone (docs/fusion.md)
+	$(ASD) study fusion $(GIVEN)
+
+digits: setup  ## spoken digits from the waveform, by known and unseen speakers (docs/digits.md)
+	$(ASD) study digits $(GIVEN)
+
+sed-losses: setup  ## eight losses, two networks, unequal events (docs/sed_losses.md)
 	$(ASD) study losses $(GIVEN)
 
-sed-cmt: setup  ## study: mean teacher and confident mean teacher with few labels (docs/sed_cmt.md)
+sed-cmt: setup  ## mean teacher and confident mean teacher with few labels (docs/sed_cmt.md)
 	$(ASD) study cmt $(GIVEN)
+
+##@ Work on the code
 
 test: setup  ## the tests, under five minutes without a GPU
 	$(BIN)/pytest -n 2 -m "not slow and not gpu"

@@ -1,6 +1,6 @@
 """Command line: `python -m asd <stage> key=value ...`, also installed as `asd`.
 
-Only words and exit codes live here: 0 done, 1 a defect found by `validate`, `bundle` or `data-check`, 2 an error
+Only arguments and exit codes live here: 0 done, 1 a defect found by `validate`, `bundle` or `data-check`, 2 an error
 the user can act on (one sentence), 130 interrupted.
 """
 
@@ -32,7 +32,7 @@ STAGES = {
     "demo": "all of it once, on small synthetic machines",
 }
 
-# Commands of two words. A group has its settings in <package>.config, one class and one line per stage.
+# Commands of a group and a stage. A group has its settings in <package>.config, one class and one line per stage.
 GROUPS = {
     "sed": ("asd.sed", "sound event detection on the same core"),
     "study": ("asd.studies", "experiments behind the pages of docs/, resumable"),
@@ -46,18 +46,18 @@ stages
 groups of stages: python -m asd <group> <stage> [key=value ...]
 {groups}
 
-python -m asd <stage> --help lists the words of a stage. Example:
+python -m asd <stage> --help lists the options of a stage. Example:
   python -m asd train machine=fan data=DIR detector=autoencoder seed=0 name=RUN training.epochs=5"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one stage; returns the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in {"-h", "--help", "help"}:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
         groups = {name: meaning for name, (_, meaning) in GROUPS.items()}
         print(USAGE.format(stages=_lines(STAGES), groups=_lines(groups)))
         return 0
-    stage, *rest = words
+    stage, *rest = arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     from asd.types import AsdError
 
@@ -79,14 +79,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(stage: str, words: list[str]) -> int:
+def _run(stage: str, arguments: list[str]) -> int:
     from asd.settings import config
     from asd.settings.parsing import parse, run_config
 
-    if stage == "validate" and words and "=" not in words[0]:
-        words = [f"path={words[0]}", *words[1:]]
-    base = run_config(words) if stage == "score" else None
-    settings = parse(config.STAGES[stage], words, base)
+    if stage == "validate" and arguments and "=" not in arguments[0]:
+        arguments = [f"path={arguments[0]}", *arguments[1:]]
+    base = run_config(arguments) if stage == "score" else None
+    settings = parse(config.STAGES[stage], arguments, base)
 
     from asd import pipeline
     from asd.stages import benchmarking, summary
@@ -99,16 +99,16 @@ def _run(stage: str, words: list[str]) -> int:
     return 1 if findings and findings.defects else 0
 
 
-def _group(group: str, words: list[str]) -> int:
+def _group(group: str, arguments: list[str]) -> int:
     """Runs one stage of a group, which returns what there is to say at the end."""
     from asd.settings.parsing import parse
 
     package, meaning = GROUPS[group]
     config = import_module(f"{package}.config")
-    if not words or words[0] in {"-h", "--help", "help"}:
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
         print(f"python -m asd {group} <stage> [key=value ...]: {meaning}\n\n{_lines(config.MEANINGS)}")
         return 0
-    stage, *rest = words
+    stage, *rest = arguments
     _check_known(stage, config.STAGES, f"{group} stage")
     if {"-h", "--help"} & set(rest):
         return _help(f"{group} {stage}", config.MEANINGS[stage], config.__name__, stage, rest)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -113,6 +115,47 @@ def make(*words: str) -> str:
 )
 def test_make_is_an_alias(words: tuple[str, ...], command_line: str) -> None:
     assert make(*words) == f".venv/bin/python -m asd {command_line}"
+
+
+AWKWARD = (
+    *(
+        "data=my recordings",
+        "data=two  spaces/and more",
+        "name=it's",
+        'name="quoted"',
+        "p=$HOME `id` $(shell id)",
+    ),
+    *(
+        "p=$$1 $(name)",
+        "p=a,b=c;d|e&f",
+        "p=<*?[x]{y}~!>",
+        "p=\\\\server\\share",
+        "p=(a)",
+        "c=#1",
+        "name=été",
+        "word=x",
+        "o=1",
+    ),
+)
+
+
+@pytest.mark.parametrize("option", AWKWARD)
+def test_make_hands_on_what_was_typed(tmp_path: Path, option: str) -> None:
+    """Through the real make and shell, with a Python that prints its arguments in the place of ours."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    python.chmod(0o755)
+    (tmp_path / ".venv/ready").touch()
+    surroundings = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    words = ["make", "-s", "train", option, "set=training.epochs=5 a.b='x y'", "machine=fan"]
+    done = subprocess.run(words, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=True)
+    got = json.loads(done.stdout)
+    assert sorted(got) == sorted(
+        ["-m", "asd", "train", option, "machine=fan", "training.epochs=5", "a.b=x y"]
+    )
 
 
 _WHAT_LIGHT_STAGES_IMPORT = """

@@ -79,7 +79,7 @@ class RunDirectory:
             path = self.model / name
             if not path.is_file() or _file_hash(path) != digest:
                 raise AsdError(
-                    f"{path} is missing or damaged; remove {self.model} and train again, with the same words"
+                    f"{path} is missing or damaged; remove {self.model} and train again, with the same options"
                 )
 
     def training_scores(self) -> pd.DataFrame:

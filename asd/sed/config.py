@@ -38,7 +38,7 @@ class MakeSoundscapes(Settings):
     duration_ratio: float = Field(1.0, ge=1, description="longest class over shortest; 1: as recorded")
     longest_s: float = Field(4.0, gt=0, description="length of the longest class, where they are unequal")
     frequency_ratio: float = Field(1.0, ge=1, description="most frequent class over rarest")
-    overwrite: bool = Field(False, description="replace a folder made with other words")
+    overwrite: bool = Field(False, description="replace a folder made with other options")
 
 
 class Features(Settings):
@@ -135,7 +135,7 @@ class Train(Settings):
     seeds: Seeds = Field([0], description="one training each")
     classes: Names = Field([], description="event classes, in order; none: all labels of the training tables")
     device: str = Field("auto", description="auto, cpu or cuda")
-    overwrite: bool = Field(False, description="replace a run of other words or data")
+    overwrite: bool = Field(False, description="replace a run of other options or data")
     features: Features = Features()
     network: Network = Network()
     loss: Loss = Loss()

@@ -89,7 +89,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     """Trains, tunes on validation and scores, or finds that all of it is done.
 
     Raises:
-        AsdError: a run of other words or data in the way.
+        AsdError: a run of other options or data in the way.
     """
     run = SedRun(config.runs / config.name / f"seed{seed}")
     key = fingerprint(config.decisive(), list(corpus.classes), corpus.fingerprint, seed)
@@ -100,7 +100,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
         shutil.rmtree(run.path, ignore_errors=True)
     if run.fingerprint() is not None:
         raise AsdError(
-            f"{run.path} holds a run of other words or data; choose another name=, or overwrite=true"
+            f"{run.path} holds a run of other options or data; choose another name=, or overwrite=true"
         )
     run.write_config(config.model_dump(mode="json") | {"classes": list(corpus.classes), "seeds": [seed]})
     models = _models(config, corpus, seed, device)

@@ -23,15 +23,15 @@ from asd.types import AsdError
 
 
 def make_soundscapes(config: MakeSoundscapes) -> str:
-    """Mixes a data folder; one made with the same words is left as it is.
+    """Mixes a data folder; one made with the same options is left as it is.
 
     Raises:
-        AsdError: sources that do not suffice, or a folder made with other words in the way.
+        AsdError: sources that do not suffice, or a folder made with other options in the way.
     """
     words = config.model_dump(mode="json", exclude={"out", "overwrite"})
     made = read_json(config.out / "soundscapes.json")
     if made.get("words") == words:
-        return f"{config.out} is there already, made with the same words"
+        return f"{config.out} is there already, made with the same options"
     if config.out.exists() and not config.overwrite:
         raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
     recordings = list_recordings(config.events)
@@ -74,7 +74,7 @@ def train(config: Train) -> str:
     """Learns events, a training per seed, tunes on validation, and scores validation and test.
 
     Raises:
-        AsdError: data that cannot be used, or a run of other words in the way.
+        AsdError: data that cannot be used, or a run of other options in the way.
     """
     device = pick_device(config.device)
     corpus = read_corpus(config, device)

@@ -1,6 +1,6 @@
 """The stage `benchmark`: many methods on the same machines through the real stages, in one table.
 
-A method is a line of words of `train` in a YAML file. Each is trained for every seed by `pipeline.train`,
+A method is a line of options of `train` in a YAML file. Each is trained for every seed by `pipeline.train`,
 so that a table shows exactly what a user gets; finished methods are not trained again.
 """
 
@@ -56,7 +56,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
 
 
 def read_methods(path: Path) -> dict[str, list[str]]:
-    """Label -> words of `train`, from a YAML file of `label: word word ...` lines.
+    """Label -> options of `train`, from a YAML file of `label: key=value ...` lines.
 
     Raises:
         AsdError: the file is missing or has another form.

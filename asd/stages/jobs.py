@@ -127,7 +127,7 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
             job = Job(config, run, every_clip, others, test, left_out, settings, data, test_data)
             if job.is_foreign() and not (config.overwrite and recordings):
                 raise AsdError(
-                    f"{run.path} was trained with another configuration or on other clips; give the same words "
+                    f"{run.path} was trained with another configuration or on other clips; give the same options "
                     f"again, choose another name=, or train anew with overwrite=true"
                 )
             if learn and not config.overwrite:
@@ -153,7 +153,7 @@ def _trained_root(settings: Mapping[str, Any]) -> Path:
 
 
 def begin(config: Run) -> None:
-    """Marks the machines of the words as begun: whoever evaluates the run is told that they are missing."""
+    """Marks the machines that the options name as begun: whoever evaluates the run is told that they are missing."""
     for machine in machines_to_do(config):
         if (data_root(config) / machine).is_dir():
             for seed in config.seeds:
@@ -168,7 +168,7 @@ def data_root(config: Run) -> Path:
 
 
 def machines_to_do(config: Run) -> list[str]:
-    """The machines that the words name.
+    """The machines that the options name.
 
     Raises:
         AsdError: none is named, or `all` and there is none.
@@ -202,7 +202,7 @@ def _years_with(machine: str) -> list[int]:
 
 
 def _check_combination(config: Run) -> None:
-    """Refuses words that ask a detector for what it has not."""
+    """Refuses options that ask a detector for what it has not."""
     if config.detector in WITHOUT_VECTORS and (config.residual or config.supplemental.noise == "negatives"):
         word = f"residual={config.residual:g}" if config.residual else "supplemental.noise=negatives"
         raise AsdError(

@@ -119,7 +119,7 @@ def _looked_into(finding: Finding, target: Target, year: Year) -> Finding:
 
 
 def _targets(config: Data | DataCheck, year: Year) -> list[Target]:
-    """The published files that the words name.
+    """The published files that the options name.
 
     Raises:
         AsdError: a machine that the year does not have, or not in that part.

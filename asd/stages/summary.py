@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def data(config: Data, targets: Sequence[Target]) -> str:
     places = dict.fromkeys(str(target.folder.parent if target.part else target.folder) for target in targets)
     lines = [f"there are {len(targets)} archives of {config.year} in", *(f"  {place}" for place in places)]
     root = targets[0].folder.parent
-    data = "" if root == get_year(config.year).dev_root else f" data={root}"
+    data = "" if root == get_year(config.year).dev_root else _option("data", root)
     return "\n".join([*lines, f"next: python -m asd train machine=all year={config.year}{data}"])
 
 
@@ -60,7 +61,7 @@ def data_check(config: DataCheck, inventory: Inventory) -> str:
         lines += [f"  {sentence}" for sentence in found.unusable[:_NAMED]]
         n_more = len(found.unusable) - _NAMED
         lines += [f"  and {n_more} more of {found.machine} {found.part}"] if n_more > 0 else []
-    advice = f"python -m asd data {' '.join(_words_to_repair(config, defects))}"
+    advice = f"python -m asd data {shlex.join(_options_to_repair(config, defects))}"
     return "\n".join([*lines, f"{len(defects)} of {len(inventory.findings)} are not; next: {advice}"])
 
 
@@ -69,7 +70,7 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
     places = "\n".join(f"  {run.path}" for run in runs)
     folders = [run.scores for run in runs if run.scores.scorers]
     if not folders:
-        advice = "put clips to score in test/ beside train/, then: python -m asd score with the same words"
+        advice = "put clips to score in test/ beside train/, then: python -m asd score with the same options"
     else:
         advice = _after_scores(config, folders, "")
     return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
@@ -82,7 +83,8 @@ def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     beside = [folder for run, folder in zip(runs, folders, strict=True) if folder != run.scores]
     places = "\n".join(f"  {folder.path}" for folder in folders)
     note = "these are no test clips of the run: their scores lie beside its own\n" if beside else ""
-    return f"scored:\n{places}\n{note}{_after_scores(config, folders, f' data={root}' if beside else '')}"
+    further = _option("data", root) if beside else ""
+    return f"scored:\n{places}\n{note}{_after_scores(config, folders, further)}"
 
 
 def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
@@ -105,7 +107,7 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
 def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
     places = "\n".join(f"  {run.path / 'scores'}" for run in runs)
-    where = "" if config.runs == Path("runs") else f" runs={config.runs}"
+    where = "" if config.runs == Path("runs") else _option("runs", config.runs)
     return f"fused {', '.join(config.members)}:\n{places}\nnext: python -m asd evaluate name={config.name}{where}"
 
 
@@ -133,7 +135,7 @@ def submit(config: Submit, result: Package) -> str:
     if not result.written:
         return "\n".join([f"dry run: {result.zip} would hold", *_package(result), "nothing was written"])
     lines = [f"packaged: {folder} and {result.zip}", *_findings(result.findings)]
-    return "\n".join([*lines, f"next: python -m asd validate {folder} year={config.year}"])
+    return "\n".join([*lines, f"next: python -m asd validate {shlex.quote(str(folder))} year={config.year}"])
 
 
 def bundle(config: Bundle, result: Package) -> str:
@@ -163,14 +165,19 @@ def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Package
     )
 
 
-def _words_to_repair(config: DataCheck, defects: Sequence[Finding]) -> list[str]:
-    """Words of `data`: it finds by itself what is missing or changed; what cannot be used is pointed at."""
+def _options_to_repair(config: DataCheck, defects: Sequence[Finding]) -> list[str]:
+    """Options of `data`: it finds by itself what is missing or changed; what cannot be used is pointed at."""
     pointed_at = all(found.unusable for found in defects)
     machines = list(dict.fromkeys(found.machine for found in defects)) if pointed_at else config.machine
-    words = [f"year={config.year}", f"part={config.part}"]
-    words += [] if machines == ["all"] else [f"machine={','.join(machines)}"]
-    words += [f"data={config.data}"] if config.data else []
-    return [*words, "overwrite=true"] if pointed_at else words
+    options = [f"year={config.year}", f"part={config.part}"]
+    options += [] if machines == ["all"] else [f"machine={','.join(machines)}"]
+    options += [f"data={config.data}"] if config.data else []
+    return [*options, "overwrite=true"] if pointed_at else options
+
+
+def _option(name: str, value: object) -> str:
+    """An option as a shell takes it, with a space before."""
+    return " " + shlex.quote(f"{name}={value}")
 
 
 def _package(result: Package) -> list[str]:
@@ -188,22 +195,22 @@ def _findings(findings: Findings) -> list[str]:
     ]
 
 
-def _after_scores(config: Run, folders: Sequence[ScoreFolder], words: str) -> str:
+def _after_scores(config: Run, folders: Sequence[ScoreFolder], further: str) -> str:
     """What to do with scores: `evaluate` needs labels, and both kinds of clip."""
     labels = {*pd.concat([folder.table(folder.scorers[0])["label"] for folder in folders])}
     if {*Label} <= labels:
-        return f"next: python -m asd evaluate {_words(config)}{words}"
+        return f"next: python -m asd evaluate {_options(config)}{further}"
     if labels == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
 
 
-def _words(config: Run) -> str:
-    words = [f"name={config.run_name}"]
+def _options(config: Run) -> str:
+    options = [f"name={config.run_name}"]
     if config.runs != Path("runs"):
-        words.append(f"runs={config.runs}")
+        options.append(f"runs={config.runs}")
     if config.year != 2025:
-        words.append(f"year={config.year}")
+        options.append(f"year={config.year}")
     if config.machine != ["all"]:
-        words.append(f"machine={','.join(config.machine)}")
-    return " ".join(words)
+        options.append(f"machine={','.join(config.machine)}")
+    return shlex.join(options)
