@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -92,7 +93,7 @@ def test_the_words_of_every_command_are_accepted(command: str) -> None:
     stage, words = re.findall(rf"({_STAGE}) (.*)", command)[0]
     words = re.sub(r'set="([^"]*)"', r"\1", words)  # a word of the Makefile: words for the stage
     words = words.replace("$mode", "true").replace(" ...", "")
-    given = [word for word in words.split() if word != "config=FILE"]
+    given = [word for word in shlex.split(words) if word != "config=FILE"]
     parsing.parse(config.STAGES[stage], given)
 
 
