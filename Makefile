@@ -46,7 +46,7 @@ fuse: setup  ## one run of several: make fuse members=RUN1,RUN2 name=RUN [method
 explain: setup  ## what moved a score: make explain machine=fan name=RUN [clip=FILE.wav] [worst=3]
 	$(ASD) explain $(GIVEN)
 
-benchmark: setup  ## many methods in one table: make benchmark data=DIR [methods=FILE] [seeds=0,1,2]
+benchmark: setup  ## many methods in one table: make benchmark data=DIR [methods=FILE] [workers=2] [page=FILE]
 	$(ASD) benchmark $(GIVEN)
 
 leaderboard: setup  ## runs in order, with paired differences: make leaderboard [members=RUN1,RUN2:SCORER]

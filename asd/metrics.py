@@ -22,7 +22,7 @@ Source: the organisers' evaluators, which `tests/test_evaluator.py` matches to t
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -215,9 +215,13 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
 
 def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:
     """The official score of `year` from the metrics of all sections of all machines."""
-    rule = get_year(year).rule
-    values = np.array([section[name] for name in _METRICS[rule] for section in sections])
-    return float(aggregate(values, rule))
+    return float(aggregate(score_metrics(sections, year), get_year(year).rule))
+
+
+def score_metrics(sections: Iterable[Mapping[str, float]], year: int) -> FloatArray:
+    """The metrics that the official score of `year` averages, (n_metrics * n_sections,)."""
+    every = list(sections)
+    return np.array([section[name] for name in _METRICS[get_year(year).rule] for section in every])
 
 
 def aggregate(values: FloatArray, rule: MetricRule) -> FloatArray:

@@ -1,54 +1,109 @@
+"""Methods in one table: by the real stages, in several processes, resumed; the page's table is replaced."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from asd.runs import read_json
-from asd.settings.config import Benchmark
-from asd.stages.benchmarking import as_markdown, benchmark, read_methods
+from asd.settings.config import Benchmark, Evaluate
+from asd.stages.benchmarking import ELSEWHERE, ORACLE, as_markdown, benchmark, read_methods
 from asd.types import AsdError
 from tests.machines import tone_machine
 
 METHODS = """
-"mel": detector=statistics statistics.views=mel32
+"mel": detector=statistics statistics.views=mel32,kurtosis
 "nearest": detector=statistics statistics.views=kurtosis statistics.backend=knn
 """
+MACHINES = ("fan", "pump", "valve")
+BEGIN, END = "<!-- make benchmark data=data -->", "<!-- end -->"
 
 
-def test_every_method_is_a_row_and_the_oracle_is_the_best_of_them(tmp_path: Path) -> None:
-    for machine in ("fan", "pump"):
-        tone_machine(tmp_path / "data", machine)
-    (tmp_path / "methods.yaml").write_text(METHODS)
-    config = Benchmark(
-        data=tmp_path / "data", methods=tmp_path / "methods.yaml", seeds=[0, 1], runs=tmp_path / "runs"
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with three machines, two methods and a page."""
+    root = tmp_path_factory.mktemp("benchmark")
+    for i, machine in enumerate(MACHINES):
+        tone_machine(root / "data", machine, n_train=20 + 2 * i)
+    (root / "methods.yaml").write_text(METHODS)
+    (root / "page.md").write_text(f"# Page\n\n{BEGIN}\nold\n{END}\n\nThe end.\n")
+    return root
+
+
+@pytest.fixture
+def config(place: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
+    monkeypatch.chdir(place)
+    return Benchmark(
+        data=Path("data"), methods=Path("methods.yaml"), seeds=[0, 1], workers=2, page=Path("page.md")
     )
-    table = benchmark(config)
-    assert set(table["method"]) == {"mel", "nearest", "oracle: the best per machine by test labels"}
-    methods, oracle = table.iloc[:-1], table.iloc[-1]
-    for machine in ("fan", "pump"):
+
+
+def test_every_method_is_a_row_beside_what_choosing_is_worth(config: Benchmark) -> None:
+    from asd.pipeline import evaluate
+
+    table = benchmark(config.model_copy(update={"scorers": "all"}))
+    assert {*table["method"]} == {"mel", "nearest", ELSEWHERE, ORACLE}
+    methods, elsewhere, oracle = table.iloc[:-2], table.iloc[-2], table.iloc[-1]
+    assert {*methods["scorer"]} == {"ensemble", "mel32", "kurtosis"}
+    for machine in MACHINES:
         assert oracle[machine] == methods[machine].max()
+        others = [name for name in MACHINES if name != machine]
+        # both official scores are harmonic means of equally many values per machine, so those of machines order alike
+        best = methods.loc[(len(others) / (1 / methods[others]).sum(axis=1)).idxmax()]
+        assert elsewhere[machine] == best[machine]
     assert oracle["official_score"] >= methods["official_score"].max()
+    assert (methods["worst"] == methods[[*MACHINES]].min(axis=1)).all()
+    default = methods[(methods["method"] == "mel") & (methods["scorer"] == "ensemble")].iloc[0]
+    assert (default["difference"], default["wins"], default["losses"]) == (0, 0, 0)
+    found = evaluate(Evaluate(name="mel", runs=config.runs))["scorers"]["ensemble"]
+    assert default["official_score"] == pytest.approx(found["official_score"])
     assert (methods["std"] == 0).all()
     assert (methods["seconds"] > 0).all()
-    evaluation = read_json(tmp_path / "runs/mel/evaluation.json")
-    mel = methods.set_index("method").loc["mel"]
-    assert mel["official_score"] == evaluation["scorers"]["ensemble"]["official_score"]
-    assert (tmp_path / "runs/benchmark.md").read_text() == as_markdown(table)
+    page = Path("page.md").read_text()
+    assert page == f"# Page\n\n{BEGIN}\n\n{as_markdown(table)}\n{END}\n\nThe end.\n"
+    assert Path("runs/benchmark/benchmark.md").read_text() == as_markdown(table)
+    rows = read_json(Path("runs/benchmark/benchmark.json"))["rows"]
+    assert rows[-1]["seconds"] is None  # JSON knows no NaN
 
 
-def test_finished_methods_are_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tone_machine(tmp_path / "data")
-    (tmp_path / "methods.yaml").write_text(METHODS)
-    config = Benchmark(data=tmp_path / "data", methods=tmp_path / "methods.yaml", runs=tmp_path / "runs")
+def test_finished_methods_are_not_trained_again(config: Benchmark) -> None:
     first = benchmark(config)
-    from asd.detectors.statistics import Statistics
+    done = {path: path.stat().st_mtime_ns for path in Path("runs/benchmark").rglob("DONE")}
+    assert len(done) == 2 * 3 * 2
+    pd.testing.assert_frame_equal(benchmark(config.model_copy(update={"workers": 1})), first)
+    assert {path: path.stat().st_mtime_ns for path in done} == done
 
-    monkeypatch.setattr(Statistics, "fit", lambda *_: pytest.fail("fitted again"))
-    assert benchmark(config).equals(first)
+
+def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark) -> None:
+    Path("failing.yaml").write_text(
+        '"good": detector=statistics\n"bad": detector=statistics weights=none.pt\n'
+    )
+    runs = Path("runs/failing")
+    with pytest.raises(AsdError, match=r"3 failed, .*bad on fan \(weights=none\.pt goes with `score`"):
+        benchmark(config.model_copy(update={"methods": Path("failing.yaml"), "runs": runs}))
+    assert len([*runs.glob("good/*/*/DONE")]) == 6
 
 
-@pytest.mark.parametrize("content", ["- a list", "mel: [1, 2]", "{"])
+def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> None:
+    runs = Path("runs/none")
+    Path("odd.yaml").write_text('"good": detector=statistics\n"odd": detector=statistics nonsense=1\n')
+    for changed, saying in (
+        ({"methods": Path("odd.yaml")}, "nonsense"),
+        ({"reference": "nobody"}, "reference='nobody' is no method"),
+        ({"page": Path("gone.md")}, "page=gone.md cannot be read"),
+        (
+            {"page": Path("methods.yaml")},
+            "has no place for the table; add the lines <!-- make benchmark data=data -->",
+        ),
+    ):
+        with pytest.raises(AsdError, match=saying):
+            benchmark(config.model_copy(update={"runs": runs, **changed}))
+    assert not runs.exists()
+
+
+@pytest.mark.parametrize("content", ["- a list", "mel: [1, 2]", "{", "", "a b: x=1\na-b: x=2"])
 def test_a_file_of_another_form_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "methods.yaml").write_text(content)
     with pytest.raises(AsdError, match=r"methods\.yaml"):

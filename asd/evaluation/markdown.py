@@ -12,7 +12,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table; columns of numbers are aligned to the right."""
     columns = list(zip(head, *rows, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
-    pads = [str.rjust if all(map(_is_number, column[1:])) else str.ljust for column in columns]
+    pads = [str.rjust if _is_numeric(column[1:]) else str.ljust for column in columns]
     lines = [
         "| " + " | ".join(pad(text, width) for text, width, pad in zip(row, widths, pads, strict=True)) + " |"
         for row in (head, *rows)
@@ -38,6 +38,12 @@ def signed(value: float, decimals: int = 4) -> str:
         return MISSING
     rounded = round(value, decimals)
     return f"{rounded:+.{decimals}f}" if rounded else f"{0:.{decimals}f}"
+
+
+def _is_numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers, and blanks at most between them."""
+    filled = [text for text in cells if text]
+    return bool(filled) and all(map(_is_number, filled))
 
 
 def _is_number(text: str) -> bool:

@@ -243,6 +243,11 @@ class Benchmark(Settings):
     seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
     scorers: Literal["default", "all"] = Field("default", description="scorers in the table")
     year: int = Field(2025, description="challenge year, whose metric rule holds")
+    reference: str | None = Field(
+        None, description="method that others are compared with, by default the first"
+    )
+    workers: int = Field(0, ge=0, description="processes at once; 0: one per core, or one for a GPU")
+    page: Path | None = Field(None, description="document whose table between markers is replaced")
     runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
 
 

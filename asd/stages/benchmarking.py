@@ -1,57 +1,82 @@
 """The stage `benchmark`: many methods on the same machines through the real stages, in one table.
 
-A method is a line of options of `train` in a YAML file. Each is trained for every seed by `pipeline.train`,
-so that a table shows exactly what a user gets; finished methods are not trained again.
+A method is a line of options of `train` in a YAML file. Each is trained for every machine and seed by `pipeline.train`,
+so that the table shows exactly what a user gets; what is done is not done again. One process does all methods of a
+machine, several processes work side by side.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from asd import pipeline
+from asd.challenge.files import list_machines
 from asd.core.runtime import log
-from asd.metrics import harmonic_mean
+from asd.core.workers import run_tasks
+from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
+from asd.evaluation.labelling import labelled_scores
+from asd.evaluation.markdown import table as markdown_table
 from asd.runs import find_runs, read_json, write_json, write_text
-from asd.settings.config import Benchmark, Evaluate, Run
+from asd.settings.config import Benchmark, Run
 from asd.settings.parsing import parse
 from asd.types import AsdError
 
+ORACLE = "oracle: the best per machine by test labels"
+ELSEWHERE = "chosen on the other machines: leave one machine out"
+
+
+class Task(NamedTuple):
+    """All methods of one machine: options of `train` by method."""
+
+    machine: str
+    methods: Mapping[str, Sequence[str]]
+
+
+class Row(NamedTuple):
+    """One method with one of its scorers."""
+
+    method: str
+    scorer: str
+    entry: Entry
+    seconds: float  # per machine and seed, training and scoring
+
 
 def benchmark(config: Benchmark) -> pd.DataFrame:
-    """Trains and evaluates every method; writes benchmark.{md,csv,json} to the folder of its runs.
+    """Trains and evaluates every method; writes benchmark.{md,csv,json} to the folder of its runs, and the page.
 
     Returns:
-        One row per method and scorer: official_score, std (over seeds), a column per machine (harmonic mean
-        of its metrics), seconds (per machine and seed, training and scoring).
+        One row per method and scorer, best first: official_score, std (over seeds), leave_one_out (its scorer chosen
+        on the other machines), worst (machine), difference to the reference with its interval, wins, losses and
+        sign_p over machines, a column per machine, seconds. Below them what a choice among all rows is worth, by
+        leaving one machine out and by test labels.
 
     Raises:
-        AsdError: a method file that is not one, or whatever a method raises.
+        AsdError: a method file that is not one, a page without a place for the table, or what methods raised, when
+            all others are done.
     """
-    rows = []
-    for label, words in read_methods(config.methods).items():
-        name = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
-        log.info("benchmark: %s", label)
-        shared = [f"data={config.data}", f"machine={','.join(config.machine)}", f"year={config.year}"]
-        seeds = ",".join(map(str, config.seeds))
-        run = parse(Run, [*shared, f"seeds={seeds}", f"runs={config.runs}", f"name={name}", *words])
-        pipeline.train(run)
-        evaluation = pipeline.evaluate(Evaluate(name=name, runs=config.runs, year=config.year))
-        seconds = [read_json(found.path / "DONE")["seconds"] for found in find_runs(config.runs, name)]
-        for scorer, result in evaluation["scorers"].items():
-            if scorer == evaluation["default"] or config.scorers == "all":
-                rows.append(_row(label, scorer, result, float(np.mean(seconds))))
-    table = pd.DataFrame(rows).sort_values("official_score", ascending=False, ignore_index=True)
-    table = pd.concat([table, oracle(table)], ignore_index=True)
-    write_json(config.runs / "benchmark.json", {"rows": table.to_dict("records")})
+    methods = read_methods(config.methods)
+    page = None if config.page is None else (config.page, _split_page(config.page, config.data))
+    if config.reference is not None and config.reference not in methods:
+        raise AsdError(f"reference={config.reference!r} is no method of {config.methods}")
+    machines = list_machines(config.data) if config.machine == ["all"] else config.machine
+    _train(config, methods, machines)
+    rows = [row for label in methods for row in _rows(config, label, machines)]
+    shown = [row for row in rows if config.scorers == "all" or row is _first(rows, row.method)]
+    table = as_table(shown, rows, config.reference or next(iter(methods)))
+    write_json(config.runs / "benchmark.json", {"rows": _plain(table)})
     write_text(config.runs / "benchmark.csv", table.to_csv(index=False))
     write_text(config.runs / "benchmark.md", as_markdown(table))
+    if page:
+        path, (before, after) = page
+        write_text(path, f"{before}\n\n{as_markdown(table)}\n{after}")
     return table
 
 
@@ -59,58 +84,179 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     """Label -> options of `train`, from a YAML file of `label: key=value ...` lines.
 
     Raises:
-        AsdError: the file is missing or has another form.
+        AsdError: the file is missing, empty or has another form, or two labels name the same run.
     """
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise AsdError(f"methods={path} cannot be read as YAML: {error}") from error
-    if not isinstance(content, Mapping) or not all(isinstance(words, str) for words in content.values()):
+    is_list = isinstance(content, Mapping) and all(isinstance(words, str) for words in content.values())
+    if not is_list or not content:
         raise AsdError(f"methods={path} is no list of `label: detector=... key=value` lines")
-    return {str(label): words.split() for label, words in content.items()}
+    methods = {str(label): words.split() for label, words in content.items()}
+    name, count = Counter(map(run_name, methods)).most_common(1)[0]
+    if count > 1:
+        raise AsdError(
+            f"methods={path} has {count} labels for the run {name}; let them differ in a letter or digit"
+        )
+    return methods
 
 
-def oracle(table: pd.DataFrame) -> pd.DataFrame:
-    """The row of the best method per machine, chosen by its test labels: what choosing could gain at most."""
-    machines = [column for column in table.columns if column not in _FIXED]
-    best = {machine: float(table[machine].max()) for machine in machines}
-    # every machine has as many metrics, so the harmonic mean of their means is that of all metrics
-    score = float(harmonic_mean(np.array(list(best.values()))))
-    row = {"method": "oracle: the best per machine by test labels", "scorer": "", "official_score": score}
-    return pd.DataFrame([row | best])
+def run_name(label: str) -> str:
+    """Name of the run of a method."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Sequence[str]) -> None:
+    """Does what is not done yet, and says what failed when all else is done."""
+    shared = [f"data={config.data}", f"year={config.year}", f"runs={config.runs}"]
+    shared.append(f"seeds={','.join(map(str, config.seeds))}")
+    tasks = []
+    for machine in machines:
+        words = {
+            m: [*shared, f"machine={machine}", f"name={run_name(m)}", *own] for m, own in methods.items()
+        }
+        for own in words.values():
+            parse(Run, own)  # a wrong option is refused before anything is done
+        tasks.append(Task(machine, words))
+    failed = run_tasks(_work, tasks, workers=config.workers, label="benchmark")
+    if sentences := [sentence for each in failed for sentence in each]:
+        raise AsdError(f"{len(sentences)} failed, the same command goes on with them: {'; '.join(sentences)}")
+
+
+def _work(task: Task) -> list[str]:
+    """All methods of a machine, in a process of its own; returns what failed."""
+    from asd import pipeline
+
+    failed = []
+    for label, words in task.methods.items():
+        try:
+            pipeline.train(parse(Run, words))
+        except AsdError as error:
+            log.error("%s on %s: %s", label, task.machine, error)
+            failed.append(f"{label} on {task.machine} ({error})")
+    return failed
+
+
+def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
+    """A row per scorer of a method, the default first."""
+    name = run_name(label)
+    scores = labelled_scores(config.runs, name, config.year, machines)
+    runs = [
+        run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds
+    ]
+    seconds = float(np.mean([read_json(run.path / "DONE")["seconds"] for run in runs]))
+    rows = []
+    for scorer in sorted(scores.tables, key=lambda scorer: scorer != scores.default):
+        by_seed = {seed: scores.tables[scorer][seed] for seed in config.seeds}
+        entry = Entry.of(f"{label} / {scorer}", by_seed, config.year)
+        if missing := sorted({*machines} - {*entry.machines}):
+            raise AsdError(f"{missing[0]} has no labelled test clips; leave it out with machine=")
+        rows.append(Row(label, scorer, entry, seconds))
+    return rows
+
+
+def as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.DataFrame:
+    """The table of the methods that are shown, as `benchmark` returns it.
+
+    Args:
+        shown: rows of the table.
+        rows: the same and all other scorers of the methods, the default of each method first.
+        reference: method that the others are compared with.
+    """
+    board = ranked([row.entry for row in shown], _first(rows, reference).entry.name).set_index("run")
+    table: list[dict[str, Any]] = []
+    for row in sorted(shown, key=lambda row: -row.entry.score):
+        others = [other.entry for other in rows if other.method == row.method]
+        left_out = (
+            composed(row.method, chosen_elsewhere(others)).score if row is _first(rows, row.method) else None
+        )
+        compared = board.loc[row.entry.name, list(_COMPARED)].to_dict()
+        own: dict[str, Any] = {"method": row.method, "scorer": row.scorer, "official_score": row.entry.score}
+        table.append(
+            own | compared | _machines(row.entry) | {"leave_one_out": left_out, "seconds": row.seconds}
+        )
+    every = [row.entry for row in shown]
+    for title, choice in ((ELSEWHERE, chosen_elsewhere(every)), (ORACLE, chosen_by_test_labels(every))):
+        entry = composed(title, choice)
+        table.append({"method": title, "scorer": "", "official_score": entry.score, **_machines(entry)})
+    first = ["method", "scorer", "official_score", "std", "leave_one_out", "worst", *_COMPARED[1:]]
+    return pd.DataFrame(table)[[*first, *shown[0].entry.machines, "seconds"]]
+
+
+_COMPARED = ("std", "difference", "difference_low", "difference_high", "wins", "losses", "sign_p")
+
+
+def _machines(entry: Entry) -> dict[str, float]:
+    by_machine = entry.by_machine()
+    return {"worst": min(by_machine.values()), **by_machine}
+
+
+def _first(rows: Sequence[Row], method: str) -> Row:
+    """The row of a method's default scorer."""
+    return next(row for row in rows if row.method == method)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """The table for a document."""
-    machines = [column for column in table.columns if column not in _FIXED]
-    lines = [
-        "| method | scorer | official score | " + " | ".join(machines) + " | seconds |",
-        "|---|---|---|" + "---|" * (len(machines) + 1),
+    """The table for a document, in per cent."""
+    fixed = ("method", "scorer", "official_score", "leave_one_out", "worst", "seconds", *_COMPARED)
+    machines = [column for column in table.columns if column not in fixed]
+    head = ["method", "scorer", "official score", "leave one out", "worst", "difference", "better on"]
+    return (
+        "\n".join(
+            markdown_table([*head, *machines, "seconds"], [_cells(row, machines) for row in _plain(table)])
+        )
+        + "\n"
+    )
+
+
+def _cells(row: Mapping[str, Any], machines: Sequence[str]) -> list[str]:
+    def percent(key: str) -> str:
+        return "" if row[key] is None else f"{100 * row[key]:.1f}"
+
+    spread = f" ± {percent('std')}" if row["std"] else ""
+    difference = better = ""
+    if row["difference_low"] is not None and (row["difference_low"], row["difference_high"]) != (0, 0):
+        bounds = f"{percent('difference_low')} to {percent('difference_high')}"
+        difference = f"{100 * row['difference']:+.1f} ({bounds})"
+        better = f"{row['wins']:.0f} of {len(machines)} (p {row['sign_p']:.2f})"
+    seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+    own = [row["method"], row["scorer"], percent("official_score") + spread]
+    return [
+        *own,
+        percent("leave_one_out"),
+        percent("worst"),
+        difference,
+        better,
+        *map(percent, machines),
+        seconds,
     ]
-    for row in table.to_dict("records"):
-        spread = "" if pd.isna(row["std"]) else f" ± {100 * row['std']:.1f}"
-        seconds = "" if pd.isna(row["seconds"]) else f"{row['seconds']:.1f}"
-        cells = [str(row["method"]), str(row["scorer"]), f"{100 * row['official_score']:.1f}{spread}"]
-        lines.append("| " + " | ".join([*cells, *(f"{100 * row[m]:.1f}" for m in machines), seconds]) + " |")
-    return "\n".join(lines) + "\n"
 
 
-_FIXED = ("method", "scorer", "official_score", "std", "seconds")
+def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows with None where a cell is empty."""
+    return [
+        {
+            str(key): None if isinstance(value, float) and math.isnan(value) else value
+            for key, value in row.items()
+        }
+        for row in table.to_dict("records")
+    ]
 
 
-def _row(label: str, scorer: str, result: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "method": label,
-        "scorer": scorer,
-        "official_score": result["official_score"],
-        "std": result["official_score_std"],
-        "seconds": seconds,
-    }
-    for machine, sections in result["machines"].items():
-        row[machine] = _machine_score(list(sections.values()))
-    return row
+def _split_page(path: Path, data: Path) -> tuple[str, str]:
+    """What stands before and after the table of a page, markers included.
 
-
-def _machine_score(sections: Sequence[Mapping[str, float]]) -> float:
-    values = [v for metrics in sections for name, v in metrics.items() if name.startswith(("auc", "pauc"))]
-    return float(harmonic_mean(np.array(values)))
+    Raises:
+        AsdError: there is no such page, or it has no place for the table.
+    """
+    begin, end = f"<!-- make benchmark data={data} -->", "<!-- end -->"
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise AsdError(f"page={path} cannot be read ({error.strerror})") from error
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise AsdError(f"page={path} has no place for the table; add the lines {begin} and {end}")
+    return before + found, closed + after

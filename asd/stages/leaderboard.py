@@ -1,8 +1,6 @@
 """The stage `leaderboard`: runs in order of their official score, and which differences the clips can settle.
 
-Only runs that scored the same labelled clips can be compared; each set of clips has a board of its own. Two runs
-differ by what they differ on the same resampled clips (a paired bootstrap): that interval is narrower than those
-of the two scores, because a hard clip is hard for both.
+Only runs that scored the same labelled clips can be compared; each set of clips has a board of its own.
 """
 
 from __future__ import annotations
@@ -11,16 +9,13 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from asd.core.runtime import log
+from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import first_of, is_all
-from asd.evaluation.confidence import Interval, percentile_interval, resampled_scores
 from asd.evaluation.labelling import labelled_scores
 from asd.evaluation.markdown import table
-from asd.metrics import evaluate_table
 from asd.runs import write_json, write_text
 from asd.settings.config import Leaderboard
 from asd.types import AsdError
@@ -28,20 +23,6 @@ from asd.types import AsdError
 _CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison
 
 Clips = tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One run on the machines of its board: official score per seed, (seeds,), and per resample, (n_resamples,)."""
-
-    name: str
-    scores: npt.NDArray[np.float64]
-    resampled: npt.NDArray[np.float64]
-
-    @property
-    def score(self) -> float:
-        """Mean over seeds."""
-        return float(self.scores.mean())
 
 
 @dataclass(frozen=True)
@@ -74,8 +55,7 @@ def rank_runs(config: Leaderboard) -> pd.DataFrame:
 
     Returns:
         One row per run, boards one after the other, best first in each: machines, run, official_score, std (over
-        seeds), seeds, low, high (bootstrap of the score), reference, difference to it with its own low and high,
-        and whether it is a tie.
+        seeds), and the other columns of `comparison.ranked`.
 
     Raises:
         AsdError: no labelled runs, or members that lack something or scored different clips.
@@ -99,39 +79,11 @@ def rank_runs(config: Leaderboard) -> pd.DataFrame:
 
 def _board(group: Sequence[Member], config: Leaderboard) -> pd.DataFrame:
     """The rows of runs that scored the same clips."""
-    entries = [_entry(member, config.year) for member in group]
-    entries.sort(key=lambda entry: -entry.score)
+    entries = [Entry.of(member.name, member.by_seed, config.year) for member in group]
     reference = config.reference if config.reference in {entry.name for entry in entries} else None
     board = ranked(entries, reference)
     board.insert(0, "machines", ", ".join(group[0].machines))
     return board
-
-
-def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFrame:
-    """Entries, best first, as rows; differences are those to `reference`, by default to the first."""
-    by_name = {entry.name: entry for entry in entries}
-    against = entries[0] if reference is None else by_name[reference]
-    return pd.DataFrame([_row(entry, against) for entry in entries])
-
-
-def _row(entry: Entry, against: Entry) -> dict[str, object]:
-    own = percentile_interval(entry.resampled)
-    difference = Interval(0.0, 0.0)
-    if entry is not against:
-        difference = percentile_interval(entry.resampled - against.resampled)
-    return {
-        "run": entry.name,
-        "official_score": entry.score,
-        "std": float(entry.scores.std(ddof=1)) if len(entry.scores) > 1 else 0.0,
-        "seeds": len(entry.scores),
-        "low": own.low,
-        "high": own.high,
-        "reference": against.name,
-        "difference": entry.score - against.score,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
-        "tie": difference.low <= 0 <= difference.high,
-    }
 
 
 def as_markdown(board: pd.DataFrame) -> str:
@@ -158,14 +110,6 @@ def _cells(row: Mapping[Hashable, Any]) -> list[str]:
         return [*cells, "", "", "reference"]
     between = f"{percent['difference_low']:.2f} to {percent['difference_high']:.2f}"
     return [*cells, f"{percent['difference']:+.2f}", between, "tie" if row["tie"] else ""]
-
-
-def _entry(member: Member, year: int) -> Entry:
-    tables = member.by_seed.values()
-    scores = [evaluate_table(scores, year)["official_score"] for scores in tables]
-    # The same draws for every seed and every run: the mean over seeds is resampled as a whole.
-    resampled = [resampled_scores(scores, year) for scores in tables]
-    return Entry(member.name, np.array(scores), np.mean(resampled, axis=0))
 
 
 def _member(config: Leaderboard, name: str) -> Member:

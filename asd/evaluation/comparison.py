@@ -1,0 +1,165 @@
+"""Methods side by side on the same clips: official scores per seed, paired differences, and what choosing is worth.
+
+Two methods differ by what they differ on the same resampled clips (a paired bootstrap): that interval is narrower
+than those of the two scores, because a hard clip is hard for both. Over machines there is a sign test: one clip more
+or less decides little, a machine more or less decides a lot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from asd.challenge.years import MetricRule, get_year
+from asd.evaluation.confidence import Interval, percentile_interval, resampled_scores
+from asd.evaluation.score_table import FloatArray
+from asd.metrics import aggregate, evaluate_table, score_metrics
+from asd.types import AsdError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One method on all machines.
+
+    Attributes:
+        name: of the method.
+        values: what the official score averages, per machine: (seeds, metrics of all its sections).
+        resampled: official score on resampled clips, mean over seeds, (n_resamples,).
+        rule: how the official score averages.
+    """
+
+    name: str
+    values: Mapping[str, FloatArray]
+    resampled: FloatArray
+    rule: MetricRule
+
+    @classmethod
+    def of(cls, name: str, by_seed: Mapping[int, pd.DataFrame], year: int) -> Entry:
+        """A method by its score tables {seed: table of all machines}; every entry gets the same resamples.
+
+        Raises:
+            AsdError: a metric cannot be computed.
+        """
+        evaluations = [evaluate_table(table, year)["machines"] for table in by_seed.values()]
+        values = {
+            machine: np.array([score_metrics(each[machine].values(), year) for each in evaluations])
+            for machine in evaluations[0]
+        }
+        resampled = [resampled_scores(table, year) for table in by_seed.values()]
+        return cls(name, values, np.mean(resampled, axis=0), get_year(year).rule)
+
+    @property
+    def machines(self) -> list[str]:
+        """Machines that were scored, sorted."""
+        return sorted(self.values)
+
+    @property
+    def scores(self) -> FloatArray:
+        """Official score per seed, (seeds,)."""
+        return self.over(self.machines)
+
+    @property
+    def score(self) -> float:
+        """Official score, mean over seeds."""
+        return float(self.scores.mean())
+
+    def over(self, machines: Iterable[str]) -> FloatArray:
+        """Official score over some machines, per seed, (seeds,)."""
+        return aggregate(np.concatenate([self.values[machine] for machine in machines], axis=1), self.rule)
+
+    def by_machine(self) -> dict[str, float]:
+        """Score of each machine alone, mean over seeds."""
+        return {machine: float(self.over([machine]).mean()) for machine in self.machines}
+
+
+def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFrame:
+    """Entries as rows, best first; differences are those to `reference`, by default to the best.
+
+    Returns:
+        The columns run, official_score, std (over seeds), seeds, low, high (95 % of resampled clips), reference,
+        difference, difference_low, difference_high, tie (the interval holds 0), wins, losses (machines where it
+        is better or worse) and sign_p.
+
+    Raises:
+        AsdError: no entry of that name.
+    """
+    best_first = sorted(entries, key=lambda entry: -entry.score)
+    by_name = {entry.name: entry for entry in best_first}
+    if reference is not None and reference not in by_name:
+        raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(by_name)}")
+    against = best_first[0] if reference is None else by_name[reference]
+    return pd.DataFrame([_row(entry, against) for entry in best_first])
+
+
+def _row(entry: Entry, against: Entry) -> dict[str, object]:
+    own = percentile_interval(entry.resampled)
+    difference = Interval(0.0, 0.0)
+    if entry is not against:
+        difference = percentile_interval(entry.resampled - against.resampled)
+    wins, losses, sign_p = sign_test(entry.by_machine(), against.by_machine())
+    return {
+        "run": entry.name,
+        "official_score": entry.score,
+        "std": float(entry.scores.std(ddof=1)) if len(entry.scores) > 1 else 0.0,
+        "seeds": len(entry.scores),
+        "low": own.low,
+        "high": own.high,
+        "reference": against.name,
+        "difference": entry.score - against.score,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "tie": difference.low <= 0 <= difference.high,
+        "wins": wins,
+        "losses": losses,
+        "sign_p": sign_p,
+    }
+
+
+def sign_test(scores: Mapping[str, float], others: Mapping[str, float]) -> tuple[int, int, float]:
+    """On how many machines a method is better and worse than another, and how likely that is by chance.
+
+    Args:
+        scores: of the method, per machine.
+        others: of the other method, per machine.
+
+    Returns:
+        Wins, losses, and the two-sided p value; equal scores do not count.
+
+    Source: W. J. Dixon and A. M. Mood, "The statistical sign test", JASA 41 (1946).
+    """
+    differences = np.array([scores[machine] - others[machine] for machine in scores])
+    wins, losses = int(np.sum(differences > 0)), int(np.sum(differences < 0))
+    return wins, losses, float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+
+
+def chosen_elsewhere(candidates: Sequence[Entry]) -> dict[str, Entry]:
+    """For each machine the candidate that is best on all other machines: what a choice is worth where it is used.
+
+    Chosen on all machines, the best of many looks better than it is.
+
+    Args:
+        candidates: at least one, on the same machines; the first wins a draw.
+    """
+    machines = candidates[0].machines
+    if len(machines) == 1:  # nothing to choose on
+        return {machines[0]: candidates[0]}
+    return {machine: _best(candidates, [m for m in machines if m != machine]) for machine in machines}
+
+
+def chosen_by_test_labels(candidates: Sequence[Entry]) -> dict[str, Entry]:
+    """For each machine its best candidate by its own labels: what choosing could gain at most."""
+    return {machine: _best(candidates, [machine]) for machine in candidates[0].machines}
+
+
+def composed(name: str, choice: Mapping[str, Entry]) -> Entry:
+    """The method that takes each machine's values, seed by seed, from the entry chosen for it; without resamples."""
+    values = {machine: entry.values[machine] for machine, entry in choice.items()}
+    return Entry(name, values, np.empty(0), next(iter(choice.values())).rule)
+
+
+def _best(candidates: Sequence[Entry], machines: Sequence[str]) -> Entry:
+    return max(candidates, key=lambda entry: float(entry.over(machines).mean()))
