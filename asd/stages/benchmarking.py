@@ -171,7 +171,7 @@ def as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.Da
         left_out = (
             composed(row.method, chosen_elsewhere(others)).score if row is _first(rows, row.method) else None
         )
-        compared = board.loc[row.entry.name, list(_COMPARED)].to_dict()
+        compared = {key: board.loc[row.entry.name, key] for key in _COMPARED}
         own: dict[str, Any] = {"method": row.method, "scorer": row.scorer, "official_score": row.entry.score}
         table.append(
             own | compared | _machines(row.entry) | {"leave_one_out": left_out, "seconds": row.seconds}
