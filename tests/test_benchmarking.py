@@ -18,7 +18,7 @@ METHODS = """
 "nearest": detector=statistics statistics.views=kurtosis statistics.backend=knn
 """
 MACHINES = ("fan", "pump", "valve")
-BEGIN, END = "<!-- make benchmark data=data -->", "<!-- end -->"
+BEGIN, END = "<!-- benchmark of data -->", "<!-- end -->"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
         ({"page": Path("gone.md")}, "page=gone.md cannot be read"),
         (
             {"page": Path("methods.yaml")},
-            "has no place for the table; add the lines <!-- make benchmark data=data -->",
+            "has no place for the table; add the lines <!-- benchmark of data -->",
         ),
     ):
         with pytest.raises(AsdError, match=saying):

@@ -250,7 +250,7 @@ def _split_page(path: Path, data: Path) -> tuple[str, str]:
     Raises:
         AsdError: there is no such page, or it has no place for the table.
     """
-    begin, end = f"<!-- make benchmark data={data} -->", "<!-- end -->"
+    begin, end = f"<!-- benchmark of {data} -->", "<!-- end -->"
     try:
         text = path.read_text()
     except OSError as error:
