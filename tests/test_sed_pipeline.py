@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -108,8 +109,9 @@ def test_a_stopped_training_ends_like_an_uninterrupted_one(
     monkeypatch.setattr(training, "probabilities", original)
     succeeds(*words)
     usual, again = (contents(Path("runs") / name / "seed0") for name in ("usual", "again"))
-    same = {name for name in usual if name not in {"config.yaml", "metrics.jsonl"}}
-    assert same == {name for name in again if name not in {"config.yaml", "metrics.jsonl"}}
+    own = {"config.yaml", "metrics.jsonl", "scores/test.json", "scores/validation.json"}  # places and times
+    same = usual.keys() - own
+    assert same == again.keys() - own
     assert [name for name in sorted(same) if usual[name] != again[name]] == []
 
 
@@ -160,6 +162,30 @@ def test_scores_of_other_clips_are_not_measured(place: Path) -> None:
     Path("data/test.tsv").write_text("".join(row for row in rows if not row.startswith("test_00007")))
     refuses("sed", "evaluate", "name=usual", "runs=runs", "events=false",
             saying="scored 8 clips as test, which are not the 7 in data/test; score that folder again")  # fmt: skip
+
+
+def test_scores_of_other_recordings_replace_none_and_are_not_measured(place: Path) -> None:
+    evaluate = ("sed", "evaluate", "name=usual", "runs=runs", "events=false")
+    before, run = succeeds(*evaluate).out, Path("runs/usual/seed0")
+    stored = contents(run)
+    Path("elsewhere").mkdir()
+    shutil.copytree("data/validation", "elsewhere/test")
+    answer = succeeds("sed", "score", "name=usual", "runs=runs", "audio=elsewhere/test", "device=cpu")
+    assert re.search(r"runs/usual/seed0/events/student/test-[0-9a-f]{8}.tsv", answer.out)
+    assert {name: data for name, data in contents(run).items() if name in stored} == stored
+    assert succeeds(*evaluate).out == before
+    shutil.copy("data/test/test_00001.wav", "data/test/test_00000.wav")
+    refuses(
+        *evaluate, saying="scored other recordings as test, under the names of those in data/test; score that"
+    )
+    succeeds("sed", "score", "name=usual", "runs=runs", "audio=data/test", "device=cpu")
+    succeeds(*evaluate)
+
+
+def test_a_damaged_configuration_is_a_sentence(place: Path) -> None:
+    Path("runs/usual/seed0/config.yaml").write_text("loss: [")
+    refuses("sed", "evaluate", "name=usual", "runs=runs",
+            saying="runs/usual/seed0/config.yaml is damaged .*; train the run again")  # fmt: skip
 
 
 def relabel(part: str, old: str, new: str) -> None:

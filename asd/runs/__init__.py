@@ -2,14 +2,17 @@
 
 from asd.runs.directory import RunDirectory, begun_runs, find_runs, place_name, read_config, same_seeds
 from asd.runs.files import read_json, write_json, write_text
+from asd.runs.lifecycle import TrainingDirectory, directories_with
 from asd.runs.scores import ScoredData, ScoreFolder, clips_of, read_scores, score_table, write_scores
 
 __all__ = [
     "RunDirectory",
     "ScoreFolder",
     "ScoredData",
+    "TrainingDirectory",
     "begun_runs",
     "clips_of",
+    "directories_with",
     "find_runs",
     "place_name",
     "read_config",

@@ -13,51 +13,36 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from asd.runs.files import read_json, write_json, write_text
+from asd.runs.files import read_json, write_json
+from asd.runs.lifecycle import TrainingDirectory, directories_with
 from asd.runs.scores import ScoreFolder
 from asd.types import AsdError
 
 
 @dataclass(frozen=True, slots=True)
-class RunDirectory:
+class RunDirectory(TrainingDirectory):
     """One training of one machine with one seed."""
-
-    path: Path
-    machine: str
-    seed: int
 
     @classmethod
     def of(cls, runs: Path, name: str, machine: str, seed: int) -> RunDirectory:
         """The place of a run, existing or not."""
-        return cls(runs / name / machine / f"seed{seed}", machine, seed)
-
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Marks the run as begun: whoever looks for results is told when they are missing."""
-        if not (self.path / "config.yaml").exists():
-            self.write_config(settings)
-
-    def write_config(self, settings: Mapping[str, Any]) -> None:
-        """Writes the resolved configuration."""
-        write_text(self.path / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
+        return cls(runs / name / machine / f"seed{seed}")
 
     @property
-    def model(self) -> Path:
-        """Folder of the fitted model."""
-        return self.path / "model"
+    def machine(self) -> str:
+        """Whose clips were learnt."""
+        return self.path.parent.name
 
     def is_done(self, fingerprint: str) -> bool:
         """Whether this exact run, configuration and data, is complete."""
-        done = read_json(self.path / "DONE").get("fingerprint") == fingerprint
-        return done and bool(self.fit_facts())
+        return self.done().get("fingerprint") == fingerprint and bool(self.fit_facts())
 
     def fit_facts(self) -> dict[str, Any]:
         """What the model in here was fitted with; {} where there is none."""
@@ -116,17 +101,12 @@ class RunDirectory:
             default: scorer that stands for the run.
             seconds: what the command that finished the run took for it.
         """
-        done = {"fingerprint": fingerprint, "default": default, "seconds": seconds}
-        write_json(self.path / "DONE", done)
+        self.write_done(fingerprint, default=default, seconds=seconds)
 
     def default_scorer(self) -> str:
         """The scorer that stands for the run."""
-        name: str = read_json(self.path / "DONE")["default"]
+        name: str = self.done()["default"]
         return name
-
-    def clear(self) -> None:
-        """Removes everything of this run."""
-        shutil.rmtree(self.path, ignore_errors=True)
 
 
 def _file_hash(path: Path) -> str:
@@ -152,7 +132,7 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
         raise AsdError(
             f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}"
         )
-    found = [run for run in _runs_with(root, "DONE") if seed is None or run.seed == seed]
+    found = [run for run in directories_with(RunDirectory, root, "DONE") if seed is None or run.seed == seed]
     if not found:
         wanted = "" if seed is None else f" with seed={seed}"
         raise AsdError(f"{root} holds no complete run{wanted}; start the same make train again: it resumes")
@@ -161,15 +141,8 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
 
 def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
     """Runs of a name that were begun and are not complete, sorted by machine and seed."""
-    done = {*_runs_with(runs / name, "DONE")}
-    return [run for run in _runs_with(runs / name, "config.yaml") if run not in done]
-
-
-def _runs_with(root: Path, file: str) -> list[RunDirectory]:
-    """The run directories under `root` that hold a file, sorted by machine and seed."""
-    places = [path.parent for path in root.glob(f"*/seed*/{file}")]
-    found = [RunDirectory(p, p.parent.name, int(p.name[4:])) for p in places if p.name[4:].isdecimal()]
-    return sorted(found, key=lambda run: (run.machine, run.seed))
+    done = {*directories_with(RunDirectory, runs / name, "DONE")}
+    return [run for run in directories_with(RunDirectory, runs / name, "config.yaml") if run not in done]
 
 
 def same_seeds(runs: Sequence[RunDirectory]) -> None:
@@ -184,5 +157,4 @@ def same_seeds(runs: Sequence[RunDirectory]) -> None:
 
 def read_config(run: RunDirectory) -> dict[str, Any]:
     """The resolved configuration of a run; {} where there is none."""
-    path = run.path / "config.yaml"
-    return yaml.safe_load(path.read_text()) if path.exists() else {}
+    return run.config()

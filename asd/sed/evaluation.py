@@ -15,9 +15,9 @@ from asd.runs import read_json
 from asd.sed import dataset
 from asd.sed.cell_metrics import cell_metrics
 from asd.sed.config import Train
-from asd.sed.folders import MODELS, SedRun
 from asd.sed.labels import clip_targets, frame_targets
 from asd.sed.metrics import evaluate_events
+from asd.sed.run import MODELS, SedRun
 from asd.types import AsdError
 
 FloatArray = npt.NDArray[np.float64]
@@ -59,6 +59,11 @@ def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[st
             raise AsdError(
                 f"{run.path} scored {len(clips)} clips as {part}, which are not the {len(truth.filenames)} in "
                 f"{config.data / part}; score that folder again: python -m asd sed score audio={config.data / part}"
+            )
+        if run.scored(part).get("fingerprint", truth.recordings.fingerprint) != truth.recordings.fingerprint:
+            raise AsdError(
+                f"{run.path} scored other recordings as {part}, under the names of those in {config.data / part}; "
+                f"score that folder again: python -m asd sed score audio={config.data / part}"
             )
         thresholds = decodings[model]["thresholds"]
         results[model] = cells(config, truth.events, frames, clips, thresholds)

@@ -15,10 +15,11 @@ from asd.core.runtime import atomic, log, pick_device
 from asd.runs import read_json, write_json
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
+from asd.sed.corpus import read_corpus
 from asd.sed.evaluation import evaluate_run, summarise, to_markdown
-from asd.sed.folders import MODELS, find_runs
-from asd.sed.jobs import hear, load_models, read_corpus, train_seed
+from asd.sed.run import MODELS, find_runs
 from asd.sed.sources import backgrounds, list_recordings, split_sources
+from asd.sed.training import load_models, train_seed, write_predictions
 from asd.types import AsdError
 
 
@@ -84,7 +85,7 @@ def train(config: Train) -> str:
     place = config.runs / config.name
     return (
         f"{place}: trained with seeds {', '.join(map(str, config.seeds))}; scores of "
-        f"{' and '.join(part.name for part in corpus.heard)} are in its scores/\n"
+        f"{' and '.join(part.name for part in corpus.scored)} are in its scores/\n"
         f"next: python -m asd sed evaluate name={config.name}"
         + ("" if config.runs == Path("runs/sed") else f" runs={config.runs}")
     )
@@ -101,8 +102,9 @@ def score(config: Score) -> str:
     for run in find_runs(config.runs, config.name, config.seeds):
         settings = Train.model_validate(run.config())
         recordings = dataset.list_wavs(config.audio, settings.features.sample_rate_hz)
-        part = dataset.Part(config.audio.resolve().name, recordings)
-        hear(settings, settings.classes, load_models(settings, run, device), part, run, device)
+        name = run.part_name(config.audio, recordings.fingerprint, settings.data)
+        part = dataset.Part(name, recordings)
+        write_predictions(settings, settings.classes, load_models(settings, run, device), part, run, device)
         places += [str(run.path / "events" / model / f"{part.name}.tsv") for model in MODELS]
     return "events found:\n" + "\n".join(f"  {place}" for place in places)
 

@@ -17,10 +17,10 @@ from asd.evaluation.style import GREY, colours, styled
 from asd.sed.config import Train
 from asd.sed.dataset import read_part
 from asd.sed.evaluation import evaluate_run
-from asd.sed.folders import MODELS, SedRun, find_runs
 from asd.sed.labels import clip_targets
 from asd.sed.report_numbers import MEASURES, Networks, Predictions, summarise
 from asd.sed.report_page import figure_name, findings, page_of
+from asd.sed.run import MODELS, SedRun, find_runs
 
 _MARKERS = "osD^vPX"
 _MEASURES = {

@@ -1,8 +1,9 @@
-"""A network learns events, and is asked for them: what `asd.core.trainer` does, with clips on the device."""
+"""A run of event detection with one seed: the network trained, tuned on validation, and its predictions written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,21 @@ import torch
 from torch import nn
 
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
+from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.trainer import TrainSettings, train
-from asd.sed.dataset import Clips, Scale
-from asd.sed.network import EventNetwork, Heard
-from asd.sed.objective import Objective
+from asd.core.train_settings import TrainSettings
+from asd.core.trainer import interrupted, train
+from asd.runs import read_json, write_json
+from asd.sed import dataset
+from asd.sed.config import Train
+from asd.sed.corpus import Corpus, front_end
+from asd.sed.dataset import Clips, Part, Scale
+from asd.sed.labels import events_of_frames
+from asd.sed.network import EventNetwork, Heard, build_network
+from asd.sed.objective import Objective, Semi
+from asd.sed.postprocess import Decoding, tune
+from asd.sed.run import SedRun, write_part
+from asd.types import AsdError
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,131 @@ class Models:
         for module in models.by_name().values():
             module.eval()
         return models
+
+
+def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> SedRun:
+    """Trains, tunes on validation and scores, or finds that all of it is done.
+
+    Raises:
+        AsdError: a run of other options or data in the way.
+    """
+    run = SedRun.of(config.runs, config.name, seed)
+    key = fingerprint(config.decisive(), list(corpus.classes), corpus.fingerprint, seed)
+    done = run.done().get("fingerprint")
+    if done == key:
+        log.info("%s is done already", run.path)
+        return run
+    if config.overwrite and interrupted(run.path) != key:
+        run.clear()
+    elif done is not None:
+        raise AsdError(
+            f"{run.path} holds a run of other options or data; choose another name=, or overwrite=true"
+        )
+    run.write_config(config.model_dump(mode="json") | {"classes": list(corpus.classes), "seeds": [seed]})
+    models = _models(config, corpus, seed, device)
+    validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, front_end(config), device))
+    fit(
+        models,
+        _objective(config, corpus, models),
+        validation,
+        config.training,
+        run.path,
+        seed=seed,
+        patience=config.training.patience,
+        fingerprint=key,
+        label=run.path.as_posix(),
+    )
+    models.save(run.weights, {"classes": list(corpus.classes), **config.features.model_dump()})
+    _tune(config, corpus.classes, models, validation, run)
+    for part in corpus.scored:
+        write_predictions(config, corpus.classes, models, part, run, device)
+    run.write_done(key)
+    (run.path / "state.safetensors").unlink(missing_ok=True)
+    return run
+
+
+def load_models(config: Train, run: SedRun, device: torch.device) -> Models:
+    """The networks of a complete run."""
+    return Models.load(run.weights, _network(config, len(config.classes)), device)
+
+
+def write_predictions(
+    config: Train, classes: Sequence[str], models: Models, part: Part, run: SedRun, device: torch.device
+) -> None:
+    """Writes what both networks predict for a part's clips."""
+    front = front_end(config)
+    step_s = dataset.hop_s(front, config.features.sample_rate_hz)
+    clips = models.scale(dataset.to_device([part], classes, front, device))
+    ends = (~clips.absent).sum(1).tolist()
+    for name, network in models.by_name().items():
+        decoding = Decoding(**read_json(run.decoding)[name])
+        predicted = probabilities(network, clips, config.training.batch_size)
+        smoothed = _smoothed(decoding, predicted.frames, clips.absent).cpu().numpy()
+        frames = {file: smoothed[i, : ends[i]] for i, file in enumerate(part.filenames)}
+        whole = dict(zip(part.filenames, predicted.clips.cpu().numpy(), strict=True))
+        events = [
+            (file, *event)
+            for file, scores in frames.items()
+            for event in events_of_frames(decoding.active(scores), classes, step_s, part.durations_s[file])
+        ]
+        write_part(run, name, part, classes, frames, whole, events, step_s)
+
+
+def _smoothed(decoding: Decoding, frames: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+    """Frames through the median filter, each clip by itself: it is mirrored at its own end."""
+    smoothed = torch.zeros_like(frames)
+    lengths = (~absent).sum(1)
+    for length in lengths.unique().tolist():
+        same = lengths == length
+        smoothed[same, :length] = decoding.smooth(frames[same, :length])
+    return smoothed
+
+
+def _tune(config: Train, classes: Sequence[str], models: Models, validation: Clips, run: SedRun) -> None:
+    step_s = dataset.hop_s(front_end(config), config.features.sample_rate_hz)
+    decodings = {}
+    for name, network in models.by_name().items():
+        frames = probabilities(network, validation, config.training.batch_size).frames
+        decodings[name] = tune(frames, validation.frame_targets, validation.absent, classes, step_s).facts()
+    write_json(run.decoding, decodings)
+
+
+def _models(config: Train, corpus: Corpus, seed: int, device: torch.device) -> Models:
+    torch.manual_seed(seed)
+    student = _network(config, len(corpus.classes)).to(device)
+    return Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
+
+
+def _network(config: Train, n_classes: int) -> EventNetwork:
+    return build_network(n_classes=n_classes, n_mels=config.features.n_mels, **config.network.model_dump())
+
+
+def _objective(config: Train, corpus: Corpus, models: Models) -> Objective:
+    teacher, loss = config.teacher, config.loss
+    steps_per_epoch = math.ceil(len(corpus.clips) / config.training.batch_size)
+    semi = Semi(
+        method=teacher.method,
+        weight=teacher.weight,
+        ramp_steps=round(teacher.ramp_epochs * steps_per_epoch),
+        positive_threshold=teacher.positive,
+        negative_threshold=teacher.negative,
+        window_frames=teacher.window_frames,
+        balance=teacher.balance,
+        sure_cells=teacher.sure_cells,
+    )
+    return Objective(
+        models.student,
+        models.teacher,
+        corpus.clips,
+        loss=loss.name,
+        loss_settings=loss.own(),
+        weak_weight=loss.weak,
+        activity_weight=loss.activity,
+        graph_weight=loss.graph,
+        semi=semi,
+        mixup_share=config.augment.mixup,
+        mask_widest=config.augment.mask,
+    )
 
 
 def fit(

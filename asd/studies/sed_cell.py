@@ -8,8 +8,8 @@ from typing import Any
 
 from asd.sed.config import MakeSoundscapes, Train
 from asd.sed.evaluation import evaluate_run
-from asd.sed.folders import find_runs
 from asd.sed.pipeline import make_soundscapes, train
+from asd.sed.run import find_runs
 from asd.studies.config import SedStudy
 
 # 40 ms windows every 40 ms, and a network of a fifteenth of the published size (Imoto, 2021): a cell is to cost half a

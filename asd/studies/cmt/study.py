@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from asd.evaluation.page import write_page
-from asd.sed.folders import SedRun
+from asd.sed.run import SedRun
 from asd.studies.config import Cmt
 from asd.studies.grid import run_grid
 from asd.studies.sed_cell import Cell, cell, run_cell, soundscapes

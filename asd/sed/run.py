@@ -1,19 +1,16 @@
-"""Run directories of event detection: what lies where, written whole and read back.
+"""Run directories of event detection: predictions of a trained run, written whole and read back.
 
-runs/sed/<name>/seed<k>/
-  config.yaml                          resolved settings, classes included
-  model/weights.safetensors            student, teacher, and the scale on which they hear
-  model/decoding.json                  windows and thresholds, tuned on validation, of each
-  metrics.jsonl                        one JSON object per epoch
-  scores/<model>/<part>/<clip>.tsv     onset offset <class> <class> ..., after the median filter
-  scores/<model>/<part>.clips.tsv      filename <class> <class> ..., probabilities of the clips
-  events/<model>/<part>.tsv            filename onset offset event_label: what was found
-  DONE                                 appears only after all of the above
+runs/sed/<name>/seed<k>/                 what `asd.runs.lifecycle` says, and
+  model/weights.safetensors              student, teacher, and the scale of their input
+  model/decoding.json                    windows and thresholds, tuned on validation, of each
+  scores/<part>.json                     where the recordings lay, and the hash of their contents
+  scores/<model>/<part>/<clip>.tsv       onset offset <class> <class> ..., after the median filter
+  scores/<model>/<part>.clips.tsv        filename <class> <class> ..., probabilities of the clips
+  events/<model>/<part>.tsv              filename onset offset event_label: detected events
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import yaml
 
 from asd.core.runtime import atomic
-from asd.runs import read_json, write_json, write_text
+from asd.runs import TrainingDirectory, directories_with, place_name, read_json, write_json
+from asd.sed.dataset import Part
 from asd.sed.tables import STRONG_COLUMNS
 from asd.types import AsdError
 
@@ -35,46 +32,42 @@ Array = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class SedRun:
+class SedRun(TrainingDirectory):
     """One training with one seed."""
 
-    path: Path
-
-    @property
-    def seed(self) -> int:
-        """Of the training."""
-        return int(self.path.name.removeprefix("seed"))
+    @classmethod
+    def of(cls, runs: Path, name: str, seed: int) -> SedRun:
+        """The place of a run, existing or not."""
+        return cls(runs / name / f"seed{seed}")
 
     @property
     def weights(self) -> Path:
         """File of both networks."""
-        return self.path / "model" / "weights.safetensors"
+        return self.model / "weights.safetensors"
 
     @property
     def decoding(self) -> Path:
         """File of the windows and thresholds."""
-        return self.path / "model" / "decoding.json"
+        return self.model / "decoding.json"
 
-    def fingerprint(self) -> str | None:
-        """What the complete run was made with; None where it is not complete."""
-        return read_json(self.path / "DONE").get("fingerprint")
+    def part_name(self, folder: Path, fingerprint: str, own: Path) -> str:
+        """What the scores of a folder of recordings are called; other recordings' scores are never replaced.
 
-    def finish(self, fingerprint: str) -> None:
-        """Writes DONE: all outputs exist."""
-        write_json(self.path / "DONE", {"fingerprint": fingerprint})
+        Args:
+            folder: of the recordings.
+            fingerprint: hash of their contents.
+            own: the data folder of the run, whose parts keep their names.
+        """
+        name = place_name(folder)
+        known = self.scored(name).get("root")
+        if known is None and (self.path / "scores" / MODELS[0] / f"{name}.clips.tsv").exists():
+            known = str((own / name).resolve())  # scored before runs recorded where
+        same = known in (None, str(folder.resolve())) or folder.resolve() == (own / name).resolve()
+        return name if same else f"{name}-{fingerprint[:8]}"
 
-    def config(self) -> dict[str, Any]:
-        """The resolved settings."""
-        content: dict[str, Any] = yaml.safe_load((self.path / "config.yaml").read_text())
-        return content
-
-    def write_config(self, settings: dict[str, Any]) -> None:
-        """Writes the resolved settings."""
-        write_text(self.path / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-
-    def epochs(self) -> list[dict[str, Any]]:
-        """What the training logged, an object per epoch."""
-        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+    def scored(self, part: str) -> dict[str, Any]:
+        """Of a scored part "root", where its recordings lay, and "fingerprint", the hash of their contents."""
+        return read_json(self.path / "scores" / f"{part}.json")
 
     def frames(self, model: str, part: str) -> dict[str, pd.DataFrame]:
         """Scores of the frames by file name: onset, offset and a column per class.
@@ -105,10 +98,10 @@ def find_runs(runs: Path, name: str, seeds: Sequence[int] | None = None) -> list
     Raises:
         AsdError: there is none.
     """
-    found = [SedRun(done.parent) for done in (runs / name).glob("seed*/DONE")]
-    found = sorted((run for run in found if seeds is None or run.seed in seeds), key=lambda run: run.seed)
+    complete = directories_with(SedRun, runs, "DONE")
+    found = [run for run in complete if run.path.parent.name == name and (seeds is None or run.seed in seeds)]
     if not found:
-        names = ", ".join(sorted({p.parent.parent.name for p in runs.glob("*/seed*/DONE")})) or "none yet"
+        names = ", ".join(sorted({run.path.parent.name for run in complete})) or "none yet"
         raise AsdError(
             f"{runs / name} holds no complete run (runs there: {names}); train first: "
             f"python -m asd sed train name={name}"
@@ -119,39 +112,40 @@ def find_runs(runs: Path, name: str, seeds: Sequence[int] | None = None) -> list
 def write_part(
     run: SedRun,
     model: str,
-    part: str,
+    part: Part,
     classes: Sequence[str],
     frames: dict[str, Array],
     clips: dict[str, Array],
     events: Sequence[tuple[str, float, float, str]],
-    durations_s: dict[str, float],
     hop_s: float,
 ) -> None:
-    """Writes what a model says of the clips of a part; a part already there is replaced.
+    """Writes what a model predicts for the clips of a part; a part already there is replaced.
 
     Args:
         run: where.
         model: one of `MODELS`.
-        part: name of the clips' folder.
+        part: the clips.
         classes: columns.
         frames: (frames, classes) smoothed scores, by file name.
         clips: (classes,) probabilities, by file name.
-        events: found (filename, onset, offset, label).
-        durations_s: of each clip, by file name.
+        events: detected (filename, onset, offset, label).
         hop_s: seconds from frame to frame.
     """
     folder = run.path / "scores" / model
-    with atomic(folder / part) as temporary:
+    with atomic(folder / part.name) as temporary:
         temporary.mkdir(parents=True)
         for name, scores in frames.items():
-            edges_s = np.clip((np.arange(len(scores) + 1) - 0.5) * hop_s, 0.0, durations_s[name])
+            edges_s = np.clip((np.arange(len(scores) + 1) - 0.5) * hop_s, 0.0, part.durations_s[name])
             table = pd.DataFrame({"onset": edges_s[:-1].round(6), "offset": edges_s[1:].round(6)})
             table[list(classes)] = scores
             path = temporary / f"{Path(name).stem}.tsv"
             table.to_csv(path, sep="\t", index=False, float_format="%.7g")
     whole = pd.DataFrame(clips, index=list(classes)).T.rename_axis("filename")
     found = pd.DataFrame(list(events), columns=list(STRONG_COLUMNS))
-    with atomic(run.path / "events" / model / f"{part}.tsv") as temporary:
+    with atomic(run.path / "events" / model / f"{part.name}.tsv") as temporary:
         found.to_csv(temporary, sep="\t", index=False)
-    with atomic(folder / f"{part}.clips.tsv") as temporary:  # last: it says that the part is complete
+    root = str(part.recordings.clips[0].path.parent.resolve())
+    scored = {"root": root, "fingerprint": part.recordings.fingerprint}
+    write_json(run.path / "scores" / f"{part.name}.json", scored)
+    with atomic(folder / f"{part.name}.clips.tsv") as temporary:  # last: it says that the part is complete
         whole.to_csv(temporary, sep="\t", float_format="%.7g")

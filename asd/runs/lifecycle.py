@@ -1,0 +1,94 @@
+"""What every training leaves behind, of a detector or of event detection: begun, complete, found again.
+
+<run>/seed<k>/
+    config.yaml     resolved configuration, from the beginning on
+    model/          what was learnt
+    metrics.jsonl   one JSON object per epoch
+    DONE            appears last and holds the hash of all that decides the result
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from asd.runs.files import read_json, write_json, write_text
+from asd.types import AsdError
+
+T = TypeVar("T", bound="TrainingDirectory")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingDirectory:
+    """The place of one training with one seed, existing or not."""
+
+    path: Path
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        return int(self.path.name.removeprefix("seed"))
+
+    @property
+    def model(self) -> Path:
+        """Folder of what was learnt."""
+        return self.path / "model"
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Marks the run as begun: whoever looks for results is told when they are missing."""
+        if not (self.path / "config.yaml").exists():
+            self.write_config(settings)
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Writes the resolved configuration."""
+        write_text(self.path / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration; {} where there is none.
+
+        Raises:
+            AsdError: the file is damaged.
+        """
+        path = self.path / "config.yaml"
+        try:
+            content: dict[str, Any] = yaml.safe_load(path.read_text()) if path.exists() else {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            message = " ".join(str(error).split())
+            raise AsdError(
+                f"{path} is damaged ({message}); train the run again with overwrite=true"
+            ) from error
+        return content
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """What the training logged, an object per epoch."""
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+
+    def done(self) -> dict[str, Any]:
+        """What DONE holds: "fingerprint" and more; {} where the run is not complete."""
+        return read_json(self.path / "DONE")
+
+    def write_done(self, fingerprint: str, **facts: Any) -> None:
+        """Writes DONE: all outputs exist.
+
+        Args:
+            fingerprint: hash of everything they depend on.
+            facts: what else is to be known of the run.
+        """
+        write_json(self.path / "DONE", {"fingerprint": fingerprint, **facts})
+
+    def clear(self) -> None:
+        """Removes everything of this run."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def directories_with(kind: type[T], root: Path, file: str, pattern: str = "*/seed*") -> list[T]:
+    """The directories under `root` that match the pattern and hold a file, by path and seed."""
+    places = [path.parent for path in root.glob(f"{pattern}/{file}")]
+    found = [kind(place) for place in places if place.name.removeprefix("seed").isdecimal()]
+    return sorted(found, key=lambda run: (run.path.parent, run.seed))
