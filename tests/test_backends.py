@@ -13,6 +13,12 @@ from tests.machines import references
 ANGULAR = {"knn_cosine"}  # a vector far out in a known direction is near for these
 
 
+def conditioned() -> References:
+    """Three conditions of twenty clips, one after the other."""
+    conditions = np.repeat(np.arange(3), 20)
+    return References(references(n=60).vectors + 5.0 * conditions[:, None], conditions, conditions == 2)
+
+
 @pytest.mark.parametrize("name", sorted(set(BACKENDS) - ANGULAR))
 def test_far_scores_higher_than_near(name: str) -> None:
     refs = references()
@@ -30,6 +36,17 @@ class TestEveryBackend:
         assert np.isfinite(scores).all()
         if name not in ANGULAR:
             assert scores.argmax() == 0
+
+    def test_training_scores_leave_a_run_of_clips_out(self, name: str) -> None:
+        refs = conditioned()
+        expected = np.empty(60)
+        for fold in range(
+            5
+        ):  # each condition has 20 clips: runs of four, and every condition starts one fold later
+            held_out = (np.arange(60) % 20 // 4 + refs.conditions) % 5 == fold
+            rest = backend_named(name).fit(refs[~held_out])
+            expected[held_out] = rest.score(refs.vectors[held_out])
+        np.testing.assert_array_equal(backend_named(name).fit(refs).score_training(), expected)
 
     def test_order_of_references_changes_nothing(self, name: str) -> None:
         refs = references()
@@ -98,6 +115,8 @@ def test_options_win_over_what_the_name_stands_for() -> None:
 
 def test_two_clips_are_too_few_only_where_parts_must_be_left_out() -> None:
     pair = references(n=2, n_target=0)
+    apart = np.linalg.norm(pair.vectors[0] - pair.vectors[1])
+    np.testing.assert_allclose(backend_named("knn").fit(pair).score_training(), [apart, apart])
     assert np.isfinite(backend_named("knn_relative").fit(pair).score_training()).all()
     with pytest.raises(AsdError, match="2 training clips are too few for this back end"):
         backend_named("gaussian").fit(pair).score_training()

@@ -19,14 +19,14 @@ def test_knn_is_the_mean_distance_to_the_nearest(metric: str) -> None:
     expected = np.sort(cdist(queries, refs.vectors, name), axis=1)[:, :3].mean(1)
     np.testing.assert_allclose(fitted.score(queries), expected)
     own = np.sort(cdist(refs.vectors, refs.vectors, name), axis=1)[:, 1:4].mean(1)
-    np.testing.assert_allclose(fitted.score_training(), own)
+    np.testing.assert_allclose(fitted.leave_one_out(), own)
 
 
 def test_more_neighbours_than_clips_are_all_clips() -> None:
     refs, queries = references(n=5, n_target=0), references(seed=5).vectors
     fitted = Nearest(neighbours=99).fit(refs)
     np.testing.assert_allclose(fitted.score(queries), cdist(queries, refs.vectors).mean(1))
-    np.testing.assert_allclose(fitted.score_training(), cdist(refs.vectors, refs.vectors).sum(1) / 4)
+    np.testing.assert_allclose(fitted.leave_one_out(), cdist(refs.vectors, refs.vectors).sum(1) / 4)
 
 
 def test_smote_fills_up_the_target_domain_between_its_clips() -> None:
@@ -95,4 +95,4 @@ def test_bandwise_is_the_mean_of_neighbours_in_bands_of_equal_spread() -> None:
     expected = np.mean([cdist(test[:, b], train[:, b]).min(1) for b in bands], axis=0)
     np.testing.assert_allclose(fitted.score(queries), expected)
     own = np.mean([np.sort(cdist(train[:, b], train[:, b]), axis=1)[:, 1] for b in bands], axis=0)
-    np.testing.assert_allclose(fitted.score_training(), own)
+    np.testing.assert_allclose(fitted.leave_one_out(), own)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from asd.scoring.fuse import ScoreNormalizer
 from asd.scoring.references import FloatArray, References
 from asd.types import AsdError
 
@@ -26,7 +27,7 @@ class Backend(ABC):
     end's own; a score depends neither on other queries nor on the order of the references.
 
     A subclass is a dataclass of its options. It implements `_learn` and `score`, names the attributes that
-    `_learn` sets in `fitted`, and overrides `_leave_one_out` where that takes no second fit.
+    `_learn` sets in `fitted`, and overrides `leave_one_out` where that takes no second fit.
 
     Args:
         device: where neighbours are searched, "cpu" or "cuda".
@@ -45,6 +46,7 @@ class Backend(ABC):
         """
         self._references: References | None = references
         self._training: FloatArray | None = None
+        self._normalizer: ScoreNormalizer | None = None
         self._learn(references)
         self._prepare()
         return self
@@ -54,19 +56,37 @@ class Backend(ABC):
         """Scores (queries,) of vectors (queries, dims)."""
 
     def score_training(self) -> FloatArray:
-        """Scores (references,) of the training clips, none of which meets itself.
+        """Scores (references,) of the training clips, each by a model that has not seen it nor its neighbours.
 
-        A back end that can leave single clips out does. For the others whole folds are left out: five fits
-        instead of a thousand, at the price of models that know a fifth less.
+        Runs of clips are left out and the rest is fitted anew, see `held_out_scores`: what a threshold should
+        be fitted to. Leaving single clips out would leave in what was fitted to them, a whitening say, and the
+        clips recorded just before and after, and normal clips of another day would score far above all of it.
+        Where too few clips differ for that, single clips are left out.
         """
         if self._training is None:
-            self._training = self._leave_one_out()
+            assert self._references is not None  # `restore` brings training scores
+            try:
+                self._training = held_out_scores(self, self._references, self._references.vectors)
+            except AsdError:
+                others = self.leave_one_out()
+                if others is None:
+                    raise
+                self._training = others
         return self._training
+
+    @property
+    def normalizer(self) -> ScoreNormalizer:
+        """What brings scores of different back ends to one scale: from single clips left out, where possible."""
+        if self._normalizer is None:
+            others = self.leave_one_out()
+            self._normalizer = ScoreNormalizer.of(self.score_training() if others is None else others)
+        return self._normalizer
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that was learnt, as arrays by name."""
         arrays = {name: np.asarray(getattr(self, name)) for name in self.fitted}
-        return {**arrays, "training": self.score_training()}
+        scale = np.array([self.normalizer.mean, self.normalizer.deviation])
+        return {**arrays, "training": self.score_training(), "normalizer": scale}
 
     def restore(self, arrays: Arrays) -> Self:
         """Takes what `state` of a back end with the same options gave, and returns itself.
@@ -74,11 +94,12 @@ class Backend(ABC):
         Raises:
             AsdError: an array is missing.
         """
-        if missing := {*self.fitted, "training"} - arrays.keys():
+        if missing := {*self.fitted, "training", "normalizer"} - arrays.keys():
             raise AsdError(f"the stored back end has no array {sorted(missing)[0]}; train it again")
         for name in self.fitted:
             setattr(self, name, np.asarray(arrays[name]))
         self._references, self._training = None, np.asarray(arrays["training"])
+        self._normalizer = ScoreNormalizer(*map(float, arrays["normalizer"]))
         self._prepare()
         return self
 
@@ -89,19 +110,19 @@ class Backend(ABC):
     def _prepare(self) -> None:  # noqa: B027 - not every back end has something to build
         """Builds from the attributes in `fitted` what scoring needs besides, an index say."""
 
-    def _leave_one_out(self) -> FloatArray:
-        assert self._references is not None  # `restore` brings training scores
-        return held_out_scores(self, self._references, self._references.vectors)
+    def leave_one_out(self) -> FloatArray | None:
+        """Scores (references,) of the training clips by what was fitted, each without itself; None: not possible."""
+        return None
 
 
 def held_out_scores(
     backend: Backend, references: References, vectors: FloatArray, n_folds: int = N_FOLDS
 ) -> FloatArray:
-    """Scores of one vector per reference, each by a model that has not seen that reference.
+    """Scores of one vector per reference, each by a model that has not seen that reference nor its run.
 
     Args:
         backend: whose options are fitted.
-        references: n training clips. Every condition is spread over all folds.
+        references: n training clips, in the order of recording where that is known.
         vectors: (n, dims) the clips themselves, or altered copies of them.
         n_folds: parts that are left out in turn.
 

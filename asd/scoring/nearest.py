@@ -68,7 +68,8 @@ class Nearest(NeighbourBackend):
         """Scores (queries,) of vectors (queries, dims)."""
         return self.mean_distance(self._bank, queries)
 
-    def _leave_one_out(self) -> FloatArray:
+    def leave_one_out(self) -> FloatArray | None:
+        """Scores (references,) of the training clips, each without itself."""
         return self.mean_distance_of_others(self._bank)
 
 
@@ -101,8 +102,9 @@ class NearestOfMade(Nearest):
         make = {"smote": self._smote, "memmixup": self._mem_mixup, "kmeans": _centres_of_source}
         self.points = make[self.made](source, target)
 
-    def _leave_one_out(self) -> FloatArray:
-        return Backend._leave_one_out(self)
+    def leave_one_out(self) -> FloatArray | None:
+        """Nothing: the relatives of a clip would stay in."""
+        return None
 
     def _smote(self, source: FloatArray, target: FloatArray, share: float = 0.2) -> FloatArray:
         every = np.concatenate([source, target])
@@ -155,7 +157,8 @@ class Bandwise(NeighbourBackend):
         parts = zip(self._banks, self._blocks(queries / self.scale), strict=True)
         return np.mean([self.mean_distance(bank, part) for bank, part in parts], axis=0)
 
-    def _leave_one_out(self) -> FloatArray:
+    def leave_one_out(self) -> FloatArray | None:
+        """Scores (references,) of the training clips, each without itself."""
         return np.mean([self.mean_distance_of_others(bank) for bank in self._banks], axis=0)
 
     def _blocks(self, vectors: FloatArray) -> list[FloatArray]:

@@ -70,11 +70,16 @@ class References:
         return self[np.lexsort(self.vectors.T[::-1])]
 
     def folds(self, n_folds: int) -> Iterator[npt.NDArray[np.bool_]]:
-        """Masks (clips,) of held-out clips: each clip once, every condition spread evenly over the folds."""
-        order = np.argsort(self.conditions, kind="stable")
+        """Masks (clips,) of held-out clips: each clip once, every condition spread evenly over the folds.
+
+        Within a condition a fold is a run of clips in the order given. Recordings of a machine come in runs
+        too, and a clip whose neighbours in time stay in scores lower than clips of another day will.
+        """
         fold = np.empty(len(self), int)
-        fold[order] = np.arange(len(self)) % min(n_folds, len(self))
-        for k in range(min(n_folds, len(self))):
+        for number, condition in enumerate(np.unique(self.conditions)):
+            own = np.flatnonzero(self.conditions == condition)
+            fold[own] = (np.arange(len(own)) * n_folds // len(own) + number) % n_folds
+        for k in np.unique(fold):
             yield fold == k
 
 

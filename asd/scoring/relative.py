@@ -51,7 +51,10 @@ class RelativeNearest(NeighbourBackend):
     shrinkage: float = 2.0
     offset_clips: float | None = 5.0
 
-    fitted: ClassVar[tuple[str, ...]] = ("scale", "axes", "gains", "rest", "points", "log_scales", "least")
+    fitted: ClassVar[tuple[str, ...]] = (
+        *("scale", "axes", "gains", "rest"),  # the whitening
+        *("points", "copy_of", "log_scales", "least"),
+    )
 
     def _learn(self, references: References) -> None:
         self.scale, self.axes, self.gains, self.rest = self._whitening(references).state().values()
@@ -66,9 +69,8 @@ class RelativeNearest(NeighbourBackend):
         self.least = np.array(-np.inf)
         others = self._others()
         self.log_scales = self.log_scales + self._offsets(others, references.conditions[first])
-        others = self._others()
         self.least = np.asarray(np.median(others) + _NEAREST)
-        self._training = np.maximum(others, self.least)[copy_of.reshape(-1)]
+        self.copy_of = copy_of.reshape(-1)
 
     def _prepare(self) -> None:
         self._whiten = self._space()
@@ -78,6 +80,10 @@ class RelativeNearest(NeighbourBackend):
         """Scores (queries,) of vectors (queries, dims)."""
         nearest = self._bank.search(self._whiten(queries), 1)
         return np.maximum(self._logarithms(nearest.distances[:, 0]), self.least)
+
+    def leave_one_out(self) -> FloatArray | None:
+        """Scores (references,) of the training clips, each without itself and its copies."""
+        return np.maximum(self._others(), self.least)[self.copy_of]
 
     def _whitening(self, references: References) -> Whitening:
         if self.whiten:
@@ -98,7 +104,7 @@ class RelativeNearest(NeighbourBackend):
             return np.log(weighted) - self.log_scales.min()
 
     def _others(self) -> FloatArray:
-        """Scores of the points, each by the others."""
+        """Scores (points,) of the points, each by the others."""
         nearest = self._weighted().search(self.points, 1, exclude=np.arange(len(self.points)))
         return self._logarithms(nearest.distances[:, 0])
 
@@ -170,7 +176,8 @@ class DomainNearest(NeighbourBackend):
         distances = np.stack([self.mean_distance(bank, queries) for bank in self._banks], axis=1)
         return ((distances - self.locations) / self.scales).min(1)
 
-    def _leave_one_out(self) -> FloatArray:
+    def leave_one_out(self) -> FloatArray | None:
+        """Scores (references,) of the training clips, each without itself."""
         distances = np.stack([self.mean_distance(bank, self.points) for bank in self._banks], axis=1)
         for domain, (rows, bank) in enumerate(zip(self._members, self._banks, strict=True)):
             distances[rows, domain] = self.mean_distance_of_others(bank)

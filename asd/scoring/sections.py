@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.scoring.base import Arrays, Backend, held_out_scores, nested, part_of
-from asd.scoring.fuse import ScoreNormalizer
 from asd.scoring.references import FloatArray, References
 from asd.types import AsdError
 
@@ -118,7 +117,8 @@ class PerSectionScorer:
         own = [section] if section in self.parts else [_ALL] if _ALL in self.parts else list(self.parts)
         scores = [self.parts[name].score(queries) for name in own]
         if standardise:
-            scores = [self._normalizer(name).z(values) for name, values in zip(own, scores, strict=True)]
+            normalizers = [self.parts[name].normalizer for name in own]
+            scores = [each.z(values) for each, values in zip(normalizers, scores, strict=True)]
         return np.min(scores, axis=0)
 
     def _standardised(self, values: FloatArray) -> FloatArray:
@@ -126,8 +126,5 @@ class PerSectionScorer:
         for name in np.unique(self._sections):
             mask = self._sections == name
             part = int(name) if int(name) in self.parts else _ALL
-            result[mask] = self._normalizer(part).z(values[mask])
+            result[mask] = self.parts[part].normalizer.z(values[mask])
         return result
-
-    def _normalizer(self, part: int) -> ScoreNormalizer:
-        return ScoreNormalizer.of(self.parts[part].score_training())
