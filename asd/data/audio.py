@@ -36,7 +36,7 @@ _TRUNCATED = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)  # l
 _STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Sound:
     """A recording that was read.
 
@@ -71,7 +71,15 @@ class Sound:
         content = hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).hexdigest()
         n_channels, n_samples = waveform.shape
         broken = defect(waveform, sample_rate_hz)
-        return cls(None, content, sample_rate_hz, n_channels, n_samples, broken, waveform)
+        return cls(
+            path=None,
+            content=content,
+            sample_rate_hz=sample_rate_hz,
+            n_channels=n_channels,
+            n_samples=n_samples,
+            defect=broken,
+            kept=waveform,
+        )
 
     def waveform(self, n_microphones: int) -> Waveform:
         """The first microphones, (n_microphones, samples).
@@ -100,9 +108,16 @@ def read_sound(path: Path, n_microphones: int = 1) -> Sound:
     """
     samples, sample_rate_hz, content = _decode(path)
     n_channels, n_samples = samples.shape
-    heard = samples[:n_microphones]
-    broken = defect(heard, sample_rate_hz)
-    return Sound(path, content, sample_rate_hz, n_channels, n_samples, broken, _MEMORY.keep(heard))
+    microphones = samples[:n_microphones]
+    return Sound(
+        path=path,
+        content=content,
+        sample_rate_hz=sample_rate_hz,
+        n_channels=n_channels,
+        n_samples=n_samples,
+        defect=defect(microphones, sample_rate_hz),
+        kept=_MEMORY.keep(microphones),
+    )
 
 
 def read_wav(path: Path) -> tuple[Waveform, int]:

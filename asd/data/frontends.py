@@ -25,7 +25,7 @@ _FLOOR = 0.1  # share of the magnitude that stays where subtraction would leave 
 
 
 @torch.no_grad()
-def hear(front_end: FrontEnd, recorded: Waveforms) -> Waveforms:
+def apply_front_end(front_end: FrontEnd, recorded: Waveforms) -> Waveforms:
     """What is heard of recordings of one length, in one go: (batch, channels, samples) -> (batch, samples)."""
     heard = FRONT_ENDS[front_end.name](torch.from_numpy(recorded).to(front_end.device))
     if front_end.profile:

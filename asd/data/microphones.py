@@ -16,7 +16,7 @@ FrontEndName = Literal["near", "far", "mean", "cancel", "subtract"]
 NoiseUse = Literal["ignore", "mix", "negatives", "profile"]  # of recordings without the machine
 CleanUse = Literal["ignore", "references", "activity"]  # of recordings of the machine alone
 
-FRONT_END_FILE = "front_end.json"  # in a model's folder: what it was trained to hear through
+FRONT_END_FILE = "front_end.json"  # in a model's folder: the front end that it was trained with
 
 Waveforms = npt.NDArray[np.float32]
 

@@ -6,50 +6,67 @@ the noise get one gain, as in a room.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asd.data.audio import Sound
+from asd.data.audio import Sound, Waveform
 
 Recorded = npt.NDArray[np.float32]
 
-LEAST_SNR_DB, MOST_SNR_DB = (
-    0.0,
-    12.0,
-)  # of the recording, machine and background together, over the added noise
+LEAST_SNR_DB, MOST_SNR_DB = 0.0, 12.0  # of the recording, machine and background together, over the added noise
 
 
-@dataclass(frozen=True)
-class Addition:
-    """What is mixed into one clip.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MixedSound(Sound):
+    """A recording with noise in it.
 
     Attributes:
-        noise: recording of the noise.
-        snr_db: power of the clip over that of the added noise.
-        start: where in the noise the clip begins, as a share of its length.
+        recording, noise: what is mixed.
+        snr_db: power of the recording over that of the added noise.
+        start: where in the noise the recording begins, as a share of its length.
     """
 
+    recording: Sound
     noise: Sound
     snr_db: float
     start: float
 
-    def key(self) -> list[Any]:
-        """What decides the sound: plain values, for a hash."""
-        return [self.noise.content, self.snr_db, self.start]
+    @classmethod
+    def with_noise(cls, recording: Sound, noise: Sound, snr_db: float, start: float) -> MixedSound:
+        """The recording with that much noise in it."""
+        parts = json.dumps([recording.content, noise.content, snr_db, start])
+        return cls(
+            path=recording.path,
+            content=hashlib.sha256(parts.encode()).hexdigest(),
+            sample_rate_hz=recording.sample_rate_hz,
+            n_channels=min(recording.n_channels, noise.n_channels),
+            n_samples=recording.n_samples,
+            recording=recording,
+            noise=noise,
+            snr_db=snr_db,
+            start=start,
+        )
+
+    def waveform(self, n_microphones: int) -> Waveform:
+        """The first microphones, (n_microphones, samples)."""
+        parts = (sound.waveform(n_microphones) for sound in (self.recording, self.noise))
+        return mix(*parts, self.snr_db, self.start)
 
 
-def draw_additions(n_clips: int, noises: Sequence[Sound], seed: int) -> tuple[Addition, ...]:
-    """A noise for each of `n_clips` clips; a function of the seed and the clip's place in the sequence."""
-    additions = []
-    for index in range(n_clips):
+def mix_noise(sounds: Sequence[Sound], noises: Sequence[Sound], seed: int) -> list[MixedSound]:
+    """Each recording with one of the noises at a drawn ratio; a function of the seed and its place in the sequence."""
+    mixed = []
+    for index, sound in enumerate(sounds):
         rng = np.random.default_rng([seed, index])
         noise = noises[int(rng.integers(len(noises)))]
-        additions.append(Addition(noise, rng.uniform(LEAST_SNR_DB, MOST_SNR_DB), rng.uniform()))
-    return tuple(additions)
+        snr_db = rng.uniform(LEAST_SNR_DB, MOST_SNR_DB)
+        mixed.append(MixedSound.with_noise(sound, noise, snr_db, rng.uniform()))
+    return mixed
 
 
 def mix(recorded: Recorded, noise: Recorded, snr_db: float, start: float) -> Recorded:

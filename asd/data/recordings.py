@@ -13,7 +13,6 @@ import numpy.typing as npt
 from asd.data.audio import Sound, Waveform, read_sound
 from asd.data.fingerprint import data_fingerprint
 from asd.data.microphones import NEAR, FrontEnd
-from asd.data.mixing import Addition, mix
 from asd.types import AsdError, Clip, Split
 
 Refused = tuple[Clip, AsdError]  # a clip that cannot be used, and why
@@ -28,18 +27,12 @@ class Recordings:
         sounds: (clips,) what was read of each, see `check`.
         sample_rate_hz: of all of them.
         front_end: from the microphones of a file to one waveform.
-        additions: what is mixed into each clip, None for nothing; empty: into none.
-        further: recordings to learn from besides these; they are not scored.
-        contrast: recordings without the machine.
     """
 
     clips: Sequence[Clip]
     sounds: Sequence[Sound]
     sample_rate_hz: int = 16000
     front_end: FrontEnd = NEAR
-    additions: tuple[Addition | None, ...] = ()
-    further: Recordings | None = None
-    contrast: Recordings | None = None
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -50,17 +43,12 @@ class Recordings:
         return np.array([sound.n_samples for sound in self.sounds], np.int64)
 
     def recorded(self, index: int) -> Waveform:
-        """The microphones of clip `index` that are listened to, (channels, samples), with what is mixed in."""
-        n_microphones = self.front_end.n_microphones
-        waveform = self.sounds[index].waveform(n_microphones)
-        addition = self.additions[index] if self.additions else None
-        if addition is None:
-            return waveform
-        return mix(waveform, addition.noise.waveform(n_microphones), addition.snr_db, addition.start)
+        """The microphones of clip `index` that are listened to, (channels, samples)."""
+        return self.sounds[index].waveform(self.front_end.n_microphones)
 
     def waveform(self, index: int) -> npt.NDArray[np.float32]:
         """Samples of clip `index`, shape (samples,)."""
-        waveform: npt.NDArray[np.float32] = self._heard([index])[0]
+        waveform: npt.NDArray[np.float32] = self._waveforms([index])[0]
         return waveform
 
     def batches(self, max_samples: int = 1 << 22) -> Iterator[tuple[npt.NDArray[np.int64], Waveform]]:
@@ -77,16 +65,16 @@ class Recordings:
             size = max(1, int(max_samples // length))
             for start in range(0, len(same), size):
                 indices = same[start : start + size]
-                yield indices, self._heard(indices)
+                yield indices, self._waveforms(indices)
 
-    def _heard(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Waveform:
+    def _waveforms(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Waveform:
         """Waveforms (batch, samples) of clips of one length, in one call of the front end."""
         recorded = np.stack([self.recorded(int(i)) for i in indices])
         if self.front_end.leaves_near:
             return recorded[:, 0]
-        from asd.data.frontends import hear  # brings torch
+        from asd.data.frontends import apply_front_end  # brings torch
 
-        waveforms = hear(self.front_end, recorded)
+        waveforms = apply_front_end(self.front_end, recorded)
         for index, waveform in zip(indices, waveforms, strict=True):
             if not np.isfinite(waveform).all():
                 raise AsdError(
@@ -102,18 +90,11 @@ class Recordings:
             self,
             clips=tuple(self.clips[i] for i in chosen),
             sounds=tuple(self.sounds[i] for i in chosen),
-            additions=tuple(self.additions[i] for i in chosen) if self.additions else (),
-            further=None,
-            contrast=None,
         )
 
     def far(self) -> Recordings:
         """The same clips as the far microphone heard them."""
         return replace(self, front_end=self.front_end.far())
-
-    def with_further(self) -> Recordings:
-        """Everything there is to learn from: these clips first."""
-        return self if self.further is None else joined([self, self.further])
 
     @property
     def fingerprint(self) -> str:
@@ -124,8 +105,7 @@ class Recordings:
 
     def key(self) -> list[Any]:
         """What decides the waveforms and what they are taken for: plain values, for the key of a cache."""
-        added = [addition and addition.key() for addition in self.additions]
-        return [self.fingerprint, self.sample_rate_hz, self.front_end.key(), added]
+        return [self.fingerprint, self.sample_rate_hz, self.front_end.key()]
 
 
 def check(
@@ -184,14 +164,12 @@ def in_memory(
 
 
 def joined(parts: Sequence[Recordings]) -> Recordings:
-    """Several recordings as one, in order, heard by the front end of the first."""
-    additions = [part.additions or (None,) * len(part) for part in parts]
+    """Several recordings as one, in order, through the front end of the first."""
     return Recordings(
         tuple(clip for part in parts for clip in part.clips),
         tuple(sound for part in parts for sound in part.sounds),
         parts[0].sample_rate_hz,
         parts[0].front_end,
-        tuple(addition for part in additions for addition in part) if any(map(any, additions)) else (),
     )
 
 

@@ -19,8 +19,9 @@ import numpy as np
 
 from asd.challenge.files import CONTENT, list_clips
 from asd.core.runtime import log
+from asd.data.audio import Sound
 from asd.data.microphones import CleanUse, FrontEnd, NoiseUse
-from asd.data.mixing import draw_additions, mix
+from asd.data.mixing import mix_noise
 from asd.data.recordings import Recordings, joined
 from asd.types import AsdError, Clip, Split
 
@@ -28,8 +29,25 @@ _MOST_SECONDS = 120.0  # of noise or of the machine that a front end is fitted o
 
 
 @dataclass(frozen=True)
-class Use:
-    """What the recordings are for.
+class Supplement:
+    """What there is to learn from besides a machine's training clips.
+
+    Attributes:
+        extra_normals: more normal recordings of the machine; they are not scored.
+        noise_only: recordings without the machine.
+    """
+
+    extra_normals: Recordings | None = None
+    noise_only: Recordings | None = None
+
+    def all_normals(self, recordings: Recordings) -> Recordings:
+        """The training clips first, and all other normal recordings."""
+        return recordings if self.extra_normals is None else joined([recordings, self.extra_normals])
+
+
+@dataclass(frozen=True)
+class SupplementalPolicy:
+    """What supplemental recordings are for.
 
     Attributes:
         noise: those without the machine.
@@ -45,7 +63,7 @@ class Use:
         Raises:
             AsdError: a clip whose name does not say what is recorded.
         """
-        if self == Use():
+        if self == SupplementalPolicy():
             return []
         clips = list_clips(root, machine, Split.SUPPLEMENTAL)
         if nameless := [clip for clip in clips if CONTENT not in clip.attributes]:
@@ -75,24 +93,25 @@ class Use:
         activity = _activity(clean, noise) if clean and self.clean == "activity" else ()
         return replace(plain, profile=profile, activity=activity)
 
-    def enlarge(self, train: Recordings, recordings: Recordings | None, seed: int) -> Recordings:
-        """Training recordings with what there is to learn from besides.
+    def supplement(self, train: Recordings, recordings: Recordings | None, seed: int) -> Supplement:
+        """What there is to learn from besides the training clips.
 
         Args:
             train: the training clips.
-            recordings: supplemental clips in use, heard as the training clips are; None where there are none.
+            recordings: supplemental clips in use; None where there are none.
             seed: of the noises and ratios that are drawn.
         """
         noise, clean = _parts(recordings)
-        further = [clean] if clean and self.clean == "references" else []
-        contrast = None
+        extra = [clean] if clean and self.clean == "references" else []
+        noise_only = None
         if noise and self.noise == "mix":
-            further.append(replace(train, additions=draw_additions(len(train), noise.sounds, seed)))
+            extra.append(replace(train, sounds=mix_noise(train.sounds, noise.sounds, seed)))
         if noise and self.noise == "negatives":
             # Not of the machine: encoders see classes apart from the machine's own.
             apart = [replace(clip, machine=f"{clip.machine}-noise") for clip in noise.clips]
-            contrast = replace(noise, clips=tuple(apart))
-        return replace(train, further=joined(further) if further else None, contrast=contrast)
+            noise_only = replace(noise, clips=tuple(apart), front_end=train.front_end)
+        extra_normals = replace(joined(extra), front_end=train.front_end) if extra else None
+        return Supplement(extra_normals, noise_only)
 
 
 def _of(clips: Sequence[Clip], content: str) -> list[int]:
@@ -124,18 +143,15 @@ def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
     from asd.data.activity import activity_target, fit_activity
 
     some = _some(clean)
-    noisy, targets = [], []
-    additions = draw_additions(len(some), noise.sounds, 0) if noise else None
     length = int(some.lengths_samples.min())
-    for i in range(len(some)):
-        wave = some.waveform(i)[None, :length]
-        targets.append(activity_target(torch.from_numpy(wave)))
-        if additions and noise:
-            what = additions[i]
-            other = noise.waveform(noise.sounds.index(what.noise))[None]
-            wave = mix(wave, other, what.snr_db, what.start)
-        noisy.append(torch.from_numpy(np.ascontiguousarray(wave)))
-    return tuple(fit_activity(torch.cat(noisy), torch.cat(targets)).tolist())
+    targets = [activity_target(torch.from_numpy(some.waveform(i)[None, :length])) for i in range(len(some))]
+    if noise:
+        cut = [Sound.of(some.waveform(i)[None, :length], some.sample_rate_hz) for i in range(len(some))]
+        heard = [Sound.of(noise.waveform(i)[None], some.sample_rate_hz) for i in range(len(noise))]
+        noisy = [sound.waveform(1) for sound in mix_noise(cut, heard, 0)]
+    else:
+        noisy = [some.waveform(i)[None, :length] for i in range(len(some))]
+    return tuple(fit_activity(torch.from_numpy(np.concatenate(noisy)), torch.cat(targets)).tolist())
 
 
 def _some(recordings: Recordings) -> Recordings:
