@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.frontends import FRONT_ENDS, apply_front_end, cancel, magnitude_profile, subtract, subtract_profile
+from asd.data.frontends import (
+    FRONT_ENDS,
+    apply_front_end,
+    cancel,
+    magnitude_profile,
+    subtract,
+    subtract_profile,
+)
 from asd.data.microphones import FrontEnd
 
 Wave = npt.NDArray[np.float64]
@@ -127,5 +134,8 @@ def test_the_parts_of_a_front_end_follow_one_another() -> None:
 @pytest.mark.parametrize("name", sorted(FRONT_ENDS))
 def test_the_gpu_hears_the_same(name: str) -> None:
     recorded = pair(noise(seed=1), noise(seed=2)).numpy()
-    one, other = apply_front_end(FrontEnd(name), recorded), apply_front_end(FrontEnd(name, device="cuda"), recorded)
+    one, other = (
+        apply_front_end(FrontEnd(name), recorded),
+        apply_front_end(FrontEnd(name, device="cuda"), recorded),
+    )
     np.testing.assert_allclose(one, other, atol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asd.data.audio import Sound
-from asd.data.mixing import LEAST_SNR_DB, MOST_SNR_DB, draw_additions, mix
+from asd.data.mixing import LEAST_SNR_DB, MOST_SNR_DB, MixedSound, mix, mix_noise
 
 
 def waves(n: int, *levels: float, seed: int = 0) -> np.ndarray:
@@ -12,8 +12,8 @@ def waves(n: int, *levels: float, seed: int = 0) -> np.ndarray:
     return np.stack([level * rng.normal(size=n) for level in levels]).astype(np.float32)
 
 
-def sounds(n: int) -> list[Sound]:
-    return [Sound.of(waves(100, 0.1, seed=i), 16000) for i in range(n)]
+def sounds(n: int, seed: int = 0) -> list[Sound]:
+    return [Sound.of(waves(100, 0.1, seed=seed + i), 16000) for i in range(n)]
 
 
 @pytest.mark.parametrize("snr_db", [-6.0, 0.0, 12.0])
@@ -35,11 +35,25 @@ def test_silence_stays_without_the_other() -> None:
 
 
 def test_draws_are_a_function_of_the_seed_and_the_place() -> None:
-    noises = sounds(5)
-    drawn = draw_additions(200, noises, 3)
-    assert drawn[:50] == draw_additions(50, noises, 3)
-    assert drawn != draw_additions(200, noises, 4)
-    assert {addition.noise for addition in drawn} == set(noises)
-    levels = np.array([addition.snr_db for addition in drawn])
+    some, noises = sounds(200), sounds(5, 1000)
+    mixed = mix_noise(some, noises, 3)
+    facts = [(one.recording, one.noise, one.snr_db, one.start) for one in mixed]
+    assert facts[:50] == [(m.recording, m.noise, m.snr_db, m.start) for m in mix_noise(some[:50], noises, 3)]
+    assert [m.content for m in mixed] != [m.content for m in mix_noise(some, noises, 4)]
+    assert [m.recording for m in mixed] == some
+    assert {m.noise for m in mixed} == set(noises)
+    levels = np.array([one.snr_db for one in mixed])
     assert LEAST_SNR_DB <= levels.min() < LEAST_SNR_DB + 1
     assert MOST_SNR_DB - 1 < levels.max() <= MOST_SNR_DB
+
+
+def test_what_is_mixed_is_another_sound_of_the_same_length() -> None:
+    recording, noise = Sound.of(waves(100, 0.1, 0.1), 16000), Sound.of(waves(70, 0.3, 0.2, seed=1), 16000)
+    mixed = MixedSound.with_noise(recording, noise, 3.0, 0.25)
+    for n_microphones in (1, 2):
+        wanted = mix(recording.waveform(n_microphones), noise.waveform(n_microphones), 3.0, 0.25)
+        np.testing.assert_array_equal(mixed.waveform(n_microphones), wanted)
+    assert (mixed.n_samples, mixed.n_channels) == (100, 2)
+    others = [(noise, recording, 3.0, 0.25), (recording, noise, 2.0, 0.25), (recording, noise, 3.0, 0.2)]
+    contents = {MixedSound.with_noise(*other).content for other in others}
+    assert len(contents | {mixed.content, recording.content}) == 5

@@ -9,7 +9,7 @@ import pytest
 from asd.data import audio
 from asd.data.audio import read_sound, read_wav, write_wav
 from asd.data.microphones import FrontEnd
-from asd.data.mixing import Addition, mix
+from asd.data.mixing import MixedSound, mix
 from asd.data.recordings import Refused, check, defects, in_memory, joined, mono
 from asd.types import AsdError, Clip, Split
 from tests.machines import write_clip
@@ -66,25 +66,22 @@ def test_broken_recordings_are_named(tmp_path: Path) -> None:
 def test_noise_is_mixed_in_before_the_front_end(tmp_path: Path) -> None:
     one, noise = (clip(two_microphones(tmp_path / f"{i}.wav", 0.1, 0.1, i)) for i in range(2))
     heard = check([one], sample_rate_hz=16000, front_end=FrontEnd("mean"))
-    louder = replace(heard, additions=(Addition(read_sound(noise.path, 2), 3.0, 0.25),))
+    mixed = MixedSound.with_noise(read_sound(one.path, 2), read_sound(noise.path, 2), 3.0, 0.25)
+    louder = replace(heard, sounds=(mixed,))
     wanted = mix(read_wav(one.path)[0], read_wav(noise.path)[0], 3.0, 0.25).mean(0)
     np.testing.assert_allclose(louder.waveform(0), wanted, atol=1e-7)
     assert louder.key() != heard.key()
 
 
-def test_joined_recordings_keep_what_is_mixed_in_and_a_subset_its_own(tmp_path: Path) -> None:
+def test_joined_recordings_and_a_subset_keep_their_order(tmp_path: Path) -> None:
     one, other = (clip(write_clip(tmp_path / f"{i}.wav", i)) for i in range(2))
-    plain = check([one, other], sample_rate_hz=16000)
-    noisy = replace(plain, additions=(Addition(read_sound(other.path), 0.0, 0.0), None))
-    every = joined([plain, noisy])
-    assert len(every) == 4
-    assert every.additions == (None, None, noisy.additions[0], None)
-    assert joined([plain, plain]).additions == ()
-    some = replace(every, further=plain).subset([2, 0])
-    assert (some.further, some.additions) == (None, (noisy.additions[0], None))
-    np.testing.assert_array_equal(some.waveform(0), noisy.waveform(0))
-    assert plain.with_further() is plain
-    assert replace(plain, further=noisy).with_further().clips == every.clips
+    plain = check([one, other], sample_rate_hz=16000, front_end=FrontEnd())
+    again = check([other], sample_rate_hz=16000)
+    every = joined([plain, again])
+    assert every.clips == (one, other, other)
+    some = every.subset([2, 0])
+    assert some.clips == (other, one)
+    np.testing.assert_array_equal(some.waveform(1), plain.waveform(0))
 
 
 def test_mono_files_are_found(tmp_path: Path) -> None:

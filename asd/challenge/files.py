@@ -196,7 +196,7 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
 def _machine_folders(root: Path) -> dict[str, Path]:
     """Machine -> folder. Names are composed Unicode (NFC), whatever the disk's is."""
     if not root.is_dir():
-        raise AsdError(f"no data folder {root.resolve()}: download the data, or say data=DIR.")
+        raise AsdError(f"no data folder {root.absolute()}: download the data, or say data=DIR.")
     found: dict[str, Path] = {}
     for folder in sorted(root.iterdir()):
         if not any((folder / name).is_dir() for name in _WITH_CLIPS):
@@ -207,7 +207,7 @@ def _machine_folders(root: Path) -> dict[str, Path]:
         found[name] = folder
     if not found:
         raise AsdError(
-            f"{root.resolve()} holds no machine: expected <machine>/train and <machine>/test in it."
+            f"{root.absolute()} holds no machine: expected <machine>/train and <machine>/test in it."
         )
     return found
 
@@ -271,7 +271,7 @@ def _recordings(folder: Path, split: Split, original_names: bool) -> list[Path]:
 def _unknown_machine(root: Path, machine: str, machines: list[str]) -> str:
     near = difflib.get_close_matches(machine.lower(), [name.lower() for name in machines], n=1, cutoff=0.5)
     guess = "".join(f" did you mean {name}?" for name in machines if near == [name.lower()])
-    return f"machine={machine!r} is not under {root.resolve()}:{guess} It holds {', '.join(machines)}."
+    return f"machine={machine!r} is not under {root.absolute()}:{guess} It holds {', '.join(machines)}."
 
 
 def _with_attributes(clip: Clip, table: Mapping[str, Mapping[str, str]]) -> Clip:

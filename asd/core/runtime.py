@@ -6,6 +6,7 @@ Nothing here knows about audio, machines or configurations; torch is imported on
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import glob
 import hashlib
 import json
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
@@ -96,7 +97,10 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises:
         AsdError: the place cannot be written (missing permission, full disk).
     """
-    given, path = path, path.resolve()
+    try:
+        given, path = path, path.resolve()
+    except RuntimeError as error:  # Python before 3.13 raises it for links in a loop
+        raise AsdError(f"cannot write {path}: its links lead in a loop; choose another place") from error
     if given.exists() and not given.is_file() and not given.is_dir():
         temporary = path = given  # renaming a file onto /dev/full would do away with the device
     else:
@@ -117,6 +121,50 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if temporary != path:
             _remove(temporary)
+
+
+@contextmanager
+def alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
+    """Keeps other processes from working on `path` at the same time; a killed one holds nothing.
+
+    The processes that torchrun starts are one: they work on the same things by design.
+
+    Args:
+        path: a file or folder, existing or not; `.<name>.lock` beside it is what is locked.
+        busy: what to raise while another process works on it; None: wait until it is done.
+
+    Raises:
+        AsdError: the place cannot be written, or is busy.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        yield
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    with _locked(lock, busy) as file:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            fcntl.flock(file, fcntl.LOCK_UN)  # for children, too, that were forked meanwhile
+
+
+def _locked(lock: Path, busy: str | None) -> IO[str]:
+    """The lock file, open and locked."""
+    while True:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = lock.open("w")
+        except OSError as error:
+            raise AsdError(f"cannot write {lock}: {error.strerror}; choose another place") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as error:
+            file.close()
+            raise AsdError(busy or "") from error
+        with suppress(FileNotFoundError):  # who had it before has removed it: it is nobody's lock any more
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
+        file.close()
 
 
 def _remove_abandoned(path: Path) -> None:

@@ -18,7 +18,10 @@ from asd.data.audio import Sound, Waveform
 
 Recorded = npt.NDArray[np.float32]
 
-LEAST_SNR_DB, MOST_SNR_DB = 0.0, 12.0  # of the recording, machine and background together, over the added noise
+LEAST_SNR_DB, MOST_SNR_DB = (
+    0.0,
+    12.0,
+)  # of the recording, machine and background together, over the added noise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -42,6 +42,11 @@ class Recordings:
         """Length of each clip, (clips,)."""
         return np.array([sound.n_samples for sound in self.sounds], np.int64)
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether what is computed of them may be asked for again: they are in files."""
+        return all(sound.path is not None for sound in self.sounds)
+
     def recorded(self, index: int) -> Waveform:
         """The microphones of clip `index` that are listened to, (channels, samples)."""
         return self.sounds[index].waveform(self.front_end.n_microphones)

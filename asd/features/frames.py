@@ -12,12 +12,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.core.runtime import atomic, fingerprint, progress
+from asd.core.runtime import alone, atomic, fingerprint, progress
 from asd.data.recordings import Recordings
 from asd.features.logmel import LogMel
 from asd.types import AsdError
@@ -59,11 +60,15 @@ def log_mel_frames(
     Raises:
         AsdError: an unreadable clip, or a cache that cannot be written.
     """
+    if not recordings.is_on_disk:
+        return _computed(recordings, log_mel, device, exact)
     folder = cache / _key(recordings, log_mel, exact)
     if not folder.is_dir():
-        with atomic(folder) as temporary:
-            temporary.mkdir()
-            _compute(recordings, log_mel, temporary, device, exact)
+        with alone(folder):
+            if not folder.is_dir():  # another process may have made it meanwhile
+                with atomic(folder) as temporary:
+                    temporary.mkdir()
+                    _store(recordings, log_mel, temporary, device, exact)
     try:
         lengths = np.load(folder / "lengths.npy", allow_pickle=False)
         levels = np.load(folder / "levels.npy", mmap_mode="r", allow_pickle=False)
@@ -114,28 +119,56 @@ class Windows:
             clip = after
 
 
-def _compute(
+def _layout(
+    recordings: Recordings, settings: dict[str, int], exact: bool
+) -> tuple[LogMel, npt.NDArray[np.int64], dict[str, Any]]:
+    """The transform, the number of frames of each clip, and dtype and shape of all levels."""
+    transform = LogMel(recordings.sample_rate_hz, **settings)
+    lengths = np.array([transform.n_frames(int(n)) for n in recordings.lengths_samples], np.int64)
+    shape = (int(lengths.sum()), transform.mel.n_mels)
+    return transform, lengths, {"dtype": np.float32 if exact else np.int16, "shape": shape}
+
+
+def _computed(recordings: Recordings, settings: dict[str, int], device: torch.device, exact: bool) -> Frames:
+    """Frames in memory, of recordings that are in no file."""
+    transform, lengths, layout = _layout(recordings, settings, exact)
+    levels = np.empty(**layout)
+    _fill(levels, recordings, transform.to(device), lengths, device)
+    return Frames(levels, lengths)
+
+
+def _store(
     recordings: Recordings, settings: dict[str, int], folder: Path, device: torch.device, exact: bool
 ) -> None:
-    transform = LogMel(recordings.sample_rate_hz, **settings).to(device)
-    lengths = np.array([transform.n_frames(int(n)) for n in recordings.lengths_samples], np.int64)
-    ends = np.cumsum(lengths)
-    shape = (int(ends[-1]), transform.mel.n_mels)
-    dtype = np.float32 if exact else np.int16
+    """Frames in files of a folder."""
+    transform, lengths, layout = _layout(recordings, settings, exact)
     path = folder / "levels.npy"
-    levels = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    levels = np.lib.format.open_memmap(path, mode="w+", **layout)
     with path.open("r+b") as file:  # a disk that fills up under a memory map would kill the process
         os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    _fill(levels, recordings, transform.to(device), lengths, device)
+    levels.flush()
+    np.save(folder / "lengths.npy", lengths)
+
+
+def _fill(
+    levels: npt.NDArray[np.int16] | npt.NDArray[np.float32],
+    recordings: Recordings,
+    transform: LogMel,
+    lengths: npt.NDArray[np.int64],
+    device: torch.device,
+) -> None:
+    """Computes the frames of all clips into `levels` (total frames, bands)."""
+    ends = np.cumsum(lengths)
     clip = recordings.clips[0]
     for indices, waveforms in progress(recordings.batches(), f"features {clip.machine} {clip.split}"):
         db = transform(torch.from_numpy(waveforms).to(device)).transpose(1, 2)
-        _check_range(db, recordings, indices, exact)
-        if not exact:
+        is_exact = levels.dtype == np.float32
+        _check_range(db, recordings, indices, is_exact)
+        if not is_exact:
             db = db.mul(_STEPS_PER_DB).round_().to(torch.int16)
         for values, index in zip(db.cpu().numpy(), indices, strict=True):
             levels[ends[index] - lengths[index] : ends[index]] = values
-    levels.flush()
-    np.save(folder / "lengths.npy", lengths)
 
 
 def _check_range(

@@ -49,6 +49,8 @@ def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.de
     Raises:
         AsdError: as `clip_embeddings`, or a cache that is damaged or cannot be written.
     """
+    if not recordings.is_on_disk:
+        return clip_embeddings(encoder, recordings, device)
     first = recordings.clips[0]
     folder = cache / f"{first.machine}-{first.split}-embedding-{_key(encoder, recordings)}"
     folder.mkdir(parents=True, exist_ok=True)

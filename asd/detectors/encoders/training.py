@@ -23,7 +23,7 @@ from torch.nn.functional import one_hot
 from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
 from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.networks.encoder import Encoder
-from asd.core.runtime import fingerprint, log
+from asd.core.runtime import alone, fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
 from asd.data.activity import activity_target
@@ -186,12 +186,13 @@ def joint_encoder(
     key = fingerprint(decisive, encoder.origin or digest(encoder), seed, device.type, recordings.key())
     folder = cache / f"encoder-{key}"
     path = folder / "encoder.safetensors"
-    if not path.exists():
-        trained = train_encoder(
-            recordings, recipe, device=device, cache=cache, directory=folder, seed=seed, fingerprint=key
-        )
-        save_tensors(path, trained.state_dict())
-        (folder / "state.safetensors").unlink()
+    with alone(folder):  # machines that are trained side by side ask for the same encoder
+        if not path.exists():
+            trained = train_encoder(
+                recordings, recipe, device=device, cache=cache, directory=folder, seed=seed, fingerprint=key
+            )
+            save_tensors(path, trained.state_dict())
+            (folder / "state.safetensors").unlink()
     load_into(encoder, load_tensors(path, device)[0], path)
     return encoder
 

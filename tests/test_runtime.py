@@ -1,0 +1,90 @@
+"""What a run stands on: one process at a time works on a place."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asd.core.runtime import alone
+from asd.types import AsdError
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Starts a process that does the work; its number."""
+    if child := os.fork():
+        return child
+    try:
+        work()
+        os._exit(0)
+    except BaseException:
+        os._exit(1)
+
+
+def ended_well(child: int) -> bool:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_second_process_is_told_or_waits(tmp_path: Path) -> None:
+    place, seen = tmp_path / "place", tmp_path / "seen"
+
+    def wait() -> None:
+        with alone(place):
+            seen.touch()
+
+    with alone(place):
+        child = in_child(wait)
+        with pytest.raises(AsdError, match="wait for the other"), alone(place, busy="wait for the other"):
+            pass
+        time.sleep(0.05)
+        assert not seen.exists()
+    assert ended_well(child)
+    assert seen.exists()
+    assert not list(tmp_path.glob(".*.lock"))
+    with alone(place, busy="nobody is there"):
+        pass
+
+
+def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+    def die() -> None:
+        with alone(tmp_path / "place"):
+            os._exit(0)
+
+    assert ended_well(in_child(die))
+    assert list(tmp_path.glob(".*.lock"))
+    with alone(tmp_path / "place", busy="held by the dead"):
+        pass
+    assert not list(tmp_path.glob(".*.lock"))
+
+
+def test_many_processes_take_turns(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    count.write_text("0")
+
+    def add() -> None:
+        for _ in range(20):
+            with alone(count):
+                value = int(count.read_text())
+                count.write_text(str(value + 1))
+
+    assert all(map(ended_well, [in_child(add) for _ in range(5)]))
+    assert count.read_text() == "100"
+
+
+def test_the_processes_of_torchrun_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with alone(tmp_path / "place"):
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with alone(tmp_path / "place", busy="never"):
+            pass
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(AsdError, match=r"cannot write \S+/file/\.place\.lock"),
+        alone(tmp_path / "file/place"),
+    ):
+        pass
