@@ -25,7 +25,7 @@ import pandas as pd
 from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
-from asd.core.runtime import log
+from asd.core.runtime import alone, log
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
 from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
 from asd.runs import RunDirectory, find_runs, read_config, write_json, write_text
@@ -75,28 +75,31 @@ def score(config: Run) -> list[RunDirectory]:
 
 
 def _each(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
-    """Does all machines; with `keep_going`, those that can be done, and an error that lists the others."""
+    """Does all machines; with `keep_going`, all that can be done, and an error that lists the rest."""
     jobs.warn_of_other_years(config)
     if not config.keep_going:
-        return _work(list(jobs.prepare(config, learn=learn)), again=again)
+        return [run for run, _ in _work(list(jobs.prepare(config, learn=learn)), again=again)]
     done: list[RunDirectory] = []
     failed: list[str] = []
     for machine in jobs.machines_to_do(config):
-        alone = config.model_copy(update={"machine": [machine]})
+        one = config.model_copy(update={"machine": [machine]})
         try:
-            done += _work(list(jobs.prepare(alone, learn=learn)), again=again)
+            for run, unscored in _work(list(jobs.prepare(one, learn=learn)), again=again):
+                done.append(run)
+                failed += [f"{run.path} {name} ({why})" for name, why in unscored.items()]
         except AsdError as error:
             log.error("%s: %s", machine, error)
             failed.append(f"{machine} ({error})")
             if learn:
-                jobs.begin(alone)
+                jobs.begin(one)
     if failed:
         finished = ", ".join(dict.fromkeys(run.machine for run in done)) or "none"
         raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {finished}")
     return done
 
 
-def _work(todo: list[jobs.Job], *, again: bool) -> list[RunDirectory]:
+def _work(todo: list[jobs.Job], *, again: bool) -> list[tuple[RunDirectory, dict[str, str]]]:
+    """Does all jobs; each run, and which of its clips have no score and why."""
     from asd.stages.fitting import fitted, write_job_scores
 
     if not again:
@@ -108,13 +111,18 @@ def _work(todo: list[jobs.Job], *, again: bool) -> list[RunDirectory]:
                 f"{job.run.model} holds no model; first make train machine={job.run.machine} "
                 f"name={job.config.run_name}, or give weights="
             )
-    for job in todo:
-        if job.run.is_done(job.fingerprint) and not again:
-            log.info("%s is done already", job.run.path)
-            continue
-        started_s = time.perf_counter()
-        write_job_scores(job, fitted(job), started_s)
-    return [job.run for job in todo]
+    done = []
+    while todo:
+        job = todo.pop(0)  # what was read of its recordings is let go when it is done
+        with alone(job.run.path, busy=f"another command works on {job.run.path}; wait until it is done"):
+            folder = job.score_folder()
+            if job.run.is_done(job.fingerprint) and not again:
+                log.info("%s is done already", job.run.path)
+            else:
+                started_s = time.perf_counter()
+                write_job_scores(job, fitted(job), started_s)
+        done.append((job.run, folder.unscored()))
+    return done
 
 
 def evaluate(config: Evaluate) -> dict[str, Any]:
@@ -178,7 +186,9 @@ def explain(config: Explain) -> pd.DataFrame:
         folder = run.path / "explain"
         table = run.scores.table(scorer)
         tables.append(
-            explain_clips(fitted(job), job.learn, job.test, table, scorer, config.clip, config.worst, folder)
+            explain_clips(
+                fitted(job), job.learn, job.test.recordings, table, scorer, config.clip, config.worst, folder
+            )
         )
     if not tables:
         machines = ", ".join(sorted({run.machine for run in every}))

@@ -237,7 +237,7 @@ def test_a_single_training_clip(place: Path) -> None:
     answer = succeeds(*short_training())
     assert "gamma fit with free location failed" in answer.err
     assert re.search(
-        r'"fallback": "gamma fit with free location failed',
+        r'"fallback": ".*gamma fit',
         Path("runs/autoencoder/fan/seed0/scores/thresholds.json").read_text(),
     )
 

@@ -14,7 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.command import NAME, a_clip, asd, assert_nothing_done, contents, refuses, short_training, succeeds
+from asd.core.runtime import alone
+from tests.command import (
+    NAME,
+    a_clip,
+    asd,
+    assert_nothing_done,
+    contents,
+    refuses,
+    short_training,
+    start,
+    succeeds,
+)
 
 
 def test_a_place_below_a_file(run: Path) -> None:
@@ -233,3 +244,14 @@ def test_given_weights_do_not_touch_a_trained_run(run: Path) -> None:
     succeeds("score", NAME, "data=data", "weights=w.safetensors", "name=w", "detector=autoencoder")
     given = Path("runs/w/fan/seed0/scores/mse.csv")
     assert given.read_bytes() == before["scores/mse.csv"]
+
+
+def test_two_commands_on_one_run(place: Path) -> None:
+    run = Path("runs/autoencoder/fan/seed0")
+    with alone(run):
+        process = start(*short_training())
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    assert err.strip().splitlines()[-1] == f"error: another command works on {run}; wait until it is done"
+    succeeds(*short_training())
+    assert not list(Path("runs").rglob("*.lock"))

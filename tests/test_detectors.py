@@ -13,7 +13,7 @@ from asd.data.recordings import check
 from asd.detectors import REGISTRY, detector_class
 from asd.detectors.base import Detector, Scores
 from asd.metrics import auc
-from asd.types import Label, Split
+from asd.types import AsdError, Label, Split
 from tests.machines import recordings, tone_machine, workplace, write_clip
 
 # What keeps the suite short on two cores; everything else is the default configuration.
@@ -65,6 +65,20 @@ def test_an_added_tone_is_heard(fitted: tuple[str, Path, Detector]) -> None:
     anomalous = np.array([clip.label is Label.ANOMALY for clip in clips.clips])
     for scorer, values in detector.score(clips).items():
         assert auc(anomalous, values) >= 0.9, scorer
+
+
+def test_waveforms_score_as_their_files_do(fitted: tuple[str, Path, Detector]) -> None:
+    _, root, detector = fitted
+    clips = recordings(root / "data", split=Split.TEST)
+    waveforms = [clips.waveform(i) for i in range(len(clips))]
+    before = {*root.rglob("*")}
+    assert_close(detector.score_waveforms(waveforms, 16000, clips.clips), detector.score(clips))
+    assert_close(detector.score_waveforms(waveforms, 16000), detector.score(clips))
+    assert {*root.rglob("*")} == before  # nobody will ask for their features again
+    with pytest.raises(AsdError, match="sample_rate_hz=8000 is not the 16000 Hz"):
+        detector.score_waveforms(waveforms, 8000)
+    with pytest.raises(AsdError, match="a waveform in memory holds NaN"):
+        detector.score_waveforms([np.full(16000, np.nan, np.float32)], 16000)
 
 
 def test_saved_and_loaded_gives_identical_scores(fitted: tuple[str, Path, Detector], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
 from asd.challenge.years import get_year
 from asd.core.checkpoint import load_tensors, save_tensors
+from asd.data.supplemental import Supplement
 from asd.detectors.embedding import Embedding
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.metrics import auc
@@ -68,8 +70,8 @@ def test_machines_share_one_joint_encoder(root: Path, tmp_path: Path) -> None:
     fan, pump = recordings(root, "fan"), recordings(root, "pump")
     pair = []
     for own, others in ((fan, pump), (pump, fan)):
-        detector = Embedding(workplace(tmp_path), EmbeddingSettings(joint=True, **TINY))
-        detector.others = others
+        context = replace(workplace(tmp_path), supplement=Supplement(other_machines=others))
+        detector = Embedding(context, EmbeddingSettings(joint=True, **TINY))
         detector.fit(own)
         pair.append(detector)
         assert detector.score(recordings(root, "fan", Split.TEST))["knn"].shape == (8,)

@@ -31,19 +31,19 @@ def test_a_job_per_machine_and_seed(data: Path) -> None:
         ("pump", 0),
         ("pump", 1),
     ]
-    assert all(job.others is None for job in found)
+    assert all(job.supplement.other_machines is None for job in found)
     assert found[0].fingerprint != found[1].fingerprint
 
 
 def test_joint_learning_sees_the_other_machines_training_clips_only(data: Path) -> None:
     (job,) = jobs(data, machine=["pump"], detector="embedding", embedding={"joint": True})
-    assert {clip.machine for clip in job.others.clips} == {"fan"}
-    assert {clip.split for clip in job.others.clips} == {"train"}
+    assert {clip.machine for clip in job.supplement.other_machines.clips} == {"fan"}
+    assert {clip.split for clip in job.supplement.other_machines.clips} == {"train"}
     write_clip(data / "fan/train/section_00_source_train_normal_0099_speed_1.wav", 99)
     (again,) = jobs(data, machine=["pump"], detector="embedding", embedding={"joint": True})
     assert again.data != job.data
     (alone,) = jobs(data, machine=["pump"])
-    assert alone.others is None
+    assert alone.supplement.other_machines is None
 
 
 def test_edited_clips_change_the_hash_and_copies_do_not(data: Path, tmp_path: Path) -> None:

@@ -1,11 +1,21 @@
-"""`--keep-going`: a machine that fails does not stop the others; the exit code and a list tell of it."""
+"""`--keep-going`: a machine or a test clip that fails does not stop the others; the exit code and a list tell of it."""
 
 from __future__ import annotations
 
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 
+from asd.data.recordings import Recordings
+from asd.detectors.base import Scores
+from asd.detectors.statistics import Statistics
+from asd.runs import read_json
 from tests.command import asd, refuses, succeeds, tiny_machines
 
 
@@ -42,3 +52,83 @@ def test_without_it_nothing_is_begun(place: Path) -> None:
 def test_it_changes_nothing_where_nothing_fails(place: Path) -> None:
     succeeds("train", "machine=fan,valve", "data=data", "--keep-going")
     assert "is done already" in succeeds("train", "machine=fan", "data=data").err
+
+
+# --- one bad test clip costs its own score, not its machine's ------------------------------------------
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+def spoil(path: Path, value: float) -> None:
+    samples = soundfile.read(path, dtype="float32")[0]
+    samples[77] = value
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+
+
+BAD_CLIPS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (cut, "is truncated"),
+    "empty": (lambda path: path.write_bytes(b""), "is not a readable WAV file"),
+    "NaN": (lambda path: spoil(path, np.nan), "holds NaN or infinite samples"),
+    "absurd": (lambda path: spoil(path, 1e30), "holds a sample of 1e\\+30"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_CLIPS)
+def test_a_bad_test_clip_costs_its_own_score(place: Path, bad: str) -> None:
+    words = ("train", "machine=fan", "data=data", "detector=statistics")
+    succeeds(*words, "name=whole")
+    clips = sorted(Path("data/fan/test").glob("*.wav"))
+    damage, saying = BAD_CLIPS[bad]
+    damage(clips[3])
+    refuses(*words, "name=refused", saying=saying)
+    for _ in range(2):  # the second time it is done already, and the clip is still without a score
+        answer = asd(*words, "name=spoilt", "--keep-going")
+        assert answer.code == 2
+        last = answer.err.strip().splitlines()[-1]
+        assert re.match(
+            rf"error: 1 failed: runs/spoilt/fan/seed0 {clips[3].name} \(.*{saying}.*\); done: fan$", last
+        )
+    assert "is done already" in answer.err
+    whole, spoilt = (
+        pd.read_csv(f"runs/{name}/fan/seed0/scores/ensemble.csv") for name in ("whole", "spoilt")
+    )
+    wanted = whole[whole["file"] != clips[3].name].reset_index(drop=True)
+    pd.testing.assert_frame_equal(spoilt, wanted, rtol=1e-4, atol=1e-4)
+    why = read_json(Path("runs/spoilt/fan/seed0/scores/unscored.json"))
+    assert [*why] == [clips[3].name]
+    assert clips[3].name in refuses("evaluate", "name=spoilt", saying="missing|no score")
+    shutil.copyfile(clips[4], clips[3])
+    succeeds(*words, "name=spoilt", "--keep-going")
+    assert not Path("runs/spoilt/fan/seed0/scores/unscored.json").exists()
+    assert len(pd.read_csv("runs/spoilt/fan/seed0/scores/ensemble.csv")) == len(whole)
+
+
+def test_a_score_that_is_not_finite_costs_its_own_clip(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = Statistics.score
+
+    def broken(self: Statistics, recordings: Recordings) -> Scores:
+        scores = score(self, recordings)
+        scores["ensemble"][2] = np.nan
+        return scores
+
+    monkeypatch.setattr(Statistics, "score", broken)
+    words = ("train", "machine=fan", "data=data", "detector=statistics")
+    third = sorted(Path("data/fan/test").glob("*.wav"))[2]
+    refuses(*words, "name=refused", saying=f"the score of {third} is nan")
+    answer = asd(*words, "name=kept", "--keep-going")
+    assert answer.code == 2
+    assert f"{third.name} (a score of {third} is not finite" in answer.err
+    for scorer in ("ensemble", "mel32"):
+        assert third.name not in set(pd.read_csv(f"runs/kept/fan/seed0/scores/{scorer}.csv")["file"])
+
+
+def test_no_test_clip_that_can_be_used_fails_the_machine(place: Path) -> None:
+    for clip in Path("data/fan/test").glob("*.wav"):
+        cut(clip)
+    answer = asd("train", "machine=fan,valve", "data=data", "--keep-going")
+    assert answer.code == 2
+    assert re.search(
+        r"1 failed: fan \(none of 12 recordings can be used, as .* is truncated.*done: valve", answer.err
+    )

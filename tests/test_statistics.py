@@ -10,6 +10,7 @@ from asd.challenge.files import list_clips
 from asd.data.audio import write_wav
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import check
+from asd.data.supplemental import Supplement
 from asd.detectors.options import StatisticsSettings
 from asd.detectors.statistics import CANDIDATES, Statistics
 from asd.types import AsdError, Split
@@ -85,9 +86,9 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
 
 def test_directions_of_the_noise_are_left_out_and_kept_with_the_model(data: Path, tmp_path: Path) -> None:
     clips = recordings(data)
-    apart = replace(clips, contrast=clips.subset(range(8)))
-    learnt = Statistics(workplace(tmp_path), StatisticsSettings(views=["mel32", "log64"]))
-    learnt.fit(apart)
+    context = replace(workplace(tmp_path), supplement=Supplement(noise_only=clips.subset(range(8))))
+    learnt = Statistics(context, StatisticsSettings(views=["mel32", "log64"]))
+    learnt.fit(clips)
     for view, directions in learnt.nuisances.items():
         np.testing.assert_allclose(learnt.vectors(clips)[view] @ directions.T, 0.0, atol=1e-9)
     learnt.save(tmp_path)

@@ -12,6 +12,8 @@ import pytest
 
 from asd.challenge.files import CONTENT
 from asd.core.checkpoint import load_tensors
+from asd.data.mixing import MixedSound
+from asd.data.supplemental import NOTHING
 from asd.settings.config import Run
 from asd.stages.jobs import Job, prepare
 from asd.synthetic import make_machines
@@ -51,39 +53,50 @@ def train(made: Path, runs: Path, *words: str) -> Path:
 
 
 def test_nothing_is_used_unless_asked_for(made: Path, tmp_path: Path) -> None:
-    found = job(made, tmp_path).learn
-    assert found is not None
-    assert (found.further, found.contrast) == (None, None)
-    assert found.front_end.leaves_near
-    assert job(made, tmp_path).data != job(made, tmp_path, noise="mix").data
+    found = job(made, tmp_path)
+    assert found.supplement == NOTHING
+    assert found.learn is not None
+    assert found.learn.front_end.leaves_near
+    assert found.data != job(made, tmp_path, noise="mix").data
 
 
 def test_noise_is_mixed_into_copies_of_the_training_clips(made: Path, tmp_path: Path) -> None:
-    learn = job(made, tmp_path, noise="mix").learn
+    found = job(made, tmp_path, noise="mix")
+    learn, noisy = found.learn, found.supplement.extra_normals
     assert learn is not None
-    assert learn.further is not None
-    assert learn.further.clips == learn.clips
-    assert all(a and a.noise.path and "_noise_" in a.noise.path.name for a in learn.further.additions)
-    for index in range(N_TRAIN):
-        copy, clip = learn.further.waveform(index), learn.waveform(index)
+    assert noisy is not None
+    assert noisy.clips == learn.clips
+    for index, mixed in enumerate(noisy.sounds):
+        copy, clip = noisy.waveform(index), learn.waveform(index)
         added_db = 10 * np.log10(np.square(copy - clip).mean() / np.square(clip).mean())
-        addition = learn.further.additions[index]
-        assert addition
-        assert added_db == pytest.approx(-addition.snr_db, abs=0.01)
-    other = job(made, tmp_path, seed=1, noise="mix").learn
+        assert isinstance(mixed, MixedSound)
+        assert mixed.noise.path
+        assert "_noise_" in mixed.noise.path.name
+        assert added_db == pytest.approx(-mixed.snr_db, abs=0.01)
+    other = job(made, tmp_path, seed=1, noise="mix").supplement.extra_normals
     assert other is not None
-    assert other.further is not None
-    assert other.further.additions != learn.further.additions
+    assert other.fingerprint != noisy.fingerprint
 
 
 def test_clean_clips_are_learnt_from_and_noise_is_kept_apart(made: Path, tmp_path: Path) -> None:
-    learn = job(made, tmp_path, noise="negatives", clean="references").learn
-    assert learn is not None
-    assert learn.further is not None
-    assert learn.contrast is not None
-    assert {clip.attributes[CONTENT] for clip in learn.further.clips} == {"machine"}
-    assert {clip.machine for clip in learn.contrast.clips} == {"fan-noise"}
-    assert (len(learn.with_further()), len(learn.contrast)) == (N_TRAIN + N_BESIDE, N_BESIDE)
+    found = job(made, tmp_path, noise="negatives", clean="references")
+    extra, noise = found.supplement.extra_normals, found.supplement.noise_only
+    assert found.learn is not None
+    assert extra is not None
+    assert noise is not None
+    assert {clip.attributes[CONTENT] for clip in extra.clips} == {"machine"}
+    assert {clip.machine for clip in noise.clips} == {"fan-noise"}
+    assert len(noise) == N_BESIDE
+    assert found.supplement.all_normals(found.learn).clips == (*found.learn.clips, *extra.clips)
+    assert len(extra) == N_BESIDE
+
+
+def test_everything_goes_through_the_front_end_of_the_training_clips(made: Path, tmp_path: Path) -> None:
+    found = job(made, tmp_path, noise="negatives", clean="activity")
+    assert found.learn is not None
+    assert found.learn.front_end.activity
+    assert found.supplement.noise_only is not None
+    assert found.supplement.noise_only.front_end == found.learn.front_end
 
 
 def test_a_front_end_learns_from_them(made: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from asd.types import AsdError
 if TYPE_CHECKING:  # torch stays out of the parent process
     import torch
 
+    from asd.data.recordings import Recordings
     from asd.detectors.autoencoder import Autoencoder
     from asd.stages.jobs import Job
 
@@ -81,8 +82,13 @@ def check(words: list[str]) -> list[Row]:
     begun = time.perf_counter()
     job = _job(words)
     seconds = time.perf_counter() - begun
-    n_clips = sum(len(recordings) for recordings in (job.learn, job.test) if recordings)
+    n_clips = sum(map(len, _parts(job)))
     return [Row("check of the recordings", seconds, f"{n_clips:,} clips: headers, silence, fingerprint")]
+
+
+def _parts(job: Job) -> list[Recordings]:
+    """Training and test clips, as far as there are any."""
+    return [part for part in (job.learn, job.test.recordings if job.test else None) if part is not None]
 
 
 def features(words: list[str]) -> list[Row]:
@@ -92,7 +98,7 @@ def features(words: list[str]) -> list[Row]:
     detector, job = _detector(words)
     place = detector.context
     begun = time.perf_counter()
-    for recordings in filter(None, (job.learn, job.test)):
+    for recordings in _parts(job):
         log_mel_frames(recordings, detector.log_mel, place.cache, place.device)
     seconds = time.perf_counter() - begun
     sizes = {
@@ -149,9 +155,9 @@ def scoring(words: list[str]) -> list[Row]:
     assert job.test, "the recordings have no test clips"
     detector.load(job.run.model)
     begun = time.perf_counter()
-    detector.score(job.test)
+    detector.score(job.test.recordings)
     seconds = time.perf_counter() - begun
-    return [Row("scoring", seconds, f"{len(job.test)} clips by {' and '.join(detector.scorers)}")]
+    return [Row("scoring", seconds, f"{len(job.test.recordings)} clips by {' and '.join(detector.scorers)}")]
 
 
 def evaluation(words: list[str]) -> list[Row]:

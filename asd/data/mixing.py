@@ -57,8 +57,8 @@ class MixedSound(Sound):
 
     def waveform(self, n_microphones: int) -> Waveform:
         """The first microphones, (n_microphones, samples)."""
-        parts = (sound.waveform(n_microphones) for sound in (self.recording, self.noise))
-        return mix(*parts, self.snr_db, self.start)
+        recording, noise = self.recording.waveform(n_microphones), self.noise.waveform(n_microphones)
+        return mix(recording, noise, self.snr_db, self.start)
 
 
 def mix_noise(sounds: Sequence[Sound], noises: Sequence[Sound], seed: int) -> list[MixedSound]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asd.core.runtime import fingerprint
 from asd.data.audio import Sound, Waveform, read_sound
-from asd.data.fingerprint import data_fingerprint
 from asd.data.microphones import NEAR, FrontEnd
 from asd.types import AsdError, Clip, Split
 
@@ -103,9 +103,20 @@ class Recordings:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the clips: of their contents and of all that is known of them."""
-        return data_fingerprint(
-            (clip, sound.content) for clip, sound in zip(self.clips, self.sounds, strict=True)
+        """What data is the same, for runs, caches and encoders: a hash of all recordings, in order.
+
+        A recording is the same wherever it lies, as long as it has the same name, content and everything that is
+        known of it. Where one of them changes, what was learnt or computed from it is of other data.
+        """
+        return fingerprint(
+            [
+                (
+                    *(clip.name, clip.machine, clip.section, clip.split, clip.domain, clip.label),
+                    sorted(clip.attributes.items()),
+                    sound.content,
+                )
+                for clip, sound in zip(self.clips, self.sounds, strict=True)
+            ]
         )
 
     def key(self) -> list[Any]:
@@ -153,19 +164,29 @@ def check(
 
 
 def in_memory(
-    waveforms: Sequence[npt.NDArray[np.float32]], sample_rate_hz: int, clips: Sequence[Clip] | None = None
+    waveforms: Sequence[npt.NDArray[np.float32]],
+    sample_rate_hz: int,
+    clips: Sequence[Clip] | None = None,
+    front_end: FrontEnd = NEAR,
 ) -> Recordings:
-    """Recordings of waveforms that are in no file, each (samples,).
+    """Recordings of waveforms that are in no file.
 
     Args:
-        waveforms: of one microphone.
+        waveforms: each (samples,), or (microphones, samples) with the near one first; full scale is 1.
         sample_rate_hz: of all of them.
         clips: what is known of them; None: nothing, they are of one section and unknown label.
+        front_end: from the microphones to one waveform.
+
+    Raises:
+        AsdError: a waveform is empty, holds samples that no recording holds, or lacks a microphone.
     """
     if clips is None:
-        clips = [Clip(Path(f"{i:06d}.wav"), "machine", "00", Split.TEST) for i in range(len(waveforms))]
-    sounds = [Sound.of(waveform[None], sample_rate_hz) for waveform in waveforms]
-    return Recordings(tuple(clips), tuple(sounds), sample_rate_hz)
+        names = [Path(f"{i:06d}.wav") for i in range(len(waveforms))]
+        clips = [Clip(name, "machine", "00", Split.TEST) for name in names]
+    sounds = [Sound.of(np.atleast_2d(waveform), sample_rate_hz) for waveform in waveforms]
+    for sound in sounds:
+        _check_use(sound, sample_rate_hz, front_end, 1)
+    return Recordings(tuple(clips), tuple(sounds), sample_rate_hz, front_end)
 
 
 def joined(parts: Sequence[Recordings]) -> Recordings:
@@ -193,15 +214,16 @@ def mono(recordings: Recordings) -> list[Clip]:
 def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_samples: int) -> None:
     """Refuses a recording of another rate, with too few microphones, or too short."""
     _check_rate(sound, sample_rate_hz)
+    what = sound.path or "a waveform in memory"
     if sound.n_channels < front_end.n_microphones:
         word = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
         raise AsdError(
-            f"{sound.path} has one channel and {word} needs two (0 near the machine, 1 far, as in 2026); listen "
+            f"{what} has one channel and {word} needs two (0 near the machine, 1 far, as in 2026); listen "
             f"with frontend=near residual=0, or check the data"
         )
     if sound.n_samples < least_samples:
         raise AsdError(
-            f"{sound.path} has {sound.n_samples} samples, fewer than the {least_samples} of the detector's "
+            f"{what} has {sound.n_samples} samples, fewer than the {least_samples} of the detector's "
             f"shortest input; remove it or let the detector look at less at once"
         )
 

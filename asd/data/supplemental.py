@@ -35,14 +35,19 @@ class Supplement:
     Attributes:
         extra_normals: more normal recordings of the machine; they are not scored.
         noise_only: recordings without the machine.
+        other_machines: normal training clips of other machines, for detectors that learn jointly.
     """
 
     extra_normals: Recordings | None = None
     noise_only: Recordings | None = None
+    other_machines: Recordings | None = None
 
     def all_normals(self, recordings: Recordings) -> Recordings:
         """The training clips first, and all other normal recordings."""
         return recordings if self.extra_normals is None else joined([recordings, self.extra_normals])
+
+
+NOTHING = Supplement()
 
 
 @dataclass(frozen=True)
@@ -81,24 +86,24 @@ class SupplementalPolicy:
         wanted = {"noise": self.noise, "machine": self.clean}
         return [clip for clip in clips if wanted[clip.attributes[CONTENT]] != "ignore"]
 
-    def front_end(self, plain: FrontEnd, recordings: Recordings | None) -> FrontEnd:
+    def front_end(self, plain: FrontEnd, recordings: Recordings) -> FrontEnd:
         """The front end with the noise's profile and the machine's activity, where these are in use.
 
         Args:
             plain: from the microphones to one waveform.
-            recordings: supplemental clips in use, heard by `plain`; None where there are none.
+            recordings: supplemental clips in use, through `plain`.
         """
         noise, clean = _parts(recordings)
         profile = _profile(noise) if noise and self.noise == "profile" else ()
         activity = _activity(clean, noise) if clean and self.clean == "activity" else ()
         return replace(plain, profile=profile, activity=activity)
 
-    def supplement(self, train: Recordings, recordings: Recordings | None, seed: int) -> Supplement:
+    def supplement(self, train: Recordings, recordings: Recordings, seed: int) -> Supplement:
         """What there is to learn from besides the training clips.
 
         Args:
             train: the training clips.
-            recordings: supplemental clips in use; None where there are none.
+            recordings: supplemental clips in use.
             seed: of the noises and ratios that are drawn.
         """
         noise, clean = _parts(recordings)
@@ -118,10 +123,8 @@ def _of(clips: Sequence[Clip], content: str) -> list[int]:
     return [i for i, clip in enumerate(clips) if clip.attributes[CONTENT] == content]
 
 
-def _parts(recordings: Recordings | None) -> tuple[Recordings | None, Recordings | None]:
+def _parts(recordings: Recordings) -> tuple[Recordings | None, Recordings | None]:
     """Those of noise and those of the machine alone."""
-    if recordings is None:
-        return None, None
     noise, clean = (_of(recordings.clips, content) for content in ("noise", "machine"))
     return (recordings.subset(noise) if noise else None), (recordings.subset(clean) if clean else None)
 

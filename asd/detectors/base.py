@@ -8,7 +8,7 @@ Scores do not depend on batch size or on the order of the clips.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.data.recordings import Recordings
+from asd.data.microphones import NEAR, FrontEnd
+from asd.data.recordings import Recordings, in_memory
+from asd.data.supplemental import NOTHING, Supplement
 from asd.detectors.options import DetectorSettings
-from asd.types import AsdError, Domain
+from asd.types import AsdError, Clip, Domain
 
 Scores = dict[str, npt.NDArray[np.float64]]  # scorer -> (clips,)
 
@@ -35,6 +37,8 @@ class RunContext:
         seed: fixes every random draw.
         fingerprint: hash of configuration and data, so that a foreign state is refused.
         sample_rate_hz: of every recording.
+        supplement: what there is to learn from besides a machine's training clips.
+        front_end: that of the recordings which the detector is fitted on; for waveforms that are in no file.
     """
 
     device: torch.device
@@ -43,6 +47,8 @@ class RunContext:
     seed: int = 0
     fingerprint: str = ""
     sample_rate_hz: int = 16000
+    supplement: Supplement = NOTHING
+    front_end: FrontEnd = NEAR
 
 
 class Detector(ABC):
@@ -57,7 +63,6 @@ class Detector(ABC):
 
     settings_type: ClassVar[type[DetectorSettings]] = DetectorSettings
     scorers: tuple[str, ...]  # the first is the default
-    others: Recordings | None = None  # training clips of the other machines, for detectors that learn jointly
 
     def __init__(self, context: RunContext, settings: DetectorSettings | None = None) -> None:
         del settings
@@ -67,11 +72,37 @@ class Detector(ABC):
 
     @abstractmethod
     def fit(self, recordings: Recordings) -> None:
-        """Learns from normal training clips; resumes where an interrupted fit in the directory of the run stopped."""
+        """Learns from normal training clips; resumes where an interrupted fit in the directory of the run stopped.
+
+        What else there is to learn from is in `context.supplement`.
+        """
 
     @abstractmethod
     def score(self, recordings: Recordings) -> Scores:
         """Scores of any clips: {scorer: (clips,)}."""
+
+    def score_waveforms(
+        self,
+        waveforms: Sequence[npt.NDArray[np.float32]],
+        sample_rate_hz: int,
+        clips: Sequence[Clip] | None = None,
+    ) -> Scores:
+        """Scores of waveforms that are in no file: {scorer: (waveforms,)}.
+
+        Args:
+            waveforms: each (samples,), or (microphones, samples) for a front end that needs both.
+            sample_rate_hz: the one that the detector was fitted for.
+            clips: what is known of them, such as the section; None: nothing.
+
+        Raises:
+            AsdError: another sample rate, a microphone that is missing, or samples that no recording holds.
+        """
+        if sample_rate_hz != self.context.sample_rate_hz:
+            raise AsdError(
+                f"sample_rate_hz={sample_rate_hz} is not the {self.context.sample_rate_hz} Hz that the detector was "
+                f"fitted for; resample the waveforms"
+            )
+        return self.score(in_memory(waveforms, sample_rate_hz, clips, self.context.front_end))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the clips it was fitted on, without any clip meeting itself.

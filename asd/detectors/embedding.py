@@ -57,10 +57,11 @@ class Embedding(Detector):
 
     def fit(self, recordings: Recordings) -> None:
         """Trains the encoder, takes the joint one, or leaves it frozen, and embeds the training clips."""
-        learn = recordings.with_further()
+        supplement = self.context.supplement
+        learn = supplement.all_normals(recordings)
         if not self.settings.is_frozen:
             self.encoder = self._trained(recordings)
-        elif self.settings.joint or recordings.contrast:
+        elif self.settings.joint or supplement.noise_only:
             given = "embedding.joint=true" if self.settings.joint else "noise as negatives"
             raise AsdError(
                 f"{given} is for encoders that are trained, and embedding.encoder={self.settings.name} is frozen; "
@@ -140,14 +141,15 @@ class Embedding(Detector):
 
     def _trained(self, recordings: Recordings) -> Encoder:
         """The encoder of this machine, or of all of them."""
-        place, learn = self.context, recordings.with_further()
+        place, supplement = self.context, self.context.supplement
+        learn = supplement.all_normals(recordings)
         if self.settings.joint:
             everything = self._everything(recordings)
             return joint_encoder(
                 everything, self.settings, device=place.device, cache=place.cache, seed=place.seed
             )
         return train_encoder(
-            joined([learn, recordings.contrast]) if recordings.contrast else learn,
+            joined([learn, supplement.noise_only]) if supplement.noise_only else learn,
             self.settings,
             device=place.device,
             cache=place.cache,
@@ -157,13 +159,14 @@ class Embedding(Detector):
         )
 
     def _everything(self, recordings: Recordings) -> Recordings:
-        """Own and auxiliary clips, sorted, so that each machine asks for the same encoder."""
-        if self.others is None:
+        """Training clips of all machines, sorted, so that each machine asks for the same encoder."""
+        others = self.context.supplement.other_machines
+        if others is None:
             raise AsdError(
                 "embedding.joint=true needs the training clips of other machines, and none were given; "
                 "use machine=all or embedding.joint=false"
             )
-        every = joined([recordings, self.others])
+        every = joined([recordings, others])
         clips = every.clips
         return every.subset(sorted(range(len(clips)), key=lambda i: (clips[i].machine, clips[i].name)))
 

@@ -68,9 +68,10 @@ class Statistics(Detector):
 
     def fit(self, recordings: Recordings) -> None:
         """Takes the statistics of the training clips as references, without what the noise varies in."""
-        learn = recordings.with_further()
-        if recordings.contrast:
-            noise = self._views(recordings.contrast)
+        supplement = self.context.supplement
+        learn = supplement.all_normals(recordings)
+        if supplement.noise_only:
+            noise = self._views(supplement.noise_only)
             self.nuisances = {view: nuisance_directions(noise[view]) for view in self.views}
         vectors = self.vectors(learn)
         references = {view: references_of(learn.clips, vectors[view]) for view in self.views}

@@ -3,11 +3,12 @@
 <folder>/<scorer>.csv      score table (types.SCORE_COLUMNS)
          clips.json        `ScoredData`: where the clips lay, which there were, which sections were trained on
          thresholds.json   the decision threshold of each scorer
+         unscored.json     test clips without a score and why, where one bad clip does not stop the others
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -101,6 +102,18 @@ class ScoreFolder:
     def write_data(self, data: ScoredData) -> None:
         """Writes what the scores are about."""
         write_json(self.path / "clips.json", asdict(data))
+
+    def unscored(self) -> dict[str, str]:
+        """File names of the test clips that have no score, and why."""
+        return read_json(self.path / "unscored.json")
+
+    def write_unscored(self, reasons: Mapping[str, str]) -> None:
+        """Writes which test clips have no score, and why; no file where all have one."""
+        path = self.path / "unscored.json"
+        if reasons:
+            write_json(path, reasons)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def score_table(

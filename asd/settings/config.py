@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, create_model
 
+from asd.challenge.years import get_year
 from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
 from asd.detectors import REGISTRY, detector_class, section_of
 from asd.detectors.encoders.recipe import EmbeddingSettings
@@ -77,7 +78,9 @@ class Run(Settings):
     residual: float = Field(0.0, ge=0, le=1, description="vectors of clips are near - residual * far")
     weights: Path | None = Field(None, description="given weights instead of those of a run")
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
-    keep_going: bool = Field(False, description="a machine that fails does not stop the others")
+    keep_going: bool = Field(
+        False, description="what cannot be used stops nothing else: machines, test clips"
+    )
     statistics: StatisticsSettings = StatisticsSettings()
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
@@ -112,6 +115,11 @@ class Run(Settings):
     def run_name(self) -> str:
         """Name of the run's folder."""
         return self.name or section_of(self.detector)
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that holds <machine>/{train,test}: `data`, or the development set of the year."""
+        return self.data or get_year(self.year).dev_root
 
     @property
     def detector_settings(self) -> DetectorSettings:

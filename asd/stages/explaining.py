@@ -1,15 +1,12 @@
 """The inside of the stage `explain`: chosen clips -> nearest training clips -> effects -> PNGs and a table.
 
-Works with every detector: it is only asked for scores of altered copies of a clip, which are written to a
-temporary folder and removed again.
+Works with every detector: it is only asked for scores of altered copies of a clip.
 """
 
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from asd.core.runtime import atomic, log, progress
-from asd.data import audio
-from asd.data.recordings import Recordings, check
+from asd.core.runtime import atomic, progress
+from asd.data.recordings import Recordings, in_memory
 from asd.detectors.base import Detector
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
@@ -165,19 +161,8 @@ def _scores(
     detector: Detector, scorer: str, clip: Clip, waveforms: Sequence[FloatArray], sample_rate_hz: int
 ) -> FloatArray:
     """Scores of altered copies of a clip, (copies,)."""
-    if clipped := sum(np.abs(waveform).max() > 1.0 for waveform in waveforms):
-        log.warning("%s: %d altered copies of it exceed full scale and are clipped", clip.name, clipped)
-    shared = detector.context
-    with tempfile.TemporaryDirectory(prefix="asd-explain-") as folder:
-        copies = []
-        for i, waveform in enumerate(waveforms):
-            copies.append(replace(clip, path=Path(folder) / f"{clip.path.stem}_copy_{i:02d}.wav"))
-            audio.write_wav(copies[-1].path, waveform[None].astype(np.float32), sample_rate_hz)
-        detector.context = replace(shared, cache=Path(folder))  # nobody will ask for their features again
-        try:
-            return detector.score(check(copies, sample_rate_hz=sample_rate_hz))[scorer]
-        finally:
-            detector.context = shared
+    copies = [waveform.astype(np.float32) for waveform in waveforms]
+    return detector.score(in_memory(copies, sample_rate_hz, [clip] * len(copies)))[scorer]
 
 
 def _figure(

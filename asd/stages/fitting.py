@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pandas as pd
 
 from asd.core.runtime import atomic, log, pick_device
 from asd.data.microphones import FRONT_END_FILE
+from asd.data.recordings import Recordings
 from asd.detectors import detector_class
-from asd.detectors.base import Detector, RunContext
+from asd.detectors.base import Detector, RunContext, Scores
 from asd.runs import ScoredData, score_table, write_json, write_scores
 from asd.scoring.threshold import fit_threshold
 from asd.stages.jobs import Job
+from asd.stages.loading import TestData
 
 
 def fitted(job: Job) -> Detector:
@@ -70,13 +73,34 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     if job.test is not None:
         data = job.scored_data()
         _warn_of_untrained(job, data)
-        for scorer, values in detector.score(job.test).items():
-            table = score_table(job.test.clips, values, thresholds[scorer].decide(values))
+        recordings, scores, unscored = _scored(detector, job.test, keep_going=job.config.keep_going)
+        for scorer, values in scores.items():
+            table = score_table(recordings.clips, values, thresholds[scorer].decide(values))
             write_scores(folder.path / f"{scorer}.csv", table)
+        folder.write_unscored(unscored)
         folder.write_data(data)
     if is_own:
         seconds = round(time.perf_counter() - started_s, 3)
         job.run.finish(job.fingerprint, detector.scorers[0], seconds)
+
+
+def _scored(
+    detector: Detector, test: TestData, *, keep_going: bool
+) -> tuple[Recordings, Scores, dict[str, str]]:
+    """The clips that have scores, their scores, and why the others have none, by file name.
+
+    A clip without a finite score is an error, where one bad clip shall not cost the others theirs it is left out.
+    """
+    recordings, scores = test.recordings, detector.score(test.recordings)
+    unscored = {clip.name: str(error) for clip, error in test.refused}
+    is_finite = np.isfinite(list(scores.values())).all(0)
+    if is_finite.all() or not keep_going:
+        return recordings, scores, unscored
+    for clip in recordings.subset(np.flatnonzero(~is_finite)).clips:
+        unscored[clip.name] = f"a score of {clip.path} is not finite; listen to it, or remove it"
+        log.error("%s gets no score: %s", clip.name, unscored[clip.name])
+    left = recordings.subset(np.flatnonzero(is_finite))
+    return left, {scorer: values[is_finite] for scorer, values in scores.items()}, unscored
 
 
 def _warn_of_untrained(job: Job, data: ScoredData) -> None:
@@ -97,7 +121,7 @@ def _detector(job: Job) -> Detector:
         seed=job.run.seed,
         fingerprint=job.model_fingerprint,
         sample_rate_hz=config.sample_rate_hz,
+        supplement=job.supplement,
+        front_end=job.front_end,
     )
-    detector = detector_class(config.detector)(context, config.detector_settings)
-    detector.others = job.others
-    return detector
+    return detector_class(config.detector)(context, config.detector_settings)

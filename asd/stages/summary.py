@@ -30,7 +30,6 @@ from asd.settings.config import (
 )
 from asd.settings.data import Data, DataCheck
 from asd.stages.benchmarking import as_markdown as benchmark_table
-from asd.stages.jobs import data_root
 from asd.stages.leaderboard import as_markdown as board_table
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
@@ -78,7 +77,7 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
 
 def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Where the scores are."""
-    root = data_root(config)
+    root = config.data_root
     folders = [run.scores_of(root) or run.scores for run in runs]
     beside = [folder for run, folder in zip(runs, folders, strict=True) if folder != run.scores]
     places = "\n".join(f"  {folder.path}" for folder in folders)

@@ -1,0 +1,167 @@
+"""The recordings of a machine, listed, read and checked: what is learnt from, what is there besides, what is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from asd.challenge import files
+from asd.challenge.years import get_year
+from asd.core.runtime import fingerprint, log, pick_device
+from asd.data.microphones import FRONT_END_FILE, FrontEnd
+from asd.data.recordings import Recordings, Refused, check, defects, mono
+from asd.data.supplemental import Supplement, SupplementalPolicy
+from asd.runs import RunDirectory, read_json
+from asd.settings.config import Run
+from asd.types import AsdError, Clip, Domain, Split
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a machine's detector learns from.
+
+    Attributes:
+        recordings: the training clips.
+        supplemental: supplemental recordings that are in use; None: there are none.
+        policy: what these are for.
+    """
+
+    recordings: Recordings
+    supplemental: Recordings | None
+    policy: SupplementalPolicy
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all of it."""
+        parts = (self.recordings, self.supplemental)
+        return fingerprint([part.fingerprint for part in parts if part is not None])
+
+    def supplement(self, seed: int, other_machines: Recordings | None = None) -> Supplement:
+        """What there is to learn from besides the training clips."""
+        if self.supplemental is None:
+            return Supplement(other_machines=other_machines)
+        return self.policy.supplement(self.recordings, self.supplemental, seed)
+
+
+@dataclass(frozen=True)
+class TestData:
+    """What is scored.
+
+    Attributes:
+        recordings: the test clips.
+        refused: those of them that cannot be used and are left out.
+    """
+
+    recordings: Recordings
+    refused: tuple[Refused, ...]
+
+    @property
+    def clips(self) -> list[Clip]:
+        """All test clips, usable or not."""
+        return [*self.recordings.clips, *(clip for clip, _ in self.refused)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the recordings, and of the names of those that cannot be used."""
+        return fingerprint([self.recordings.fingerprint], [clip.name for clip, _ in self.refused])
+
+
+def load_training(config: Run, machine: str) -> TrainingData:
+    """The training clips of a machine; a broken one is refused.
+
+    Raises:
+        AsdError: a recording that cannot be used, or of which nothing can be learnt.
+    """
+    policy = SupplementalPolicy(config.supplemental.noise, config.supplemental.clean)
+    front_end = _plain_front_end(config)
+    supplemental = load_supplemental(config, machine, policy, front_end)
+    if supplemental is not None:
+        front_end = policy.front_end(front_end, supplemental)
+    recordings = _read(config, files.list_clips(config.data_root, machine, Split.TRAIN), front_end)
+    if broken := defects(recordings):
+        clip, what = broken[0]
+        instead = " or listen with frontend=near residual=0" if front_end.n_microphones > 1 else ""
+        raise AsdError(
+            f"{clip.path} {what}, and {len(broken)} of {len(recordings)} training clips are broken: such a "
+            f"recording would teach what no machine sounds like, remove it{instead}"
+        )
+    domains = {clip.domain for clip in recordings.clips}
+    for domain in Domain:
+        if domain not in domains and None not in domains:
+            log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
+    _warn_of_mono(config, recordings)
+    return TrainingData(recordings, supplemental, policy)
+
+
+def load_test(config: Run, machine: str, front_end: FrontEnd | None = None) -> TestData:
+    """The test clips of a machine; broken ones are named, with `keep_going` those that cannot be read are left out.
+
+    Args:
+        config: where they lie.
+        machine: which one.
+        front_end: that of the training clips; None: that of the run's model.
+
+    Raises:
+        AsdError: a recording that cannot be used.
+    """
+    refused: list[Refused] = []
+    recordings = _read(
+        config,
+        files.list_clips(config.data_root, machine, Split.TEST),
+        front_end or _trained_front_end(config, machine),
+        refused if config.keep_going else None,
+    )
+    for clip, what in defects(recordings):
+        log.warning("%s %s: it will get a score, but not a meaningful one", clip.path, what)
+    for clip, error in refused:
+        log.error("%s gets no score: %s", clip.name, error)
+    _warn_of_mono(config, recordings)
+    return TestData(recordings, tuple(refused))
+
+
+def load_supplemental(
+    config: Run, machine: str, policy: SupplementalPolicy, front_end: FrontEnd
+) -> Recordings | None:
+    """Supplemental recordings that are in use; a broken one is refused."""
+    if policy == SupplementalPolicy():
+        return None
+    clips = policy.clips(config.data_root, machine)
+    recordings = _read(config, clips, front_end) if clips else None
+    if recordings and (broken := defects(recordings)):
+        raise AsdError(f"{broken[0][0].path} {broken[0][1]}: remove it, or set supplemental.*=ignore")
+    return recordings
+
+
+def _read(
+    config: Run, clips: Sequence[Clip], front_end: FrontEnd, refused: list[Refused] | None = None
+) -> Recordings:
+    return check(
+        clips,
+        sample_rate_hz=config.sample_rate_hz,
+        front_end=front_end,
+        least_samples=config.detector_settings.least_samples(),
+        refused=refused,
+    )
+
+
+def _plain_front_end(config: Run) -> FrontEnd:
+    """The front end of the options, before anything is learnt of noise."""
+    return FrontEnd(config.frontend, config.residual, device=str(pick_device(config.device)))
+
+
+def _trained_front_end(config: Run, machine: str) -> FrontEnd:
+    """The front end of a machine's model: what it has learnt of noise is not learnt anew."""
+    run = RunDirectory.of(config.runs, config.run_name, machine, config.seeds[0])
+    stored = read_json(run.model / FRONT_END_FILE)
+    profile, activity = (tuple(stored.get(key, ())) for key in ("profile", "activity"))
+    return replace(_plain_front_end(config), profile=profile, activity=activity)
+
+
+def _warn_of_mono(config: Run, recordings: Recordings) -> None:
+    """Names recordings by one microphone in a year of two."""
+    if get_year(config.year).channels > recordings.front_end.n_microphones and (alone := mono(recordings)):
+        log.warning(
+            "%s has one channel (as %d of %d %s clips), and recordings of %d have two: it is taken for the near "
+            "microphone",
+            *(alone[0].path, len(alone), len(recordings), alone[0].split, config.year),
+        )
