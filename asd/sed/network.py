@@ -1,4 +1,4 @@
-"""A network that hears events: logits of every frame, of the whole clip, and of any activity at all."""
+"""A network that detects events: logits of every frame, of the whole clip, and of any activity at all."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from asd.core.networks.clip_pooling import attention_pooling, linear_softmax_pooling
-from asd.core.networks.cnn_transformer import CNNTransformer
-from asd.core.networks.crnn import CRNN
+from asd.core.networks.frame_classifiers import CRNN, CNNTransformer, FrameClassifier
 from asd.types import AsdError
 
 Pooling = Literal["attention", "linear_softmax"]
@@ -34,11 +33,11 @@ class EventNetwork(nn.Module):
     """A CRNN or CNN-Transformer with heads for the clip and for activity.
 
     Args:
-        trunk: the network that hears frames.
+        trunk: the network that classifies frames.
         pooling: how frames become a clip.
     """
 
-    def __init__(self, trunk: CRNN | CNNTransformer, pooling: Pooling = "attention") -> None:
+    def __init__(self, trunk: FrameClassifier, pooling: Pooling = "attention") -> None:
         super().__init__()
         if pooling not in get_args(Pooling):
             raise AsdError(f"pooling={pooling} is unknown; choose one of {', '.join(get_args(Pooling))}")
@@ -87,7 +86,7 @@ def build_network(
         "channels": channels,
         "pools": pools,
     }
-    trunk: CRNN | CNNTransformer
+    trunk: FrameClassifier
     if kind == "crnn":
         trunk = CRNN(**common, n_recurrent=n_recurrent)
     elif kind == "transformer":

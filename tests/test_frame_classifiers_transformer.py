@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asd.core.networks.cnn_transformer import CNNTransformer
+from asd.core.networks.frame_classifiers import CNNTransformer
 from asd.types import AsdError
 
 SMALL = {"n_classes": 3, "channels": (8, 8, 8), "n_heads": 4, "n_feedforward": 16, "n_dense": 4}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.core.networks.crnn import CRNN, FrequencyPooledCNN
+from asd.core.networks.frame_classifiers import CRNN, FrequencyPooledCNN
 from asd.types import AsdError
 
 SMALL = {"n_classes": 3, "channels": (8, 8, 8), "n_recurrent": 4, "n_dense": 4}

@@ -1,0 +1,201 @@
+"""Networks that classify every frame of a spectrogram: a CNN-BiGRU and a CNN-Transformer.
+
+    log-mel (batch, 500, 64) ─ 3 x [conv 3x3, BN, leaky ReLU, max pool over frequency] ─► (batch, 500, 128)
+                             ─ BiGRU 32, or 2 Transformer encoder layers with 32 heads
+                             ─ dense 32, leaky ReLU ─ dense ─► logits (batch, 500, 25)
+
+Pooling runs over frequency only (8, 4, 2), so every frame that goes in comes out with its own logits.
+
+Source: Imoto, slides on sound event detection and scene classification, Doshisha University, 2021, after Imoto et al.,
+arXiv 2102.01927. Not stated there, chosen here: batch normalisation after each convolution (the usual form), torch's
+slope 0.01 of the leaky ReLU; of the Transformer the width of the feed-forward layers (parameters at 25 classes:
+1,488,217 for 2048, 698,713 for 512, 567,129 for 256, 501,337 for 128), dropout, ReLU inside the encoder layers, and
+sinusoids as positions, without which attention would not know the order of frames.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from asd.core.networks.positions import sinusoids
+from asd.types import AsdError
+
+
+class FrequencyPooledCNN(nn.Module):
+    """3x3 convolutions that shrink the frequency axis and keep every frame.
+
+    Args:
+        n_mels: mel bands of the input.
+        channels: of each convolution.
+        pools: bands pooled into one after each convolution.
+        batch_norm: normalise after each convolution.
+
+    Raises:
+        AsdError: unequal numbers of channels and pools, or more pooling than bands.
+    """
+
+    def __init__(
+        self,
+        n_mels: int = 64,
+        channels: Sequence[int] = (128, 128, 128),
+        pools: Sequence[int] = (8, 4, 2),
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        if len(channels) != len(pools):
+            raise AsdError(
+                f"{len(channels)} convolutions (channels={tuple(channels)}) have {len(pools)} poolings "
+                f"(pools={tuple(pools)}); give one pooling per convolution, 1 where nothing is to be pooled"
+            )
+        self.n_mels, n_in, n_bands = n_mels, 1, n_mels
+        layers: list[nn.Module] = []
+        for n_out, pool in zip(channels, pools, strict=True):
+            layers.append(nn.Conv2d(n_in, n_out, 3, padding=1))
+            if batch_norm:
+                layers.append(nn.BatchNorm2d(n_out))
+            layers += [nn.LeakyReLU(), nn.MaxPool2d((1, pool))]
+            n_in, n_bands = n_out, n_bands // pool
+        if not n_bands:
+            raise AsdError(
+                f"pools={tuple(pools)} leaves nothing of {n_mels} mel bands; pool less or use more bands"
+            )
+        self.layers = nn.Sequential(*layers)
+        self.n_features = n_in * n_bands
+
+    def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, mels) -> (batch, frames, n_features).
+
+        Raises:
+            AsdError: another number of axes or of mel bands.
+        """
+        if log_mel.dim() != 3 or log_mel.shape[2] != self.n_mels:
+            raise AsdError(
+                f"a network for log-mel spectrograms (batch, frames, {self.n_mels}) received the shape "
+                f"{tuple(log_mel.shape)}; put frames before mel bands, or build it with that n_mels"
+            )
+        maps: torch.Tensor = self.layers(log_mel.unsqueeze(1))
+        return maps.transpose(1, 2).flatten(2)
+
+
+class FrameClassifier(nn.Module):
+    """Convolutions, layers along time, and two dense layers: logits per frame and class.
+
+    Args:
+        convolutions: from spectrograms to a vector per frame.
+    """
+
+    def __init__(self, convolutions: FrequencyPooledCNN) -> None:
+        super().__init__()
+        self.convolutions = convolutions
+
+    def _add_head(self, width: int, n_dense: int, n_classes: int) -> None:
+        """Dense layers behind vectors (batch, frames, width); added last, so that seeds keep their weights."""
+        self.dense = nn.Sequential(nn.Linear(width, n_dense), nn.LeakyReLU())
+        self.out = nn.Linear(n_dense, n_classes)
+        self.n_features = n_dense
+
+    @abstractmethod
+    def along_time(self, x: torch.Tensor) -> torch.Tensor:
+        """Vectors (batch, frames, n_features of the convolutions) -> (batch, frames, width)."""
+
+    def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """Logits (batch, frames, classes) of log-mel spectrograms (batch, frames, mels).
+
+        Raises:
+            AsdError: another number of axes or of mel bands.
+        """
+        logits: torch.Tensor = self.out(self.features(log_mel))
+        return logits
+
+    def features(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """What the logits are computed from, for further heads: (batch, frames, n_features)."""
+        features: torch.Tensor = self.dense(self.along_time(self.convolutions(log_mel)))
+        return features
+
+
+class CRNN(FrameClassifier):
+    """A bidirectional GRU along time; 331,225 parameters at the defaults, 330,457 without batch normalisation.
+
+    Args:
+        n_classes: event classes.
+        n_mels: mel bands of the input.
+        channels: of each convolution.
+        pools: bands pooled into one after each convolution.
+        n_recurrent: units of the GRU in each direction.
+        n_dense: units of the dense layer before the logits.
+        batch_norm: normalise after each convolution.
+    """
+
+    def __init__(
+        self,
+        n_classes: int = 25,
+        n_mels: int = 64,
+        channels: Sequence[int] = (128, 128, 128),
+        pools: Sequence[int] = (8, 4, 2),
+        n_recurrent: int = 32,
+        n_dense: int = 32,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__(FrequencyPooledCNN(n_mels, channels, pools, batch_norm))
+        n_in = self.convolutions.n_features
+        self.recurrent = nn.GRU(n_in, n_recurrent, batch_first=True, bidirectional=True)
+        self._add_head(2 * n_recurrent, n_dense, n_classes)
+
+    def along_time(self, x: torch.Tensor) -> torch.Tensor:
+        """Both directions of the GRU, one after the other: (batch, frames, 2 n_recurrent)."""
+        sequence: torch.Tensor = self.recurrent(x)[0]
+        return sequence
+
+
+class CNNTransformer(FrameClassifier):
+    """Transformer encoder layers along time, in which every frame attends to all others of the clip.
+
+    The width of the Transformer is what the convolutions give, 128 at the defaults: 4 dimensions a head.
+
+    Args:
+        n_classes: event classes.
+        n_mels: mel bands of the input.
+        channels: of each convolution.
+        pools: bands pooled into one after each convolution.
+        n_heads: attention heads.
+        n_layers: encoder layers.
+        n_feedforward: hidden width of the encoder layers.
+        n_dense: units of the dense layer before the logits.
+        dropout: part of the units dropped in the encoder layers while training.
+        batch_norm: normalise after each convolution.
+
+    Raises:
+        AsdError: the convolutions give a width that the heads do not divide.
+    """
+
+    def __init__(
+        self,
+        n_classes: int = 25,
+        n_mels: int = 64,
+        channels: Sequence[int] = (128, 128, 128),
+        pools: Sequence[int] = (8, 4, 2),
+        n_heads: int = 32,
+        n_layers: int = 2,
+        n_feedforward: int = 512,
+        n_dense: int = 32,
+        dropout: float = 0.1,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__(FrequencyPooledCNN(n_mels, channels, pools, batch_norm))
+        width = self.convolutions.n_features
+        if width % n_heads:
+            raise AsdError(
+                f"n_heads={n_heads} does not divide the {width} features of the convolutions; choose a divisor"
+            )
+        layer = nn.TransformerEncoderLayer(width, n_heads, n_feedforward, dropout, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
+        self._add_head(width, n_dense, n_classes)
+
+    def along_time(self, x: torch.Tensor) -> torch.Tensor:
+        """Vectors of the encoder, with positions added before it."""
+        encoded: torch.Tensor = self.encoder(x + sinusoids(x.shape[1], x.shape[2], like=x))
+        return encoded
