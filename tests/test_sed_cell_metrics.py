@@ -27,17 +27,17 @@ def some_clips(n_clips: int = 60, seed: int = 0) -> tuple[npt.NDArray[np.float64
 def test_the_published_classes_give_the_published_measures() -> None:
     rows = pd.read_csv(GOLDEN / "desed_baseline_classes.csv")
     rows["hits"] = (rows["recall"] * rows["n_positive"]).round()
-    rows["n_said"] = (rows["hits"] / rows["precision"]).round()
+    rows["n_predicted"] = (rows["hits"] / rows["precision"]).round()
     table = pd.read_csv(GOLDEN / "cmt_overall.csv", index_col=["network", "model", "dataset"])
     published = table.loc[("student", "baseline", "desed_validation")]
     assert (rows["n_positive"].sum(), rows["hits"].sum()) == (3067, 2320)
-    assert rows["n_said"].sum() - rows["hits"].sum() == 79
+    assert rows["n_predicted"].sum() - rows["hits"].sum() == 79
     found = overall(rows, n_cells=1330 * 27)
     for name in ("precision", "recall", "f1", "map"):
         assert round(found[name], 4) == published[name], name
     assert found["accuracy"] == pytest.approx(published["accuracy"], abs=1e-4)
     np.testing.assert_allclose(
-        2 * rows["hits"] / (rows["n_said"] + rows["n_positive"]), rows["f1"], atol=1e-6
+        2 * rows["hits"] / (rows["n_predicted"] + rows["n_positive"]), rows["f1"], atol=1e-6
     )
 
 
@@ -59,7 +59,7 @@ def test_each_class_has_its_own_threshold() -> None:
     one = cell_metrics(probabilities, targets, CLASSES, 0.3)["classes"]["dog"]
     each = cell_metrics(probabilities, targets, CLASSES, {"speech": 0.9, "dog": 0.3, "cat": 0.1})
     assert each["classes"]["dog"] == one
-    assert each["classes"]["speech"]["n_said"] < each["classes"]["cat"]["n_said"] + 30
+    assert each["classes"]["speech"]["n_predicted"] < each["classes"]["cat"]["n_predicted"] + 30
 
 
 def test_soft_labels_are_decided_at_one_half_whatever_the_threshold() -> None:

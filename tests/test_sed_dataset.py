@@ -10,7 +10,15 @@ import torch
 
 from asd.data.audio import write_wav
 from asd.features.logmel import LogMel
-from asd.sed.dataset import TRAIN_PARTS, Scale, find_classes, list_wavs, read_part, to_device, train_parts
+from asd.sed.dataset import (
+    TRAIN_PARTS,
+    MelStandardizer,
+    find_classes,
+    list_wavs,
+    read_part,
+    to_device,
+    train_parts,
+)
 from asd.types import AsdError
 
 RATE_HZ, CLASSES = 4000, ["hiss", "tone"]
@@ -61,7 +69,7 @@ def test_features_are_those_of_each_clip_alone_and_padding_is_zero_on_the_scale(
     clips = to_device(parts, CLASSES, front(), CPU)
     alone = to_device(parts[:1], CLASSES, front(), CPU)
     torch.testing.assert_close(clips.log_mel[:1, :21], alone.log_mel)
-    scaled = Scale.of(clips)(clips)
+    scaled = MelStandardizer.of(clips)(clips)
     assert (scaled.log_mel[scaled.absent] == 0).all()
     heard = scaled.log_mel[~scaled.absent]
     torch.testing.assert_close(heard.mean(0), torch.zeros(8), atol=1e-4, rtol=0)

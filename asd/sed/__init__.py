@@ -1,1 +1,1 @@
-"""Sound event detection on the same core: who was heard when."""
+"""Sound event detection on the same core: which events occur when."""

@@ -1,6 +1,6 @@
 """Measures of yes-or-no decisions, one per cell of (clips, classes) or (frames, classes).
 
-A cell is said where its probability exceeds the threshold, and true where its target exceeds one half,
+A cell is predicted where its probability exceeds the threshold, and true where its target exceeds one half,
 whatever the threshold; soft labels (the share of listeners who heard it) keep their value for calibration only.
 
 Micro measures count all cells alike, macro measures all classes that have a positive cell.
@@ -43,8 +43,8 @@ def cell_metrics(
     """
     values, truth = check_cells(probabilities, targets, classes, "the predictions")
     rows = class_rows(values, truth, classes, threshold)
-    if silent := list(rows.loc[rows["n_positive"] == 0, "class"]):
-        log.warning("no positive example of %s: left out of macro averages and mAP", ", ".join(silent))
+    if absent := list(rows.loc[rows["n_positive"] == 0, "class"]):
+        log.warning("no positive example of %s: left out of macro averages and mAP", ", ".join(absent))
     return {
         **overall(rows, values.size),
         "ece": calibration_error(values, truth),
@@ -57,17 +57,19 @@ def cell_metrics(
 def class_rows(
     probabilities: FloatArray, targets: FloatArray, classes: Sequence[str], threshold: Threshold = 0.5
 ) -> pd.DataFrame:
-    """One row per class: class, n_positive, n_said, hits, precision, recall, f1, ap, ece, brier.
+    """One row per class: class, n_positive, n_predicted, hits, precision, recall, f1, ap, ece, brier.
 
     Average precision and recall of a class without a positive cell are NaN; so is the precision of one that
-    was never said.
+    was never predicted.
     """
-    said = probabilities > threshold_of(classes, threshold)
+    predicted = probabilities > threshold_of(classes, threshold)
     true = targets > 0.5
-    hits, n_said, n_positive = (said & true).sum(0), said.sum(0), true.sum(0)
-    rows = pd.DataFrame({"class": list(classes), "n_positive": n_positive, "n_said": n_said, "hits": hits})
-    rows = rows.assign(**precision_recall_f1(hits, n_said, n_positive))
-    rows["precision"] = rows["precision"].where(n_said > 0)
+    hits, n_predicted, n_positive = (predicted & true).sum(0), predicted.sum(0), true.sum(0)
+    rows = pd.DataFrame(
+        {"class": list(classes), "n_positive": n_positive, "n_predicted": n_predicted, "hits": hits}
+    )
+    rows = rows.assign(**precision_recall_f1(hits, n_predicted, n_positive))
+    rows["precision"] = rows["precision"].where(n_predicted > 0)
     rows["recall"] = rows["recall"].where(n_positive > 0)
     rows["ap"] = [
         float(average_precision_score(true[:, k], probabilities[:, k])) if n_positive[k] else np.nan
@@ -82,11 +84,11 @@ def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
     """Measures over all classes, from the counts of each.
 
     Args:
-        rows: with the columns class, n_positive, n_said, hits and ap, as of `class_rows`.
+        rows: with the columns class, n_positive, n_predicted, hits and ap, as of `class_rows`.
         n_cells: number of decisions.
 
     Returns:
-        accuracy, precision, recall, f1 (micro); macro_precision (a class never said counts as 0), macro_recall,
+        accuracy, precision, recall, f1 (micro); macro_precision (a class never predicted counts as 0), macro_recall,
         macro_f1; map, the mean of the average precisions; n_positive, n_cells.
 
     Raises:
@@ -98,10 +100,10 @@ def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
             f"none of the classes {', '.join(rows['class'])} has a positive example here, so that nothing can be "
             f"measured; check the labels and the names in classes="
         )
-    hits, n_said, n_positive = (int(rows[name].sum()) for name in ("hits", "n_said", "n_positive"))
-    micro = precision_recall_f1(hits, n_said, n_positive)
-    macro = precision_recall_f1(known["hits"], known["n_said"], known["n_positive"])
-    wrong = (n_said - hits) + (n_positive - hits)
+    hits, n_predicted, n_positive = (int(rows[name].sum()) for name in ("hits", "n_predicted", "n_positive"))
+    micro = precision_recall_f1(hits, n_predicted, n_positive)
+    macro = precision_recall_f1(known["hits"], known["n_predicted"], known["n_positive"])
+    wrong = (n_predicted - hits) + (n_positive - hits)
     return {
         "accuracy": 1.0 - wrong / n_cells,
         **{name: float(value) for name, value in micro.items()},
@@ -113,20 +115,20 @@ def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
 
 
 def precision_recall_f1(
-    hits: npt.ArrayLike, said: npt.ArrayLike, true: npt.ArrayLike
+    hits: npt.ArrayLike, predicted: npt.ArrayLike, true: npt.ArrayLike
 ) -> dict[str, npt.NDArray[np.float64]]:
     """The three measures from counts of any shape, 0 where nothing could be counted.
 
     Args:
         hits: rightly found ones.
-        said: all that were called so.
-        true: all that are so.
+        predicted: all that were predicted.
+        true: all that are true.
     """
-    hits, said, true = (np.asarray(counts, np.float64) for counts in (hits, said, true))
+    hits, predicted, true = (np.asarray(counts, np.float64) for counts in (hits, predicted, true))
     return {
-        "precision": hits / np.maximum(said, 1),
+        "precision": hits / np.maximum(predicted, 1),
         "recall": hits / np.maximum(true, 1),
-        "f1": 2 * hits / np.maximum(said + true, 1),
+        "f1": 2 * hits / np.maximum(predicted + true, 1),
     }
 
 

@@ -1,4 +1,7 @@
-"""Words of the stages of sound event detection: `python -m asd sed <stage> key=value ...`."""
+"""Options of the stages of sound event detection: `python -m asd sed <stage> key=value ...`.
+
+Imoto (2021) are the slides on sound event detection and scene classification cited in `asd.core.networks`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class MakeSoundscapes(Settings):
     sample_rate_hz: int = Field(16000, ge=2000, description="of a clip; recordings are brought to it")
     least_events: int = Field(1, ge=0, description="fewest events drawn for a clip")
     most_events: int = Field(5, ge=1, description="most events drawn for a clip")
-    least_snr_db: float = Field(6.0, description="softest event over its background")
+    least_snr_db: float = Field(6.0, description="quietest event over its background")
     most_snr_db: float = Field(24.0, description="loudest event over its background")
     overlap: int = Field(2, ge=1, description="most events at a time")
     duration_ratio: float = Field(1.0, ge=1, description="longest class over shortest; 1: as recorded")
@@ -42,7 +45,7 @@ class MakeSoundscapes(Settings):
 
 
 class Features(Settings):
-    """What the network hears: log-mel levels; the window and step of founding document 001 at 16 kHz."""
+    """Input of the network: log-mel levels; the window and step of Imoto (2021) at 16 kHz."""
 
     sample_rate_hz: int = Field(16000, ge=2000, description="of all recordings")
     n_fft: int = Field(640, ge=16, description="window in samples (40 ms at 16 kHz)")
@@ -51,7 +54,7 @@ class Features(Settings):
 
 
 class Network(Settings):
-    """The network; the defaults are founding document 001's."""
+    """The network; the defaults are those of Imoto (2021)."""
 
     kind: Literal["crnn", "transformer"] = Field("crnn", description="crnn or transformer")
     channels: Numbers = Field([128, 128, 128], description="of each convolution")
@@ -90,19 +93,23 @@ class Loss(Settings):
 
 
 class Teacher(Settings):
-    """What the teacher, the running average of the student, teaches where no label does."""
+    """The teacher, the running average of the student, which gives targets where labels do not."""
 
     method: Literal["none", "mean_teacher", "cmt_normal", "cmt_neg"] = Field(
         "mean_teacher", description="none, mean_teacher, cmt_normal or cmt_neg"
     )
     decay: float = Field(0.99, ge=0, lt=1, description="of the running average, per step")
-    weight: float = Field(2.0, ge=0, description="of what it teaches, after the ramp")
+    weight: float = Field(2.0, ge=0, description="of its targets, after the ramp")
     ramp_epochs: float = Field(5.0, ge=0, description="over which that weight rises")
-    positive: float = Field(0.5, ge=0, le=1, description="from which probability on it is sure of a presence")
-    negative: float = Field(0.3, ge=0, le=1, description="up to which cmt_neg is sure of an absence")
+    positive: float = Field(
+        0.5, ge=0, le=1, description="from which probability on a class counts as present"
+    )
+    negative: float = Field(
+        0.3, ge=0, le=1, description="up to which probability cmt_neg counts a class as absent"
+    )
     window_frames: int = Field(7, ge=1, description="odd median window over its decisions")
     balance: bool = Field(False, description="same mass for cmt_neg's positives and negatives")
-    sure_cells: bool = Field(False, description="divide cmt losses by the cells it is sure of, not by all")
+    sure_cells: bool = Field(False, description="divide cmt losses by the confident cells, not by all")
 
 
 class Augmentation(Settings):

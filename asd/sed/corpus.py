@@ -13,7 +13,7 @@ from asd.core.runtime import fingerprint
 from asd.features.logmel import LogMel
 from asd.sed import dataset
 from asd.sed.config import Train
-from asd.sed.dataset import Clips, Part, Scale
+from asd.sed.dataset import Clips, MelStandardizer, Part
 from asd.sed.labels import require_positives
 from asd.types import AsdError
 
@@ -32,7 +32,7 @@ class Corpus:
 
     classes: Sequence[str]
     clips: Clips
-    scale: Scale
+    scale: MelStandardizer
     scored: Sequence[Part]
     fingerprint: str
 
@@ -65,7 +65,7 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
     if validation is not None:
         seen = validation["event_label"].value_counts()
         require_positives({name: seen.get(name, 0) for name in classes}, "the validation part")
-    scale = Scale.of(clips)
+    scale = MelStandardizer.of(clips)
     return Corpus(classes, scale(clips), scale, scored, _fingerprint([*parts, *scored], data))
 
 

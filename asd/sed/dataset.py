@@ -1,8 +1,8 @@
 """Recordings and their tables as tensors that lie on the device as a whole.
 
-    <data>/train_strong/*.wav       train_strong.tsv        who was heard when
-    <data>/train_soft/*.wav         train_soft.tsv          and what part of the listeners heard it
-    <data>/train_weak/*.wav         train_weak.tsv          who was heard
+    <data>/train_strong/*.wav       train_strong.tsv        events with their times
+    <data>/train_soft/*.wav         train_soft.tsv          and the share of listeners who heard each
+    <data>/train_weak/*.wav         train_weak.tsv          classes of each clip
     <data>/train_unlabelled/*.wav
     <data>/validation/*.wav         validation.tsv          strong; tunes thresholds and windows
     <data>/test/*.wav               test.tsv                strong; is measured
@@ -32,7 +32,7 @@ TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
 
 @dataclass(frozen=True)
 class Part:
-    """Recordings of one folder and what its table says of them.
+    """Recordings of one folder and the labels of its table.
 
     Attributes:
         name: of the folder.
@@ -83,14 +83,14 @@ class Clips:
 
 
 @dataclass(frozen=True)
-class Scale:
+class MelStandardizer:
     """Mean and standard deviation of each mel band, (mels,), in dB."""
 
     mean: torch.Tensor = field(repr=False)
     spread: torch.Tensor = field(repr=False)
 
     @classmethod
-    def of(cls, clips: Clips) -> Scale:
+    def of(cls, clips: Clips) -> MelStandardizer:
         """Over all frames of the clips."""
         frames = clips.log_mel[~clips.absent]
         return cls(frames.mean(0), frames.std(0).clamp_min(1e-3))
@@ -133,7 +133,7 @@ def train_parts(data: Path) -> list[str]:
     """Training parts of a data folder that are there.
 
     Raises:
-        AsdError: a folder train* that is none of them, which would be left out without a word.
+        AsdError: a folder train* that is none of them, which would be left out silently.
     """
     found = {path.name for path in data.glob("train*") if path.is_dir()}
     if unknown := sorted(found - set(TRAIN_PARTS)):

@@ -1,4 +1,4 @@
-"""How well a run heard a part: frames, clips and events, student and teacher by the same code."""
+"""How well a run detects the events of a part: frames, clips and events, student and teacher by the same code."""
 
 from __future__ import annotations
 
@@ -83,25 +83,25 @@ def cells(
     classes = list(config.classes)
     step_s = config.features.hop_samples / config.features.sample_rate_hz
     by_name = dict(list(events.groupby("filename")))
-    said = np.concatenate([scores[classes].to_numpy(np.float64) for scores in frames.values()])
+    predicted = np.concatenate([scores[classes].to_numpy(np.float64) for scores in frames.values()])
     true = np.concatenate(
         [frame_targets(by_name[name], classes, len(scores), step_s) for name, scores in frames.items()]
     )
-    heard = np.stack([clip_targets(list(by_name[name]["event_label"]), classes) for name in clips.index])
+    present = np.stack([clip_targets(list(by_name[name]["event_label"]), classes) for name in clips.index])
     return {
-        "frames_half": cell_metrics(said, true, classes) | roc_auc(said, true),
-        "frames": cell_metrics(said, true, classes, thresholds),
-        "clips": cell_metrics(clips[classes].to_numpy(np.float64), heard, classes),
+        "frames_half": cell_metrics(predicted, true, classes) | roc_auc(predicted, true),
+        "frames": cell_metrics(predicted, true, classes, thresholds),
+        "clips": cell_metrics(clips[classes].to_numpy(np.float64), present, classes),
     }
 
 
-def roc_auc(said: FloatArray, true: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
+def roc_auc(predicted: FloatArray, true: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
     """Area under the ROC curve over all cells ("roc_auc"), and its mean over classes that have both answers."""
     truth = true > 0.5
     mixed = [k for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
-    areas = [float(roc_auc_score(truth[:, k], said[:, k])) for k in mixed]
+    areas = [float(roc_auc_score(truth[:, k], predicted[:, k])) for k in mixed]
     return {
-        "roc_auc": float(roc_auc_score(truth.ravel(), said.ravel())) if mixed else float("nan"),
+        "roc_auc": float(roc_auc_score(truth.ravel(), predicted.ravel())) if mixed else float("nan"),
         "macro_roc_auc": float(np.mean(areas)) if areas else float("nan"),
     }
 

@@ -3,11 +3,11 @@
     segment_*       the clip cut into segments of 1 s; a class is active in a segment or not
     event_*         an event is found if its onset is right within 0.2 s, and its offset within 0.2 s or a fifth
                     of its length, whichever is more
-    intersection_*  an event is found if at least half of it was said, in stretches at least half of which are it
+    intersection_*  an event is found if at least half of it was detected, in stretches of which it is at least half
     psds1, psds2    polyphonic sound detection scores over all thresholds, scenarios 1 and 2 of DCASE Task 4
 
-F1 and error rates hold at the thresholds given. `segment_f1`, `event_f1` and the error rates count what was said of
-all classes alike, the others leave out classes without a true event, of which a warning tells.
+F1 and error rates hold at the thresholds given. `segment_f1`, `event_f1` and the error rates count the
+detections of all classes alike, the others leave out classes without a true event, and a warning names those.
 
 Sources: Mesaros et al., "Metrics for polyphonic sound event detection", Applied Sciences 6(6), 2016; Bilen et al.,
 "A framework for the robust evaluation of sound event detection", ICASSP 2020; Ebbers et al.,
@@ -51,8 +51,8 @@ def evaluate_events(
     Args:
         scores: of each clip a table with the columns onset, offset (seconds) and one per class, a row per frame;
             frames join without gaps.
-        truth: filename, onset, offset, event_label, a row per event; a silent clip may have a row with an empty
-            label.
+        truth: filename, onset, offset, event_label, a row per event; a clip without events may have a row with
+            an empty label.
         durations_s: length of each clip.
         thresholds: of each class; a frame is active where its score exceeds it.
 
@@ -160,7 +160,7 @@ def _all_classes(
         f"{kind}_{measure}": float(value)
         for kind, metrics in (("segment", segment), ("event", event))
         for measure, value in (
-            ("f1", np.nan_to_num(metrics.overall_f_measure()["f_measure"])),  # NaN where nothing was said
+            ("f1", np.nan_to_num(metrics.overall_f_measure()["f_measure"])),  # NaN where nothing was detected
             ("error_rate", metrics.overall_error_rate()["error_rate"]),
         )
     }
@@ -204,23 +204,23 @@ def _check(
 def _true_events(truth: pd.DataFrame, durations_s: Mapping[str, float], classes: Sequence[str]) -> Events:
     """Events of each clip that has a duration, those of one class that touch merged, as the libraries want them."""
     events: Events = {name: [] for name in durations_s}
-    heard = truth[truth["event_label"].fillna("") != ""]
-    for name in heard["filename"].unique():
+    labelled = truth[truth["event_label"].fillna("") != ""]
+    for name in labelled["filename"].unique():
         if name not in events:
             raise AsdError(f"the truth has events in {name}, which has no scores; score it, or leave it out")
-    unknown = sorted(set(heard["event_label"]) - set(classes))
+    unknown = sorted(set(labelled["event_label"]) - set(classes))
     if unknown:
         raise AsdError(f"the truth has the label {unknown[0]}, the scores only {', '.join(classes)}")
-    within = cut_to_clips(merge_events(heard, "the truth"), durations_s, "the truth")
+    within = cut_to_clips(merge_events(labelled, "the truth"), durations_s, "the truth")
     for name, onset, offset, label in within[list(STRONG_COLUMNS)].itertuples(index=False):
         if label:
             events[name].append((float(onset), float(offset), label))
     if not any(events.values()):
         raise AsdError("the truth has no event in any clip that was scored, so that nothing can be measured")
-    silent = [name for name, count in _counts(events, classes).items() if not count]
-    if silent:
+    absent = [name for name, count in _counts(events, classes).items() if not count]
+    if absent:
         log.warning(
-            "no true event of %s: left out of everything but micro F1 and error rates", ", ".join(silent)
+            "no true event of %s: left out of everything but micro F1 and error rates", ", ".join(absent)
         )
     return {name: sorted(found) for name, found in events.items()}
 
@@ -236,9 +236,7 @@ def _library(name: str) -> Any:
     Raises:
         AsdError: it cannot be used here.
     """
-    way_out = (
-        "run `make setup-sed` and say the command again with .venv-sed/bin/python in the place of python"
-    )
+    way_out = "run `make setup-sed` and repeat the command with .venv-sed/bin/python in the place of python"
     if int(pd.__version__.split(".")[0]) > 2:
         raise AsdError(
             f"measures of events need {name}, which does not work with pandas {pd.__version__}; {way_out}"

@@ -15,7 +15,7 @@ from asd.types import AsdError
 Pooling = Literal["attention", "linear_softmax"]
 
 
-class Heard(NamedTuple):
+class EventLogits(NamedTuple):
     """Logits.
 
     Attributes:
@@ -46,7 +46,7 @@ class EventNetwork(nn.Module):
         self.attention = nn.Linear(trunk.n_features, n_classes) if pooling == "attention" else None
         self.activity = nn.Linear(trunk.n_features, 1)
 
-    def forward(self, log_mel: torch.Tensor, absent: torch.Tensor) -> Heard:
+    def forward(self, log_mel: torch.Tensor, absent: torch.Tensor) -> EventLogits:
         """Logits.
 
         Args:
@@ -59,7 +59,7 @@ class EventNetwork(nn.Module):
             clips = linear_softmax_pooling(frames, absent)
         else:
             clips = attention_pooling(frames, self.attention(features), absent)
-        return Heard(frames, clips, self.activity(features).squeeze(-1))
+        return EventLogits(frames, clips, self.activity(features).squeeze(-1))
 
 
 def build_network(

@@ -1,10 +1,10 @@
-"""What a batch of clips teaches: labels where there are any, the teacher where there are none.
+"""Loss of a batch of clips: from labels where there are any, from the teacher where there are none.
 
 strong         loss of the frames of clips with strong or soft labels
 weak           BCE of the clips whose labels are known, however they are
 activity       BCE of whether there is any event, per frame (SED + SAD)
 graph          penalty on unequal activity of classes that co-occur (GLR)
-consistency    of what no label tells: frames of clips without times, clips without labels
+consistency    with the teacher where labels are missing: frames of clips without times, clips without labels
 
 total = strong + weak_weight weak + activity_weight activity + graph_weight graph
         + consistency_weight ramp(step) (consistency_clips + consistency_frames)
@@ -29,7 +29,7 @@ from asd.core.semi.consistency import Consistency
 from asd.core.semi.teacher import EmaTeacher
 from asd.features.augment import draw_masks, draw_mixup, mask, mixup
 from asd.sed.dataset import Clips
-from asd.sed.network import EventNetwork, Heard
+from asd.sed.network import EventLogits, EventNetwork
 from asd.types import AsdError
 
 Method = Literal["none", "mean_teacher", "cmt_normal", "cmt_neg"]
@@ -38,17 +38,17 @@ Terms = dict[str, torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Semi:
-    """How the teacher teaches.
+    """How the targets of the teacher are used.
 
     Attributes:
-        method: "none" keeps a teacher, but does not listen to it.
+        method: "none" keeps a teacher without any effect.
         weight: of its terms after the ramp.
         ramp_steps: over which the weight rises.
-        positive_threshold: from which on it is sure of a presence; of both thresholds of cmt_normal.
-        negative_threshold: up to which cmt_neg is sure of an absence.
+        positive_threshold: from which probability on a class counts as present; both thresholds of cmt_normal.
+        negative_threshold: up to which probability cmt_neg counts a class as absent.
         window_frames: odd median window over its decisions.
         balance: whether cmt_neg's positives and negatives get the same mass.
-        sure_cells: divide cmt losses by the cells that the teacher is sure of, instead of by all.
+        sure_cells: divide cmt losses by the confident cells, instead of by all.
     """
 
     method: Method = "none"
@@ -68,7 +68,7 @@ class Semi:
 
 
 class Batch(NamedTuple):
-    """Clips of a step, mixed and blanked: what the student hears, what the teacher hears, and labels."""
+    """Clips of a step, mixed and blanked: input of the student, input of the teacher, and labels."""
 
     student: torch.Tensor
     teacher: torch.Tensor
@@ -87,7 +87,7 @@ class Objective:
         weak_weight: of the clip labels.
         activity_weight: of activity; 0 leaves it out.
         graph_weight: of the graph penalty, on means over frames; 0 leaves it out.
-        semi: what the teacher teaches.
+        semi: use of the teacher.
         mixup_share: of the clips that are mixed with another of the same kind of labels.
         mask_widest: widest blank band and stretch, as a share.
 
@@ -128,17 +128,17 @@ class Objective:
     def __call__(self, indices: torch.Tensor) -> tuple[torch.Tensor, Terms]:
         """Loss of the clips (batch,), and its terms."""
         batch = self._batch(indices)
-        heard: Heard = self.student(batch.student, batch.clips.absent)
-        total, terms = self._strong(heard, batch.clips)
+        logits: EventLogits = self.student(batch.student, batch.clips.absent)
+        total, terms = self._strong(logits, batch.clips)
         terms["weak"] = self.weak(
-            heard.clips, batch.clips.clip_targets, ignore=~batch.clips.clips_known[:, None]
+            logits.clips, batch.clips.clip_targets, ignore=~batch.clips.clips_known[:, None]
         )
         total = total + self.weak_weight * terms["weak"]
         if self.graph is not None:
-            terms["graph"] = self.graph(heard.frames, ignore=_unlabelled_frames(batch.clips))
+            terms["graph"] = self.graph(logits.frames, ignore=_unlabelled_frames(batch.clips))
             total = total + self.graph_weight * terms["graph"]
         if self.semi.method != "none":
-            consistency, more = self._consistency(heard, batch)
+            consistency, more = self._consistency(logits, batch)
             ramp = exponential_ramp(float(self.teacher.n_updates), self.semi.ramp_steps)
             total = total + self.semi.weight * ramp * consistency
             terms |= more
@@ -154,29 +154,29 @@ class Objective:
             student = mask(student.transpose(1, 2), blanks).transpose(1, 2)
         return Batch(student, clips.log_mel, clips)
 
-    def _strong(self, heard: Heard, clips: Clips) -> tuple[torch.Tensor, Terms]:
+    def _strong(self, logits: EventLogits, clips: Clips) -> tuple[torch.Tensor, Terms]:
         unlabelled = _unlabelled_frames(clips)
         if self.activity is None:
-            loss = self.strong(heard.frames, clips.frame_targets, ignore=unlabelled)
+            loss = self.strong(logits.frames, clips.frame_targets, ignore=unlabelled)
             return loss, {"strong": loss}
-        both = self.activity(heard.frames, heard.activity, clips.frame_targets, ignore=unlabelled)
+        both = self.activity(logits.frames, logits.activity, clips.frame_targets, ignore=unlabelled)
         return both.total, {"strong": both.terms["events"], "activity": both.terms["activity"]}
 
-    def _consistency(self, heard: Heard, batch: Batch) -> tuple[torch.Tensor, Terms]:
-        """Sum of the terms of clips and frames, where no label tells."""
-        taught: Heard = self.teacher(batch.teacher, batch.clips.absent)
+    def _consistency(self, logits: EventLogits, batch: Batch) -> tuple[torch.Tensor, Terms]:
+        """Sum of the terms of clips and frames where labels are missing."""
+        taught: EventLogits = self.teacher(batch.teacher, batch.clips.absent)
         clip_labels = batch.clips.clips_known[:, None]
         frame_labels = batch.clips.frames_known[:, None, None] | batch.clips.absent[:, :, None]
         y_clips, y_frames = taught.clips.float().sigmoid(), taught.frames.float().sigmoid()
         if self.semi.method == "mean_teacher":
             distance = Consistency("mse")
-            clips = distance(heard.clips, y_clips, ignore=clip_labels)
-            frames = distance(heard.frames, y_frames, ignore=frame_labels)
+            clips = distance(logits.clips, y_clips, ignore=clip_labels)
+            frames = distance(logits.frames, y_frames, ignore=frame_labels)
             return clips + frames, {"consistency_clips": clips, "consistency_frames": frames}
         sure = self._sure(y_clips, y_frames, frame_labels)
         bce = Bce("mean_active" if self.semi.sure_cells else "mean")
-        clips = bce(heard.clips, sure.clips.targets, sure.clips.weight, clip_labels)
-        frames = bce(heard.frames, sure.frames.targets, sure.frames.weight, frame_labels)
+        clips = bce(logits.clips, sure.clips.targets, sure.clips.weight, clip_labels)
+        frames = bce(logits.frames, sure.frames.targets, sure.frames.weight, frame_labels)
         return clips + frames, {
             "consistency_clips": clips,
             "consistency_frames": frames,
@@ -212,12 +212,12 @@ class Objective:
 
 
 def _unlabelled_frames(clips: Clips) -> torch.Tensor:
-    """Cells that no strong label tells: (batch, frames, 1)."""
+    """Cells without a strong label: (batch, frames, 1)."""
     return (~clips.frames_known[:, None] | clips.absent)[:, :, None]
 
 
 def _mixed(clips: Clips, share: float) -> Clips:
-    """Clips mixed in pairs, with all their labels; only clips of which the same is known are mixed."""
+    """Clips mixed in pairs, with all their labels; only clips with the same kinds of labels are mixed."""
     drawn = draw_mixup(len(clips), share)
     partner = drawn.partner.to(clips.log_mel.device)
     alike = (clips.frames_known == clips.frames_known[partner]) & (

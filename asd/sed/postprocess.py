@@ -93,16 +93,16 @@ def tune(
 def _merit(active: torch.Tensor, truth: torch.Tensor, collar_frames: int) -> torch.Tensor:
     """Mean of frame F1 and onset F1 of decisions (clips, frames, classes), (classes,) in float64."""
     frames = _f1((active & truth).sum((0, 1)), active.sum((0, 1)), truth.sum((0, 1)))
-    said, true = _onsets(active), _onsets(truth)
+    predicted, true = _onsets(active), _onsets(truth)
     # Each side counts its own hits, so that two onsets near one true one are not both right.
-    found = (true & _near(said, collar_frames)).sum((0, 1))
-    right = (said & _near(true, collar_frames)).sum((0, 1))
-    onsets = _f1(torch.minimum(found, right), said.sum((0, 1)), true.sum((0, 1)))
+    found = (true & _near(predicted, collar_frames)).sum((0, 1))
+    right = (predicted & _near(true, collar_frames)).sum((0, 1))
+    onsets = _f1(torch.minimum(found, right), predicted.sum((0, 1)), true.sum((0, 1)))
     return (frames + onsets) / 2
 
 
-def _f1(hits: torch.Tensor, said: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    return 2 * hits.double() / (said + true).clamp_min(1)
+def _f1(hits: torch.Tensor, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    return 2 * hits.double() / (predicted + true).clamp_min(1)
 
 
 def _onsets(mask: torch.Tensor) -> torch.Tensor:

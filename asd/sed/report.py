@@ -64,7 +64,7 @@ def compare(
 
 
 def predictions(runs: Sequence[SedRun], model: str, part: str, *, with_events: bool = False) -> Predictions:
-    """What one model of all seeds says of the clips of a part, whose table says what is true."""
+    """Predictions of one model of all seeds for the clips of a part, with the labels of its table."""
     measured = [evaluate_run(run, part, with_events=with_events)[model] for run in runs]
     config = Train.model_validate(runs[0].config())
     truth = read_part(config.data, part, config.classes, config.features.sample_rate_hz)
@@ -87,7 +87,7 @@ def predictions(runs: Sequence[SedRun], model: str, part: str, *, with_events: b
 
 
 def _facts(runs: Sequence[SedRun]) -> dict[str, str]:
-    """What there is to know of a run: where it lies, its seeds, and its words apart from the usual ones."""
+    """What identifies a run: its place, its seeds, and its options other than the defaults."""
     config = runs[0].config()
     usual = Train().decisive()
     changed: dict[str, Any] = {}

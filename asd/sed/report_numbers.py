@@ -198,7 +198,7 @@ def _measure(predictions: Predictions, threshold: float) -> dict[str, Any]:
                 "bias": float(probabilities.mean() - targets.mean()),
             }
         )
-    # Of a class never said by one seed's model, the precision is that of the others.
+    # Of a class that one seed's model never predicts, the precision is that of the others.
     by_class = pd.concat(rows).groupby("class", sort=False)[["n_positive", *CLASS_MEASURES]].mean()
     everything = np.broadcast_to(targets, predictions.probabilities.shape)
     return {

@@ -151,7 +151,7 @@ def figure_name(kind: str, network: str, dataset: str) -> str:
 
 
 def best_sentence(best: Mapping[str, Any]) -> str:
-    """Which model leads on a data set, and whether the clips can tell."""
+    """Which model leads on a data set, and whether the clips settle it."""
     head = f"{best['model']} (F1 {best['f1']:.4f})"
     if not best["others"]:
         return f"{head}, the only one"
@@ -228,10 +228,10 @@ def _classes(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator
     for model, values in models.items():
         gains = {name: values["classes"][name]["f1"] - row["f1"] for name, row in present.items()}
         up, down = max(gains, key=lambda name: gains[name]), min(gains, key=lambda name: gains[name])
-        said = [f"gains most in {up} ({signed(gains[up], 3)})"] if gains[up] > 0 else []
-        said += [f"loses most in {down} ({signed(gains[down], 3)})"] if gains[down] < 0 else []
-        if said:
-            yield f"By class, {model} {' and '.join(said)} of F1."
+        moves = [f"gains most in {up} ({signed(gains[up], 3)})"] if gains[up] > 0 else []
+        moves += [f"loses most in {down} ({signed(gains[down], 3)})"] if gains[down] < 0 else []
+        if moves:
+            yield f"By class, {model} {' and '.join(moves)} of F1."
 
 
 def _calibration(models: Mapping[str, Any]) -> Iterator[str]:
@@ -262,8 +262,8 @@ def _caveats(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator
     facts = summary["datasets"][dataset]
     share = sum(facts["n_positive"]) / (facts["n_clips"] * len(facts["classes"]))
     yield f"Predicting no class at all would have an accuracy of {1 - share:.4f} here: do not read it as a merit."
-    silent = [name for name, n in zip(facts["classes"], facts["n_positive"], strict=True) if not n]
-    if silent:
-        yield f"No clip has {', '.join(silent)}: left out of macro averages and mAP."
+    absent = [name for name, n in zip(facts["classes"], facts["n_positive"], strict=True) if not n]
+    if absent:
+        yield f"No clip has {', '.join(absent)}: left out of macro averages and mAP."
     if all(values["n_seeds"] == 1 for values in summary["found"][network][dataset].values()):
         yield "One seed per model: the intervals cover the choice of clips, not that of the seed."

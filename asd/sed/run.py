@@ -1,6 +1,6 @@
 """Run directories of event detection: predictions of a trained run, written whole and read back.
 
-runs/sed/<name>/seed<k>/                 what `asd.runs.lifecycle` says, and
+runs/sed/<name>/seed<k>/                 as in `asd.runs.lifecycle`, and
   model/weights.safetensors              student, teacher, and the scale of their input
   model/decoding.json                    windows and thresholds, tuned on validation, of each
   scores/<part>.json                     where the recordings lay, and the hash of their contents
@@ -147,5 +147,5 @@ def write_part(
     root = str(part.recordings.clips[0].path.parent.resolve())
     scored = {"root": root, "fingerprint": part.recordings.fingerprint}
     write_json(run.path / "scores" / f"{part.name}.json", scored)
-    with atomic(folder / f"{part.name}.clips.tsv") as temporary:  # last: it says that the part is complete
+    with atomic(folder / f"{part.name}.clips.tsv") as temporary:  # last: with it the part is complete
         whole.to_csv(temporary, sep="\t", float_format="%.7g")

@@ -1,4 +1,4 @@
-"""Soundscapes: events mixed into backgrounds, with labels that are right because they were drawn.
+"""Soundscapes: events mixed into backgrounds, with exact labels.
 
 A scene is drawn first, as plain numbers, and rendered afterwards as a pure function of them. Clip i of a part
 is a function of (seed, part, i) alone, to the byte.
@@ -10,7 +10,7 @@ is a function of (seed, part, i) alone, to the byte.
     <out>/validation/*.wav      validation.tsv
     <out>/test/*.wav            test.tsv
 
-The three training parts share sources (speakers, say) and backgrounds; validation and test have their own.
+The three training parts share sources (for example speakers) and backgrounds; validation and test have their own.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What is heard in a clip."""
+    """Background and events of a clip."""
 
     background: str
     background_start_s: float
@@ -221,12 +221,12 @@ def write_part(
         names.rename(WEAK_COLUMNS[1]).to_csv(folder / f"{part}.tsv", sep="\t")
     elif part in ("train_strong", "validation", "test"):
         events.to_csv(folder / f"{part}.tsv", sep="\t", index=False)
-    heard = events[events["event_label"] != ""]
+    labelled = events[events["event_label"] != ""]
     return {
         "clips": n_clips,
-        "events": heard["event_label"].value_counts().sort_index().to_dict(),
-        "seconds": (heard["offset"].astype(float) - heard["onset"].astype(float))
-        .groupby(heard["event_label"])
+        "events": labelled["event_label"].value_counts().sort_index().to_dict(),
+        "seconds": (labelled["offset"].astype(float) - labelled["onset"].astype(float))
+        .groupby(labelled["event_label"])
         .sum()
         .round(3)
         .to_dict(),

@@ -57,7 +57,7 @@ def list_recordings(folder: Path) -> list[Recording]:
             found.append(Recording(path, parts[0], parts[1]))
         else:
             raise AsdError(
-                f"{path} tells no label; name it <label>_<source>_<anything>.wav, or put it into a folder that "
+                f"{path} names no label; name it <label>_<source>_<anything>.wav, or put it into a folder that "
                 f"bears its label"
             )
     if not found:
@@ -159,7 +159,7 @@ def backgrounds(
     """Backgrounds of a folder, or "synthetic" ones.
 
     Raises:
-        AsdError: no word at all, or a folder without enough recordings.
+        AsdError: no place at all, or a folder without enough recordings.
     """
     if not place:
         raise AsdError("background= is missing: give a folder of WAV files, or background=synthetic")

@@ -1,4 +1,4 @@
-"""Tables of labels in the forms of the field: read, checked, joined with the recordings they speak of.
+"""Tables of labels in the forms of the field: read, checked, joined with the recordings that they label.
 
 All are tab-separated with a header line; times are seconds from the beginning of the clip.
 
@@ -152,10 +152,10 @@ def cut_to_clips(events: pd.DataFrame, durations_s: Mapping[str, float], where: 
         )  # fmt: skip
     cut = events.assign(offset=np.minimum(events["offset"], ends_s))
     outside = (events["onset"] >= ends_s) & (events["event_label"] != "")
-    silent = sorted(set(events["filename"][outside]) - set(events["filename"][~outside]))
-    empty = pd.DataFrame({"filename": silent, "event_label": ""}).reindex(columns=events.columns)
+    emptied = sorted(set(events["filename"][outside]) - set(events["filename"][~outside]))
+    empty = pd.DataFrame({"filename": emptied, "event_label": ""}).reindex(columns=events.columns)
     kept = cut[~outside]
-    return pd.concat([kept, empty.astype(kept.dtypes)], ignore_index=True) if silent else kept
+    return pd.concat([kept, empty.astype(kept.dtypes)], ignore_index=True) if emptied else kept
 
 
 def join_names(named: Iterable[str], filenames: Sequence[str], table: Path) -> dict[str, str]:

@@ -20,9 +20,9 @@ from asd.runs import read_json, write_json
 from asd.sed import dataset
 from asd.sed.config import Train
 from asd.sed.corpus import Corpus, front_end
-from asd.sed.dataset import Clips, Part, Scale
+from asd.sed.dataset import Clips, MelStandardizer, Part
 from asd.sed.labels import events_of_frames
-from asd.sed.network import EventNetwork, Heard, build_network
+from asd.sed.network import EventLogits, EventNetwork, build_network
 from asd.sed.objective import Objective, Semi
 from asd.sed.postprocess import Decoding, tune
 from asd.sed.run import SedRun, write_part
@@ -31,7 +31,7 @@ from asd.types import AsdError
 
 @dataclass(frozen=True)
 class Probabilities:
-    """What a network says of clips: frames (clips, frames, classes) and clips (clips, classes)."""
+    """Predictions for clips: frames (clips, frames, classes) and clips (clips, classes)."""
 
     frames: torch.Tensor
     clips: torch.Tensor
@@ -39,14 +39,14 @@ class Probabilities:
 
 @dataclass(frozen=True)
 class Models:
-    """A student, its teacher, and the scale on which both hear."""
+    """A student, its teacher, and the standardisation of their input."""
 
     student: EventNetwork
     teacher: EmaTeacher
-    scale: Scale
+    scale: MelStandardizer
 
     def by_name(self) -> dict[str, nn.Module]:
-        """Both of them; they are asked and measured by the same code."""
+        """Both of them; the same code runs and measures them."""
         return {"student": self.student, "teacher": self.teacher.module}
 
     def save(self, path: Path, facts: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ class Models:
         for name, module in both.items():
             own = {key[len(name) :]: tensor for key, tensor in tensors.items() if key.startswith(name)}
             load_into(module, own, path)
-        models = cls(student, teacher, Scale(tensors["scale.mean"], tensors["scale.spread"]))
+        models = cls(student, teacher, MelStandardizer(tensors["scale.mean"], tensors["scale.spread"]))
         for module in models.by_name().values():
             module.eval()
         return models
@@ -225,7 +225,7 @@ def fit(
         directory: of metrics.jsonl and the state to resume from.
         seed, patience: as `core.trainer.train` takes them.
         fingerprint: hash of configuration and data.
-        label: what the progress bar says.
+        label: of the progress bar.
     """
 
     def validate(epoch: int) -> dict[str, float]:
@@ -256,24 +256,24 @@ def fit(
 
 @torch.no_grad()
 def probabilities(network: nn.Module, clips: Clips, batch_size: int) -> Probabilities:
-    """What a network in eval mode says of standardised clips; padding has the probability 0.
+    """Probabilities by a network in eval mode of standardised clips; padding has the probability 0.
 
-    Clips of one length go together and without padding, so that what is said of one does not depend on the
-    others.
+    Clips of one length go together and without padding, so that the prediction for one does not depend on
+    the others.
     """
     frames = torch.zeros_like(clips.frame_targets)
     whole = torch.zeros_like(clips.clip_targets)
     lengths = (~clips.absent).sum(1)
     for length in lengths.unique().tolist():
         for indices in (lengths == length).nonzero().squeeze(1).split(batch_size):
-            heard: Heard = network(clips.log_mel[indices, :length], clips.absent[indices, :length])
-            frames[indices, :length] = heard.frames.float().sigmoid()
-            whole[indices] = heard.clips.sigmoid()
+            logits: EventLogits = network(clips.log_mel[indices, :length], clips.absent[indices, :length])
+            frames[indices, :length] = logits.frames.float().sigmoid()
+            whole[indices] = logits.clips.sigmoid()
     return Probabilities(frames, whole)
 
 
 def frame_f1(frames: torch.Tensor, clips: Clips, threshold: float = 0.5) -> float:
     """Macro F1 over frames of probabilities (clips, frames, classes)."""
-    true, said = clips.frame_targets > threshold, frames > threshold
-    hits, misses = (true & said).sum((0, 1)), (true ^ said).sum((0, 1))
+    true, predicted = clips.frame_targets > threshold, frames > threshold
+    hits, misses = (true & predicted).sum((0, 1)), (true ^ predicted).sum((0, 1))
     return float((2 * hits / (2 * hits + misses).clamp_min(1)).mean())

@@ -1,4 +1,4 @@
-"""Words of the studies: `python -m asd study <name> key=value ...`."""
+"""Options of the studies: `python -m asd study <name> key=value ...`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from asd.options import Levels, Names, Seeds, Settings
 
 
 class Study(Settings):
-    """Words that every study knows."""
+    """Options of every study."""
 
     seeds: Seeds = Field([0, 1, 2], description="seeds of every cell")
     runs: Path = Field(Path("runs/studies"), description="folder of the studies' results")
@@ -34,7 +34,7 @@ class TermWeights(Settings):
 
 
 class Fusion(Study):
-    """Words of the fusion study: a small form of the model and the recipe of founding document 002."""
+    """Options of the fusion study: a small form of the published model and recipe."""
 
     epochs: int = Field(20, ge=1, description="passes over the training sequences")
     batch_size: int = Field(16, ge=2, description="sequences per step")
@@ -66,7 +66,7 @@ class Fusion(Study):
 
 
 class Halls(Study):
-    """Words of the studies on synthetic machines in halls of known noise."""
+    """Options of the studies on synthetic machines in halls of known noise."""
 
     snrs_db: Levels = Field([-6, 0, 6], description="machine over noise at the near microphone, in dB")
     detectors: Names = Field(["statistics", "nearest"], description="also autoencoder and embedding")
@@ -81,22 +81,22 @@ class Halls(Study):
 
 
 class Microphones(Halls):
-    """Words of the study of two microphones."""
+    """Options of the study of two microphones."""
 
 
 class Supplemental(Halls):
-    """Words of the study of supplemental recordings."""
+    """Options of the study of supplemental recordings."""
 
     supplemental: int = Field(40, ge=2, description="noise-only and clean recordings of each machine, each")
 
 
 class Digits(Study):
-    """Words of the study of raw-waveform classifiers on spoken digits."""
+    """Options of the study of raw-waveform classifiers on spoken digits."""
 
     data: Path = Field(
         Path("../shared/data/spoken_digits"), description="folder of <word>_<speaker>_<number>.wav"
     )
-    network: str = Field("small", description="small, or a design of founding document 004: ch32, base, ...")
+    network: str = Field("small", description="small, or a published design: ch32, base, ...")
     held_out: Names = Field([], description="speakers left out in turn; none: all")
     chosen_on: Names = Field(["lucas", "theo"], description="speakers on whom the defaults were chosen")
     tuned: bool = Field(True, description="first filters start as band-passes on the mel scale")
@@ -126,7 +126,7 @@ class Digits(Study):
 
 
 class SedStudy(Study):
-    """Words of the studies of event detection; the soundscapes are made on the way."""
+    """Options of the studies of event detection; the soundscapes are made on the way."""
 
     events: Path = Field(
         Path("../shared/data/spoken_digits/recordings"),
@@ -142,7 +142,7 @@ class SedStudy(Study):
 
 
 class Losses(SedStudy):
-    """Words of the loss study: founding document 001's losses on events of unequal length and frequency."""
+    """Options of the loss study: published losses on events of unequal length and frequency."""
 
     epochs: int = Field(20, ge=1, description="passes over the training clips")
     strong: int = Field(240, ge=2, description="training clips")
@@ -154,7 +154,7 @@ class Losses(SedStudy):
 
 
 class Cmt(SedStudy):
-    """Words of the confident-mean-teacher study: founding document 000's methods, with few labels."""
+    """Options of the confident-mean-teacher study: published methods, with few labels."""
 
     epochs: int = Field(25, ge=1, description="passes over all clips")
     classes: Names = Field(["0", "1", "2", "3", "4", "5"], description="labels to use; none: all there are")
@@ -164,12 +164,12 @@ class Cmt(SedStudy):
 
 
 class Reuse(Study):
-    """Words of the study of reuse: parts of the core, switched on in the detector embedding."""
+    """Options of the study of reuse: parts of the core, switched on in the detector embedding."""
 
     data: Path = Field(Path("../shared/data/machines"), description="folder of recorded machines")
     methods: Names = Field([], description="those of the study to run; none: all")
     epochs: int = Field(16, ge=1, description="passes over the training clips")
-    segment_samples: int = Field(16000, ge=2048, description="length of what an encoder hears at once")
+    segment_samples: int = Field(16000, ge=2048, description="length of an encoder's input")
     synthetic: Names = Field(["fan", "valve"], min_length=1, description="synthetic machines")
     train_source: int = Field(60, ge=8, description="synthetic: normal training clips of the source")
     train_target: int = Field(6, ge=0, description="synthetic: normal training clips of the target")
@@ -194,10 +194,10 @@ STAGES: dict[str, type[Settings]] = {
 
 MEANINGS: dict[str, str] = {
     "cmt": "no teacher, mean teacher, cmt_normal and cmt_neg, student and teacher, on soundscapes with few labels",
-    "digits": "raw-waveform classifiers of spoken digits, by known and by unknown speakers, and what they hear",
+    "digits": "raw-waveform classifiers of spoken digits, by known and by unknown speakers, and how they work",
     "fusion": "gated, concatenated and added modalities, and each alone, on synthetic multi-track sequences",
     "losses": "eight losses of event detection, two networks, on events of unequal length and frequency",
     "microphones": "what each front end for two microphones gains, on synthetic machines at known noise",
-    "reuse": "raw waveforms, gates, attribute losses, averaging and activity in the detector embedding, each without",
+    "reuse": "averaged weights and an activity head in the detector embedding, with and without",
     "supplemental": "what noise-only and clean recordings gain, on synthetic machines at known noise",
 }

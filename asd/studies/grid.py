@@ -39,7 +39,7 @@ def run_grid(
         folder: of the study.
         workers: processes at once; 0 is one per core, or one where the device is a GPU.
         device: name of the device on which the cells compute.
-        label: what the progress bar says.
+        label: of the progress bar.
 
     Raises:
         AsdError: what a cell raised; the results of the others are kept.

@@ -29,7 +29,7 @@ DETECTORS = {
 }
 SCORERS = {"statistics": "ensemble", "nearest": "ensemble", "autoencoder": "mahalanobis", "embedding": "knn"}
 
-Methods = Mapping[str, Sequence[str]]  # name of a method -> its words
+Methods = Mapping[str, Sequence[str]]  # name of a method -> its options
 
 
 def measure(
@@ -108,7 +108,7 @@ def sections(config: Halls, results: Mapping[str, Result], usual: str) -> list[S
 
 
 def write_tables(config: Halls, name: str, title: str, results: Mapping[str, Result], usual: str) -> str:
-    """Writes the page and its numbers beside the cells, and says where they lie."""
+    """Writes the page and its numbers beside the cells, and returns where they lie."""
     folder = config.runs / name
     about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."
     text = as_markdown(title, [], [Section(text=about), *sections(config, results, usual)])

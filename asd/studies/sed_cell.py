@@ -23,16 +23,16 @@ Cell = dict[str, Any]
 
 
 def soundscapes(config: SedStudy, recipe: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Makes the data folder of a study, or finds it made; returns the words that made it.
+    """Makes the data folder of a study, or finds it made; returns the options that made it.
 
     Args:
-        config: of the study, which shares words with `sed make-soundscapes`.
-        recipe: words that the study decides.
+        config: of the study, which shares options with `sed make-soundscapes`.
+        recipe: options that the study decides.
         out: the data folder.
     """
     shared = config.model_dump(include=set(MakeSoundscapes.model_fields))
-    words = {**shared, **recipe, "seed": config.data_seed, "out": out, "overwrite": True}
-    made = MakeSoundscapes.model_validate(words)
+    options = {**shared, **recipe, "seed": config.data_seed, "out": out, "overwrite": True}
+    made = MakeSoundscapes.model_validate(options)
     make_soundscapes(made)
     return made.model_dump(mode="json", exclude={"overwrite"})
 
@@ -41,7 +41,7 @@ def cell(data: Mapping[str, Any], seed: int, device: str, *words: Mapping[str, A
     """Settings of one training: the small form, and what makes this cell different.
 
     Args:
-        data: the words that made its data folder.
+        data: the options that made its data folder.
         seed: of the training.
         device: on which it runs.
         words: sections of `sed train`, later ones on top.

@@ -1,11 +1,11 @@
-"""Synthetic multi-track sequences: what an editor did with every track, and what could be seen and heard of it.
+"""Synthetic multi-track sequences: an editor's decisions for every track, and sound, picture and tracks as input.
 
     Draws (all that is random, a function of (seed, index))  ─ render ─►  Sequences
 
-Founding document 002 describes a model that reads sound, picture and the tracks themselves, and says what each
-track does at each step; its recordings are not public. Its encoder looks both ways, so tracks told one step late
-would be the answer, one step away: here they are told at keyframes only. An editor works by rules, and each
-modality tells a part of what the rules ask for:
+The report "Multimodal learning experiment" of 2025-12-14 describes a model that reads sound, picture and the tracks
+themselves, and predicts the state of each track at each step; its recordings are not public. Its encoder looks both
+ways, so that tracks given one step late would be the answer, one step away: here they are given at keyframes only. An
+editor works by rules, and each modality holds a part of what the rules need:
 
     speech, loudness                     audio only        tracks that follow speech; scale and crop
     scene, subject's place, motion       video only        which tracks a scene has; scale and position
@@ -43,7 +43,7 @@ NUMBERS = ("scale", "x", "y", "crop_l", "crop_r", "crop_t", "crop_b")
 
 N_SCENES = 6
 STEP_MS = 500.0
-KEYFRAME_STEPS = 8  # from one step of which the tracks are told to the next
+KEYFRAME_STEPS = 8  # from one step at which the tracks are given to the next
 VERSION = 1  # to be raised when a value of a sequence changes
 _WORLD_SEED = 2002  # the rules are the same in every study; only sequences are drawn
 _GAP_SHARE = 4  # a gap, music and darkness last for a quarter of the steps
@@ -114,9 +114,9 @@ class Sequences:
         features: {"audio": (n, steps, 4), "video": (n, steps, 10 + embedding), "track": (n, steps, tracks * 12)},
             NaN where absent or unknown.
         present: (n, steps, modalities) bool.
-        active: (n, steps, tracks) bool, to be said.
-        asset: (n, steps, tracks), to be said; 0 where the track is not active.
-        numbers: (n, steps, tracks, 7), to be said; NaN where the track is not active.
+        active: (n, steps, tracks) bool, a target.
+        asset: (n, steps, tracks), a target; 0 where the track is not active.
+        numbers: (n, steps, tracks, 7), a target; NaN where the track is not active.
         scene, cut, music, dark: (n, steps), for the analysis only.
     """
 
@@ -240,9 +240,9 @@ def _audio(draws: Draws, scenario: _Scenario, music: BoolArray) -> FloatArray:
     """Sound (n, steps, 4): speech is detected with errors, and under music by chance."""
     detected = np.where(music, draws.u_audio[..., 0] < 0.5, scenario.speech ^ (draws.u_audio[..., 0] < 0.05))
     steps = np.arange(detected.shape[1])
-    heard = np.maximum.accumulate(np.where(detected, steps, -1), 1)
+    last = np.maximum.accumulate(np.where(detected, steps, -1), 1)
     text = scenario.speech ^ (draws.u_audio[..., 1] < 0.2)
-    values = [scenario.loudness + 4 * music, detected, STEP_MS * (steps - heard), text]
+    values = [scenario.loudness + 4 * music, detected, STEP_MS * (steps - last), text]
     noise = draws.z_audio * np.where(music[..., None], [2.0, 0, 0, 0], [0.2, 0, 0, 0])
     return np.stack(values, -1) + noise
 
@@ -278,8 +278,8 @@ def _keyframes(
     )
     state = np.where(active[..., None], state, 0.0)
     steps = np.arange(layout.n_steps)
-    told = state[:, steps - steps % KEYFRAME_STEPS]
-    return (told + 0.02 * draws.z_track).reshape(*active.shape[:2], -1)
+    given = state[:, steps - steps % KEYFRAME_STEPS]
+    return (given + 0.02 * draws.z_track).reshape(*active.shape[:2], -1)
 
 
 def _stretch(draws: Draws, k: int, layout: Layout) -> BoolArray:

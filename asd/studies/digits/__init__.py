@@ -1,1 +1,1 @@
-"""How well a CNN on the waveform knows spoken digits, and what it hears."""
+"""How well a CNN on the waveform recognises spoken digits, and how it works."""

@@ -99,7 +99,7 @@ def activation_maps(net: RawWaveCNN, waveform: torch.Tensor) -> list[FloatArray]
 
 
 def class_activation_map(net: RawWaveCNN, waveform: torch.Tensor, label: int, block: int) -> FloatArray:
-    """What each step of a block's map contributes to the logit of a class: (steps,), positive speaks for it.
+    """What each step of a block's map contributes to the logit of a class: (steps,), positive raises it.
 
     Activation times gradient, summed over channels. Where nothing but a linear layer follows, the steps add
     up to the logit less its bias, as in the class activation map of Zhou et al. (2016), and nothing else can;
@@ -162,7 +162,7 @@ def confusion_figure(matrices: Mapping[str, Any], classes: Sequence[str]) -> Fig
 def filters_figure(filters: Filters, sample_rate_hz: int) -> Figure:
     """Frequency responses of all first filters by centre frequency, and some of them one by one.
 
-    The responses describe the network only up to the first ReLU, and the caption says so.
+    The responses describe the network only up to the first ReLU.
     """
     n_filters, n_taps = filters.taps.shape
     shown = np.unique(np.linspace(0, n_filters - 1, min(n_filters, _N_CURVES)).round().astype(int))
@@ -210,8 +210,8 @@ def maps_figure(example: Example, sample_rate_hz: int) -> Figure:
             x, extent=(0, duration_s, 0, len(x)),
             interpolation="nearest", vmax=max(float(np.percentile(x, 99.5)), 1e-9),
         )  # fmt: skip
-        silent = 100 * float(np.mean(x == 0))
-        panel.set_ylabel(f"block {k}\n{x.shape[0]} x {x.shape[1]}\n{silent:.0f} % zero", fontsize=8)
+        zeros = 100 * float(np.mean(x == 0))
+        panel.set_ylabel(f"block {k}\n{x.shape[0]} x {x.shape[1]}\n{zeros:.0f} % zero", fontsize=8)
     for panel in axes[:-1]:
         panel.tick_params(labelbottom=False)
     axes[-1].set_xlabel("time (s); maps: channels x steps, black is what ReLU removed")

@@ -43,7 +43,7 @@ SMALL = RawWaveDesign(
     hidden=(32,),
     dropout=0.2,
 )
-"""Fast enough for a CPU: 65 taps tell frequencies apart that 5 do not, and after a stride and a pooling by 4
+"""Fast enough for a CPU: 65 taps separate frequencies that 5 do not, and after a stride and a pooling by 4
 each, a sixteenth of the samples is left to the other layers, as in Dai et al., "Very deep convolutional neural
 networks for raw waveforms", ICASSP 2017. 2 x 4^6 = 8192 samples, 1.024 s at 8 kHz, become 2 steps of 64 channels,
 128 features as in `features128`, and a dense layer makes 32 of them."""
@@ -236,12 +236,12 @@ def fit(
     )
 
     def step(batch: torch.Tensor) -> torch.Tensor:
-        heard = perturb(
+        perturbed = perturb(
             words.waveforms[batch],
             draw_perturbation(len(batch), words.waveforms.shape[1], words.sample_rate_hz, strength),
         )
         mixing = draw_mixup(len(batch), config.mixup)
-        value: torch.Tensor = loss(net(mixup(heard, mixing)), mixup(targets[batch], mixing))
+        value: torch.Tensor = loss(net(mixup(perturbed, mixing)), mixup(targets[batch], mixing))
         return value
 
     settings = TrainSettings(

@@ -1,1 +1,1 @@
-"""Do several modalities tell more than one, and does it matter how they are joined?"""
+"""Do several modalities predict better than one, and does it matter how they are joined?"""

@@ -141,7 +141,7 @@ def gate_contributions(
         net: with gates.
         data: sequences (n, steps).
         given: the network's answers for them.
-        troubles: {modality: (n, steps) bool} where what it tells is not to be trusted.
+        troubles: {modality: (n, steps) bool} where its input is not to be trusted.
 
     Returns:
         For each modality "open", the mean gate over steps with it; "share", its part of the length of the gated

@@ -74,7 +74,7 @@ def sections(summary: Summary) -> list[Section]:
         ),
         _losses(summary, "all", "With whatever modalities they lack."),
         Section(
-            "What can be told apart",
+            "What is settled",
             "Difference of the total loss (a minus b) with the interval of 95 % of bootstrap resamples of sequences "
             "and seeds; a tie where it holds zero.",
             head=["a", "b", "sequences", "a - b", "95 %", "better"],

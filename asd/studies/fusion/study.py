@@ -1,4 +1,4 @@
-"""The fusion study: do several modalities tell more than one, and does it matter how they are joined?
+"""The fusion study: do several modalities predict better than one, and does it matter how they are joined?
 
 Three fusions of all modalities, and each modality alone, over several seeds, on the synthetic sequences of
 `asd.synthetic.tracks`. The page has the parts of the report "Multimodal learning experiment" of 2025-12-14, and those
@@ -240,7 +240,7 @@ def _fusion_finding(summary: Summary) -> str:
     fusions = [row for row in summary["differences"] if row["on"] == "complete" and row["b"] in FUSIONS]
     settled = [row for row in fusions if row["verdict"] != "tie"]
     if not settled:
-        return "Which fusion is best cannot be told: every difference between them is a tie."
+        return "Which fusion is best is not settled: every difference between them is a tie."
     words = [
         f"{row['verdict']} beats {row['b'] if row['verdict'] == row['a'] else row['a']}" for row in settled
     ]

@@ -1,7 +1,7 @@
 """One cell of the fusion study: a multimodal Transformer learns what an editor did with every track.
 
-The recipe is that of founding document 002: Adam, two epochs of warm-up, a cosine to 1e-6, gradients clipped to
-1.0, binary cross entropy of active tracks, cross entropy of assets, and squared errors of scale, position and
+The recipe is that of the report "Multimodal learning experiment" of 2025-12-14: Adam, two epochs of warm-up, a cosine
+to 1e-6, gradients clipped to 1.0, binary cross entropy of active tracks, cross entropy of assets, and squared errors of scale, position and
 crop. Tracks that are not active have no asset and no numbers, and are ignored there.
 """
 
@@ -32,7 +32,7 @@ _LEAST_SPREAD = 1e-3  # a value that never changed, such as an anchor, is not di
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sequences on the device: what is seen of them and what is to be said.
+    """Sequences on the device: input and targets.
 
     Attributes:
         features: {modality: (batch, steps, width)} with mean 0 and spread 1; NaN where absent, else finite.
@@ -166,22 +166,22 @@ def build_losses(weights: Mapping[str, float]) -> MultiTask:
     return MultiTask({"active": Bce(), "asset": SoftCrossEntropy(), **squared}, weights)
 
 
-def losses_of(losses: MultiTask, said: TrackOutput, batch: Batch) -> TaskLosses:
-    """Total and terms of what was said of a batch; tracks that are not active count for `active` only."""
+def losses_of(losses: MultiTask, answers: TrackOutput, batch: Batch) -> TaskLosses:
+    """Total and terms of the loss of a batch; tracks that are not active count for `active` only."""
     idle = ~batch.active
     inputs: dict[str, dict[str, torch.Tensor | None]] = {
-        "active": {"logits": active_logits(said), "targets": batch.active.float()},
-        "asset": {"logits": said.asset, "targets": batch.asset, "ignore": idle},
+        "active": {"logits": active_logits(answers), "targets": batch.active.float()},
+        "asset": {"logits": answers.asset, "targets": batch.asset, "ignore": idle},
     }
     for name, columns in _NUMBERS_OF.items():
-        numbers = {"logits": said.numbers[..., columns], "targets": batch.numbers[..., columns]}
+        numbers = {"logits": answers.numbers[..., columns], "targets": batch.numbers[..., columns]}
         inputs[name] = {**numbers, "ignore": idle[..., None]}
     return losses(inputs)
 
 
-def active_logits(said: TrackOutput) -> torch.Tensor:
+def active_logits(answers: TrackOutput) -> torch.Tensor:
     """Log odds (batch, steps, tracks) of active against idle."""
-    return said.active[..., 1] - said.active[..., 0]
+    return answers.active[..., 1] - answers.active[..., 0]
 
 
 def usable(data: Batch, indices: torch.Tensor, split: str) -> torch.Tensor:
@@ -260,7 +260,7 @@ def train_settings(config: Fusion) -> TrainSettings:
 
 
 def answer_frequencies(training: Batch, places: tuple[int, int]) -> TrackOutput:
-    """What one would say at places (batch, steps) without looking: each track's frequencies in training."""
+    """Prediction at places (batch, steps) without input: each track's frequencies in training."""
     active = training.active.float().mean((0, 1)).clamp(1e-3, 1 - 1e-3)
     counts = (training.asset * training.active[..., None]).sum((0, 1)) + 1
     numbers = training.numbers.nanmean((0, 1)).nan_to_num()

@@ -3,7 +3,7 @@
 The losses of Imoto, "Sound event detection and scene classification using properties of environmental sounds" (slides,
 Doshisha University, 2021), with their hyper-parameters, on a CNN-BiGRU and a CNN-Transformer over several seeds, on
 soundscapes of spoken digits whose classes differ in length and in frequency. Every cell goes through the stages
-`sed train` and `sed evaluate`. The page says where the order differs from the published one.
+`sed train` and `sed evaluate`. The page compares the order with the published one.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from asd.studies.sed_cell import Cell, cell, run_cell, soundscapes
 from asd.types import AsdError
 
 # Imoto, 2021, whose losses are sums and ours means over frames and classes. Their GLR weight, 1e-5 with 500
-# frames and 25 classes, is 1e-5 x 500 / 25 = 2e-4 on means. They do not say the weight of SAD: 1 on sums is 0.1 on
-# means over the 10 classes here. Nor do they say IFL's gamma, which here is 1.
+# frames and 25 classes, is 1e-5 x 500 / 25 = 2e-4 on means. They do not give the weight of SAD: 1 on sums is 0.1 on
+# means over the 10 classes here. Nor do they give IFL's gamma, which here is 1.
 LOSSES: dict[str, dict[str, Any]] = {
     "bce": {"name": "bce"},
     "srl": {"name": "srl", "alpha": 1.0, "beta": 0.3535},

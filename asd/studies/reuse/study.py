@@ -1,6 +1,6 @@
 """The study of reuse: what averaged weights and an activity head do for an anomaly detector.
 
-Each is switched on by words of `train`, and measured with and without through the real stages: on recorded machines,
+Each is switched on by options of `train`, and measured with and without through the real stages: on recorded machines,
 the same for every seed, and on synthetic ones, others for every seed. No default was chosen by the numbers of a
 single machine: what does not help across them stays off.
 """
