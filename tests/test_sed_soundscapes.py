@@ -107,7 +107,7 @@ def test_folders_of_labels_are_read_too_and_names_without_labels_refused(tmp_pat
     found = [(r.label, r.source) for r in list_recordings(tmp_path)]
     assert found == [("cat", "tom"), ("dog", "alone"), ("dog", "rex")]
     write_wav(tmp_path / "dog.wav", np.zeros((1, 10), np.float32), RATE_HZ)
-    with pytest.raises(AsdError, match=r"dog.wav tells no label; name it <label>_<source>_<anything>.wav"):
+    with pytest.raises(AsdError, match=r"dog.wav names no label; name it <label>_<source>_<anything>.wav"):
         list_recordings(tmp_path)
     with pytest.raises(AsdError, match="is not a folder"):
         list_recordings(tmp_path / "nothing")

@@ -1,8 +1,8 @@
 """One cell of the fusion study: a multimodal Transformer learns what an editor did with every track.
 
 The recipe is that of the report "Multimodal learning experiment" of 2025-12-14: Adam, two epochs of warm-up, a cosine
-to 1e-6, gradients clipped to 1.0, binary cross entropy of active tracks, cross entropy of assets, and squared errors of scale, position and
-crop. Tracks that are not active have no asset and no numbers, and are ignored there.
+to 1e-6, gradients clipped to 1.0, binary cross entropy of active tracks, cross entropy of assets, and squared errors of
+scale, position and crop. Tracks that are not active have no asset and no numbers, and are ignored there.
 """
 
 from __future__ import annotations
