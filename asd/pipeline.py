@@ -28,7 +28,7 @@ from asd.challenge.years import get_year
 from asd.core.runtime import alone, log
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
 from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
-from asd.runs import RunDirectory, find_runs, read_config, write_json, write_text
+from asd.runs import RunDirectory, find_runs, write_json, write_text
 from asd.settings.config import (
     DEFAULT_DETECTOR,
     Bundle,
@@ -178,7 +178,7 @@ def explain(config: Explain) -> pd.DataFrame:
         runs = [run for run in runs if run.machine in config.machine]
     tables = []
     for run in runs:
-        settings = stored_run(read_config(run), machine=[run.machine], seeds=[run.seed], runs=config.runs)
+        settings = stored_run(run.config(), machine=[run.machine], seeds=[run.seed], runs=config.runs)
         (job,) = jobs.prepare(settings, learn=True)
         if job.test is None or job.learn is None:
             raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")

@@ -41,7 +41,7 @@ def save(table: pd.DataFrame, name: str) -> None:
     for machine, rows in whole.groupby("machine"):
         run = RunDirectory.of(Path("runs"), name, str(machine), 0)
         write_scores(run.path / "scores/given.csv", rows)
-        run.finish("of-the-test", "given", 0.0)
+        run.finish("of-the-test", default="given", seconds=0.0)
 
 
 @pytest.fixture(autouse=True)

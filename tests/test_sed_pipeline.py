@@ -80,7 +80,9 @@ def test_the_same_words_do_nothing_again_and_others_need_a_name(place: Path) -> 
     before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")}
     assert "is done already" in succeeds(*words).err
     assert {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")} == before
-    refuses(*words, "loss.name=afl", saying="holds a run of other options or data; choose another name=")
+    refuses(
+        *words, "loss.name=afl", saying="another configuration or on other clips; .* choose another name="
+    )
     succeeds(*words, "loss.name=afl", "overwrite=true")
     assert yaml.safe_load(Path("runs/usual/seed0/config.yaml").read_text())["loss"]["name"] == "afl"
 

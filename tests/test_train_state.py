@@ -14,7 +14,8 @@ from torch import nn
 
 from asd.core.checkpoint import load_tensors
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.trainer import TrainSettings, interrupted, train
+from asd.core.trainer import TrainSettings, train
+from asd.runs import interrupted
 from asd.types import AsdError
 
 DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))

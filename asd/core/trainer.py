@@ -21,11 +21,11 @@ from asd.core.runtime import MetricsLog, epoch_seed, keep_freed_memory, log, pro
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.tensorboard import TensorBoard
 from asd.core.train_settings import TrainSettings
-from asd.core.train_state import Position, StateFile, read_state, set_random_states
+from asd.core.train_state import Position, StateFile, set_random_states
 from asd.core.update import Step, Update
 from asd.types import AsdError
 
-__all__ = ["TrainSettings", "Trained", "interrupted", "train"]
+__all__ = ["TrainSettings", "Trained", "train"]
 
 _STATE = "state.safetensors"
 
@@ -128,16 +128,6 @@ def train(
         return Trained(position.train_losses, position.valid_losses)
     file.set_weights(position.best)
     return Trained(position.train_losses, position.valid_losses, position.best_epoch)
-
-
-def interrupted(directory: Path) -> str | None:
-    """Fingerprint of the training that was stopped in `directory`; None where there is none to resume.
-
-    Raises:
-        AsdError: the state there is damaged.
-    """
-    path = directory / _STATE
-    return read_state(path)[1].get("fingerprint", "") if path.exists() else None
 
 
 def _epoch(

@@ -20,8 +20,9 @@ from typing import Any
 
 import pandas as pd
 
+from asd.core.runtime import fingerprint
 from asd.runs.files import read_json, write_json
-from asd.runs.lifecycle import TrainingDirectory, directories_with
+from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
 from asd.runs.scores import ScoreFolder
 from asd.types import AsdError
 
@@ -41,8 +42,16 @@ class RunDirectory(TrainingDirectory):
         return self.path.parent.name
 
     def is_done(self, fingerprint: str) -> bool:
-        """Whether this exact run, configuration and data, is complete."""
-        return self.done().get("fingerprint") == fingerprint and bool(self.fit_facts())
+        """Whether this exact run, options and data, is complete, its model included."""
+        return TrainingDirectory.is_done(self, fingerprint) and bool(self.fit_facts())
+
+    def held(self) -> str | None:
+        """Fingerprint of the model that lies here, or of a training that was broken off; None where there is none.
+
+        Scores may be made anew by the same model, so it is the model that counts, not DONE.
+        """
+        have = self.fit_facts()
+        return fingerprint(have["settings"], have["data"]) if have else interrupted(self.path)
 
     def fit_facts(self) -> dict[str, Any]:
         """What the model in here was fitted with; {} where there is none."""
@@ -92,16 +101,6 @@ class RunDirectory(TrainingDirectory):
         folders = [ScoreFolder(path.parent) for path in sorted(files, key=lambda path: path.stat().st_mtime)]
         found = [folder for folder in folders if (data := folder.data()) and data.root == place]
         return found[-1] if found else None
-
-    def finish(self, fingerprint: str, default: str, seconds: float) -> None:
-        """Writes DONE: all outputs exist.
-
-        Args:
-            fingerprint: hash of everything they depend on.
-            default: scorer that stands for the run.
-            seconds: what the command that finished the run took for it.
-        """
-        self.write_done(fingerprint, default=default, seconds=seconds)
 
     def default_scorer(self) -> str:
         """The scorer that stands for the run."""
@@ -153,8 +152,3 @@ def same_seeds(runs: Sequence[RunDirectory]) -> None:
     if len({tuple(value) for value in seeds.values()}) > 1:
         listing = "; ".join(f"{machine} {','.join(map(str, s))}" for machine, s in seeds.items())
         raise AsdError(f"the machines have different seeds ({listing}); train the missing ones, then go on")
-
-
-def read_config(run: RunDirectory) -> dict[str, Any]:
-    """The resolved configuration of a run; {} where there is none."""
-    return run.config()

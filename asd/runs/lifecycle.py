@@ -1,10 +1,11 @@
-"""What every training leaves behind, of a detector or of event detection: begun, complete, found again.
+"""The life of a training's folder, of a detector or of event detection: begun, broken off and resumed, complete.
 
 <run>/seed<k>/
-    config.yaml     resolved configuration, from the beginning on
-    model/          what was learnt
-    metrics.jsonl   one JSON object per epoch
-    DONE            appears last and holds the hash of all that decides the result
+    config.yaml         resolved configuration, from the beginning on
+    model/              what was learnt
+    metrics.jsonl       one JSON object per epoch
+    state.safetensors   while training only: what to resume from
+    DONE                appears last and holds the hash of all that decides the result
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from safetensors import SafetensorError, safe_open
 
 from asd.runs.files import read_json, write_json, write_text
 from asd.types import AsdError
 
 T = TypeVar("T", bound="TrainingDirectory")
+
+STATE = "state.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,15 @@ class TrainingDirectory:
         """What DONE holds: "fingerprint" and more; {} where the run is not complete."""
         return read_json(self.path / "DONE")
 
-    def write_done(self, fingerprint: str, **facts: Any) -> None:
+    def is_done(self, fingerprint: str) -> bool:
+        """Whether this exact run, options and data, is complete."""
+        return self.done().get("fingerprint") == fingerprint
+
+    def reopen(self) -> None:
+        """Removes DONE: results are about to change."""
+        (self.path / "DONE").unlink(missing_ok=True)
+
+    def finish(self, fingerprint: str, **facts: Any) -> None:
         """Writes DONE: all outputs exist.
 
         Args:
@@ -81,6 +93,42 @@ class TrainingDirectory:
             facts: what else is to be known of the run.
         """
         write_json(self.path / "DONE", {"fingerprint": fingerprint, **facts})
+        self.end_training()
+
+    def end_training(self) -> None:
+        """Removes the state to resume from: the model is written."""
+        (self.path / STATE).unlink(missing_ok=True)
+
+    def held(self) -> str | None:
+        """Fingerprint of the training that lies here, complete or broken off; None where the place is free.
+
+        Raises:
+            AsdError: a damaged state.
+        """
+        return self.done().get("fingerprint") or interrupted(self.path)
+
+    def make_way(self, fingerprint: str, *, overwrite: bool) -> None:
+        """Makes sure that a training may begin or go on here.
+
+        Args:
+            fingerprint: of everything that the training depends on.
+            overwrite: remove a training of another fingerprint.
+
+        Raises:
+            AsdError: there is one, and it is to stay.
+        """
+        if self.held() in (None, fingerprint):
+            return
+        if not overwrite:
+            raise self.in_the_way()
+        self.clear()
+
+    def in_the_way(self) -> AsdError:
+        """The error of a training that finds another one in its place."""
+        return AsdError(
+            f"{self.path} was trained with another configuration or on other clips; give the same options again, "
+            f"choose another name=, or train anew with overwrite=true"
+        )
 
     def clear(self) -> None:
         """Removes everything of this run."""
@@ -92,3 +140,23 @@ def directories_with(kind: type[T], root: Path, file: str, pattern: str = "*/see
     places = [path.parent for path in root.glob(f"{pattern}/{file}")]
     found = [kind(place) for place in places if place.name.removeprefix("seed").isdecimal()]
     return sorted(found, key=lambda run: (run.path.parent, run.seed))
+
+
+def interrupted(folder: Path) -> str | None:
+    """Fingerprint of the training that was stopped in a folder; None where there is none to resume.
+
+    Raises:
+        AsdError: the state there is damaged.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AsdError(
+            f"{path} is damaged or no safetensors file ({error}); remove it, and the same command trains from the "
+            f"beginning"
+        ) from error
+    return str(facts.get("fingerprint", ""))

@@ -15,7 +15,7 @@ from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.train_settings import TrainSettings
-from asd.core.trainer import interrupted, train
+from asd.core.trainer import train
 from asd.runs import read_json, write_json
 from asd.sed import dataset
 from asd.sed.config import Train
@@ -26,7 +26,6 @@ from asd.sed.network import EventLogits, EventNetwork, build_network
 from asd.sed.objective import Objective, Semi
 from asd.sed.postprocess import Decoding, tune
 from asd.sed.run import SedRun, write_part
-from asd.types import AsdError
 
 
 @dataclass(frozen=True)
@@ -83,16 +82,10 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     """
     run = SedRun.of(config.runs, config.name, seed)
     key = fingerprint(config.decisive(), list(corpus.classes), corpus.fingerprint, seed)
-    done = run.done().get("fingerprint")
-    if done == key:
+    if run.is_done(key):
         log.info("%s is done already", run.path)
         return run
-    if config.overwrite and interrupted(run.path) != key:
-        run.clear()
-    elif done is not None:
-        raise AsdError(
-            f"{run.path} holds a run of other options or data; choose another name=, or overwrite=true"
-        )
+    run.make_way(key, overwrite=config.overwrite)
     run.write_config(config.model_dump(mode="json") | {"classes": list(corpus.classes), "seeds": [seed]})
     models = _models(config, corpus, seed, device)
     validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, front_end(config), device))
@@ -111,8 +104,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     _tune(config, corpus.classes, models, validation, run)
     for part in corpus.scored:
         write_predictions(config, corpus.classes, models, part, run, device)
-    run.write_done(key)
-    (run.path / "state.safetensors").unlink(missing_ok=True)
+    run.finish(key)
     return run
 
 

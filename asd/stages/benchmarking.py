@@ -24,7 +24,7 @@ from asd.core.workers import run_tasks
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
 from asd.evaluation.labelling import labelled_scores
 from asd.evaluation.markdown import table as markdown_table
-from asd.runs import find_runs, read_json, write_json, write_text
+from asd.runs import find_runs, write_json, write_text
 from asd.settings.config import Benchmark, Run
 from asd.settings.parsing import parse
 from asd.types import AsdError
@@ -145,7 +145,7 @@ def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
     runs = [
         run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds
     ]
-    seconds = float(np.mean([read_json(run.path / "DONE")["seconds"] for run in runs]))
+    seconds = float(np.mean([run.done()["seconds"] for run in runs]))
     rows = []
     for scorer in sorted(scores.tables, key=lambda scorer: scorer != scores.default):
         by_seed = {seed: scores.tables[scorer][seed] for seed in config.seeds}

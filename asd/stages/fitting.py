@@ -42,7 +42,7 @@ def fitted(job: Job) -> Detector:
         write_json(folder / "facts.json", {**detector.facts(), "front_end": job.learn.front_end.words()})
         write_json(folder / FRONT_END_FILE, job.learn.front_end.as_dict())
         job.run.seal_model(folder, job.settings, job.data, [clip.section for clip in job.learn.clips])
-    (job.run.path / "state.safetensors").unlink(missing_ok=True)
+    job.run.end_training()
     return detector
 
 
@@ -59,7 +59,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     folder = job.score_folder()
     is_own = folder == job.run.scores
     if is_own:
-        (job.run.path / "DONE").unlink(missing_ok=True)
+        job.run.reopen()
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
     training = job.run.training_scores()
@@ -81,7 +81,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         folder.write_data(data)
     if is_own:
         seconds = round(time.perf_counter() - started_s, 3)
-        job.run.finish(job.fingerprint, detector.scorers[0], seconds)
+        job.run.finish(job.fingerprint, default=detector.scorers[0], seconds=seconds)
 
 
 def _scored(

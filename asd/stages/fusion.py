@@ -21,7 +21,7 @@ from asd.evaluation.completeness import (
     missing_scores,
     require_whole,
 )
-from asd.runs import RunDirectory, ScoredData, read_config, read_json, write_json, write_scores
+from asd.runs import RunDirectory, ScoredData, read_json, write_json, write_scores
 from asd.scoring.fuse import FUSIONS
 from asd.scoring.threshold import fit_threshold
 from asd.settings.config import Fuse
@@ -113,7 +113,7 @@ def _write(config: Fuse, run: RunDirectory, members: Sequence[Member]) -> None:
     )
     test["decision"] = threshold.decide(test["score"].to_numpy(float))
     run.clear()
-    first = read_config(members[0].runs[0])
+    first = members[0].runs[0].config()
     settings = {"members": config.members, "method": config.method, "sample_rate_hz": first["sample_rate_hz"]}
     run.write_config(settings)
     with atomic(run.model) as folder:
@@ -124,7 +124,7 @@ def _write(config: Fuse, run: RunDirectory, members: Sequence[Member]) -> None:
     write_json(run.scores.path / "thresholds.json", {SCORER: threshold.as_dict()})
     if data := _scored_data(members):
         run.scores.write_data(data)
-    run.finish(fingerprint(settings, test["score"].tolist()), SCORER, 0.0)
+    run.finish(fingerprint(settings, test["score"].tolist()), default=SCORER, seconds=0.0)
 
 
 def _scored_data(members: Sequence[Member]) -> ScoredData | None:

@@ -14,7 +14,7 @@ from asd.core.runtime import fingerprint, log
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.recordings import Recordings, joined
 from asd.data.supplemental import NOTHING, Supplement
-from asd.runs import RunDirectory, ScoredData, ScoreFolder, read_config
+from asd.runs import RunDirectory, ScoredData, ScoreFolder
 from asd.settings.config import WITHOUT_VECTORS, Run
 from asd.settings.config import Supplemental as SupplementalOptions
 from asd.stages.loading import TestData, load_test, load_training
@@ -59,7 +59,7 @@ class Job:
         known = self.run.scores.data()
         if (known and known.fingerprint == self.test_data) or self.run.is_done(self.fingerprint):
             return True
-        trained = read_config(self.run)
+        trained = self.run.config()
         return not trained or _trained_root(trained).resolve() == self.config.data_root.resolve()
 
     def score_folder(self) -> ScoreFolder:
@@ -80,13 +80,9 @@ class Job:
 
     def is_foreign(self) -> bool:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""
-        if have := self.run.fit_facts():
-            return (have.get("settings"), have.get("data")) != (self.settings, self.data)
-        if self.learn is None or not (self.run.path / "state.safetensors").exists():
-            return False
-        from asd.core.trainer import interrupted  # brings torch
-
-        return interrupted(self.run.path) not in (None, self.model_fingerprint)
+        if self.learn is None and not self.run.fit_facts():
+            return False  # nothing is learnt, and nothing is there to be used
+        return self.run.held() not in (None, self.model_fingerprint)
 
 
 def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
@@ -134,13 +130,10 @@ def _check_place(job: Job) -> None:
     if job.config.overwrite and job.learn is not None:
         return
     if job.is_foreign():
-        raise AsdError(
-            f"{job.run.path} was trained with another configuration or on other clips; give the same options "
-            f"again, choose another name=, or train anew with overwrite=true"
-        )
+        raise job.run.in_the_way()
     if job.learn is None or job.test is None or job.is_own():
         return
-    own = _trained_root(read_config(job.run)) / job.run.machine
+    own = _trained_root(job.run.config()) / job.run.machine
     if own.is_dir():
         raise AsdError(
             f"{job.run.path} belongs to {own} and its test clips differ from those in {job.config.data_root}; "

@@ -27,7 +27,7 @@ from asd.evaluation.completeness import (
 )
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
-from asd.runs import RunDirectory, begun_runs, clips_of, find_runs, read_config, read_json
+from asd.runs import RunDirectory, begun_runs, clips_of, find_runs, read_json
 from asd.settings.config import DEFAULT_DETECTOR, Bundle, Submit
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -108,7 +108,7 @@ def _package(config: Submit, out: Path) -> Package:
     facts = SystemFacts(
         name=name,
         abbreviation=name[:10],
-        sampling_rate_hz=read_config(runs[0])["sample_rate_hz"],
+        sampling_rate_hz=runs[0].config()["sample_rate_hz"],
         results=_development_results(config, config.development or name, scorer, year),
         **read_json(runs[0].model / "facts.json"),
     )

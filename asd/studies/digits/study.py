@@ -8,7 +8,6 @@ slides "Audio Classification" that report a 1D-CNN on Speech Commands.
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -24,9 +23,10 @@ from asd.core.losses.categorical import SoftCrossEntropy
 from asd.core.networks.raw_wave import DESIGNS, RawWaveCNN, RawWaveDesign
 from asd.core.runtime import fingerprint, pick_device
 from asd.core.train_settings import TrainSettings
-from asd.core.trainer import interrupted, train
+from asd.core.trainer import train
 from asd.evaluation.explain import hz_to_mel, mel_to_hz
 from asd.features.augment import draw_mixup, mixup
+from asd.runs import TrainingDirectory
 from asd.studies.config import Digits
 from asd.studies.digits.recordings import KNOWN, Strength, Words, draw_perturbation, load_words, perturb
 from asd.studies.grid import run_grid
@@ -126,8 +126,7 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str)
 
     started = time.perf_counter()
     config, known_as = Digits.model_validate(settings["study"]), fingerprint(settings)
-    if interrupted(folder) not in (None, known_as):
-        shutil.rmtree(folder)  # left by a study with other settings
+    TrainingDirectory(folder).make_way(known_as, overwrite=True)
     words = load_words(data, config.sample_rate_hz, config.duration_s, pick_device(device))
     learnt, tested = words.split(settings["split"], config.n_known_test)
     net = build_network(config, len(words.classes), settings["seed"]).to(words.waveforms.device)
@@ -146,7 +145,7 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str)
         "parameters": sum(p.numel() for p in net.parameters()),
     }
     save_tensors(folder / "weights.safetensors", net.state_dict())
-    (folder / "state.safetensors").unlink(missing_ok=True)
+    TrainingDirectory(folder).end_training()
     return result | {"seconds": time.perf_counter() - started}
 
 

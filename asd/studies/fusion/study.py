@@ -9,7 +9,6 @@ with whatever they lack ("all"). All sequences count the same.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -21,10 +20,10 @@ import numpy as np
 from asd.core.checkpoint import save_tensors
 from asd.core.networks.gated_fusion import FUSIONS
 from asd.core.runtime import MetricsLog, fingerprint, pick_device
-from asd.core.trainer import interrupted
 from asd.evaluation.explain import FloatArray
 from asd.evaluation.markdown import signed
 from asd.evaluation.page import spread
+from asd.runs import TrainingDirectory
 from asd.studies.config import Fusion
 from asd.studies.fusion import analysis
 from asd.studies.fusion.training import (
@@ -109,8 +108,7 @@ def run_cell(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     config, modalities, seed = (
         Fusion.model_validate(settings["study"]), settings["modalities"], settings["seed"]
     )  # fmt: skip
-    if interrupted(folder) not in (None, fingerprint(settings)):
-        shutil.rmtree(folder)  # left by a study with other settings
+    TrainingDirectory(folder).make_way(fingerprint(settings), overwrite=True)
     device, splits = pick_device(config.device), split_indices(config)
     sequences = make_sequences(layout_of(config), config.data_seed, range(sum(map(len, splits.values()))))
     scales = measure_scales(sequences, config.n_train)
@@ -130,7 +128,7 @@ def run_cell(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     if len(modalities) == len(MODALITIES):
         result |= analysis.on_all(net, data, sequences, config)
     save_tensors(folder / "weights.safetensors", net.state_dict())
-    (folder / "state.safetensors").unlink(missing_ok=True)
+    TrainingDirectory(folder).end_training()
     return result | {"seconds": time.perf_counter() - started}
 
 

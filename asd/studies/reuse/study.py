@@ -82,7 +82,6 @@ def run_cell(settings: dict[str, Any], folder: Path) -> Result:
 
     from asd.metrics import evaluate_table
     from asd.pipeline import train
-    from asd.runs import read_json
     from asd.settings.config import Run
     from asd.settings.parsing import parse
 
@@ -106,7 +105,7 @@ def run_cell(settings: dict[str, Any], folder: Path) -> Result:
     return {
         "official": {s: score(pd.concat(each.values(), ignore_index=True)) for s, each in tables.items()},
         "machines": {s: {name: score(table) for name, table in each.items()} for s, each in tables.items()},
-        "seconds": float(np.mean([read_json(run.path / "DONE")["seconds"] for run in runs])),
+        "seconds": float(np.mean([run.done()["seconds"] for run in runs])),
     }
 
 
