@@ -37,7 +37,7 @@ FLAT_LIMIT = 1_000_000  # rows up to which index=auto is exact: one query takes 
 MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
 LARGEST_VALUE = 1e100  # squares of what is smaller stay finite in float64
 
-_SPARE = {"flat": 8, "ivf": 64}  # candidates beyond k; measuring again repairs their order
+_SPARE = {"flat": 4, "ivf": 64}  # candidates beyond k; measuring again repairs their order
 _LANES = 16  # half-precision vectors whose length is no multiple of this are compared ten times slower
 _PROBED_LISTS = 128  # lists looked into per query; time and recall grow with it
 _TRAINING_ROWS_PER_LIST = 64  # k-means needs about 40
