@@ -78,5 +78,5 @@ def test_a_stored_scorer_scores_as_the_fitted_one(n_second: int) -> None:
     np.testing.assert_array_equal(restored.z_training(), fitted.z_training())
     with pytest.raises(AsdError, match="no training clips to leave out"):
         restored.held_out(refs.vectors)
-    with pytest.raises(AsdError, match="no array training"):
-        PerSectionScorer(KNN).restore({"sections": sections})
+    with pytest.raises(AsdError, match="no array sections"):
+        PerSectionScorer(KNN).restore({})

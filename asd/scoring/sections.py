@@ -47,9 +47,6 @@ class PerSectionScorer:
         self._references: References | None = references
         self._sections = references.sections
         self.parts = {name: replace(self.backend).fit(references[mask]) for name, mask in masks.items()}
-        self._training = np.empty(len(references))
-        for name in sorted(masks):  # all sections first, then each that stands alone
-            self._training[masks[name]] = self.parts[name].score_training()
         return self
 
     def score(self, queries: FloatArray, sections: Sections) -> FloatArray:
@@ -61,12 +58,16 @@ class PerSectionScorer:
         return self._each(queries, sections, standardise=True)
 
     def score_training(self) -> FloatArray:
-        """Scores (references,) of the training clips, none of which meets itself."""
-        return self._training
+        """Scores (references,) of the training clips, see `Backend.score_training`."""
+        scores = np.empty(len(self._sections))
+        for name in sorted(self.parts):  # all sections first, then each that stands alone
+            own = self._sections == name if name != _ALL else np.ones(len(scores), dtype=bool)
+            scores[own] = self.parts[name].score_training()
+        return scores
 
     def z_training(self) -> FloatArray:
         """Training scores on the scale of `z`."""
-        return self._standardised(self._training)
+        return self._standardised(self.score_training())
 
     def held_out(self, vectors: FloatArray) -> FloatArray:
         """`z` of one vector per reference, (references, dims), by models that have not seen the reference.
@@ -84,7 +85,7 @@ class PerSectionScorer:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that was learnt, as arrays by name."""
-        arrays: dict[str, npt.NDArray[Any]] = {"sections": self._sections, "training": self._training}
+        arrays: dict[str, npt.NDArray[Any]] = {"sections": self._sections}
         for name, part in self.parts.items():
             arrays |= nested(f"section{name}", part.state())
         return arrays
@@ -95,10 +96,9 @@ class PerSectionScorer:
         Raises:
             AsdError: an array is missing.
         """
-        if missing := {"sections", "training"} - arrays.keys():
-            raise AsdError(f"the stored scorer has no array {sorted(missing)[0]}; train it again")
-        self._references = None
-        self._sections, self._training = arrays["sections"], arrays["training"]
+        if "sections" not in arrays:
+            raise AsdError("the stored scorer has no array sections; train it again")
+        self._references, self._sections = None, np.asarray(arrays["sections"])
         self.parts = {}
         for name in (_ALL, *map(int, np.unique(self._sections))):
             if part := part_of(f"section{name}", arrays):
