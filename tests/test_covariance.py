@@ -55,3 +55,11 @@ def test_the_fewest_axes_that_hold_the_share_are_taken() -> None:
 def test_one_recording_does_not_vary() -> None:
     with pytest.raises(AsdError, match="two noise-only recordings or more, got 1"):
         nuisance_directions(np.ones((1, 3)))
+
+
+def test_the_shrinkage_is_at_most_all() -> None:
+    """Near a sphere the formula asks for more than the sphere."""
+    vectors = np.random.default_rng(1).normal(size=(6, 2))
+    covariance, shrinkage = streamed_ledoit_wolf(lambda: [torch.from_numpy(vectors)])
+    assert shrinkage == 1.0
+    np.testing.assert_allclose(covariance.numpy(), ledoit_wolf(vectors)[0], atol=1e-12)

@@ -151,6 +151,14 @@ def test_an_outlier_does_not_blur_the_others() -> None:
     assert NeighbourBank(vectors).search(far, 1).rows.tolist() == [[3000]]
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_query_beyond_float32_gets_its_distance(weighted: bool) -> None:
+    vectors = scattered(3000, 8, 0)
+    weights = np.full(3000, 0.5) if weighted else None
+    found = NeighbourBank(vectors, weights=weights).search(np.full((1, 8), 1e45), 2)
+    np.testing.assert_allclose(found.distances, np.sqrt(8.0) * 1e45 * (0.5 if weighted else 1.0))
+
+
 def test_a_tie_group_larger_than_the_surplus_goes_to_the_lower_rows() -> None:
     vectors = np.concatenate([scattered(50, 4, 0), np.ones((500, 4)), scattered(50, 4, 1)])
     found = NeighbourBank(vectors).search(np.ones((20, 4)), 3)
