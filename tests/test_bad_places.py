@@ -173,9 +173,8 @@ def test_damaged_cached_features(run: Path, name: str, bytes_left: int) -> None:
     scores = (run / "scores/mse.csv").read_bytes()
     (folder,) = Path("runs/.cache").glob("fan-test-*")
     (folder / name).write_bytes((folder / name).read_bytes()[:bytes_left])
-    refuses("score", NAME, "data=data", saying=rf"{folder} is damaged .*remove the folder")
-    shutil.rmtree(folder)
-    succeeds("score", NAME, "data=data")
+    answer = succeeds("score", NAME, "data=data")
+    assert f"WARNING: {folder} is damaged" in answer.err
     assert (run / "scores/mse.csv").read_bytes() == scores
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from asd.core.networks.encoder import Encoder
 from asd.detectors.encoders import clips
@@ -62,7 +63,7 @@ def test_embeddings_are_computed_once(root: Path, tmp_path: Path, monkeypatch: p
 
 
 def test_an_interrupted_computation_goes_on_where_it_stopped(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(clips, "_CLIPS_PER_FILE", 2)
     own, encoder = recordings(root), beats(root / "BEATs_tiny.pt")
@@ -74,8 +75,11 @@ def test_an_interrupted_computation_goes_on_where_it_stopped(
     np.testing.assert_array_equal(cached_embeddings(encoder, own, CPU, tmp_path), whole)
     assert files[0].stat().st_mtime_ns == kept
     files[2].write_bytes(b"x")
-    with pytest.raises(AsdError, match=r"000004\.safetensors is damaged .* remove it"):
-        cached_embeddings(encoder, own, CPU, tmp_path)
+    np.testing.assert_array_equal(cached_embeddings(encoder, own, CPU, tmp_path), whole)
+    assert "000004.safetensors is damaged" in caplog.text
+    assert "computed once more" in caplog.text
+    files[0].write_bytes(save({"vectors": torch.zeros(1, whole.shape[1])}))
+    np.testing.assert_array_equal(cached_embeddings(encoder, own, CPU, tmp_path), whole)
 
 
 def test_an_embedding_that_is_not_finite_is_named_and_not_kept(root: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from asd.data import audio
+from asd.data.recordings import in_memory
 from asd.features.frames import Frames, Windows, log_mel_frames
 from asd.features.logmel import LogMel
 from asd.types import AsdError
@@ -77,11 +78,31 @@ def test_levels_that_cannot_be_kept_are_refused_by_the_name_of_their_clip(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_damaged_cache_is_named(machine: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "damage"), [("levels", b"nonsense"), ("lengths", b""), ("lengths", None)])
+def test_a_damaged_cache_is_named_and_made_anew(
+    machine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, damage: bytes | None
+) -> None:
     frames = log_mel_frames(recordings(machine), SETTINGS, tmp_path / "cache", CPU)
-    Path(str(frames.levels.filename)).write_bytes(b"nonsense")
-    with pytest.raises(AsdError, match=r"is damaged .*remove the folder"):
-        log_mel_frames(recordings(machine), SETTINGS, tmp_path / "cache", CPU)
+    wanted, path = frames.to(CPU), Path(str(frames.levels.filename)).with_name(f"{name}.npy")
+    if damage is None:
+        np.save(path, frames.lengths[1:])
+    else:
+        path.write_bytes(damage)
+    again = log_mel_frames(recordings(machine), SETTINGS, tmp_path / "cache", CPU)
+    assert torch.equal(again.to(CPU), wanted)
+    assert f"{path.parent} is damaged" in caplog.text
+    assert "computed once more" in caplog.text
+
+
+def test_recordings_in_memory_fill_no_cache(machine: Path, tmp_path: Path) -> None:
+    clips = recordings(machine)
+    same = in_memory([clips.waveform(i) for i in range(len(clips))], 16000)
+    for exact in (True, False):
+        stored = log_mel_frames(clips, SETTINGS, tmp_path / "cache", CPU, exact=exact)
+        found = log_mel_frames(same, SETTINGS, tmp_path / "nowhere", CPU, exact=exact)
+        assert torch.equal(found.to(CPU), stored.to(CPU))
+        assert found.lengths.tolist() == stored.lengths.tolist()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_an_interrupted_computation_leaves_nothing(

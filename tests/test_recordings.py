@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from asd.data import audio
 from asd.data.audio import read_sound, read_wav, write_wav
+from asd.data.frontends import FRONT_ENDS
 from asd.data.microphones import FrontEnd
 from asd.data.mixing import MixedSound, mix
 from asd.data.recordings import Refused, check, defects, in_memory, joined, mono
@@ -25,7 +27,7 @@ def test_batches_hold_every_clip_once_in_bounded_memory(tmp_path: Path) -> None:
     recordings = check([clip(path) for path in paths], sample_rate_hz=16000)
     batches = list(recordings.batches(max_samples=32000))
     assert sorted(int(i) for indices, _ in batches for i in indices) == list(range(6))
-    assert all(waves.size <= 32000 for _, waves in batches)
+    assert all(waves.numel() <= 32000 for _, waves in batches)
     for indices, waves in batches:
         for index, wave in zip(indices, waves, strict=True):
             np.testing.assert_array_equal(wave, read_wav(paths[index])[0][0])
@@ -161,3 +163,19 @@ def test_waveforms_in_memory_are_recordings() -> None:
     assert found.fingerprint != in_memory(waves[::-1], 8000).fingerprint
     with pytest.raises(AsdError, match="NaN or infinite"):
         in_memory([np.full(9, np.nan, np.float32)], 8000)
+
+
+def test_a_front_end_that_leaves_the_numbers_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [clip(two_microphones(tmp_path / f"{i}.wav", 0.1, 0.1, i)) for i in range(3)]
+
+    def broken(pairs: torch.Tensor) -> torch.Tensor:
+        waveforms = pairs.mean(1)
+        waveforms[1, 7] = torch.nan
+        return waveforms
+
+    monkeypatch.setitem(FRONT_ENDS, "mean", broken)
+    recordings = check(some, sample_rate_hz=16000, front_end=FrontEnd("mean"))
+    with pytest.raises(AsdError, match=r"frontend=mean makes NaN or infinity of \S+/1\.wav"):
+        list(recordings.batches())

@@ -12,6 +12,7 @@ import pytest
 
 from asd.challenge.files import CONTENT
 from asd.core.checkpoint import load_tensors
+from asd.data.microphones import NEAR
 from asd.data.mixing import MixedSound
 from asd.data.supplemental import NOTHING
 from asd.settings.config import Run
@@ -56,7 +57,7 @@ def test_nothing_is_used_unless_asked_for(made: Path, tmp_path: Path) -> None:
     found = job(made, tmp_path)
     assert found.supplement == NOTHING
     assert found.learn is not None
-    assert found.learn.front_end.leaves_near
+    assert found.learn.front_end == NEAR
     assert found.data != job(made, tmp_path, noise="mix").data
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import pad
 
 from asd.data.activity import turn_down
-from asd.data.microphones import FrontEnd, Waveforms
+from asd.data.microphones import FrontEnd
 
 CANCEL_SAMPLES, CANCEL_HOP_SAMPLES = 1024, 512
 SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES = 512, 256
@@ -25,14 +25,13 @@ _FLOOR = 0.1  # share of the magnitude that stays where subtraction would leave 
 
 
 @torch.no_grad()
-def apply_front_end(front_end: FrontEnd, recorded: Waveforms) -> Waveforms:
-    """What is heard of recordings of one length, in one go: (batch, channels, samples) -> (batch, samples)."""
-    heard = FRONT_ENDS[front_end.name](torch.from_numpy(recorded).to(front_end.device))
+def apply_front_end(front_end: FrontEnd, recorded: torch.Tensor) -> torch.Tensor:
+    """What a detector gets of recordings of one length: (batch, microphones, samples) -> (batch, samples)."""
+    waveforms = FRONT_ENDS[front_end.name](recorded)
     if front_end.profile:
-        heard = subtract_profile(heard, torch.tensor(front_end.profile, device=heard.device))
+        waveforms = subtract_profile(waveforms, torch.tensor(front_end.profile, device=waveforms.device))
     if front_end.activity:
-        heard = turn_down(heard, torch.tensor(front_end.activity, device=heard.device))
-    waveforms: Waveforms = heard.cpu().numpy()
+        waveforms = turn_down(waveforms, torch.tensor(front_end.activity, device=waveforms.device))
     return waveforms
 
 

@@ -9,16 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 FrontEndName = Literal["near", "far", "mean", "cancel", "subtract"]
 NoiseUse = Literal["ignore", "mix", "negatives", "profile"]  # of recordings without the machine
 CleanUse = Literal["ignore", "references", "activity"]  # of recordings of the machine alone
 
 FRONT_END_FILE = "front_end.json"  # in a model's folder: the front end that it was trained with
-
-Waveforms = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -30,35 +25,28 @@ class FrontEnd:
         residual: detectors that know a clip as a vector take this much of the far microphone's vector off.
         profile: (bins,) magnitudes of a known noise that is subtracted; none where empty.
         activity: (bands + 1,) weights by which frames without the machine are turned down; none where empty.
-        device: where it is computed.
     """
 
     name: FrontEndName = "near"
     residual: float = 0.0
     profile: tuple[float, ...] = ()
     activity: tuple[float, ...] = ()
-    device: str = "cpu"
 
     @property
     def n_microphones(self) -> int:
         """How many channels a file must have."""
         return 1 if self.name == "near" and not self.residual else 2
 
-    @property
-    def leaves_near(self) -> bool:
-        """Whether what is heard is the near microphone as it was recorded."""
-        return self.name == "near" and not self.profile and not self.activity
-
     def far(self) -> FrontEnd:
         """The far microphone by itself, for the residual view."""
-        return FrontEnd("far", device=self.device)
+        return FrontEnd("far")
 
     def key(self) -> list[Any]:
         """What decides the waveform: plain values, for a hash."""
         return [self.name, self.profile, self.activity]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the device: plain values, for a file."""
+        """Plain values, for a file."""
         return {
             "name": self.name,
             "residual": self.residual,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from asd.core.runtime import fingerprint
 from asd.data.audio import Sound, Waveform, read_sound
 from asd.data.microphones import NEAR, FrontEnd
 from asd.types import AsdError, Clip, Split
+
+if TYPE_CHECKING:
+    import torch
 
 Refused = tuple[Clip, AsdError]  # a clip that cannot be used, and why
 
@@ -53,11 +56,13 @@ class Recordings:
 
     def waveform(self, index: int) -> npt.NDArray[np.float32]:
         """Samples of clip `index`, shape (samples,)."""
-        waveform: npt.NDArray[np.float32] = self._waveforms([index])[0]
+        waveform: npt.NDArray[np.float32] = self._waveforms([index], "cpu")[0].numpy()
         return waveform
 
-    def batches(self, max_samples: int = 1 << 22) -> Iterator[tuple[npt.NDArray[np.int64], Waveform]]:
-        """Batches of clips of equal length: (indices (b,), waveforms (b, samples)), longest batch first.
+    def batches(
+        self, device: torch.device | str = "cpu", max_samples: int = 1 << 22
+    ) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
+        """Batches of clips of equal length, longest first: (indices (b,), waveforms (b, samples) on the device).
 
         Memory is bounded by `max_samples` (at least one clip), not by the number of clips.
 
@@ -70,22 +75,24 @@ class Recordings:
             size = max(1, int(max_samples // length))
             for start in range(0, len(same), size):
                 indices = same[start : start + size]
-                yield indices, self._waveforms(indices)
+                yield indices, self._waveforms(indices, device)
 
-    def _waveforms(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Waveform:
+    def _waveforms(
+        self, indices: Sequence[int] | npt.NDArray[np.int64], device: torch.device | str
+    ) -> torch.Tensor:
         """Waveforms (batch, samples) of clips of one length, in one call of the front end."""
-        recorded = np.stack([self.recorded(int(i)) for i in indices])
-        if self.front_end.leaves_near:
-            return recorded[:, 0]
-        from asd.data.frontends import apply_front_end  # brings torch
+        import torch
 
+        from asd.data.frontends import apply_front_end
+
+        recorded = torch.from_numpy(np.stack([self.recorded(int(i)) for i in indices])).to(device)
         waveforms = apply_front_end(self.front_end, recorded)
-        for index, waveform in zip(indices, waveforms, strict=True):
-            if not np.isfinite(waveform).all():
-                raise AsdError(
-                    f"frontend={self.front_end.name} makes NaN or infinity of {self.clips[index].path}; remove the "
-                    f"recording, or listen with frontend=near"
-                )
+        broken = (~waveforms.isfinite().all(1)).nonzero().flatten().tolist()
+        if broken:
+            raise AsdError(
+                f"frontend={self.front_end.name} makes NaN or infinity of {self.clips[indices[broken[0]]].path}; "
+                f"remove the recording, or listen with frontend=near"
+            )
         return waveforms
 
     def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Recordings:

@@ -135,7 +135,7 @@ def _profile(noise: Recordings) -> tuple[float, ...]:
 
     from asd.data.frontends import magnitude_profile
 
-    profiles = [magnitude_profile(torch.from_numpy(waves)) for _, waves in _some(noise).batches()]
+    profiles = [magnitude_profile(waves) for _, waves in _some(noise).batches()]
     return tuple(torch.cat(profiles).mean(0).tolist())
 
 

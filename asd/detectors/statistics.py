@@ -161,13 +161,14 @@ class Statistics(Detector):
 
     def _views(self, recordings: Recordings, *, foreign: bool = False) -> dict[str, FloatArray]:
         rows: dict[str, list[FloatArray]] = {view: [np.empty(0)] * len(recordings) for view in self.views}
-        clip = recordings.clips[0]
-        for indices, waveforms in progress(recordings.batches(1 << 20), f"{clip.machine} {clip.split}"):
+        clip, context = recordings.clips[0], self.context
+        batches = recordings.batches(context.device, 1 << 20)
+        for indices, waveforms in progress(batches, f"{clip.machine} {clip.split}"):
             if foreign:
-                waveforms = add_foreign_sound(
-                    waveforms, indices, self.context.sample_rate_hz, self.context.seed
-                )
-            views = self.extract(torch.from_numpy(waveforms).to(self.context.device))
+                plain = waveforms.cpu().numpy()
+                altered = add_foreign_sound(plain, indices, context.sample_rate_hz, context.seed)
+                waveforms = torch.from_numpy(altered).to(context.device)
+            views = self.extract(waveforms)
             for view in self.views:
                 for index, row in zip(indices, views[view].double().cpu().numpy(), strict=True):
                     rows[view][index] = row

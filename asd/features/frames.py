@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.core.runtime import alone, atomic, fingerprint, progress
+from asd.core.runtime import alone, atomic, fingerprint, log, progress
 from asd.data.recordings import Recordings
 from asd.features.logmel import LogMel
 from asd.types import AsdError
@@ -58,24 +58,35 @@ def log_mel_frames(
         exact: float32 instead of 16-bit steps.
 
     Raises:
-        AsdError: an unreadable clip, or a cache that cannot be written.
+        AsdError: an unreadable clip, levels that cannot be kept, or a cache that cannot be written.
     """
     if not recordings.is_on_disk:
         return _computed(recordings, log_mel, device, exact)
     folder = cache / _key(recordings, log_mel, exact)
-    if not folder.is_dir():
+    if (frames := _read(folder)) is None:
         with alone(folder):
-            if not folder.is_dir():  # another process may have made it meanwhile
+            if (frames := _read(folder)) is None:  # else another process has made it meanwhile
                 with atomic(folder) as temporary:
                     temporary.mkdir()
                     _store(recordings, log_mel, temporary, device, exact)
+                frames = _read(folder)
+    if frames is None:
+        raise AsdError(f"{folder} cannot be read again after it was written; check the disk")
+    return frames
+
+
+def _read(folder: Path) -> Frames | None:
+    """Frames of a folder; None where there are none, or what is there is damaged."""
+    if not folder.is_dir():
+        return None
     try:
         lengths = np.load(folder / "lengths.npy", allow_pickle=False)
         levels = np.load(folder / "levels.npy", mmap_mode="r", allow_pickle=False)
+        if lengths.sum() != len(levels):
+            raise ValueError(f"{len(levels)} frames in place of {lengths.sum()}")
     except (OSError, ValueError, EOFError) as error:
-        raise AsdError(
-            f"{folder} is damaged ({error}); remove the folder and run the same command again"
-        ) from error
+        log.warning("%s is damaged (%s): its features are computed once more", folder, error)
+        return None
     return Frames(levels, lengths)
 
 
@@ -161,8 +172,8 @@ def _fill(
     """Computes the frames of all clips into `levels` (total frames, bands)."""
     ends = np.cumsum(lengths)
     clip = recordings.clips[0]
-    for indices, waveforms in progress(recordings.batches(), f"features {clip.machine} {clip.split}"):
-        db = transform(torch.from_numpy(waveforms).to(device)).transpose(1, 2)
+    for indices, waveforms in progress(recordings.batches(device), f"features {clip.machine} {clip.split}"):
+        db = transform(waveforms).transpose(1, 2)
         is_exact = levels.dtype == np.float32
         _check_range(db, recordings, indices, is_exact)
         if not is_exact:

@@ -36,15 +36,15 @@ class ResidentWaveforms:
                 f"the waveforms of {len(recordings)} training clips take {needed / 2**30:.2f} GiB, more than the "
                 f"{most_bytes / 2**30:.2f} GiB of embedding.memory_gib; raise it or train on fewer clips"
             )
-        samples = np.empty(int(lengths.sum()), np.int16)
-        scales = np.empty(len(recordings), np.float32)
         starts = np.cumsum(lengths) - lengths
-        for i, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-            samples[start : start + length], scales[i] = _as_int16(recordings.waveform(i))
-        self.samples = torch.from_numpy(samples).to(device)
-        self.scales = torch.from_numpy(scales).to(device)
+        self.samples = torch.empty(int(lengths.sum()), dtype=torch.int16, device=device)
+        self.scales = torch.empty(len(recordings), device=device)
         self.starts = torch.from_numpy(starts).to(device)
         self.lengths = torch.from_numpy(lengths).to(device)
+        for indices, waveforms in recordings.batches(device):
+            steps, scales = _as_int16(waveforms)
+            for i, own, scale in zip(indices.tolist(), steps, scales, strict=True):
+                self.samples[starts[i] : starts[i] + lengths[i]], self.scales[i] = own, scale
 
     def random_segments(
         self, clips: torch.Tensor, n_samples: int, generator: torch.Generator | None = None
@@ -85,10 +85,11 @@ def segments(waveforms: torch.Tensor, n_samples: int) -> torch.Tensor:
     return waveforms[:, within.to(waveforms.device)]
 
 
-def _as_int16(waveform: np.ndarray[tuple[int], np.dtype[np.float32]]) -> tuple[np.ndarray, np.float32]:
-    """Samples (samples,) as integers, and what to multiply them by."""
-    steps = waveform * np.float32(32768)
-    peak = np.abs(steps).max()
-    if peak <= 32767 and np.array_equal(steps, np.rint(steps)):
-        return steps.astype(np.int16), np.float32(1 / 32768)
-    return np.rint(steps * (32767 / peak)).astype(np.int16), np.float32(peak / 32767 / 32768)
+def _as_int16(waveforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Samples (batch, samples) as integers, and what to multiply each clip by, (batch,)."""
+    steps = waveforms * 32768
+    peaks = steps.abs().amax(1)
+    is_16_bit = (peaks <= 32767) & (steps == steps.round()).all(1)
+    gains = torch.where(is_16_bit, 1.0, 32767 / peaks)
+    scales = torch.where(is_16_bit, 1 / 32768, peaks / 32767 / 32768)
+    return (steps * gains[:, None]).round().to(torch.int16), scales

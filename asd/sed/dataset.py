@@ -195,8 +195,8 @@ def to_device(parts: Sequence[Part], classes: Sequence[str], front: LogMel, devi
     first = 0
     for part in parts:
         with torch.no_grad():
-            for indices, waveforms in part.recordings.batches():
-                levels = front(torch.from_numpy(waveforms).to(device)).transpose(1, 2)
+            for indices, waveforms in part.recordings.batches(device):
+                levels = front(waveforms).transpose(1, 2)
                 log_mel[torch.from_numpy(indices).to(device) + first, : levels.shape[1]] = levels
         own = slice(first, first + len(part.recordings))
         frame_targets[own], clip_targets[own], known[:, own] = _targets(part, classes, front, n_frames)

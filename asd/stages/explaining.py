@@ -122,8 +122,8 @@ def _mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
     """Mean spectrum of each clip without its level, (clips, bands) in dB."""
     extract = ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device)
     spectra: dict[int, FloatArray] = {}
-    for indices, waveforms in progress(recordings.batches(1 << 20), "nearest training clip"):
-        views = extract(torch.from_numpy(waveforms).to(device))
+    for indices, waveforms in progress(recordings.batches(device, 1 << 20), "nearest training clip"):
+        views = extract(waveforms)
         spectra |= dict(zip(indices.tolist(), views[_VIEW].double().cpu().numpy(), strict=True))
     return np.stack([spectra[i] for i in range(len(recordings))])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from asd.challenge import files
 from asd.challenge.years import get_year
-from asd.core.runtime import fingerprint, log, pick_device
+from asd.core.runtime import fingerprint, log
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.recordings import Recordings, Refused, check, defects, mono
 from asd.data.supplemental import Supplement, SupplementalPolicy
@@ -146,7 +146,7 @@ def _read(
 
 def _plain_front_end(config: Run) -> FrontEnd:
     """The front end of the options, before anything is learnt of noise."""
-    return FrontEnd(config.frontend, config.residual, device=str(pick_device(config.device)))
+    return FrontEnd(config.frontend, config.residual)
 
 
 def _trained_front_end(config: Run, machine: str) -> FrontEnd:

@@ -15,7 +15,7 @@ import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
-from asd.core.runtime import fingerprint, progress
+from asd.core.runtime import fingerprint, log, progress
 from asd.data.recordings import Recordings
 from asd.features.waveforms import segments
 from asd.types import AsdError
@@ -47,7 +47,7 @@ def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.de
         cache: folder of all caches; one subfolder per encoder and clips.
 
     Raises:
-        AsdError: as `clip_embeddings`, or a cache that is damaged or cannot be written.
+        AsdError: as `clip_embeddings`, or a cache that cannot be written.
     """
     if not recordings.is_on_disk:
         return clip_embeddings(encoder, recordings, device)
@@ -58,10 +58,12 @@ def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.de
     blocks = []
     for indices in progress(parts, f"embed {first.machine} {first.split}"):
         path = folder / f"{indices[0]:06d}.safetensors"
-        if not path.exists():
-            vectors = _embedded(encoder, recordings.subset(indices), device)
-            save_tensors(path, {"vectors": torch.from_numpy(vectors).float()})
-        blocks.append(_read(path))
+        vectors = _read(path)
+        if vectors is None or len(vectors) != len(indices):
+            fresh = _embedded(encoder, recordings.subset(indices), device).astype(np.float32)
+            save_tensors(path, {"vectors": torch.from_numpy(fresh)})
+            vectors = fresh.astype(np.float64)
+        blocks.append(vectors)
     return unit(np.concatenate(blocks))
 
 
@@ -74,9 +76,9 @@ def unit(vectors: Vectors) -> Vectors:
 def _embedded(encoder: Encoder, recordings: Recordings, device: torch.device, label: str = "") -> Vectors:
     """Finite embeddings; a progress bar of that name."""
     vectors = np.empty((len(recordings), encoder.n_parts * encoder.n_dims))
-    batches = recordings.batches()
+    batches = recordings.batches(device)
     for indices, waveforms in progress(batches, label) if label else batches:
-        vectors[indices] = _means(encoder, torch.from_numpy(waveforms), device)
+        vectors[indices] = _means(encoder, waveforms)
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
         raise AsdError(
@@ -87,25 +89,29 @@ def _embedded(encoder: Encoder, recordings: Recordings, device: torch.device, la
     return unit(vectors)
 
 
-def _means(encoder: Encoder, waveforms: torch.Tensor, device: torch.device) -> Vectors:
+def _means(encoder: Encoder, waveforms: torch.Tensor) -> Vectors:
     """Mean embeddings (batch, parts * dims) of the segments of clips (batch, samples) of one length."""
     encoder.eval()
     n_samples = encoder.heard_samples(waveforms.shape[1])
     cut = segments(waveforms, n_samples)
     with torch.inference_mode():
         parts = [
-            encoder(chunk.to(device)).flatten(1).double().cpu()
+            encoder(chunk).flatten(1).double().cpu()
             for chunk in cut.flatten(0, 1).split(max(1, _CHUNK_SAMPLES // n_samples))
         ]
     means: Vectors = torch.cat(parts).unflatten(0, cut.shape[:2]).mean(1).numpy()
     return means
 
 
-def _read(path: Path) -> Vectors:
+def _read(path: Path) -> Vectors | None:
+    """Embeddings of a file; None where there is none, or it is damaged."""
+    if not path.exists():
+        return None
     try:
         vectors: Vectors = load_tensors(path)[0]["vectors"].double().numpy()
     except (AsdError, KeyError) as error:
-        raise AsdError(f"{path} is damaged ({error}); remove it and run the same command again") from error
+        log.warning("%s is damaged (%s): its embeddings are computed once more", path, error)
+        return None
     return vectors
 
 
