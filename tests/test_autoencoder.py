@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from asd.core.train_settings import TrainSettings
 from asd.detectors.autoencoder import Autoencoder, _mean_of, _of_mean
 from asd.detectors.options import AutoencoderSettings
 from asd.metrics import auc, pauc
+from asd.pipeline import train
 from asd.scoring.threshold import fit_threshold
+from asd.settings.config import Run
+from asd.settings.words import parse
 from asd.types import AsdError, Domain, Label, Split
 from tests.machines import recordings, tone_machine, workplace
 
@@ -100,6 +104,66 @@ def test_calibration_is_per_batch_only_in_the_compatible_mode(tmp_path: Path, co
     assert set(detector.calibration) == (set(detector.scorers) if compatible else set())
     for values in detector.calibration.values():
         assert fit_threshold(values).value > 0
+
+
+def test_the_compatible_mode_calibrates_on_batches_as_the_official_code_does(tmp_path: Path) -> None:
+    """One training batch and one validation batch of all windows: their losses and all-pairs distances."""
+    clips = recordings(tone_machine(tmp_path / "data"))
+    words = SMALL | {"epochs": 1, "batch_size": 1 << 20, "learning_rate": 1e-12}
+    detector = Autoencoder(workplace(tmp_path), compatible=True, **words)
+    detector.fit(clips)
+    windows = detector._windows(clips)
+    target = np.array([clip.domain is Domain.TARGET for clip in clips.clips])
+    learn, held_out = detector._split(windows, target)
+    assert len(held_out) == np.ceil(0.1 * len(windows))
+    residuals, losses = [], []
+    with torch.no_grad():
+        for part, training in ((learn, True), (held_out, False)):
+            x = windows[part]
+            losses.append(float((deepcopy(detector.network).train(training)(x) - x).square().mean()))
+            residuals.append((x - detector.network.eval()(x)).view(-1, 32).double())
+    np.testing.assert_allclose(detector.calibration["mse"], losses, rtol=1e-3)
+    by_frame = torch.from_numpy(target)[windows.clip_of[learn]].repeat_interleave(5)
+    expected = []
+    for frames in residuals:
+        distances = []
+        for domain in (False, True):
+            own = residuals[0][by_frame == domain]
+            covariance = torch.cov(own.T, correction=0) * len(own) / (len(own) // 5 - 1)
+            distances.append(float((frames @ torch.linalg.inv(covariance) @ frames.T).mean()))
+        expected.append(min(distances))
+    np.testing.assert_allclose(detector.calibration["mahalanobis"], expected, rtol=1e-3)
+
+
+def test_the_compatible_threshold_is_fitted_to_the_batches(tmp_path: Path) -> None:
+    """Through the stage: the gamma quantile of the calibration that was saved, not of the clips' scores."""
+    tone_machine(tmp_path / "data", n_train=48)
+    config = parse(
+        Run,
+        [
+            *(
+                "detector=autoencoder",
+                "compatible=true",
+                f"data={tmp_path / 'data'}",
+                f"runs={tmp_path / 'runs'}",
+            ),
+            *("machine=fan", "training.epochs=2", "training.batch_size=32", "autoencoder.n_mels=32"),
+        ],
+    )
+    (run,) = train(config)
+    saved = load_tensors(run.path / "model/weights.safetensors")[0]
+    thresholds = json.loads((run.path / "scores/thresholds.json").read_text())
+    for scorer in ("mse", "mahalanobis"):
+        values = saved[f"calibration.{scorer}"].numpy()
+        shape, location, scale = gamma.fit(values)
+        expected = gamma.ppf(0.9, shape, loc=location, scale=scale)
+        found = thresholds[scorer]
+        if found["method"] == "gamma":
+            assert found["value"] == pytest.approx(expected, rel=1e-6)
+        else:
+            assert found["value"] == pytest.approx(np.quantile(values, 0.9), rel=0.2)
+        clips = run.training_scores()[scorer].to_numpy()
+        assert found["value"] != pytest.approx(np.quantile(clips, 0.9), rel=1e-3)
 
 
 def test_the_default_mode_holds_out_whole_clips_of_both_domains(tmp_path: Path) -> None:

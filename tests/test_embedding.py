@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from asd.challenge.files import list_clips
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
 from asd.challenge.years import get_year
 from asd.core.checkpoint import load_tensors, save_tensors
+from asd.data.recordings import check
 from asd.data.supplemental import Supplement
+from asd.data.audio import write_wav
+from asd.data.microphones import FrontEnd
 from asd.detectors.embedding import Embedding
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.metrics import auc
@@ -187,3 +191,23 @@ def test_the_bottleneck_and_the_spectrum_alone_are_encoders_too(root: Path, tmp_
     for changes in ({"encoder": "bottleneck"}, {"windows_samples": ()}):
         detector = fitted(root, tmp_path / next(iter(changes)), **changes)
         assert detector.embed(recordings(root)).shape == (len(recordings(root)), 8)
+
+
+def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data/fan/train"
+    folder.mkdir(parents=True)
+    for i in range(6):
+        wave = (0.1 * rng.normal(size=(2, 8000))).astype(np.float32)
+        write_wav(folder / f"section_00_source_train_normal_{i:04d}.wav", wave, 16000)
+    clips = list_clips(tmp_path / "data", "fan", Split.TRAIN)
+    detector = Embedding(workplace(tmp_path), **TINY)
+    near, far, residual = (
+        detector.embed(check(clips, sample_rate_hz=16000, front_end=front_end))
+        for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
+    )
+    expected = near - 0.5 * far
+    np.testing.assert_allclose(
+        residual, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6
+    )
+    assert not np.allclose(residual, near, atol=1e-3)

@@ -69,6 +69,22 @@ def test_every_loss_and_augmentation_gives_every_weight_a_gradient(loss: str, wh
         assert torch.isfinite(parameter.grad).all(), name
 
 
+def test_waveforms_and_labels_are_mixed_alike() -> None:
+    mixed = recipe(mixup=1.0, part_losses=False, whole=False)
+    module = Discriminator(build(mixed), 3, mixed)
+    seen: dict[str, torch.Tensor] = {}
+    module.whole.register_forward_pre_hook(lambda _, given: seen.update(labels=given[1]))
+    spectra = module.encoder.spectra
+    module.encoder.spectra = lambda x: seen.update(waveforms=x) or spectra(x)  # type: ignore[method-assign, func-returns-value]
+    waveforms, labels = torch.eye(8).repeat(1, 1000), torch.eye(8)[:, :3]
+    module(waveforms, labels)
+    # Every row of `seen` is a w-weighted mean of two rows; a one-hot per row tells which, and how much of each.
+    shares = seen["waveforms"][:, :8]
+    torch.testing.assert_close(shares.sum(1), torch.ones(8))
+    assert ((shares > 0) & (shares < 1)).any()
+    torch.testing.assert_close(seen["labels"], shares @ labels)
+
+
 def test_one_seed_gives_one_encoder(clips: Recordings, tmp_path: Path) -> None:
     first = weights(trained(clips, tmp_path, directory="a"))
     assert torch.equal(first, weights(trained(clips, tmp_path, directory="b")))
