@@ -1,0 +1,187 @@
+"""Synthetic faults that add a sound to a recording, at a level relative to it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from asd.features.fault_kinds import (
+    CENTRE,
+    HIGHEST,
+    NOISE,
+    TURN,
+    Kind,
+    Params,
+    Range,
+    added,
+    band,
+    bumps,
+    cycles,
+    pulses,
+    seconds,
+    sine,
+    stretched,
+)
+
+_N_HARMONICS, _N_BURSTS = 8, 5
+_MOST_IMPACTS_HZ = 200.0
+_SOUND = {"level_db": Range(-25.0, 0.0)}
+
+
+def _tone(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """A fundamental and up to seven harmonics, with a slight vibrato."""
+    vibrato_s = 3e-4 * sine(x, p["vibrato_hz"], p["vibrato_phase"], rate)
+    turns = cycles(x, p["hz"], rate, vibrato_s)
+    sound = torch.zeros_like(x)
+    for k in range(1, _N_HARMONICS + 1):
+        audible = (k <= p["n_harmonics"]) & (k * p["hz"] < HIGHEST * rate)
+        amplitude = p["amplitudes"][:, k - 1] * k ** -p["roll_off"] * audible
+        sound += amplitude[:, None] * torch.sin(2 * math.pi * (k * turns + p["phases"][:, k - 1, None]))
+    return added(x, sound, p["level_db"])
+
+
+def _modulated_tone(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """A tone with sidebands, as of a gear."""
+    swing = 1 + p["depth"][:, None] * sine(x, p["rate_hz"], p["phase"], rate)
+    return added(x, sine(x, p["hz"], p["carrier_phase"], rate) * swing.clamp_min(0), p["level_db"])
+
+
+def _squeal(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """A tone whose frequency wanders and whose level flutters."""
+    wander_hz = p["noise"].cumsum(1) / math.sqrt(rate) * p["wander_hz"][:, None]
+    hz = (p["hz"][:, None] + wander_hz).clamp(50.0, HIGHEST * rate)
+    tone = torch.sin(2 * math.pi * ((hz.double().cumsum(1) / rate) % 1.0).to(x.dtype))
+    return added(x, tone * (1 + 0.5 * sine(x, p["flutter_hz"], p["phase"], rate)), p["level_db"])
+
+
+def _noise(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """A band of noise."""
+    return added(x, band(p["noise"], p, rate), p["level_db"])
+
+
+def _rubbing(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """A band of noise in pulses, from smooth to sharp."""
+    return added(x, band(p["noise"], p, rate) * pulses(x, p, rate), p["level_db"])
+
+
+def _bursts(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """A few bursts of band noise."""
+    return added(x, band(p["noise"], p, rate) * bumps(x, p, rate), p["level_db"])
+
+
+def _impacts(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """Impacts at an unsteady rate, each with the same decaying resonance."""
+    return added(x, _ringing(x, p, rate), p["level_db"])
+
+
+def _loaded_impacts(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """Impacts that grow and fade with the turn of a shaft, as of an inner race."""
+    load = 1 + sine(x, p["shaft_hz"], p["shaft_phase"], rate)
+    return added(x, _ringing(x, p, rate) * load, p["level_db"])
+
+
+def _another_speed(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """The machine itself at another speed beside it."""
+    return added(x, stretched(x, p, rate), p["level_db"])
+
+
+def _ringing(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    n_samples = x.shape[1]
+    n = math.ceil(n_samples / rate * _MOST_IMPACTS_HZ) + 2
+    unsteady = p["jitter"][:, None] * p["noise"][:, :n]
+    turns = torch.arange(unsteady.shape[1], device=x.device) + p["phase"][:, None] + unsteady
+    place = (turns / p["rate_hz"][:, None] * rate).long()
+    strength = p["strengths"][:, : place.shape[1]] * ((place >= 0) & (place < n_samples))
+    impulses = torch.zeros_like(x).scatter_add_(1, place.clamp(0, n_samples - 1), strength)
+    time_s = seconds(x, rate)
+    ring = torch.sin(2 * math.pi * p["resonance_hz"][:, None] * time_s)
+    kernel = torch.exp(-time_s / p["decay_s"][:, None]) * ring
+    spectrum = torch.fft.rfft(impulses, 2 * n_samples) * torch.fft.rfft(kernel, 2 * n_samples)
+    return torch.fft.irfft(spectrum, 2 * n_samples)[:, :n_samples]
+
+
+_IMPACTS = (
+    _SOUND
+    | NOISE
+    | {
+        "phase": TURN,
+        "jitter": Range(0.0, 0.15),
+        "strengths": Range(0.3, 1.0, size="samples"),
+        "resonance_hz": Range(200.0, 0.40625, "hz"),
+        "decay_s": Range(0.0005, 0.01, "log"),
+    }
+)
+_NOISE_BAND = _SOUND | NOISE | CENTRE
+
+ADDED: dict[str, Kind] = {
+    "tone": Kind(
+        _SOUND
+        | {
+            "hz": Range(40.0, 0.3125, "hz"),
+            "n_harmonics": Range(1.0, _N_HARMONICS + 1.0),
+            "amplitudes": Range(0.2, 1.0, size=_N_HARMONICS),
+            "roll_off": Range(0.0, 1.0),
+            "phases": Range(size=_N_HARMONICS),
+            "vibrato_hz": Range(1.0, 10.0),
+            "vibrato_phase": TURN,
+        },
+        _tone,
+    ),
+    "modulated_tone": Kind(
+        _SOUND
+        | {
+            "hz": Range(200.0, 0.4, "hz"),
+            "carrier_phase": TURN,
+            "rate_hz": Range(4.0, 200.0, "log"),
+            "phase": TURN,
+            "depth": Range(0.4, 1.5),
+        },
+        _modulated_tone,
+    ),
+    "squeal": Kind(
+        _SOUND
+        | NOISE
+        | {
+            "hz": Range(800.0, 0.40625, "hz"),
+            "wander_hz": Range(10.0, 150.0),
+            "flutter_hz": Range(1.0, 20.0),
+            "phase": TURN,
+        },
+        _squeal,
+    ),
+    "noise": Kind(_NOISE_BAND | {"octaves": Range(0.3, 3.0, "log")}, _noise),
+    "rubbing": Kind(
+        _NOISE_BAND
+        | {
+            "octaves": Range(0.5, 4.0, "log"),
+            "sharpness": Range(0.5, 12.0, "log"),
+            "rate_hz": Range(2.0, 60.0, "log"),
+            "phase": TURN,
+        },
+        _rubbing,
+    ),
+    "bursts": Kind(
+        _NOISE_BAND
+        | {
+            "octaves": Range(0.5, 3.0, "log"),
+            "n_bumps": Range(1.0, _N_BURSTS + 1.0),
+            "places": Range(size=_N_BURSTS),
+            "lengths_s": Range(0.01, 0.15, "log", size=_N_BURSTS),
+        },
+        _bursts,
+    ),
+    "impacts": Kind(_IMPACTS | {"rate_hz": Range(3.0, _MOST_IMPACTS_HZ, "log")}, _impacts),
+    "loaded_impacts": Kind(
+        _IMPACTS
+        | {
+            "rate_hz": Range(20.0, _MOST_IMPACTS_HZ, "log"),
+            "shaft_hz": Range(3.0, 30.0, "log"),
+            "shaft_phase": TURN,
+        },
+        _loaded_impacts,
+    ),
+    "another_speed": Kind(
+        {"speed": Range(0.03, 0.4, "signed"), "level_db": Range(-20.0, 0.0)}, _another_speed
+    ),
+}
