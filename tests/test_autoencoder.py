@@ -17,13 +17,16 @@ from asd.challenge.files import parse_name
 from asd.core.checkpoint import load_tensors
 from asd.core.networks.autoencoder import MLPAutoencoder
 from asd.core.train_settings import TrainSettings
-from asd.detectors.autoencoder import Autoencoder, _mean_of, _of_mean
+from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.options import AutoencoderSettings
 from asd.metrics import auc, pauc
 from asd.pipeline import train
+from asd.scoring.backends import backend_named
+from asd.scoring.references import references_of
+from asd.scoring.residual_distance import mean_frame_distance, mean_residual_distance
 from asd.scoring.threshold import fit_threshold
 from asd.settings.config import Run
-from asd.settings.words import parse
+from asd.settings.parsing import parse
 from asd.types import AsdError, Domain, Label, Split
 from tests.machines import recordings, tone_machine, workplace
 
@@ -85,7 +88,7 @@ def test_all_pairs_distance_in_linear_time_equals_the_official_quadratic_form() 
     frames = torch.from_numpy(np.random.default_rng(0).normal(size=(55, 8))).float()
     precision = torch.eye(8) + 0.1
     slow = (frames @ precision @ frames.T).mean()
-    fast = _of_mean(frames, torch.tensor([55]), [precision, 2 * precision])
+    fast = mean_residual_distance(frames, torch.tensor([55]), [precision, 2 * precision])
     torch.testing.assert_close(fast, slow[None])
 
 
@@ -93,7 +96,7 @@ def test_the_papers_distance_is_the_mean_over_frames() -> None:
     frames = torch.from_numpy(np.random.default_rng(0).normal(size=(55, 8))).float()
     precision = torch.eye(8) + 0.1
     expected = torch.stack([frame @ precision @ frame for frame in frames]).mean()
-    torch.testing.assert_close(_mean_of(frames, torch.tensor([55]), [precision]), expected[None])
+    torch.testing.assert_close(mean_frame_distance(frames, torch.tensor([55]), [precision]), expected[None])
 
 
 @pytest.mark.parametrize("compatible", [False, True])
@@ -109,8 +112,9 @@ def test_calibration_is_per_batch_only_in_the_compatible_mode(tmp_path: Path, co
 def test_the_compatible_mode_calibrates_on_batches_as_the_official_code_does(tmp_path: Path) -> None:
     """One training batch and one validation batch of all windows: their losses and all-pairs distances."""
     clips = recordings(tone_machine(tmp_path / "data"))
-    words = SMALL | {"epochs": 1, "batch_size": 1 << 20, "learning_rate": 1e-12}
-    detector = Autoencoder(workplace(tmp_path), compatible=True, **words)
+    one_batch = TrainSettings(epochs=1, batch_size=1 << 20, learning_rate=1e-12)
+    settings = AutoencoderSettings(n_mels=32, training=one_batch, compatible=True)
+    detector = Autoencoder(workplace(tmp_path), settings)
     detector.fit(clips)
     windows = detector._windows(clips)
     target = np.array([clip.domain is Domain.TARGET for clip in clips.clips])
@@ -208,3 +212,41 @@ def test_a_machine_of_one_domain_is_saved_and_loaded(tmp_path: Path) -> None:
     again = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
     again.load(tmp_path)
     assert torch.equal(again.cov_source, again.cov_target)
+
+
+def test_neighbours_are_of_mean_codes_and_mean_residuals(tmp_path: Path) -> None:
+    root = tone_machine(tmp_path / "data")
+    clips, test = recordings(root), recordings(root, "fan", Split.TEST)
+    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    detector.fit(clips)
+    vectors: dict[str, list[list[np.ndarray]]] = {"bottleneck_knn": [[], []], "residual_knn": [[], []]}
+    for which, some in enumerate((clips, test)):
+        windows = detector._windows(some)
+        for clip in range(len(some)):
+            x = windows[torch.nonzero(windows.clip_of == clip)[:, 0]]
+            with torch.no_grad():
+                codes, rest = detector.network.encoder(x), x - detector.network(x)
+            vectors["bottleneck_knn"][which].append(codes.mean(0).double().numpy())
+            vectors["residual_knn"][which].append(rest.view(-1, 32).mean(0).double().numpy())
+    scores, training = detector.score(test), detector.score_training(clips)
+    for scorer, (learnt, asked) in vectors.items():
+        backend = backend_named("knn_relative").fit(references_of(clips.clips, np.stack(learnt)))
+        np.testing.assert_allclose(scores[scorer], backend.score(np.stack(asked)), rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(training[scorer], backend.score_training(), rtol=1e-3, atol=1e-3)
+
+
+def test_weights_from_elsewhere_bring_no_neighbours(tmp_path: Path) -> None:
+    root = tone_machine(tmp_path / "data")
+    first = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    first.fit(recordings(root))
+    first.save(tmp_path)
+    given = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    given.load_weights(tmp_path / "weights.safetensors")
+    assert given.scorers == ("mse", "mahalanobis", "mahalanobis_frames")
+    (tmp_path / "given").mkdir()
+    given.save(tmp_path / "given")
+    again = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    again.load(tmp_path / "given")
+    test = recordings(root, "fan", Split.TEST)
+    assert again.scorers == given.scorers == tuple(again.score(test))
+    np.testing.assert_array_equal(again.score(test)["mse"], first.score(test)["mse"])

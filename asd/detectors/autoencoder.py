@@ -4,6 +4,8 @@ Scorers:
     mse: mean squared reconstruction error of a clip.
     mahalanobis: selective Mahalanobis distance of the clip's mean residual frame, to the nearer domain.
     mahalanobis_frames: the mean of its frames' distances instead, as the paper writes it.
+    bottleneck_knn, residual_knn: whitened, density-relative nearest neighbour of the clip's mean code, or of its
+        mean residual frame, among those of the training clips.
 
 The network, windows and optimiser are those of the official baseline (DCASE Task 2, 2020-2026). Its code
 averages a form over all pairs of frames, which is the distance of the mean residual, here in linear time;
@@ -35,9 +37,23 @@ from asd.data.recordings import Recordings
 from asd.detectors.base import Detector, RunContext, Scores, is_target
 from asd.detectors.options import AutoencoderSettings
 from asd.features.frames import Windows, log_mel_frames
+from asd.scoring.backends import backend_named
+from asd.scoring.base import nested, part_of
 from asd.scoring.covariance import streamed_ledoit_wolf
+from asd.scoring.references import references_of, sections_of
+from asd.scoring.residual_distance import (
+    covariances_around_batches,
+    inverse,
+    mean_frame_distance,
+    mean_residual_distance,
+    segment_mean,
+)
+from asd.scoring.sections import PerSectionScorer
 from asd.types import AsdError
 
+_OFFICIAL, _FRAMES = ("mse", "mahalanobis"), "mahalanobis_frames"
+_VECTORS = ("bottleneck_knn", "residual_knn")
+_BACKEND = "knn_relative"
 _CHUNK_WINDOWS = 1 << 13  # windows looked at once outside training: some 60 MB of activations
 
 
@@ -57,13 +73,12 @@ class Autoencoder(Detector):
         n_frames, n_mels = settings.n_frames, settings.n_mels
         self.log_mel = {"n_fft": settings.n_fft, "hop_samples": settings.hop_samples, "n_mels": n_mels}
         self.n_frames, self.n_mels, self.compatible = n_frames, n_mels, settings.compatible
-        self.scorers = (
-            ("mse", "mahalanobis") if self.compatible else ("mse", "mahalanobis", "mahalanobis_frames")
-        )
+        self.scorers = _OFFICIAL if self.compatible else (*_OFFICIAL, _FRAMES, *_VECTORS)
         torch.manual_seed(context.seed)  # initial weights
         self.network = MLPAutoencoder(n_frames * n_mels).to(context.device)
         # covariance of the residual frames, per domain
         self.cov_source = self.cov_target = torch.eye(n_mels)
+        self.neighbours: dict[str, PerSectionScorer] = {}  # by scorer of `_VECTORS`
 
     def fit(self, recordings: Recordings) -> None:
         """Trains the network, then measures the residuals of both domains."""
@@ -92,22 +107,46 @@ class Autoencoder(Detector):
                 }
             else:
                 self._pooled_covariances(windows, learn, target)
+        if not self.compatible:
+            found = self._measured(windows)
+            for scorer in _VECTORS:
+                references = references_of(recordings.clips, found[scorer])
+                self.neighbours[scorer] = PerSectionScorer(backend_named(_BACKEND)).fit(references)
 
     def score(self, recordings: Recordings) -> Scores:
-        """Scores by mean squared error and by selective Mahalanobis distances."""
-        windows = self._windows(recordings)
-        precisions = [_inverse(c).to(self.context.device) for c in (self.cov_source, self.cov_target)]
+        """Scores by mean squared error, by selective Mahalanobis distances and by nearest neighbours."""
+        found, sections = self._measured(self._windows(recordings)), sections_of(recordings.clips)
+        return {
+            scorer: self.neighbours[scorer].score(found[scorer], sections)
+            if scorer in _VECTORS
+            else found[scorer]
+            for scorer in self.scorers
+        }
+
+    def score_training(self, recordings: Recordings) -> Scores:
+        """The same for the training clips, without any among its own neighbours."""
+        found, n = self._measured(self._windows(recordings)), len(recordings)
+        return {
+            scorer: self.neighbours[scorer].score_training()[:n] if scorer in _VECTORS else found[scorer]
+            for scorer in self.scorers
+        }
+
+    def _measured(self, windows: Windows) -> Scores:
+        """Scores (clips,) by the scorers without neighbours, and the vectors (clips, dims) of those with."""
+        precisions = [inverse(c).to(self.context.device) for c in (self.cov_source, self.cov_target)]
         self.network.eval()
-        parts: dict[str, list[torch.Tensor]] = {scorer: [] for scorer in self.scorers}
+        parts: dict[str, list[torch.Tensor]] = {name: [] for name in (*_OFFICIAL, _FRAMES, *_VECTORS)}
         for chunk, lengths in windows.chunks(_CHUNK_WINDOWS):
             with torch.no_grad():
-                residual = chunk - self.network(chunk)
-                parts["mse"].append(_segment_mean(residual.square().mean(1), lengths))
+                codes = self.network.encoder(chunk)
+                residual = chunk - self.network.decoder(codes)
                 frames, counts = residual.view(-1, self.n_mels), lengths * self.n_frames
-                parts["mahalanobis"].append(_of_mean(frames, counts, precisions))
-                if not self.compatible:
-                    parts["mahalanobis_frames"].append(_mean_of(frames, counts, precisions))
-        return {scorer: torch.cat(values).double().cpu().numpy() for scorer, values in parts.items()}
+                parts["mse"].append(segment_mean(residual.square().mean(1), lengths))
+                parts["mahalanobis"].append(mean_residual_distance(frames, counts, precisions))
+                parts[_FRAMES].append(mean_frame_distance(frames, counts, precisions))
+                parts["bottleneck_knn"].append(segment_mean(codes, lengths))
+                parts["residual_knn"].append(segment_mean(frames, counts))
+        return {name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()}
 
     def save(self, directory: Path) -> None:
         """Writes weights.safetensors under the official names, with the covariances and calibration."""
@@ -115,15 +154,34 @@ class Autoencoder(Detector):
         tensors |= {"cov_source": self.cov_source.float(), "cov_target": self.cov_target.float()}
         tensors |= {f"calibration.{k}": torch.from_numpy(v) for k, v in self.calibration.items()}
         save_tensors(directory / "weights.safetensors", tensors, {"detector": "autoencoder"})
+        arrays: dict[str, Any] = {}
+        for scorer, neighbours in self.neighbours.items():
+            arrays |= nested(scorer, neighbours.state())
+        bank = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        save_tensors(directory / "bank.safetensors", bank)
 
     def load(self, directory: Path) -> None:
-        """Reads weights.safetensors."""
+        """Reads what `save` wrote."""
         path = directory / "weights.safetensors"
         self._set(load_tensors(path)[0], path)
+        arrays = {k: tensor.numpy() for k, tensor in load_tensors(directory / "bank.safetensors")[0].items()}
+        if not arrays:
+            self._without_neighbours()
+        elif not self.compatible:
+            for scorer in _VECTORS:
+                restored = PerSectionScorer(backend_named(_BACKEND)).restore(part_of(scorer, arrays))
+                self.neighbours[scorer] = restored
 
     def load_weights(self, path: Path) -> None:
-        """Takes weights of the official baseline: its `.pth`, or safetensors under the same names."""
+        """Takes weights of the official baseline: its `.pth`, or safetensors under the same names.
+
+        They come without training clips, so the scorers by nearest neighbours are not there.
+        """
         self._set(load_weights(path), path)
+        self._without_neighbours()
+
+    def _without_neighbours(self) -> None:
+        self.scorers = tuple(scorer for scorer in self.scorers if scorer not in _VECTORS)
 
     def facts(self) -> Mapping[str, Any]:
         """Parameters, multiply-accumulates per 10 s clip, and words for the meta file."""
@@ -209,28 +267,16 @@ class Autoencoder(Detector):
             )
 
     def _official_covariances(self, windows: Windows, learn: torch.Tensor, target: torch.Tensor) -> None:
-        """Scatter of each shuffled batch around its own mean, summed, over (windows - 1)."""
-        scatter = torch.zeros(2, self.n_mels, self.n_mels, device=learn.device)
-        counts = [0, 0]
-        for batch in self._shuffled(learn, self.settings.training.epochs):
-            x = windows[batch]
-            residual = x - self.network(x)
-            for domain in (0, 1):
-                part = residual[target[batch] == bool(domain)].view(-1, self.n_mels)
-                if len(part):
-                    part = part - part.mean(0)
-                    scatter[domain] += part.T @ part
-                    counts[domain] += len(part) // self.n_frames
-        if not counts[0]:  # the official code divides by zero here; a machine of targets only has one domain
-            scatter, counts = scatter.flip(0), counts[::-1]
-        self.cov_source = (scatter[0] / (counts[0] - 1)).cpu()
-        self.cov_target = (scatter[1] / (counts[1] - 1)).cpu() if counts[1] > 1 else self.cov_source
+        batches = self._shuffled(learn, self.settings.training.epochs)
+        residuals = ((windows[batch] - self.network(windows[batch]), target[batch]) for batch in batches)
+        source, other = covariances_around_batches(residuals, self.n_mels)
+        self.cov_source, self.cov_target = source.cpu(), other.cpu()
 
     def _official_batch_distances(
         self, windows: Windows, learn: torch.Tensor, held_out: torch.Tensor
     ) -> npt.NDArray[np.float64]:
         """Distance of the mean residual of each shuffled training batch and each validation batch."""
-        precisions = [_inverse(c).to(learn.device) for c in (self.cov_source, self.cov_target)]
+        precisions = [inverse(c).to(learn.device) for c in (self.cov_source, self.cov_target)]
         batches = [
             *self._shuffled(learn, self.settings.training.epochs + 1),
             *held_out.split(self.settings.training.batch_size),
@@ -239,36 +285,12 @@ class Autoencoder(Detector):
         for batch in batches:
             x = windows[batch]
             frames = (x - self.network(x)).view(-1, self.n_mels)
-            values.append(_of_mean(frames, torch.tensor([len(frames)], device=learn.device), precisions))
+            values.append(
+                mean_residual_distance(frames, torch.tensor([len(frames)], device=learn.device), precisions)
+            )
         return torch.cat(values).double().cpu().numpy()
 
     def _shuffled(self, indices: torch.Tensor, epoch: int) -> tuple[torch.Tensor, ...]:
         generator = torch.Generator().manual_seed(self.context.seed + epoch)
         order = torch.randperm(len(indices), generator=generator).to(indices.device)
         return torch.split(indices[order], self.settings.training.batch_size)
-
-
-def _of_mean(frames: torch.Tensor, counts: torch.Tensor, precisions: list[torch.Tensor]) -> torch.Tensor:
-    """Squared distance of each clip's mean residual to the nearer domain: (frames, mels) -> (clips,).
-
-    Equal to the official mean of r_i^T P r_j over all pairs (i, j) of the clip's frames.
-    """
-    mean = _segment_mean(frames, counts)
-    return torch.stack([((mean @ p) * mean).sum(1) for p in precisions]).amin(0)
-
-
-def _mean_of(frames: torch.Tensor, counts: torch.Tensor, precisions: list[torch.Tensor]) -> torch.Tensor:
-    """Mean of the frames' squared distances, to the nearer domain: (frames, mels) -> (clips,)."""
-    distances = [((frames @ p) * frames).sum(1) for p in precisions]
-    return torch.stack([_segment_mean(d, counts) for d in distances]).amin(0)
-
-
-def _segment_mean(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Means of consecutive runs of rows: deterministic on every device."""
-    means: torch.Tensor = torch.segment_reduce(values, "mean", lengths=lengths)
-    return means
-
-
-def _inverse(covariance: torch.Tensor) -> torch.Tensor:
-    # float64: the official float32 inverse loses three digits on machines with a dead band
-    return torch.linalg.inv(covariance.double()).float()
