@@ -12,10 +12,10 @@ from asd.challenge.files import list_clips
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
 from asd.challenge.years import get_year
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.data.recordings import check
-from asd.data.supplemental import Supplement
 from asd.data.audio import write_wav
 from asd.data.microphones import FrontEnd
+from asd.data.recordings import check
+from asd.data.supplemental import Supplement
 from asd.detectors.embedding import Embedding
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.metrics import auc

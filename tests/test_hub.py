@@ -79,7 +79,7 @@ def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(AsdError, match="empty is no audio model of transformers"):
         encoder(tmp_path / "empty")
     place = ast_folder(tmp_path)
-    with pytest.raises(AsdError, match=r"window_s=10 is longer than the 1 s that .*ast hears at once"):
+    with pytest.raises(AsdError, match=r"window_s=10 is longer than the 1 s that .*ast takes at once"):
         encoder(place, window_s=10.0)
     weights, _ = load_tensors(place / "model.safetensors")
     name = next(name for name in weights if "layer" in name and name.endswith("weight"))
@@ -90,5 +90,5 @@ def test_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
 def test_a_short_clip_is_repeated_to_fill_the_window(tmp_path: Path) -> None:
     frozen = encoder(ast_folder(tmp_path))
-    assert [frozen.heard_samples(n) for n in (4000, 16000, 64000)] == [16000] * 3
+    assert [frozen.input_samples(n) for n in (4000, 16000, 64000)] == [16000] * 3
     assert np.isfinite(frozen(noise(1, 16000)).detach().numpy()).all()

@@ -61,7 +61,7 @@ def test_relative_deviation_pooling_weighs_the_frames_of_each_band(beats: Path) 
 
 def test_clips_are_heard_at_their_length_up_to_the_window(beats: Path) -> None:
     frozen = encoder(beats, window_s=2.0)
-    assert [frozen.heard_samples(n) for n in (100, 16000, 64000)] == [2800, 16000, 32000]
+    assert [frozen.input_samples(n) for n in (100, 16000, 64000)] == [2800, 16000, 32000]
     assert torch.isfinite(frozen(noise(1, 2800))).all()
 
 

@@ -100,7 +100,7 @@ class Beats(nn.Module):
         """Output of every layer.
 
         Args:
-            fbank: (batch, 128, frames) normalised; frames beyond a multiple of 16 are not heard.
+            fbank: (batch, 128, frames) normalised; frames beyond a multiple of 16 are left out.
 
         Returns:
             A list of (batch, times, bands, dims), from the first layer to the last.

@@ -33,7 +33,7 @@ class Branches(Encoder):
         level: keep the level of a segment; False divides it by its root mean square.
         on_spectrogram: number of bins to a network of (batch, bins, frames).
         on_spectrum: number of bins to a network of (batch, bins).
-        first_bins: of each STFT, the lowest bin that is heard.
+        first_bins: of each STFT, the lowest bin that counts.
         centred: frames are centred on multiples of the hop, with silence around the segment, and magnitudes are in
             units of the window's norm; otherwise the first frame begins with the segment.
     """

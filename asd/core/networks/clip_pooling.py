@@ -1,4 +1,4 @@
-"""What is heard in a whole clip, from what is heard in its frames.
+"""Probabilities of classes in a whole clip, from those in its frames.
 
 The probability of a clip is a weighted mean of those of its frames, p = sum_t w_t y_t with sum_t w_t = 1:
 

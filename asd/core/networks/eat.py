@@ -142,7 +142,7 @@ class _Block(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dims) -> the same."""
         q, k, v = self.attn["qkv"](x).unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        heard = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        x = self.norm1(x + self.attn["proj"](heard))
+        attended = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = self.norm1(x + self.attn["proj"](attended))
         result: torch.Tensor = self.norm2(x + self.mlp["fc2"](gelu(self.mlp["fc1"](x))))
         return result

@@ -14,7 +14,7 @@ class Encoder(nn.Module, ABC):
 
     Attributes:
         segment_samples: length of a segment in samples.
-        shortest_samples: least length that is heard as it is; equal to `segment_samples` where every input
+        shortest_samples: least length that is taken as it is; equal to `segment_samples` where every input
             has to have that length, and shorter clips are repeated end to end.
         n_parts: parts of an embedding.
         n_dims: length of each part.
@@ -32,13 +32,13 @@ class Encoder(nn.Module, ABC):
         """Embeddings (batch, parts, dims) of segments (batch, samples)."""
         return self.encode(self.spectra(waveforms))
 
-    def heard_samples(self, clip_samples: int) -> int:
-        """Length of the segments in which a clip is heard: a short one whole, where the encoder can."""
+    def input_samples(self, clip_samples: int) -> int:
+        """Length of the segments that a clip is cut into: a short one is left whole, where the encoder can."""
         return min(self.segment_samples, max(self.shortest_samples, clip_samples))
 
     @abstractmethod
     def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
-        """What is heard of segments (batch, samples): each (batch, bands, frames) or (batch, bands)."""
+        """Spectra of segments (batch, samples): each (batch, bands, frames) or (batch, bands)."""
 
     @abstractmethod
     def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:

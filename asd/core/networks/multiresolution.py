@@ -1,4 +1,4 @@
-"""Several resolutions at once, each heard by a small ResNet that keeps coarse frequency to the end.
+"""Several resolutions at once, each with a small ResNet that keeps coarse frequency to the end.
 
 Source: Wilkinghoff, "Self-supervised learning for anomalous sound detection", ICASSP 2024 (STFT and FFT
 branch); Fujimura et al., arXiv 2409.09332 (several resolutions). Fewer blocks here; the frequency axis is kept

@@ -1,4 +1,4 @@
-"""One-dimensional CNNs that hear the waveform itself: the seven of founding document 004.
+"""One-dimensional CNNs on the waveform itself, in seven designs for spoken words.
 
     waveform (batch, 16000) ─ [conv, (BN), ReLU, (max pool)] x n ─ flatten ─► features
                             ─ dropout ─ dense ─► logits (batch, 16)

@@ -30,7 +30,7 @@ _REDUCTION = 16  # channels per unit in the middle of squeeze and excitation
 
 
 def first_bin(window_samples: int, sample_rate_hz: int, lowest_hz: float = LOWEST_HZ) -> int:
-    """The lowest bin of an STFT that is heard."""
+    """The lowest bin of an STFT that counts."""
     return math.ceil(lowest_hz * window_samples / sample_rate_hz)
 
 
@@ -41,7 +41,7 @@ class ResNetSE(Branches):
         segment_samples, windows_samples, whole, n_dims, level: see `Branches`.
         width: channels of the first ResNet stage; the last has eight times as many.
         sample_rate_hz: of the waveforms.
-        lowest_hz: STFT branches hear nothing below.
+        lowest_hz: STFT branches leave out what is below.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Encoders by name, trained here or elsewhere, and what they hear in whole clips."""
+"""Encoders by name, trained here or elsewhere, and their embeddings of whole clips."""

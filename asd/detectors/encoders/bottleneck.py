@@ -2,7 +2,7 @@
 
 With an activity head the mean is weighted. The head learns how active the machine is in a window from the power
 of its frames (`asd.data.activity`); the power of a segment that is mixed with another is known of each alone, so that
-the head learns to hear the machine in what sounds beside it. The weights are the head's alone: what is good for
+the head learns to find the machine in what sounds beside it. The weights are the head's alone: what is good for
 telling classes apart does not move them.
 """
 
@@ -32,8 +32,8 @@ class Bottleneck(Encoder):
         segment_samples: length of a segment.
         sample_rate_hz: of the waveforms.
         n_dims: width of the bottleneck; the official autoencoder's is 8.
-        level: whether the level of a segment is heard; else its mean level in dB is taken off.
-        activity: whether windows weigh as the machine is heard in them, at least `LEAST_WEIGHT`.
+        level: whether the level of a segment counts; else its mean level in dB is taken off.
+        activity: whether windows weigh as the machine is active in them, at least `LEAST_WEIGHT`.
     """
 
     def __init__(

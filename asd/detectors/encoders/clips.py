@@ -1,4 +1,4 @@
-"""What an encoder hears in whole clips: embeddings of unit length, of a frozen encoder computed once.
+"""Embeddings of whole clips, of unit length; those of a frozen encoder are computed once.
 
 A clip is cut into the fewest segments that cover it; its embedding is the direction of their mean. Those of
 a frozen encoder lie in the cache, a file for some clips at a time: an interrupted run goes on where it
@@ -92,7 +92,7 @@ def _embedded(encoder: Encoder, recordings: Recordings, device: torch.device, la
 def _means(encoder: Encoder, waveforms: torch.Tensor) -> Vectors:
     """Mean embeddings (batch, parts * dims) of the segments of clips (batch, samples) of one length."""
     encoder.eval()
-    n_samples = encoder.heard_samples(waveforms.shape[1])
+    n_samples = encoder.input_samples(waveforms.shape[1])
     cut = segments(waveforms, n_samples)
     with torch.inference_mode():
         parts = [

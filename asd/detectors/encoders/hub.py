@@ -80,7 +80,7 @@ def load_hub(encoder: str, folder: Path, sample_rate_hz: int, window_s: float) -
         encoder: "ast", or "transformers" for any model.
         folder: written by `save_pretrained`, or a snapshot of a published one.
         sample_rate_hz: of the recordings.
-        window_s: what the model is to hear at once.
+        window_s: the length of one input.
 
     Raises:
         AsdError: the library is missing, the folder is not such a one, or holds another model than asked for.
@@ -107,12 +107,12 @@ def load_hub(encoder: str, folder: Path, sample_rate_hz: int, window_s: float) -
         )
     if extractor.sampling_rate != sample_rate_hz:
         raise AsdError(
-            f"{folder} hears {extractor.sampling_rate} Hz and the recordings have {sample_rate_hz} Hz; resample them"
+            f"{folder} takes {extractor.sampling_rate} Hz and the recordings have {sample_rate_hz} Hz; resample them"
         )
     if _is_ast(extractor) and window_s * 100 > extractor.max_length:
         raise AsdError(
             f"embedding.window_s={window_s:g} is longer than the {extractor.max_length / 100:g} s that {folder} "
-            f"hears at once; lower it"
+            f"takes at once; lower it"
         )
     network = HubNetwork(model.get_encoder() if model.config.is_encoder_decoder else model)
     return HubInput(extractor, round(window_s * sample_rate_hz)), network

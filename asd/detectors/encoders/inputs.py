@@ -1,4 +1,4 @@
-"""What a pretrained Transformer wants to hear: waveforms to normalised filter banks, as in its pretraining.
+"""The input of a pretrained Transformer: waveforms to normalised filter banks, as in its pretraining.
 
 Conventions: waveforms (batch, samples) at 16 kHz; filter banks (batch, bands, frames), so that augmentation
 knows the axes. Zero is about the mean level.

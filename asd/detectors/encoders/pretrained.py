@@ -54,7 +54,7 @@ class Pretrained(Encoder):
     Args:
         listen: waveforms (batch, samples) to the spectrum that the network wants; see `detectors.encoders.inputs`.
         network: see `Body`.
-        layers: numbers of the layers that are heard, from 1; empty: the last.
+        layers: numbers of the layers that are taken, from 1; empty: the last.
         pooling: name in `POOLINGS`, over time within each band.
         bands: keep the frequency bands side by side instead of their mean.
         segment_samples: longest input.
