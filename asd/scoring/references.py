@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,7 +91,7 @@ def conditions_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
     section and domain that are as rare.
     """
     full = [(c.section, c.domain, tuple(sorted(c.attributes.items()))) for c in clips]
-    count = {key: full.count(key) for key in set(full)}
+    count = Counter(full)
     keys = [key if count[key] >= MIN_CONDITION_CLIPS else key[:2] for key in full]
     numbers = {key: i for i, key in enumerate(sorted(set(keys), key=str))}
     return np.array([numbers[key] for key in keys], dtype=np.int64)

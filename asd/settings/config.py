@@ -76,6 +76,9 @@ class Run(Settings):
     sample_rate_hz: int = Field(16000, ge=1000, description="sample rate every recording must have")
     frontend: FrontEndName = Field("near", description="near, far, mean, cancel or subtract")
     residual: float = Field(0.0, ge=0, le=1, description="vectors of clips are near - residual * far")
+    window_s: float | None = Field(
+        None, gt=0, description="a row of the bank per window of so many seconds; by default per clip"
+    )
     weights: Path | None = Field(None, description="given weights instead of those of a run")
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
     keep_going: bool = Field(
@@ -130,7 +133,9 @@ class Run(Settings):
     def settings(self) -> dict[str, Any]:
         """What decides the fitted model, apart from data and seed: plain values, for a hash."""
         names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
-        return self.model_dump(mode="json", include=names) | {"options": self.detector_settings.deciding()}
+        windows = {} if self.window_s is None else {"window_s": self.window_s}
+        shared = self.model_dump(mode="json", include=names) | windows
+        return shared | {"options": self.detector_settings.deciding()}
 
     def stored(self) -> dict[str, Any]:
         """All options but those of other detectors, as plain values for config.yaml."""

@@ -12,6 +12,7 @@ from asd.data.microphones import FRONT_END_FILE
 from asd.data.recordings import Recordings
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
+from asd.detectors.windowed import Windowed
 from asd.runs import ScoredData, score_table, write_json, write_scores
 from asd.scoring.threshold import fit_threshold
 from asd.stages.jobs import Job
@@ -124,4 +125,6 @@ def _detector(job: Job) -> Detector:
         supplement=job.supplement,
         front_end=job.front_end,
     )
-    return detector_class(config.detector)(context, config.detector_settings)
+    settings = config.detector_settings
+    detector = detector_class(config.detector)(context, settings)
+    return Windowed(detector, config.window_s, settings.least_samples()) if config.window_s else detector
