@@ -14,7 +14,7 @@ from asd.types import AsdError
 from tests.machines import tone_machine
 
 METHODS = """
-"mel": detector=statistics statistics.views=mel32,kurtosis
+"mel": detector=statistics statistics.views=level_16,kurtosis
 "nearest": detector=statistics statistics.views=kurtosis statistics.backend=knn
 """
 MACHINES = ("fan", "pump", "valve")
@@ -46,7 +46,7 @@ def test_every_method_is_a_row_beside_what_choosing_is_worth(config: Benchmark) 
     table = benchmark(config.model_copy(update={"scorers": "all"}))
     assert {*table["method"]} == {"mel", "nearest", ELSEWHERE, ORACLE}
     methods, elsewhere, oracle = table.iloc[:-2], table.iloc[-2], table.iloc[-1]
-    assert {*methods["scorer"]} == {"ensemble", "mel32", "kurtosis"}
+    assert {*methods["scorer"]} == {"ensemble", "level_16", "kurtosis"}
     for machine in MACHINES:
         assert oracle[machine] == methods[machine].max()
         others = [name for name in MACHINES if name != machine]

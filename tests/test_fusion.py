@@ -20,7 +20,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("fusion")
     data = tone_machine(root / "data")
     shared = {"data": data, "runs": root / "runs"}
-    pipeline.train(Run(**shared, name="one", statistics={"views": ["mel32"]}, seeds=[0, 1]))
+    pipeline.train(Run(**shared, name="one", statistics={"views": ["level_16"]}, seeds=[0, 1]))
     pipeline.train(Run(**shared, name="two", statistics={"views": ["kurtosis"], "backend": "knn"}))
     return root / "runs"
 
@@ -83,7 +83,7 @@ def test_a_run_in_the_way_is_kept(runs: Path) -> None:
 
 
 def test_a_missing_scorer_or_run_is_named(runs: Path) -> None:
-    with pytest.raises(AsdError, match="no scores of scorer=magic; it has ensemble, mel32"):
+    with pytest.raises(AsdError, match="no scores of scorer=magic; it has ensemble, level_16"):
         pipeline.fuse(Fuse(members=["one:magic"], name="x", runs=runs))
     with pytest.raises(AsdError, match="runs there: "):
         pipeline.fuse(Fuse(members=["nobody"], name="x", runs=runs))
@@ -91,6 +91,6 @@ def test_a_missing_scorer_or_run_is_named(runs: Path) -> None:
 
 def test_members_of_other_clips_are_refused(runs: Path, tmp_path: Path) -> None:
     data = tone_machine(tmp_path / "data", n_test=3)
-    pipeline.train(Run(data=data, runs=runs, name="fewer", statistics={"views": ["mel32"]}))
+    pipeline.train(Run(data=data, runs=runs, name="fewer", statistics={"views": ["level_16"]}))
     with pytest.raises(AsdError, match="scored different test clips"):
         pipeline.fuse(Fuse(members=["one", "fewer"], name="y", runs=runs))

@@ -29,8 +29,8 @@ class DetectorSettings(Settings):
 class StatisticsSettings(DetectorSettings):
     """Statistics of clips, and what scores them."""
 
-    views: Names = Field(["all"], description="clip statistics that take part, or all")
-    backend: str = Field("gaussian", description="what scores a view; auto chooses by foreign sounds")
+    views: Names = Field(["all"], description="groups of clip statistics or single views, or all groups")
+    backend: str = Field("knn_relative", description="back end that scores a view")
 
     def least_samples(self) -> int:
         """Some frames for the envelopes to move in."""

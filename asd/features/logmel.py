@@ -6,6 +6,7 @@ The only module that knows torchaudio.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -55,19 +56,27 @@ def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.T
     return filters.T
 
 
-def band_filters(n_fft: int, edges_hz: torch.Tensor, sample_rate_hz: int = 16000) -> torch.Tensor:
-    """Mean power density between consecutive edges, (bands, n_fft // 2 + 1); a bin may be shared in parts.
+def log_edges(low_hz: float, high_hz: float, n_bands: int) -> torch.Tensor:
+    """Edges of bands of equal width on a logarithmic axis, (bands + 1,) float64."""
+    return torch.logspace(math.log10(low_hz), math.log10(high_hz), n_bands + 1, dtype=torch.float64)
+
+
+def band_means(edges_hz: torch.Tensor, bins_hz: torch.Tensor) -> torch.Tensor:
+    """Means over the bins between consecutive edges; a band without a bin takes the nearest one.
 
     Args:
-        n_fft: transform length in samples.
         edges_hz: (bands + 1,) rising.
-        sample_rate_hz: sample rate of the waveforms.
+        bins_hz: (bins,) frequency of each bin.
+
+    Returns:
+        (bands, bins) float32; each row sums to 1.
     """
-    step_hz = sample_rate_hz / n_fft
-    centres_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * step_hz
-    low, high = edges_hz[:-1, None].double(), edges_hz[1:, None].double()
-    overlap_hz = torch.minimum(high, centres_hz + step_hz / 2) - torch.maximum(low, centres_hz - step_hz / 2)
-    return (overlap_hz.clamp_min(0.0) / (step_hz * (high - low))).float()
+    low, high = edges_hz[:-1, None], edges_hz[1:, None]
+    inside = (bins_hz >= low) & (bins_hz < high)
+    nearest = (bins_hz - (low + high) / 2).abs().argmin(1)
+    empty = ~inside.any(1)
+    inside[empty, nearest[empty]] = True
+    return (inside / inside.sum(1, keepdim=True)).float()
 
 
 class LogMel(nn.Module):

@@ -44,12 +44,14 @@ class RelativeNearest(NeighbourBackend):
         whiten: whether to whiten at all.
         shrinkage: factor on the Ledoit-Wolf intensity of the whitening.
         offset_clips: clips of a condition at which half of its offset counts; None: no offset.
+        offset: factor on the offsets.
     """
 
     density: float | None = 0.5
     whiten: bool = True
     shrinkage: float = 2.0
     offset_clips: float | None = 5.0
+    offset: float = 1.0
 
     fitted: ClassVar[tuple[str, ...]] = (
         *("scale", "axes", "gains", "rest"),  # the whitening
@@ -132,7 +134,9 @@ class RelativeNearest(NeighbourBackend):
         if self.offset_clips is not None:
             for condition in np.unique(conditions):
                 own = conditions == condition
-                share = own.sum() / (own.sum() + self.offset_clips)
+                if own.sum() == 1:
+                    continue  # how the others score one clip says nothing of its condition
+                share = self.offset * own.sum() / (own.sum() + self.offset_clips)
                 offsets[own] = share * (others[own].mean() - others.mean())
         return offsets
 

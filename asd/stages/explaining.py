@@ -28,7 +28,7 @@ from asd.types import AsdError, Clip
 
 Samples = npt.NDArray[np.float32]
 
-_VIEW = "mel64"  # the clip statistics in which a neighbour is nearest
+_VIEW = "level_64"  # the clip statistics in which a neighbour is nearest
 _WINDOW_S = 0.064  # of the spectrograms
 _LEAST_HOP_SAMPLES, _MOST_FRAMES = 64, 800  # as fine as the picture can show
 

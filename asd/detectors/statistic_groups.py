@@ -1,0 +1,162 @@
+"""Groups of clip statistics: which views stand side by side, which bands count alone, and what each group weighs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.features.clip_statistics import POOLED_VIEWS, VIEWS, WINDOWS_MS
+from asd.scoring.base import Arrays, Backend, nested, part_of
+from asd.scoring.references import FloatArray, References
+from asd.scoring.sections import PerSectionScorer, Sections
+from asd.types import AsdError
+
+_OVERLAP = 0.25  # of a band of a local part with each of its neighbours
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One vector per clip, or some bands of it, with a back end of its own.
+
+    Attributes:
+        views: what the vector consists of, put side by side and whitened together.
+        shrinkage: of the whitening, in multiples of the Ledoit-Wolf intensity.
+        n_bands: parts of the frequency axis that are scored one by one, and the highest z score counts: a fault in
+            few bands is not averaged away. 1: the whole axis.
+    """
+
+    views: tuple[str, ...]
+    shrinkage: float = 3.0
+    n_bands: int = 1
+
+    @property
+    def name(self) -> str:
+        """For the arrays of its back ends."""
+        return f"{'+'.join(self.views)}/{self.n_bands}/{self.shrinkage:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Parts of one kind, whose z scores are averaged.
+
+    Attributes:
+        parts: what belongs to it.
+        weight: of the group in the ensemble.
+    """
+
+    parts: tuple[Part, ...]
+    weight: float = 0.35
+
+
+def _single(*views: str, shrinkage: float = 3.0, weight: float = 0.35) -> Group:
+    return Group(tuple(Part((view,), shrinkage) for view in views), weight)
+
+
+# Chosen by leaving one of six machines out and by draws from them and from synthetic machines (docs/benchmark.md).
+# Level, flux and roughness of one resolution tell more side by side, where their correlations within normal clips are
+# known, than one by one.
+GROUPS: dict[str, Group] = {
+    "level": _single(*(f"level_{ms}" for ms in WINDOWS_MS), shrinkage=5.0, weight=1.0),
+    "joint": Group(
+        (
+            Part(("level_16", "flux_16", "roughness_16"), 2.0),
+            Part(("level_64", "flux_64", "roughness_64"), 1.0),
+            Part(("level_128", "flux_128", "roughness_128"), 1.0),
+            Part(("level_256", "flux_256"), 2.0),
+        ),
+        weight=1.0,
+    ),
+    "local": Group(
+        (
+            Part(("level_64", "flux_64"), 1.0, n_bands=4),
+            Part(("level_64", "flux_64", "roughness_64"), 1.0, n_bands=6),
+        ),
+        weight=0.75,
+    ),
+    "flux": _single("flux_16", "flux_64"),
+    "skewness": _single("skewness_16", "skewness_64"),
+    "modulation": _single("modulation"),
+    "variation": _single("variation"),
+    "kurtosis": _single("kurtosis"),
+    "band_correlation": _single("band_correlation", "step_correlation"),
+    "envelope_spectrum": _single("envelope_spectrum", "envelope_spectrum_fine"),
+}
+
+
+def groups_named(names: Sequence[str]) -> dict[str, Group]:
+    """Groups by name; a single view is a group of one part.
+
+    Raises:
+        AsdError: there is none of that name.
+    """
+    if list(names) == ["all"]:
+        return GROUPS
+    views = (*VIEWS, *POOLED_VIEWS)
+    if unknown := [name for name in names if name not in {*GROUPS, *views}]:
+        known = ", ".join([*GROUPS, *(view for view in views if view not in GROUPS)])
+        raise AsdError(f"statistics.views={unknown[0]} is unknown; there are {known}")
+    return {name: GROUPS.get(name, _single(name, weight=1.0)) for name in names}
+
+
+class PartScorer:
+    """The back ends of one part: one, or one for each of its bands.
+
+    Args:
+        part: which views and bands.
+        backend: whose options are fitted, once for each band and section.
+    """
+
+    def __init__(self, part: Part, backend: Backend) -> None:
+        self.part, self.backend = part, backend
+        self.bands: list[PerSectionScorer] = [PerSectionScorer(backend) for _ in range(part.n_bands)]
+
+    def fit(self, vectors: Mapping[str, FloatArray], references: References) -> Self:
+        """Fits to vectors of training clips, {view: (clips, dims)}, and returns itself."""
+        for scorer, columns in zip(self.bands, self._columns(vectors), strict=True):
+            scorer.fit(references.replace(columns))
+        return self
+
+    def z(self, vectors: Mapping[str, FloatArray], sections: Sections) -> FloatArray:
+        """Scores (clips,) in deviations above the mean of training scores."""
+        bands = zip(self.bands, self._columns(vectors), strict=True)
+        return np.max([scorer.z(columns, sections) for scorer, columns in bands], axis=0)
+
+    def z_training(self) -> FloatArray:
+        """Training scores on the same scale, each by models that have not seen the clip."""
+        return np.max([scorer.z_training() for scorer in self.bands], axis=0)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that was learnt, as arrays by name."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for band, scorer in enumerate(self.bands):
+            arrays |= nested(f"band{band}", scorer.state())
+        return arrays
+
+    def restore(self, arrays: Arrays) -> Self:
+        """Takes what `state` gave, and returns itself."""
+        for band, scorer in enumerate(self.bands):
+            scorer.restore(part_of(f"band{band}", arrays))
+        return self
+
+    def _columns(self, vectors: Mapping[str, FloatArray]) -> list[FloatArray]:
+        """The views side by side, (clips, dims), for each band."""
+        views = [vectors[view] for view in self.part.views]
+        return [
+            np.concatenate(
+                [view[:, band_slice(view.shape[1], band, self.part.n_bands)] for view in views], axis=1
+            )
+            for band in range(self.part.n_bands)
+        ]
+
+
+def band_slice(dims: int, band: int, n_bands: int) -> slice:
+    """Dimensions of one of `n_bands` bands, which overlap their neighbours by a quarter; all of them for one band."""
+    if n_bands == 1:
+        return slice(0, dims)
+    first = max(0, int((band - _OVERLAP) * dims / n_bands))
+    return slice(first, min(dims, math.ceil((band + 1 + _OVERLAP) * dims / n_bands)))

@@ -1,0 +1,156 @@
+"""How the bands of a clip move in time: rate, spread and peakedness of their envelopes, and how they move together.
+
+Conventions: waveforms (batch, samples) float32; vectors (batch, dims). Envelopes are relative to their mean, so a
+gain changes nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy.fft import next_fast_len
+from torch import nn
+from torch.nn.functional import pad
+
+from asd.features.logmel import band_means, log_edges, mel_filters
+from asd.features.spectral_statistics import BAND_RANGE, frame_power
+
+_SEGMENT_FRAMES = 256  # envelope transformed at once: about 1 s, so the slowest modulation is 1 Hz
+_LOWEST_MODULATION_HZ = 2.0
+_N_RATES = 8
+_MOST_CORRELATION = 0.995
+_OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000)  # lower edges
+_SLOWEST_HZ, _FASTEST_HZ = 4.0, 400.0  # of the squared envelope: a few times the speed of a shaft
+
+
+class EnvelopeStatistics(nn.Module):
+    """Statistics of the envelopes of mel bands.
+
+        modulation        power of 12 band envelopes, by 8 rates, in dB
+        variation         log of the relative standard deviation of 32 band envelopes
+        kurtosis          log of their kurtosis: impulses raise it
+        band_correlation  Fisher's z of the correlations of 12 log envelopes: which bands move together
+        step_correlation  the same of their steps over one window: which bands jump together
+
+    Args:
+        n_fft: window in samples; envelopes are sampled at a quarter of it.
+        sample_rate_hz: sample rate of the waveforms.
+    """
+
+    window: torch.Tensor
+    fine: torch.Tensor
+    coarse: torch.Tensor
+    rates: torch.Tensor
+
+    def __init__(self, n_fft: int, sample_rate_hz: int) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        buffers = {
+            "window": torch.hann_window(n_fft),
+            "fine": mel_filters(n_fft, 32, sample_rate_hz).T.contiguous(),
+            "coarse": mel_filters(n_fft, 12, sample_rate_hz).T.contiguous(),
+            "rates": _modulation_filters(sample_rate_hz / (n_fft // 4)).T.contiguous(),
+        }
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
+
+    def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Statistics of clips: (batch, samples) -> {name: (batch, dims)}."""
+        power = frame_power(waveforms, self.window)
+        bands = power @ self.fine
+        least = (BAND_RANGE * bands.mean(1).amax(1)).clamp_min(1e-20)
+        envelope = torch.maximum(bands, least[:, None, None]).sqrt()
+        relative = envelope / envelope.mean(1, keepdim=True)
+        spread = relative.std(1, correction=0) + 1e-9
+        standard = (relative - 1.0) / spread[:, None]
+        silence = 1e-20 + 1e-10 * power.mean((1, 2), keepdim=True)
+        coarse = (power @ self.coarse + silence).sqrt()
+        return {
+            "modulation": self._modulation(coarse),
+            "variation": (spread + 1e-3).log(),
+            "kurtosis": (standard.square().square().mean(1) + 0.1).log(),
+            "band_correlation": _correlations(coarse.log()),
+            "step_correlation": _correlations(_steps(coarse.log())),
+        }
+
+    def _modulation(self, envelope: torch.Tensor) -> torch.Tensor:
+        """Level in dB of each band's envelope by rate: (batch, frames, bands) -> (batch, bands * rates)."""
+        relative = envelope / envelope.mean(1, keepdim=True) - 1.0
+        n = min(_SEGMENT_FRAMES, relative.shape[1])
+        segments = relative.unfold(1, n, _SEGMENT_FRAMES // 2)  # (batch, segments, bands, n)
+        window = torch.hann_window(n, periodic=False, device=envelope.device)
+        power = torch.fft.rfft(segments * window, _SEGMENT_FRAMES).abs().square().mean(1) / _SEGMENT_FRAMES
+        return (10.0 * torch.log10(power @ self.rates + 1e-6)).flatten(1)
+
+
+class EnvelopeSpectrum(nn.Module):
+    """Spectrum of the squared envelope, in which a fault of a bearing or a gear shows as its rate of impacts.
+
+    The envelope is that of the analytic signal of each octave from 125 Hz (Randall and Antoni, "Rolling element
+    bearing diagnostics: a tutorial", MSSP 2011).
+
+        envelope_spectrum        level in dB of 20 logarithmic bands from 4 to 400 Hz of each octave
+        envelope_spectrum_fine   level in dB of 96 linear bands from 4 to 260 Hz, averaged over the octaves
+
+    Args:
+        sample_rate_hz: sample rate of the waveforms.
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        super().__init__()
+        self.sample_rate_hz = sample_rate_hz
+        self.octaves_hz = [low for low in _OCTAVES_HZ if 2 * low <= sample_rate_hz / 2]
+
+    def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Spectra of clips: (batch, samples) -> {name: (batch, dims)}."""
+        n_samples = waveforms.shape[1]
+        bins_hz = torch.fft.rfftfreq(n_samples, 1 / self.sample_rate_hz, dtype=torch.float64)
+        rates_hz = bins_hz[bins_hz <= _FASTEST_HZ]  # the bands end there
+        coarse = band_means(log_edges(_SLOWEST_HZ, _FASTEST_HZ, 20), rates_hz).T.to(waveforms)
+        fine_hz = torch.linspace(_SLOWEST_HZ, 260.0, 97, dtype=torch.float64)
+        fine = band_means(fine_hz, rates_hz).T.to(waveforms)
+        spectrum = torch.fft.rfft(waveforms)
+        rows, levels = [], []
+        for low_hz in self.octaves_hz:
+            first, end = torch.searchsorted(bins_hz, torch.tensor([low_hz, 2.0 * low_hz]).double()).tolist()
+            power = _squared_envelope_power(spectrum[:, first:end], n_samples, len(rates_hz))
+            rows.append(10.0 * torch.log10(power @ coarse + 1e-4))
+            levels.append(10.0 * torch.log10(power @ fine + 1e-4))
+        return {
+            "envelope_spectrum": torch.cat(rows, 1),
+            "envelope_spectrum_fine": torch.stack(levels).mean(0),
+        }
+
+
+def _squared_envelope_power(band: torch.Tensor, n_samples: int, n_rates: int) -> torch.Tensor:
+    """Power spectrum of the relative squared envelope of one band: (batch, bins) -> (batch, rates).
+
+    The bins alone, moved down to 0 Hz, have the same envelope as the band of the whole signal. Its square is no
+    wider than the band, so twice as many samples as bins hold it without aliasing: a fraction of the clip's.
+    """
+    n_short = next_fast_len(max(2 * band.shape[1], 2), real=False)
+    squared = torch.view_as_real(torch.fft.ifft(band, n_short)).square().sum(2)
+    relative = squared / squared.mean(1, keepdim=True).clamp_min(torch.finfo(squared.dtype).tiny) - 1.0
+    power = torch.fft.rfft(relative).abs().square()[:, :n_rates] * (n_samples / n_short**2)
+    return pad(power, (0, n_rates - power.shape[1]))
+
+
+def _correlations(values: torch.Tensor) -> torch.Tensor:
+    """Fisher's z of the correlations of every two bands: (batch, frames, bands) -> (batch, pairs)."""
+    centred = values - values.mean(1, keepdim=True)
+    spread = (centred.square().mean(1, keepdim=True) + 1e-12).sqrt()
+    standard = centred / spread
+    correlation = standard.transpose(1, 2) @ standard / values.shape[1]
+    rows, columns = torch.triu_indices(values.shape[2], values.shape[2], 1, device=values.device)
+    return correlation[:, rows, columns].clamp(-_MOST_CORRELATION, _MOST_CORRELATION).atanh()
+
+
+def _steps(values: torch.Tensor) -> torch.Tensor:
+    """Steps over a whole window, four frames: (batch, frames, bands) -> (batch, frames - 4, bands)."""
+    lag = min(4, values.shape[1] - 1)
+    return values[:, lag:] - values[:, : values.shape[1] - lag]
+
+
+def _modulation_filters(frame_rate_hz: float) -> torch.Tensor:
+    """Means over logarithmic bands of modulation rate, (rates, bins)."""
+    rates_hz = torch.fft.rfftfreq(_SEGMENT_FRAMES, 1 / frame_rate_hz, dtype=torch.float64)
+    return band_means(log_edges(_LOWEST_MODULATION_HZ, frame_rate_hz / 2, _N_RATES), rates_hz)
