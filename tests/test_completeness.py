@@ -52,6 +52,7 @@ def test_scores_of_other_recordings_never_replace_those_of_the_run(trained: Path
     assert ("next: python -m asd evaluate" in answer.out) is labelled
     succeeds("evaluate")
     assert official() == score
+    assert json.loads((RUN / "evaluation.json").read_text())["missing"] == []
     if labelled:
         succeeds("evaluate", "data=other", "machine=pump")
         assert official("evaluation_other") != score
@@ -97,7 +98,10 @@ def test_a_machine_that_was_begun_and_is_not_complete_is_named(trained: Path) ->
     refuses("submit", "label=A_B_task2_1", saying="pump seed 0 was begun and is not complete")
     refuses("fuse", "members=statistics", saying="pump seed 0 was begun and is not complete")
     refuses("leaderboard", "members=statistics", saying="pump seed 0 was begun and is not complete")
-    succeeds("evaluate", "machine=fan")
+    part = succeeds("evaluate", "machine=fan").out
+    assert "This is a part of the run: pump is left out by machine=." in part
+    assert json.loads((RUN / "evaluation.json").read_text())["missing"] == ["pump is left out by machine="]
+    refuses("evaluate", "machine=", saying="machine= is empty")
     succeeds("leaderboard", "members=statistics", "machine=fan")
     succeeds("fuse", "members=statistics", "machine=fan")
     succeeds("submit", "label=A_B_task2_1", "machine=fan")
@@ -122,6 +126,7 @@ def test_clips_without_a_score_are_named(trained: Path) -> None:
     refuses("fuse", "members=statistics", saying=lost[0])
     answer = succeeds("evaluate", "machine=fan")
     assert lost[0] in answer.err
+    assert "fan lacks scores of 2 of 12" in json.loads((RUN / "evaluation.json").read_text())["missing"][0]
     assert f"it lacks '{lost[0]}' and 1 more" in succeeds("submit", "label=A_B_task2_1", "machine=fan").out
 
 

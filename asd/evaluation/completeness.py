@@ -32,6 +32,8 @@ def chosen_runs(
     Raises:
         AsdError: there is none, or a machine is not among them.
     """
+    if not machines:
+        raise AsdError("machine= is empty; name one, several separated by commas, or all")
     found = find_runs(runs, name, seed)
     if is_all(machines):
         return found
@@ -45,28 +47,30 @@ def chosen_runs(
 
 def is_all(machines: Sequence[str]) -> bool:
     """Whether the word machine= names none in particular."""
-    return tuple(machines) in ((), ALL, ("auto",))
+    return tuple(machines) in (ALL, ("auto",))
 
 
-def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: Sequence[str]) -> None:
+def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: Sequence[str]) -> list[str]:
     """Refuses a part of a run, unless machine= has asked for it: then what is missing is a warning.
 
     Args:
         place: the run, for the sentence.
         missing: what it lacks.
         have: machines that it has.
-        machines: the word machine=.
+        machines: the option machine=.
+
+    Returns:
+        What is missing, in sentences.
 
     Raises:
         AsdError: something is missing and no machine was named.
     """
     sentences = [f"{machine} {what}" for machine, lacks in sorted(missing.items()) for what in lacks]
-    if not sentences:
-        return
     if not is_all(machines):
         for sentence in sentences:
             log.warning("%s is not whole: %s", place, sentence)
-        return
+    if not sentences or not is_all(machines):
+        return sentences
     whole = sorted({*have} - missing.keys()) or sorted(have)
     raise AsdError(
         f"{place} is not whole: {'; '.join(sentences)}; train or score what is missing, or say which machines "
@@ -140,6 +144,14 @@ def missing_machines(folders: Folders, year: Year) -> Missing:
         if have & wanted:
             missing |= {name: [f"of {year.year} is not in the run"] for name in wanted - have}
     return missing
+
+
+def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:
+    """Machines of a run that machine= does not name, in sentences."""
+    if is_all(machines):
+        return []
+    every = {run.machine for run in (*find_runs(runs, name), *begun_runs(runs, name))}
+    return [f"{machine} is left out by machine=" for machine in sorted(every - {*machines})]
 
 
 def merged(*several: Missing) -> Missing:

@@ -41,12 +41,14 @@ class Labelled:
         tables: score tables of all machines together.
         default: the scorer that stands for the run.
         untrained: sections with test clips and without training clips, by machine.
+        missing: what the run should have and these scores do not cover, in sentences.
     """
 
     runs: list[RunDirectory]
     tables: Tables
     default: str
     untrained: dict[str, list[str]]
+    missing: list[str]
 
     @property
     def machines(self) -> list[str]:
@@ -105,10 +107,11 @@ def _whole(
         completeness.missing_labels(first),
         completeness.missing_machines(folders, year),
     )
-    require_whole(place, missing, {run.machine for run in folders}, machines)
+    lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
+    lacks += completeness.left_out(place.parent, place.name, machines)
     tables = tables_of(folders)
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
-    return Labelled([*folders], known, default, untrained_sections(folders))
+    return Labelled([*folders], known, default, untrained_sections(folders), lacks)
 
 
 def published_labels(
@@ -135,6 +138,7 @@ def published_labels(
             f"no ground truth in {place}: make data year={year} part=eval fetches it, once published"
         )
     truth = read_ground_truth(place, rules)
+    every = {unit.machine for unit in truth}
     if not is_all(machines):
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
@@ -153,12 +157,13 @@ def published_labels(
         {m: what for m, what in completeness.missing_scores(folders, default).items()},
         _missing_units(folders, default, truth),
     )
-    require_whole(runs / name, missing, {run.machine for run in folders}, machines)
+    lacks = require_whole(runs / name, missing, {run.machine for run in folders}, machines)
+    lacks += [f"{m} is left out by machine=" for m in sorted(every - wanted)]
     tables = {
         scorer: {seed: with_truth(table, truth, rules) for seed, table in by_seed.items()}
         for scorer, by_seed in tables_of(folders).items()
     }
-    return Labelled([*folders], tables, default, untrained_sections(folders))
+    return Labelled([*folders], tables, default, untrained_sections(folders), lacks)
 
 
 def untrained_sections(folders: Mapping[RunDirectory, ScoreFolder]) -> dict[str, list[str]]:

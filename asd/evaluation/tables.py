@@ -124,6 +124,8 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     ]
     for machine, sections in untrained.items():
         lines += [f"{machine} was never trained on section {', '.join(sections)} (marked *).", ""]
+    if missing := evaluation.get("missing"):
+        lines += [f"This is a part of the run: {'; '.join(missing)}.", ""]
     for scorer, result in evaluation["scorers"].items():
         if full or scorer == evaluation["default"]:
             mark = " (default)" if scorer == evaluation["default"] else ""
