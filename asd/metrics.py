@@ -226,7 +226,13 @@ def score_metrics(sections: Iterable[Mapping[str, float]], year: int) -> FloatAr
 
 def aggregate(values: FloatArray, rule: MetricRule) -> FloatArray:
     """Mean over the last axis as the official score takes it: arithmetic in 2020, harmonic ever since."""
-    return np.asarray(values.mean(axis=-1)) if rule == "per_id" else harmonic_mean(values)
+    mean = {"per_id": arithmetic_mean, "per_domain": harmonic_mean, "mixed": harmonic_mean}[rule]
+    return mean(values)
+
+
+def arithmetic_mean(values: FloatArray) -> FloatArray:
+    """Mean over the last axis."""
+    return np.asarray(values.mean(axis=-1))
 
 
 def harmonic_mean(values: FloatArray) -> FloatArray:

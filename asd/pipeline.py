@@ -26,7 +26,9 @@ from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
 from asd.core.runtime import alone, log
+from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
+from asd.evaluation.leaderboard import rank_runs
 from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
 from asd.runs import RunDirectory, find_runs, write_json, write_text
 from asd.settings.config import (
@@ -44,8 +46,6 @@ from asd.settings.config import (
 from asd.settings.data import Data, DataCheck
 from asd.settings.parsing import stored_run
 from asd.stages import jobs
-from asd.stages.fusion import fuse_runs
-from asd.stages.leaderboard import rank_runs
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
 from asd.stages.packaging import Package, bundle_systems, expected_in, package
 from asd.synthetic import make_machines
@@ -158,12 +158,26 @@ def _evaluate_submissions(config: Evaluate) -> dict[str, Any]:
 
 def leaderboard(config: Leaderboard) -> pd.DataFrame:
     """Ranks runs, with paired intervals of their differences; written to runs/leaderboard.{md,csv,json}."""
-    return rank_runs(config)
+    return rank_runs(
+        config.runs,
+        config.year,
+        members=config.members,
+        machines=config.machine,
+        reference=config.reference,
+    )
 
 
 def fuse(config: Fuse) -> list[RunDirectory]:
     """Makes one run of several: scores on a common scale by training scores, averaged per clip."""
-    return fuse_runs(config)
+    return fuse_runs(
+        config.runs,
+        config.members,
+        config.name,
+        machines=config.machine,
+        method=config.method,
+        decision=config.decision.model_dump(),
+        overwrite=config.overwrite,
+    )
 
 
 def explain(config: Explain) -> pd.DataFrame:

@@ -155,6 +155,9 @@ def test_members_of_a_fusion_have_the_same_machines(trained: Path) -> None:
     refuses("fuse", "members=statistics,one", saying="one has no pump, .*machine=fan$")
     succeeds("fuse", "members=statistics,one", "machine=fan")
     succeeds("evaluate", "name=fused")
+    succeeds("fuse", "members=statistics", "name=both")
+    succeeds("fuse", "members=one", "name=both", "overwrite=true")
+    assert [path.name for path in Path("runs/both").iterdir() if any(path.glob("*/*"))] == ["fan"]
 
 
 def test_machines_of_the_challenge_are_known_by_their_place(

@@ -31,10 +31,12 @@ LABEL_EXAMPLE = "Nishida_HIT_task2_1"
 
 def output_name(kind: Kind, unit: Unit, year: Year) -> str:
     """The file name that the evaluator of the year expects for one unit."""
-    if year.rule == "per_id":
-        return f"{kind}_{unit.machine}_id_{unit.section}.csv"
-    domain = f"{unit.domain}_" if year.rule == "per_domain" else ""
-    return f"{kind}_{unit.machine}_section_{unit.section}_{domain}test.csv"
+    pattern = {
+        "per_id": "{kind}_{machine}_id_{section}.csv",
+        "per_domain": "{kind}_{machine}_section_{section}_{domain}_test.csv",
+        "mixed": "{kind}_{machine}_section_{section}_test.csv",
+    }[year.rule]
+    return pattern.format(kind=kind, **unit._asdict())
 
 
 def kinds(year: Year) -> tuple[Kind, ...]:

@@ -29,7 +29,7 @@ def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:
     """
     if data is not None:
         return f"evaluation_{place_name(data)}"
-    return "evaluation" if part == "dev" else "evaluation_eval"
+    return {"dev": "evaluation", "eval": "evaluation_eval"}[part]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from asd.challenge.installed import Finding
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
 from asd.evaluation.labelling import evaluation_name
+from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.config import (
@@ -30,7 +31,6 @@ from asd.settings.config import (
 )
 from asd.settings.data import Data, DataCheck
 from asd.stages.benchmarking import as_markdown as benchmark_table
-from asd.stages.leaderboard import as_markdown as board_table
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
 from asd.types import Label

@@ -1,4 +1,4 @@
-"""The inside of the stage `fuse`: scores of several runs, on one scale by training scores, averaged per clip.
+"""Scores of several runs, on one scale by training scores, averaged per clip.
 
 Test scores are never used to scale: a clip's fused score does not depend on which other clips are scored.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pandas as pd
 
 from asd.core.runtime import atomic, fingerprint
 from asd.evaluation.completeness import (
+    ALL,
     chosen_runs,
     first_of,
     merged,
@@ -21,10 +23,9 @@ from asd.evaluation.completeness import (
     missing_scores,
     require_whole,
 )
-from asd.runs import RunDirectory, ScoredData, read_json, write_json, write_scores
+from asd.runs import RunDirectory, ScoredData, directories_with, read_json, write_json, write_scores
 from asd.scoring.fuse import FUSIONS
 from asd.scoring.threshold import fit_threshold
-from asd.settings.config import Fuse
 from asd.types import AsdError
 
 SCORER = "fused"
@@ -52,40 +53,60 @@ class Member:
     scorer: str
 
 
-def fuse_runs(config: Fuse) -> list[RunDirectory]:
+def fuse_runs(
+    runs: Path,
+    members: Sequence[str],
+    name: str,
+    *,
+    machines: Sequence[str] = ALL,
+    method: str = "z",
+    decision: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> list[RunDirectory]:
     """Writes the fused run runs/<name>/<machine>/seed0 of every machine of the members.
+
+    Args:
+        runs: folder of all runs.
+        members: runs to fuse, each RUN or RUN:SCORER.
+        name: of the new run.
+        machines: which machines; by default all, which each member has to have.
+        method: scale of the mean, "z" or "rank".
+        decision: arguments of `fit_threshold`.
+        overwrite: replace a run of that name.
 
     Raises:
         AsdError: a member that is not there or lacks a machine, seed or clip, or a run in the way.
     """
-    found = {member: _whole_runs(config, member) for member in config.members}
-    machines = _shared_machines(found)
-    target = config.runs / config.name
-    if config.name in {member.partition(":")[0] for member in config.members}:
-        raise AsdError(f"name={config.name} is one of the members; choose another name")
-    if target.exists() and not config.overwrite:
-        raise AsdError(f"{target} exists; choose another name=, or overwrite=true to replace it")
+    found = {member: _whole_runs(runs, member, machines) for member in members}
+    shared = _shared_machines(found)
+    if name in {member.partition(":")[0] for member in members}:
+        raise AsdError(f"name={name} is one of the members; choose another name")
+    if (runs / name).exists() and not overwrite:
+        raise AsdError(f"{runs / name} exists; choose another name=, or overwrite=true to replace it")
+    for old in directories_with(RunDirectory, runs / name, "config.yaml"):
+        old.clear()  # machines and seeds of the run that is replaced would pass for fused ones
     fused_runs = []
-    for machine in machines:
-        members = []
-        for word, runs in found.items():
-            own = [run for run in runs if run.machine == machine]
-            members.append(Member(own, word.partition(":")[2] or own[0].default_scorer()))
-        run = RunDirectory.of(config.runs, config.name, machine, 0)
-        _write(config, run, members)
+    for machine in shared:
+        parts = []
+        for member, every in found.items():
+            own = [run for run in every if run.machine == machine]
+            parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
+        run = RunDirectory.of(runs, name, machine, 0)
+        settings = {"members": [*members], "method": method}
+        _write(run, parts, settings, decision or {})
         fused_runs.append(run)
     return fused_runs
 
 
-def _whole_runs(config: Fuse, member: str) -> list[RunDirectory]:
+def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunDirectory]:
     """The runs of a member, of the machines that are asked for."""
     name, _, scorer = member.partition(":")
-    runs = chosen_runs(config.runs, name, config.machine)
+    runs = chosen_runs(folder, name, machines)
     missing = merged(
-        missing_runs(config.runs, name, config.machine),
+        missing_runs(folder, name, machines),
         missing_scores({run: run.scores for run in runs}, scorer or runs[0].default_scorer()),
     )
-    require_whole(config.runs / name, missing, {run.machine for run in runs}, config.machine)
+    require_whole(folder / name, missing, {run.machine for run in runs}, machines)
     return runs
 
 
@@ -104,17 +125,18 @@ def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
     )
 
 
-def _write(config: Fuse, run: RunDirectory, members: Sequence[Member]) -> None:
-    test, training = fuse(members, config.method)
+def _write(
+    run: RunDirectory, members: Sequence[Member], settings: dict[str, Any], decision: Mapping[str, Any]
+) -> None:
+    test, training = fuse(members, settings["method"])
     threshold = fit_threshold(
         training["score"].to_numpy(float),
-        **config.decision.model_dump(),
+        **decision,
         scorer=f"{SCORER} of {run.machine}",
     )
     test["decision"] = threshold.decide(test["score"].to_numpy(float))
     run.clear()
-    first = members[0].runs[0].config()
-    settings = {"members": config.members, "method": config.method, "sample_rate_hz": first["sample_rate_hz"]}
+    settings = settings | {"sample_rate_hz": members[0].runs[0].config()["sample_rate_hz"]}
     run.write_config(settings)
     with atomic(run.model) as folder:
         folder.mkdir()

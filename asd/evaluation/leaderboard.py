@@ -1,4 +1,4 @@
-"""The stage `leaderboard`: runs in order of their official score, and which differences the clips can settle.
+"""Runs in order of their official score, and which differences the clips can settle.
 
 Only runs that scored the same labelled clips can be compared; each set of clips has a board of its own.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
-from asd.evaluation.completeness import first_of, is_all
+from asd.evaluation.completeness import ALL, first_of, is_all
 from asd.evaluation.labelling import labelled_scores
 from asd.evaluation.markdown import table
 from asd.runs import write_json, write_text
-from asd.settings.config import Leaderboard
 from asd.types import AsdError
 
 _CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison
@@ -50,8 +50,22 @@ class Member:
         return first
 
 
-def rank_runs(config: Leaderboard) -> pd.DataFrame:
+def rank_runs(
+    runs: Path,
+    year: int,
+    *,
+    members: Sequence[str] = (),
+    machines: Sequence[str] = ALL,
+    reference: str | None = None,
+) -> pd.DataFrame:
     """Ranks runs; writes leaderboard.{md,csv,json} to the folder of runs.
+
+    Args:
+        runs: folder of all runs.
+        year: of the challenge, whose rule holds.
+        members: runs to rank, each RUN or RUN:SCORER; by default all that can be ranked.
+        machines: which machines shall count; by default all that a run should have.
+        reference: member that differences refer to, by default the best of each board.
 
     Returns:
         One row per run, boards one after the other, best first in each: machines, run, official_score, std (over
@@ -60,28 +74,27 @@ def rank_runs(config: Leaderboard) -> pd.DataFrame:
     Raises:
         AsdError: no labelled runs, or members that lack something or scored different clips.
     """
-    members = [_member(config, name) for name in config.members] or _every_member(config)
+    found = [_member(runs, name, year, machines) for name in members] or _every_member(runs, year, machines)
     boards: dict[Clips, list[Member]] = {}
-    for member in members:
+    for member in found:
         boards.setdefault(member.clips(), []).append(member)
-    if config.members and len(boards) > 1:
+    if members and len(boards) > 1:
         raise AsdError(_why_apart(*(group[0] for group in list(boards.values())[:2])))
-    names = [member.name for member in members]
-    if config.reference is not None and config.reference not in names:
-        raise AsdError(f"reference={config.reference} is not on the board: it holds {', '.join(names)}")
+    names = [member.name for member in found]
+    if reference is not None and reference not in names:
+        raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(names)}")
     largest_first = sorted(boards.values(), key=len, reverse=True)
-    board = pd.concat([_board(group, config) for group in largest_first], ignore_index=True)
-    write_json(config.runs / "leaderboard.json", {"rows": board.to_dict("records")})
-    write_text(config.runs / "leaderboard.csv", board.to_csv(index=False))
-    write_text(config.runs / "leaderboard.md", as_markdown(board))
+    board = pd.concat([_board(group, year, reference) for group in largest_first], ignore_index=True)
+    write_json(runs / "leaderboard.json", {"rows": board.to_dict("records")})
+    write_text(runs / "leaderboard.csv", board.to_csv(index=False))
+    write_text(runs / "leaderboard.md", as_markdown(board))
     return board
 
 
-def _board(group: Sequence[Member], config: Leaderboard) -> pd.DataFrame:
+def _board(group: Sequence[Member], year: int, reference: str | None) -> pd.DataFrame:
     """The rows of runs that scored the same clips."""
-    entries = [Entry.of(member.name, member.by_seed, config.year) for member in group]
-    reference = config.reference if config.reference in {entry.name for entry in entries} else None
-    board = ranked(entries, reference)
+    entries = [Entry.of(member.name, member.by_seed, year) for member in group]
+    board = ranked(entries, reference if reference in {entry.name for entry in entries} else None)
     board.insert(0, "machines", ", ".join(group[0].machines))
     return board
 
@@ -112,35 +125,31 @@ def _cells(row: Mapping[Hashable, Any]) -> list[str]:
     return [*cells, f"{percent['difference']:+.2f}", between, "tie" if row["tie"] else ""]
 
 
-def _member(config: Leaderboard, name: str) -> Member:
+def _member(runs: Path, name: str, year: int, machines: Sequence[str]) -> Member:
     """A run by its name, RUN or RUN:SCORER.
 
     Raises:
         AsdError: it is not there, lacks something, or has no such scorer.
     """
     run, _, scorer = name.partition(":")
-    scores = labelled_scores(config.runs, run, config.year, config.machine)
+    scores = labelled_scores(runs, run, year, machines)
     by_seed = scores.tables.get(scorer or scores.default)
     if by_seed is None:
         raise AsdError(f"the run {run} has no scorer={scorer}; it has {', '.join(scores.tables)}")
     return Member(name, scores.machines, by_seed)
 
 
-def _every_member(config: Leaderboard) -> list[Member]:
+def _every_member(runs: Path, year: int, machines: Sequence[str]) -> list[Member]:
     """Every run that can be ranked; the others are named in the log."""
     members = []
-    for name in sorted({done.parents[2].name for done in config.runs.glob("*/*/seed*/DONE")}):
+    for name in sorted({done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}):
         try:
-            members.append(_member(config, name))
+            members.append(_member(runs, name, year, machines))
         except AsdError as error:
             log.warning("%s is left out: %s", name, error)
     if not members:
-        what = (
-            "labelled test clips"
-            if is_all(config.machine)
-            else f"labelled clips of {first_of(config.machine)}"
-        )
-        raise AsdError(f"{config.runs} holds no run with {what}; make train machine=... makes the first")
+        what = "labelled test clips" if is_all(machines) else f"labelled clips of {first_of(machines)}"
+        raise AsdError(f"{runs} holds no run with {what}; make train machine=... makes the first")
     return members
 
 
