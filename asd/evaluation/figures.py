@@ -1,7 +1,4 @@
-"""Figures for people: arrays in, a matplotlib figure out; drawn without a display.
-
-Colours are safe for the colour-blind (Okabe and Ito's vermilion and blue, matplotlib's magma).
-"""
+"""The figure of the stage `explain`: arrays in, a matplotlib figure out; drawn without a display."""
 
 from __future__ import annotations
 
@@ -14,9 +11,8 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from asd.evaluation.explain import Effects, FloatArray, hz_to_mel
+from asd.evaluation.style import AGAINST, FOR, INK, styled
 
-_RAISED, _LOWERED = "#D55E00", "#0072B2"  # vermilion, blue
-_INK = "#222222"
 _TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)
 _DARKEST_PERCENTILE = 5.0  # below it everything is the same dark: half-empty bands would take all the range
 
@@ -36,6 +32,7 @@ class Picture:
     duration_s: float
 
 
+@styled
 def explanation_figure(
     title: str, subtitle: str, clip: Picture, neighbour: Picture, effects: Effects
 ) -> Figure:
@@ -49,7 +46,7 @@ def explanation_figure(
     Returns:
         A figure with the axes (by label) "clip", "bands", "neighbour", "stretches", "words" and "colours".
     """
-    figure = Figure(figsize=(13, 7), facecolor="white")
+    figure = Figure(figsize=(13, 7), layout="none")
     grid = figure.add_gridspec(
         2, 4, width_ratios=(5, 1.8, 5, 0.14), height_ratios=(4, 1.2), left=0.075, right=0.935, bottom=0.08,
         top=0.82, wspace=0.1, hspace=0.2,
@@ -71,8 +68,8 @@ def explanation_figure(
     _words(figure.add_subplot(grid[1, 1:], label="words"), effects)
     colours = figure.add_subplot(grid[0, 3], label="colours")
     figure.colorbar(image, cax=colours, label="level of a mel band (dB)")
-    figure.text(0.075, 0.955, title, fontsize=14, fontweight="bold", color=_INK)
-    figure.text(0.075, 0.917, subtitle, fontsize=11, color=_INK)
+    figure.text(0.075, 0.955, title, fontsize=14, fontweight="bold", color=INK)
+    figure.text(0.075, 0.917, subtitle, fontsize=11, color=INK)
     return figure
 
 
@@ -88,19 +85,15 @@ def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[f
     half_mel = 0.5 * top_mel / (n_mels + 1)  # centres of the filters are 1, 2, ... of n_mels + 1 parts
     image = axes.imshow(
         picture.levels_db,
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
         vmin=limits[0],
         vmax=limits[1],
-        interpolation="nearest",
         extent=(0.0, picture.duration_s, half_mel, top_mel - half_mel),
     )
     shown = [hz for hz in _TICKS_HZ if hz <= 1.001 * effects.bands_hz[-1]]
     axes.set_yticks(hz_to_mel(shown), [f"{hz:,}" for hz in shown])
     axes.set_ylim(0.0, top_mel)
     axes.set_facecolor("black")
-    axes.set_title(picture.name, loc="left", fontsize=10, color=_INK)
+    axes.set_title(picture.name, loc="left", fontsize=10, color=INK)
     return image
 
 
@@ -113,11 +106,11 @@ def _band_bars(axes: Axes, effects: Effects) -> None:
         align="edge",
         color=_colours(effects.by_band),
     )
-    axes.set_title("effect of each band", loc="left", fontsize=10, color=_INK)
-    axes.axvline(0.0, color=_INK, linewidth=0.8)
+    axes.set_title("effect of each band", loc="left", fontsize=10, color=INK)
+    axes.axvline(0.0, color=INK, linewidth=0.8)
     axes.tick_params(labelleft=False, left=False)
     axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["left"].set_visible(False)
 
 
 def _stretch_bars(axes: Axes, effects: Effects) -> None:
@@ -129,15 +122,15 @@ def _stretch_bars(axes: Axes, effects: Effects) -> None:
         align="edge",
         color=_colours(effects.by_stretch),
     )
-    axes.axhline(0.0, color=_INK, linewidth=0.8)
+    axes.axhline(0.0, color=INK, linewidth=0.8)
     axes.set_xlabel("time (s)")
     axes.set_ylabel("effect of\neach stretch")
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.spines[["top", "right", "bottom"]].set_visible(False)
+    axes.spines["bottom"].set_visible(False)
 
 
 def _colours(effects: FloatArray) -> list[str]:
-    return [_RAISED if effect > 0 else _LOWERED for effect in effects]
+    return [FOR if effect > 0 else AGAINST for effect in effects]
 
 
 def _frame_strongest(on_clip: Axes, on_neighbour: Axes, effects: Effects) -> None:
@@ -157,11 +150,11 @@ def _words(axes: Axes, effects: Effects) -> None:
     ]
     level = f"{abs(effects.louder_db):.2f} dB {'louder' if effects.louder_db >= 0 else 'quieter'}"
     lines = [
-        [(_INK, "effect: how far the score falls when the part is replaced by the neighbour's")],
-        [(_RAISED, "\u25a0 the part raised the score"), (_LOWERED, "\u25a0 the part lowered it")],
-        [(_INK, f"bands: {',  '.join(bands) or 'none raised the score'}")],
-        [(_INK, f"stretches: {',  '.join(stretches) or 'none raised the score'}")],
-        [(_INK, f"level: {level} than the neighbour, effect {effects.by_level:+.2g}")],
+        [(INK, "effect: how far the score falls when the part is replaced by the neighbour's")],
+        [(FOR, "\u25a0 the part raised the score"), (AGAINST, "\u25a0 the part lowered it")],
+        [(INK, f"bands: {',  '.join(bands) or 'none raised the score'}")],
+        [(INK, f"stretches: {',  '.join(stretches) or 'none raised the score'}")],
+        [(INK, f"level: {level} than the neighbour, effect {effects.by_level:+.2g}")],
     ]
     for row, parts in enumerate(lines):
         for column, (colour, words) in enumerate(parts):
