@@ -19,18 +19,12 @@ FOR, AGAINST = VERMILION, BLUE  # what raises a score or speaks for a class, and
 
 # A method has its colour in every figure; names that compete in one figure differ.
 _COLOURS = {
-    **{"crnn": BLUE, "transformer": VERMILION},
-    **{
-        "baseline": INK,
-        "mean_teacher": ORANGE,
-        "cmt_normal": VERMILION,
-        "cmt_neg": BLUE,
-        "cmt_neg_balanced": GREEN,
-    },
-    **{"gated": BLUE, "concatenated": ORANGE, "added": GREEN},
-    **{"audio": ORANGE, "video": BLUE, "track": GREEN},
-    **{"active": BLUE, "asset": ORANGE, "scale": GREEN, "position": VERMILION, "crop": PURPLE},
-}
+    "baseline": INK, "mean_teacher": VERMILION, "cmt_normal": BLUE, "cmt_neg": GREEN, "cmt_neg_balanced": PURPLE,
+    "crnn": BLUE, "transformer": VERMILION,
+    "gated": BLUE, "concatenated": ORANGE, "added": GREEN,
+    "audio": BLUE, "video": ORANGE, "track": GREEN,
+    "active": BLUE, "asset": ORANGE, "scale": GREEN, "position": VERMILION, "crop": PURPLE,
+}  # fmt: skip
 _PALETTE = (INK, VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, YELLOW, GREY)
 
 P = ParamSpec("P")

@@ -151,9 +151,8 @@ def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
     """
     paths = find_recordings(folder)
     if not paths:
-        raise AsdError(
-            f"{folder} holds no WAV files; `python -m asd sed make-soundscapes` makes a data folder"
-        )
+        what = "holds no WAV files" if folder.is_dir() else "is not a folder"
+        raise AsdError(f"{folder} {what}; give one of recordings, as docs/sed.md describes them")
     clips = [Clip(path, "soundscape", "00", Split.TRAIN) for path in paths]
     return check(clips, sample_rate_hz=sample_rate_hz)
 

@@ -223,11 +223,13 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     except FileNotFoundError as error:
         raise AsdError(f"{path} does not exist; it is to hold the columns {', '.join(columns)}") from error
     except (OSError, ValueError) as error:
-        raise AsdError(f"{path} is not a readable table ({' '.join(str(error).split())})") from error
+        raise AsdError(
+            f"{path} is not a readable table ({' '.join(str(error).split())}); save it as UTF-8 text with tabs "
+            f"between the columns"
+        ) from error
     table.index += 2  # the header is line 1
-    table = (
-        table.fillna("").rename(columns=str.strip).rename(columns={"confidence": "value"})
-    )  # as in DCASE 2024
+    # The recipes of DCASE 2024 call the value a confidence.
+    table = table.fillna("").rename(columns=str.strip).rename(columns={"confidence": "value"})
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise AsdError(

@@ -6,10 +6,10 @@
 An absent modality is taken out by selection, before anything is computed from it: what stands in its place
 (NaN, as a rule) can reach neither an output nor a gradient, where a product with a mask would keep NaN.
 
-Source: founding document 002. Its sentence "4,860,691 parameters" belongs to the track-only model; the model
-that it describes has 5,209,366: see `track_only` and `described`. Not stated there, chosen here: sinusoids as
-positions, ReLU, post-normalisation (torch's default), and a track's code added before the ReLU that its heads
-read from.
+Source: the report "Multimodal learning experiment" of 2025-12-14. Its "4,860,691 parameters" are those of the model of
+tracks alone (20 tracks with nine values each); the model that it describes (twelve values each, ten of them outputs)
+has 5,209,366. Not stated there, chosen here: sinusoids as positions, ReLU, post-normalisation (torch's default), and a
+track's code added before the ReLU that its heads read from.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class GatedFusion(nn.Module):
         fusion: "gated" adds up embeddings weighted by sigmoid gates, one per dimension, which each embedding
             sets for itself; "concatenated" projects all side by side; "added" adds them up as they are.
         rescale: multiply by modalities / present ones, so that the level does not drop with each absence;
-            the document does not.
+            the report does not.
 
     Raises:
         AsdError: no modality, or an unknown fusion.
@@ -220,25 +220,6 @@ class MultimodalTransformer(nn.Module):
                 f"a Transformer over (batch, steps, width) received modalities with {x.dim()} axes; give three"
             )
         return Fused(x + sinusoids(x.shape[1], x.shape[2], like=x), gates)
-
-
-def track_only() -> MultimodalTransformer:
-    """The model behind the document's "4,860,691 parameters": the tracks alone, no other modality.
-
-    Twenty tracks with nine values each at a step: active, asset and the seven numbers scale, x, y, and crop
-    on four sides.
-    """
-    return MultimodalTransformer({"track": 20 * 9}, n_numbers=7, fusion="added")
-
-
-def described(fusion: str = "gated") -> MultimodalTransformer:
-    """The model that the document describes, 5,209,366 parameters when gated.
-
-    Twenty tracks with twelve values each: active, asset and ten numbers, which are the seven of `track_only`,
-    two of an anchor and a rotation. Only with all ten as outputs does the count come to 5,209,366 with one
-    dense layer per gate; the document names losses for the seven.
-    """
-    return MultimodalTransformer({"audio": 4, "video": 522, "track": 20 * 12}, n_numbers=10, fusion=fusion)
 
 
 def drop_modalities(present: torch.Tensor, probability: float, generator: torch.Generator) -> torch.Tensor:

@@ -76,7 +76,7 @@ class RawWaveCNN(nn.Module):
     Args:
         design: a name of `DESIGNS`, or a design of one's own.
         n_classes: length of the logits.
-        n_samples: length of every waveform (one second at 16 kHz in the document).
+        n_samples: length of every waveform (one second at 16 kHz on the slides).
 
     Raises:
         AsdError: an unknown name, or a waveform too short for the convolutions and poolings.
