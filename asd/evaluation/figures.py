@@ -46,7 +46,8 @@ def explanation_figure(
     Returns:
         A figure with the axes (by label) "clip", "bands", "neighbour", "stretches", "words" and "colours".
     """
-    figure = Figure(figsize=(13, 7), layout="none")
+    figure = Figure(figsize=(13, 7))
+    figure.set_layout_engine("none")  # the places of the axes are given
     grid = figure.add_gridspec(
         2, 4, width_ratios=(5, 1.8, 5, 0.14), height_ratios=(4, 1.2), left=0.075, right=0.935, bottom=0.08,
         top=0.82, wspace=0.1, hspace=0.2,
