@@ -115,6 +115,7 @@ def _work(todo: list[jobs.Job], *, again: bool) -> list[tuple[RunDirectory, dict
     while todo:
         job = todo.pop(0)  # what was read of its recordings is let go when it is done
         with alone(job.run.path, busy=f"another command works on {job.run.path}; wait until it is done"):
+            jobs.check_place(job)  # again: another command may have been here since
             folder = job.score_folder()
             if job.run.is_done(job.fingerprint) and not again:
                 log.info("%s is done already", job.run.path)

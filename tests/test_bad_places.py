@@ -7,13 +7,15 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from asd import pipeline
 from asd.core.runtime import alone
 from tests.command import (
     NAME,
@@ -254,3 +256,24 @@ def test_two_commands_on_one_run(place: Path) -> None:
     assert err.strip().splitlines()[-1] == f"error: another command works on {run}; wait until it is done"
     succeeds(*short_training())
     assert not list(Path("runs").rglob("*.lock"))
+
+
+def test_a_run_that_another_command_made_meanwhile_stays(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found the place free; the one that comes second to the lock looks again."""
+    run = Path("runs/autoencoder/fan/seed0")
+
+    @contextmanager
+    def late(path: Path, busy: str) -> Iterator[None]:
+        with monkeypatch.context() as first:
+            first.setattr(pipeline, "alone", alone)
+            succeeds(*short_training("training.epochs=2"))
+        with alone(path, busy=busy):
+            yield
+
+    monkeypatch.setattr(pipeline, "alone", late)
+    refuses(*short_training(), saying=f"{run} was trained with another configuration")
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    assert "is done already" in succeeds(*short_training("training.epochs=2")).err

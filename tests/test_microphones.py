@@ -26,10 +26,10 @@ def test_the_key_is_of_what_changes_the_waveform_alone() -> None:
 
 
 def test_a_submission_is_told_of_everything_but_the_plain_near_microphone() -> None:
-    assert FrontEnd().words() is None
-    assert FrontEnd("cancel", 0.5).words() == (
+    assert FrontEnd().description() is None
+    assert FrontEnd("cancel", 0.5).description() == (
         "least-squares cancellation of the far microphone, minus 0.5 times the far microphone's vector"
     )
-    assert FrontEnd(profile=(1.0,), activity=(1.0,)).words() == (
+    assert FrontEnd(profile=(1.0,), activity=(1.0,)).description() == (
         "spectral subtraction of a noise profile, frames weighted by machine activity"
     )

@@ -1,4 +1,4 @@
-"""When a machine is heard, learnt from recordings of it without background.
+"""When a machine is active, learnt from recordings of it without background.
 
 In a clean recording the power of a frame says by itself whether the machine is at work. That is the target: from
 the same recording with noise mixed in, a linear model learns to tell it by the shape of the frame's spectrum, and

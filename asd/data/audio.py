@@ -47,7 +47,7 @@ class Sound:
         n_channels: of the file.
         n_samples: per channel.
         defect: what makes it useless, as the predicate of a sentence; None where nothing does.
-        kept: (microphones, samples) that are listened to; None: they are read again when needed.
+        kept: (microphones, samples) that are used; None: they are read again when needed.
     """
 
     path: Path | None
@@ -149,7 +149,7 @@ class _Memory:
         self.n_bytes = 0
 
     def keep(self, samples: Samples) -> Samples | None:
-        """A copy of the samples that counts until nobody uses it; None where there is no room left."""
+        """A copy of the samples, counted until it is released; None where there is no room left."""
         if self.n_bytes + samples.nbytes > KEPT_BYTES:
             return None
         kept = samples.copy()

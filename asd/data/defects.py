@@ -1,4 +1,4 @@
-"""Does a recording hold a sound? What is wrong with one that does not, in the words of a sentence.
+"""Does a recording hold a sound? What is wrong with one that does not, as the predicate of a sentence.
 
 Such a recording can be read, and its scores would look like any others: a dead cable, a converter that hangs, an
 amplifier at its limit. Everything is measured in samples as they are, so that no level has to be known.
@@ -24,7 +24,7 @@ def defect(recorded: Recorded, sample_rate_hz: int) -> str | None:
     """What makes a recording useless, as the predicate of a sentence; None where nothing does.
 
     Args:
-        recorded: (microphones, samples) of those that are listened to, the near one first.
+        recorded: (microphones, samples) that are used, the near one first.
         sample_rate_hz: of the recording.
     """
     if what := _defect_of_one(recorded[0], sample_rate_hz):

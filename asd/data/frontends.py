@@ -1,4 +1,4 @@
-"""Two microphones to the one waveform that a detector hears: pure functions, on any device, a batch at once.
+"""Two microphones to the one waveform that a detector gets: pure functions, on any device, a batch at once.
 
     near, far   one microphone alone
     mean        the mean of both
@@ -55,7 +55,7 @@ def cancel(pairs: torch.Tensor) -> torch.Tensor:
 
     Per clip and frequency one complex factor H = sum_t C conj(F) / (sum_t |F|^2 + 1e-12) is fitted over all
     frames, and C - H F is what remains. Of all such factors it leaves the least power, so it takes from the
-    machine, too, as much as the far microphone hears of it.
+    machine, too, as much as the far microphone picks up of it.
 
     Source: front end "W1" of github.com/kasahart/asd-experiments (post-challenge, DCASE 2026 Task 2).
     """

@@ -1,4 +1,4 @@
-"""How a run listens: which microphones, and what is done with them.
+"""Front ends: which microphones a run uses, and what is done with them.
 
 The signal processing itself is in `frontends` and `activity`, which bring torch; settings and file checks do
 without.
@@ -54,7 +54,7 @@ class FrontEnd:
             "activity": self.activity,
         }
 
-    def words(self) -> str | None:
+    def description(self) -> str | None:
         """What a submission says of it; None where there is nothing to say."""
         parts = (
             _WORDS[self.name],

@@ -51,7 +51,7 @@ class Recordings:
         return all(sound.path is not None for sound in self.sounds)
 
     def recorded(self, index: int) -> Waveform:
-        """The microphones of clip `index` that are listened to, (channels, samples)."""
+        """The microphones of clip `index` that are used, (channels, samples)."""
         return self.sounds[index].waveform(self.front_end.n_microphones)
 
     def waveform(self, index: int) -> npt.NDArray[np.float32]:
@@ -105,7 +105,7 @@ class Recordings:
         )
 
     def far(self) -> Recordings:
-        """The same clips as the far microphone heard them."""
+        """The same clips by the far microphone alone."""
         return replace(self, front_end=self.front_end.far())
 
     @property

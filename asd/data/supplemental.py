@@ -140,7 +140,7 @@ def _profile(noise: Recordings) -> tuple[float, ...]:
 
 
 def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
-    """Weights of the model that hears the machine at work: learnt with noise mixed in where there is some."""
+    """Weights of the model of when the machine is active: learnt with noise mixed in where there is some."""
     import torch
 
     from asd.data.activity import activity_target, fit_activity

@@ -1,7 +1,7 @@
 """Feature frames of all clips of a machine in one memory-mapped file, computed once.
 
 Levels are kept as 16-bit fixed point in steps of 1/200 dB, finer than any recording's own noise and a
-twentieth of the official baseline's float64 windows; or as float32 where somebody else's digits are to be
+twentieth of the official baseline's float64 windows; or as float32 where the digits of another program are to be
 matched. The folder's name is a hash of everything that changes the numbers, so a stale file is never
 read; nothing is pickled.
 """

@@ -122,7 +122,7 @@ class LogMel(nn.Module):
 
 
 class KaldiFbank(nn.Module):
-    """Log-mel filter bank as Kaldi computes it, for whole batches: what pretrained Transformers listen to.
+    """Log-mel filter bank as Kaldi computes it, for whole batches: the input of pretrained Transformers.
 
     Frames of 25 ms every 10 ms at 16 kHz, none beyond the ends; each without its mean, pre-emphasised by
     0.97 and windowed; power of 512 frequencies, 128 mel bands from 20 Hz to 8 kHz, natural logarithm. Equal

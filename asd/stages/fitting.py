@@ -40,7 +40,9 @@ def fitted(job: Job) -> Detector:
         folder.mkdir()
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
-        write_json(folder / "facts.json", {**detector.facts(), "front_end": job.learn.front_end.words()})
+        write_json(
+            folder / "facts.json", {**detector.facts(), "front_end": job.learn.front_end.description()}
+        )
         write_json(folder / FRONT_END_FILE, job.learn.front_end.as_dict())
         job.run.seal_model(folder, job.settings, job.data, [clip.section for clip in job.learn.clips])
     job.run.end_training()

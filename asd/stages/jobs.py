@@ -121,12 +121,16 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
                 data = fingerprint(hashes) if others else own.fingerprint
                 supplement = own.supplement(seed, others_clips)
                 job = Job(config, run, own.recordings, supplement, test, settings, data)
-            _check_place(job)
+            check_place(job)
             yield job
 
 
-def _check_place(job: Job) -> None:
-    """Refuses to replace a model of another configuration, or the run's own test clips by those of a copy."""
+def check_place(job: Job) -> None:
+    """Refuses to replace a model of another configuration, or the run's own test clips by those of a copy.
+
+    Raises:
+        AsdError: the place is taken, and `overwrite` is not set.
+    """
     if job.config.overwrite and job.learn is not None:
         return
     if job.is_foreign():
@@ -148,8 +152,9 @@ def _trained_root(settings: Mapping[str, Any]) -> Path:
 
 def begin(config: Run) -> None:
     """Marks the machines that the options name as begun: whoever evaluates the run is told that they are missing."""
+    there = files.list_machines(config.data_root)
     for machine in machines_to_do(config):
-        if (config.data_root / machine).is_dir():
+        if machine in there:
             for seed in config.seeds:
                 run = RunDirectory.of(config.runs, config.run_name, machine, seed)
                 run.begin(config.stored())
