@@ -56,7 +56,7 @@ def evaluate_submissions(submission: Path, ground_truth: Path, year: int, out: P
     report: dict[str, Any] = {}
     for folder in _system_folders(submission, out):
         table = read_submission(folder, truth, rules)
-        result = _evaluate(folder.resolve().name, table, truth, year)
+        result = _evaluate(os.path.basename(os.path.abspath(folder)), table, truth, year)
         results.append(result)
         report[result.name] = {
             **result.evaluation,
@@ -109,7 +109,7 @@ def _system_folders(submission: Path, out: Path) -> list[Path]:
     folders = sorted(
         path
         for path in submission.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and path.resolve() != out.resolve()
+        if path.is_dir() and not path.name.startswith(".") and os.path.realpath(path) != os.path.realpath(out)
     )
     if not folders:
         raise AsdError(f"submission={submission} holds neither anomaly_score_*.csv nor a folder of them")

@@ -199,7 +199,7 @@ def _machine_folders(root: Path) -> dict[str, Path]:
         raise AsdError(f"no data folder {root.absolute()}: download the data, or say data=DIR.")
     found: dict[str, Path] = {}
     for folder in sorted(root.iterdir()):
-        if not any((folder / name).is_dir() for name in _WITH_CLIPS):
+        if folder.name.startswith(".") or not any((folder / name).is_dir() for name in _WITH_CLIPS):
             continue
         name = unicodedata.normalize("NFC", folder.name)
         if name in found:
@@ -217,6 +217,10 @@ def _match(path: Path, machine: str, split: Split) -> re.Match[str]:
     patterns = [section_name, _ID_NAME]
     if split is Split.SUPPLEMENTAL:
         patterns.append(_SUPPLEMENTAL_NAME)
+    if not path.name.isprintable():  # a line break, or bytes that are no text
+        raise AsdError(
+            f"the name {path.name!a} in {path.parent} holds characters that cannot be shown: rename it."
+        )
     if path.suffix.lower() == ".wav":
         for pattern in patterns:
             if match := pattern.fullmatch(path.stem):

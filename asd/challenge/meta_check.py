@@ -10,6 +10,7 @@ from typing import Any, TypeGuard
 import yaml
 
 from asd.challenge.system_meta import Meta, result_keys
+from asd.core.plain_yaml import load_yaml
 
 ABBREVIATION_MAX = 10
 
@@ -30,8 +31,8 @@ _DATASETS = "system.external_datasets"
 def parse_meta(content: bytes) -> object:
     """The YAML content of a meta file; where it is no YAML, the parser's words."""
     try:
-        return yaml.safe_load(content.decode("utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        return load_yaml(content)
+    except yaml.YAMLError as error:
         return " ".join(str(error).split())
 
 

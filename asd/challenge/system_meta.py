@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from asd.challenge.years import Year
+from asd.core.plain_yaml import load_yaml
 from asd.types import AsdError
 
 Meta = dict[str, Any]  # a YAML mapping: nested mappings, lists, text, numbers, None
@@ -61,8 +62,8 @@ def load_meta(path: Path) -> Meta:
         AsdError: no such file, or not a YAML mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = load_yaml(path.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
         raise AsdError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise AsdError(f"{path} holds no YAML mapping: start from {_TEMPLATES}/<year>.yaml.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+import os
 import re
 import zipfile
 from collections import Counter
@@ -78,7 +79,7 @@ def validate(
         AsdError: `path` is neither a folder nor a zip, or the template is none.
     """
     files = _read(path)
-    label = path.stem if path.is_file() else path.resolve().name
+    label = path.stem if path.is_file() else os.path.basename(os.path.abspath(path))  # a link keeps its name
     systems, strays = _systems(files, label)
     clips = {Unit(*unit): names for unit, names in expected.items()} if expected else None
     rules = _Rules(

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asd.core.plain_yaml import MOST_VALUES, load_yaml
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=9,
+)
+
+
+@given(VALUES)
+def test_what_was_written_is_read(value: object) -> None:
+    assert load_yaml(yaml.safe_dump(value)) == value
+
+
+def bomb(levels: int) -> str:
+    lines = ["a0: &a0 x"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, levels)]
+    return "\n".join(lines)
+
+
+def test_aliases_are_read_as_long_as_they_stand_for_little() -> None:
+    assert load_yaml("a: &a [1, 2]\nb: *a")["b"] == [1, 2]
+    assert len(load_yaml(bomb(4))) == 4
+    for levels in (7, 30):
+        with pytest.raises(yaml.YAMLError, match=rf"unfold to more than {MOST_VALUES} values"):
+            load_yaml(bomb(levels))
+    with pytest.raises(yaml.YAMLError, match="unfold"):
+        load_yaml("a: &a {b: *a}")
+
+
+@pytest.mark.parametrize(
+    "text", ["a: 2025-02-30", b"\xff\xff", "[" * 5000, "a: [b", "{a: b", "a: !!python/name:os.system"]
+)
+def test_whatever_is_wrong_is_one_kind_of_error(text: str | bytes) -> None:
+    with pytest.raises(yaml.YAMLError):
+        load_yaml(text)
