@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import yaml
 from safetensors import SafetensorError, safe_open
 
+from asd.core.plain_yaml import load_yaml
 from asd.runs.files import read_json, write_json, write_text
 from asd.types import AsdError
 
@@ -61,8 +62,8 @@ class TrainingDirectory:
         """
         path = self.path / "config.yaml"
         try:
-            content: dict[str, Any] = yaml.safe_load(path.read_text()) if path.exists() else {}
-        except (OSError, ValueError, yaml.YAMLError) as error:
+            content: dict[str, Any] = load_yaml(path.read_bytes()) if path.exists() else {}
+        except (OSError, yaml.YAMLError) as error:
             message = " ".join(str(error).split())
             raise AsdError(
                 f"{path} is damaged ({message}); train the run again with overwrite=true"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
+from asd.core.plain_yaml import load_yaml
 from asd.core.runtime import log
 from asd.detectors import section_of
 from asd.options import Settings
@@ -85,10 +86,10 @@ def read_yaml(path: Path) -> Pairs:
         AsdError: there is none, or it holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = load_yaml(path.read_bytes())
     except FileNotFoundError as error:
         raise AsdError(f"config={path} does not exist; the ready ones are in configs/") from error
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError) as error:
         raise AsdError(
             f"config={path} is not a readable YAML file: {' '.join(str(error).split())}"
         ) from error

@@ -90,14 +90,9 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     try:
         content = load_yaml(path.read_bytes())
     except (OSError, yaml.YAMLError) as error:
-<<<<<<< HEAD
-        raise AsdError(f"methods={path} cannot be read as YAML: {error}") from error
+        raise AsdError(f"methods={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     is_list = isinstance(content, Mapping) and all(isinstance(words, str) for words in content.values())
     if not is_list or not content:
-=======
-        raise AsdError(f"methods={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, Mapping) or not all(isinstance(words, str) for words in content.values()):
->>>>>>> 38ab187 (Planted faults: 690 cases of something wrong with a file, a folder, a table, a word or a place, each met by the real command)
         raise AsdError(f"methods={path} is no list of `label: detector=... key=value` lines")
     methods = {str(label): words.split() for label, words in content.items()}
     name, count = Counter(map(run_name, methods)).most_common(1)[0]
