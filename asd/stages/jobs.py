@@ -10,7 +10,7 @@ from typing import Any
 
 from asd.challenge import files
 from asd.challenge.years import YEARS, get_year
-from asd.core.runtime import fingerprint, log
+from asd.core.runtime import fingerprint, log, pick_device
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.recordings import Recordings, joined
 from asd.data.supplemental import NOTHING, Supplement
@@ -97,6 +97,7 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
             configuration in the way.
     """
     _check_combination(config)
+    pick_device(config.device)  # one that is not there is refused before anything is read or written
     given = _weights_hash(config.weights) if config.weights else ""
     machines = machines_to_do(config)
     is_joint = config.detector_settings.is_joint
