@@ -23,14 +23,13 @@ from torch import nn
 from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistics
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
 from asd.features.pooling import gwrp_pool, mean_pool, rdp_pool
-from asd.features.spectral_statistics import SpectralStatistics
+from asd.features.spectral_statistics import SPECTRAL, SpectralStatistics
 
 # Window in ms: mel bands, and mel bands over which roughness is averaged. The longest window has logarithmic bands, of
 # which there are as many per octave at low frequencies as at high ones.
 _MEL_BANDS = {16: (32, 32), 64: (64, 64), 128: (128, 64)}
 _LOG_BANDS = {256: 64}
 WINDOWS_MS = (*_MEL_BANDS, *_LOG_BANDS)
-SPECTRAL = ("level", "flux", "skewness", "roughness")
 ENVELOPE = ("modulation", "variation", "kurtosis", "band_correlation", "step_correlation")
 ENVELOPE_SPECTRUM = ("envelope_spectrum", "envelope_spectrum_fine")
 VIEWS = (*(f"{name}_{ms}" for name in SPECTRAL for ms in WINDOWS_MS), *ENVELOPE, *ENVELOPE_SPECTRUM)
@@ -53,12 +52,9 @@ class ClipStatistics(nn.Module):
         super().__init__()
         self.views = tuple(views)
         wanted = set(views)
+        names = {ms: [name for name in SPECTRAL if f"{name}_{ms}" in wanted] for ms in WINDOWS_MS}
         self.spectra = nn.ModuleDict(
-            {
-                str(ms): _spectral(ms, sample_rate_hz)
-                for ms in WINDOWS_MS
-                if wanted & {f"{name}_{ms}" for name in SPECTRAL}
-            }
+            {str(ms): _spectral(ms, sample_rate_hz, names[ms]) for ms in WINDOWS_MS if names[ms]}
         )
         self.envelopes = nn.ModuleList()
         if wanted & set(ENVELOPE):
@@ -98,15 +94,15 @@ def window_samples(window_ms: int, sample_rate_hz: int) -> int:
     return int(2 ** round(torch.tensor(window_ms * 1e-3 * sample_rate_hz).log2().item()))
 
 
-def _spectral(window_ms: int, sample_rate_hz: int) -> SpectralStatistics:
+def _spectral(window_ms: int, sample_rate_hz: int, names: Sequence[str]) -> SpectralStatistics:
     n_fft = window_samples(window_ms, sample_rate_hz)
     if window_ms in _MEL_BANDS:
         bands, averages = (mel_filters(n_fft, n, sample_rate_hz) for n in _MEL_BANDS[window_ms])
-        return SpectralStatistics(n_fft, bands, averages)
+        return SpectralStatistics(n_fft, bands, averages, names)
     bins_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate_hz / n_fft
     edges_hz = log_edges(_LOWEST_HZ, sample_rate_hz / 2, _LOG_BANDS[window_ms])
     bands = band_means(edges_hz, bins_hz)
-    return SpectralStatistics(n_fft, bands, bands)
+    return SpectralStatistics(n_fft, bands, bands, names)
 
 
 def _pooled(levels: torch.Tensor) -> dict[str, torch.Tensor]:

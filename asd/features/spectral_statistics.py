@@ -6,9 +6,13 @@ a gain changes none of them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import nn
 from torch.nn.functional import pad
+
+SPECTRAL = ("level", "flux", "skewness", "roughness")
 
 BAND_RANGE = 1e-6  # 60 dB below the loudest band; what lies lower is the converter's noise
 BIN_RANGE = 1e-7  # 70 dB below the strongest bin
@@ -31,15 +35,18 @@ class SpectralStatistics(nn.Module):
         n_fft: window and transform length in samples.
         bands: (bands, n_fft // 2 + 1) filter bank.
         averages: (bands, n_fft // 2 + 1) bank over which the steps of roughness are averaged.
+        names: which statistics are computed.
     """
 
     window: torch.Tensor
     bands: torch.Tensor
     averages: torch.Tensor
 
-    def __init__(self, n_fft: int, bands: torch.Tensor, averages: torch.Tensor) -> None:
+    def __init__(
+        self, n_fft: int, bands: torch.Tensor, averages: torch.Tensor, names: Collection[str] = SPECTRAL
+    ) -> None:
         super().__init__()
-        self.n_fft = n_fft
+        self.names = frozenset(names)
         averages = averages / averages.sum(1, keepdim=True)
         buffers = {"window": torch.hann_window(n_fft), "bands": bands.T, "averages": averages.T[:-1]}
         for name, buffer in buffers.items():
@@ -50,13 +57,15 @@ class SpectralStatistics(nn.Module):
         power = frame_power(waveforms, self.window)
         levels = decibels(power @ self.bands, BAND_RANGE)
         level = levels.mean(1)
-        bin_level = decibels(power, BIN_RANGE).mean(1)
-        return {
-            "level": level - level.mean(1, keepdim=True),
-            "flux": (mean_step(levels) + _LEAST_STEP_DB).log(),
-            "skewness": _skewness(levels - level[:, None]),
-            "roughness": (bin_level.diff(dim=1).abs() @ self.averages + _LEAST_STEP_DB).log(),
-        }
+        found = {"level": level - level.mean(1, keepdim=True)}
+        if "flux" in self.names:
+            found["flux"] = (mean_step(levels) + _LEAST_STEP_DB).log()
+        if "skewness" in self.names:
+            found["skewness"] = _skewness(levels - level[:, None])
+        if "roughness" in self.names:  # a logarithm of every bin costs as much as the transform
+            steps_db = decibels(power, BIN_RANGE).mean(1).diff(dim=1).abs()
+            found["roughness"] = (steps_db @ self.averages + _LEAST_STEP_DB).log()
+        return found
 
 
 def frame_power(waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
