@@ -26,11 +26,12 @@ from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
 from asd.core.runtime import alone, log
+from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
 from asd.evaluation.leaderboard import rank_runs
 from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
-from asd.runs import RunDirectory, find_runs, write_json, write_text
+from asd.runs import RunDirectory, write_json, write_text
 from asd.settings.config import (
     DEFAULT_DETECTOR,
     Bundle,
@@ -186,11 +187,8 @@ def explain(config: Explain) -> pd.DataFrame:
     from asd.stages.explaining import explain_clips
     from asd.stages.fitting import fitted
 
-    name = config.name or DEFAULT_DETECTOR
-    every = find_runs(config.runs, name, config.seed)
+    every = chosen_runs(config.runs, config.name or DEFAULT_DETECTOR, config.machine, config.seed)
     runs = [run for run in every if run.seed == every[0].seed]
-    if config.machine != ["all"]:
-        runs = [run for run in runs if run.machine in config.machine]
     tables = []
     for run in runs:
         settings = stored_run(run.config(), machine=[run.machine], seeds=[run.seed], runs=config.runs)
@@ -205,9 +203,6 @@ def explain(config: Explain) -> pd.DataFrame:
                 fitted(job), job.learn, job.test.recordings, table, scorer, config.clip, config.worst, folder
             )
         )
-    if not tables:
-        machines = ", ".join(sorted({run.machine for run in every}))
-        raise AsdError(f"machine={','.join(config.machine)} is not in the run {name}; it has {machines}")
     return pd.concat(tables, ignore_index=True)
 
 

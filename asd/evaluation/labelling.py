@@ -202,7 +202,7 @@ def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirecto
 
 def _labels(folder: ScoreFolder) -> bool:
     """Whether any test clip has a label."""
-    return any((table["label"] != "").any() for table in folder.tables().values())
+    return any((folder.table(scorer)["label"] != "").any() for scorer in folder.scorers[:1])
 
 
 def _missing_units(folders: Mapping[RunDirectory, ScoreFolder], scorer: str, truth: GroundTruth) -> Missing:
