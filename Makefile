@@ -128,11 +128,17 @@ lint: setup  ## style, types and the import rules of ARCHITECTURE.md
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup  ## the site of docs/ with an API reference, in site/; make docs set=--strict fails on a warning
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet $(set)
+
+wheel: setup  ## the wheel, built, installed into an environment of its own and tried there
+	$(BIN)/python tools/try_wheel.py
+
 bench: setup  ## our side of BENCHMARKS.md, measured on this machine
 	$(BIN)/python tools/bench.py $(GIVEN)
 
 clean:  ## caches and the demonstration; runs and downloaded data stay
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf site build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf runs/.cache runs/demo data/demo submissions/Demo_ASD_task2_1 submissions/Demo_ASD_task2_1.zip
 
 .venv/ready: requirements.lock

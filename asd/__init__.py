@@ -1,9 +1,60 @@
-"""Machines must be heard failing: anomalous sound detection, DCASE Challenge Task 2 style.
+"""Anomalous sound detection for machines, in the protocol of DCASE Challenge Task 2.
 
-    wav files ─► clips ─► waveforms ─► features ─► detector.fit / score
-             ─► score table ─► metrics ─► submission package, report
+    import asd
 
-Each arrow is a room or a module: `challenge.files`, `sound`, `detectors`, `runs`, `metrics`,
-`challenge.submission`. `pipeline` strings them together; start reading there.
-Higher score = more anomalous, everywhere. This module imports nothing.
+    model = asd.fit("recordings/of/a/good/fan")      # or arrays: asd.fit(waveforms, sample_rate_hz=16000)
+    model.score(waveform, sample_rate_hz=16000)      # score, threshold, decision, scorer
+
+As a command it goes from folders of recordings to scores, reports and challenge submissions: `asd --help`.
+
+    recordings -> clips -> waveforms -> features -> detector.fit / score
+               -> score table -> metrics -> submission package, report
+
+`asd.pipeline` strings these stages together: start reading there. A higher score is more anomalous, everywhere. This
+module imports nothing until a name is asked for.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asd import metrics as metrics
+    from asd import scoring as scoring
+    from asd.core import losses as losses
+    from asd.core import networks as networks
+    from asd.library import ClipScore as ClipScore
+    from asd.library import Model as Model
+    from asd.library import fit as fit
+    from asd.library import load as load
+    from asd.types import AsdError as AsdError
+
+_PLACES = {
+    "fit": "asd.library",
+    "load": "asd.library",
+    "Model": "asd.library",
+    "ClipScore": "asd.library",
+    "AsdError": "asd.types",
+}
+_ROOMS = {
+    "metrics": "asd.metrics",
+    "losses": "asd.core.losses",
+    "networks": "asd.core.networks",
+    "scoring": "asd.scoring",
+}
+__all__ = [*_PLACES, *_ROOMS]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first asked for."""
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
+    if name in _ROOMS:
+        return import_module(_ROOMS[name])
+    raise AttributeError(f"module 'asd' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

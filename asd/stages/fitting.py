@@ -13,8 +13,9 @@ from asd.data.recordings import Recordings
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
-from asd.runs import ScoredData, score_table, write_json, write_scores
-from asd.scoring.threshold import fit_threshold
+from asd.runs import RunDirectory, ScoredData, score_table, write_json, write_scores
+from asd.scoring.threshold import Threshold, fit_threshold
+from asd.settings.config import Run
 from asd.stages.jobs import Job
 from asd.stages.loading import TestData
 
@@ -34,19 +35,55 @@ def fitted(job: Job) -> Detector:
         detector.load_weights(job.config.weights)
     else:
         detector.fit(job.learn)
-    training = pd.DataFrame(detector.score_training(job.learn))
-    training.insert(0, "file", [clip.name for clip in job.learn.clips])
-    with atomic(job.run.model) as folder:
+    store_model(job.run, detector, job.learn, job.settings, job.data)
+    job.run.end_training()
+    return detector
+
+
+def store_model(
+    run: RunDirectory, detector: Detector, learnt: Recordings, settings: str, data: str
+) -> pd.DataFrame:
+    """Writes a fitted detector to its run, whole or not at all.
+
+    Args:
+        run: where to.
+        detector: fitted.
+        learnt: the training clips.
+        settings: hash of what decided the model besides them.
+        data: hash of them.
+
+    Returns:
+        Scores of the training clips: the column `file` and one per scorer.
+    """
+    training = pd.DataFrame(detector.score_training(learnt))
+    training.insert(0, "file", [clip.name for clip in learnt.clips])
+    with atomic(run.model) as folder:
         folder.mkdir()
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
-        write_json(
-            folder / "facts.json", {**detector.facts(), "front_end": job.learn.front_end.description()}
-        )
-        write_json(folder / FRONT_END_FILE, job.learn.front_end.as_dict())
-        job.run.seal_model(folder, job.settings, job.data, [clip.section for clip in job.learn.clips])
-    job.run.end_training()
-    return detector
+        write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
+        write_json(folder / FRONT_END_FILE, learnt.front_end.as_dict())
+        run.seal_model(folder, settings, data, [clip.section for clip in learnt.clips])
+    return training
+
+
+def thresholds_of(
+    detector: Detector, training: pd.DataFrame, config: Run, machine: str
+) -> dict[str, Threshold]:
+    """The decision threshold of each scorer.
+
+    Args:
+        detector: fitted.
+        training: scores of its training clips, a column per scorer.
+        config: how thresholds are found.
+        machine: for warnings.
+    """
+    decision = config.decision.model_dump()
+    found = {}
+    for scorer in detector.scorers:
+        normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
+        found[scorer] = fit_threshold(normal, **decision, scorer=f"{scorer} of {machine}")
+    return found
 
 
 def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
@@ -65,13 +102,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         job.run.reopen()
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
-    training = job.run.training_scores()
-    thresholds = {}
-    for scorer in detector.scorers:
-        normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
-        thresholds[scorer] = fit_threshold(
-            normal, **job.config.decision.model_dump(), scorer=f"{scorer} of {job.run.machine}"
-        )
+    thresholds = thresholds_of(detector, job.run.training_scores(), job.config, job.run.machine)
     write_json(folder.path / "thresholds.json", {k: t.as_dict() for k, t in thresholds.items()})
     if job.test is not None:
         data = job.scored_data()
@@ -127,6 +158,11 @@ def _detector(job: Job) -> Detector:
         supplement=job.supplement,
         front_end=job.front_end,
     )
+    return detector_of(config, context)
+
+
+def detector_of(config: Run, context: RunContext) -> Detector:
+    """The detector that the options describe, not fitted yet."""
     settings = config.detector_settings
     detector = detector_class(config.detector)(context, settings)
     return Windowed(detector, config.window_s, settings.least_samples()) if config.window_s else detector

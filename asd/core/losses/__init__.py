@@ -5,3 +5,16 @@ Read `cells` first: what is counted, weighted and ignored, and by which name it 
 (squared error), `graph` (co-occurrence) and `multitask` (their weighted sum); `catalogue` makes one by its
 name. `metric_learning` shapes embeddings and stands alone.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """A module of this package, imported when it is first asked for."""
+    if name.startswith("_") or find_spec(f"{__name__}.{name}") is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}")

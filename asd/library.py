@@ -1,0 +1,292 @@
+"""The library: fit a model on normal recordings, ask it for scores, without a run directory or a device.
+
+import asd
+
+model = asd.fit(normal, sample_rate_hz=16000)          # arrays, files or a folder
+print(model.score(waveform, 16000))                    # score, threshold, decision, scorer
+model.save("runs/mine")
+table = asd.load("runs/mine").score_files("new_recordings")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asd.core.runtime import fingerprint, pick_device
+from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
+from asd.data.microphones import FRONT_END_FILE, FrontEnd
+from asd.data.recordings import Recordings, check, defects
+from asd.detectors import detector_class
+from asd.detectors.base import Detector, RunContext, Scores
+from asd.runs import RunDirectory, find_runs, read_config, read_json, write_json
+from asd.scoring.threshold import Threshold
+from asd.settings.config import Run
+from asd.settings.parsing import parse, stored_run
+from asd.stages.fitting import store_model, thresholds_of
+from asd.types import AsdError, Split
+
+
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """What a model makes of a recording.
+
+    Attributes:
+        score: the higher, the more anomalous.
+        threshold: a score above is called anomalous.
+        decision: whether it is.
+        scorer: whose score it is.
+    """
+
+    score: float
+    threshold: float
+    decision: bool
+    scorer: str
+
+
+class Model:
+    """A fitted detector with its thresholds; `asd.fit` and `asd.load` make one.
+
+    Attributes:
+        detector, options, thresholds: the fitted detector, what it was fitted with, and a threshold per scorer.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        options: Run,
+        thresholds: Mapping[str, Threshold],
+        learnt: Recordings | None = None,
+    ) -> None:
+        self.detector, self.options, self.thresholds = detector, options, dict(thresholds)
+        self._learnt = learnt
+
+    @property
+    def scorers(self) -> tuple[str, ...]:
+        """Ways to turn what was learnt into a score; the first is the default."""
+        return self.detector.scorers
+
+    def score(self, waveform: Waveform, sample_rate_hz: int, scorer: str | None = None) -> ClipScore:
+        """Score and decision of one recording.
+
+        Args:
+            waveform: (samples,), or (microphones, samples) where the model needs both; full scale is 1.
+            sample_rate_hz: the one the model was fitted for.
+            scorer: one of `scorers`; None: the first.
+
+        Returns:
+            Score, threshold, decision and scorer.
+
+        Raises:
+            AsdError: another sample rate, too few samples, samples that are no sound, or an unknown scorer.
+
+        Example:
+            >>> import numpy as np, asd
+            >>> noise = np.random.default_rng(0).normal(0, 0.1, (20, 16000))
+            >>> model = asd.fit(noise, sample_rate_hz=16000)
+            >>> hum = 0.5 * np.sin(2 * np.pi * 440 / 16000 * np.arange(16000))
+            >>> model.score(noise[0] + hum, 16000).decision
+            True
+        """
+        name = self._scorer(scorer)
+        recordings = from_arrays([waveform], sample_rate_hz, self.detector.context.front_end, Split.TEST)
+        check_lengths(recordings, self.options.detector_settings.least_samples())
+        if sample_rate_hz != (wanted := self.options.sample_rate_hz):
+            raise AsdError(
+                f"the model was fitted for {wanted} Hz, not {sample_rate_hz} Hz; resample the waveform"
+            )
+        value = float(_finite(self.detector.score(recordings), recordings)[name][0])
+        limit = self.thresholds[name].value
+        return ClipScore(value, limit, value > limit, name)
+
+    def score_files(self, paths: Files, scorer: str | None = None) -> pd.DataFrame:
+        """Scores and decisions of recordings in files.
+
+        Args:
+            paths: files, or a folder whose recordings are searched for at any depth.
+            scorer: one of `scorers`; None: the first.
+
+        Returns:
+            One row per file: file, score, threshold, decision (bool), scorer.
+
+        Raises:
+            AsdError: there is no recording, one cannot be used, or the scorer is unknown.
+        """
+        name = self._scorer(scorer)
+        clips = clips_of_files(paths, self.options.machine[0], Split.TEST)
+        recordings = check(
+            clips,
+            sample_rate_hz=self.options.sample_rate_hz,
+            front_end=self.detector.context.front_end,
+            least_samples=self.options.detector_settings.least_samples(),
+        )
+        values = _finite(self.detector.score(recordings), recordings)[name]
+        threshold = self.thresholds[name]
+        return pd.DataFrame(
+            {
+                "file": [str(clip.path) for clip in clips],
+                "score": values,
+                "threshold": threshold.value,
+                "decision": threshold.decide(values).astype(bool),
+                "scorer": name,
+            }
+        )
+
+    def save(self, path: str | Path, machine: str | None = None) -> Path:
+        """Writes the model as a run, which `asd.load` and the stages of the command line read.
+
+        Args:
+            path: folder of the run, such as runs/mine; what it holds of this machine and seed is replaced.
+            machine: under which machine; None: the one it was fitted for.
+
+        Returns:
+            The folder of this machine and seed.
+
+        Raises:
+            AsdError: the model was loaded and not fitted here.
+        """
+        if self._learnt is None:
+            raise AsdError("a loaded model is saved already; copy the folder of its run")
+        path, name = Path(path), machine or self.options.machine[0]
+        run = RunDirectory.of(path.parent, path.name, name, self.options.seeds[0])
+        options = self.options.model_copy(update={"machine": [name], "name": path.name, "runs": path.parent})
+        run.clear()
+        run.write_config(options.stored())
+        settings, data = (
+            fingerprint(options.settings(), run.seed, ""),
+            fingerprint([self._learnt.fingerprint]),
+        )
+        store_model(run, self.detector, self._learnt, settings, data)
+        thresholds = {scorer: threshold.as_dict() for scorer, threshold in self.thresholds.items()}
+        write_json(run.scores.path / "thresholds.json", thresholds)
+        run.finish("", default=self.scorers[0], seconds=0.0)
+        return run.path
+
+    def _scorer(self, scorer: str | None) -> str:
+        if scorer is not None and scorer not in self.scorers:
+            raise AsdError(f"scorer={scorer} is not among the model's scorers: {', '.join(self.scorers)}")
+        return scorer or self.scorers[0]
+
+
+def fit(
+    normal: Recordings | Sequence[Waveform] | Waveform | Files,
+    sample_rate_hz: int | None = None,
+    *,
+    detector: str | type[Detector] = "statistics",
+    options: Mapping[str, Any] | None = None,
+    machine: str = "machine",
+    seed: int = 0,
+    device: str = "auto",
+) -> Model:
+    """Fits a detector on recordings of a machine in good order.
+
+    Args:
+        normal: waveforms, each (samples,) or (microphones, samples) with full scale 1; or files, or a folder whose
+            recordings are searched for at any depth; or checked `Recordings`. Names of files may tell section,
+            domain and attributes as in the challenge, and need not.
+        sample_rate_hz: of the waveforms; files may leave it out.
+        detector: a name (statistics, autoencoder, embedding, an installed one), `package.module:Class`, or a class.
+        options: options of `train`, such as {"backend": "knn"} or {"training.epochs": 5, "decision.quantile": 0.95}.
+        machine: what the machine is called.
+        seed: fixes every random draw.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        The model.
+
+    Raises:
+        AsdError: no recordings, recordings that cannot be used or hold no sound, or an unknown detector or option.
+
+    Example:
+        >>> import numpy as np, asd
+        >>> normal = np.random.default_rng(0).normal(0, 0.1, (20, 16000))
+        >>> asd.fit(normal, sample_rate_hz=16000).scorers[0]
+        'ensemble'
+    """
+    recordings = training_recordings(normal, sample_rate_hz, machine)
+    name = detector if isinstance(detector, str) else f"{detector.__module__}:{detector.__qualname__}"
+    about = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
+    run = parse(Run, [], {**about, **(options or {}), "sample_rate_hz": recordings.sample_rate_hz})
+    check_lengths(recordings, run.detector_settings.least_samples())
+    if broken := defects(recordings):
+        clip, what = broken[0]
+        raise AsdError(
+            f"{clip.path} {what}, and {len(broken)} of {len(recordings)} are broken; leave them out"
+        )
+    model = detector_class(name)(_context(run, recordings.front_end), run.detector_settings)
+    model.fit(recordings)
+    training = pd.DataFrame(model.score_training(recordings))
+    return Model(model, run, thresholds_of(model, training, run, machine), recordings)
+
+
+def load(
+    path: str | Path, machine: str | None = None, *, seed: int | None = None, device: str = "auto"
+) -> Model:
+    """Loads a model that `asd train` or `Model.save` wrote.
+
+    Args:
+        path: folder of the run, such as runs/statistics.
+        machine: which machine's; None: the only one.
+        seed: which seed's; None: the first.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        The model.
+
+    Raises:
+        AsdError: there is no such run, it is damaged, or it has several machines and none was named.
+    """
+    path = Path(path)
+    runs = find_runs(path.parent, path.name, seed)
+    machines = list(dict.fromkeys(run.machine for run in runs))
+    if machine is None and len(machines) > 1:
+        raise AsdError(f"{path} has several machines ({', '.join(machines)}); name one with machine=")
+    chosen = [run for run in runs if machine in (None, run.machine)]
+    if not chosen:
+        raise AsdError(f"{path} has no machine {machine}; it has {', '.join(machines)}")
+    run, content = chosen[0], read_config(chosen[0])
+    if "detector" not in content:
+        raise AsdError(
+            f"{run.path} is a fusion and has no model; load its members: {', '.join(content['members'])}"
+        )
+    options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=device)
+    run.check_model()
+    stored = read_json(run.model / FRONT_END_FILE)
+    profile, activity = tuple(stored.pop("profile", ())), tuple(stored.pop("activity", ()))
+    front_end = FrontEnd(**stored, profile=profile, activity=activity, device=str(pick_device(device)))
+    detector = detector_class(options.detector)(_context(options, front_end), options.detector_settings)
+    detector.load(run.model)
+    thresholds = read_json(run.scores.path / "thresholds.json")
+    found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in thresholds.items()}
+    return Model(detector, options, found)
+
+
+_PLACES: list[TemporaryDirectory[str]] = []  # kept until the process ends
+
+
+def _context(run: Run, front_end: FrontEnd) -> RunContext:
+    """A place to work in that goes with the process."""
+    _PLACES.append(TemporaryDirectory(prefix="asd-", ignore_cleanup_errors=True))
+    place = Path(_PLACES[-1].name)
+    return RunContext(
+        device=pick_device(run.device),
+        cache=place / "cache",
+        directory=place / "run",
+        seed=run.seeds[0],
+        sample_rate_hz=run.sample_rate_hz,
+        front_end=front_end,
+    )
+
+
+def _finite(scores: Scores, recordings: Recordings) -> Scores:
+    for name, values in scores.items():
+        if len(bad := np.flatnonzero(~np.isfinite(values))):
+            clip = recordings.clips[bad[0]]
+            raise AsdError(f"the score {name} of {clip.path} is {values[bad[0]]}; check the recording")
+    return scores

@@ -1,0 +1,145 @@
+"""`import asd`: fitted on arrays, files and folders, it says what the stages say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+
+import asd
+from asd.types import AsdError
+from tests.command import succeeds
+from tests.loudness import Loudness
+from tests.machines import recordings, tone_machine
+
+RATE = 16000
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tone_machine(tmp_path / "data", n_train=12, n_target=4, n_test=3)
+
+
+def arrays(data: Path, part: str = "train") -> list[npt.NDArray[np.float32]]:
+    from asd.data.audio import read_wav
+
+    return [read_wav(path)[0][0] for path in sorted((data / "fan" / part).glob("*.wav"))]
+
+
+def test_import_loads_nothing_until_it_is_asked() -> None:
+    code = (
+        "import sys, asd; assert not {'torch', 'numpy', 'pandas'} & sys.modules.keys();"
+        "asd.metrics.auc([0, 1], [0, 1]); assert 'torch' not in sys.modules;"
+        "assert {'fit', 'load', 'metrics', 'losses', 'networks', 'scoring'} <= {*dir(asd)};"
+        "asd.losses.metric_learning; asd.networks.autoencoder; asd.scoring.threshold"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+    for room in (asd, asd.losses, asd.networks, asd.scoring):
+        with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+            room.nothing  # noqa: B018
+
+
+def test_a_folder_gives_what_the_stages_give(data: Path) -> None:
+    succeeds("train", "machine=fan", "data=data", "name=staged")
+    staged = pd.read_csv("runs/staged/fan/seed0/scores/ensemble.csv")
+    for model in (asd.load("runs/staged"), asd.fit(data / "fan/train", machine="fan")):
+        table = model.score_files(data / "fan/test").sort_values("file")
+        np.testing.assert_allclose(table["score"], staged.sort_values("file")["score"], rtol=1e-9)
+        assert [Path(file).name for file in table["file"]] == sorted(staged["file"])
+        assert table["decision"].tolist() == staged.sort_values("file")["decision"].astype(bool).tolist()
+        assert set(table["scorer"]) == {"ensemble"}
+
+
+def test_arrays_are_enough(data: Path) -> None:
+    model = asd.fit(arrays(data), sample_rate_hz=RATE)
+    scores = [model.score(waveform, RATE) for waveform in arrays(data, "test")]
+    anomalous = ["anomaly" in path.name for path in sorted((data / "fan/test").glob("*.wav"))]
+    assert asd.metrics.auc(anomalous, [found.score for found in scores]) == 1.0
+    for found in scores:
+        assert found.decision is (found.score > found.threshold)
+        assert found.scorer == model.scorers[0]
+    of_files = model.score_files(sorted((data / "fan/test").glob("*.wav")))["score"]
+    np.testing.assert_allclose(of_files, [found.score for found in scores], rtol=1e-4)
+
+
+def test_saved_and_loaded_it_says_the_same(data: Path) -> None:
+    options = {"training.epochs": 1, "n_mels": 16, "decision.quantile": 0.8}
+    model = asd.fit(arrays(data), RATE, detector="autoencoder", options=options, seed=3)
+    model.save("runs/mine", machine="fan")
+    again = asd.load("runs/mine", machine="fan")
+    waveform = arrays(data, "test")[0]
+    for scorer in model.scorers:
+        assert again.score(waveform, RATE, scorer).score == pytest.approx(
+            model.score(waveform, RATE, scorer).score
+        )
+    assert again.options.autoencoder.training.epochs == 1
+    assert again.thresholds == model.thresholds
+    assert again.thresholds["mse"].quantile == 0.8
+    with pytest.raises(AsdError, match="is saved already"):
+        again.save("runs/other")
+    succeeds("score", "name=mine", "machine=fan", "data=data", "seed=3")
+
+
+def test_a_detector_of_ones_own_by_its_class(data: Path) -> None:
+    model = asd.fit(arrays(data), RATE, detector=Loudness, options={"floor_db": -5.0})
+    assert model.score(arrays(data)[0], RATE).score == 0.0
+    assert isinstance(model.detector, Loudness)
+
+
+def test_recordings_are_taken_as_they_are(data: Path) -> None:
+    one, other = asd.fit(recordings(data)), asd.fit(data / "fan/train")
+    waveform = arrays(data, "test")[0]
+    assert one.score(waveform, RATE) == other.score(waveform, RATE)
+
+
+def test_one_machine_of_several_is_named(data: Path) -> None:
+    tone_machine(data, "pump", n_train=12, n_target=4, n_test=3)
+    succeeds("train", "data=data")
+    with pytest.raises(AsdError, match=r"has several machines \(fan, pump\); name one with machine="):
+        asd.load("runs/statistics")
+    with pytest.raises(AsdError, match="has no machine valve; it has fan, pump"):
+        asd.load("runs/statistics", machine="valve")
+    assert asd.load("runs/statistics", machine="pump").options.machine == ["pump"]
+    with pytest.raises(AsdError, match="does not exist"):
+        asd.load("runs/other")
+    succeeds("fuse", "members=statistics,statistics:mel32", "name=both")
+    with pytest.raises(AsdError, match="is a fusion and has no model; load its members"):
+        asd.load("runs/both", machine="fan")
+
+
+def test_what_cannot_be_fitted_is_one_sentence(data: Path) -> None:
+    normal = arrays(data)
+    with pytest.raises(AsdError, match="waveform 1 is silent"):
+        asd.fit([normal[0], np.zeros(RATE, np.float32), *normal], RATE)
+    with pytest.raises(AsdError, match="waveform 0 has 100 samples, the detector needs"):
+        asd.fit([normal[0][:100]], RATE)
+    with pytest.raises(AsdError, match="unknown key 'bakend': did you mean backend"):
+        asd.fit(normal, RATE, options={"bakend": "knn"})
+    with pytest.raises(AsdError, match="detector=knn is unknown"):
+        asd.fit(normal, RATE, detector="knn")
+
+
+def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
+    model = asd.fit(arrays(data), RATE, options={"views": ["mel32"]})
+    with pytest.raises(AsdError, match="fitted for 16000 Hz, not 8000 Hz"):
+        model.score(arrays(data)[0], 8000)
+    with pytest.raises(AsdError, match="scorer=mse is not among the model's scorers: ensemble, mel32"):
+        model.score(arrays(data)[0], RATE, "mse")
+    with pytest.raises(AsdError, match="has 10 samples, the detector needs"):
+        model.score(np.ones(10), RATE)
+    with pytest.raises(AsdError, match="nothing here does not exist"):
+        model.score_files(data / "nothing here")
+
+
+def test_two_microphones_are_one_array(data: Path) -> None:
+    rng = np.random.default_rng(0)
+    normal = [rng.normal(0, 0.1, (2, RATE)) for _ in range(12)]
+    model = asd.fit(normal, RATE, options={"views": ["mel32"]})
+    alone = asd.fit([pair[0] for pair in normal], RATE, options={"views": ["mel32"]})
+    assert model.score(normal[3], RATE).score == pytest.approx(alone.score(normal[3][0], RATE).score)
