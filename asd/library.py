@@ -25,7 +25,7 @@ from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.recordings import Recordings, check, defects
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
-from asd.runs import RunDirectory, find_runs, read_config, read_json, write_json
+from asd.runs import RunDirectory, find_runs, read_json, write_json
 from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
@@ -250,7 +250,7 @@ def load(
     chosen = [run for run in runs if machine in (None, run.machine)]
     if not chosen:
         raise AsdError(f"{path} has no machine {machine}; it has {', '.join(machines)}")
-    run, content = chosen[0], read_config(chosen[0])
+    run, content = chosen[0], chosen[0].config()
     if "detector" not in content:
         raise AsdError(
             f"{run.path} is a fusion and has no model; load its members: {', '.join(content['members'])}"
@@ -259,7 +259,7 @@ def load(
     run.check_model()
     stored = read_json(run.model / FRONT_END_FILE)
     profile, activity = tuple(stored.pop("profile", ())), tuple(stored.pop("activity", ()))
-    front_end = FrontEnd(**stored, profile=profile, activity=activity, device=str(pick_device(device)))
+    front_end = FrontEnd(**stored, profile=profile, activity=activity)
     detector = detector_class(options.detector)(_context(options, front_end), options.detector_settings)
     detector.load(run.model)
     thresholds = read_json(run.scores.path / "thresholds.json")
