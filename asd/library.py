@@ -23,13 +23,12 @@ from asd.core.runtime import fingerprint, pick_device
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.recordings import Recordings, check, defects
-from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.runs import RunDirectory, find_runs, read_json, write_json
 from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
-from asd.stages.fitting import store_model, thresholds_of
+from asd.stages.fitting import detector_of, store_model, thresholds_of
 from asd.types import AsdError, Split
 
 
@@ -219,7 +218,7 @@ def fit(
         raise AsdError(
             f"{clip.path} {what}, and {len(broken)} of {len(recordings)} are broken; leave them out"
         )
-    model = detector_class(name)(_context(run, recordings.front_end), run.detector_settings)
+    model = detector_of(run, _context(run, recordings.front_end))
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))
     return Model(model, run, thresholds_of(model, training, run, machine), recordings)
@@ -260,7 +259,7 @@ def load(
     stored = read_json(run.model / FRONT_END_FILE)
     profile, activity = tuple(stored.pop("profile", ())), tuple(stored.pop("activity", ()))
     front_end = FrontEnd(**stored, profile=profile, activity=activity)
-    detector = detector_class(options.detector)(_context(options, front_end), options.detector_settings)
+    detector = detector_of(options, _context(options, front_end))
     detector.load(run.model)
     thresholds = read_json(run.scores.path / "thresholds.json")
     found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in thresholds.items()}
