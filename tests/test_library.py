@@ -108,7 +108,7 @@ def test_one_machine_of_several_is_named(data: Path) -> None:
     assert asd.load("runs/statistics", machine="pump").options.machine == ["pump"]
     with pytest.raises(AsdError, match="does not exist"):
         asd.load("runs/other")
-    succeeds("fuse", "members=statistics,statistics:mel32", "name=both")
+    succeeds("fuse", "members=statistics,statistics:modulation", "name=both")
     with pytest.raises(AsdError, match="is a fusion and has no model; load its members"):
         asd.load("runs/both", machine="fan")
 
@@ -126,10 +126,10 @@ def test_what_cannot_be_fitted_is_one_sentence(data: Path) -> None:
 
 
 def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
-    model = asd.fit(arrays(data), RATE, options={"views": ["mel32"]})
+    model = asd.fit(arrays(data), RATE, options={"views": ["modulation"]})
     with pytest.raises(AsdError, match="fitted for 16000 Hz, not 8000 Hz"):
         model.score(arrays(data)[0], 8000)
-    with pytest.raises(AsdError, match="scorer=mse is not among the model's scorers: ensemble, mel32"):
+    with pytest.raises(AsdError, match="scorer=mse is not among the model's scorers: ensemble, modulation"):
         model.score(arrays(data)[0], RATE, "mse")
     with pytest.raises(AsdError, match="has 10 samples, the detector needs"):
         model.score(np.ones(10), RATE)
@@ -140,6 +140,6 @@ def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
 def test_two_microphones_are_one_array(data: Path) -> None:
     rng = np.random.default_rng(0)
     normal = [rng.normal(0, 0.1, (2, RATE)) for _ in range(12)]
-    model = asd.fit(normal, RATE, options={"views": ["mel32"]})
-    alone = asd.fit([pair[0] for pair in normal], RATE, options={"views": ["mel32"]})
+    model = asd.fit(normal, RATE, options={"views": ["modulation"]})
+    alone = asd.fit([pair[0] for pair in normal], RATE, options={"views": ["modulation"]})
     assert model.score(normal[3], RATE).score == pytest.approx(alone.score(normal[3][0], RATE).score)
