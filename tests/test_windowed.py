@@ -30,7 +30,7 @@ class Loudest(Detector):
     def score(self, recordings: Recordings) -> Scores:
         scores = np.empty(len(recordings))
         for indices, waveforms in recordings.batches():
-            scores[indices] = waveforms.max(1)
+            scores[indices] = waveforms.numpy().max(1)
         return {"loudest": scores}
 
     def save(self, directory: Path) -> None: ...
