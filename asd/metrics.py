@@ -190,8 +190,8 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
 
     Returns:
         The metrics of the official score (`auc_source`, ..., see the module's docstring) and, where decisions
-        were made, `precision_source`, `recall_source`, `f1_source` and the same of the target (2020:
-        `precision`, `recall`, `f1`). Unlike the AUC, these never mix domains.
+        were made, `precision_source`, `recall_source`, `f1_source`, `false_alarms_source` (share of normal
+        clips called anomalous) and the same of the target (2020: without a domain). Unlike the AUC, these never mix domains.
 
     Raises:
         AsdError: a metric cannot be computed; the sentence names machine, section and domain.
@@ -210,6 +210,7 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
         metrics |= {
             f"{name}{suffix}": x for name, x in zip(("precision", "recall", "f1"), values, strict=True)
         }
+        metrics[f"false_alarms{suffix}"] = float(np.mean(section.decisions[clips & ~section.is_anomaly]))
     return metrics
 
 

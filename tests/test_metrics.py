@@ -156,7 +156,9 @@ def test_rule_of_2020() -> None:
     values = []
     for (machine, section), rows in by_machine_and_section(table).items():
         metrics = result["machines"][machine][section]
-        assert list(metrics) == ["auc", "pauc", "precision", "recall", "f1"]
+        assert list(metrics) == ["auc", "pauc", "precision", "recall", "f1", "false_alarms"]
+        normal = rows[rows["label"] == "normal"]
+        assert metrics["false_alarms"] == normal["decision"].mean()
         assert [metrics["auc"], metrics["pauc"]] == [sklearn_auc(rows), sklearn_auc(rows, 0.1)]
         values += [metrics["auc"], metrics["pauc"]]
     assert result["official_score"] == pytest.approx(np.mean(values), abs=1e-12)
@@ -193,6 +195,8 @@ def test_rule_since_2022_takes_anomalies_of_both_domains(year: int) -> None:
             )
             got = [metrics[f"{name}_{domain}"] for name in ("precision", "recall", "f1")]
             assert got == pytest.approx(expected[:3], abs=1e-12)
+            alarms = own["decision"][own["label"] == "normal"]
+            assert metrics[f"false_alarms_{domain}"] == alarms.mean()
         assert metrics["pauc"] == sklearn_auc(rows, 0.1)
         values += [metrics[name] for name in ("auc_source", "auc_target", "pauc")]
     assert result["official_score"] == pytest.approx(hmean(values), abs=1e-12)

@@ -88,7 +88,7 @@ def test_the_command_scores_clips_by_windows(tmp_path: Path, monkeypatch: pytest
         "machine=fan",
         "data=data",
         "device=cpu",
-        "statistics.views=mel64",
+        "statistics.views=level_64",
         "statistics.backend=knn_relative",
     )
     succeeds("train", "name=clips", *words)

@@ -184,7 +184,12 @@ _AREAS = {
 _DECISIONS = {
     f"{name}_{domain}".strip("_"): f"{title} {domain}".strip()
     for domain in ("", *Domain)
-    for name, title in (("f1", "F1"), ("precision", "precision"), ("recall", "recall"))
+    for name, title in (
+        ("f1", "F1"),
+        ("precision", "precision"),
+        ("recall", "recall"),
+        ("false_alarms", "false alarms"),
+    )
 }
 
 _RULES = {

@@ -92,7 +92,7 @@ def fit_threshold(
     else:
         found = _gamma(normal_scores, quantile)
     if found.fallback:
-        log.warning("threshold of %s %g: %s", scorer or "the scores", found.value, found.fallback)
+        log.warning("threshold of %s: %s", scorer or "the scores", found.fallback)
     return found
 
 
@@ -127,8 +127,8 @@ def _bounded(scores: FloatArray, rate: float) -> Threshold:
     needed = int(np.ceil(np.log1p(-CONFIDENCE) / np.log1p(-rate)))
     best = false_alarm_bound(0, len(scores))
     reason = (
-        f"{len(scores)} normal clips promise a false-alarm rate of {best:.3g} at best, "
-        f"{rate:g} takes {needed}; it is their highest score"
+        f"{len(scores)} normal clips promise a false-alarm rate of {best:.3g} at best, for {rate:g} it takes "
+        f"{needed}; their highest score takes its place"
     )
     return _threshold(scores, float(values[-1]), "bound", 1 - rate, fallback=reason)
 
@@ -141,18 +141,20 @@ def _gamma(scores: FloatArray, quantile: float) -> Threshold:
     """
     reasons = []
     below = float(scores.min() - 0.01 * np.ptp(scores))
-    for label, fixed in (("free location", {}), ("location fixed below the scores", {"floc": below})):
+    for label, fixed in (("", {}), (" with fixed location", {"floc": below})):
         try:
             value, parameters = _gamma_quantile(scores, quantile, fixed)
         except (ValueError, RuntimeError, FloatingPointError) as error:  # scipy's FitError is a RuntimeError
-            reasons.append(f"the gamma fit with {label} failed ({error})")
+            reasons.append(f"the gamma fit{label} fails ({error})")
             continue
         if reasons:
-            reasons.append(f"it is that of the fit with {label}")
+            reasons.append(f"the one{label} takes its place")
         return _threshold(
-            scores, value, "gamma", quantile, parameters=parameters, fallback="; ".join(reasons)
+            scores, value, "gamma", quantile, parameters=parameters, fallback=", ".join(reasons)
         )
-    return _percentile(scores, quantile, "; ".join([*reasons, f"it is their {100 * quantile:g} percentile"]))
+    return _percentile(
+        scores, quantile, ", ".join([*reasons, f"the {100 * quantile:g} percentile takes its place"])
+    )
 
 
 def _gamma_quantile(
@@ -166,5 +168,5 @@ def _gamma_quantile(
     value = float(gamma.ppf(quantile, parameters[0], loc=parameters[1], scale=parameters[2]))
     share = float((scores > value).mean())
     if not abs(share - (1 - quantile)) <= max(PROMISE, 1 / len(scores)):
-        raise ValueError(f"{share:.0%} of the scores lie above its {quantile:g} quantile {value:g}")
+        raise ValueError(f"{share:.0%} of the clips lie above, not {1 - quantile:.0%}")
     return value, parameters
