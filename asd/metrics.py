@@ -191,7 +191,8 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
     Returns:
         The metrics of the official score (`auc_source`, ..., see the module's docstring) and, where decisions
         were made, `precision_source`, `recall_source`, `f1_source`, `false_alarms_source` (share of normal
-        clips called anomalous) and the same of the target (2020: without a domain). Unlike the AUC, these never mix domains.
+        clips called anomalous) and the same of the target (2020: without a domain). Unlike the AUC, these never
+        mix domains.
 
     Raises:
         AsdError: a metric cannot be computed; the sentence names machine, section and domain.
