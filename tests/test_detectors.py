@@ -19,7 +19,7 @@ from tests.machines import recordings, tone_machine, workplace, write_clip
 # What keeps the suite short on two cores; everything else is the default configuration.
 QUICK: dict[str, dict[str, Any]] = {
     "autoencoder": {"training": {"epochs": 80, "batch_size": 64, "learning_rate": 5e-3}},
-    "embedding": {"epochs": 5, "batch_size": 12, "width": 8},
+    "embedding": {"faults": {"networks": 1}},
 }
 
 

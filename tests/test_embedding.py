@@ -24,6 +24,7 @@ from tests.machines import recordings, tone_machine, workplace
 from tests.tiny_encoders import beats_pt
 
 TINY = {
+    "encoder": "multires_cnn",
     "segment_samples": 8000,
     "windows_samples": (512,),
     "n_dims": 8,
@@ -48,7 +49,7 @@ def fitted(root: Path, folder: Path, **changes: Any) -> Embedding:
 
 
 def test_embeddings_are_directions_whatever_the_length_of_the_clip(root: Path, tmp_path: Path) -> None:
-    vectors = fitted(root, tmp_path).embed(recordings(root, "fan", Split.TEST))
+    vectors = fitted(root, tmp_path).encoder.embed(recordings(root, "fan", Split.TEST))[0]
     assert vectors.shape == (8, 16)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1)
 
@@ -81,10 +82,10 @@ def test_machines_share_one_joint_encoder(root: Path, tmp_path: Path) -> None:
         assert detector.score(recordings(root, "fan", Split.TEST))["knn"].shape == (8,)
     assert len(list((tmp_path / "cache").glob("encoder-*"))) == 1
     for (name, a), b in zip(
-        pair[0].encoder.state_dict().items(), pair[1].encoder.state_dict().values(), strict=True
+        pair[0].encoder.module.state_dict().items(), pair[1].encoder.module.state_dict().values(), strict=True
     ):
         assert torch.equal(a, b), name
-    assert len(pair[0]._bank()) == len(fan)
+    assert pair[0].score_training(fan)["knn"].shape == (len(fan),)
 
 
 def test_joint_without_other_machines_is_an_error(root: Path, tmp_path: Path) -> None:
@@ -97,9 +98,15 @@ def test_models_of_another_configuration_are_refused(root: Path, tmp_path: Path)
     detector.save(tmp_path)
     with pytest.raises(AsdError, match="belongs to another network"):
         Embedding(workplace(tmp_path), EmbeddingSettings(**(TINY | {"width": 4}))).load(tmp_path)
-    tensors = load_tensors(tmp_path / "bank.safetensors")[0]
-    save_tensors(tmp_path / "bank.safetensors", {"vectors": tensors["vectors"]})
-    with pytest.raises(AsdError, match="has no conditions"):
+    tensors, facts = load_tensors(tmp_path / "bank.safetensors")
+    save_tensors(
+        tmp_path / "bank.safetensors",
+        {name: t for name, t in tensors.items() if "training" not in name},
+        facts,
+    )
+    with pytest.raises(
+        AsdError, match=r"bank\.safetensors is not a bank of this configuration: .* no array training"
+    ):
         Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).load(tmp_path)
 
 
@@ -117,7 +124,7 @@ def test_a_bank_of_another_encoder_is_refused(root: Path, tmp_path: Path) -> Non
 def test_an_encoder_that_gives_nan_is_named_with_its_clip(root: Path, tmp_path: Path) -> None:
     detector = fitted(root, tmp_path)
     with torch.no_grad():
-        next(detector.encoder.parameters()).fill_(torch.nan)
+        next(detector.encoder.module.parameters()).fill_(torch.nan)
     with pytest.raises(AsdError, match=r"embedding of .*section_00.*\.wav holds NaN or infinity"):
         detector.score(recordings(root, "fan", Split.TEST))
 
@@ -180,7 +187,7 @@ def test_pretrained_weights_are_declared_in_the_meta_file(root: Path, tmp_path: 
     assert "embeddings" in system["description"]["external_data_usage"]
     assert [entry["name"] for entry in system["external_datasets"]] == ["AudioSet"]
     assert system["complexity"]["total_parameters"] == sum(
-        p.numel() for p in frozen(root, tmp_path).encoder.parameters()
+        p.numel() for p in frozen(root, tmp_path).encoder.module.parameters()
     )
     scratch = Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).facts()
     assert "external_datasets" not in scratch
@@ -190,7 +197,8 @@ def test_pretrained_weights_are_declared_in_the_meta_file(root: Path, tmp_path: 
 def test_the_bottleneck_and_the_spectrum_alone_are_encoders_too(root: Path, tmp_path: Path) -> None:
     for changes in ({"encoder": "bottleneck"}, {"windows_samples": ()}):
         detector = fitted(root, tmp_path / next(iter(changes)), **changes)
-        assert detector.embed(recordings(root)).shape == (len(recordings(root)), 8)
+        (part,) = detector.encoder.embed(recordings(root))
+        assert part.shape == (len(recordings(root)), 8)
 
 
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
@@ -201,9 +209,9 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
         wave = (0.1 * rng.normal(size=(2, 8000))).astype(np.float32)
         write_wav(folder / f"section_00_source_train_normal_{i:04d}.wav", wave, 16000)
     clips = list_clips(tmp_path / "data", "fan", Split.TRAIN)
-    detector = Embedding(workplace(tmp_path), **TINY)
+    detector = Embedding(workplace(tmp_path), EmbeddingSettings(**TINY))
     near, far, residual = (
-        detector.embed(check(clips, sample_rate_hz=16000, front_end=front_end))
+        detector.encoder.embed(check(clips, sample_rate_hz=16000, front_end=front_end))[0]
         for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
     )
     expected = near - 0.5 * far

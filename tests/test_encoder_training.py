@@ -17,6 +17,7 @@ from tests.machines import recordings, tone_machine
 
 CPU = torch.device("cpu")
 TINY = {
+    "encoder": "multires_cnn",
     "segment_samples": 8000,
     "windows_samples": (512,),
     "n_dims": 8,

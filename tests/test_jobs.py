@@ -36,11 +36,15 @@ def test_a_job_per_machine_and_seed(data: Path) -> None:
 
 
 def test_joint_learning_sees_the_other_machines_training_clips_only(data: Path) -> None:
-    (job,) = jobs(data, machine=["pump"], detector="embedding", embedding={"joint": True})
+    (job,) = jobs(
+        data, machine=["pump"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True}
+    )
     assert {clip.machine for clip in job.supplement.other_machines.clips} == {"fan"}
     assert {clip.split for clip in job.supplement.other_machines.clips} == {"train"}
     write_clip(data / "fan/train/section_00_source_train_normal_0099_speed_1.wav", 99)
-    (again,) = jobs(data, machine=["pump"], detector="embedding", embedding={"joint": True})
+    (again,) = jobs(
+        data, machine=["pump"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True}
+    )
     assert again.data != job.data
     (alone,) = jobs(data, machine=["pump"])
     assert alone.supplement.other_machines is None
@@ -58,4 +62,6 @@ def test_an_unknown_machine_is_refused_before_any_work(data: Path) -> None:
     with pytest.raises(AsdError, match="did you mean pump"):
         jobs(data, machine=["fan", "pomp"])
     with pytest.raises(AsdError, match="did you mean pump"):
-        jobs(data, machine=["pomp"], detector="embedding", embedding={"joint": True})
+        jobs(
+            data, machine=["pomp"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True}
+        )

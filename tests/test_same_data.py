@@ -15,7 +15,13 @@ from tests.command import refuses, succeeds, tiny_machines
 from tests.machines import tone_machine
 
 SMALL_ENCODER = (
-    *("detector=embedding", "embedding.epochs=1", "embedding.windows_samples=256", "embedding.whole=false"),
+    *(
+        "detector=embedding",
+        "embedding.encoder=multires_cnn",
+        "embedding.epochs=1",
+        "embedding.windows_samples=256",
+        "embedding.whole=false",
+    ),
     *("embedding.width=4", "embedding.n_dims=8", "embedding.segment_samples=8000"),
 )
 

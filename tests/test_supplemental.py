@@ -135,10 +135,16 @@ def test_every_use_changes_the_scores_of_a_detector_that_has_it(
 @pytest.mark.slow
 @pytest.mark.parametrize("word", ["noise=mix", "noise=negatives", "clean=references"])
 def test_the_embedding_learns_from_them(made: Path, tmp_path: Path, word: str) -> None:
-    words = ("detector=embedding", "embedding.epochs=1", "embedding.width=8", f"supplemental.{word}")
+    words = (
+        "detector=embedding",
+        "embedding.encoder=multires_cnn",
+        "embedding.epochs=1",
+        "embedding.width=8",
+        f"supplemental.{word}",
+    )
     run = train(made, tmp_path, *words)
-    bank = load_tensors(run / "model/bank.safetensors")[0]["vectors"]
-    assert len(bank) == N_TRAIN + {"noise=mix": N_TRAIN, "clean=references": N_BESIDE}.get(word, 0)
+    learnt = load_tensors(run / "model/bank.safetensors")[0]["knn.0.training"]
+    assert len(learnt) == N_TRAIN + {"noise=mix": N_TRAIN, "clean=references": N_BESIDE}.get(word, 0)
     assert len(pd.read_csv(run / "model/training_scores.csv")) == N_TRAIN
 
 
@@ -174,6 +180,11 @@ def test_a_broken_or_nameless_one_is_refused(made: Path, tmp_path: Path) -> None
 
 
 def test_joint_learning_and_supplemental_recordings_exclude_each_other(made: Path, tmp_path: Path) -> None:
-    words = ("detector=embedding", "embedding.joint=true", "supplemental.noise=mix")
+    words = (
+        "detector=embedding",
+        "embedding.encoder=multires_cnn",
+        "embedding.joint=true",
+        "supplemental.noise=mix",
+    )
     saying = r"embedding\.joint=true learns from all machines and supplemental\.\* from one"
     refuses("train", f"data={made}", f"runs={tmp_path}", *words, saying=saying)

@@ -25,7 +25,7 @@ DETECTORS = {
     "statistics": ["detector=statistics"],
     "nearest": ["detector=statistics", "statistics.views=log_mel128", "statistics.backend=knn"],
     "autoencoder": ["detector=autoencoder", "training.epochs=10"],
-    "embedding": ["detector=embedding"],
+    "embedding": ["detector=embedding", "embedding.encoder=multires_cnn"],
 }
 SCORERS = {"statistics": "ensemble", "nearest": "ensemble", "autoencoder": "mahalanobis", "embedding": "knn"}
 

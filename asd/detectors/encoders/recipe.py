@@ -18,8 +18,10 @@ from asd.types import AsdError
 if TYPE_CHECKING:
     from torch import nn
 
+FAULTS = "fault_mlp"
 TRAINED = ("multires_cnn", "resnet_se", "bottleneck")
 PRETRAINED = ("beats", "eat", "ast", "transformers")
+ENCODERS = (FAULTS, *TRAINED, *PRETRAINED)
 
 
 def _checked_encoder(encoder: Any) -> Any:
@@ -29,9 +31,9 @@ def _checked_encoder(encoder: Any) -> Any:
         AsdError: it is none of these.
     """
     if isinstance(encoder, str):
-        if encoder not in TRAINED + PRETRAINED and ":" not in encoder:
+        if encoder not in ENCODERS and ":" not in encoder:
             raise AsdError(
-                f"embedding.encoder={encoder} is unknown; there are {', '.join(TRAINED + PRETRAINED)}, and "
+                f"embedding.encoder={encoder} is unknown; there are {', '.join(ENCODERS)}, and "
                 f"package.module:Class for one of your own"
             )
     elif not hasattr(encoder, "forward"):
@@ -62,8 +64,8 @@ class Recipe(TrainSettings):
     """
 
     encoder: EncoderOption = Field(
-        "multires_cnn",
-        description=", ".join(TRAINED) + "; pretrained: " + ", ".join(PRETRAINED) + "; package.module:Class",
+        FAULTS,
+        description=f"{', '.join((FAULTS, *TRAINED))}; pretrained: {', '.join(PRETRAINED)}; package.module:Class",
     )
     checkpoint: Path | None = Field(None, description="file or folder of a pretrained encoder's weights")
     layers: Numbers = Field([], description="pretrained: layers to take, from 1; by default the last")
@@ -147,14 +149,43 @@ class Recipe(TrainSettings):
         return not any(parameter.requires_grad for parameter in self.encoder.parameters())
 
 
+class FaultRecipe(TrainSettings):
+    """How `fault_mlp` learns to tell synthetic faults of a machine apart; see `fault_mlp.FaultMlp`."""
+
+    copies: int = Field(8, ge=1, description="altered copies of each clip; fewer beyond 4000 s of sound")
+    networks: int = Field(3, ge=1, description="on spectra and envelopes, and as many on spectra alone")
+    noise: float = Field(0.1, ge=0, description="deviation of noise on the inputs in training")
+    epochs: int = Field(8, ge=1, description="passes over the training data")
+    batch_size: int = Field(128, ge=2, description="items per step of the optimiser")
+    learning_rate: float = Field(2e-3, gt=0, description="largest step size")
+    weight_decay: float = Field(1e-3, ge=0, description="per step and unit of learning rate")
+
+
 class EmbeddingSettings(Recipe, DetectorSettings):
-    """An encoder that is trained to tell normal clips apart; the defaults take a CPU core about a minute."""
+    """An encoder and what scores its embeddings; the defaults take a CPU core less than a minute a machine."""
+
+    faults: FaultRecipe = FaultRecipe()
 
     backends: Names = Field(
-        ["knn", "knn_density", "mahalanobis"],
+        ["knn_relative", "knn", "mahalanobis"],
         description="what scores an embedding; the first is the default",
     )
     joint: bool = Field(False, description="one encoder for all machines of the run")
+
+    def refuse_unread(self) -> None:
+        """Refuses options that `fault_mlp` would leave unread.
+
+        Raises:
+            AsdError: one is not at its default.
+        """
+        fields = {**Recipe.model_fields, "joint": EmbeddingSettings.model_fields["joint"]}
+        given = [n for n, field in fields.items() if n != "encoder" and getattr(self, n) != field.default]
+        if given:
+            instead = f"give embedding.faults.{given[0]}, or " if given[0] in FaultRecipe.model_fields else ""
+            raise AsdError(
+                f"embedding.{given[0]} is no option of embedding.encoder={FAULTS}; {instead}take another encoder, such "
+                f"as {TRAINED[0]}"
+            )
 
     @property
     def is_joint(self) -> bool:

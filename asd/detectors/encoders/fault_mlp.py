@@ -1,0 +1,158 @@
+"""Perceptrons on clip statistics that learn to tell normal clips from synthetic faults of the same machine.
+
+    normal clips ─┬───────────────────► clip statistics ─┐
+                  └─ copies ─ faults ─► clip statistics ─┴─ / spread ─ perceptrons ─► normal, or which kind of fault
+
+What separates a machine's normal sound from faults of many kinds is what its own faults are likely to change, and what
+merely differs between recordings is left out. Both hidden layers of every perceptron are parts of the embedding.
+docs/benchmark.md has what this gives, and what each part of it is worth.
+
+The statistics are divided by their spread within conditions and not whitened: the networks weigh them, whitening comes
+behind, in the back end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from asd.core.networks.fault_classifier import FaultClassifiers
+from asd.core.runtime import progress
+from asd.core.trainer import train
+from asd.data.recordings import Recordings
+from asd.detectors.base import RunContext
+from asd.detectors.encoders.clip_encoder import ClipEncoder
+from asd.detectors.encoders.recipe import FaultRecipe
+from asd.features.clip_statistics import ClipStatistics
+from asd.features.faults import KINDS, draw_kinds, with_faults
+from asd.scoring.covariance import Groups, spread_of
+from asd.scoring.references import FloatArray, references_of
+from asd.types import AsdError
+
+SPECTRA = ("level_16", "level_64", "level_128", "level_256")
+ENVELOPES = ("modulation", "variation", "kurtosis")
+
+_BATCH_SAMPLES = 1 << 18  # of clips whose copies are altered at once
+_MOST_FAULTY_S, _LEAST_COPIES = 4000.0, 3  # beyond so many seconds of faults, clips get fewer copies
+_NOISE_ALONE = len(KINDS) + 1  # class of recordings without the machine
+
+
+class FaultMlp(ClipEncoder):
+    """Fault classifiers of one machine: half of them see spectra and envelopes, half the spectra alone.
+
+    Args:
+        context: device, seed, folder of the run, sample rate.
+        recipe: faults, networks and training.
+    """
+
+    module: FaultClassifiers
+
+    def __init__(self, context: RunContext, recipe: FaultRecipe) -> None:
+        self.context, self.recipe = context, recipe
+        self.statistics = ClipStatistics(SPECTRA + ENVELOPES, context.sample_rate_hz).to(context.device)
+        tenth = torch.zeros(1, context.sample_rate_hz // 10, device=context.device)
+        self.dims = [view.shape[1] for view in self.statistics(tenth).values()]
+        n_spectra = sum(self.dims[: len(SPECTRA)])
+        torch.manual_seed(context.seed)  # initial weights
+        inputs = [sum(self.dims)] * recipe.networks + [n_spectra] * recipe.networks
+        self.module = FaultClassifiers(inputs, len(KINDS) + 2, recipe.noise).to(context.device)
+
+    def fit(self, recordings: Recordings) -> None:
+        """Alters copies of the clips and trains the classifiers to tell them apart."""
+        place, supplement = self.context, self.context.supplement
+        learn = supplement.all_normals(recordings)
+        normal = self._vectors(learn)
+        self.module.set_normal(normal, torch.from_numpy(self._spread(learn, normal)).to(normal))
+        copies = self._n_copies(learn)
+        faulty, kinds = self._faulty(learn, copies)
+        vectors, classes = [normal] * copies + [faulty], [torch.zeros(copies * len(normal)), 1.0 + kinds]
+        if supplement.noise_only:
+            vectors.append(self._vectors(supplement.noise_only))
+            classes.append(torch.full((len(vectors[-1]),), float(_NOISE_ALONE)))
+        x, y = torch.cat(vectors), torch.cat(classes).long().to(place.device)
+        train(
+            self.module,
+            lambda items: self.module(x[items], y[items]),
+            torch.arange(len(x), device=place.device),
+            self.recipe,
+            place.directory,
+            seed=place.seed,
+            fingerprint=place.fingerprint,
+            label=f"train {recordings.clips[0].machine}",
+        )
+
+    def embed(self, recordings: Recordings) -> list[FloatArray]:
+        """Two hidden layers of each classifier."""
+        vectors = self._vectors(recordings)
+        self.module.eval()
+        with torch.inference_mode():
+            parts = [part.double().cpu().numpy() for part in self.module.embeddings(vectors)]
+        bad = np.flatnonzero(~np.isfinite(np.concatenate(parts, 1)).all(1))
+        if len(bad):
+            raise AsdError(
+                f"the embedding of {recordings.clips[bad[0]].path} holds NaN or infinity; check the recording, or "
+                f"train again with a lower embedding.faults.learning_rate"
+            )
+        return parts
+
+    def facts(self) -> dict[str, Any]:
+        """Parameters, multiply-accumulates per clip of any length (without the STFT), words for the meta file."""
+        weights = [p for p in self.module.parameters() if p.dim() == 2]
+        return {
+            "total_parameters": sum(p.numel() for p in self.module.parameters()),
+            "macs": sum(weight.numel() for weight in weights),
+            "acoustic_features": "log-mel energies, spectrogram, modulation spectrum",
+            "machine_learning_method": "MLP",
+            "data_augmentation": "synthetic faults",
+            "attribute_usage": "condition",
+            "ensemble_method_subsystem_count": len(self.module.networks),
+        }
+
+    def _vectors(self, recordings: Recordings) -> torch.Tensor:
+        """Statistics of clips (clips, dims) on the device; in the residual view near - residual * far."""
+        vectors = self._statistics(recordings)
+        if residual := recordings.front_end.residual:
+            vectors = vectors - residual * self._statistics(recordings.far())
+        return vectors
+
+    def _statistics(self, recordings: Recordings) -> torch.Tensor:
+        rows = torch.empty(len(recordings), sum(self.dims), device=self.context.device)
+        for indices, waveforms in recordings.batches(_BATCH_SAMPLES):
+            rows[indices] = self._of(torch.from_numpy(waveforms).to(self.context.device))
+        return rows
+
+    def _of(self, waveforms: torch.Tensor) -> torch.Tensor:
+        return torch.cat(list(self.statistics(waveforms).values()), 1)
+
+    def _faulty(self, recordings: Recordings, copies: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Statistics (copies * clips, dims) of altered copies, and the kinds of their faults."""
+        place = self.context
+        generator = torch.Generator().manual_seed(place.seed)
+        kinds = draw_kinds(len(recordings), copies, generator)
+        rows = torch.empty(copies, len(recordings), sum(self.dims), device=place.device)
+        batches = list(recordings.batches(_BATCH_SAMPLES))
+        for indices, waveforms in progress(batches, f"faults {recordings.clips[0].machine}"):
+            altered = with_faults(
+                torch.from_numpy(waveforms).to(place.device).repeat(copies, 1),
+                kinds[:, indices].flatten(),
+                place.sample_rate_hz,
+                generator,
+            )
+            rows[:, indices] = self._of(altered).unflatten(0, (copies, len(indices)))
+        if residual := recordings.front_end.residual:
+            rows -= residual * self._statistics(recordings.far())
+        return rows.flatten(0, 1), kinds.flatten()
+
+    def _spread(self, recordings: Recordings, vectors: torch.Tensor) -> FloatArray:
+        """Standard deviation of each dimension within conditions, (dims,)."""
+        groups = Groups.of(references_of(recordings.clips, vectors.double().cpu().numpy()), "condition")
+        parts = np.split(groups.residuals, np.cumsum(self.dims)[:-1], axis=1)
+        return np.concatenate([spread_of(part, len(groups.means)) for part in parts])
+
+    def _n_copies(self, recordings: Recordings) -> int:
+        """Copies of each clip: those asked for, or fewer where there is much sound already."""
+        seconds = float(recordings.lengths_samples.sum()) / self.context.sample_rate_hz
+        affordable = max(_LEAST_COPIES, round(_MOST_FAULTY_S / seconds))
+        return min(self.recipe.copies, affordable)

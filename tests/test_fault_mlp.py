@@ -1,0 +1,202 @@
+"""The default encoder: classifiers of synthetic faults on clip statistics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from asd.challenge.files import list_clips
+from asd.core.networks.fault_classifier import FaultClassifiers
+from asd.data.audio import write_wav
+from asd.data.microphones import FrontEnd
+from asd.data.recordings import check
+from asd.data.supplemental import Supplement
+from asd.detectors.embedding import Embedding
+from asd.detectors.encoders.fault_mlp import FaultMlp
+from asd.detectors.encoders.recipe import EmbeddingSettings, FaultRecipe
+from asd.features.clip_statistics import ClipStatistics
+from asd.metrics import auc
+from asd.types import AsdError, Label, Split
+from tests.machines import recordings, tone_machine, workplace
+
+QUICK = {"copies": 4, "networks": 1, "epochs": 3}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tone_machine(tmp_path_factory.mktemp("machines"), n_train=24, n_target=6, n_test=4)
+
+
+def fitted(root: Path, folder: Path, seed: int = 0, **changes: Any) -> FaultMlp:
+    encoder = FaultMlp(workplace(folder, seed), FaultRecipe(**(QUICK | changes)))
+    encoder.fit(recordings(root))
+    return encoder
+
+
+def weights(encoder: FaultMlp) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in encoder.module.parameters()])
+
+
+def test_each_classifier_has_the_gradient_that_it_would_have_alone() -> None:
+    torch.manual_seed(0)
+    module = FaultClassifiers([6, 4], 3, noise=0.0).eval()
+    module.set_normal(torch.randn(30, 6) * 3 + 1, torch.full((6,), 2.0))
+    x, classes = torch.randn(8, 6), torch.arange(8) % 3
+    module(x, classes).backward()
+    network: Any = module.networks[1]
+    gradient = network.first[0].weight.grad.clone()
+    network.zero_grad()
+    alone = ((x - module.centre) / 2.0)[:, :4] / module.scales[1]
+    cross_entropy(network(alone), classes).backward()
+    torch.testing.assert_close(network.first[0].weight.grad, gradient)
+
+
+def test_inputs_are_in_units_of_their_normal_spread_and_cut() -> None:
+    module = FaultClassifiers([2], 3)
+    normal = torch.tensor([[0.0, 10.0], [2.0, 14.0]])
+    module.set_normal(normal, torch.tensor([1.0, 2.0]))
+    (inputs,) = module._inputs(normal)
+    torch.testing.assert_close(inputs, torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
+    assert module._inputs(torch.tensor([[1e6, 12.0]]))[0].tolist() == [[10.0, 0.0]]
+
+
+def test_embeddings_are_the_hidden_layers_of_every_classifier(root: Path, tmp_path: Path) -> None:
+    encoder = fitted(root, tmp_path, networks=2)
+    parts = encoder.embed(recordings(root, "fan", Split.TEST))
+    assert [part.shape for part in parts] == [(16, 128), (16, 64)] * 4
+    for first in parts[::2]:
+        assert first.min() == 0.0  # rectified
+
+
+def test_normal_clips_and_faults_are_told_apart(root: Path, tmp_path: Path) -> None:
+    encoder = fitted(root, tmp_path, epochs=8, copies=8)
+    clips = recordings(root)
+    normal = encoder._vectors(clips)
+    faulty, _ = encoder._faulty(clips, 4)
+    network, inputs = encoder.module.networks[0], encoder.module._inputs
+    with torch.no_grad():
+        scores = [1 - network.eval()(inputs(x)[0]).softmax(1)[:, 0].numpy() for x in (normal, faulty)]
+    assert auc(np.repeat([False, True], [len(normal), len(faulty)]), np.concatenate(scores)) > 0.9
+
+
+def test_one_seed_gives_one_encoder_and_another_gives_another(root: Path, tmp_path: Path) -> None:
+    first = weights(fitted(root, tmp_path / "a"))
+    assert torch.equal(first, weights(fitted(root, tmp_path / "b")))
+    assert not torch.equal(first, weights(fitted(root, tmp_path / "c", seed=1)))
+
+
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(root: Path, tmp_path: Path) -> None:
+    whole = weights(fitted(root, tmp_path / "whole"))
+    fitted(root, tmp_path / "parts", epochs=1)
+    assert torch.equal(whole, weights(fitted(root, tmp_path / "parts")))
+
+
+def test_the_detector_finds_a_tone_whatever_the_gain_of_a_clip(root: Path, tmp_path: Path) -> None:
+    detector = Embedding(workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(networks=1)))
+    detector.fit(recordings(root))
+    test = recordings(root, "fan", Split.TEST)
+    anomalous = np.array([clip.label is Label.ANOMALY for clip in test.clips])
+    scores = detector.score(test)
+    assert tuple(scores) == ("knn_relative", "knn", "mahalanobis")
+    assert all(auc(anomalous, values) >= 0.9 for values in scores.values())
+    encoder: Any = detector.encoder
+    loud = torch.from_numpy(test.waveform(0))[None]
+    for gain in (0.1, 3.0):
+        torch.testing.assert_close(encoder._of(gain * loud), encoder._of(loud), atol=5e-3, rtol=1e-3)
+
+
+def test_parts_are_averaged_on_one_scale(root: Path, tmp_path: Path) -> None:
+    detector = Embedding(
+        workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK), backends=["knn"])
+    )
+    detector.fit(recordings(root))
+    test = recordings(root, "fan", Split.TEST)
+    expected = []
+    for train, part in zip(
+        detector.encoder.embed(recordings(root)), detector.encoder.embed(test), strict=True
+    ):
+        between = np.linalg.norm(train[:, None] - train[None], axis=2)
+        np.fill_diagonal(between, np.inf)
+        nearest = np.linalg.norm(part[:, None] - train[None], axis=2).min(1)
+        expected.append((nearest - between.min(1).mean()) / between.min(1).std())
+    np.testing.assert_allclose(detector.score(test)["knn"], np.mean(expected, axis=0), rtol=1e-3, atol=1e-3)
+    assert abs(float(detector.score_training(recordings(root))["knn"].mean())) < 1e-9
+
+
+def test_recordings_without_the_machine_are_a_class_of_their_own(root: Path, tmp_path: Path) -> None:
+    clips = recordings(root)
+    place = replace(workplace(tmp_path), supplement=Supplement(noise_only=clips.subset(range(4))))
+    encoder = FaultMlp(place, FaultRecipe(**QUICK))
+    encoder.fit(clips)
+    assert not torch.equal(weights(encoder), weights(fitted(root, tmp_path / "without")))
+
+
+def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data/fan/train"
+    folder.mkdir(parents=True)
+    for i in range(6):
+        wave = (0.1 * rng.normal(size=(2, 8000))).astype(np.float32)
+        write_wav(folder / f"section_00_source_train_normal_{i:04d}.wav", wave, 16000)
+    clips = list_clips(tmp_path / "data", "fan", Split.TRAIN)
+    encoder = FaultMlp(workplace(tmp_path), FaultRecipe(**QUICK))
+    near, far, residual = (
+        encoder._vectors(check(clips, sample_rate_hz=16000, front_end=front_end))
+        for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
+    )
+    torch.testing.assert_close(residual, near - 0.5 * far)
+    encoder.fit(check(clips, sample_rate_hz=16000, front_end=FrontEnd(residual=0.5)))
+
+
+def test_copies_are_fewer_where_there_is_much_sound(tmp_path: Path) -> None:
+    encoder = FaultMlp(workplace(tmp_path), FaultRecipe(copies=8))
+    for n_clips, seconds, expected in ((200, 2, 8), (400, 2, 5), (1000, 10, 3), (2, 1, 8)):
+        sound = SimpleNamespace(lengths_samples=np.full(n_clips, seconds * 16000))
+        assert encoder._n_copies(sound) == expected  # type: ignore[arg-type]
+
+
+def test_its_statistics_are_those_of_clip_statistics(root: Path, tmp_path: Path) -> None:
+    encoder, test = FaultMlp(workplace(tmp_path), FaultRecipe()), recordings(root, "fan", Split.TEST)
+    row = encoder._vectors(test)[3]
+    views = ClipStatistics(
+        ["level_16", "level_64", "level_128", "level_256", "modulation", "variation", "kurtosis"]
+    )
+    expected = torch.cat(list(views(torch.from_numpy(test.waveform(3))[None]).values()), 1)[0]
+    torch.testing.assert_close(row, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "saying"),
+    [
+        (
+            {"joint": True},
+            r"embedding\.joint is no option of embedding\.encoder=fault_mlp; take another encoder",
+        ),
+        (
+            {"epochs": 3},
+            r"embedding\.epochs is no option of .*; give embedding\.faults\.epochs, or take another",
+        ),
+        ({"width": 8}, r"embedding\.width is no option of embedding\.encoder=fault_mlp"),
+    ],
+)
+def test_options_of_other_encoders_are_refused(tmp_path: Path, given: dict[str, Any], saying: str) -> None:
+    with pytest.raises(AsdError, match=saying):
+        Embedding(workplace(tmp_path), EmbeddingSettings(**given))
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_statistics_of_faults(root: Path, tmp_path: Path) -> None:
+    clips, found = recordings(root), []
+    for device in ("cpu", "cuda"):
+        place = replace(workplace(tmp_path / device), device=torch.device(device))
+        encoder = FaultMlp(place, FaultRecipe(**QUICK))
+        found.append(encoder._faulty(clips, 4)[0].cpu())
+        encoder.fit(clips)
+    torch.testing.assert_close(found[0], found[1], atol=0.05, rtol=1e-3)
