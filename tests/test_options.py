@@ -40,9 +40,7 @@ def test_options_inside_an_option_decide_too() -> None:
 
 def test_a_run_is_decided_by_its_own_detector_alone() -> None:
     statistics = Run()
-    assert (
-        Run(embedding=EmbeddingSettings(epochs=3)).settings() == statistics.settings()
-    )
+    assert Run(embedding=EmbeddingSettings(epochs=3)).settings() == statistics.settings()
     assert Run(statistics=StatisticsSettings(backend="knn")).settings() != statistics.settings()
     assert Run(detector="embedding").settings() != statistics.settings()
 
