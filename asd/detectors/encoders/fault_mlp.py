@@ -119,8 +119,8 @@ class FaultMlp(ClipEncoder):
 
     def _statistics(self, recordings: Recordings) -> torch.Tensor:
         rows = torch.empty(len(recordings), sum(self.dims), device=self.context.device)
-        for indices, waveforms in recordings.batches(_BATCH_SAMPLES):
-            rows[indices] = self._of(torch.from_numpy(waveforms).to(self.context.device))
+        for indices, waveforms in recordings.batches(self.context.device, _BATCH_SAMPLES):
+            rows[indices] = self._of(waveforms)
         return rows
 
     def _of(self, waveforms: torch.Tensor) -> torch.Tensor:
@@ -132,10 +132,10 @@ class FaultMlp(ClipEncoder):
         generator = torch.Generator().manual_seed(place.seed)
         kinds = draw_kinds(len(recordings), copies, generator)
         rows = torch.empty(copies, len(recordings), sum(self.dims), device=place.device)
-        batches = list(recordings.batches(_BATCH_SAMPLES))
+        batches = recordings.batches(place.device, _BATCH_SAMPLES)
         for indices, waveforms in progress(batches, f"faults {recordings.clips[0].machine}"):
             altered = with_faults(
-                torch.from_numpy(waveforms).to(place.device).repeat(copies, 1),
+                waveforms.repeat(copies, 1),
                 kinds[:, indices].flatten(),
                 place.sample_rate_hz,
                 generator,
