@@ -70,7 +70,7 @@ class SegmentEncoder(ClipEncoder):
         """Parameters, multiply-accumulates per 10 s clip (without the STFT), and words for the meta file."""
         encoder, settings = self.module.eval(), self.settings
         clip_samples = round(_CLIP_S * self.context.sample_rate_hz)
-        n_samples = encoder.heard_samples(clip_samples)
+        n_samples = encoder.input_samples(clip_samples)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             encoder(torch.zeros(1, n_samples, device=self.context.device))
         names = ("mixup", "featex", "statex", "masking")
