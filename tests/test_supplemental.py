@@ -143,7 +143,7 @@ def test_the_embedding_learns_from_them(made: Path, tmp_path: Path, word: str) -
         f"supplemental.{word}",
     )
     run = train(made, tmp_path, *words)
-    learnt = load_tensors(run / "model/bank.safetensors")[0]["knn.0.training"]
+    learnt = load_tensors(run / "model/bank.safetensors")[0]["knn.0.sections"]
     assert len(learnt) == N_TRAIN + {"noise=mix": N_TRAIN, "clean=references": N_BESIDE}.get(word, 0)
     assert len(pd.read_csv(run / "model/training_scores.csv")) == N_TRAIN
 
