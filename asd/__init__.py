@@ -37,21 +37,21 @@ _PLACES = {
     "ClipScore": "asd.library",
     "AsdError": "asd.types",
 }
-_ROOMS = {
+_PACKAGES = {
     "metrics": "asd.metrics",
     "losses": "asd.core.losses",
     "networks": "asd.core.networks",
     "scoring": "asd.scoring",
 }
-__all__ = [*_PLACES, *_ROOMS]
+__all__ = [*_PLACES, *_PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
     """A public name, imported when it is first asked for."""
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
-    if name in _ROOMS:
-        return import_module(_ROOMS[name])
+    if name in _PACKAGES:
+        return import_module(_PACKAGES[name])
     raise AttributeError(f"module 'asd' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
 
 
