@@ -102,3 +102,49 @@ def test_the_far_microphone_is_looked_at_as_well() -> None:
     assert (defect_of(np.concatenate([waves(0.1, seed=1), far])) or "").startswith(
         "has a far microphone that holds still for 50%"
     )
+
+
+def test_the_value_of_a_constant_recording_is_told_at_full_scale_1() -> None:
+    for wave in (np.full((1, 4000), 0.25, np.float32), np.full((1, 4000), 8192, np.int16)):
+        assert defect(wave, RATE_HZ) == "is silent (all samples are 0.25)"
+
+
+@pytest.mark.parametrize(("share", "is_broken"), [(0.09, False), (0.12, True)])
+@pytest.mark.parametrize("at_start", [True, False])
+def test_a_tenth_is_still_a_recording_with_a_gap(share: float, is_broken: bool, at_start: bool) -> None:
+    wave = hanging(share)
+    assert (defect_of(wave[:, ::-1] if at_start else wave) is not None) == is_broken
+
+
+@pytest.mark.parametrize(("share", "is_broken"), [(0.48, False), (0.52, True)])
+def test_half_of_a_recording_may_be_padding(share: float, is_broken: bool) -> None:
+    assert (defect_of(hanging(share, 0.0)) is not None) == is_broken
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "run_samples", "is_broken"),
+    [(32000, 1500, False), (32000, 1700, True), (2000, 250, False), (2000, 260, True)],
+)
+def test_a_stretch_is_long_in_seconds_and_in_samples(rate_hz: int, run_samples: int, is_broken: bool) -> None:
+    wave = waves(0.1, n=8 * run_samples)
+    for start in range(0, wave.shape[1], 4 * run_samples):
+        wave[:, start : start + run_samples] = 0.03
+    assert (defect(wave, rate_hz) is not None) == is_broken
+
+
+@pytest.mark.parametrize(("share", "is_broken"), [(0.18, False), (0.22, True)])
+@pytest.mark.parametrize("steps", [40, 20000])
+def test_a_fifth_of_the_samples_at_the_limits(share: float, is_broken: bool, steps: int) -> None:
+    """A sawtooth of which that share is cut off, at the limits of a quiet or of a loud recording."""
+    period = np.linspace(-1, 1, 1001) / (1 - share)
+    wave = np.tile(np.clip(period, -1, 1), 16)[None].astype(np.float32) * np.float32(steps / 2 / 32768)
+    assert (defect(wave, RATE_HZ) is not None) == (is_broken and steps > 64)
+
+
+@pytest.mark.parametrize(("left", "is_broken"), [(0.9e-5, True), (1.2e-5, False)])
+def test_how_much_a_copy_may_differ(left: float, is_broken: bool) -> None:
+    near, other = waves(0.1, 0.1)
+    other -= near * (near @ other) / (near @ near)  # what no factor on the near one explains
+    far = near + other * np.sqrt(left * (near @ near) / (other @ other))
+    found = defect(np.stack([near, far]), RATE_HZ)
+    assert (found is not None) == is_broken
