@@ -75,4 +75,5 @@ def test_what_is_left_over_on_either_side_and_what_is_there_twice() -> None:
 
 def test_a_sentence_counts_and_names_the_first() -> None:
     assert count_and_first(["b", "a", "c"]) == "3 (the first a)"
+    assert count_and_first(["b", "a"]) == "2 (the first a)"
     assert count_and_first(["a"]) == "1 (a)"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from asd.challenge.files import list_clips
 from asd.data.audio import read_wav, write_wav
@@ -205,3 +206,23 @@ def test_a_view_of_two_groups_keeps_a_back_end_for_each(data: Path, tmp_path: Pa
     test = recordings(data, split=Split.TEST)
     for scorer, scores in detector.score(test).items():
         np.testing.assert_array_equal(again.score(test)[scorer], scores)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_vector_that_is_not_finite_is_named_by_its_recording(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    detector, clips = fitted(data, tmp_path), recordings(data)
+    second = min(int(indices[1]) for indices, _ in clips.batches(max_samples=1 << 20))
+    forward = type(detector.extract).forward
+
+    def broken(self: torch.nn.Module, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
+        views = forward(self, waveforms)
+        next(iter(views.values()))[1, 3] = value
+        return views
+
+    monkeypatch.setattr(type(detector.extract), "forward", broken)
+    with pytest.raises(
+        AsdError, match=rf"the view \w+ of \S+{clips.clips[second].name} holds NaN or infinity"
+    ):
+        detector.score(clips)

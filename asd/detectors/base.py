@@ -142,3 +142,22 @@ class Detector(ABC):
 def is_target(recordings: Recordings) -> npt.NDArray[np.bool_]:
     """Which clips are of the target domain, (clips,); a clip without a known domain counts as source."""
     return np.array([clip.domain is Domain.TARGET for clip in recordings.clips], dtype=bool)
+
+
+def require_finite(vectors: npt.NDArray[np.float64], recordings: Recordings, what: str) -> None:
+    """Refuses vectors (clips, dims) that are not finite: no back end shall make a number of them.
+
+    Args:
+        vectors: one for each clip.
+        recordings: the clips.
+        what: they are, as the subject of a sentence.
+
+    Raises:
+        AsdError: names the first recording whose vector is not finite.
+    """
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        raise AsdError(
+            f"{what} of {recordings.clips[bad[0]].path} holds NaN or infinity ({len(bad)} of {len(vectors)} clips); "
+            f"repair or remove the recording"
+        )

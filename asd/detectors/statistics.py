@@ -23,7 +23,7 @@ import torch
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import progress
 from asd.data.recordings import Recordings
-from asd.detectors.base import Detector, RunContext, Scores
+from asd.detectors.base import Detector, RunContext, Scores, require_finite
 from asd.detectors.options import StatisticsSettings
 from asd.detectors.statistic_groups import Part, PartScorer, groups_named
 from asd.features.clip_statistics import ClipStatistics
@@ -154,7 +154,10 @@ class Statistics(Detector):
             for view in self.views:
                 for index, row in zip(indices, views[view].double().cpu().numpy(), strict=True):
                     rows[view][index] = row
-        return {view: np.stack(parts) for view, parts in rows.items()}
+        vectors = {view: np.stack(parts) for view, parts in rows.items()}
+        for view in self.views:
+            require_finite(vectors[view], recordings, f"the view {view}")
+        return vectors
 
     def _scaled(self, vectors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         """Vectors in units of their spread within conditions: views of different units can stand side by side."""
