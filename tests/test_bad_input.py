@@ -46,6 +46,10 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "NaN": (lambda p: rewrite(p, with_a(np.nan)), "NaN or infinite samples; repair or remove"),
     "infinity": (lambda p: rewrite(p, with_a(-np.inf)), "NaN or infinite samples"),
+    "an absurd sample": (
+        lambda p: rewrite(p, with_a(1e20)),
+        r"holds a sample of 1e\+20, and full scale is 1",
+    ),
     "too short": (
         lambda p: rewrite(p, lambda x: x[:2047]),
         "has 2047 samples, fewer than the 2048 .*remove it",
@@ -81,18 +85,33 @@ def test_the_shortest_clip_that_can_be_used_is_used(place: Path, detector: str) 
     refuses(*short_training(f"detector={detector}", "name=short"), saying=f"fewer than the {least} ")
 
 
-def test_a_silent_training_clip_is_refused(place: Path) -> None:
-    clip = a_clip("train")
-    rewrite(clip, np.zeros_like)
-    assert str(clip) in refuses(*short_training(), saying="is silent .*1 of 15 training clips.* remove it")
+def hung(samples: np.ndarray) -> np.ndarray:
+    """A converter that hangs after a moment."""
+    return np.where(np.arange(len(samples)) < 1600, samples, samples[1600])
+
+
+SOUNDLESS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "digital silence": (np.zeros_like, r"is silent \(all samples are zero\)"),
+    "an offset": (lambda x: np.full_like(x, 0.125), r"is silent \(all samples are 0\.125\)"),
+    "a converter that hangs": (hung, "holds still for 90% of its length"),
+    "clipping throughout": (lambda x: np.clip(1000 * x, -1, 1), r"is clipped \(9\d% of its samples"),
+}
+
+
+@pytest.mark.parametrize("kind", SOUNDLESS)
+def test_a_training_clip_without_a_sound_is_refused(place: Path, kind: str) -> None:
+    clip, (change, saying) = a_clip("train"), SOUNDLESS[kind]
+    rewrite(clip, change)
+    assert str(clip) in refuses(*short_training(), saying=f"{saying}.*1 of 15 training clips.* remove it")
     assert not (place / "runs").exists()
 
 
-def test_a_silent_test_clip_is_scored_with_a_warning(place: Path) -> None:
-    clip = a_clip("test")
-    rewrite(clip, np.zeros_like)
+@pytest.mark.parametrize("kind", SOUNDLESS)
+def test_a_test_clip_without_a_sound_is_scored_with_a_warning(place: Path, kind: str) -> None:
+    clip, (change, saying) = a_clip("test"), SOUNDLESS[kind]
+    rewrite(clip, change)
     answer = succeeds(*short_training())
-    assert re.search(rf"WARNING: {clip} is silent", answer.err)
+    assert re.search(rf"WARNING: {clip} {saying}", answer.err)
     table = pd.read_csv("runs/autoencoder/fan/seed0/scores/mse.csv")
     assert len(table) == 12
     assert np.isfinite(table["score"]).all()
