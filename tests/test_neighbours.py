@@ -284,13 +284,15 @@ def test_mistakes_are_sentences() -> None:
 
 def test_faiss_comes_after_torch_and_only_with_a_bank() -> None:
     code = (
-        "import sys, numpy as np; from asd.scoring.backends import backend_named; "
+        "import logging, sys, numpy as np; logging.basicConfig(level=0); "
+        "from asd.scoring.backends import backend_named; "
         "assert 'faiss' not in sys.modules and 'torch' not in sys.modules; "
         "from asd.scoring.neighbours import NeighbourBank; "
         "NeighbourBank(np.eye(3)).search(np.eye(3), 1); names = list(sys.modules); "
         "assert names.index('torch') < names.index('faiss')"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "faiss" not in done.stderr  # not a word of the instruction sets that it tries
 
 
 def test_a_gpu_that_faiss_does_not_see_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ to other zero vectors and 1 to everything else.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -311,6 +312,7 @@ def _checked(vectors: Vectors, what: str) -> Vectors:
 
 def _import_faiss() -> ModuleType:
     """faiss, after torch: the other order crashed, and gave wrong neighbours on GPUs (faiss issues 2126, 4273)."""
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it tried
     import torch  # noqa: F401  # isort: skip
     import faiss
 

@@ -145,16 +145,11 @@ def _gamma(scores: FloatArray, quantile: float) -> Threshold:
         try:
             value, parameters = _gamma_quantile(scores, quantile, fixed)
         except (ValueError, RuntimeError, FloatingPointError) as error:  # scipy's FitError is a RuntimeError
-            reasons.append(f"the gamma fit{label} fails ({error})")
+            reasons.append(f"the gamma fit fails ({error})")
             continue
-        if reasons:
-            reasons.append(f"the one{label} takes its place")
-        return _threshold(
-            scores, value, "gamma", quantile, parameters=parameters, fallback=", ".join(reasons)
-        )
-    return _percentile(
-        scores, quantile, ", ".join([*reasons, f"the {100 * quantile:g} percentile takes its place"])
-    )
+        fallback = f"{reasons[0]}, the one{label} takes its place" if reasons else ""
+        return _threshold(scores, value, "gamma", quantile, parameters=parameters, fallback=fallback)
+    return _percentile(scores, quantile, f"{reasons[0]}, the {100 * quantile:g} percentile takes its place")
 
 
 def _gamma_quantile(
