@@ -61,8 +61,15 @@ def auc(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
         is_anomaly: (n_clips,), True for anomalous clips.
         scores: (n_clips,), finite; higher = more anomalous.
 
+    Returns:
+        The area in [0, 1]; 0.5 is chance.
+
     Raises:
         AsdError: one class only, or a score that is not finite.
+
+    Example:
+        >>> auc([False, False, True, True], [0.1, 0.4, 0.3, 0.8])
+        0.75
     """
     return pauc(is_anomaly, scores, max_fpr=1.0)
 
@@ -76,6 +83,9 @@ def pauc(is_anomaly: ArrayLike, scores: ArrayLike, max_fpr: float = MAX_FPR) -> 
         is_anomaly: (n_clips,), True for anomalous clips.
         scores: (n_clips,), finite; higher = more anomalous.
         max_fpr: false-positive rate in (0, 1] at which the area ends; 1 gives the plain AUC.
+
+    Returns:
+        The standardised area in [0, 1].
 
     Raises:
         AsdError: one class only, a score that is not finite, or `max_fpr` out of its range.
@@ -94,13 +104,32 @@ def pauc(is_anomaly: ArrayLike, scores: ArrayLike, max_fpr: float = MAX_FPR) -> 
 
 
 def standardise_area(area: ArrayLike, max_fpr: float) -> FloatArray:
-    """McClish's standardisation of raw areas up to `max_fpr`, any shape; identity for `max_fpr=1`."""
+    """McClish's standardisation of raw areas; identity for `max_fpr=1`.
+
+    Args:
+        area: raw areas under ROC curves, any shape.
+        max_fpr: false-positive rate at which they end.
+
+    Returns:
+        Areas of the same shape, of which 0.5 is chance and 1 perfect.
+    """
     chance, perfect = 0.5 * max_fpr**2, max_fpr
     return np.asarray(0.5 * (1 + (np.asarray(area) - chance) / (perfect - chance)))
 
 
 def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, FloatArray]:
-    """Both as arrays (n_clips,), or an AsdError unless both classes occur and every score is finite."""
+    """Labels and scores as arrays, once they are known to be usable.
+
+    Args:
+        is_anomaly: (n_clips,), True for anomalous clips.
+        scores: (n_clips,).
+
+    Returns:
+        Both as arrays (n_clips,).
+
+    Raises:
+        AsdError: other shapes, one class only, or a score that is not finite.
+    """
     truth, values = np.asarray(is_anomaly, bool), np.asarray(scores, np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise AsdError(
@@ -138,9 +167,20 @@ def _roc_curve(is_anomaly: BoolArray, scores: FloatArray) -> tuple[FloatArray, F
 
 
 def precision_recall_f1(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[float, float, float]:
-    """Precision, recall and F1 score of 0/1 decisions, (n_clips,) each; 0 where the ratio is 0/0.
+    """Precision, recall and F1 score of 0/1 decisions.
 
     With as many anomalies as normal clips, calling everything an anomaly already gives F1 = 2/3.
+
+    Args:
+        is_anomaly: (n_clips,), True for anomalous clips.
+        decision: (n_clips,), 1 for clips that were called anomalous.
+
+    Returns:
+        Precision, recall and F1; 0 where the ratio is 0/0.
+
+    Example:
+        >>> precision_recall_f1([False, False, True, True], [0, 1, 1, 1])
+        (0.6666666666666666, 1.0, 0.8)
     """
     truth, called = np.asarray(is_anomaly, bool), np.asarray(decision, np.float64) == 1
     hits = int(np.count_nonzero(truth & called))
@@ -150,7 +190,14 @@ def precision_recall_f1(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[flo
 
 
 def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:
-    """For each metric of the rule, in order: the clips it compares, a mask (n_clips,), and its `max_fpr`.
+    """Which clips each metric of a rule compares.
+
+    Args:
+        section: labels, domains and scores of its clips.
+        rule: of a year.
+
+    Returns:
+        For each metric, in order: a mask (n_clips,), and its `max_fpr`.
 
     Raises:
         AsdError: a metric lacks normal clips or anomalies; the sentence names machine, section and domain.
@@ -186,7 +233,11 @@ def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray)
 
 
 def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
-    """All metrics of one section by the rule of `year`.
+    """All metrics of one section.
+
+    Args:
+        section: labels, domains, scores and, where they were made, decisions of its clips.
+        year: whose rule holds.
 
     Returns:
         The metrics of the official score (`auc_source`, ..., see the module's docstring) and, where decisions
@@ -216,18 +267,46 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
 
 
 def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:
-    """The official score of `year` from the metrics of all sections of all machines."""
+    """The official score of a year.
+
+    Args:
+        sections: the metrics of every section of every machine, by name.
+        year: whose rule holds.
+
+    Returns:
+        The score in [0, 1].
+
+    Example:
+        >>> round(official_score([{"auc": 0.9, "pauc": 0.7}, {"auc": 0.8, "pauc": 0.6}], 2020), 6)
+        0.75
+    """
     return float(aggregate(score_metrics(sections, year), get_year(year).rule))
 
 
 def score_metrics(sections: Iterable[Mapping[str, float]], year: int) -> FloatArray:
-    """The metrics that the official score of `year` averages, (n_metrics * n_sections,)."""
+    """The metrics that the official score of a year averages.
+
+    Args:
+        sections: the metrics of every section of every machine, by name.
+        year: whose rule holds.
+
+    Returns:
+        (n_metrics * n_sections,).
+    """
     every = list(sections)
     return np.array([section[name] for name in _METRICS[get_year(year).rule] for section in every])
 
 
 def aggregate(values: FloatArray, rule: MetricRule) -> FloatArray:
-    """Mean over the last axis as the official score takes it: arithmetic in 2020, harmonic ever since."""
+    """Mean as the official score takes it: arithmetic in 2020, harmonic ever since.
+
+    Args:
+        values: metrics, over the last axis.
+        rule: of a year.
+
+    Returns:
+        Without the last axis.
+    """
     mean = {"per_id": arithmetic_mean, "per_domain": harmonic_mean, "mixed": harmonic_mean}[rule]
     return mean(values)
 
@@ -243,7 +322,14 @@ def harmonic_mean(values: FloatArray) -> FloatArray:
 
 
 def evaluate_table(table: pd.DataFrame, year: int) -> Evaluation:
-    """Evaluate the test rows of a score table by the rule of `year`; machines and sections come out sorted.
+    """Evaluates the test rows of a score table.
+
+    Args:
+        table: with the columns of `types.SCORE_COLUMNS`.
+        year: whose rule holds.
+
+    Returns:
+        The official score, and the metrics of each section by machine, both sorted.
 
     Raises:
         AsdError: no test rows, a bad value, or a metric that cannot be computed; the sentence says where.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
 import re
 import shlex
 import subprocess
@@ -186,6 +188,49 @@ def test_every_locked_package_has_a_hash() -> None:
         r"^(?=[A-Za-z0-9_.-]+==)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE
     )
     assert all("--hash=sha256:" in entry for entry in entries if "==" in entry)
+
+
+WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text())
+# Public functions of two or more arguments: all of these modules say what they take, elsewhere ever more do.
+SAYS_ALL = (
+    "library",
+    "metrics",
+    "options",
+    "data/given",
+    "settings/parsing",
+    "settings/help",
+    "scoring/threshold",
+)
+MAY_BE_SILENT = 285
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=relative)
+def test_examples_in_docstrings_are_true(path: Path) -> None:
+    module = import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted
+    assert not result.failed
+
+
+def silent_functions(path: Path) -> list[str]:
+    """Public functions and methods of two or more arguments whose docstring has no `Args`."""
+    found, bodies = [], [ast.parse(path.read_text()).body]
+    while bodies:
+        for node in bodies.pop():
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                bodies.append(node.body)
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                n = sum(argument.arg not in {"self", "cls"} for argument in given)
+                if n >= 2 and "Args:" not in (ast.get_docstring(node) or ""):
+                    found.append(f"{relative(path)}: {node.name}")
+    return found
+
+
+def test_public_functions_say_what_they_take() -> None:
+    silent = [name for path in PACKAGE.rglob("*.py") for name in silent_functions(path)]
+    assert not [name for name in silent if name.startswith(tuple(f"asd/{module}.py" for module in SAYS_ALL))]
+    assert len(silent) <= MAY_BE_SILENT, "give the new function Args, Returns and Raises"
 
 
 def test_documents_fit_a_terminal() -> None:

@@ -19,16 +19,18 @@ def test_every_option_has_a_meaning() -> None:
 def test_train_lists_what_matters_first_and_then_by_detector() -> None:
     text = describe("train", "fit", Run)
     heads = [line.split(":")[0] for line in text.splitlines() if line and not line.startswith(" ")]
-    assert heads[1:6] == [
-        *("most used", "further"),
-        *("detector=statistics", "detector=autoencoder", "detector=embedding"),
-    ]
+    detectors = ("detector=statistics", "detector=autoencoder", "detector=embedding")
+    assert heads[1:6] == ["most used", "further", *detectors]
+    assert heads[6].startswith("every training by gradient, autoencoder.training.*, embedding.*")
     most = text.split("\n\n")[1].splitlines()[1:]
     assert [row.split("=")[0].strip() for row in most] == [*Run.leading, "config"]
     shown = {line.split("=")[0].strip() for line in text.splitlines() if line.startswith("  ")}
     for key in keys(Run):
         name = key.split(".", 1)[1] if key.split(".")[0] in Run.detector_names() else key
-        assert (name in shown) == (key not in Run.hidden), key
+        assert (name in shown or name.split(".")[-1] in shown) == (key not in Run.hidden), key
+    lines = [line for line in text.splitlines() if line]
+    twice = {line.split("=")[0].strip() for line in lines if lines.count(line) > 1}
+    assert twice <= {"learning_rate"}, twice
 
 
 def test_the_options_of_one_detector_can_be_asked_for() -> None:

@@ -82,7 +82,15 @@ def from_arrays(
 
 
 def check_lengths(recordings: Recordings, least_samples: int) -> None:
-    """Raises AsdError where a recording is shorter than a detector can use."""
+    """Makes sure that a detector can use recordings.
+
+    Args:
+        recordings: to be fitted on or scored.
+        least_samples: shortest clip that the detector can use.
+
+    Raises:
+        AsdError: one is shorter.
+    """
     for clip, length in zip(recordings.clips, recordings.lengths_samples, strict=True):
         if length < least_samples:
             raise AsdError(

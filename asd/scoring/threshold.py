@@ -97,7 +97,18 @@ def fit_threshold(
 
 
 def false_alarm_bound(n_above: int, n: int) -> float:
-    """Rate of false alarms that is not exceeded with a confidence of `CONFIDENCE`, after n_above of n clips.
+    """Rate of false alarms that is not exceeded with a confidence of `CONFIDENCE`.
+
+    Args:
+        n_above: normal clips above the threshold.
+        n: normal clips.
+
+    Returns:
+        The upper limit of the rate, in (0, 1].
+
+    Example:
+        >>> round(false_alarm_bound(0, 59), 3)
+        0.05
 
     Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
     case of the binomial", Biometrika 26 (1934), the upper limit.

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+from pydantic_core import PydanticUndefined
+
+from asd.core.train_settings import TrainSettings
 from asd.detectors import section_of
 from asd.options import Settings
 from asd.settings.config import Run
 
+# What every training can be told and few are: listed once.
+_SHARED = {
+    name: field
+    for name, field in TrainSettings.model_fields.items()
+    if name not in ("epochs", "batch_size", "learning_rate")
+}
 _CONFIG = ("config=", "YAML file of such options; those of the command line win")
 
 
@@ -42,6 +52,13 @@ def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
             about = (type(stage.model_fields[name].get_default()).__doc__ or "").splitlines()[0]
             rows = [(key.removeprefix(f"{name}."), meaning) for key, meaning in options[name]]
             yield f"detector={name}: {about}\n" + _table(rows)
+    trained = [key for key in _trainings(stage) if detector in (None, key.split(".")[0])]
+    if trained:
+        rows = [
+            (f"{name}={_shown(field.get_default())}", field.description or "")
+            for name, field in _SHARED.items()
+        ]
+        yield f"every training by gradient, {', '.join(f'{key}.*' for key in trained)}\n" + _table(rows)
     if "weights" in stage.leading:
         yield "With weights=FILE, the options of train say what network the weights belong to."
     else:
@@ -54,19 +71,41 @@ def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
 def _options(
     stage: type[Settings], only: tuple[str, ...] = (), prefix: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Options as (key=default, meaning)."""
+    """Options as (key=default, meaning), without those that every training has with the same default."""
     for name, field in stage.model_fields.items():
-        if only and name not in only:
+        if (only and name not in only) or _is_shared(stage, name):
             continue
         default = field.get_default()
         if isinstance(default, Settings):
             yield from _options(type(default), (), f"{prefix}{name}.")
             continue
-        if isinstance(default, list):
-            default = ",".join(map(str, default))
-        shown = "" if field.is_required() or default is None else str(default)
-        shown = shown.lower() if isinstance(default, bool) else shown
-        yield f"{prefix}{field.alias or name}={shown}", field.description or ""
+        yield f"{prefix}{field.alias or name}={_shown(default)}", field.description or ""
+
+
+def _is_shared(stage: type[Settings], name: str) -> bool:
+    """Whether an option is one of every training, with the same default and meaning."""
+    field, shared = stage.model_fields[name], _SHARED.get(name)
+    if shared is None or not issubclass(stage, TrainSettings):
+        return False
+    return (field.default, field.description) == (shared.default, shared.description)
+
+
+def _trainings(stage: type[Settings], prefix: str = "") -> Iterator[str]:
+    """Where an option is a training, or holds the options of one."""
+    for name, field in stage.model_fields.items():
+        if isinstance(default := field.get_default(), Settings):
+            if isinstance(default, TrainSettings):
+                yield prefix + name
+            yield from _trainings(type(default), f"{prefix}{name}.")
+
+
+def _shown(default: Any) -> str:
+    """A default as it is written on the command line; empty where there is none."""
+    if default is None or default is PydanticUndefined:
+        return ""
+    if isinstance(default, list):
+        return ",".join(map(str, default))
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _table(rows: list[tuple[str, str]]) -> str:

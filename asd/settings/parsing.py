@@ -59,7 +59,20 @@ def parse(stage: type[S], arguments: Sequence[str], base: Mapping[str, Any] | No
 
 
 def keys(stage: type[Settings], prefix: str = "") -> Iterator[str]:
-    """Full names of all options of a stage, such as `autoencoder.training.epochs`."""
+    """Full names of all options of a stage.
+
+    Args:
+        stage: the model of its options.
+        prefix: what stands before each name.
+
+    Returns:
+        Names such as `autoencoder.training.epochs`, in the order of their declaration.
+
+    Example:
+        >>> from asd.settings.config import Demo
+        >>> list(keys(Demo))
+        ['data', 'runs', 'out']
+    """
     for name, field in stage.model_fields.items():
         default = field.get_default()
         if isinstance(default, Settings):
