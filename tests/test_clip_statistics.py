@@ -207,3 +207,34 @@ def test_views_do_not_depend_on_which_others_are_wanted() -> None:
     together = ClipStatistics(VIEWS + POOLED_VIEWS)(noise())
     for view in VIEWS + POOLED_VIEWS:
         assert torch.equal(ClipStatistics([view])(noise())[view], together[view])
+
+
+@pytest.mark.parametrize("view", ["level_16", "level_64", "level_128", "level_256"])
+def test_what_lies_60_db_below_the_loudest_band_counts_as_nothing(view: str) -> None:
+    loud, other = tone(1000.0)[None], tone(6000.0)[None]
+    levels = ClipStatistics([view])(loud)[view][0]
+    assert float(levels.max() - levels.min()) == pytest.approx(60.0, abs=0.5)
+    # A second tone counts where it is louder than that, and not where it is fainter.
+    assert rise(view, loud + 10 ** (-75 / 20) * other, loud).abs().max() < 0.5
+    assert rise(view, loud + 10 ** (-40 / 20) * other, loud).max() > 10.0
+
+
+def test_modulation_is_the_mean_power_of_the_relative_envelope_over_its_segments() -> None:
+    waveform = noise(5, seconds=3.0)
+    samples = np.pad(waveform[0].double().numpy() - float(waveform.mean()), 128, mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(256) / 256)
+    starts = range(0, len(samples) - 255, 64)
+    power = np.array([np.abs(np.fft.rfft(samples[start : start + 256] * window)) ** 2 for start in starts])
+    envelope = np.sqrt(power @ mel_filters(256, 12).double().numpy().T)
+    relative = envelope / envelope.mean(0) - 1
+    taper = np.hanning(256)[:, None]
+    segments = [relative[start : start + 256] * taper for start in range(0, len(relative) - 255, 128)]
+    spectra = np.mean([np.abs(np.fft.rfft(segment, axis=0)) ** 2 / 256 for segment in segments], axis=0)
+    rates_hz, edges = np.fft.rfftfreq(256, 64 / 16000), np.geomspace(2, 125, 9)
+    expected = []
+    for low, high in itertools.pairwise(edges):
+        inside = (rates_hz >= low) & (rates_hz < high)
+        nearest = np.abs(rates_hz - (low + high) / 2).argmin()
+        expected.append(spectra[inside].mean(0) if inside.any() else spectra[nearest])
+    found = ClipStatistics(["modulation"])(waveform)["modulation"].view(12, 8)
+    np.testing.assert_allclose(found, 10 * np.log10(np.array(expected).T + 1e-6), atol=5e-3)
