@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asd.scoring.backends import BACKENDS, backend_named
+from asd.scoring.backends import BACKENDS, backend_named, search_options
 from asd.scoring.references import References
 from asd.types import AsdError
 from tests.machines import references
@@ -136,3 +136,20 @@ def test_clips_that_are_the_same_but_for_one_are_not_called_the_same() -> None:
 )
 def test_methods_have_the_organisers_tags(name: str, method: str) -> None:
     assert backend_named(name).method == method
+
+
+def test_options_of_the_search_go_to_the_back_ends_that_search() -> None:
+    names = ["knn_relative", "mahalanobis", "bandwise"]
+    options = search_options(names, neighbours=3, index="flat")
+    assert options == {
+        "knn_relative": {"device": "cpu", "neighbours": 3, "index": "flat"},
+        "mahalanobis": {"device": "cpu"},
+        "bandwise": {"device": "cpu", "neighbours": 3, "index": "flat"},
+    }
+    assert search_options(["knn"], device="cuda:1") == {"knn": {"device": "cuda:1"}}
+    with pytest.raises(AsdError, match="neighbours=3 is for k-NN back ends, and gaussian, gmm searches no"):
+        search_options(["gaussian", "gmm"], neighbours=3)
+    with pytest.raises(AsdError, match="index=ivf is for k-NN back ends"):
+        search_options(["gaussian"], index="ivf")
+    with pytest.raises(AsdError, match="backend=magic is unknown"):
+        search_options(["magic"])

@@ -59,6 +59,11 @@ def test_a_tiny_section_is_compared_with_all(name: str) -> None:
     assert np.isfinite(model.z_training()).all()
 
 
+@pytest.mark.parametrize(("n_second", "parts"), [(LEAST_CLIPS, {0, 1}), (LEAST_CLIPS - 1, {-1, 0})])
+def test_a_section_of_eight_clips_stands_alone(n_second: int, parts: set[int]) -> None:
+    assert set(PerSectionScorer(KNN).fit(two_sections(n_second)).parts) == parts
+
+
 def test_held_out_scores_are_those_of_unseen_clips() -> None:
     refs = two_sections()
     model = PerSectionScorer(KNN).fit(refs)

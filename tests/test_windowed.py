@@ -106,4 +106,7 @@ def test_the_command_scores_clips_by_windows(tmp_path: Path, monkeypatch: pytest
     succeeds("score", "name=windows", "machine=fan", "data=data", "device=cpu")
     scored = pd.read_csv("runs/windows/fan/seed0/scores/ensemble.csv")["score"]
     np.testing.assert_allclose(scored, again, rtol=1e-9)
+    more = ("statistics.neighbours=5", "statistics.index=ivf", "window_s=0.1")
+    refuses("train", "name=many", *words, *more, saying="window_s=0.1 is 1600 samples")
+    succeeds("train", "name=many", *words, *more[:2], "window_s=0.2")
     refuses("train", "name=clips", *words, "window_s=0.4", saying="another configuration")

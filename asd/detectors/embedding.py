@@ -50,15 +50,14 @@ class Embedding(Detector):
         self.scorers = tuple(self.settings.backends)
         self.encoder = _encoder(context, self.settings)
         self.fitted: dict[str, list[PerSectionScorer]] = {}  # by scorer, one for each part
-        for scorer in self.scorers:
-            backend_named(scorer)  # refuses a name that there is not, before long work
+        self.search = self.settings.search_options(self.scorers, context.device)
 
     def fit(self, recordings: Recordings) -> None:
         """Fits the encoder, embeds the training clips, and fits the back ends to them."""
         self.encoder.fit(recordings)
         learn = self.context.supplement.all_normals(recordings)
         references = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
-        self.fitted = {name: [_scorer(name).fit(part) for part in references] for name in self.scorers}
+        self.fitted = {name: [self._scorer(name).fit(part) for part in references] for name in self.scorers}
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""
@@ -108,7 +107,8 @@ class Embedding(Detector):
         try:
             self.fitted = {
                 name: [
-                    _scorer(name).restore(part_of(f"{name}.{k}", arrays)) for k in range(int(facts["parts"]))
+                    self._scorer(name).restore(part_of(f"{name}.{k}", arrays))
+                    for k in range(int(facts["parts"]))
                 ]
                 for name in self.scorers
             }
@@ -128,9 +128,8 @@ class Embedding(Detector):
             raise AsdError("the embedding detector has no bank yet; fit or load it first")
         return self.fitted
 
-
-def _scorer(name: str) -> PerSectionScorer:
-    return PerSectionScorer(backend_named(name))
+    def _scorer(self, name: str) -> PerSectionScorer:
+        return PerSectionScorer(backend_named(name, **self.search[name]))
 
 
 def _encoder(context: RunContext, settings: EmbeddingSettings) -> ClipEncoder:

@@ -5,6 +5,9 @@ Nothing here loads torch, so that `--help` is quick. The options of `embedding` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Literal
+
 from pydantic import Field
 
 from asd.core.train_settings import TrainSettings
@@ -26,7 +29,28 @@ class DetectorSettings(Settings):
         return 1
 
 
-class StatisticsSettings(DetectorSettings):
+class SearchSettings(Settings):
+    """How back ends search their bank of training vectors."""
+
+    neighbours: int | None = Field(
+        None, ge=1, description="k of the k-NN back ends; by default what each stands for"
+    )
+    index: Literal["auto", "flat", "ivf"] = Field(
+        "auto", description="faiss index of the k-NN back ends: flat is exact, ivf for millions of rows"
+    )
+
+    def search_options(self, names: Sequence[str], device: object) -> dict[str, dict[str, Any]]:
+        """What `scoring.backends.backend_named` is to be given for each of these back ends.
+
+        Raises:
+            AsdError: there is none of a name, or the options above are given and none of them searches.
+        """
+        from asd.scoring.backends import search_options  # brings scikit-learn
+
+        return search_options(names, device=str(device), neighbours=self.neighbours, index=self.index)
+
+
+class StatisticsSettings(SearchSettings, DetectorSettings):
     """Statistics of clips, and what scores them."""
 
     views: Names = Field(["all"], description="groups of clip statistics or single views, or all groups")

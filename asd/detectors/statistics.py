@@ -54,7 +54,7 @@ class Statistics(Detector):
         self.settings = settings or StatisticsSettings()
         self.groups = groups_named(self.settings.views)
         self.scorers = ("ensemble", *self.groups)
-        backend_named(self.settings.backend)
+        self.search = self.settings.search_options([self.settings.backend], context.device)
         self.views = tuple(
             dict.fromkeys(
                 view for group in self.groups.values() for part in group.parts for view in part.views
@@ -166,10 +166,9 @@ class Statistics(Detector):
     def _scorers(self) -> Iterator[tuple[Part, PartScorer]]:
         """Every part with back ends that are not fitted yet."""
         for part in dict.fromkeys(part for group in self.groups.values() for part in group.parts):
-            options: dict[str, Any] = {"device": str(self.context.device)}
-            if self.settings.backend == "knn_relative":
-                options |= {**_RELATIVE, "shrinkage": part.shrinkage}
-            yield part, PartScorer(part, backend_named(self.settings.backend, **options))
+            name = self.settings.backend
+            own = {**_RELATIVE, "shrinkage": part.shrinkage} if name == "knn_relative" else {}
+            yield part, PartScorer(part, backend_named(name, **{**own, **self.search[name]}))
 
     def _fused(self, z: Mapping[Part, FloatArray]) -> Scores:
         """z scores of the parts to those of the groups and of all."""

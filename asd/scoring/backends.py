@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
 
 from asd.scoring.base import Backend
 from asd.scoring.gaussian import Mahalanobis, Mixture, SelectiveMahalanobis
-from asd.scoring.nearest import Bandwise, Nearest, NearestOfMade
+from asd.scoring.nearest import Bandwise, Nearest, NearestOfMade, NeighbourBackend
+from asd.scoring.neighbours import IndexName
 from asd.scoring.relative import DomainNearest, RelativeNearest
 from asd.types import AsdError
 
@@ -56,3 +57,28 @@ def backend_named(name: str, **options: Any) -> Backend:
     if unknown := [option for option in options if option not in known]:
         raise AsdError(f"the back end {name} has no option {unknown[0]}=; it has {', '.join(known)}")
     return factory(**options)
+
+
+def search_options(
+    names: Sequence[str], *, device: str = "cpu", neighbours: int | None = None, index: IndexName = "auto"
+) -> dict[str, dict[str, Any]]:
+    """Options for `backend_named` by name: how each is to search neighbours, where it does.
+
+    Args:
+        names: keys of `BACKENDS`.
+        device: where to search.
+        neighbours: how many count; None: what each name stands for.
+        index: of `neighbours.NeighbourBank`.
+
+    Raises:
+        AsdError: there is none of a name, or neighbours or an index are wanted and none of them searches.
+    """
+    wanted: dict[str, Any] = {} if neighbours is None else {"neighbours": neighbours}
+    wanted |= {} if index == "auto" else {"index": index}
+    searching = [name for name in names if isinstance(backend_named(name), NeighbourBackend)]
+    if wanted and not searching:
+        option, value = next(iter(wanted.items()))
+        raise AsdError(
+            f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours"
+        )
+    return {name: {"device": device, **(wanted if name in searching else {})} for name in names}

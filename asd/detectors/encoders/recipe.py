@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from asd.core.train_settings import TrainSettings
-from asd.detectors.options import LEAST_SAMPLES, DetectorSettings
+from asd.detectors.options import LEAST_SAMPLES, DetectorSettings, SearchSettings
 from asd.options import NO_RESULT, Names, Numbers, Sizes
 from asd.types import AsdError
 
@@ -161,7 +161,7 @@ class FaultRecipe(TrainSettings):
     weight_decay: float = Field(1e-3, ge=0, description="per step and unit of learning rate")
 
 
-class EmbeddingSettings(Recipe, DetectorSettings):
+class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
     """An encoder and what scores its embeddings; the defaults take a CPU core less than a minute a machine."""
 
     faults: FaultRecipe = FaultRecipe()
