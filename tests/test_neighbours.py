@@ -18,6 +18,7 @@ from asd.types import AsdError
 FloatArray = npt.NDArray[np.float64]
 Metric = Literal["euclid", "cosine"]
 METRICS: tuple[Metric, Metric] = ("euclid", "cosine")
+INDEXES: tuple[Literal["flat"], Literal["ivf"]] = ("flat", "ivf")
 properties = settings(derandomize=True, deadline=None, max_examples=80)
 
 
@@ -236,6 +237,18 @@ def test_lists_find_most_and_measure_exactly(metric: Metric) -> None:
     np.testing.assert_array_equal(found.distances[same], exact.distances[same])
     itself = bank.search(vectors[:50], 3, exclude=np.arange(50)).rows
     assert (itself != np.arange(50)[:, None]).all()
+
+
+def test_lists_find_most_of_the_nearest_by_weight() -> None:
+    """Weights as densities make them: a factor of two between one row and another is much."""
+    rng = np.random.default_rng(5)
+    vectors, queries = rng.normal(size=(6000, 12)), rng.normal(size=(200, 12))
+    weights = np.exp(0.2 * rng.normal(size=6000))
+    exact, found = (
+        NeighbourBank(vectors, weights=weights, index=index).search(queries, 1) for index in INDEXES
+    )
+    assert np.mean(found.rows == exact.rows) > 0.95
+    assert (found.distances >= exact.distances).all()
 
 
 def test_an_approximate_index_that_finds_too_few_looks_everywhere() -> None:

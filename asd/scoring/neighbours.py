@@ -8,7 +8,8 @@ answer is that of a brute-force search; only among more than `MOST_CANDIDATES` r
 apart may it be another of them.
 
 With weights, distances are w_y d(x, y), the nearest row in that sense is a maximum inner product in two more
-dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it.
+dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among
+the rows nearest without weights.
 
 Metrics: "euclid", and "cosine" = 1 - cos in [0, 2]. A zero vector has no direction: its cosine distance is 0
 to other zero vectors and 1 to everything else.
@@ -19,6 +20,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal, get_args
 
@@ -44,6 +46,7 @@ _PROBED_LISTS = 128  # lists looked into per query; time and recall grow with it
 _TRAINING_ROWS_PER_LIST = 64  # k-means needs about 40
 _LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
 _FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
+_GPU_SCRATCH_BYTES = 256 * 2**20
 _BLOCK_BYTES = 32 * 2**20  # of float64 values held at a time
 
 
@@ -178,9 +181,8 @@ class NeighbourBank:
         if not self._faiss.get_num_gpus():
             log.warning("device=%s, but this faiss sees no GPU: neighbours are searched on the CPU", device)
             return searcher
-        self._resources = self._faiss.StandardGpuResources()  # must live as long as the index
         number = int(device.partition(":")[2] or 0)
-        return self._faiss.index_cpu_to_gpu(self._resources, number, searcher)
+        return self._faiss.index_cpu_to_gpu(_gpu_resources(), number, searcher)
 
     def _as_rows(self, rows: slice | IntArray) -> npt.NDArray[np.float32]:
         """Rows of the bank as faiss holds them."""
@@ -308,6 +310,14 @@ def _checked(vectors: Vectors, what: str) -> Vectors:
                 f"{LARGEST_VALUE:g}; find the clip it comes from and check the encoder"
             )
     return vectors
+
+
+@cache
+def _gpu_resources() -> Any:
+    """Scratch memory and streams of faiss on the GPU: once for all banks of the process, as each takes its share."""
+    resources = _import_faiss().StandardGpuResources()
+    resources.setTempMemory(_GPU_SCRATCH_BYTES)
+    return resources
 
 
 def _import_faiss() -> ModuleType:
