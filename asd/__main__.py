@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
@@ -62,21 +63,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     from asd.types import AsdError
 
     try:
-        if stage in GROUPS:
-            return _group(stage, rest)
-        _check_known(stage, [*STAGES, *GROUPS], "stage")
-        if {"-h", "--help"} & set(rest):
-            return _help(stage, STAGES[stage], "asd.settings.config", stage, rest)
-        return _run(stage, rest)
+        code = _dispatch(stage, rest)
+        sys.stdout.flush()
+        return code
     except AsdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # as by `| head`: whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the flush at the end fail
+        return 141
     except OSError as error:  # a place that vanished, or may not be read
         print(f"error: {error}; check the place and its permissions, then try again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted: nothing finished is lost, the same command resumes", file=sys.stderr)
         return 130
+
+
+def _dispatch(stage: str, arguments: list[str]) -> int:
+    """Runs a stage, a stage of a group, or the help of either."""
+    if stage in GROUPS:
+        return _group(stage, arguments)
+    _check_known(stage, [*STAGES, *GROUPS], "stage")
+    if {"-h", "--help"} & set(arguments):
+        return _help(stage, STAGES[stage], "asd.settings.config", stage, arguments)
+    return _run(stage, arguments)
 
 
 def _run(stage: str, arguments: list[str]) -> int:

@@ -96,7 +96,10 @@ def test_stages_that_lack_what_they_need(place: Path) -> None:
 
 def test_words_about_a_run_that_has_them_not(run: Path) -> None:
     refuses(
-        "evaluate", NAME, "scorer=mes", saying="scorer=mes is not among the run's scorers: .*mahalanobis.*, mse"
+        "evaluate",
+        NAME,
+        "scorer=mes",
+        saying="scorer=mes is not among the run's scorers: .*mahalanobis.*, mse",
     )
     refuses("evaluate", "name=autoencodre", saying=r"does not exist \(runs there: autoencoder\)")
     package = ("submit", NAME, "label=A_B_task2_1")

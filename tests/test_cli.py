@@ -17,7 +17,7 @@ from asd import pipeline
 from asd.options import Settings
 from asd.settings import config
 from asd.stages import benchmarking
-from tests.command import succeeds
+from tests.command import start, succeeds
 
 ROOT = Path(__file__).resolve().parents[1]
 LABEL = "Tester_LAB_task2_1"
@@ -174,3 +174,13 @@ for words in (
 
 def test_evaluating_packaging_and_validating_do_without_torch(run: Path) -> None:
     python(_WHAT_LIGHT_STAGES_IMPORT, LABEL, cwd=Path.cwd())
+
+
+def test_a_reader_who_has_seen_enough_is_no_error() -> None:
+    """As `python -m asd train --help | head -1`."""
+    process = start("train", "--help")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == ("", 141)
+    process.stderr.close()

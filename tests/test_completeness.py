@@ -160,6 +160,17 @@ def test_members_of_a_fusion_have_the_same_machines(trained: Path) -> None:
     assert [path.name for path in Path("runs/both").iterdir() if any(path.glob("*/*"))] == ["fan"]
 
 
+def test_a_fusion_has_no_model_and_is_not_trained_over(trained: Path) -> None:
+    succeeds("fuse", "members=statistics", "name=both")
+    before = contents(Path("runs/both"))
+    for stage in ("explain", "score"):
+        refuses(stage, "name=both", saying="this run is a fusion of statistics and has no model of its own")
+    refuses("train", "name=both", "data=data", saying="both/fan/seed0 was trained with another configuration")
+    assert contents(Path("runs/both")) == before
+    succeeds("train", "name=both", "data=data", "overwrite=true")
+    succeeds("score", "name=both")
+
+
 def test_machines_of_the_challenge_are_known_by_their_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

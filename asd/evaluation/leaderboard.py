@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import ALL, first_of, is_all
@@ -74,6 +75,7 @@ def rank_runs(
     Raises:
         AsdError: no labelled runs, or members that lack something or scored different clips.
     """
+    get_year(year)  # a year that is unknown is no fault of the runs
     found = [_member(runs, name, year, machines) for name in members] or _every_member(runs, year, machines)
     boards: dict[Clips, list[Member]] = {}
     for member in found:

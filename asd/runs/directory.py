@@ -48,10 +48,16 @@ class RunDirectory(TrainingDirectory):
     def held(self) -> str | None:
         """Fingerprint of the model that lies here, or of a training that was broken off; None where there is none.
 
-        Scores may be made anew by the same model, so it is the model that counts, not DONE.
+        Scores may be made anew by the same model, so it is the model that counts, not DONE; a fusion has none.
         """
+        if self.fused_members():
+            return self.done().get("fingerprint", "")
         have = self.fit_facts()
         return fingerprint(have["settings"], have["data"]) if have else interrupted(self.path)
+
+    def fused_members(self) -> list[str]:
+        """The runs that this one was fused of; [] for a run that was trained."""
+        return list(self.config().get("members", ()))
 
     def fit_facts(self) -> dict[str, Any]:
         """What the model in here was fitted with; {} where there is none."""

@@ -121,7 +121,16 @@ def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
     Raises:
         AsdError: the file holds options that this version does not know.
     """
+    _refuse_fusion(content)
     return parse(Run, [], {**content, **changes})
+
+
+def _refuse_fusion(content: Mapping[str, Any]) -> None:
+    if members := content.get("members"):
+        raise AsdError(
+            f"this run is a fusion of {', '.join(members)} and has no model of its own; do it with each of them, then "
+            f"fuse them anew with overwrite=true"
+        )
 
 
 def run_config(arguments: Sequence[str]) -> dict[str, Any]:
@@ -135,6 +144,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     if not found or "config" in given or "weights" in given:
         return {}
     configs = [dict(read_yaml(path)) for path in found]
+    _refuse_fusion(configs[0])
     folders = sorted({str(values.get("data") or "the default") for values in configs})
     if len(folders) > 1 and "data" not in given:
         raise AsdError(
