@@ -50,25 +50,24 @@ def masses_figure(epochs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     Args:
         epochs: lines of metrics.jsonl by method, of one seed.
     """
-    figure = Figure(figsize=(11, 4))
+    figure = Figure(figsize=(11, 4.4))
     on_masses, on_score = figure.subplots(1, 2)
     shades = colours(list(epochs))
     for method, lines in epochs.items():
-        steps = [line["epoch"] for line in lines]
+        steps, colour = [line["epoch"] for line in lines], shades[method]
         for kind, style in (("positive", "-"), ("negative", "--")):
             name = f"train_{kind}_mass_frames"
             if name in lines[0]:
-                values = [line[name] for line in lines]
-                on_masses.plot(steps, values, style, color=shades[method], label=f"{method}, {kind}")
-        on_score.plot(
-            steps, [line["score"] for line in lines], color=shades[method], label=f"{method}, student"
-        )
-        on_score.plot(steps, [line["score_teacher"] for line in lines], ":", color=shades[method])
+                on_masses.plot(steps, [line[name] for line in lines], style, color=colour)
+        on_score.plot(steps, [line["score"] for line in lines], color=colour, label=method)
+        on_score.plot(steps, [line["score_teacher"] for line in lines], ":", color=colour)
     on_masses.set_yscale("symlog", linthresh=1.0)
-    on_masses.set(xlabel="epoch", ylabel="weight mass of confident frames (frames per batch)")
-    on_score.set(xlabel="epoch", ylabel="macro F1 of validation frames (dotted: teacher)")
-    for axes in (on_masses, on_score):
-        axes.legend()
+    on_masses.set(title="solid: positive, dashed: negative", xlabel="epoch")
+    on_masses.set_ylabel("mass of confident frames (frames per batch)")
+    on_score.set(
+        title="solid: student, dotted: teacher", xlabel="epoch", ylabel="macro F1 of validation frames"
+    )
+    figure.legend(loc="outside lower center", ncols=len(epochs))
     return figure
 
 
