@@ -203,9 +203,7 @@ def reliability_figure(title: str, models: Mapping[str, Any]) -> Figure:
         counts = np.where(np.array(bins["n"]) > 0, bins["n"], np.nan)
         on_counts.plot((np.array(bins["low"]) + bins["high"]) / 2, counts, markersize=3, **style)
     on_lines.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of labels that are positive", title=title)
-    on_lines.legend(
-        loc="upper left",
-    )
+    figure.legend(*on_lines.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     on_counts.set(yscale="log", xlabel="probability", ylabel="labels in the bin")
     on_counts.yaxis.set_minor_formatter(NullFormatter())
     return figure

@@ -233,7 +233,7 @@ def losses_figure(summary: Mapping[str, Any]) -> Figure:
     spread = [found["complete"]["std"]["total"] for found in cells.values()]
     axes.errorbar(names[:-1], bottom[:-1], spread, fmt="none", ecolor=INK, capsize=4)
     axes.set_ylabel("loss, complete test sequences")
-    axes.legend()
+    figure.legend(loc="outside right center")
     return figure
 
 
@@ -276,7 +276,7 @@ def gates_figure(summary: Mapping[str, Any]) -> Figure:
     for step in np.flatnonzero(example["cut"]):
         axes.axvline(float(step), color=INK, linewidth=0.7, linestyle=(0, (2, 3)))
     axes.set(xlabel="step (dashed: a cut)", ylabel="mean gate, 0 where absent", ylim=(0, 1))
-    axes.legend(ncols=5, loc="upper right")
+    figure.legend(loc="outside lower center", ncols=5)
     return figure
 
 
