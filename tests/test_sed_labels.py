@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -44,3 +45,14 @@ def test_decoding_undoes_encoding_to_half_a_frame(spans: list[tuple[int, int]], 
     for (onset, offset, _), (true_onset, true_offset, _) in zip(found, truth, strict=True):
         assert abs(onset - true_onset) <= hop_s / 2 + 1e-5
         assert abs(offset - true_offset) <= hop_s / 2 + 1e-5
+
+
+def test_events_begin_and_end_with_their_clip() -> None:
+    active = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 1]], bool)
+    found = events_of_frames(active, CLASSES, hop_s=0.1, duration_s=0.22)
+    assert found == [(0.0, 0.05, "Cat"), (0.05, 0.22, "Speech"), (0.15, 0.22, "Dog")]
+
+
+def test_the_shortest_event_at_the_end_has_the_last_frame() -> None:
+    events = pd.DataFrame({"onset": [0.52], "offset": [0.54], "event_label": ["Dog"]})
+    assert frame_targets(events, CLASSES, 5, 0.1)[:, 1].tolist() == [0, 0, 0, 0, 1]

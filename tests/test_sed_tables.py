@@ -87,12 +87,13 @@ def test_weak_labels(tmp_path: Path) -> None:
         read_weak(write(tmp_path / "w.tsv", header + "a.wav\tDog,Cat\nb.wav\tDog,Fox\n"), CLASSES)
 
 
-def test_soft_labels_of_maestro_keep_their_value(tmp_path: Path) -> None:
+def test_soft_labels_of_maestro_keep_their_value(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     header = "filename\tonset\toffset\tevent_label\t{}\n"
     for name in ("value", "confidence"):
         path = write(tmp_path / "m.tsv", header.format(name) + "a.wav\t0\t1\tDog\t0.4\na.wav\t1\t2\tDog\t1\n")
         targets = frame_targets(read_soft(path, CLASSES), CLASSES, 4, 0.5)
         np.testing.assert_allclose(targets[:, 1], [0.4, 0.4, 1, 1])
+    assert caplog.text == ""
     write(path, header.format("value") + "a.wav\t0\t1\tDog\t1.5\n")
     with pytest.raises(AsdError, match=r"line 2 has the value 1.5; soft labels lie from 0 to 1"):
         read_soft(path, CLASSES)
