@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import conv1d, gelu, scaled_dot_product_attention
+from torch.nn.functional import conv1d, gelu
 
 from asd.core.networks.published_sizes import published_sizes
+from asd.core.networks.transformer_layers import attend, heads, post_norm_layer
 
 _MELS = 128
 _GATE_DIMS = 8  # of a query's projection that decides its gates: two groups of four, summed
@@ -160,9 +161,8 @@ class _Layer(nn.Module):
 
     def forward(self, x: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dims) -> the same; `distances` (heads, tokens, tokens)."""
-        x = self.self_attn_layer_norm(self.shortcut * x + self.self_attn(x, distances))
-        result: torch.Tensor = self.final_layer_norm(self.shortcut * x + self.fc2(gelu(self.fc1(x))))
-        return result
+        norms = (self.self_attn_layer_norm, self.final_layer_norm)
+        return post_norm_layer(x, self.self_attn(x, distances), norms, (self.fc1, self.fc2), self.shortcut)
 
 
 class _Attention(nn.Module):
@@ -189,16 +189,11 @@ class _Attention(nn.Module):
 
     def forward(self, x: torch.Tensor, distances: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dims) -> the same; `distances` (heads, tokens, tokens)."""
-        q, k, v = (
-            project(x).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
-            for project in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        q, k, v = (heads(project(x), self.n_heads) for project in (self.q_proj, self.k_proj, self.v_proj))
         gates = self.grep_linear(q).unflatten(-1, (2, _GATE_DIMS // 2)).sum(-1).sigmoid()
         update, reset = gates.chunk(2, -1)  # (batch, heads, tokens, 1)
         bias = (update * (reset * self.grep_a - 1) + 2) * distances
-        result: torch.Tensor = self.out_proj(
-            scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype)).transpose(1, 2).flatten(2)
-        )
+        result: torch.Tensor = self.out_proj(attend(q, k, v, bias.to(q.dtype)))
         return result
 
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from asd.core.networks.published_sizes import published_sizes
+from asd.core.networks.transformer_layers import attend, heads, post_norm_layer
 from asd.types import AsdError
 
 
@@ -141,8 +141,6 @@ class _Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, tokens, dims) -> the same."""
-        q, k, v = self.attn["qkv"](x).unflatten(2, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        attended = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        x = self.norm1(x + self.attn["proj"](attended))
-        result: torch.Tensor = self.norm2(x + self.mlp["fc2"](gelu(self.mlp["fc1"](x))))
-        return result
+        q, k, v = (heads(part, self.n_heads) for part in self.attn["qkv"](x).chunk(3, 2))
+        attended = self.attn["proj"](attend(q, k, v))
+        return post_norm_layer(x, attended, (self.norm1, self.norm2), (self.mlp["fc1"], self.mlp["fc2"]))
