@@ -40,7 +40,11 @@ FLAT_LIMIT = 1_000_000  # rows up to which index=auto is exact: one query takes 
 MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
 LARGEST_VALUE = 1e100  # squares of what is smaller stay finite in float64
 
-_SPARE = {"flat": 4, "ivf": 64}  # candidates beyond k; measuring again repairs their order
+_SPARE = {
+    "flat": 4,
+    "ivf": 64,
+    "weighted ivf": 256,
+}  # candidates beyond k; measuring again repairs their order
 _LANES = 16  # half-precision vectors whose length is no multiple of this are compared ten times slower
 _PROBED_LISTS = 128  # lists looked into per query; time and recall grow with it
 _TRAINING_ROWS_PER_LIST = 64  # k-means needs about 40
@@ -213,11 +217,9 @@ class NeighbourBank:
         frame *= np.minimum(1.0, _FAR / np.maximum(norms, 1.0))
         squared = np.empty((len(points), wanted))
         rows = np.empty((len(points), wanted), dtype=np.int64)
-        count, pending, everywhere = (
-            min(len(self), wanted + _SPARE[self.index]),
-            np.arange(len(points)),
-            False,
-        )
+        weighted_lists = self.index == "ivf" and self._squares is not None
+        count = min(len(self), wanted + _SPARE["weighted ivf" if weighted_lists else self.index])
+        pending, everywhere = np.arange(len(points)), False
         most = min(len(self), max(MOST_CANDIDATES, count))
         while len(pending):
             proxies, found = self._propose(frame[pending], count, everywhere)
