@@ -38,9 +38,6 @@ AWAITED = {
     ("DONE lacks its fields", "submit"),
     ("a run lacks its configuration", "explain"),
     ("a configuration is empty", "explain"),
-    ("the cache is damaged", "score"),
-    ("the cache is cut", "score"),
-    ("the cache holds zeros", "score"),
     ("the word machine=", "score"),
     ("the word machine=", "submit"),
     ("the word data=", "train"),
@@ -50,7 +47,6 @@ AWAITED = {
     ("the word seed=99999999999999999999", "train"),
     ("the word training.learning_rate=inf", "train"),
     ("the word members=one,one", "fuse"),
-    ("the cache is a file", "score"),
     ("the package's folder is a file", "submit"),
     ("the scores are a file", "score"),
 }

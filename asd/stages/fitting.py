@@ -98,21 +98,24 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     """
     folder = job.score_folder()
     is_own = folder == job.run.scores
-    if is_own:
-        job.run.reopen()
-    if job.learn is not None:  # the same training clips may lie in a folder that was moved since
-        job.run.write_config(job.config.stored())
     thresholds = thresholds_of(detector, job.run.training_scores(), job.config, job.run.machine)
-    write_json(folder.path / "thresholds.json", {k: t.as_dict() for k, t in thresholds.items()})
+    tables: dict[str, pd.DataFrame] = {}
+    unscored: dict[str, str] = {}
     if job.test is not None:
-        data = job.scored_data()
-        _warn_of_untrained(job, data)
+        _warn_of_untrained(job, job.scored_data())
         recordings, scores, unscored = _scored(detector, job.test, keep_going=job.config.keep_going)
         for scorer, values in scores.items():
-            table = score_table(recordings.clips, values, thresholds[scorer].decide(values))
-            write_scores(folder.path / f"{scorer}.csv", table)
+            tables[scorer] = score_table(recordings.clips, values, thresholds[scorer].decide(values))
+    if is_own:
+        job.run.reopen()  # nothing but writing is left to fail
+    if job.learn is not None:  # the same training clips may lie in a folder that was moved since
+        job.run.write_config(job.config.stored())
+    write_json(folder.path / "thresholds.json", {k: t.as_dict() for k, t in thresholds.items()})
+    for scorer, table in tables.items():
+        write_scores(folder.path / f"{scorer}.csv", table)
+    if job.test is not None:
         folder.write_unscored(unscored)
-        folder.write_data(data)
+        folder.write_data(job.scored_data())
     if is_own:
         seconds = round(time.perf_counter() - started_s, 3)
         job.run.finish(job.fingerprint, default=detector.scorers[0], seconds=seconds)

@@ -138,9 +138,9 @@ RUN_FILES = [
     Fault("a run was made in the future", lambda: [__import__("os").utime(p, (4e9, 4e9)) for p in Path("runs").rglob("*")], {"evaluate": Same(), "submit": Same(), "score": Same(), "train again": Same()}),
     Fault("a run was made in 1970", lambda: [__import__("os").utime(p, (0, 0)) for p in Path("runs").rglob("*")], {"evaluate": Same(), "submit": Same(), "score": Same(), "train again": Same()}),
     Fault("the cache is gone", lambda: shutil.rmtree("runs/.cache"), {"score": Same(), "train again": Same()}),
-    Fault("the cache is damaged", lambda: [p.write_bytes(b"") for p in Path("runs/.cache").rglob("*") if p.is_file()], {"score": Refused("cache.*remove the folder")}),
-    Fault("the cache is cut", lambda: [p.write_bytes(p.read_bytes()[:200]) for p in Path("runs/.cache").rglob("*") if p.is_file()], {"score": Refused("cache.*remove the folder")}),
-    Fault("the cache holds zeros", lambda: [p.write_bytes(bytes(p.stat().st_size)) for p in Path("runs/.cache").rglob("*") if p.is_file()], {"score": Refused("cache.*remove the folder")}),
+    Fault("the cache is damaged", lambda: [p.write_bytes(b"") for p in Path("runs/.cache").rglob("*") if p.is_file()], {"score": Same()}),
+    Fault("the cache is cut", lambda: [p.write_bytes(p.read_bytes()[:200]) for p in Path("runs/.cache").rglob("*") if p.is_file()], {"score": Same()}),
+    Fault("the cache holds zeros", lambda: [p.write_bytes(bytes(p.stat().st_size)) for p in Path("runs/.cache").rglob("*") if p.is_file()], {"score": Same()}),
 ]  # fmt: skip
 
 
