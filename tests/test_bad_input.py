@@ -253,12 +253,10 @@ def test_test_clips_of_one_domain_only(place: Path) -> None:
 def test_a_single_training_clip(place: Path) -> None:
     for clip in sorted(Path("data/fan/train").glob("*.wav"))[1:]:
         clip.unlink()
-    answer = succeeds(*short_training())
-    assert "the gamma fit fails" in answer.err
-    assert re.search(
-        r'"fallback": ".*gamma fit',
-        Path("runs/autoencoder/fan/seed0/scores/thresholds.json").read_text(),
-    )
+    for detector in ("autoencoder", "statistics"):
+        words = short_training(f"detector={detector}", f"name={detector}")
+        refuses(*words, saying="two training clips or more")
+    assert not [*place.rglob("DONE")]
 
 
 def test_no_training_clips(place: Path) -> None:
