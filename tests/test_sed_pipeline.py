@@ -190,6 +190,12 @@ def test_a_damaged_configuration_is_a_sentence(place: Path) -> None:
             saying="runs/usual/seed0/config.yaml is damaged .*; train the run again")  # fmt: skip
 
 
+def test_help_lists_what_every_training_has_too() -> None:
+    text = succeeds("sed", "train", "--help").out
+    assert "every training by gradient, training.*" in text
+    assert "optimizer=adamw" in text
+
+
 def relabel(part: str, old: str, new: str) -> None:
     path = Path(f"data/{part}.tsv")
     path.write_text(path.read_text().replace(old, new))

@@ -198,3 +198,44 @@ def test_spoken_digits_keep_their_speakers_apart(shared: Path, tmp_path: Path) -
     assert sorted(map(len, said)) == [1, 1, 4]
     assert len({name for names in said for name in names}) == 6
     assert read_wav(tmp_path / "digits/test/test_00000.wav")[1] == 8000
+
+
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        ("classes=low,top", "classes=top has no recording in events; there are high, low, mid"),
+        ("least_events=6", "least_events=6 is more than most_events=5; exchange them"),
+        ("most_snr_db=-3", "least_snr_db=6 is more than most_snr_db=-3; exchange them"),
+    ],
+)
+def test_what_cannot_be_drawn_is_a_sentence(
+    words: str, saying: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_events(Path("events"))
+    refuses("sed", "make-soundscapes", "events=events", "background=synthetic", words, saying=saying)
+    assert not Path("data").exists()
+
+
+def test_a_label_with_a_comma_may_be_asked_for(tmp_path: Path) -> None:
+    events = write_events(tmp_path / "events")
+    for path in events.glob("low_*"):
+        path.rename(path.with_name(path.name.replace("low", "low, soft")))
+    words = (
+        "background=synthetic",
+        "sample_rate_hz=4000",
+        "duration_s=1",
+        "strong=2",
+        "validation=1",
+        "test=1",
+    )
+    succeeds(
+        "sed",
+        "make-soundscapes",
+        f"events={events}",
+        "classes=low, soft,mid",
+        f"out={tmp_path / 'd'}",
+        *words,
+    )
+    made = json.loads((tmp_path / "d/soundscapes.json").read_text())
+    assert list(made["classes"]) == ["low, soft", "mid"]

@@ -19,6 +19,7 @@ from asd.sed.corpus import read_corpus
 from asd.sed.evaluation import evaluate_run, summarise, to_markdown
 from asd.sed.run import MODELS, find_runs
 from asd.sed.sources import backgrounds, list_recordings, split_sources
+from asd.sed.tables import split_labels
 from asd.sed.training import load_models, train_seed, write_predictions
 from asd.types import AsdError
 
@@ -35,8 +36,9 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
         return f"{config.out} is there already, made with the same options"
     if config.out.exists() and not config.overwrite:
         raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
+    _check_ranges(config)
     recordings = list_recordings(config.events)
-    classes = config.classes or sorted({recording.label for recording in recordings})
+    classes = _classes(config, {recording.label for recording in recordings})
     recordings = [recording for recording in recordings if recording.label in classes]
     groups, shares = ("train", "validation", "test"), (0.6, 0.2, 0.2)
     behind = backgrounds(config.background, groups, shares, config.sample_rate_hz)
@@ -135,6 +137,23 @@ def report(config: Report) -> str:
     from asd.sed.report import compare  # with matplotlib
 
     return compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
+
+
+def _check_ranges(config: MakeSoundscapes) -> None:
+    for what in ("events", "snr_db"):
+        least, most = getattr(config, f"least_{what}"), getattr(config, f"most_{what}")
+        if least > most:
+            raise AsdError(f"least_{what}={least:g} is more than most_{what}={most:g}; exchange them")
+
+
+def _classes(config: MakeSoundscapes, known: set[str]) -> list[str]:
+    """Those asked for, else all; labels may have commas in them."""
+    classes = split_labels(",".join(config.classes), known) or sorted(known)
+    if unknown := [name for name in classes if name not in known]:
+        raise AsdError(
+            f"classes={unknown[0]} has no recording in {config.events}; there are {', '.join(sorted(known))}"
+        )
+    return list(dict.fromkeys(classes))
 
 
 def _recipe(config: MakeSoundscapes, classes: list[str]) -> soundscapes.Recipe:

@@ -37,6 +37,7 @@ def describe(command: str, meaning: str, stage: type[Settings], detector: str | 
         blocks += _groups_of_run(stage, detector and section_of(detector))
     else:
         blocks.append(_table([*_options(stage), _CONFIG]))
+        blocks += _of_every_training(list(_trainings(stage)))
     return "\n\n".join(blocks)
 
 
@@ -53,12 +54,7 @@ def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
             rows = [(key.removeprefix(f"{name}."), meaning) for key, meaning in options[name]]
             yield f"detector={name}: {about}\n" + _table(rows)
     trained = [key for key in _trainings(stage) if detector in (None, key.split(".")[0])]
-    if trained:
-        rows = [
-            (f"{name}={_shown(field.get_default())}", field.description or "")
-            for name, field in _SHARED.items()
-        ]
-        yield f"every training by gradient, {', '.join(f'{key}.*' for key in trained)}\n" + _table(rows)
+    yield from _of_every_training(trained)
     if "weights" in stage.leading:
         yield "With weights=FILE, the options of train say what network the weights belong to."
     else:
@@ -66,6 +62,16 @@ def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
             "An option of the chosen detector is written as above, or with its name, as autoencoder.n_mels=64;\n"
             "detector=NAME --help lists those of one detector."
         )
+
+
+def _of_every_training(places: list[str]) -> Iterator[str]:
+    """The options that every training has, once for all places where they can be given."""
+    if places:
+        rows = [
+            (f"{name}={_shown(field.get_default())}", field.description or "")
+            for name, field in _SHARED.items()
+        ]
+        yield f"every training by gradient, {', '.join(f'{key}.*' for key in places)}\n" + _table(rows)
 
 
 def _options(
