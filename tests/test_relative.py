@@ -175,9 +175,13 @@ def test_a_near_copy_keeps_its_neighbourhood() -> None:
     close = References(
         vectors, np.append(refs.conditions, refs.conditions[-1]), np.append(refs.is_target, False)
     )
-    query = refs.vectors[-1:] + 0.01
+    query = refs.vectors[-1:] + 0.15
     plain = RelativeNearest(whiten=False, offset_clips=None).fit(refs).score(query)
-    assert RelativeNearest(whiten=False, offset_clips=None).fit(close).score(query) <= plain + np.log(10) / 2
+    fitted = RelativeNearest(whiten=False, offset_clips=None).fit(close)
+    assert fitted.score(query) <= plain + np.log(10) / 2
+    spacing = np.sort(cdist(vectors, vectors), axis=1)[:, 1]  # of the two it counts as a tenth of the usual
+    expected = np.log(np.linalg.norm(vectors[-1] - query)) - 0.5 * np.log(0.1 * np.median(spacing))
+    np.testing.assert_allclose(fitted.score(query), expected)
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)

@@ -11,8 +11,7 @@ With weights, distances are w_y d(x, y), the nearest row in that sense is a maxi
 dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among
 the rows nearest without weights.
 
-Metrics: "euclid", and "cosine" = 1 - cos in [0, 2]. A zero vector has no direction: its cosine distance is 0
-to other zero vectors and 1 to everything else.
+Metrics and their coordinates: `asd.scoring.points`.
 """
 
 from __future__ import annotations
@@ -28,17 +27,14 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.runtime import log
+from asd.scoring.points import IntArray, Metric, Vectors, blocks, checked, to_distance, to_euclidean
 from asd.scoring.references import FloatArray
 from asd.types import AsdError
 
-IntArray = npt.NDArray[np.int64]
-Vectors = npt.NDArray[np.floating[Any]]
-Metric = Literal["euclid", "cosine"]
 IndexName = Literal["auto", "flat", "ivf"]
 
 FLAT_LIMIT = 1_000_000  # rows up to which index=auto is exact: one query takes about 50 ms there
 MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
-LARGEST_VALUE = 1e100  # squares of what is smaller stay finite in float64
 
 _SPARE = {
     "flat": 4,
@@ -51,7 +47,6 @@ _TRAINING_ROWS_PER_LIST = 64  # k-means needs about 40
 _LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
 _FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
 _GPU_SCRATCH_BYTES = 256 * 2**20
-_BLOCK_BYTES = 32 * 2**20  # of float64 values held at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +89,7 @@ class NeighbourBank:
         for option, value, known in (("metric", metric, Metric), ("index", index, IndexName)):
             if value not in get_args(known):
                 raise AsdError(f"{option}={value} is unknown; use one of {', '.join(get_args(known))}")
-        self.vectors = _checked(vectors, "training vector")
+        self.vectors = checked(vectors, "training vector")
         if not len(self.vectors):
             raise AsdError("a neighbour bank needs at least one vector, got none; check the training clips")
         self.metric = metric
@@ -118,12 +113,12 @@ class NeighbourBank:
         Raises:
             AsdError: other dimensions than the bank's, NaN or infinity (the row is named), too large a `k`.
         """
-        queries = _checked(queries, "vector")
+        queries = checked(queries, "vector")
         self._check_request(queries, k, exclude)
         wanted = k + (exclude is not None)
         squared = np.empty((len(queries), wanted))
         rows = np.empty((len(queries), wanted), dtype=np.int64)
-        for block in _blocks(len(queries), queries.shape[1]):
+        for block in blocks(len(queries), queries.shape[1]):
             squared[block], rows[block] = self._nearest(to_euclidean(queries[block], self.metric), wanted)
         if exclude is not None:
             # The excluded row goes last; where it is not among the found, the last one goes.
@@ -155,7 +150,7 @@ class NeighbourBank:
         return centre, radius if radius > _LEAST_RADIUS else 1.0
 
     def _row_blocks(self) -> Iterator[slice]:
-        return _blocks(len(self), self.vectors.shape[1])
+        return blocks(len(self), self.vectors.shape[1])
 
     def _built(self, device: str) -> Any:
         """The trained and filled faiss index."""
@@ -253,7 +248,7 @@ class NeighbourBank:
     def _measured(self, points: FloatArray, rows: IntArray) -> FloatArray:
         """Squared (weighted) distances of points (q, dims) to rows (q, m) in float64; infinite for row -1."""
         squared = np.empty(rows.shape)
-        for block in _blocks(len(points), points.shape[1] * rows.shape[1]):
+        for block in blocks(len(points), points.shape[1] * rows.shape[1]):
             there = to_euclidean(self.vectors[rows[block]], self.metric)
             squared[block] = np.square(there - points[block, None]).sum(-1)
         if self._squares is not None:
@@ -262,56 +257,11 @@ class NeighbourBank:
         return squared
 
 
-def to_euclidean(vectors: Vectors, metric: Metric) -> FloatArray:
-    """Points (..., dims or dims + 1) float64 whose squared Euclidean distance is d² or twice the cosine's.
-
-    For "cosine" these are unit vectors, and one more axis on which only zero vectors lie: at a right angle
-    to every other vector, hence at distance 1.
-    """
-    points = vectors.astype(np.float64)
-    if metric == "euclid":
-        return points
-    norms = np.sqrt(np.square(points).sum(-1, keepdims=True))
-    zero = norms == 0
-    return np.concatenate([points / np.where(zero, 1.0, norms), zero], axis=-1)
-
-
-def to_distance(squared: FloatArray, metric: Metric) -> FloatArray:
-    """Distances from squared Euclidean distances of the points of `to_euclidean`."""
-    return np.sqrt(squared) if metric == "euclid" else np.minimum(0.5 * squared, 2.0)
-
-
-def _blocks(count: int, values_each: int) -> Iterator[slice]:
-    """Slices that cover `count` items of so many float64 values within `_BLOCK_BYTES`."""
-    step = max(1, _BLOCK_BYTES // (8 * values_each))
-    return (slice(start, start + step) for start in range(0, count, step))
-
-
 def _single(points: FloatArray) -> npt.NDArray[np.float32]:
     """Points in float32 with zeros appended up to a multiple of `_LANES` dimensions."""
     padded = np.zeros((len(points), points.shape[1] + -points.shape[1] % _LANES), dtype=np.float32)
     padded[:, : points.shape[1]] = points
     return padded
-
-
-def _checked(vectors: Vectors, what: str) -> Vectors:
-    """The vectors (rows, dims), contiguous, float32 or float64; an error where one is not finite."""
-    vectors = np.asarray(vectors)
-    if vectors.ndim != 2 or not vectors.shape[1]:
-        raise AsdError(
-            f"expected one {what} per row, (rows, dimensions), got an array of shape {vectors.shape}"
-        )
-    if vectors.dtype not in (np.float32, np.float64):
-        vectors = vectors.astype(np.float64)
-    vectors = np.ascontiguousarray(vectors)
-    for block in _blocks(len(vectors), vectors.shape[1]):
-        sound = (np.abs(vectors[block].astype(np.float64)) < LARGEST_VALUE).all(1)  # False for NaN
-        if not sound.all():
-            raise AsdError(
-                f"{what} {block.start + int(np.argmin(sound))} holds NaN, infinity or a value beyond "
-                f"{LARGEST_VALUE:g}; find the clip it comes from and check the encoder"
-            )
-    return vectors
 
 
 @cache

@@ -14,7 +14,8 @@ import numpy as np
 
 from asd.scoring.covariance import Groups, Whitening
 from asd.scoring.nearest import NeighbourBackend
-from asd.scoring.neighbours import IntArray, NeighbourBank
+from asd.scoring.neighbours import NeighbourBank
+from asd.scoring.points import IntArray
 from asd.scoring.references import FloatArray, References
 from asd.types import AsdError
 
