@@ -1,0 +1,32 @@
+"""Whether two runs of one machine have the same scores, as far as two kinds of device can agree.
+
+python tools/same_scores.py runs/ONE runs/OTHER
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+CLOSE = 1e-3  # relative to the spread of the scores: float32 sums differ in their order
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compares every score table; returns the exit status."""
+    one, other = map(Path, arguments)
+    tables = sorted(path.relative_to(one) for path in one.glob("*/seed*/scores/*.csv"))
+    worst = 0.0
+    for name in tables:
+        scores, again = (pd.read_csv(run / name).set_index("file")["score"] for run in (one, other))
+        spread = float(scores.std()) or 1.0
+        worst = max(worst, float(np.abs(scores - again[scores.index]).max()) / spread)
+    print(f"{len(tables)} tables, the largest difference {worst:.2g} of the spread")
+    return 0 if tables and worst < CLOSE else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
