@@ -7,9 +7,20 @@ option, its `description` the help text. Nothing declares an option twice.
 from __future__ import annotations
 
 import unicodedata
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
+
+T = TypeVar("T", int, str)
 
 
 def _split(value: Any) -> Any:
@@ -19,8 +30,22 @@ def _split(value: Any) -> Any:
     return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
 
 
-Names = Annotated[list[str], BeforeValidator(_split)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_split), Field(min_length=1)]
+def _some(values: list[str]) -> list[str]:
+    if not all(values) or not values:
+        raise ValueError("it is empty; name one, several separated by commas, or all")
+    return _once(values)
+
+
+def _once(values: list[T]) -> list[T]:
+    if len({*values}) < len(values):
+        raise ValueError("name each once")
+    return values
+
+
+_Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
+
+Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some)]
+Seeds = Annotated[list[_Seed], BeforeValidator(_split), Field(min_length=1), AfterValidator(_once)]
 Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]
 Levels = Annotated[list[float], BeforeValidator(_split), Field(min_length=1)]
 Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
@@ -31,7 +56,16 @@ NO_RESULT: dict[str, Any] = {"changes_result": False}  # json_schema_extra of an
 class Settings(BaseModel):
     """A group of options: immutable, and without any that it does not declare."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_empty_place(cls, value: Any, info: ValidationInfo) -> Any:
+        """`data=` would be the working directory."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if value == "" and Path in (kind, *get_args(kind)):
+            raise ValueError("it is empty; name a place or leave the option out")
+        return value
 
     def deciding(self) -> dict[str, Any]:
         """The options that can change a result, as plain values for a hash."""

@@ -14,7 +14,7 @@ WORDS = {
     "machine=fann": "machine='fann' is not under .*did you mean fan",
     "machine=Fan": "did you mean fan",
     "machine=lathe": "machine='lathe' is not under .*It holds fan",
-    "machine=": "machine= is empty",
+    "machine=": "machine= does not fit: it is empty; name one",
     "machine=fan,fann": "'fann'",
     "training.epoch=3": r"unknown key 'training\.epoch': did you mean training\.epochs\?",
     "epochs=3": r"unknown key 'epochs': did you mean training\.epochs\?",

@@ -109,8 +109,15 @@ class RunDirectory(TrainingDirectory):
         return found[-1] if found else None
 
     def default_scorer(self) -> str:
-        """The scorer that stands for the run."""
-        name: str = self.done()["default"]
+        """The scorer that stands for the run.
+
+        Raises:
+            AsdError: DONE does not say.
+        """
+        name = self.done().get("default")
+        if not isinstance(name, str):
+            path = self.path / "DONE"
+            raise AsdError(f"{path} is damaged (it names no scorer); remove it and make score writes it anew")
         return name
 
 

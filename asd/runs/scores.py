@@ -170,8 +170,24 @@ def read_scores(path: Path) -> pd.DataFrame:
             raise ValueError(f"its columns are {', '.join(table.columns)}")
         table["score"] = table["score"].astype(float)  # by Python: the same bits as were written
         table["decision"] = table["decision"].astype(int)
+        _check_rows(table)
     except (OSError, ValueError) as error:
         raise AsdError(
             f"{path} is not a readable score table ({error}); make score writes it anew"
         ) from error
     return table
+
+
+def _check_rows(table: pd.DataFrame) -> None:
+    """Raises ValueError for a row that no stage could have written; it names the recording."""
+    allowed = {"label": {"", *Label}, "domain": {"", *Domain}, "split": {*Split}, "decision": {0, 1}}
+    wrong = {name: ~table[name].isin(values) for name, values in allowed.items()}
+    wrong["score"] = ~np.isfinite(table["score"])
+    wrong["machine"] = (
+        table["machine"] != table["machine"].iloc[:1].item() if len(table) else table["score"].isna()
+    )
+    for name, rows in wrong.items():
+        for _, row in table[rows].iterrows():
+            raise ValueError(f"{name} {row[name]} of {row['file']}")
+    for file in table["file"][table.duplicated(["machine", "section", "file"])]:
+        raise ValueError(f"{file} is there twice")
