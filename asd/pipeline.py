@@ -191,7 +191,9 @@ def explain(config: Explain) -> pd.DataFrame:
     runs = [run for run in every if run.seed == every[0].seed]
     tables = []
     for run in runs:
-        settings = stored_run(run.config(), machine=[run.machine], seeds=[run.seed], runs=config.runs)
+        if not (stored := run.config()):
+            raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
+        settings = stored_run(stored, machine=[run.machine], seeds=[run.seed], runs=config.runs)
         (job,) = jobs.prepare(settings, learn=True)
         if job.test is None or job.learn is None:
             raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")

@@ -62,7 +62,9 @@ class TrainingDirectory:
         """
         path = self.path / "config.yaml"
         try:
-            content: dict[str, Any] = load_yaml(path.read_bytes()) if path.exists() else {}
+            content = load_yaml(path.read_bytes()) if path.exists() else {}
+            if not isinstance(content, dict):
+                raise yaml.YAMLError("no key: value lines")
         except (OSError, yaml.YAMLError) as error:
             message = " ".join(str(error).split())
             raise AsdError(

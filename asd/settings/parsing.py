@@ -137,7 +137,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     """What `score` starts from: the configuration of the run its arguments name, which need not be repeated."""
     given = dict(split_pair(argument) for argument in arguments)
     detector = section_of(given.get("detector", DEFAULT_DETECTOR))
-    machine = given.get("machine", "all").split(",")[0]
+    machine = (given.get("machine") or "all").split(",")[0]
     root = Path(given.get("runs", "runs")) / given.get("name", detector)
     pattern = "*" if machine == "all" else machine
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
