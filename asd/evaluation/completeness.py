@@ -67,8 +67,9 @@ def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: 
     """
     sentences = [f"{machine} {what}" for machine, lacks in sorted(missing.items()) for what in lacks]
     if not is_all(machines):
-        for sentence in sentences:
-            log.warning("%s is not whole: %s", place, sentence)
+        for machine in sorted({*machines} & missing.keys()):
+            for what in missing[machine]:
+                log.warning("%s is not whole: %s %s", place, machine, what)
     if not sentences or not is_all(machines):
         return sentences
     whole = sorted({*have} - missing.keys()) or sorted(have)
@@ -79,9 +80,11 @@ def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: 
 
 
 def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None = None) -> Missing:
-    """Machines and seeds whose training was begun and is not complete; of one seed, or of all."""
-    missing: Missing = {}
-    for run in begun_runs(runs, name):
+    """Machines and seeds that were to be trained and are not complete; of one seed, or of all."""
+    begun = begun_runs(runs, name)
+    every = [*find_runs(runs, name), *begun]
+    missing = untrained_machines(every) if is_all(machines) else {}
+    for run in begun:
         if (is_all(machines) or run.machine in machines) and seed in (None, run.seed):
             what = f"seed {run.seed} was begun and is not complete (the same make train resumes)"
             missing.setdefault(run.machine, []).append(what)
@@ -134,8 +137,15 @@ def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:
     return missing
 
 
-def missing_machines(folders: Folders, year: Year) -> Missing:
-    """Machines of the year's data that the run was not trained on, where its recordings are the challenge's."""
+def untrained_machines(runs: Sequence[RunDirectory]) -> Missing:
+    """Machines that were asked for when others of the run were trained, and of which there is nothing."""
+    asked = {machine for run in runs for machine in run.asked_machines()}
+    have = {run.machine for run in runs}
+    return {machine: ["was to be trained with the others and is not in the run"] for machine in asked - have}
+
+
+def absent_machines(folders: Folders, year: Year) -> Missing:
+    """Machines of the year's data that the run does not have, where its recordings are the challenge's."""
     have = {run.machine for run in folders}
     missing: Missing = {}
     for root in {data.root for folder in folders.values() if (data := folder.data())}:

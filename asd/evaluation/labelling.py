@@ -86,7 +86,8 @@ def labelled_scores(
             f"if they are those of an evaluation set"
         )
     same_seeds(named)
-    return _whole(runs / name, {run: folders[run] for run in named}, get_year(year), machines)
+    chosen = {run: folders[run] for run in named}
+    return _whole(runs / name, chosen, get_year(year), machines, data is None)
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
@@ -95,17 +96,24 @@ def labelled_machines(runs: Path, name: str) -> list[str]:
 
 
 def _whole(
-    place: Path, folders: Mapping[RunDirectory, ScoreFolder], year: Year, machines: Sequence[str]
+    place: Path,
+    folders: Mapping[RunDirectory, ScoreFolder],
+    year: Year,
+    machines: Sequence[str],
+    are_own: bool,
 ) -> Labelled:
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
     first = {
         run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers
     }
+    # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
+    elsewhere = {*year.eval} - {*year.dev} - {run.machine for run in folders}
+    begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else {}
     missing = merged(
-        completeness.missing_runs(place.parent, place.name, machines),
+        {machine: what for machine, what in begun.items() if machine not in elsewhere},
         completeness.missing_scores(folders, default),
         completeness.missing_labels(first),
-        completeness.missing_machines(folders, year),
+        completeness.absent_machines(folders, year),
     )
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += completeness.left_out(place.parent, place.name, machines)

@@ -20,6 +20,8 @@ from typing import Any
 
 import pandas as pd
 
+from asd.challenge.files import list_machines
+from asd.challenge.years import get_year
 from asd.core.runtime import fingerprint
 from asd.runs.files import read_json, write_json
 from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
@@ -54,6 +56,20 @@ class RunDirectory(TrainingDirectory):
             return self.done().get("fingerprint", "")
         have = self.fit_facts()
         return fingerprint(have["settings"], have["data"]) if have else interrupted(self.path)
+
+    def data_root(self) -> Path | None:
+        """The folder of machines that it was trained from; None where the configuration does not tell."""
+        settings = self.config()
+        if settings.get("data"):
+            return Path(settings["data"])
+        return get_year(settings["year"]).dev_root if "year" in settings else None
+
+    def asked_machines(self) -> set[str]:
+        """The machines that its training was asked for, this one among them."""
+        asked, root = self.config().get("machine") or [], self.data_root()
+        if asked == ["all"]:
+            asked = list_machines(root) if root is not None and root.is_dir() else []
+        return {self.machine, *asked}
 
     def fused_members(self) -> list[str]:
         """The runs that this one was fused of; [] for a run that was trained."""

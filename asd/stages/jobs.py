@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from asd.challenge import files
 from asd.challenge.years import YEARS, get_year
@@ -59,8 +58,8 @@ class Job:
         known = self.run.scores.data()
         if (known and known.fingerprint == self.test_data) or self.run.is_done(self.fingerprint):
             return True
-        trained = self.run.config()
-        return not trained or _trained_root(trained).resolve() == self.config.data_root.resolve()
+        trained = self.run.data_root()
+        return trained is None or trained.resolve() == self.config.data_root.resolve()
 
     def score_folder(self) -> ScoreFolder:
         """Where the scores go: those of other recordings never replace those of the run's own test clips."""
@@ -138,17 +137,13 @@ def check_place(job: Job) -> None:
         raise job.run.in_the_way()
     if job.learn is None or job.test is None or job.is_own():
         return
-    own = _trained_root(job.run.config()) / job.run.machine
-    if own.is_dir():
+    root = job.run.data_root()
+    own = root and root / job.run.machine
+    if own and own.is_dir():
         raise AsdError(
             f"{job.run.path} belongs to {own} and its test clips differ from those in {job.config.data_root}; "
             f"score them beside it with `score data={job.config.data_root}`, or replace them with overwrite=true"
         )
-
-
-def _trained_root(settings: Mapping[str, Any]) -> Path:
-    """The data folder of a run's configuration."""
-    return Path(settings["data"]) if settings.get("data") else get_year(settings["year"]).dev_root
 
 
 def begin(config: Run) -> None:

@@ -19,6 +19,7 @@ from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.runtime import atomic, log
 from asd.evaluation.completeness import (
+    ALL,
     is_all,
     merged,
     missing_runs,
@@ -27,7 +28,7 @@ from asd.evaluation.completeness import (
 )
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
-from asd.runs import RunDirectory, begun_runs, clips_of, find_runs, read_json
+from asd.runs import RunDirectory, clips_of, find_runs, read_json
 from asd.settings.config import DEFAULT_DETECTOR, Bundle, Submit
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -140,8 +141,7 @@ def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
         year.year,
         ", ".join(sorted(have)),
     )
-    begun = begun_runs(config.runs, config.name or DEFAULT_DETECTOR)
-    return have | {run.machine for run in begun if config.seed in (None, run.seed)}
+    return have | missing_runs(config.runs, config.name or DEFAULT_DETECTOR, ALL, config.seed).keys()
 
 
 def _require_whole(
@@ -149,7 +149,8 @@ def _require_whole(
 ) -> None:
     """Refuses a package that lacks machines, sections or clips, unless machine= has asked for a part."""
     have = {run.machine for run in runs}
-    begun = missing_runs(place.parent, place.name, sorted(chosen), config.seed)
+    every = missing_runs(place.parent, place.name, ALL, config.seed)
+    begun = {machine: what for machine, what in every.items() if machine in chosen}
     absent = {name: [f"of {config.year} is not in the run"] for name in {*chosen} - have - begun.keys()}
     missing = merged(begun, absent, missing_scores({run: run.scores for run in runs}, scorer))
     require_whole(place, missing, have, config.machine)
