@@ -46,6 +46,9 @@ fuse: setup  ## one run of several: make fuse members=RUN1,RUN2 name=RUN [method
 explain: setup  ## what moved a score: make explain machine=fan name=RUN [clip=FILE.wav] [worst=3]
 	$(ASD) explain $(GIVEN)
 
+report: setup  ## one page to look at and listen to: make report name=RUN [members=A,B] [out=FILE]
+	$(ASD) report $(GIVEN)
+
 benchmark: setup  ## many methods in one table: make benchmark data=DIR [methods=FILE] [workers=2] [page=FILE]
 	$(ASD) benchmark $(GIVEN)
 

@@ -26,6 +26,7 @@ STAGES = {
     "leaderboard": "runs in order, and which differences the clips can settle",
     "fuse": "make one run of several: mean of their scores on a common scale",
     "explain": "what moved the score of a clip: a picture per clip, and a table",
+    "report": "one page to look at and listen to: numbers, charts, suspicious clips with players",
     "submit": "package the scores of a run as a challenge submission, and validate it",
     "bundle": "up to four packaged systems and the technical report in one archive, validated",
     "validate": "name every defect of a submission package",

@@ -7,6 +7,7 @@
     leaderboard  score tables of several runs -> their order, and what the clips can settle
     fuse         score tables of several runs -> those of one
     explain      model + clips -> what moved the score of a clip
+    report       score tables + model + clips -> one page to look at and listen to
     submit       score tables -> validated challenge package
     bundle       packages -> one validated archive
 
@@ -18,7 +19,7 @@ evaluating and packaging do without.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -46,11 +47,15 @@ from asd.settings.config import (
 )
 from asd.settings.data import Data, DataCheck
 from asd.settings.parsing import stored_run
+from asd.settings.report import Report
 from asd.stages import jobs
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
 from asd.stages.packaging import Package, bundle_systems, expected_in, package
 from asd.synthetic import make_machines
 from asd.types import AsdError
+
+if TYPE_CHECKING:
+    from asd.stages.reporting import WrittenReport
 
 
 def data(config: Data) -> list[Target]:
@@ -206,6 +211,13 @@ def explain(config: Explain) -> pd.DataFrame:
             )
         )
     return pd.concat(tables, ignore_index=True)
+
+
+def report(config: Report) -> WrittenReport:
+    """One HTML file on a run, which needs nothing else: runs/<name>/report.html."""
+    from asd.stages.reporting import write_report
+
+    return write_report(config)
 
 
 def submit(config: Submit) -> Package:

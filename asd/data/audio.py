@@ -15,6 +15,7 @@ import struct
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ KEPT_BYTES = (
     1 << 29
 )  # of samples in memory at once: a machine of 1,600 clips of 10 s at 16 kHz, 16 bit, one microphone
 MOST_LEVEL = 2.0**16  # of a float sample: files in units of 16-bit steps pass, absurd numbers do not
+
+OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)
+_OPUS_BITS_PER_S, _MOST_OPUS_BITS_PER_S = 60_000, 256_000  # libsndfile's levels run from the latter to 6,000
 
 _INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 16-bit integers
 _TRUNCATED = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's own remark
@@ -140,6 +144,22 @@ def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
         soundfile.write(path, waveform.T, sample_rate_hz, subtype="PCM_16", format="WAV")
     except soundfile.SoundFileError as error:
         raise OSError(f"{path}: {error}") from error
+
+
+def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus"]) -> bytes:
+    """A waveform (channels, samples) as the bytes of a file: FLAC of 16 bits, or Opus in Ogg at about 60 kbit/s.
+
+    Opus knows few sample rates; a waveform of another one becomes FLAC.
+    """
+    file = io.BytesIO()
+    if codec == "opus" and sample_rate_hz in OPUS_RATES_HZ:
+        level = 1.0 - _OPUS_BITS_PER_S / _MOST_OPUS_BITS_PER_S
+        soundfile.write(
+            file, waveform.T, sample_rate_hz, format="OGG", subtype="OPUS", compression_level=level
+        )
+    else:
+        soundfile.write(file, waveform.T, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
 
 
 class _Memory:

@@ -30,7 +30,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from asd.challenge.years import get_year
+from asd.challenge.years import MetricRule, get_year
 from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, read_sections
 from asd.metrics import MAX_FPR, aggregate, check_labelled_scores, comparisons, standardise_area
 from asd.types import AsdError
@@ -181,15 +181,32 @@ def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000,
         raise AsdError(f"n_resamples must be positive, got {n_resamples}")
     rule = get_year(year).rule
     rng = np.random.default_rng(seed)
-    values = []
+    values: list[FloatArray] = []
     table = table.sort_values(["machine", "section", "domain", "file"], kind="stable")
     for section in read_sections(table, with_domains=rule != "per_id"):
-        counts = _resample_counts(section, n_resamples, rng)
-        for clips, max_fpr in comparisons(section, rule).values():
-            values.append(
-                _counted_pauc(section.is_anomaly[clips], section.scores[clips], counts[clips], max_fpr)
-            )
+        values += resampled_metrics(section, rule, n_resamples, rng).values()
     return aggregate(np.stack(values, axis=-1), rule)
+
+
+def resampled_metrics(
+    section: SectionScores, rule: MetricRule, n_resamples: int, rng: np.random.Generator
+) -> dict[str, FloatArray]:
+    """The metrics of one section that the official score averages, on resampled clips: {metric: (n_resamples,)}.
+
+    Args:
+        section: its clips.
+        rule: which metrics, see `metrics.comparisons`.
+        n_resamples: number of resamples; all metrics are of the same ones.
+        rng: gives the draws, within domain x label.
+
+    Raises:
+        AsdError: a metric cannot be computed.
+    """
+    counts = _resample_counts(section, n_resamples, rng)
+    return {
+        name: _counted_pauc(section.is_anomaly[clips], section.scores[clips], counts[clips], max_fpr)
+        for name, (clips, max_fpr) in comparisons(section, rule).items()
+    }
 
 
 def _resample_counts(section: SectionScores, n_resamples: int, rng: np.random.Generator) -> IntArray:

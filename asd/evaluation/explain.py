@@ -196,12 +196,12 @@ def choose_clips(table: pd.DataFrame, clip: str | None, worst: int) -> pd.DataFr
         ]
     chosen = pd.concat([rows.assign(kind=kind) for kind, rows in parts], ignore_index=True)
     return chosen.assign(
-        verdict=[_VERDICTS.get(key, "") for key in zip(chosen["label"], chosen["decision"], strict=True)]
+        verdict=[VERDICTS.get(key, "") for key in zip(chosen["label"], chosen["decision"], strict=True)]
     )
 
 
 # What a decision (0 or 1) is when the truth is known.
-_VERDICTS = {
+VERDICTS = {
     ("normal", 0): "right",
     ("normal", 1): "false alarm",
     ("anomaly", 0): "miss",

@@ -19,6 +19,7 @@ from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.detectors.options import AutoencoderSettings, DetectorSettings, StatisticsSettings
 from asd.options import Names, Seeds, Settings
 from asd.settings.data import Data, DataCheck
+from asd.settings.report import Report
 from asd.types import AsdError
 
 DEFAULT_DETECTOR = "statistics"
@@ -286,6 +287,7 @@ STAGES: dict[str, type[Settings]] = {
     "bundle": Bundle,
     "validate": Validate,
     "explain": Explain,
+    "report": Report,
     "benchmark": Benchmark,
     "demo": Demo,
 }

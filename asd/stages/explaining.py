@@ -83,7 +83,7 @@ def explain_clips(
             **effects.as_columns(),
             "figure": f"{chosen.clips[i].path.stem}.png",
         }
-        figure = _figure(record, len(table), effects, *waves, test.sample_rate_hz)
+        figure = explanation(record, len(table), effects, *waves, test.sample_rate_hz)
         with atomic(folder / record["figure"]) as temporary:
             figure.savefig(temporary, format="png", dpi=150)
         records.append(record)
@@ -113,13 +113,13 @@ def _nearest(
     chosen: Recordings, train: Recordings, device: torch.device
 ) -> tuple[npt.NDArray[np.int64], FloatArray]:
     """Indices of the nearest training clips, (clips,), and distances as dB per band (root mean square)."""
-    bank, queries = (_mean_spectra(recordings, device) for recordings in (train, chosen))
+    bank, queries = (mean_spectra(recordings, device) for recordings in (train, chosen))
     indices = np.array([np.square(bank - query).sum(axis=1).argmin() for query in queries])
     return indices, np.sqrt(np.square(bank[indices] - queries).mean(axis=1))
 
 
-def _mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
-    """Mean spectrum of each clip without its level, (clips, bands) in dB."""
+def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
+    """Mean spectrum of each clip without its level, (clips, bands) in dB: where neighbours are looked for."""
     extract = ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device)
     spectra: dict[int, FloatArray] = {}
     for indices, waveforms in progress(recordings.batches(device, 1 << 20), "nearest training clip"):
@@ -165,7 +165,7 @@ def _scores(
     return detector.score(in_memory(copies, sample_rate_hz, [clip] * len(copies)))[scorer]
 
 
-def _figure(
+def explanation(
     record: dict[str, Any],
     n_clips: int,
     effects: Effects,
@@ -173,7 +173,15 @@ def _figure(
     normal: Samples,
     sample_rate_hz: int,
 ) -> Figure:
-    """The picture of one row of the table."""
+    """The picture of one clip.
+
+    Args:
+        record: its score, rank, decision, label, verdict and file, and its neighbour with distance_db.
+        n_clips: how many were ranked.
+        effects: as `clip_effects` found them.
+        wave, normal: the clip and its neighbour, (samples,) each.
+        sample_rate_hz: of both.
+    """
     decided = "anomalous" if record["decision"] else "normal"
     truth = f"{record['label']} ({record['verdict']})" if record["label"] else "unknown"
     words = (

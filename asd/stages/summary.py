@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -30,10 +30,14 @@ from asd.settings.config import (
     Validate,
 )
 from asd.settings.data import Data, DataCheck
+from asd.settings.report import Report
 from asd.stages.benchmarking import as_markdown as benchmark_table
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
 from asd.types import Label
+
+if TYPE_CHECKING:
+    from asd.stages.reporting import WrittenReport
 
 _NAMED = 3  # recordings of an archive that are named when several cannot be used
 
@@ -116,6 +120,15 @@ def explain(config: Explain, table: pd.DataFrame) -> str:
     text = table[columns].to_string(index=False, float_format="%.3f")
     folder = config.runs / (config.name or DEFAULT_DETECTOR)
     return f"{text}\npictures and explain.csv: {folder}/<machine>/seed<k>/explain"
+
+
+def report(config: Report, result: WrittenReport) -> str:
+    """Where the page is, and what it holds."""
+    return (
+        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {result.n_clips} clips of "
+        f"{result.n_machines} machines, {result.n_shown} of them to look at and listen to\n"
+        f"open it in any browser; it needs no network"
+    )
 
 
 def leaderboard(config: Leaderboard, board: pd.DataFrame) -> str:

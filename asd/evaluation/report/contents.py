@@ -1,0 +1,163 @@
+"""What a report shows, as plain values for its page: scores of each machine, media, and how much of them there is."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asd.evaluation.report.measures import roc_curves
+from asd.evaluation.report.moments import recorded_at
+from asd.evaluation.score_table import FloatArray
+from asd.types import Label
+
+_DIGITS = 5  # of a score that the page shows
+_BASE64 = 4 / 3  # characters per byte
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """A sound or a picture that the page holds."""
+
+    content: bytes
+    kind: str  # media type, such as audio/flac
+
+    @property
+    def n_characters(self) -> int:
+        """What it takes in the page."""
+        return int(len(self.content) * _BASE64)
+
+    @property
+    def base64(self) -> str:
+        """The content as text."""
+        return base64.b64encode(self.content).decode()
+
+
+@dataclass
+class Shelf:
+    """Media by name, up to a size.
+
+    Attributes:
+        most_characters: that all of them may take together.
+        media: what is there.
+    """
+
+    most_characters: int
+    media: dict[str, Medium] = field(default_factory=dict)
+
+    @property
+    def n_characters(self) -> int:
+        """What they take together."""
+        return sum(medium.n_characters for medium in self.media.values())
+
+    def put(self, media: Mapping[str, Medium]) -> bool:
+        """Takes all of the media, or none where there is no room; whether it took them."""
+        new = {name: medium for name, medium in media.items() if name not in self.media}
+        if self.n_characters + sum(medium.n_characters for medium in new.values()) > self.most_characters:
+            return False
+        self.media |= new
+        return True
+
+
+@dataclass(frozen=True)
+class MachineScores:
+    """The scored clips of one machine.
+
+    Attributes:
+        machine: name.
+        table: score table (types.SCORE_COLUMNS) of the clips; label and domain are "" where unknown.
+        threshold: above which a clip is called anomalous.
+        training_scores: of normal training clips, (clips,); empty where they are unknown.
+    """
+
+    machine: str
+    table: pd.DataFrame
+    threshold: float
+    training_scores: FloatArray
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether any clip has a label."""
+        return bool((self.table["label"] != "").any())
+
+
+@dataclass
+class ShownClips:
+    """What there is to show of the clips of a machine beside their scores, by row of its table.
+
+    Attributes:
+        conditions: attributes of each clip in words, "" where unknown.
+        parts: names of media and facts of the clips that have them: {row: {...}}.
+        maps: {method: (clips + training clips, 2)}.
+        map_rows: rows of the clips in the maps, in order.
+        map_training: name, domain and condition of the training clips in the maps, in order.
+        map_of: what the maps are of.
+        notes: sentences on what is shown and what was left out.
+    """
+
+    conditions: Sequence[str] = ()
+    parts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    maps: Mapping[str, FloatArray] = field(default_factory=dict)
+    map_rows: Sequence[int] = ()
+    map_training: Sequence[tuple[str, str, str]] = ()
+    map_of: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def of_interest(table: pd.DataFrame, most: int) -> list[int]:
+    """Rows worth a look, in order: the highest scores, and in turn the highest normal and lowest anomalous clips.
+
+    Args:
+        table: score table with rows numbered from 0.
+        most: how many.
+    """
+    falling = table.sort_values("score", ascending=False, kind="stable")
+    normal, anomalous = (falling.index[falling["label"] == label] for label in (Label.NORMAL, Label.ANOMALY))
+    turns = chain.from_iterable(zip_longest(falling.index, normal, anomalous[::-1]))
+    return [int(row) for row in dict.fromkeys(turns) if row is not None][:most]
+
+
+def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
+    """One machine's part of the page: plain values."""
+    table = scores.table.reset_index(drop=True)
+    values = table["score"].to_numpy(float)
+    training = np.sort(scores.training_scores)
+    above = len(training) - np.searchsorted(training, values, side="right")
+    moments = [recorded_at(name) for name in table["file"]]
+    ranks = (-values).argsort(kind="stable").argsort(kind="stable") + 1
+    conditions = shown.conditions or [""] * len(table)
+    clips = [
+        {
+            "file": row["file"],
+            "section": row["section"],
+            "domain": row["domain"],
+            "label": row["label"],
+            "score": float(f"{row['score']:.{_DIGITS}g}"),
+            "rank": int(ranks[i]),
+            "share": round(float(above[i] / len(training)), 4) if len(training) else None,
+            "condition": conditions[i],
+            "at": moment.isoformat() if (moment := moments[i]) else None,
+            **shown.parts.get(i, {}),
+        }
+        for i, row in enumerate(table.to_dict("records"))
+    ]
+    return {
+        "machine": scores.machine,
+        "threshold": float(scores.threshold),
+        "labelled": scores.is_labelled,
+        "clips": clips,
+        "training": [float(f"{value:.{_DIGITS}g}") for value in training],
+        "roc": roc_curves(table[table["label"] != ""]) if scores.is_labelled else {},
+        "maps": {method: np.round(points, 3).tolist() for method, points in shown.maps.items()},
+        "map_rows": [int(row) for row in shown.map_rows],
+        "map_training": [
+            dict(zip(("file", "domain", "condition"), row, strict=True)) for row in shown.map_training
+        ],
+        "map_of": shown.map_of,
+        "notes": shown.notes,
+    }

@@ -1,0 +1,150 @@
+"""What a report says in numbers: metrics with intervals per machine, ROC curves, and paired differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_curve
+
+from asd.challenge.years import get_year
+from asd.evaluation.comparison import Entry, ranked
+from asd.evaluation.confidence import percentile_interval, resampled_metrics
+from asd.evaluation.score_table import FloatArray, read_sections
+from asd.metrics import aggregate, evaluate_table, score_metrics
+from asd.types import Domain, Label
+
+PLAIN_YEAR = 2020  # whose rule knows no domains: the mean of AUC and pAUC
+_RESAMPLES = 1000
+_DECIMALS = 4  # of points of a curve
+
+Key = tuple[str, str, str]  # machine, section, metric
+BySeed = Mapping[int, pd.DataFrame]  # seed -> score table of all machines
+
+
+def rule_year(table: pd.DataFrame, year: int) -> int | None:
+    """The year whose rule these clips can be measured by.
+
+    Args:
+        table: score table; clips without a label do not count.
+        year: the one that is wanted.
+
+    Returns:
+        The year, where every section has anomalies and normal clips of both domains; else 2020, whose rule knows
+        no domains; None where a section lacks normal clips or anomalies.
+    """
+    year_counts, plain_counts = [], []
+    for _, rows in table[table["label"] != ""].groupby(["machine", "section"]):
+        counts = rows.groupby(["domain", "label"]).size()
+        is_whole = all((domain, label) in counts.index for domain in Domain for label in Label)
+        year_counts.append(is_whole)
+        plain_counts.append(rows["label"].nunique() == len(Label))
+    if not plain_counts or not all(plain_counts):
+        return None
+    return year if get_year(year).rule == "per_id" or all(year_counts) else PLAIN_YEAR
+
+
+def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
+    """The official score of a year and what it averages, each with the interval of 95 % of resampled clips.
+
+    Args:
+        by_seed: score tables of labelled clips.
+        year: whose rule holds, see `rule_year`.
+
+    Returns:
+        {"score": number, "std": over seeds, "machines": {machine: {"score": number, "sections": {section:
+        {metric: number}}}}}; a number is {"value", "low", "high"}, a mean over seeds.
+
+    Raises:
+        AsdError: a metric cannot be computed.
+    """
+    rule = get_year(year).rule
+    evaluations = [evaluate_table(table, year) for table in by_seed.values()]
+    draws = [_resampled(table, year) for table in by_seed.values()]
+    machines = {
+        machine: {
+            "score": _number(
+                [
+                    float(aggregate(score_metrics(e["machines"][machine].values(), year), rule))
+                    for e in evaluations
+                ],
+                [aggregate(_stacked(each, machine), rule) for each in draws],
+            ),
+            "sections": {
+                section: {
+                    metric: _number(
+                        [e["machines"][machine][section][metric] for e in evaluations],
+                        [each[machine, section, metric] for each in draws],
+                    )
+                    for metric in metrics
+                    if (machine, section, metric) in draws[0]
+                }
+                for section, metrics in sections.items()
+            },
+        }
+        for machine, sections in evaluations[0]["machines"].items()
+    }
+    scores = [evaluation["official_score"] for evaluation in evaluations]
+    return {
+        "score": _number(scores, [aggregate(_stacked(each), rule) for each in draws]),
+        "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
+        "machines": machines,
+    }
+
+
+def _resampled(table: pd.DataFrame, year: int) -> dict[Key, FloatArray]:
+    """Every metric that the official score averages on resampled clips, (n_resamples,) each."""
+    rule, rng = get_year(year).rule, np.random.default_rng(0)
+    table = table.sort_values(["machine", "section", "domain", "file"], kind="stable")
+    return {
+        (section.machine, section.section, metric): values
+        for section in read_sections(table, with_domains=rule != "per_id")
+        for metric, values in resampled_metrics(section, rule, _RESAMPLES, rng).items()
+    }
+
+
+def _stacked(draws: Mapping[Key, FloatArray], machine: str | None = None) -> FloatArray:
+    """Metrics of a machine, or of all, (n_resamples, metrics)."""
+    return np.stack([values for key, values in draws.items() if machine in (None, key[0])], axis=-1)
+
+
+def _number(values: list[float], draws: list[FloatArray]) -> dict[str, float]:
+    """A mean over seeds with its interval."""
+    interval = percentile_interval(np.mean(draws, axis=0))
+    return {"value": float(np.mean(values)), "low": interval.low, "high": interval.high}
+
+
+def roc_curves(table: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
+    """ROC curves of one machine: all clips, and the normal clips of each domain against all anomalies.
+
+    Args:
+        table: labelled rows.
+
+    Returns:
+        {name: {"fpr": [...], "tpr": [...]}}, straight parts without inner points; {} where a class is missing.
+    """
+    is_anomaly = (table["label"] == Label.ANOMALY).to_numpy()
+    scores = table["score"].to_numpy(float)
+    groups = {"all clips": np.ones_like(is_anomaly)}
+    groups |= {domain.value: (table["domain"] == domain).to_numpy() | is_anomaly for domain in Domain}
+    curves = {}
+    for name, chosen in groups.items():
+        if 0 < is_anomaly[chosen].sum() < chosen.sum():
+            fpr, tpr, _ = roc_curve(is_anomaly[chosen], scores[chosen])
+            curves[name] = {"fpr": fpr.round(_DECIMALS).tolist(), "tpr": tpr.round(_DECIMALS).tolist()}
+    return curves
+
+
+def differences(members: Mapping[str, BySeed], year: int, reference: str) -> list[dict[str, Any]]:
+    """Methods, best first, with their paired differences to one of them: rows of `comparison.ranked`.
+
+    Args:
+        members: score tables by name, all of the same clips.
+        year: whose rule holds.
+        reference: name of the one that the others are compared with.
+    """
+    entries = [Entry.of(name, by_seed, year) for name, by_seed in members.items()]
+    rows: list[dict[str, Any]] = ranked(entries, reference).to_dict("records")  # type: ignore[assignment]
+    return rows

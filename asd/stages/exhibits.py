@@ -1,0 +1,249 @@
+"""What a report lets people look at and listen to: sounds, spectrograms, explanations and maps of chosen clips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from asd.core.runtime import progress
+from asd.data.audio import encode
+from asd.data.recordings import Recordings
+from asd.detectors.base import Detector
+from asd.evaluation.explain import VERDICTS
+from asd.evaluation.report.contents import Medium, Shelf, ShownClips, of_interest
+from asd.evaluation.report.pictures import colour_limits, figure_picture, spectrogram_picture
+from asd.evaluation.report.projection import projections
+from asd.features.logmel import LogMel
+from asd.stages.explaining import clip_effects, explanation, mean_spectra
+from asd.types import Clip
+
+Samples = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float64]
+
+_MOST_SOUND_S = 30.0  # of a longer recording, its beginning can be heard
+_MOST_ON_MAP, _LEAST_TRAINING_ON_MAP = 1200, 300  # clips that t-SNE lays out in seconds
+_PEAK = 0.9  # of the loudest shown sound of a machine
+_MOST_GAIN_DB = 40
+_WINDOW_S, _MELS, _MOST_FRAMES = 0.064, 96, 360  # of spectrograms
+
+
+@dataclass(frozen=True)
+class Exhibition:
+    """How much is shown of a machine.
+
+    Attributes:
+        clips: most clips to look at and listen to.
+        explained: how many of these with a picture of what moved the score.
+        codec: of the sounds.
+    """
+
+    clips: int
+    explained: int
+    codec: Literal["flac", "opus"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """What exhibits are made of.
+
+    Attributes:
+        detector: fitted.
+        scorer: whose scores are shown.
+        table: score table, rows numbered from 0; with a column `nearest`, the name of a training clip, where that
+            is known.
+        test: recordings of the rows, in order.
+        train: what the detector was fitted on.
+    """
+
+    detector: Detector
+    scorer: str
+    table: pd.DataFrame
+    test: Recordings
+    train: Recordings
+
+
+def exhibit(material: Material, wanted: Exhibition, shelf: Shelf) -> ShownClips:
+    """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room.
+
+    Returns:
+        What is there to show of each row, the maps of all clips, and notes on what was left out.
+    """
+    bank, queries = (mean_spectra(each, _device(material)) for each in (material.train, material.test))
+    rows = of_interest(material.table, wanted.clips)
+    neighbours = {row: _neighbour(material, row, bank, queries[row]) for row in rows}
+    gain_db = _gain_db(material, neighbours)
+    shown = ShownClips([condition(clip) for clip in material.test.clips])
+    can_explain = (
+        not material.test.front_end.residual
+    )  # a score of two waveforms, of which one would be altered
+    for place, row in enumerate(progress(rows, f"{material.test.clips[0].machine} exhibits")):
+        pair = Pair(material, row, neighbours[row], bank, queries)
+        part, media = pair.exhibits(wanted.codec, gain_db)
+        if can_explain and place < wanted.explained:
+            explained, picture = pair.explained()
+            part, media = part | explained, media | picture
+        if not shelf.put(media):
+            break
+        shown.parts[row] = part
+    _note_sounds(shown, len(material.table), gain_db, wanted)
+    _lay_out(shown, material, bank, queries)
+    return shown
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A clip and the training clip beside it.
+
+    Attributes:
+        material: where both are.
+        row: of the clip.
+        neighbour: index of the training clip.
+        bank, queries: mean spectra of all training clips and of all clips, (clips, bands) in dB.
+    """
+
+    material: Material
+    row: int
+    neighbour: int
+    bank: FloatArray
+    queries: FloatArray
+
+    @property
+    def rate(self) -> int:
+        """Sample rate in Hz of both."""
+        return self.material.test.sample_rate_hz
+
+    @property
+    def waves(self) -> tuple[Samples, Samples]:
+        """The clip and its neighbour, (samples,) each."""
+        return self.material.test.waveform(self.row), self.material.train.waveform(self.neighbour)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What their media are called."""
+        machine = self.material.test.clips[self.row].machine
+        return f"{machine}-{self.row}", f"{machine}-t{self.neighbour}"
+
+    @property
+    def distance_db(self) -> float:
+        """Between their mean spectra, per band (root mean square)."""
+        return float(np.sqrt(np.square(self.bank[self.neighbour] - self.queries[self.row]).mean()))
+
+    def exhibits(
+        self, codec: Literal["flac", "opus"], gain_db: int
+    ) -> tuple[dict[str, Any], dict[str, Medium]]:
+        """What the page says of the pair, and its sounds and spectrograms."""
+        levels = [_log_mel(wave, self.rate) for wave in self.waves]
+        limits = colour_limits(*levels)
+        own, other = self.names
+        pictures = {  # the neighbour is drawn in the colours of this clip, so the picture belongs to the pair
+            name: spectrogram_picture(level, limits)
+            for name, level in zip((f"{own}-picture", f"{own}-beside"), levels, strict=True)
+        }
+        sounds = {
+            f"{name}-sound": _sound(wave, self.rate, gain_db, codec)
+            for name, wave in zip((own, other), self.waves, strict=True)
+        }
+        part = {
+            "nearest": self.material.train.clips[self.neighbour].name,
+            "distance_db": round(self.distance_db, 2),
+            "sounds": [*sounds],
+            "pictures": [*pictures],
+            "seconds": [round(len(wave) / self.rate, 2) for wave in self.waves],
+            "top_hz": self.rate // 2,
+        }
+        return part, sounds | pictures
+
+    def explained(self) -> tuple[dict[str, Any], dict[str, Medium]]:
+        """What moved the score of the clip, in words and as the picture that `explain` makes."""
+        material, waves = self.material, self.waves
+        clip, found = material.test.clips[self.row], material.table.loc[self.row]
+        effects = clip_effects(material.detector, material.scorer, clip, *waves, self.rate)
+        record = {
+            **{str(key): value for key, value in found.items()},
+            "rank": int((material.table["score"] > found["score"]).sum()) + 1,
+            "verdict": VERDICTS.get((str(found["label"]), int(found["decision"])), ""),
+            "nearest": material.train.clips[self.neighbour].name,
+            "distance_db": self.distance_db,
+        }
+        figure = explanation(record, len(material.table), effects, *waves, self.rate)
+        name = f"{self.names[0]}-explained"
+        return {"explained": name, "effects": effects.as_columns()}, {name: figure_picture(figure)}
+
+
+def condition(clip: Clip) -> str:
+    """The attributes of a clip in words."""
+    return ", ".join(f"{key} {value}" for key, value in clip.attributes.items())
+
+
+def _device(material: Material) -> torch.device:
+    return material.detector.context.device
+
+
+def _neighbour(material: Material, row: int, bank: FloatArray, query: FloatArray) -> int:
+    """Index of the training clip that is played beside a clip: the one that the table names, or the nearest."""
+    named = str(material.table.at[row, "nearest"]) if "nearest" in material.table else ""
+    for index, clip in enumerate(material.train.clips):
+        if named and named in (clip.name, str(clip.path)):
+            return index
+    return int(np.square(bank - query).sum(axis=1).argmin())
+
+
+def _gain_db(material: Material, neighbours: dict[int, int]) -> int:
+    """What brings the loudest of the shown sounds to full scale, in whole dB: one number for all of a machine."""
+    waves = [material.test.waveform(row) for row in neighbours]
+    waves += [material.train.waveform(index) for index in {*neighbours.values()}]
+    peak = max((float(np.abs(wave).max()) for wave in waves), default=1.0)
+    return int(np.clip(math.floor(20 * math.log10(_PEAK / max(peak, 1e-9))), -_MOST_GAIN_DB, _MOST_GAIN_DB))
+
+
+def _sound(wave: Samples, rate: int, gain_db: int, codec: Literal["flac", "opus"]) -> Medium:
+    """The beginning of a clip as it is played."""
+    cut = wave[: int(_MOST_SOUND_S * rate)] * np.float32(10 ** (gain_db / 20))
+    content = encode(cut[None].clip(-1, 1), rate, codec)
+    return Medium(content, "audio/ogg" if content.startswith(b"OggS") else "audio/flac")
+
+
+def _log_mel(wave: Samples, rate: int) -> FloatArray:
+    """Levels in dB, (mels, frames)."""
+    hop = max(64, len(wave) // _MOST_FRAMES)
+    n_fft = 2 ** round(math.log2(_WINDOW_S * rate))
+    log_mel = LogMel(rate, n_fft=n_fft, hop_samples=hop, n_mels=_MELS)
+    levels: FloatArray = log_mel(torch.from_numpy(wave)[None])[0].double().numpy()
+    return levels
+
+
+def _note_sounds(shown: ShownClips, n_clips: int, gain_db: int, wanted: Exhibition) -> None:
+    """Says which clips can be heard, and how."""
+    n_shown = len(shown.parts)
+    why = "" if n_shown >= min(wanted.clips, n_clips) else " (the size of the page allows no more)"
+    louder = f"{abs(gain_db)} dB {'louder' if gain_db >= 0 else 'quieter'} than recorded"
+    shown.notes.append(
+        f"{n_shown} of {n_clips} clips can be looked at and listened to{why}: the highest scores, and where labels "
+        f"are known the highest normal and the lowest anomalous clips. They are played {louder}, all alike."
+    )
+
+
+def _lay_out(shown: ShownClips, material: Material, bank: FloatArray, queries: FloatArray) -> None:
+    """Maps of all clips and training clips, or of as many as are laid out in seconds."""
+    rows = _drawn(len(queries), _MOST_ON_MAP)
+    indices = _drawn(len(bank), max(_LEAST_TRAINING_ON_MAP, _MOST_ON_MAP - len(rows)))
+    shown.maps = projections(np.concatenate([queries[rows], bank[indices]]))
+    shown.map_rows = rows.tolist()
+    clips: Sequence[Clip] = [material.train.clips[i] for i in indices]
+    shown.map_training = [(clip.name, clip.domain or "", condition(clip)) for clip in clips]
+    shown.map_of = "mean spectra without their level, 64 mel bands"
+    for what, part, every in (("", rows, queries), (" training", indices, bank)):
+        if len(part) < len(every):
+            shown.notes.append(f"The maps show {len(part)} of {len(every)}{what} clips, drawn at random.")
+
+
+def _drawn(n: int, most: int) -> npt.NDArray[np.int64]:
+    """At most so many of n indices, rising; the same ones every time."""
+    return np.sort(np.random.default_rng(0).permutation(n)[:most])

@@ -1,0 +1,237 @@
+"""The stage `report`: score tables, recordings and the model of a run to one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asd.challenge.years import get_year
+from asd.core.runtime import log
+from asd.data.recordings import Recordings, check
+from asd.evaluation.completeness import chosen_runs
+from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, machine_part
+from asd.evaluation.report.html import as_html
+from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
+from asd.runs import RunDirectory, find_runs, read_json, write_text
+from asd.settings.config import DEFAULT_DETECTOR
+from asd.settings.parsing import stored_run
+from asd.settings.report import Report
+from asd.stages import jobs
+from asd.stages.exhibits import Exhibition, Material, exhibit
+from asd.stages.fitting import fitted
+from asd.types import AsdError, Clip, Split
+
+_NEEDED = ("path", "machine", "score")  # columns of a table of predictions
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReport:
+    """A page that was written.
+
+    Attributes:
+        path: of the file.
+        n_bytes: its size.
+        n_machines, n_clips: what it is about.
+        n_shown: clips to look at and listen to.
+    """
+
+    path: Path
+    n_bytes: int
+    n_machines: int
+    n_clips: int
+    n_shown: int
+
+
+def write_report(config: Report) -> WrittenReport:
+    """Writes the page.
+
+    Raises:
+        AsdError: no such run, nothing was scored, recordings that are not there, or a place that cannot be written.
+    """
+    name = config.name or DEFAULT_DETECTOR
+    every = chosen_runs(config.runs, name, config.machine)
+    seed = every[0].seed if config.seed is None else config.seed
+    runs = {run.machine: run for run in chosen_runs(config.runs, name, config.machine, seed)}
+    scorer = config.scorer or next(iter(runs.values())).default_scorer()
+    scored = _predicted(config, runs, scorer) if config.predictions else _scored(runs, scorer)
+    shelf = Shelf(0)
+    parts = []
+    for place, scores in enumerate(scored):
+        left = int(1e6 * config.megabytes) - shelf.n_characters
+        shelf.most_characters = shelf.n_characters + left // (len(scored) - place)
+        shown = _shown(config, runs[scores.machine], scorer, scores, shelf)
+        parts.append(machine_part(scores, shown))
+    n_clips = sum(len(scores.table) for scores in scored)
+    n_shown = sum("sounds" in clip for part in parts for clip in part["clips"])
+    numbers = None if config.predictions else _numbers(config, name, every, scorer)
+    contents = {
+        "name": name,
+        "scorer": scorer,
+        "seed": seed,
+        "made": date.today().isoformat(),
+        "about": str(config.predictions or "the run's own test clips"),
+        "n_clips": n_clips,
+        "n_shown": n_shown,
+        "media_bytes": shelf.n_characters,
+        "codec": config.audio,
+        "numbers": numbers,
+        "data": {"machines": parts, "comparisons": (numbers or {}).get("comparisons", [])},
+    }
+    path = config.out or config.runs / name / "report.html"
+    text = as_html(contents, shelf.media)
+    write_text(path, text)
+    return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)
+
+
+def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores]:
+    """The scores of a run's own test clips."""
+    return [
+        MachineScores(machine, table, _threshold(run, scorer), _training_scores(run, scorer))
+        for machine, run in runs.items()
+        if len(table := run.scores.table(scorer).reset_index(drop=True))
+    ]
+
+
+def _predicted(config: Report, runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores]:
+    """The scores of a table of predictions, whose clips have no labels unless a column says so."""
+    table = _read_predictions(config.predictions or Path())
+    if unknown := {*table["machine"]} - runs.keys():
+        raise AsdError(
+            f"{config.predictions} has clips of {min(unknown)}, which the run lacks; it has {', '.join(runs)}"
+        )
+    found = []
+    for machine, rows in table.groupby("machine"):
+        run = runs[str(machine)]
+        threshold = _threshold(run, scorer)
+        if "threshold" in rows:
+            threshold = float(rows["threshold"].iloc[0])
+        rows = rows.assign(decision=(rows["score"] > threshold).astype(int)).reset_index(drop=True)
+        found.append(MachineScores(str(machine), rows, threshold, _training_scores(run, scorer)))
+    return found
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    """A table of predictions with the columns of a score table beside `path` and `nearest`."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if missing := [column for column in _NEEDED if column not in table]:
+            raise ValueError(f"it has no column {missing[0]}")
+        table["score"] = table["score"].astype(float)
+        if not np.isfinite(table["score"]).all() or table.empty:
+            raise ValueError("it has no scores, or one that is not finite")
+    except (OSError, ValueError) as error:
+        raise AsdError(
+            f"predictions={path} is no readable table of predictions ({error}); predict writes it"
+        ) from error
+    known = {"section": "00", "domain": "", "split": Split.TEST.value, "label": ""}
+    for column in known.keys() - {*table}:
+        table[column] = known[column]
+    return table.assign(file=table["path"])
+
+
+def _threshold(run: RunDirectory, scorer: str) -> float:
+    """The decision threshold of a scorer."""
+    path = run.scores.path / "thresholds.json"
+    found = read_json(path).get(scorer, {}).get("value")
+    if found is None:
+        raise AsdError(f"{path} has no threshold of {scorer}; make score name={run.path.parts[-3]} writes it")
+    return float(found)
+
+
+def _training_scores(run: RunDirectory, scorer: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Scores of the normal training clips, (clips,)."""
+    return run.training_scores()[scorer].to_numpy(np.float64)
+
+
+def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores, shelf: Shelf) -> ShownClips:
+    """What there is to look at and listen to of a machine."""
+    if config.clips == 0:
+        return ShownClips(notes=["clips=0: the page holds no sounds and no pictures."])
+    if not run.fit_facts():
+        return ShownClips(
+            notes=["A fused run has no model of its own: look at its members for sounds and pictures."]
+        )
+    settings = stored_run(run.config(), machine=[run.machine], seeds=[run.seed], runs=config.runs)
+    (job,) = jobs.prepare(settings, learn=True)
+    if job.learn is None or (job.test is None and config.predictions is None):
+        raise AsdError(
+            f"{run.path} has no clips at {settings.data_root}; say clips=0 for a page without sounds"
+        )
+    if config.predictions:
+        test = _recordings(scores.table, job.learn)
+    else:
+        test = _in_order(job.test.recordings if job.test else job.learn, scores.table)
+    material = Material(fitted(job), scorer, scores.table, test, job.learn)
+    return exhibit(material, Exhibition(config.clips, config.explained, config.audio), shelf)
+
+
+def _in_order(test: Recordings, table: pd.DataFrame) -> Recordings:
+    """The recordings of the rows of a score table."""
+    index = {clip.name: i for i, clip in enumerate(test.clips)}
+    if missing := [file for file in table["file"] if file not in index]:
+        raise AsdError(f"{missing[0]} has a score but is not among the test clips; make score again")
+    return test.subset([index[file] for file in table["file"]])
+
+
+def _recordings(table: pd.DataFrame, train: Recordings) -> Recordings:
+    """The recordings of a table of predictions, read as the training clips were."""
+    clips = [
+        Clip(Path(path), machine, section, Split.TEST)
+        for path, machine, section in table[["path", "machine", "section"]].itertuples(index=False)
+    ]
+    return check(clips, sample_rate_hz=train.sample_rate_hz, front_end=train.front_end)
+
+
+def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) -> dict[str, Any] | None:
+    """Metrics of the run and its comparisons; None where the labels allow none."""
+    own = _by_seed(every, scorer)
+    first = next(iter(own.values()))
+    year = rule_year(first, config.year)
+    if year is None:
+        log.info("%s: its clips have no labels of both kinds in every section; the page has no metrics", name)
+        return None
+    comparisons = []
+    if config.members:
+        machines = {run.machine for run in every}
+        members = {name: own} | {word: _member(config, word, machines) for word in config.members}
+        rows = differences(members, year, name)
+        comparisons.append({"title": "runs", "reference": name, "rows": rows})
+    if len(own) > 1:
+        seeds = {f"seed {seed}": {seed: table} for seed, table in own.items()}
+        rows = differences(seeds, year, next(iter(seeds)))
+        comparisons.append({"title": "seeds", "reference": next(iter(seeds)), "rows": rows})
+    return {
+        "year": year,
+        "wanted_year": config.year,
+        "rule": get_year(year).rule,
+        "seeds": [*own],
+        **measured(own, year),
+        "comparisons": comparisons,
+    }
+
+
+def _by_seed(runs: list[RunDirectory], scorer: str) -> dict[int, pd.DataFrame]:
+    """Labelled scores of all machines together, by seed."""
+    tables: dict[int, list[pd.DataFrame]] = {}
+    for run in runs:
+        table = run.scores.table(scorer)
+        tables.setdefault(run.seed, []).append(table[table["label"] != ""])
+    most = max(len(each) for each in tables.values())
+    return {
+        seed: pd.concat(each, ignore_index=True) for seed, each in sorted(tables.items()) if len(each) == most
+    }
+
+
+def _member(config: Report, word: str, machines: set[str]) -> BySeed:
+    """Labelled scores of a member, RUN or RUN:SCORER, on the same machines."""
+    name, _, scorer = word.partition(":")
+    runs = [run for run in find_runs(config.runs, name) if run.machine in machines]
+    if missing := machines - {run.machine for run in runs}:
+        raise AsdError(f"members={word} has no {min(missing)}; say machine= for those that all runs have")
+    return _by_seed(runs, scorer or runs[0].default_scorer())

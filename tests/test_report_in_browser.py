@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asd.evaluation.report.contents import MachineScores, ShownClips, machine_part
+from asd.evaluation.report.html import as_html
+from asd.evaluation.report.projection import projections
+from asd.types import SCORE_COLUMNS
+from tests.browser import Page, opened
+from tests.command import succeeds, tiny_machines
+
+pytestmark = pytest.mark.slow
+
+CHOSEN = "document.querySelector('[aria-selected=true] .rank').textContent"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on two machines, with sounds for every clip."""
+    folder = tmp_path_factory.mktemp("report")
+    tiny_machines(folder / "data", "fan", "valve")
+    words = ("name=one", f"runs={folder / 'runs'}")
+    succeeds("train", f"data={folder / 'data'}", "seeds=0,1", *words)
+    succeeds("report", "explained=1", f"out={folder / 'report.html'}", *words)
+    return folder / "report.html"
+
+
+@pytest.fixture
+def page(report: Path, tmp_path: Path) -> Iterator[Page]:
+    with opened(report, tmp_path / "profile") as page:
+        yield page
+        assert page.complaints() == []
+
+
+def test_players_play_by_key_and_never_two_at_once(page: Page) -> None:
+    page.press(" ")
+    page.becomes("document.getElementById('play').currentTime > 0.2")
+    page.press("n")
+    page.becomes("document.getElementById('play-normal').currentTime > 0.1")
+    assert page.asks("document.getElementById('play').paused")
+    for player in ("play", "play-normal"):
+        assert page.asks(f"document.getElementById('{player}').duration") == pytest.approx(1.0, abs=0.02)
+    page.becomes("document.querySelector('.screen i').style.left !== ''")
+
+
+def test_arrows_move_through_the_list_and_stay_in_it(page: Page) -> None:
+    assert page.asks(CHOSEN) == "1"
+    down, up = "\ue015", "\ue013"
+    page.press(down, down)
+    assert page.asks(CHOSEN) == "3"
+    assert page.text("#detail h4") == page.text("[aria-selected=true] .name")
+    page.press(up, up, up, up)
+    assert page.asks(CHOSEN) == "1"
+
+
+def test_the_slider_moves_every_number(page: Page) -> None:
+    def shown() -> list[str]:
+        return [
+            page.text(place) for place in ("#threshold-value", "#decisions", "#called-all", "#list .chip")
+        ]
+
+    before, histogram = shown(), page.asks("document.getElementById('histogram').innerHTML")
+    move = "const s = document.getElementById('threshold'); s.value = {}; s.dispatchEvent(new Event('input'))"
+    page.driver.execute_script(move.format(1000))
+    after = shown()
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    assert "0 of" in after[1]
+    assert after[3] == "called normal"
+    assert page.asks("document.getElementById('histogram').innerHTML") != histogram
+    page.driver.find_element("id", "reset").click()
+    assert shown() == before
+
+
+def test_a_slider_at_the_bottom_finds_every_anomaly(page: Page) -> None:
+    page.driver.execute_script(
+        "const s = document.getElementById('threshold'); s.value = 0; s.dispatchEvent(new Event('input'))"
+    )
+    n_clips = page.asks("DATA.machines[0].clips.length")
+    assert f"{n_clips // 2} of {n_clips // 2}" in page.text("#decisions tbody tr:nth-child(1)")
+    assert "100.0" in page.text("#decisions tbody tr:nth-child(5)")  # the false-alarm rate
+
+
+def test_another_machine_filters_and_map(page: Page) -> None:
+    page.driver.find_element("css selector", "#machines button:nth-child(2)").click()
+    assert page.asks("machine().machine") == "valve"
+    page.driver.find_element("id", "find").send_keys("target")
+    assert page.asks(
+        "[...document.querySelectorAll('#list .name')].every((n) => n.textContent.includes('target'))"
+    )
+    for colour in ("domain", "condition", "section", "decision", "label"):
+        page.driver.find_element("css selector", f"#map-colour option[value={colour}]").click()
+        assert page.asks("document.querySelectorAll('#map circle').length") > 12
+
+
+def test_the_page_can_be_read_without_seeing_it(page: Page) -> None:
+    assert page.asks("[...document.images].filter((i) => i.src && !i.alt).length") == 0
+    assert page.asks(
+        "[...document.querySelectorAll('.chart > figure, .chart > svg')].every((c) => c.ariaLabel)"
+    )
+    unnamed = "[...document.querySelectorAll('input, select')].filter((e) => !e.labels.length)"
+    assert page.asks(f"{unnamed}.length") == 0
+    assert page.asks("document.documentElement.lang") == "en"
+
+
+def test_text_has_contrast_in_both_themes(page: Page) -> None:
+    for theme in ("light", "dark"):
+        page.driver.execute_script(f"setTheme('{theme}')")
+        for ink in ("--ink", "--soft", "--anomaly", "--normal"):
+            for ground in ("--card", "--paper"):
+                assert contrast(*(colour(page, name) for name in (ink, ground))) >= 4.5, (theme, ink, ground)
+
+
+def colour(page: Page, variable: str) -> list[float]:
+    """Red, green and blue of a colour of the page, 0 to 1."""
+    script = (
+        "(() => { const e = document.createElement('i'); e.style.transition = 'none'; "
+        f"e.style.color = 'var({variable})'; document.body.append(e); "
+        "const c = getComputedStyle(e).color; e.remove(); return c.match(/[\\d.]+/g).map(Number); })()"
+    )
+    return [value / 255 for value in page.asks(script)[:3]]
+
+
+def contrast(one: list[float], other: list[float]) -> float:
+    """The contrast ratio of WCAG 2.2."""
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    values = np.array([one, other])
+    linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    low, high = sorted((linear @ weights).tolist())
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("width", [360, 820, 1280])
+def test_nothing_is_wider_than_the_window(report: Path, tmp_path: Path, width: int) -> None:
+    with opened(report, tmp_path / "profile", width) as page:
+        assert page.asks("document.documentElement.scrollWidth") <= width
+        assert page.complaints() == []
+
+
+def test_two_thousand_dated_clips_without_labels(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    days = pd.date_range("2024-01-01", periods=2000, freq="h")
+    rows = [
+        ("pump", "00", "", "test", "", f"pump {day:%Y-%m-%d %H-%M}.wav", rng.normal() ** 3, 0) for day in days
+    ]
+    table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+    shown = ShownClips(maps={"PCA": projections(rng.normal(size=(50, 4)))["PCA"]}, map_rows=range(50))
+    part = machine_part(MachineScores("pump", table, 2.0, rng.normal(size=300)), shown)
+    facts = {
+        "scorer": "s",
+        "seed": 0,
+        "made": "",
+        "about": "",
+        "n_clips": 2000,
+        "n_shown": 0,
+        "media_bytes": 0,
+    }
+    data = {"machines": [part], "comparisons": []}
+    path = tmp_path / "page.html"
+    path.write_text(as_html({"name": "many", "codec": "opus", "numbers": None, "data": data, **facts}, {}))
+    assert path.stat().st_size < 2e6
+    with opened(path, tmp_path / "profile") as page:
+        assert page.asks("document.querySelectorAll('#list .row').length") == 2000
+        assert page.asks("document.querySelectorAll('#time circle').length") == 2000
+        assert page.asks("document.getElementById('roc-card').hidden")
+        page.press("\ue015")
+        assert page.asks(CHOSEN) == "2"
+        assert page.complaints() == []
