@@ -163,12 +163,13 @@ class Pair:
     def explained(self) -> tuple[dict[str, Any], dict[str, Medium]]:
         """What moved the score of the clip, in words and as the picture that `explain` makes."""
         material, waves = self.material, self.waves
-        clip, found = material.test.clips[self.row], material.table.loc[self.row]
+        clip = material.test.clips[self.row]
+        found: dict[str, Any] = {str(key): value for key, value in material.table.iloc[self.row].items()}
         effects = clip_effects(material.detector, material.scorer, clip, *waves, self.rate)
         record = {
-            **{str(key): value for key, value in found.items()},
+            **found,
             "rank": int((material.table["score"] > found["score"]).sum()) + 1,
-            "verdict": VERDICTS.get((str(found["label"]), int(found["decision"])), ""),
+            "verdict": VERDICTS.get((found["label"], found["decision"]), ""),
             "nearest": material.train.clips[self.neighbour].name,
             "distance_db": self.distance_db,
         }
