@@ -66,7 +66,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.chdir(folder):
         tiny_machines(Path("data"), "fan", "valve")
         for name in ("one", "two"):
-            succeeds("train", "data=data", f"name={name}", "seeds=0,1", "statistics.views=mel32,log64")
+            succeeds("train", "data=data", f"name={name}", "seeds=0,1", "statistics.views=level_64,flux_16")
     return folder
 
 
