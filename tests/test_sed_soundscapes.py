@@ -124,7 +124,8 @@ def test_without_backgrounds_there_is_a_sentence(tmp_path: Path) -> None:
 
 def test_recorded_backgrounds_are_shared_out_and_brought_to_the_sample_rate(tmp_path: Path) -> None:
     for i in range(5):
-        write_wav(tmp_path / f"{i}.wav", np.full((1, 8000), 0.1 * (i + 1), np.float32), 8000)
+        noise = 0.1 * np.random.default_rng(i).normal(size=(1, 8000)).astype(np.float32)
+        write_wav(tmp_path / f"{i}.wav", noise, 8000)
     behind = backgrounds(str(tmp_path), GROUPS, SHARES, RATE_HZ)
     rng = np.random.default_rng(0)
     drawn = {part: {behind.draw(part, 0.5, rng)[0] for _ in range(40)} for part in GROUPS}
@@ -239,3 +240,31 @@ def test_a_label_with_a_comma_may_be_asked_for(tmp_path: Path) -> None:
     )
     made = json.loads((tmp_path / "d/soundscapes.json").read_text())
     assert list(made["classes"]) == ["low, soft", "mid"]
+
+
+def test_recorded_backgrounds_are_behind_the_clips_of_all_parts(tmp_path: Path) -> None:
+    events, folder = write_events(tmp_path / "events"), tmp_path / "rooms"
+    folder.mkdir()
+    for k in range(5):
+        noise = 0.1 * np.random.default_rng(k).normal(size=(1, 2 * RATE_HZ)).astype(np.float32)
+        write_wav(folder / f"room{k}.WAV", noise, RATE_HZ)
+    words = (
+        "sed",
+        "make-soundscapes",
+        f"events={events}",
+        *SOUNDSCAPES,
+        f"background={folder}",
+        "strong=2",
+        "weak=2",
+    )
+    words = (*words, "unlabelled=2", "validation=2", "test=2")
+    succeeds(*words, f"out={tmp_path / 'data'}")
+    for part in ("train_strong", "train_weak", "train_unlabelled", "validation", "test"):
+        for path in (tmp_path / "data" / part).glob("*.wav"):
+            assert np.abs(read_wav(path)[0][0, :200]).max() > 0
+    quiet = tmp_path / "quiet"
+    quiet.mkdir()
+    for k in range(3):
+        write_wav(quiet / f"room{k}.wav", np.full((1, RATE_HZ), 0.25, np.float32), RATE_HZ)
+    words = (*words, f"background={quiet}", f"out={tmp_path / 'again'}")
+    refuses(*words, saying=r"room\d.wav holds no sound: all its samples are 0.25; remove it")

@@ -55,7 +55,7 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
         folder.mkdir(parents=True)
         facts = {
             part: soundscapes.write_part(
-                folder, part, n_clips, recipe, by_group[part.split("_")[0]], behind, config.seed
+                folder, part, n_clips, recipe, by_group[soundscapes.group_of(part)], behind, config.seed
             )
             for part, n_clips in counts.items()
             if n_clips

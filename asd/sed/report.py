@@ -21,6 +21,7 @@ from asd.sed.labels import clip_targets
 from asd.sed.report_numbers import MEASURES, Networks, Predictions, summarise
 from asd.sed.report_page import figure_name, findings, page_of
 from asd.sed.run import MODELS, SedRun, find_runs
+from asd.types import AsdError
 
 _MARKERS = "osD^vPX"
 _MEASURES = {
@@ -49,8 +50,12 @@ def compare(
         with_events: measures of events too, which need the extra `sed`.
 
     Raises:
-        AsdError: a run or part that is not there, or runs of other clips or classes.
+        AsdError: nothing to compare, a run or part that is not there, or runs of other clips or classes.
     """
+    if not members or not parts:
+        raise AsdError(
+            "members= or parts= is empty; name the runs to compare and the parts to compare them on"
+        )
     found = {name: find_runs(runs, name, seeds) for name in members}
     networks = {
         model: {

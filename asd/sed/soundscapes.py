@@ -118,7 +118,7 @@ def draw_scene(
         recipe: how.
         recordings: of the part, by label.
         backgrounds: what may be behind them.
-        part: whose backgrounds to use.
+        part: the group whose backgrounds to use, as of `group_of`.
         rng: is consumed.
     """
     background, background_start_s = backgrounds.draw(part, recipe.duration_s, rng)
@@ -194,6 +194,11 @@ def _rms(samples: Samples) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
 
 
+def group_of(part: str) -> str:
+    """The parts that share sources and backgrounds: "train", "validation" or "test"."""
+    return "train" if part in TRAIN_PARTS else part
+
+
 def write_part(
     folder: Path,
     part: str,
@@ -208,7 +213,7 @@ def write_part(
     (folder / part).mkdir(parents=True)
     rows: list[tuple[str, float | str, float | str, str]] = []
     for i in progress(range(n_clips), part, total=n_clips):
-        scene = draw_scene(recipe, by_label, backgrounds, part, generator("scene", seed, part, i))
+        scene = draw_scene(recipe, by_label, backgrounds, group_of(part), generator("scene", seed, part, i))
         name = f"{part}_{i:05d}.wav"
         write_wav(folder / part / name, render(scene, recipe, backgrounds)[None], recipe.sample_rate_hz)
         for event in scene.events:

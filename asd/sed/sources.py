@@ -203,11 +203,15 @@ def load(path: Path, sample_rate_hz: int) -> Samples:
     """First channel of a recording at that rate, (samples,); not to be written to.
 
     Raises:
-        AsdError: the file is missing, no audio, or empty.
+        AsdError: the file is missing, no audio, empty, or without any sound.
     """
     waveform, own_rate_hz = read_wav(path)
     if waveform.shape[1] == 0:
         raise AsdError(f"{path} holds no samples; remove it or copy it again")
+    if not np.ptp(waveform[0]):
+        raise AsdError(
+            f"{path} holds no sound: all its samples are {waveform[0, 0]:g}; remove it or copy it again"
+        )
     samples = resample(torch.from_numpy(waveform[:1]), own_rate_hz, sample_rate_hz)[0].numpy()
     samples.setflags(write=False)
     return np.asarray(samples, np.float32)
