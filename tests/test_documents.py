@@ -233,6 +233,15 @@ def test_public_functions_say_what_they_take() -> None:
     assert len(silent) <= MAY_BE_SILENT, "give the new function Args, Returns and Raises"
 
 
+def test_the_site_has_every_page_and_names_modules_that_exist() -> None:
+    text = (ROOT / "mkdocs.yml").read_text()
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        assert page.relative_to(ROOT / "docs").as_posix() in text, f"{relative(page)} is not in mkdocs.yml"
+        for name in re.findall(r"^::: asd[.]?([\w.]*)", page.read_text(), re.MULTILINE):
+            place = PACKAGE / name.replace(".", "/")
+            assert place.is_dir() or place.with_suffix(".py").exists(), f"{relative(page)}: asd.{name}"
+
+
 def test_documents_fit_a_terminal() -> None:
     for path in DOCUMENTS:
         long = [line for line in path.read_text().splitlines() if len(line) > 130 and line[:1] != "|"]
