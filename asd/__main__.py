@@ -98,7 +98,7 @@ def _run(stage: str, arguments: list[str]) -> int:
     if stage == "validate" and arguments and "=" not in arguments[0]:
         arguments = [f"path={arguments[0]}", *arguments[1:]]
     base = run_config(arguments) if stage == "score" else None
-    settings = parse(config.STAGES[stage], arguments, base)
+    settings = parse(config.STAGES[stage], arguments, base, stage)
 
     from asd import pipeline
     from asd.stages import benchmarking, summary
@@ -124,7 +124,7 @@ def _group(group: str, arguments: list[str]) -> int:
     _check_known(stage, config.STAGES, f"{group} stage")
     if {"-h", "--help"} & set(rest):
         return _help(f"{group} {stage}", config.MEANINGS[stage], config.__name__, stage, rest)
-    settings = parse(config.STAGES[stage], rest)
+    settings = parse(config.STAGES[stage], rest, command=f"{group} {stage}")
     if group == "study":
         print(import_module(f"{package}.{stage}.study").run(settings))
     else:

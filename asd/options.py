@@ -56,7 +56,7 @@ NO_RESULT: dict[str, Any] = {"changes_result": False}  # json_schema_extra of an
 class Settings(BaseModel):
     """A group of options: immutable, and without any that it does not declare."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from asd.settings.config import Evaluate, Run, Submit
 from asd.settings.parsing import parse, stored_run
 from asd.types import AsdError
+from tests.command import refuses
 
 
 def test_words_become_typed_settings() -> None:
@@ -64,9 +65,25 @@ def test_wrong_words_are_one_sentence(words: list[str], sentence: str) -> None:
         parse(Run, words)
 
 
-def test_a_missing_word_is_named() -> None:
-    with pytest.raises(AsdError, match="label= is missing"):
-        parse(Submit, ["name=run"])
+def test_a_missing_option_is_named_with_the_command_that_wants_it() -> None:
+    with pytest.raises(AsdError, match="label= is missing; see python -m asd submit --help"):
+        parse(Submit, ["name=run"], command="submit")
+    refuses(
+        "sed", "make-soundscapes", saying="events= is missing; see python -m asd sed make-soundscapes --help"
+    )
+
+
+def test_numbers_in_a_file_may_be_names(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("name: 2024\nmachine: [7, fan]\nseed: 3\n")
+    run = parse(Run, [f"config={tmp_path / 'x.yaml'}"])
+    assert (run.name, run.machine, run.seeds) == ("2024", ["7", "fan"], [3])
+
+
+def test_a_run_of_another_version_says_so() -> None:
+    with pytest.raises(
+        AsdError, match=r"does not fit this version of asd \(unknown key 'embedding.attribute_head'"
+    ):
+        stored_run({"detector": "embedding", "embedding": {"attribute_head": "bce"}})
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "just text", "a: b: c"])

@@ -24,13 +24,19 @@ S = TypeVar("S", bound=Settings)
 Pairs = list[tuple[str, Any]]
 
 
-def parse(stage: type[S], arguments: Sequence[str], base: Mapping[str, Any] | None = None) -> S:
+def parse(
+    stage: type[S], arguments: Sequence[str], base: Mapping[str, Any] | None = None, command: str = "<stage>"
+) -> S:
     """Options of a stage from `key=value` arguments.
 
     Args:
         stage: the model to fill.
         arguments: such as ["machine=fan", "training.epochs=5"]; the file of `config=FILE` is read first.
         base: values to start from, below the file and the arguments.
+        command: how the stage is called, for messages.
+
+    Returns:
+        The validated options.
 
     Raises:
         AsdError: an argument without `=`, an unknown key (the nearest is named), a value that does not fit, or a
@@ -55,7 +61,7 @@ def parse(stage: type[S], arguments: Sequence[str], base: Mapping[str, Any] | No
             raise AsdError(f"{path}: {error}") from error
         _warn_of_no_effect(stage, values, used)
     _warn_of_no_effect(stage, values, _assign(stage, values, given))
-    return _validated(stage, values)
+    return _validated(stage, values, command)
 
 
 def keys(stage: type[Settings], prefix: str = "") -> Iterator[str]:
@@ -122,7 +128,13 @@ def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
         AsdError: the file holds options that this version does not know.
     """
     _refuse_fusion(content)
-    return parse(Run, [], {**content, **changes})
+    try:
+        return parse(Run, [], {**content, **changes})
+    except AsdError as error:
+        raise AsdError(
+            f"the stored configuration of the run does not fit this version of asd ({error}); train it again with "
+            f"overwrite=true, or under another name="
+        ) from error
 
 
 def _refuse_fusion(content: Mapping[str, Any]) -> None:
@@ -150,6 +162,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
         raise AsdError(
             f"the machines of {root} were trained from several folders ({', '.join(folders)}); say which with data="
         )
+    stored_run(configs[0])
     own = ("machine", "seeds", "weights", "overwrite", "keep_going")  # given anew each time
     return {key: value for key, value in configs[0].items() if key not in own}
 
@@ -220,14 +233,14 @@ def _warn_of_no_effect(stage: type[Settings], values: Mapping[str, Any], used: M
         log.warning("%s= has no effect with detector=%s", "=, ".join(idle), detector)
 
 
-def _validated(stage: type[S], values: Mapping[str, Any]) -> S:
+def _validated(stage: type[S], values: Mapping[str, Any], command: str) -> S:
     try:
         return stage.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
         if first["type"] == "missing":
-            raise AsdError(f"{key}= is missing; see python -m asd {stage.__name__.lower()} --help") from error
+            raise AsdError(f"{key}= is missing; see python -m asd {command} --help") from error
         reason = first["msg"].removeprefix("Value error, ")
         raise AsdError(f"{key}={first['input']!s} does not fit: {reason}") from error
 
