@@ -154,6 +154,17 @@ def test_an_outlier_does_not_blur_the_others() -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
+def test_rows_that_float32_cannot_tell_apart_are_all_looked_at(weighted: bool) -> None:
+    order = np.random.default_rng(0).permutation(400)
+    vectors = np.concatenate([np.ones((400, 3)), np.zeros((1, 3))])
+    vectors[:400, 0] += 1e-9 * order
+    weights = np.ones(401) if weighted else None
+    queries = np.ones((400, 3)) + 1e-9 * np.arange(400)[:, None] * [1.0, 0.0, 0.0]
+    found = NeighbourBank(vectors, weights=weights).search(queries, 1)
+    np.testing.assert_array_equal(order[found.rows[:, 0]], np.arange(400))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 def test_a_query_beyond_float32_gets_its_distance(weighted: bool) -> None:
     vectors = scattered(3000, 8, 0)
     weights = np.full(3000, 0.5) if weighted else None

@@ -246,3 +246,11 @@ def test_a_domain_that_tells_nothing_takes_the_statistic_of_all() -> None:
     for statistic in ("z", "median"):
         scores = DomainNearest(statistic=statistic).fit(same).score(np.array([[4.0, 5.0]]))  # type: ignore[arg-type]
         assert scores.tolist() == [5.0]
+
+
+def test_distances_that_differ_by_rounding_have_no_deviation() -> None:
+    corners = 1e6 * np.eye(6) + 0.1  # all 1.4e6 apart, but for the last bit
+    refs = References(corners, np.zeros(6, np.int64), np.zeros(6, bool))
+    fitted = DomainNearest(statistic="z").fit(refs)
+    assert fitted.scales.tolist() == [1.0]
+    np.testing.assert_allclose(fitted.locations, 1e6 * np.sqrt(2.0))
