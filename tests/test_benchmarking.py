@@ -91,6 +91,7 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
     Path("odd.yaml").write_text('"good": detector=statistics\n"odd": detector=statistics nonsense=1\n')
     for changed, saying in (
         ({"methods": Path("odd.yaml")}, "nonsense"),
+        ({"detectors": ["embedding"]}, "detectors=embedding have no method among the 2"),
         ({"reference": "nobody"}, "reference='nobody' is no method"),
         ({"page": Path("gone.md")}, "page=gone.md cannot be read"),
         (

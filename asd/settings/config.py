@@ -253,6 +253,7 @@ class Benchmark(Settings):
 
     data: Path = Field(description="folder that holds <machine>/{train,test}")
     methods: Path = Field(Path("configs/benchmark.yaml"), description="YAML file of label: options of train")
+    detectors: Names = Field(["all"], description="detectors whose methods are measured, by default all")
     machine: Names = Field(["all"], description="machines to measure on")
     seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
     scorers: Literal["default", "all"] = Field("default", description="scorers in the table")

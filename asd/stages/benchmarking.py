@@ -63,7 +63,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         AsdError: a method file that is not one, a page without a place for the table, or what methods raised, when
             all others are done.
     """
-    methods = read_methods(config.methods)
+    methods = _of_detectors(read_methods(config.methods), config.detectors)
     page = None if config.page is None else (config.page, _split_page(config.page, config.data))
     if config.reference is not None and config.reference not in methods:
         raise AsdError(f"reference={config.reference!r} is no method of {config.methods}")
@@ -101,6 +101,20 @@ def read_methods(path: Path) -> dict[str, list[str]]:
             f"methods={path} has {count} labels for the run {name}; let them differ in a letter or digit"
         )
     return methods
+
+
+def _of_detectors(methods: Mapping[str, list[str]], detectors: Sequence[str]) -> dict[str, list[str]]:
+    """The methods of some detectors.
+
+    Raises:
+        AsdError: there is none.
+    """
+    if list(detectors) == ["all"]:
+        return dict(methods)
+    chosen = {label: own for label, own in methods.items() if parse(Run, own).detector in detectors}
+    if not chosen:
+        raise AsdError(f"detectors={','.join(detectors)} have no method among the {len(methods)} of the file")
+    return chosen
 
 
 def run_name(label: str) -> str:
