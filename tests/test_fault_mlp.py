@@ -58,6 +58,19 @@ def test_each_classifier_has_the_gradient_that_it_would_have_alone() -> None:
     torch.testing.assert_close(network.first[0].weight.grad, gradient)
 
 
+def test_noise_is_added_in_training_only() -> None:
+    def losses(noise: float, training: bool) -> list[float]:
+        torch.manual_seed(0)
+        module = FaultClassifiers([4], 3, noise).train(training)
+        network: Any = module.networks[0]
+        network.dropout = 0.0
+        x = torch.randn(8, 4)
+        return [float(module(x, torch.arange(8) % 3)) for _ in range(2)]
+
+    assert losses(0.5, training=True)[0] != losses(0.0, training=True)[0]
+    assert losses(0.5, training=False) == losses(0.0, training=False)
+
+
 def test_inputs_are_in_units_of_their_normal_spread_and_cut() -> None:
     module = FaultClassifiers([2], 3)
     normal = torch.tensor([[0.0, 10.0], [2.0, 14.0]])
@@ -79,11 +92,14 @@ def test_normal_clips_and_faults_are_told_apart(root: Path, tmp_path: Path) -> N
     encoder = fitted(root, tmp_path, epochs=8, copies=8)
     clips = recordings(root)
     normal = encoder._vectors(clips)
-    faulty, _ = encoder._faulty(clips, 4)
+    faulty, kinds = encoder._faulty(clips, 4)
     network, inputs = encoder.module.networks[0], encoder.module._inputs
     with torch.no_grad():
         scores = [1 - network.eval()(inputs(x)[0]).softmax(1)[:, 0].numpy() for x in (normal, faulty)]
     assert auc(np.repeat([False, True], [len(normal), len(faulty)]), np.concatenate(scores)) > 0.9
+    with torch.no_grad():  # class 0 is normal, class 1 + k the kind k
+        named = network(inputs(faulty)[0]).argmax(1)
+    assert (named == 1 + kinds).float().mean() > 0.15  # by chance: 1 of 21
 
 
 def test_one_seed_gives_one_encoder_and_another_gives_another(root: Path, tmp_path: Path) -> None:
@@ -152,6 +168,11 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
         for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
     )
     torch.testing.assert_close(residual, near - 0.5 * far)
+    faulty, faulty_residual = (
+        encoder._faulty(check(clips, sample_rate_hz=16000, front_end=front_end), 2)[0]
+        for front_end in (FrontEnd(), FrontEnd(residual=0.5))
+    )
+    torch.testing.assert_close(faulty_residual, faulty - 0.5 * far.repeat(2, 1), atol=1e-3, rtol=1e-3)
     encoder.fit(check(clips, sample_rate_hz=16000, front_end=FrontEnd(residual=0.5)))
 
 

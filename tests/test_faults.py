@@ -162,6 +162,12 @@ def test_each_row_gets_the_fault_of_its_kind() -> None:
         torch.testing.assert_close(faulty[rows], apply(name, x[rows], params, RATE))
 
 
+def test_an_offset_of_the_recording_counts_for_nothing() -> None:
+    kinds, x = torch.arange(len(KINDS)), noise(len(KINDS))
+    plain, moved = (with_faults(y, kinds, RATE, torch.Generator().manual_seed(3)) for y in (x, x + 0.3))
+    torch.testing.assert_close(moved, plain, atol=1e-4, rtol=1e-3)
+
+
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(AsdError, match="fault=hum is unknown; there are tone, "):
         draw("hum", 1, 100, RATE)
