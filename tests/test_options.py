@@ -55,7 +55,9 @@ def test_every_option_of_event_detection_decides() -> None:
 @pytest.mark.parametrize("given", ["a, b", ["a", "b"], ("a", "b")])
 def test_lists_are_written_with_commas(given: Any) -> None:
     assert Lists(names=given).names == ["a", "b"]
-    assert Lists(names="").names == []
+    for empty in ("", "a,", "a,a"):
+        with pytest.raises(ValidationError, match=r"it is empty|name each once"):
+            Lists(names=empty)
 
 
 def test_options_are_fixed_and_none_is_added() -> None:
