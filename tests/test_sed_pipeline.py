@@ -154,7 +154,7 @@ def test_evaluation_and_report_go_from_files_to_documents(place: Path) -> None:
     assert "network.kind: transformer" in text
     refuses("sed", "evaluate", "name=usual", "runs=runs", "part=train_strong", "events=false",
             saying="has no scores of train_strong; it has those of test, validation")  # fmt: skip
-    refuses("sed", "report", "members=", "runs=runs", saying="members= or parts= is empty; name the runs")
+    refuses("sed", "report", "members=", "runs=runs", saying="members= does not fit: it is empty")
     refuses("sed", "report", "members=usual,none", "runs=runs",
             saying=r"runs/none holds no complete run \(runs there: other, usual\)")  # fmt: skip
 
