@@ -65,7 +65,7 @@ def test_noise_is_added_in_training_only() -> None:
         network: Any = module.networks[0]
         network.dropout = 0.0
         x = torch.randn(8, 4)
-        return [float(module(x, torch.arange(8) % 3)) for _ in range(2)]
+        return [module(x, torch.arange(8) % 3).item() for _ in range(2)]
 
     assert losses(0.5, training=True)[0] != losses(0.0, training=True)[0]
     assert losses(0.5, training=False) == losses(0.0, training=False)
