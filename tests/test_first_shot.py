@@ -19,7 +19,12 @@ MACHINES = ("fan", "valve")  # valve hides its attributes, as a third of the mac
 # Words that keep a training short; the same for every machine, as everything is.
 QUICK = {
     "autoencoder": ["training.epochs=2"],
-    "embedding": ["embedding.epochs=2", "embedding.width=4", "embedding.windows_samples=512"],
+    "embedding": [
+        "embedding.encoder=multires_cnn",
+        "embedding.epochs=2",
+        "embedding.width=4",
+        "embedding.windows_samples=512",
+    ],
 }
 
 
