@@ -5,9 +5,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.covariance import ledoit_wolf
+from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 
-from asd.scoring.covariance import nuisance_directions, streamed_ledoit_wolf, without_directions
+from asd.scoring.covariance import (
+    ledoit_wolf_intensity,
+    nuisance_directions,
+    streamed_ledoit_wolf,
+    without_directions,
+)
 from asd.types import AsdError
 
 
@@ -63,3 +68,12 @@ def test_the_shrinkage_is_at_most_all() -> None:
     covariance, shrinkage = streamed_ledoit_wolf(lambda: [torch.from_numpy(vectors)])
     assert shrinkage == 1.0
     np.testing.assert_allclose(covariance.numpy(), ledoit_wolf(vectors)[0], atol=1e-12)
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.integers(2, 40), st.integers(2, 40), st.integers(0, 99), st.floats(0.0, 3.0))
+def test_the_intensity_equals_scikit_learn_s(n: int, dims: int, seed: int, correlation: float) -> None:
+    rng = np.random.default_rng(seed)
+    residuals = rng.normal(size=(n, dims)) + correlation * rng.normal(size=(n, 1))
+    expected = ledoit_wolf_shrinkage(residuals, assume_centered=True)
+    assert ledoit_wolf_intensity(residuals) == pytest.approx(expected, rel=1e-7)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from asd.scoring.references import FloatArray, References
 from asd.types import AsdError
@@ -150,18 +149,15 @@ def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:
 def ledoit_wolf_intensity(residuals: FloatArray) -> float:
     """Intensity in [0, 1] of the shrinkage for residuals (clips, dims).
 
-    scikit-learn's way is through the (dims, dims) covariance; where there are fewer clips than dimensions,
-    the same sums are taken over the (clips, clips) products, which have the same norm.
+    The squared norm of the covariance is taken from the smaller of R^T R and R R^T, which share it.
     """
     n, dims = residuals.shape
-    if dims <= n:
-        return float(ledoit_wolf_shrinkage(residuals, assume_centered=True))
-    products = residuals @ residuals.T
-    squares = np.diag(products)  # of each clip's residual
-    sphere = squares.sum() / n / dims
-    covariance = np.square(products).sum() / n**2  # its squared norm
-    noise = (np.square(squares).sum() / n - covariance) / n
-    return float(min(1.0, noise / (covariance - dims * sphere**2)))
+    squares = np.square(residuals).sum(1)
+    products = residuals.T @ residuals if dims <= n else residuals @ residuals.T
+    covariance = np.square(products).sum() / n**2
+    spread = covariance - (squares.sum() / n) ** 2 / dims  # distance of the estimate from the sphere
+    noise = (np.square(squares).sum() / n - covariance) / n  # distance expected from sampling alone
+    return float(min(1.0, noise / spread)) if spread > 0 else 0.0
 
 
 def streamed_ledoit_wolf(batches: Callable[[], Iterable[torch.Tensor]]) -> tuple[torch.Tensor, float]:
