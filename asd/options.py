@@ -36,6 +36,10 @@ def _some(values: list[str]) -> list[str]:
     return _once(values)
 
 
+def _named(values: list[str]) -> list[str]:
+    return _some(values) if values else values
+
+
 def _once(values: list[T]) -> list[T]:
     if len({*values}) < len(values):
         raise ValueError("name each once")
@@ -45,6 +49,7 @@ def _once(values: list[T]) -> list[T]:
 _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some)]
+AnyNames = Annotated[list[str], BeforeValidator(_split), AfterValidator(_named)]  # empty: all there are
 Seeds = Annotated[list[_Seed], BeforeValidator(_split), Field(min_length=1), AfterValidator(_once)]
 Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]
 Levels = Annotated[list[float], BeforeValidator(_split), Field(min_length=1)]

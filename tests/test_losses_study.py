@@ -80,6 +80,8 @@ def test_the_grid_holds_every_loss_network_and_seed() -> None:
     assert afl["teacher"]["method"] == "none"
     with pytest.raises(AsdError, match="losses=huber is none of the study's losses bce, srl"):
         cells(Losses(losses=["huber"]), data)
+    with pytest.raises(AsdError, match="networks=rnn is none of the study's networks crnn, transformer"):
+        cells(Losses(networks=["rnn"]), data)
 
 
 @pytest.mark.slow

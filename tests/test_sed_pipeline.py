@@ -191,6 +191,15 @@ def test_a_damaged_configuration_is_a_sentence(place: Path) -> None:
             saying="runs/usual/seed0/config.yaml is damaged .*; train the run again")  # fmt: skip
 
 
+def test_resolved_settings_can_be_read_back() -> None:
+    from asd.sed.config import STAGES, Train
+    from asd.studies.config import STAGES as STUDIES
+
+    assert Train.model_validate(Train().model_dump(mode="json")) == Train()
+    for stage in (*STUDIES.values(), STAGES["train"]):
+        assert stage.model_validate(stage().model_dump(mode="json")) == stage()
+
+
 def test_help_lists_what_every_training_has_too() -> None:
     text = succeeds("sed", "train", "--help").out
     assert "every training by gradient, training.*" in text

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from asd.core.train_settings import TrainSettings
-from asd.options import Names, Numbers, Seeds, Settings
+from asd.options import AnyNames, Names, Numbers, Seeds, Settings
 
 
 class MakeSoundscapes(Settings):
@@ -24,7 +24,7 @@ class MakeSoundscapes(Settings):
         "", description="folder of WAVs to put behind them, or synthetic: machines running"
     )
     out: Path = Field(Path("data/soundscapes"), description="the data folder that is made")
-    classes: Names = Field([], description="labels to use; none: all there are")
+    classes: AnyNames = Field([], description="labels to use; none: all there are")
     seed: int = Field(0, ge=0, description="same seed, same bytes")
     strong: int = Field(200, ge=0, description="training clips with onsets and offsets")
     weak: int = Field(0, ge=0, description="training clips with labels only")
@@ -140,7 +140,9 @@ class Train(Settings):
     name: str = Field("sed", description="of the run")
     runs: Path = Field(Path("runs/sed"), description="folder of the runs")
     seeds: Seeds = Field([0], description="one training each")
-    classes: Names = Field([], description="event classes, in order; none: all labels of the training tables")
+    classes: AnyNames = Field(
+        [], description="event classes, in order; none: all labels of the training tables"
+    )
     device: str = Field("auto", description="auto, cpu or cuda")
     overwrite: bool = Field(False, description="replace a run of other options or data")
     features: Features = Features()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.options import Levels, Names, Seeds, Settings
+from asd.options import AnyNames, Levels, Names, Seeds, Settings
 
 
 class Study(Settings):
@@ -97,7 +97,7 @@ class Digits(Study):
         Path("../shared/data/spoken_digits"), description="folder of <word>_<speaker>_<number>.wav"
     )
     network: str = Field("small", description="small, or a published design: ch32, base, ...")
-    held_out: Names = Field([], description="speakers left out in turn; none: all")
+    held_out: AnyNames = Field([], description="speakers left out in turn; none: all")
     chosen_on: Names = Field(["lucas", "theo"], description="speakers on whom the defaults were chosen")
     tuned: bool = Field(True, description="first filters start as band-passes on the mel scale")
     n_known_test: int = Field(5, ge=1, description="first recordings tested on where the speakers are known")
@@ -150,14 +150,16 @@ class Losses(SedStudy):
     longest_s: float = Field(3.0, gt=0, description="length of the longest class")
     frequency_ratio: float = Field(10.0, ge=1, description="most frequent class over rarest")
     networks: Names = Field(["crnn", "transformer"], description="crnn, transformer")
-    losses: Names = Field([], description="those of the study to run; none: all")
+    losses: AnyNames = Field([], description="those of the study to run; none: all")
 
 
 class Cmt(SedStudy):
     """Options of the confident-mean-teacher study: published methods, with few labels."""
 
     epochs: int = Field(25, ge=1, description="passes over all clips")
-    classes: Names = Field(["0", "1", "2", "3", "4", "5"], description="labels to use; none: all there are")
+    classes: AnyNames = Field(
+        ["0", "1", "2", "3", "4", "5"], description="labels to use; none: all there are"
+    )
     strong: int = Field(100, ge=2, description="training clips with onsets and offsets")
     weak: int = Field(100, ge=0, description="training clips with labels only")
     unlabelled: int = Field(200, ge=1, description="training clips without any")
@@ -167,7 +169,7 @@ class Reuse(Study):
     """Options of the study of reuse: parts of the core, switched on in the detector embedding."""
 
     data: Path = Field(Path("../shared/data/machines"), description="folder of recorded machines")
-    methods: Names = Field([], description="those of the study to run; none: all")
+    methods: AnyNames = Field([], description="those of the study to run; none: all")
     epochs: int = Field(16, ge=1, description="passes over the training clips")
     segment_samples: int = Field(16000, ge=2048, description="length of an encoder's input")
     synthetic: Names = Field(["fan", "valve"], min_length=1, description="synthetic machines")

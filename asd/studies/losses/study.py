@@ -15,6 +15,8 @@ from asd.studies.grid import run_grid
 from asd.studies.sed_cell import Cell, cell, run_cell, soundscapes
 from asd.types import AsdError
 
+NETWORKS = ["crnn", "transformer"]
+
 # Imoto, 2021, whose losses are sums and ours means over frames and classes. Their GLR weight, 1e-5 with 500
 # frames and 25 classes, is 1e-5 x 500 / 25 = 2e-4 on means. They do not give the weight of SAD: 1 on sums is 0.1 on
 # means over the 10 classes here. Nor do they give IFL's gamma, which here is 1.
@@ -63,13 +65,13 @@ def cells(config: Losses, data: dict[str, Any]) -> dict[str, Cell]:
     """Settings of every training by its folder, <network>/<loss>/seed<k>.
 
     Raises:
-        AsdError: a loss that is not of the study.
+        AsdError: a loss or network that is not of the study.
     """
     known = LOSSES | VARIANTS
     chosen = config.losses or list(known)
-    for name in chosen:
-        if name not in known:
-            raise AsdError(f"losses={name} is none of the study's losses {', '.join(known)}")
+    for what, names, choices in (("losses", chosen, list(known)), ("networks", config.networks, NETWORKS)):
+        if unknown := [name for name in names if name not in choices]:
+            raise AsdError(f"{what}={unknown[0]} is none of the study's {what} {', '.join(choices)}")
     training = config.model_dump(include={"epochs", "learning_rate", "batch_size"})
     shared = {"teacher": {"method": "none"}, "training": training}
     return {
