@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from asd import pipeline
 from asd.challenge.years import get_year
+from asd.detectors.options import AutoencoderSettings
 from asd.settings import config
 from asd.synthetic import make_machines
 from asd.types import SCORE_COLUMNS
@@ -54,7 +55,14 @@ def test_a_run_lies_as_it_is_described(trained: Path) -> None:
             names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
             scorers = json.loads((run / "scores/thresholds.json").read_text()).keys()
             assert {"mse", "mahalanobis"} <= scorers
-            model = {"weights.safetensors", "fit.json", "facts.json", "front_end.json", "training_scores.csv"}
+            model = {
+                "weights.safetensors",
+                "bank.safetensors",
+                "fit.json",
+                "facts.json",
+                "front_end.json",
+                "training_scores.csv",
+            }
             assert names == {
                 *("config.yaml", "metrics.jsonl", "DONE"),
                 *(f"model/{name}" for name in model),
@@ -167,8 +175,8 @@ def test_config_file_below_the_words(trained: Path, here: Path) -> None:
     )
     succeeds("train", "training.epochs=2", "config=own.yaml", "name=own")
     stored = yaml.safe_load(Path("runs/own/valve/seed3/config.yaml").read_text())
-    usual = config.Training().model_dump()
-    assert stored["training"] == usual | {"epochs": 2, "batch_size": 64}
+    usual = AutoencoderSettings().training.model_dump()
+    assert stored["autoencoder"]["training"] == usual | {"epochs": 2, "batch_size": 64}
     assert stored["decision"]["method"] == "percentile"
     succeeds("train", f"config={Path('runs/own/valve/seed3/config.yaml')}", "name=again")  # a run's own
     assert (
