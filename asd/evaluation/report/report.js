@@ -399,7 +399,7 @@ const KEYS = {
 };
 
 function onKey(event) {
-  const own = $("large").open || event.target.closest("input, select, button, audio, a, textarea");
+  const own = $("large").open || event.target.closest?.("input, select, button, audio, a, textarea");
   if (own || event.ctrlKey || event.metaKey || event.altKey || !KEYS[event.key]) return;
   if (event.target !== $("list") && !["ArrowDown", "ArrowUp", " ", "n"].includes(event.key)) return;
   event.preventDefault();
