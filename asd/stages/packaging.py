@@ -130,6 +130,8 @@ def _package(config: Submit, out: Path) -> Package:
 
 def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
     """The evaluation machines of the year; in a run without any, as in a rehearsal, all that it should have."""
+    if not config.machine:
+        raise AsdError("machine= is empty; name one, several separated by commas, or all")
     if not is_all(config.machine):
         if missing := sorted({*config.machine} - have):
             raise AsdError(f"machine={missing[0]} is not in the run; it has {', '.join(sorted(have))}")
