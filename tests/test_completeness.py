@@ -101,7 +101,7 @@ def test_a_machine_that_was_begun_and_is_not_complete_is_named(trained: Path) ->
     part = succeeds("evaluate", "machine=fan").out
     assert "This is a part of the run: pump is left out by machine=." in part
     assert json.loads((RUN / "evaluation.json").read_text())["missing"] == ["pump is left out by machine="]
-    refuses("evaluate", "machine=", saying="machine= is empty")
+    refuses("evaluate", "machine=", saying="machine= does not fit: it is empty")
     succeeds("leaderboard", "members=statistics", "machine=fan")
     succeeds("fuse", "members=statistics", "machine=fan")
     succeeds("submit", "label=A_B_task2_1", "machine=fan")
