@@ -30,7 +30,8 @@ def test_train_lists_what_matters_first_and_then_by_detector() -> None:
         assert (name in shown or name.split(".")[-1] in shown) == (key not in Run.hidden), key
     lines = [line for line in text.splitlines() if line]
     twice = {line.split("=")[0].strip() for line in lines if lines.count(line) > 1}
-    assert twice <= {"learning_rate"}, twice
+    # The back ends of two detectors have the same options, and two trainings a learning rate of their own.
+    assert twice <= {"learning_rate", "neighbours", "index"}, twice
 
 
 def test_the_options_of_one_detector_can_be_asked_for() -> None:
