@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 # Before torch is imported, and inherited by commands that tests start: several workers share few cores.
-# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send to themselves.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import shutil
+import signal
 import tarfile
 
 import pytest
 
 from tests.command import short_training, succeeds, tiny_machines
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(os.environ.get("ASD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 EXCERPT = Path(__file__).parent / "golden/reference.tar.xz"
