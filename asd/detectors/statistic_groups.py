@@ -112,7 +112,7 @@ class PartScorer:
     """
 
     def __init__(self, part: Part, backend: Backend) -> None:
-        self.part, self.backend = part, backend
+        self.part = part
         self.bands: list[PerSectionScorer] = [PerSectionScorer(backend) for _ in range(part.n_bands)]
 
     def fit(self, vectors: Mapping[str, FloatArray], references: References) -> Self:
