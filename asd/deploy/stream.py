@@ -1,0 +1,116 @@
+"""A stream of samples to windows that are scored, in memory that does not grow with the stream.
+
+Positions are in samples since the beginning of the stream; samples that were lost count, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Samples = npt.NDArray[np.float32]  # (channels, samples), full scale is 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """A stretch of a stream.
+
+    Attributes:
+        start: its first sample.
+        samples: (channels, samples).
+    """
+
+    start: int
+    samples: Samples
+
+    @property
+    def end(self) -> int:
+        """The sample after its last one."""
+        return self.start + self.samples.shape[1]
+
+
+class Ring:
+    """The last samples of a stream, as far back as the last cut.
+
+    The buffer has room for twice what is kept, so that samples are moved once per round and lie in one piece.
+
+    Args:
+        n_channels: of the stream.
+        n_kept: samples that are kept at least.
+    """
+
+    def __init__(self, n_channels: int, n_kept: int) -> None:
+        self.n_kept = n_kept
+        self.end = 0  # position of the next sample
+        self._buffer = np.zeros((n_channels, 2 * n_kept), np.float32)
+        self._fill = 0
+
+    @property
+    def start(self) -> int:
+        """Position of the first sample that is kept."""
+        return self.end - self._fill
+
+    def push(self, samples: Samples) -> None:
+        """Takes the next samples (channels, n), n at most `n_kept`."""
+        n = samples.shape[1]
+        if self._fill + n > self._buffer.shape[1]:
+            kept = min(self.n_kept, self._fill)
+            self._buffer[:, :kept] = self._buffer[:, self._fill - kept : self._fill].copy()
+            self._fill = kept
+        self._buffer[:, self._fill : self._fill + n] = samples
+        self._fill += n
+        self.end += n
+
+    def cut(self, n_lost: int = 0) -> None:
+        """Forgets what came before; `n_lost` samples are missing here."""
+        self._fill = 0
+        self.end += n_lost
+
+    def between(self, start: int, stop: int) -> Window:
+        """A copy of what is kept of the samples from `start` up to `stop`."""
+        first = self.start
+        start, stop = max(start, first), min(stop, self.end)
+        return Window(start, self._buffer[:, start - first : max(start, stop) - first].copy())
+
+
+class Windows:
+    """Windows of a stream, each as soon as its last sample is there; none reaches across a cut.
+
+    Args:
+        n_channels: of the stream.
+        n_window: samples of a window.
+        n_hop: samples from one window to the next.
+        n_kept: samples before the next one that can be asked for in `ring`.
+    """
+
+    def __init__(self, n_channels: int, n_window: int, n_hop: int, n_kept: int = 0) -> None:
+        self.n_window, self.n_hop = n_window, n_hop
+        self.ring = Ring(n_channels, max(n_kept, n_window + n_hop))
+        self._next = 0
+
+    def feed(self, samples: Samples) -> Iterator[Window]:
+        """The windows that end within the next samples (channels, any number)."""
+        for start in range(0, samples.shape[1], self.n_hop):
+            self.ring.push(samples[:, start : start + self.n_hop])
+            while self._next + self.n_window <= self.ring.end:
+                window = self.ring.between(self._next, self._next + self.n_window)
+                self._next += self.n_hop
+                yield window
+
+    def cut(self, n_lost: int = 0) -> Window | None:
+        """The stream is interrupted, or ends.
+
+        Args:
+            n_lost: samples that are missing here.
+
+        Returns:
+            All samples since the last cut where they were too few for a window, else None.
+        """
+        left = self.ring.between(self.ring.start, self.ring.end)
+        short = left if self._next == left.start < left.end else None
+        self.ring.cut(n_lost)
+        self._next = self.ring.end
+        return short
