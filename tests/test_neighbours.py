@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from asd.scoring import neighbours as module
 from asd.scoring.neighbours import NeighbourBank, Neighbours
-from asd.scoring.points import to_distance, to_euclidean
+from asd.scoring.references import to_distance, to_euclidean
 from asd.types import AsdError
 
 FloatArray = npt.NDArray[np.float64]
@@ -201,7 +201,7 @@ def test_results_do_not_depend_on_batch_or_block(monkeypatch: pytest.MonkeyPatch
     whole = NeighbourBank(vectors).search(queries, 5)
     one_by_one = [NeighbourBank(vectors).search(queries[[i]], 5) for i in range(30)]
     np.testing.assert_array_equal(whole.distances, np.concatenate([part.distances for part in one_by_one]))
-    monkeypatch.setattr("asd.scoring.points.BLOCK_BYTES", 4096)
+    monkeypatch.setattr("asd.scoring.references.BLOCK_BYTES", 4096)
     small = NeighbourBank(vectors).search(queries, 5)
     np.testing.assert_allclose(whole.distances, small.distances, rtol=1e-14)
     np.testing.assert_array_equal(whole.rows, small.rows)

@@ -37,7 +37,7 @@ from asd.data.recordings import Recordings
 from asd.detectors.base import Detector, RunContext, Scores, is_target
 from asd.detectors.options import AutoencoderSettings
 from asd.features.frames import Windows, log_mel_frames
-from asd.scoring.backends import backend_named
+from asd.scoring.backends import PerSectionScorer, backend_named
 from asd.scoring.base import nested, part_of
 from asd.scoring.covariance import streamed_ledoit_wolf
 from asd.scoring.references import references_of, sections_of
@@ -48,7 +48,6 @@ from asd.scoring.residual_distance import (
     mean_residual_distance,
     segment_mean,
 )
-from asd.scoring.sections import PerSectionScorer
 from asd.types import AsdError
 
 _OFFICIAL, _FRAMES = ("mse", "mahalanobis"), "mahalanobis_frames"

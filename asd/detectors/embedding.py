@@ -27,10 +27,9 @@ from asd.detectors.encoders.clip_encoder import ClipEncoder
 from asd.detectors.encoders.fault_mlp import FaultMlp
 from asd.detectors.encoders.recipe import FAULTS, EmbeddingSettings
 from asd.detectors.encoders.segment_encoder import SegmentEncoder
-from asd.scoring.backends import backend_named
+from asd.scoring.backends import PerSectionScorer, backend_named
 from asd.scoring.base import nested, part_of
 from asd.scoring.references import references_of, sections_of
-from asd.scoring.sections import PerSectionScorer
 from asd.types import AsdError
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.features.clip_statistics import POOLED_VIEWS, VIEWS, WINDOWS_MS
+from asd.scoring.backends import PerSectionScorer, Sections
 from asd.scoring.base import Arrays, Backend, nested, part_of
 from asd.scoring.references import FloatArray, References
-from asd.scoring.sections import PerSectionScorer, Sections
 from asd.types import AsdError
 
 _OVERLAP = 0.25  # of a band of a local part with each of its neighbours

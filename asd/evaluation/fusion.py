@@ -24,7 +24,7 @@ from asd.evaluation.completeness import (
     require_whole,
 )
 from asd.runs import RunDirectory, ScoredData, directories_with, read_json, write_json, write_scores
-from asd.scoring.fuse import FUSIONS
+from asd.scoring.base import FUSIONS
 from asd.scoring.threshold import fit_threshold
 from asd.types import AsdError
 
@@ -181,7 +181,7 @@ def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataF
 
     Args:
         members: at least one; seeds of a member are averaged first, so that each member counts once.
-        method: "z" or "rank", see `scoring.fuse`.
+        method: "z" or "rank", see `scoring.base`.
 
     Returns:
         The score table of the test clips (decisions still those of the first member) and a table of the

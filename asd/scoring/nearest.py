@@ -12,8 +12,7 @@ from asd.core.runtime import log
 from asd.scoring.base import Backend
 from asd.scoring.covariance import spread_of
 from asd.scoring.neighbours import IndexName, NeighbourBank
-from asd.scoring.points import Metric
-from asd.scoring.references import FloatArray, References
+from asd.scoring.references import FloatArray, Metric, References
 from asd.types import AsdError
 
 

@@ -11,7 +11,7 @@ With weights, distances are w_y d(x, y), the nearest row in that sense is a maxi
 dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among
 the rows nearest without weights.
 
-Metrics and their coordinates: `asd.scoring.points`.
+Metrics and their coordinates: `asd.scoring.references`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,16 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.runtime import log
-from asd.scoring.points import IntArray, Metric, Vectors, blocks, checked, to_distance, to_euclidean
-from asd.scoring.references import FloatArray
+from asd.scoring.references import (
+    FloatArray,
+    IntArray,
+    Metric,
+    Vectors,
+    blocks,
+    checked,
+    to_distance,
+    to_euclidean,
+)
 from asd.types import AsdError
 
 IndexName = Literal["auto", "flat", "ivf"]

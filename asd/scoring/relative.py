@@ -15,8 +15,7 @@ import numpy as np
 from asd.scoring.covariance import Groups, Whitening
 from asd.scoring.nearest import NeighbourBackend
 from asd.scoring.neighbours import NeighbourBank
-from asd.scoring.points import IntArray
-from asd.scoring.references import FloatArray, References
+from asd.scoring.references import FloatArray, IntArray, References
 from asd.types import AsdError
 
 _NEAREST = math.log(0.1)  # closer than a tenth of what is usual is as close as that: a copy is no record

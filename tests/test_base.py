@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.scoring.fuse import FUSIONS, ScoreNormalizer, fuse_rank, fuse_z
+from asd.scoring.base import FUSIONS, ScoreNormalizer, fuse_rank, fuse_z
 
 RNG = np.random.default_rng(0)
 TRAINING = [RNG.gamma(2.0, size=50), 100.0 + 5.0 * RNG.normal(size=50)]
