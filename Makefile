@@ -43,6 +43,9 @@ evaluate: setup  ## AUC and pAUC per machine and domain: make evaluate name=RUN
 fuse: setup  ## one run of several: make fuse members=RUN1,RUN2 name=RUN [method=z|rank]
 	$(ASD) fuse $(GIVEN)
 
+predict: setup  ## score any recordings: make predict name=RUN audio=FILE|FOLDER|"*.wav" [out=DIR]
+	$(ASD) predict $(GIVEN)
+
 explain: setup  ## what moved a score: make explain machine=fan name=RUN [clip=FILE.wav] [worst=3]
 	$(ASD) explain $(GIVEN)
 

@@ -1,7 +1,8 @@
 """Command line: `python -m asd <stage> key=value ...`, also installed as `asd`.
 
-Only arguments and exit codes live here: 0 done, 1 a defect found by `validate`, `bundle` or `data-check`, 2 an error
-the user can act on (one sentence), 130 interrupted.
+Only arguments and exit codes live here: 0 done, 1 a defect found by `validate`, `bundle` or `data-check` or a recording
+that `predict` cannot use, 2 an error the user can act on (one sentence), 3 an anomaly found by `predict
+--fail-on-anomaly`, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ STAGES = {
     "evaluate": "AUC and pAUC per machine and domain of a run, or official results of submissions",
     "leaderboard": "runs in order, and which differences the clips can settle",
     "fuse": "make one run of several: mean of their scores on a common scale",
+    "predict": "score any recordings with a trained run: the most suspicious first",
     "explain": "what moved the score of a clip: a picture per clip, and a table",
     "report": "one page to look at and listen to: numbers, charts, suspicious clips with players",
     "submit": "package the scores of a run as a challenge submission, and validate it",
@@ -108,7 +110,7 @@ def _run(stage: str, arguments: list[str]) -> int:
     print(getattr(summary, function)(settings, result))
     checked = {"validate": result, "data-check": result, "bundle": getattr(result, "findings", None)}
     findings = checked.get(stage)
-    return 1 if findings and findings.defects else 0
+    return result.exit_code if stage == "predict" else int(bool(findings and findings.defects))
 
 
 def _group(group: str, arguments: list[str]) -> int:

@@ -16,20 +16,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from asd.core.runtime import fingerprint, pick_device
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
-from asd.data.recordings import Recordings, check, defects
-from asd.detectors.base import Detector, RunContext, Scores
+from asd.data.recordings import Recordings, Refused, check, defects
+from asd.detectors.base import Detector, RunContext
+from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.runs import RunDirectory, find_runs, read_json, write_json
 from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
 from asd.stages.fitting import detector_of, store_model, thresholds_of
-from asd.types import AsdError, Split
+from asd.stages.predictions import Normal, finite_scores, predictions
+from asd.types import AsdError, Clip, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Model:
 
     Attributes:
         detector, options, thresholds: the fitted detector, what it was fitted with, and a threshold per scorer.
+        normal: the training clips, against which scores of others are held.
     """
 
     def __init__(
@@ -61,10 +63,11 @@ class Model:
         detector: Detector,
         options: Run,
         thresholds: Mapping[str, Threshold],
+        normal: Normal,
         learnt: Recordings | None = None,
     ) -> None:
         self.detector, self.options, self.thresholds = detector, options, dict(thresholds)
-        self._learnt = learnt
+        self.normal, self._learnt = normal, learnt
 
     @property
     def scorers(self) -> tuple[str, ...]:
@@ -100,42 +103,52 @@ class Model:
             raise AsdError(
                 f"the model was fitted for {wanted} Hz, not {sample_rate_hz} Hz; resample the waveform"
             )
-        value = float(_finite(self.detector.score(recordings), recordings)[name][0])
+        _, (value,) = finite_scores(recordings, self.detector.score(recordings)[name], name)
         limit = self.thresholds[name].value
-        return ClipScore(value, limit, value > limit, name)
+        return ClipScore(float(value), limit, bool(value > limit), name)
 
     def score_files(self, paths: Files, scorer: str | None = None) -> pd.DataFrame:
-        """Scores and decisions of recordings in files.
+        """What the model says of recordings in files, as `predict` writes it.
 
         Args:
             paths: files, or a folder whose recordings are searched for at any depth.
             scorer: one of `scorers`; None: the first.
 
         Returns:
-            One row per file: file, score, threshold, decision (bool), scorer.
+            One row per file, in their order, see `stages.predictions.predictions`.
 
         Raises:
             AsdError: there is no recording, one cannot be used, or the scorer is unknown.
         """
+        return self.score_clips(clips_of_files(paths, self.options.machine[0], Split.TEST), scorer)
+
+    def score_clips(
+        self, clips: Sequence[Clip], scorer: str | None = None, refused: list[Refused] | None = None
+    ) -> pd.DataFrame:
+        """What the model says of clips of which section or domain are known.
+
+        Args:
+            clips: in files.
+            scorer: one of `scorers`; None: the first.
+            refused: takes the clips that cannot be used, which then have no row; None: the first one is an error.
+
+        Returns:
+            One row per clip, in their order, see `stages.predictions.predictions`.
+
+        Raises:
+            AsdError: a clip cannot be used, or none can; or the scorer is unknown.
+        """
         name = self._scorer(scorer)
-        clips = clips_of_files(paths, self.options.machine[0], Split.TEST)
         recordings = check(
             clips,
             sample_rate_hz=self.options.sample_rate_hz,
             front_end=self.detector.context.front_end,
             least_samples=self.options.detector_settings.least_samples(),
+            refused=refused,
         )
-        values = _finite(self.detector.score(recordings), recordings)[name]
-        threshold = self.thresholds[name]
-        return pd.DataFrame(
-            {
-                "file": [str(clip.path) for clip in clips],
-                "score": values,
-                "threshold": threshold.value,
-                "decision": threshold.decide(values).astype(bool),
-                "scorer": name,
-            }
-        )
+        recordings, values = finite_scores(recordings, self.detector.score(recordings)[name], name, refused)
+        device = self.detector.context.device
+        return predictions(recordings, values, self.thresholds[name], self.normal, name, device)
 
     def save(self, path: str | Path, machine: str | None = None) -> Path:
         """Writes the model as a run, which `asd.load` and the stages of the command line read.
@@ -221,7 +234,8 @@ def fit(
     model = detector_of(run, _context(run, recordings.front_end))
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))
-    return Model(model, run, thresholds_of(model, training, run, machine), recordings)
+    held_against = Normal(training, NormalSpectra.of(recordings, model.context.device))
+    return Model(model, run, thresholds_of(model, training, run, machine), held_against, recordings)
 
 
 def load(
@@ -263,7 +277,9 @@ def load(
     detector.load(run.model)
     thresholds = read_json(run.scores.path / "thresholds.json")
     found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in thresholds.items()}
-    return Model(detector, options, found)
+    spectra = run.model / SPECTRA_FILE
+    normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
+    return Model(detector, options, found, normal)
 
 
 _PLACES: list[TemporaryDirectory[str]] = []  # kept until the process ends
@@ -281,11 +297,3 @@ def _context(run: Run, front_end: FrontEnd) -> RunContext:
         sample_rate_hz=run.sample_rate_hz,
         front_end=front_end,
     )
-
-
-def _finite(scores: Scores, recordings: Recordings) -> Scores:
-    for name, values in scores.items():
-        if len(bad := np.flatnonzero(~np.isfinite(values))):
-            clip = recordings.clips[bad[0]]
-            raise AsdError(f"the score {name} of {clip.path} is {values[bad[0]]}; check the recording")
-    return scores

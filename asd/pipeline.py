@@ -6,6 +6,7 @@
     evaluate     score tables -> AUC and pAUC per domain, official score
     leaderboard  score tables of several runs -> their order, and what the clips can settle
     fuse         score tables of several runs -> those of one
+    predict      model + any recordings -> the most suspicious first
     explain      model + clips -> what moved the score of a clip
     report       score tables + model + clips -> one page to look at and listen to
     submit       score tables -> validated challenge package
@@ -38,16 +39,15 @@ from asd.settings.config import (
     Bundle,
     Demo,
     Evaluate,
-    Explain,
     Fuse,
     Leaderboard,
     Run,
     Submit,
     Validate,
 )
+from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
 from asd.settings.parsing import stored_run
-from asd.settings.report import Report
 from asd.stages import jobs
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
 from asd.stages.packaging import Package, bundle_systems, expected_in, package
@@ -55,6 +55,7 @@ from asd.synthetic import make_machines
 from asd.types import AsdError
 
 if TYPE_CHECKING:
+    from asd.stages.predicting import Predicted
     from asd.stages.reporting import WrittenReport
 
 
@@ -185,6 +186,13 @@ def fuse(config: Fuse) -> list[RunDirectory]:
         decision=config.decision.model_dump(),
         overwrite=config.overwrite,
     )
+
+
+def predict(config: Predict) -> Predicted:
+    """Scores any recordings with a trained run, which stays as it is: predictions.csv, resumable."""
+    from asd.stages.predicting import predict_files
+
+    return predict_files(config)
 
 
 def explain(config: Explain) -> pd.DataFrame:

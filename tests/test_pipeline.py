@@ -62,6 +62,7 @@ def test_a_run_lies_as_it_is_described(trained: Path) -> None:
                 "facts.json",
                 "front_end.json",
                 "training_scores.csv",
+                "normal_spectra.safetensors",
             }
             assert names == {
                 *("config.yaml", "metrics.jsonl", "DONE"),

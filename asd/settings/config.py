@@ -18,8 +18,8 @@ from asd.detectors import REGISTRY, detector_class, section_of
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.detectors.options import AutoencoderSettings, DetectorSettings, StatisticsSettings
 from asd.options import Names, Seeds, Settings
+from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
-from asd.settings.report import Report
 from asd.types import AsdError
 
 DEFAULT_DETECTOR = "statistics"
@@ -236,18 +236,6 @@ class Fuse(Settings):
     decision: Decision = Decision()
 
 
-class Explain(Settings):
-    """Options of `explain`."""
-
-    machine: Names = Field(["all"], description="machine, several separated by commas, or all of the run")
-    name: str | None = Field(None, description="run to explain, by default the default detector's")
-    clip: str | None = Field(None, description="file name of a test clip; by default the worst ones")
-    worst: int = Field(3, ge=1, description="how many highest normal and lowest anomalous clips")
-    seed: int | None = Field(None, description="which seed, by default the run's first")
-    scorer: str | None = Field(None, description="whose score, by default the run's default")
-    runs: Path = Field(Path("runs"), description="folder of all runs")
-
-
 class Benchmark(Settings):
     """Options of `benchmark`."""
 
@@ -287,6 +275,7 @@ STAGES: dict[str, type[Settings]] = {
     "submit": Submit,
     "bundle": Bundle,
     "validate": Validate,
+    "predict": Predict,
     "explain": Explain,
     "report": Report,
     "benchmark": Benchmark,

@@ -21,7 +21,8 @@ from asd.evaluation.report.contents import Medium, Shelf, ShownClips, of_interes
 from asd.evaluation.report.pictures import colour_limits, figure_picture, spectrogram_picture
 from asd.evaluation.report.projection import projections
 from asd.features.logmel import LogMel
-from asd.stages.explaining import clip_effects, explanation, mean_spectra
+from asd.features.normal_spectra import mean_spectra
+from asd.stages.explaining import clip_effects, explanation
 from asd.types import Clip
 
 Samples = npt.NDArray[np.float32]

@@ -22,13 +22,12 @@ from asd.detectors.base import Detector
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
 from asd.evaluation.figures import Picture, explanation_figure
-from asd.features.clip_statistics import ClipStatistics
 from asd.features.logmel import LogMel
+from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.types import AsdError, Clip
 
 Samples = npt.NDArray[np.float32]
 
-_VIEW = "level_64"  # the clip statistics in which a neighbour is nearest
 _WINDOW_S = 0.064  # of the spectrograms
 _LEAST_HOP_SAMPLES, _MOST_FRAMES = 64, 800  # as fine as the picture can show
 
@@ -71,7 +70,9 @@ def explain_clips(
         )
     rows = explain.choose_clips(table, clip, worst)
     chosen = _of_table(test, rows["file"].tolist())
-    nearest, distances_db = _nearest(chosen, train, detector.context.device)
+    device = detector.context.device
+    bank = NormalSpectra.of(train, device)
+    nearest, distances_db = bank.nearest(mean_spectra(chosen, device))
     records = []
     for i in progress(range(len(rows)), "explain"):
         waves = chosen.waveform(i), train.waveform(int(nearest[i]))
@@ -107,25 +108,6 @@ def _of_table(test: Recordings, names: Sequence[str]) -> Recordings:
             f"{missing[0]} has a score but is not among the test clips; score again with the same data="
         )
     return test.subset([index[name] for name in names])
-
-
-def _nearest(
-    chosen: Recordings, train: Recordings, device: torch.device
-) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    """Indices of the nearest training clips, (clips,), and distances as dB per band (root mean square)."""
-    bank, queries = (mean_spectra(recordings, device) for recordings in (train, chosen))
-    indices = np.array([np.square(bank - query).sum(axis=1).argmin() for query in queries])
-    return indices, np.sqrt(np.square(bank[indices] - queries).mean(axis=1))
-
-
-def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
-    """Mean spectrum of each clip without its level, (clips, bands) in dB: where neighbours are looked for."""
-    extract = ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device)
-    spectra: dict[int, FloatArray] = {}
-    for indices, waveforms in progress(recordings.batches(device, 1 << 20), "nearest training clip"):
-        views = extract(waveforms)
-        spectra |= dict(zip(indices.tolist(), views[_VIEW].double().cpu().numpy(), strict=True))
-    return np.stack([spectra[i] for i in range(len(recordings))])
 
 
 def clip_effects(

@@ -13,6 +13,7 @@ from asd.data.recordings import Recordings
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
+from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.runs import RunDirectory, ScoredData, score_table, write_json, write_scores
 from asd.scoring.threshold import Threshold, fit_threshold
 from asd.settings.config import Run
@@ -63,6 +64,7 @@ def store_model(
         training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
         write_json(folder / FRONT_END_FILE, learnt.front_end.as_dict())
+        NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
         run.seal_model(folder, settings, data, [clip.section for clip in learnt.clips])
     return training
 

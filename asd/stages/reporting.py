@@ -20,8 +20,8 @@ from asd.evaluation.report.html import as_html
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
 from asd.runs import RunDirectory, find_runs, read_json, write_text
 from asd.settings.config import DEFAULT_DETECTOR
+from asd.settings.daily import Report
 from asd.settings.parsing import stored_run
-from asd.settings.report import Report
 from asd.stages import jobs
 from asd.stages.exhibits import Exhibition, Material, exhibit
 from asd.stages.fitting import fitted

@@ -22,23 +22,24 @@ from asd.settings.config import (
     Bundle,
     Demo,
     Evaluate,
-    Explain,
     Fuse,
     Leaderboard,
     Run,
     Submit,
     Validate,
 )
+from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
-from asd.settings.report import Report
 from asd.stages.benchmarking import as_markdown as benchmark_table
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
 from asd.types import Label
 
 if TYPE_CHECKING:
+    from asd.stages.predicting import Predicted
     from asd.stages.reporting import WrittenReport
 
+_NAMED_CLIPS = 10  # the most suspicious recordings of each machine
 _NAMED = 3  # recordings of an archive that are named when several cannot be used
 
 
@@ -112,6 +113,23 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     places = "\n".join(f"  {run.path / 'scores'}" for run in runs)
     where = "" if config.runs == Path("runs") else _option("runs", config.runs)
     return f"fused {', '.join(config.members)}:\n{places}\nnext: python -m asd evaluate name={config.name}{where}"
+
+
+def predict(config: Predict, result: Predicted) -> str:
+    """The most suspicious recordings, those that could not be used, and what to do next."""
+    table, skipped = result.table, result.skipped
+    lines = []
+    for machine, rows in table.groupby("machine", sort=False):
+        n_above = int(rows["decision"].sum())
+        threshold = f"{rows['threshold'].iloc[0]:.4g}"
+        lines.append(f"{machine}: {len(rows)} recordings, {n_above} above the threshold of {threshold}")
+        columns = ["rank", "score", "decision", "normal_above", "path"]
+        lines.append(rows[columns].head(_NAMED_CLIPS).to_string(index=False, float_format="%.3f"))
+    lines += [f"skipped: {why}" for why in list(skipped.values())[:_NAMED_CLIPS]]
+    lines += [f"{len(skipped)} skipped: {result.folder / 'skipped.csv'}"] if skipped else []
+    path = result.folder / "predictions.csv"
+    run = shlex.join([f"name={config.name or DEFAULT_DETECTOR}", f"predictions={path}"])
+    return "\n".join([*lines, f"written: {path}", f"next: python -m asd report {run}"])
 
 
 def explain(config: Explain, table: pd.DataFrame) -> str:

@@ -1,0 +1,95 @@
+"""Which normal recording sounds most like a clip: mean spectra of a model's training clips, and the nearest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.runtime import progress
+from asd.data.recordings import Recordings
+from asd.features.clip_statistics import ClipStatistics
+
+FloatArray = npt.NDArray[np.float64]
+
+SPECTRA_FILE = "normal_spectra.safetensors"  # in the folder of a model
+_VIEW = "level_64"  # the clip statistics in which a neighbour is nearest
+
+
+@dataclass(frozen=True, eq=False)
+class NormalSpectra:
+    """Mean spectra of normal clips.
+
+    Attributes:
+        paths: where each clip lay when it was learnt.
+        spectra: (clips, bands) in dB, without the level of the clip.
+    """
+
+    paths: Sequence[str]
+    spectra: FloatArray
+
+    @classmethod
+    def of(cls, recordings: Recordings, device: torch.device) -> Self:
+        """Those of recordings.
+
+        Args:
+            recordings: normal clips.
+            device: where to compute.
+
+        Returns:
+            Paths and spectra, in the order of the clips.
+        """
+        return cls([str(clip.path) for clip in recordings.clips], mean_spectra(recordings, device))
+
+    def nearest(self, spectra: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        """The normal clips that are nearest to others.
+
+        Args:
+            spectra: (queries, bands) in dB, see `mean_spectra`.
+
+        Returns:
+            Index of the nearest clip (queries,), and its distance in dB per band, root mean square (queries,).
+        """
+        squares = np.square(self.spectra).sum(axis=1)
+        indices = np.array(
+            [(squares - 2 * self.spectra @ query).argmin() for query in spectra], dtype=np.int64
+        )
+        return indices, np.sqrt(np.square(self.spectra[indices] - spectra).mean(axis=1))
+
+    def save(self, path: Path) -> None:
+        """Writes a safetensors file."""
+        save_tensors(path, {"spectra": torch.from_numpy(self.spectra)}, {"paths": list(self.paths)})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+            AsdError: the file is missing or damaged.
+        """
+        tensors, facts = load_tensors(path)
+        return cls(facts["paths"], tensors["spectra"].numpy())
+
+
+def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
+    """Mean spectrum of each clip without its level.
+
+    Args:
+        recordings: the clips.
+        device: where to compute.
+
+    Returns:
+        Levels in dB, (clips, bands).
+    """
+    extract = ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device)
+    spectra: dict[int, FloatArray] = {}
+    for indices, waveforms in progress(recordings.batches(device, 1 << 20), "mean spectra"):
+        rows = extract(waveforms)[_VIEW].double().cpu().numpy()
+        spectra |= dict(zip(indices.tolist(), rows, strict=True))
+    return np.stack([spectra[i] for i in range(len(recordings))])

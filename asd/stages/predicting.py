@@ -1,0 +1,229 @@
+"""The stage `predict`: any recordings scored with a trained run, which it does not touch.
+
+It works in pieces, so memory does not grow with the number of recordings but for a row each. What a piece found is
+appended to a file at once, and the same command goes on from there after an interruption.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from asd.core.runtime import alone, atomic, fingerprint, log, progress
+from asd.data.given import clips_of_files
+from asd.data.recordings import Refused
+from asd.evaluation.completeness import chosen_runs
+from asd.library import Model, load
+from asd.runs import RunDirectory, place_name, read_json, write_text
+from asd.settings.config import DEFAULT_DETECTOR
+from asd.settings.daily import Predict
+from asd.stages.predictions import COLUMNS, most_suspicious_first, with_ranks
+from asd.types import AsdError, Clip, Split
+
+PIECE = 256  # recordings that are read and scored at once
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What `predict` found.
+
+    Attributes:
+        folder: where it lies.
+        table: one row per recording, see `stages.predictions.predictions`; of each machine the most suspicious first.
+        skipped: why a recording could not be used, by path.
+        exit_code: 3 where anomalies were found and count as a failure, 1 where recordings were skipped, else 0.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    skipped: Mapping[str, str]
+    exit_code: int
+
+
+def predict_files(config: Predict) -> Predicted:
+    """Scores recordings; what they are called and where they lie is up to the user.
+
+    Raises:
+        AsdError: no such run, no recordings, none that can be used, or unclear whose they are.
+    """
+    name = config.name or DEFAULT_DETECTOR
+    runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
+    clips = _with_machines(config.audio, sorted(runs))
+    folder = config.out or Path("predictions") / name / _place(config.audio)
+    with alone(folder, busy=f"another command writes to {folder}; wait until it is done, or say out="):
+        journal = Journal(folder / ".predictions.partial.jsonl")
+        for machine in sorted({clip.machine for clip in clips}):
+            own = [clip for clip in clips if clip.machine == machine]
+            _score(config, runs[machine], own, journal)
+        table, skipped = journal.of(clips)
+        if table.empty:
+            raise AsdError(f"none of {len(clips)} recordings can be used, as {next(iter(skipped.values()))}")
+        _write(folder, table, skipped)
+        journal.remove()
+    exit_code = 3 if config.fail_on_anomaly and table["decision"].any() else int(bool(skipped))
+    return Predicted(folder, table, skipped, exit_code)
+
+
+def _place(audio: str) -> str:
+    """What the result is called by default: the folder or file, or the folder that a pattern begins with."""
+    place = Path(audio).absolute()
+    while set(place.name) & set("*?["):
+        place = place.parent
+    return place_name(place)
+
+
+def _with_machines(audio: str, machines: Sequence[str]) -> list[Clip]:
+    """The recordings, each of the only machine of the run, or of the one that a folder of its path is named after."""
+    clips = clips_of_files(audio, machines[0], Split.TEST)
+    if len(machines) == 1:
+        return clips
+    found = []
+    for clip in clips:
+        named = [part for part in clip.path.absolute().parent.parts if part in machines]
+        if not named:
+            raise AsdError(
+                f"the run has several machines ({', '.join(machines)}), and no folder of {clip.path} is named after "
+                f"one of them; say machine="
+            )
+        found.append(replace(clip, machine=named[-1]))
+    return found
+
+
+def _score(config: Predict, run: RunDirectory, clips: Sequence[Clip], journal: Journal) -> None:
+    """Scores the clips of a machine that have no score yet, piece by piece."""
+    key = fingerprint(run.fit_facts(), read_json(run.scores.path / "thresholds.json"), config.scorer)
+    todo = journal.begin(key, clips)
+    if not todo:
+        return
+    if len(todo) < len(clips):
+        log.info(
+            "%s: %d of %d recordings are scored already", run.machine, len(clips) - len(todo), len(clips)
+        )
+    model = load(run.path.parents[1], run.machine, seed=run.seed, device=config.device)
+    pieces = range(0, len(todo), PIECE)
+    for start in progress(pieces, f"{run.machine} predict"):
+        piece = todo[start : start + PIECE]
+        journal.add(key, *_scored(model, piece, config.scorer))
+
+
+def _scored(model: Model, clips: Sequence[Clip], scorer: str | None) -> tuple[pd.DataFrame, list[Refused]]:
+    """Rows of the clips that can be used, and the others with the reason."""
+    refused: list[Refused] = []
+    try:
+        return model.score_clips(clips, scorer, refused), refused
+    except AsdError:
+        if len(refused) < len(clips):
+            raise
+        return pd.DataFrame(columns=list(COLUMNS)), refused
+
+
+class Journal:
+    """What is known of recordings so far, as a file that grows by a line of JSON per piece.
+
+    A finding holds for a model and for a file as it was: its size and the time it was written.
+
+    Args:
+        path: of the file; a line that was cut off by an interruption is dropped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, Any]] = {}  # by path
+        self.skipped: dict[str, str] = {}
+        self._lines = list(_whole_lines(path))
+        if self._lines:
+            write_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
+
+    def begin(self, model: str, clips: Sequence[Clip]) -> list[Clip]:
+        """Takes over what the same model found of the same files.
+
+        Args:
+            model: hash of the model.
+            clips: what is to be scored.
+
+        Returns:
+            The clips of which nothing is known yet.
+        """
+        known = {str(clip.path): _stamp(clip.path) for clip in clips}
+        done = set()
+        for line in self._lines:
+            for path, stamp, found in line["found"]:
+                if line["model"] == model and known.get(path) == stamp:
+                    self._take(path, found)
+                    done.add(path)
+        return [clip for clip in clips if str(clip.path) not in done]
+
+    def add(self, model: str, table: pd.DataFrame, refused: Sequence[Refused]) -> None:
+        """Takes what a piece found, and writes it down.
+
+        Args:
+            model: hash of the model.
+            table: rows of the clips that could be used.
+            refused: the others, and why.
+        """
+        found: dict[str, Any] = {row["path"]: row for row in table.to_dict("records")}
+        found |= {str(clip.path): str(error) for clip, error in refused}
+        for path, finding in found.items():
+            self._take(path, finding)
+        line = {"model": model, "found": [(path, _stamp(Path(path)), f) for path, f in found.items()]}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def of(self, clips: Sequence[Clip]) -> tuple[pd.DataFrame, dict[str, str]]:
+        """The table, of each machine the most suspicious first, and why the other clips have no row."""
+        paths = [str(clip.path) for clip in clips]
+        rows = [self.rows[path] for path in paths if path in self.rows]
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        skipped = {path: self.skipped[path] for path in paths if path in self.skipped}
+        return most_suspicious_first(with_ranks(table)) if rows else table, skipped
+
+    def remove(self) -> None:
+        """Removes the file: what it held is written elsewhere."""
+        self.path.unlink(missing_ok=True)
+
+    def _take(self, path: str, finding: dict[str, Any] | str) -> None:
+        if isinstance(finding, str):
+            self.skipped[path] = finding
+        else:
+            self.rows[path] = finding
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of an earlier, interrupted command."""
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def _stamp(path: Path) -> list[int]:
+    """What tells whether a file is the same as before; [] where there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return []
+    return [facts.st_size, facts.st_mtime_ns]
+
+
+def _write(folder: Path, table: pd.DataFrame, skipped: Mapping[str, str]) -> None:
+    """Writes predictions.csv, and skipped.csv where there is something to say; earlier predictions are kept."""
+    path = folder / "predictions.csv"
+    text = table.to_csv(index=False)
+    if path.exists() and path.read_text() != text:
+        written = datetime.fromtimestamp(path.stat().st_mtime)
+        path.rename(folder / f"predictions_{written:%Y-%m-%d_%H%M%S}.csv")
+    with atomic(path) as temporary:
+        temporary.write_text(text)
+    if skipped:
+        rows = pd.DataFrame([*skipped.items()], columns=["path", "why"])
+        write_text(folder / "skipped.csv", rows.to_csv(index=False))
+    else:
+        (folder / "skipped.csv").unlink(missing_ok=True)

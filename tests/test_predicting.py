@@ -1,0 +1,200 @@
+"""`predict`: any recordings with a trained run, which stays as it is; in pieces, and resumable."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import asd as library
+from asd.core.workers import run_tasks
+from asd.data.audio import read_wav, write_wav
+from asd.library import Model
+from asd.stages import predicting
+from asd.stages.predictions import COLUMNS, with_ranks
+from asd.types import Clip
+from tests.command import asd, contents, refuses, succeeds
+from tests.machines import tone_machine, write_clip
+
+RUN = Path("runs/statistics/fan/seed0")
+RESULT = Path("predictions/statistics/inbox/predictions.csv")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("predicting")
+    tone_machine(root / "data", n_train=14, n_test=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        succeeds("train", "machine=fan", "data=data")
+    return root
+
+
+@pytest.fixture
+def inbox(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The clips of test/ under names of one's own, in a folder of their own beside the run."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    folder = Path("inbox")
+    (folder / "monday shift").mkdir(parents=True)
+    for i, path in enumerate(sorted(Path("data/fan/test").glob("*.wav"))):
+        label = "odd" if "anomaly" in path.name else "fine"
+        shutil.copy(path, folder / "monday shift" / f"Take {i:02d} {label}.wav")
+    return folder
+
+
+def assert_same(table: pd.DataFrame, other: pd.DataFrame) -> None:
+    """The same rows, but for the rounding of features that are computed in other batches."""
+    tables = [each.sort_values("path", ignore_index=True) for each in (table, other)]
+    pd.testing.assert_frame_equal(*tables, rtol=1e-6)
+
+
+def test_scores_are_those_of_the_run_which_stays_as_it_is(inbox: Path) -> None:
+    before = contents(Path("runs"))
+    answer = succeeds("predict", f"audio={inbox}")
+    assert contents(Path("runs")) == before
+    table = pd.read_csv(RESULT)
+    assert tuple(table.columns) == COLUMNS
+    own = pd.read_csv(RUN / "scores/ensemble.csv").sort_values("file")
+    by_path = table.sort_values("path")
+    assert by_path["score"].tolist() == own["score"].tolist()
+    assert by_path["decision"].tolist() == own["decision"].tolist()
+    assert table["rank"].tolist() == [*range(1, len(table) + 1)]
+    assert table["score"].is_monotonic_decreasing
+    assert {*table["path"].head(3)} <= {str(path) for path in inbox.rglob("*odd.wav")}
+    first = answer.out.index(table["path"].iloc[0])
+    assert first < answer.out.index(table["path"].iloc[1])
+
+
+def test_every_column_is_what_it_is_said_to_be(inbox: Path) -> None:
+    succeeds("predict", f"audio={inbox}")
+    table = pd.read_csv(RESULT)
+    training = pd.read_csv(RUN / "model/training_scores.csv")["ensemble"].to_numpy()
+    shares = [np.mean(training > score) for score in table["score"]]
+    np.testing.assert_allclose(table["normal_above"], shares)
+    assert (table["decision"] == (table["score"] > table["threshold"])).all()
+    assert {*table["nearest"]} <= {str(path) for path in Path("data/fan/train").glob("*.wav")}
+
+
+def test_the_nearest_normal_recording_of_a_quieter_copy_is_the_original(inbox: Path) -> None:
+    originals = sorted(Path("data/fan/train").glob("*.wav"))[3:6]
+    for i, path in enumerate(originals):
+        waveform, rate = read_wav(path)
+        write_wav(inbox / f"copy{i}.wav", 0.5 * waveform, rate)
+    table = library.load("runs/statistics").score_files(sorted(inbox.glob("copy*.wav")))
+    assert table["nearest"].tolist() == [str(path) for path in originals]
+
+
+def test_what_cannot_be_used_is_skipped_and_named(inbox: Path) -> None:
+    (inbox / "torn.wav").write_bytes(b"RIFF and no more")
+    write_clip(inbox / "short.wav", 1, duration_s=0.001)
+    answer = asd("predict", f"audio={inbox}", "out=result")
+    assert answer.code == 1
+    skipped = pd.read_csv("result/skipped.csv")
+    assert sorted(skipped["path"]) == [str(inbox / "short.wav"), str(inbox / "torn.wav")]
+    assert all(path in why for path, why in skipped.to_numpy())
+    assert len(pd.read_csv("result/predictions.csv")) == len([*inbox.rglob("Take*.wav")])
+    assert "torn.wav" in answer.out
+    (inbox / "torn.wav").unlink()
+    (inbox / "short.wav").unlink()
+    succeeds("predict", f"audio={inbox}", "out=result")
+    assert not Path("result/skipped.csv").exists()
+    refuses("predict", f"audio={Path('nowhere')}", saying="nowhere")
+    (Path("bad") / "x").mkdir(parents=True)
+    Path("bad/x/a.wav").write_bytes(b"no sound")
+    refuses("predict", "audio=bad", saying="none of 1 recordings can be used, as .*a.wav")
+    assert not Path("predictions/statistics/bad/predictions.csv").exists()
+
+
+def test_an_anomaly_is_a_failure_on_demand(inbox: Path) -> None:
+    assert asd("predict", f"audio={inbox}", "--fail-on-anomaly").code == 3
+    table = pd.read_csv(RESULT)
+    fine = table["path"][table["decision"] == 0].iloc[-1]
+    assert asd("predict", f"audio={fine}", "--fail-on-anomaly").code == 0
+
+
+def test_it_goes_on_where_it_was_interrupted(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeds("predict", f"audio={inbox}", "out=whole")
+    monkeypatch.setattr(predicting, "PIECE", 2)
+    scored: list[str] = []
+    score_clips = Model.score_clips
+
+    def counted(self: Model, clips: Sequence[Clip], *more: Any) -> pd.DataFrame:
+        assert len(clips) <= 2
+        if len(scored) == 4:
+            raise KeyboardInterrupt
+        scored.extend(str(clip.path) for clip in clips)
+        return score_clips(self, clips, *more)
+
+    monkeypatch.setattr(Model, "score_clips", counted)
+    assert asd("predict", f"audio={inbox}").code == 130
+    assert not RESULT.exists()
+    partial = RESULT.parent / ".predictions.partial.jsonl"
+    partial.write_text(partial.read_text() + '{"model": "torn off in the mid')
+    changed = Path(scored[0])
+    changed.write_bytes(changed.read_bytes())  # as it was, but written later
+    first = scored.copy()
+    scored.append("")
+    succeeds("predict", f"audio={inbox}")
+    assert sorted(scored[5:]) == sorted({*map(str, inbox.rglob("*.wav"))} - {*first[1:]})
+    assert_same(pd.read_csv(RESULT), pd.read_csv("whole/predictions.csv"))
+    assert [*RESULT.parent.iterdir()] == [RESULT]
+
+
+def test_another_model_takes_nothing_over(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupted command found with the model of yesterday is not what that of today says."""
+    monkeypatch.setattr(predicting.Journal, "remove", lambda self: None)
+    succeeds("predict", f"audio={inbox}", "out=result")
+    succeeds("train", "machine=fan", "data=data", "backend=knn", "overwrite=true")
+    succeeds("predict", f"audio={inbox}", "out=result")
+    own = pd.read_csv(RUN / "scores/ensemble.csv")
+    assert sorted(pd.read_csv("result/predictions.csv")["score"]) == sorted(own["score"])
+
+
+def test_earlier_predictions_are_kept(inbox: Path) -> None:
+    succeeds("predict", f"audio={inbox}")
+    before = RESULT.read_bytes()
+    succeeds("predict", f"audio={inbox}")
+    assert [*RESULT.parent.iterdir()] == [RESULT]
+    write_clip(inbox / "tuesday.wav", 77)
+    succeeds("predict", f"audio={inbox}")
+    (earlier,) = RESULT.parent.glob("predictions_*.csv")
+    assert earlier.read_bytes() == before
+    assert len(pd.read_csv(RESULT)) == len(before.splitlines())
+
+
+def test_folders_say_whose_recordings_they_are(inbox: Path) -> None:
+    tone_machine(Path("data"), "pump", n_train=14, n_test=1)
+    succeeds("train", "machine=all", "data=data", "name=both")
+    answer = refuses("predict", "name=both", f"audio={inbox}", saying="several machines .fan, pump.*machine=")
+    assert "Take" in answer
+    for machine in ("fan", "pump"):
+        shutil.copytree(f"data/{machine}/test", inbox / machine)
+    succeeds("predict", "name=both", f"audio={inbox / 'fan'}", "machine=pump", "out=wrong")
+    succeeds("predict", "name=both", f"audio={inbox / 'fan'}", "out=fans")
+    assert {*pd.read_csv("wrong/predictions.csv")["machine"]} == {"pump"}
+    assert {*pd.read_csv("fans/predictions.csv")["machine"]} == {"fan"}
+    shutil.rmtree(inbox / "monday shift")
+    succeeds("predict", "name=both", f"audio={inbox}", "out=all")
+    table = pd.read_csv("all/predictions.csv")
+    for machine, rows in table.groupby("machine"):
+        own = pd.read_csv(f"runs/both/{machine}/seed0/scores/ensemble.csv")
+        assert sorted(rows["score"]) == sorted(own["score"])
+        assert rows["rank"].tolist() == [*range(1, len(own) + 1)]
+
+
+def _in_a_worker(paths: list[str]) -> pd.DataFrame:
+    return library.load("runs/statistics", device="cpu").score_files(paths)
+
+
+@pytest.mark.slow
+def test_workers_say_the_same(inbox: Path) -> None:
+    paths = [str(path) for path in sorted(inbox.rglob("*.wav"))]
+    parts = run_tasks(_in_a_worker, [paths[:5], paths[5:]], workers=2, device="cpu")
+    succeeds("predict", f"audio={inbox}")
+    assert_same(with_ranks(pd.concat(parts, ignore_index=True)), pd.read_csv(RESULT))
