@@ -102,11 +102,11 @@ def _run(stage: str, arguments: list[str]) -> int:
     base = run_config(arguments) if stage == "score" else None
     settings = parse(config.STAGES[stage], arguments, base, stage)
 
-    from asd import pipeline
+    import asd.pipeline
     from asd.stages import benchmarking, summary
 
     function = stage.replace("-", "_")
-    result = getattr(benchmarking if stage == "benchmark" else pipeline, function)(settings)
+    result = getattr(benchmarking if stage == "benchmark" else asd.pipeline, function)(settings)
     print(getattr(summary, function)(settings, result))
     checked = {"validate": result, "data-check": result, "bundle": getattr(result, "findings", None)}
     findings = checked.get(stage)

@@ -27,7 +27,8 @@ import pandas as pd
 from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
-from asd.core.runtime import alone, log
+from asd.core.files import alone
+from asd.core.runtime import log
 from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels

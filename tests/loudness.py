@@ -13,8 +13,8 @@ from pydantic import Field
 
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.data.recordings import Recordings
+from asd.detectors import DetectorSettings
 from asd.detectors.base import Detector, RunContext, Scores
-from asd.detectors.options import DetectorSettings
 
 
 class LoudnessSettings(DetectorSettings):

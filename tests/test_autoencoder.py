@@ -17,8 +17,8 @@ from asd.challenge.files import parse_name
 from asd.core.checkpoint import load_tensors
 from asd.core.networks.autoencoder import MLPAutoencoder
 from asd.core.train_settings import TrainSettings
+from asd.detectors import AutoencoderSettings
 from asd.detectors.autoencoder import Autoencoder
-from asd.detectors.options import AutoencoderSettings
 from asd.metrics import auc, pauc
 from asd.pipeline import train
 from asd.scoring.backends import backend_named

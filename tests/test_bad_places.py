@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from asd import pipeline
-from asd.core.runtime import alone
+from asd.core.files import alone
 from tests.command import (
     NAME,
     a_clip,

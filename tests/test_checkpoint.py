@@ -14,7 +14,8 @@ from asd.core.checkpoint import (
     restore_optimizer,
     save_tensors,
 )
-from asd.core.runtime import MetricsLog, atomic, epoch_seed, fingerprint, pick_device
+from asd.core.files import atomic
+from asd.core.runtime import MetricsLog, epoch_seed, fingerprint, pick_device
 from asd.types import AsdError
 
 

@@ -13,13 +13,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from asd.challenge.files import list_clips
-from asd.core.networks.fault_classifier import FaultClassifiers
 from asd.data.audio import write_wav
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import check
 from asd.data.supplemental import Supplement
 from asd.detectors.embedding import Embedding
-from asd.detectors.encoders.fault_mlp import FaultMlp
+from asd.detectors.encoders.fault_mlp import FaultClassifiers, FaultMlp
 from asd.detectors.encoders.recipe import EmbeddingSettings, FaultRecipe
 from asd.features.clip_statistics import ClipStatistics
 from asd.metrics import auc

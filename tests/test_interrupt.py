@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from asd.core.interrupt import StopRequest
+from asd.core.trainer import StopRequest
 
 
 def ctrl_c() -> None:

@@ -8,8 +8,8 @@ import pytest
 from pydantic import Field, ValidationError
 
 from asd.core.train_settings import TrainSettings
+from asd.detectors import AutoencoderSettings, StatisticsSettings
 from asd.detectors.encoders.recipe import EmbeddingSettings
-from asd.detectors.options import AutoencoderSettings, StatisticsSettings
 from asd.options import Names, Settings
 from asd.sed.config import Learning, Train
 from asd.settings.config import Run

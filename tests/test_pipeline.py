@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from asd import pipeline
 from asd.challenge.years import get_year
-from asd.detectors.options import AutoencoderSettings
+from asd.detectors import AutoencoderSettings
 from asd.settings import config
 from asd.synthetic import make_machines
 from asd.types import SCORE_COLUMNS

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from asd.core import trainer
-from asd.core.runtime import atomic
+from asd.core.files import atomic
 from tests.command import Answer, asd, contents, refuses, start, succeeds, tiny_machines
 
 EPOCHS = 100  # enough to be caught in the middle

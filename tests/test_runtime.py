@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asd.core.runtime import alone
+from asd.core.files import alone
 from asd.types import AsdError
 
 

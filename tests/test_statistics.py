@@ -13,7 +13,7 @@ from asd.data.audio import read_wav, write_wav
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import Recordings, check
 from asd.data.supplemental import Supplement
-from asd.detectors.options import StatisticsSettings
+from asd.detectors import StatisticsSettings
 from asd.detectors.statistic_groups import GROUPS
 from asd.detectors.statistics import Statistics
 from asd.scoring.backends import backend_named

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from asd.core.schedules import warmup_cosine
-from asd.core.train_settings import TrainSettings
+from asd.core.train_settings import TrainSettings, warmup_cosine
 from tests.command import refuses, short_training, succeeds
 
 

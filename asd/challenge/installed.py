@@ -18,7 +18,7 @@ from typing import Literal
 
 from asd.challenge.files import parse_name
 from asd.challenge.years import Part, Year, revision
-from asd.core.runtime import atomic
+from asd.core.files import atomic
 from asd.recording_names import find_recordings, is_recording
 from asd.types import AsdError, Split
 

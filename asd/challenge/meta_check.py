@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 import yaml
 
 from asd.challenge.system_meta import Meta, result_keys
-from asd.core.plain_yaml import load_yaml
+from asd.core.files import load_yaml
 
 ABBREVIATION_MAX = 10
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from asd.challenge.years import Year
-from asd.core.plain_yaml import load_yaml
+from asd.core.files import load_yaml
 from asd.types import AsdError
 
 Meta = dict[str, Any]  # a YAML mapping: nested mappings, lists, text, numbers, None

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from asd.core.runtime import atomic
+from asd.core.files import atomic
 from asd.types import AsdError
 
 CONTAINERS = ("model_state_dict", "state_dict", "model")  # under which training scripts keep the weights

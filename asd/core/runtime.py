@@ -1,4 +1,4 @@
-"""What a run stands on: one seed, one device, one log, whole files, one line of JSON per epoch.
+"""What a run stands on: one seed, one device, one log, numbers of every epoch.
 
 Nothing here knows about audio, machines or configurations; torch is imported only where it is needed.
 """
@@ -6,28 +6,24 @@ Nothing here knows about audio, machines or configurations; torch is imported on
 from __future__ import annotations
 
 import ctypes
-import fcntl
-import glob
 import hashlib
 import json
 import logging
 import os
-import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
+from asd.core.files import atomic
 from asd.types import AsdError
 
 if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-
 log = logging.getLogger("asd")
 
 
@@ -86,106 +82,6 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
     )
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling of `path`; renames it into place on success, removes it on failure.
-
-    Works for files and for directories; an existing directory at `path` is replaced. A device or a pipe
-    (/dev/stdout) is written as it is, and a link is followed. What a killed process left for the same
-    `path` is removed.
-
-    Raises:
-        AsdError: the place cannot be written (missing permission, full disk).
-    """
-    try:
-        given, path = path, path.resolve()
-    except RuntimeError as error:  # Python before 3.13 raises it for links in a loop
-        raise AsdError(f"cannot write {path}: its links lead in a loop; choose another place") from error
-    if given.exists() and not given.is_file() and not given.is_dir():
-        temporary = path = given  # renaming a file onto /dev/full would do away with the device
-    else:
-        temporary = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        yield temporary
-        if temporary == path:
-            return
-        if path.is_dir() and temporary.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    except OSError as error:
-        raise AsdError(
-            f"cannot write {given}: {error.strerror or error}; free some space or choose another place"
-        ) from error
-    finally:
-        if temporary != path:
-            _remove(temporary)
-
-
-@contextmanager
-def alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
-    """Keeps other processes from working on `path` at the same time; a killed one holds nothing.
-
-    The processes that torchrun starts are one: they work on the same things by design.
-
-    Args:
-        path: a file or folder, existing or not; `.<name>.lock` beside it is what is locked.
-        busy: what to raise while another process works on it; None: wait until it is done.
-
-    Raises:
-        AsdError: the place cannot be written, or is busy.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        yield
-        return
-    lock = path.with_name(f".{path.name}.lock")
-    with _locked(lock, busy) as file:
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            fcntl.flock(file, fcntl.LOCK_UN)  # for children, too, that were forked meanwhile
-
-
-def _locked(lock: Path, busy: str | None) -> IO[str]:
-    """The lock file, open and locked."""
-    while True:
-        try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            file = lock.open("w")
-        except OSError as error:
-            raise AsdError(f"cannot write {lock}: {error.strerror}; choose another place") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
-        except BlockingIOError as error:
-            file.close()
-            raise AsdError(busy or "") from error
-        with suppress(FileNotFoundError):  # who had it before has removed it: it is nobody's lock any more
-            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
-                return file
-        file.close()
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Removes temporary siblings of `path` whose process, on this machine, is no more: it was killed."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.{os.uname().nodename}-*.tmp"):
-        try:
-            os.kill(int(left.name.rsplit("-", 1)[-1].removesuffix(".tmp")), 0)
-        except ProcessLookupError:
-            _remove(left)
-        except (PermissionError, ValueError):  # somebody else's living process; a name not of ours
-            pass
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-
-
 class MetricsLog:
     """`metrics.jsonl`: one JSON object per epoch, readable while the run goes on.
 
@@ -223,3 +119,32 @@ class MetricsLog:
 def fingerprint(*parts: Any) -> str:
     """Short hash of plain values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class TensorBoard:
+    """Writes a training's numbers where `tensorboard --logdir` finds them.
+
+    Args:
+        directory: receives the folder `tensorboard`.
+        first_epoch: curves from this epoch on, left by a run that was stopped, are hidden.
+
+    Raises:
+        AsdError: the package is not installed.
+    """
+
+    def __init__(self, directory: Path, first_epoch: int) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise AsdError(
+                "tensorboard=true needs the package tensorboard, which is not installed; "
+                "`pip install tensorboard`, or leave tensorboard=false: metrics.jsonl has the same numbers"
+            ) from error
+        self._writer = SummaryWriter(str(directory / "tensorboard"), purge_step=first_epoch)
+
+    def add(self, line: Mapping[str, float]) -> None:
+        """Writes the numbers of one line of metrics.jsonl."""
+        for name, value in line.items():
+            if name != "epoch":
+                self._writer.add_scalar(name, value, int(line["epoch"]))
+        self._writer.flush()

@@ -7,27 +7,63 @@ epoch is a function of (seed, epoch): a resumed run ends with exactly the result
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Self
 
 import torch
 
 from asd.core.distributed import join
-from asd.core.interrupt import StopRequest
-from asd.core.runtime import MetricsLog, epoch_seed, keep_freed_memory, log, progress
+from asd.core.runtime import MetricsLog, TensorBoard, epoch_seed, keep_freed_memory, log, progress
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.tensorboard import TensorBoard
 from asd.core.train_settings import TrainSettings
 from asd.core.train_state import Position, StateFile, set_random_states
 from asd.core.update import Step, Update
 from asd.types import AsdError
 
 __all__ = ["TrainSettings", "Trained", "train"]
-
 _STATE = "state.safetensors"
+
+
+class StopRequest:
+    """Within its `with`, the first Ctrl-C only sets `requested`; a second one interrupts at once.
+
+    A step of the optimiser that is interrupted in the middle leaves weights and moments that belong to
+    different steps, and nothing to resume from. At the end of the `with`, a request that was not acted on
+    becomes a `KeyboardInterrupt`. Nothing is changed outside the main thread, where SIGINT has another
+    handler already, or with `defer=False`.
+    """
+
+    def __init__(self, defer: bool = True) -> None:
+        self.requested = False
+        self._defer = defer
+
+    def __enter__(self) -> Self:
+        self._defer = (
+            self._defer
+            and threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self._defer:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._defer:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.requested and kind is None:
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +99,7 @@ def train(
 ) -> Trained:
     """Trains `module` in place on `step(indices)`; resumes from `directory` where it was stopped.
 
-    Ctrl-C is granted after the present batch, and the same call goes on with the next one. Under torchrun,
+    Ctrl-C stops the training after the present batch, and the same call goes on with the next one. Under torchrun,
     all processes make this call with the same arguments and share each batch; the first one validates and
     writes, and Ctrl-C loses the present epoch. A step that needs to know its number reads `teacher.n_updates`.
 

@@ -34,8 +34,8 @@ from asd.core.checkpoint import load_into, load_tensors, load_weights, save_tens
 from asd.core.networks.autoencoder import MLPAutoencoder
 from asd.core.trainer import train
 from asd.data.recordings import Recordings
+from asd.detectors import AutoencoderSettings
 from asd.detectors.base import Detector, RunContext, Scores, is_target
-from asd.detectors.options import AutoencoderSettings
 from asd.features.frames import Windows, log_mel_frames
 from asd.scoring.backends import PerSectionScorer, backend_named
 from asd.scoring.base import nested, part_of

@@ -20,7 +20,7 @@ import torch
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.recordings import Recordings, in_memory
 from asd.data.supplemental import NOTHING, Supplement
-from asd.detectors.options import DetectorSettings
+from asd.detectors import DetectorSettings
 from asd.types import AsdError, Clip, Domain
 
 Scores = dict[str, npt.NDArray[np.float64]]  # scorer -> (clips,)

@@ -23,8 +23,8 @@ import torch
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import progress
 from asd.data.recordings import Recordings
+from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
-from asd.detectors.options import StatisticsSettings
 from asd.detectors.statistic_groups import Part, PartScorer, groups_named
 from asd.features.clip_statistics import ClipStatistics
 from asd.scoring.backends import backend_named

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.core.runtime import atomic, fingerprint
+from asd.core.files import atomic
+from asd.core.runtime import fingerprint
 from asd.evaluation.completeness import (
     ALL,
     chosen_runs,
@@ -24,8 +25,7 @@ from asd.evaluation.completeness import (
     require_whole,
 )
 from asd.runs import RunDirectory, ScoredData, directories_with, read_json, write_json, write_scores
-from asd.scoring.base import FUSIONS
-from asd.scoring.threshold import fit_threshold
+from asd.scoring.threshold import FUSIONS, fit_threshold
 from asd.types import AsdError
 
 SCORER = "fused"
@@ -181,7 +181,7 @@ def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataF
 
     Args:
         members: at least one; seeds of a member are averaged first, so that each member counts once.
-        method: "z" or "rank", see `scoring.base`.
+        method: "z" or "rank", see `scoring.threshold`.
 
     Returns:
         The score table of the test clips (decisions still those of the first member) and a table of the

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from asd.core.runtime import atomic
+from asd.core.files import atomic
 from asd.evaluation.markdown import signed, table
 from asd.runs import write_json, write_text
 

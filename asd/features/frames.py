@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.core.runtime import alone, atomic, fingerprint, log, progress
+from asd.core.files import alone, atomic
+from asd.core.runtime import fingerprint, log, progress
 from asd.data.recordings import Recordings
 from asd.features.logmel import LogMel
 from asd.types import AsdError

@@ -22,8 +22,8 @@ import pandas as pd
 
 from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
+from asd.core.files import read_json, write_json
 from asd.core.runtime import fingerprint
-from asd.runs.files import read_json, write_json
 from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
 from asd.runs.scores import ScoreFolder
 from asd.types import AsdError

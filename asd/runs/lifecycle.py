@@ -20,8 +20,7 @@ from typing import Any, TypeVar
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from asd.core.plain_yaml import load_yaml
-from asd.runs.files import read_json, write_json, write_text
+from asd.core.files import load_yaml, read_json, write_json, write_text
 from asd.types import AsdError
 
 T = TypeVar("T", bound="TrainingDirectory")

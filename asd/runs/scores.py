@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.core.runtime import atomic
-from asd.runs.files import read_json, write_json
+from asd.core.files import atomic, read_json, write_json
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 

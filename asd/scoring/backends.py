@@ -14,9 +14,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from asd.scoring.base import Arrays, Backend, held_out_scores, nested, part_of
+from asd.scoring.base import Arrays, Backend, NeighbourBackend, held_out_scores, nested, part_of
 from asd.scoring.gaussian import Mahalanobis, Mixture, SelectiveMahalanobis
-from asd.scoring.nearest import Bandwise, Nearest, NearestOfMade, NeighbourBackend
+from asd.scoring.nearest import Bandwise, Nearest, NearestOfMade
 from asd.scoring.neighbours import IndexName
 from asd.scoring.references import FloatArray, References
 from asd.scoring.relative import DomainNearest, RelativeNearest

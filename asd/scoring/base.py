@@ -1,62 +1,22 @@
-"""What every back end is: fitted to normal vectors, it scores any vector; and one scale for scores of several."""
+"""What every back end is: fitted to normal vectors, it scores any vector and saves itself as plain arrays."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from asd.scoring.references import FloatArray, References
+from asd.scoring.neighbours import IndexName, NeighbourBank
+from asd.scoring.references import FloatArray, Metric, References
+from asd.scoring.threshold import ScoreNormalizer
 from asd.types import AsdError
 
 N_FOLDS = 5  # parts of the training clips that are scored by a model of the others
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreNormalizer:
-    """Where normal scores lie: what is needed to make scores of different origin comparable.
-
-    Attributes:
-        mean, deviation: of the scores of training clips none of which met itself.
-    """
-
-    mean: float
-    deviation: float
-
-    @classmethod
-    def of(cls, training: FloatArray) -> ScoreNormalizer:
-        """Of training scores (clips,); equal scores have deviation 1, so they stay what they are."""
-        deviation = float(np.std(training))
-        return cls(float(np.mean(training)), deviation if deviation > 0 else 1.0)
-
-    def z(self, scores: FloatArray) -> FloatArray:
-        """Scores in deviations above the mean of normal ones."""
-        return (scores - self.mean) / self.deviation
-
-
-def fuse_z(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:
-    """Mean of z scores: one (clips,) array per member, and the training scores that scale it."""
-    return np.mean([ScoreNormalizer.of(t).z(s) for s, t in zip(scores, training, strict=True)], axis=0)
-
-
-def fuse_rank(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:
-    """Mean rank among the training scores, in [0, 1]; beyond all of them the z score decides, scaled small.
-
-    Robust to members whose scores have long tails, but coarse: n training clips give n + 1 ranks.
-    """
-    ranks = [
-        np.searchsorted(np.sort(t), s, side="left") / len(t) + 1e-6 * ScoreNormalizer.of(t).z(s)
-        for s, t in zip(scores, training, strict=True)
-    ]
-    return np.mean(ranks, axis=0)
-
-
-FUSIONS = {"z": fuse_z, "rank": fuse_rank}
 
 
 @dataclass(eq=False, kw_only=True)
@@ -153,6 +113,42 @@ class Backend(ABC):
     def leave_one_out(self) -> FloatArray | None:
         """Scores (references,) of the training clips by what was fitted, each without itself; None: not possible."""
         return None
+
+
+@dataclass(eq=False, kw_only=True)
+class NeighbourBackend(Backend):
+    """Base of back ends that search a bank.
+
+    Args:
+        neighbours: how many count; all references where there are fewer.
+        metric: "euclid" or "cosine".
+        index: of `neighbours.NeighbourBank`.
+    """
+
+    neighbours: int = 1
+    metric: Metric = "euclid"
+    index: IndexName = "auto"
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise AsdError(f"neighbours={self.neighbours} gives no distance; use 1 or more")
+
+    def bank(self, points: FloatArray, weights: FloatArray | None = None) -> NeighbourBank:
+        """A bank of points (n, dims) with the options of the back end."""
+        return NeighbourBank(
+            points, metric=self.metric, index=self.index, device=self.device, weights=weights
+        )
+
+    def mean_distance(self, bank: NeighbourBank, queries: FloatArray) -> FloatArray:
+        """Mean distance of each query to its nearest rows, (queries,)."""
+        return bank.search(queries, min(self.neighbours, len(bank))).distances.mean(1)
+
+    def mean_distance_of_others(self, bank: NeighbourBank) -> FloatArray:
+        """Mean distance of each row to its nearest other rows, (rows,); infinite for a lone row."""
+        if len(bank) == 1:
+            return np.array([np.inf])
+        k = min(self.neighbours, len(bank) - 1)
+        return bank.search(bank.vectors, k, exclude=np.arange(len(bank))).distances.mean(1)
 
 
 def held_out_scores(

@@ -9,47 +9,9 @@ import numpy as np
 from sklearn.cluster import KMeans
 
 from asd.core.runtime import log
-from asd.scoring.base import Backend
+from asd.scoring.base import NeighbourBackend
 from asd.scoring.covariance import spread_of
-from asd.scoring.neighbours import IndexName, NeighbourBank
-from asd.scoring.references import FloatArray, Metric, References
-from asd.types import AsdError
-
-
-@dataclass(eq=False, kw_only=True)
-class NeighbourBackend(Backend):
-    """Base of back ends that search a bank.
-
-    Args:
-        neighbours: how many count; all references where there are fewer.
-        metric: "euclid" or "cosine".
-        index: of `neighbours.NeighbourBank`.
-    """
-
-    neighbours: int = 1
-    metric: Metric = "euclid"
-    index: IndexName = "auto"
-
-    def __post_init__(self) -> None:
-        if self.neighbours < 1:
-            raise AsdError(f"neighbours={self.neighbours} gives no distance; use 1 or more")
-
-    def bank(self, points: FloatArray, weights: FloatArray | None = None) -> NeighbourBank:
-        """A bank of points (n, dims) with the options of the back end."""
-        return NeighbourBank(
-            points, metric=self.metric, index=self.index, device=self.device, weights=weights
-        )
-
-    def mean_distance(self, bank: NeighbourBank, queries: FloatArray) -> FloatArray:
-        """Mean distance of each query to its nearest rows, (queries,)."""
-        return bank.search(queries, min(self.neighbours, len(bank))).distances.mean(1)
-
-    def mean_distance_of_others(self, bank: NeighbourBank) -> FloatArray:
-        """Mean distance of each row to its nearest other rows, (rows,); infinite for a lone row."""
-        if len(bank) == 1:
-            return np.array([np.inf])
-        k = min(self.neighbours, len(bank) - 1)
-        return bank.search(bank.vectors, k, exclude=np.arange(len(bank))).distances.mean(1)
+from asd.scoring.references import FloatArray, References
 
 
 @dataclass(eq=False, kw_only=True)

@@ -12,8 +12,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from asd.scoring.base import NeighbourBackend
 from asd.scoring.covariance import Groups, Whitening
-from asd.scoring.nearest import NeighbourBackend
 from asd.scoring.neighbours import NeighbourBank
 from asd.scoring.references import FloatArray, IntArray, References
 from asd.types import AsdError

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asd.core.runtime import atomic, log, pick_device
+from asd.core.files import atomic
+from asd.core.runtime import log, pick_device
 from asd.runs import read_json, write_json
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.core.runtime import atomic
+from asd.core.files import atomic
 from asd.runs import TrainingDirectory, directories_with, place_name, read_json, write_json
 from asd.sed.dataset import Part
 from asd.sed.tables import STRONG_COLUMNS

@@ -1,7 +1,7 @@
 """The options of every stage: typed, validated, with their defaults and what they mean.
 
 `parsing` fills these from the command line. Only the stages read them. The options of a detector are declared beside
-it, in `detectors.options` and `detectors.encoders.recipe`, and are the argument of its constructor.
+it, in `detectors` and `detectors.encoders.recipe`, and are the argument of its constructor.
 """
 
 from __future__ import annotations
@@ -14,9 +14,15 @@ from pydantic import AfterValidator, Field, create_model
 
 from asd.challenge.years import get_year
 from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
-from asd.detectors import REGISTRY, detector_class, section_of
+from asd.detectors import (
+    REGISTRY,
+    AutoencoderSettings,
+    DetectorSettings,
+    StatisticsSettings,
+    detector_class,
+    section_of,
+)
 from asd.detectors.encoders.recipe import EmbeddingSettings
-from asd.detectors.options import AutoencoderSettings, DetectorSettings, StatisticsSettings
 from asd.options import Names, Seeds, Settings
 from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck

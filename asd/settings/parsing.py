@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from asd.core.plain_yaml import load_yaml
+from asd.core.files import load_yaml
 from asd.core.runtime import log
 from asd.detectors import section_of
 from asd.options import Settings

@@ -19,7 +19,7 @@ import pandas as pd
 import yaml
 
 from asd.challenge.files import list_machines
-from asd.core.plain_yaml import load_yaml
+from asd.core.files import load_yaml
 from asd.core.runtime import log
 from asd.core.workers import run_tasks
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked

@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from asd.core.runtime import atomic, progress
+from asd.core.files import atomic
+from asd.core.runtime import progress
 from asd.data.recordings import Recordings, in_memory
 from asd.detectors.base import Detector
 from asd.evaluation import explain

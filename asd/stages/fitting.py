@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pandas as pd
 
-from asd.core.runtime import atomic, log, pick_device
+from asd.core.files import atomic
+from asd.core.runtime import log, pick_device
 from asd.data.microphones import FRONT_END_FILE
 from asd.data.recordings import Recordings
 from asd.detectors import detector_class

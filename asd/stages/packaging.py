@@ -17,7 +17,8 @@ from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Unit, Year, get_year
-from asd.core.runtime import atomic, log
+from asd.core.files import atomic
+from asd.core.runtime import log
 from asd.evaluation.completeness import (
     ALL,
     is_all,

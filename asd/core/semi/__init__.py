@@ -4,5 +4,5 @@
                                                  └─ `confident` ones only ─► targets and weights of a BCE
 
 `median` smooths the confident ones in time. How strongly all this counts at which step is a ramp of
-`asd.core.schedules`.
+`asd.core.train_settings`.
 """

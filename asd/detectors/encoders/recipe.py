@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from asd.core.train_settings import TrainSettings
-from asd.detectors.options import LEAST_SAMPLES, DetectorSettings, SearchSettings
+from asd.detectors import LEAST_SAMPLES, DetectorSettings, SearchSettings
 from asd.options import NO_RESULT, Names, Numbers, Sizes
 from asd.types import AsdError
 

@@ -21,9 +21,10 @@ from torch import nn
 from torch.nn.functional import one_hot
 
 from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
+from asd.core.files import alone
 from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.networks.encoder import Encoder
-from asd.core.runtime import alone, fingerprint, log
+from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
 from asd.data.activity import activity_target

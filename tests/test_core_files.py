@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.core.plain_yaml import MOST_VALUES, load_yaml
+from asd.core.files import MOST_VALUES, load_yaml
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

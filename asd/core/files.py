@@ -1,0 +1,184 @@
+"""Files written whole or not at all, by one process at a time, and read back: text, JSON and YAML."""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from asd.types import AsdError
+
+MOST_VALUES = 100_000  # a file that somebody wrote by hand has hundreds
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary sibling of `path`; renames it into place on success, removes it on failure.
+
+    Works for files and for directories; an existing directory at `path` is replaced. A device or a pipe
+    (/dev/stdout) is written as it is, and a link is followed. What a killed process left for the same
+    `path` is removed.
+
+    Raises:
+        AsdError: the place cannot be written (missing permission, full disk).
+    """
+    try:
+        given, path = path, path.resolve()
+    except RuntimeError as error:  # Python before 3.13 raises it for links in a loop
+        raise AsdError(f"cannot write {path}: its links lead in a loop; choose another place") from error
+    if given.exists() and not given.is_file() and not given.is_dir():
+        temporary = path = given  # renaming a file onto /dev/full would do away with the device
+    else:
+        temporary = path.with_name(f".{path.name}.{os.uname().nodename}-{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        yield temporary
+        if temporary == path:
+            return
+        if path.is_dir() and temporary.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+    except OSError as error:
+        raise AsdError(
+            f"cannot write {given}: {error.strerror or error}; free some space or choose another place"
+        ) from error
+    finally:
+        if temporary != path:
+            _remove(temporary)
+
+
+@contextmanager
+def alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
+    """Keeps other processes from working on `path` at the same time; a killed one holds nothing.
+
+    The processes that torchrun starts are one: they work on the same things by design.
+
+    Args:
+        path: a file or folder, existing or not; `.<name>.lock` beside it is what is locked.
+        busy: what to raise while another process works on it; None: wait until it is done.
+
+    Raises:
+        AsdError: the place cannot be written, or is busy.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        yield
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    with _locked(lock, busy) as file:
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            fcntl.flock(file, fcntl.LOCK_UN)  # for children, too, that were forked meanwhile
+
+
+def _locked(lock: Path, busy: str | None) -> IO[str]:
+    """The lock file, open and locked."""
+    while True:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = lock.open("w")
+        except OSError as error:
+            raise AsdError(f"cannot write {lock}: {error.strerror}; choose another place") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError as error:
+            file.close()
+            raise AsdError(busy or "") from error
+        with suppress(FileNotFoundError):  # who had it before has removed it: it is nobody's lock any more
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
+        file.close()
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes temporary siblings of `path` whose process, on this machine, is no more: it was killed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{os.uname().nodename}-*.tmp"):
+        try:
+            os.kill(int(left.name.rsplit("-", 1)[-1].removesuffix(".tmp")), 0)
+        except ProcessLookupError:
+            _remove(left)
+        except (PermissionError, ValueError):  # somebody else's living process; a name not of ours
+            pass
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with atomic(path) as temporary, temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        if temporary.is_file():  # devices and pipes cannot be told to
+            os.fsync(file.fileno())
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes a JSON file, whole or not at all."""
+    write_text(path, json.dumps(values, indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; {} where there is no file.
+
+    Raises:
+        AsdError: the file is damaged.
+    """
+    try:
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        return content
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise AsdError(f"{path} is damaged ({error}); remove it and run the same command again") from error
+
+
+def load_yaml(text: str | bytes) -> Any:
+    """Plain values of a YAML document.
+
+    Args:
+        text: the document; bytes are read as UTF-8, or as UTF-16 where a byte order mark says so.
+
+    Raises:
+        yaml.YAMLError: no YAML, nested too deeply, a date or number that there is not, or aliases that unfold to
+            more than MOST_VALUES values (a few lines can stand for billions).
+    """
+    try:
+        content = yaml.safe_load(text)
+        n_values = _n_values(content, {})
+    except (ValueError, OverflowError) as error:  # "2025-02-30", bytes that are no text
+        raise yaml.YAMLError(str(error)) from error
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    if n_values > MOST_VALUES:
+        raise yaml.YAMLError(f"its aliases unfold to more than {MOST_VALUES} values: write them out")
+    return content
+
+
+def _n_values(value: Any, known: dict[int, float]) -> float:
+    """How many values a tree holds with every alias written out; infinity where one holds itself."""
+    if not isinstance(value, (list, dict, tuple, set)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # until it is counted
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_n_values(part, known) for part in parts)
+    return known[id(value)]
