@@ -25,7 +25,7 @@ POINTS = 0.03  # as promised in the documents: three points, or one clip
 
 RNG = np.random.default_rng(0)
 TRAINING = [RNG.gamma(2.0, size=50), 100.0 + 5.0 * RNG.normal(size=50)]
-SCORES = [RNG.gamma(2.0, size=9), 100.0 + 5.0 * RNG.normal(size=9)]
+MEMBERS = [RNG.gamma(2.0, size=9), 100.0 + 5.0 * RNG.normal(size=9)]
 
 
 def test_gamma_equals_the_official_formula() -> None:
@@ -207,8 +207,8 @@ def test_ties_at_the_highest_score_count_as_above_only_if_they_are() -> None:
 
 
 def test_z_is_the_mean_of_standardised_scores() -> None:
-    expected = [(s - t.mean()) / t.std() for s, t in zip(SCORES, TRAINING, strict=True)]
-    np.testing.assert_allclose(fuse_z(SCORES, TRAINING), np.mean(expected, axis=0))
+    expected = [(s - t.mean()) / t.std() for s, t in zip(MEMBERS, TRAINING, strict=True)]
+    np.testing.assert_allclose(fuse_z(MEMBERS, TRAINING), np.mean(expected, axis=0))
 
 
 @pytest.mark.parametrize("method", sorted(FUSIONS))
@@ -216,7 +216,7 @@ def test_every_member_moves_the_result_by_its_share(method: str) -> None:
     """A mean, not a median: a third member that rises lifts the fused score however the others stand."""
     training = [*TRAINING, RNG.normal(size=50)]
     low, high = [np.full(4, np.quantile(training[2], q)) for q in (0.1, 0.9)]
-    first, second = (s[:4] for s in SCORES)
+    first, second = (s[:4] for s in MEMBERS)
     fused = [FUSIONS[method]([first, second, third], training) for third in (low, high)]
     alone = [FUSIONS[method]([third], training[2:]) for third in (low, high)]
     np.testing.assert_allclose(fused[1] - fused[0], (alone[1] - alone[0]) / 3)
@@ -226,19 +226,19 @@ def test_every_member_moves_the_result_by_its_share(method: str) -> None:
 @given(st.floats(0.01, 100.0), st.floats(-100.0, 100.0), st.sampled_from(sorted(FUSIONS)))
 def test_units_of_a_member_change_nothing(factor: float, shift: float, method: str) -> None:
     fuse = FUSIONS[method]
-    scaled = [factor * SCORES[0] + shift, SCORES[1]], [factor * TRAINING[0] + shift, TRAINING[1]]
-    np.testing.assert_allclose(fuse(*scaled), fuse(SCORES, TRAINING), rtol=1e-6, atol=1e-6)
+    scaled = [factor * MEMBERS[0] + shift, MEMBERS[1]], [factor * TRAINING[0] + shift, TRAINING[1]]
+    np.testing.assert_allclose(fuse(*scaled), fuse(MEMBERS, TRAINING), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", sorted(FUSIONS))
 def test_a_clip_does_not_depend_on_the_others(method: str) -> None:
-    together = FUSIONS[method](SCORES, TRAINING)
-    alone = FUSIONS[method]([s[4:5] for s in SCORES], TRAINING)
+    together = FUSIONS[method](MEMBERS, TRAINING)
+    alone = FUSIONS[method]([s[4:5] for s in MEMBERS], TRAINING)
     np.testing.assert_allclose(alone, together[4:5])
 
 
 def test_ranks_are_robust_to_one_wild_member() -> None:
-    wild = [SCORES[0].copy(), SCORES[1]]
+    wild = [MEMBERS[0].copy(), MEMBERS[1]]
     wild[0][0] = 1e9
     assert fuse_rank(wild, TRAINING)[0] < 1e4
     assert fuse_z(wild, TRAINING)[0] > 1e6
