@@ -53,7 +53,12 @@ def recording_key(name: str) -> str:
 
 
 def unmatched(names: Iterable[str], others: Iterable[str]) -> list[str]:
-    """Those names that denote none of the recordings `others`, sorted and each once, as they are spelled."""
+    """Those names that denote none of the recordings `others`, sorted and each once, as they are spelled.
+
+    Args:
+        names: spelled in any way.
+        others: names of recordings.
+    """
     known = {recording_key(other) for other in others}
     return sorted({name for name in names if recording_key(name) not in known})
 

@@ -37,7 +37,12 @@ class Listing:
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
-    """Writes a zip whose bytes depend on names and contents only; the folder must exist."""
+    """Writes a zip whose bytes depend on names and contents only; the folder must exist.
+
+    Args:
+        path: of the zip.
+        files: content by name inside it.
+    """
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _ZIP_TIME)
@@ -61,6 +66,10 @@ def list_zip(path: Path) -> Listing:
 
 def systems_of(folder: Path, team: str) -> list[Path]:
     """Folders of a team's packaged systems, in order.
+
+    Args:
+        folder: that holds the packages.
+        team: <LastName>_<Institute>, with which their labels begin.
 
     Raises:
         AsdError: a team name that labels cannot begin with, or no system there.

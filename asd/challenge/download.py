@@ -35,6 +35,12 @@ class Remote:
 def download(remote: Remote, path: Path, patience: Patience, on_bytes: OnBytes = int) -> None:
     """Fetch a file to `path`, continuing what an earlier attempt has left. One that is there and right stays.
 
+    Args:
+        remote: address, size and checksum, as published.
+        path: where it goes.
+        patience: how long to wait and how often to try.
+        on_bytes: is told how many bytes have arrived.
+
     Raises:
         AsdError: it cannot be had, the disk is full, or its size or checksum is not what its publisher says.
     """

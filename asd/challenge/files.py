@@ -184,6 +184,10 @@ def list_clips(root: Path, machine: str, split: Split, *, original_names: bool =
 def attribute_gaps(root: Path, machine: str) -> list[str]:
     """What the attributes CSVs of a machine and its recordings do not share, in sentences; [] where all is well.
 
+    Args:
+        root: folder that holds <machine>/{train,test}.
+        machine: its name.
+
     Raises:
         AsdError: an unknown machine, or a CSV that cannot be used.
     """

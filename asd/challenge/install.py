@@ -55,6 +55,11 @@ def install_machine(path: Path, folder: Path, part: Part, source: Archive, md5: 
 def install_truth(path: Path, folder: Path, year: Year) -> None:
     """Unpack the ground truth of a year: the published list, or the organisers' evaluator.
 
+    Args:
+        path: of the archive.
+        folder: where the labels go.
+        year: of the challenge.
+
     Raises:
         AsdError: it is not the ground truth of that year, or the place cannot be written.
     """

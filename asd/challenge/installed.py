@@ -66,7 +66,12 @@ def manifest_name(part: Part) -> str:
 
 
 def published_part(root: Path, year: Year) -> Literal["dev", "eval"] | None:
-    """Which of the year's sets of machines lies in a folder, by its place or by a manifest; None: data of one's own."""
+    """Which of the year's sets of machines lies in a folder, by its place or by a manifest; None: data of one's own.
+
+    Args:
+        root: folder of machines.
+        year: of the challenge.
+    """
     if root.resolve() == year.dev_root.resolve() or any(root.glob("*/manifest_dev.json")):
         return "dev"
     if root.resolve() == year.eval_root.resolve() or any(root.glob("*/manifest_eval_*.json")):
@@ -105,7 +110,12 @@ def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) ->
 
 
 def recordings(folder: Path, part: Part) -> list[Path]:
-    """Where the recordings of one archive lie, supplemental ones too: by its manifest, or put there by hand."""
+    """Where the recordings of one archive lie, supplemental ones too: by its manifest, or put there by hand.
+
+    Args:
+        folder: of a machine.
+        part: of the year's data.
+    """
     manifest = _read(folder / manifest_name(part))
     if manifest is not None:
         return [folder / name for name in sorted(manifest.files) if is_recording(Path(name))]
@@ -151,13 +161,22 @@ def _is_whole(path: Path, known: tuple[int, int], quick: bool) -> bool:
 
 
 def others(folder: Path, part: Part) -> list[Manifest]:
-    """Readable manifests of the other archives of a machine."""
+    """Readable manifests of the other archives of a machine.
+
+    Args:
+        folder: of a machine.
+        part: of the year's data, whose own manifest is left out.
+    """
     paths = [path for path in sorted(folder.glob("manifest_*.json")) if path.name != manifest_name(part)]
     return [manifest for manifest in map(_read, paths) if manifest is not None]
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest, whole or not at all.
+
+    Args:
+        path: of the manifest.
+        manifest: what was unpacked.
 
     Raises:
         AsdError: the place cannot be written.

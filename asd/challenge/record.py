@@ -90,7 +90,12 @@ def read_record(base: str, number: int, patience: Patience) -> Record:
 
 
 def latest(names: Iterable[str], wanted: str) -> str | None:
-    """The latest release of `wanted` among file names, not older than it; None where there is none."""
+    """The latest release of `wanted` among file names, not older than it; None where there is none.
+
+    Args:
+        names: of files.
+        wanted: name of one release.
+    """
     stem, least = revision(wanted)
     releases = [(revision(name)[1], name) for name in names if revision(name)[0] == stem]
     return max((release for release in releases if release[0] >= least), default=(0, None))[1]

@@ -30,7 +30,13 @@ LABEL_EXAMPLE = "Nishida_HIT_task2_1"
 
 
 def output_name(kind: Kind, unit: Unit, year: Year) -> str:
-    """The file name that the evaluator of the year expects for one unit."""
+    """The file name that the evaluator of the year expects for one unit.
+
+    Args:
+        kind: scores or decisions.
+        unit: machine and section.
+        year: whose names hold.
+    """
     pattern = {
         "per_id": "{kind}_{machine}_id_{section}.csv",
         "per_domain": "{kind}_{machine}_section_{section}_{domain}_test.csv",

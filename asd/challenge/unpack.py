@@ -42,6 +42,11 @@ class Member(NamedTuple):
 def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
     """Unpack the wanted files of an archive into `folder`, which the caller renames when it is whole.
 
+    Args:
+        path: of the archive.
+        folder: where its files go.
+        place: from the name of a member to its path inside `folder`; None where it is not wanted.
+
     Returns:
         {path inside `folder`: its size and checksum}.
 
@@ -70,6 +75,11 @@ def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
 
 def judge(path: Path, infos: Iterable[zipfile.ZipInfo], place: Place) -> dict[str, zipfile.ZipInfo]:
     """The wanted files of an archive by their place, in the order of the archive.
+
+    Args:
+        path: of the archive, for messages.
+        infos: its members.
+        place: as for `unpack`.
 
     Raises:
         AsdError: a name that leads out of the folder, something that is not a file, two files for one

@@ -102,6 +102,11 @@ def patiently(attempt: Callable[[], T], url: str, patience: Patience, gained: Ca
 def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.HTTPResponse:
     """The answer to a request, from `first_byte` on where the server can do that (status 206, not 200).
 
+    Args:
+        url: address.
+        patience: how long to wait.
+        first_byte: to begin at.
+
     Raises:
         PassingError: the request may succeed later.
         AsdError: it will not.
@@ -134,6 +139,10 @@ def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.H
 
 def read_json(url: str, patience: Patience) -> Any:
     """The JSON document at an address.
+
+    Args:
+        url: address.
+        patience: how long to wait and how often to try.
 
     Raises:
         AsdError: it cannot be had, or is no JSON.

@@ -121,7 +121,12 @@ def _remove(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
+    """Writes a text file, whole or not at all.
+
+    Args:
+        path: of the file.
+        text: its content.
+    """
     with atomic(path) as temporary, temporary.open("w") as file:
         file.write(text)
         file.flush()
@@ -130,7 +135,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all."""
+    """Writes a JSON file, whole or not at all.
+
+    Args:
+        path: of the file.
+        values: its content.
+    """
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 

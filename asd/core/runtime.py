@@ -71,12 +71,22 @@ def epoch_seed(seed: int, epoch: int) -> int:
     """Seed of one epoch: every random draw of a run is a function of (seed, epoch).
 
     So a resumed run needs no stored generator states to end exactly like an uninterrupted one.
+
+    Args:
+        seed: of the run.
+        epoch: counted from 0.
     """
     return (seed * 1_000_003 + epoch) % 2**63
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
-    """`items` behind a tqdm bar on the terminal, silently elsewhere."""
+    """`items` behind a tqdm bar on the terminal, silently elsewhere.
+
+    Args:
+        items: to go through.
+        description: what the bar says.
+        total: how many they are; None: their length.
+    """
     return tqdm(
         items, desc=description, total=total, disable=not sys.stderr.isatty(), leave=False, file=sys.stderr
     )

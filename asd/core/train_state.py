@@ -53,14 +53,24 @@ class Position:
     random: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def add(self, loss: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
-        """Notes one more batch of the epoch."""
+        """Notes one more batch of the epoch.
+
+        Args:
+            loss: of the batch, a scalar.
+            terms: scalars that it is made of, by name.
+        """
         self.losses.append(loss)
         for name, term in terms.items():
             self.terms.setdefault(name, []).append(term)
         self.batch += 1
 
     def close(self, train_losses: torch.Tensor, valid_losses: torch.Tensor) -> None:
-        """Ends the epoch."""
+        """Ends the epoch.
+
+        Args:
+            train_losses: (batches,) of the epoch.
+            valid_losses: (batches,) after it.
+        """
         self.epoch += 1
         self.train_losses, self.valid_losses = train_losses, valid_losses
         self.batch, self.seconds, self.losses, self.terms, self.random = 0, 0.0, [], {}, {}
@@ -173,7 +183,12 @@ class StateFile:
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Sets torch's generators to the states of a `Position`."""
+    """Sets torch's generators to the states of a `Position`.
+
+    Args:
+        states: by "cpu" and "cuda".
+        device: of the network.
+    """
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

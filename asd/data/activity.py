@@ -51,7 +51,12 @@ def frame_weights(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tenso
 
 
 def turn_down(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Clips (batch, samples) with each frame at the square root of its weight, the same shape."""
+    """Clips (batch, samples) with each frame at the square root of its weight, the same shape.
+
+    Args:
+        waveforms: (batch, samples).
+        weights: (bands + 1,) of `fit_activity`.
+    """
     gain = frame_weights(waveforms, weights).sqrt()
     whole = (gain.shape[1] - 1) * _HOP_SAMPLES + 1
     smooth = interpolate(gain[:, None], whole, mode="linear", align_corners=True)[:, 0]

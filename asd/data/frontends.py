@@ -26,7 +26,12 @@ _FLOOR = 0.1  # share of the magnitude that stays where subtraction would leave 
 
 @torch.no_grad()
 def apply_front_end(front_end: FrontEnd, recorded: torch.Tensor) -> torch.Tensor:
-    """What a detector gets of recordings of one length: (batch, microphones, samples) -> (batch, samples)."""
+    """What a detector gets of recordings of one length: (batch, microphones, samples) -> (batch, samples).
+
+    Args:
+        front_end: which microphones, and what is done with them.
+        recorded: (batch, microphones, samples).
+    """
     waveforms = FRONT_ENDS[front_end.name](recorded)
     if front_end.profile:
         waveforms = subtract_profile(waveforms, torch.tensor(front_end.profile, device=waveforms.device))

@@ -41,7 +41,14 @@ class MixedSound(Sound):
 
     @classmethod
     def with_noise(cls, recording: Sound, noise: Sound, snr_db: float, start: float) -> MixedSound:
-        """The recording with that much noise in it."""
+        """The recording with that much noise in it.
+
+        Args:
+            recording: of the machine.
+            noise: without it.
+            snr_db: power of the recording over that of the added noise.
+            start: where in the noise to begin, as a share of its length.
+        """
         parts = json.dumps([recording.content, noise.content, snr_db, start])
         return cls(
             path=recording.path,
@@ -62,7 +69,13 @@ class MixedSound(Sound):
 
 
 def mix_noise(sounds: Sequence[Sound], noises: Sequence[Sound], seed: int) -> list[MixedSound]:
-    """Each recording with one of the noises at a drawn ratio; a function of the seed and its place in the sequence."""
+    """Each recording with one of the noises at a drawn ratio; a function of the seed and its place in the sequence.
+
+    Args:
+        sounds: recordings.
+        noises: recordings without the machine.
+        seed: of the draws.
+    """
     mixed = []
     for index, sound in enumerate(sounds):
         rng = np.random.default_rng([seed, index])

@@ -65,6 +65,10 @@ class SupplementalPolicy:
     def clips(self, root: Path, machine: str) -> list[Clip]:
         """The supplemental clips of a machine that are of use.
 
+        Args:
+            root: folder that holds <machine>/supplemental.
+            machine: its name.
+
         Raises:
             AsdError: a clip whose name does not say what is recorded.
         """

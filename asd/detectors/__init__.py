@@ -96,6 +96,10 @@ class SearchSettings(Settings):
     def search_options(self, names: Sequence[str], device: object) -> dict[str, dict[str, Any]]:
         """What `scoring.backends.backend_named` is to be given for each of these back ends.
 
+        Args:
+            names: of back ends.
+            device: where neighbours are searched.
+
         Raises:
             AsdError: there is none of a name, or the options above are given and none of them searches.
         """

@@ -29,6 +29,12 @@ def chosen_runs(
 ) -> list[RunDirectory]:
     """Complete runs of a name: all, or those of the machines that are named.
 
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+        machines: names, or ["all"].
+        seed: which one; None: all.
+
     Raises:
         AsdError: there is none, or a machine is not among them.
     """
@@ -80,7 +86,14 @@ def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: 
 
 
 def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None = None) -> Missing:
-    """Machines and seeds that were to be trained and are not complete; of one seed, or of all."""
+    """Machines and seeds that were to be trained and are not complete; of one seed, or of all.
+
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+        machines: names, or ["all"].
+        seed: which one; None: all.
+    """
     begun = begun_runs(runs, name)
     every = [*find_runs(runs, name), *begun]
     missing = untrained_machines(every) if is_all(machines) else {}
@@ -93,6 +106,10 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
 
 def missing_scores(folders: Folders, scorer: str) -> Missing:
     """Scores, sections, clips and scorers that should be there; what each seed lacks is said once.
+
+    Args:
+        folders: score folders by machine and seed.
+        scorer: whose scores are wanted.
 
     Raises:
         AsdError: none of the machines has such a scorer.
@@ -145,7 +162,12 @@ def untrained_machines(runs: Sequence[RunDirectory]) -> Missing:
 
 
 def absent_machines(folders: Folders, year: Year) -> Missing:
-    """Machines of the year's data that the run does not have, where its recordings are the challenge's."""
+    """Machines of the year's data that the run does not have, where its recordings are the challenge's.
+
+    Args:
+        folders: score folders by machine and seed.
+        year: of the challenge.
+    """
     have = {run.machine for run in folders}
     missing: Missing = {}
     for root in {data.root for folder in folders.values() if (data := folder.data())}:
@@ -157,7 +179,13 @@ def absent_machines(folders: Folders, year: Year) -> Missing:
 
 
 def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:
-    """Machines of a run that machine= does not name, in sentences."""
+    """Machines of a run that machine= does not name, in sentences.
+
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+        machines: that were named.
+    """
     if is_all(machines):
         return []
     every = {run.machine for run in (*find_runs(runs, name), *begun_runs(runs, name))}

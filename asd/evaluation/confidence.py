@@ -67,6 +67,10 @@ def ci95_jackknife(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
     """Half-width of the 95 % jackknife interval of pooled AUC and pAUC: mean of the two; arguments as above.
 
     The quantity behind the official "ci95", computed correctly. It is not the interval of the official score.
+
+    Args:
+        is_anomaly: (clips,), true for anomalous clips.
+        scores: (clips,).
     """
     truth, values = check_labelled_scores(is_anomaly, scores)
     n_anomalies = int(np.count_nonzero(truth))
@@ -151,6 +155,10 @@ def bootstrap_official_score(
 
 def percentile_interval(resampled: FloatArray, confidence: float = 0.95) -> Interval:
     """The middle part of resampled values (n_resamples,) that holds a share `confidence` of them.
+
+    Args:
+        resampled: (n_resamples,).
+        confidence: share inside, in (0, 1).
 
     Raises:
         AsdError: a confidence that is no share.

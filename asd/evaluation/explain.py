@@ -92,7 +92,12 @@ def mel_to_hz(mel: npt.ArrayLike) -> FloatArray:
 
 
 def band_edges(sample_rate_hz: int, n_bands: int = N_BANDS) -> FloatArray:
-    """Edges in Hz of bands equally wide in mel, (n_bands + 1,)."""
+    """Edges in Hz of bands equally wide in mel, (n_bands + 1,).
+
+    Args:
+        sample_rate_hz: of the waveform.
+        n_bands: how many.
+    """
     return mel_to_hz(np.linspace(0.0, float(hz_to_mel(sample_rate_hz / 2)), n_bands + 1))
 
 
@@ -134,7 +139,13 @@ def _shares(points: FloatArray, edges: FloatArray, slope: float) -> FloatArray:
 
 
 def swap_each(whole: FloatArray, parts: FloatArray, others: FloatArray) -> FloatArray:
-    """The waveform with one part after the other swapped: (samples,), (parts, samples) twice -> (parts, samples)."""
+    """The waveform with one part after the other swapped: (samples,), (parts, samples) twice -> (parts, samples).
+
+    Args:
+        whole: (samples,).
+        parts: (parts, samples), which add up to `whole`.
+        others: (parts, samples), what takes their places.
+    """
     return whole - parts + others
 
 

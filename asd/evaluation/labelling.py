@@ -91,7 +91,12 @@ def labelled_scores(
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
-    """Machines of a run with a labelled test clip, sorted."""
+    """Machines of a run with a labelled test clip, sorted.
+
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+    """
     return sorted({run.machine for run in find_runs(runs, name) if _labels(run.scores)})
 
 
@@ -229,6 +234,11 @@ def with_truth(table: pd.DataFrame, truth: GroundTruth, year: Year) -> pd.DataFr
     """The rows of a score table that belong to the evaluation set, with the labels and domains of the truth.
 
     A clip may be listed under its published name or under the one that tells its label.
+
+    Args:
+        table: score table of one machine.
+        truth: labels of the evaluation set.
+        year: of the challenge.
 
     Raises:
         AsdError: a clip of a section is missing, is listed twice, or is not in the ground truth.

@@ -9,7 +9,12 @@ MISSING = "–"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table; columns of numbers are aligned to the right."""
+    """Lines of a table; columns of numbers are aligned to the right.
+
+    Args:
+        head: name of each column.
+        rows: a text per column.
+    """
     columns = list(zip(head, *rows, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
     pads = [str.rjust if _is_numeric(column[1:]) else str.ljust for column in columns]
@@ -25,7 +30,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def plain(value: float, decimals: int = 4) -> str:
-    """A number with so many decimals; a dash for one that is not defined."""
+    """A number with so many decimals; a dash for one that is not defined.
+
+    Args:
+        value: the number.
+        decimals: behind the point.
+    """
     return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
 
 
@@ -33,6 +43,10 @@ def signed(value: float, decimals: int = 4) -> str:
     """A difference with its sign; one that rounds to zero has none, so that no "-0" is ever printed.
 
     Subtract first and round here: the difference of two rounded numbers can be off by one in the last place.
+
+    Args:
+        value: the difference.
+        decimals: behind the point.
     """
     if math.isnan(value):
         return MISSING

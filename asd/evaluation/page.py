@@ -48,7 +48,13 @@ class Section:
 
 
 def as_markdown(title: str, findings: Sequence[str], sections: Sequence[Section]) -> str:
-    """The page as Markdown; its figures lie beside it."""
+    """The page as Markdown; its figures lie beside it.
+
+    Args:
+        title: heading.
+        findings: sentences at the top.
+        sections: the rest of the page.
+    """
     environment = Environment(
         loader=PackageLoader("asd.evaluation", ""), undefined=StrictUndefined, autoescape=False
     )
@@ -96,7 +102,14 @@ def spread(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, float]:
 
 
 def plus_minus(found: Mapping[str, float], decimals: int, *, sign: bool = False, factor: float = 1) -> str:
-    """Mean ± standard deviation as text, times a factor; with `sign` for a difference."""
+    """Mean ± standard deviation as text, times a factor; with `sign` for a difference.
+
+    Args:
+        found: "mean" and "std".
+        decimals: behind the point.
+        sign: whether the mean has a plus where it is positive.
+        factor: 100 for per cent.
+    """
     mean, std = factor * found["mean"], factor * found["std"]
     return f"{signed(mean, decimals) if sign else f'{mean:.{decimals}f}'} ± {std:.{decimals}f}"
 

@@ -63,6 +63,11 @@ def development_results(
 
     Sections are averaged as the year does it: arithmetically in 2020, harmonically since. A key is the name
     of a metric, with or without a prefix that says how it was averaged ("harmonic_mean_auc_source").
+
+    Args:
+        evaluation: of `evaluate_tables`.
+        scorer: whose results.
+        keys: names of metrics.
     """
     results: dict[str, dict[str, float]] = {}
     for machine, sections in evaluation["scorers"][scorer]["machines"].items():

@@ -41,7 +41,13 @@ class Spectrogram(nn.Module):
 
 
 def resample(waveforms: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
-    """Waveforms (batch, samples) at another sample rate, band-limited; the same tensor at the same rate."""
+    """Waveforms (batch, samples) at another sample rate, band-limited; the same tensor at the same rate.
+
+    Args:
+        waveforms: (batch, samples).
+        from_hz: their sample rate.
+        to_hz: the wanted one.
+    """
     if from_hz == to_hz:
         return waveforms
     resampled: torch.Tensor = torchaudio.functional.resample(waveforms, from_hz, to_hz)
@@ -49,7 +55,13 @@ def resample(waveforms: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
 
 
 def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.Tensor:
-    """Slaney mel filters, (n_mels, n_fft // 2 + 1); as in librosa, narrow bands may be empty."""
+    """Slaney mel filters, (n_mels, n_fft // 2 + 1); as in librosa, narrow bands may be empty.
+
+    Args:
+        n_fft: length of the window in samples.
+        n_mels: bands.
+        sample_rate_hz: of the waveform.
+    """
     filters: torch.Tensor = torchaudio.functional.melscale_fbanks(
         n_fft // 2 + 1, 0.0, sample_rate_hz / 2, n_mels, sample_rate_hz, norm="slaney", mel_scale="slaney"
     )
@@ -57,7 +69,13 @@ def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.T
 
 
 def log_edges(low_hz: float, high_hz: float, n_bands: int) -> torch.Tensor:
-    """Edges of bands of equal width on a logarithmic axis, (bands + 1,) float64."""
+    """Edges of bands of equal width on a logarithmic axis, (bands + 1,) float64.
+
+    Args:
+        low_hz: lower edge of the first band.
+        high_hz: upper edge of the last band.
+        n_bands: how many.
+    """
     return torch.logspace(math.log10(low_hz), math.log10(high_hz), n_bands + 1, dtype=torch.float64)
 
 

@@ -35,7 +35,14 @@ class RunDirectory(TrainingDirectory):
 
     @classmethod
     def of(cls, runs: Path, name: str, machine: str, seed: int) -> RunDirectory:
-        """The place of a run, existing or not."""
+        """The place of a run, existing or not.
+
+        Args:
+            runs: folder of all runs.
+            name: of the run.
+            machine: its name.
+            seed: of the training.
+        """
         return cls(runs / name / machine / f"seed{seed}")
 
     @property
@@ -80,7 +87,14 @@ class RunDirectory(TrainingDirectory):
         return read_json(self.model / "fit.json")
 
     def seal_model(self, folder: Path, settings: str, data: str, sections: Sequence[str]) -> None:
-        """Writes fit.json into the finished model `folder`: what it was fitted with, and hashes of its files."""
+        """Writes fit.json into the finished model `folder`: what it was fitted with, and hashes of its files.
+
+        Args:
+            folder: of the model.
+            settings: hash of the options.
+            data: hash of the training clips.
+            sections: of the training clips.
+        """
         files = {path.name: _file_hash(path) for path in sorted(folder.iterdir())}
         facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "files": files}
         write_json(folder / "fit.json", facts)
@@ -149,6 +163,11 @@ def place_name(root: Path) -> str:
 def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
     """All complete runs of a name, sorted by machine and seed.
 
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+        seed: which one; None: all.
+
     Raises:
         AsdError: there is no such run, or none of it is complete.
     """
@@ -168,7 +187,12 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
 
 
 def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
-    """Runs of a name that were begun and are not complete, sorted by machine and seed."""
+    """Runs of a name that were begun and are not complete, sorted by machine and seed.
+
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+    """
     done = {*directories_with(RunDirectory, runs / name, "DONE")}
     return [run for run in directories_with(RunDirectory, runs / name, "config.yaml") if run not in done]
 

@@ -138,7 +138,14 @@ class TrainingDirectory:
 
 
 def directories_with(kind: type[T], root: Path, file: str, pattern: str = "*/seed*") -> list[T]:
-    """The directories under `root` that match the pattern and hold a file, by path and seed."""
+    """The directories under `root` that match the pattern and hold a file, by path and seed.
+
+    Args:
+        kind: class of the directories.
+        root: where to look.
+        file: that such a directory holds.
+        pattern: of their paths under `root`.
+    """
     places = [path.parent for path in root.glob(f"{pattern}/{file}")]
     found = [kind(place) for place in places if place.name.removeprefix("seed").isdecimal()]
     return sorted(found, key=lambda run: (run.path.parent, run.seed))

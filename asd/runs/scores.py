@@ -40,7 +40,14 @@ class ScoredData:
     def of(
         cls, root: Path, fingerprint: str, trained_sections: Sequence[str], clips: Sequence[Clip]
     ) -> ScoredData:
-        """What is to be scored."""
+        """What is to be scored.
+
+        Args:
+            root: folder that holds <machine>/test.
+            fingerprint: hash of the clips.
+            trained_sections: sections that the model was fitted on.
+            clips: every test clip.
+        """
         rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
         return cls(str(root.resolve()), fingerprint, tuple(sorted({*trained_sections})), rows)
 
@@ -120,6 +127,11 @@ def score_table(
 ) -> pd.DataFrame:
     """Score table of clips with their scores (clips,) and decisions (clips,).
 
+    Args:
+        clips: n test clips.
+        scores: (n,), the higher, the more anomalous.
+        decisions: (n,), 0 or 1.
+
     Raises:
         AsdError: a score that is NaN or infinite, which no metric and no submission could take.
     """
@@ -152,7 +164,12 @@ def clips_of(table: pd.DataFrame) -> list[Clip]:
 
 
 def write_scores(path: Path, table: pd.DataFrame) -> None:
-    """Writes a score table; every score survives to the last bit."""
+    """Writes a score table; every score survives to the last bit.
+
+    Args:
+        path: of the CSV file.
+        table: with the columns `types.SCORE_COLUMNS`.
+    """
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
 

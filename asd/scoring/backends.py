@@ -123,11 +123,21 @@ class PerSectionScorer:
         return self
 
     def score(self, queries: FloatArray, sections: Sections) -> FloatArray:
-        """Scores (queries,) of vectors (queries, dims) of sections (queries,), in units of the back end."""
+        """Scores (queries,) of vectors (queries, dims) of sections (queries,), in units of the back end.
+
+        Args:
+            queries: vectors (n, dims).
+            sections: of each, (n,).
+        """
         return self._each(queries, sections, standardise=False)
 
     def z(self, queries: FloatArray, sections: Sections) -> FloatArray:
-        """The same in deviations above the mean of the section's training scores."""
+        """The same in deviations above the mean of the section's training scores.
+
+        Args:
+            queries: vectors (n, dims).
+            sections: of each, (n,).
+        """
         return self._each(queries, sections, standardise=True)
 
     def score_training(self) -> FloatArray:

@@ -134,13 +134,23 @@ class NeighbourBackend(Backend):
             raise AsdError(f"neighbours={self.neighbours} gives no distance; use 1 or more")
 
     def bank(self, points: FloatArray, weights: FloatArray | None = None) -> NeighbourBank:
-        """A bank of points (n, dims) with the options of the back end."""
+        """A bank of points (n, dims) with the options of the back end.
+
+        Args:
+            points: (n, dims).
+            weights: factors (n,) of the distances; None: 1.
+        """
         return NeighbourBank(
             points, metric=self.metric, index=self.index, device=self.device, weights=weights
         )
 
     def mean_distance(self, bank: NeighbourBank, queries: FloatArray) -> FloatArray:
-        """Mean distance of each query to its nearest rows, (queries,)."""
+        """Mean distance of each query to its nearest rows, (queries,).
+
+        Args:
+            bank: with n rows.
+            queries: (q, dims).
+        """
         return bank.search(queries, min(self.neighbours, len(bank))).distances.mean(1)
 
     def mean_distance_of_others(self, bank: NeighbourBank) -> FloatArray:
@@ -184,11 +194,21 @@ def held_out_scores(
 
 
 def nested(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
-    """Arrays under `prefix.name`, for the state of a part."""
+    """Arrays under `prefix.name`, for the state of a part.
+
+    Args:
+        prefix: name of the part.
+        arrays: of the part, by name.
+    """
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
 def part_of(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
-    """The arrays that `nested` put under a prefix, by their own names."""
+    """The arrays that `nested` put under a prefix, by their own names.
+
+    Args:
+        prefix: name of the part.
+        arrays: of the whole, by name.
+    """
     start = f"{prefix}."
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}

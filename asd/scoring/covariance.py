@@ -48,6 +48,10 @@ class Groups:
 
         Where no clip differs from the mean of its group (one clip per domain, say), a coarser grouping
         takes its place: conditions, then domains, then all.
+
+        Args:
+            references: training clips.
+            share: "all", "domain" or "condition".
         """
         every = {
             "condition": references.conditions,
@@ -203,6 +207,10 @@ def nuisance_directions(noise: FloatArray, share: float = NUISANCE_SHARE) -> Flo
     before anything is measured, so that no back end mistakes it for a fault. Source: Solomonoff, Campbell and
     Boardman, "Advances in channel compensation for SVM speaker recognition", ICASSP 2005.
 
+    Args:
+        noise: (clips, dims), recordings without the machine.
+        share: of their variance, in (0, 1].
+
     Raises:
         AsdError: too few recordings to vary.
     """
@@ -217,5 +225,10 @@ def nuisance_directions(noise: FloatArray, share: float = NUISANCE_SHARE) -> Flo
 
 
 def without_directions(vectors: FloatArray, directions: FloatArray) -> FloatArray:
-    """Vectors (n, dims) projected onto what is at right angles to the directions (k, dims)."""
+    """Vectors (n, dims) projected onto what is at right angles to the directions (k, dims).
+
+    Args:
+        vectors: (n, dims).
+        directions: (k, dims), orthonormal.
+    """
     return vectors - vectors @ directions.T @ directions

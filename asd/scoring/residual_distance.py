@@ -17,6 +17,11 @@ def mean_residual_distance(
     """Distance of each clip's mean residual, (clips,).
 
     Equal to the official mean of r_i^T P r_j over all pairs (i, j) of the clip's frames.
+
+    Args:
+        frames: (frames, mels).
+        counts: frames of each clip, (clips,).
+        precisions: (mels, mels) of each domain.
     """
     mean = segment_mean(frames, counts)
     return torch.stack([((mean @ p) * mean).sum(1) for p in precisions]).amin(0)
@@ -25,7 +30,13 @@ def mean_residual_distance(
 def mean_frame_distance(
     frames: torch.Tensor, counts: torch.Tensor, precisions: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """Mean of the distances of each clip's frames, (clips,)."""
+    """Mean of the distances of each clip's frames, (clips,).
+
+    Args:
+        frames: (frames, mels).
+        counts: frames of each clip, (clips,).
+        precisions: (mels, mels) of each domain.
+    """
     distances = [((frames @ p) * frames).sum(1) for p in precisions]
     return torch.stack([segment_mean(d, counts) for d in distances]).amin(0)
 
@@ -59,7 +70,12 @@ def covariances_around_batches(
 
 
 def segment_mean(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Means of consecutive runs of rows, which is deterministic on every device."""
+    """Means of consecutive runs of rows, which is deterministic on every device.
+
+    Args:
+        values: (rows, ...).
+        lengths: rows of each run, (runs,).
+    """
     means: torch.Tensor = torch.segment_reduce(values, "mean", lengths=lengths)
     return means
 

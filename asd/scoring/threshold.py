@@ -46,7 +46,12 @@ class ScoreNormalizer:
 
 
 def fuse_z(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:
-    """Mean of z scores: one (clips,) array per member, and the training scores that scale it."""
+    """Mean of z scores: one (clips,) array per member, and the training scores that scale it.
+
+    Args:
+        scores: of each member, (clips,).
+        training: scores of each member's training clips.
+    """
     return np.mean([ScoreNormalizer.of(t).z(s) for s, t in zip(scores, training, strict=True)], axis=0)
 
 
@@ -54,6 +59,10 @@ def fuse_rank(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> F
     """Mean rank among the training scores, in [0, 1]; beyond all of them the z score decides, scaled small.
 
     Robust to members whose scores have long tails, but coarse: n training clips give n + 1 ranks.
+
+    Args:
+        scores: of each member, (clips,).
+        training: scores of each member's training clips.
     """
     ranks = [
         np.searchsorted(np.sort(t), s, side="left") / len(t) + 1e-6 * ScoreNormalizer.of(t).z(s)

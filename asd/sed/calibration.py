@@ -46,6 +46,11 @@ def calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bi
     """Expected calibration error: mean distance of confidence and frequency over the bins, weighted by `n`.
 
     Equal to `BinaryCalibrationError(n_bins=10)` of torchmetrics.
+
+    Args:
+        probabilities: in [0, 1], any shape.
+        targets: in [0, 1], same shape.
+        n_bins: of equal width.
     """
     bins = reliability(probabilities, targets, n_bins)
     gap = (bins["confidence"] - bins["frequency"]).abs().fillna(0.0)
@@ -55,7 +60,13 @@ def calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bi
 def adaptive_calibration_error(
     probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bins: int = N_BINS
 ) -> float:
-    """The same over bins that hold equally many, so that a crowd near 0 does not hide in a single bin."""
+    """The same over bins that hold equally many, so that a crowd near 0 does not hide in a single bin.
+
+    Args:
+        probabilities: in [0, 1], any shape.
+        targets: in [0, 1], same shape.
+        n_bins: that hold equally many.
+    """
     values, truth = _flat(probabilities), _flat(targets)
     order = np.argsort(values, kind="stable")
     gaps = [
@@ -67,7 +78,12 @@ def adaptive_calibration_error(
 
 
 def brier_score(probabilities: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Mean squared distance of probability and target."""
+    """Mean squared distance of probability and target.
+
+    Args:
+        probabilities: in [0, 1], any shape.
+        targets: in [0, 1], same shape.
+    """
     return float(np.mean((_flat(probabilities) - _flat(targets)) ** 2))
 
 

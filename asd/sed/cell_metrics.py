@@ -61,8 +61,14 @@ def class_rows(
 
     Average precision and recall of a class without a positive cell are NaN; so is the precision of one that
     was never predicted.
+
+    Args:
+        probabilities: (cells, classes) in [0, 1].
+        targets: same shape, in [0, 1].
+        classes: their names.
+        threshold: of all classes, or of each.
     """
-    predicted = probabilities > threshold_of(classes, threshold)
+    predicted = probabilities > _threshold_of(classes, threshold)
     true = targets > 0.5
     hits, n_predicted, n_positive = (predicted & true).sum(0), predicted.sum(0), true.sum(0)
     rows = pd.DataFrame(
@@ -137,6 +143,12 @@ def check_cells(
 ) -> tuple[FloatArray, FloatArray]:
     """Both as float64 (..., classes).
 
+    Args:
+        probabilities: (cells, classes).
+        targets: same shape.
+        classes: their names.
+        what: they are, for messages.
+
     Raises:
         AsdError: nothing there, shapes or names that do not fit, or a value that is no number from 0 to 1.
     """
@@ -158,7 +170,7 @@ def check_cells(
     return values, truth
 
 
-def threshold_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
+def _threshold_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
     """Thresholds (classes,) from one for all, or from one for each.
 
     Raises:

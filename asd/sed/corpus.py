@@ -40,6 +40,10 @@ class Corpus:
 def read_corpus(config: Train, device: torch.device) -> Corpus:
     """Reads a data folder, and refuses it before long work where something is wrong.
 
+    Args:
+        config: where the folder is, and what is expected in it.
+        device: where features are computed and stay.
+
     Raises:
         AsdError: recordings or tables that do not fit, or a class without an example.
     """

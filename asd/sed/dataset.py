@@ -105,6 +105,12 @@ class MelStandardizer:
 def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int) -> Part:
     """A part of a data folder, its recordings and table checked; a part that is not for training is strong.
 
+    Args:
+        data: folder of all parts.
+        name: of the part.
+        classes: names that its table may hold.
+        sample_rate_hz: of every recording.
+
     Raises:
         AsdError: no recordings, one of another sample rate, an unknown training part, or a table that does not
             fit the recordings.
@@ -146,6 +152,10 @@ def train_parts(data: Path) -> list[str]:
 def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
     """All WAV files of a folder, checked.
 
+    Args:
+        folder: of the recordings.
+        sample_rate_hz: of every one.
+
     Raises:
         AsdError: none there, or one that is damaged or of another sample rate.
     """
@@ -182,7 +192,14 @@ def find_classes(data: Path, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def to_device(parts: Sequence[Part], classes: Sequence[str], front: LogMel, device: torch.device) -> Clips:
-    """Features and targets of all clips of the parts, in order."""
+    """Features and targets of all clips of the parts, in order.
+
+    Args:
+        parts: with recordings and labels.
+        classes: in the order of the targets.
+        front: from waveforms to features.
+        device: where all of it goes.
+    """
     front = front.to(device)
     lengths = np.concatenate([part.recordings.lengths_samples for part in parts])
     n_frames = front.n_frames(int(lengths.max()))
@@ -207,7 +224,12 @@ def to_device(parts: Sequence[Part], classes: Sequence[str], front: LogMel, devi
 
 
 def hop_s(front: LogMel, sample_rate_hz: int) -> float:
-    """Seconds from frame to frame."""
+    """Seconds from frame to frame.
+
+    Args:
+        front: from waveforms to features.
+        sample_rate_hz: of the waveforms.
+    """
     return front.hop_samples / sample_rate_hz
 
 

@@ -79,7 +79,15 @@ def cells(
     clips: pd.DataFrame,
     thresholds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Measures of frames and of clips."""
+    """Measures of frames and of clips.
+
+    Args:
+        config: of the run.
+        events: strong table of the clips.
+        frames: scores by clip, with onset and offset in seconds.
+        clips: probabilities, a row per clip.
+        thresholds: of each class.
+    """
     classes = list(config.classes)
     step_s = config.features.hop_samples / config.features.sample_rate_hz
     by_name = dict(list(events.groupby("filename")))
@@ -96,7 +104,12 @@ def cells(
 
 
 def roc_auc(predicted: FloatArray, true: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
-    """Area under the ROC curve over all cells ("roc_auc"), and its mean over classes that have both answers."""
+    """Area under the ROC curve over all cells ("roc_auc"), and its mean over classes that have both answers.
+
+    Args:
+        predicted: (cells, classes).
+        true: same shape, in [0, 1].
+    """
     truth = true > 0.5
     mixed = [k for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
     areas = [float(roc_auc_score(truth[:, k], predicted[:, k])) for k in mixed]

@@ -38,6 +38,12 @@ def frame_targets(events: pd.DataFrame, classes: Sequence[str], n_frames: int, h
     """Events of one clip as frames (frames, classes): 1 where active, or the value of a soft label.
 
     An event covers the frames whose middle it covers, and at least the one nearest to its own middle.
+
+    Args:
+        events: rows of one clip, times in seconds.
+        classes: in the order of the targets.
+        n_frames: of the clip.
+        hop_s: seconds from frame to frame.
     """
     targets = np.zeros((n_frames, len(classes)), np.float32)
     column = {name: k for k, name in enumerate(classes)}
@@ -59,7 +65,14 @@ def frame_targets(events: pd.DataFrame, classes: Sequence[str], n_frames: int, h
 def events_of_frames(
     active: npt.NDArray[np.bool_], classes: Sequence[str], hop_s: float, duration_s: float
 ) -> list[tuple[float, float, str]]:
-    """Events (onset, offset, label) of a clip's binary frames (frames, classes), by time."""
+    """Events (onset, offset, label) of a clip's binary frames (frames, classes), by time.
+
+    Args:
+        active: (frames, classes).
+        classes: their names.
+        hop_s: seconds from frame to frame.
+        duration_s: of the clip.
+    """
     edges = np.diff(np.pad(active.astype(np.int8), ((1, 1), (0, 0))), axis=0)
     events = []
     for k, name in enumerate(classes):
@@ -71,5 +84,10 @@ def events_of_frames(
 
 
 def clip_targets(names: Sequence[str], classes: Sequence[str]) -> Frames:
-    """Labels of one clip as (classes,): 1 where named."""
+    """Labels of one clip as (classes,): 1 where named.
+
+    Args:
+        names: labels of the clip.
+        classes: in the order of the targets.
+    """
     return np.isin(np.asarray(classes), list(names)).astype(np.float32)

@@ -69,7 +69,14 @@ def compare(
 
 
 def predictions(runs: Sequence[SedRun], model: str, part: str, *, with_events: bool = False) -> Predictions:
-    """Predictions of one model of all seeds for the clips of a part, with the labels of its table."""
+    """Predictions of one model of all seeds for the clips of a part, with the labels of its table.
+
+    Args:
+        runs: of one name, one per seed.
+        model: "student" or "teacher".
+        part: of the data folder, scored.
+        with_events: measures of events too.
+    """
     measured = [evaluate_run(run, part, with_events=with_events)[model] for run in runs]
     config = Train.model_validate(runs[0].config())
     truth = read_part(config.data, part, config.classes, config.features.sample_rate_hz)

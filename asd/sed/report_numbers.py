@@ -289,5 +289,10 @@ def _resampled_f1(counts: ClipCounts, clips: FloatArray, seeds: FloatArray) -> F
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval of a difference settles: better, worse, or a tie where it contains 0."""
+    """What an interval of a difference settles: better, worse, or a tie where it contains 0.
+
+    Args:
+        low: lower end of the interval.
+        high: upper end.
+    """
     return "better" if low > 0 else "worse" if high < 0 else "tie"

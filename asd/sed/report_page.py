@@ -146,7 +146,13 @@ def _class_rows(baseline: str, models: Mapping[str, Any]) -> tuple[list[str], li
 
 
 def figure_name(kind: str, network: str, dataset: str) -> str:
-    """File of a figure without ".png", whatever the data set is called."""
+    """File of a figure without ".png", whatever the data set is called.
+
+    Args:
+        kind: of figure.
+        network: "student" or "teacher".
+        dataset: its name.
+    """
     return f"{kind}_{network}_{re.sub(r'[^A-Za-z0-9_-]+', '-', dataset)}"
 
 

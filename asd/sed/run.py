@@ -37,7 +37,13 @@ class SedRun(TrainingDirectory):
 
     @classmethod
     def of(cls, runs: Path, name: str, seed: int) -> SedRun:
-        """The place of a run, existing or not."""
+        """The place of a run, existing or not.
+
+        Args:
+            runs: folder of all runs.
+            name: of the run.
+            seed: of the training.
+        """
         return cls(runs / name / f"seed{seed}")
 
     @property
@@ -72,6 +78,10 @@ class SedRun(TrainingDirectory):
     def frames(self, model: str, part: str) -> dict[str, pd.DataFrame]:
         """Scores of the frames by file name: onset, offset and a column per class.
 
+        Args:
+            model: "student" or "teacher".
+            part: that was scored.
+
         Raises:
             AsdError: the part was not scored.
         """
@@ -81,6 +91,10 @@ class SedRun(TrainingDirectory):
 
     def clips(self, model: str, part: str) -> pd.DataFrame:
         """Probabilities of the clips: a row per file name, a column per class.
+
+        Args:
+            model: "student" or "teacher".
+            part: that was scored.
 
         Raises:
             AsdError: the part was not scored.
@@ -94,6 +108,11 @@ class SedRun(TrainingDirectory):
 
 def find_runs(runs: Path, name: str, seeds: Sequence[int] | None = None) -> list[SedRun]:
     """Complete runs of a name, by seed.
+
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+        seeds: wanted; None: all.
 
     Raises:
         AsdError: there is none.

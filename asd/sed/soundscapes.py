@@ -165,7 +165,13 @@ def _fits(event: Event, others: Sequence[Event], overlap: int) -> bool:
 
 
 def render(scene: Scene, recipe: Recipe, backgrounds: Backgrounds) -> Samples:
-    """Waveform (samples,) of a scene; a clip whose sum would clip is turned down as a whole."""
+    """Waveform (samples,) of a scene; a clip whose sum would clip is turned down as a whole.
+
+    Args:
+        scene: what happens when.
+        recipe: how clips are mixed.
+        backgrounds: that it may lie before.
+    """
     rate = recipe.sample_rate_hz
     mixture = backgrounds.samples(scene.background, scene.background_start_s, recipe.duration_s).copy()
     mixture *= _BACKGROUND_RMS / max(_rms(mixture), 1e-9)
@@ -208,7 +214,17 @@ def write_part(
     backgrounds: Backgrounds,
     seed: int,
 ) -> dict[str, Any]:
-    """Writes the clips of a part and its table; returns events and active seconds of each class."""
+    """Writes the clips of a part and its table; returns events and active seconds of each class.
+
+    Args:
+        folder: of all parts.
+        part: its name.
+        n_clips: how many.
+        recipe: how clips are mixed.
+        recordings: of events.
+        backgrounds: that they lie before.
+        seed: of the draws.
+    """
     by_label = {name: [r for r in recordings if r.label == name] for name in recipe.classes}
     (folder / part).mkdir(parents=True)
     rows: list[tuple[str, float | str, float | str, str]] = []

@@ -69,11 +69,23 @@ class Backgrounds(Protocol):
     """Where the sound behind the events comes from."""
 
     def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
-        """Which one, and where in it to begin, in seconds."""
+        """Which one, and where in it to begin, in seconds.
+
+        Args:
+            part: of the data.
+            duration_s: of the clip.
+            rng: of the draws.
+        """
         ...
 
     def samples(self, name: str, start_s: float, duration_s: float) -> Samples:
-        """That stretch of it."""
+        """That stretch of it.
+
+        Args:
+            name: of the background.
+            start_s: where it begins.
+            duration_s: of the clip.
+        """
         ...
 
 
@@ -158,6 +170,12 @@ def backgrounds(
 ) -> Backgrounds:
     """Backgrounds of a folder, or "synthetic" ones.
 
+    Args:
+        place: a folder of recordings, or "synthetic".
+        parts: names.
+        shares: of the recordings, one per part.
+        sample_rate_hz: of the clips.
+
     Raises:
         AsdError: no place at all, or a folder without enough recordings.
     """
@@ -172,6 +190,12 @@ def split_sources(
     recordings: Sequence[Recording], parts: Sequence[str], shares: Sequence[float], seed: int
 ) -> dict[str, list[Recording]]:
     """Recordings of each part; no source is in two of them, and every part has every class.
+
+    Args:
+        recordings: of events.
+        parts: names.
+        shares: of the sources, one per part.
+        seed: of the draws.
 
     Raises:
         AsdError: fewer sources than parts, or a part without a class.
@@ -201,6 +225,10 @@ def split_sources(
 @lru_cache(maxsize=512)
 def load(path: Path, sample_rate_hz: int) -> Samples:
     """First channel of a recording at that rate, (samples,); not to be written to.
+
+    Args:
+        path: of the recording.
+        sample_rate_hz: the wanted one.
 
     Raises:
         AsdError: the file is missing, no audio, empty, or without any sound.

@@ -31,6 +31,10 @@ _ROUNDING_S = 1e-3  # tables are written to the millisecond, so that a label may
 def read_strong(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Events of a strong table: `STRONG_COLUMNS`; a clip without events has an empty label and NaN for times.
 
+    Args:
+        path: of the table.
+        classes: labels that are known.
+
     Raises:
         AsdError: a missing file or column, a label outside `classes`, or times that are no event's.
     """
@@ -41,6 +45,10 @@ def read_strong(path: Path, classes: Sequence[str]) -> pd.DataFrame:
 
 def read_soft(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Segments of a soft table: `SOFT_COLUMNS`, values from 0 to 1; a row that stands twice counts once.
+
+    Args:
+        path: of the table.
+        classes: labels that are known.
 
     Raises:
         AsdError: as `read_strong`, or a value out of range.
@@ -59,6 +67,10 @@ def read_soft(path: Path, classes: Sequence[str]) -> pd.DataFrame:
 
 def read_weak(path: Path, classes: Sequence[str]) -> dict[str, list[str]]:
     """Labels of each clip of a weak table, [] where there is no event; rows of one clip are merged.
+
+    Args:
+        path: of the table.
+        classes: labels that are known.
 
     Raises:
         AsdError: a missing file or column, or a label outside `classes`.

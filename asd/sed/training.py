@@ -59,6 +59,11 @@ class Models:
     def load(cls, path: Path, network: EventNetwork, device: torch.device) -> Models:
         """Reads what `save` wrote into a network like the one it was of.
 
+        Args:
+            path: of the file.
+            network: that takes the weights.
+            device: where they go.
+
         Raises:
             AsdError: no such file, a damaged one, or the weights of another network.
         """
@@ -76,6 +81,12 @@ class Models:
 
 def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> SedRun:
     """Trains, tunes on validation and scores, or finds that all of it is done.
+
+    Args:
+        config: of the run.
+        corpus: recordings and labels.
+        seed: of the training.
+        device: where it computes.
 
     Raises:
         AsdError: a run of other options or data in the way.
@@ -109,14 +120,29 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
 
 
 def load_models(config: Train, run: SedRun, device: torch.device) -> Models:
-    """The networks of a complete run."""
+    """The networks of a complete run.
+
+    Args:
+        config: of the run.
+        run: complete.
+        device: where the networks go.
+    """
     return Models.load(run.weights, _network(config, len(config.classes)), device)
 
 
 def write_predictions(
     config: Train, classes: Sequence[str], models: Models, part: Part, run: SedRun, device: torch.device
 ) -> None:
-    """Writes what both networks predict for a part's clips."""
+    """Writes what both networks predict for a part's clips.
+
+    Args:
+        config: of the run.
+        classes: their names.
+        models: both networks.
+        part: with recordings.
+        run: whose predictions they are.
+        device: where they are computed.
+    """
     front = front_end(config)
     step_s = dataset.hop_s(front, config.features.sample_rate_hz)
     clips = models.scale(dataset.to_device([part], classes, front, device))
@@ -223,7 +249,7 @@ def fit(
     def validate(epoch: int) -> dict[str, float]:
         del epoch
         f1 = {
-            name: frame_f1(probabilities(network, validation, settings.batch_size).frames, validation)
+            name: _frame_f1(probabilities(network, validation, settings.batch_size).frames, validation)
             for name, network in models.by_name().items()
         }
         return {"score": f1["student"], "score_teacher": f1["teacher"]}
@@ -252,6 +278,11 @@ def probabilities(network: nn.Module, clips: Clips, batch_size: int) -> Probabil
 
     Clips of one length go together and without padding, so that the prediction for one does not depend on
     the others.
+
+    Args:
+        network: in eval mode.
+        clips: standardised features.
+        batch_size: clips at once.
     """
     frames = torch.zeros_like(clips.frame_targets)
     whole = torch.zeros_like(clips.clip_targets)
@@ -264,7 +295,7 @@ def probabilities(network: nn.Module, clips: Clips, batch_size: int) -> Probabil
     return Probabilities(frames, whole)
 
 
-def frame_f1(frames: torch.Tensor, clips: Clips, threshold: float = 0.5) -> float:
+def _frame_f1(frames: torch.Tensor, clips: Clips, threshold: float = 0.5) -> float:
     """Macro F1 over frames of probabilities (clips, frames, classes)."""
     true, predicted = clips.frame_targets > threshold, frames > threshold
     hits, misses = (true & predicted).sum((0, 1)), (true ^ predicted).sum((0, 1))

@@ -73,6 +73,11 @@ class Material:
 def exhibit(material: Material, wanted: Exhibition, shelf: Shelf) -> ShownClips:
     """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room.
 
+    Args:
+        material: recordings, scores and model of a machine.
+        wanted: which clips, and how much of each.
+        shelf: files of the page, with the room that is left.
+
     Returns:
         What is there to show of each row, the maps of all clips, and notes on what was left out.
     """
@@ -139,7 +144,12 @@ class Pair:
     def exhibits(
         self, codec: Literal["flac", "opus"], gain_db: int
     ) -> tuple[dict[str, Any], dict[str, Medium]]:
-        """What the page says of the pair, and its sounds and spectrograms."""
+        """What the page says of the pair, and its sounds and spectrograms.
+
+        Args:
+            codec: of the sounds.
+            gain_db: of both of them.
+        """
         levels = [_log_mel(wave, self.rate) for wave in self.waves]
         limits = colour_limits(*levels)
         own, other = self.names

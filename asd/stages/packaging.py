@@ -85,7 +85,12 @@ def bundle_systems(config: Bundle) -> Package:
 
 
 def expected_in(data: Path | None, year: Year) -> dict[Unit, set[str]] | None:
-    """The clips that a submission on the recordings under `data` must score; None for the evaluation set."""
+    """The clips that a submission on the recordings under `data` must score; None for the evaluation set.
+
+    Args:
+        data: folder of machines; None: that of the year.
+        year: of the challenge.
+    """
     if data is None:
         return None
     clips = [

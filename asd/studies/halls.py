@@ -64,7 +64,12 @@ def measure(
 
 
 def run_methods(settings: dict[str, Any], folder: Path) -> Result:
-    """Official score in per cent of every method on one set of machines."""
+    """Official score in per cent of every method on one set of machines.
+
+    Args:
+        settings: of the cell.
+        folder: of the cell.
+    """
     from asd.pipeline import train
     from asd.settings.config import Run
     from asd.settings.parsing import parse
@@ -108,7 +113,15 @@ def sections(config: Halls, results: Mapping[str, Result], usual: str) -> list[S
 
 
 def write_tables(config: Halls, name: str, title: str, results: Mapping[str, Result], usual: str) -> str:
-    """Writes the page and its numbers beside the cells, and returns where they lie."""
+    """Writes the page and its numbers beside the cells, and returns where they lie.
+
+    Args:
+        config: of the study.
+        name: of the page's files.
+        title: heading.
+        results: by cell.
+        usual: method that differences refer to.
+    """
     folder = config.runs / name
     about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."
     text = as_markdown(title, [], [Section(text=about), *sections(config, results, usual)])

@@ -54,7 +54,12 @@ def cell(data: Mapping[str, Any], seed: int, device: str, *words: Mapping[str, A
 
 
 def run_cell(settings: Cell, folder: Path) -> dict[str, Any]:
-    """Trains, and measures the test: {model: {"frames_half", "frames", "clips": measures}}."""
+    """Trains, and measures the test: {model: {"frames_half", "frames", "clips": measures}}.
+
+    Args:
+        settings: of `cell`.
+        folder: of the cell.
+    """
     runs, name = (
         folder.parent.parent,
         folder.parent.name,

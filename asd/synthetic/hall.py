@@ -48,7 +48,13 @@ class Hall:
 
 
 def draw_hall(machine: str, seed: int, sample_rate_hz: int) -> Hall:
-    """The hall of the machine that bears this name."""
+    """The hall of the machine that bears this name.
+
+    Args:
+        machine: its name.
+        seed: of the set of machines.
+        sample_rate_hz: of the recordings.
+    """
     rng = generator("hall", seed, machine)
     decay_s = rng.uniform(*_REVERBERATION_S) / np.log(1000.0)
     responses = np.stack(

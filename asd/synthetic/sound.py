@@ -33,6 +33,16 @@ def render_clip(
 
     Returns a float32 waveform (channels, samples) in [-1, 1]. Channel 0 is the near microphone and does not
     depend on `channels`; channel 1 is the far one.
+
+    Args:
+        design: how the machine is built.
+        scene: where it stands.
+        health: what ails it.
+        rng: of the draws.
+        speed_rpm: of the shaft.
+        duration_s: of the clip.
+        sample_rate_hz: of the clip.
+        channels: microphones, 1 or 2.
     """
     n_samples = round(duration_s * sample_rate_hz)
     n_fft = fft.next_fast_len(n_samples, real=True)
@@ -66,7 +76,15 @@ def amplitude(level_db: NDArray[np.floating] | float) -> Array:
 def shaft_turns(
     rotation_hz: float, jitter: float, n_samples: int, sample_rate_hz: int, rng: np.random.Generator
 ) -> Phase:
-    """Revolutions of the shaft, (samples,): the speed wanders from quarter second to quarter second."""
+    """Revolutions of the shaft, (samples,): the speed wanders from quarter second to quarter second.
+
+    Args:
+        rotation_hz: mean speed.
+        jitter: relative spread of the speed.
+        n_samples: length.
+        sample_rate_hz: of the clip.
+        rng: of the draws.
+    """
     knots = np.arange(0, n_samples + sample_rate_hz, sample_rate_hz // 4)
     offset = rng.normal(0.0, 0.004)  # no clip runs at exactly the named speed
     wander = rng.normal(offset, jitter, knots.size)
@@ -83,7 +101,17 @@ def emitted(
     sample_rate_hz: int,
     rng: np.random.Generator,
 ) -> Spectrum:
-    """Spectrum (bins,) of what the machine emits, before any room."""
+    """Spectrum (bins,) of what the machine emits, before any room.
+
+    Args:
+        design: how the machine is built.
+        health: what ails it.
+        turns: of the shaft.
+        octaves: of each bin, for spectral slopes.
+        load_db: how much louder it is under load.
+        sample_rate_hz: of the clip.
+        rng: of the draws.
+    """
     ringing = fft.rfft(_clicks(design, health, turns, sample_rate_hz, rng))
     ringing *= fft.rfft(_ring(design, sample_rate_hz), turns.size)
     band = _bell(octaves, design.turbulence_hz, design.turbulence_octaves)
@@ -150,7 +178,14 @@ def _ring(design: Design, sample_rate_hz: int) -> Array:
 
 
 def noise_spectrum(shape: Array, level_db: float, n_fft: int, rng: np.random.Generator) -> Spectrum:
-    """Spectrum (bins,) of Gaussian noise with this amplitude over frequency, at this level."""
+    """Spectrum (bins,) of Gaussian noise with this amplitude over frequency, at this level.
+
+    Args:
+        shape: (bins,) amplitudes.
+        level_db: of the whole.
+        n_fft: length of the transform.
+        rng: of the draws.
+    """
     white = rng.standard_normal(2 * shape.size, np.float32).view(np.complex64)
     scale = 10 ** (level_db / 20) * n_fft / (2 * np.sqrt(np.sum(np.square(shape), dtype=np.float64)))
     return np.asarray(white * (shape * np.float32(scale)), np.complex64)

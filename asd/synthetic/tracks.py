@@ -138,7 +138,13 @@ class Sequences:
 
 
 def make_sequences(layout: Layout, seed: int, indices: Iterable[int]) -> Sequences:
-    """Sequences by number: each is a function of (layout, seed, index), whatever is made with it."""
+    """Sequences by number: each is a function of (layout, seed, index), whatever is made with it.
+
+    Args:
+        layout: of every sequence.
+        seed: of the set.
+        indices: numbers of the sequences.
+    """
     each = [draw(layout, seed, index) for index in indices]
     return render(layout, Draws(*(np.stack(values) for values in zip(*each, strict=True))))
 

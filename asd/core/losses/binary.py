@@ -37,21 +37,21 @@ Factor = torch.Tensor | float
 class BinaryLoss(CellLoss):
     """Cross entropy of each cell's decision, with factors that a subclass chooses."""
 
-    def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """- a z log y - b (1 - z) log(1 - y)."""
         log_yes, log_no = logsigmoid(logits), logsigmoid(-logits)
-        active, inactive = self.factors(log_yes, log_no)
+        active, inactive = self._factors(log_yes, log_no)
         return -(active * targets * log_yes + inactive * (1 - targets) * log_no)
 
     @abstractmethod
-    def factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
+    def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
         """Factors (a, b), given log y and log(1 - y) of every cell; gradients flow through them."""
 
 
 class Bce(BinaryLoss):
     """Binary cross entropy."""
 
-    def factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
+    def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
         """One and one."""
         del log_yes, log_no
         return 1.0, 1.0
@@ -70,7 +70,7 @@ class SimpleReweighting(BinaryLoss):
         super().__init__(reduction)
         self.alpha, self.beta = _not_negative("alpha", alpha), _not_negative("beta", beta)
 
-    def factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
+    def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
         """Two constants."""
         del log_yes, log_no
         return self.alpha, self.beta
@@ -113,12 +113,20 @@ class InverseFrequency(BinaryLoss):
         gamma: float = 1.0,
         reduction: Reduction = "mean",
     ) -> InverseFrequency:
-        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame."""
+        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame.
+
+        Args:
+            labels: (..., classes), in [0, 1].
+            ignore: True where a cell is not counted, shape of labels.
+            constant: the paper's C.
+            gamma: exponent.
+            reduction: see `cells.Reduction`.
+        """
         cells = Cells.of(labels, ignore=ignore)
         n_active_frames = cells.clean(labels).flatten(0, -2).sum(0, dtype=torch.float64)
         return cls(n_active_frames, constant, gamma, reduction)
 
-    def factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
+    def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
         """A constant per class, and one."""
         del log_no
         if log_yes.shape[-1] != len(self.factor):
@@ -141,7 +149,7 @@ class AsymmetricFocal(BinaryLoss):
         super().__init__(reduction)
         self.gamma, self.zeta = _not_negative("gamma", gamma), _not_negative("zeta", zeta)
 
-    def factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
+    def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
         """(1 - y)^gamma and y^zeta."""
         return (self.gamma * log_no).exp(), (self.zeta * log_yes).exp()
 

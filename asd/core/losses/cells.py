@@ -81,7 +81,12 @@ class Cells:
         return torch.where(matters, at_least_float32(values), 0.0)
 
     def reduce(self, losses: torch.Tensor, reduction: Reduction) -> torch.Tensor:
-        """Losses of the cells, reduced as `Reduction` says."""
+        """Losses of the cells, reduced as `Reduction` says.
+
+        Args:
+            losses: of every cell.
+            reduction: how they are joined.
+        """
         weighted = self.weight * losses
         if reduction == "none":
             return weighted
@@ -122,18 +127,29 @@ class CellLoss(nn.Module, ABC):
     ) -> torch.Tensor:
         """Reduced loss of logits (batch, ..., classes) against targets of the same shape.
 
+        Args:
+            logits: (batch, ..., classes).
+            targets: in [0, 1], same shape.
+            weight: of each cell, broadcast to that shape; None: all alike.
+            ignore: True where a cell does not count, broadcast likewise.
+
         Raises:
             AsdError: shapes that do not fit, or a mask that is not bool.
         """
         require_same_shape(logits, targets)
         with torch.autocast(logits.device.type, enabled=False):
             cells = Cells.of(logits, weight, ignore)
-            losses = self.cell_losses(cells.clean(logits), cells.clean(targets))
+            losses = self._cell_losses(cells.clean(logits), cells.clean(targets))
             return cells.reduce(losses, self.reduction)
 
     @abstractmethod
-    def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Loss of every cell; finite, and with a finite gradient, for finite input."""
+    def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Loss of every cell; finite, and with a finite gradient, for finite input.
+
+        Args:
+            logits: (batch, ..., classes).
+            targets: in [0, 1], same shape.
+        """
 
 
 def known_reduction(reduction: Reduction) -> Reduction:
@@ -151,6 +167,10 @@ def known_reduction(reduction: Reduction) -> Reduction:
 
 def require_same_shape(logits: torch.Tensor, targets: torch.Tensor) -> None:
     """Refuses targets that would be broadcast: a loss of (batch, classes) against (classes,) is a mistake.
+
+    Args:
+        logits: of the network.
+        targets: for them.
 
     Raises:
         AsdError: the shapes differ.

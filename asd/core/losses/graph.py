@@ -66,7 +66,14 @@ class GraphLaplacian(nn.Module):
         frames: Literal["sum", "mean"] = "sum",
         reduction: Reduction = "mean",
     ) -> GraphLaplacian:
-        """The penalty for the co-occurrences in training labels (clips, ..., classes)."""
+        """The penalty for the co-occurrences in training labels (clips, ..., classes).
+
+        Args:
+            labels: (clips, ..., classes), in [0, 1].
+            threshold: above which a label counts as present.
+            frames: how frames of a clip are joined.
+            reduction: see `cells.Reduction`.
+        """
         return cls(co_occurrence(labels, threshold), frames, reduction)
 
     def forward(
@@ -80,6 +87,11 @@ class GraphLaplacian(nn.Module):
         Every axis between the first and the last is one of frames; without one, v is the probability itself.
         To penalise a whole batch of attributes together, give it as the frames of one item: logits[None].
         A class that is ignored all through a clip takes part in none of its pairs.
+
+        Args:
+            logits: (batch, ..., classes).
+            weight: of each item (batch,), or broadcast to logits; None: all alike.
+            ignore: True where a cell does not count.
 
         Raises:
             AsdError: shapes that do not fit, or a mask that is not bool.

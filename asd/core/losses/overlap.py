@@ -53,6 +53,12 @@ class FocalBatchTversky(nn.Module):
     ) -> torch.Tensor:
         """Loss, a scalar, of logits (batch, ..., classes) against targets of the same shape.
 
+        Args:
+            logits: (batch, ..., classes).
+            targets: in [0, 1], same shape.
+            weight: of each cell, broadcast to that shape; None: all alike.
+            ignore: True where a cell does not count, broadcast likewise.
+
         Raises:
             AsdError: shapes that do not fit, or a mask that is not bool.
         """
@@ -65,7 +71,14 @@ class FocalBatchTversky(nn.Module):
         weight: torch.Tensor | None = None,
         ignore: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The three sums (3,) that the loss is made of: sum f y z, sum f y, sum z; a cell counts `weight`."""
+        """The three sums (3,) that the loss is made of: sum f y z, sum f y, sum z; a cell counts `weight`.
+
+        Args:
+            logits: (batch, ..., classes).
+            targets: in [0, 1], same shape.
+            weight: of each cell, broadcast to that shape.
+            ignore: True where a cell does not count.
+        """
         require_same_shape(logits, targets)
         with torch.autocast(logits.device.type, enabled=False):
             cells = Cells.of(logits, weight, ignore)

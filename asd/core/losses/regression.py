@@ -10,6 +10,6 @@ from asd.core.losses.cells import CellLoss
 class SquaredError(CellLoss):
     """Squared difference between each prediction (in the place of the logits) and its target."""
 
-    def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(x - z)^2."""
         return (logits - targets).square()

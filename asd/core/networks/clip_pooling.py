@@ -33,7 +33,12 @@ def attention_pooling(
 
 
 def linear_softmax_pooling(logits: torch.Tensor, absent: torch.Tensor | None = None) -> torch.Tensor:
-    """Logits of clips (batch, classes); arguments as in `attention_pooling`."""
+    """Logits of clips (batch, classes); arguments as in `attention_pooling`.
+
+    Args:
+        logits: of the frames, (batch, frames, classes).
+        absent: (batch, frames), True where a frame is padding.
+    """
     return _pooled(logits.float(), logsigmoid(logits.float()), absent)
 
 

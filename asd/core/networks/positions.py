@@ -15,6 +15,11 @@ def sinusoids(n_steps: int, n_dims: int, like: torch.Tensor) -> torch.Tensor:
 
     The wavelengths run from 2 pi to 10000 x 2 pi steps. Computed in float32, returned in the type and on
     the device of `like`.
+
+    Args:
+        n_steps: length of the sequence.
+        n_dims: length of a code, even.
+        like: a tensor of the wanted type and device.
     """
     step = torch.arange(n_steps, device=like.device, dtype=torch.float32)
     pair = torch.arange(0, n_dims, 2, device=like.device, dtype=torch.float32)

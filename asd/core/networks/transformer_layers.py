@@ -12,7 +12,12 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 
 def heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
-    """Tokens by heads: (batch, tokens, dims) -> (batch, heads, tokens, dims / heads)."""
+    """Tokens by heads: (batch, tokens, dims) -> (batch, heads, tokens, dims / heads).
+
+    Args:
+        x: (batch, tokens, dims).
+        n_heads: a divisor of dims.
+    """
     return x.unflatten(2, (n_heads, -1)).transpose(1, 2)
 
 

@@ -36,7 +36,7 @@ class Consistency(CellLoss):
             )
         self.distance = distance
 
-    def cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """(y - t)^2 or BCE, t being the teacher's probability."""
         teacher = targets.detach()
         if self.distance == "bce":

@@ -30,6 +30,11 @@ _CHUNK_SAMPLES = 1 << 21  # embedded at once: about 300 MB of activations at the
 def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device) -> Vectors:
     """Embeddings (clips, parts * dims) of unit length.
 
+    Args:
+        encoder: in eval mode.
+        recordings: n clips.
+        device: where it computes.
+
     Raises:
         AsdError: an embedding that is not finite; names its clip.
     """

@@ -96,7 +96,12 @@ class FaultClassifiers(nn.Module):
         self.scales = nn.Buffer(torch.ones(len(n_inputs)))
 
     def set_normal(self, vectors: torch.Tensor, spread: torch.Tensor) -> None:
-        """Takes centre and scales from normal vectors (clips, dims), and their spread (dims,) as it is given."""
+        """Takes centre and scales from normal vectors (clips, dims), and their spread (dims,) as it is given.
+
+        Args:
+            vectors: (clips, dims).
+            spread: (dims,).
+        """
         self.centre.copy_(vectors.mean(0))
         self.spread.copy_(spread)
         standard = (vectors - self.centre) / self.spread
@@ -106,6 +111,10 @@ class FaultClassifiers(nn.Module):
         """Sum of the classifiers' cross entropies of vectors (batch, dims) and classes (batch,), a scalar.
 
         A sum, so that each classifier has the gradient that it would have alone.
+
+        Args:
+            vectors: (batch, dims).
+            classes: (batch,) int64.
         """
         losses = []
         for network, x in zip(self.networks, self._inputs(vectors), strict=True):

@@ -40,6 +40,10 @@ _EAT_PREFIXES = ("model.", "modality_encoders.IMAGE.")  # fairseq's, and the one
 def given_path(encoder: str, checkpoint: Path | None) -> Path:
     """The checkpoint of an encoder.
 
+    Args:
+        encoder: its name.
+        checkpoint: that was named.
+
     Raises:
         AsdError: none was named, or there is none; says which file is wanted and where it is published.
     """

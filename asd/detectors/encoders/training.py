@@ -44,6 +44,11 @@ _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-cla
 def classifier(recipe: Recipe, n_dims: int, n_classes: int) -> ClassificationLoss:
     """A fresh loss of a recipe, on embeddings (batch, n_dims).
 
+    Args:
+        recipe: that names the loss.
+        n_dims: of the embeddings.
+        n_classes: to tell apart.
+
     Raises:
         AsdError: there is no such loss, or it has no such parameter.
     """
@@ -201,7 +206,14 @@ def joint_encoder(
 def mean_spectra(
     recordings: Recordings, indices: npt.NDArray[np.int64], cache: Path, device: torch.device
 ) -> npt.NDArray[np.floating[Any]]:
-    """Mean log-mel spectrum in dB of some clips, level removed: (n, mels)."""
+    """Mean log-mel spectrum in dB of some clips, level removed: (n, mels).
+
+    Args:
+        recordings: clips.
+        indices: (n,) of some of them.
+        cache: folder of stored features.
+        device: where they are computed.
+    """
     frames = log_mel_frames(recordings.subset(indices), _LOG_MEL, cache, device)
     sums = np.add.reduceat(frames.to(torch.device("cpu")).numpy(), np.cumsum(frames.lengths) - frames.lengths)
     means = sums / frames.lengths[:, None]

@@ -123,7 +123,12 @@ def of_interest(table: pd.DataFrame, most: int) -> list[int]:
 
 
 def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
-    """One machine's part of the page: plain values."""
+    """One machine's part of the page: plain values.
+
+    Args:
+        scores: of the machine.
+        shown: clips with sounds and pictures.
+    """
     table = scores.table.reset_index(drop=True)
     values = table["score"].to_numpy(float)
     training = np.sort(scores.training_scores)

@@ -24,7 +24,12 @@ def colour_limits(*levels_db: FloatArray) -> tuple[float, float]:
 
 
 def spectrogram_picture(levels_db: FloatArray, limits: tuple[float, float]) -> Medium:
-    """A spectrogram (mels, frames) without axes, low frequencies at the bottom, a pixel per cell."""
+    """A spectrogram (mels, frames) without axes, low frequencies at the bottom, a pixel per cell.
+
+    Args:
+        levels_db: (mels, frames).
+        limits: levels in dB of the darkest and of the brightest colour.
+    """
     file = io.BytesIO()
     low, high = limits
     imsave(

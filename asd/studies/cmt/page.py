@@ -26,7 +26,12 @@ Results = Mapping[str, Sequence[Mapping[str, Any]]]  # method -> {model: {kind: 
 
 
 def overview(results: Results, baseline: str) -> str:
-    """A table per model: mean and spread over the seeds, and the paired gain in clip F1 over the baseline."""
+    """A table per model: mean and spread over the seeds, and the paired gain in clip F1 over the baseline.
+
+    Args:
+        results: by method, one per seed.
+        baseline: method that gains are measured from.
+    """
     sections = []
     for model in ("student", "teacher"):
         rows = []

@@ -57,7 +57,12 @@ def run(config: Cmt) -> str:
 
 
 def cells(config: Cmt, data: dict[str, Any]) -> dict[str, Cell]:
-    """Settings of every training by its folder, <method>/seed<k>."""
+    """Settings of every training by its folder, <method>/seed<k>.
+
+    Args:
+        config: of the study.
+        data: recipe and folder of the soundscapes.
+    """
     training = config.model_dump(include={"epochs", "learning_rate", "batch_size"})
     return {
         f"{method}/seed{seed}": cell(data, seed, config.device, {"teacher": teacher, "training": training})

@@ -79,7 +79,7 @@ def summarise(
 
 def headline(summary: Summary) -> str:
     """The accuracies in two lines."""
-    return "\n".join(f"{SPLITS[part]:15}  {percent(summary[part]['accuracy'])}" for part in SPLITS)
+    return "\n".join(f"{SPLITS[part]:15}  {_percent(summary[part]['accuracy'])}" for part in SPLITS)
 
 
 def findings(summary: Summary) -> list[str]:
@@ -88,16 +88,16 @@ def findings(summary: Summary) -> list[str]:
     for part, target in TARGETS.items():
         met = "met" if summary[part]["accuracy"]["mean"] >= target else "missed"
         sentences.append(
-            f"{SPLITS[part].capitalize()}: {percent(summary[part]['accuracy'])}; "
+            f"{SPLITS[part].capitalize()}: {_percent(summary[part]['accuracy'])}; "
             f"the target of {100 * target:.0f} % is {met}."
         )
     if summary["chosen_on"] and summary["untouched"] is not None:
         sentences.append(
-            f"Unseen speakers on whom no setting was chosen: {percent(summary['untouched'])}, the figure to expect of "
+            f"Unseen speakers on whom no setting was chosen: {_percent(summary['untouched'])}, the figure to expect of "
             "a new one."
         )
     name, accuracy = min(summary["speakers"].items(), key=lambda item: item[1]["mean"])
-    sentences.append(f"Hardest to recognise when unseen: {name}, {percent(accuracy)}.")
+    sentences.append(f"Hardest to recognise when unseen: {name}, {_percent(accuracy)}.")
     for actual, called, share in confusions(summary["unseen"]["confusion"], summary["classes"])[:1]:
         sentences.append(
             f"The most frequent error by unseen speakers: {100 * share:.1f} % of *{actual}* are called *{called}*."
@@ -106,13 +106,18 @@ def findings(summary: Summary) -> list[str]:
     gain = 100 * (best["accuracy"]["mean"] - summary["unseen"]["accuracy"]["mean"])
     sentences.append(
         f"The best other classifier by unseen speakers, {best['classifier']} on {best['features']} features, reaches "
-        f"{percent(best['accuracy'])}, {gain:+.1f} points against the network's own last layer."
+        f"{_percent(best['accuracy'])}, {gain:+.1f} points against the network's own last layer."
     )
     return sentences
 
 
 def confusions(confusion: Any, classes: Sequence[str]) -> list[tuple[str, str, float]]:
-    """Errors (actual, called, share of the actual), most frequent first; only those that occur."""
+    """Errors (actual, called, share of the actual), most frequent first; only those that occur.
+
+    Args:
+        confusion: (classes, classes) counts, a row per actual word.
+        classes: their names.
+    """
     matrix = np.asarray(confusion, np.float64)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     np.fill_diagonal(shares, 0.0)
@@ -122,7 +127,12 @@ def confusions(confusion: Any, classes: Sequence[str]) -> list[tuple[str, str, f
 
 
 def classification(confusion: Any, classes: Sequence[str]) -> pd.DataFrame:
-    """scikit-learn's report of a confusion matrix: precision, recall, f1-score and support by class and on average."""
+    """scikit-learn's report of a confusion matrix: precision, recall, f1-score and support by class and on average.
+
+    Args:
+        confusion: (classes, classes) counts, a row per actual word.
+        classes: their names.
+    """
     counts = np.asarray(confusion, np.int64)
     actual, called = (np.repeat(k, counts.ravel()) for k in np.indices(counts.shape).reshape(2, -1))
     report = classification_report(
@@ -137,7 +147,7 @@ def classification(confusion: Any, classes: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("word")
 
 
-def percent(found: Mapping[str, float]) -> str:
+def _percent(found: Mapping[str, float]) -> str:
     """Mean ± standard deviation in per cent."""
     return f"{plus_minus(found, 1, factor=100)} %"
 
@@ -145,13 +155,18 @@ def percent(found: Mapping[str, float]) -> str:
 def write_report(folder: Path, summary: Summary, inspection: Inspection) -> None:
     """Writes all files of the report into `folder`, each whole or not at all.
 
+    Args:
+        folder: where to.
+        summary: of the results.
+        inspection: of one network.
+
     Raises:
         AsdError: the place cannot be written.
     """
     figures = {
         "confusion": confusion_figure(
             {
-                f"{SPLITS[part]}: {percent(summary[part]['accuracy'])}": summary[part]["confusion"]
+                f"{SPLITS[part]}: {_percent(summary[part]['accuracy'])}": summary[part]["confusion"]
                 for part in SPLITS
             },
             summary["classes"],
@@ -160,7 +175,7 @@ def write_report(folder: Path, summary: Summary, inspection: Inspection) -> None
         "activation_maps": maps_figure(inspection.examples[0], inspection.sample_rate_hz),
         "class_activation": evidence_figure(inspection),
     }
-    text = as_markdown("Spoken digits from the waveform", findings(summary), sections(summary, inspection))
+    text = as_markdown("Spoken digits from the waveform", findings(summary), _sections(summary, inspection))
     write_page(folder, "report", text, numbers=summary, tables=tables(summary), figures=figures)
 
 
@@ -180,7 +195,7 @@ def tables(summary: Summary) -> dict[str, pd.DataFrame]:
     return found
 
 
-def sections(summary: Summary, inspection: Inspection) -> list[Section]:
+def _sections(summary: Summary, inspection: Inspection) -> list[Section]:
     """The page below its findings."""
     settings, examples = summary["settings"], inspection.examples
     n_right = sum(example.called == example.word for example in examples)
@@ -216,9 +231,9 @@ def sections(summary: Summary, inspection: Inspection) -> list[Section]:
             "its features fit those better than the ones it is tested on.",
             head=["classifier", "features", *SPLITS.values()],
             rows=[
-                ["the network itself", "", *(percent(summary[part]["accuracy"]) for part in SPLITS)],
+                ["the network itself", "", *(_percent(summary[part]["accuracy"]) for part in SPLITS)],
                 *(
-                    [a["classifier"], a["features"], percent(a["accuracy"]), percent(b["accuracy"])]
+                    [a["classifier"], a["features"], _percent(a["accuracy"]), _percent(b["accuracy"])]
                     for a, b in zip(*(summary[part]["classifiers"] for part in SPLITS), strict=True)
                 ),
             ],
@@ -243,11 +258,11 @@ def sections(summary: Summary, inspection: Inspection) -> list[Section]:
 
 def _accuracies(summary: Summary) -> list[list[str]]:
     rows = [
-        [title, f"{found['n_train']:,}", f"{found['n_test']:,}", percent(found["accuracy"])]
+        [title, f"{found['n_train']:,}", f"{found['n_test']:,}", _percent(found["accuracy"])]
         for title, found in ((title, summary[part]) for part, title in SPLITS.items())
     ]
     return rows + [
-        [f"- {name} unseen", "", "", percent(found)] for name, found in summary["speakers"].items()
+        [f"- {name} unseen", "", "", _percent(found)] for name, found in summary["speakers"].items()
     ]
 
 
@@ -258,7 +273,7 @@ def _chosen(summary: Summary) -> str:
     names = ", ".join(summary["chosen_on"])
     if summary["untouched"] is None:
         return f"The settings were chosen on these speakers ({names}): their figures are optimistic."
-    untouched = percent(summary["untouched"])
+    untouched = _percent(summary["untouched"])
     return (
         f"The settings were chosen on {names} as unseen speakers; on the others the accuracy is {untouched}."
     )

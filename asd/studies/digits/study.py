@@ -182,6 +182,11 @@ def classify(
 def build_network(config: Digits, n_classes: int, seed: int) -> RawWaveCNN:
     """The network with its first weights.
 
+    Args:
+        config: of the study.
+        n_classes: words.
+        seed: of the first weights.
+
     Raises:
         AsdError: an unknown name, or waveforms too short for it.
     """
@@ -201,6 +206,11 @@ def band_passes(n_filters: int, n_taps: int, sample_rate_hz: int) -> torch.Tenso
     """Filters (n_filters, n_taps) of length 1: Hann windows over cosines of any phase, spaced on the mel scale.
 
     A network that starts with them need not find out from a few thousand words that there are frequencies.
+
+    Args:
+        n_filters: how many.
+        n_taps: samples of each.
+        sample_rate_hz: of the recordings.
 
     Source: Sainath et al., "Learning the speech front-end with raw waveform CLDNNs", Interspeech 2015.
     """
@@ -225,6 +235,15 @@ def fit(
     """Trains the network on the recordings `indices` (n,), each time as somebody else might have sounded.
 
     Every epoch is run and the last weights stay: no recording is spent on choosing, and none of the test is seen.
+
+    Args:
+        net: changed in place.
+        words: the recordings.
+        indices: (n,) rows to learn from.
+        config: of the study.
+        seed: of the training.
+        folder: for metrics and the state to resume from.
+        fingerprint: hash of all that decides the result.
     """
     targets = one_hot(words.labels, len(words.classes)).float()
     if config.label_smoothing:
@@ -261,6 +280,10 @@ def predict(net: RawWaveCNN, waveforms: torch.Tensor) -> tuple[torch.Tensor, dic
     """Logits (recordings, classes), and what another classifier may start from, by its length.
 
     The features are the flattened last activation map, and each hidden dense layer after it: (recordings, n).
+
+    Args:
+        net: trained.
+        waveforms: (recordings, samples).
     """
     net.eval()
     logits: list[torch.Tensor] = []

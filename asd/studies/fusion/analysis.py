@@ -30,7 +30,14 @@ PerSequence = dict[str, list[float]]
 def on_complete(
     net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion
 ) -> dict[str, Any]:
-    """What is found on the test sequences that have all modalities, the same for every network."""
+    """What is found on the test sequences that have all modalities, the same for every network.
+
+    Args:
+        net: trained.
+        data: test sequences as tensors.
+        sequences: the same with what is known of them.
+        config: of the study.
+    """
     losses, splits = build_losses(config.weights.model_dump()), split_indices(config)
     everything = torch.from_numpy(sequences.present.all((1, 2)))
     indices = splits["test"][everything[splits["test"]]]
@@ -55,7 +62,14 @@ def on_complete(
 
 
 def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
-    """What is found on all test sequences, with whatever they lack."""
+    """What is found on all test sequences, with whatever they lack.
+
+    Args:
+        net: trained.
+        data: test sequences as tensors.
+        sequences: the same with what is known of them.
+        config: of the study.
+    """
     losses, indices = build_losses(config.weights.model_dump()), split_indices(config)["test"]
     test, seen = data.at(indices.to(data.present.device)), sequences.at(indices.numpy())
     given = answers(net, test)
@@ -74,7 +88,12 @@ def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config
 
 @torch.no_grad()
 def answers(net: MultimodalTransformer, data: Batch) -> TrackOutput:
-    """Answers of the network for sequences, in eval mode."""
+    """Answers of the network for sequences, in eval mode.
+
+    Args:
+        net: trained.
+        data: sequences as tensors.
+    """
     net.eval()
     chunks = [data.at(part) for part in _chunks(data)]
     given = [net(chunk.features, chunk.present) for chunk in chunks]
@@ -95,6 +114,11 @@ def score(losses: MultiTask, given: TrackOutput, data: Batch) -> PerSequence:
     """Total and terms of the loss, and shares of right decisions, of each sequence: {name: (n,)}.
 
     "active_right" is over all tracks and steps, "asset_right" over those where the track is active.
+
+    Args:
+        losses: of the training.
+        given: answers of a network.
+        data: the sequences with the right ones.
     """
     rows: PerSequence = {name: [] for name in ("total", *TERMS, "active_right", "asset_right")}
     for i in range(len(data)):
@@ -172,7 +196,13 @@ def gate_contributions(
 
 
 def gate_example(given: TrackOutput, sequences: Sequences, numbers: list[int]) -> dict[str, Any]:
-    """Mean gate of each modality along the sequence with the most kinds of trouble: gaps, music, darkness."""
+    """Mean gate of each modality along the sequence with the most kinds of trouble: gaps, music, darkness.
+
+    Args:
+        given: answers of a network.
+        sequences: what is known of them.
+        numbers: of the sequences, one per answer.
+    """
     assert given.gates is not None
     gaps = (~sequences.present).any(1) & sequences.present.any(1)
     kinds = gaps.sum(1) + sequences.music.any(1) + sequences.dark.any(1)
@@ -187,6 +217,11 @@ def gate_example(given: TrackOutput, sequences: Sequences, numbers: list[int]) -
 @torch.no_grad()
 def attention_summary(net: MultimodalTransformer, data: Batch, scenes: IntArray) -> dict[str, Any]:
     """Where each layer looks, over all heads; scenes are (n, steps).
+
+    Args:
+        net: trained.
+        data: sequences as tensors.
+        scenes: (n, steps) number of the scene of each step.
 
     Returns:
         "layers": for each "own" (weight of a step on itself), "distance" (mean number of steps that it looks

@@ -280,6 +280,10 @@ def paired_bootstrap(a: FloatArray, b: FloatArray) -> tuple[float, float, float]
     """Mean of a minus that of b, both (seeds, sequences), with the interval of 95 % of resampled means.
 
     Sequences are resampled together for a and b, which met the same ones; seeds for each on its own.
+
+    Args:
+        a: (seeds, sequences).
+        b: the same of another method.
     """
     rng = np.random.default_rng(0)
     n = a.shape[1]

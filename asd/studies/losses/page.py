@@ -143,7 +143,12 @@ def figure(summary: Summary) -> Figure:
 
 
 def write_report(folder: Path, summary: Summary) -> str:
-    """Writes losses.md, losses.json and losses.png, and returns the text."""
+    """Writes losses.md, losses.json and losses.png, and returns the text.
+
+    Args:
+        folder: where to.
+        summary: of `summarise`.
+    """
     text = as_markdown("Losses of event detection", [], sections(summary))
     write_page(folder, "losses", text, numbers=summary, figures={"losses": figure(summary)})
     return f"{text}\n{folder}/losses.md, losses.json, losses.png"

@@ -64,6 +64,10 @@ def run(config: Losses) -> str:
 def cells(config: Losses, data: dict[str, Any]) -> dict[str, Cell]:
     """Settings of every training by its folder, <network>/<loss>/seed<k>.
 
+    Args:
+        config: of the study.
+        data: recipe and folder of the soundscapes.
+
     Raises:
         AsdError: a loss or network that is not of the study.
     """

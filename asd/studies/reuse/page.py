@@ -16,7 +16,13 @@ Results = Mapping[str, Mapping[str, Any]]  # "<kind>/<method>/seed<k>" -> result
 
 
 def write_report(folder: Path, results: Results, without: Mapping[str, str | None]) -> str:
-    """Writes reuse.md and reuse.json to the study's folder; returns the page and where it lies."""
+    """Writes reuse.md and reuse.json to the study's folder; returns the page and where it lies.
+
+    Args:
+        folder: of the study.
+        results: by cell.
+        without: the method that each is compared with.
+    """
     about = "Official score in per cent, mean ± standard deviation over seeds."
     text = as_markdown(
         "Parts of the core in an anomaly detector", [], [Section(text=about), *sections(results, without)]

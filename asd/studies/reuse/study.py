@@ -75,6 +75,10 @@ def cells(config: Reuse) -> dict[str, dict[str, Any]]:
 def run_cell(settings: dict[str, Any], folder: Path) -> Result:
     """Trains on one set of machines and scores them.
 
+    Args:
+        settings: of `cells`.
+        folder: of the cell.
+
     Returns:
         {"official": {scorer: per cent}, "machines": {scorer: {machine: per cent}}, "seconds" of one machine,"""
     import numpy as np
