@@ -4,9 +4,9 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.nn.functional import mse_loss
 
-from asd.core.losses.cells import Cells, Reduction
-from asd.core.losses.regression import SquaredError
+from asd.core.losses.cells import Cells, Reduction, SquaredError
 from asd.types import AsdError
 
 NAN = float("nan")
@@ -81,3 +81,12 @@ def test_what_does_not_fit_is_refused() -> None:
         loss(x, x[0])
     with pytest.raises(AsdError, match="no reduction is called 'average'; choose one of none, sum, mean"):
         SquaredError("average")  # type: ignore[arg-type]
+
+
+def test_it_is_the_squared_error_of_torch_where_nothing_is_ignored() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, z = (torch.randn(5, 3, generator=generator) for _ in range(2))
+    torch.testing.assert_close(SquaredError()(x, z), mse_loss(x, z))
+    ignore = torch.tensor([False, True, False, False, True]).unsqueeze(-1)
+    kept = [0, 2, 3]
+    torch.testing.assert_close(SquaredError()(x, z, ignore=ignore), mse_loss(x[kept], z[kept]))

@@ -5,9 +5,9 @@ import torch
 
 from asd.core.losses.binary import AsymmetricFocal, Bce
 from asd.core.losses.categorical import SoftCrossEntropy
+from asd.core.losses.cells import SquaredError
 from asd.core.losses.graph import GraphLaplacian
 from asd.core.losses.multitask import EventsAndActivity, MultiTask, activity_targets
-from asd.core.losses.regression import SquaredError
 from asd.types import AsdError
 
 NAN = float("nan")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_into
-from asd.detectors.encoders import extra
+from asd.detectors.encoders import published
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator
@@ -85,7 +85,7 @@ def test_a_missing_library_names_the_command_that_installs_it(
     def absent(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(extra, "import_module", absent)
+    monkeypatch.setattr(published, "import_module", absent)
     with pytest.raises(
         AsdError, match=r"lora_rank=4 needs the package peft, .*pip install -e '\.\[pretrained\]'"
     ):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import max_pool1d
 
-from asd.core.semi.median import median_filter
+from asd.core.semi.confident import median_filter
 from asd.sed.labels import require_positives
 
 THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))

@@ -195,3 +195,11 @@ def _spread(x: torch.Tensor, shape: torch.Size, name: str) -> torch.Tensor:
             "give it as many axes, of size 1 where it is the same for all"
         )
     return x.expand(shape)
+
+
+class SquaredError(CellLoss):
+    """Squared difference between each prediction (in the place of the logits) and its target."""
+
+    def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """(x - z)^2."""
+        return (logits - targets).square()

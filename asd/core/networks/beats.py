@@ -21,8 +21,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv1d, gelu
 
-from asd.core.networks.published_sizes import published_sizes
-from asd.core.networks.transformer_layers import attend, heads, post_norm_layer
+from asd.core.networks.transformer_layers import attend, heads, post_norm_layer, published_sizes
 
 _MELS = 128
 _GATE_DIMS = 8  # of a query's projection that decides its gates: two groups of four, summed

@@ -18,8 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asd.core.networks.published_sizes import published_sizes
-from asd.core.networks.transformer_layers import attend, heads, post_norm_layer
+from asd.core.networks.transformer_layers import attend, heads, post_norm_layer, published_sizes
 from asd.types import AsdError
 
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from asd.core.networks.positions import sinusoids
+from asd.core.networks.transformer_layers import sinusoids
 from asd.types import AsdError
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
-from asd.core.networks.positions import sinusoids
+from asd.core.networks.transformer_layers import sinusoids
 from asd.types import AsdError
 
 FUSIONS = ("gated", "concatenated", "added")

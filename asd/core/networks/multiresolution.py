@@ -16,8 +16,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
-from asd.core.networks.branches import Branches
-from asd.core.networks.convolutions import Convolution, HalvingConvolution
+from asd.core.networks.branches import Branches, Convolution, HalvingConvolution
 
 _BANDS = 8  # bands that the frequency axis is pooled to before the last layer of an STFT branch
 

@@ -1,4 +1,4 @@
-"""What the published Transformers have in common: attention by heads, and sums that are normalised afterwards.
+"""What the Transformers have in common: attention by heads, sums normalised afterwards, positions, published sizes.
 
 Tokens are (batch, tokens, dims). The networks keep their parameters under the names of their checkpoints, so only what
 has no parameters of its own is shared.
@@ -6,9 +6,15 @@ has no parameters of its own is shared.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
+
+from asd.types import AsdError
 
 
 def heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
@@ -53,3 +59,42 @@ def post_norm_layer(
     x = norms[0](shortcut * x + attended)
     result: torch.Tensor = norms[1](shortcut * x + second(gelu(first(x))))
     return result
+
+
+def sinusoids(n_steps: int, n_dims: int, like: torch.Tensor) -> torch.Tensor:
+    """Position codes (n_steps, n_dims), sines in the even columns and cosines in the odd ones.
+
+    The wavelengths run from 2 pi to 10000 x 2 pi steps. Computed in float32, returned in the type and on
+    the device of `like`.
+
+    Args:
+        n_steps: length of the sequence.
+        n_dims: length of a code, even.
+        like: a tensor of the wanted type and device.
+
+    Source: Vaswani et al., "Attention is all you need", 2017, section 3.5.
+    """
+    step = torch.arange(n_steps, device=like.device, dtype=torch.float32)
+    pair = torch.arange(0, n_dims, 2, device=like.device, dtype=torch.float32)
+    angle = step[:, None] * torch.exp(pair * (-math.log(10000.0) / n_dims))
+    return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)[:, :n_dims].to(like.dtype)
+
+
+def published_sizes(
+    published: Mapping[str, Any], sizes: Collection[str], common: Mapping[str, Any], network: str
+) -> dict[str, Any]:
+    """The entries of a published configuration that are sizes, by name.
+
+    Args:
+        published: the configuration.
+        sizes: names to take, where they are there.
+        common: what all published checkpoints have in common; a network with anything else is another one.
+        network: what the sentence of the error calls it, such as "a BEATs".
+
+    Raises:
+        AsdError: it is of a variant that nobody has published.
+    """
+    for name, usual in common.items():
+        if published.get(name, usual) != usual:
+            raise AsdError(f"{network} network with {name}={published[name]!r} is none of the published ones")
+    return {name: published[name] for name in sizes if name in published}

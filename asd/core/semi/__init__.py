@@ -1,8 +1,8 @@
 """Learning from clips without labels: a teacher that is the student's average, and what it may teach.
 
-    student ──EMA──► `teacher` ─► probabilities ─┬─ all of them ──────────► `consistency`
+    student ──EMA──► `teacher` ─► probabilities ─┬─ all of them ───────────► `teacher.Consistency`
                                                  └─ `confident` ones only ─► targets and weights of a BCE
 
-`median` smooths the confident ones in time. How strongly all this counts at which step is a ramp of
+Confident ones are smoothed by a median in time. How strongly all this counts at which step is a ramp of
 `asd.core.train_settings`.
 """

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from asd.detectors.encoders.extra import optional
-from asd.detectors.encoders.published import PUBLISHED
+from asd.detectors.encoders.published import PUBLISHED, optional
 from asd.types import AsdError
 
 _AST = "audio-spectrogram-transformer"

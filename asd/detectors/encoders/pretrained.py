@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from asd.core.networks.encoder import Encoder
-from asd.detectors.encoders.extra import optional
+from asd.detectors.encoders.published import optional
 from asd.features.pooling import mean_pool, rdp_pool
 from asd.types import AsdError, one_of
 
@@ -52,7 +52,7 @@ class Pretrained(Encoder):
     """A pretrained network as an encoder; its `state_dict` is what was learnt here.
 
     Args:
-        listen: waveforms (batch, samples) to the spectrum that the network wants; see `detectors.encoders.inputs`.
+        listen: waveforms (batch, samples) to the spectrum that the network wants; see `detectors.encoders.published`.
         network: see `Body`.
         layers: numbers of the layers that are taken, from 1; empty: the last.
         pooling: name in `POOLINGS`, over time within each band.

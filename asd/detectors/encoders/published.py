@@ -2,6 +2,9 @@
 
 A `.pt` is read without running any code in it. Tensors that only pretraining or a classifier needed are left
 aside; any that the network lacks or holds in another shape mean that the checkpoint is of another model.
+
+Their inputs are normalised filter banks, as in pretraining: waveforms (batch, samples) at 16 kHz to (batch, bands,
+frames), so that augmentation knows the axes. Zero is about the mean level.
 """
 
 from __future__ import annotations
@@ -9,15 +12,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from asd.core.checkpoint import load_tensors, state_in, without_wrappers
 from asd.core.networks.beats import Beats, BeatsConfig
 from asd.core.networks.eat import Eat, EatConfig
+from asd.features.logmel import KaldiFbank
 from asd.types import AsdError
 
 PUBLISHED = {
@@ -30,11 +37,11 @@ PUBLISHED = {
     "transformers": "a folder with config.json, preprocessor_config.json and weights of an audio model, such as "
     "those published at https://huggingface.co/models?pipeline_tag=audio-classification",
 }
-
 Tensors = dict[str, torch.Tensor]
-
 _HEAD_DIMS = 64  # of every published EAT, for checkpoints that do not say
 _EAT_PREFIXES = ("model.", "modality_encoders.IMAGE.")  # fairseq's, and the one of Hugging Face
+
+_PATCH_FRAMES = 16
 
 
 def given_path(encoder: str, checkpoint: Path | None) -> Path:
@@ -171,3 +178,55 @@ def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path, e
             f"{PUBLISHED[encoder]}"
         )
     network.load_state_dict({name: tensors[name] for name in own})
+
+
+class BeatsInput(nn.Module):
+    """Filter bank of 16-bit samples; mean and twice the spread over AudioSet are those of BEATs' authors."""
+
+    mean, spread = 15.41663, 6.55582
+    shortest_samples = KaldiFbank.n_samples(_PATCH_FRAMES)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fbank = KaldiFbank("povey")
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, 128, frames)."""
+        fbank: torch.Tensor = self.fbank(waveforms * 2**15)
+        return (fbank.mT - self.mean) / (2 * self.spread)
+
+
+class EatInput(nn.Module):
+    """Filter bank of samples without their mean, filled up to whole patches; constants as EAT's authors'."""
+
+    mean, spread = -4.268, 4.569
+    shortest_samples = KaldiFbank.n_samples(_PATCH_FRAMES)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fbank = KaldiFbank("hanning")
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, 128, frames), a multiple of 16 frames; those filled in are ln 1."""
+        fbank: torch.Tensor = self.fbank(waveforms - waveforms.mean(1, keepdim=True))
+        fbank = pad(fbank.mT, (0, -fbank.shape[1] % _PATCH_FRAMES))
+        return (fbank - self.mean) / (2 * self.spread)
+
+
+def optional(package: str, purpose: str) -> ModuleType:
+    """The package.
+
+    Args:
+        package: to import.
+        purpose: the setting that needs it.
+
+    Raises:
+        AsdError: it is not installed.
+    """
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise AsdError(
+            f"{purpose} needs the package {package}, which is not installed ({error}); install the extra: "
+            f".venv/bin/pip install -e '.[pretrained]'"
+        ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asd.core.networks.clip_pooling import attention_pooling, linear_softmax_pooling
+from asd.sed.network import attention_pooling, linear_softmax_pooling
 
 
 def test_attention_is_the_weighted_mean_of_probabilities() -> None:
