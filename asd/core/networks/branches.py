@@ -24,8 +24,9 @@ from asd.core.networks.encoder import Encoder
 class Convolution(nn.Conv2d):
     """3x3 convolution of maps (batch, channels, frames, bands); the kernels are kept as bands by frames.
 
-    Results and names of the weights are those of torch's own convolution of (bands, frames). A long last axis fills the lanes of a CPU, and of bands there are up to sixty times as many as of frames:
-    with frames last the deepest layers would take twice the time.
+    Results and names of the weights are those of torch's own convolution of (bands, frames). A long last axis
+    fills the lanes of a CPU, and of bands there are up to sixty times as many as of frames: with frames last the
+    deepest layers would take twice the time.
 
     Args:
         n_in: channels in.
