@@ -15,7 +15,8 @@ from typing import Any
 
 import pandas as pd
 
-from asd.core.runtime import alone, atomic, fingerprint, log, progress
+from asd.core.files import alone, atomic
+from asd.core.runtime import fingerprint, log, progress
 from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs
