@@ -21,7 +21,7 @@ from asd.__main__ import GROUPS, STAGES
 from asd.detectors import REGISTRY
 from asd.settings import config, parsing
 from tests.machines import tone_machine
-from tools.file_map import with_map
+from tools.file_map import OPTIONS, options_page, with_map
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "asd"
@@ -51,6 +51,10 @@ def test_the_file_map_is_the_one_that_the_docstrings_give() -> None:
     lines = ARCHITECTURE.split("## Files\n")[1]
     assert all(path.name in lines for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
     assert with_map(ARCHITECTURE) == ARCHITECTURE, "run python tools/file_map.py"
+
+
+def test_the_page_of_options_is_the_one_that_the_models_give() -> None:
+    assert OPTIONS.read_text() == options_page(), "run python tools/file_map.py"
 
 
 def test_every_make_target_in_a_document_exists() -> None:

@@ -1,15 +1,19 @@
-"""Write the file map of ARCHITECTURE.md: every module and the first line of its docstring.
+"""Write what documents say of the code: the file map of ARCHITECTURE.md, and every option in docs/options.md.
 
-python tools/file_map.py            # rewrites the section "Files"; a test fails where it lags behind
+python tools/file_map.py            # rewrites both; a test fails where one of them lags behind
 """
 
 from __future__ import annotations
 
 import ast
+import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "ARCHITECTURE.md"
+OPTIONS = ROOT / "docs/options.md"
 _BEGIN, _END = "## Files\n", "\n## "
 
 
@@ -41,5 +45,43 @@ def _summary(path: Path) -> str:
     return text.split("\n\n")[0].replace("\n", " ").split(". ")[0].rstrip(".")
 
 
+def options_page() -> str:
+    """Every option of every stage with its default and meaning, in the groups of `--help`."""
+    sys.path.insert(0, str(ROOT))
+    from asd.__main__ import GROUPS, STAGES
+    from asd.settings import config
+
+    lines = [
+        "# All options",
+        "",
+        "Every option as `key=default`, generated from the models that declare it; `--help` of a stage says the same.",
+        "Lists are written with commas, and an option without a default may be left out.",
+    ]
+    for stage, meaning in STAGES.items():
+        lines += _stage(stage, meaning, config.STAGES[stage])
+    for group, (package, _) in GROUPS.items():
+        models = import_module(f"{package}.config")
+        for stage, meaning in models.MEANINGS.items():
+            lines += _stage(f"{group} {stage}", meaning, models.STAGES[stage])
+    return "\n".join(lines) + "\n"
+
+
+def _stage(command: str, meaning: str, model: type) -> Iterator[str]:
+    """The section of a stage."""
+    from asd.settings.help import describe
+
+    yield from ("", f"## {command}", "", f"{meaning[0].upper()}{meaning[1:]}.")
+    for block in describe(command, meaning, model).split("\n\n")[1:]:
+        title, *rows = block.split("\n")
+        if title.startswith("  "):
+            title, rows = "", [title, *rows]
+        options = [row.strip().partition(" ") for row in rows if row.startswith("  ")]
+        if options:
+            yield from ("", f"### {title.removesuffix('.')}", "") if title else ("",)
+            yield from ("| option | meaning |", "|---|---|")
+            yield from (f"| `{key}` | {about.strip()} |" for key, _, about in options)
+
+
 if __name__ == "__main__":
     PAGE.write_text(with_map(PAGE.read_text()))
+    OPTIONS.write_text(options_page())
