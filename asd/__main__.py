@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AsdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # as by `| head`: whoever reads has seen enough
+    except BrokenPipeError:  # as by `| head`, which closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the flush at the end fail
         return 141
     except OSError as error:  # a place that vanished, or may not be read

@@ -1,4 +1,4 @@
-"""Shared vocabulary of the framework: what a clip is, how a score table looks, how errors speak.
+"""Shared vocabulary of the framework: what a clip is, what a score table holds, what an error says.
 
 Conventions used everywhere:
     - waveforms are float32 in [-1, 1], shape (channels, samples) for one clip;

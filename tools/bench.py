@@ -141,7 +141,7 @@ def floor(words: list[str]) -> list[Row]:
     n_learn = n_windows - n_windows // 10  # the rest is only reconstructed, for the validation loss
     layers = [m for m in detector.network.modules() if isinstance(m, torch.nn.Linear)]
     forward = sum(2 * layer.weight.numel() for layer in layers)  # operations per window
-    first = 2 * layers[0].weight.numel()  # nobody asks for the gradient of the input
+    first = 2 * layers[0].weight.numel()  # the gradient of the input is not needed
     total = n_learn * (3 * forward - first) + (n_windows - n_learn) * forward
     batch = detector.settings.training.batch_size
     per_second = batch * (3 * forward - first) / _product_seconds(layers, batch, detector.context.device)

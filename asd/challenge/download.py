@@ -24,7 +24,7 @@ OnBytes = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A file that somebody publishes, and what its publisher says of it; None where nothing is said."""
+    """A published file, with its size and checksum as its publisher states them; None where they are not stated."""
 
     name: str
     url: str
@@ -134,7 +134,7 @@ def _forget(part: Path, on_bytes: OnBytes) -> int:
 
 
 def _continues(response: http.client.HTTPResponse, first_byte: int) -> bool:
-    """Whether the server took the wish for a part: some ignore it and send all."""
+    """Whether the server sends the requested part; some ignore the request and send everything."""
     content_range = response.headers.get("Content-Range", "")
     return response.status == 206 and content_range.startswith(f"bytes {first_byte}-")
 

@@ -1,6 +1,6 @@
 """A downloaded archive to the folder of a machine, or of the ground truth: unpacked aside, then renamed.
 
-What is half-unpacked lies in `.unpacking/` beside the machines' folders, where nobody takes it for a machine.
+What is half-unpacked lies in `.unpacking/` beside the machines' folders, where no stage takes it for a machine.
 """
 
 from __future__ import annotations

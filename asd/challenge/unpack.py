@@ -1,4 +1,4 @@
-"""A zip file of unknown honesty to a folder: nothing outside it, nothing but files, no more than is declared.
+"""Unpack a zip file that is not trusted: nothing outside the folder, nothing but files, no more than is declared.
 
 The whole list of contents is judged before the first byte is written.
 """
@@ -51,8 +51,8 @@ def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
         {path inside `folder`: its size and checksum}.
 
     Raises:
-        AsdError: the archive is damaged, encrypted or dishonest, holds nothing that is wanted, or the disk
-            is full. What has been written by then is the caller's to remove; the archive stays.
+        AsdError: the archive is damaged or encrypted, holds more than it declares or nothing that is wanted,
+            or the disk is full. What has been written by then is the caller's to remove; the archive stays.
     """
     try:
         with zipfile.ZipFile(path) as archive:

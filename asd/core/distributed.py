@@ -89,7 +89,7 @@ def join(device: torch.device) -> World:
 class Shared(nn.Module):
     """A step whose gradients are averaged over the processes as `backward` finds them.
 
-    DistributedDataParallel synchronises the module that it holds, whoever calls that, so the step may hold the
+    DistributedDataParallel synchronises the module that it holds, however that is called, so the step may hold the
     network in a closure. Parameters that a step leaves out are found at every call.
 
     Args:

@@ -17,7 +17,7 @@ import yaml
 
 from asd.types import AsdError
 
-MOST_VALUES = 100_000  # a file that somebody wrote by hand has hundreds
+MOST_VALUES = 100_000  # a file written by hand has hundreds
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def _locked(lock: Path, busy: str | None) -> IO[str]:
         except BlockingIOError as error:
             file.close()
             raise AsdError(busy or "") from error
-        with suppress(FileNotFoundError):  # who had it before has removed it: it is nobody's lock any more
+        with suppress(FileNotFoundError):  # the process that held it has removed it since
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
                 return file
         file.close()
@@ -108,7 +108,7 @@ def _remove_abandoned(path: Path) -> None:
             os.kill(int(left.name.rsplit("-", 1)[-1].removesuffix(".tmp")), 0)
         except ProcessLookupError:
             _remove(left)
-        except (PermissionError, ValueError):  # somebody else's living process; a name not of ours
+        except (PermissionError, ValueError):  # a living process of another user; a name of another form
             pass
 
 

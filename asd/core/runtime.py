@@ -51,7 +51,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def keep_freed_memory() -> bool:
-    """Lets the C library keep up to 2 GiB of freed memory in this process; whether it took the advice.
+    """Lets the C library keep up to 2 GiB of freed memory in this process; returns whether it does.
 
     By default it hands every large block back to the kernel, which then has to clear its pages again for the
     next activation of the same size: a fifth of a training step of a convolutional network on a CPU.

@@ -1,4 +1,4 @@
-"""Where a training stands, as one file: whoever opens it goes on as if nothing had happened.
+"""The state of a training in one file: a training that loads it ends with the result of an uninterrupted one.
 
 At the end of an epoch no random state is needed, as every draw of the next one is a function of (seed, epoch).
 In the middle of one, torch's generators on the CPU and on the network's device are part of the state.

@@ -95,7 +95,7 @@ def mix(recorded: Recorded, noise: Recorded, snr_db: float, start: float) -> Rec
         start: where in the noise to begin, as a share of its length.
 
     Returns:
-        (channels, samples). Silence, of either, stays without the other.
+        (channels, samples). Where one of the two is silent, the recording is returned as it is.
     """
     n_samples, n_noise = recorded.shape[1], noise.shape[1]
     cut = noise[:, (int(start * n_noise) + np.arange(n_samples)) % n_noise]

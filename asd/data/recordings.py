@@ -91,7 +91,7 @@ class Recordings:
         if broken:
             raise AsdError(
                 f"frontend={self.front_end.name} makes NaN or infinity of {self.clips[indices[broken[0]]].path}; "
-                f"remove the recording, or listen with frontend=near"
+                f"remove the recording, or use frontend=near"
             )
         return waveforms
 

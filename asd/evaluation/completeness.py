@@ -1,7 +1,7 @@
 """What a run should have and lacks: machines, seeds, sections, clips, labels, scorers, each by its name.
 
-An official score over a part of a run is another number. So whoever wants one says which machines shall count;
-otherwise what is missing is an error that names it.
+An official score over a part of a run is another number. So it is given for the machines that are named; without
+names, whatever is missing is an error that names it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ N_STRETCHES = 16
 N_NAMED_BANDS = 3  # how many bands a row of the table names
 
 _CROSSOVER_HZ = 40.0  # width of the slope between two bands: filters ring for 25 ms, no longer
-_CROSSFADE_S = 0.004  # of the slope between two stretches: a bare joint would be a click, which is heard
+_CROSSFADE_S = 0.004  # of the slope between two stretches: a bare joint would be an audible click
 _SILENCE = 1e-12  # mean power of a band that counts as empty: 120 dB below full scale
 
 
@@ -154,7 +154,7 @@ def fit_neighbour(
 ) -> tuple[FloatArray, float]:
     """The neighbour as long and as loud as the clip, and how much louder the clip was.
 
-    A shorter neighbour is mirrored at its end, which makes no joint to be heard. The difference in level is
+    A shorter neighbour is mirrored at its end, which makes no audible joint. The difference in level is
     the median over bands, so that a single deviant band does not move the others.
 
     Args:

@@ -15,7 +15,7 @@ import matplotlib as mpl
 INK, GREY = "#222222", "#999999"
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#F0E442"
-FOR, AGAINST = VERMILION, BLUE  # what raises a score or speaks for a class, and the opposite
+FOR, AGAINST = VERMILION, BLUE  # what raises a score or the evidence for a class, and the opposite
 
 # A method has its colour in every figure; names that compete in one figure differ.
 _COLOURS = {

@@ -45,7 +45,7 @@ class TrainingDirectory:
         return self.path / "model"
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """Marks the run as begun: whoever looks for results is told when they are missing."""
+        """Marks the run as begun, so that later stages can name results that are missing."""
         if not (self.path / "config.yaml").exists():
             self.write_config(settings)
 

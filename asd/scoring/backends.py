@@ -196,7 +196,7 @@ class PerSectionScorer:
         return scores
 
     def _nearest_part(self, queries: FloatArray, section: int, *, standardise: bool) -> FloatArray:
-        """Scores by the section's own part; by the most forgiving one for a section never trained on."""
+        """Scores by the section's own part; by the part that gives the lowest score for a section never trained on."""
         own = [section] if section in self.parts else [_ALL] if _ALL in self.parts else list(self.parts)
         scores = [self.parts[name].score(queries) for name in own]
         if standardise:

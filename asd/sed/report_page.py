@@ -199,7 +199,7 @@ def _trades(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator[
     for row in summary["differences"]:
         if (row["network"], row["dataset"]) != (network, dataset):
             continue
-        precision, recall = round(row["precision"], 4), round(row["recall"], 4)  # no story about less
+        precision, recall = round(row["precision"], 4), round(row["recall"], 4)  # as printed
         moves = f"recall {signed(recall)}, precision {signed(precision)}"
         if recall > 0 > precision:
             how = "buys recall with precision"
@@ -267,7 +267,7 @@ def _other_networks(summary: Mapping[str, Any], network: str, dataset: str) -> I
 def _caveats(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator[str]:
     facts = summary["datasets"][dataset]
     share = sum(facts["n_positive"]) / (facts["n_clips"] * len(facts["classes"]))
-    yield f"Predicting no class at all would have an accuracy of {1 - share:.4f} here: do not read it as a merit."
+    yield f"Predicting no class at all would have an accuracy of {1 - share:.4f} here; accuracy says little."
     absent = [name for name, n in zip(facts["classes"], facts["n_positive"], strict=True) if not n]
     if absent:
         yield f"No clip has {', '.join(absent)}: left out of macro averages and mAP."

@@ -28,7 +28,7 @@ from asd.types import Clip
 Samples = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 
-_MOST_SOUND_S = 30.0  # of a longer recording, its beginning can be heard
+_MOST_SOUND_S = 30.0  # of a longer recording, only the beginning is on the page
 _MOST_ON_MAP, _LEAST_TRAINING_ON_MAP = 1200, 300  # clips that t-SNE lays out in seconds
 _PEAK = 0.9  # of the loudest shown sound of a machine
 _MOST_GAIN_DB = 40

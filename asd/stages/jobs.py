@@ -147,7 +147,7 @@ def check_place(job: Job) -> None:
 
 
 def begin(config: Run) -> None:
-    """Marks the machines that the options name as begun: whoever evaluates the run is told that they are missing."""
+    """Marks the machines that the options name as begun, so that `evaluate` names those that are missing."""
     there = files.list_machines(config.data_root)
     for machine in machines_to_do(config):
         if machine in there:
@@ -170,7 +170,7 @@ def machines_to_do(config: Run) -> list[str]:
 def warn_of_other_years(config: Run) -> None:
     """Warns where the folder holds machines of other years and none of the given one.
 
-    One machine of the given year is enough to believe it, and names in no catalogue say nothing.
+    One machine of the given year is enough for no warning; machines that are in no catalogue do not count.
     """
     root = config.data_root
     years = {machine: _years_with(machine) for machine in files.list_machines(root)}

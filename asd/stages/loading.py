@@ -80,7 +80,7 @@ def load_training(config: Run, machine: str) -> TrainingData:
     recordings = _read(config, files.list_clips(config.data_root, machine, Split.TRAIN), front_end)
     if broken := defects(recordings):
         clip, what = broken[0]
-        instead = " or listen with frontend=near residual=0" if front_end.n_microphones > 1 else ""
+        instead = " or use frontend=near residual=0" if front_end.n_microphones > 1 else ""
         raise AsdError(
             f"{clip.path} {what}, and {len(broken)} of {len(recordings)} training clips are broken: such a "
             f"recording would teach what no machine sounds like, remove it{instead}"

@@ -1,4 +1,4 @@
-"""How a synthetic machine is built, where it stands and what can ail it. Levels are dB re `REFERENCE_RMS`."""
+"""How a synthetic machine is built, its scenes and its faults. Levels are dB re `REFERENCE_RMS`."""
 
 from __future__ import annotations
 

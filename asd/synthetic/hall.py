@@ -1,4 +1,4 @@
-"""A machine in a noisy hall, heard by a near and a far microphone: everything at a known ratio.
+"""A machine in a noisy hall, recorded by a near and a far microphone: everything at a known ratio.
 
 Two sources, the machine and the hall's noise, reach each microphone by a random impulse response of its own. The
 noise is one and the same at both, apart from a tenth of its power that each place has alone; its colour differs
@@ -96,7 +96,7 @@ def record_in_hall(
         speed_rpm: of the shaft.
         duration_s: of the clip.
         snr_db: power of the healthy machine over that of the noise at the near microphone, mean over clips.
-        content: what is to be heard.
+        content: what is in the recording.
 
     Returns:
         (2, samples) float32 in [-1, 1], near and far.
@@ -111,8 +111,8 @@ def record_in_hall(
     noise *= np.sqrt(1 - 10 ** (ALONE_DB / 10)) / noise.std(axis=1, keepdims=True)
     noise += amplitude(ALONE_DB) * np.stack([part / part.std() for part in alone])
     parts = {"machine": _heard(machine, hall.responses[_MACHINE]), "noise": amplitude(level_db) * noise}
-    heard = parts["machine"] + parts["noise"] if content == "both" else parts[content]
-    return np.asarray(np.clip(REFERENCE_RMS * heard[:, :n_samples], -1.0, 1.0), np.float32)
+    mixed = parts["machine"] + parts["noise"] if content == "both" else parts[content]
+    return np.asarray(np.clip(REFERENCE_RMS * mixed[:, :n_samples], -1.0, 1.0), np.float32)
 
 
 def _machine(

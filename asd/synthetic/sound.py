@@ -37,7 +37,7 @@ def render_clip(
     Args:
         design: how the machine is built.
         scene: where it stands.
-        health: what ails it.
+        health: its faults.
         rng: of the draws.
         speed_rpm: of the shaft.
         duration_s: of the clip.
@@ -105,7 +105,7 @@ def emitted(
 
     Args:
         design: how the machine is built.
-        health: what ails it.
+        health: its faults.
         turns: of the shaft.
         octaves: of each bin, for spectral slopes.
         load_db: how much louder it is under load.

@@ -66,7 +66,7 @@ class BeatsConfig:
         """The configuration in a published `cfg`.
 
         Raises:
-            AsdError: it is of a variant that nobody has published.
+            AsdError: it is of a variant that was never published.
         """
         return cls(**published_sizes(published, cls.__dataclass_fields__, cls._COMMON, "a BEATs"))
 

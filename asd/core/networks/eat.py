@@ -58,7 +58,7 @@ class EatConfig:
         """The configuration in a published `config.json`.
 
         Raises:
-            AsdError: it is of a variant that nobody has published.
+            AsdError: it is of a variant that was never published.
         """
         return cls(**published_sizes(published, cls.__dataclass_fields__, cls._COMMON, "an EAT"))
 

@@ -92,7 +92,7 @@ def published_sizes(
         network: what the sentence of the error calls it, such as "a BEATs".
 
     Raises:
-        AsdError: it is of a variant that nobody has published.
+        AsdError: it is of a variant that was never published.
     """
     for name, usual in common.items():
         if published.get(name, usual) != usual:

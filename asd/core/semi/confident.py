@@ -1,4 +1,4 @@
-"""Only what the teacher is sure of becomes a target (confident mean teacher, CMT).
+"""Only the teacher's confident predictions become targets (confident mean teacher, CMT).
 
 Two rules turn the teacher's probabilities of clips, y_w, and of frames, y_s, into masks of confident
 positives and negatives, and weights c for a BCE of the student's logits; MF is a median filter per class:
@@ -89,7 +89,7 @@ def _mirrored(values: torch.Tensor, margin: int) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Confident:
-    """What the teacher is sure of; what is neither positive nor negative is to be ignored.
+    """Confident predictions of the teacher; what is neither positive nor negative is to be ignored.
 
     Attributes:
         positive: bool, surely active.

@@ -232,7 +232,7 @@ def fit(
     folder: Path,
     fingerprint: str,
 ) -> None:
-    """Trains the network on the recordings `indices` (n,), each time as somebody else might have sounded.
+    """Trains the network on the recordings `indices` (n,), each time with another speed, filter and noise.
 
     Every epoch is run and the last weights stay: no recording is spent on choosing, and none of the test is seen.
 
