@@ -165,9 +165,7 @@ def test_a_broken_second_microphone(
     for clip in (test, train):
         near = soundfile.read(clip, dtype="float32")[0][:, 0]
         soundfile.write(clip, np.stack([near, far(near)], 1), 16000)
-    answer = refuses(
-        *short_training("frontend=cancel"), saying=f"{saying}.* 1 of 15 .*remove it or use"
-    )
+    answer = refuses(*short_training("frontend=cancel"), saying=f"{saying}.* 1 of 15 .*remove it or use")
     assert str(train) in answer
     succeeds(*short_training("name=near"))
     train.unlink()
