@@ -18,10 +18,10 @@ from typing import Any
 
 import pandas as pd
 
-from asd.core.runtime import fingerprint, pick_device
+from asd.core.runtime import fingerprint, log, pick_device
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
-from asd.data.recordings import Recordings, Refused, check, defects
+from asd.data.recordings import Recordings, Refused, check, defects, notices
 from asd.detectors.base import Detector, RunContext
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.runs import RunDirectory, find_runs, read_json, write_json
@@ -111,7 +111,8 @@ class Model:
         """What the model says of recordings in files, as `predict` writes it.
 
         Args:
-            paths: files, or a folder whose recordings are searched for at any depth.
+            paths: a file, a folder whose recordings are searched for at any depth, a pattern such as
+                `new/*.flac`, a table of recordings, or several of these. Other rates are resampled.
             scorer: one of `scorers`; None: the first.
 
         Returns:
@@ -145,7 +146,11 @@ class Model:
             front_end=self.detector.context.front_end,
             least_samples=self.options.detector_settings.least_samples(),
             refused=refused,
+            resample=True,
         )
+        for sentence in notices(recordings) if not self._told else ():
+            log.info("%s: %s", self.options.machine[0], sentence)
+            self._told = True  # `predict` comes back with many pieces of one folder
         recordings, values = finite_scores(recordings, self.detector.score(recordings)[name], name, refused)
         device = self.detector.context.device
         return predictions(recordings, values, self.thresholds[name], self.normal, name, device)
@@ -199,10 +204,10 @@ def fit(
     """Fits a detector on recordings of a machine in good order.
 
     Args:
-        normal: waveforms, each (samples,) or (microphones, samples) with full scale 1; or files, or a folder whose
-            recordings are searched for at any depth; or checked `Recordings`. Names of files may tell section,
-            domain and attributes as in the challenge, and need not.
-        sample_rate_hz: of the waveforms; files may leave it out.
+        normal: waveforms, each (samples,) or (microphones, samples) with full scale 1; or a file, a folder whose
+            recordings are searched for at any depth, a pattern, a table of recordings, or several of these; or
+            checked `Recordings`. Names of files may tell section, domain and attributes as in the challenge.
+        sample_rate_hz: of the waveforms; to which files are brought, by default the rate of the first.
         detector: a name (statistics, autoencoder, embedding, an installed one), `package.module:Class`, or a class.
         options: options of `train`, such as {"backend": "knn"} or {"training.epochs": 5, "decision.quantile": 0.95}.
         machine: what the machine is called.

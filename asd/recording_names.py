@@ -7,43 +7,84 @@ the disk as `Clip 1.wav`, on a Mac with its accents apart. Everything that joins
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-SUFFIXES = (".wav",)
+SUFFIXES = (
+    *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
+    *(".caf", ".au", ".snd", ".w64", ".rf64"),  # these and those above are read by libsndfile
+    *(
+        ".m4a",
+        ".mp4",
+        ".m4b",
+        ".mov",
+        ".3gp",
+        ".aac",
+        ".webm",
+        ".mka",
+        ".mkv",
+        ".wma",
+        ".amr",
+    ),  # by the extra media
+)
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a file of this name is a recording: `.wav` in any case, and not hidden. Does not touch the disk.
+    """Whether a file of this name is a recording: a suffix of `SUFFIXES` in any case, and not hidden.
 
-    A blank after the name makes no difference: such a file should be named in an error, not passed over.
+    Does not touch the disk. A blank after the name makes no difference: such a file should be named in an error, not
+    passed over.
     """
     return not path.name.startswith(".") and path.name.strip().lower().endswith(SUFFIXES)
 
 
 def find_recordings(folder: Path, pattern: str = "*") -> list[Path]:
-    """The recordings under a folder, sorted by path; empty where there is no such folder.
+    """The recordings in a folder, sorted by path; empty where there is no such folder.
 
     Args:
         folder: where to look.
-        pattern: as in `Path.glob`; "**/*" goes into folders, except hidden ones.
+        pattern: as in `Path.glob`.
     """
-    return sorted(
-        path
-        for path in folder.glob(pattern)
-        if is_recording(path)
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1])
-    )
+    return sorted(path for path in folder.glob(pattern) if is_recording(path))
+
+
+def find_in_tree(folder: Path) -> list[Path]:
+    """The recordings under a folder at any depth, sorted by path, outside hidden folders; empty where there is none.
+
+    Links to folders are followed, as recordings often lie on another disk, except back to a folder around them.
+    """
+    return sorted(filter(is_recording, walk_tree(folder))) if folder.is_dir() else []
+
+
+def walk_tree(folder: Path, around: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files under a folder, hidden ones left out.
+
+    Args:
+        folder: where to look.
+        around: folders that were gone through to get here, without links.
+    """
+    real = folder.resolve()
+    if real in around:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from walk_tree(Path(entry.path), around | {real})
+            else:
+                yield Path(entry.path)
 
 
 def recording_key(name: str) -> str:
     """What all spellings of a recording's name have in common.
 
-    That is the name without folders (behind / or \\), without `.wav` in any case and without blanks around, in
-    composed Unicode (NFC). Otherwise letters count as they are: `A.wav` and `a.wav` are two recordings.
+    That is the name without folders (behind / or \\), without a suffix of `SUFFIXES` in any case and without blanks
+    around, in composed Unicode (NFC). Otherwise letters count as they are: `A.wav` and `a.wav` are two recordings.
     """
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1].strip()
     for suffix in SUFFIXES:

@@ -52,11 +52,12 @@ class Clip:
     domain: Domain | None = None  # None: 2020, or hidden in an evaluation set
     label: Label | None = None  # None: hidden in an evaluation set
     attributes: dict[str, str] = field(default_factory=dict, hash=False)  # {} where hidden or absent
+    file: str = ""  # its name in tables, where that of the file is not enough
 
     @property
     def name(self) -> str:
-        """File name without folders, as submissions list it."""
-        return self.path.name
+        """What tables call it: file name without folders, as submissions list it; with them where names repeat."""
+        return self.file or self.path.name
 
 
 # Columns of `scores/<scorer>.csv`, in order. `decision` is 0/1; unknown domain and label are empty cells.

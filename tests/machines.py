@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,3 +64,19 @@ def references(
     is_target = np.arange(n) >= n - n_target
     vectors = rng.normal(size=(n, dims)) @ rng.normal(size=(dims, dims)) + shift * is_target[:, None]
     return References(vectors, is_target.astype(np.int64), is_target)
+
+
+def write_media(path: Path, codec: str, wave: np.ndarray[Any, Any], rate_hz: int) -> Path:
+    """A mono waveform (samples,) as a phone or a browser stores it, by the libraries of ffmpeg."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate_hz, layout="mono")
+        frame = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate = rate_hz
+        kind, size = stream.codec_context.format.name, stream.codec_context.frame_size or 1024
+        fit = av.AudioResampler(format=kind, layout="mono", rate=rate_hz, frame_size=size)
+        for part in [*fit.resample(frame), *fit.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path

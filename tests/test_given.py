@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from asd.data.given import clips_of_files, from_arrays, training_recordings
@@ -35,8 +36,8 @@ def test_files_tell_their_rate_and_arrays_do_not(tmp_path: Path) -> None:
     for given in (clip, str(clip), [clip], (str(path) for path in [clip]), tmp_path):
         found = training_recordings(given, None, "fan")
         assert (found.sample_rate_hz, len(found)) == (16000, 1)
-    with pytest.raises(AsdError, match="8000 Hz"):
-        training_recordings(clip, 8000, "fan")
+    half = training_recordings(clip, 8000, "fan")
+    assert (half.sample_rate_hz, half.lengths_samples.tolist()) == (8000, [8000])
     with pytest.raises(AsdError, match="sample_rate_hz= is missing"):
         training_recordings(np.zeros((2, 100)), None, "fan")
 
@@ -62,3 +63,91 @@ def test_arrays_become_recordings() -> None:
 def test_what_is_no_waveform_is_named(waveforms: list[np.ndarray], saying: str) -> None:  # type: ignore[type-arg]
     with pytest.raises(AsdError, match=saying):
         from_arrays(waveforms, 8000, FrontEnd(), Split.TEST)
+
+
+def test_a_folder_a_pattern_a_table_and_several_words(tmp_path: Path) -> None:
+    names = ["in/a b.wav", "in/deep/c.wav", "in/x[1].wav", "out/a b.wav"]
+    for i, name in enumerate(names):
+        write_clip(tmp_path / name, i)
+    (tmp_path / "in/notes.txt").write_text("no sound")
+    (tmp_path / "linked").symlink_to(tmp_path / "in")
+    (tmp_path / "in/back").symlink_to(tmp_path)
+
+    def found(*words: str) -> list[str]:
+        clips = clips_of_files([tmp_path / word for word in words], "fan", Split.TEST)
+        return [str(clip.path.relative_to(tmp_path)) for clip in clips]
+
+    assert found("in/a b.wav") == ["in/a b.wav"]
+    assert found("in/x[1].wav") == ["in/x[1].wav"]  # a name that is there is no pattern
+    assert found("in/*") == ["in/a b.wav", "in/back/out/a b.wav", "in/deep/c.wav", "in/x[1].wav"]
+    assert found("*/*.wav") == [
+        "in/a b.wav",
+        "in/x[1].wav",
+        "out/a b.wav",
+    ]  # `linked` holds the first two again
+    inside = ["a b.wav", "back/out/a b.wav", "deep/c.wav", "x[1].wav"]
+    assert found("linked") == [f"linked/{name}" for name in inside]
+    assert found("in/a b.wav", "out") == ["in/a b.wav", "out/a b.wav"]
+    names_of = [
+        clip.name for clip in clips_of_files([tmp_path / "in/a b.wav", tmp_path / "out"], "fan", Split.TEST)
+    ]
+    assert len({*names_of}) == 2
+    for word, saying in (("in/*.mp3", "matches no recordings"), ("empty", "holds no recordings")):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(AsdError, match=saying):
+            found(word)
+    with pytest.raises(AsdError, match="there are no recordings; give a file"):
+        clips_of_files([], "fan", Split.TEST)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_a_table_tells_what_is_known(tmp_path: Path, suffix: str) -> None:
+    write_clip(tmp_path / "clips/2026-03-01 pump.wav", 1)
+    write_clip(tmp_path / "clips/b.wav", 2)
+    table = pd.DataFrame(
+        {
+            "Path": ["clips/2026-03-01 pump.wav", "clips\\b.wav"],
+            "label": ["normal", "anomaly"],
+            "domain": ["source", ""],
+            "section": [0, 7],
+            "speed": ["900", ""],
+        }
+    )
+    path = tmp_path / f"recordings{suffix}"
+    if suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, sep="\t" if suffix == ".tsv" else ";", index=False)
+    one, other = clips_of_files(path, "fan", Split.TEST)
+    assert (one.section, one.domain, one.label, one.attributes) == (
+        "00",
+        Domain.SOURCE,
+        Label.NORMAL,
+        {"speed": "900"},
+    )
+    assert (other.section, other.domain, other.label, other.attributes) == ("07", None, Label.ANOMALY, {})
+    assert [clip.machine for clip in (one, other)] == ["fan", "fan"]
+    (learnt,) = clips_of_files(path, "fan", Split.TRAIN)
+    assert (learnt.path, learnt.name) == (tmp_path / "clips/2026-03-01 pump.wav", "clips/2026-03-01 pump.wav")
+
+
+@pytest.mark.parametrize(
+    ("content", "saying"),
+    [
+        ("", "is not a readable table of recordings"),
+        ("name,label\na.wav,normal\n", "has the columns name, label and none is called path"),
+        ("path,label\n", "lists no recordings"),
+        ("path,label\nb.wav,normal\n", "row 2 names b.wav, and there is no file"),
+        ("path,label\n,normal\n", "row 2 names no recording"),
+        ("path,label\na.wav,odd\n", "row 2 has the label 'odd'; write normal, anomaly"),
+        ("path,split\na.wav,half\n", "row 2 has the split 'half'"),
+        ("path,domain\na.wav,night\n", "row 2 has the domain 'night'; write source or target"),
+        ("path,split,label\na.wav,train,bad\n", "is an anomaly by its label"),
+        ("path,label\na.wav,bad\n", "lists no normal training clips"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_a_sentence(tmp_path: Path, content: str, saying: str) -> None:
+    write_clip(tmp_path / "a.wav", 1)
+    (tmp_path / "recordings.csv").write_text(content)
+    with pytest.raises(AsdError, match=saying):
+        clips_of_files(tmp_path / "recordings.csv", "fan", Split.TRAIN)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from asd.recording_names import (
     count_and_first,
     doubled,
+    find_in_tree,
     find_recordings,
     is_recording,
     recording_key,
@@ -47,7 +48,8 @@ def test_other_names_are_other_recordings(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "is_one"),
-    [("a.wav", True), ("a.WAV", True), ("a.wav ", True), ("._a.wav", False), (".a.wav", False), ("a.txt", False),
+    [("a.flac", True), ("a.M4A", True), ("a.wav", True), ("a.WAV", True),
+     ("a.wav ", True), ("._a.wav", False), (".a.wav", False), ("a.txt", False),
      ("wav", False), ("a.wav.part", False)],
 )  # fmt: skip
 def test_recordings_are_known_by_their_names(name: str, is_one: bool) -> None:
@@ -59,7 +61,8 @@ def test_recordings_are_found_outside_hidden_folders_only(tmp_path: Path) -> Non
     for name in [*wanted, ".hidden.wav", "._b.wav", ".trash/d.wav", "deep/.thumbs/e.wav", "notes.txt"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert find_recordings(tmp_path, "**/*") == [tmp_path / name for name in wanted]
+    assert find_in_tree(tmp_path) == [tmp_path / name for name in wanted]
+    assert find_in_tree(tmp_path / "nowhere") == []
     assert find_recordings(tmp_path) == [tmp_path / name for name in wanted[:2]]
     assert find_recordings(tmp_path / ".trash") == [tmp_path / ".trash/d.wav"]  # it was asked for
     assert find_recordings(tmp_path / "nowhere") == []

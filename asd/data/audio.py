@@ -1,7 +1,8 @@
-"""WAV files to samples and back; the only module that knows soundfile.
+"""Files to samples and back; the only module that knows soundfile. It reads whatever libsndfile reads.
 
-A recording is read whole, once: the same bytes are hashed, their header is checked, they are decoded, and the samples
-are looked at. What a detector works on afterwards is a `Sound`, which keeps its samples while memory lasts.
+A recording is read whole, once: the same bytes are hashed, their header is checked, they are decoded, the samples
+are looked at, and then brought to another rate where that is asked for. What a detector works on afterwards is a
+`Sound`, which keeps its samples while memory lasts.
 
 Conventions: a waveform is float32 of shape (channels, samples), full scale is 1.
 """
@@ -22,6 +23,8 @@ import numpy.typing as npt
 import soundfile
 
 from asd.data.defects import defect
+from asd.data.media import is_media, read_media
+from asd.data.microphones import Channel
 from asd.types import AsdError
 
 Waveform = npt.NDArray[np.float32]  # (channels, samples)
@@ -36,7 +39,10 @@ OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)
 _OPUS_BITS_PER_S, _MOST_OPUS_BITS_PER_S = 60_000, 256_000  # libsndfile's levels run from the latter to 6,000
 
 _INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 16-bit integers
-_TRUNCATED = re.compile(r"^data : (\d+) \(should be (\d+)\)", re.MULTILINE)  # libsndfile's own remark
+_TRUNCATED = re.compile(
+    r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
+)  # libsndfile's own remark in WAV, AIFF, AU, W64 and RF64
+_LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
 _STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
 
@@ -47,9 +53,11 @@ class Sound:
     Attributes:
         path: of the file; None: the samples come from memory.
         content: SHA-256 of the file, or of the samples.
-        sample_rate_hz: of the file.
+        sample_rate_hz: of the samples.
+        file_rate_hz: of the file, from which they were brought to `sample_rate_hz`.
         n_channels: of the file.
-        n_samples: per channel.
+        channel: which of them is used; None: the first ones.
+        n_samples: per channel, at `sample_rate_hz`.
         defect: what makes it useless, as the predicate of a sentence; None where nothing does.
         kept: (microphones, samples) that are used; None: they are read again when needed.
     """
@@ -57,8 +65,10 @@ class Sound:
     path: Path | None
     content: str
     sample_rate_hz: int
+    file_rate_hz: int
     n_channels: int
     n_samples: int
+    channel: Channel | None = None
     defect: str | None = None
     kept: Samples | None = None
 
@@ -79,6 +89,7 @@ class Sound:
             path=None,
             content=content,
             sample_rate_hz=sample_rate_hz,
+            file_rate_hz=sample_rate_hz,
             n_channels=n_channels,
             n_samples=n_samples,
             defect=broken,
@@ -97,30 +108,39 @@ class Sound:
         samples, _, content = _decode(self.path)
         if content != self.content:
             raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
-        return _as_float(samples[:n_microphones])
+        chosen = _channels(self.path, samples, n_microphones, self.channel)
+        return _as_float(_resampled(chosen, self.file_rate_hz, self.sample_rate_hz))
 
 
-def read_sound(path: Path, n_microphones: int = 1) -> Sound:
+def read_sound(
+    path: Path, n_microphones: int = 1, *, channel: Channel | None = None, sample_rate_hz: int | None = None
+) -> Sound:
     """Reads a recording: the one pass over a file.
 
     Args:
         path: of the file.
-        n_microphones: how many of its channels are of interest.
+        n_microphones: how many of its channels are of interest, from the first on.
+        channel: the one that is used instead, counted from 0, or their mean.
+        sample_rate_hz: to which the samples are brought; None: they stay as they are.
 
     Raises:
-        AsdError: the file is missing, truncated, empty or no audio, or holds samples that no recording holds.
+        AsdError: the file is missing, truncated, empty or no audio, lacks the channel, or holds samples that no
+            recording holds.
     """
-    samples, sample_rate_hz, content = _decode(path)
-    n_channels, n_samples = samples.shape
-    microphones = samples[:n_microphones]
+    samples, file_rate_hz, content = _decode(path)
+    chosen = _channels(path, samples, n_microphones, channel)
+    broken = defect(chosen, file_rate_hz)
+    chosen = _resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)
     return Sound(
         path=path,
         content=content,
-        sample_rate_hz=sample_rate_hz,
-        n_channels=n_channels,
-        n_samples=n_samples,
-        defect=defect(microphones, sample_rate_hz),
-        kept=_MEMORY.keep(microphones),
+        sample_rate_hz=sample_rate_hz or file_rate_hz,
+        file_rate_hz=file_rate_hz,
+        n_channels=len(samples),
+        n_samples=chosen.shape[1],
+        channel=channel,
+        defect=broken,
+        kept=_MEMORY.keep(chosen),
     )
 
 
@@ -184,6 +204,30 @@ class _Memory:
 _MEMORY = _Memory()
 
 
+def _channels(path: Path, samples: Samples, n_microphones: int, channel: Channel | None) -> Samples:
+    """The channels of a file (channels, samples) that are used, (microphones, samples)."""
+    if channel is None:
+        return samples[:n_microphones]
+    if channel == "mean":
+        return samples if len(samples) == 1 else _as_float(samples).mean(0, keepdims=True)
+    if channel >= len(samples):
+        have = "only channel 0" if len(samples) == 1 else f"channels 0 to {len(samples) - 1}"
+        raise AsdError(
+            f"{path} has {have} and channel={channel} is asked for; choose another, or channel=mean"
+        )
+    return samples[channel : channel + 1]
+
+
+def _resampled(samples: Samples, rate_hz: int, wanted_hz: int) -> Samples:
+    """Samples (channels, samples) at another rate, at least one of each channel."""
+    if rate_hz == wanted_hz:
+        return samples
+    import soxr
+
+    resampled = soxr.resample(_as_float(samples).T, rate_hz, wanted_hz).T
+    return np.ascontiguousarray(resampled, np.float32)
+
+
 def _as_float(samples: Samples) -> Waveform:
     """Samples at full scale 1, in memory of their own."""
     return samples * np.float32(1 / 32768) if samples.dtype == np.int16 else samples.astype(np.float32)
@@ -195,27 +239,43 @@ def _decode(path: Path) -> tuple[Samples, int, str]:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder or a device")
         content = path.read_bytes()
-        with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
-            _check_header(path, file)
-            is_int16 = file.subtype in _INT16_SUBTYPES
-            samples = file.read(dtype="int16" if is_int16 else "float32", always_2d=True).T
-            sample_rate_hz = int(file.samplerate)
+        samples, sample_rate_hz = read_media(path, content) if is_media(content) else _read(path, content)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error) from error
-    if not is_int16:
+    if not samples.size:
+        raise _empty(path)
+    if samples.dtype != np.int16:
         _check_levels(path, samples)
     return samples, sample_rate_hz, hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path, content: bytes) -> tuple[Samples, int]:
+    """Samples (channels, samples) and sample rate in Hz of the bytes of a file, by libsndfile."""
+    with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
+        _check_header(path, file)
+        kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
+        samples = file.read(dtype=kind, always_2d=True).T
+        if samples.shape[1] < _LEAST_DECODED * file.frames:
+            raise _truncated(path, f"{file.frames} samples", str(samples.shape[1]))
+        return samples, int(file.samplerate)
+
+
+def _truncated(path: Path, promised: str, held: str) -> AsdError:
+    return AsdError(
+        f"{path} is truncated: its header promises {promised}, the file holds {held}; copy it again"
+    )
+
+
+def _empty(path: Path) -> AsdError:
+    return AsdError(f"{path} holds no samples; remove it or copy it again")
 
 
 def _check_header(path: Path, file: soundfile.SoundFile) -> None:
     data = _TRUNCATED.search(file.extra_info)
     if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
-        raise AsdError(
-            f"{path} is truncated: its header promises {data[1]} bytes of samples, the file holds {data[2]}; "
-            f"copy it again"
-        )
+        raise _truncated(path, f"{data[1]} bytes of samples", data[2])
     if file.frames == 0:
-        raise AsdError(f"{path} holds no samples; remove it or copy it again")
+        raise _empty(path)
 
 
 def _check_levels(what: Path | str, samples: Samples) -> None:
@@ -261,4 +321,7 @@ def _unreadable(path: Path, error: Exception) -> AsdError:
     if isinstance(error, PermissionError):
         return AsdError(f"{path} may not be read; change its permissions")
     size = path.stat().st_size
-    return AsdError(f"{path} ({size} bytes) is not a readable WAV file ({error}); remove it or copy it again")
+    kind = path.suffix.strip(". ").upper() or "audio"
+    return AsdError(
+        f"{path} ({size} bytes) is not a readable {kind} file ({error}); remove it or copy it again"
+    )

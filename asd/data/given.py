@@ -1,9 +1,11 @@
-"""Arrays, files or a folder, as they are given to the library, as recordings."""
+"""What is given by hand, as recordings: arrays; or a file, a folder, a pattern, a table, or several of these."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +13,24 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.challenge.files import parse_name
+from asd.core.runtime import log
 from asd.data.audio import read_sound
+from asd.data.layouts.table import is_table, read_table
 from asd.data.microphones import FrontEnd
-from asd.data.recordings import Recordings, check, in_memory
-from asd.recording_names import find_recordings
+from asd.data.recordings import Recordings, check, in_memory, notices
+from asd.recording_names import find_in_tree, is_recording
 from asd.types import AsdError, Clip, Label, Split
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first
-Files = str | Path | Iterable[str | Path]  # a folder, a file, or several files
+Files = str | Path | Iterable[str | Path]  # a file, a folder, a pattern, a table, or several of these
 
 
 def training_recordings(normal: Any, sample_rate_hz: int | None, machine: str) -> Recordings:
     """Whatever is given to `asd.fit` as checked recordings.
 
     Args:
-        normal: `Recordings`, waveforms, files, or a folder whose recordings are searched for at any depth.
-        sample_rate_hz: of the waveforms; of files, None takes that of the first.
+        normal: `Recordings`, waveforms, or what `clips_of_files` takes.
+        sample_rate_hz: of the waveforms; to which files are brought, None takes that of the first.
         machine: what the machine is called.
 
     Raises:
@@ -37,7 +41,11 @@ def training_recordings(normal: Any, sample_rate_hz: int | None, machine: str) -
     normal = normal if isinstance(normal, (str, Path, np.ndarray)) else list(normal)
     if isinstance(normal, (str, Path)) or (len(normal) and isinstance(normal[0], (str, Path))):
         clips = clips_of_files(normal, machine, Split.TRAIN)
-        return check(clips, sample_rate_hz=sample_rate_hz or read_sound(clips[0].path).sample_rate_hz)
+        rate_hz = sample_rate_hz or read_sound(clips[0].path).sample_rate_hz
+        recordings = check(clips, sample_rate_hz=rate_hz, resample=True)
+        for sentence in notices(recordings):
+            log.info("%s: %s", machine, sentence)
+        return recordings
     if sample_rate_hz is None:
         raise AsdError(
             "sample_rate_hz= is missing; waveforms do not tell it, so give it, such as sample_rate_hz=16000"
@@ -102,21 +110,60 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
     """Recordings in files, with what their names tell where they are names of the challenge.
 
     Args:
-        paths: a folder, a file, or several files.
-        machine: what the machine is called.
-        split: what they are for.
+        paths: a file, a folder whose recordings are searched for at any depth, a pattern such as `new/*.flac`, a
+            table (see `layouts.table`), or several of these.
+        machine: what the machine is called where a table does not say.
+        split: what they are for. To learn from, a table gives its training clips.
 
     Raises:
         AsdError: there are none, or one to learn from is an anomaly by its name.
     """
-    if isinstance(paths, (str, Path)):
-        place = Path(paths)
-        found = find_recordings(place, "**/*") if place.is_dir() else [place]
+    several = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    clips = [clip for place in several for clip in _found(place, machine, split)]
+    if not clips:
+        raise AsdError("there are no recordings; give a file, a folder, a pattern or a table")
+    repeated = {name for name, count in Counter(clip.path.name for clip in clips).items() if count > 1}
+    return [replace(c, file=str(c.path)) if c.path.name in repeated and not c.file else c for c in clips]
+
+
+def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
+    """The recordings of one word: a name that is there is not taken for a pattern."""
+    path = Path(place).expanduser()
+    if path.is_dir():
+        found = find_in_tree(path)
+    elif is_table(path):
+        return _listed(path, machine, split)
+    elif path.exists() or not has_magic(str(place)):
+        found = [path]
     else:
-        found = [Path(path) for path in paths]
+        matches = [Path(match) for match in sorted(glob(str(path), recursive=True))]
+        inside = [find_in_tree(match) if match.is_dir() else [match] for match in matches]
+        every = [file for files in inside for file in files if is_recording(file)]
+        every.sort(key=_depth, reverse=True)
+        found = sorted({file.resolve(): file for file in every}.values())  # once, though links lead to it
     if not found:
-        raise AsdError(f"{paths} holds no recordings; name a folder with WAV files, or the files")
-    return [_clip(path, machine, split) for path in found]
+        what = "holds" if path.is_dir() else "matches"
+        raise AsdError(f"{place} {what} no recordings; name a folder with some, files, or a table of them")
+    return [_clip(file, machine, split) for file in found]
+
+
+def _depth(path: Path) -> tuple[int, Path]:
+    return len(path.parts), path
+
+
+def _listed(table: Path, machine: str, split: Split) -> list[Clip]:
+    """The recordings of a table that are to be learnt from, or all of them."""
+    clips = [replace(clip, machine=clip.machine or machine) for clip in read_table(table)]
+    if split is not Split.TRAIN:
+        return [replace(clip, split=split) for clip in clips]
+    wanted = [clip for clip in clips if clip.split is Split.TRAIN]
+    if not wanted:
+        raise AsdError(
+            f"{table} lists no normal training clips; write train into the column split of some rows"
+        )
+    for clip in wanted:
+        _refuse_anomaly(clip, "label")
+    return [replace(clip, label=Label.NORMAL) for clip in wanted]
 
 
 def _clip(path: Path, machine: str, split: Split) -> Clip:
@@ -127,9 +174,14 @@ def _clip(path: Path, machine: str, split: Split) -> Clip:
             clip = parse_name(path, machine, named)
         except AsdError:
             continue
-        if split is Split.TRAIN and clip.label is Label.ANOMALY:
-            raise AsdError(
-                f"{path} is an anomaly by its name, and a model is fitted on normal recordings; leave it out"
-            )
+        if split is Split.TRAIN:
+            _refuse_anomaly(clip, "name")
         return replace(clip, split=split, label=label or clip.label)
     return Clip(path, machine, "00", split, None, label)
+
+
+def _refuse_anomaly(clip: Clip, by: str) -> None:
+    if clip.label is Label.ANOMALY:
+        raise AsdError(
+            f"{clip.path} is an anomaly by its {by}, and a model is fitted on normal recordings; leave it out"
+        )

@@ -13,6 +13,8 @@ FrontEndName = Literal["near", "far", "mean", "cancel", "subtract"]
 NoiseUse = Literal["ignore", "mix", "negatives", "profile"]  # of recordings without the machine
 CleanUse = Literal["ignore", "references", "activity"]  # of recordings of the machine alone
 
+Channel = int | Literal["mean"]  # of a file, counted from 0, or the mean of all
+
 FRONT_END_FILE = "front_end.json"  # in a model's folder: the front end that it was trained with
 
 
@@ -23,12 +25,14 @@ class FrontEnd:
     Attributes:
         name: one of `frontends.FRONT_ENDS`.
         residual: detectors that know a clip as a vector take this much of the far microphone's vector off.
+        channel: of the file that is the near microphone; None: the first.
         profile: (bins,) magnitudes of a known noise that is subtracted; none where empty.
         activity: (bands + 1,) weights by which frames without the machine are turned down; none where empty.
     """
 
     name: FrontEndName = "near"
     residual: float = 0.0
+    channel: Channel | None = None
     profile: tuple[float, ...] = ()
     activity: tuple[float, ...] = ()
 
@@ -43,13 +47,15 @@ class FrontEnd:
 
     def key(self) -> list[Any]:
         """What decides the waveform: plain values, for a hash."""
-        return [self.name, self.profile, self.activity]
+        own = [self.name, self.profile, self.activity]
+        return own if self.channel is None else [*own, self.channel]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a file."""
         return {
             "name": self.name,
             "residual": self.residual,
+            "channel": self.channel,
             "profile": self.profile,
             "activity": self.activity,
         }
@@ -58,6 +64,7 @@ class FrontEnd:
         """What a submission says of it; None where there is nothing to say."""
         parts = (
             _WORDS[self.name],
+            "" if self.channel is None else f"channel {self.channel}",
             f"minus {self.residual:g} times the far microphone's vector" if self.residual else "",
             "spectral subtraction of a noise profile" if self.profile else "",
             "frames weighted by machine activity" if self.activity else "",

@@ -54,6 +54,7 @@ class MixedSound(Sound):
             path=recording.path,
             content=hashlib.sha256(parts.encode()).hexdigest(),
             sample_rate_hz=recording.sample_rate_hz,
+            file_rate_hz=recording.file_rate_hz,
             n_channels=min(recording.n_channels, noise.n_channels),
             n_samples=recording.n_samples,
             recording=recording,

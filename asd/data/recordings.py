@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,15 +139,17 @@ def check(
     front_end: FrontEnd = NEAR,
     least_samples: int = 1,
     refused: list[Refused] | None = None,
+    resample: bool = False,
 ) -> Recordings:
     """Reads every file and refuses what cannot be used, before anything expensive starts.
 
     Args:
         clips: what to read.
-        sample_rate_hz: every file must have it.
+        sample_rate_hz: every file must have it, or is brought to it.
         front_end: which microphones are needed.
         least_samples: shortest clip that can be used.
         refused: takes the clips that cannot be used, which are then left out; None: the first one is an error.
+        resample: whether files of another rate are brought to it; else they cannot be used.
 
     Raises:
         AsdError: a file is unreadable, truncated, empty or too short, of another sample rate, holds samples that
@@ -156,7 +159,12 @@ def check(
     sounds: list[Sound] = []
     for clip in clips:
         try:
-            sound = read_sound(clip.path, front_end.n_microphones)
+            sound = read_sound(
+                clip.path,
+                front_end.n_microphones,
+                channel=front_end.channel,
+                sample_rate_hz=sample_rate_hz if resample else None,
+            )
             _check_use(sound, sample_rate_hz, front_end, least_samples)
         except AsdError as error:
             if refused is None:
@@ -210,6 +218,24 @@ def defects(recordings: Recordings) -> list[tuple[Clip, str]]:
     """Clips of which nothing can be learnt, each with what is wrong: broken rather than quiet recordings."""
     every = zip(recordings.clips, recordings.sounds, strict=True)
     return [(clip, sound.defect) for clip, sound in every if sound.defect]
+
+
+def notices(recordings: Recordings) -> list[str]:
+    """What was done to recordings that are not as the run needs them, in sentences: other rates, further channels."""
+    sentences = []
+    wanted_hz, n_all = recordings.sample_rate_hz, len(recordings)
+    rates = Counter(sound.file_rate_hz for sound in recordings.sounds if sound.file_rate_hz != wanted_hz)
+    if rates:
+        listing = ", ".join(f"{count} of {n_all} at {rate} Hz" for rate, count in sorted(rates.items()))
+        below = f" (nothing is in them above {min(rates) // 2} Hz)" if min(rates) < wanted_hz else ""
+        sentences.append(f"recordings are resampled to {wanted_hz} Hz: {listing}{below}")
+    several = [sound.n_channels for sound in recordings.sounds if sound.n_channels > 1]
+    if several and recordings.front_end.n_microphones == 1 and recordings.front_end.channel is None:
+        sentences.append(
+            f"{len(several)} of {n_all} recordings have {max(several)} channels, and the first is used; "
+            f"channel=1 takes the second, channel=mean their mean"
+        )
+    return sentences
 
 
 def mono(recordings: Recordings) -> list[Clip]:

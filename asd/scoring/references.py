@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -107,8 +108,9 @@ def conditions_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
 
 
 def sections_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
-    """Number of the section of each clip, (clips,): the two digits of its name."""
-    return np.array([int(clip.section) for clip in clips], dtype=np.int64)
+    """Number of the section of each clip, (clips,): the two digits of its name, a hash of any other text."""
+    names = [clip.section for clip in clips]
+    return np.array([int(name) if name.isdecimal() else crc32(name.encode()) for name in names], np.int64)
 
 
 def references_of(clips: Sequence[Clip], vectors: FloatArray) -> References:

@@ -23,7 +23,7 @@ import torch
 from asd.core.runtime import log
 from asd.data.audio import read_wav
 from asd.features.logmel import resample
-from asd.recording_names import find_recordings
+from asd.recording_names import find_in_tree, find_recordings
 from asd.synthetic.design import CHARACTERS, Health, draw_design, generator
 from asd.synthetic.sound import render_clip
 from asd.types import AsdError, Domain
@@ -106,7 +106,7 @@ class RecordedBackgrounds:
         self, folder: Path, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int
     ) -> None:
         self.sample_rate_hz = sample_rate_hz
-        paths = find_recordings(folder, "**/*")
+        paths = find_in_tree(folder)
         if len(paths) < len(parts):
             raise AsdError(
                 f"background={folder} holds {len(paths)} WAV files, but {len(parts)} parts need one each at "

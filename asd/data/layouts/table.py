@@ -1,0 +1,100 @@
+"""A table that names recordings, `recordings.csv`, `.tsv` or `.parquet`: one row each, its columns in any order.
+
+path      of the recording, relative to the table
+machine   which machine it is; without this column all are of one
+split     train or test; where it is empty, what the label leaves open is decided as for folders
+label     normal or anomaly; empty where it is not known
+domain    source or target; empty where it is not known
+section   which unit or condition of the machine, such as 00; each is evaluated by itself
+any other column is an attribute
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from asd.data.layouts.words import domain_of, label_of, split_of
+from asd.types import AsdError, Clip, Label, Split
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+_PATH_COLUMNS = ("path", "file", "filename", "file_name")
+_KNOWN = ("machine", "split", "label", "domain", "section")
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file of this name is taken for a table of recordings. Does not touch the disk."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_table(path: Path) -> list[Clip]:
+    """The recordings of a table; `machine` is empty where the table does not name one.
+
+    Rows without a split are training clips where they are normal, and test clips otherwise.
+
+    Args:
+        path: of the table.
+
+    Raises:
+        AsdError: it is no such table, a row names no recording or one that is not there, or a cell means nothing.
+    """
+    table = _cells(path)
+    table.columns = [str(column).strip().lower() for column in table.columns]
+    named = [column for column in _PATH_COLUMNS if column in table.columns]
+    if not named:
+        raise AsdError(
+            f"{path} has the columns {', '.join(table.columns)} and none is called path; rename one"
+        )
+    clips = []
+    for number, row in enumerate(table.to_dict("records"), start=2):
+        cells = {str(column): str(value).strip() for column, value in row.items()}
+        if any(cells.values()):
+            clips.append(_clip(cells, named[0], path, number))
+    if not clips:
+        raise AsdError(f"{path} lists no recordings; add a row for each")
+    return clips
+
+
+def _cells(path: Path) -> pd.DataFrame:
+    """All cells as text."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path, dtype_backend="numpy_nullable")
+            return table.astype("string").fillna("")
+        text = path.read_text(encoding="utf-8-sig")
+        header = text.split("\n", 1)[0]
+        separator = max(",;\t", key=header.count)
+        return pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+    except ImportError as error:
+        raise AsdError(
+            f"{path} is read by the extra parquet; pip install 'asd[parquet]', or write it as CSV"
+        ) from error
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise AsdError(f"{path} is not a readable table of recordings ({reason})") from error
+
+
+def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) -> Clip:
+    where = f"{table}, row {number}"
+    name = cells[path_column].replace("\\", "/")
+    if not name:
+        raise AsdError(f"{where} names no recording; fill in {path_column}, or remove the row")
+    path = table.parent / name
+    if not path.is_file():
+        raise AsdError(f"{where} names {name}, and there is no file {path}; paths are relative to the table")
+    label, domain = label_of(cells.get("label", ""), where), domain_of(cells.get("domain", ""), where)
+    split = split_of(cells.get("split", ""), where)
+    known = {path_column, *_KNOWN}
+    return Clip(
+        path=path,
+        machine=cells.get("machine", ""),
+        section=cells.get("section", "").zfill(2),  # spreadsheets make 0 of 00
+        split=split or (Split.TRAIN if label is Label.NORMAL else Split.TEST),
+        domain=domain,
+        label=label,
+        attributes={key: value for key, value in cells.items() if key not in known and value},
+        file=name,
+    )

@@ -1,0 +1,72 @@
+"""What the words in names of folders and in cells of tables mean, in any case."""
+
+from __future__ import annotations
+
+from asd.types import AsdError, Domain, Label, Split
+
+NORMAL = frozenset({"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "normalsound"})
+ANOMALOUS = frozenset(
+    {
+        "abnormal",
+        "anomaly",
+        "anomalies",
+        "anomalous",
+        "bad",
+        "ng",
+        "nok",
+        "faulty",
+        "fault",
+        "faults",
+        "defect",
+    }
+    | {"defects", "defective", "broken", "anomaloussound"}
+)
+TRAINING = frozenset({"train", "training"})
+TESTING = frozenset({"test", "testing", "eval", "evaluation", "val", "validation"})
+UNKNOWN = frozenset(
+    {"unknown", "unlabelled", "unlabeled", "unsorted", "new", "inbox", "incoming", "recent", "today"}
+)
+
+
+def label_of(word: str, where: str) -> Label | None:
+    """The label that a cell names; None where it names none.
+
+    Args:
+        word: in the cell.
+        where: it stands, for the message.
+
+    Raises:
+        AsdError: the word means nothing.
+    """
+    lower = word.lower()
+    if lower in NORMAL | {"0"}:
+        return Label.NORMAL
+    if lower in ANOMALOUS | {"1"}:
+        return Label.ANOMALY
+    if lower in UNKNOWN | {""}:
+        return None
+    raise AsdError(f"{where} has the label {word!r}; write normal, anomaly, or nothing where it is not known")
+
+
+def split_of(word: str, where: str) -> Split | None:
+    """The split that a cell names; None where it names none. Arguments and errors as of `label_of`."""
+    lower = word.lower()
+    if lower in TRAINING:
+        return Split.TRAIN
+    if lower in TESTING:
+        return Split.TEST
+    if not lower:
+        return None
+    raise AsdError(f"{where} has the split {word!r}; write train, test, or nothing where it shall be decided")
+
+
+def domain_of(word: str, where: str) -> Domain | None:
+    """The domain that a cell names; None where it names none. Arguments and errors as of `label_of`."""
+    lower = word.lower()
+    if lower in {*Domain}:
+        return Domain(lower)
+    if not lower:
+        return None
+    raise AsdError(
+        f"{where} has the domain {word!r}; write source or target, or put a condition into the column section"
+    )
