@@ -68,6 +68,7 @@ class Model:
     ) -> None:
         self.detector, self.options, self.thresholds = detector, options, dict(thresholds)
         self.normal, self._learnt = normal, learnt
+        self._told = False  # what is done to recordings of other rates
 
     @property
     def scorers(self) -> tuple[str, ...]:
