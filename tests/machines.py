@@ -13,7 +13,7 @@ from asd.data.audio import write_wav
 from asd.data.recordings import Recordings, check
 from asd.detectors.base import RunContext
 from asd.scoring.references import References
-from asd.types import Split
+from asd.types import Clip, Split
 
 
 def write_clip(path: Path, seed: int, duration_s: float = 1.0, tone_hz: float = 0.0) -> Path:
@@ -49,6 +49,17 @@ def tone_machine(
 def recordings(root: Path, machine: str = "fan", split: Split = Split.TRAIN) -> Recordings:
     """Checked clips of a machine."""
     return check(files.list_clips(root, machine, split), sample_rate_hz=16000)
+
+
+def two_microphones(root: Path, n_samples: int = 8000) -> list[Clip]:
+    """Six training clips of noise, another at each of two microphones."""
+    rng = np.random.default_rng(0)
+    folder = root / "fan/train"
+    folder.mkdir(parents=True)
+    for i in range(6):
+        wave = (0.1 * rng.normal(size=(2, n_samples))).astype(np.float32)
+        write_wav(folder / f"section_00_source_train_normal_{i:04d}.wav", wave, 16000)
+    return files.list_clips(root, "fan", Split.TRAIN)
 
 
 def workplace(folder: Path, seed: int = 0) -> RunContext:

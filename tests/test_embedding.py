@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from asd.challenge.files import list_clips
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
 from asd.challenge.years import get_year
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.data.audio import write_wav
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import check
 from asd.data.supplemental import Supplement
@@ -20,7 +18,7 @@ from asd.detectors.embedding import Embedding
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.metrics import auc
 from asd.types import AsdError, Label, Split
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, tone_machine, two_microphones, workplace
 from tests.tiny_encoders import beats_pt
 
 TINY = {
@@ -202,13 +200,7 @@ def test_the_bottleneck_and_the_spectrum_alone_are_encoders_too(root: Path, tmp_
 
 
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "data/fan/train"
-    folder.mkdir(parents=True)
-    for i in range(6):
-        wave = (0.1 * rng.normal(size=(2, 8000))).astype(np.float32)
-        write_wav(folder / f"section_00_source_train_normal_{i:04d}.wav", wave, 16000)
-    clips = list_clips(tmp_path / "data", "fan", Split.TRAIN)
+    clips = two_microphones(tmp_path / "data")
     detector = Embedding(workplace(tmp_path), EmbeddingSettings(**TINY))
     near, far, residual = (
         detector.encoder.embed(check(clips, sample_rate_hz=16000, front_end=front_end))[0]

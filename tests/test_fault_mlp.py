@@ -12,8 +12,6 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from asd.challenge.files import list_clips
-from asd.data.audio import write_wav
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import check
 from asd.data.supplemental import Supplement
@@ -23,7 +21,7 @@ from asd.detectors.encoders.recipe import EmbeddingSettings, FaultRecipe
 from asd.features.clip_statistics import ClipStatistics
 from asd.metrics import auc
 from asd.types import AsdError, Label, Split
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, tone_machine, two_microphones, workplace
 
 QUICK = {"copies": 4, "networks": 1, "epochs": 3}
 
@@ -154,13 +152,7 @@ def test_recordings_without_the_machine_are_a_class_of_their_own(root: Path, tmp
 
 
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    folder = tmp_path / "data/fan/train"
-    folder.mkdir(parents=True)
-    for i in range(6):
-        wave = (0.1 * rng.normal(size=(2, 8000))).astype(np.float32)
-        write_wav(folder / f"section_00_source_train_normal_{i:04d}.wav", wave, 16000)
-    clips = list_clips(tmp_path / "data", "fan", Split.TRAIN)
+    clips = two_microphones(tmp_path / "data")
     encoder = FaultMlp(workplace(tmp_path), FaultRecipe(**QUICK))
     near, far, residual = (
         encoder._vectors(check(clips, sample_rate_hz=16000, front_end=front_end))

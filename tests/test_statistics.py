@@ -19,7 +19,7 @@ from asd.detectors.statistics import Statistics
 from asd.scoring.backends import backend_named
 from asd.scoring.references import references_of
 from asd.types import AsdError, Domain, Split
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, tone_machine, two_microphones, workplace
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +59,7 @@ def test_unknown_views_and_back_ends_are_named(tmp_path: Path) -> None:
 
 
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for i in range(10):
-        name = f"section_00_source_train_normal_{i:04d}.wav"
-        (tmp_path / "data/fan/train").mkdir(parents=True, exist_ok=True)
-        wave = (0.1 * rng.normal(size=(2, 4000))).astype(np.float32)
-        write_wav(tmp_path / "data/fan/train" / name, wave, 16000)
-    clips = list_clips(tmp_path / "data", "fan", Split.TRAIN)
+    clips = two_microphones(tmp_path / "data")
     near, far, residual = (
         Statistics(workplace(tmp_path), StatisticsSettings(views=["level_16"])).vectors(
             check(clips, sample_rate_hz=16000, front_end=front_end)
