@@ -19,7 +19,6 @@ evaluating and packaging do without.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -27,8 +26,6 @@ import pandas as pd
 from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
-from asd.core.files import alone
-from asd.core.runtime import log
 from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
@@ -74,64 +71,16 @@ def train(config: Run) -> list[RunDirectory]:
     """Fits a detector per machine and seed, then scores every clip. Resumes; finished runs are left alone."""
     if config.weights:
         raise AsdError(f"weights={config.weights} goes with `score`; `train` makes its own weights")
-    return _each(config, learn=True, again=False)
+    from asd.stages.doing import do_all
+
+    return do_all(config, learn=True, again=False)
 
 
 def score(config: Run) -> list[RunDirectory]:
     """Scores every clip anew with the model of the run, or with `weights=`."""
-    return _each(config, learn=config.weights is not None, again=True)
+    from asd.stages.doing import do_all
 
-
-def _each(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
-    """Does all machines; with `keep_going`, all that can be done, and an error that lists the rest."""
-    jobs.warn_of_other_years(config)
-    if not config.keep_going:
-        return [run for run, _ in _work(list(jobs.prepare(config, learn=learn)), again=again)]
-    done: list[RunDirectory] = []
-    failed: list[str] = []
-    for machine in jobs.machines_to_do(config):
-        one = config.model_copy(update={"machine": [machine]})
-        try:
-            for run, unscored in _work(list(jobs.prepare(one, learn=learn)), again=again):
-                done.append(run)
-                failed += [f"{run.path} {name} ({why})" for name, why in unscored.items()]
-        except AsdError as error:
-            log.error("%s: %s", machine, error)
-            failed.append(f"{machine} ({error})")
-            if learn:
-                jobs.begin(one)
-    if failed:
-        finished = ", ".join(dict.fromkeys(run.machine for run in done)) or "none"
-        raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {finished}")
-    return done
-
-
-def _work(todo: list[jobs.Job], *, again: bool) -> list[tuple[RunDirectory, dict[str, str]]]:
-    """Does all jobs; each run, and which of its clips have no score and why."""
-    from asd.stages.fitting import fitted, write_job_scores
-
-    if not again:
-        for job in todo:
-            job.run.begin(job.config.stored())
-    for job in todo:
-        if again and not job.config.weights and not job.run.fit_facts():
-            raise AsdError(
-                f"{job.run.model} holds no model; first make train machine={job.run.machine} "
-                f"name={job.config.run_name}, or give weights="
-            )
-    done = []
-    while todo:
-        job = todo.pop(0)  # what was read of its recordings is let go when it is done
-        with alone(job.run.path, busy=f"another command works on {job.run.path}; wait until it is done"):
-            jobs.check_place(job)  # again: another command may have been here since
-            folder = job.score_folder()
-            if job.run.is_done(job.fingerprint) and not again:
-                log.info("%s is done already", job.run.path)
-            else:
-                started_s = time.perf_counter()
-                write_job_scores(job, fitted(job), started_s)
-        done.append((job.run, folder.unscored()))
-    return done
+    return do_all(config, learn=config.weights is not None, again=True)
 
 
 def evaluate(config: Evaluate) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from asd.core.executors import _default_workers
 from asd.core.losses.categorical import SoftCrossEntropy
 from asd.core.losses.graph import GraphLaplacian
 from asd.core.losses.metric_learning import LOSSES, loss_named
-from asd.core.workers import _default_workers
 from asd.detectors.encoders.published import load_beats
 from asd.features.logmel import LogMel
 from tests.test_catalogue import NAMES, case, made

@@ -11,7 +11,7 @@
 # Every line of the package that is special to CUDA, and the check that runs it (tests/test_gpu_check.py compares):
 #
 #   asd/core/runtime.py                 cuda                    train: the device of every training
-#   asd/core/workers.py                 cuda                    tests: one process per card
+#   asd/core/executors.py               cuda                    tests: one process per card
 #   asd/core/distributed.py             nccl                    train: one process; several cards need torchrun
 #   asd/core/update.py                  cuda                    train: bfloat16 where the device has it
 #   asd/core/update.py                  GradScaler              tests: float16, resumed

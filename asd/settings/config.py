@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, create_model
 
 from asd.challenge.years import get_year
+from asd.core.executors import Execution, SideBySide
 from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
 from asd.detectors import (
     REGISTRY,
@@ -61,7 +62,7 @@ class Supplemental(Settings):
     clean: CleanUse = Field("ignore", description="clean: ignore, references or activity")
 
 
-class Run(Settings):
+class Run(Execution):
     """Options of `train`, and what a run is made of; the options of its detector are a field of its name."""
 
     leading: ClassVar[tuple[str, ...]] = (
@@ -145,9 +146,9 @@ class Run(Settings):
         return shared | {"options": self.detector_settings.deciding()}
 
     def stored(self) -> dict[str, Any]:
-        """All options but those of other detectors, as plain values for config.yaml."""
+        """All options but those of other detectors and of where jobs run, as plain values for config.yaml."""
         others = type(self).detector_names() - {section_of(self.detector)}
-        return self.model_dump(mode="json", exclude=others)
+        return self.model_dump(mode="json", exclude=others | set(Execution.model_fields))
 
 
 class Score(Run):
@@ -156,6 +157,7 @@ class Score(Run):
     leading: ClassVar[tuple[str, ...]] = (
         *("machine", "name", "data", "year", "seeds", "device"),
         *("runs", "weights", "detector", "keep_going", "decision"),
+        *Execution.model_fields,
     )
     hidden: ClassVar[tuple[str, ...]] = tuple(set(Run.model_fields) - set(leading))
 
@@ -242,7 +244,7 @@ class Fuse(Settings):
     decision: Decision = Decision()
 
 
-class Benchmark(Settings):
+class Benchmark(SideBySide):
     """Options of `benchmark`."""
 
     data: Path = Field(description="folder that holds <machine>/{train,test}")
@@ -255,7 +257,6 @@ class Benchmark(Settings):
     reference: str | None = Field(
         None, description="method that others are compared with, by default the first"
     )
-    workers: int = Field(0, ge=0, description="processes at once; 0: one per core, or one for a GPU")
     page: Path | None = Field(None, description="document whose table between markers is replaced")
     runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
 

@@ -163,7 +163,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
             f"the machines of {root} were trained from several folders ({', '.join(folders)}); say which with data="
         )
     stored_run(configs[0])
-    own = ("machine", "seeds", "weights", "overwrite", "keep_going")  # given anew each time
+    own = {"machine", "seeds", "weights", "overwrite", "keep_going"}  # given anew each time
     return {key: value for key, value in configs[0].items() if key not in own}
 
 

@@ -19,9 +19,9 @@ import pandas as pd
 import yaml
 
 from asd.challenge.files import list_machines
+from asd.core.executors import run_tasks
 from asd.core.files import load_yaml
 from asd.core.runtime import log
-from asd.core.workers import run_tasks
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
 from asd.evaluation.labelling import labelled_scores
 from asd.evaluation.markdown import table as markdown_table
@@ -134,7 +134,7 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
         for own in words.values():
             parse(Run, own)  # a wrong option is refused before anything is done
         tasks.append(Task(machine, words))
-    failed = run_tasks(_work, tasks, workers=config.workers, label="benchmark")
+    failed = run_tasks(_work, tasks, config, label="benchmark")
     if sentences := [sentence for each in failed for sentence in each]:
         raise AsdError(f"{len(sentences)} failed, the same command goes on with them: {'; '.join(sentences)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,21 +84,24 @@ class Job:
         return self.run.held() not in (None, self.model_fingerprint)
 
 
-def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
+def prepare(
+    config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> Iterator[Job]:
     """Jobs of a configuration.
 
     Args:
         config: which machines, seeds and data.
         learn: whether training clips are needed.
+        machines: some of its machines; none: all of them.
+        seeds: some of its seeds; none: all of them.
 
     Raises:
         AsdError: an unknown device, year or machine, a recording that cannot be used, or a run of another
             configuration in the way.
     """
-    _check_combination(config)
-    pick_device(config.device)  # one that is not there is refused before anything is read or written
+    check_options(config)
     given = _weights_hash(config.weights) if config.weights else ""
-    machines = machines_to_do(config)
+    machines = machines or machines_to_do(config)
     is_joint = config.detector_settings.is_joint
     wanted = {*machines, *(files.list_machines(config.data_root) if is_joint else [])} if learn else set()
     training = {machine: load_training(config, machine) for machine in sorted(wanted)}
@@ -110,7 +113,7 @@ def prepare(config: Run, *, learn: bool) -> Iterator[Job]:
         test = None
         if own is None or list(files.machine_folder(config.data_root, machine).glob("*test*")):
             test = load_test(config, machine, own.recordings.front_end if own else None)
-        for seed in config.seeds:
+        for seed in seeds or config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
             settings = fingerprint(config.settings(), seed, given)
             if own is None:
@@ -146,14 +149,11 @@ def check_place(job: Job) -> None:
         )
 
 
-def begin(config: Run) -> None:
-    """Marks the machines that the options name as begun, so that `evaluate` names those that are missing."""
-    there = files.list_machines(config.data_root)
-    for machine in machines_to_do(config):
-        if machine in there:
-            for seed in config.seeds:
-                run = RunDirectory.of(config.runs, config.run_name, machine, seed)
-                run.begin(config.stored())
+def begin(config: Run, machine: str) -> None:
+    """Marks a machine as begun: `evaluate` names it where it is missing."""
+    if machine in files.list_machines(config.data_root):
+        for seed in config.seeds:
+            RunDirectory.of(config.runs, config.run_name, machine, seed).begin(config.stored())
 
 
 def machines_to_do(config: Run) -> list[str]:
@@ -190,8 +190,13 @@ def _years_with(machine: str) -> list[int]:
     return [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]
 
 
-def _check_combination(config: Run) -> None:
-    """Refuses options that ask a detector for what it has not."""
+def check_options(config: Run) -> None:
+    """Refuses a device that is not there, and options that ask a detector for what it has not.
+
+    Raises:
+        AsdError: before anything is read or written.
+    """
+    pick_device(config.device)
     if config.detector in WITHOUT_VECTORS and (config.residual or config.supplemental.noise == "negatives"):
         word = f"residual={config.residual:g}" if config.residual else "supplemental.noise=negatives"
         raise AsdError(

@@ -7,20 +7,20 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from asd.core.executors import SideBySide
 from asd.options import AnyNames, Levels, Names, Seeds, Settings
 
 
-class Study(Settings):
+class Study(SideBySide):
     """Options of every study."""
 
     seeds: Seeds = Field([0, 1, 2], description="seeds of every cell")
     runs: Path = Field(Path("runs/studies"), description="folder of the studies' results")
-    workers: int = Field(0, ge=0, description="processes of one thread each; 0: one per core, on a GPU one")
     device: str = Field("auto", description="auto, cpu or cuda")
 
     def settings(self) -> dict[str, Any]:
         """What decides a result apart from the seed: plain values."""
-        return self.model_dump(mode="json", exclude={"seeds", "runs", "workers"})
+        return self.model_dump(mode="json", exclude={"seeds", "runs", *SideBySide.model_fields})
 
 
 class TermWeights(Settings):
@@ -121,7 +121,7 @@ class Digits(Study):
 
     def settings(self) -> dict[str, Any]:
         """What decides the result of one training: not where the recordings lie, nor what else is trained."""
-        whole_study = {"seeds", "runs", "workers", "device", "data", "held_out", "chosen_on"}
+        whole_study = {*SideBySide.model_fields, "seeds", "runs", "device", "data", "held_out", "chosen_on"}
         return self.model_dump(mode="json", exclude=whole_study)
 
 

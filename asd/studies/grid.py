@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from asd.core.executors import Execution, run_tasks
 from asd.core.runtime import log
-from asd.core.workers import run_tasks
 from asd.runs import read_json, write_json
 
 Result = dict[str, Any]
@@ -26,8 +26,8 @@ def run_grid(
     cells: Mapping[str, Mapping[str, Any]],
     work: Work,
     folder: Path,
+    where: Execution,
     *,
-    workers: int = 0,
     device: str = "auto",
     label: str = "study",
 ) -> dict[str, Result]:
@@ -37,7 +37,7 @@ def run_grid(
         cells: settings by key; the key is a relative path.
         work: what is done with them. It resumes by itself in its folder, where that is worth it.
         folder: of the study.
-        workers: processes at once; 0 is one per core, or one where the device is a GPU.
+        where: where the cells run, and how many at once.
         device: name of the device on which the cells compute.
         label: of the progress bar.
 
@@ -49,7 +49,7 @@ def run_grid(
     if len(missing) < len(wanted):
         log.info("%s: %d of %d cells are done already", label, len(wanted) - len(missing), len(wanted))
     tasks = [(work, wanted[key], folder / key) for key in missing]
-    run_tasks(_run, tasks, workers=workers, device=device, label=label)
+    run_tasks(_run, tasks, where, device=device, label=label)
     return {key: _known(folder / key)["result"] for key in wanted}
 
 

@@ -58,9 +58,7 @@ def measure(
         for seed in config.seeds
     }
     folder = config.runs / name
-    return run_grid(
-        cells, run_methods, folder, workers=config.workers, device=config.device, label=f"{name} study"
-    )
+    return run_grid(cells, run_methods, folder, config, device=config.device, label=f"{name} study")
 
 
 def run_methods(settings: dict[str, Any], folder: Path) -> Result:

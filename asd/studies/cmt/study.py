@@ -45,9 +45,7 @@ def run(config: Cmt) -> str:
 
     folder = config.runs / "cmt"
     data = soundscapes(config, _RECIPE, folder / "soundscapes")
-    results = run_grid(
-        cells(config, data), run_cell, folder, workers=config.workers, device=config.device, label="CMT study"
-    )
+    results = run_grid(cells(config, data), run_cell, folder, config, device=config.device, label="CMT study")
     by_method = {method: [results[f"{method}/seed{seed}"] for seed in config.seeds] for method in METHODS}
     text = overview(by_method, "baseline")
     epochs = {method: SedRun(folder / method / f"seed{config.seeds[0]}").epochs() for method in METHODS}

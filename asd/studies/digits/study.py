@@ -68,9 +68,7 @@ def run(config: Digits) -> str:
     net = build_network(config, len(words.classes), seed=0)  # refuses now what every cell would refuse
     wanted = cells(config, words)
     work = partial(run_cell, data=config.data, device=config.device)
-    results = run_grid(
-        wanted, work, folder, workers=config.workers, device=config.device, label="digits study"
-    )
+    results = run_grid(wanted, work, folder, config, device=config.device, label="digits study")
     found = [{**wanted[key], **result} for key, result in results.items()]
     summary = summarise(found, KNOWN, config.settings(), words.classes, config.chosen_on)
     path = folder / KNOWN / f"seed{config.seeds[0]}" / "weights.safetensors"

@@ -56,9 +56,7 @@ def run(config: Fusion) -> str:
     from asd.studies.fusion.page import write_report
 
     folder = config.runs / "fusion"
-    results = run_grid(
-        cells(config), run_cell, folder, workers=config.workers, device=config.device, label="fusion study"
-    )
+    results = run_grid(cells(config), run_cell, folder, config, device=config.device, label="fusion study")
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for key, result in results.items():
         by_cell.setdefault(key.split("/")[0], []).append(result)

@@ -54,7 +54,7 @@ def run(config: Losses) -> str:
         cells(config, data),
         run_cell,
         folder,
-        workers=config.workers,
+        config,
         device=config.device,
         label="loss study",
     )

@@ -43,9 +43,7 @@ def run(config: Reuse) -> str:
     from asd.studies.reuse.page import write_report
 
     folder = config.runs / "reuse"
-    results = run_grid(
-        cells(config), run_cell, folder, workers=config.workers, device=config.device, label="reuse study"
-    )
+    results = run_grid(cells(config), run_cell, folder, config, device=config.device, label="reuse study")
     return write_report(folder, results, {name: method.without for name, method in METHODS.items()})
 
 

@@ -1,0 +1,214 @@
+"""Where jobs run: in this process, in processes of one thread each, or on the computers of a Ray cluster.
+
+One interface serves all of them: `finished(work, tasks, where)` yields what became of each task as soon as it is known.
+How many run at once and where they run changes no result.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
+
+from pydantic import Field, model_validator
+
+from asd.core.runtime import log, pick_device, progress
+from asd.options import Settings
+from asd.types import AsdError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LOG_FORMAT = "%(levelname)s: %(message)s"
+
+
+class Execution(Settings):
+    """Where the jobs of a stage run."""
+
+    executor: Literal["here", "local", "ray"] = Field(
+        "here", description="jobs one by one here, in local processes of one thread, or on a ray cluster"
+    )
+    workers: int = Field(0, ge=0, description="jobs at once; 0: one per core, or one per GPU")
+    address: str | None = Field(
+        None, description="of a running Ray cluster; by default RAY_ADDRESS, or one of this computer"
+    )
+
+    @model_validator(mode="after")
+    def _is_used(self) -> Self:
+        if self.workers and self.executor == "here":
+            raise ValueError(f"workers={self.workers} needs executor=local or executor=ray")
+        if self.address and self.executor != "ray":
+            raise ValueError(f"address={self.address} needs executor=ray")
+        return self
+
+
+class SideBySide(Execution):
+    """The same for stages of many jobs, which are done in local processes unless told otherwise."""
+
+    executor: Literal["here", "local", "ray"] = Field(
+        "local",
+        description="local: processes of one thread, ray: a cluster, here: one by one in this process",
+    )
+
+
+class Finished(NamedTuple):
+    """What became of a task.
+
+    Attributes:
+        task: its place among the tasks.
+        result: what the work returned; None where it failed.
+        error: what it raised, or an `AsdError` that says how its process died; None where it did not fail.
+    """
+
+    task: int
+    result: Any
+    error: Exception | None
+
+
+def finished(
+    work: Callable[[T], Any], tasks: Sequence[T], where: Execution, *, device: str = "auto", label: str = ""
+) -> Iterator[Finished]:
+    """Does all tasks and yields each as soon as it is done, in any order.
+
+    Args:
+        work: what is done with a task; a function that can be imported, with a result that can be pickled.
+        tasks: what can be pickled.
+        where: where, and how many at once.
+        device: name of the device on which the tasks compute.
+        label: what the progress bar says.
+
+    Raises:
+        AsdError: Ray is asked for and is not installed, or its cluster cannot be reached.
+    """
+    if where.executor == "ray":
+        from asd.core.ray_executor import on_ray
+
+        found = on_ray(work, tasks, where, device)
+    elif where.executor == "local":
+        found = _locally(work, tasks, min(where.workers or _default_workers(device), len(tasks)))
+    else:
+        found = (Finished(i, *attempt(work, task)) for i, task in enumerate(tasks))
+    yield from progress(found, label, total=len(tasks))
+
+
+def run_tasks(
+    work: Callable[[T], R],
+    tasks: Sequence[T],
+    where: Execution,
+    *,
+    device: str = "auto",
+    label: str = "",
+) -> list[R]:
+    """Results of all tasks, in their order.
+
+    Args:
+        work, tasks, where, device, label: as of `finished`.
+
+    Raises:
+        Exception: the first that a task raised; tasks that were not begun are dropped.
+    """
+    results: dict[int, R] = {}
+    for task, result, error in finished(work, tasks, where, device=device, label=label):
+        if error is not None:
+            raise error
+        results[task] = result
+    return [results[i] for i in range(len(tasks))]
+
+
+def attempt(work: Callable[[T], R], task: T) -> tuple[R | None, Exception | None]:
+    """Result and error of a task, of which one is None; what is no `AsdError` keeps its traceback as a note."""
+    try:
+        return work(task), None
+    except AsdError as error:
+        return None, error
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return None, error
+
+
+def _locally(work: Callable[[T], Any], tasks: Sequence[T], n_workers: int) -> Iterator[Finished]:
+    """Processes that live until all tasks are done; one that dies costs its task and is replaced."""
+    todo = deque(range(len(tasks)))
+    processes: dict[Connection, multiprocessing.process.BaseProcess] = {}
+    busy: dict[Connection, int] = {}
+    try:
+        while todo or busy:
+            idle = [pipe for pipe in processes if pipe not in busy]
+            while todo and (idle or len(processes) < n_workers):
+                pipe = idle.pop() if idle else _start(processes)
+                busy[pipe] = todo.popleft()
+                pipe.send((work, tasks[busy[pipe]]))
+            for pipe in cast(list[Connection], wait(list(busy))):
+                index = busy.pop(pipe)
+                try:
+                    yield Finished(index, *pipe.recv())
+                except (EOFError, ConnectionResetError):
+                    yield Finished(index, None, _death(processes.pop(pipe)))
+    finally:
+        for process in [processes[pipe] for pipe in busy]:
+            process.terminate()  # nobody waits for it any more
+        for pipe in processes:
+            pipe.close()  # the end for those that are idle
+        for process in processes.values():
+            process.join()
+
+
+def _start(processes: dict[Connection, multiprocessing.process.BaseProcess]) -> Connection:
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    processes[pipe] = context.Process(target=_serve, args=(theirs,))
+    processes[pipe].start()
+    theirs.close()
+    return pipe
+
+
+def _serve(pipe: Connection) -> None:
+    """The inside of a process: tasks in, results out, until the other side closes the pipe."""
+    begin_worker()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        while True:
+            work, task = pipe.recv()
+            pipe.send(attempt(work, task))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        pass  # whoever started it says what there is to say
+
+
+def begin_worker() -> None:
+    """One thread each: two such processes get more done on two cores than one process of two threads."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by numpy and torch when they are imported
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stderr)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on writing."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _death(process: multiprocessing.process.BaseProcess) -> AsdError:
+    process.join()
+    code = process.exitcode or 0
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+    log.error("a worker %s", how)
+    return AsdError(f"its process {how}, as when memory runs out; give fewer workers= and start it again")
+
+
+def _default_workers(device: str) -> int:
+    return 1 if on_gpu(device) else len(os.sched_getaffinity(0))
+
+
+def on_gpu(device: str) -> bool:
+    """Whether a device is a GPU."""
+    return pick_device(device).type == "cuda"

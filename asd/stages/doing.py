@@ -1,0 +1,130 @@
+"""All jobs of `train` or `score` done: one after another in this process, or each machine and seed by itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+from asd.challenge import files
+from asd.core.executors import finished
+from asd.core.files import alone
+from asd.core.runtime import log
+from asd.runs import RunDirectory
+from asd.settings.config import Run
+from asd.settings.parsing import stored_run
+from asd.stages import jobs
+from asd.stages.fitting import fitted, write_job_scores
+from asd.types import AsdError
+
+
+class Share(NamedTuple):
+    """Jobs that are done together, as plain values that any process understands.
+
+    Attributes:
+        options: of `train`, as they are stored in config.yaml.
+        machine: whose jobs.
+        seeds: of the jobs.
+        learn: whether training clips are needed.
+        again: score clips anew that have scores already.
+        patient: wait where another command is at work, instead of refusing.
+    """
+
+    options: dict[str, Any]
+    machine: str
+    seeds: list[int]
+    learn: bool
+    again: bool
+    patient: bool
+
+
+Unscored = dict[str, str]  # why test clips have no score, by file name
+
+
+def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
+    """Does the jobs of a configuration.
+
+    In this process, all input is checked before anything is done. With `keep_going` or another executor each machine
+    stands for itself: what fails is named when all else is done.
+
+    Args:
+        config: which machines, seeds and data, and where the jobs run.
+        learn: whether training clips are needed.
+        again: score clips anew that have scores already.
+
+    Raises:
+        AsdError: input that cannot be used, or what failed.
+    """
+    jobs.warn_of_other_years(config)
+    if config.executor == "here" and not config.keep_going:
+        return [run for run, _ in _do(list(jobs.prepare(config, learn=learn)), again=again)]
+    shares = _shares(config, learn=learn, again=again)
+    done: dict[int, list[tuple[RunDirectory, Unscored]]] = {}
+    failed: list[str] = []
+    for index, result, error in finished(do_share, shares, config, device=config.device, label="machines"):
+        share = shares[index]
+        if error is None:
+            done[index] = result
+            failed += [f"{run.path} {name} ({why})" for run, left in result for name, why in left.items()]
+            continue
+        log.error("%s: %s", share.machine, error)
+        if not isinstance(error, AsdError):
+            log.error("%s", "\n".join(getattr(error, "__notes__", ())))
+        failed.append(f"{share.machine} ({error})")
+        if learn:
+            jobs.begin(config, share.machine)
+    runs = [run for index in sorted(done) for run, _ in done[index]]
+    if failed := list(dict.fromkeys(failed)):
+        names = ", ".join(dict.fromkeys(run.machine for run in runs)) or "none"
+        raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {names}")
+    return runs
+
+
+def _shares(config: Run, *, learn: bool, again: bool) -> list[Share]:
+    """One share per machine in this process, where its recordings are read once; else one per machine and seed."""
+    machines = jobs.machines_to_do(config)
+    is_here = config.executor == "here"
+    if not config.keep_going:
+        jobs.check_options(config)
+        for machine in machines:
+            files.machine_folder(config.data_root, machine)
+        for machine in machines if learn else ():
+            jobs.begin(config, machine)
+    parts = [config.seeds] if is_here else [[seed] for seed in config.seeds]
+    options = config.stored()
+    return [
+        Share(options, machine, part, learn, again, not is_here) for machine in machines for part in parts
+    ]
+
+
+def do_share(share: Share) -> list[tuple[RunDirectory, Unscored]]:
+    """Does the jobs of a share, in whatever process: each run, and which of its clips have no score and why."""
+    config = stored_run(share.options)
+    todo = list(jobs.prepare(config, learn=share.learn, machines=[share.machine], seeds=share.seeds))
+    return _do(todo, again=share.again, patient=share.patient)
+
+
+def _do(todo: list[jobs.Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
+    """Does jobs one after another."""
+    if not again:
+        for job in todo:
+            job.run.begin(job.config.stored())
+    for job in todo:
+        if again and not job.config.weights and not job.run.fit_facts():
+            raise AsdError(
+                f"{job.run.model} holds no model; first make train machine={job.run.machine} "
+                f"name={job.config.run_name}, or give weights="
+            )
+    done = []
+    while todo:
+        job = todo.pop(0)  # what was read of its recordings is let go when it is done
+        busy = f"another command works on {job.run.path}; wait until it is done"
+        with alone(job.run.path, busy=None if patient else busy):
+            jobs.check_place(job)  # again: another command may have been here since
+            folder = job.score_folder()
+            if job.run.is_done(job.fingerprint) and not again:
+                log.info("%s is done already", job.run.path)
+            else:
+                started_s = time.perf_counter()
+                write_job_scores(job, fitted(job), started_s)
+        done.append((job.run, folder.unscored()))
+    return done

@@ -1,0 +1,129 @@
+"""Jobs here, in local processes and as stages use them: the same results, and a failure costs one machine only."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from asd.core.executors import Execution, SideBySide, finished, run_tasks
+from asd.types import AsdError
+from tests.command import asd, contents, refuses, succeeds, tiny_machines
+
+MACHINES = ("fan", "pump", "valve")
+LOCAL = ("executor=local", "workers=2")
+
+
+def work(task: int) -> tuple[int, int]:
+    """What a task is worth and where it was done; some fail, and one kills its process."""
+    if task == 1:
+        raise AsdError("one is no number; take another")
+    if task == 2:
+        raise ZeroDivisionError("two")
+    if task == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.05)
+    return task * task, os.getpid()
+
+
+def test_a_failure_or_a_dead_process_costs_its_own_task() -> None:
+    found = {each.task: each for each in finished(work, range(8), SideBySide(workers=2))}
+    assert sorted(found) == list(range(8))
+    assert {t: each.result[0] for t, each in found.items() if each.error is None} == {
+        t: t * t for t in (0, 4, 5, 6, 7)
+    }
+    assert str(found[1].error) == "one is no number; take another"
+    assert isinstance(found[2].error, ZeroDivisionError)
+    assert "in work" in found[2].error.__notes__[0]
+    assert "was killed by signal 9" in str(found[3].error)
+    places = {each.result[1] for each in found.values() if each.error is None}
+    assert os.getpid() not in places
+    assert len(places) <= 3  # two, and one instead of the dead
+
+
+def test_here_it_is_this_process_one_task_after_another() -> None:
+    found = list(finished(work, [0, 1, 4], Execution()))
+    assert [each.task for each in found] == [0, 1, 2]
+    assert found[0].result == (0, os.getpid())
+    assert isinstance(found[1].error, AsdError)
+
+
+def test_the_first_error_ends_the_tasks_and_their_processes(tmp_path: Path) -> None:
+    with pytest.raises(AsdError, match="one is no number"):
+        run_tasks(work, [1, *[4] * 50], SideBySide(workers=1))
+    assert run_tasks(work, [], SideBySide()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        (["workers=2"], "workers=2 needs executor=local or executor=ray"),
+        (["address=here:1", "executor=local"], "address=here:1 needs executor=ray"),
+        (["executor=slurm"], "executor=slurm does not fit"),
+    ],
+)
+def test_words_that_do_not_go_together_are_refused(words: list[str], saying: str) -> None:
+    refuses("train", *words, saying=saying)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    tiny_machines(Path("data"), *MACHINES)
+    return tmp_path
+
+
+def results(run: str) -> dict[str, bytes]:
+    """Every file of a run, without seconds and without the name of the run."""
+    found = contents(Path("runs", run))
+    changing = re.compile(rb'"seconds": [0-9.]+|name: ' + run.encode())
+    return {name: changing.sub(b"", content) for name, content in found.items()}
+
+
+@pytest.mark.slow
+def test_results_are_those_of_one_process_to_the_bit(place: Path) -> None:
+    for words in (
+        ("detector=autoencoder", "training.epochs=2", "machine=fan", "seeds=0,1"),
+        ("detector=tests.loudness:Loudness", "machine=fan,valve"),
+    ):
+        train = ("train", "data=data", "device=cpu", *words)
+        succeeds(*train, "name=here")
+        succeeds(*train, "name=local", *LOCAL)
+        assert len([*Path("runs/local").rglob("DONE")]) == 2
+        assert results("local") == results("here")
+        done = {path: path.stat().st_mtime_ns for path in Path("runs/local").rglob("DONE")}
+        succeeds(*train, "name=local", *LOCAL)  # nothing is left to do
+        assert {path: path.stat().st_mtime_ns for path in done} == done
+        shutil.rmtree("runs")
+
+
+@pytest.mark.slow
+def test_a_machine_that_fails_is_named_and_the_others_are_done(place: Path) -> None:
+    clip = next(Path("data/pump/train").glob("*.wav"))
+    whole = clip.read_bytes()
+    clip.write_bytes(whole[:100])
+    answer = asd("train", "data=data", *LOCAL)
+    assert answer.code == 2
+    last = answer.err.strip().splitlines()[-1]
+    assert last.startswith("error: 1 failed: pump (")
+    assert last.endswith("done: fan, valve")
+    assert "pump" in refuses("evaluate", "name=statistics", saying="missing|not complete")
+    clip.write_bytes(whole)
+    done = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("DONE")}
+    succeeds("train", "data=data", *LOCAL)  # goes on with what is missing
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    before = results("statistics")
+    succeeds("score", "data=data", *LOCAL)
+    assert results("statistics") == before
+    assert {path: path.stat().st_mtime_ns for path in done} != done
+    succeeds("evaluate", "name=statistics")
+
+
+def test_an_unknown_machine_is_refused_before_any_work(place: Path) -> None:
+    refuses("train", "machine=fan,pomp", "data=data", *LOCAL, saying="did you mean pump")
+    assert not Path("runs").exists()
