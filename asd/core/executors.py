@@ -109,7 +109,11 @@ def run_tasks(
     """Results of all tasks, in their order.
 
     Args:
-        work, tasks, where, device, label: as of `finished`.
+        work: what is done with a task, as of `finished`; so are the others.
+        tasks: what can be pickled.
+        where: where, and how many at once.
+        device: name of the device on which the tasks compute.
+        label: what the progress bar says.
 
     Raises:
         Exception: the first that a task raised; tasks that were not begun are dropped.
@@ -123,7 +127,15 @@ def run_tasks(
 
 
 def attempt(work: Callable[[T], R], task: T) -> tuple[R | None, Exception | None]:
-    """Result and error of a task, of which one is None; what is no `AsdError` keeps its traceback as a note."""
+    """One task done.
+
+    Args:
+        work: what is done with it.
+        task: its argument.
+
+    Returns:
+        Result and error, of which one is None; what is no `AsdError` keeps its traceback as a note.
+    """
     try:
         return work(task), None
     except AsdError as error:

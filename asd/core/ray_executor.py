@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, devic
     """What became of each task, as soon as it is known.
 
     Args:
-        work, tasks: as of `executors.finished`.
+        work: what is done with a task; a function that every computer can import.
+        tasks: what can be pickled.
         where: the cluster, and how many tasks at once; 0: as many as it has room for.
         device: a task on a GPU takes a whole one.
 
@@ -74,8 +76,9 @@ def connected(address: str | None) -> Iterator[ModuleType]:
         yield ray
         return
     try:
+        _knock(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise AsdError(
             f"no Ray cluster can be used at address={address} ({first}); start one with ray start --head"
@@ -84,6 +87,13 @@ def connected(address: str | None) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuses within seconds an address where nobody listens; Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _attempt(work: Callable[[T], Any], task: T, place: str) -> tuple[Any, Exception | None]:

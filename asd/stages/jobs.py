@@ -150,7 +150,12 @@ def check_place(job: Job) -> None:
 
 
 def begin(config: Run, machine: str) -> None:
-    """Marks a machine as begun: `evaluate` names it where it is missing."""
+    """Marks a machine as begun: `evaluate` names it where it is missing.
+
+    Args:
+        config: of the run, with its seeds.
+        machine: which one; one that is not there is left out.
+    """
     if machine in files.list_machines(config.data_root):
         for seed in config.seeds:
             RunDirectory.of(config.runs, config.run_name, machine, seed).begin(config.stored())

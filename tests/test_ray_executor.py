@@ -1,0 +1,134 @@
+"""Jobs on a Ray cluster of two nodes on this computer: a node lost, a dead worker, two drivers, the same results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asd.core.executors import Execution, finished
+from asd.types import AsdError
+from tests.command import asd, start, succeeds, tiny_machines
+from tests.test_executors import results
+
+pytestmark = pytest.mark.slow
+ray = pytest.importorskip("ray")
+MEMORY = 150 * 2**20  # of a node's object store
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without room for jobs, and a node of two cores; stopped at the end."""
+    from ray.cluster_utils import Cluster
+
+    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_health_check_period_ms="500")
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
+    )
+    cluster.add_node(num_cpus=2, object_store_memory=MEMORY)
+    cluster.wait_for_nodes()
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def on_ray(cluster: Any) -> Execution:
+    return Execution(executor="ray", address=cluster.address)
+
+
+def mark(task: tuple[Path, str]) -> int:
+    """Leaves a line with its process; what it then does is told by the task."""
+    path, what = task
+    with path.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if what == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "dies once" and len(path.read_text().splitlines()) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "fails":
+        raise AsdError("the bearing is broken; mend it")
+    if what == "waits":
+        while not path.with_suffix(".go").exists():
+            time.sleep(0.1)
+    return os.getpid()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits for it, a minute at most."""
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+
+
+def times(path: Path) -> int:
+    return len(path.read_text().splitlines())
+
+
+def test_a_worker_that_dies_costs_its_task_and_is_tried_again(on_ray: Execution, tmp_path: Path) -> None:
+    tasks = [(tmp_path / what, what) for what in ("works", "fails", "dies once", "dies")]
+    works, fails, once, dies = sorted(finished(mark, tasks, on_ray))
+    assert works.error is once.error is None
+    assert works.result != os.getpid()
+    assert str(fails.error) == "the bearing is broken; mend it"
+    assert "its process was lost 4 times" in str(dies.error)
+    assert [times(path) for path, _ in tasks] == [1, 1, 2, 4]
+
+
+def test_a_lost_node_costs_the_task_under_way(cluster: Any, on_ray: Execution, tmp_path: Path) -> None:
+    """Of two nodes of one core each, the one is killed while it works."""
+    tasks = [(tmp_path / f"{i}", "waits" if i < 3 else "works") for i in range(6)]
+    second = cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+    cluster.wait_for_nodes()
+    found = finished(mark, tasks, on_ray)
+
+    def lose() -> None:
+        until(lambda: all(path.exists() for path, _ in tasks[:3]))
+        cluster.remove_node(second, allow_graceful=False)
+        until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
+        for path, _ in tasks[:3]:
+            path.with_suffix(".go").touch()
+
+    helper = threading.Thread(target=lose)
+    helper.start()
+    everything = list(found)
+    helper.join()
+    assert [each.error for each in everything] == [None] * 6
+    assert sorted(times(path) for path, _ in tasks) == [1, 1, 1, 1, 1, 2]
+
+
+def test_results_are_the_local_ones_and_two_drivers_share_a_run(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_machines(Path("data"), "fan", "pump", "valve")
+    words = ("train", "data=data", "device=cpu")
+    remote = (*words, "name=remote", "executor=ray", f"address={cluster.address}", "workers=2")
+    succeeds(*words, "name=here")
+    drivers = [start(*remote), start(*remote)]
+    said = [driver.communicate() for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], said
+    assert results("remote") == results("here")
+    log = "".join(err for _, err in said)
+    assert "is done already" in log  # whoever came second waited and found it done
+    shutil.rmtree("runs/remote/pump")
+    clip = next(Path("data/pump/train").glob("*.wav"))
+    clip.write_bytes(clip.read_bytes()[:100])
+    answer = asd(*remote)
+    assert answer.code == 2
+    assert answer.err.strip().splitlines()[-1].startswith("error: 1 failed: pump (")
+    assert answer.err.strip().endswith("done: fan, valve")
+
+
+def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    where = Execution(executor="ray", address="127.0.0.1:1")
+    with pytest.raises(AsdError, match=r"no Ray cluster .* address=127\.0\.0\.1:1"):
+        list(finished(mark, [(tmp_path / "x", "works")], where))
