@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from asd.core.workers import run_tasks
 
 import asd as library
-from asd.core.workers import run_tasks
 from asd.data.audio import read_wav, write_wav
 from asd.library import Model
 from asd.stages import predicting
