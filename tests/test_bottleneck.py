@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from asd.data.activity import activity_target
+from asd.data.frontends import activity_target
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.features.logmel import LogMel
 

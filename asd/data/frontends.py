@@ -7,21 +7,29 @@
 
 Conventions: pairs (batch, 2, samples) float32, row 0 near the machine, row 1 far from it; waveforms
 (batch, samples). Nothing here is scaled to a peak: in floating point a common factor changes no ratio.
+
+Activity, when a machine is at work, is learnt from recordings of it without background: there the power of a frame
+tells it. From the same recordings with noise mixed in, a linear model learns to tell it by the shape of the frame's
+spectrum, and in any clip its answer is the weight of a frame. Weighting is done on the waveform, so that every detector
+has it: a frame of weight w is turned down to sqrt(w), and its power counts w times.
 """
 
 from __future__ import annotations
 
 import torch
-from torch.nn.functional import pad
+from torch.nn.functional import interpolate, pad
 
-from asd.data.activity import turn_down
 from asd.data.microphones import FrontEnd
 
 CANCEL_SAMPLES, CANCEL_HOP_SAMPLES = 1024, 512
 SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES = 512, 256
-
 _LEAST_POWER = 1e-12  # of a frequency of the far microphone, summed over frames: silence explains nothing
 _FLOOR = 0.1  # share of the magnitude that stays where subtraction would leave none
+
+N_BANDS = 32  # of equal width
+LEAST_WEIGHT = 0.1  # of a frame in which nothing of the machine is found: not a hole, a fade
+ACTIVITY_SAMPLES, ACTIVITY_HOP_SAMPLES = 1024, 512
+_RIDGE = 1e-2  # share of a feature's variance: bands of one noise move together
 
 
 @torch.no_grad()
@@ -133,3 +141,59 @@ def _waveforms(spectra: torch.Tensor, n_samples: int, hop_samples: int) -> torch
     window = torch.hann_window(n_fft, device=spectra.device)
     whole = n_samples + -n_samples % hop_samples
     return torch.istft(spectra, n_fft, hop_samples, window=window, length=whole)[:, :n_samples]
+
+
+def activity_target(clean: torch.Tensor) -> torch.Tensor:
+    """How much of the machine is in a frame: (batch, samples) clean -> (batch, frames) in [0, 1).
+
+    p / (p + mean p) for the power p of a frame: a half throughout for a machine that never rests.
+    """
+    power = _bands(clean).sum(1)
+    return power / (power + power.mean(1, keepdim=True)).clamp_min(1e-20)
+
+
+def fit_activity(noisy: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Weights (bands + 1,) of the ridge regression of the target on the frames' shapes, the constant last.
+
+    Args:
+        noisy: (batch, samples) clean recordings with noise in them.
+        target: (batch, frames) from `activity_target` of the same recordings without.
+    """
+    features = _features(noisy).transpose(1, 2).flatten(0, 1).double()
+    design = torch.cat([features, torch.ones_like(features[:, :1])], 1)
+    gram = design.T @ design
+    ridge = _RIDGE * gram.diagonal().clone()
+    ridge[-1] = 0.0
+    return torch.linalg.solve(gram + ridge.diag(), design.T @ target.flatten().double()).float()
+
+
+def frame_weights(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weight of each frame by the model: (batch, samples) -> (batch, frames) in [LEAST_WEIGHT, 1]."""
+    predicted = torch.einsum("bmf,m->bf", _features(waveforms), weights[:-1]) + weights[-1]
+    return predicted.clamp(LEAST_WEIGHT, 1.0)
+
+
+def turn_down(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Clips (batch, samples) with each frame at the square root of its weight, the same shape.
+
+    Args:
+        waveforms: (batch, samples).
+        weights: (bands + 1,) of `fit_activity`.
+    """
+    gain = frame_weights(waveforms, weights).sqrt()
+    whole = (gain.shape[1] - 1) * ACTIVITY_HOP_SAMPLES + 1
+    smooth = interpolate(gain[:, None], whole, mode="linear", align_corners=True)[:, 0]
+    return waveforms * smooth[:, : waveforms.shape[1]]
+
+
+def _bands(waveforms: torch.Tensor) -> torch.Tensor:
+    """Power in bands of equal width: (batch, samples) -> (batch, bands, frames), a frame at 0 and at the end."""
+    spectra = _spectra(waveforms, ACTIVITY_SAMPLES, ACTIVITY_HOP_SAMPLES)
+    return spectra[:, 1:].abs().square().unflatten(1, (N_BANDS, -1)).mean(2)
+
+
+def _features(waveforms: torch.Tensor) -> torch.Tensor:
+    """Level of each band in bels re its mean over the clip: (batch, samples) -> (batch, bands, frames)."""
+    power = _bands(waveforms)
+    usual = power.mean(2, keepdim=True)
+    return torch.log10((power + 1e-4 * usual) / usual.clamp_min(1e-20) + 1e-20)

@@ -1,6 +1,6 @@
 """Front ends: which microphones a run uses, and what is done with them.
 
-The signal processing itself is in `frontends` and `activity`, which bring torch; settings and file checks do
+The signal processing itself is in `frontends`, which brings torch; settings and file checks do
 without.
 """
 

@@ -147,7 +147,7 @@ def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
     """Weights of the model of when the machine is active: learnt with noise mixed in where there is some."""
     import torch
 
-    from asd.data.activity import activity_target, fit_activity
+    from asd.data.frontends import activity_target, fit_activity
 
     some = _some(clean)
     length = int(some.lengths_samples.min())

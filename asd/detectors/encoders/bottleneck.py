@@ -1,7 +1,7 @@
 """The official autoencoder's first half as an encoder: windows of log-mel frames, one by one, then their mean.
 
 With an activity head the mean is weighted. The head learns how active the machine is in a window from the power
-of its frames (`asd.data.activity`); the power of a segment that is mixed with another is known of each alone, so that
+of its frames (`asd.data.frontends`); the power of a segment that is mixed with another is known of each alone, so that
 the head learns to find the machine in what sounds beside it. The weights are the head's alone: what is good for
 telling classes apart does not move them.
 """
@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, normalize
 
 from asd.core.networks.autoencoder import MLPAutoencoder
 from asd.core.networks.encoder import Encoder
-from asd.data.activity import LEAST_WEIGHT
+from asd.data.frontends import LEAST_WEIGHT
 from asd.features.logmel import LogMel
 
 _N_FRAMES = 5  # of a window, as the official baseline has it
@@ -73,7 +73,7 @@ class Bottleneck(Encoder):
 
         Args:
             spectra: from `spectra`.
-            targets: (batch, frames) from `asd.data.activity.activity_target` of the same segments.
+            targets: (batch, frames) from `asd.data.frontends.activity_target` of the same segments.
         """
         assert self.activity is not None
         aims = targets.unfold(1, _N_FRAMES, 1).mean(2)

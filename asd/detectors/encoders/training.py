@@ -27,7 +27,7 @@ from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
-from asd.data.activity import activity_target
+from asd.data.frontends import activity_target
 from asd.data.recordings import Recordings
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.detectors.encoders.build import build
