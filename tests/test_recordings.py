@@ -11,8 +11,8 @@ from asd.data import audio
 from asd.data.audio import read_sound, read_wav, write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.microphones import FrontEnd
-from asd.data.mixing import MixedSound, mix
 from asd.data.recordings import Refused, check, defects, in_memory, joined, mono
+from asd.data.supplemental import MixedSound, mix
 from asd.types import AsdError, Clip, Split
 from tests.machines import write_clip
 
