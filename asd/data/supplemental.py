@@ -6,8 +6,8 @@
     clean   references more normal clips to learn from
             activity   what a frame sounds like in which the machine is at work: the others are turned down
 
-2025 gave one or the other for each machine, so a machine that lacks a kind is only named. When noise is mixed in, what is
-random is drawn first and then applied. The ratio holds for the first channel, and all channels of the noise get one
+2025 gave one or the other for each machine, so a machine that lacks a kind is only named. When noise is mixed in, what
+is random is drawn first and then applied. The ratio holds for the first channel, and all channels of the noise get one
 gain, as in a room.
 """
 
