@@ -76,6 +76,10 @@ class Sound:
     def of(cls, waveform: Waveform, sample_rate_hz: int) -> Sound:
         """The sound of a waveform (channels, samples) in memory.
 
+        Args:
+            waveform: (channels, samples).
+            sample_rate_hz: of the waveform.
+
         Raises:
             AsdError: it is empty, or holds samples that no recording holds.
         """
@@ -157,6 +161,11 @@ def read_wav(path: Path) -> tuple[Waveform, int]:
 def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
     """Writes a waveform (channels, samples) as 16-bit PCM; the folder must exist.
 
+    Args:
+        path: of the file.
+        waveform: (channels, samples), full scale is 1.
+        sample_rate_hz: of the waveform.
+
     Raises:
         OSError: the file cannot be written.
     """
@@ -170,6 +179,11 @@ def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus
     """A waveform (channels, samples) as the bytes of a file: FLAC of 16 bits, or Opus in Ogg at about 60 kbit/s.
 
     Opus knows few sample rates; a waveform of another one becomes FLAC.
+
+    Args:
+        waveform: (channels, samples), full scale is 1.
+        sample_rate_hz: of the waveform.
+        codec: "flac" or "opus".
     """
     file = io.BytesIO()
     if codec == "opus" and sample_rate_hz in OPUS_RATES_HZ:

@@ -168,7 +168,12 @@ def fit_activity(noisy: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def frame_weights(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weight of each frame by the model: (batch, samples) -> (batch, frames) in [LEAST_WEIGHT, 1]."""
+    """Weight of each frame by the model: (batch, samples) -> (batch, frames) in [LEAST_WEIGHT, 1].
+
+    Args:
+        waveforms: (batch, samples).
+        weights: (bands + 1,) of `fit_activity`.
+    """
     predicted = torch.einsum("bmf,m->bf", _features(waveforms), weights[:-1]) + weights[-1]
     return predicted.clamp(LEAST_WEIGHT, 1.0)
 

@@ -67,6 +67,10 @@ class Recordings:
 
         Memory is bounded by `max_samples` (at least one clip), not by the number of clips.
 
+        Args:
+            device: where the waveforms go.
+            max_samples: of all clips of a batch together.
+
         Raises:
             AsdError: what the front end makes of a clip is not finite.
         """
@@ -271,7 +275,13 @@ def _check_rate(sound: Sound, sample_rate_hz: int) -> None:
 
 
 def unusable(paths: Sequence[Path], *, sample_rate_hz: int, n_channels: int) -> list[str]:
-    """Reads every file; a sentence for each that is not a recording of this rate and channels."""
+    """Reads every file; a sentence for each that is not a recording of this rate and channels.
+
+    Args:
+        paths: of the files.
+        sample_rate_hz: that each must have.
+        n_channels: that each must have.
+    """
     found = (_unusable(path, sample_rate_hz, n_channels) for path in paths)
     return [sentence for sentence in found if sentence]
 

@@ -70,7 +70,12 @@ class Ring:
         self.end += n_lost
 
     def between(self, start: int, stop: int) -> Window:
-        """A copy of what is kept of the samples from `start` up to `stop`."""
+        """A copy of what is kept of the samples from `start` up to `stop`.
+
+        Args:
+            start: sample, counted from the beginning of the stream.
+            stop: the sample after the last one.
+        """
         first = self.start
         start, stop = max(start, first), min(stop, self.end)
         return Window(start, self._buffer[:, start - first : max(start, stop) - first].copy())

@@ -116,13 +116,23 @@ class PartScorer:
         self.bands: list[PerSectionScorer] = [PerSectionScorer(backend) for _ in range(part.n_bands)]
 
     def fit(self, vectors: Mapping[str, FloatArray], references: References) -> Self:
-        """Fits to vectors of training clips, {view: (clips, dims)}, and returns itself."""
+        """Fits to vectors of training clips, {view: (clips, dims)}, and returns itself.
+
+        Args:
+            vectors: (clips, dims) by view.
+            references: what is known of the clips.
+        """
         for scorer, columns in zip(self.bands, self._columns(vectors), strict=True):
             scorer.fit(references.replace(columns))
         return self
 
     def z(self, vectors: Mapping[str, FloatArray], sections: Sections) -> FloatArray:
-        """Scores (clips,) in deviations above the mean of training scores."""
+        """Scores (clips,) in deviations above the mean of training scores.
+
+        Args:
+            vectors: (clips, dims) by view.
+            sections: of the clips, (clips,).
+        """
         bands = zip(self.bands, self._columns(vectors), strict=True)
         return np.max([scorer.z(columns, sections) for scorer, columns in bands], axis=0)
 

@@ -25,6 +25,13 @@ Generator = torch.Generator | None
 def draw(kind: str, n: int, n_samples: int, sample_rate_hz: int, generator: Generator = None) -> Params:
     """Parameters of `n` faults of a kind, by name, on the CPU.
 
+    Args:
+        kind: name of the fault.
+        n: faults.
+        n_samples: of a clip.
+        sample_rate_hz: of a clip.
+        generator: of the draws.
+
     Raises:
         AsdError: there is no such kind.
     """
@@ -35,6 +42,12 @@ def draw(kind: str, n: int, n_samples: int, sample_rate_hz: int, generator: Gene
 def apply(kind: str, waveforms: torch.Tensor, params: Params, sample_rate_hz: int) -> torch.Tensor:
     """The waveforms (batch, samples) with a fault of a kind in each.
 
+    Args:
+        kind: name of the fault.
+        waveforms: (batch, samples).
+        params: of `draw`.
+        sample_rate_hz: of the waveforms.
+
     Raises:
         AsdError: there is no such kind.
     """
@@ -43,7 +56,13 @@ def apply(kind: str, waveforms: torch.Tensor, params: Params, sample_rate_hz: in
 
 
 def draw_kinds(n: int, copies: int, generator: Generator = None) -> torch.Tensor:
-    """Numbers of kinds for the copies of `n` clips, (copies, n): each kind once before one comes again."""
+    """Numbers of kinds for the copies of `n` clips, (copies, n): each kind once before one comes again.
+
+    Args:
+        n: clips.
+        copies: altered copies of each.
+        generator: of the draws.
+    """
     rounds = -(-copies // len(KINDS))
     orders = [torch.rand(len(KINDS), n, generator=generator).argsort(0) for _ in range(rounds)]
     return torch.cat(orders)[:copies]

@@ -168,7 +168,12 @@ def _detector(job: Job) -> Detector:
 
 
 def detector_of(config: Run, context: RunContext) -> Detector:
-    """The detector that the options describe, not fitted yet."""
+    """The detector that the options describe, not fitted yet.
+
+    Args:
+        config: options of the run.
+        context: device, folders and seed.
+    """
     settings = config.detector_settings
     detector = detector_class(config.detector)(context, settings)
     return Windowed(detector, config.window_s, settings.least_samples()) if config.window_s else detector

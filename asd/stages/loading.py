@@ -37,7 +37,12 @@ class TrainingData:
         return fingerprint([part.fingerprint for part in parts if part is not None])
 
     def supplement(self, seed: int, other_machines: Recordings | None = None) -> Supplement:
-        """What there is to learn from besides the training clips."""
+        """What there is to learn from besides the training clips.
+
+        Args:
+            seed: of noises and ratios that are drawn.
+            other_machines: training clips of the other machines, for a joint detector.
+        """
         if self.supplemental is None:
             return Supplement(other_machines=other_machines)
         return self.policy.supplement(self.recordings, self.supplemental, seed)
@@ -69,12 +74,16 @@ class TestData:
 def load_training(config: Run, machine: str) -> TrainingData:
     """The training clips of a machine; a broken one is refused.
 
+    Args:
+        config: where the clips lie, and how they are read.
+        machine: its name.
+
     Raises:
         AsdError: a recording that cannot be used, or of which nothing can be learnt.
     """
     policy = SupplementalPolicy(config.supplemental.noise, config.supplemental.clean)
     front_end = _plain_front_end(config)
-    supplemental = load_supplemental(config, machine, policy, front_end)
+    supplemental = _load_supplemental(config, machine, policy, front_end)
     if supplemental is not None:
         front_end = policy.front_end(front_end, supplemental)
     recordings = _read(config, files.list_clips(config.data_root, machine, Split.TRAIN), front_end)
@@ -119,7 +128,7 @@ def load_test(config: Run, machine: str, front_end: FrontEnd | None = None) -> T
     return TestData(recordings, tuple(refused))
 
 
-def load_supplemental(
+def _load_supplemental(
     config: Run, machine: str, policy: SupplementalPolicy, front_end: FrontEnd
 ) -> Recordings | None:
     """Supplemental recordings that are in use; a broken one is refused."""
