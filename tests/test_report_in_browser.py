@@ -9,7 +9,7 @@ import pytest
 
 from asd.evaluation.report.contents import MachineScores, ShownClips, machine_part
 from asd.evaluation.report.html import as_html
-from asd.evaluation.report.projection import projections
+from asd.evaluation.report.pictures import projections
 from asd.types import SCORE_COLUMNS
 from tests.browser import Page, opened
 from tests.command import succeeds, tiny_machines

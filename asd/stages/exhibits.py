@@ -18,8 +18,7 @@ from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.evaluation.explain import VERDICTS
 from asd.evaluation.report.contents import Medium, Shelf, ShownClips, of_interest
-from asd.evaluation.report.pictures import colour_limits, figure_picture, spectrogram_picture
-from asd.evaluation.report.projection import projections
+from asd.evaluation.report.pictures import colour_limits, figure_picture, projections, spectrogram_picture
 from asd.features.logmel import LogMel
 from asd.features.normal_spectra import mean_spectra
 from asd.stages.explaining import clip_effects, explanation

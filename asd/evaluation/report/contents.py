@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain, zip_longest
 from typing import Any
 
@@ -12,12 +14,31 @@ import numpy as np
 import pandas as pd
 
 from asd.evaluation.report.measures import roc_curves
-from asd.evaluation.report.moments import recorded_at
 from asd.evaluation.score_table import FloatArray
 from asd.types import Label
 
 _DIGITS = 5  # of a score that the page shows
 _BASE64 = 4 / 3  # characters per byte
+
+_DATE = re.compile(
+    r"(?<!\d)(?P<year>20\d\d)(?P<gap>[-_.]?)(?P<month>\d\d)(?P=gap)(?P<day>\d\d)"
+    r"(?:[T_ -]?(?P<hour>\d\d)[-_:.h]?(?P<minute>\d\d)(?:[-_:.m]?(?P<second>\d\d))?)?(?!\d)"
+)
+
+
+def recorded_at(name: str) -> datetime | None:
+    """The date in a name, with the time of day where it follows; None where there is none.
+
+    Understands 20240131, 2024-01-31, 2024_01_31, each alone or followed by a time such as T1405, _14-05-59.
+    """
+    for match in _DATE.finditer(name):
+        parts = match.groupdict()
+        units = ("year", "month", "day", "hour", "minute", "second")
+        try:
+            return datetime(*(int(parts[unit] or 0) for unit in units))  # type: ignore[arg-type]
+        except ValueError:  # such as the 45th of a month: these digits are no date
+            continue
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,16 @@
-"""Pictures of a report: spectrograms and figures as small image files."""
+"""Pictures and maps of a report: spectrograms and figures as small image files, vectors of clips in two dimensions."""
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
 
 from asd.evaluation.report.contents import Medium
 from asd.evaluation.score_table import FloatArray
@@ -14,6 +18,11 @@ from asd.evaluation.score_table import FloatArray
 _QUALITY = 70  # of WebP, out of 100
 _DARKEST_PERCENTILE = 5.0  # below it everything is the same dark
 _KIND = "image/webp"
+
+FloatArray = NDArray[np.float64]
+_COMPONENTS = 30  # that t-SNE looks at
+_PERPLEXITY = 30.0
+LEAST_CLIPS = 5  # fewer make no map
 
 
 def colour_limits(*levels_db: FloatArray) -> tuple[float, float]:
@@ -50,3 +59,30 @@ def figure_picture(figure: Figure) -> Medium:
     file = io.BytesIO()
     figure.savefig(file, format="webp", dpi=90, pil_kwargs={"quality": _QUALITY})
     return Medium(file.getvalue(), _KIND)
+
+
+def projections(vectors: FloatArray) -> dict[str, FloatArray]:
+    """Maps of clips by PCA and t-SNE, {method: (clips, 2)}, each axis of unit spread; {} for a few clips.
+
+    Neighbours in a t-SNE map are neighbours; distances between groups in it mean little. Both are functions of the
+    vectors alone.
+
+    Args:
+        vectors: (clips, dims).
+
+    Source: L. van der Maaten and G. Hinton, "Visualizing data using t-SNE", JMLR 9 (2008); by scikit-learn.
+    """
+    n_clips, n_dims = vectors.shape
+    if n_clips < LEAST_CLIPS or not vectors.std(axis=0).any():
+        return {}
+    components = PCA(min(_COMPONENTS, n_clips, n_dims), svd_solver="full").fit_transform(vectors)
+    perplexity = min(_PERPLEXITY, (n_clips - 1) / 3)
+    embedded: Any = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(components)
+    plane = np.zeros((n_clips, 2))
+    plane[:, : min(2, components.shape[1])] = components[:, :2]
+    return {"t-SNE": _of_unit_spread(embedded), "PCA": _of_unit_spread(plane)}
+
+
+def _of_unit_spread(points: FloatArray) -> FloatArray:
+    centred = np.asarray(points, np.float64) - points.mean(axis=0)
+    return np.asarray(centred / max(float(centred.std()), 1e-12))
