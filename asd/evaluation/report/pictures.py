@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
-from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
@@ -19,7 +18,6 @@ _QUALITY = 70  # of WebP, out of 100
 _DARKEST_PERCENTILE = 5.0  # below it everything is the same dark
 _KIND = "image/webp"
 
-FloatArray = NDArray[np.float64]
 _COMPONENTS = 30  # that t-SNE looks at
 _PERPLEXITY = 30.0
 LEAST_CLIPS = 5  # fewer make no map
