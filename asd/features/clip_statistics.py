@@ -15,7 +15,7 @@ A vector depends on its own clip only, and on none of its gain or offset. docs/b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import nn
@@ -23,7 +23,7 @@ from torch import nn
 from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistics
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
 from asd.features.pooling import gwrp_pool, mean_pool, rdp_pool
-from asd.features.spectral_statistics import SPECTRAL, SpectralStatistics
+from asd.features.spectral_statistics import SPECTRAL, SpectralStatistics, frame_power
 
 # Window in ms: mel bands, and mel bands over which roughness is averaged. The longest window has logarithmic bands, of
 # which there are as many per octave at low frequencies as at high ones.
@@ -52,17 +52,10 @@ class ClipStatistics(nn.Module):
         super().__init__()
         self.views = tuple(views)
         wanted = set(views)
-        names = {ms: [name for name in SPECTRAL if f"{name}_{ms}" in wanted] for ms in WINDOWS_MS}
-        self.spectra = nn.ModuleDict(
-            {str(ms): _spectral(ms, sample_rate_hz, names[ms]) for ms in WINDOWS_MS if names[ms]}
-        )
-        self.envelopes = nn.ModuleList()
-        if wanted & set(ENVELOPE):
-            self.envelopes.append(
-                EnvelopeStatistics(window_samples(_SHORTEST_MS, sample_rate_hz), sample_rate_hz)
-            )
+        windows = [_OfWindow(ms, sample_rate_hz, wanted) for ms in WINDOWS_MS]
+        self.parts = nn.ModuleList(window for window in windows if window.spectral or window.envelopes)
         if wanted & set(ENVELOPE_SPECTRUM):
-            self.envelopes.append(EnvelopeSpectrum(sample_rate_hz))
+            self.parts.append(EnvelopeSpectrum(sample_rate_hz))
         self.log_mel64 = LogMel(sample_rate_hz, n_mels=64) if "log_mel64" in wanted else None
         pooled = wanted & (set(POOLED_VIEWS) - {"log_mel64"})
         self.log_mel128 = LogMel(sample_rate_hz, n_mels=128) if pooled else None
@@ -77,9 +70,7 @@ class ClipStatistics(nn.Module):
     def _found(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         found: dict[str, torch.Tensor] = {}
         around_zero = waveforms - waveforms.mean(1, keepdim=True)
-        for ms, statistics in self.spectra.items():
-            found |= {f"{name}_{ms}": vectors for name, vectors in statistics(around_zero).items()}
-        for statistics in self.envelopes:
+        for statistics in self.parts:
             found |= statistics(around_zero)
         if self.log_mel64:
             levels = mean_pool(self.log_mel64(waveforms))
@@ -99,15 +90,38 @@ def window_samples(window_ms: int, sample_rate_hz: int) -> int:
     return int(2 ** round(torch.tensor(window_ms * 1e-3 * sample_rate_hz).log2().item()))
 
 
-def _spectral(window_ms: int, sample_rate_hz: int, names: Sequence[str]) -> SpectralStatistics:
-    n_fft = window_samples(window_ms, sample_rate_hz)
+class _OfWindow(nn.Module):
+    """The views that are made of one short-time spectrum, which is transformed once."""
+
+    window: torch.Tensor
+
+    def __init__(self, window_ms: int, sample_rate_hz: int, wanted: Collection[str]) -> None:
+        super().__init__()
+        self.window_ms = window_ms
+        n_fft = window_samples(window_ms, sample_rate_hz)
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        names = [name for name in SPECTRAL if f"{name}_{window_ms}" in wanted]
+        banks = _banks(window_ms, n_fft, sample_rate_hz)
+        self.spectral = SpectralStatistics(*banks, names) if names else None
+        has_envelopes = window_ms == _SHORTEST_MS and not set(ENVELOPE).isdisjoint(wanted)
+        self.envelopes = EnvelopeStatistics(n_fft, sample_rate_hz) if has_envelopes else None
+
+    def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
+        power = frame_power(waveforms, self.window)
+        spectral = self.spectral(power) if self.spectral else {}
+        envelopes = self.envelopes(power) if self.envelopes else {}
+        return {f"{name}_{self.window_ms}": vectors for name, vectors in spectral.items()} | envelopes
+
+
+def _banks(window_ms: int, n_fft: int, sample_rate_hz: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Filters of the bands of a window, and those over which roughness is averaged."""
     if window_ms in _MEL_BANDS:
         bands, averages = (mel_filters(n_fft, n, sample_rate_hz) for n in _MEL_BANDS[window_ms])
-        return SpectralStatistics(n_fft, bands, averages, names)
+        return bands, averages
     bins_hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * sample_rate_hz / n_fft
-    edges_hz = log_edges(_LOWEST_HZ, sample_rate_hz / 2, _LOG_BANDS[window_ms])
-    bands = band_means(edges_hz, bins_hz)
-    return SpectralStatistics(n_fft, bands, bands, names)
+    bands = band_means(log_edges(_LOWEST_HZ, sample_rate_hz / 2, _LOG_BANDS[window_ms]), bins_hz)
+    return bands, bands
 
 
 def _pooled(levels: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -6,13 +6,16 @@ gain changes nothing.
 
 from __future__ import annotations
 
+import functools
+import itertools
+
 import torch
 from scipy.fft import next_fast_len
 from torch import nn
 from torch.nn.functional import pad
 
 from asd.features.logmel import band_means, log_edges, mel_filters
-from asd.features.spectral_statistics import BAND_RANGE, frame_power
+from asd.features.spectral_statistics import BAND_RANGE, FilterBank, squared
 
 _SEGMENT_FRAMES = 256  # envelope transformed at once: about 1 s, so the slowest modulation is 1 Hz
 _LOWEST_MODULATION_HZ = 2.0
@@ -32,42 +35,33 @@ class EnvelopeStatistics(nn.Module):
         step_correlation  the same of their steps over one window: which bands jump together
 
     Args:
-        n_fft: window in samples; envelopes are sampled at a quarter of it.
+        n_fft: window of the frames in samples; they are a quarter of it apart.
         sample_rate_hz: sample rate of the waveforms.
     """
 
-    window: torch.Tensor
-    fine: torch.Tensor
-    coarse: torch.Tensor
     rates: torch.Tensor
 
     def __init__(self, n_fft: int, sample_rate_hz: int) -> None:
         super().__init__()
-        self.n_fft = n_fft
-        buffers = {
-            "window": torch.hann_window(n_fft),
-            "fine": mel_filters(n_fft, 32, sample_rate_hz).T.contiguous(),
-            "coarse": mel_filters(n_fft, 12, sample_rate_hz).T.contiguous(),
-            "rates": _modulation_filters(sample_rate_hz / (n_fft // 4)).T.contiguous(),
-        }
-        for name, buffer in buffers.items():
-            self.register_buffer(name, buffer, persistent=False)
+        self.fine = FilterBank(mel_filters(n_fft, 32, sample_rate_hz))
+        self.coarse = FilterBank(mel_filters(n_fft, 12, sample_rate_hz))
+        rates = _modulation_filters(sample_rate_hz / (n_fft // 4)).T.contiguous()
+        self.register_buffer("rates", rates, persistent=False)
 
-    def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Statistics of clips: (batch, samples) -> {name: (batch, dims)}."""
-        power = frame_power(waveforms, self.window)
-        bands = power @ self.fine
+    def forward(self, power: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Statistics of the power of frames: (batch, frames, bins) -> {name: (batch, dims)}."""
+        bands = self.fine(power)
         least = (BAND_RANGE * bands.mean(1).amax(1)).clamp_min(1e-20)
         envelope = torch.maximum(bands, least[:, None, None]).sqrt()
-        relative = envelope / envelope.mean(1, keepdim=True)
-        spread = relative.std(1, correction=0) + 1e-9
-        standard = (relative - 1.0) / spread[:, None]
+        squares = (envelope / envelope.mean(1, keepdim=True) - 1.0).square()
+        spread = squares.mean(1).sqrt() + 1e-9
+        kurtosis = (squares / spread[:, None].square()).square().mean(1)
         silence = 1e-20 + 1e-10 * power.mean((1, 2), keepdim=True)
-        coarse = (power @ self.coarse + silence).sqrt()
+        coarse = (self.coarse(power) + silence).sqrt()
         return {
             "modulation": self._modulation(coarse),
             "variation": (spread + 1e-3).log(),
-            "kurtosis": (standard.square().square().mean(1) + 0.1).log(),
+            "kurtosis": (kurtosis + 0.1).log(),
             "band_correlation": _correlations(coarse.log()),
             "step_correlation": _correlations(_steps(coarse.log())),
         }
@@ -78,7 +72,7 @@ class EnvelopeStatistics(nn.Module):
         n = min(_SEGMENT_FRAMES, relative.shape[1])
         segments = relative.unfold(1, n, _SEGMENT_FRAMES // 2)  # (batch, segments, bands, n)
         window = torch.hann_window(n, periodic=False, device=envelope.device)
-        power = torch.fft.rfft(segments * window, _SEGMENT_FRAMES).abs().square().mean(1) / _SEGMENT_FRAMES
+        power = squared(torch.fft.rfft(segments * window, _SEGMENT_FRAMES)).mean(1) / _SEGMENT_FRAMES
         return (10.0 * torch.log10(power @ self.rates + 1e-6)).flatten(1)
 
 
@@ -98,39 +92,47 @@ class EnvelopeSpectrum(nn.Module):
     def __init__(self, sample_rate_hz: int) -> None:
         super().__init__()
         self.sample_rate_hz = sample_rate_hz
-        self.octaves_hz = [low for low in _OCTAVES_HZ if 2 * low <= sample_rate_hz / 2]
 
     def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         """Spectra of clips: (batch, samples) -> {name: (batch, dims)}."""
         n_samples = waveforms.shape[1]
-        bins_hz = torch.fft.rfftfreq(n_samples, 1 / self.sample_rate_hz, dtype=torch.float64)
-        rates_hz = bins_hz[bins_hz <= _FASTEST_HZ]  # the bands end there
-        coarse = band_means(log_edges(_SLOWEST_HZ, _FASTEST_HZ, 20), rates_hz).T.to(waveforms)
-        fine_hz = torch.linspace(_SLOWEST_HZ, 260.0, 97, dtype=torch.float64)
-        fine = band_means(fine_hz, rates_hz).T.to(waveforms)
+        octaves, coarse, fine = _octaves_and_rates(n_samples, self.sample_rate_hz)
         spectrum = torch.fft.rfft(waveforms)
-        rows, levels = [], []
-        for low_hz in self.octaves_hz:
-            first, end = torch.searchsorted(bins_hz, torch.tensor([low_hz, 2.0 * low_hz]).double()).tolist()
-            power = _squared_envelope_power(spectrum[:, first:end], n_samples, len(rates_hz))
-            rows.append(10.0 * torch.log10(power @ coarse + 1e-4))
-            levels.append(10.0 * torch.log10(power @ fine + 1e-4))
+        bands = [_squared_envelope_power(spectrum[:, bins], n_samples, len(coarse)) for bins in octaves]
+        power = torch.stack(bands, 1)  # (batch, octaves, rates)
         return {
-            "envelope_spectrum": torch.cat(rows, 1),
-            "envelope_spectrum_fine": torch.stack(levels).mean(0),
+            "envelope_spectrum": (10.0 * torch.log10(power @ coarse.to(power) + 1e-4)).flatten(1),
+            "envelope_spectrum_fine": (10.0 * torch.log10(power @ fine.to(power) + 1e-4)).mean(1),
         }
+
+
+@functools.lru_cache(maxsize=16)
+def _octaves_and_rates(n_samples: int, sample_rate_hz: int) -> tuple[list[slice], torch.Tensor, torch.Tensor]:
+    """Bins of each octave, and means over bands of rate, (rates, 20) and (rates, 96), for clips of one length."""
+    bins_hz = torch.fft.rfftfreq(n_samples, 1 / sample_rate_hz, dtype=torch.float64)
+    lows_hz = [low for low in _OCTAVES_HZ if 2 * low <= sample_rate_hz / 2]
+    edges = torch.searchsorted(bins_hz, torch.tensor([*lows_hz, 2 * lows_hz[-1]]).double()).tolist()
+    rates_hz = bins_hz[bins_hz <= _FASTEST_HZ]  # the bands end there
+    coarse = band_means(log_edges(_SLOWEST_HZ, _FASTEST_HZ, 20), rates_hz).T.contiguous()
+    fine_hz = torch.linspace(_SLOWEST_HZ, 260.0, 97, dtype=torch.float64)
+    return (
+        [slice(*pair) for pair in itertools.pairwise(edges)],
+        coarse,
+        band_means(fine_hz, rates_hz).T.contiguous(),
+    )
 
 
 def _squared_envelope_power(band: torch.Tensor, n_samples: int, n_rates: int) -> torch.Tensor:
     """Power spectrum of the relative squared envelope of one band: (batch, bins) -> (batch, rates).
 
-    The bins alone, moved down to 0 Hz, have the same envelope as the band of the whole signal. Its square is no
-    wider than the band, so twice as many samples as bins hold it without aliasing: a fraction of the clip's.
+    The bins alone, moved down to 0 Hz, have the same envelope as the band of the whole signal, and its square is no
+    wider than the band. So many samples as bins and rates hold the slow rates without aliasing: a fraction of a clip's.
     """
-    n_short = next_fast_len(max(2 * band.shape[1], 2), real=False)
-    squared = torch.view_as_real(torch.fft.ifft(band, n_short)).square().sum(2)
-    relative = squared / squared.mean(1, keepdim=True).clamp_min(torch.finfo(squared.dtype).tiny) - 1.0
-    power = torch.fft.rfft(relative).abs().square()[:, :n_rates] * (n_samples / n_short**2)
+    n_bins = band.shape[1]
+    n_short = next_fast_len(max(n_bins + min(n_bins, n_rates), 2), real=False)
+    envelope = squared(torch.fft.ifft(band, n_short))
+    relative = envelope / envelope.mean(1, keepdim=True).clamp_min(torch.finfo(envelope.dtype).tiny) - 1.0
+    power = squared(torch.fft.rfft(relative)[:, :n_rates]) * (n_samples / n_short**2)
     return pad(power, (0, n_rates - power.shape[1]))
 
 

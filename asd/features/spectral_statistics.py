@@ -1,29 +1,52 @@
 """What one resolution of the short-time spectrum tells about a clip: vectors of statistics over time.
 
-Conventions: waveforms (batch, samples) float32; vectors (batch, bands). All statistics are levels or ratios, so
-a gain changes none of them.
+Conventions: waveforms (batch, samples) float32; power (batch, frames, bins) of periodic Hann windows, a quarter of a
+window apart; vectors (batch, bands). All statistics are levels or ratios, so a gain changes none of them.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection
 
 import torch
 from torch import nn
-from torch.nn.functional import pad
 
 SPECTRAL = ("level", "flux", "skewness", "roughness")
 
 BAND_RANGE = 1e-6  # 60 dB below the loudest band; what lies lower is the converter's noise
 BIN_RANGE = 1e-7  # 70 dB below the strongest bin
 _LEAST_POWER = 1e-20  # keeps digital silence finite
+_FILTERS_AT_ONCE = 16
 _LEAST_STEP_DB = 0.05  # a band that never moves has this step
+
+
+class FilterBank(nn.Module):
+    """Weighted sums over bins, (..., bins) -> (..., filters).
+
+    Filters are few bins wide, so blocks of neighbouring filters multiply only the bins that one of them takes.
+
+    Args:
+        filters: (filters, bins), by frequency.
+    """
+
+    def __init__(self, filters: torch.Tensor) -> None:
+        super().__init__()
+        self.bins: list[slice] = []
+        for number, block in enumerate(filters.split(_FILTERS_AT_ONCE)):
+            taken = block.any(0).nonzero().flatten().tolist() or [0]
+            self.bins.append(slice(taken[0], taken[-1] + 1))
+            weights = block[:, self.bins[-1]].T.contiguous()
+            self.register_buffer(f"weights{number}", weights, persistent=False)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Sums of values (..., bins): (..., filters)."""
+        parts = zip(self.bins, self.buffers(), strict=True)
+        return torch.cat([values[..., bins] @ weights for bins, weights in parts], -1)
 
 
 class SpectralStatistics(nn.Module):
     """Level, flux, skewness and roughness of the bands of one short-time Fourier transform.
-
-    Periodic Hann window, hop of a quarter, frames centred with mirrored ends.
 
         level       mean over time of the band's level in dB, less its mean over bands: the spectrum's shape.
                     A mean of levels, not of power, so that a door or a voice in one second does not decide.
@@ -32,39 +55,31 @@ class SpectralStatistics(nn.Module):
         roughness   log of the mean step from bin to bin of the mean level in dB: how tonal the band is
 
     Args:
-        n_fft: window and transform length in samples.
-        bands: (bands, n_fft // 2 + 1) filter bank.
-        averages: (bands, n_fft // 2 + 1) bank over which the steps of roughness are averaged.
+        bands: (bands, bins) filter bank.
+        averages: (bands, bins) bank over which the steps of roughness are averaged.
         names: which statistics are computed.
     """
 
-    window: torch.Tensor
-    bands: torch.Tensor
-    averages: torch.Tensor
-
     def __init__(
-        self, n_fft: int, bands: torch.Tensor, averages: torch.Tensor, names: Collection[str] = SPECTRAL
+        self, bands: torch.Tensor, averages: torch.Tensor, names: Collection[str] = SPECTRAL
     ) -> None:
         super().__init__()
         self.names = frozenset(names)
-        averages = averages / averages.sum(1, keepdim=True)
-        buffers = {"window": torch.hann_window(n_fft), "bands": bands.T, "averages": averages.T[:-1]}
-        for name, buffer in buffers.items():
-            self.register_buffer(name, buffer.contiguous(), persistent=False)
+        self.bands = FilterBank(bands)
+        self.averages = FilterBank((averages / averages.sum(1, keepdim=True))[:, :-1])
 
-    def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Statistics of clips: (batch, samples) -> {name: (batch, bands)}."""
-        power = frame_power(waveforms, self.window)
-        levels = decibels(power @ self.bands, BAND_RANGE)
+    def forward(self, power: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Statistics of the power of frames: (batch, frames, bins) -> {name: (batch, bands)}."""
+        levels = decibels(self.bands(power), BAND_RANGE)
         level = levels.mean(1)
         found = {"level": level - level.mean(1, keepdim=True)}
         if "flux" in self.names:
             found["flux"] = (mean_step(levels) + _LEAST_STEP_DB).log()
         if "skewness" in self.names:
             found["skewness"] = _skewness(levels - level[:, None])
-        if "roughness" in self.names:  # a logarithm of every bin costs as much as the transform
-            steps_db = decibels(power, BIN_RANGE).mean(1).diff(dim=1).abs()
-            found["roughness"] = (steps_db @ self.averages + _LEAST_STEP_DB).log()
+        if "roughness" in self.names:
+            steps_db = mean_decibels(power, BIN_RANGE).diff(dim=1).abs()
+            found["roughness"] = (self.averages(steps_db) + _LEAST_STEP_DB).log()
         return found
 
 
@@ -84,15 +99,40 @@ def frame_power(waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     half = n_fft // 2
     while waveforms.shape[1] <= half:
         waveforms = torch.cat([waveforms, waveforms.flip(1)], 1)
-    padded = pad(waveforms[:, None], (half, half), mode="reflect")[:, 0]
-    spectrum = torch.fft.rfft(padded.unfold(1, n_fft, n_fft // 4) * window)
-    return spectrum.real.square() + spectrum.imag.square()
+    before, after = waveforms[:, 1 : half + 1].flip(1), waveforms[:, -half - 1 : -1].flip(1)
+    frames = torch.cat([before, waveforms, after], 1).unfold(1, n_fft, n_fft // 4)
+    return squared(torch.fft.rfft(frames * window))
+
+
+def squared(values: torch.Tensor) -> torch.Tensor:
+    """Squared magnitudes of complex values."""
+    parts = torch.view_as_real(values).square()
+    return parts[..., 0] + parts[..., 1]
 
 
 def decibels(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
     """Levels in dB of power (batch, frames, dims), none below a share of the strongest mean over time."""
-    least = (dynamic_range * power.mean(1).amax(1)).clamp_min(_LEAST_POWER)
-    return torch.maximum(power, least[:, None, None]).log10() * 10.0
+    return torch.maximum(power, _least(power, dynamic_range)).log10() * 10.0
+
+
+def mean_decibels(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
+    """Mean over time of the `decibels` of power, (batch, frames, dims) -> (batch, dims).
+
+    A sum of logarithms is the logarithm of a product: of four frames at a time, as a logarithm of every bin costs as
+    much as the transform. The factors are centred within the range, so that no product leaves float32.
+    """
+    least = _least(power, dynamic_range)
+    factors = (power / least).clamp_min(1.0) * dynamic_range**0.5
+    n_frames = factors.shape[1]
+    quarter = n_frames // 4
+    fours = factors[:, : 4 * quarter].unflatten(1, (4, quarter)).unbind(1)
+    logs = functools.reduce(torch.mul, fours).log10().sum(1) + factors[:, 4 * quarter :].log10().sum(1)
+    return 10.0 * (logs / n_frames + (least[:, 0] / dynamic_range**0.5).log10())
+
+
+def _least(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
+    """What power (batch, frames, dims) is raised to at least, (batch, 1, 1)."""
+    return (dynamic_range * power.mean(1).amax(1)).clamp_min(_LEAST_POWER)[:, None, None]
 
 
 def mean_step(levels: torch.Tensor) -> torch.Tensor:
