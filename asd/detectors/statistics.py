@@ -12,7 +12,7 @@ Scorers:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import progress
+from asd.core.threads import on_threads
 from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
@@ -77,18 +78,21 @@ class Statistics(Detector):
         self.spreads = {view: _spread(refs) for view, refs in references.items()}
         some = next(iter(references.values()))
         scaled = self._scaled(vectors)
-        self.fitted = {part: scorer.fit(scaled, some) for part, scorer in self._scorers()}
+        parts, scorers = zip(*self._scorers(), strict=True)
+        self.fitted = dict(
+            zip(parts, on_threads(lambda scorer: scorer.fit(scaled, some), scorers), strict=True)
+        )
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores per group and fused."""
         scaled = self._scaled(self.vectors(recordings))
         sections = sections_of(recordings.clips)
-        return self._fused({part: scorer.z(scaled, sections) for part, scorer in self.fitted.items()})
+        return self._fused(on_threads(lambda scorer: scorer.z(scaled, sections), [*self.fitted.values()]))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, each by models that have seen neither it nor its neighbours in time."""
         n = len(recordings)
-        return self._fused({part: scorer.z_training()[:n] for part, scorer in self.fitted.items()})
+        return self._fused(on_threads(lambda scorer: scorer.z_training()[:n], [*self.fitted.values()]))
 
     def save(self, directory: Path) -> None:
         """Writes bank.safetensors: the fitted back ends, and what vectors are divided by or leave out."""
@@ -170,8 +174,9 @@ class Statistics(Detector):
             own = {**_RELATIVE, "shrinkage": part.shrinkage} if name == "knn_relative" else {}
             yield part, PartScorer(part, backend_named(name, **{**own, **self.search[name]}))
 
-    def _fused(self, z: Mapping[Part, FloatArray]) -> Scores:
-        """z scores of the parts to those of the groups and of all."""
+    def _fused(self, z_of_parts: Sequence[FloatArray]) -> Scores:
+        """z scores of the parts, as in `fitted`, to those of the groups and of all."""
+        z = dict(zip(self.fitted, z_of_parts, strict=True))
         scores = {
             name: np.mean([z[part] for part in group.parts], axis=0) for name, group in self.groups.items()
         }

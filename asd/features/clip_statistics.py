@@ -20,6 +20,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import nn
 
+from asd.core.threads import on_threads
 from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistics
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
 from asd.features.pooling import gwrp_pool, mean_pool, rdp_pool
@@ -60,13 +61,13 @@ class ClipStatistics(nn.Module):
         pooled = wanted & (set(POOLED_VIEWS) - {"log_mel64"})
         self.log_mel128 = LogMel(sample_rate_hz, n_mels=128) if pooled else None
 
-    @torch.no_grad()
     def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
         rows = len(waveforms) if waveforms.is_cuda else max(1, _CACHE_SAMPLES // waveforms.shape[1])
-        parts = [self._found(part) for part in waveforms.split(rows)]
+        parts = on_threads(self._found, waveforms.split(rows))
         return {view: torch.cat([part[view] for part in parts]) for view in self.views}
 
+    @torch.no_grad()  # which holds in the thread that says so
     def _found(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         found: dict[str, torch.Tensor] = {}
         around_zero = waveforms - waveforms.mean(1, keepdim=True)

@@ -18,6 +18,7 @@ BAND_RANGE = 1e-6  # 60 dB below the loudest band; what lies lower is the conver
 BIN_RANGE = 1e-7  # 70 dB below the strongest bin
 _LEAST_POWER = 1e-20  # keeps digital silence finite
 _FILTERS_AT_ONCE = 16
+_CACHED_VALUES = 1 << 16  # of windowed frames at once: with their spectra they stay in the cache of a core
 _LEAST_STEP_DB = 0.05  # a band that never moves has this step
 
 
@@ -60,13 +61,16 @@ class SpectralStatistics(nn.Module):
         names: which statistics are computed.
     """
 
+    averages: torch.Tensor
+
     def __init__(
         self, bands: torch.Tensor, averages: torch.Tensor, names: Collection[str] = SPECTRAL
     ) -> None:
         super().__init__()
         self.names = frozenset(names)
         self.bands = FilterBank(bands)
-        self.averages = FilterBank((averages / averages.sum(1, keepdim=True))[:, :-1])
+        averages = (averages / averages.sum(1, keepdim=True)).T[:-1].contiguous()
+        self.register_buffer("averages", averages, persistent=False)
 
     def forward(self, power: torch.Tensor) -> dict[str, torch.Tensor]:
         """Statistics of the power of frames: (batch, frames, bins) -> {name: (batch, bands)}."""
@@ -79,7 +83,7 @@ class SpectralStatistics(nn.Module):
             found["skewness"] = _skewness(levels - level[:, None])
         if "roughness" in self.names:
             steps_db = mean_decibels(power, BIN_RANGE).diff(dim=1).abs()
-            found["roughness"] = (self.averages(steps_db) + _LEAST_STEP_DB).log()
+            found["roughness"] = (steps_db @ self.averages + _LEAST_STEP_DB).log()
         return found
 
 
@@ -101,7 +105,9 @@ def frame_power(waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
         waveforms = torch.cat([waveforms, waveforms.flip(1)], 1)
     before, after = waveforms[:, 1 : half + 1].flip(1), waveforms[:, -half - 1 : -1].flip(1)
     frames = torch.cat([before, waveforms, after], 1).unfold(1, n_fft, n_fft // 4)
-    return squared(torch.fft.rfft(frames * window))
+    n_values = frames.numel() if frames.is_cuda else _CACHED_VALUES
+    blocks = frames.split(max(1, n_values // (n_fft * len(frames))), 1)
+    return torch.cat([squared(torch.fft.rfft(block * window)) for block in blocks], 1)
 
 
 def squared(values: torch.Tensor) -> torch.Tensor:
@@ -122,7 +128,7 @@ def mean_decibels(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
     much as the transform. The factors are centred within the range, so that no product leaves float32.
     """
     least = _least(power, dynamic_range)
-    factors = (power / least).clamp_min(1.0) * dynamic_range**0.5
+    factors = (power / least).clamp_min_(1.0).mul_(dynamic_range**0.5)
     n_frames = factors.shape[1]
     quarter = n_frames // 4
     fours = factors[:, : 4 * quarter].unflatten(1, (4, quarter)).unbind(1)

@@ -280,6 +280,7 @@ def _gpu_resources() -> Any:
     return resources
 
 
+@cache
 def _import_faiss() -> ModuleType:
     """faiss, after torch: the other order crashed, and gave wrong neighbours on GPUs (faiss issues 2126, 4273)."""
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it tried

@@ -60,7 +60,7 @@ class RelativeNearest(NeighbourBackend):
 
     def _learn(self, references: References) -> None:
         self.scale, self.axes, self.gains, self.rest = self._whitening(references).state().values()
-        _, first, copy_of = np.unique(references.vectors, axis=0, return_index=True, return_inverse=True)
+        first, self.copy_of = _distinct(references.vectors)
         if len(first) < 2:
             raise AsdError(
                 f"the vectors of {len(references)} training clips are all the same: there is nothing to "
@@ -69,10 +69,9 @@ class RelativeNearest(NeighbourBackend):
         self.points = self._space()(references.vectors[first])
         self.log_scales = self._log_densities()
         self.least = np.array(-np.inf)
-        others = self._others()
+        others = self._others(self._weighted())
         self.log_scales = self.log_scales + self._offsets(others, references.conditions[first])
         self.least = np.asarray(np.median(others) + _NEAREST)
-        self.copy_of = copy_of.reshape(-1)
 
     def _prepare(self) -> None:
         self._whiten = self._space()
@@ -85,7 +84,7 @@ class RelativeNearest(NeighbourBackend):
 
     def leave_one_out(self) -> FloatArray | None:
         """Scores (references,) of the training clips, each without itself and its copies."""
-        return np.maximum(self._others(), self.least)[self.copy_of]
+        return np.maximum(self._others(self._bank), self.least)[self.copy_of]
 
     def _whitening(self, references: References) -> Whitening:
         if self.whiten:
@@ -105,9 +104,9 @@ class RelativeNearest(NeighbourBackend):
         with np.errstate(divide="ignore"):
             return np.log(weighted) - self.log_scales.min()
 
-    def _others(self) -> FloatArray:
-        """Scores (points,) of the points, each by the others."""
-        nearest = self._weighted().search(self.points, 1, exclude=np.arange(len(self.points)))
+    def _others(self, bank: NeighbourBank) -> FloatArray:
+        """Scores (points,) of the points in a weighted bank, each by the others."""
+        nearest = bank.search(self.points, 1, exclude=np.arange(len(self.points)))
         return self._logarithms(nearest.distances[:, 0])
 
     def _log_densities(self) -> FloatArray:
@@ -186,6 +185,15 @@ class DomainNearest(NeighbourBackend):
         for domain, (rows, bank) in enumerate(zip(self._members, self._banks, strict=True)):
             distances[rows, domain] = self.mean_distance_of_others(bank)
         return ((distances - self.locations) / self.scales).min(1)
+
+
+def _distinct(vectors: FloatArray) -> tuple[IntArray, IntArray]:
+    """Rows that differ: where each occurs first, and which of them every row is."""
+    numbers: dict[bytes, int] = {}
+    number_of = np.array(
+        [numbers.setdefault(row.tobytes(), len(numbers)) for row in vectors + 0.0]
+    )  # -0 is 0
+    return np.unique(number_of, return_index=True)[1], number_of
 
 
 def _slope(x: FloatArray, y: FloatArray) -> float:
