@@ -16,7 +16,7 @@ from asd.challenge.years import get_year
 from asd.evaluation.confidence import bootstrap_official_score
 from asd.evaluation.markdown import table as markdown_table
 from asd.metrics import evaluate_table, harmonic_mean
-from asd.types import AsdError, Domain
+from asd.types import AsdError
 
 Tables = Mapping[str, Mapping[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
 
@@ -187,14 +187,18 @@ _AREAS = {
     "pauc_target": "pAUC target",
 }
 _DECISIONS = {
-    f"{name}_{domain}".strip("_"): f"{title} {domain}".strip()
-    for domain in ("", *Domain)
-    for name, title in (
-        ("f1", "F1"),
-        ("precision", "precision"),
-        ("recall", "recall"),
-        ("false_alarms", "false alarms"),
-    )
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "false_alarms": "false alarms",
+    "f1_source": "F1 source",
+    "precision_source": "precision source",
+    "recall_source": "recall source",
+    "false_alarms_source": "false alarms source",
+    "f1_target": "F1 target",
+    "precision_target": "precision target",
+    "recall_target": "recall target",
+    "false_alarms_target": "false alarms target",
 }
 
 _RULES = {
