@@ -1,4 +1,4 @@
-"""How good are the scores? AUC, pAUC, decisions, and the official score of each year.
+"""AUC, pAUC, metrics of decisions, and the official score of each year.
 
 Pure functions of arrays and score tables: no file is read or written, and torch is never imported. What an
 official score is worth in the face of chance is told by `asd.evaluation.confidence`.

@@ -1,4 +1,4 @@
-"""What of a year's data lies on this disk, whole or not.
+"""Which archives of a year's data are installed on this disk, and which are incomplete.
 
     <root>/<machine>/manifest_dev.json          written last: archive, and size and CRC-32 of every file
                     /manifest_eval_train.json   so of each archive that the machine's folder was filled from

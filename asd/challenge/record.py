@@ -1,4 +1,4 @@
-"""What an archive's record says of its files: names, sizes, checksums, addresses.
+"""The record of a published archive: names, sizes, checksums and addresses of its files.
 
 Source: Zenodo's record API, GET <archive>/api/records/<number>, whose answer lists files as
 {"key": name, "size": bytes, "checksum": "md5:...", "links": {"self": address}}.

@@ -1,4 +1,4 @@
-"""Names every defect of a submission in a sentence, before the organisers' evaluator stumbles over it.
+"""Finds every defect of a submission before it is sent, and describes each in a sentence.
 
 Looks at one system's folder, at a zip, or at a folder of up to four systems' folders. Reads text only:
 no torch, no pandas, a full package in a fraction of a second.

@@ -1,4 +1,4 @@
-"""One HTTP request, and the patience to repeat it. Standard library only.
+"""HTTP requests, repeated where a failure may be temporary; standard library only.
 
 What may pass by itself (a busy server, a broken line) is tried again after a growing pause, or after the one
 that the server asks for; what will not (a missing page, a wrong certificate) is an error at once.

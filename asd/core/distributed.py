@@ -1,4 +1,4 @@
-"""Several processes that train one network together, started by torchrun; alone, all of this does nothing.
+"""Training by several processes that torchrun started; a single process is not affected.
 
 Every process takes its pieces of each batch, the gradients are averaged over all items of the batch, and the
 first process writes the files. So the result is that of one process with the same batches, but for what

@@ -1,4 +1,4 @@
-"""What a run stands on: one seed, one device, one log, numbers of every epoch.
+"""Device, seeds, log, progress and the numbers of every epoch.
 
 Nothing here knows about audio, machines or configurations; torch is imported only where it is needed.
 """

@@ -1,4 +1,4 @@
-"""Does a recording hold a sound? What is wrong with one that does not, as the predicate of a sentence.
+"""Finds recordings without usable sound: silence, stuck values, clipping, the same signal on both microphones.
 
 Such a recording can be read, and its scores would look like any others: a dead cable, a converter that hangs, an
 amplifier at its limit. Everything is measured in samples as they are, so that no level has to be known.

@@ -1,4 +1,4 @@
-"""Reconstruct windows of log-mel frames; what the network cannot reconstruct is unusual.
+"""An autoencoder of windows of log-mel frames: clips that it reconstructs badly are anomalous.
 
 Scorers:
     mse: mean squared reconstruction error of a clip.

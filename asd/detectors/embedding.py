@@ -1,4 +1,4 @@
-"""Learn what distinguishes normal clips, then ask how far a clip lies from all of them.
+"""An encoder makes vectors of clips; back ends measure how far a clip lies from the normal ones.
 
 An encoder (`encoders`) makes a vector of a clip, in one part or in several. The default learns to tell the machine's
 normal clips from synthetic faults; others learn to tell normal clips apart by machine, section, domain and attributes,

@@ -1,4 +1,4 @@
-"""How figures look: one style sheet, and one colour per method wherever it appears.
+"""The style of figures: one style sheet, and one colour per method wherever it appears.
 
 The colours are those of Okabe and Ito, "Color Universal Design", 2008, which colour-blind people can tell apart.
 """

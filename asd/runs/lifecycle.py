@@ -1,4 +1,4 @@
-"""The life of a training's folder, of a detector or of event detection: begun, broken off and resumed, complete.
+"""The directory of one training, of a detector or of event detection: begun, interrupted and resumed, complete.
 
 <run>/seed<k>/
     config.yaml         resolved configuration, from the beginning on

@@ -1,4 +1,4 @@
-"""From vectors and scores to better scores and decisions, with no idea where the vectors come from."""
+"""Vectors to scores, scores to one scale and to decisions; where vectors come from does not matter."""
 
 from __future__ import annotations
 

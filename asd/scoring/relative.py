@@ -1,4 +1,4 @@
-"""k-NN back ends that ask how far is far here: distances relative to the density, or to the domain.
+"""k-NN back ends with relative distances: divided by the local density, or normalised by domain.
 
 A hundred source clips for each target clip: the nearest reference of a normal target clip is farther away,
 and one threshold cannot serve both.

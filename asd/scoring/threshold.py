@@ -1,4 +1,4 @@
-"""What scores of normal clips are good for: a scale for scores of different origin, and a threshold for decisions.
+"""A common scale of scores and a decision threshold, both from scores of normal clips.
 
 A threshold moves precision, recall and F1 only; AUC, pAUC and the official score never see it.
 """

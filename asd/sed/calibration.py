@@ -1,4 +1,4 @@
-"""Calibration: does a class occur in seven of ten clips that have the probability 0.7?
+"""Calibration of probabilities: reliability diagram, expected and adaptive calibration error, Brier score.
 
 Probabilities are those of the positive class, one per clip (or frame) and class, thrown together by the caller
 or not. Over all classes together the many easy negatives near 0 decide, so look at each class as well.

@@ -1,4 +1,4 @@
-"""What a report lets people look at and listen to: sounds, spectrograms, explanations and maps of chosen clips."""
+"""What a report shows of chosen clips: sounds, spectrograms, explanations and maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One job done: the detector fitted or loaded, its scores and thresholds written, DONE last."""
+"""One job: the detector is fitted or loaded, its scores and thresholds are written, DONE last."""
 
 from __future__ import annotations
 

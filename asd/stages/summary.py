@@ -1,4 +1,4 @@
-"""What a stage says when it is done: where things are and what to run next."""
+"""The message at the end of a stage: where its results are and which command comes next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes that occur together should be active about equally long: a penalty on a graph of classes (GLR).
+"""Graph Laplacian regularisation (GLR): a penalty where classes that occur together are not active equally long.
 
     classes = nodes, co-occurrence in training clips = weight of an edge A_ij
     v_i = active frames that are predicted for class i in a clip

@@ -1,4 +1,4 @@
-"""Losses of the overlap between what is predicted and what is labelled; silence found silent earns nothing.
+"""Losses of the overlap of predictions and labels, dice and focal Tversky; true negatives do not count.
 
 Both are one ratio of sums over every clip, frame and class of the batch, so there is nothing left to reduce,
 and the loss of a batch is not the mean of the losses of its parts. Where a batch is spread over processes

@@ -1,4 +1,4 @@
-"""Learning from clips without labels: a teacher that is the student's average, and what it may teach.
+"""Learning from clips without labels, by a teacher that is the student's running average.
 
     student ──EMA──► `teacher` ─► probabilities ─┬─ all of them ───────────► `teacher.Consistency`
                                                  └─ `confident` ones only ─► targets and weights of a BCE

@@ -1,4 +1,4 @@
-"""What an encoder is to tell apart: classes of normal clips from what is known of them, or from clustering.
+"""The classes that an encoder learns to tell apart: from what is known of normal clips, or by clustering.
 
 A class is machine x section x domain x attributes. Where a machine has too few of them to train an encoder
 on, its larger classes are split into pseudo-classes by k-means; only training clips are looked at.

@@ -1,4 +1,4 @@
-"""An encoder learns to tell normal clips apart; what it then makes of a clip is the embedding.
+"""Trains an encoder to classify normal clips; what it makes of a clip is the embedding.
 
     segments ─ mixup ─ spectra ─ masking, StatEx ─ branches ─┬─ loss per branch
                                                              ├─ loss on all branches side by side

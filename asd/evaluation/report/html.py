@@ -1,4 +1,4 @@
-"""The page itself: contents in, one HTML file out that needs nothing else, by one template."""
+"""The report as one HTML file that needs nothing else, by one template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The confident-mean-teacher study: what does a teacher add where few clips are labelled?
+"""The confident-mean-teacher study: what a teacher adds where few clips are labelled.
 
 The analysis report of a sound event detection model of 2025-12-04 compares a baseline, cmt_normal and cmt_neg. Here
 they are trained on soundscapes with few strong and weak labels and many clips without any, over several seeds, beside a

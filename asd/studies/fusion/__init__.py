@@ -1,1 +1,1 @@
-"""Do several modalities predict better than one, and does it matter how they are joined?"""
+"""Several modalities against single ones, and three ways to join them."""

@@ -1,4 +1,4 @@
-"""The fusion study: do several modalities predict better than one, and does it matter how they are joined?
+"""The fusion study: single modalities and three ways to join them, on synthetic multi-track sequences.
 
 Three fusions of all modalities, and each modality alone, over several seeds, on the synthetic sequences of
 `asd.synthetic.tracks`. The page has the parts of the report "Multimodal learning experiment" of 2025-12-14, and those

@@ -1,4 +1,4 @@
-"""The loss study: which loss helps when events differ in length and frequency, and silence is everywhere?
+"""The loss study: losses of event detection where classes differ in length and frequency and most frames are silent.
 
 The losses of Imoto, "Sound event detection and scene classification using properties of environmental sounds" (slides,
 Doshisha University, 2021), with their hyper-parameters, on a CNN-BiGRU and a CNN-Transformer over several seeds, on
