@@ -55,6 +55,9 @@ report: setup  ## one page to look at and listen to: make report name=RUN [membe
 benchmark: setup  ## many methods in one table: make benchmark data=DIR [methods=FILE] [workers=2] [page=FILE]
 	$(ASD) benchmark $(GIVEN)
 
+sweep: setup  ## many configurations tried: make sweep data=DIR space=FILE.yaml [method=optuna] [executor=ray]
+	$(ASD) sweep $(GIVEN)
+
 leaderboard: setup  ## runs in order, with paired differences: make leaderboard [members=RUN1,RUN2:SCORER]
 	$(ASD) leaderboard $(GIVEN)
 

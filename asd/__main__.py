@@ -33,6 +33,7 @@ STAGES = {
     "bundle": "up to four packaged systems and the technical report in one archive, validated",
     "validate": "name every defect of a submission package",
     "benchmark": "many methods on the same machines, in one table",
+    "sweep": "many configurations tried on normal clips with planted faults: the best, and what mattered",
     "demo": "all of it once, on small synthetic machines",
 }
 
@@ -103,10 +104,11 @@ def _run(stage: str, arguments: list[str]) -> int:
     settings = parse(config.STAGES[stage], arguments, base, stage)
 
     import asd.pipeline
-    from asd.stages import benchmarking, summary
+    from asd.stages import benchmarking, summary, sweeping
 
     function = stage.replace("-", "_")
-    result = getattr(benchmarking if stage == "benchmark" else asd.pipeline, function)(settings)
+    module = {"benchmark": benchmarking, "sweep": sweeping}.get(stage, asd.pipeline)
+    result = getattr(module, function)(settings)
     print(getattr(summary, function)(settings, result))
     checked = {"validate": result, "data-check": result, "bundle": getattr(result, "findings", None)}
     findings = checked.get(stage)

@@ -35,8 +35,9 @@ DOCUMENTS = [
     *(p for d in ("docs", "configs", "submissions") for p in sorted(ROOT.glob(f"{d}/*.md"))),
 ]
 METHODS = ROOT / "configs/benchmark.yaml"  # a line of words per method
+SPACE = ROOT / "configs/sweep.yaml"  # values to try of each option
 _STAGE = "|".join(STAGES)
-CONFIGS = sorted(set(ROOT.glob("configs/*.yaml")) - {METHODS})
+CONFIGS = sorted(set(ROOT.glob("configs/*.yaml")) - {METHODS, SPACE})
 
 
 def relative(path: Path) -> str:

@@ -27,6 +27,7 @@ from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.options import Names, Seeds, Settings
 from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
+from asd.settings.sweep import Sweep
 from asd.types import AsdError
 
 DEFAULT_DETECTOR = "statistics"
@@ -286,5 +287,6 @@ STAGES: dict[str, type[Settings]] = {
     "explain": Explain,
     "report": Report,
     "benchmark": Benchmark,
+    "sweep": Sweep,
     "demo": Demo,
 }

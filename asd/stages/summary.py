@@ -30,9 +30,12 @@ from asd.settings.config import (
 )
 from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
+from asd.settings.sweep import Sweep
 from asd.stages.benchmarking import as_markdown as benchmark_table
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
+from asd.stages.sweeping import Swept
+from asd.stages.sweeping import as_markdown as sweep_table
 from asd.types import Label
 
 if TYPE_CHECKING:
@@ -157,6 +160,21 @@ def leaderboard(config: Leaderboard, board: pd.DataFrame) -> str:
 def benchmark(config: Benchmark, table: pd.DataFrame) -> str:
     """The table and where it lies."""
     return f"{benchmark_table(table)}\nwritten to {config.runs}/benchmark.md, .csv and .json"
+
+
+def sweep(config: Sweep, found: Swept) -> str:
+    """The table, what the choice is worth, and the best configuration as a command."""
+    lines = [sweep_table(found.table, found.machines)]
+    if found.elsewhere is not None:
+        share = 100 * found.elsewhere
+        lines.append(f"chosen for each machine on the other machines: {share:.1f} on average")
+    if config.judge == "faults":
+        lines.append(
+            "scores are those of planted faults, not of test clips: they order configurations, no more"
+        )
+    lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml, importance.png")
+    best = shlex.quote(f"config={found.folder / 'best.yaml'}")
+    return "\n".join([*lines, f"next: python -m asd train {best}{_option('data', config.data)} name=best"])
 
 
 def submit(config: Submit, result: Package) -> str:

@@ -1,0 +1,241 @@
+"""Configurations to try: a space of options, the draws from it, and one trial of a configuration on all machines."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from asd.core.files import load_yaml
+from asd.core.runtime import fingerprint
+from asd.evaluation.labelling import labelled_scores
+from asd.metrics import evaluate_table
+from asd.runs import read_json, write_json
+from asd.settings.config import Run
+from asd.settings.parsing import parse
+from asd.types import AsdError
+
+Options = dict[str, Any]  # option of train -> value
+_RANGE = {"low", "high", "log", "step"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The values that an option may take.
+
+    Attributes:
+        values: one by one; () for a range.
+        low: lowest of a range.
+        high: highest of it.
+        step: between neighbours; None: any number between.
+        log: uniform in the logarithm.
+    """
+
+    values: tuple[Any, ...] = ()
+    low: float = 0
+    high: float = 0
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a range is of whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def all(self, key: str) -> Sequence[Any]:
+        """Every value.
+
+        Raises:
+            AsdError: a range without a step has too many.
+        """
+        if self.values:
+            return self.values
+        if self.step is None:
+            raise AsdError(
+                f"{key} is a range without step=, which a grid cannot go through; list its values, or use random"
+            )
+        count = int(np.floor((self.high - self.low) / self.step + 1e-9)) + 1
+        return [self._typed(self.low + k * self.step) for k in range(count)]
+
+    def draw(self, key: str, rng: random.Random) -> Any:
+        """A value by chance.
+
+        Args:
+            key: of the option, for messages.
+            rng: of the draws.
+        """
+        if self.values or self.step is not None:
+            return rng.choice(self.all(key))
+        if self.log:
+            return self._typed(float(self.low * (self.high / self.low) ** rng.random()))
+        return self._typed(rng.uniform(self.low - 0.5 * self.is_whole, self.high + 0.499 * self.is_whole))
+
+    def suggest(self, key: str, trial: Any) -> Any:
+        """A value that Optuna chooses.
+
+        Args:
+            key: of the option.
+            trial: an `optuna.Trial`.
+        """
+        if self.values:
+            return self.values[trial.suggest_categorical(key, range(len(self.values)))]
+        if self.is_whole:
+            return trial.suggest_int(key, self.low, self.high, step=int(self.step or 1), log=self.log)
+        return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
+
+    def _typed(self, value: float) -> int | float:
+        return round(value) if self.is_whole else value
+
+
+Space = dict[str, Choice]
+
+
+def read_space(path: Path) -> Space:
+    """The space of a YAML file: option -> list of values, {low, high, step, log}, or one value that is fixed.
+
+    Raises:
+        AsdError: the file cannot be read, holds something else, or an option that `train` does not have.
+    """
+    try:
+        content = load_yaml(path.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
+        raise AsdError(f"space={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, Mapping) or not content:
+        raise AsdError(
+            f"space={path} holds no options; write lines such as statistics.backend: [knn, gaussian]"
+        )
+    space = dict(_choices(path, content))
+    for key, choice in space.items():
+        for value in choice.values or (choice.low, choice.high):
+            try:
+                detector = space.get("detector", Choice(("statistics",))).values[0]
+                parse(Run, [], {"detector": detector, key: value})
+            except AsdError as error:
+                raise AsdError(f"space={path}: {error}") from error
+    return space
+
+
+def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Choice]]:
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and not {"low", "high"} <= set(value):
+            yield from _choices(path, value, f"{key}.")
+        elif isinstance(value, Mapping):
+            yield key, _range(path, key, value)
+        elif isinstance(value, list) and not value:
+            raise AsdError(f"space={path}: {key} has no values; give some, or leave it out")
+        else:
+            yield key, Choice(tuple(value) if isinstance(value, list) else (value,))
+
+
+def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
+    numbers = [value["low"], value["high"], value.get("step") or 1]
+    is_number = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
+    if set(value) - _RANGE or not is_number or not value["low"] < value["high"] or numbers[2] <= 0:
+        raise AsdError(f"space={path}: {key} is no range; write {{low: 1, high: 9}}, with step: or log: true")
+    if value.get("log") and (value["low"] <= 0 or "step" in value):
+        raise AsdError(f"space={path}: {key} has log: true, which takes low above 0 and no step")
+    return Choice((), value["low"], value["high"], value.get("step"), bool(value.get("log")))
+
+
+def grid(space: Space) -> list[Options]:
+    """All combinations."""
+    every = itertools.product(*(choice.all(key) for key, choice in space.items()))
+    return [dict(zip(space, values, strict=True)) for values in every]
+
+
+def draws(space: Space, n: int, seed: int) -> list[Options]:
+    """Configurations by chance, none of them twice.
+
+    Args:
+        space: what is drawn from.
+        n: how many; fewer where the space has no more.
+        seed: of the draws.
+    """
+    rng, found = random.Random(seed), {}
+    for _ in range(20 * n):
+        options = {key: choice.draw(key, rng) for key, choice in space.items()}
+        found[fingerprint(options)] = options
+        if len(found) == n:
+            break
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration to be tried.
+
+    Attributes:
+        options: of `train`.
+        shared: options of `train` that all trials have: data, year, seeds, device.
+        machines: to try it on, in this order.
+        folder: of the sweep.
+    """
+
+    options: Options
+    shared: Options
+    machines: tuple[str, ...]
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Its name."""
+        return fingerprint(self.options, self.shared, self.machines)
+
+    def known(self) -> dict[str, Any]:
+        """Its result; {} where it has none."""
+        return read_json(self.folder / "results" / f"{self.key}.json")
+
+    def scores(self) -> Iterator[float]:
+        """Trains it machine by machine; the official score of those done so far."""
+        from asd.pipeline import train
+
+        for n, machine in enumerate(self.machines, 1):
+            about = {"runs": str(self.folder / "trials"), "name": self.key, "machine": [machine]}
+            train(parse(Run, [], {**self.shared, **self.options, **about}))
+            yield float(np.mean(self.official(self.machines[:n])))
+
+    def official(self, machines: Sequence[str]) -> list[float]:
+        """Official score of some machines that are done, per seed."""
+        found = labelled_scores(self.folder / "trials", self.key, self.shared["year"], machines)
+        tables = found.tables[found.default].values()
+        return [evaluate_table(table, self.shared["year"])["official_score"] for table in tables]
+
+    def conclude(self, score: float, state: str, seconds: float, n_done: int) -> dict[str, Any]:
+        """Writes the result.
+
+        Args:
+            score: official score over the machines that are done.
+            state: complete, or ended early.
+            seconds: that it took.
+            n_done: how many machines are done.
+
+        Returns:
+            The result, with a score for each of these machines.
+        """
+        each = {m: float(np.mean(self.official([m]))) for m in self.machines[:n_done]}
+        result = {
+            "options": self.options,
+            "score": score,
+            "state": state,
+            "seconds": seconds,
+            "machines": each,
+        }
+        write_json(self.folder / "results" / f"{self.key}.json", result)
+        return result
+
+
+def run_trial(trial: Trial) -> dict[str, Any]:
+    """The result of a trial, computed where it is not known yet."""
+    if known := trial.known():
+        return known
+    started_s = time.perf_counter()
+    *_, score = trial.scores()
+    return trial.conclude(score, "complete", time.perf_counter() - started_s, len(trial.machines))

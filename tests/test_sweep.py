@@ -1,0 +1,164 @@
+"""Sweeps: spaces of options, configurations tried without test labels, what mattered, and the best as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from asd.challenge.files import list_clips
+from asd.data.audio import read_wav
+from asd.evaluation.importance import chosen_elsewhere, importances
+from asd.settings.config import Run
+from asd.stages.planting import COPIES, plant
+from asd.stages.trials import draws, grid, read_space
+from asd.types import AsdError, Label, Split
+from tests.command import asd, contents, refuses, succeeds
+from tests.machines import tone_machine
+
+SPACE = """
+statistics:
+  backend: [knn_relative, knn]
+statistics.neighbours: {low: 1, high: 3, step: 2}
+detector: statistics
+"""
+
+
+def space_file(folder: Path, text: str = SPACE) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_grid_is_all_combinations(tmp_path: Path) -> None:
+    found = grid(read_space(space_file(tmp_path)))
+    keys = ("statistics.backend", "statistics.neighbours")
+    assert [tuple(options[key] for key in keys) for options in found] == [
+        ("knn_relative", 1), ("knn_relative", 3), ("knn", 1), ("knn", 3)
+    ]  # fmt: skip
+    assert {options["detector"] for options in found} == {"statistics"}
+
+
+def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
+    text = "decision.quantile: {low: 0.5, high: 0.9}\nstatistics.neighbours: {low: 1, high: 64, log: true}\n"
+    space = read_space(space_file(tmp_path, text))
+    found = draws(space, 200, seed=1)
+    assert found == draws(space, 200, seed=1) != draws(space, 200, seed=2)
+    shares = [options["decision.quantile"] for options in found]
+    assert 0.5 <= min(shares) < 0.52
+    assert 0.88 < max(shares) <= 0.9
+    counts = [options["statistics.neighbours"] for options in found]
+    assert {*counts} <= {*range(1, 65)}
+    assert min(counts) == 1
+    assert max(counts) > 50
+    assert 6 < np.median(counts) < 11  # sqrt(64): uniform in the logarithm
+    few = read_space(space_file(tmp_path, "statistics.backend: [knn, gaussian]"))
+    assert len(draws(few, 200, seed=1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        ("", "holds no options"),
+        ("statistics.backend: []", "has no values"),
+        ("statistics.bakend: [knn]", "did you mean backend"),
+        ("decision.quantile: {low: 0.5, high: 7}", "decision.quantile=7"),
+        ("decision.quantile: {low: 0.9, high: 0.5}", "is no range"),
+        ("decision.quantile: {low: 0.5, high: 0.9}", "without step="),
+        ("decision.quantile: {low: 0, high: 0.9, log: true}", "low above 0"),
+    ],
+)
+def test_a_space_that_is_none_is_a_sentence(tmp_path: Path, text: str, saying: str) -> None:
+    words = ("sweep", f"data={tmp_path}", f"space={space_file(tmp_path, text)}", f"runs={tmp_path}/runs")
+    tone_machine(tmp_path, n_train=8)
+    refuses(*words, saying=saying)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_held_out_clips_are_kept_and_their_copies_carry_faults(tmp_path: Path) -> None:
+    data = tone_machine(tmp_path / "data", n_train=16, n_target=6)
+    plant(Run(data=data), "fan", tmp_path / "planted", seed=3)
+    plant(Run(data=data), "fan", tmp_path / "again", seed=3)
+    assert contents(tmp_path / "planted") == contents(tmp_path / "again")
+    train = list_clips(tmp_path / "planted", "fan", Split.TRAIN)
+    test = list_clips(tmp_path / "planted", "fan", Split.TEST)
+    normal = [clip for clip in test if clip.label is Label.NORMAL]
+    assert len(train) + len(normal) == 16
+    assert {clip.domain for clip in normal} == {"source", "target"}
+    assert len(test) == (1 + COPIES) * len(normal)
+    originals = [read_wav(clip.path)[0] for clip in list_clips(data, "fan", Split.TRAIN)]
+
+    def nearest(path: Path) -> float:
+        sound = read_wav(path)[0]
+        return min(float(abs(sound - other).max()) for other in originals if other.shape == sound.shape)
+
+    assert max(nearest(clip.path) for clip in [*train, *normal]) < 1e-3  # a rounding of 16 bits
+    assert min(nearest(clip.path) for clip in test if clip.label is Label.ANOMALY) > 1e-3
+    with pytest.raises(AsdError, match="2 target training clips"):
+        plant(Run(data=tone_machine(tmp_path / "few", n_target=2)), "fan", tmp_path / "none", seed=0)
+
+
+def test_importance_is_that_of_the_option_which_moves_the_score() -> None:
+    rng = np.random.default_rng(0)
+    options = pd.DataFrame({"idle": rng.normal(size=40), "name": rng.choice(["a", "b"], 40)})
+    scores = (options["name"] == "a") * 1.0 + 0.01 * rng.normal(size=40)
+    found = importances(options, scores)
+    assert [*found] == ["name", "idle"]
+    assert found["name"] > 0.95
+    assert sum(found.values()) == pytest.approx(1)
+    assert importances(options[:3], scores[:3]) == {"idle": 0, "name": 0}
+
+
+def test_a_choice_on_the_other_machines() -> None:
+    scores = pd.DataFrame({"fan": [0.9, 0.5], "pump": [0.6, 0.7], "valve": [0.6, 0.8]})
+    # fan: pump and valve prefer the second (0.5); pump: (0.75, 0.65) the first (0.6); valve: (0.75, 0.6) the first
+    assert chosen_elsewhere(scores) == pytest.approx((0.5 + 0.6 + 0.6) / 3)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for machine in ("fan", "pump"):
+        tone_machine(Path("data"), machine, n_train=16, n_target=4, n_test=4)
+    space_file(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_best_configuration_is_a_file_for_train(place: Path) -> None:
+    words = ("sweep", "data=data", "space=space.yaml", "executor=here", "device=cpu")
+    said = succeeds(*words).out
+    folder = Path("runs/sweeps/sweep")
+    table = pd.read_csv(folder / "sweep.csv")
+    assert len(table) == 4
+    assert table["score"].is_monotonic_decreasing
+    assert table["score"].between(0.3, 1).all()
+    best = yaml.safe_load((folder / "best.yaml").read_text())
+    assert best["statistics.backend"] == table["statistics.backend"][0]
+    assert (folder / "importance.png").read_bytes()[:4] == b"\x89PNG"
+    assert "scores are those of planted faults" in said
+    assert "chosen for each machine on the other machines" in said
+    assert not [path for path in folder.glob("data-*/*/test/*") if "3000" in path.name]
+    succeeds("train", f"config={folder / 'best.yaml'}", "data=data", "machine=fan", "name=best", "device=cpu")
+    done = {path: path.stat().st_mtime_ns for path in folder.rglob("DONE")}
+    assert len(done) == 8
+    assert succeeds(*words).out == said  # nothing is tried again
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    labels = succeeds(*words, "judge=labels", "method=random", "trials=2", "name=labels").out
+    assert "planted faults" not in labels
+
+
+@pytest.mark.slow
+def test_optuna_goes_on_where_it_was(place: Path) -> None:
+    words = ("sweep", "data=data", "space=space.yaml", "executor=here", "device=cpu", "method=optuna")
+    succeeds(*words, "trials=2")
+    succeeds(*words, "trials=6")
+    table = pd.read_csv("runs/sweeps/sweep/sweep.csv")
+    assert len(table) == 6
+    assert {*table["state"]} <= {"complete", "ended early"}
+    assert table["state"][0] == "complete"
+    assert asd(*words, "trials=6").code == 0
+    assert len(pd.read_csv("runs/sweeps/sweep/sweep.csv")) == 6
