@@ -30,7 +30,6 @@ from asd.evaluation.markdown import table as markdown_table
 from asd.runs import write_text
 from asd.settings.config import Run
 from asd.settings.sweep import Sweep
-from asd.stages.planting import plant
 from asd.stages.trials import Options, Space, Trial, draws, grid, read_space, run_trial
 from asd.types import AsdError
 
@@ -67,6 +66,8 @@ def sweep(config: Sweep) -> Swept:
     machines = list_machines(config.data) if config.machine == ["all"] else config.machine
     data = config.data
     if config.judge == "faults":
+        from asd.stages.planting import plant
+
         data = config.folder / f"data-{fingerprint(str(config.data.resolve()), config.seed)[:8]}"
         for machine in machines:
             plant(Run(data=config.data, year=config.year), machine, data, config.seed)
