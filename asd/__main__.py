@@ -1,7 +1,7 @@
 """Command line: `python -m asd <stage> key=value ...`, also installed as `asd`.
 
-Only arguments and exit codes live here: 0 done, 1 a defect found by `validate`, `bundle` or `data-check` or a recording
-that `predict` cannot use, 2 an error the user can act on (one sentence), 3 an anomaly found by `predict
+Only arguments and exit codes live here: 0 done, 1 a defect found by `submit`, `validate`, `bundle` or `data-check` or a
+recording that `predict` cannot use, 2 an error the user can act on (one sentence), 3 an anomaly found by `predict
 --fail-on-anomaly`, 130 interrupted.
 """
 
@@ -42,6 +42,8 @@ GROUPS = {
     "sed": ("asd.sed", "sound event detection on the same core"),
     "study": ("asd.studies", "experiments behind the pages of docs/, resumable"),
 }
+
+CHECKED = {"submit", "validate", "bundle", "data-check"}  # what they find wrong makes the exit code 1
 
 USAGE = """usage: python -m asd <stage> [key=value ...]
 
@@ -110,9 +112,7 @@ def _run(stage: str, arguments: list[str]) -> int:
     module = {"benchmark": benchmarking, "sweep": sweeping}.get(stage, asd.pipeline)
     result = getattr(module, function)(settings)
     print(getattr(summary, function)(settings, result))
-    checked = {"validate": result, "data-check": result, "bundle": getattr(result, "findings", None)}
-    findings = checked.get(stage)
-    return result.exit_code if stage == "predict" else int(bool(findings and findings.defects))
+    return result.exit_code if stage == "predict" else int(stage in CHECKED and bool(result.defects))
 
 
 def _group(group: str, arguments: list[str]) -> int:

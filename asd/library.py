@@ -276,6 +276,7 @@ def load(
         )
     options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=device)
     run.check_model()
+    run.check_version(options.detector_version)
     stored = read_json(run.model / FRONT_END_FILE)
     profile, activity = tuple(stored.pop("profile", ())), tuple(stored.pop("activity", ()))
     front_end = FrontEnd(**stored, profile=profile, activity=activity)

@@ -93,7 +93,8 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     else:
         scores = published_labels(config.runs, name, config.year, config.ground_truth, config.machine)
     found = evaluate_tables(scores.tables, config.year, config.scorer or scores.default)
-    evaluation = {"name": name, **found, "untrained_sections": scores.untrained, "missing": scores.missing}
+    facts = {"untrained_sections": scores.untrained, "missing": scores.missing, "scored": scores.scored}
+    evaluation = {"name": name, **found, **facts}
     stem = config.runs / name / evaluation_name(config.part, config.data)
     write_json(stem.with_suffix(".json"), evaluation)
     write_text(stem.with_suffix(".md"), as_markdown(evaluation, name))

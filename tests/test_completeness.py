@@ -144,7 +144,9 @@ def test_clips_without_a_score_are_named(trained: Path) -> None:
     answer = succeeds("evaluate", "machine=fan")
     assert lost[0] in answer.err
     assert "fan lacks scores of 2 of 12" in json.loads((RUN / "evaluation.json").read_text())["missing"][0]
-    assert f"it lacks '{lost[0]}' and 1 more" in succeeds("submit", "label=A_B_task2_1", "machine=fan").out
+    packaged = asd("submit", "label=A_B_task2_1", "machine=fan")
+    assert packaged.code == 1
+    assert f"it lacks '{lost[0]}' and 1 more" in packaged.out
 
 
 def test_clips_without_a_label_are_counted_and_named(trained: Path) -> None:

@@ -6,15 +6,19 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from asd.data.recordings import Recordings
 from asd.detectors.base import Scores
 from asd.detectors.statistics import Statistics
+from asd.features.clip_statistics import ClipStatistics
+from asd.features.logmel import LogMel
 from asd.runs import read_json
 from tests.command import asd, refuses, succeeds, tiny_machines
 from tests.machines import workplace
@@ -125,6 +129,55 @@ def test_a_score_that_is_not_finite_costs_its_own_clip(place: Path, monkeypatch:
     assert len(tables) == len(Statistics(workplace(place)).scorers)
     for path in tables:
         assert third.name not in set(pd.read_csv(path)["file"])
+
+
+NETWORKS = [
+    ("detector=statistics", "statistics.views=level_64", "statistics.backend=knn"),
+    ("detector=statistics", "statistics.views=level_64", "statistics.backend=gaussian"),
+    (
+        "detector=embedding",
+        "embedding.encoder=bottleneck",
+        "training.epochs=1",
+        "embedding.backends=knn",
+    ),
+    ("detector=embedding", "embedding.faults.networks=1", "embedding.backends=gaussian"),
+    ("detector=autoencoder", "autoencoder.training.epochs=1", "autoencoder.n_mels=16"),
+]
+
+
+@pytest.mark.parametrize("words", NETWORKS, ids=" ".join)
+def test_features_that_are_not_finite_cost_their_own_clip(
+    place: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    peak = np.float32(0.987)
+
+    def spoilt(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def with_nan(self: torch.nn.Module, waveforms: torch.Tensor) -> Any:
+            found = forward(self, waveforms)
+            bad = waveforms.abs().amax(-1) == float(peak)
+            for values in found.values() if isinstance(found, dict) else [found]:
+                values[bad] = torch.nan
+            return found
+
+        return with_nan
+
+    clips = sorted(Path("data/fan/test").glob("*.wav"))
+    spoil(clips[3], peak)
+    words = ("train", "machine=fan", "data=data", *words)
+    succeeds(*words, "name=whole")
+    shutil.rmtree("runs/.cache", ignore_errors=True)
+    for kind in (ClipStatistics, LogMel):
+        monkeypatch.setattr(kind, "forward", spoilt(kind.forward))
+    refuses(*words, "name=refused", saying=clips[3].name)
+    answer = asd(*words, "name=kept", "--keep-going")
+    assert answer.code == 2
+    assert re.search(
+        rf"error: 1 failed: runs/kept/fan/seed0 {clips[3].name} \(.*\); done: fan$", answer.err.strip()
+    )
+    for path in Path("runs/whole/fan/seed0/scores").glob("*.csv"):
+        whole, kept = pd.read_csv(path), pd.read_csv(str(path).replace("whole", "kept"))
+        wanted = whole[whole["file"] != clips[3].name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(kept, wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_no_test_clip_that_can_be_used_fails_the_machine(place: Path) -> None:

@@ -25,13 +25,7 @@ from tests.faults.fault import (
 )
 from tests.faults.place import Place
 
-# Found by this suite, reported to those who work on it.
-AWAITED = {
-    ("the package's folder is a file", "submit"),
-    ("the scores are a file", "score"),
-}
 CASES = cases(*(kind.FAULTS for kind in (recordings, data, tables, packages, words, places)))
-CASES = [(fault, stage) for fault, stage in CASES if (fault.name, stage) not in AWAITED]
 
 
 @pytest.fixture(scope="session")

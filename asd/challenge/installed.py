@@ -130,7 +130,7 @@ def _unrecorded(folder: Path, part: Part, year: Year) -> Finding:
     clips = [path for half in halves for path in half]
     if not all(halves):
         return Finding(machine, part, "missing", len(clips), "a half is there" if clips else "")
-    known = {*(year.dev if part == "dev" else year.eval)[machine]}
+    known = {*year.sections(part)[machine]}
     try:
         sections = {parse_name(path, machine, _split(path)).section for path in clips}
     except AsdError as error:

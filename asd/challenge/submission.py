@@ -10,6 +10,7 @@ import math
 import re
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +28,7 @@ Kind = Literal["anomaly_score", "decision_result"]
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
 LABEL_EXAMPLE = "Nishida_HIT_task2_1"
+SYSTEM_FILE = re.compile(r"(anomaly_score|decision_result)_.*\.csv|.*\.meta\.yaml")
 
 
 def output_name(kind: Kind, unit: Unit, year: Year) -> str:
@@ -70,7 +72,8 @@ def write_submission(
 ) -> Path:
     """Write `<folder>/<label>/` and `<folder>/<label>.zip`, in place of earlier ones; return the former.
 
-    Everything is written beside its final place first: a failure leaves what was there before.
+    Everything is written beside its final place first: a failure leaves what was there before. Only an earlier
+    package of the same label is replaced.
 
     Args:
         table: one row per clip, columns `SCORE_COLUMNS`; only the rows of the test split are written.
@@ -82,7 +85,8 @@ def write_submission(
         template_file: a meta template in place of the built-in one of the year.
 
     Raises:
-        AsdError: a bad label, a score table that is incomplete or not finite, a bad YAML file, a full disk.
+        AsdError: a bad label, a score table that is incomplete or not finite, a bad YAML file, a full disk, or
+            something else than an earlier package in its place.
     """
     check_label(label)
     user = load_meta(user_file) if user_file else None
@@ -91,6 +95,7 @@ def write_submission(
         **_output_files(table, year),
         f"{label}.meta.yaml": yaml.safe_dump(meta, sort_keys=False, allow_unicode=True, width=110),
     }
+    _refuse_what_is_no_package(folder, label)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{label}.", dir=folder) as workshop:
@@ -106,6 +111,31 @@ def write_submission(
             f"cannot write {folder / label}: {error}; the earlier one, if any, is untouched."
         ) from error
     return folder / label
+
+
+def _refuse_what_is_no_package(folder: Path, label: str) -> None:
+    """Raises AsdError where the place of a package holds what no package holds: it would be lost."""
+    package, zipped = folder / label, folder / f"{label}.zip"
+    strange = [
+        path
+        for path in (package.iterdir() if package.is_dir() else [])
+        if not SYSTEM_FILE.fullmatch(path.name)
+    ]
+    if package.exists() and not package.is_dir():
+        strange.append(package)
+    if zipped.exists() and not _is_archive_of(zipped, label):
+        strange.append(zipped)
+    if strange:
+        raise AsdError(
+            f"{min(strange)} is no file of a package and would be lost: move it away, or choose another label= or out="
+        )
+
+
+def _is_archive_of(path: Path, label: str) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return all(name.startswith(f"task2/{label}/") for name in archive.namelist())
 
 
 def _output_files(table: pd.DataFrame, year: Year) -> dict[str, str]:

@@ -10,17 +10,16 @@ import csv
 import difflib
 import math
 import os
-import re
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from asd.challenge.csv_files import is_header, parse_number, parse_rows
 from asd.challenge.files import parse_name
 from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
-from asd.challenge.submission import LABEL, LABEL_EXAMPLE, Kind, kinds, output_name
+from asd.challenge.submission import LABEL, LABEL_EXAMPLE, SYSTEM_FILE, Kind, kinds, output_name
 from asd.challenge.system_meta import Meta, load_template
 from asd.challenge.years import Unit, Year
 from asd.types import AsdError, Clip, Split
@@ -28,8 +27,11 @@ from asd.types import AsdError, Clip, Split
 SYSTEMS_MAX = 4
 
 Files = dict[str, bytes]  # name -> content
-_SYSTEM_FILE = re.compile(r"(anomaly_score|decision_result)_.*\.csv|.*\.meta\.yaml")
 _READ = (".csv", ".yaml")  # nothing else is opened
+_ALLOWED: Mapping[Kind, tuple[Callable[[float], bool], str]] = {  # which values, and what the others are
+    "anomaly_score": (math.isfinite, "NaN or infinity"),
+    "decision_result": ((0.0, 1.0).__contains__, "a decision other than 0 or 1"),
+}
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _systems(files: Files, top: str) -> tuple[list[tuple[str, Files]], list[str]
     systems: list[tuple[str, Files]] = []
     rest: list[str] = []
     for folder, members in sorted(folders.items()):
-        if any(_SYSTEM_FILE.fullmatch(base) for base in members):
+        if any(SYSTEM_FILE.fullmatch(base) for base in members):
             systems.append((folder.rpartition("/")[2] or top, members))
         else:
             rest += [f"{folder}/{base}".lstrip("/") for base in members]
@@ -219,12 +221,9 @@ def _value_defects(name: str, kind: Kind, rows: list[tuple[int, str, str]]) -> I
     values = {number: parse_number(text) for number, _, text in rows}
     if words := [number for number, value in values.items() if value is None]:
         yield f"{name} has no number in {_lines(words)}."
-    if kind == "decision_result":
-        wrong = [number for number, value in values.items() if value is not None and value not in {0, 1}]
-        if wrong:
-            yield f"{name} has a decision other than 0 or 1 in {_lines(wrong)}."
-    elif wild := [n for n, value in values.items() if value is not None and not math.isfinite(value)]:
-        yield f"{name} has NaN or infinity in {_lines(wild)}."
+    is_allowed, what = _ALLOWED[kind]
+    if wrong := [number for number, value in values.items() if value is not None and not is_allowed(value)]:
+        yield f"{name} has {what} in {_lines(wrong)}."
 
 
 def _belongs(file: str, unit: Unit) -> bool:

@@ -112,6 +112,10 @@ class Year:
         """Number of test clips of one unit of the evaluation set."""
         return self.eval_clips_of.get(unit, self.eval_clips)
 
+    def sections(self, part: Part) -> Sections:
+        """The sections of each machine in a part of the data."""
+        return {"dev": self.dev, "eval_train": self.eval, "eval_test": self.eval}[part]
+
     def archive(self, part: Part, machine: str) -> Archive:
         """Where the zip file of one machine is published.
 
@@ -122,7 +126,7 @@ class Year:
         Raises:
             AsdError: the machine is not in that part of the year's data.
         """
-        machines = self.dev if part == "dev" else self.eval
+        machines = self.sections(part)
         if machine not in machines:
             raise AsdError(f"{machine!r} is not in the {part} data of {self.year}: {', '.join(machines)}")
         record: int = getattr(self.records, part)

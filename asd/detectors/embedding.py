@@ -22,7 +22,7 @@ import torch
 
 from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
 from asd.data.recordings import Recordings
-from asd.detectors.base import Detector, RunContext, Scores
+from asd.detectors.base import Detector, RunContext, Scores, require_finite
 from asd.detectors.encoders.clip_encoder import ClipEncoder
 from asd.detectors.encoders.fault_mlp import FaultMlp
 from asd.detectors.encoders.recipe import FAULTS, EmbeddingSettings
@@ -61,6 +61,8 @@ class Embedding(Detector):
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""
         fitted, parts = self._scorers(), self.encoder.embed(recordings)
+        for part in parts:
+            require_finite(part, recordings, "the embedding")
         sections = sections_of(recordings.clips)
         if len(parts) == 1:
             return {name: of_part.score(parts[0], sections) for name, (of_part,) in fitted.items()}

@@ -49,6 +49,7 @@ class Statistics(Detector):
     """
 
     settings_type = StatisticsSettings
+    version = 2  # 2: relative neighbours, local bands, correlations of steps
 
     def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
         super().__init__(context)

@@ -37,7 +37,7 @@ class Windowed(Detector):
 
     def __init__(self, detector: Detector, window_s: float, least_samples: int = 1) -> None:
         super().__init__(detector.context)
-        self.detector, self.scorers = detector, detector.scorers
+        self.detector, self.scorers, self.version = detector, detector.scorers, detector.version
         self.n_samples = round(window_s * self.context.sample_rate_hz)
         if self.n_samples < least_samples:
             raise AsdError(

@@ -14,7 +14,7 @@ import pandas as pd
 from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
-from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs, read_scores
+from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs, read_json, read_scores
 from asd.types import AsdError, Split
 
 ALL = ("all",)
@@ -176,6 +176,25 @@ def absent_machines(folders: Folders, year: Year) -> Missing:
         if have & wanted:
             missing |= {name: [f"of {year.year} is not in the run"] for name in wanted - have}
     return missing
+
+
+def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:
+    """Hash of the score tables in each folder, by its path within the run."""
+    return {folder.path.relative_to(place).as_posix(): folder.digest() for folder in folders}
+
+
+def warn_of_stale_evaluations(place: Path) -> None:
+    """Names the evaluations of a run whose scores were made anew since: their numbers are of other scores."""
+    for path in sorted(place.glob("evaluation*.json")):
+        scored = read_json(path).get("scored", {})
+        if changed := [
+            name for name, digest in scored.items() if ScoreFolder(place / name).digest() != digest
+        ]:
+            log.warning(
+                "%s is of earlier scores: those in %s are others since; make evaluate writes it anew",
+                path,
+                place / changed[0],
+            )
 
 
 def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:

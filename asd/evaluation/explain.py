@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from asd.recording_names import recording_key
 from asd.types import AsdError, Label
 
 FloatArray = npt.NDArray[np.float64]
@@ -221,10 +222,9 @@ VERDICTS = {
 
 
 def _find(clip: str, names: list[str]) -> str:
-    """The file that is meant."""
-    name = Path(clip).name
-    for candidate in (name, f"{name}.wav"):
-        if candidate in names:
-            return candidate
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    """The file that is meant, in whatever spelling."""
+    for name in names:
+        if recording_key(name) == recording_key(clip):
+            return name
+    near = difflib.get_close_matches(Path(clip).name, names, n=1, cutoff=0.0)
     raise AsdError(f"clip={clip} is not among the {len(names)} scored test clips; did you mean {near[0]}?")

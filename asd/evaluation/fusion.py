@@ -24,7 +24,7 @@ from asd.evaluation.completeness import (
     missing_scores,
     require_whole,
 )
-from asd.runs import RunDirectory, ScoredData, directories_with, read_json, write_json, write_scores
+from asd.runs import RunDirectory, ScoredData, directories_with, read_json, write_json
 from asd.scoring.threshold import FUSIONS, fit_threshold
 from asd.types import AsdError
 
@@ -142,11 +142,8 @@ def _write(
         folder.mkdir()
         training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", _facts(members))
-    write_scores(run.scores.path / f"{SCORER}.csv", test)
-    write_json(run.scores.path / "thresholds.json", {SCORER: threshold.as_dict()})
-    if data := _scored_data(members):
-        run.scores.write_data(data)
-    run.finish(fingerprint(settings, test["score"].tolist()), default=SCORER, seconds=0.0)
+    run.scores.write({SCORER: test}, {SCORER: threshold.as_dict()}, _scored_data(members))
+    run.finish(fingerprint(settings, test["score"].tolist()), default=SCORER, scorers=[SCORER], seconds=0.0)
 
 
 def _scored_data(members: Sequence[Member]) -> ScoredData | None:

@@ -42,6 +42,7 @@ class Labelled:
         default: the scorer that stands for the run.
         untrained: sections with test clips and without training clips, by machine.
         missing: what the run should have and these scores do not cover, in sentences.
+        scored: hash of the score tables, by their folder.
     """
 
     runs: list[RunDirectory]
@@ -49,6 +50,7 @@ class Labelled:
     default: str
     untrained: dict[str, list[str]]
     missing: list[str]
+    scored: dict[str, str]
 
     @property
     def machines(self) -> list[str]:
@@ -124,7 +126,8 @@ def _whole(
     lacks += completeness.left_out(place.parent, place.name, machines)
     tables = tables_of(folders)
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
-    return Labelled([*folders], known, default, untrained_sections(folders), lacks)
+    scored = completeness.digests(place, folders.values())
+    return Labelled([*folders], known, default, untrained_sections(folders), lacks, scored)
 
 
 def published_labels(
@@ -176,7 +179,8 @@ def published_labels(
         scorer: {seed: with_truth(table, truth, rules) for seed, table in by_seed.items()}
         for scorer, by_seed in tables_of(folders).items()
     }
-    return Labelled([*folders], tables, default, untrained_sections(folders), lacks)
+    scored = completeness.digests(runs / name, folders.values())
+    return Labelled([*folders], tables, default, untrained_sections(folders), lacks, scored)
 
 
 def untrained_sections(folders: Mapping[RunDirectory, ScoreFolder]) -> dict[str, list[str]]:

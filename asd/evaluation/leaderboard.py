@@ -15,7 +15,7 @@ import pandas as pd
 from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
-from asd.evaluation.completeness import ALL, first_of, is_all
+from asd.evaluation.completeness import ALL, first_of, is_all, warn_of_stale_evaluations
 from asd.evaluation.labelling import labelled_scores
 from asd.evaluation.markdown import table
 from asd.runs import write_json, write_text
@@ -135,6 +135,7 @@ def _member(runs: Path, name: str, year: int, machines: Sequence[str]) -> Member
     """
     run, _, scorer = name.partition(":")
     scores = labelled_scores(runs, run, year, machines)
+    warn_of_stale_evaluations(runs / run)
     by_seed = scores.tables.get(scorer or scores.default)
     if by_seed is None:
         raise AsdError(f"the run {run} has no scorer={scorer}; it has {', '.join(scores.tables)}")

@@ -15,7 +15,7 @@ import pandas as pd
 from asd.challenge.years import get_year
 from asd.evaluation.confidence import bootstrap_official_score
 from asd.evaluation.markdown import table as markdown_table
-from asd.metrics import evaluate_table, harmonic_mean
+from asd.metrics import aggregate, evaluate_table
 from asd.types import AsdError
 
 Tables = Mapping[str, Mapping[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
@@ -76,8 +76,7 @@ def development_results(
         for key in keys:
             metric = [name for name in names if key.endswith(name)][-1]
             values = np.array([metrics[metric] for metrics in sections.values()])
-            mean = values.mean() if evaluation["rule"] == "per_id" else harmonic_mean(values)
-            results[machine][key] = 100.0 * float(mean)
+            results[machine][key] = 100.0 * float(aggregate(values, evaluation["rule"]))
     return results
 
 

@@ -3,7 +3,7 @@
 from asd.core.files import read_json, write_json, write_text
 from asd.runs.directory import RunDirectory, begun_runs, find_runs, place_name, same_seeds
 from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
-from asd.runs.scores import ScoredData, ScoreFolder, clips_of, read_scores, score_table, write_scores
+from asd.runs.scores import ScoredData, ScoreFolder, clips_of, read_scores, score_table
 
 __all__ = [
     "RunDirectory",
@@ -21,6 +21,5 @@ __all__ = [
     "same_seeds",
     "score_table",
     "write_json",
-    "write_scores",
     "write_text",
 ]

@@ -51,8 +51,10 @@ class RunDirectory(TrainingDirectory):
         return self.path.parent.name
 
     def is_done(self, fingerprint: str) -> bool:
-        """Whether this exact run, options and data, is complete, its model included."""
-        return TrainingDirectory.is_done(self, fingerprint) and bool(self.fit_facts())
+        """Whether this exact run, options and data, is complete: its model is there, and every score table."""
+        promised = {*self.done().get("scorers", ())}
+        whole = bool(self.fit_facts()) and promised <= {*self.scores.scorers}
+        return TrainingDirectory.is_done(self, fingerprint) and whole
 
     def held(self) -> str | None:
         """Fingerprint of the model that lies here, or of a training that was broken off; None where there is none.
@@ -86,18 +88,34 @@ class RunDirectory(TrainingDirectory):
         """What the model in here was fitted with; {} where there is none."""
         return read_json(self.model / "fit.json")
 
-    def seal_model(self, folder: Path, settings: str, data: str, sections: Sequence[str]) -> None:
-        """Writes fit.json into the finished model `folder`: what it was fitted with, and hashes of its files.
+    def seal_model(
+        self, folder: Path, settings: str, data: str, sections: Sequence[str], version: int = 1
+    ) -> None:
+        """Writes fit.json into a finished model.
 
         Args:
-            folder: of the model.
-            settings: hash of the options.
-            data: hash of the training clips.
-            sections: of the training clips.
+            folder: where the model lies; its files are hashed.
+            settings: hash of what decided the model besides its clips.
+            data: hash of the clips.
+            sections: of the clips.
+            version: of the detector.
         """
         files = {path.name: _file_hash(path) for path in sorted(folder.iterdir())}
-        facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "files": files}
-        write_json(folder / "fit.json", facts)
+        facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "version": version}
+        write_json(folder / "fit.json", facts | {"files": files})
+
+    def check_version(self, version: int) -> None:
+        """Makes sure that the model, where there is one, was made by this version of its detector.
+
+        Raises:
+            AsdError: it was not.
+        """
+        facts = self.fit_facts()
+        if facts and (made_by := facts.get("version", 1)) != version:
+            raise AsdError(
+                f"{self.model} was made by version {made_by} of its detector and this is version {version}, which "
+                f"computes other scores: train again with overwrite=true, or under another name="
+            )
 
     def check_model(self) -> None:
         """Makes sure that every file of the model is as it was written.

@@ -8,15 +8,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.core.files import atomic, read_json, write_json
+from asd.core.files import atomic, read_json
+from asd.core.runtime import fingerprint
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 
@@ -105,21 +109,50 @@ class ScoreFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise AsdError(f"{path} is damaged ({error}); make score writes it anew") from error
 
-    def write_data(self, data: ScoredData) -> None:
-        """Writes what the scores are about."""
-        write_json(self.path / "clips.json", asdict(data))
+    def digest(self) -> str:
+        """Hash of the score tables: another one after a change of any score, label or decision."""
+        tables = {
+            scorer: (self.path / f"{scorer}.csv").read_text(errors="replace") for scorer in self.scorers
+        }
+        return fingerprint(tables)
+
+    def write(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        thresholds: Mapping[str, Mapping[str, Any]],
+        data: ScoredData | None = None,
+        unscored: Mapping[str, str] | None = None,
+        *,
+        before: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Writes everything of a scoring in place of the last one: all of it, or nothing.
+
+        Args:
+            tables: by scorer; every score survives to the last bit.
+            thresholds: by scorer.
+            data: what the scores are about; None where that is not known.
+            unscored: file names of the test clips that have no score, and why.
+            before: called when all is written aside and nothing but renaming is left to fail.
+
+        Raises:
+            AsdError: the place cannot be written.
+        """
+        files = {f"{scorer}.csv": table.to_csv(index=False) for scorer, table in tables.items()}
+        files["thresholds.json"] = json.dumps(thresholds, indent=1) + "\n"
+        if data is not None:
+            files["clips.json"] = json.dumps(asdict(data), indent=1) + "\n"
+        if unscored:
+            files["unscored.json"] = json.dumps(unscored, indent=1) + "\n"
+        with ExitStack() as stack:
+            for name, text in files.items():
+                stack.enter_context(atomic(self.path / name)).write_text(text)
+            before()
+        if not unscored:
+            (self.path / "unscored.json").unlink(missing_ok=True)
 
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""
         return read_json(self.path / "unscored.json")
-
-    def write_unscored(self, reasons: Mapping[str, str]) -> None:
-        """Writes which test clips have no score, and why; no file where all have one."""
-        path = self.path / "unscored.json"
-        if reasons:
-            write_json(path, reasons)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def score_table(
@@ -161,17 +194,6 @@ def clips_of(table: pd.DataFrame) -> list[Clip]:
         )
         for file, machine, section, domain, split, label in columns
     ]
-
-
-def write_scores(path: Path, table: pd.DataFrame) -> None:
-    """Writes a score table; every score survives to the last bit.
-
-    Args:
-        path: of the CSV file.
-        table: with the columns `types.SCORE_COLUMNS`.
-    """
-    with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def read_scores(path: Path) -> pd.DataFrame:

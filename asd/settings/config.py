@@ -144,7 +144,13 @@ class Run(Execution):
         names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
         windows = {} if self.window_s is None else {"window_s": self.window_s}
         shared = self.model_dump(mode="json", include=names) | windows
-        return shared | {"options": self.detector_settings.deciding()}
+        version = {} if self.detector_version == 1 else {"version": self.detector_version}
+        return shared | {"options": self.detector_settings.deciding()} | version
+
+    @property
+    def detector_version(self) -> int:
+        """Version of what the detector computes: scores of two versions do not go together."""
+        return detector_class(self.detector).version
 
     def stored(self) -> dict[str, Any]:
         """All options but those of other detectors and of where jobs run, as plain values for config.yaml."""

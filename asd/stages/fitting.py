@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,12 @@ from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
-from asd.runs import RunDirectory, ScoredData, score_table, write_json, write_scores
+from asd.runs import RunDirectory, ScoredData, score_table, write_json
 from asd.scoring.threshold import Threshold, fit_threshold
 from asd.settings.config import Run
 from asd.stages.jobs import Job
 from asd.stages.loading import TestData
+from asd.types import AsdError
 
 
 def fitted(job: Job) -> Detector:
@@ -66,7 +68,7 @@ def store_model(
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
         write_json(folder / FRONT_END_FILE, learnt.front_end.as_dict())
         NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
-        run.seal_model(folder, settings, data, [clip.section for clip in learnt.clips])
+        run.seal_model(folder, settings, data, [clip.section for clip in learnt.clips], detector.version)
     return training
 
 
@@ -109,19 +111,23 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         recordings, scores, unscored = _scored(detector, job.test, keep_going=job.config.keep_going)
         for scorer, values in scores.items():
             tables[scorer] = score_table(recordings.clips, values, thresholds[scorer].decide(values))
-    if is_own:
-        job.run.reopen()  # nothing but writing is left to fail
+    elif folder.scorers and job.run.done():
+        log.warning(
+            "%s has no test clips any more: the scores in %s stay as they are", job.run.machine, folder.path
+        )
+        return
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
-    write_json(folder.path / "thresholds.json", {k: t.as_dict() for k, t in thresholds.items()})
-    for scorer, table in tables.items():
-        write_scores(folder.path / f"{scorer}.csv", table)
-    if job.test is not None:
-        folder.write_unscored(unscored)
-        folder.write_data(job.scored_data())
+    folder.write(
+        tables,
+        {scorer: threshold.as_dict() for scorer, threshold in thresholds.items()},
+        job.scored_data() if job.test is not None else None,
+        unscored,
+        before=job.run.reopen if is_own else lambda: None,
+    )
     if is_own:
         seconds = round(time.perf_counter() - started_s, 3)
-        job.run.finish(job.fingerprint, default=detector.scorers[0], seconds=seconds)
+        job.run.finish(job.fingerprint, default=detector.scorers[0], scorers=[*tables], seconds=seconds)
 
 
 def _scored(
@@ -129,18 +135,53 @@ def _scored(
 ) -> tuple[Recordings, Scores, dict[str, str]]:
     """The clips that have scores, their scores, and why the others have none, by file name.
 
-    A clip without a finite score is an error, where one bad clip shall not cost the others theirs it is left out.
+    A clip that the detector refuses, or gives no finite score, is an error; where one bad clip shall not cost the
+    others theirs it is left out.
     """
-    recordings, scores = test.recordings, detector.score(test.recordings)
     unscored = {clip.name: str(error) for clip, error in test.refused}
+    if not keep_going:
+        return test.recordings, detector.score(test.recordings), unscored
+    refused: dict[int, AsdError] = {}
+    parts = list(_scores_of_parts(detector, test.recordings, range(len(test.recordings)), refused))
+    if not parts:
+        raise next(iter(refused.values()))
+    left = test.recordings.subset([i for indices, _ in parts for i in indices])
+    scores = {name: np.concatenate([part[name] for _, part in parts]) for name in detector.scorers}
     is_finite = np.isfinite(list(scores.values())).all(0)
-    if is_finite.all() or not keep_going:
-        return recordings, scores, unscored
-    for clip in recordings.subset(np.flatnonzero(~is_finite)).clips:
-        unscored[clip.name] = f"a score of {clip.path} is not finite; listen to it, or remove it"
-        log.error("%s gets no score: %s", clip.name, unscored[clip.name])
-    left = recordings.subset(np.flatnonzero(is_finite))
-    return left, {scorer: values[is_finite] for scorer, values in scores.items()}, unscored
+    reasons = {test.recordings.clips[i]: str(error) for i, error in refused.items()}
+    for clip in left.subset(np.flatnonzero(~is_finite)).clips:
+        reasons[clip] = f"a score of {clip.path} is not finite; listen to it, or remove it"
+    for clip, reason in reasons.items():
+        log.error("%s gets no score: %s", clip.name, reason)
+    unscored |= {clip.name: reason for clip, reason in reasons.items()}
+    scores = {name: values[is_finite] for name, values in scores.items()}
+    return left.subset(np.flatnonzero(is_finite)), scores, unscored
+
+
+def _scores_of_parts(
+    detector: Detector, recordings: Recordings, indices: Sequence[int], refused: dict[int, AsdError]
+) -> Iterator[tuple[Sequence[int], Scores]]:
+    """Scores of as many clips together as the detector takes: halves are asked until a refused clip is alone.
+
+    The score of a clip does not depend on those beside it.
+
+    Args:
+        detector: fitted.
+        recordings: all clips.
+        indices: which of them.
+        refused: takes the error of each clip that is refused.
+
+    Yields:
+        Indices, in order, and their scores.
+    """
+    try:
+        yield indices, detector.score(recordings.subset(indices))
+    except AsdError as error:
+        if len(indices) == 1:
+            refused[indices[0]] = error
+            return
+        for half in (indices[: len(indices) // 2], indices[len(indices) // 2 :]):
+            yield from _scores_of_parts(detector, recordings, half, refused)
 
 
 def _warn_of_untrained(job: Job, data: ScoredData) -> None:

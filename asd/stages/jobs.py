@@ -136,6 +136,7 @@ def check_place(job: Job) -> None:
     """
     if job.config.overwrite and job.learn is not None:
         return
+    job.run.check_version(job.config.detector_version)
     if job.is_foreign():
         raise job.run.in_the_way()
     if job.learn is None or job.test is None or job.is_own():

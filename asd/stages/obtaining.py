@@ -126,7 +126,7 @@ def _targets(config: Data | DataCheck, year: Year) -> list[Target]:
     """
     place = config.data or year.folder
     roots = {part: place / root.relative_to(year.folder) for part, root in _roots(year).items()}
-    known = {part: list(year.dev if part == "dev" else year.eval) for part in _PARTS[config.part]}
+    known = {part: list(year.sections(part)) for part in _PARTS[config.part]}
     names = list(dict.fromkeys(name for machines in known.values() for name in machines))
     wanted = names if config.machine == ["all"] else config.machine
     for name in wanted:

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from tests.faults.fault import Done, Fault, Refused, Same
+from tests.faults.fault import LABEL, Done, Fault, Refused, Same
 
 RUN = Path("runs/one/fan/seed0")
 
@@ -68,6 +68,9 @@ FAULTS = [
     Fault("the fused run is a file", lambda: a_file(Path("runs/both")), {"fuse": Refused("runs/both")}),
     Fault("the package is a file", lambda: a_file(Path("packages")), {"submit": Refused("packages")}),
     Fault("the package's folder is a file", lambda: a_file(Path("packages/Tester_LAB_task2_1")), {"submit": Refused("packages|Tester_LAB")}),
+    Fault("a file of somebody else lies in the package", lambda: (Path(f"packages/{LABEL}").mkdir(parents=True), Path(f"packages/{LABEL}/notes.txt").write_text("x")), {"submit": Refused("notes.txt is no file of a package")}),
+    Fault("the package's archive is another file", lambda: (Path("packages").mkdir(), Path(f"packages/{LABEL}.zip").write_text("x")), {"submit": Refused(f"{LABEL}.zip is no file of a package")}),
+    Fault("an earlier package is replaced", lambda: shutil.copytree("submissions", "packages"), {"submit": Done()}),
     Fault("the package is a link to itself", lambda: a_loop(Path("packages")), {"submit": Refused("packages")}),
     Fault("the explanation is a file", lambda: a_file(RUN / "explain"), {"explain": Refused("explain")}),
     Fault("the scores are a file", lambda: a_file(RUN / "scores"), {"score": Refused("scores"), "evaluate": Refused("scores|fan")}),

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.fault import Done, Expected, Fault, Refused, Same
+from tests.faults.fault import Done, Expected, Fault, Refused, Same, Warned
 
 RUN = Path("runs/one/fan/seed0")
 READERS = ("evaluate", "leaderboard", "fuse", "submit")
@@ -97,6 +97,11 @@ def cut(name: str) -> Callable[[], object]:
     return lambda: (RUN / name).write_bytes((RUN / name).read_bytes()[:20])
 
 
+def other_version() -> None:
+    path = RUN / "model/fit.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 0}))
+
+
 MODEL_FILES = ("weights.safetensors", "training_scores.csv", "front_end.json", "facts.json")
 
 
@@ -128,9 +133,11 @@ RUN_FILES = [
     Fault("the thresholds are gone", removed("scores/thresholds.json"), {"evaluate": Same(), "submit": Same(), "score": Same()}),
     Fault("the thresholds are no JSON", spoilt("scores/thresholds.json", b"{"), {"evaluate": Done(), "score": Same()}),
     Fault("a run lacks its model", lambda: shutil.rmtree(RUN / "model"), {"score": Refused("holds no model"), "explain": Done(), "evaluate": Same(), "train again": Done()}),
-    Fault("a run lacks its scores", lambda: shutil.rmtree(RUN / "scores"), {"evaluate": Refused(""), "submit": Refused(""), "fuse": Refused(""), "leaderboard": Refused(""), "score": Done(), "train again": Same()}),
+    Fault("a run lacks its scores", lambda: shutil.rmtree(RUN / "scores"), {"evaluate": Refused(""), "submit": Refused(""), "fuse": Refused(""), "leaderboard": Refused(""), "score": Done(), "train again": Done()}),
     Fault("fit.json is no JSON", spoilt("model/fit.json", b"{"), {"score": Refused("fit.json|no model|damaged"), "train again": Refused("damaged.*remove it")}),
     Fault("fit.json holds a list", spoilt("model/fit.json", b"[]"), {"score": Refused("fit.json|no model|damaged"), "train again": Refused("damaged.*remove it")}),
+    Fault("a score was changed after the evaluation", cell(6, "0.123"), {"evaluate": Done(), **dict.fromkeys(("leaderboard", "submit", "train again"), Warned("runs/one/evaluation.json is of earlier scores"))}),
+    Fault("a model was made by another version", other_version, dict.fromkeys(("score", "explain", "train again"), Refused("version 0 of its detector and this is version 1.*overwrite=true"))),
     Fault("another file lies in the run", lambda: (RUN / "notes.txt").write_text("x"), {"evaluate": Same(), "submit": Same(), "score": Same()}),
     Fault("another file lies among the scores", lambda: (RUN / "scores/.mse.csv.swp").write_bytes(b"\x00"), {"evaluate": Same(), "submit": Same(), "score": Done()}),
     Fault("a file lies among the runs", lambda: Path("runs/.DS_Store").write_bytes(b"\x00"), {"evaluate": Same(), "train": Done(), "leaderboard": Same()}),
