@@ -9,6 +9,7 @@ import torch
 
 from asd.core.semi.teacher import EmaTeacher
 from asd.features.logmel import KaldiFbank
+from asd.sed.config import Network
 from asd.sed.dataset import Clips
 from asd.sed.network import EventNetwork, build_network
 from asd.sed.objective import Objective, Semi, _mixed
@@ -20,18 +21,10 @@ STRONG, WEAK, BARE = [0, 1, 2], [3, 4, 5], [6, 7, 8]  # clips by what is known o
 
 def network(kind: str = "crnn", pooling: str = "attention") -> EventNetwork:
     torch.manual_seed(0)
-    return build_network(
-        kind,  # type: ignore[arg-type]
-        n_classes=N_CLASSES,
-        n_mels=N_MELS,
-        channels=(4, 4),
-        pools=(4, 2),
-        pooling=pooling,  # type: ignore[arg-type]
-        n_recurrent=4,
-        n_heads=2,
-        n_layers=1,
-        n_feedforward=8,
-    )
+    sizes: dict[str, Any] = {"channels": [4, 4], "pools": [4, 2], "n_recurrent": 4}
+    sizes |= {"n_heads": 2, "n_layers": 1, "n_feedforward": 8}
+    settings = Network.model_construct(kind=kind, pooling=pooling, **sizes)  # type: ignore[arg-type]
+    return build_network(settings, N_CLASSES, N_MELS)
 
 
 def clips() -> Clips:

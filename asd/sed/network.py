@@ -15,14 +15,14 @@ event detection with weak labeling", ICASSP 2019 (arXiv 1810.09050).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
 from torch.nn.functional import logsigmoid
 
-from asd.core.networks.frame_classifiers import CRNN, CNNTransformer, FrameClassifier
+from asd.core.networks.frame_classifiers import CRNN, CNNTransformer, FrameClassifier, FrequencyPooledCNN
+from asd.sed.config import Network
 from asd.types import AsdError
 
 Pooling = Literal["attention", "linear_softmax"]
@@ -108,35 +108,24 @@ class EventNetwork(nn.Module):
         return EventLogits(frames, clips, self.activity(features).squeeze(-1))
 
 
-def build_network(
-    kind: Literal["crnn", "transformer"],
-    *,
-    n_classes: int,
-    n_mels: int,
-    channels: Sequence[int],
-    pools: Sequence[int],
-    pooling: Pooling,
-    n_recurrent: int,
-    n_heads: int,
-    n_layers: int,
-    n_feedforward: int,
-) -> EventNetwork:
-    """The network that a configuration describes; what the other kind needs is not used.
+def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwork:
+    """The network that the options describe; those that the other kind needs are not used.
+
+    Args:
+        settings: options of the network.
+        n_classes: event classes.
+        n_mels: mel bands of the input.
 
     Raises:
         AsdError: an unknown kind or pooling.
     """
-    common: dict[str, Any] = {
-        "n_classes": n_classes,
-        "n_mels": n_mels,
-        "channels": channels,
-        "pools": pools,
-    }
+    convolutions = FrequencyPooledCNN(n_mels, settings.channels, settings.pools)
     trunk: FrameClassifier
-    if kind == "crnn":
-        trunk = CRNN(**common, n_recurrent=n_recurrent)
-    elif kind == "transformer":
-        trunk = CNNTransformer(**common, n_heads=n_heads, n_layers=n_layers, n_feedforward=n_feedforward)
+    if settings.kind == "crnn":
+        trunk = CRNN(n_classes, convolutions, settings.n_recurrent)
+    elif settings.kind == "transformer":
+        sizes = settings.n_heads, settings.n_layers, settings.n_feedforward
+        trunk = CNNTransformer(n_classes, convolutions, *sizes)
     else:
-        raise AsdError(f"network.kind={kind} is unknown; choose crnn or transformer")
-    return EventNetwork(trunk, pooling)
+        raise AsdError(f"network.kind={settings.kind} is unknown; choose crnn or transformer")
+    return EventNetwork(trunk, settings.pooling)

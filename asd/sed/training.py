@@ -187,7 +187,7 @@ def _models(config: Train, corpus: Corpus, seed: int, device: torch.device) -> M
 
 
 def _network(config: Train, n_classes: int) -> EventNetwork:
-    return build_network(n_classes=n_classes, n_mels=config.features.n_mels, **config.network.model_dump())
+    return build_network(config.network, n_classes, config.features.n_mels)
 
 
 def _objective(config: Train, corpus: Corpus, models: Models) -> Objective:

@@ -85,12 +85,12 @@ class FrameClassifier(nn.Module):
     """Convolutions, layers along time, and two dense layers: logits per frame and class.
 
     Args:
-        convolutions: from spectrograms to a vector per frame.
+        convolutions: from spectrograms to a vector per frame; None: those of the source.
     """
 
-    def __init__(self, convolutions: FrequencyPooledCNN) -> None:
+    def __init__(self, convolutions: FrequencyPooledCNN | None) -> None:
         super().__init__()
-        self.convolutions = convolutions
+        self.convolutions = convolutions or FrequencyPooledCNN()
 
     def _add_head(self, width: int, n_dense: int, n_classes: int) -> None:
         """Dense layers behind vectors (batch, frames, width); added last, so that seeds keep their weights."""
@@ -122,25 +122,19 @@ class CRNN(FrameClassifier):
 
     Args:
         n_classes: event classes.
-        n_mels: mel bands of the input.
-        channels: of each convolution.
-        pools: bands pooled into one after each convolution.
+        convolutions: from spectrograms to a vector per frame; None: those of the source.
         n_recurrent: units of the GRU in each direction.
         n_dense: units of the dense layer before the logits.
-        batch_norm: normalise after each convolution.
     """
 
     def __init__(
         self,
         n_classes: int = 25,
-        n_mels: int = 64,
-        channels: Sequence[int] = (128, 128, 128),
-        pools: Sequence[int] = (8, 4, 2),
+        convolutions: FrequencyPooledCNN | None = None,
         n_recurrent: int = 32,
         n_dense: int = 32,
-        batch_norm: bool = True,
     ) -> None:
-        super().__init__(FrequencyPooledCNN(n_mels, channels, pools, batch_norm))
+        super().__init__(convolutions)
         n_in = self.convolutions.n_features
         self.recurrent = nn.GRU(n_in, n_recurrent, batch_first=True, bidirectional=True)
         self._add_head(2 * n_recurrent, n_dense, n_classes)
@@ -158,15 +152,12 @@ class CNNTransformer(FrameClassifier):
 
     Args:
         n_classes: event classes.
-        n_mels: mel bands of the input.
-        channels: of each convolution.
-        pools: bands pooled into one after each convolution.
+        convolutions: from spectrograms to a vector per frame; None: those of the source.
         n_heads: attention heads.
         n_layers: encoder layers.
         n_feedforward: hidden width of the encoder layers.
         n_dense: units of the dense layer before the logits.
         dropout: part of the units dropped in the encoder layers while training.
-        batch_norm: normalise after each convolution.
 
     Raises:
         AsdError: the convolutions give a width that the heads do not divide.
@@ -175,17 +166,14 @@ class CNNTransformer(FrameClassifier):
     def __init__(
         self,
         n_classes: int = 25,
-        n_mels: int = 64,
-        channels: Sequence[int] = (128, 128, 128),
-        pools: Sequence[int] = (8, 4, 2),
+        convolutions: FrequencyPooledCNN | None = None,
         n_heads: int = 32,
         n_layers: int = 2,
         n_feedforward: int = 512,
         n_dense: int = 32,
         dropout: float = 0.1,
-        batch_norm: bool = True,
     ) -> None:
-        super().__init__(FrequencyPooledCNN(n_mels, channels, pools, batch_norm))
+        super().__init__(convolutions)
         width = self.convolutions.n_features
         if width % n_heads:
             raise AsdError(
