@@ -85,6 +85,10 @@ def recording_key(name: str) -> str:
 
     That is the name without folders (behind / or \\), without a suffix of `SUFFIXES` in any case and without blanks
     around, in composed Unicode (NFC). Otherwise letters count as they are: `A.wav` and `a.wav` are two recordings.
+
+    Example:
+        >>> recording_key("fan/train/Clip 1.WAV ")
+        'Clip 1'
     """
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1].strip()
     for suffix in SUFFIXES:

@@ -47,6 +47,10 @@ def signed(value: float, decimals: int = 4) -> str:
     Args:
         value: the difference.
         decimals: behind the point.
+
+    Example:
+        >>> signed(0.0123, 3), signed(-0.00001)
+        ('+0.012', '0.0000')
     """
     if math.isnan(value):
         return MISSING

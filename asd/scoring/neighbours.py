@@ -120,6 +120,11 @@ class NeighbourBank:
 
         Raises:
             AsdError: other dimensions than the bank's, NaN or infinity (the row is named), too large a `k`.
+
+        Example:
+            >>> bank = NeighbourBank(np.array([[0.0], [1.0], [3.0]]))
+            >>> bank.search(np.array([[0.9]]), 2).rows
+            array([[1, 0]])
         """
         queries = checked(queries, "vector")
         self._check_request(queries, k, exclude)

@@ -130,6 +130,10 @@ def fit_threshold(
 
     Raises:
         AsdError: no scores, or scores that are not finite.
+
+    Example:
+        >>> round(fit_threshold(np.arange(100.0), "percentile", quantile=0.9).value, 2)
+        89.1
     """
     finite = int(np.isfinite(normal_scores).sum())
     if len(normal_scores) == 0 or finite < len(normal_scores):

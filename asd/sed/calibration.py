@@ -51,6 +51,10 @@ def calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bi
         probabilities: in [0, 1], any shape.
         targets: in [0, 1], same shape.
         n_bins: of equal width.
+
+    Example:
+        >>> round(calibration_error([0.2, 0.2, 0.8], [0, 0, 1]), 3)
+        0.2
     """
     bins = reliability(probabilities, targets, n_bins)
     gap = (bins["confidence"] - bins["frequency"]).abs().fillna(0.0)
