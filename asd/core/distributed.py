@@ -2,7 +2,7 @@
 
 Every process takes its pieces of each batch, the gradients are averaged over all items of the batch, and the
 first process writes the files. So the result is that of one process with the same batches, but for what
-depends on the company within a piece: batch normalisation, losses over a whole batch, and a step's own draws.
+depends on the other items of a piece: batch normalisation, losses over a whole batch, and a step's own draws.
 """
 
 from __future__ import annotations

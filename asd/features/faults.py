@@ -5,7 +5,7 @@
 
 How a fault of a real machine sounds is not known beforehand, so the kinds are many and their ranges wide: a network
 that tells them apart (`asd.detectors.encoders.fault_mlp`) has to look at a sound from many sides. Waveforms are
-(batch, samples) float32 with a mean of zero; every row has parameters of its own and does not depend on its company.
+(batch, samples) float32 with a mean of zero; every row has parameters of its own and does not depend on other rows.
 """
 
 from __future__ import annotations

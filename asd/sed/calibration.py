@@ -64,7 +64,7 @@ def calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bi
 def adaptive_calibration_error(
     probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bins: int = N_BINS
 ) -> float:
-    """The same over bins that hold equally many, so that a crowd near 0 does not hide in a single bin.
+    """The same over bins that hold equally many, so that the many values near 0 do not fill a single bin.
 
     Args:
         probabilities: in [0, 1], any shape.

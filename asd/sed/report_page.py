@@ -25,7 +25,7 @@ NAMES = {
 }
 _SHOWN = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece")
 RANKED_BELOW_THRESHOLD = (
-    0.2  # by so much the average precision lies above F1 where only the threshold is to blame
+    0.2  # by so much the average precision lies above F1 where only the threshold limits it
 )
 
 
