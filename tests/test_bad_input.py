@@ -285,4 +285,6 @@ def test_no_data_folder(place: Path) -> None:
     refuses(
         "train", "machine=all", "data=data/fan/train", saying="holds no machine: expected <machine>/train"
     )
-    refuses("train", "machine=fan", "data=data/fan/attributes_00.csv", saying="no data folder")
+    refuses(
+        "train", "machine=fan", "data=data/fan/attributes_00.csv", saying="names .*, and there is no file"
+    )

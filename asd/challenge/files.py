@@ -107,6 +107,27 @@ def parse_name(path: Path, machine: str, split: Split) -> Clip:
     )
 
 
+def follows_grammar(path: Path, machine: str, split: Split) -> bool:
+    """Whether a recording is named as in the challenge. Arguments as of `parse_name`; does not touch the disk."""
+    try:
+        _match(path, machine, split)
+    except AsdError:
+        return False
+    return True
+
+
+def has_challenge_names(root: Path) -> bool:
+    """Whether a folder of `<machine>/train` and the like holds a recording that is named as in the challenge."""
+    folders = [folder for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+    return any(
+        follows_grammar(path, folder.name, split)
+        for folder in folders
+        for split, names in _FOLDERS.items()
+        for name in (*names, _RENAMED)
+        for path in find_recordings(folder / name)
+    )
+
+
 def format_name(
     section: str,
     number: int,

@@ -69,8 +69,8 @@ class RunDirectory(TrainingDirectory):
     def data_root(self) -> Path | None:
         """The folder of machines that it was trained from; None where the configuration does not tell."""
         settings = self.config()
-        if settings.get("data"):
-            return Path(settings["data"])
+        if given := settings.get("data") or settings.get("normal"):
+            return Path(given)
         return get_year(settings["year"]).dev_root if "year" in settings else None
 
     def asked_machines(self) -> set[str]:

@@ -33,16 +33,23 @@ class ScoredData:
         fingerprint: hash of the clips.
         trained_sections: sections that the model was fitted on.
         clips: (file, section, domain or "") of every test clip.
+        layout: of the folder; the rules of a challenge's year are for "challenge".
     """
 
     root: str
     fingerprint: str
     trained_sections: tuple[str, ...]
     clips: tuple[tuple[str, str, str], ...]
+    layout: str = "challenge"
 
     @classmethod
     def of(
-        cls, root: Path, fingerprint: str, trained_sections: Sequence[str], clips: Sequence[Clip]
+        cls,
+        root: Path,
+        fingerprint: str,
+        trained_sections: Sequence[str],
+        clips: Sequence[Clip],
+        layout: str = "challenge",
     ) -> ScoredData:
         """What is to be scored.
 
@@ -53,7 +60,7 @@ class ScoredData:
             clips: every test clip.
         """
         rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
-        return cls(str(root.resolve()), fingerprint, tuple(sorted({*trained_sections})), rows)
+        return cls(str(root.resolve()), fingerprint, tuple(sorted({*trained_sections})), rows, layout)
 
     @property
     def sections(self) -> set[str]:
@@ -191,6 +198,7 @@ def clips_of(table: pd.DataFrame) -> list[Clip]:
             Split(split),
             Domain(domain) if domain else None,
             Label(label) if label else None,
+            file=file,
         )
         for file, machine, section, domain, split, label in columns
     ]

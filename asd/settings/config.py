@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, create_model
 
@@ -43,6 +43,7 @@ def _usable_name(name: str) -> str:
     return name
 
 
+LayoutName = Literal["auto", "challenge", "table", "mimii", "toyadmos", "industrial", "plain"]
 RunName = Annotated[str, AfterValidator(_usable_name)]
 
 
@@ -67,14 +68,21 @@ class Run(Execution):
     """Options of `train`, and what a run is made of; the options of its detector are a field of its name."""
 
     leading: ClassVar[tuple[str, ...]] = (
-        *("machine", "data", "detector", "name", "seeds", "year", "device"),
+        *("machine", "data", "normal", "detector", "name", "seeds", "year", "device"),
         *("sample_rate_hz", "overwrite", "keep_going"),
     )  # the ones that matter, which --help lists first
     hidden: ClassVar[tuple[str, ...]] = ("weights",)  # those of another stage
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all found")
     year: int = Field(2025, description="challenge year: default data folder and metric rule")
-    data: Path | None = Field(None, description="folder that holds <machine>/{train,test}")
+    data: Path | None = Field(
+        None, description="data folder, or a table of recordings (docs/own-recordings.md)"
+    )
+    normal: str | None = Field(
+        None, description="instead of data: normal recordings, a file, folder, pattern or table"
+    )
+    abnormal: str | None = Field(None, description="with normal: recordings of faults, for the check")
+    layout: LayoutName = Field("auto", description="of data: auto, " + ", ".join(get_args(LayoutName)[1:]))
     detector: str = Field(
         DEFAULT_DETECTOR, description=", ".join(REGISTRY) + ", an installed one, or package.module:Class"
     )
@@ -83,6 +91,9 @@ class Run(Execution):
     runs: Path = Field(Path("runs"), description="folder of all runs")
     device: str = Field("auto", description="auto, cpu or cuda")
     sample_rate_hz: int = Field(16000, ge=1000, description="sample rate every recording must have")
+    channel: Annotated[int, Field(ge=0)] | Literal["mean"] | None = Field(
+        None, description="of files with several channels: a number from 0 on, or mean; by default the first"
+    )
     frontend: FrontEndName = Field("near", description="near, far, mean, cancel or subtract")
     residual: float = Field(0.0, ge=0, le=1, description="vectors of clips are near - residual * far")
     window_s: float | None = Field(
@@ -130,8 +141,8 @@ class Run(Execution):
 
     @property
     def data_root(self) -> Path:
-        """The folder that holds <machine>/{train,test}: `data`, or the development set of the year."""
-        return self.data or get_year(self.year).dev_root
+        """Where the recordings are: `data`, what `normal` names, or the development set of the year."""
+        return self.data or (Path(self.normal) if self.normal else get_year(self.year).dev_root)
 
     @property
     def detector_settings(self) -> DetectorSettings:
@@ -142,8 +153,9 @@ class Run(Execution):
     def settings(self) -> dict[str, Any]:
         """What decides the fitted model, apart from data and seed: plain values, for a hash."""
         names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
-        windows = {} if self.window_s is None else {"window_s": self.window_s}
-        shared = self.model_dump(mode="json", include=names) | windows
+        given = {name: getattr(self, name) for name in ("window_s", "channel")}
+        shared = self.model_dump(mode="json", include=names)
+        shared |= {name: value for name, value in given.items() if value is not None}
         version = {} if self.detector_version == 1 else {"version": self.detector_version}
         return shared | {"options": self.detector_settings.deciding()} | version
 

@@ -157,14 +157,19 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
         return {}
     configs = [dict(read_yaml(path)) for path in found]
     _refuse_fusion(configs[0])
-    folders = sorted({str(values.get("data") or "the default") for values in configs})
-    if len(folders) > 1 and "data" not in given:
+    folders = sorted({str(values.get("data") or values.get("normal") or "the default") for values in configs})
+    if len(folders) > 1 and not {"data", "normal"} & given.keys():
         raise AsdError(
-            f"the machines of {root} were trained from several folders ({', '.join(folders)}); say which with data="
+            f"the machines of {root} were trained from several folders ({', '.join(folders)}); say which with data= or "
+            f"machine="
         )
     stored_run(configs[0])
     own = {"machine", "seeds", "weights", "overwrite", "keep_going"}  # given anew each time
-    return {key: value for key, value in configs[0].items() if key not in own}
+    if {"data", "normal"} & given.keys():
+        own |= {"data", "normal", "abnormal", "layout"}
+    machines = {path.parents[1].name for path in found}
+    only = {"machine": machines.pop()} if len(machines) == 1 else {}
+    return only | {key: value for key, value in configs[0].items() if key not in own}
 
 
 def _with_detector(stage: type[S], sources: Sequence[Pairs]) -> type[S]:

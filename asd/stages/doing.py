@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-from asd.challenge import files
 from asd.core.executors import finished
 from asd.core.files import alone
 from asd.core.runtime import log
@@ -15,6 +14,7 @@ from asd.settings.config import Run
 from asd.settings.parsing import stored_run
 from asd.stages import jobs
 from asd.stages.fitting import fitted, write_job_scores
+from asd.stages.loading import dataset_of
 from asd.types import AsdError
 
 
@@ -85,12 +85,13 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
 
 def _shares(config: Run, *, learn: bool, again: bool) -> list[Share]:
     """One share per machine in this process, where its recordings are read once; else one per machine and seed."""
-    machines = jobs.machines_to_do(config)
+    dataset = dataset_of(config)
+    machines = jobs.machines_to_do(config, dataset)
     is_here = config.executor == "here"
     if not config.keep_going:
         jobs.check_options(config)
         for machine in machines:
-            files.machine_folder(config.data_root, machine)
+            dataset.require(machine)
         for machine in machines if learn else ():
             jobs.begin(config, machine)
     parts = [config.seeds] if is_here else [[seed] for seed in config.seeds]

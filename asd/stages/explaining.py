@@ -83,7 +83,7 @@ def explain_clips(
             "nearest": train.clips[nearest[i]].name,
             "distance_db": round(float(distances_db[i]), 2),
             **effects.as_columns(),
-            "figure": f"{chosen.clips[i].path.stem}.png",
+            "figure": f"{Path(chosen.clips[i].name.replace('/', '_')).stem}.png",
         }
         figure = explanation(record, len(table), effects, *waves, test.sample_rate_hz)
         with atomic(folder / record["figure"]) as temporary:

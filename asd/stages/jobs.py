@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asd.challenge import files
 from asd.challenge.years import YEARS, get_year
 from asd.core.runtime import fingerprint, log, pick_device
+from asd.data.dataset import Dataset
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.recordings import Recordings, joined
 from asd.data.supplemental import NOTHING, Supplement
 from asd.runs import RunDirectory, ScoredData, ScoreFolder
 from asd.settings.config import WITHOUT_VECTORS, Run
 from asd.settings.config import Supplemental as SupplementalOptions
-from asd.stages.loading import TestData, load_test, load_training
+from asd.stages.loading import TestData, dataset_of, load_test, load_training
 from asd.types import AsdError
 
 
@@ -75,7 +75,8 @@ class Job:
             else self.run.fit_facts().get("sections", [])
         )
         clips = self.test.clips if self.test is not None else []
-        return ScoredData.of(self.config.data_root, self.test_data, trained, clips)
+        layout = self.test.layout if self.test is not None else "challenge"
+        return ScoredData.of(self.config.data_root, self.test_data, trained, clips, layout)
 
     def is_foreign(self) -> bool:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""
@@ -101,18 +102,22 @@ def prepare(
     """
     check_options(config)
     given = _weights_hash(config.weights) if config.weights else ""
-    machines = machines or machines_to_do(config)
+    dataset = dataset_of(config)
+    asked = machines_to_do(config, dataset)
+    if not dataset.is_strict:
+        config = config.model_copy(update={"machine": asked})  # a run remembers what it was asked for
+    machines = machines or asked
     is_joint = config.detector_settings.is_joint
-    wanted = {*machines, *(files.list_machines(config.data_root) if is_joint else [])} if learn else set()
-    training = {machine: load_training(config, machine) for machine in sorted(wanted)}
+    wanted = {*machines, *(dataset.machines() if is_joint else [])} if learn else set()
+    training = {machine: load_training(config, dataset, machine) for machine in sorted(wanted)}
     for machine in machines:
-        for sentence in files.attribute_gaps(config.data_root, machine):
+        for sentence in dataset.warnings(machine):
             log.warning(sentence)
         own = training.get(machine)
         others = {other: data for other, data in training.items() if other != machine} if is_joint else {}
         test = None
-        if own is None or list(files.machine_folder(config.data_root, machine).glob("*test*")):
-            test = load_test(config, machine, own.recordings.front_end if own else None)
+        if own is None or dataset.has_test(machine):
+            test = load_test(config, dataset, machine, own.recordings if own else None)
         for seed in seeds or config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
             settings = fingerprint(config.settings(), seed, given)
@@ -157,20 +162,24 @@ def begin(config: Run, machine: str) -> None:
         config: of the run, with its seeds.
         machine: which one; one that is not there is left out.
     """
-    if machine in files.list_machines(config.data_root):
+    if machine in dataset_of(config).machines():
         for seed in config.seeds:
             RunDirectory.of(config.runs, config.run_name, machine, seed).begin(config.stored())
 
 
-def machines_to_do(config: Run) -> list[str]:
+def machines_to_do(config: Run, dataset: Dataset | None = None) -> list[str]:
     """The machines that the options name.
+
+    Args:
+        config: the options.
+        dataset: their recordings; None: they are looked for.
 
     Raises:
         AsdError: none is named, or `all` and there is none.
     """
     if not config.machine:
         raise AsdError("machine= is empty; name one, several separated by commas, or all")
-    return files.list_machines(config.data_root) if config.machine == ["all"] else config.machine
+    return (dataset or dataset_of(config)).machines() if config.machine == ["all"] else config.machine
 
 
 def warn_of_other_years(config: Run) -> None:
@@ -178,8 +187,11 @@ def warn_of_other_years(config: Run) -> None:
 
     One machine of the given year is enough for no warning; machines that are in no catalogue do not count.
     """
+    dataset = dataset_of(config)
+    if not dataset.is_strict:
+        return
     root = config.data_root
-    years = {machine: _years_with(machine) for machine in files.list_machines(root)}
+    years = {machine: _years_with(machine) for machine in dataset.machines()}
     published = {machine: found for machine, found in years.items() if found}
     if not published or any(config.year in found for found in published.values()):
         return

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from asd.challenge import files
 from asd.challenge.years import get_year
 from asd.core.runtime import fingerprint, log
+from asd.data.dataset import Dataset, given_data, open_data
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
-from asd.data.recordings import Recordings, Refused, check, defects, mono
+from asd.data.recordings import Recordings, Refused, check, defects, mono, notices
 from asd.data.supplemental import Supplement, SupplementalPolicy
 from asd.runs import RunDirectory, read_json
 from asd.settings.config import Run
@@ -55,10 +55,12 @@ class TestData:
     Attributes:
         recordings: the test clips.
         refused: those of them that cannot be used and are left out.
+        layout: of the folder they lie in.
     """
 
     recordings: Recordings
     refused: tuple[Refused, ...]
+    layout: str = "challenge"
 
     @property
     def clips(self) -> list[Clip]:
@@ -71,22 +73,40 @@ class TestData:
         return fingerprint([self.recordings.fingerprint], [clip.name for clip, _ in self.refused])
 
 
-def load_training(config: Run, machine: str) -> TrainingData:
+def dataset_of(config: Run) -> Dataset:
+    """The recordings that the options name.
+
+    Raises:
+        AsdError: there are none, two places are named, or nothing tells what the recordings are.
+    """
+    if config.abnormal and not config.normal:
+        raise AsdError(f"abnormal={config.abnormal} goes with normal=; give the normal recordings, too")
+    if config.normal and config.data:
+        raise AsdError(
+            f"normal={config.normal} and data={config.data} both name recordings; give one of them"
+        )
+    if config.normal:
+        return given_data(config.normal, config.abnormal, config.machine)
+    return open_data(config.data_root, config.layout, config.machine)
+
+
+def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     """The training clips of a machine; a broken one is refused.
 
     Args:
-        config: where the clips lie, and how they are read.
-        machine: its name.
+        config: how they are read.
+        dataset: what they are of.
+        machine: which one.
 
     Raises:
         AsdError: a recording that cannot be used, or of which nothing can be learnt.
     """
     policy = SupplementalPolicy(config.supplemental.noise, config.supplemental.clean)
     front_end = _plain_front_end(config)
-    supplemental = _load_supplemental(config, machine, policy, front_end)
+    supplemental = _load_supplemental(config, dataset, machine, policy, front_end)
     if supplemental is not None:
         front_end = policy.front_end(front_end, supplemental)
-    recordings = _read(config, files.list_clips(config.data_root, machine, Split.TRAIN), front_end)
+    recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
     if broken := defects(recordings):
         clip, what = broken[0]
         instead = " or use frontend=near residual=0" if front_end.n_microphones > 1 else ""
@@ -98,17 +118,20 @@ def load_training(config: Run, machine: str) -> TrainingData:
     for domain in Domain:
         if domain not in domains and None not in domains:
             log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
+    for sentence in dataset.notices(machine) + _notices(dataset, recordings):
+        log.info("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TrainingData(recordings, supplemental, policy)
 
 
-def load_test(config: Run, machine: str, front_end: FrontEnd | None = None) -> TestData:
+def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | None) -> TestData:
     """The test clips of a machine; broken ones are named, with `keep_going` those that cannot be read are left out.
 
     Args:
-        config: where they lie.
+        config: how they are read.
+        dataset: what they are of.
         machine: which one.
-        front_end: that of the training clips; None: that of the run's model.
+        learnt: the training clips, whose front end they share; None: they share that of the run's model.
 
     Raises:
         AsdError: a recording that cannot be used.
@@ -116,33 +139,45 @@ def load_test(config: Run, machine: str, front_end: FrontEnd | None = None) -> T
     refused: list[Refused] = []
     recordings = _read(
         config,
-        files.list_clips(config.data_root, machine, Split.TEST),
-        front_end or _trained_front_end(config, machine),
+        dataset,
+        dataset.clips(machine, Split.TEST),
+        learnt.front_end if learnt else _trained_front_end(config, machine),
         refused if config.keep_going else None,
     )
     for clip, what in defects(recordings):
         log.warning("%s %s: it will get a score, but not a meaningful one", clip.path, what)
     for clip, error in refused:
         log.error("%s gets no score: %s", clip.name, error)
+    for sentence in _notices(dataset, recordings) if learnt is None else ():
+        log.info("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
-    return TestData(recordings, tuple(refused))
+    return TestData(recordings, tuple(refused), dataset.layout)
 
 
 def _load_supplemental(
-    config: Run, machine: str, policy: SupplementalPolicy, front_end: FrontEnd
+    config: Run, dataset: Dataset, machine: str, policy: SupplementalPolicy, front_end: FrontEnd
 ) -> Recordings | None:
     """Supplemental recordings that are in use; a broken one is refused."""
     if policy == SupplementalPolicy():
         return None
+    if not dataset.is_strict:
+        raise AsdError(
+            f"supplemental.* is for the folders supplemental/ of the challenge, and {config.data_root} has the layout "
+            f"{dataset.layout}; leave it out"
+        )
     clips = policy.clips(config.data_root, machine)
-    recordings = _read(config, clips, front_end) if clips else None
+    recordings = _read(config, dataset, clips, front_end) if clips else None
     if recordings and (broken := defects(recordings)):
         raise AsdError(f"{broken[0][0].path} {broken[0][1]}: remove it, or set supplemental.*=ignore")
     return recordings
 
 
 def _read(
-    config: Run, clips: Sequence[Clip], front_end: FrontEnd, refused: list[Refused] | None = None
+    config: Run,
+    dataset: Dataset,
+    clips: Sequence[Clip],
+    front_end: FrontEnd,
+    refused: list[Refused] | None = None,
 ) -> Recordings:
     return check(
         clips,
@@ -150,12 +185,23 @@ def _read(
         front_end=front_end,
         least_samples=config.detector_settings.least_samples(),
         refused=refused,
+        resample=not dataset.is_strict,
     )
+
+
+def _notices(dataset: Dataset, recordings: Recordings) -> list[str]:
+    """What was done to recordings to make them fit; those of the challenge are laid down."""
+    return [] if dataset.is_strict else notices(recordings)
 
 
 def _plain_front_end(config: Run) -> FrontEnd:
     """The front end of the options, before anything is learnt of noise."""
-    return FrontEnd(config.frontend, config.residual)
+    if config.channel is not None and (config.frontend != "near" or config.residual):
+        raise AsdError(
+            f"channel={config.channel} takes one channel, and frontend={config.frontend} residual={config.residual:g} "
+            f"takes two; give one of them"
+        )
+    return FrontEnd(config.frontend, config.residual, config.channel)
 
 
 def _trained_front_end(config: Run, machine: str) -> FrontEnd:

@@ -248,6 +248,11 @@ def _after_scores(config: Run, folders: Sequence[ScoreFolder], further: str) -> 
     labels = {*pd.concat([folder.table(folder.scorers[0])["label"] for folder in folders])}
     if {*Label} <= labels:
         return f"next: python -m asd evaluate {_options(config)}{further}"
+    if any((data := folder.data()) and data.layout != "challenge" for folder in folders):
+        return (
+            f"no labels of normal and anomalous clips alike, so nothing to evaluate; "
+            f"next: python -m asd predict {_options(config)} audio=<new recordings>"
+        )
     if labels == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"

@@ -1,1 +1,25 @@
-"""What folders and names of recordings tell: one file per layout, each a pure function from a listing to clips."""
+"""How recordings lie in folders: one file per layout, each a pure function from a list of files to clips.
+
+A layout returns None where it does not fit. Its clips have machine, label, domain, section and attributes as far as
+folders and names tell them; `machine` is empty where the data folder is that of the machine itself. Clips that nothing
+assigns to training or test are training clips where they are normal; `data.dataset` then holds some out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from asd.data.layouts import industrial, mimii, plain, table, toyadmos
+from asd.types import Clip
+
+Layout = Callable[[Path, Sequence[Path]], list[Clip] | None]  # data folder, all files under it
+
+# In the order in which they are tried. The challenge's comes before all of them; `challenge.files` reads it.
+REGISTRY: dict[str, Layout] = {
+    "table": table.clips,
+    "mimii": mimii.clips,
+    "toyadmos": toyadmos.clips,
+    "industrial": industrial.clips,
+    "plain": plain.clips,
+}

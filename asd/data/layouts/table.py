@@ -12,7 +12,7 @@ any other column is an attribute
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -98,3 +98,23 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) 
         attributes={key: value for key, value in cells.items() if key not in known and value},
         file=name,
     )
+
+
+def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
+    """The clips of the table in a folder that is called `recordings`; None where there is none.
+
+    Args:
+        root: data folder.
+        files: all files under it.
+
+    Raises:
+        AsdError: there are two such tables, or as `read_table`.
+    """
+    tables = sorted(
+        path for path in files if path.parent == root and path.stem == "recordings" and is_table(path)
+    )
+    if len(tables) > 1:
+        raise AsdError(
+            f"{root} holds {tables[0].name} and {tables[1].name}; remove one, or name it with data="
+        )
+    return read_table(tables[0]) if tables else None

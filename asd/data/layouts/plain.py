@@ -1,0 +1,85 @@
+"""Plain folders: `<machine>/{normal,good,ok,train}` and `<machine>/{abnormal,bad,ng,<fault>}`, in `test/` or beside.
+
+Folders are read from the data folder down. The first one whose name is such a word ends the name of the machine; what
+is above it is the machine's folder. The words may be nested (`test/normal`, `normal/train`), and folders below them
+that say nothing (`normal/2026-03`) are gone through. Any other folder in test/ or beside normal/ names a fault.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from asd.data.layouts.folders import Parts, machine_names
+from asd.data.layouts.words import ANOMALOUS, NORMAL, TESTING, TRAINING, UNKNOWN
+from asd.recording_names import is_recording
+from asd.types import AsdError, Clip, Domain, Label, Split
+
+_WORDS = NORMAL | ANOMALOUS | TRAINING | TESTING | UNKNOWN
+_NO_FAULT = re.compile(r"[\d\W_]+")  # a date or a number says nothing
+FAULT = "fault"  # the attribute with the name of the folder
+
+
+def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
+    """The clips of a folder whose folders tell what is normal; None where none does.
+
+    Args:
+        root: data folder, above the machines, or the folder of a machine.
+        files: all files under it.
+
+    Raises:
+        AsdError: a folder of training data is one of anomalies, or nothing tells what a recording is.
+    """
+    places = {path: path.relative_to(root).parts[:-1] for path in files if is_recording(path)}
+    starts = {path: _first_word(parts) for path, parts in places.items()}
+    machines = {places[path][:start] for path, start in starts.items() if start is not None}
+    if not machines:
+        return None
+    for path, parts in places.items():
+        if starts[path] is None:  # the folder of a fault beside normal/
+            starts[path] = max(
+                (len(m) for m in machines if parts[: len(m)] == m and len(parts) > len(m)), default=None
+            )
+            if starts[path] is None:
+                raise AsdError(
+                    f"{path} lies in no folder that says whether it is normal; put it into normal/, abnormal/ or "
+                    f"test/, or remove it"
+                )
+    names = machine_names(parts[: starts[path]] for path, parts in places.items())
+    return [
+        _clip(path, names[parts[: starts[path]]], parts[starts[path] :]) for path, parts in places.items()
+    ]
+
+
+def _first_word(parts: Parts) -> int | None:
+    words = [part.lower() for part in parts]
+    places = [i for known in (_WORDS - UNKNOWN, UNKNOWN) for i, word in enumerate(words) if word in known]
+    return places[0] if places else None
+
+
+def _clip(path: Path, machine: str, parts: Parts) -> Clip:
+    """A recording by the folders below that of its machine."""
+    words = [part.lower() for part in parts]
+    is_test, is_train = (bool({*words} & known) for known in (TESTING, TRAINING))
+    label = next((label for word in words if (label := _label(word))), None)
+    domain = next((Domain(word) for word in words if word in {*Domain}), None)
+    others = [
+        part for part in parts if part.lower() not in _WORDS | {*Domain} and not _NO_FAULT.fullmatch(part)
+    ]
+    if label is None and not is_train and others and not {*words} & UNKNOWN:
+        label = Label.ANOMALY
+    if is_train and label is Label.ANOMALY:
+        raise AsdError(
+            f"{path} lies in training data and in a folder of anomalies; a model is fitted on normal recordings, so "
+            f"move it to test/"
+        )
+    if is_train:
+        label = Label.NORMAL
+    is_learnt = label is Label.NORMAL and not is_test
+    faults = {FAULT: others[0]} if label is Label.ANOMALY and others else {}
+    return Clip(path, machine, "00", Split.TRAIN if is_learnt else Split.TEST, domain, label, faults)
+
+
+def _label(word: str) -> Label | None:
+    return Label.NORMAL if word in NORMAL else Label.ANOMALY if word in ANOMALOUS else None
