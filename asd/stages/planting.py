@@ -22,7 +22,7 @@ from asd.data.audio import Waveform, write_wav
 from asd.data.recordings import Recordings
 from asd.features.faults import draw_kinds, with_faults
 from asd.settings.config import Run
-from asd.stages.loading import load_training
+from asd.stages.loading import dataset_of, load_training
 from asd.types import AsdError, Clip, Domain, Label, Split
 
 HELD_OUT = 4  # of so many training clips of a section and domain, one is held out, and two at least
@@ -45,7 +45,7 @@ def plant(config: Run, machine: str, folder: Path, seed: int) -> None:
     with alone(place):
         if place.is_dir():
             return
-        recordings = load_training(config, machine).recordings
+        recordings = load_training(config, dataset_of(config), machine).recordings
         held_out = _held_out(recordings.clips)
         with atomic(place) as temporary:
             (temporary / "train").mkdir(parents=True)
