@@ -108,7 +108,13 @@ def parse_name(path: Path, machine: str, split: Split) -> Clip:
 
 
 def follows_grammar(path: Path, machine: str, split: Split) -> bool:
-    """Whether a recording is named as in the challenge. Arguments as of `parse_name`; does not touch the disk."""
+    """Whether a recording is named as in the challenge. Does not touch the disk.
+
+    Args:
+        path: the recording; only its name is read.
+        machine: machine type the recording belongs to.
+        split: role of the folder it lies in.
+    """
     try:
         _match(path, machine, split)
     except AsdError:
