@@ -5,22 +5,23 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from asd.core.workers import run_tasks
 
 import asd as library
 from asd.data.audio import read_wav, write_wav
 from asd.library import Model
 from asd.stages import predicting
-from asd.stages.predictions import COLUMNS, with_ranks
+from asd.stages.predictions import COLUMNS
 from asd.types import Clip
 from tests.command import asd, contents, refuses, succeeds
 from tests.machines import tone_machine, write_clip
 
+ROOT = Path(__file__).parents[1]
 RUN = Path("runs/statistics/fan/seed0")
 RESULT = Path("predictions/statistics/inbox/predictions.csv")
 
@@ -188,13 +189,25 @@ def test_folders_say_whose_recordings_they_are(inbox: Path) -> None:
         assert rows["rank"].tolist() == [*range(1, len(own) + 1)]
 
 
-def _in_a_worker(paths: list[str]) -> pd.DataFrame:
-    return library.load("runs/statistics", device="cpu").score_files(paths)
+@pytest.mark.slow
+def test_workers_say_the_same(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predicting, "PIECE", 3)
+    succeeds("predict", f"audio={inbox}")
+    succeeds("predict", f"audio={inbox}", "out=local", "executor=local", "workers=2")
+    assert_same(pd.read_csv("local/predictions.csv"), pd.read_csv(RESULT))
 
 
 @pytest.mark.slow
-def test_workers_say_the_same(inbox: Path) -> None:
-    paths = [str(path) for path in sorted(inbox.rglob("*.wav"))]
-    parts = run_tasks(_in_a_worker, [paths[:5], paths[5:]], workers=2, device="cpu")
+def test_the_examples_for_spark_and_ray_data_say_the_same(inbox: Path) -> None:
+    """Spark's mapInPandas gives a function an iterator of tables and takes one back."""
+    paths = pd.DataFrame({"path": [str(path) for path in sorted(inbox.rglob("*.wav"))]})
+    spark = run_path(str(ROOT / "docs/examples/score_on_spark.py"))
+    found = pd.concat(spark["score_partition"](iter([paths[:5], paths[5:5], paths[5:]])), ignore_index=True)
+    assert [f"{name} {kind}" for name, kind in found.dtypes.items()][0].startswith("path ")
     succeeds("predict", f"audio={inbox}")
-    assert_same(with_ranks(pd.concat(parts, ignore_index=True)), pd.read_csv(RESULT))
+    wanted = pd.read_csv(RESULT).sort_values("path", ignore_index=True)
+    columns = ["path", "score", "threshold", "decision"]
+    pd.testing.assert_frame_equal(found[columns], wanted[columns], rtol=1e-6, check_dtype=False)
+    assert [part.split()[0] for part in spark["SCHEMA"].split(", ")] == columns
+    scorer = run_path(str(ROOT / "docs/examples/score_on_ray_data.py"))["Scorer"]("runs/statistics", "fan")
+    pd.testing.assert_frame_equal(scorer(paths)[columns], found[columns], rtol=1e-6)

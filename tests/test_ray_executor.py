@@ -119,6 +119,10 @@ def test_results_are_the_local_ones_and_two_drivers_share_a_run(
     assert results("remote") == results("here")
     log = "".join(err for _, err in said)
     assert "is done already" in log  # whoever came second waited and found it done
+    predict = ("predict", "audio=data/fan/test", "machine=fan", "device=cpu", "name=here")
+    succeeds(*predict, "out=p/here")
+    succeeds(*predict, "out=p/remote", "executor=ray", f"address={cluster.address}")
+    assert Path("p/here/predictions.csv").read_bytes() == Path("p/remote/predictions.csv").read_bytes()
     shutil.rmtree("runs/remote/pump")
     clip = next(Path("data/pump/train").glob("*.wav"))
     clip.write_bytes(clip.read_bytes()[:100])

@@ -7,10 +7,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from asd.core.executors import Execution
 from asd.options import Names, Settings
 
 
-class Predict(Settings):
+class Predict(Execution):
     """Options of `predict`."""
 
     leading: ClassVar[tuple[str, ...]] = ("audio", "name", "machine", "out", "fail_on_anomaly")

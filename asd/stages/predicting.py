@@ -1,7 +1,8 @@
 """The stage `predict`: any recordings scored with a trained run, which it does not touch.
 
-It works in pieces, so memory does not grow with the number of recordings but for a row each. What a piece found is
-appended to a file at once, and the same command goes on from there after an interruption.
+It works in pieces, here, in local processes or on a Ray cluster, so memory does not grow with the number of recordings
+but for a row each. What a piece found is appended to a file at once, and the same command goes on from there after an
+interruption.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from asd.core.executors import finished
 from asd.core.files import alone, atomic
-from asd.core.runtime import fingerprint, log, progress
+from asd.core.runtime import fingerprint, log
 from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs
@@ -59,9 +62,16 @@ def predict_files(config: Predict) -> Predicted:
     folder = config.out or Path("predictions") / name / _place(config.audio)
     with alone(folder, busy=f"another command writes to {folder}; wait until it is done, or say out="):
         journal = Journal(folder / ".predictions.partial.jsonl")
-        for machine in sorted({clip.machine for clip in clips}):
-            own = [clip for clip in clips if clip.machine == machine]
-            _score(config, runs[machine], own, journal)
+        pieces = list(_pieces(config, runs, clips, journal))
+        try:
+            for i, found, error in finished(
+                score_piece, pieces, config, device=config.device, label="predict"
+            ):
+                if error is not None:
+                    raise error
+                journal.add(pieces[i].model, *found)
+        finally:
+            _model.cache_clear()  # the same folder may hold another model next time
         table, skipped = journal.of(clips)
         if table.empty:
             raise AsdError(f"none of {len(clips)} recordings can be used, as {next(iter(skipped.values()))}")
@@ -96,32 +106,55 @@ def _with_machines(audio: str, machines: Sequence[str]) -> list[Clip]:
     return found
 
 
-def _score(config: Predict, run: RunDirectory, clips: Sequence[Clip], journal: Journal) -> None:
-    """Scores the clips of a machine that have no score yet, piece by piece."""
-    key = fingerprint(run.fit_facts(), read_json(run.scores.path / "thresholds.json"), config.scorer)
-    todo = journal.begin(key, clips)
-    if not todo:
-        return
-    if len(todo) < len(clips):
-        log.info(
-            "%s: %d of %d recordings are scored already", run.machine, len(clips) - len(todo), len(clips)
-        )
-    model = load(run.path.parents[1], run.machine, seed=run.seed, device=config.device)
-    pieces = range(0, len(todo), PIECE)
-    for start in progress(pieces, f"{run.machine} predict"):
-        piece = todo[start : start + PIECE]
-        journal.add(key, *_scored(model, piece, config.scorer))
+class Piece(NamedTuple):
+    """Recordings of a machine that are scored at once, wherever that is.
+
+    Attributes:
+        model: hash of the model.
+        run: folder of its run.
+        clips: the recordings.
+        scorer: whose score; None: the first.
+        device: where to compute.
+    """
+
+    model: str
+    run: Path
+    clips: tuple[Clip, ...]
+    scorer: str | None
+    device: str
 
 
-def _scored(model: Model, clips: Sequence[Clip], scorer: str | None) -> tuple[pd.DataFrame, list[Refused]]:
-    """Rows of the clips that can be used, and the others with the reason."""
+def _pieces(
+    config: Predict, runs: Mapping[str, RunDirectory], clips: Sequence[Clip], journal: Journal
+) -> Iterator[Piece]:
+    """The recordings that have no score yet, machine by machine."""
+    for machine in sorted({clip.machine for clip in clips}):
+        run = runs[machine]
+        key = fingerprint(run.fit_facts(), read_json(run.scores.path / "thresholds.json"), config.scorer)
+        own = [clip for clip in clips if clip.machine == machine]
+        todo = journal.begin(key, own)
+        if len(todo) < len(own):
+            log.info("%s: %d of %d recordings are scored already", machine, len(own) - len(todo), len(own))
+        for start in range(0, len(todo), PIECE):
+            yield Piece(key, run.path, tuple(todo[start : start + PIECE]), config.scorer, config.device)
+
+
+def score_piece(piece: Piece) -> tuple[pd.DataFrame, list[Refused]]:
+    """Rows of the recordings that can be used, and the others with the reason; in whatever process."""
     refused: list[Refused] = []
     try:
-        return model.score_clips(clips, scorer, refused), refused
+        return _model(piece.run, piece.device).score_clips(piece.clips, piece.scorer, refused), refused
     except AsdError:
-        if len(refused) < len(clips):
+        if len(refused) < len(piece.clips):
             raise
         return pd.DataFrame(columns=list(COLUMNS)), refused
+
+
+@lru_cache(maxsize=4)
+def _model(path: Path, device: str) -> Model:
+    """One model of a machine per process, for as long as there are recordings of it."""
+    run = RunDirectory(path)
+    return load(path.parents[1], run.machine, seed=run.seed, device=device)
 
 
 class Journal:
