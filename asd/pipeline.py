@@ -13,7 +13,8 @@
     bundle       packages -> one validated archive
 
 Each stage is a function of its configuration, a command (`python -m asd train ...`) and a Makefile target;
-between two stages lies a file that a human can open (see `runs`). Torch is imported where it is needed:
+between two stages lies a file that a human can open (see `runs`). CONTRIBUTING.md says where a new back end,
+layout, year or page goes. Torch is imported where it is needed:
 evaluating and packaging do without.
 """
 
