@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd.data.recordings import Recordings, in_memory
-from asd.data.windows import windows_of
 from asd.detectors.base import Detector, Scores
-from asd.detectors.windowed import Windowed
+from asd.detectors.windowed import Windowed, windows_of
 from asd.types import AsdError
 from tests.command import refuses, succeeds
 from tests.machines import tone_machine, workplace

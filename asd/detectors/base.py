@@ -1,4 +1,4 @@
-"""What every detector is: fitted on normal recordings, it gives each clip a score per scorer.
+"""What every detector is: fitted on normal recordings, it scores any clip by each scorer; and every encoder of clips.
 
 Conventions: scores are float64 of shape (clips,), higher = more anomalous; one training serves several
 scorers (ways to turn what was learnt into a number), the first of which is the default.
@@ -16,11 +16,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.recordings import Recordings, in_memory
 from asd.data.supplemental import NOTHING, Supplement
 from asd.detectors import DetectorSettings
+from asd.scoring.references import FloatArray
 from asd.types import AsdError, Clip, Domain
 
 Scores = dict[str, npt.NDArray[np.float64]]  # scorer -> (clips,)
@@ -162,3 +164,37 @@ def require_finite(vectors: npt.NDArray[np.float64], recordings: Recordings, wha
             f"{what} of {recordings.clips[bad[0]].path} holds NaN or infinity ({len(bad)} of {len(vectors)} clips); "
             f"repair or remove the recording"
         )
+
+
+class ClipEncoder(ABC):
+    """Recordings to embeddings.
+
+    Attributes:
+        module: what was learnt is its `state_dict`.
+        origin: hash of what was not learnt here; "" where there is nothing of that kind.
+    """
+
+    module: nn.Module
+    origin: str = ""
+
+    @abstractmethod
+    def fit(self, recordings: Recordings) -> None:
+        """Learns from normal training clips of a machine, and from the supplement of the run's context.
+
+        An interrupted fit goes on where it stopped.
+
+        Raises:
+            AsdError: the recordings or the options do not go with this encoder.
+        """
+
+    @abstractmethod
+    def embed(self, recordings: Recordings) -> list[FloatArray]:
+        """Parts of the embeddings, each (clips, dims); a back end is fitted to each part.
+
+        Raises:
+            AsdError: an embedding that is not finite; names its clip.
+        """
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What a submission declares of it: fields of `challenge.system_meta.SystemFacts`."""

@@ -22,8 +22,7 @@ import torch
 
 from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
 from asd.data.recordings import Recordings
-from asd.detectors.base import Detector, RunContext, Scores, require_finite
-from asd.detectors.encoders.clip_encoder import ClipEncoder
+from asd.detectors.base import ClipEncoder, Detector, RunContext, Scores, require_finite
 from asd.detectors.encoders.fault_mlp import FaultMlp
 from asd.detectors.encoders.recipe import FAULTS, EmbeddingSettings
 from asd.detectors.encoders.segment_encoder import SegmentEncoder

@@ -25,8 +25,7 @@ from torch.nn.functional import cross_entropy, dropout, relu
 from asd.core.runtime import progress
 from asd.core.trainer import train
 from asd.data.recordings import Recordings
-from asd.detectors.base import RunContext
-from asd.detectors.encoders.clip_encoder import ClipEncoder
+from asd.detectors.base import ClipEncoder, RunContext
 from asd.detectors.encoders.recipe import FaultRecipe
 from asd.features.clip_statistics import ClipStatistics
 from asd.features.faults import KINDS, draw_kinds, with_faults

@@ -9,9 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from asd.core.networks.encoder import Encoder
 from asd.data.recordings import Recordings, joined
-from asd.detectors.base import RunContext
+from asd.detectors.base import ClipEncoder, RunContext
 from asd.detectors.encoders.build import build, declared
-from asd.detectors.encoders.clip_encoder import ClipEncoder
 from asd.detectors.encoders.clips import cached_embeddings, clip_embeddings, unit
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.detectors.encoders.training import classifier, joint_encoder, train_encoder
