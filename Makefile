@@ -146,10 +146,9 @@ wheel: setup  ## the wheel, built, installed into an environment of its own and 
 bench: setup  ## our side of BENCHMARKS.md, measured on this machine
 	$(BIN)/python tools/bench.py $(GIVEN)
 
-mutate: setup  ## changed lines that no test notices (docs/mutation.md): hours, goes on where it was stopped
+mutate: setup  ## changed lines that no test notices (docs/mutation.md): hours, goes on where it was stopped; set=sample=1000
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(CURDIR)/.mutate "mutmut>=3.8,<4"
-	PYTHONPATH=$(CURDIR)/.mutate OMP_NUM_THREADS=1 nice -n 15 $(BIN)/python -m mutmut run --max-children 1
-	PYTHONPATH=$(CURDIR)/.mutate $(BIN)/python -m mutmut results
+	nice -n 15 $(BIN)/python tools/mutate.py $(set)
 
 clean:  ## caches and the demonstration; runs and downloaded data stay
 	rm -rf site build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 
+import librosa
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd.features.clip_statistics import POOLED_VIEWS, VIEWS, ClipStatistics, window_samples
-from asd.features.logmel import band_means, log_edges, mel_filters
+from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
 
 SHORT_SPECTRA = ["level_16", "flux_16", "roughness_16", "skewness_16"]
 
@@ -238,3 +239,78 @@ def test_modulation_is_the_mean_power_of_the_relative_envelope_over_its_segments
         expected.append(spectra[inside].mean(0) if inside.any() else spectra[nearest])
     found = ClipStatistics(["modulation"])(waveform)["modulation"].view(12, 8)
     np.testing.assert_allclose(found, 10 * np.log10(np.array(expected).T + 1e-6), atol=5e-3)
+
+
+def test_pooled_views_are_their_formulas() -> None:
+    """On log-mel levels frame by frame: the mean; the mean by rank; the mean by distance from the mean frame."""
+    waveform = noise(6) * (1 + 0.9 * tone(3.0))
+    levels = LogMel(16000, n_mels=128)(waveform)[0].double().numpy()  # (bands, frames)
+    ranked = -np.sort(-levels, axis=1)
+    distance = np.linalg.norm(levels - levels.mean(1, keepdims=True), axis=0)
+    expected = {"log_mel128": levels.mean(1)}
+    for name, decay in (("gwrp98", 0.98), ("gwrp90", 0.9)):
+        expected[name] = np.average(ranked, axis=1, weights=decay ** np.arange(ranked.shape[1]))
+    for name, sharpness in (("rdp4", 4), ("rdp8", 8)):
+        expected[name] = np.average(levels, axis=1, weights=(1 + distance / distance.max()) ** sharpness)
+    low = LogMel(16000, n_mels=64)(waveform)[0].double().numpy().mean(1)
+    expected["log_mel64"] = low - low.mean()
+    views = ClipStatistics(POOLED_VIEWS)(waveform)
+    assert {*views} == {*expected}
+    for name, values in expected.items():
+        np.testing.assert_allclose(views[name][0], values, atol=2e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 44100])
+@pytest.mark.parametrize("view", ["level_16", "level_128", "log_mel64", "log_mel128"])
+def test_bands_are_those_of_the_sample_rate(view: str, rate_hz: int) -> None:
+    extract = ClipStatistics([view], rate_hz)
+    plain, heard = (noise(rate_hz=rate_hz) + gain * tone(3000, rate_hz=rate_hz) for gain in (0.0, 0.3))
+    band = int((extract(heard)[view] - extract(plain)[view])[0].argmax())
+    n_bands = extract(plain)[view].shape[1]
+    centres_hz = librosa.mel_frequencies(n_bands + 2, fmin=0, fmax=rate_hz / 2)[1:-1]
+    assert band == np.abs(centres_hz - 3000).argmin()
+
+
+def test_logarithmic_bands_end_at_half_the_sample_rate() -> None:
+    risen = rise("level_256", noise() + 0.3 * tone(7900.0), noise())
+    assert int(risen.argmax()) == 63
+    edges_hz = np.geomspace(20, 8000, 65)
+    risen = rise("level_256", noise() + 0.3 * tone(1000.0), noise())
+    assert edges_hz[int(risen.argmax())] <= 1000 < edges_hz[int(risen.argmax()) + 1]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000, 32000])
+def test_octaves_end_within_the_spectrum(rate_hz: int) -> None:
+    n_octaves = sum(2 * low <= rate_hz / 2 for low in (125, 250, 500, 1000, 2000, 4000))
+    views = ClipStatistics(["envelope_spectrum"], rate_hz)(noise(rate_hz=rate_hz))
+    assert views["envelope_spectrum"].shape == (1, 20 * n_octaves)
+
+
+def test_the_fine_envelope_spectrum_is_the_mean_of_the_octaves() -> None:
+    waveform = noise(8, seconds=2.0)
+    samples = waveform[0].double().numpy()
+    n = len(samples)
+    frequency_hz, rates_hz = np.fft.fftfreq(n, 1 / 16000), np.fft.rfftfreq(n, 1 / 16000)
+    spectrum, edges = np.fft.fft(samples), np.linspace(4, 260, 97)
+    levels = []
+    for low in (125, 250, 500, 1000, 2000, 4000):
+        inside = (frequency_hz >= low) & (frequency_hz < 2 * low)
+        squared = np.abs(np.fft.ifft(2 * spectrum * inside)) ** 2
+        power = np.abs(np.fft.rfft(squared / squared.mean() - 1)) ** 2 / n
+        bands = [power[(rates_hz >= a) & (rates_hz < b)].mean() for a, b in itertools.pairwise(edges)]
+        levels.append(10 * np.log10(np.array(bands) + 1e-4))
+    views = ClipStatistics(["envelope_spectrum_fine"])(waveform)
+    np.testing.assert_allclose(views["envelope_spectrum_fine"][0], np.mean(levels, axis=0), atol=1e-2)
+
+
+def test_bands_that_are_one_are_as_correlated_as_can_be_told() -> None:
+    """A click is in all bands at once, a silent stretch too; 0.995 is where the scale ends."""
+    clicks = torch.zeros(1, 16000)
+    clicks[:, 1000::4000] = 1.0
+    found = ClipStatistics(["band_correlation"])(clicks)["band_correlation"]
+    assert float(found.max()) == pytest.approx(np.arctanh(0.995), abs=1e-4)
+    assert float(found.min()) >= -np.arctanh(0.995) - 1e-4
+
+
+def test_a_buffer_of_filters_is_no_weight() -> None:
+    assert list(ClipStatistics().state_dict()) == []

@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 
 from asd.scoring.covariance import (
+    Groups,
+    Whitening,
     ledoit_wolf_intensity,
     nuisance_directions,
     streamed_ledoit_wolf,
     without_directions,
 )
+from asd.scoring.references import References
 from asd.types import AsdError
 
 
@@ -77,3 +80,63 @@ def test_the_intensity_equals_scikit_learn_s(n: int, dims: int, seed: int, corre
     residuals = rng.normal(size=(n, dims)) + correlation * rng.normal(size=(n, 1))
     expected = ledoit_wolf_shrinkage(residuals, assume_centered=True)
     assert ledoit_wolf_intensity(residuals) == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_mean_of_the_noise_is_no_direction_of_it() -> None:
+    rng = np.random.default_rng(2)
+    noise = rng.normal(size=(40, 1)) * np.array([3.0, 4.0, 0.0]) + np.array([0.0, 90.0, -40.0])
+    np.testing.assert_allclose(np.abs(nuisance_directions(noise)), [[0.6, 0.8, 0.0]], atol=1e-9)
+
+
+def test_two_recordings_of_noise_have_a_direction() -> None:
+    directions = nuisance_directions(np.array([[1.0, 2.0, 5.0], [4.0, 6.0, 5.0]]))
+    np.testing.assert_allclose(np.abs(directions), [[0.6, 0.8, 0.0]], atol=1e-12)
+
+
+def test_vectors_that_do_not_vary_need_no_shrinkage() -> None:
+    assert ledoit_wolf_intensity(np.zeros((5, 3))) == 0.0
+    same = torch.ones(6, 3, dtype=torch.float64)
+    covariance, shrinkage = streamed_ledoit_wolf(lambda: [same[:2], same[2:]])
+    assert shrinkage == 0.0
+    np.testing.assert_array_equal(covariance.numpy(), np.zeros((3, 3)))
+
+
+def grouped(n: int, dims: int, sizes: list[int], scale: float = 1.0) -> References:
+    rng = np.random.default_rng(n + dims)
+    conditions = np.repeat(np.arange(len(sizes)), sizes)
+    vectors = rng.normal(size=(n, dims)) @ rng.normal(size=(dims, dims)) + conditions[:, None]
+    return References(scale * vectors, conditions, np.zeros(n, bool))
+
+
+@pytest.mark.parametrize(("n", "dims"), [(20, 5), (6, 15), (6, 6)])
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_a_whitening_does_not_depend_on_the_unit(n: int, dims: int, scale: float) -> None:
+    queries = np.random.default_rng(0).normal(size=(4, dims))
+    plain, scaled = (
+        Whitening.of(Groups.of(grouped(n, dims, [n - 4, 4], s), "condition"), 1.0) for s in (1.0, scale)
+    )
+    np.testing.assert_allclose(
+        np.linalg.norm(scaled(scale * queries), axis=1), np.linalg.norm(plain(queries), axis=1), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("n", "dims", "sizes"), [(12, 4, [8, 4]), (5, 9, [3, 2]), (3, 4, [2, 1]), (4, 4, [2, 2])]
+)
+def test_a_whitening_is_that_of_the_shrunk_covariance(n: int, dims: int, sizes: list[int]) -> None:
+    refs = grouped(n, dims, sizes)
+    groups = Groups.of(refs, "condition")
+    residuals = groups.residuals / np.sqrt(
+        (groups.residuals**2).sum(0) / (n - len(sizes))
+        + (0.05 * np.median(np.sqrt((groups.residuals**2).sum(0) / (n - len(sizes))))) ** 2
+    )
+    scatter = residuals.T @ residuals / (n - len(sizes))
+    for factor in (1.0, 1e9):
+        intensity = min(1.0, factor * ledoit_wolf_shrinkage(residuals, assume_centered=True))
+        shrunk = (1 - intensity) * scatter + intensity * np.trace(scatter) / dims * np.eye(dims)
+        queries = np.random.default_rng(1).normal(size=(6, dims))
+        scaled = queries * (residuals[0] / groups.residuals[0])
+        expected = np.sqrt(np.einsum("qi,ij,qj->q", scaled, np.linalg.pinv(shrunk), scaled))
+        if intensity > 1e-6:  # else only axes in which the clips vary are inverted
+            found = np.linalg.norm(Whitening.of(groups, factor)(queries), axis=1)
+            np.testing.assert_allclose(found, expected, rtol=1e-6)

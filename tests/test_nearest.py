@@ -42,6 +42,23 @@ def test_smote_fills_up_the_target_domain_between_its_clips() -> None:
         assert np.abs(reach[:, None] + reach - span).min() < 1e-9
 
 
+def test_smote_draws_the_same_points_between_near_clips_whatever_the_order_of_files() -> None:
+    refs = references(n=110, n_target=10)
+    points = NearestOfMade(made="smote").fit(refs).points
+    shuffled = refs[np.random.default_rng(0).permutation(110)]
+    np.testing.assert_array_equal(NearestOfMade(made="smote").fit(shuffled).points, points)
+    target = refs.vectors[refs.is_target]
+    spans = cdist(target, target)
+    near = spans <= np.sort(spans, axis=1)[:, 2:3]  # each clip and its two nearest
+    for made in points[110:]:
+        reach = cdist([made], target)[0]
+        between = np.abs(reach[:, None] + reach - spans) < 1e-9
+        np.fill_diagonal(between, False)
+        assert (between & (near | near.T)).any()
+    alone = NearestOfMade(made="smote").fit(references(n=62, n_target=2))
+    assert len(alone.points) == 60 + 12
+
+
 def test_mem_mixup_draws_each_target_clip_a_tenth_towards_each_source_clip() -> None:
     refs = references(n=30, n_target=4)
     points = NearestOfMade(made="memmixup").fit(refs).points

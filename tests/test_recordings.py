@@ -11,7 +11,7 @@ from asd.data import audio
 from asd.data.audio import read_sound, read_wav, write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.microphones import FrontEnd
-from asd.data.recordings import Refused, check, defects, in_memory, joined, mono
+from asd.data.recordings import Refused, check, defects, in_memory, joined, mono, unusable
 from asd.data.supplemental import MixedSound, mix
 from asd.types import AsdError, Clip, Split
 from tests.machines import write_clip
@@ -179,3 +179,64 @@ def test_a_front_end_that_leaves_the_numbers_is_named(
     recordings = check(some, sample_rate_hz=16000, front_end=FrontEnd("mean"))
     with pytest.raises(AsdError, match=r"frontend=mean makes NaN or infinity of \S+/1\.wav"):
         list(recordings.batches())
+
+
+def test_recordings_keep_their_rate_and_their_front_end(tmp_path: Path) -> None:
+    pairs = [np.random.default_rng(i).normal(size=(2, 50)).astype(np.float32) for i in range(2)]
+    far = FrontEnd("far")
+    found = in_memory(pairs, 8000, front_end=far)
+    both = joined([found, in_memory(pairs, 8000)])
+    for recordings in (found, both):
+        assert (recordings.sample_rate_hz, recordings.front_end) == (8000, far)
+        np.testing.assert_array_equal(recordings.waveform(1), pairs[1][1])
+    with pytest.raises(AsdError, match="a waveform in memory has one channel"):
+        in_memory([pairs[0][0]], 8000, front_end=far)
+    one = clip(tmp_path / "one_sample.wav")
+    write_wav(one.path, np.full((1, 1), 0.5, np.float32), 16000)
+    assert check([one], sample_rate_hz=16000).sample_rate_hz == 16000
+    assert in_memory([np.full(1, 0.5, np.float32)], 8000).lengths_samples.tolist() == [1]
+
+
+def test_of_waveforms_in_memory_nothing_is_known() -> None:
+    (found,) = in_memory([np.ones(3, np.float32)], 8000).clips
+    assert (found.section, found.split, found.domain, found.label) == ("00", Split.TEST, None, None)
+    known = clip(Path("a.wav"))
+    assert in_memory([np.ones(3, np.float32)], 8000, [known]).clips == (known,)
+
+
+def test_the_longest_clips_come_first_and_a_longer_one_alone() -> None:
+    waves = [np.full(n, 0.1, np.float32) for n in (5, 30, 5, 30, 5)]
+    batches = [
+        (indices.tolist(), waves.shape[1])
+        for indices, waves in in_memory(waves, 8000).batches(max_samples=14)
+    ]
+    assert batches == [([1], 30), ([3], 30), ([0, 2], 5), ([4], 5)]
+
+
+def test_the_shortest_input_is_long_enough(tmp_path: Path) -> None:
+    one = clip(write_clip(tmp_path / "a.wav", 0, 0.1))
+    assert len(check([one], sample_rate_hz=16000, least_samples=1600)) == 1
+    with pytest.raises(AsdError, match=r"a\.wav has 1600 samples, fewer than the 1601 of the detector's"):
+        check([one], sample_rate_hz=16000, least_samples=1601)
+
+
+def test_the_first_of_several_reasons_is_given(tmp_path: Path) -> None:
+    gone = [clip(tmp_path / f"{name}.wav") for name in ("first", "second")]
+    with pytest.raises(AsdError, match=r"none of 2 recordings can be used, as \S+first\.wav does not exist"):
+        check(gone, sample_rate_hz=16000, refused=[])
+    assert len(check([], sample_rate_hz=16000)) == 0
+
+
+def test_recordings_of_another_kind_are_named_one_by_one(tmp_path: Path) -> None:
+    one, two = write_clip(tmp_path / "one.wav", 0), two_microphones(tmp_path / "two.wav", 0.1, 0.1)
+    slow, gone = tmp_path / "slow.wav", tmp_path / "gone.wav"
+    write_wav(slow, np.full((1, 90), 0.1, np.float32), 8000)
+    found = unusable([one, two, slow, gone], sample_rate_hz=16000, n_channels=1)
+    assert [sentence.split("; ")[0] for sentence in found[:2]] == [
+        f"{two} has 2 channels, not 1",
+        f"{slow} is sampled at 8000 Hz, not 16000 Hz",
+    ]
+    assert found[2].startswith(f"{gone} does not exist")
+    assert unusable([two], sample_rate_hz=16000, n_channels=2) == []
+    (mono_file,) = unusable([one], sample_rate_hz=16000, n_channels=2)
+    assert mono_file.startswith(f"{one} has 1 channel, not 2; ")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -254,3 +254,57 @@ def test_distances_that_differ_by_rounding_have_no_deviation() -> None:
     fitted = DomainNearest(statistic="z").fit(refs)
     assert fitted.scales.tolist() == [1.0]
     np.testing.assert_allclose(fitted.locations, 1e6 * np.sqrt(2.0))
+
+
+def test_an_offset_is_that_of_conditions_of_two_clips_or_more() -> None:
+    rng = np.random.default_rng(7)
+    conditions = np.array([0, 1, 1, 2, 2, 2, 2, 2, 2])  # one clip, two, six
+    vectors = rng.normal(size=(9, 3)) + 4.0 * conditions[:, None]
+    distances = cdist(vectors, vectors)
+    np.fill_diagonal(distances, np.inf)
+    plain = np.log(distances.min(1))
+    offsets = np.zeros(9)
+    for condition, n in ((1, 2), (2, 6)):
+        own = conditions == condition
+        offsets[own] = (plain[own].mean() - plain.mean()) * n / (n + 5)
+    queries = rng.normal(size=(5, 3)) + 4.0
+    fitted = RelativeNearest(density=0.0, whiten=False).fit(References(vectors, conditions, conditions == 0))
+    np.testing.assert_allclose(fitted.score(queries), (np.log(cdist(queries, vectors)) - offsets).min(1))
+
+
+def test_a_density_that_is_the_same_everywhere_decides_nothing() -> None:
+    """On a regular polygon every clip is as far from the next: there is no slope over the density."""
+    angles = 2 * np.pi * np.arange(12) / 12
+    circle = References(
+        5.0 * np.stack([np.cos(angles), np.sin(angles)], 1), np.zeros(12, int), np.zeros(12, bool)
+    )
+    queries = np.random.default_rng(0).normal(size=(6, 2))
+    plain, fitted = (
+        RelativeNearest(density=density, whiten=False, offset_clips=None).fit(circle)
+        for density in (0.0, None)
+    )
+    np.testing.assert_allclose(fitted.score(queries), plain.score(queries))
+
+
+def test_two_clips_have_no_slope_over_the_density() -> None:
+    two = References(np.array([[0.0, 0.0], [3.0, 1.0]]), np.zeros(2, int), np.zeros(2, bool))
+    fitted = RelativeNearest(density=None, whiten=False, offset_clips=None).fit(two)
+    np.testing.assert_allclose(fitted.score(np.array([[9.0, 1.0]])), np.log(6.0))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 1e4])
+@pytest.mark.parametrize("statistic", ["z", "median"])
+def test_the_unit_of_the_vectors_changes_no_score(scale: float, statistic: Literal["z", "median"]) -> None:
+    refs, queries = mixed(30, 6, [8], 3), mixed(9, 6, [2], 4).vectors
+    scaled = refs.replace(scale * refs.vectors)
+    expected = DomainNearest(statistic=statistic).fit(refs).score(queries)
+    np.testing.assert_allclose(
+        DomainNearest(statistic=statistic).fit(scaled).score(scale * queries), expected
+    )
+    relative = RelativeNearest().fit(refs)
+    again = RelativeNearest().fit(scaled)
+    np.testing.assert_allclose(
+        again.normalizer.z(again.score(scale * queries)),
+        relative.normalizer.z(relative.score(queries)),
+        atol=1e-6,
+    )

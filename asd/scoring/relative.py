@@ -68,7 +68,6 @@ class RelativeNearest(NeighbourBackend):
             )
         self.points = self._space()(references.vectors[first])
         self.log_scales = self._log_densities()
-        self.least = np.array(-np.inf)
         others = self._others(self._weighted())
         self.log_scales = self.log_scales + self._offsets(others, references.conditions[first])
         self.least = np.asarray(np.median(others) + _NEAREST)
