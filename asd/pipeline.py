@@ -28,6 +28,7 @@ from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
 from asd.evaluation.completeness import chosen_runs
+from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
 from asd.evaluation.leaderboard import rank_runs
@@ -46,7 +47,6 @@ from asd.settings.config import (
 )
 from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
-from asd.settings.parsing import stored_run
 from asd.stages import jobs
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
 from asd.stages.packaging import Package, bundle_systems, expected_in, package
@@ -148,28 +148,28 @@ def predict(config: Predict) -> Predicted:
 
 
 def explain(config: Explain) -> pd.DataFrame:
-    """What moved the scores of test clips: a picture per clip and runs/<name>/<machine>/seed<k>/explain."""
+    """What moved the scores of clips: a picture for each, in explain/ beside their scores."""
     from asd.stages.explaining import explain_clips
     from asd.stages.fitting import fitted
+    from asd.stages.scored_clips import predicted_machines, read_predictions, scored_clips
 
+    predictions = config.predictions
+    if config.audio:
+        shared = config.model_dump(include={"audio", "name", "machine", "scorer", "seed", "runs"})
+        predictions = predict(Predict(**shared)).folder / "predictions.csv"
     every = chosen_runs(config.runs, config.name or DEFAULT_DETECTOR, config.machine, config.seed)
     runs = [run for run in every if run.seed == every[0].seed]
+    if predictions is not None:
+        runs = predicted_machines(read_predictions(predictions), runs, predictions)
     tables = []
     for run in runs:
-        if not (stored := run.config()):
-            raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
-        settings = stored_run(stored, machine=[run.machine], seeds=[run.seed], runs=config.runs)
-        (job,) = jobs.prepare(settings, learn=True)
-        if job.test is None or job.learn is None:
-            raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")
+        job = jobs.stored_job(run, config.runs)
         scorer = config.scorer or run.default_scorer()
-        folder = run.path / "explain"
-        table = run.scores.table(scorer)
-        tables.append(
-            explain_clips(
-                fitted(job), job.learn, job.test.recordings, table, scorer, config.clip, config.worst, folder
-            )
-        )
+        scored = scored_clips(job, scorer, config.data, predictions)
+        rows = choose_clips(scored.table, config.clip, config.worst)
+        if job.learn is not None:
+            found = (job.learn, scored.read(rows), rows, len(scored.table), scored.folder)
+            tables.append(explain_clips(fitted(job), scorer, *found))
     return pd.concat(tables, ignore_index=True)
 
 

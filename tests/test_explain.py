@@ -17,7 +17,9 @@ from asd.evaluation.explain import Effects, FloatArray, choose_clips
 from asd.evaluation.figures import Picture, explanation_figure
 from asd.runs import score_table
 from asd.stages.explaining import clip_effects, explain_clips
+from asd.stages.scored_clips import in_order
 from asd.types import AsdError, Split
+from tests.command import contents, refuses, succeeds
 from tests.machines import recordings, tone_machine, workplace, write_clip
 
 Machine = tuple[Detector, Recordings, Recordings, pd.DataFrame]  # fitted, train, test, scores of test
@@ -153,7 +155,8 @@ def machine(
 
 def explained(machine: Machine, folder: Path, clip: str | None) -> pd.DataFrame:
     detector, train, test, table = machine
-    return explain_clips(detector, train, test, table, detector.scorers[0], clip, 1, folder)
+    rows = choose_clips(table, clip, 1)
+    return explain_clips(detector, detector.scorers[0], train, in_order(test, rows), rows, len(table), folder)
 
 
 def test_a_late_tone_is_found_in_its_band_and_its_half(machine: Machine) -> None:
@@ -199,11 +202,49 @@ def test_explaining_leaves_the_detector_as_it_was(machine: Machine, tmp_path: Pa
 
 def test_bad_words_are_sentences(machine: Machine, tmp_path: Path) -> None:
     detector, train, test, table = machine
+    rows = choose_clips(table, None, 1)
     with pytest.raises(AsdError, match="scorer=mse is unknown to this run; it has ensemble"):
-        explain_clips(detector, train, test, table, "mse", None, 1, tmp_path)
-    strange = table.assign(file="strange_" + table["file"])
+        explain_clips(detector, "mse", train, in_order(test, rows), rows, len(table), tmp_path)
     with pytest.raises(AsdError, match=r"strange_.* has a score but is not among the test clips"):
-        explain_clips(detector, train, test, strange, detector.scorers[0], None, 1, tmp_path)
+        in_order(test, rows.assign(file="strange_" + rows["file"]))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run, and a folder of recordings with names of one's own, two of which are alike."""
+    monkeypatch.chdir(tmp_path)
+    tone_machine(Path("data"), n_train=12, n_test=1)
+    succeeds("train", "machine=fan", "data=data")
+    for i, day in enumerate(("monday", "tuesday")):
+        write_clip(Path("in box") / day / "hum.wav", 50 + i)
+    write_clip(Path("in box") / "whistle.wav", 60, 1.0, 3000.0)
+    return tmp_path
+
+
+def test_any_recordings_are_explained_and_the_run_stays_as_it_is(run: Path) -> None:
+    before = contents(Path("runs"))
+    answer = succeeds("explain", "audio=in box", "worst=3")
+    folder = Path("predictions/statistics/in-box/explain/fan")
+    rows = pd.read_csv(folder / "explain.csv")
+    assert rows["file"].iloc[0] == "in box/whistle.wav"
+    assert {*rows["figure"]} == {"whistle.png", "in box_monday_hum.png", "in box_tuesday_hum.png"}
+    assert all((folder / name).is_file() for name in rows["figure"])
+    assert str(folder) in answer.out
+    assert contents(Path("runs")) == before
+    predictions = "predictions/statistics/in-box/predictions.csv"
+    succeeds("explain", f"predictions={predictions}", "clip=in box/monday/hum.wav")
+    assert pd.read_csv(folder / "explain.csv")["file"].tolist() == ["in box/monday/hum.wav"]
+    refuses("explain", f"predictions={predictions}", "clip=hum", saying="clip=hum may be .* or .*hum.wav")
+    refuses("explain", f"predictions={predictions}", "audio=in box", saying="audio= and predictions=")
+
+
+def test_clips_of_other_data_are_explained(run: Path) -> None:
+    refuses("explain", "data=other", saying="no scores of other")
+    tone_machine(Path("other"), n_train=0, n_target=0, n_test=2)
+    succeeds("score", "machine=fan", "data=other")
+    succeeds("explain", "data=other", "worst=1")
+    (written,) = Path("runs/statistics/fan/seed0/other").glob("*/explain/explain.csv")
+    assert pd.read_csv(written)["kind"].tolist() == ["highest normal", "lowest anomaly"]
 
 
 def test_the_figure_has_its_axes_and_bars_in_place() -> None:

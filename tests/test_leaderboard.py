@@ -113,3 +113,33 @@ def test_members_of_different_machines_are_compared_on_demand_only(place: Path) 
     refuses("leaderboard", "members=both,weak", saying="compare them on what they share with machine=fan$")
     succeeds("leaderboard", "members=both,weak", "machine=fan")
     assert {row["machines"] for row in read_json(Path("runs/leaderboard.json"))["rows"]} == {"fan"}
+
+
+def boards() -> list[tuple[str, list[str]]]:
+    """Machines and runs of each board, in order."""
+    rows = pd.DataFrame(read_json(Path("runs/leaderboard.json"))["rows"])
+    return [(str(name), sorted(rows["run"][rows["machines"] == name])) for name in rows["machines"].unique()]
+
+
+def test_runs_that_share_machines_are_grouped(place: Path) -> None:
+    for run, machines in (("one", ("fan", "valve")), ("two", ("valve", "pump")), ("three", ("fan", "valve"))):
+        for machine in machines:
+            finished(Path("runs"), run, table(1.0, machine=machine))
+    succeeds("leaderboard")
+    assert dict(boards()) == {
+        "fan": ["close", "one", "strong", "three", "weak"],
+        "valve": ["one", "three", "two"],
+        "fan, valve": ["one", "three"],
+        "pump, valve": ["two"],
+    }
+    assert [len(runs) for _, runs in boards()] == [5, 3, 2, 1]
+    refuses("leaderboard", "name=one", saying="members=RUN1,RUN2")
+
+
+def test_a_run_that_lacks_something_is_ranked_on_what_is_whole(place: Path) -> None:
+    finished(Path("runs"), "half", table(1.0))
+    finished(Path("runs"), "half", table(1.0, machine="pump"))
+    finished(Path("runs"), "half", table(1.0, machine="valve").assign(label=""))
+    answer = succeeds("leaderboard")
+    assert "half is ranked on fan, pump alone: " in answer.err
+    assert dict(boards())["fan"] == ["close", "half", "strong", "weak"]

@@ -197,6 +197,22 @@ def test_workers_say_the_same(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert_same(pd.read_csv("local/predictions.csv"), pd.read_csv(RESULT))
 
 
+def test_patterns_and_tables_name_recordings(inbox: Path) -> None:
+    answer = succeeds("predict", f"audio={inbox}/*/*odd.wav")
+    table = pd.read_csv(RESULT)
+    assert {*table["path"]} == {str(path) for path in inbox.rglob("*odd.wav")}
+    assert str(RESULT) in answer.out
+    listed = pd.DataFrame(
+        {"path": [Path(path).relative_to(inbox) for path in table["path"]], "machine": "fan"}
+    )
+    listed.to_csv(inbox / "list.csv", index=False)
+    succeeds("predict", f"audio={inbox / 'list.csv'}", "out=listed")
+    again = pd.read_csv("listed/predictions.csv")
+    assert_same(again, table)
+    listed.assign(machine="lathe").to_csv(inbox / "list.csv", index=False)
+    refuses("predict", f"audio={inbox / 'list.csv'}", saying="is of lathe, and it is asked of fan")
+
+
 @pytest.mark.slow
 def test_the_examples_for_spark_and_ray_data_say_the_same(inbox: Path) -> None:
     """Spark's mapInPandas gives a function an iterator of tables and takes one back."""

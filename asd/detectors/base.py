@@ -84,6 +84,20 @@ class Detector(ABC):
     def score(self, recordings: Recordings) -> Scores:
         """Scores of any clips: {scorer: (clips,)}."""
 
+    def refit(self, recordings: Recordings) -> None:
+        """Fits the bank of normal clips anew; what was trained, a network say, stays.
+
+        Args:
+            recordings: the training clips and more of the kind.
+
+        Raises:
+            AsdError: the detector keeps no bank, so more normal clips change nothing but by training.
+        """
+        raise AsdError(
+            f"detector={type(self).__name__.lower()} keeps no bank of normal clips; put the recordings into train/ and "
+            f"train again"
+        )
+
     def score_waveforms(
         self,
         waveforms: Sequence[npt.NDArray[np.float32]],

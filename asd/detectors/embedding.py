@@ -53,6 +53,10 @@ class Embedding(Detector):
     def fit(self, recordings: Recordings) -> None:
         """Fits the encoder, embeds the training clips, and fits the back ends to them."""
         self.encoder.fit(recordings)
+        self.refit(recordings)
+
+    def refit(self, recordings: Recordings) -> None:
+        """Embeds clips with the encoder as it is, and fits the back ends to them."""
         learn = self.context.supplement.all_normals(recordings)
         references = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
         self.fitted = {name: [self._scorer(name).fit(part) for part in references] for name in self.scorers}

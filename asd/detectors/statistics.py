@@ -84,6 +84,10 @@ class Statistics(Detector):
             zip(parts, on_threads(lambda scorer: scorer.fit(scaled, some), scorers), strict=True)
         )
 
+    def refit(self, recordings: Recordings) -> None:
+        """The same as `fit`: nothing is trained."""
+        self.fit(recordings)
+
     def score(self, recordings: Recordings) -> Scores:
         """Scores per group and fused."""
         scaled = self._scaled(self.vectors(recordings))

@@ -109,6 +109,11 @@ class Windowed(Detector):
         self.detector.fit(self._windows(recordings)[0])
         self.calibration = self.detector.calibration
 
+    def refit(self, recordings: Recordings) -> None:
+        """Fits the bank of the detector anew."""
+        self.detector.refit(self._windows(recordings)[0])
+        self.calibration = self.detector.calibration
+
     def score(self, recordings: Recordings) -> Scores:
         """Mean score of the windows of each clip, by each scorer."""
         windows, owner = self._windows(recordings)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -222,9 +221,12 @@ VERDICTS = {
 
 
 def _find(clip: str, names: list[str]) -> str:
-    """The file that is meant, in whatever spelling."""
-    for name in names:
-        if recording_key(name) == recording_key(clip):
-            return name
-    near = difflib.get_close_matches(Path(clip).name, names, n=1, cutoff=0.0)
-    raise AsdError(f"clip={clip} is not among the {len(names)} scored test clips; did you mean {near[0]}?")
+    """The file that is meant: by its path, or by its name in whatever spelling."""
+    same = [name for name in names if name == clip]
+    same = same or [name for name in names if recording_key(name) == recording_key(clip)]
+    if len(same) > 1:
+        raise AsdError(f"clip={clip} may be {same[0]} or {same[1]}; name it with its folder")
+    if same:
+        return same[0]
+    near = difflib.get_close_matches(clip, names, n=1, cutoff=0.0)
+    raise AsdError(f"clip={clip} is not among the {len(names)} scored clips; did you mean {near[0]}?")

@@ -1,12 +1,15 @@
 """Runs in order of their official score, and which differences the clips can settle.
 
-Only runs that scored the same labelled clips can be compared; each set of clips has a board of its own.
+Only runs that scored the same labelled clips can be compared. Without members there is a board for the machines of each
+run, and for those that any two runs share; it holds all runs that scored the same clips of these machines.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,11 @@ class Member:
     name: str
     machines: list[str]
     by_seed: Mapping[int, pd.DataFrame]
+
+    def on(self, machines: Sequence[str]) -> Member:
+        """The same run on some of its machines."""
+        parts = {seed: scores[scores["machine"].isin(machines)] for seed, scores in self.by_seed.items()}
+        return replace(self, machines=list(machines), by_seed=parts)
 
     def clips(self) -> Clips:
         """What was scored.
@@ -77,20 +85,36 @@ def rank_runs(
     """
     get_year(year)  # a year that is unknown is no fault of the runs
     found = [_member(runs, name, year, machines) for name in members] or _every_member(runs, year, machines)
-    boards: dict[Clips, list[Member]] = {}
-    for member in found:
-        boards.setdefault(member.clips(), []).append(member)
-    if members and len(boards) > 1:
-        raise AsdError(_why_apart(*(group[0] for group in list(boards.values())[:2])))
+    boards = _boards(found)
+    if members and (apart := [member for member in found if member.clips() != found[0].clips()]):
+        raise AsdError(_why_apart(found[0], apart[0]))
     names = [member.name for member in found]
     if reference is not None and reference not in names:
         raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(names)}")
-    largest_first = sorted(boards.values(), key=len, reverse=True)
-    board = pd.concat([_board(group, year, reference) for group in largest_first], ignore_index=True)
+    board = pd.concat([_board(group, year, reference) for group in boards], ignore_index=True)
     write_json(runs / "leaderboard.json", {"rows": board.to_dict("records")})
     write_text(runs / "leaderboard.csv", board.to_csv(index=False))
     write_text(runs / "leaderboard.md", as_markdown(board))
     return board
+
+
+def _boards(members: Sequence[Member]) -> list[list[Member]]:
+    """Runs that can be compared, the largest group first; one on fewer machines must have a run more."""
+    whole = {frozenset(member.machines) for member in members}
+    shared = {one & other for one, other in combinations(whole, 2)} - {frozenset()}
+    groups: dict[Clips, list[Member]] = {}
+    for machines in sorted(whole | shared, key=lambda each: (-len(each), sorted(each))):
+        for member in members:
+            if machines <= {*member.machines}:
+                part = member.on(sorted(machines))
+                groups.setdefault(part.clips(), []).append(part)
+    boards: list[list[Member]] = []
+    for group in groups.values():  # on many machines first
+        names, own = {member.name for member in group}, {*group[0].machines}
+        larger = [{each.name for each in board} for board in boards if own < {*board[0].machines}]
+        if names not in larger and (len(group) > 1 or not any(names <= others for others in larger)):
+            boards.append(group)
+    return sorted(boards, key=len, reverse=True)
 
 
 def _board(group: Sequence[Member], year: int, reference: str | None) -> pd.DataFrame:
@@ -143,17 +167,32 @@ def _member(runs: Path, name: str, year: int, machines: Sequence[str]) -> Member
 
 
 def _every_member(runs: Path, year: int, machines: Sequence[str]) -> list[Member]:
-    """Every run that can be ranked; the others are named in the log."""
+    """Every run that can be ranked, on the machines that it has as a whole; what is left out is named in the log."""
     members = []
     for name in sorted({done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}):
         try:
             members.append(_member(runs, name, year, machines))
         except AsdError as error:
-            log.warning("%s is left out: %s", name, error)
+            parts = _whole_machines(runs, name, year) if is_all(machines) else []
+            if parts:
+                log.warning("%s is ranked on %s alone: %s", name, ", ".join(parts), error)
+                members.append(_member(runs, name, year, parts))
+            else:
+                log.warning("%s is left out: %s", name, error)
     if not members:
         what = "labelled test clips" if is_all(machines) else f"labelled clips of {first_of(machines)}"
         raise AsdError(f"{runs} holds no run with {what}; make train machine=... makes the first")
     return members
+
+
+def _whole_machines(runs: Path, name: str, year: int) -> list[str]:
+    """The machines of a run that lack nothing."""
+    whole = []
+    for machine in sorted({done.parents[1].name for done in (runs / name).glob("*/seed*/DONE")}):
+        with suppress(AsdError):
+            _member(runs, name, year, [machine])
+            whole.append(machine)
+    return whole
 
 
 def _why_apart(one: Member, other: Member) -> str:

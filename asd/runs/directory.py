@@ -88,6 +88,11 @@ class RunDirectory(TrainingDirectory):
         """What the model in here was fitted with; {} where there is none."""
         return read_json(self.model / "fit.json")
 
+    def confirmed(self) -> list[dict[str, Any]]:
+        """What was added to the bank after the training: {"date", "files": [{"path", "kept", "content"}]} each time."""
+        changes: list[dict[str, Any]] = read_json(self.model / "confirmed.json").get("changes", [])
+        return changes
+
     def seal_model(
         self, folder: Path, settings: str, data: str, sections: Sequence[str], version: int = 1
     ) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from asd.core.executors import Execution
 from asd.options import Names, Settings
@@ -14,17 +14,29 @@ from asd.options import Names, Settings
 class Predict(Execution):
     """Options of `predict`."""
 
-    leading: ClassVar[tuple[str, ...]] = ("audio", "name", "machine", "out", "fail_on_anomaly")
+    leading: ClassVar[tuple[str, ...]] = (
+        *("audio", "name", "machine", "out", "fail_on_anomaly", "confirm_normal", "undo"),
+    )
 
-    audio: str = Field(description="recordings: a file, a folder, a pattern or a table of paths")
+    audio: str | None = Field(None, description="recordings: a file, a folder, a pattern or a table of paths")
     name: str | None = Field(None, description="run that scores them, by default the default detector's")
     machine: Names = Field(["all"], description="whose recordings they are, by default as their folders say")
     out: Path | None = Field(None, description="folder of the result, by default predictions/<name>/<audio>")
     fail_on_anomaly: bool = Field(False, description="exit code 3 where a recording is called anomalous")
+    confirm_normal: bool = Field(False, description="then add all of them to the bank of normal recordings")
+    undo: bool = Field(False, description="take back what was added last, instead of scoring anything")
     scorer: str | None = Field(None, description="whose score, by default the run's default")
     seed: int | None = Field(None, description="which seed, by default the run's first")
     device: str = Field("auto", description="auto, cpu or cuda")
     runs: Path = Field(Path("runs"), description="folder of all runs")
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if self.undo and (self.audio is not None or self.confirm_normal):
+            raise ValueError("undo= takes back what was added last; leave audio= and confirm_normal= out")
+        if self.audio is None and not self.undo:
+            raise ValueError("audio= is missing; name a file, a folder, a pattern or a table of recordings")
+        return self
 
 
 class Explain(Settings):
@@ -32,11 +44,23 @@ class Explain(Settings):
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all of the run")
     name: str | None = Field(None, description="run to explain, by default the default detector's")
-    clip: str | None = Field(None, description="file name of a test clip; by default the worst ones")
+    data: Path | None = Field(
+        None, description="other recordings that were scored, instead of the test clips"
+    )
+    audio: str | None = Field(None, description="any recordings instead, which are scored first by predict")
+    predictions: Path | None = Field(None, description="predictions.csv of predict instead")
+    clip: str | None = Field(None, description="path or file name of a clip; by default the worst ones")
     worst: int = Field(3, ge=1, description="how many highest normal and lowest anomalous clips")
     seed: int | None = Field(None, description="which seed, by default the run's first")
     scorer: str | None = Field(None, description="whose score, by default the run's default")
     runs: Path = Field(Path("runs"), description="folder of all runs")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in ("data", "audio", "predictions") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{given[0]}= and {given[1]}= name different clips; give one of them")
+        return self
 
 
 class Report(Settings):

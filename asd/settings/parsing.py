@@ -210,6 +210,8 @@ def _full_key(stage: type[Settings], key: str, detector: str) -> str:
         return f"{detector}.{key}"
     if len(found) == 1 and "." in key:  # training.epochs=5 may stand beside any detector
         return found[0]
+    if key == "name" and "members" in known:
+        raise AsdError("name= is one run, and this stage takes several: say members=RUN1,RUN2")
     near = _nearest(key, known, detector)
     if found and near not in {name.removeprefix(f"{detector}.") for name in known if detector in name}:
         raise AsdError(f"{key}= is no option of detector={detector}; write {' or '.join(found)}")
@@ -247,6 +249,8 @@ def _validated(stage: type[S], values: Mapping[str, Any], command: str) -> S:
         if first["type"] == "missing":
             raise AsdError(f"{key}= is missing; see python -m asd {command} --help") from error
         reason = first["msg"].removeprefix("Value error, ")
+        if not key:  # of several options together
+            raise AsdError(f"{reason}; see python -m asd {command} --help") from error
         raise AsdError(f"{key}={first['input']!s} does not fit: {reason}") from error
 
 

@@ -35,49 +35,44 @@ _LEAST_HOP_SAMPLES, _MOST_FRAMES = 64, 800  # as fine as the picture can show
 
 def explain_clips(
     detector: Detector,
-    train: Recordings,
-    test: Recordings,
-    table: pd.DataFrame,
     scorer: str,
-    clip: str | None,
-    worst: int,
+    train: Recordings,
+    chosen: Recordings,
+    rows: pd.DataFrame,
+    n_clips: int,
     folder: Path,
 ) -> pd.DataFrame:
-    """Writes <clip>.png for every clip worth explaining, and explain.csv with a row for each.
+    """Writes <clip>.png for every chosen clip, and explain.csv with a row for each.
 
     Args:
         detector: fitted.
-        train: the clips it was fitted on, where neighbours are looked for.
-        test: the clips of the table.
-        table: score table of one machine by `scorer`.
         scorer: whose score is explained.
-        clip: name of one test clip; None: the worst, see `evaluation.explain.choose_clips`.
-        worst: how many of each kind.
+        train: the clips it was fitted on, where neighbours are looked for.
+        chosen: the clips.
+        rows: of these in a score table, see `evaluation.explain.choose_clips`.
+        n_clips: of the whole table.
         folder: where everything goes.
 
     Returns:
-        One row per clip with `_COLUMNS`: rank 1 is the highest score, distance_db that of the mean spectra
-        (root mean square over bands), louder_db the clip's level above its neighbour's.
+        One row per clip with `_COLUMNS` and the folder: rank 1 is the highest score, distance_db that of the mean
+        spectra (root mean square over bands), louder_db the clip's level above its neighbour's.
 
     Raises:
-        AsdError: no such clip or scorer, nothing to explain, or a place that cannot be written.
+        AsdError: no such scorer, or a place that cannot be written.
     """
     if scorer not in detector.scorers:
         raise AsdError(f"scorer={scorer} is unknown to this run; it has {', '.join(detector.scorers)}")
-    if test.front_end.residual:
+    if chosen.front_end.residual:
         raise AsdError(
-            f"residual={test.front_end.residual:g} makes a score of two waveforms, and explain alters one of them; "
+            f"residual={chosen.front_end.residual:g} makes a score of two waveforms, and explain alters one of them; "
             f"explain a run without it"
         )
-    rows = explain.choose_clips(table, clip, worst)
-    chosen = _of_table(test, rows["file"].tolist())
     device = detector.context.device
-    bank = NormalSpectra.of(train, device)
-    nearest, distances_db = bank.nearest(mean_spectra(chosen, device))
+    nearest, distances_db = NormalSpectra.of(train, device).nearest(mean_spectra(chosen, device))
     records = []
     for i in progress(range(len(rows)), "explain"):
         waves = chosen.waveform(i), train.waveform(int(nearest[i]))
-        effects = clip_effects(detector, scorer, chosen.clips[i], *waves, test.sample_rate_hz)
+        effects = clip_effects(detector, scorer, chosen.clips[i], *waves, chosen.sample_rate_hz)
         record: dict[str, Any] = {
             **{str(column): value for column, value in rows.iloc[i].items()},
             "nearest": train.clips[nearest[i]].name,
@@ -85,30 +80,20 @@ def explain_clips(
             **effects.as_columns(),
             "figure": f"{Path(chosen.clips[i].name.replace('/', '_')).stem}.png",
         }
-        figure = explanation(record, len(table), effects, *waves, test.sample_rate_hz)
+        figure = explanation(record, n_clips, effects, *waves, chosen.sample_rate_hz)
         with atomic(folder / record["figure"]) as temporary:
             figure.savefig(temporary, format="png", dpi=150)
         records.append(record)
     result = pd.DataFrame(records)[list(_COLUMNS)]
     with atomic(folder / "explain.csv") as temporary:
         result.to_csv(temporary, index=False)
-    return result
+    return result.assign(folder=str(folder))
 
 
 _COLUMNS = (
     "kind", "machine", "file", "label", "score", "decision", "verdict", "rank", "nearest", "distance_db",
     "top_bands", "top_stretch", "louder_db", "level_effect", "figure",
 )  # fmt: skip
-
-
-def _of_table(test: Recordings, names: Sequence[str]) -> Recordings:
-    """The recordings of these names."""
-    index = {clip.name: i for i, clip in enumerate(test.clips)}
-    if missing := [name for name in names if name not in index]:
-        raise AsdError(
-            f"{missing[0]} has a score but is not among the test clips; score again with the same data="
-        )
-    return test.subset([index[name] for name in names])
 
 
 def clip_effects(

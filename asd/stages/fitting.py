@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,12 @@ def fitted(job: Job) -> Detector:
 
 
 def store_model(
-    run: RunDirectory, detector: Detector, learnt: Recordings, settings: str, data: str
+    run: RunDirectory,
+    detector: Detector,
+    learnt: Recordings,
+    settings: str,
+    data: str,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> pd.DataFrame:
     """Writes a fitted detector to its run, whole or not at all.
 
@@ -55,6 +61,7 @@ def store_model(
         learnt: the training clips.
         settings: hash of what decided the model besides them.
         data: hash of them.
+        more: JSON files that belong to the model, by name.
 
     Returns:
         Scores of the training clips: the column `file` and one per scorer.
@@ -68,6 +75,8 @@ def store_model(
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
         write_json(folder / FRONT_END_FILE, learnt.front_end.as_dict())
         NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
+        for name, content in (more or {}).items():
+            write_json(folder / name, content)
         run.seal_model(folder, settings, data, [clip.section for clip in learnt.clips], detector.version)
     return training
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asd.challenge.years import YEARS, get_year
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.data.dataset import Dataset
+from asd.data.given import clips_of_files
 from asd.data.microphones import NEAR, FrontEnd
-from asd.data.recordings import Recordings, joined
+from asd.data.recordings import Recordings, check, joined
 from asd.data.supplemental import NOTHING, Supplement
 from asd.runs import RunDirectory, ScoredData, ScoreFolder
 from asd.settings.config import WITHOUT_VECTORS, Run
 from asd.settings.config import Supplemental as SupplementalOptions
+from asd.settings.parsing import stored_run
 from asd.stages.loading import TestData, dataset_of, load_test, load_training
-from asd.types import AsdError
+from asd.types import AsdError, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,33 @@ def prepare(
                 job = Job(config, run, own.recordings, supplement, test, settings, data)
             check_place(job)
             yield job
+
+
+def stored_job(run: RunDirectory, runs: Path) -> Job:
+    """The job of a complete run, as its configuration tells it: training clips, and test clips where there are any.
+
+    Recordings that were confirmed as normal after the training count as training clips.
+
+    Args:
+        run: whose configuration.
+        runs: folder of all runs, which may have been moved.
+
+    Returns:
+        The job.
+
+    Raises:
+        AsdError: it has none, or its recordings are not there as they were.
+    """
+    if not (stored := run.config()):
+        raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
+    settings = stored_run(stored, machine=[run.machine], seeds=[run.seed], runs=runs)
+    (job,) = prepare(settings, learn=True)
+    files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
+    if not files or job.learn is None:
+        return job
+    clips = clips_of_files(files, run.machine, Split.TRAIN)
+    more = check(clips, sample_rate_hz=job.learn.sample_rate_hz, front_end=job.learn.front_end, resample=True)
+    return replace(job, learn=joined([job.learn, more]))
 
 
 def check_place(job: Job) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from glob import has_magic
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from asd.library import Model, load
 from asd.runs import RunDirectory, place_name, read_json, write_text
 from asd.settings.config import DEFAULT_DETECTOR
 from asd.settings.daily import Predict
+from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, most_suspicious_first, with_ranks
 from asd.types import AsdError, Clip, Split
 
@@ -42,22 +44,30 @@ class Predicted:
         table: one row per recording, see `stages.predictions.predictions`; of each machine the most suspicious first.
         skipped: why a recording could not be used, by path.
         exit_code: 3 where anomalies were found and count as a failure, 1 where recordings were skipped, else 0.
+        changes: of the banks of runs.
     """
 
     folder: Path
     table: pd.DataFrame
     skipped: Mapping[str, str]
     exit_code: int
+    changes: Sequence[Change] = ()
 
 
 def predict_files(config: Predict) -> Predicted:
     """Scores recordings; what they are called and where they lie is up to the user.
+
+    With `confirm_normal` they are added to the bank of the run afterwards, with `undo` the last ones are taken back.
 
     Raises:
         AsdError: no such run, no recordings, none that can be used, or unclear whose they are.
     """
     name = config.name or DEFAULT_DETECTOR
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
+    if config.undo or config.audio is None:
+        return Predicted(
+            Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)]
+        )
     clips = _with_machines(config.audio, sorted(runs))
     folder = config.out or Path("predictions") / name / _place(config.audio)
     with alone(folder, busy=f"another command writes to {folder}; wait until it is done, or say out="):
@@ -78,32 +88,39 @@ def predict_files(config: Predict) -> Predicted:
         _write(folder, table, skipped)
         journal.remove()
     exit_code = 3 if config.fail_on_anomaly and table["decision"].any() else int(bool(skipped))
-    return Predicted(folder, table, skipped, exit_code)
+    changes = []
+    if config.confirm_normal:
+        for machine in dict.fromkeys(table["machine"]):
+            paths = sorted(table["path"][table["machine"] == machine])
+            changes.append(confirm(runs[machine], config.runs, [*map(Path, paths)]))
+    return Predicted(folder, table, skipped, exit_code, changes)
 
 
 def _place(audio: str) -> str:
     """What the result is called by default: the folder or file, or the folder that a pattern begins with."""
-    place = Path(audio).absolute()
-    while set(place.name) & set("*?["):
+    place = Path(audio).expanduser().absolute()
+    while has_magic(place.name) and not place.exists():
         place = place.parent
     return place_name(place)
 
 
 def _with_machines(audio: str, machines: Sequence[str]) -> list[Clip]:
-    """The recordings, each of the only machine of the run, or of the one that a folder of its path is named after."""
-    clips = clips_of_files(audio, machines[0], Split.TEST)
-    if len(machines) == 1:
-        return clips
-    found = []
-    for clip in clips:
-        named = [part for part in clip.path.absolute().parent.parts if part in machines]
-        if not named:
-            raise AsdError(
-                f"the run has several machines ({', '.join(machines)}), and no folder of {clip.path} is named after "
-                f"one of them; say machine="
-            )
-        found.append(replace(clip, machine=named[-1]))
-    return found
+    """The recordings, each with its machine: as a table says, the only one of the run, or as a folder is called."""
+    return [replace(clip, machine=_machine(clip, machines)) for clip in clips_of_files(audio, "", Split.TEST)]
+
+
+def _machine(clip: Clip, machines: Sequence[str]) -> str:
+    if clip.machine in machines or (not clip.machine and len(machines) == 1):
+        return clip.machine or machines[0]
+    named = [part for part in clip.path.absolute().parent.parts if part in machines]
+    if not clip.machine and named:
+        return named[-1]
+    known = ", ".join(machines)
+    if clip.machine:
+        raise AsdError(f"{clip.path} is of {clip.machine}, and it is asked of {known}; leave it out")
+    raise AsdError(
+        f"the run has several machines ({known}), and no folder of {clip.path} is named after one of them; say machine="
+    )
 
 
 class Piece(NamedTuple):

@@ -13,21 +13,25 @@ import pandas as pd
 
 from asd.challenge.years import get_year
 from asd.core.runtime import log
-from asd.data.recordings import Recordings, check
 from asd.evaluation.completeness import chosen_runs, warn_of_stale_evaluations
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, machine_part
 from asd.evaluation.report.html import as_html
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
-from asd.runs import RunDirectory, find_runs, read_json, write_text
+from asd.runs import RunDirectory, find_runs, write_text
 from asd.settings.config import DEFAULT_DETECTOR
 from asd.settings.daily import Report
-from asd.settings.parsing import stored_run
 from asd.stages import jobs
 from asd.stages.exhibits import Exhibition, Material, exhibit
 from asd.stages.fitting import fitted
-from asd.types import AsdError, Clip, Split
-
-_NEEDED = ("path", "machine", "score")  # columns of a table of predictions
+from asd.stages.scored_clips import (
+    in_order,
+    predicted_machines,
+    predicted_recordings,
+    predicted_scores,
+    read_predictions,
+    threshold_of,
+)
+from asd.types import AsdError
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def write_report(config: Report) -> WrittenReport:
 def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores]:
     """The scores of a run's own test clips."""
     return [
-        MachineScores(machine, table, _threshold(run, scorer), _training_scores(run, scorer))
+        MachineScores(machine, table, threshold_of(run, scorer), _training_scores(run, scorer))
         for machine, run in runs.items()
         if len(table := run.scores.table(scorer).reset_index(drop=True))
     ]
@@ -101,48 +105,14 @@ def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores
 
 def _predicted(config: Report, runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores]:
     """The scores of a table of predictions, whose clips have no labels unless a column says so."""
-    table = _read_predictions(config.predictions or Path())
-    if unknown := {*table["machine"]} - runs.keys():
-        raise AsdError(
-            f"{config.predictions} has clips of {min(unknown)}, which the run lacks; it has {', '.join(runs)}"
-        )
+    path = config.predictions or Path()
+    table = read_predictions(path)
     found = []
-    for machine, rows in table.groupby("machine"):
-        run = runs[str(machine)]
-        threshold = _threshold(run, scorer)
-        if "threshold" in rows:
-            threshold = float(rows["threshold"].iloc[0])
-        rows = rows.assign(decision=(rows["score"] > threshold).astype(int)).reset_index(drop=True)
-        found.append(MachineScores(str(machine), rows, threshold, _training_scores(run, scorer)))
+    for run in predicted_machines(table, [*runs.values()], path):
+        rows = predicted_scores(table, run.machine, threshold_of(run, scorer))
+        threshold = float(rows["threshold"].iloc[0])
+        found.append(MachineScores(run.machine, rows, threshold, _training_scores(run, scorer)))
     return found
-
-
-def _read_predictions(path: Path) -> pd.DataFrame:
-    """A table of predictions with the columns of a score table beside `path` and `nearest`."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        if missing := [column for column in _NEEDED if column not in table]:
-            raise ValueError(f"it has no column {missing[0]}")
-        table["score"] = table["score"].astype(float)
-        if not np.isfinite(table["score"]).all() or table.empty:
-            raise ValueError("it has no scores, or one that is not finite")
-    except (OSError, ValueError) as error:
-        raise AsdError(
-            f"predictions={path} is no readable table of predictions ({error}); predict writes it"
-        ) from error
-    known = {"section": "00", "domain": "", "split": Split.TEST.value, "label": ""}
-    for column in known.keys() - {*table}:
-        table[column] = known[column]
-    return table.assign(file=table["path"])
-
-
-def _threshold(run: RunDirectory, scorer: str) -> float:
-    """The decision threshold of a scorer."""
-    path = run.scores.path / "thresholds.json"
-    found = read_json(path).get(scorer, {}).get("value")
-    if found is None:
-        raise AsdError(f"{path} has no threshold of {scorer}; make score name={run.path.parts[-3]} writes it")
-    return float(found)
 
 
 def _training_scores(run: RunDirectory, scorer: str) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -158,35 +128,17 @@ def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores
         return ShownClips(
             notes=["A fused run has no model of its own: look at its members for sounds and pictures."]
         )
-    settings = stored_run(run.config(), machine=[run.machine], seeds=[run.seed], runs=config.runs)
-    (job,) = jobs.prepare(settings, learn=True)
+    job = jobs.stored_job(run, config.runs)
     if job.learn is None or (job.test is None and config.predictions is None):
         raise AsdError(
-            f"{run.path} has no clips at {settings.data_root}; say clips=0 for a page without sounds"
+            f"{run.path} has no clips at {job.config.data_root}; say clips=0 for a page without sounds"
         )
     if config.predictions:
-        test = _recordings(scores.table, job.learn)
+        test = predicted_recordings(scores.table, job.learn)
     else:
-        test = _in_order(job.test.recordings if job.test else job.learn, scores.table)
+        test = in_order(job.test.recordings if job.test else job.learn, scores.table)
     material = Material(fitted(job), scorer, scores.table, test, job.learn)
     return exhibit(material, Exhibition(config.clips, config.explained, config.audio), shelf)
-
-
-def _in_order(test: Recordings, table: pd.DataFrame) -> Recordings:
-    """The recordings of the rows of a score table."""
-    index = {clip.name: i for i, clip in enumerate(test.clips)}
-    if missing := [file for file in table["file"] if file not in index]:
-        raise AsdError(f"{missing[0]} has a score but is not among the test clips; make score again")
-    return test.subset([index[file] for file in table["file"]])
-
-
-def _recordings(table: pd.DataFrame, train: Recordings) -> Recordings:
-    """The recordings of a table of predictions, read as the training clips were."""
-    clips = [
-        Clip(Path(path), machine, section, Split.TEST)
-        for path, machine, section in table[["path", "machine", "section"]].itertuples(index=False)
-    ]
-    return check(clips, sample_rate_hz=train.sample_rate_hz, front_end=train.front_end)
 
 
 def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
 from asd.runs import RunDirectory, ScoreFolder
+from asd.scoring.threshold import CONFIDENCE
 from asd.settings.config import (
     DEFAULT_DETECTOR,
     Benchmark,
@@ -39,6 +40,7 @@ from asd.stages.sweeping import as_markdown as sweep_table
 from asd.types import Label
 
 if TYPE_CHECKING:
+    from asd.stages.confirming import Change
     from asd.stages.predicting import Predicted
     from asd.stages.reporting import WrittenReport
 
@@ -121,6 +123,9 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
 def predict(config: Predict, result: Predicted) -> str:
     """The most suspicious recordings, those that could not be used, and what to do next."""
     table, skipped = result.table, result.skipped
+    changes = [_change(change, config) for change in result.changes]
+    if config.undo:
+        return "\n".join(changes)
     lines = []
     for machine, rows in table.groupby("machine", sort=False):
         n_above = int(rows["decision"].sum())
@@ -132,15 +137,35 @@ def predict(config: Predict, result: Predicted) -> str:
     lines += [f"{len(skipped)} skipped: {result.folder / 'skipped.csv'}"] if skipped else []
     path = result.folder / "predictions.csv"
     run = shlex.join([f"name={config.name or DEFAULT_DETECTOR}", f"predictions={path}"])
-    return "\n".join([*lines, f"written: {path}", f"next: python -m asd report {run}"])
+    return "\n".join([*lines, f"written: {path}", *changes, f"next: python -m asd report {run}"])
+
+
+def _change(change: Change, config: Predict) -> str:
+    """What was done to the bank of a run, how sure it is now, and how to take it back."""
+    n, machine = abs(change.n_added), change.run.machine
+    what = "added to" if change.n_added > 0 else "taken out of"
+    name = config.name or DEFAULT_DETECTOR
+    undo = f"; python -m asd predict name={name} machine={machine} --undo takes them back"
+    return (
+        f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
+        f"{change.before:.4g} -> {change.after:.4g}; {how_sure(change.n_normal, change.false_alarm_bound)}"
+        f"{undo if change.n_added > 0 else ''}"
+    )
+
+
+def how_sure(n_normal: int, false_alarm_bound: float) -> str:
+    """What so many normal recordings can promise, in words."""
+    return (
+        f"with {n_normal} normal recordings and a confidence of {CONFIDENCE:.0%}, at most {false_alarm_bound:.0%} of "
+        f"normal recordings are called anomalous"
+    )
 
 
 def explain(config: Explain, table: pd.DataFrame) -> str:
     """The clips, what moved them, and where the pictures are."""
     columns = ["machine", "kind", "file", "score", "verdict", "nearest", "top_bands", "top_stretch"]
     text = table[columns].to_string(index=False, float_format="%.3f")
-    folder = config.runs / (config.name or DEFAULT_DETECTOR)
-    return f"{text}\npictures and explain.csv: {folder}/<machine>/seed<k>/explain"
+    return f"{text}\npictures and explain.csv: {', '.join(dict.fromkeys(table['folder']))}"
 
 
 def report(config: Report, result: WrittenReport) -> str:

@@ -1,0 +1,193 @@
+"""Recordings that somebody says are normal: into the bank of a trained run, and out again.
+
+What was trained stays; the bank is fitted anew to the training clips and all confirmed recordings, and so is the
+threshold. Copies of the recordings go to confirmed/ in the run, the model as it was to before/<changes>, and what was
+done to confirmed.jsonl. The model is replaced as a whole; scores and DONE follow it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from asd.core.files import alone, atomic
+from asd.data.given import clips_of_files
+from asd.data.recordings import Recordings, check, defects, joined
+from asd.runs import RunDirectory, read_json
+from asd.stages import jobs
+from asd.stages.fitting import fitted, store_model, write_job_scores
+from asd.types import AsdError, Clip, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was done to the bank of a run.
+
+    Attributes:
+        run: whose bank.
+        n_added: recordings that were added; negative where they were taken back.
+        n_normal: normal recordings in the bank afterwards.
+        before, after: threshold of the default scorer.
+        false_alarm_bound: of the new threshold, see `scoring.threshold.Threshold`.
+    """
+
+    run: RunDirectory
+    n_added: int
+    n_normal: int
+    before: float
+    after: float
+    false_alarm_bound: float
+
+
+def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
+    """Adds normal recordings to the bank of a run.
+
+    Args:
+        run: complete.
+        runs: folder of all runs.
+        paths: of the recordings.
+
+    Returns:
+        What changed.
+
+    Raises:
+        AsdError: a recording that cannot be used, is an anomaly by its name or is in the bank already; training
+            clips that are gone; or a detector that keeps no bank.
+    """
+    with alone(run.path, busy=f"another command works on {run.path}; wait until it is done"):
+        job = jobs.stored_job(run, runs)
+        assert job.learn is not None
+        known = job.learn
+        new = _usable(clips_of_files(list(paths), run.machine, Split.TRAIN), known)
+        kept = [_keep(run, clip, sound.content) for clip, sound in zip(new.clips, new.sounds, strict=True)]
+        new = replace(
+            new, clips=tuple(replace(c, path=path) for c, path in zip(new.clips, kept, strict=True))
+        )
+        detector = fitted(job)
+        every = joined([known, new])
+        detector.refit(every)
+        files = [
+            {"path": str(path), "kept": keep.name, "content": sound.content}
+            for path, keep, sound in zip(paths, kept, new.sounds, strict=True)
+        ]
+        changes = run.confirmed()
+        with atomic(run.path / "before" / str(len(changes))) as place:
+            shutil.copytree(run.model, place)
+        before = _threshold(run)
+        entry = {"date": _now(), "files": files}
+        facts = run.fit_facts()
+        run.reopen()
+        more = {"confirmed.json": {"changes": [*changes, entry]}}
+        store_model(run, detector, every, facts["settings"], facts["data"], more)
+        write_job_scores(job, detector, time.perf_counter())
+        return _logged(run, "confirmed", entry, len(files), len(every), before)
+
+
+def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
+    """Takes the last confirmed recordings back, of the only run that has some.
+
+    Args:
+        chosen: runs of several machines.
+        runs: folder of all runs.
+
+    Returns:
+        What changed.
+
+    Raises:
+        AsdError: nothing was confirmed, or for several machines.
+    """
+    grown = [run for run in chosen if run.confirmed()]
+    if len(grown) > 1:
+        names = ", ".join(run.machine for run in grown)
+        raise AsdError(f"recordings of several machines were confirmed ({names}); say machine=")
+    return undo((grown or list(chosen))[0], runs)
+
+
+def undo(run: RunDirectory, runs: Path) -> Change:
+    """Takes the last confirmed recordings back: the model is the one before, byte by byte.
+
+    Args:
+        run: complete.
+        runs: folder of all runs.
+
+    Returns:
+        What changed.
+
+    Raises:
+        AsdError: nothing was confirmed, or the model before is gone.
+    """
+    with alone(run.path, busy=f"another command works on {run.path}; wait until it is done"):
+        changes = run.confirmed()
+        if not changes:
+            raise AsdError(f"{run.path} has no confirmed recordings to take back")
+        earlier = run.path / "before" / str(len(changes) - 1)
+        if not earlier.is_dir():
+            raise AsdError(
+                f"{earlier} is gone, so nothing can be taken back; train again with overwrite=true"
+            )
+        before, last = _threshold(run), changes[-1]
+        run.reopen()
+        with atomic(run.model) as place:
+            shutil.copytree(earlier, place)
+        job = jobs.stored_job(run, runs)
+        assert job.learn is not None
+        write_job_scores(job, fitted(job), time.perf_counter())
+        shutil.rmtree(earlier)
+        for file in last["files"]:
+            (run.path / "confirmed" / file["kept"]).unlink(missing_ok=True)
+        return _logged(run, "taken back", last, -len(last["files"]), len(job.learn), before)
+
+
+def _usable(clips: Sequence[Clip], known: Recordings) -> Recordings:
+    """The recordings, none of which is silent or known already."""
+    new = check(clips, sample_rate_hz=known.sample_rate_hz, front_end=known.front_end, resample=True)
+    if broken := defects(new):
+        clip, what = broken[0]
+        raise AsdError(f"{clip.path} {what}: it would teach what no machine sounds like, leave it out")
+    seen = {sound.content: clip for clip, sound in zip(known.clips, known.sounds, strict=True)}
+    for clip, sound in zip(new.clips, new.sounds, strict=True):
+        if sound.content in seen:
+            raise AsdError(f"{clip.path} is in the bank already, as {seen[sound.content].path}; leave it out")
+        seen[sound.content] = clip
+    return new
+
+
+def _keep(run: RunDirectory, clip: Clip, content: str) -> Path:
+    """A copy of a recording in the run: its own place may be emptied."""
+    kept = run.path / "confirmed" / f"{content[:12]}-{clip.path.name}"
+    with atomic(kept) as temporary:
+        shutil.copyfile(clip.path, temporary)
+    return kept
+
+
+def _threshold(run: RunDirectory) -> dict[str, Any]:
+    found: dict[str, Any] = read_json(run.scores.path / "thresholds.json")[run.default_scorer()]
+    return found
+
+
+def _logged(
+    run: RunDirectory, what: str, entry: dict[str, Any], n_added: int, n_normal: int, before: dict[str, Any]
+) -> Change:
+    """The change, after it was written down."""
+    after = _threshold(run)
+    line = {
+        "date": _now(),
+        "change": what,
+        "files": [file["path"] for file in entry["files"]],
+        "n_normal": n_normal,
+        "threshold_before": before["value"],
+        "threshold_after": after["value"],
+    }
+    with (run.path / "confirmed.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    return Change(run, n_added, n_normal, before["value"], after["value"], after["false_alarm_bound"])
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,191 @@
+"""Score tables and the recordings of their rows: a run's own test clips, other data, and predictions of anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from asd.data.given import clips_of_files
+from asd.data.recordings import Recordings, check
+from asd.runs import RunDirectory, read_json
+from asd.stages.jobs import Job
+from asd.stages.loading import dataset_of, load_test
+from asd.types import AsdError, Split
+
+_NEEDED = ("path", "machine", "score")  # columns of a table of predictions
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredClips:
+    """Clips of one machine that have scores.
+
+    Attributes:
+        table: score table, rows numbered from 0; `file` is a path where it is of predictions.
+        read: rows of the table to their recordings, in order.
+        folder: where pictures of them go.
+    """
+
+    table: pd.DataFrame
+    read: Callable[[pd.DataFrame], Recordings]
+    folder: Path
+
+
+def scored_clips(
+    job: Job, scorer: str, data: Path | None = None, predictions: Path | None = None
+) -> ScoredClips:
+    """The clips of a machine that a run has scored.
+
+    Args:
+        job: of the run, with its training clips.
+        scorer: whose scores.
+        data: other recordings that were scored, instead of the run's own test clips.
+        predictions: a table that `predict` wrote, instead of both.
+
+    Returns:
+        Their table, their recordings and a place for pictures.
+
+    Raises:
+        AsdError: there are no such scores, or their recordings are not there.
+    """
+    run, train = job.run, job.learn
+    assert train is not None
+    if predictions is not None:
+        table = predicted_scores(read_predictions(predictions), run.machine, threshold_of(run, scorer))
+        return ScoredClips(
+            table,
+            lambda rows: predicted_recordings(rows, train),
+            predictions.parent / "explain" / run.machine,
+        )
+    if data is None:
+        if job.test is None:
+            raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")
+        test, folder, place = job.test.recordings, run.scores, run.path
+    else:
+        found = run.scores_of(data)
+        if found is None:
+            raise AsdError(f"{run.path} has no scores of {data}; first make score with data={data}")
+        other = job.config.model_copy(
+            update={"data": data, "normal": None, "abnormal": None, "layout": "auto"}
+        )
+        test = load_test(other, dataset_of(other), run.machine, train).recordings
+        folder, place = found, found.path
+    table = folder.table(scorer).reset_index(drop=True)
+    return ScoredClips(table, lambda rows: in_order(test, rows), place / "explain")
+
+
+def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
+    """The recordings of rows of a score table, by their names.
+
+    Args:
+        test: all test clips.
+        rows: of the table.
+
+    Returns:
+        One recording per row, in order.
+
+    Raises:
+        AsdError: one is not among the test clips.
+    """
+    index = {clip.name: i for i, clip in enumerate(test.clips)}
+    if missing := [file for file in rows["file"] if file not in index]:
+        raise AsdError(
+            f"{missing[0]} has a score but is not among the test clips; score again with the same data="
+        )
+    return test.subset([index[file] for file in rows["file"]])
+
+
+def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
+    """The recordings of rows of a table of predictions, read as the training clips were.
+
+    Args:
+        rows: of one machine.
+        train: the training clips.
+
+    Returns:
+        One recording per row, in order.
+
+    Raises:
+        AsdError: one cannot be read.
+    """
+    clips = clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST)
+    return check(clips, sample_rate_hz=train.sample_rate_hz, front_end=train.front_end, resample=True)
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """A table of predictions with the columns of a score table but `decision`, beside `path` and `nearest`.
+
+    Raises:
+        AsdError: the file is none.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        if missing := [column for column in _NEEDED if column not in table]:
+            raise ValueError(f"it has no column {missing[0]}")
+        table["score"] = table["score"].astype(float)
+        if not np.isfinite(table["score"]).all() or table.empty:
+            raise ValueError("it has no scores, or one that is not finite")
+    except (OSError, ValueError) as error:
+        raise AsdError(
+            f"predictions={path} is no readable table of predictions ({error}); predict writes it"
+        ) from error
+    known = {"section": "00", "domain": "", "split": Split.TEST.value, "label": ""}
+    for column in known.keys() - {*table}:
+        table[column] = known[column]
+    return table.assign(file=table["path"])
+
+
+def predicted_machines(table: pd.DataFrame, runs: Sequence[RunDirectory], path: Path) -> list[RunDirectory]:
+    """The runs of the machines in a table of predictions.
+
+    Args:
+        table: as `read_predictions` gives it.
+        runs: of all machines.
+        path: of the table, for messages.
+
+    Raises:
+        AsdError: it has clips of another machine.
+    """
+    machines, known = {*table["machine"]}, [run.machine for run in runs]
+    if unknown := machines - {*known}:
+        raise AsdError(f"{path} has clips of {min(unknown)}, which the run lacks; it has {', '.join(known)}")
+    return [run for run in runs if run.machine in machines]
+
+
+def predicted_scores(table: pd.DataFrame, machine: str, threshold: float) -> pd.DataFrame:
+    """The score table of a machine in a table of predictions.
+
+    Args:
+        table: as `read_predictions` gives it.
+        machine: whose clips.
+        threshold: of the run, where the table has none.
+
+    Returns:
+        Its rows, numbered from 0, with `threshold` and `decision`.
+    """
+    rows = table[table["machine"] == machine].reset_index(drop=True)
+    limits = rows["threshold"].astype(float) if "threshold" in rows else threshold
+    return rows.assign(threshold=limits, decision=(rows["score"] > limits).astype(int))
+
+
+def threshold_of(run: RunDirectory, scorer: str) -> float:
+    """The decision threshold of a run.
+
+    Args:
+        run: complete.
+        scorer: whose threshold.
+
+    Returns:
+        The value above which a score is anomalous.
+
+    Raises:
+        AsdError: it has none for the scorer.
+    """
+    path = run.scores.path / "thresholds.json"
+    found = read_json(path).get(scorer, {}).get("value")
+    if found is None:
+        raise AsdError(f"{path} has no threshold of {scorer}; make score name={run.path.parts[-3]} writes it")
+    return float(found)

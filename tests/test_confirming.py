@@ -1,0 +1,125 @@
+"""`predict --confirm-normal`: a bank that grows without training, and the way back."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from asd.stages import confirming
+from tests.command import asd, contents, refuses, succeeds
+from tests.machines import tone_machine, write_clip
+
+RUN = Path("runs/statistics/fan/seed0")
+EXTRA = [f"section_00_source_train_normal_{i:04d}_speed_1.wav" for i in (90, 91, 92)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("confirming")
+    tone_machine(root / "data", n_train=12, n_test=2)
+    for i, name in enumerate(EXTRA):
+        write_clip(root / "inbox" / name, 500 + i)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        succeeds("train", "machine=fan", "data=data")
+    return root
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return RUN
+
+
+def scores(run: Path) -> list[float]:
+    return pd.read_csv(run / "scores/ensemble.csv")["score"].tolist()
+
+
+def test_a_grown_bank_is_that_of_a_training_with_all_of_them(run: Path) -> None:
+    answer = succeeds("predict", "audio=inbox", "--confirm-normal")
+    assert "3 recordings added to the bank of fan, which holds 15 now" in answer.out
+    shutil.move("inbox", "elsewhere")  # the run has copies
+    for path in Path("elsewhere").iterdir():
+        shutil.copy(path, "data/fan/train")
+    succeeds("train", "machine=fan", "data=data", "name=anew")
+    anew = Path("runs/anew/fan/seed0")
+    np.testing.assert_allclose(scores(run), scores(anew), rtol=1e-6)
+    limits = [json.loads((each / "scores/thresholds.json").read_text())["ensemble"] for each in (run, anew)]
+    assert limits[0]["value"] == pytest.approx(limits[1]["value"], rel=1e-6)
+    assert len(pd.read_csv(run / "model/training_scores.csv")) == 15
+
+
+def test_it_is_logged_and_taken_back_byte_by_byte(run: Path) -> None:
+    before, own = contents(run / "model"), scores(run)
+    succeeds("predict", f"audio=inbox/{EXTRA[0]}", "--confirm-normal")
+    once = contents(run / "model")
+    succeeds("predict", f"audio=inbox/{EXTRA[1]}", "--confirm-normal")
+    shutil.rmtree("inbox")
+    answer = succeeds("predict", "--undo")
+    assert "1 recordings taken out of the bank of fan, which holds 13 now" in answer.out
+    assert contents(run / "model") == once
+    succeeds("predict", "undo=true")
+    assert contents(run / "model") == before
+    np.testing.assert_allclose(scores(run), own, rtol=1e-9)
+    assert not [*(run / "confirmed").iterdir()]
+    refuses("predict", "--undo", saying="no confirmed recordings")
+    log = [json.loads(line) for line in (run / "confirmed.jsonl").read_text().splitlines()]
+    assert [line["change"] for line in log] == ["confirmed", "confirmed", "taken back", "taken back"]
+    assert log[0]["files"] == [f"inbox/{EXTRA[0]}"]
+    assert all(re.match(r"\d{4}-\d\d-\d\dT", line["date"]) for line in log)
+    assert log[0]["threshold_before"] == pytest.approx(log[3]["threshold_after"])
+    assert log[0]["threshold_before"] != pytest.approx(log[0]["threshold_after"])
+
+
+def test_other_stages_go_on_with_a_grown_bank(run: Path) -> None:
+    succeeds("predict", "audio=inbox", "--confirm-normal")
+    succeeds("train", "machine=fan", "data=data")  # is done already
+    succeeds("predict", "audio=inbox", "out=again")
+    table = pd.read_csv("again/predictions.csv")
+    assert all(str(run / "confirmed") in path for path in table["nearest"])
+    succeeds("explain", "worst=1")
+    succeeds("report", "predictions=again/predictions.csv", "clips=1", "explained=0")
+
+
+def test_what_may_not_be_confirmed_changes_nothing(run: Path) -> None:
+    before = contents(Path("runs"))
+    odd = next(Path("data/fan/test").glob("*anomaly*.wav"))
+    refuses("predict", f"audio={odd}", "--confirm-normal", saying="is an anomaly by its name")
+    known = next(Path("data/fan/train").glob("*.wav"))
+    refuses("predict", f"audio={known}", "--confirm-normal", saying="in the bank already")
+    refuses("predict", "--confirm-normal", saying="audio= is missing")
+    refuses("predict", "audio=inbox", "--undo", saying="leave audio= and confirm_normal= out")
+    assert contents(Path("runs")) == before
+
+
+def test_an_interrupted_change_is_never_half_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(confirming, "store_model", interrupted)
+        assert asd("predict", "audio=inbox", "--confirm-normal").code == 130
+    assert not (run / "DONE").exists()
+    succeeds("train", "machine=fan", "data=data")  # finishes what is there: the model before
+    assert len(pd.read_csv(run / "model/training_scores.csv")) == 12
+    with monkeypatch.context() as patch:
+        patch.setattr(confirming, "write_job_scores", interrupted)
+        assert asd("predict", "audio=inbox", "--confirm-normal").code == 130
+    succeeds("train", "machine=fan", "data=data")  # the new model, and now its scores
+    whole = scores(run)
+    succeeds("predict", "--undo")
+    assert whole != scores(run)
+
+
+def test_a_detector_without_a_bank_says_so(run: Path) -> None:
+    succeeds("train", "machine=fan", "data=data", "detector=autoencoder", "training.epochs=1", "n_mels=16")
+    before = contents(Path("runs/autoencoder/fan/seed0/model"))
+    refuses("predict", "name=autoencoder", "audio=inbox", "--confirm-normal", saying="keeps no bank")
+    assert contents(Path("runs/autoencoder/fan/seed0/model")) == before
