@@ -148,12 +148,12 @@ def _change(change: Change, config: Predict) -> str:
     undo = f"; python -m asd predict name={name} machine={machine} --undo takes them back"
     return (
         f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
-        f"{change.before:.4g} -> {change.after:.4g}; {how_sure(change.n_normal, change.false_alarm_bound)}"
+        f"{change.before:.4g} -> {change.after:.4g}; {_how_sure(change.n_normal, change.false_alarm_bound)}"
         f"{undo if change.n_added > 0 else ''}"
     )
 
 
-def how_sure(n_normal: int, false_alarm_bound: float) -> str:
+def _how_sure(n_normal: int, false_alarm_bound: float) -> str:
     """What so many normal recordings can promise, in words."""
     return (
         f"with {n_normal} normal recordings and a confidence of {CONFIDENCE:.0%}, at most {false_alarm_bound:.0%} of "
