@@ -16,6 +16,7 @@ import struct
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Literal
 
 import numpy as np
@@ -201,18 +202,21 @@ class _Memory:
 
     def __init__(self) -> None:
         self.n_bytes = 0
+        self._lock = RLock()  # files are read by several threads, and any of them may release samples
 
     def keep(self, samples: Samples) -> Samples | None:
         """A copy of the samples, counted until it is released; None where there is no room left."""
-        if self.n_bytes + samples.nbytes > KEPT_BYTES:
-            return None
+        with self._lock:
+            if self.n_bytes + samples.nbytes > KEPT_BYTES:
+                return None
+            self.n_bytes += samples.nbytes
         kept = samples.copy()
-        self.n_bytes += kept.nbytes
         weakref.finalize(kept, self._release, kept.nbytes)
         return kept
 
     def _release(self, n_bytes: int) -> None:
-        self.n_bytes -= n_bytes
+        with self._lock:
+            self.n_bytes -= n_bytes
 
 
 _MEMORY = _Memory()

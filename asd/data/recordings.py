@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.runtime import fingerprint
+from asd.core.threads import on_threads
 from asd.data.audio import Sound, Waveform, read_sound
 from asd.data.microphones import NEAR, FrontEnd
 from asd.types import AsdError, Clip, Split
@@ -159,9 +160,8 @@ def check(
         AsdError: a file is unreadable, truncated, empty or too short, of another sample rate, holds samples that
             no recording holds, or lacks a microphone; or none is left.
     """
-    kept: list[Clip] = []
-    sounds: list[Sound] = []
-    for clip in clips:
+
+    def checked(clip: Clip) -> Sound | AsdError:
         try:
             sound = read_sound(
                 clip.path,
@@ -173,13 +173,19 @@ def check(
         except AsdError as error:
             if refused is None:
                 raise
-            refused.append((clip, error))
-        else:
-            kept.append(clip)
-            sounds.append(sound)
+            return error
+        return sound
+
+    found = [*zip(clips, on_threads(checked, clips), strict=True)]
+    kept = [(clip, sound) for clip, sound in found if isinstance(sound, Sound)]
+    errors = [(clip, error) for clip, error in found if isinstance(error, AsdError)]
+    if refused is not None:
+        refused += errors
     if clips and not kept:
-        raise AsdError(f"none of {len(clips)} recordings can be used, as {refused[0][1] if refused else ''}")
-    return Recordings(tuple(kept), tuple(sounds), sample_rate_hz, front_end)
+        raise AsdError(f"none of {len(clips)} recordings can be used, as {errors[0][1]}")
+    return Recordings(
+        tuple(clip for clip, _ in kept), tuple(sound for _, sound in kept), sample_rate_hz, front_end
+    )
 
 
 def in_memory(

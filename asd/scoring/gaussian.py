@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.mixture import GaussianMixture
 
 from asd.scoring.base import Arrays, Backend, nested, part_of
 from asd.scoring.covariance import Groups, Share, Whitening, spread_of
@@ -103,6 +102,8 @@ class Mixture(Backend):
     fitted: ClassVar[tuple[str, ...]] = ("scale", "weights", "means", "precisions")
 
     def _learn(self, references: References) -> None:
+        from sklearn.mixture import GaussianMixture  # takes half a second to import
+
         self.scale = spread_of(references.vectors)
         n = max(1, min(self.components, len(references) // 10))
         vectors = references.sorted().vectors / self.scale
@@ -111,6 +112,8 @@ class Mixture(Backend):
         self.precisions = mixture.precisions_cholesky_  # upper triangles U with U U^T = inverse covariance
 
     def _prepare(self) -> None:
+        from sklearn.mixture import GaussianMixture
+
         self.mixture = GaussianMixture(len(self.weights))
         self.mixture.weights_, self.mixture.means_ = self.weights, self.means
         self.mixture.precisions_cholesky_ = self.precisions

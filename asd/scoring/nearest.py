@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-from sklearn.cluster import KMeans
 
 from asd.core.runtime import log
 from asd.scoring.base import NeighbourBackend
@@ -130,5 +129,7 @@ class Bandwise(NeighbourBackend):
 def _centres_of_source(source: FloatArray, target: FloatArray, count: int = 16) -> FloatArray:
     """k-means centres of the source clips, or these where they are few; then the target clips."""
     if len(np.unique(source, axis=0)) > count:
+        from sklearn.cluster import KMeans  # takes half a second to import
+
         source = KMeans(count, n_init=4, random_state=0).fit(source).cluster_centers_
     return np.concatenate([source, target])

@@ -25,7 +25,6 @@ from asd.challenge.files import list_machines
 from asd.core.executors import finished
 from asd.core.files import atomic
 from asd.core.runtime import fingerprint, log
-from asd.evaluation.importance import chosen_elsewhere, importance_figure, importances
 from asd.evaluation.markdown import table as markdown_table
 from asd.runs import write_text
 from asd.settings.config import Run
@@ -176,6 +175,8 @@ def _written(
     folder: Path, results: Sequence[dict[str, Any]], keys: Sequence[str], machines: list[str]
 ) -> Swept:
     """The table, the best configuration and the figure, in files."""
+    from asd.evaluation.importance import chosen_elsewhere, importance_figure, importances
+
     rows = [
         {"score": r["score"], "state": r["state"], "seconds": r["seconds"], **r["options"], **r["machines"]}
         for r in results
