@@ -26,7 +26,10 @@ from asd.detectors import (
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.options import Names, Seeds, Settings
 from asd.settings.daily import Explain, Predict, Report
+from asd.settings.data import Bundle as Bundle
 from asd.settings.data import Data, DataCheck
+from asd.settings.data import Submit as Submit
+from asd.settings.data import Validate as Validate
 from asd.settings.sweep import Sweep
 from asd.types import AsdError
 
@@ -197,46 +200,6 @@ class Evaluate(Settings):
     ground_truth: Path | None = Field(None, description="folder of labels, by default where data puts them")
     out: Path | None = Field(None, description="where the official result files go")
     json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
-
-
-class Submit(Settings):
-    """Options of `submit`."""
-
-    label: str = Field(description="<LastName>_<Institute>_task2_<1-4>, such as Nishida_HIT_task2_1")
-    name: str | None = Field(None, description="run to package, by default the default detector's")
-    year: int = Field(2025, description="challenge year")
-    machine: Names = Field(["auto"], description="machines to package, by default the year's evaluation set")
-    scorer: str | None = Field(None, description="which scores to submit, by default the run's default")
-    seed: int | None = Field(None, description="which seed to submit, by default the run's first")
-    development: str | None = Field(
-        None, description="run on the development machines, for the meta file; by default the same"
-    )
-    authors: Path | None = Field(None, description="YAML file that fills in authors and the like")
-    template: Path | None = Field(None, description="the official meta template, instead of ours")
-    runs: Path = Field(Path("runs"), description="folder of all runs")
-    out: Path = Field(Path("submissions"), description="folder of all packages")
-    dry_run: bool = Field(False, description="show what would be packaged, write nothing")
-
-
-class Bundle(Settings):
-    """Options of `bundle`."""
-
-    team: str = Field(description="<LastName>_<Institute>, with which the labels of the systems begin")
-    year: int = Field(2025, description="challenge year")
-    report: Path | None = Field(None, description="technical report, a PDF")
-    data: Path | None = Field(None, description="data folder whose test clips must all be scored")
-    template: Path | None = Field(None, description="the official meta template, instead of ours")
-    out: Path = Field(Path("submissions"), description="folder of all packages, and of the archive")
-    dry_run: bool = Field(False, description="show what would be archived, write nothing")
-
-
-class Validate(Settings):
-    """Options of `validate`."""
-
-    path: Path = Field(description="package folder, its zip, or a folder of up to four systems")
-    year: int = Field(2025, description="challenge year")
-    data: Path | None = Field(None, description="data folder whose test clips must all be scored")
-    template: Path | None = Field(None, description="the official meta template, instead of ours")
 
 
 class Demo(Settings):
