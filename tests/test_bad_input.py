@@ -119,7 +119,7 @@ def test_a_test_clip_without_a_sound_is_scored_with_a_warning(place: Path, kind:
 
 @pytest.mark.parametrize("word", ["frontend=cancel", "frontend=far"])
 def test_a_second_microphone_that_is_not_there(place: Path, word: str) -> None:
-    saying = rf"wav has one channel and {word} needs two .* listen with frontend=near"
+    saying = rf"wav has one channel and {word} needs two .* use frontend=near"
     refuses(*short_training(word), saying=saying)
     assert not (place / "runs").exists()
 

@@ -165,7 +165,7 @@ def _locally(work: Callable[[T], Any], tasks: Sequence[T], n_workers: int) -> It
                     yield Finished(index, None, _death(processes.pop(pipe)))
     finally:
         for process in [processes[pipe] for pipe in busy]:
-            process.terminate()  # nobody waits for it any more
+            process.terminate()  # its result is not needed any more
         for pipe in processes:
             pipe.close()  # the end for those that are idle
         for process in processes.values():
@@ -190,7 +190,7 @@ def _serve(pipe: Connection) -> None:
             work, task = pipe.recv()
             pipe.send(attempt(work, task))
     except (EOFError, BrokenPipeError, KeyboardInterrupt):
-        pass  # whoever started it says what there is to say
+        pass  # the process that started it reports
 
 
 def begin_worker() -> None:

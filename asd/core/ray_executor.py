@@ -90,7 +90,7 @@ def connected(address: str | None) -> Iterator[ModuleType]:
 
 
 def _knock(address: str) -> None:
-    """Refuses within seconds an address where nobody listens; Ray would try for minutes."""
+    """Refuses within seconds an address without a server; Ray would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=10).close()

@@ -161,8 +161,8 @@ def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
     targets = [activity_target(torch.from_numpy(some.waveform(i)[None, :length])) for i in range(len(some))]
     if noise:
         cut = [Sound.of(some.waveform(i)[None, :length], some.sample_rate_hz) for i in range(len(some))]
-        heard = [Sound.of(noise.waveform(i)[None], some.sample_rate_hz) for i in range(len(noise))]
-        noisy = [sound.waveform(1) for sound in mix_noise(cut, heard, 0)]
+        noises = [Sound.of(noise.waveform(i)[None], some.sample_rate_hz) for i in range(len(noise))]
+        noisy = [sound.waveform(1) for sound in mix_noise(cut, noises, 0)]
     else:
         noisy = [some.waveform(i)[None, :length] for i in range(len(some))]
     return tuple(fit_activity(torch.from_numpy(np.concatenate(noisy)), torch.cat(targets)).tolist())

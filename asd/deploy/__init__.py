@@ -1,1 +1,1 @@
-"""From the bench to the plant: a fitted model that listens, answers over HTTP, or leaves as a graph."""
+"""A fitted model in operation: live monitoring of a stream, an HTTP service, and export to a graph."""

@@ -1,4 +1,4 @@
-"""How sure is a score? Two jackknife intervals of pooled AUC and pAUC, and a bootstrap of the official score.
+"""Intervals of scores: two jackknife intervals of pooled AUC and pAUC, and a bootstrap of the official score.
 
 Three answers to three questions; take the third unless you compare with published numbers:
 

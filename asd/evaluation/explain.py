@@ -1,4 +1,4 @@
-"""Why did a clip get its score? Swap one part for a normal neighbour's, score again, see how far it falls.
+"""Explains a score: one part of a clip is swapped for that of a normal neighbour, and the clip is scored again.
 
 The *effect* of a part is score(clip) - score(clip with that part swapped): positive where the part raised
 the score. Parts are frequency bands (the whole time of one band) and stretches (all bands of one piece of

@@ -1,4 +1,4 @@
-"""Recordings that somebody says are normal: into the bank of a trained run, and out again.
+"""Recordings that are confirmed as normal: into the bank of a trained run, and out again.
 
 What was trained stays; the bank is fitted anew to the training clips and all confirmed recordings, and so is the
 threshold. Copies of the recordings go to confirmed/ in the run, the model as it was to before/<changes>, and what was

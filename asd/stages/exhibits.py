@@ -231,7 +231,7 @@ def _log_mel(wave: Samples, rate: int) -> FloatArray:
 
 
 def _note_sounds(shown: ShownClips, n_clips: int, gain_db: int, wanted: Exhibition) -> None:
-    """Says which clips can be heard, and how."""
+    """Notes how many clips have a player, which ones, and how loud they are played."""
     n_shown = len(shown.parts)
     why = "" if n_shown >= min(wanted.clips, n_clips) else " (the size of the page allows no more)"
     louder = f"{abs(gain_db)} dB {'louder' if gain_db >= 0 else 'quieter'} than recorded"

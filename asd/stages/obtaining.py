@@ -170,7 +170,7 @@ def _is_there(target: Target, year: Year, config: Data) -> bool:
     """Whether there is nothing to do.
 
     Raises:
-        AsdError: somebody else's clips are in the way.
+        AsdError: clips that were put there by hand are in the way.
     """
     if config.overwrite:
         return False
