@@ -61,6 +61,12 @@ sweep: setup  ## many configurations tried: make sweep data=DIR space=FILE.yaml 
 leaderboard: setup  ## runs in order, with paired differences: make leaderboard [members=RUN1,RUN2:SCORER]
 	$(ASD) leaderboard $(GIVEN)
 
+listen: setup  ## score a stream, raise alarms: make listen name=RUN input=-|FILE|FOLDER|CARD [mqtt=...]
+	$(ASD) listen $(GIVEN)
+
+serve: setup  ## scores over HTTP: make serve [runs=DIR] [name=RUN] [port=8000] [token=...]
+	$(ASD) serve $(GIVEN)
+
 ##@ Take part in the challenge
 
 data: setup  ## published data of a year: make data year=2025 [machine=...] [part=dev|train|eval|all]

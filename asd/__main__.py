@@ -34,7 +34,17 @@ STAGES = {
     "validate": "name every defect of a submission package",
     "benchmark": "many methods on the same machines, in one table",
     "sweep": "many configurations tried on normal clips with planted faults: the best, and what mattered",
+    "listen": "score a stream as it comes: alarms with their recording, drift; webhook, MQTT",
+    "serve": "score recordings over HTTP: FastAPI, limits, metrics for Prometheus",
     "demo": "all of it once, on small synthetic machines",
+}
+
+# Stages that are not in `asd.pipeline`.
+PLACES = {
+    "benchmark": "asd.stages.benchmarking",
+    "sweep": "asd.stages.sweeping",
+    "listen": "asd.deploy.listen",
+    "serve": "asd.deploy.serve",
 }
 
 # Commands of a group and a stage. A group has its settings in <package>.config, one class and one line per stage.
@@ -105,12 +115,10 @@ def _run(stage: str, arguments: list[str]) -> int:
     base = run_config(arguments) if stage == "score" else None
     settings = parse(config.STAGES[stage], arguments, base, stage)
 
-    import asd.pipeline
-    from asd.stages import benchmarking, summary, sweeping
+    from asd.stages import summary
 
     function = stage.replace("-", "_")
-    module = {"benchmark": benchmarking, "sweep": sweeping}.get(stage, asd.pipeline)
-    result = getattr(module, function)(settings)
+    result = getattr(import_module(PLACES.get(stage, "asd.pipeline")), function)(settings)
     print(getattr(summary, function)(settings, result))
     return result.exit_code if stage == "predict" else int(stage in CHECKED and bool(result.defects))
 

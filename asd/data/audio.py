@@ -113,7 +113,7 @@ class Sound:
         samples, _, content = _decode(self.path)
         if content != self.content:
             raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
-        chosen = _channels(self.path, samples, n_microphones, self.channel)
+        chosen = chosen_channels(self.path, samples, n_microphones, self.channel)
         return _as_float(_resampled(chosen, self.file_rate_hz, self.sample_rate_hz))
 
 
@@ -133,7 +133,7 @@ def read_sound(
             recording holds.
     """
     samples, file_rate_hz, content = _decode(path)
-    chosen = _channels(path, samples, n_microphones, channel)
+    chosen = chosen_channels(path, samples, n_microphones, channel)
     broken = defect(chosen, file_rate_hz)
     chosen = _resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)
     return Sound(
@@ -157,6 +157,19 @@ def read_wav(path: Path) -> tuple[Waveform, int]:
     """
     samples, sample_rate_hz, _ = _decode(path)
     return _as_float(samples), sample_rate_hz
+
+
+def promised_length(path: Path) -> tuple[float, int]:
+    """Seconds and channels of a recording by its header, of the formats that libsndfile reads; nothing is decoded.
+
+    Raises:
+        AsdError: the file is missing, or no such recording.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            return file.frames / file.samplerate, int(file.channels)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise _unreadable(path, error) from error
 
 
 def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
@@ -222,8 +235,20 @@ class _Memory:
 _MEMORY = _Memory()
 
 
-def _channels(path: Path, samples: Samples, n_microphones: int, channel: Channel | None) -> Samples:
-    """The channels of a file (channels, samples) that are used, (microphones, samples)."""
+def chosen_channels(
+    what: Path | str, samples: Samples, n_microphones: int, channel: Channel | None
+) -> Samples:
+    """The channels of a recording that are used, (microphones, samples).
+
+    Args:
+        what: it is called in messages.
+        samples: (channels, samples).
+        n_microphones: how many are of interest, from the first on.
+        channel: the one that is used instead, or the mean of all.
+
+    Raises:
+        AsdError: there is no such channel.
+    """
     if channel is None:
         return samples[:n_microphones]
     if channel == "mean":
@@ -231,7 +256,7 @@ def _channels(path: Path, samples: Samples, n_microphones: int, channel: Channel
     if channel >= len(samples):
         have = "only channel 0" if len(samples) == 1 else f"channels 0 to {len(samples) - 1}"
         raise AsdError(
-            f"{path} has {have} and channel={channel} is asked for; choose another, or channel=mean"
+            f"{what} has {have} and channel={channel} is asked for; choose another, or channel=mean"
         )
     return samples[channel : channel + 1]
 

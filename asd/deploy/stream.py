@@ -32,6 +32,25 @@ class Window:
         return self.start + self.samples.shape[1]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """What comes next.
+
+    Attributes:
+        samples: (channels, n).
+        recording: name of the file or device.
+        is_new: it does not belong to what came before.
+        lost_s: seconds that are missing before it.
+        problem: why they are missing, or why a file is left out; "" where nothing is wrong.
+    """
+
+    samples: Samples
+    recording: str
+    is_new: bool = False
+    lost_s: float = 0.0
+    problem: str = ""
+
+
 class Ring:
     """The last samples of a stream, as far back as the last cut.
 
@@ -105,17 +124,12 @@ class Windows:
                 self._next += self.n_hop
                 yield window
 
-    def cut(self, n_lost: int = 0) -> Window | None:
-        """The stream is interrupted, or ends.
-
-        Args:
-            n_lost: samples that are missing here.
-
-        Returns:
-            All samples since the last cut where they were too few for a window, else None.
-        """
+    def short(self) -> Window | None:
+        """All samples since the last cut where they are too few for a window."""
         left = self.ring.between(self.ring.start, self.ring.end)
-        short = left if self._next == left.start < left.end else None
+        return left if self._next == left.start < left.end else None
+
+    def cut(self, n_lost: int = 0) -> None:
+        """The stream is interrupted; `n_lost` samples are missing here."""
         self.ring.cut(n_lost)
         self._next = self.ring.end
-        return short

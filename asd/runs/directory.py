@@ -94,7 +94,13 @@ class RunDirectory(TrainingDirectory):
         return changes
 
     def seal_model(
-        self, folder: Path, settings: str, data: str, sections: Sequence[str], version: int = 1
+        self,
+        folder: Path,
+        settings: str,
+        data: str,
+        sections: Sequence[str],
+        version: int = 1,
+        clip_s: float | None = None,
     ) -> None:
         """Writes fit.json into a finished model.
 
@@ -104,10 +110,11 @@ class RunDirectory(TrainingDirectory):
             data: hash of the clips.
             sections: of the clips.
             version: of the detector.
+            clip_s: length of the clips in seconds, by the median.
         """
         files = {path.name: _file_hash(path) for path in sorted(folder.iterdir())}
         facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "version": version}
-        write_json(folder / "fit.json", facts | {"files": files})
+        write_json(folder / "fit.json", facts | {"clip_s": clip_s, "files": files})
 
     def check_version(self, version: int) -> None:
         """Makes sure that the model, where there is one, was made by this version of its detector.

@@ -30,6 +30,7 @@ from asd.settings.data import Bundle as Bundle
 from asd.settings.data import Data, DataCheck
 from asd.settings.data import Submit as Submit
 from asd.settings.data import Validate as Validate
+from asd.settings.deploy import Listen, Serve
 from asd.settings.sweep import Sweep
 from asd.types import AsdError
 
@@ -269,5 +270,7 @@ STAGES: dict[str, type[Settings]] = {
     "report": Report,
     "benchmark": Benchmark,
     "sweep": Sweep,
+    "listen": Listen,
+    "serve": Serve,
     "demo": Demo,
 }

@@ -77,7 +77,9 @@ def store_model(
         NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
         for name, content in (more or {}).items():
             write_json(folder / name, content)
-        run.seal_model(folder, settings, data, [clip.section for clip in learnt.clips], detector.version)
+        sections = [clip.section for clip in learnt.clips]
+        clip_s = float(np.median(learnt.lengths_samples)) / learnt.sample_rate_hz
+        run.seal_model(folder, settings, data, sections, detector.version, clip_s)
     return training
 
 

@@ -31,6 +31,7 @@ from asd.settings.config import (
 )
 from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
+from asd.settings.deploy import Listen, Serve
 from asd.settings.sweep import Sweep
 from asd.stages.benchmarking import as_markdown as benchmark_table
 from asd.stages.obtaining import Inventory, Target
@@ -40,6 +41,8 @@ from asd.stages.sweeping import as_markdown as sweep_table
 from asd.types import Label
 
 if TYPE_CHECKING:
+    from asd.deploy.listen import Heard
+    from asd.deploy.serve import Served
     from asd.stages.confirming import Change
     from asd.stages.predicting import Predicted
     from asd.stages.reporting import WrittenReport
@@ -292,3 +295,22 @@ def _options(config: Run) -> str:
     if config.machine != ["all"]:
         options.append(f"machine={','.join(config.machine)}")
     return shlex.join(options)
+
+
+def listen(config: Listen, heard: Heard) -> str:
+    """How much was heard, what it cost, and where it is."""
+    named = list(heard.defects[:_NAMED])
+    return "\n".join(
+        [
+            f"listened to {heard.seconds:.1f} s: {heard.n_windows} scores, {heard.n_alarms} alarms, "
+            f"{heard.cpu_share:.1%} of one core",
+            f"written: {heard.folder}/alarms.jsonl, scores.jsonl and recordings/",
+            *named,
+            *([f"and {len(heard.defects) - _NAMED} more"] if len(heard.defects) > _NAMED else []),
+        ]
+    )
+
+
+def serve(config: Serve, served: Served) -> str:
+    """That it is over."""
+    return f"{served.address} served {served.n_models} models of {config.runs}"

@@ -1,0 +1,149 @@
+"""The pages of the service, by FastAPI; imported only where something is served."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from asd.deploy.models import Models, Upload, score_uploads
+from asd.deploy.service import Guard, Limits, RefusalError, failed
+
+ROUTES = ("/health", "/models", "/score", "/metrics", "/openapi.json")
+_FILE = {"type": "string", "format": "binary"}
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "audio/*": {"schema": _FILE},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"recording": {"type": "array", "items": _FILE}}}
+            },
+        },
+    }
+}
+
+
+class Metrics:
+    """What Prometheus is told."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("method", "path", "status")
+        self.requests = Counter("asd_requests", "Answers", labels, registry=self.registry)
+        self.seconds = Histogram(
+            "asd_request_seconds", "Time to an answer", ("path",), registry=self.registry
+        )
+        labels = ("run", "machine", "result")
+        self.recordings = Counter("asd_recordings", "Recordings by result", labels, registry=self.registry)
+
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Counts an answer; paths that there are not are one, and so are methods."""
+        path = path if path in ROUTES else "other"
+        self.requests.labels(method if method in ("GET", "POST") else "other", path, str(status)).inc()
+        self.seconds.labels(path).observe(seconds)
+
+    def scored(self, run: str, machine: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Counts the recordings of a request."""
+        for row in rows:
+            result = "refused" if "error" in row else ("anomaly" if row["decision"] else "normal")
+            self.recordings.labels(run, machine, result).inc()
+
+
+def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
+    """The service as an ASGI application.
+
+    Args:
+        models: what is served.
+        limits: what a caller may ask for.
+        workers: recordings scored at once.
+    """
+    app = FastAPI(title="asd", docs_url=None, redoc_url=None)
+    metrics, pool = Metrics(), ThreadPoolExecutor(workers, "score")
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        """Whether the service answers, and how many models it has."""
+        return {"status": "ok", "models": len(models.loaded)}
+
+    @app.get("/models")
+    async def described() -> list[dict[str, Any]]:
+        """The models, what they take and their thresholds."""
+        return models.described()
+
+    @app.get("/metrics", response_class=Response)
+    async def measured() -> Response:
+        """Counters and times for Prometheus."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def score(
+        request: Request, run: str | None = None, machine: str | None = None, scorer: str | None = None
+    ) -> JSONResponse:
+        """Scores of recordings: a body of audio, or a form with a file for each of several."""
+        run, machine, model = models.chosen(run, machine)
+        if scorer not in (None, *model.scorers):
+            raise RefusalError(
+                422, f"scorer={scorer} is not among {', '.join(model.scorers)}; name one of these"
+            )
+        uploads = await _uploads(request, limits.n_recordings)
+        loop = asyncio.get_running_loop()
+        rows = await loop.run_in_executor(pool, score_uploads, model, uploads, scorer, limits.seconds)
+        metrics.scored(run, machine, rows)
+        name = scorer or model.scorers[0]
+        about = {"run": run, "machine": machine, "scorer": name, "threshold": model.thresholds[name].value}
+        status = 422 if all("error" in row for row in rows) else 200
+        return JSONResponse({**about, "results": rows}, status)
+
+    app.post("/score", openapi_extra=_BODY)(score)
+
+    def said(status: int, sentence: str, retry_s: int = 0) -> JSONResponse:
+        return JSONResponse({"error": sentence}, status, {"Retry-After": str(retry_s)} if retry_s else None)
+
+    @app.exception_handler(RefusalError)
+    async def refused(request: Request, error: RefusalError) -> JSONResponse:
+        return said(error.status, error.sentence, error.retry_s)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return said(422, f"{'.'.join(map(str, first['loc'][1:]))} does not fit: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        routes = ", ".join(ROUTES)
+        known = {404: f"there is no such page; there are {routes}", 405: "this page takes another method"}
+        return said(error.status_code, known.get(error.status_code, str(error.detail)))
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        refusal = failed(error)
+        return said(refusal.status, refusal.sentence)
+
+    return Guard(app, limits, metrics.answered)
+
+
+async def _uploads(request: Request, most: int) -> list[Upload]:
+    """The recordings of a request."""
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith("multipart/form-data"):
+        content = await request.body()
+        if not content:
+            raise RefusalError(
+                422, "the request holds no recording; send one as the body, or several as a form"
+            )
+        return [Upload("recording", content)]
+    async with request.form(max_files=most, max_fields=0) as form:
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        if not files:
+            raise RefusalError(
+                422, "the form holds no file; send each recording as a file of the field recording"
+            )
+        return [Upload(file.filename or "recording", await file.read()) for file in files]

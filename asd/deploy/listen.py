@@ -1,0 +1,259 @@
+"""The stage `listen`: a model scores a stream as it comes, and raises alarms."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.core.files import alone
+from asd.core.runtime import log
+from asd.deploy.alarms import Rule, below_of
+from asd.deploy.listener import Listener, Plan
+from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
+from asd.deploy.sources import Source, source_of
+from asd.library import Model, load
+from asd.runs import RunDirectory, find_runs
+from asd.settings.config import DEFAULT_DETECTOR
+from asd.settings.deploy import Listen
+from asd.types import AsdError
+
+_CLOSE_S = 15.0  # that sinks have at the end to deliver what is left
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a listener leaves.
+
+    Attributes:
+        folder: of alarms.jsonl, scores.jsonl and recordings/.
+        seconds: of sound.
+        n_windows, n_alarms: scored, and raised.
+        cpu_share: of one core that the sound took, per second of it.
+        defects: what could not be read, written or delivered, in sentences.
+    """
+
+    folder: Path
+    seconds: float
+    n_windows: int
+    n_alarms: int
+    cpu_share: float
+    defects: list[str]
+
+
+class Voice:
+    """The model of a run, loaded again when the run was recalibrated meanwhile.
+
+    Args:
+        config: which run, machine and seed, whose score, and when that is suspicious.
+
+    Raises:
+        AsdError: there is no such model.
+    """
+
+    def __init__(self, config: Listen) -> None:
+        self.config = config
+        name = config.name or DEFAULT_DETECTOR
+        runs = find_runs(config.runs, name, config.seed)
+        machines = list(dict.fromkeys(run.machine for run in runs))
+        if config.machine is None and len(machines) > 1:
+            raise AsdError(
+                f"the run {name} has several machines ({', '.join(machines)}); name one with machine="
+            )
+        chosen = [run for run in runs if config.machine in (None, run.machine)]
+        if not chosen:
+            raise AsdError(f"the run {name} has no machine {config.machine}; it has {', '.join(machines)}")
+        self.run: RunDirectory = chosen[0]
+        self._read()
+
+    def _read(self) -> None:
+        self._stamp = self._now()
+        root = self.run.path.parents[1]
+        self.model: Model = load(root, self.run.machine, seed=self.run.seed, device=self.config.device)
+        if self.config.scorer not in (None, *self.model.scorers):
+            raise AsdError(
+                f"scorer={self.config.scorer} is not among the model's scorers: {', '.join(self.model.scorers)}"
+            )
+        self.scorer = self.config.scorer or self.model.scorers[0]
+        self.training_scores: npt.NDArray[np.float64] = self.run.training_scores()[self.scorer].to_numpy(
+            float
+        )
+
+    def _now(self) -> int:
+        path = self.run.path / "DONE"
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    def has_changed(self) -> bool:
+        """Whether another model lies there than the one that was read; it is read then."""
+        if (now := self._now()) in (0, self._stamp):
+            return False
+        try:
+            self._read()
+        except AsdError as error:
+            log.error("the recalibrated model cannot be used (%s); the one from before listens on", error)
+            self._stamp = now
+            return False
+        return True
+
+    def rule(self) -> Rule:
+        """When an alarm is raised, by the thresholds of the model or the one that was given."""
+        given = self.config.threshold
+        threshold = self.model.thresholds[self.scorer].value if given is None else given
+        below = below_of(threshold, self.training_scores, self.config.hysteresis)
+        rate = self.model.options.sample_rate_hz
+        return Rule(threshold, below, self.config.smooth, round(self.config.duration_s * rate))
+
+    def plan(self) -> Plan:
+        """Windows as long as a training clip, every quarter of one but not more often than once a second.
+
+        Raises:
+            AsdError: windows that the detector cannot use, or that leave something out.
+        """
+        config, options = self.config, self.model.options
+        window_s = config.window_s or self.run.fit_facts().get("clip_s")
+        if window_s is None:
+            raise AsdError(
+                f"{self.run.path} was stored before runs knew the length of their clips; give it, such as window_s=10"
+            )
+        hop_s = config.hop_s or max(window_s / 4, min(window_s, 1.0))
+        if hop_s > window_s:
+            raise AsdError(
+                f"hop_s={hop_s:g} leaves something out between windows of {window_s:g} s; take less"
+            )
+        rate = options.sample_rate_hz
+        n_window, least = round(window_s * rate), options.detector_settings.least_samples()
+        if n_window < least:
+            raise AsdError(
+                f"window_s={window_s:g} is {n_window} samples, fewer than the {least} of the detector's shortest "
+                f"input; make it longer"
+            )
+        return Plan(
+            sample_rate_hz=rate,
+            n_channels=self.model.detector.context.front_end.n_microphones,
+            n_window=n_window,
+            n_hop=max(1, round(hop_s * rate)),
+            n_before=round(config.before_s * rate),
+            n_after=round(config.after_s * rate),
+            rule=self.rule(),
+            channel=self.model.detector.context.front_end.channel,
+            drift_windows=config.drift.windows,
+            drift_per_day=config.drift.per_day,
+        )
+
+    def score(self, samples: npt.NDArray[np.float32]) -> float:
+        """Of a window (channels, samples)."""
+        return self.model.score(samples, self.model.options.sample_rate_hz, self.scorer).score
+
+
+def listen(config: Listen) -> Heard:
+    """Listens until the stream ends, or until Ctrl-C or a termination signal.
+
+    Raises:
+        AsdError: no such run, nothing to listen to, or another listener writes to the same place.
+    """
+    voice = Voice(config)
+    plan = voice.plan()
+    folder = config.out or Path("listening") / (config.name or DEFAULT_DETECTOR) / voice.run.machine
+    busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
+    with alone(folder, busy=busy):
+        source = source_of(
+            config.input,
+            plan.sample_rate_hz,
+            format_=config.format,
+            n_channels=config.channels,
+            mark=folder / "heard",
+        )
+        return _listen(voice, plan, source, folder)
+
+
+def _listen(voice: Voice, plan: Plan, source: Source, folder: Path) -> Heard:
+    others = _elsewhere(voice.config)
+    folder.mkdir(parents=True, exist_ok=True)
+    sinks: dict[str, Sink] = {"alarms.jsonl": JsonLines(folder / "alarms.jsonl"), **others}
+    scores = JsonLines(folder / "scores.jsonl")
+    about = {"run": voice.config.name or DEFAULT_DETECTOR, "machine": voice.run.machine}
+
+    def emit(event: dict[str, Any]) -> None:
+        log.log(_LEVELS.get(event["event"], 30), "%s", _sentence(event))
+        for sink in sinks.values():
+            sink.send({**event, **about})
+
+    listener = Listener(plan, voice.training_scores, voice.score, emit, scores.send, folder)
+    started_s = time.process_time()
+    try:
+        with _stopped_by_termination():
+            for piece in source.pieces():
+                if voice.has_changed():
+                    log.info("the model was recalibrated; its new threshold is %.4g", voice.rule().above)
+                    listener.learnt(voice.rule(), voice.training_scores)
+                listener.take(piece)
+    except KeyboardInterrupt:
+        log.info("stopped")
+    finally:
+        listener.finish()
+        for sink in sinks.values():
+            sink.close(_CLOSE_S)
+    seconds = listener.n_samples / plan.sample_rate_hz
+    lost = {name: sink.n_lost for name, sink in {**sinks, "scores.jsonl": scores}.items() if sink.n_lost}
+    undelivered = [f"{n} lines or events did not reach {name}" for name, n in lost.items()]
+    if not listener.n_windows and not listener.problems:
+        raise AsdError(
+            f"{voice.config.input} ended after {seconds:.3g} s, before the first score; give it more, or set window_s="
+        )
+    share = (time.process_time() - started_s) / max(seconds, 1e-9)
+    return Heard(
+        folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered]
+    )
+
+
+def _elsewhere(config: Listen) -> dict[str, Sink]:
+    """The sinks besides the file, which is the record that stays and comes first."""
+    sinks: dict[str, Sink] = {}
+    if config.webhook:
+        secret = config.webhook_secret or os.environ.get("ASD_WEBHOOK_SECRET", "")
+        sinks["the webhook"] = Webhook(config.webhook, secret)
+    if config.mqtt:
+        sinks["the broker"] = Mqtt(config.mqtt)
+    return sinks
+
+
+_LEVELS = {"cleared": 20, "defect over": 20, "drift over": 20}  # of the log; what else happens is a warning
+
+
+def _sentence(event: dict[str, Any]) -> str:
+    """An event as the log says it."""
+    where = f"{event['recording']} at {event['end_s']:.1f} s" if "end_s" in event else event["recording"]
+    if event["event"] == "alarm":
+        return (
+            f"alarm: {where}: {event['smoothed']:.4g} is above {event['threshold']:.4g}, since "
+            f"{event['onset_s']:.1f} s ({event['audio']})"
+        )
+    if event["event"] == "drift":
+        return (
+            f"drift: {where}: the last {event['n_windows']} normal windows score {event['direction']} than the "
+            f"training clips (p = {event['p_value']:.2g}, medians {event['median']:.4g} and "
+            f"{event['training_median']:.4g}); listen to {event['audio']}, and recalibrate if that is normal"
+        )
+    return ": ".join(str(part) for part in (event["event"], where, event.get("why", "")) if part)
+
+
+@contextmanager
+def _stopped_by_termination() -> Iterator[None]:
+    """A termination signal, as of a service manager, ends the listening as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,254 @@
+"""What is made of a stream, window by window: scores, alarms with their recording, gaps, defects, drift."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.core.files import atomic
+from asd.core.runtime import log
+from asd.data.audio import chosen_channels, write_wav
+from asd.data.defects import defect
+from asd.data.microphones import Channel
+from asd.deploy.alarms import Alarms, Rule
+from asd.deploy.drift import Drift
+from asd.deploy.stream import Piece, Samples, Window, Windows
+from asd.types import AsdError
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a stream is listened to.
+
+    Attributes:
+        sample_rate_hz, n_channels, channel: that the model needs, see `data.audio.chosen_channels`.
+        n_window, n_hop: samples of a window, and from one to the next.
+        n_before, n_after: samples recorded before and after an alarm.
+        rule: when an alarm is raised.
+        drift_windows, drift_per_day: a look at normal scores, and how many false warnings are expected in a day.
+    """
+
+    sample_rate_hz: int
+    n_channels: int
+    n_window: int
+    n_hop: int
+    n_before: int
+    n_after: int
+    rule: Rule
+    channel: Channel | None = None
+    drift_windows: int = 50
+    drift_per_day: float = 0.01
+
+    @property
+    def n_kept(self) -> int:
+        """Samples that an alarm may ask for: from before its onset to after it was raised, and a little more."""
+        lead = self.n_window + self.rule.least_samples + self.n_hop
+        return self.n_before + lead + self.n_after + 2 * self.n_hop
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A recording that is written as soon as all of it has been heard: a file, or a folder of windows."""
+
+    path: Path
+    start: int
+    stop: int
+
+
+class Listener:
+    """Scores a stream and says what happens; its memory does not grow with the stream.
+
+    Args:
+        plan: windows, rule and recordings.
+        training_scores: (clips,) of normal training clips.
+        score: of a window (channels, samples), by the model.
+        emit: takes every event.
+        write_score: takes a line per window.
+        folder: of the recordings.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        training_scores: npt.NDArray[np.float64],
+        score: Callable[[Samples], float],
+        emit: Emit,
+        write_score: Emit,
+        folder: Path,
+    ) -> None:
+        self.plan, self.score, self.folder = plan, score, folder
+        self.n_windows, self.n_alarms, self.n_samples = 0, 0, 0
+        self.problems: dict[str, None] = {}  # the first few, each once
+        self._emit, self._write_score = emit, write_score
+        self._windows = Windows(plan.n_channels, plan.n_window, plan.n_hop, plan.n_kept)
+        self._recording, self._origin, self._defect, self._alarm = "", 0, "", ""
+        self._due: list[_Due] = []
+        self.learnt(plan.rule, training_scores)
+
+    def learnt(self, rule: Rule, training_scores: npt.NDArray[np.float64]) -> None:
+        """Begins anew with a model that was recalibrated; what is kept of the stream stays."""
+        plan = self.plan
+        apart = max(plan.n_window, plan.n_hop) / plan.sample_rate_hz
+        self._alarms = Alarms(rule)
+        usual = training_scores[training_scores <= rule.above]  # as the windows that are held against them
+        self._drift = Drift(usual, plan.drift_windows, apart, plan.drift_per_day)
+        self._drift_from, self._is_drifting = 0, False
+
+    def take(self, piece: Piece) -> None:
+        """Takes the next piece of the stream."""
+        if piece.is_new:
+            self._cut(piece)
+        if not piece.samples.shape[1]:
+            return
+        self._recording = piece.recording
+        try:
+            samples = self._channels(piece)
+        except AsdError as error:
+            self._problem(str(error))
+            return
+        self.n_samples += samples.shape[1]
+        for window in self._windows.feed(samples):
+            self._hear(window)
+            self._write_due(self._windows.ring.end)
+
+    def _channels(self, piece: Piece) -> Samples:
+        """What the model listens to, (n_channels, samples)."""
+        plan = self.plan
+        samples = chosen_channels(piece.recording, piece.samples, plan.n_channels, plan.channel)
+        if len(samples) < plan.n_channels:
+            raise AsdError(
+                f"{piece.recording} has one channel, and the model needs {plan.n_channels} (near, far)"
+            )
+        return samples.astype(np.float32, copy=False)
+
+    def finish(self) -> None:
+        """The stream has ended: what is left of it is scored and written."""
+        self._cut(Piece(np.zeros((self.plan.n_channels, 0), np.float32), self._recording, True))
+
+    def _cut(self, piece: Piece) -> None:
+        short = self._windows.short()
+        if short and not piece.lost_s:  # a recording that is shorter than a window is one
+            self._hear(short)
+        self._write_due(None)
+        self._windows.cut(round(piece.lost_s * self.plan.sample_rate_hz))
+        if piece.lost_s:
+            self._alarms.cut()
+            self._say("gap", seconds=round(piece.lost_s, 3), why=piece.problem)
+        elif piece.problem:
+            self._problem(piece.problem)
+        if piece.recording != self._recording:
+            self._origin = self._windows.ring.end
+
+    def _hear(self, window: Window) -> None:
+        """Scores a window and says what that means."""
+        broken = defect(window.samples, self.plan.sample_rate_hz) or ""
+        score: float | None = None
+        try:
+            score = self.score(window.samples)
+        except AsdError as error:
+            broken = broken or str(error)
+        if broken != self._defect:
+            self._say("defect" if broken else "defect over", window, why=broken or self._defect)
+            self._defect = broken
+        self.n_windows += score is not None
+        change = None if score is None else self._alarms.step(score, window.start, window.end)
+        self._write_score(
+            {
+                **self._about(window),
+                "score": score,
+                "smoothed": self._alarms.smoothed,
+                "alarm": self._alarms.is_on,
+                "defect": broken or None,
+            }
+        )
+        if change == "alarm":
+            self._raise(window)
+        elif change == "cleared":
+            self._say("cleared", window, alarm=self._alarm, peak=self._alarms.peak)
+        if score is not None and score <= self._alarms.rule.above and not self._alarms.is_on and not broken:
+            self._follow(score, window)
+
+    def _raise(self, window: Window) -> None:
+        self.n_alarms += 1
+        alarms, plan = self._alarms, self.plan
+        onset = window.start if alarms.onset is None else alarms.onset
+        path = self._to_record("alarm", onset - plan.n_before, window.end + plan.n_after)
+        onset_s = (onset - self._origin) / plan.sample_rate_hz
+        self._alarm = self._say(
+            "alarm",
+            window,
+            onset_s=round(onset_s, 3),
+            smoothed=alarms.smoothed,
+            threshold=alarms.rule.above,
+            audio=str(path),
+        )
+
+    def _follow(self, score: float, window: Window) -> None:
+        """Holds a normal window, the next that overlaps no earlier one, against the training clips."""
+        if window.start < self._drift_from or not self.plan.drift_per_day or len(self._drift.training) < 2:
+            return
+        self._drift_from = window.end
+        if not (found := self._drift.step(score)) or found.is_drift == self._is_drifting:
+            return  # what was said is not said again
+        self._is_drifting = found.is_drift
+        if found.is_drift:
+            path = self._to_record("drift", window.end - self.plan.n_kept, window.end)
+            self._say("drift", window, **found.as_dict(), audio=str(path))
+        else:
+            self._say("drift over", window, **found.as_dict())
+
+    def _to_record(self, kind: str, start: int, stop: int) -> Path:
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        path = self.folder / "recordings" / f"{kind}-{moment}{'.wav' if kind == 'alarm' else ''}"
+        self._due.append(_Due(path, start, stop))
+        return path
+
+    def _write_due(self, heard: int | None) -> None:
+        """Writes recordings that are complete; all of them at a cut (None), as far as they go."""
+        for due in [due for due in self._due if heard is None or due.stop <= heard]:
+            self._due.remove(due)
+            samples = self._windows.ring.between(due.start, due.stop).samples
+            try:
+                with atomic(due.path) as temporary:
+                    self._write(temporary, samples, is_file=due.path.suffix == ".wav")
+            except AsdError as error:
+                self._problem(str(error))
+
+    def _write(self, path: Path, samples: Samples, *, is_file: bool) -> None:
+        """Samples as a file, or as a folder of files of one window each, which can be trained on."""
+        if is_file:
+            write_wav(path, samples, self.plan.sample_rate_hz)
+            return
+        path.mkdir()
+        n = self.plan.n_window
+        for i in range(samples.shape[1] // n):
+            write_wav(path / f"{i:02d}.wav", samples[:, i * n : (i + 1) * n], self.plan.sample_rate_hz)
+
+    def _problem(self, sentence: str) -> None:
+        log.error("%s", sentence)
+        if len(self.problems) < 100:
+            self.problems[sentence] = None
+        self._say("problem", why=sentence)
+
+    def _about(self, window: Window | None) -> dict[str, Any]:
+        if window is None:
+            return {"recording": self._recording}
+        rate = self.plan.sample_rate_hz
+        start_s, end_s = (window.start - self._origin) / rate, (window.end - self._origin) / rate
+        return {"recording": self._recording, "start_s": round(start_s, 6), "end_s": round(end_s, 6)}
+
+    def _say(self, event: str, window: Window | None = None, **facts: Any) -> str:
+        """Emits an event; returns its id."""
+        name = uuid.uuid4().hex
+        moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._emit({"id": name, "event": event, "time": moment, **self._about(window), **facts})
+        return name

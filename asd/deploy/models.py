@@ -1,0 +1,153 @@
+"""The models that are served, and what they make of the recordings of a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from asd.core.runtime import log
+from asd.data.audio import promised_length
+from asd.data.given import clips_of_files
+from asd.data.recordings import Refused
+from asd.deploy.service import RefusalError
+from asd.library import Model, load
+from asd.recording_names import is_recording
+from asd.runs import find_runs
+from asd.types import AsdError, Split
+
+_MOST_CHANNELS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A recording of a request: what the caller calls it, and its bytes."""
+
+    name: str
+    content: bytes
+
+
+class Models:
+    """The models of a folder of runs, by run and machine; of several seeds the first.
+
+    Args:
+        runs: the folder.
+        name: only this run; None: all of them.
+        device: where they work.
+
+    Raises:
+        AsdError: there is none, or one is damaged.
+    """
+
+    def __init__(self, runs: Path, name: str | None, device: str) -> None:
+        self.loaded: dict[tuple[str, str], Model] = {}
+        for run_name in [name] if name else _run_names(runs):
+            for run in find_runs(runs, run_name):
+                key = (run_name, run.machine)
+                if run.fused_members():
+                    log.info("%s is a fusion and has no model; it is not served", run.path)
+                elif key not in self.loaded:
+                    self.loaded[key] = load(runs / run_name, run.machine, seed=run.seed, device=device)
+        if not self.loaded:
+            raise AsdError(
+                f"{runs} holds no trained run with a model; train one, or name another folder with runs="
+            )
+
+    def described(self) -> list[dict[str, Any]]:
+        """What there is, and what it takes."""
+        return [
+            {
+                "run": run,
+                "machine": machine,
+                "sample_rate_hz": model.options.sample_rate_hz,
+                "microphones": model.detector.context.front_end.n_microphones,
+                "least_samples": model.options.detector_settings.least_samples(),
+                "scorers": list(model.scorers),
+                "thresholds": {scorer: model.thresholds[scorer].value for scorer in model.scorers},
+            }
+            for (run, machine), model in self.loaded.items()
+        ]
+
+    def chosen(self, run: str | None, machine: str | None) -> tuple[str, str, Model]:
+        """The one that a request names, or the only one.
+
+        Raises:
+            RefusalError: there is no such model, or several.
+        """
+        found = [key for key in self.loaded if run in (None, key[0]) and machine in (None, key[1])]
+        if len(found) != 1:
+            names = ", ".join(f"run={a}&machine={b}" for a, b in (found or self.loaded))
+            what = "several models fit" if found else "there is no such model"
+            raise RefusalError(404 if not found else 422, f"{what}; name one of {names}")
+        return *found[0], self.loaded[found[0]]
+
+
+def _run_names(runs: Path) -> list[str]:
+    return sorted(
+        {path.parents[2].name for path in runs.glob("*/*/seed*/DONE") if path.parents[2].name[0] != "."}
+    )
+
+
+def score_uploads(
+    model: Model, uploads: Sequence[Upload], scorer: str | None, seconds: float
+) -> list[dict[str, Any]]:
+    """What a model makes of recordings of a request, as `predict` does.
+
+    Args:
+        model: the model.
+        uploads: the recordings; they are written to folders of ours.
+        scorer: whose score; None: the default.
+        seconds: longest recording.
+
+    Returns:
+        A row per recording: its name, and score and decision, or what is wrong with it.
+    """
+    rows: list[dict[str, Any]] = [{"file": upload.name} for upload in uploads]
+    with TemporaryDirectory(prefix="asd-serve-") as folder:
+        paths = [_write(Path(folder) / str(i), upload) for i, upload in enumerate(uploads)]
+        for path, row in zip(paths, rows, strict=True):
+            if what := _too_much(path, seconds):
+                row["error"] = what
+        good = [path for path, row in zip(paths, rows, strict=True) if "error" not in row]
+        refused: list[Refused] = []
+        try:
+            clips = clips_of_files(good, model.options.machine[0], Split.TEST) if good else []
+            table = model.score_clips(clips, scorer, refused) if clips else None
+        except AsdError:
+            if len(refused) < len(good):
+                raise
+            table = None
+        by_path = {str(path): row for path, row in zip(paths, rows, strict=True)}
+        for clip, error in refused:
+            by_path[str(clip.path)]["error"] = str(error)
+        for found in [] if table is None else table.to_dict("records"):
+            by_path[found["path"]] |= {"score": float(found["score"]), "decision": bool(found["decision"])}
+        for path, row in zip(paths, rows, strict=True):
+            if "error" in row:
+                row["error"] = row["error"].replace(str(path), row["file"])
+    return rows
+
+
+def _write(folder: Path, upload: Upload) -> Path:
+    """A recording of a request under its own name, as far as that is harmless: it may tell the section."""
+    name = re.sub(r"[^\w.-]", "_", PurePosixPath(upload.name).name).lstrip(".")[-80:] or "recording"
+    path = folder / (name if is_recording(Path(name)) else f"{name}.wav")
+    folder.mkdir()
+    path.write_bytes(upload.content)
+    return path
+
+
+def _too_much(path: Path, seconds: float) -> str | None:
+    """Why a recording is not decoded at all."""
+    try:
+        length_s, n_channels = promised_length(path)
+    except AsdError as error:
+        return str(error)
+    if length_s > seconds:
+        return f"{path} takes {length_s:.0f} s, more than {seconds:g} s; send a part of it"
+    if n_channels > _MOST_CHANNELS:
+        return f"{path} has {n_channels} channels, more than {_MOST_CHANNELS}; send those of the microphones"
+    return None

@@ -1,0 +1,87 @@
+"""The stage `serve`: scores over HTTP, by FastAPI and uvicorn."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+
+from asd.core.runtime import log
+from asd.deploy.models import Models
+from asd.deploy.service import Limits
+from asd.settings.deploy import Serve
+from asd.types import AsdError
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a service leaves: where it listened, and how many models it had."""
+
+    address: str
+    n_models: int
+
+
+def serve(config: Serve) -> Served:
+    """Answers until Ctrl-C or a termination signal.
+
+    Raises:
+        AsdError: no model, an address that is taken, or one that others reach without a token.
+    """
+    try:
+        import uvicorn
+
+        from asd.deploy.application import application
+    except ImportError as error:
+        raise AsdError(f"serve needs the library {error.name}; pip install 'asd[serve]'") from error
+    token = config.token or os.environ.get("ASD_TOKEN", "")
+    if not token and not _is_loopback(config.host):
+        raise AsdError(
+            f"host={config.host} is reached from other computers, and they have to show a token; give token=, of 16 "
+            f"characters or more"
+        )
+    models = Models(config.runs, config.name, config.device)
+    limits = Limits(
+        token=token,
+        n_bytes=round(config.megabytes * 1e6),
+        n_recordings=config.recordings,
+        seconds=config.seconds,
+        per_minute=config.rate,
+        n_at_once=config.concurrency,
+        timeout_s=config.timeout_s,
+    )
+    with _bound(config.host, config.port) as place:
+        host, port = place.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        log.info("serving %d models at %s; Ctrl-C ends it", len(models.loaded), address)
+        settings = uvicorn.Config(
+            application(models, limits, config.workers),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=4 * config.concurrency,  # connections, so that idle ones end somewhere
+        )
+        try:
+            uvicorn.Server(settings).run(sockets=[place])
+        except KeyboardInterrupt:
+            log.info("stopped")
+    return Served(address, len(models.loaded))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise AsdError(
+            f"host={host} port={port} cannot be used ({error.strerror or error}); choose another"
+        ) from error

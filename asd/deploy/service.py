@@ -1,0 +1,193 @@
+"""What stands between a caller and the models: who may ask, how much, how often, and how long it may take.
+
+Everything is refused in one sentence of JSON, and nothing of what a caller sends is taken for a path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from asd.core.runtime import log
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_CALLERS = 4096  # whose rate is remembered at once
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one caller, and all together, may ask for.
+
+    Attributes:
+        token: that callers have to show; "": none.
+        n_bytes: of a request.
+        n_recordings: of a request.
+        seconds: of a recording.
+        per_minute: requests of a caller.
+        n_at_once: requests that are waiting or worked on.
+        timeout_s: of a request, its body included.
+    """
+
+    token: str
+    n_bytes: int
+    n_recordings: int
+    seconds: float
+    per_minute: float
+    n_at_once: int
+    timeout_s: float
+
+
+class RefusalError(Exception):
+    """What a caller is told instead of an answer.
+
+    Args:
+        status: of HTTP.
+        sentence: why, and the way out.
+        retry_s: when to try again; 0: the same would be refused again.
+    """
+
+    def __init__(self, status: int, sentence: str, retry_s: int = 0) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.retry_s = status, sentence, retry_s
+
+
+class Rate:
+    """Requests of each caller: a bucket that fills evenly and holds a minute's worth.
+
+    Args:
+        per_minute: requests.
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_minute, self._clock = per_minute, clock
+        self._full: OrderedDict[str, float] = OrderedDict()  # caller -> when its bucket is full again
+
+    def wait_s(self, caller: str) -> float:
+        """Counts a request of a caller; seconds until it may be made, 0 where it may be made now."""
+        now_s, each_s = self._clock(), 60 / self.per_minute
+        full_s = max(self._full.pop(caller, now_s), now_s)
+        is_over = full_s + each_s - now_s > max(60.0, each_s)
+        self._full[caller] = full_s if is_over else full_s + each_s
+        if len(self._full) > _CALLERS:
+            self._full.popitem(last=False)
+        return full_s + each_s - now_s - max(60.0, each_s) if is_over else 0.0
+
+
+class Guard:
+    """An ASGI application around another one, which lets through what is within the limits.
+
+    Args:
+        app: the other one.
+        limits: for every request but `GET /health`, which is answered in any case.
+        watch: is told of every answer: method, path, status, seconds.
+    """
+
+    def __init__(self, app: App, limits: Limits, watch: Callable[[str, str, int, float], None]) -> None:
+        self.app, self.limits, self.watch = app, limits, watch
+        self._rate, self._n_now = Rate(limits.per_minute), 0
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started_s, status = time.perf_counter(), 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, noting)
+        except RefusalError as refusal:
+            if status:  # too late to say anything
+                raise
+            await refuse(noting, refusal)
+        finally:
+            self.watch(scope["method"], scope["path"], status or 500, time.perf_counter() - started_s)
+
+    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+        if (scope["method"], scope["path"]) == ("GET", "/health"):
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        self._check(headers, (scope.get("client") or ("unknown",))[0])
+        self._n_now += 1
+        try:
+            async with asyncio.timeout(self.limits.timeout_s):
+                await self.app(scope, _limited(receive, self.limits.n_bytes), send)
+        except TimeoutError as error:
+            raise RefusalError(
+                504, f"the request took longer than {self.limits.timeout_s:g} s; send less at once", 1
+            ) from error
+        finally:
+            self._n_now -= 1
+
+    def _check(self, headers: dict[bytes, bytes], caller: str) -> None:
+        limits = self.limits
+        shown = headers.get(b"authorization", b"")
+        if limits.token and not hmac.compare_digest(shown, b"Bearer " + limits.token.encode()):
+            raise RefusalError(401, "the token is missing or wrong; send it as Authorization: Bearer TOKEN")
+        if wait_s := self._rate.wait_s(caller):
+            raise RefusalError(
+                429, f"more than {limits.per_minute:g} requests in a minute; wait", max(1, round(wait_s))
+            )
+        if self._n_now >= limits.n_at_once:
+            raise RefusalError(503, f"{limits.n_at_once} requests are worked on already; try again", 1)
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > limits.n_bytes:
+            raise _too_large(limits.n_bytes)
+
+
+def _limited(receive: Receive, n_bytes: int) -> Receive:
+    """The body of a request, which may be longer than its header says."""
+    n_read = 0
+
+    async def limited() -> Message:
+        nonlocal n_read
+        message = await receive()
+        n_read += len(message.get("body", b""))
+        if n_read > n_bytes:
+            raise _too_large(n_bytes)
+        return message
+
+    return limited
+
+
+def _too_large(n_bytes: int) -> RefusalError:
+    return RefusalError(
+        413, f"the request holds more than {n_bytes / 1e6:g} MB; send fewer or shorter recordings"
+    )
+
+
+async def refuse(send: Send, refusal: RefusalError) -> None:
+    """Answers with one sentence."""
+    body = json.dumps({"error": refusal.sentence}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if refusal.retry_s:
+        headers.append((b"retry-after", str(refusal.retry_s).encode()))
+    if refusal.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if refusal.status in (413, 504):
+        headers.append((b"connection", b"close"))  # what is left of the body is not read
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def failed(error: BaseException) -> RefusalError:
+    """What a caller is told of a mistake of ours, whose details go to the log."""
+    log.error("a request failed", exc_info=error)
+    return RefusalError(500, "the server failed on this request; its log says why")

@@ -1,0 +1,280 @@
+"""Where alarms go: a file of JSON lines, a webhook, an MQTT broker. None of them ever holds up the listening.
+
+A sink takes an event and returns at once; what cannot be delivered is tried again from a thread of its own, and counted
+when it is given up. The file is the record that stays: it is written first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from asd.core.runtime import log
+from asd.types import AsdError
+
+Event = Mapping[str, Any]
+
+QUEUED = 1000  # events that may wait for a sink that does not answer
+_QUEUE_IS_FULL = 15  # MQTT_ERR_QUEUE_SIZE
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+SIGNATURE, TIMESTAMP = "X-Asd-Signature", "X-Asd-Timestamp"
+
+
+class Sink(Protocol):
+    """Something that events are given to.
+
+    Attributes:
+        n_lost: events that were given up.
+    """
+
+    n_lost: int
+
+    def send(self, event: Event) -> None:
+        """Takes an event; does not wait."""
+
+    def close(self, timeout_s: float) -> None:
+        """Delivers what is left, as far as that takes no longer than this."""
+
+
+class JsonLines:
+    """A file with one JSON object per line, to which lines are added.
+
+    A full disk stops nothing: it is said once, and lines are written again as soon as there is room.
+
+    Args:
+        path: the file.
+
+    Raises:
+        OSError: it cannot be written at the beginning.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.n_lost = path, 0
+        self._is_full = False
+        with path.open("ab+") as file:
+            if file.tell() and (file.seek(-1, 2), file.read())[1] != b"\n":
+                file.write(b"\n")  # an earlier line was cut off
+
+    def send(self, event: Event) -> None:
+        """Adds a line, whole or not at all."""
+        line = json.dumps(event, allow_nan=False).encode() + b"\n"
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                if (written := file.write(line)) != len(line):
+                    file.truncate(file.tell() - (written or 0))
+                    raise OSError("No space left on device")
+            self._is_full = False
+        except OSError as error:
+            self.n_lost += 1
+            if not self._is_full:
+                log.error("cannot write %s: %s; listening goes on, free some space", self.path, error)
+            self._is_full = True
+
+    def close(self, timeout_s: float) -> None:
+        """Nothing is left to do."""
+
+
+class Webhook:
+    """Events as HTTP POST requests with a signed body, tried again until the other side takes them.
+
+    The signature is HMAC-SHA256 over `<timestamp>.<body>` with the shared secret, in hexadecimal behind `sha256=`. An
+    event may arrive twice where an answer was lost; its `id` is the same then.
+
+    Args:
+        url: http:// or https://.
+        secret: shared with the other side; "": the body is not signed.
+        tries: how often an event is sent before it is given up.
+        timeout_s: how long an answer may take.
+        first_wait_s: pause before the second try; it doubles with each further one.
+
+    Raises:
+        AsdError: an address that is none, or the library is missing.
+
+    Source: RFC 2104 (HMAC).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        secret: str = "",
+        *,
+        tries: int = 8,
+        timeout_s: float = 10.0,
+        first_wait_s: float = _FIRST_WAIT_S,
+    ) -> None:
+        try:
+            import httpx
+        except ImportError as error:
+            raise AsdError("webhook= needs the library httpx; pip install 'asd[stream]'") from error
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise AsdError(f"webhook={url} is no address; write http:// or https://, a host and a path")
+        self.n_lost = 0
+        self._place = f"{parts.scheme}://{parts.hostname}"  # without a password or a key, for messages
+        self._url, self._secret, self._tries, self._wait_s = url, secret, tries, first_wait_s
+        self._client = httpx.Client(timeout=timeout_s)
+        self._failures = (httpx.HTTPError, httpx.InvalidURL)
+        self._queue: queue.Queue[Event | None] = queue.Queue(QUEUED)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="webhook")
+        self._thread.start()
+
+    def send(self, event: Event) -> None:
+        """Queues an event."""
+        try:
+            self._queue.put_nowait(event)
+        except queue.Full:
+            self.n_lost += 1
+
+    def close(self, timeout_s: float) -> None:
+        """Sends what is queued; what is left after the timeout is lost."""
+        end_s = time.monotonic() + timeout_s
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=timeout_s)
+        self._thread.join(max(0.0, end_s - time.monotonic()))
+        if self._thread.is_alive():
+            self._closing.set()
+            self._thread.join(1.0)
+        self.n_lost += sum(event is not None for event in list(self._queue.queue))
+        self._client.close()
+
+    def _work(self) -> None:
+        while (event := self._queue.get()) is not None:
+            if not self._deliver(event):
+                self.n_lost += 1
+            if self._closing.is_set():
+                return
+
+    def _deliver(self, event: Event) -> bool:
+        """Whether the other side took the event in the end."""
+        body = json.dumps(event, allow_nan=False).encode()
+        wait_s, why = self._wait_s, ""
+        for number in range(self._tries):
+            if number:
+                if self._closing.wait(wait_s):
+                    break
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            try:
+                answer = self._client.post(self._url, content=body, headers=self._headers(body))
+                if answer.is_success:
+                    return True
+                why = f"it answers {answer.status_code}"
+                if answer.is_client_error and answer.status_code not in (408, 425, 429):
+                    break  # the same again would get the same answer
+            except self._failures as error:
+                why = str(error) or type(error).__name__
+            if not number:
+                log.warning("the webhook at %s does not take an event (%s); trying again", self._place, why)
+        log.error("the webhook at %s never took event %s: %s", self._place, event.get("id"), why)
+        return False
+
+    def _headers(self, body: bytes) -> dict[str, str]:
+        moment = str(int(time.time()))
+        headers = {"Content-Type": "application/json", TIMESTAMP: moment}
+        return headers | ({SIGNATURE: signature(self._secret, moment, body)} if self._secret else {})
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """What the header `X-Asd-Signature` holds.
+
+    Args:
+        secret: shared by both sides.
+        timestamp: the header `X-Asd-Timestamp`; an old one is a message that somebody repeats.
+        body: of the request, as it came.
+
+    Returns:
+        "sha256=" and 64 hexadecimal digits.
+    """
+    return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+class Mqtt:
+    """Events as messages of an MQTT topic, delivered at least once (QoS 1).
+
+    The library connects again by itself, and keeps events for that time.
+
+    Args:
+        address: mqtt://[user:password@]host[:port]/topic, or mqtts:// with TLS.
+
+    Raises:
+        AsdError: an address that is none, or the library is missing.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion
+        except ImportError as error:
+            raise AsdError("mqtt= needs the library paho-mqtt; pip install 'asd[stream]'") from error
+        host, port, topic, user, password, is_tls = _broker(address)
+        self.n_lost, self._topic, self._place = 0, topic, f"{host}:{port}"
+        self._is_quiet = False  # what is known already is not said again
+        self._n_sent, self._n_taken = 0, 0
+        self._client = Client(CallbackAPIVersion.VERSION2)
+        self._client.max_queued_messages_set(QUEUED)
+        self._client.reconnect_delay_set(1, int(_LONGEST_WAIT_S))
+        self._client.on_publish = self._taken
+        self._client.on_connect = self._there
+        self._client.on_connect_fail = self._not_there
+        self._client.on_disconnect = self._not_there
+        if is_tls:
+            self._client.tls_set()
+        if user:
+            self._client.username_pw_set(user, password)
+        self._client.connect_async(host, port)
+        self._client.loop_start()
+
+    def send(self, event: Event) -> None:
+        """Hands an event to the library."""
+        message = self._client.publish(self._topic, json.dumps(event, allow_nan=False), qos=1)
+        if message.rc == _QUEUE_IS_FULL:
+            self.n_lost += 1
+        else:
+            self._n_sent += 1
+
+    def close(self, timeout_s: float) -> None:
+        """Waits until the broker has everything; what it does not have after the timeout is lost."""
+        end_s = time.monotonic() + timeout_s
+        while time.monotonic() < end_s and self._n_taken < self._n_sent:
+            time.sleep(0.02)
+        self._is_quiet = True
+        self.n_lost += self._n_sent - self._n_taken
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _taken(self, *about: Any) -> None:
+        self._n_taken += 1
+
+    def _there(self, *about: Any) -> None:
+        self._is_quiet = False
+
+    def _not_there(self, *about: Any) -> None:
+        if not self._is_quiet:
+            log.warning("the MQTT broker at %s is not there; events wait for it", self._place)
+        self._is_quiet = True
+
+
+def _broker(address: str) -> tuple[str, int, str, str | None, str | None, bool]:
+    """Host, port, topic, user, password and whether TLS is meant."""
+    parts = urlsplit(address)
+    topic = unquote(parts.path[1:])
+    try:
+        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+    except ValueError:
+        port = 0
+    topic += "#" if "#" in address else ""
+    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not topic or not port:
+        raise AsdError("mqtt= is no address of a broker with a topic; write mqtt://host:1883/plant/fan")
+    if set(topic) & {"+", "#"}:
+        raise AsdError(f"mqtt= names the topic {topic}; + and # are for who listens to several, name one")
+    user, password = (unquote(word) if word else None for word in (parts.username, parts.password))
+    return parts.hostname, port, topic, user, password, parts.scheme == "mqtts"

@@ -1,0 +1,180 @@
+"""Where sound comes from: standard input, a file as if it were live, a sound card, a folder where recordings arrive."""
+
+from __future__ import annotations
+
+import queue
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from asd.data.audio import read_sound
+from asd.deploy.sound_card import Device, open_sound_card
+from asd.deploy.stream import Piece, Samples
+from asd.deploy.wave import RAW, Coding, samples_of
+from asd.recording_names import find_recordings, is_recording
+from asd.runs import write_text
+from asd.types import AsdError
+
+_ALL = 64  # channels of a file
+NOTHING: Samples = np.zeros((1, 0), np.float32)
+
+
+class Source(Protocol):
+    """Anything that sound comes from, at the rate of the model."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """All that comes, as soon as it comes."""
+
+
+def source_of(
+    given: str, sample_rate_hz: int, *, format_: str = "s16le", n_channels: int = 1, mark: Path | None = None
+) -> Source:
+    """The source that `input=` names: `-`, a folder, a file, or else a sound card.
+
+    Args:
+        given: the word.
+        sample_rate_hz: that the model was fitted for.
+        format_: of raw samples from standard input.
+        n_channels: of raw samples, and of a sound card.
+        mark: file in which a folder's last recording is remembered, so that a restart goes on after it.
+
+    Raises:
+        AsdError: nothing of that name, another rate, or a stream that is no sound.
+    """
+    place = Path(given)
+    raw = Coding(sample_rate_hz, n_channels, *RAW[format_])
+    if given == "-":
+        if sys.stdin.isatty():
+            raise AsdError("input=- reads standard input, and that is a terminal; pipe a recorder into it")
+        return Stream(*samples_of(sys.stdin.buffer, "standard input", raw), "standard input", sample_rate_hz)
+    if place.is_dir():
+        return Folder(place, sample_rate_hz, mark)
+    if place.exists():
+        return Stream(*_of_file(place, raw), given, sample_rate_hz)
+    try:
+        return Device(given, sample_rate_hz, open_sound_card(given, n_channels, sample_rate_hz))
+    except OSError as error:
+        raise AsdError(str(error)) from error
+
+
+def _of_file(path: Path, raw: Coding) -> tuple[Coding, Iterator[Samples]]:
+    """A WAV file of the model's rate block by block, however long; another file whole, as `predict` reads it."""
+    file = path.open("rb")
+    if file.peek(4)[:4] == b"RIFF":
+        coding, blocks = samples_of(file, str(path), raw)
+        if coding.sample_rate_hz == raw.sample_rate_hz:
+            return coding, blocks
+    file.close()
+    return raw, iter([_whole(path, raw.sample_rate_hz)])
+
+
+def _whole(path: Path, sample_rate_hz: int) -> Samples:
+    """All channels of a recording at this rate."""
+    return read_sound(path, _ALL, sample_rate_hz=sample_rate_hz).waveform(_ALL)
+
+
+class Stream:
+    """A stream of samples that ends some time.
+
+    Args:
+        coding: its rate and channels.
+        blocks: (channels, n) each.
+        name: what it is called.
+        sample_rate_hz: that the model was fitted for.
+
+    Raises:
+        AsdError: the stream has another rate.
+    """
+
+    def __init__(self, coding: Coding, blocks: Iterator[Samples], name: str, sample_rate_hz: int) -> None:
+        if (rate := coding.sample_rate_hz) != sample_rate_hz:
+            raise AsdError(
+                f"{name} is sampled at {rate} Hz, and the model was fitted for {sample_rate_hz} Hz; resample it on the "
+                f"way, such as by ffmpeg -i FILE -ar {sample_rate_hz} -f wav -"
+            )
+        self._blocks, self._name = blocks, name
+
+    def pieces(self) -> Iterator[Piece]:
+        """Its blocks."""
+        for block in self._blocks:
+            yield Piece(block, self._name)
+
+
+class Folder:
+    """Recordings that are in a folder, and those that arrive in it, each when it is complete.
+
+    A file counts as complete when it is closed by who writes it, or moved into the folder.
+
+    Args:
+        place: the folder.
+        sample_rate_hz: that the model was fitted for.
+        mark: file that says which recording was the last; None: nothing is remembered.
+    """
+
+    def __init__(self, place: Path, sample_rate_hz: int, mark: Path | None = None) -> None:
+        self.place, self.rate, self.mark = place, sample_rate_hz, mark
+
+    def pieces(self) -> Iterator[Piece]:
+        """Whole recordings; those that cannot be read are named and left out."""
+        arrived: queue.Queue[Path] = queue.Queue()
+        observer = _watch(self.place, arrived.put)
+        try:
+            waiting = {path: _stamp(path) for path in self._waiting()}
+            for path in waiting:
+                yield from self._read(path)
+            while True:
+                path = arrived.get()
+                if _stamp(path) != waiting.get(
+                    path
+                ):  # else it was there already, and its last event comes late
+                    yield from self._read(path)
+        finally:
+            observer.stop()
+            observer.join()
+
+    def _read(self, path: Path) -> Iterator[Piece]:
+        try:
+            stamp = _stamp(path)
+            waveform = _whole(path, self.rate)
+        except AsdError as error:
+            yield Piece(NOTHING, path.name, True, problem=str(error))
+        else:
+            yield Piece(waveform, path.name, True)
+        if self.mark:
+            write_text(self.mark, f"{stamp} {path.name}\n")
+
+    def _waiting(self) -> list[Path]:
+        """Recordings of the folder that were written after the last one that was heard, oldest first."""
+        stamps = [(_stamp(path), path.name, path) for path in find_recordings(self.place, "*")]
+        last = self.mark.read_text().split(" ", 1) if self.mark and self.mark.exists() else ["0", ""]
+        heard = (int(last[0]), last[1].rstrip("\n"))
+        return [path for stamp, name, path in sorted(stamps) if (stamp, name) > heard]
+
+
+def _stamp(path: Path) -> int:
+    """When a file was written; 0 where it has gone."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _watch(place: Path, take: Callable[[Path], object]) -> Any:
+    """A thread of watchdog that hands over every recording which is complete in the folder."""
+    from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+    from watchdog.observers.inotify import InotifyObserver
+
+    class Handler(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            if isinstance(event, (FileClosedEvent, FileMovedEvent)):
+                path = Path(str(event.dest_path or event.src_path))
+                if is_recording(path) and path.parent.resolve() == place.resolve():
+                    take(place / path.name)
+
+    observer = InotifyObserver(generate_full_events=True)  # a file moved in from elsewhere is complete, too
+    observer.schedule(Handler(), str(place))
+    observer.start()
+    return observer

@@ -1,0 +1,165 @@
+"""Sound from a pipe: raw samples or a WAV file without an end, in memory of one block.
+
+A WAV file from a pipe tells its length wrongly or not at all, and after 2 GiB nobody can: where its header says nothing
+sensible, the stream goes on until it ends.
+
+Source: Multimedia Programming Interface and Data Specifications 1.0 (IBM and Microsoft, 1991), RIFF WAVE; Microsoft,
+"Multiple Channel Audio Data and WAVE Files", WAVE_FORMAT_EXTENSIBLE.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.deploy.stream import Samples
+from asd.types import AsdError
+
+BLOCK_S = 0.1  # of sound that is read at once
+_STREAMED_BYTES = 0x7FFF0000  # a size from here on, or 0, is that of a stream
+_MOST_HEADER_BYTES = 1 << 20  # in front of the samples, such as a cover picture
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"RF64": "RF64", b"FORM": "AIFF", b".snd": "AU"}
+RAW = {"s16le": (_PCM, 16), "s24le": (_PCM, 24), "s32le": (_PCM, 32), "f32le": (_FLOAT, 32)}
+
+
+class Readable(Protocol):
+    """What is read from, such as `sys.stdin.buffer`."""
+
+    def read(self, size: int, /) -> bytes:
+        """Bytes: `size` of them, and fewer only at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How samples lie in a stream of bytes, little-endian.
+
+    Attributes:
+        sample_rate_hz, n_channels: of the stream.
+        kind: 1 for integers, 3 for floats.
+        bits: of a sample.
+    """
+
+    sample_rate_hz: int
+    n_channels: int
+    kind: int
+    bits: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one sample of every channel."""
+        return self.n_channels * self.bits // 8
+
+    def decode(self, content: bytes) -> Samples:
+        """Whole frames as samples (channels, n) with full scale 1."""
+        if self.kind == _FLOAT:
+            flat: npt.NDArray[np.float32] = np.frombuffer(content, f"<f{self.bits // 8}").astype(np.float32)
+        elif self.bits == 8:
+            flat = (np.frombuffer(content, np.uint8) / 128 - 1).astype(np.float32)
+        elif self.bits == 24:
+            wide = np.zeros((len(content) // 3, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
+            flat = (wide.view("<i4")[:, 0] / 2.0**31).astype(np.float32)
+        else:
+            flat = (np.frombuffer(content, f"<i{self.bits // 8}") / 2.0 ** (self.bits - 1)).astype(np.float32)
+        return np.ascontiguousarray(flat.reshape(-1, self.n_channels).T)
+
+
+def samples_of(stream: Readable, what: str, raw: Coding) -> tuple[Coding, Iterator[Samples]]:
+    """Samples of a stream, which says by its first bytes whether it is a WAV file.
+
+    Args:
+        stream: where the bytes come from.
+        what: it is called in messages.
+        raw: how samples lie in a stream that is not.
+
+    Returns:
+        How they lie, and blocks of them (channels, n); a frame that is cut off at the end is dropped.
+
+    Raises:
+        AsdError: an empty stream, a broken header, or another kind of file.
+    """
+    head = stream.read(4)
+    if not head:
+        raise AsdError(f"{what} is empty; check the program that writes it")
+    for magic, kind in _OTHERS.items():
+        if head.startswith(magic):
+            raise AsdError(
+                f"{what} is a file of the kind {kind}, which is not read from a stream; convert it on the way, such "
+                f"as by ffmpeg -i FILE -f wav -"
+            )
+    if head != b"RIFF":
+        return raw, _blocks(stream, raw, None, head)
+    coding, size = _read_header(stream, what)
+    return coding, _blocks(stream, coding, size, b"")
+
+
+def _blocks(stream: Readable, coding: Coding, size: int | None, rest: bytes) -> Iterator[Samples]:
+    block = max(1, round(BLOCK_S * coding.sample_rate_hz)) * coding.frame_bytes
+    left = size
+    while left is None or left > 0:
+        wanted = block if left is None else min(block, left)
+        content = rest + stream.read(wanted - len(rest))
+        if whole := len(content) // coding.frame_bytes * coding.frame_bytes:
+            yield coding.decode(content[:whole])
+        if len(content) < wanted:
+            return
+        rest, left = b"", None if left is None else left - wanted
+
+
+def _read_header(stream: Readable, what: str) -> tuple[Coding, int | None]:
+    """Everything up to the samples: how they lie, and how many bytes of them there are; None: until the end."""
+    if _exactly(stream, 8, what)[4:] != b"WAVE":
+        raise AsdError(f"{what} begins as RIFF and is no WAVE file; send WAV, or raw samples")
+    coding, n_read = None, 12
+    while True:
+        name, size = struct.unpack("<4sI", _exactly(stream, 8, what))
+        if name == b"data":
+            break
+        n_read += size
+        if n_read > _MOST_HEADER_BYTES:
+            raise AsdError(
+                f"{what} has a broken WAV header: a part of {size} bytes comes before the samples; check the program "
+                f"that writes it"
+            )
+        content = _exactly(stream, size + size % 2, what)
+        if name == b"fmt ":
+            coding = _coding(content, what)
+    if coding is None:
+        raise AsdError(
+            f"{what} has a broken WAV header: samples come before their format; check the program that writes it"
+        )
+    return coding, None if size == 0 or size >= _STREAMED_BYTES else size
+
+
+def _coding(content: bytes, what: str) -> Coding:
+    if len(content) < 16:
+        raise AsdError(
+            f"{what} has a broken WAV header: its format takes {len(content)} bytes, not 16 or more; check the program "
+            f"that writes it"
+        )
+    kind, n_channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", content)
+    if kind == _EXTENSIBLE and len(content) >= 26:
+        (kind,) = struct.unpack_from("<H", content, 24)
+    if not n_channels or not rate or frame_bytes != n_channels * bits // 8:
+        raise AsdError(
+            f"{what} has a broken WAV header: {n_channels} channels of {bits} bits at {rate} Hz, {frame_bytes} bytes a "
+            f"sample; check the program that writes it"
+        )
+    if (kind, bits) not in {*RAW.values(), (_PCM, 8), (_FLOAT, 64)}:
+        raise AsdError(
+            f"{what} holds samples of {bits} bits in the WAV format {kind}; send integers of 8 to 32 bits or floats"
+        )
+    return Coding(rate, n_channels, kind, bits)
+
+
+def _exactly(stream: Readable, n: int, what: str) -> bytes:
+    content = stream.read(n)
+    if len(content) < n:
+        raise AsdError(f"{what} ended within its WAV header; check the program that writes it")
+    return content

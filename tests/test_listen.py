@@ -1,0 +1,210 @@
+"""The real command `listen`: what it scores, what it leaves, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import asd
+from asd.data.audio import read_wav, write_wav
+from tests.command import refuses, succeeds
+from tests.machines import tone_machine, write_clip
+
+OUT = Path("listening/fans/fan")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run fans of the machine fan, whose clips take about a second."""
+    place = tmp_path_factory.mktemp("plant")
+    tone_machine(place / "data", n_train=16, n_test=2)
+    words = [sys.executable, "-m", "asd", "train", "machine=fan", "data=data", "name=fans"]
+    subprocess.run(
+        words, cwd=place, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": os.getcwd()}
+    )
+    return place
+
+
+@pytest.fixture
+def plant(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shift(from_s: float = 12.0, to_s: float = 20.0, total_s: float = 30.0) -> np.ndarray:
+    """A shift of the fan with a tone in the middle, (1, samples) of 16 bits."""
+    normal, _ = read_wav(write_clip(Path("normal.wav"), 1001, total_s))
+    faulty, _ = read_wav(write_clip(Path("faulty.wav"), 1001, total_s, 3000.0))
+    normal[:, int(from_s * 16000) : int(to_s * 16000)] = faulty[:, int(from_s * 16000) : int(to_s * 16000)]
+    return normal
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_score_is_that_of_the_model_and_the_fault_is_an_alarm(plant: Path) -> None:
+    whole = shift()
+    write_wav(Path("shift.wav"), whole, 16000)
+    answer = succeeds("listen", "name=fans", "input=shift.wav", "duration_s=2", "drift.per_day=0")
+    assert "1 alarms" in answer.out
+    model, scores = asd.load("runs/fans"), lines(OUT / "scores.jsonl")
+    whole, _ = read_wav(Path("shift.wav"))
+    for line in scores[::4]:
+        start, end = round(line["start_s"] * 16000), round(line["end_s"] * 16000)
+        assert line["score"] == model.score(whole[0, start:end], 16000).score
+    fit = json.loads(Path("runs/fans/fan/seed0/model/fit.json").read_text())
+    assert scores[0]["end_s"] == fit["clip_s"] == 1.0
+    alarm, cleared = lines(OUT / "alarms.jsonl")
+    assert (alarm["event"], cleared["event"], alarm["machine"], alarm["run"]) == (
+        "alarm",
+        "cleared",
+        "fan",
+        "fans",
+    )
+    assert 10 < alarm["onset_s"] < 13 < alarm["end_s"] < 20 < cleared["end_s"] < 24
+    recorded, _ = read_wav(Path(alarm["audio"]))
+    first = max(0, round((alarm["onset_s"] - 10) * 16000))
+    np.testing.assert_allclose(recorded, whole[:, first : first + recorded.shape[1]], atol=1 / 32768)
+    assert first + recorded.shape[1] == round((alarm["end_s"] + 10) * 16000)
+
+
+def piped(content: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "asd", "listen", "name=fans", "input=-", *words]
+    return subprocess.run(command, input=content, capture_output=True, check=False)
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+
+
+@pytest.mark.slow
+def test_wav_and_raw_samples_from_standard_input_score_as_the_file(plant: Path) -> None:
+    write_wav(Path("shift.wav"), shift(total_s=6.0, from_s=2.0, to_s=4.0), 16000)
+    content = Path("shift.wav").read_bytes()
+    succeeds("listen", "name=fans", "input=shift.wav", "out=file")
+    for name, sent in (("wav", content), ("raw", content[44:])):
+        done = piped(sent, f"out={name}")
+        assert done.returncode == 0, done.stderr
+        assert [line["score"] for line in lines(Path(name, "scores.jsonl"))] == [
+            line["score"] for line in lines(Path("file/scores.jsonl"))
+        ]
+
+
+@pytest.mark.slow
+def test_a_broken_header_from_standard_input_is_one_sentence(plant: Path) -> None:
+    done = piped(b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0" + bytes(16) + b"data\0\0\0\0")
+    assert done.returncode == 2
+    *_, sentence = done.stderr.decode().strip().splitlines()
+    assert sentence.startswith("error: standard input has a broken WAV header")
+    assert b"Traceback" not in done.stderr
+    assert not OUT.exists()
+
+
+def test_what_cannot_be_listened_to_is_refused_before_anything_is_written(plant: Path) -> None:
+    path = write_clip(Path("short.wav"), 1, 0.3)
+    refuses("listen", "name=fans", "input=nothing-there", saying="no file, no folder and no sound card")
+    refuses("listen", "name=nobody", f"input={path}", saying="does not exist")
+    refuses("listen", "name=fans", "machine=pump", f"input={path}", saying="has no machine pump; it has fan")
+    refuses("listen", "name=fans", "scorer=best", f"input={path}", saying="scorer=best is not among")
+    refuses(
+        "listen", "name=fans", "window_s=1", "hop_s=2", f"input={path}", saying="hop_s=2 leaves something out"
+    )
+    refuses("listen", "name=fans", "window_s=0.001", f"input={path}", saying="shortest input")
+    refuses("listen", "name=fans", f"input={path}", "webhook=plant", saying="webhook=plant is no address")
+    refuses("listen", "name=fans", f"input={path}", "mqtt=plant", saying="mqtt= is no address")
+    assert not list(plant.rglob("*.jsonl"))
+
+
+def test_a_recording_shorter_than_a_window_is_one_window(plant: Path) -> None:
+    path = write_clip(Path("short.wav"), 1, 0.7)
+    succeeds("listen", "name=fans", f"input={path}")
+    (line,) = lines(OUT / "scores.jsonl")
+    assert line["score"] == asd.load("runs/fans").score(read_wav(path)[0][0], 16000).score
+
+
+@pytest.mark.slow
+def test_a_stream_that_ends_too_early_says_so(plant: Path) -> None:
+    done = piped(b"\0\0" * 10)
+    assert done.returncode == 1
+    assert b"10 samples" in done.stderr or b"needs" in done.stdout
+
+
+@pytest.fixture
+def listener(plant: Path) -> Iterator[subprocess.Popen[str]]:
+    """One that watches the folder `in`."""
+    Path("in").mkdir()
+    words = ("listen", "name=fans", "input=in", "smooth=1", "duration_s=0", "before_s=0", "after_s=0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asd", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def wait_for_lines(path: Path, n: int) -> list[dict[str, Any]]:
+    end_s = time.monotonic() + 120
+    while time.monotonic() < end_s:
+        if path.exists() and len(found := lines(path)) >= n:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{path} never had {n} lines")
+
+
+@pytest.mark.slow
+def test_a_watched_folder_until_it_is_stopped(listener: subprocess.Popen[str]) -> None:
+    write_clip(Path("aside/a.wav"), 2001, 1.0).rename("in/a.wav")
+    wait_for_lines(OUT / "scores.jsonl", 1)
+    refuses("listen", "name=fans", "input=in", saying="another listener writes to listening/fans/fan")
+    write_clip(Path("in/b.wav"), 2002, 1.0, 3000.0)
+    scores = wait_for_lines(OUT / "scores.jsonl", 2)
+    assert [line["recording"] for line in scores] == ["a.wav", "b.wav"]
+    expected = asd.load("runs/fans").score_files(["in/a.wav", "in/b.wav"])["score"]
+    np.testing.assert_allclose([line["score"] for line in scores], expected, rtol=1e-6)
+    os.utime("runs/fans/fan/seed0/DONE")  # as after a recalibration
+    write_clip(Path("in/c.wav"), 2003, 1.0)
+    wait_for_lines(OUT / "scores.jsonl", 3)
+    listener.send_signal(signal.SIGTERM)
+    out, err = listener.communicate(timeout=120)
+    assert listener.returncode == 0, err
+    assert "3 scores, 1 alarms" in out
+    assert "the model was recalibrated" in err
+    (alarm, *_) = lines(OUT / "alarms.jsonl")
+    assert (alarm["event"], alarm["recording"]) == ("alarm", "b.wav")
+    assert Path(alarm["audio"]).exists()
+
+
+@pytest.mark.slow
+def test_an_hour_takes_no_more_memory_than_its_first_minutes(plant: Path) -> None:
+    """The resident set of the process, while an hour comes through a pipe as fast as it is scored."""
+    minute = (shift(total_s=60.0, from_s=20.0, to_s=40.0)[0] * 32767).astype("<i2").tobytes()
+    words = ("listen", "name=fans", "input=-", "window_s=2", "hop_s=2", "device=cpu", "drift.windows=5")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asd", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin
+    used = []
+    for _ in range(60):
+        process.stdin.write(minute)
+        used.append(int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096)
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert b"listened to 3600.0 s: 1800 scores, 60 alarms" in out
+    assert used[-1] <= max(used[5:15]) + (16 << 20)

@@ -1,0 +1,321 @@
+"""The service as callers see it: scores as `predict` gives them, refusals in a sentence, nothing mixed up."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("fastapi")
+
+import httpx
+from starlette.testclient import TestClient
+
+import asd
+from asd.deploy import application as service
+from asd.deploy.models import Models
+from asd.deploy.service import Limits
+from tests.command import refuses
+from tests.machines import tone_machine, write_clip
+
+ROOT = Path(__file__).parents[1]
+LIMITS = Limits(
+    token="", n_bytes=3_000_000, n_recordings=8, seconds=20, per_minute=6000, n_at_once=64, timeout_s=60
+)
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs fans of two machines."""
+    place = tmp_path_factory.mktemp("plant")
+    for machine in ("fan", "pump"):
+        tone_machine(place / "data", machine, n_train=12, n_test=3)
+        model = asd.fit(place / "data" / machine / "train", machine=machine)
+        model.save(place / "runs/fans", machine)
+    return place
+
+
+@pytest.fixture(scope="module")
+def client(plant: Path) -> Iterator[TestClient]:
+    app = service.application(Models(plant / "runs", None, "cpu"), LIMITS)
+    with TestClient(app, raise_server_exceptions=False) as caller:
+        yield caller
+
+
+def clips(plant: Path) -> list[Path]:
+    return sorted((plant / "data/fan/test").glob("*.wav"))
+
+
+def as_form(paths: list[Path]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("recording", (path.name, path.read_bytes())) for path in paths]
+
+
+def test_health_models_and_the_description_of_the_interface(client: TestClient) -> None:
+    assert client.get("/health").json() == {"status": "ok", "models": 2}
+    fan, pump = client.get("/models").json()
+    assert (fan["run"], fan["machine"], pump["machine"]) == ("fans", "fan", "pump")
+    assert fan["sample_rate_hz"] == 16000
+    assert fan["scorers"][0] in fan["thresholds"]
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/health", "/models", "/score", "/metrics"} == set(paths)
+    assert {"audio/*", "multipart/form-data"} == set(paths["/score"]["post"]["requestBody"]["content"])
+
+
+def test_a_batch_scores_as_predict_does(client: TestClient, plant: Path) -> None:
+    paths = clips(plant)[:8]
+    answer = client.post("/score?machine=fan", files=as_form(paths))
+    assert answer.status_code == 200
+    said = answer.json()
+    expected = asd.load(plant / "runs/fans", "fan").score_files(paths)
+    assert [row["file"] for row in said["results"]] == [path.name for path in paths]
+    np.testing.assert_allclose([row["score"] for row in said["results"]], expected["score"], rtol=1e-9)
+    assert [row["decision"] for row in said["results"]] == expected["decision"].astype(bool).tolist()
+    assert said["threshold"] == expected["threshold"].iloc[0]
+    assert (said["run"], said["machine"], said["scorer"]) == ("fans", "fan", "ensemble")
+
+
+def test_one_recording_may_be_the_body_in_any_format_and_rate(client: TestClient, tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).normal(0, 0.1, 16000)
+    file = io.BytesIO()
+    soundfile.write(file, wave, 8000, format="FLAC")
+    answer = client.post(
+        "/score?machine=pump", content=file.getvalue(), headers={"content-type": "audio/flac"}
+    )
+    (row,) = answer.json()["results"]
+    assert row["file"] == "recording"
+    assert np.isfinite(row["score"])
+
+
+def test_broken_recordings_of_a_batch_are_named_and_the_others_scored(
+    client: TestClient, plant: Path
+) -> None:
+    good = clips(plant)[0]
+    long = io.BytesIO()
+    soundfile.write(long, np.zeros(16000 * 25), 16000, format="FLAC")  # 25 s in few bytes
+    wide = io.BytesIO()
+    soundfile.write(wide, np.zeros((100, 12)), 16000, format="WAV")
+    files = [
+        *as_form([good]),
+        ("recording", ("noise.wav", b"no sound at all")),
+        ("recording", ("cut.wav", good.read_bytes()[:1000])),
+        ("recording", ("long.flac", long.getvalue())),
+        ("recording", ("wide.wav", wide.getvalue())),
+        ("recording", ("empty.wav", b"")),
+    ]
+    answer = client.post("/score?machine=fan", files=files)
+    assert answer.status_code == 200
+    rows = answer.json()["results"]
+    assert "score" in rows[0]
+    for row, saying in zip(
+        rows[1:],
+        ["noise.wav", "cut.wav is truncated", "25 s, more than 20 s", "12 channels", "empty.wav"],
+        strict=True,
+    ):
+        assert saying in row["error"]
+        assert "score" not in row
+        assert "/tmp" not in row["error"]
+        assert "asd-serve" not in row["error"]
+    assert client.post("/score?machine=fan", files=files[1:]).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../../../etc/passwd",
+        "..",
+        ".",
+        "a/../../b.wav",
+        "x" * 300 + ".wav",
+        "\0.wav",
+        "été.wav",
+        "",
+    ],
+)
+def test_no_name_of_a_caller_leads_anywhere(client: TestClient, plant: Path, name: str) -> None:
+    content = clips(plant)[0].read_bytes()
+    boundary = "xyz"
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="recording"; filename="{name}"\r\n\r\n'
+    body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    kind = {"content-type": f"multipart/form-data; boundary={boundary}"}
+    answer = client.post("/score?machine=fan", content=body, headers=kind)
+    assert answer.status_code in (200, 400, 422)
+    assert "root:" not in answer.text
+    if answer.status_code == 200:
+        expected = client.post("/score?machine=fan", content=content).json()["results"][0]["score"]
+        assert answer.json()["results"][0]["score"] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "given", "status", "saying"),
+    [
+        (
+            "",
+            {"content": b"x"},
+            422,
+            r"several models fit; name one of run=fans&machine=fan, run=fans&machine=pump",
+        ),
+        ("?machine=valve", {"content": b"x"}, 404, "there is no such model; name one of"),
+        ("?machine=../fan", {"content": b"x"}, 404, "there is no such model"),
+        ("?machine=fan&scorer=best", {"content": b"x"}, 422, "scorer=best is not among ensemble"),
+        ("?machine=fan", {}, 422, "holds no recording"),
+        ("?machine=fan", {"content": b"x" * 3_000_001}, 413, "more than 3 MB"),
+        ("?machine=fan", {"files": [("recording", (f"{i}.wav", b"x")) for i in range(9)]}, 400, "files"),
+        (
+            "?machine=fan",
+            {"content": b"junk", "headers": {"content-type": "multipart/form-data"}},
+            400,
+            "boundary",
+        ),
+        (
+            "?machine=fan",
+            {"content": b"--a--\r\n", "headers": {"content-type": "multipart/form-data; boundary=a"}},
+            422,
+            "no file",
+        ),
+    ],
+)
+def test_what_is_refused_is_one_sentence_of_json(
+    client: TestClient, words: str, given: dict[str, Any], status: int, saying: str
+) -> None:
+    answer = client.post(f"/score{words}", **given)
+    assert answer.status_code == status, answer.text
+    (sentence,) = answer.json().values()
+    assert re.search(saying, sentence), sentence
+    assert "Traceback" not in answer.text
+
+
+def test_other_pages_and_methods_are_refused_alike(client: TestClient) -> None:
+    assert client.get("/etc/passwd").status_code == 404
+    assert "there is no such page" in client.get("/docs").json()["error"]
+    assert client.get("/score").status_code == 405
+    assert client.put("/health").json()["error"]
+
+
+def test_a_mistake_of_ours_is_a_sentence_and_its_details_stay_here(
+    client: TestClient, plant: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("the secret of the house")
+
+    monkeypatch.setattr(service, "score_uploads", broken)
+    answer = client.post("/score?machine=fan", content=b"x")
+    assert (answer.status_code, answer.json()) == (
+        500,
+        {"error": "the server failed on this request; its log says why"},
+    )
+    assert "the secret of the house" in caplog.text
+
+
+def test_metrics_count_answers_and_recordings(client: TestClient, plant: Path) -> None:
+    def value(text: str, name: str) -> float:
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+    name = 'asd_recordings_total{machine="fan",result="anomaly",run="fans"}'
+    before = client.get("/metrics").text
+    paths = [path for path in clips(plant) if "anomaly" in path.name][:4]
+    client.post("/score?machine=fan", files=as_form(paths))
+    client.get("/a/page/that/is/not/there")
+    after = client.get("/metrics").text
+    assert value(after, name) - value(before, name) == 4
+    asked = 'asd_requests_total{method="POST",path="/score",status="200"}'
+    assert value(after, asked) - value(before, asked) == 1
+    assert "not/there" not in after
+
+
+def test_a_service_for_others_needs_a_token_and_a_folder_of_runs(tmp_path: Path, plant: Path) -> None:
+    refuses("serve", f"runs={plant / 'runs'}", "host=0.0.0.0", saying="host=0.0.0.0 .* token=")
+    refuses("serve", f"runs={plant / 'runs'}", "host=::", saying="token=")
+    refuses("serve", f"runs={plant / 'runs'}", "token=short", saying="token=")
+    refuses("serve", f"runs={tmp_path}", saying="holds no trained run")
+    refuses("serve", f"runs={plant / 'runs'}", "name=valves", saying="does not exist")
+
+
+def test_without_the_libraries_a_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    refuses("serve", saying=r"asd\[serve\]")
+
+
+@contextmanager
+def running(plant: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The real service, and its address."""
+    command = [sys.executable, "-m", "asd", "serve", f"runs={plant / 'runs'}", "port=0", *words]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=plant, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert process.stderr
+    try:
+        for line in process.stderr:
+            if found := re.search(r"at (http://\S+);", line):
+                yield process, found[1]
+                break
+        else:
+            raise AssertionError("the service did not start")
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_with_64_clients_nothing_is_lost_or_mixed_up(plant: Path, tmp_path: Path) -> None:
+    paths = [write_clip(tmp_path / f"{i:03d}.wav", 5000 + i, 0.5 + 0.01 * i) for i in range(64)]
+    expected = asd.load(plant / "runs/fans", "fan").score_files(paths)["score"].tolist()
+
+    async def one(client: httpx.AsyncClient, i: int) -> None:
+        for turn in range(3):
+            chosen = (i + turn) % 64
+            answer = await client.post("/score?machine=fan", files=as_form([paths[chosen]]))
+            assert answer.status_code == 200, answer.text
+            (row,) = answer.json()["results"]
+            assert row["file"] == paths[chosen].name
+            assert row["score"] == pytest.approx(expected[chosen], rel=1e-9)
+
+    async def everybody(address: str) -> None:
+        limits = httpx.Limits(max_connections=64)
+        async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as client:
+            await asyncio.gather(*(one(client, i) for i in range(64)))
+
+    with running(plant, "rate=100000", "timeout_s=300", "workers=2") as (process, address):
+        asyncio.run(everybody(address))
+        assert 'status="200"} 192.0' in httpx.get(f"{address}/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_answers(plant: Path) -> None:
+    with running(plant) as (process, address):
+        port = address.rsplit(":", 1)[1]
+        process.kill()
+        process.wait()
+    with running(plant, f"port={port}") as (_, again):  # the line is said when the models are loaded
+        assert again == address
+        end_s = time.monotonic() + 60
+        while time.monotonic() < end_s:
+            try:
+                assert httpx.get(f"{again}/health").json()["status"] == "ok"
+                return
+            except httpx.TransportError:
+                time.sleep(0.01)
+        raise AssertionError("it never answered")
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_a_sentence(plant: Path) -> None:
+    with running(plant) as (_, address):
+        refuses(
+            "serve", f"runs={plant / 'runs'}", f"port={address.rsplit(':', 1)[1]}", saying="cannot be used"
+        )

@@ -1,0 +1,242 @@
+"""Events reach a file, a web server and a broker, whatever these do meanwhile."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asd.deploy.sinks import SIGNATURE, TIMESTAMP, JsonLines, Mqtt, Webhook, signature
+from asd.types import AsdError
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+
+class Hook(ThreadingHTTPServer):
+    """Takes requests, and answers the first ones as it is told: a status, or 0 for never."""
+
+    def __init__(self, *answers: int) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers, self.got, self.ended = list(answers), [], threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/alarms"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        status = self.server.answers.pop(0) if self.server.answers else 204
+        self.server.got.append((status, dict(self.headers), body))
+        if not status:
+            self.server.ended.wait(30)
+            return
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(*answers: int) -> Iterator[Hook]:
+    hook = Hook(*answers)
+    thread = threading.Thread(target=hook.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield hook
+    finally:
+        hook.ended.set()
+        hook.shutdown()
+        thread.join()
+        hook.server_close()
+
+
+def test_a_webhook_gets_signed_events_in_order_until_it_takes_them() -> None:
+    with serving(503, 429, 200, 500) as hook:
+        sink = Webhook(hook.url, "plant secret", first_wait_s=0.001)
+        for i in range(3):
+            sink.send({"id": i})
+        sink.close(20)
+    assert sink.n_lost == 0
+    assert [(status, json.loads(body)["id"]) for status, _, body in hook.got] == [
+        *[(503, 0), (429, 0), (200, 0), (500, 1), (204, 1), (204, 2)]
+    ]
+    for _, headers, body in hook.got:
+        said = headers[SIGNATURE]
+        assert said == signature("plant secret", headers[TIMESTAMP], body)
+        assert said != signature("another", headers[TIMESTAMP], body)
+        assert said != signature("plant secret", headers[TIMESTAMP], body + b" ")
+        assert abs(int(headers[TIMESTAMP]) - time.time()) < 600
+
+
+def test_the_signature_is_that_of_openssl() -> None:
+    done = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-hmac", "key"], input=b"17.{}", capture_output=True, check=True
+    )
+    assert signature("key", "17", b"{}") == "sha256=" + done.stdout.decode().split()[-1]
+
+
+def test_what_a_webhook_refuses_for_good_is_given_up_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(400) as hook, caplog.at_level(logging.WARNING, "asd"):
+        sink = Webhook(hook.url, first_wait_s=0.001)
+        sink.send({"id": "first"})
+        sink.send({"id": "second"})
+        sink.close(20)
+    assert sink.n_lost == 1
+    assert len(hook.got) == 2
+    assert SIGNATURE not in hook.got[0][1]
+    assert "never took event first: it answers 400" in caplog.text
+    assert "/alarms" not in caplog.text  # a path may hold a key
+
+
+@pytest.mark.parametrize("answers", [(0, 0, 0, 0), (500,) * 50])
+def test_a_webhook_that_never_answers_holds_up_nothing(answers: tuple[int, ...]) -> None:
+    with serving(*answers) as hook:
+        sink = Webhook(hook.url, timeout_s=0.05, tries=50, first_wait_s=0.01)
+        for i in range(5):
+            sink.send({"id": i})
+        sink.close(0.1)
+    assert 1 <= sink.n_lost <= 5
+
+
+def test_more_than_can_wait_is_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asd.deploy.sinks.QUEUED", 2)
+    with serving(0) as hook:
+        sink = Webhook(hook.url, timeout_s=30)
+        for i in range(10):
+            sink.send({"id": i})
+        assert sink.n_lost >= 7
+        hook.ended.set()
+        sink.close(0.1)
+
+
+@pytest.mark.parametrize("url", ["plant.example", "ftp://plant.example/x", "http://", "http:///x"])
+def test_an_address_of_a_webhook_that_is_none(url: str) -> None:
+    with pytest.raises(AsdError, match="is no address"):
+        Webhook(url)
+
+
+def test_lines_are_added_whole_and_a_full_disk_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "alarms.jsonl"
+    path.write_text('{"id": 1}\n{"id": 2, "cut o')
+    sink = JsonLines(path)
+    sink.send({"id": 3})
+    assert path.read_text().splitlines()[::2] == ['{"id": 1}', '{"id": 3}']
+    full = JsonLines(Path("/dev/full"))
+    with caplog.at_level(logging.ERROR, "asd"):
+        full.send({"id": 1})
+        full.send({"id": 2})
+    assert full.n_lost == 2
+    assert caplog.text.count("No space left") == 1
+
+
+@contextmanager
+def broker(folder: Path, port: int) -> Iterator[None]:
+    """A real broker, which is there when it answers."""
+    config = folder / "mosquitto.conf"
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    process = subprocess.Popen(
+        [MOSQUITTO, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(happened: Any, seconds: float = 30.0) -> None:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        try:
+            if happened():
+                return
+        except OSError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError("it did not happen")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        return int(place.getsockname()[1])
+
+
+@contextmanager
+def subscriber(port: int, topic: str) -> Iterator[list[dict[str, Any]]]:
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    got: list[dict[str, Any]] = []
+    ready = threading.Event()
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda *_: client.subscribe(topic, qos=1)
+    client.on_subscribe = lambda *_: ready.set()
+    client.on_message = lambda _, __, message: got.append(json.loads(message.payload))
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    assert ready.wait(30)
+    yield got
+    client.disconnect()
+    client.loop_stop()
+
+
+needs_broker = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+
+
+@needs_broker
+def test_a_broker_gets_events_on_the_topic(tmp_path: Path) -> None:
+    port = free_port()
+    with broker(tmp_path, port), subscriber(port, "plant/+") as got:
+        sink = Mqtt(f"mqtt://127.0.0.1:{port}/plant/fan")
+        for i in range(20):
+            sink.send({"id": i})
+        sink.close(30)
+        assert sink.n_lost == 0
+        wait_for(lambda: len(got) == 20)
+    assert [event["id"] for event in got] == list(range(20))
+
+
+@needs_broker
+def test_events_wait_for_a_broker_that_comes_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    with caplog.at_level(logging.WARNING, "asd"):
+        sink = Mqtt(f"mqtt://127.0.0.1:{port}/plant/fan")
+        sink.send({"id": "early"})
+        wait_for(lambda: "is not there" in caplog.text)
+    with broker(tmp_path, port), subscriber(port, "plant/fan") as got:
+        wait_for(lambda: got)
+        sink.close(10)
+    assert (got, sink.n_lost) == ([{"id": "early"}], 0)
+
+
+def test_without_a_broker_events_are_counted_as_lost() -> None:
+    sink = Mqtt(f"mqtt://someone:hidden@127.0.0.1:{free_port()}/plant/fan")
+    sink.send({"id": 1})
+    sink.close(0.05)
+    assert sink.n_lost == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "http://127.0.0.1/x", "mqtt://127.0.0.1", "mqtt:///x", "mqtt://h:99999/x", "mqtt://h/a/#"],
+)
+def test_an_address_of_a_broker_that_is_none(address: str) -> None:
+    with pytest.raises(AsdError, match="mqtt="):
+        Mqtt(address)

@@ -1,0 +1,199 @@
+"""A sound card that vanishes and returns, a folder where recordings arrive: nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asd.data.audio import encode, read_sound
+from asd.deploy import sound_card
+from asd.deploy.sound_card import Device, Take
+from asd.deploy.sources import Folder, source_of
+from asd.deploy.stream import Piece
+from asd.types import AsdError
+from tests.machines import write_clip
+
+BLOCK = 1600
+
+
+class Card:
+    """A sound card for tests: counts up in blocks, until somebody pulls it out."""
+
+    def __init__(self) -> None:
+        self.is_in, self.n_opened, self.next = True, 0, 0
+        self.silent = False
+
+    def open(self, take: Take) -> Card.Opened:
+        if not self.is_in:
+            raise OSError("no such card")
+        self.n_opened += 1
+        return Card.Opened(self, take)
+
+    class Opened:
+        def __init__(self, card: Card, take: Take) -> None:
+            self.card, self.take, self.is_open = card, take, True
+            self.thread = threading.Thread(target=self.run, daemon=True)
+            self.thread.start()
+
+        def run(self) -> None:
+            while self.is_open and self.card.is_in:
+                if not self.card.silent:
+                    start = self.card.next
+                    self.card.next += BLOCK
+                    self.take(np.arange(start, start + BLOCK, dtype=np.float32)[None], False)
+                time.sleep(0.002)
+
+        @property
+        def active(self) -> bool:
+            return self.is_open and self.card.is_in
+
+        def close(self) -> None:
+            self.is_open = False
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound_card, "_AGAIN_S", 0.01)
+
+
+def take(pieces: Iterator[Piece], n: int) -> list[Piece]:
+    return [piece for _, piece in zip(range(n), pieces, strict=False)]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_device_that_vanishes_and_returns_leaves_a_gap_that_is_said_and_no_other() -> None:
+    card = Card()
+    pieces = Device("card", 16000, card.open).pieces()
+    before = take(pieces, 20)
+    card.is_in = False
+    time.sleep(0.05)
+    threading.Timer(0.2, lambda: setattr(card, "is_in", True)).start()
+    after = take(pieces, 200)
+    assert card.n_opened == 2
+    every = [*before, *after]
+    heard = np.concatenate([piece.samples[0] for piece in every])
+    np.testing.assert_array_equal(heard, np.arange(len(heard)))  # the card counts only what it records
+    gaps = [piece for piece in every if piece.is_new]
+    assert len(gaps) == 1
+    assert "card has gone" in gaps[0].problem
+    assert gaps[0].lost_s > 0.1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_device_that_hangs_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound_card, "_SILENT_S", 0.1)
+    card = Card()
+    pieces = Device("card", 16000, card.open).pieces()
+    take(pieces, 5)
+    card.silent = True
+    threading.Timer(0.3, lambda: setattr(card, "silent", False)).start()
+    assert any(piece.is_new for piece in take(pieces, 200))
+    assert card.n_opened > 1
+
+
+def test_what_a_slow_computer_cannot_keep_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sound_card, "_QUEUED_S", 0.5)  # five blocks
+    card = Card()
+    pieces = Device("card", 16000, card.open).pieces()
+    next(pieces)
+    start = card.next
+    while card.next < start + 20 * BLOCK:
+        time.sleep(0.01)
+    found = take(pieces, 15)
+    heard = np.concatenate([piece.samples[0] for piece in found])
+    jumps = np.flatnonzero(np.diff(heard) != 1) + 1
+    assert len(jumps) >= 1
+    starts = np.cumsum([0, *[piece.samples.shape[1] for piece in found]])
+    marked = [start for start, piece in zip(starts, found, strict=False) if piece.is_new]
+    assert set(jumps.tolist()) <= set(marked)
+    assert all("too slow" in piece.problem for piece in found if piece.is_new)
+
+
+def test_a_card_that_is_not_there_is_one_sentence_with_those_that_are() -> None:
+    pytest.importorskip("sounddevice")
+    with pytest.raises(AsdError, match=r"no file, no folder and no sound card.*sound cards here"):
+        source_of("no-such-card", 16000)
+
+
+def test_without_the_library_a_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(AsdError, match=r"asd\[stream\]"):
+        source_of("hw:1", 16000)
+
+
+def names(pieces: list[Piece]) -> list[str]:
+    return [piece.recording for piece in pieces]
+
+
+def test_a_folder_gives_what_is_there_and_what_arrives_once_each(tmp_path: Path) -> None:
+    place, aside = tmp_path / "in", tmp_path / "aside"
+    for i, name in enumerate(("b.wav", "a.wav")):
+        write_clip(place / name, i, 0.1)
+        time.sleep(0.01)
+    pieces = Folder(place, 16000, tmp_path / "heard").pieces()
+    assert names(take(pieces, 2)) == ["b.wav", "a.wav"]  # by time
+
+    def arrive() -> None:
+        write_clip(place / "written.wav", 3, 0.1)
+        shutil.move(write_clip(aside / "moved.wav", 4, 0.1), place / "moved.wav")
+        write_clip(place / ".hidden.wav", 5, 0.1).rename(place / "renamed.wav")
+        (place / "notes.txt").write_text("no recording")
+        (place / "sub").mkdir()
+        write_clip(place / "sub/deeper.wav", 6, 0.1)
+        (place / "broken.wav").write_bytes(b"RIFF....")
+        write_clip(place / "last.wav", 7, 0.1)
+
+    threading.Thread(target=arrive).start()
+    found = take(pieces, 5)
+    assert names(found) == ["written.wav", "moved.wav", "renamed.wav", "broken.wav", "last.wav"]
+    assert [bool(piece.problem) for piece in found] == [False, False, False, True, False]
+    assert all(piece.is_new for piece in found)
+    pieces.close()
+    write_clip(place / "while_away.wav", 8, 0.1)
+    again = Folder(place, 16000, tmp_path / "heard").pieces()
+    assert names(take(again, 2)) == [
+        "last.wav",
+        "while_away.wav",
+    ]  # the one that was not known to be scored, too
+    again.close()
+
+
+def test_recordings_of_another_rate_or_kind_are_read_as_predict_reads_them(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "in/a.wav", 1, 0.1)
+    expected = read_sound(path, sample_rate_hz=8000).waveform(1)
+    (tmp_path / "b.flac").write_bytes(encode(read_sound(path).waveform(1), 16000, "flac"))
+    pieces = Folder(tmp_path / "in", 8000).pieces()
+    (piece,) = take(pieces, 1)
+    pieces.close()
+    np.testing.assert_array_equal(piece.samples, expected)
+    for given in (path, tmp_path / "b.flac"):
+        found = np.concatenate([piece.samples for piece in source_of(str(given), 8000).pieces()], axis=1)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_text("these are no samples")
+    with pytest.raises(AsdError, match=r"a\.wav"):
+        list(source_of(str(tmp_path / "a.wav"), 16000).pieces())
+
+
+def test_standard_input_of_another_rate_and_a_terminal_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = write_clip(tmp_path / "a.wav", 1, 0.1).read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with pytest.raises(AsdError, match=r"sampled at 16000 Hz.*fitted for 8000 Hz.*ffmpeg -i FILE -ar 8000"):
+        source_of("-", 8000)
+    terminal = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    with pytest.raises(AsdError, match="terminal"):
+        source_of("-", 16000)
