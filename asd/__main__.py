@@ -53,7 +53,7 @@ GROUPS = {
     "study": ("asd.studies", "experiments behind the pages of docs/, resumable"),
 }
 
-CHECKED = {"submit", "validate", "bundle", "data-check"}  # what they find wrong makes the exit code 1
+CHECKED = {"submit", "validate", "bundle", "data-check", "listen"}  # what they find wrong makes the exit code 1
 
 USAGE = """usage: python -m asd <stage> [key=value ...]
 
