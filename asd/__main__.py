@@ -53,7 +53,8 @@ GROUPS = {
     "study": ("asd.studies", "experiments behind the pages of docs/, resumable"),
 }
 
-CHECKED = {"submit", "validate", "bundle", "data-check", "listen"}  # what they find wrong makes the exit code 1
+# What these find wrong makes the exit code 1.
+CHECKED = {"submit", "validate", "bundle", "data-check", "listen"}
 
 USAGE = """usage: python -m asd <stage> [key=value ...]
 
