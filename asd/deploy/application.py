@@ -46,13 +46,24 @@ class Metrics:
         self.recordings = Counter("asd_recordings", "Recordings by result", labels, registry=self.registry)
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Counts an answer; paths that there are not are one, and so are methods."""
+        """Counts an answer.
+
+        Args:
+            method, path: of the request; those that there are not are counted as one.
+            status: of the answer.
+            seconds: that it took.
+        """
         path = path if path in ROUTES else "other"
         self.requests.labels(method if method in ("GET", "POST") else "other", path, str(status)).inc()
         self.seconds.labels(path).observe(seconds)
 
     def scored(self, run: str, machine: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Counts the recordings of a request."""
+        """Counts the recordings of a request.
+
+        Args:
+            run, machine: whose model scored them.
+            rows: see `score_uploads`.
+        """
         for row in rows:
             result = "refused" if "error" in row else ("anomaly" if row["decision"] else "normal")
             self.recordings.labels(run, machine, result).inc()

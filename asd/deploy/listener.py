@@ -95,7 +95,12 @@ class Listener:
         self.learnt(plan.rule, training_scores)
 
     def learnt(self, rule: Rule, training_scores: npt.NDArray[np.float64]) -> None:
-        """Begins anew with a model that was recalibrated; what is kept of the stream stays."""
+        """Begins anew with a model that was recalibrated; what is kept of the stream stays.
+
+        Args:
+            rule: when an alarm is raised.
+            training_scores: (clips,) of normal training clips.
+        """
         plan = self.plan
         apart = max(plan.n_window, plan.n_hop) / plan.sample_rate_hz
         self._alarms = Alarms(rule)

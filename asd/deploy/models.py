@@ -74,6 +74,12 @@ class Models:
     def chosen(self, run: str | None, machine: str | None) -> tuple[str, str, Model]:
         """The one that a request names, or the only one.
 
+        Args:
+            run, machine: its names; None: not given.
+
+        Returns:
+            Run, machine and model.
+
         Raises:
             RefusalError: there is no such model, or several.
         """

@@ -174,7 +174,12 @@ def _too_large(n_bytes: int) -> RefusalError:
 
 
 async def refuse(send: Send, refusal: RefusalError) -> None:
-    """Answers with one sentence."""
+    """Answers with one sentence.
+
+    Args:
+        send: where the answer goes.
+        refusal: what it says.
+    """
     body = json.dumps({"error": refusal.sentence}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refusal.retry_s:
