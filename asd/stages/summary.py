@@ -298,7 +298,12 @@ def _options(config: Run) -> str:
 
 
 def listen(config: Listen, heard: Heard) -> str:
-    """How much was heard, what it cost, and where it is."""
+    """How much was heard, what it cost, and where it is.
+
+    Args:
+        config: of the listening.
+        heard: what it left.
+    """
     named = list(heard.defects[:_NAMED])
     return "\n".join(
         [
@@ -312,5 +317,10 @@ def listen(config: Listen, heard: Heard) -> str:
 
 
 def serve(config: Serve, served: Served) -> str:
-    """That it is over."""
+    """Where it was reached, and that it is over.
+
+    Args:
+        config: of the service.
+        served: what it leaves.
+    """
     return f"{served.address} served {served.n_models} models of {config.runs}"
