@@ -1,4 +1,11 @@
-"""The message at the end of a stage: where its results are and which command comes next."""
+"""The message at the end of a stage: where its results are and which command comes next.
+
+There is a function per stage, by its name.
+
+Args:
+    config: options of the stage.
+    result, or what it is: what the stage returned.
+"""
 
 from __future__ import annotations
 
