@@ -222,7 +222,7 @@ def says(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> bool:
 
 
 def silent_functions(path: Path) -> list[str]:
-    """Public functions of two or more arguments without `Args`, in their docstring, their module's or a base class's."""
+    """Public functions of two or more arguments without `Args`: not their own, their module's or a base class's."""
     module = ast.parse(path.read_text())
     if says(module):
         return []
