@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from asd.scoring.backends import BACKENDS, LEAST_CLIPS, PerSectionScorer, backend_named, search_options
+from asd.scoring.gaussian import Mahalanobis
+from asd.scoring.nearest import NearestOfMade
 from asd.scoring.references import References
+from asd.scoring.relative import DomainNearest, RelativeNearest
 from asd.types import AsdError
 from tests.machines import references
 
@@ -230,3 +235,18 @@ def test_a_stored_scorer_scores_as_the_fitted_one(n_second: int) -> None:
         restored.held_out(refs.vectors)
     with pytest.raises(AsdError, match="no array sections"):
         PerSectionScorer(KNN).restore({})
+
+
+@pytest.mark.parametrize(
+    ("fit", "saying"),
+    [
+        (lambda: NearestOfMade(made="adasyn").fit(references()), "made=adasyn is unknown"),
+        (lambda: DomainNearest(statistic="mean").fit(references()), "statistic=mean is unknown"),
+        (lambda: Mahalanobis(means="section").fit(references()), "means=section is unknown"),
+        (lambda: RelativeNearest(metric="manhattan").fit(references()), "metric=manhattan is unknown"),
+        (lambda: RelativeNearest(index="hnsw").fit(references()), "index=hnsw is unknown"),
+    ],
+)
+def test_a_name_that_is_unknown_is_refused(fit: Callable[[], object], saying: str) -> None:
+    with pytest.raises(AsdError, match=saying):
+        fit()

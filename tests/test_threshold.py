@@ -252,3 +252,17 @@ def test_order_beyond_all_training_scores_is_kept_by_rank() -> None:
 def test_equal_training_scores_do_not_divide_by_zero() -> None:
     assert ScoreNormalizer.of(np.full(5, 3.0)) == ScoreNormalizer(3.0, 1.0)
     assert np.isfinite(fuse_z([np.array([4.0])], [np.full(5, 3.0)])).all()
+
+
+def test_an_unknown_method_is_refused() -> None:
+    with pytest.raises(AsdError, match="method=otsu is unknown; there are gamma, percentile"):
+        fit_threshold(TRAINING[0], "otsu")  # type: ignore[arg-type]
+
+
+def test_a_threshold_knows_which_share_was_meant() -> None:
+    assert fit_threshold(TRAINING[0], "gamma", 0.8).quantile == 0.8
+    assert fit_threshold(TRAINING[0], "percentile", 0.7).quantile == 0.7
+    promised, few = (fit_threshold(TRAINING[0], false_alarm_rate=rate) for rate in (0.25, 0.01))
+    assert (promised.quantile, few.quantile) == (0.75, 0.99)
+    assert few.fallback
+    assert not promised.fallback

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.scoring.references import FloatArray, References
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,7 @@ class Groups:
             "all": np.zeros(len(references), np.int64),
         }
         shares = list(every)
-        for name in shares[shares.index(share) :]:
+        for name in shares[shares.index(one_of(share, shares, "means")) :]:
             _, index, sizes = np.unique(every[name], return_inverse=True, return_counts=True)
             means = np.stack([references.vectors[index == group].mean(0) for group in range(len(sizes))])
             residuals = references.vectors - means[index]

@@ -11,6 +11,7 @@ from asd.core.runtime import log
 from asd.scoring.base import NeighbourBackend
 from asd.scoring.covariance import spread_of
 from asd.scoring.references import FloatArray, References
+from asd.types import one_of
 
 
 @dataclass(eq=False, kw_only=True)
@@ -61,7 +62,7 @@ class NearestOfMade(Nearest):
         source = references.vectors[~references.is_target]
         target = references.vectors[references.is_target]
         make = {"smote": self._smote, "memmixup": self._mem_mixup, "kmeans": _centres_of_source}
-        self.points = make[self.made](source, target)
+        self.points = make[one_of(self.made, [*make], "made")](source, target)
 
     def leave_one_out(self) -> FloatArray | None:
         """Nothing: the relatives of a clip would stay in."""

@@ -16,7 +16,7 @@ from asd.scoring.base import NeighbourBackend
 from asd.scoring.covariance import Groups, Whitening
 from asd.scoring.neighbours import NeighbourBank
 from asd.scoring.references import FloatArray, IntArray, References
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 _NEAREST = math.log(0.1)  # closer than a tenth of what is usual is as close as that: a copy is no record
 _CONSTANT = 1e-9  # values that vary by less than this, relative to their mean, differ by rounding only
@@ -161,7 +161,8 @@ class DomainNearest(NeighbourBackend):
     def _learn(self, references: References) -> None:
         self.points, self.is_target = references.vectors, references.is_target
         self._prepare()
-        statistic = {"z": _moments, "median": _median}[self.statistic]
+        statistics = {"z": _moments, "median": _median}
+        statistic = statistics[one_of(self.statistic, [*statistics], "statistic")]
         own = [self.mean_distance_of_others(bank) for bank in self._banks]
         every = self.mean_distance_of_others(self.bank(self.points))
         otherwise = (float(every.mean()) if self.statistic == "z" else 0.0, 1.0)

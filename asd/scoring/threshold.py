@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.stats import beta, gamma
 
 from asd.core.runtime import log
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 Method = Literal["gamma", "percentile", "bound"]
 FloatArray = npt.NDArray[np.float64]
@@ -129,7 +129,7 @@ def fit_threshold(
         log.
 
     Raises:
-        AsdError: no scores, or scores that are not finite.
+        AsdError: no scores, scores that are not finite, or an unknown method.
 
     Example:
         >>> round(fit_threshold(np.arange(100.0), "percentile", quantile=0.9).value, 2)
@@ -143,10 +143,8 @@ def fit_threshold(
         )
     if false_alarm_rate is not None:
         found = _bounded(normal_scores, false_alarm_rate)
-    elif method == "percentile":
-        found = _percentile(normal_scores, quantile)
     else:
-        found = _gamma(normal_scores, quantile)
+        found = _METHODS[one_of(method, [*_METHODS], "method")](normal_scores, quantile)
     if found.fallback:
         log.warning("threshold of %s: %s", scorer or "the scores", found.fallback)
     return found
@@ -232,3 +230,6 @@ def _gamma_quantile(
     if not abs(share - (1 - quantile)) <= max(PROMISE, 1 / len(scores)):
         raise ValueError(f"{share:.0%} of the clips lie above, not {1 - quantile:.0%}")
     return value, parameters
+
+
+_METHODS = {"gamma": _gamma, "percentile": _percentile}
