@@ -246,3 +246,37 @@ def test_decisions_are_printed_as_scikit_learn_counts_them(trained: Path) -> Non
     out = succeeds("evaluate").out.split("Decisions at the threshold:")[1]
     row = next(line for line in out.splitlines() if line.startswith("| fan"))
     assert [float(cell) for cell in row.split("|")[3:6]] == pytest.approx(expected, abs=0.006)
+
+
+def test_what_was_made_of_earlier_scores_is_named(trained: Path) -> None:
+    """A fused run, a leaderboard and an evaluation, whose member is scored anew with another result."""
+    succeeds("fuse", "members=statistics,statistics:level", "name=both")
+    succeeds("evaluate", "name=statistics")
+    succeeds("leaderboard", "members=statistics,both")
+    assert "earlier scores" not in succeeds("evaluate", "name=both").err
+    path = RUN / "fan/seed0/scores/ensemble.csv"
+    table = pd.read_csv(path, dtype={"section": str})
+    table.loc[0, "score"] += 1.0
+    table.to_csv(path, index=False)
+    scores = "those in runs/statistics/fan/seed0/scores are others since"
+    said = succeeds("evaluate", "name=both").err
+    assert f"runs/both/fan/seed0 is of earlier scores: {scores}; fuse anew with overwrite=true" in said
+    assert f"runs/leaderboard.json is of earlier scores: {scores}; make leaderboard" in said
+    assert "runs/both/evaluation.json is" not in said
+    said = succeeds("leaderboard", "members=statistics,both").err
+    assert f"runs/statistics/evaluation.json is of earlier scores: {scores}; make evaluate" in said
+    assert "runs/leaderboard.json is" not in said
+    assert "earlier scores" in succeeds("submit", "name=both", "label=A_B_task2_1", "machine=fan").err
+    succeeds("fuse", "members=statistics,statistics:level", "name=both", "overwrite=true")
+    succeeds("evaluate", "name=statistics")
+    succeeds("leaderboard", "members=statistics,both")
+    assert "earlier scores" not in succeeds("evaluate", "name=both").err
+
+
+def test_a_fusion_that_fails_leaves_the_fused_run_that_is_there(trained: Path) -> None:
+    words = ("fuse", "members=statistics,statistics:level", "name=both")
+    succeeds(*words)
+    before = contents(Path("runs/both"))
+    (RUN / "pump/seed0/model/training_scores.csv").write_text("file,ensemble\nx.wav,1.0\n")
+    assert asd(*words, "overwrite=true").code == 2
+    assert contents(Path("runs/both")) == before

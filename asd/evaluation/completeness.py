@@ -14,7 +14,15 @@ import pandas as pd
 from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
-from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs, read_json, read_scores
+from asd.runs import (
+    RunDirectory,
+    ScoreFolder,
+    begun_runs,
+    directories_with,
+    find_runs,
+    read_json,
+    read_scores,
+)
 from asd.types import AsdError, Split
 
 ALL = ("all",)
@@ -179,21 +187,35 @@ def absent_machines(folders: Folders, year: Year) -> Missing:
 
 
 def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:
-    """Hash of the score tables in each folder, by its path within the run."""
+    """Hash of the score tables in each folder, by its path.
+
+    Args:
+        place: the folder that paths begin at.
+        folders: with score tables.
+    """
     return {folder.path.relative_to(place).as_posix(): folder.digest() for folder in folders}
 
 
-def warn_of_stale_evaluations(place: Path) -> None:
-    """Names the evaluations of a run whose scores were made anew since: their numbers are of other scores."""
-    for path in sorted(place.glob("evaluation*.json")):
-        scored = read_json(path).get("scored", {})
+def warn_of_stale(runs: Path, name: str) -> None:
+    """Names what was made of scores that are others since: evaluations, a fused run, the leaderboard.
+
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+    """
+    place, complete = runs / name, directories_with(RunDirectory, runs / name, "DONE")
+    made = [
+        (path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))
+    ]
+    made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
+    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
+    for what, start, file, way in made:
+        scored = read_json(file).get("scored", {})
         if changed := [
-            name for name, digest in scored.items() if ScoreFolder(place / name).digest() != digest
+            path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest
         ]:
             log.warning(
-                "%s is of earlier scores: those in %s are others since; make evaluate writes it anew",
-                path,
-                place / changed[0],
+                "%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way
             )
 
 

@@ -18,6 +18,7 @@ from asd.core.runtime import fingerprint
 from asd.evaluation.completeness import (
     ALL,
     chosen_runs,
+    digests,
     first_of,
     merged,
     missing_runs,
@@ -83,19 +84,19 @@ def fuse_runs(
         raise AsdError(f"name={name} is one of the members; choose another name")
     if (runs / name).exists() and not overwrite:
         raise AsdError(f"{runs / name} exists; choose another name=, or overwrite=true to replace it")
-    for old in directories_with(RunDirectory, runs / name, "config.yaml"):
-        old.clear()  # machines and seeds of the run that is replaced would pass for fused ones
-    fused_runs = []
+    fused = []
     for machine in shared:
         parts = []
         for member, every in found.items():
             own = [run for run in every if run.machine == machine]
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
-        run = RunDirectory.of(runs, name, machine, 0)
-        settings = {"members": [*members], "method": method}
-        _write(run, parts, settings, decision or {})
-        fused_runs.append(run)
-    return fused_runs
+        fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
+    for old in directories_with(RunDirectory, runs / name, "config.yaml"):
+        old.clear()  # machines and seeds of the run that is replaced would pass for fused ones
+    for run, parts, tables in fused:
+        scored = digests(runs, [member.scores for part in parts for member in part.runs])
+        _write(run, parts, tables, {"members": [*members], "method": method}, decision or {}, scored)
+    return [run for run, _, _ in fused]
 
 
 def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunDirectory]:
@@ -126,9 +127,14 @@ def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
 
 
 def _write(
-    run: RunDirectory, members: Sequence[Member], settings: dict[str, Any], decision: Mapping[str, Any]
+    run: RunDirectory,
+    members: Sequence[Member],
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    settings: dict[str, Any],
+    decision: Mapping[str, Any],
+    scored: Mapping[str, str],
 ) -> None:
-    test, training = fuse(members, settings["method"])
+    test, training = tables
     threshold = fit_threshold(
         training["score"].to_numpy(float),
         **decision,
@@ -143,7 +149,8 @@ def _write(
         training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", _facts(members))
     run.scores.write({SCORER: test}, {SCORER: threshold.as_dict()}, _scored_data(members))
-    run.finish(fingerprint(settings, test["score"].tolist()), default=SCORER, scorers=[SCORER], seconds=0.0)
+    facts = {"default": SCORER, "scorers": [SCORER], "scored": dict(scored), "seconds": 0.0}
+    run.finish(fingerprint(settings, test["score"].tolist()), **facts)
 
 
 def _scored_data(members: Sequence[Member]) -> ScoredData | None:

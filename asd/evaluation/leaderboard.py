@@ -18,7 +18,7 @@ import pandas as pd
 from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
-from asd.evaluation.completeness import ALL, first_of, is_all, warn_of_stale_evaluations
+from asd.evaluation.completeness import ALL, first_of, is_all, warn_of_stale
 from asd.evaluation.labelling import labelled_scores
 from asd.evaluation.markdown import table
 from asd.runs import write_json, write_text
@@ -36,6 +36,7 @@ class Member:
     name: str
     machines: list[str]
     by_seed: Mapping[int, pd.DataFrame]
+    scored: Mapping[str, str]  # hash of the score tables, by folder
 
     def on(self, machines: Sequence[str]) -> Member:
         """The same run on some of its machines."""
@@ -92,9 +93,12 @@ def rank_runs(
     if reference is not None and reference not in names:
         raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(names)}")
     board = pd.concat([_board(group, year, reference) for group in boards], ignore_index=True)
-    write_json(runs / "leaderboard.json", {"rows": board.to_dict("records")})
+    scored = {path: digest for member in found for path, digest in member.scored.items()}
+    write_json(runs / "leaderboard.json", {"rows": board.to_dict("records"), "scored": scored})
     write_text(runs / "leaderboard.csv", board.to_csv(index=False))
     write_text(runs / "leaderboard.md", as_markdown(board))
+    for run in sorted({name.partition(":")[0] for name in names}):
+        warn_of_stale(runs, run)
     return board
 
 
@@ -159,11 +163,11 @@ def _member(runs: Path, name: str, year: int, machines: Sequence[str]) -> Member
     """
     run, _, scorer = name.partition(":")
     scores = labelled_scores(runs, run, year, machines)
-    warn_of_stale_evaluations(runs / run)
     by_seed = scores.tables.get(scorer or scores.default)
     if by_seed is None:
         raise AsdError(f"the run {run} has no scorer={scorer}; it has {', '.join(scores.tables)}")
-    return Member(name, scores.machines, by_seed)
+    scored = {f"{run}/{path}": digest for path, digest in scores.scored.items()}
+    return Member(name, scores.machines, by_seed, scored)
 
 
 def _every_member(runs: Path, year: int, machines: Sequence[str]) -> list[Member]:

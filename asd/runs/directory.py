@@ -143,8 +143,19 @@ class RunDirectory(TrainingDirectory):
                 )
 
     def training_scores(self) -> pd.DataFrame:
-        """Scores of the training clips without self-match: the column `file` and one per scorer."""
-        return pd.read_csv(self.model / "training_scores.csv")
+        """Scores of the training clips without self-match: the column `file` and one per scorer.
+
+        Raises:
+            AsdError: the model is damaged.
+        """
+        self.check_model()
+        path = self.model / "training_scores.csv"
+        try:
+            return pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise AsdError(
+                f"{path} is damaged ({error}); train again, or fuse anew, with overwrite=true"
+            ) from error
 
     @property
     def scores(self) -> ScoreFolder:

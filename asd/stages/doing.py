@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from asd.core.executors import finished
 from asd.core.files import alone
 from asd.core.runtime import log
-from asd.evaluation.completeness import warn_of_stale_evaluations
+from asd.evaluation.completeness import warn_of_stale
 from asd.runs import RunDirectory
 from asd.settings.config import Run
 from asd.settings.parsing import stored_run
@@ -58,7 +58,7 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     jobs.warn_of_other_years(config)
     if config.executor == "here" and not config.keep_going:
         runs = [run for run, _ in _do(list(jobs.prepare(config, learn=learn)), again=again)]
-        warn_of_stale_evaluations(config.runs / config.run_name)
+        warn_of_stale(config.runs, config.run_name)
         return runs
     shares = _shares(config, learn=learn, again=again)
     done: dict[int, list[tuple[RunDirectory, Unscored]]] = {}
@@ -76,7 +76,7 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
         if learn:
             jobs.begin(config, share.machine)
     runs = [run for index in sorted(done) for run, _ in done[index]]
-    warn_of_stale_evaluations(config.runs / config.run_name)
+    warn_of_stale(config.runs, config.run_name)
     if failed := list(dict.fromkeys(failed)):
         names = ", ".join(dict.fromkeys(run.machine for run in runs)) or "none"
         raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {names}")

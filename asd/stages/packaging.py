@@ -26,7 +26,7 @@ from asd.evaluation.completeness import (
     missing_runs,
     missing_scores,
     require_whole,
-    warn_of_stale_evaluations,
+    warn_of_stale,
 )
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
@@ -112,7 +112,7 @@ def _package(config: Submit, out: Path) -> Package:
     check_label(config.label)
     name = config.name or DEFAULT_DETECTOR
     every = find_runs(config.runs, name, config.seed)
-    warn_of_stale_evaluations(config.runs / name)
+    warn_of_stale(config.runs, name)
     runs = [run for run in every if run.seed == every[0].seed]
     chosen = _machines_to_submit(config, year, {run.machine for run in runs})
     scorer = config.scorer or runs[0].default_scorer()

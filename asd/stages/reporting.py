@@ -13,7 +13,7 @@ import pandas as pd
 
 from asd.challenge.years import get_year
 from asd.core.runtime import log
-from asd.evaluation.completeness import chosen_runs, warn_of_stale_evaluations
+from asd.evaluation.completeness import chosen_runs, warn_of_stale
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, machine_part
 from asd.evaluation.report.html import as_html
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
@@ -60,7 +60,7 @@ def write_report(config: Report) -> WrittenReport:
     """
     name = config.name or DEFAULT_DETECTOR
     every = chosen_runs(config.runs, name, config.machine)
-    warn_of_stale_evaluations(config.runs / name)
+    warn_of_stale(config.runs, name)
     seed = every[0].seed if config.seed is None else config.seed
     runs = {run.machine: run for run in chosen_runs(config.runs, name, config.machine, seed)}
     scorer = config.scorer or next(iter(runs.values())).default_scorer()

@@ -110,7 +110,7 @@ def _models() -> list[Fault]:
         Fault(
             f"the model's {name} is {how}",
             damage(f"model/{name}"),
-            {"score": Refused("damaged"), "explain": Refused("damaged")},
+            {"score": Refused("damaged"), "explain": Refused("damaged"), "fuse": Refused("damaged")},
         )
         for name in MODEL_FILES
         for how, damage in (("gone", removed), ("empty", spoilt), ("cut", cut))
