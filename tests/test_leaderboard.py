@@ -10,7 +10,7 @@ import pytest
 
 from asd.evaluation.confidence import resampled_scores
 from asd.metrics import evaluate_table
-from asd.runs import RunDirectory, read_json, write_scores
+from asd.runs import RunDirectory, read_json
 from asd.types import SCORE_COLUMNS
 from tests.command import asd, refuses, succeeds
 
@@ -28,7 +28,7 @@ def table(strength: float, seed: int = 0, n: int = 25, machine: str = "fan") -> 
 
 def finished(runs: Path, name: str, scores: pd.DataFrame, seed: int = 0) -> None:
     run = RunDirectory.of(runs, name, str(scores["machine"][0]), seed)
-    write_scores(run.path / "scores" / "s.csv", scores)
+    run.scores.write({"s": scores}, {})
     run.finish("x", default="s", seconds=0.0)
 
 
