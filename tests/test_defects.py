@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from asd.data.defects import defect
+from asd.data.audio import defect
 
 RATE_HZ = 16000
 

@@ -1,8 +1,10 @@
-"""Files to samples and back; the only module that knows soundfile. It reads whatever libsndfile reads.
+"""Recordings in memory: what a detector works on, read from files once or given as waveforms.
 
 A recording is read whole, once: the same bytes are hashed, their header is checked, they are decoded, the samples
 are looked at, and then brought to another rate where that is asked for. What a detector works on afterwards is a
-`Sound`, which keeps its samples while memory lasts.
+`Sound`, which keeps its samples while memory lasts. `defect` names recordings without usable sound: silence, stuck values,
+clipping, the same signal on both microphones. Such a file can be read, and its scores would look like any others: a dead
+cable, a converter that hangs, an amplifier at its limit. It measures samples as they are, so no level has to be known.
 
 Conventions: a waveform is float32 of shape (channels, samples), full scale is 1.
 """
@@ -10,41 +12,33 @@ Conventions: a waveform is float32 of shape (channels, samples), full scale is 1
 from __future__ import annotations
 
 import hashlib
-import io
-import re
-import struct
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
-from asd.data.defects import defect
-from asd.data.media import is_media, read_media
+from asd.data.codecs import OPUS_RATES_HZ as OPUS_RATES_HZ
+from asd.data.codecs import Samples, check_levels, decode
+from asd.data.codecs import Waveform as Waveform
+from asd.data.codecs import encode as encode
+from asd.data.codecs import promised_length as promised_length
+from asd.data.codecs import write_wav as write_wav
 from asd.data.microphones import Channel
 from asd.types import AsdError
 
-Waveform = npt.NDArray[np.float32]  # (channels, samples)
-Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # the same, as it is in the file
+# Of samples in memory at once: a machine of 1,600 clips of 10 s at 16 kHz, 16 bit, one microphone.
+KEPT_BYTES = 1 << 29
 
-KEPT_BYTES = (
-    1 << 29
-)  # of samples in memory at once: a machine of 1,600 clips of 10 s at 16 kHz, 16 bit, one microphone
-MOST_LEVEL = 2.0**16  # of a float sample: files in units of 16-bit steps pass, absurd numbers do not
-
-OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)
-_OPUS_BITS_PER_S, _MOST_OPUS_BITS_PER_S = 60_000, 256_000  # libsndfile's levels run from the latter to 6,000
-
-_INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 16-bit integers
-_TRUNCATED = re.compile(
-    r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
-)  # libsndfile's own remark in WAV, AIFF, AU, W64 and RF64
-_LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
-_STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
+_Wave = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # (samples,) of one microphone
+_SAME = 1e-5  # share of the near power that one factor on the far microphone may leave: 50 dB below it
+_STILL_S, _STILL_SAMPLES = 0.05, 256  # no machine and no room holds one value for both, even in coarse steps
+_MOST_STILL = 0.1  # share of a recording in such stretches that is still a recording with a gap
+_MOST_SILENT = 0.5  # the same of stretches at zero, which may be padding or a gate
+_MOST_CLIPPED = 0.2  # share of samples at the two limits
+_LEAST_SPAN = 64 / 32768  # between those limits: the samples of a quieter recording know few values
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -86,7 +80,7 @@ class Sound:
         """
         if not waveform.size:
             raise AsdError("a waveform in memory holds no samples; leave it out")
-        _check_levels("a waveform in memory", waveform)
+        check_levels("a waveform in memory", waveform)
         content = hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).hexdigest()
         n_channels, n_samples = waveform.shape
         broken = defect(waveform, sample_rate_hz)
@@ -110,7 +104,7 @@ class Sound:
         if self.kept is not None:
             return _as_float(self.kept[:n_microphones])
         assert self.path is not None  # samples from memory are kept
-        samples, _, content = _decode(self.path)
+        samples, _, content = decode(self.path)
         if content != self.content:
             raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
         chosen = chosen_channels(self.path, samples, n_microphones, self.channel)
@@ -132,7 +126,7 @@ def read_sound(
         AsdError: the file is missing, truncated, empty or no audio, lacks the channel, or holds samples that no
             recording holds.
     """
-    samples, file_rate_hz, content = _decode(path)
+    samples, file_rate_hz, content = decode(path)
     chosen = chosen_channels(path, samples, n_microphones, channel)
     broken = defect(chosen, file_rate_hz)
     chosen = _resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)
@@ -155,59 +149,8 @@ def read_wav(path: Path) -> tuple[Waveform, int]:
     Raises:
         AsdError: as `read_sound`.
     """
-    samples, sample_rate_hz, _ = _decode(path)
+    samples, sample_rate_hz, _ = decode(path)
     return _as_float(samples), sample_rate_hz
-
-
-def promised_length(path: Path) -> tuple[float, int]:
-    """Seconds and channels of a recording by its header, of the formats that libsndfile reads; nothing is decoded.
-
-    Raises:
-        AsdError: the file is missing, or no such recording.
-    """
-    try:
-        with soundfile.SoundFile(path) as file:
-            return file.frames / file.samplerate, int(file.channels)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
-
-
-def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
-    """Writes a waveform (channels, samples) as 16-bit PCM; the folder must exist.
-
-    Args:
-        path: of the file.
-        waveform: (channels, samples), full scale is 1.
-        sample_rate_hz: of the waveform.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    try:
-        soundfile.write(path, waveform.T, sample_rate_hz, subtype="PCM_16", format="WAV")
-    except soundfile.SoundFileError as error:
-        raise OSError(f"{path}: {error}") from error
-
-
-def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus"]) -> bytes:
-    """A waveform (channels, samples) as the bytes of a file: FLAC of 16 bits, or Opus in Ogg at about 60 kbit/s.
-
-    Opus knows few sample rates; a waveform of another one becomes FLAC.
-
-    Args:
-        waveform: (channels, samples), full scale is 1.
-        sample_rate_hz: of the waveform.
-        codec: "flac" or "opus".
-    """
-    file = io.BytesIO()
-    if codec == "opus" and sample_rate_hz in OPUS_RATES_HZ:
-        level = 1.0 - _OPUS_BITS_PER_S / _MOST_OPUS_BITS_PER_S
-        soundfile.write(
-            file, waveform.T, sample_rate_hz, format="OGG", subtype="OPUS", compression_level=level
-        )
-    else:
-        soundfile.write(file, waveform.T, sample_rate_hz, format="FLAC", subtype="PCM_16")
-    return file.getvalue()
 
 
 class _Memory:
@@ -276,95 +219,55 @@ def _as_float(samples: Samples) -> Waveform:
     return samples * np.float32(1 / 32768) if samples.dtype == np.int16 else samples.astype(np.float32)
 
 
-def _decode(path: Path) -> tuple[Samples, int, str]:
-    """Samples (channels, samples), sample rate in Hz and SHA-256 of a file that is whole, in one reading."""
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError("it is a folder or a device")
-        content = path.read_bytes()
-        samples, sample_rate_hz = read_media(path, content) if is_media(content) else _read(path, content)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if not samples.size:
-        raise _empty(path)
-    if samples.dtype != np.int16:
-        _check_levels(path, samples)
-    return samples, sample_rate_hz, hashlib.sha256(content).hexdigest()
+def defect(recorded: Samples, sample_rate_hz: int) -> str | None:
+    """What makes a recording useless, as the predicate of a sentence; None where nothing does.
 
-
-def _read(path: Path, content: bytes) -> tuple[Samples, int]:
-    """Samples (channels, samples) and sample rate in Hz of the bytes of a file, by libsndfile."""
-    with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
-        _check_header(path, file)
-        kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
-        samples = file.read(dtype=kind, always_2d=True).T
-        if samples.shape[1] < _LEAST_DECODED * file.frames:
-            raise _truncated(path, f"{file.frames} samples", str(samples.shape[1]))
-        return samples, int(file.samplerate)
-
-
-def _truncated(path: Path, promised: str, held: str) -> AsdError:
-    return AsdError(
-        f"{path} is truncated: its header promises {promised}, the file holds {held}; copy it again"
-    )
-
-
-def _empty(path: Path) -> AsdError:
-    return AsdError(f"{path} holds no samples; remove it or copy it again")
-
-
-def _check_header(path: Path, file: soundfile.SoundFile) -> None:
-    data = _TRUNCATED.search(file.extra_info)
-    if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
-        raise _truncated(path, f"{data[1]} bytes of samples", data[2])
-    if file.frames == 0:
-        raise _empty(path)
-
-
-def _check_levels(what: Path | str, samples: Samples) -> None:
-    """Refuses samples that are no numbers, or whose powers would leave the range of the features."""
-    highest, lowest = float(samples.max()), float(samples.min())  # NaN where one is
-    if not np.isfinite([highest, lowest]).all():
-        raise AsdError(f"{what} holds NaN or infinite samples; repair or remove the recording")
-    if max(highest, -lowest) > MOST_LEVEL:
-        raise AsdError(
-            f"{what} holds a sample of {max(highest, lowest, key=abs):.3g}, and full scale is 1; repair, scale or "
-            f"remove the recording"
-        )
-
-
-def _with_its_size(content: bytes) -> bytes:
-    """The file with the size of its samples in its header, where a recorder left 0 for it.
-
-    libsndfile itself understands the largest numbers, which other recorders leave.
+    Args:
+        recorded: (microphones, samples) that are used, the near one first.
+        sample_rate_hz: of the recording.
     """
-    at = 12
-    while content[:4] == b"RIFF" and at + 8 < len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
-        at += 8
-        if name == b"data" and size == 0 and not _is_all_chunks(content, at):
-            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
-        at += size + size % 2
-    return content
+    if what := _defect_of_one(recorded[0], sample_rate_hz):
+        return what
+    if len(recorded) == 1:
+        return None
+    if not recorded[1].any():
+        return "has a silent far microphone (all samples are zero)"
+    if what := _defect_of_one(recorded[1], sample_rate_hz):
+        return f"has a far microphone that {what}"
+    near, far = recorded.astype(np.float64)
+    left = near @ near - (near @ far) ** 2 / (far @ far)
+    if left < _SAME * (near @ near):
+        return "has the same sound on both microphones up to a factor"
+    return None
 
 
-def _is_all_chunks(content: bytes, at: int) -> bool:
-    """Whether what follows is RIFF chunks up to the end, and no samples."""
-    while at + 8 <= len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
-        if not (name.isascii() and name.decode().isprintable()):
-            return False
-        at += 8 + size + size % 2
-    return at >= len(content)
+def _defect_of_one(wave: _Wave, sample_rate_hz: int) -> str | None:
+    """What is wrong with one microphone."""
+    lowest, highest = wave.min(), wave.max()
+    if lowest == highest:
+        value = "zero" if lowest == 0 else f"{_at_full_scale_1(lowest):.4g}"
+        return f"is silent (all samples are {value})"
+    still, silent = _still_shares(wave, max(_STILL_SAMPLES, round(_STILL_S * sample_rate_hz)))
+    if still > _MOST_STILL or still + silent > _MOST_SILENT:
+        return f"holds still for {still + silent:.0%} of its length, in stretches of one value"
+    clipped = (np.count_nonzero(wave == lowest) + np.count_nonzero(wave == highest)) / len(wave)
+    if clipped > _MOST_CLIPPED and _at_full_scale_1(highest) - _at_full_scale_1(lowest) > _LEAST_SPAN:
+        return f"is clipped ({clipped:.0%} of its samples are at one of two limits)"
+    return None
 
 
-def _unreadable(path: Path, error: Exception) -> AsdError:
-    if not path.exists():
-        return AsdError(f"{path} does not exist; check the data folder")
-    if isinstance(error, PermissionError):
-        return AsdError(f"{path} may not be read; change its permissions")
-    size = path.stat().st_size
-    kind = path.suffix.strip(". ").upper() or "audio"
-    return AsdError(
-        f"{path} ({size} bytes) is not a readable {kind} file ({error}); remove it or copy it again"
-    )
+def _still_shares(wave: _Wave, least_samples: int) -> tuple[float, float]:
+    """Shares of a recording in stretches of at least so many equal samples: not at zero, and at zero."""
+    changes = wave[1:] != wave[:-1]
+    if np.count_nonzero(changes) > (1 - _MOST_STILL) * len(wave):
+        return 0.0, 0.0  # most recordings end here: too few equal neighbours for any such share
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    lengths = np.diff(np.append(starts, len(wave)))
+    long = lengths >= least_samples
+    at_zero = wave[starts] == 0
+    still, silent = (float(lengths[long & which].sum()) / len(wave) for which in (~at_zero, at_zero))
+    return still, silent
+
+
+def _at_full_scale_1(value: np.generic) -> float:
+    return float(value) / 32768 if value.dtype == np.int16 else float(value)

@@ -1,0 +1,208 @@
+"""Files to samples and samples to files: the only module that knows soundfile.
+
+libsndfile reads most files; m4a, mp4, webm and their like are read by the libraries of ffmpeg (the extra `media`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import struct
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from asd.types import AsdError
+
+Waveform = npt.NDArray[np.float32]  # (channels, samples)
+Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # the same, as it is in the file
+MOST_LEVEL = 2.0**16  # of a float sample: files in units of 16-bit steps pass, absurd numbers do not
+OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)
+_OPUS_BITS_PER_S, _MOST_OPUS_BITS_PER_S = 60_000, 256_000  # libsndfile's levels run from the latter to 6,000
+_INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 16-bit integers
+_TRUNCATED = re.compile(
+    r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
+)  # libsndfile's own remark in WAV, AIFF, AU, W64 and RF64
+_LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
+_STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
+
+
+def promised_length(path: Path) -> tuple[float, int]:
+    """Seconds and channels of a recording by its header, of the formats that libsndfile reads; nothing is decoded.
+
+    Raises:
+        AsdError: the file is missing, or no such recording.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            return file.frames / file.samplerate, int(file.channels)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
+    """Writes a waveform (channels, samples) as 16-bit PCM; the folder must exist.
+
+    Args:
+        path: of the file.
+        waveform: (channels, samples), full scale is 1.
+        sample_rate_hz: of the waveform.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    try:
+        soundfile.write(path, waveform.T, sample_rate_hz, subtype="PCM_16", format="WAV")
+    except soundfile.SoundFileError as error:
+        raise OSError(f"{path}: {error}") from error
+
+
+def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus"]) -> bytes:
+    """A waveform (channels, samples) as the bytes of a file: FLAC of 16 bits, or Opus in Ogg at about 60 kbit/s.
+
+    Opus knows few sample rates; a waveform of another one becomes FLAC.
+
+    Args:
+        waveform: (channels, samples), full scale is 1.
+        sample_rate_hz: of the waveform.
+        codec: "flac" or "opus".
+    """
+    file = io.BytesIO()
+    if codec == "opus" and sample_rate_hz in OPUS_RATES_HZ:
+        level = 1.0 - _OPUS_BITS_PER_S / _MOST_OPUS_BITS_PER_S
+        soundfile.write(
+            file, waveform.T, sample_rate_hz, format="OGG", subtype="OPUS", compression_level=level
+        )
+    else:
+        soundfile.write(file, waveform.T, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
+
+
+def decode(path: Path) -> tuple[Samples, int, str]:
+    """Samples (channels, samples), sample rate in Hz and SHA-256 of a file that is whole, in one reading."""
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is a folder or a device")
+        content = path.read_bytes()
+        samples, sample_rate_hz = _read_media(path, content) if _is_media(content) else _read(path, content)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise _unreadable(path, error) from error
+    if not samples.size:
+        raise _empty(path)
+    if samples.dtype != np.int16:
+        check_levels(path, samples)
+    return samples, sample_rate_hz, hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path, content: bytes) -> tuple[Samples, int]:
+    """Samples (channels, samples) and sample rate in Hz of the bytes of a file, by libsndfile."""
+    with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
+        _check_header(path, file)
+        kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
+        samples = file.read(dtype=kind, always_2d=True).T
+        if samples.shape[1] < _LEAST_DECODED * file.frames:
+            raise _truncated(path, f"{file.frames} samples", str(samples.shape[1]))
+        return samples, int(file.samplerate)
+
+
+def _truncated(path: Path, promised: str, held: str) -> AsdError:
+    return AsdError(
+        f"{path} is truncated: its header promises {promised}, the file holds {held}; copy it again"
+    )
+
+
+def _empty(path: Path) -> AsdError:
+    return AsdError(f"{path} holds no samples; remove it or copy it again")
+
+
+def _check_header(path: Path, file: soundfile.SoundFile) -> None:
+    data = _TRUNCATED.search(file.extra_info)
+    if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
+        raise _truncated(path, f"{data[1]} bytes of samples", data[2])
+    if file.frames == 0:
+        raise _empty(path)
+
+
+def check_levels(what: Path | str, samples: Samples) -> None:
+    """Refuses samples that are no numbers, or whose powers would leave the range of the features."""
+    highest, lowest = float(samples.max()), float(samples.min())  # NaN where one is
+    if not np.isfinite([highest, lowest]).all():
+        raise AsdError(f"{what} holds NaN or infinite samples; repair or remove the recording")
+    if max(highest, -lowest) > MOST_LEVEL:
+        raise AsdError(
+            f"{what} holds a sample of {max(highest, lowest, key=abs):.3g}, and full scale is 1; repair, scale or "
+            f"remove the recording"
+        )
+
+
+def _with_its_size(content: bytes) -> bytes:
+    """The file with the size of its samples in its header, where a recorder left 0 for it.
+
+    libsndfile itself understands the largest numbers, which other recorders leave.
+    """
+    at = 12
+    while content[:4] == b"RIFF" and at + 8 < len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        at += 8
+        if name == b"data" and size == 0 and not _is_all_chunks(content, at):
+            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
+        at += size + size % 2
+    return content
+
+
+def _is_all_chunks(content: bytes, at: int) -> bool:
+    """Whether what follows is RIFF chunks up to the end, and no samples."""
+    while at + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        if not (name.isascii() and name.decode().isprintable()):
+            return False
+        at += 8 + size + size % 2
+    return at >= len(content)
+
+
+def _unreadable(path: Path, error: Exception) -> AsdError:
+    if not path.exists():
+        return AsdError(f"{path} does not exist; check the data folder")
+    if isinstance(error, PermissionError):
+        return AsdError(f"{path} may not be read; change its permissions")
+    size = path.stat().st_size
+    kind = path.suffix.strip(". ").upper() or "audio"
+    return AsdError(
+        f"{path} ({size} bytes) is not a readable {kind} file ({error}); remove it or copy it again"
+    )
+
+
+def _is_media(content: bytes) -> bool:
+    """Whether a file begins as MP4 (m4a, mov, 3gp), Matroska (webm, mka), ASF (wma), AMR or ADTS (aac) do."""
+    is_adts = len(content) > 1 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0
+    beginnings = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR")
+    return content[4:8] == b"ftyp" or content.startswith(beginnings) or is_adts
+
+
+def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], int]:
+    """Samples (channels, samples), full scale 1, and sample rate in Hz of the first sound in a file, by ffmpeg."""
+    try:
+        import av
+    except ImportError as error:
+        raise AsdError(
+            f"{path} is read by the extra media; pip install 'asd[media]', or convert it to WAV or FLAC"
+        ) from error
+    parts: list[npt.NDArray[np.float32]] = []
+    try:
+        with av.open(io.BytesIO(content), mode="r") as container:
+            if not container.streams.audio:
+                raise AsdError(f"{path} holds no sound; remove it")
+            stream = container.streams.audio[0]
+            to_float = av.AudioResampler(format="fltp")
+            for frame in [*container.decode(stream), None]:
+                parts += [part.to_ndarray().astype(np.float32) for part in to_float.resample(frame)]
+            sample_rate_hz = int(stream.rate)
+    except (av.FFmpegError, ValueError) as error:
+        raise AsdError(f"{path} is not a readable recording ({error}); remove it or copy it again") from error
+    if not parts:
+        raise AsdError(f"{path} holds no samples; remove it or copy it again")
+    return np.concatenate(parts, axis=1), sample_rate_hz
