@@ -2,9 +2,11 @@
 
 A recording is read whole, once: the same bytes are hashed, their header is checked, they are decoded, the samples
 are looked at, and then brought to another rate where that is asked for. What a detector works on afterwards is a
-`Sound`, which keeps its samples while memory lasts. `defect` names recordings without usable sound: silence, stuck values,
-clipping, the same signal on both microphones. Such a file can be read, and its scores would look like any others: a dead
-cable, a converter that hangs, an amplifier at its limit. It measures samples as they are, so no level has to be known.
+`Sound`, which keeps its samples while memory lasts.
+
+`defect` names recordings without usable sound: silence, stuck values, clipping, the same signal on both microphones.
+Such a file can be read, and its scores would look like any others: a dead cable, a converter that hangs, an amplifier
+at its limit. It measures samples as they are, so no level has to be known.
 
 Conventions: a waveform is float32 of shape (channels, samples), full scale is 1.
 """
