@@ -32,6 +32,7 @@ from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
 from asd.evaluation.leaderboard import rank_runs
+from asd.evaluation.plain import LATEST_YEAR, meant_year
 from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
 from asd.runs import RunDirectory, write_json, write_text
 from asd.settings.config import (
@@ -89,11 +90,12 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     if config.submission or (config.ground_truth and config.part == "dev"):
         return _evaluate_submissions(config)
     name = config.name or DEFAULT_DETECTOR
+    year, plain = meant_year(config.runs, name, config.machine, config.data, config.year)
     if config.part == "dev":
-        scores = labelled_scores(config.runs, name, config.year, config.machine, config.data)
+        scores = labelled_scores(config.runs, name, year, config.machine, config.data)
     else:
-        scores = published_labels(config.runs, name, config.year, config.ground_truth, config.machine)
-    found = evaluate_tables(scores.tables, config.year, config.scorer or scores.default)
+        scores = published_labels(config.runs, name, year, config.ground_truth, config.machine)
+    found = evaluate_tables(scores.tables, year, config.scorer or scores.default, plain=plain)
     facts = {"untrained_sections": scores.untrained, "missing": scores.missing, "scored": scores.scored}
     evaluation = {"name": name, **found, **facts}
     stem = config.runs / name / evaluation_name(config.part, config.data)
@@ -111,7 +113,8 @@ def _evaluate_submissions(config: Evaluate) -> dict[str, Any]:
 
     if not (config.submission and config.ground_truth and config.out):
         raise AsdError("evaluating submissions takes all of submission=DIR ground_truth=DIR out=DIR")
-    result = evaluate_submissions(config.submission, config.ground_truth, config.year, config.out)
+    year = LATEST_YEAR if config.year is None else config.year
+    result = evaluate_submissions(config.submission, config.ground_truth, year, config.out)
     if config.json_:
         write_json(config.json_, result)
     return result

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import beta
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
@@ -14,8 +15,9 @@ from asd.evaluation.confidence import (
     bootstrap_official_score,
     ci95_jackknife,
     ci95_official_compat,
+    decision_intervals,
 )
-from asd.metrics import auc, evaluate_table, pauc
+from asd.metrics import auc, evaluate_table, pauc, precision_recall_f1
 from asd.types import SCORE_COLUMNS, AsdError
 
 
@@ -158,3 +160,33 @@ def test_bootstrap_of_perfect_scores_has_no_width() -> None:
 def test_bootstrap_arguments_out_of_range(arguments: dict[str, float]) -> None:
     with pytest.raises(AsdError, match=r"must (lie in|be positive)"):
         bootstrap_official_score(make_table(), 2024, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_intervals_of_decisions_are_those_of_the_beta_distribution(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, decided = rng.random(40) < 0.4, rng.random(40) < 0.5
+    found = decision_intervals(truth, decided)
+    hits, called, anomalous = (int(np.sum(x)) for x in (truth & decided, decided, truth))
+    for name, count, n in (
+        ("precision", hits, called),
+        ("recall", hits, anomalous),
+        ("false_alarms", called - hits, 40 - anomalous),
+    ):
+        wanted = beta.ppf(0.025, count, n - count + 1), beta.ppf(0.975, count + 1, n - count)
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-6)
+    low, high = found["f1"]
+    assert low < precision_recall_f1(truth, decided)[2] < high
+    assert decision_intervals([True], [0])["false_alarms"] == (0.0, 1.0)
+
+
+def test_the_interval_of_f1_covers_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    wanted = 2 * 0.4 * 0.8 / (0.4 + 0.4 * 0.8 + 0.6 * 0.2)  # of clips without end
+    inside = 0
+    for _ in range(400):
+        truth = rng.random(60) < 0.4
+        decided = rng.random(60) < np.where(truth, 0.8, 0.2)
+        low, high = decision_intervals(truth, decided)["f1"]
+        inside += low <= wanted <= high
+    assert inside >= 0.95 * 400 - 3 * np.sqrt(400 * 0.05 * 0.95)

@@ -130,6 +130,41 @@ def _running_sum(values: FloatArray | IntArray) -> FloatArray:
     return np.concatenate([start, np.cumsum(values, axis=0, dtype=np.float64)])
 
 
+def decision_intervals(is_anomaly: ArrayLike, decision: ArrayLike) -> dict[str, Interval]:
+    """Exact 95 % intervals of precision, recall, F1 and the false-alarm rate.
+
+    Each is a share of clips, or grows with one: F1 = 2 J / (1 + J) for the share J of hits among all clips that are
+    anomalous or were called so. An interval of a share is that of Clopper and Pearson.
+
+    Args:
+        is_anomaly: (n_clips,), True for anomalous clips.
+        decision: (n_clips,), 1 for clips that were called anomalous.
+
+    Returns:
+        By name; from 0 to 1 where there are no clips to count.
+
+    Source: C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934).
+    """
+    truth, called = np.asarray(is_anomaly, bool), np.asarray(decision, np.float64) == 1
+    hits = int(np.sum(truth & called))
+    low, high = _share_interval(hits, int(np.sum(truth | called)))
+    return {
+        "precision": _share_interval(hits, int(called.sum())),
+        "recall": _share_interval(hits, int(truth.sum())),
+        "f1": Interval(2 * low / (1 + low), 2 * high / (1 + high)),
+        "false_alarms": _share_interval(int(np.sum(called & ~truth)), int(np.sum(~truth))),
+    }
+
+
+def _share_interval(count: int, n_clips: int) -> Interval:
+    from scipy.stats import binomtest
+
+    if n_clips == 0:
+        return Interval(0.0, 1.0)
+    found = binomtest(count, n_clips).proportion_ci(0.95, method="exact")
+    return Interval(float(found.low), float(found.high))
+
+
 def bootstrap_official_score(
     table: pd.DataFrame,
     year: int,

@@ -113,17 +113,20 @@ def _whole(
     first = {
         run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers
     }
+    own = {run.machine for run, folder in folders.items() if folder.is_own}
     # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
     elsewhere = {*year.eval} - {*year.dev} - {run.machine for run in folders}
     begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else {}
     missing = merged(
         {machine: what for machine, what in begun.items() if machine not in elsewhere},
         completeness.missing_scores(folders, default),
-        completeness.missing_labels(first),
+        completeness.missing_labels({machine: first[machine] for machine in first if machine not in own}),
         completeness.absent_machines(folders, year),
     )
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += completeness.left_out(place.parent, place.name, machines)
+    unlabelled = completeness.missing_labels({machine: first[machine] for machine in first if machine in own})
+    lacks += [f"{machine} {what}" for machine, whats in unlabelled.items() for what in whats]
     tables = tables_of(folders)
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
     scored = completeness.digests(place, folders.values())

@@ -12,26 +12,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.challenge.years import get_year
-from asd.evaluation.confidence import bootstrap_official_score
+from asd.challenge.years import MetricRule, get_year
+from asd.evaluation.confidence import bootstrap_official_score, decision_intervals
 from asd.evaluation.markdown import table as markdown_table
+from asd.evaluation.plain import condition_metrics
+from asd.evaluation.score_table import read_sections
 from asd.metrics import aggregate, evaluate_table
-from asd.types import AsdError
+from asd.types import AsdError, Domain
 
 Tables = Mapping[str, Mapping[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
 
 
-def evaluate_tables(tables: Tables, year: int, default: str) -> dict[str, Any]:
+def evaluate_tables(tables: Tables, year: int, default: str, *, plain: bool = False) -> dict[str, Any]:
     """Evaluation of a run.
 
     Args:
         tables: score tables with labelled test rows.
         year: whose metric rule holds.
         default: the scorer that stands for the run.
+        plain: the clips are not the challenge's; the rule of `year` only stands for plain AUC and pAUC.
 
     Returns:
         {"year", "rule", "default", "seeds", "scorers": {scorer: {"official_score", "official_score_std",
-        "official_score_bootstrap95": [low, high], "machines": {machine: {section: {metric: mean}}}}}}.
+        "official_score_bootstrap95": [low, high], "machines": {machine: {section: {metric: mean}}},
+        "decisions95": {machine: {section: {metric: [low, high]}}}}}}. Where `plain`, the year is None, the rule
+        "plain", the score the mean of AUC and pAUC, and known domains have metrics of their own.
         The spread is the standard deviation over seeds (0 for one); the bootstrap resamples the clips of
         the first seed.
 
@@ -50,10 +55,34 @@ def evaluate_tables(tables: Tables, year: int, default: str) -> dict[str, Any]:
             "official_score_std": float(official.std(ddof=1)) if len(official) > 1 else 0.0,
             "official_score_bootstrap95": [interval.low, interval.high],
             "machines": _mean([evaluation["machines"] for evaluation in evaluations]),
+            "decisions95": _decisions95(next(iter(by_seed.values())), get_year(year).rule),
         }
+        if plain:
+            _add_conditions(scorers[scorer]["machines"], list(by_seed.values()))
     seeds = sorted({seed for by_seed in tables.values() for seed in by_seed})
-    rule = get_year(year).rule
-    return {"year": year, "rule": rule, "default": default, "seeds": seeds, "scorers": scorers}
+    rule = {"year": None, "rule": "plain"} if plain else {"year": year, "rule": get_year(year).rule}
+    return {**rule, "default": default, "seeds": seeds, "scorers": scorers}
+
+
+def _add_conditions(machines: dict[str, dict[str, dict[str, float]]], tables: Sequence[pd.DataFrame]) -> None:
+    """Adds what is measured within each domain, as means over the seeds."""
+    by_seed = [condition_metrics(table) for table in tables]
+    for machine, section in by_seed[0]:
+        machines[machine][section] |= _mean([found[machine, section] for found in by_seed])
+
+
+def _decisions95(table: pd.DataFrame, rule: MetricRule) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Intervals of what the decisions of one seed are worth, under the names of the metrics."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for section in read_sections(table, with_domains=rule != "per_id"):
+        if section.decisions is None:
+            continue
+        metrics = found.setdefault(section.machine, {}).setdefault(section.section, {})
+        for domain in ("",) if rule == "per_id" else tuple(Domain):
+            clips = section.domains == domain
+            intervals = decision_intervals(section.is_anomaly[clips], section.decisions[clips])
+            metrics |= {f"{name}_{domain}".strip("_"): list(x) for name, x in intervals.items()}
+    return found
 
 
 def development_results(
@@ -101,7 +130,7 @@ def as_rows(evaluation: Mapping[str, Any]) -> pd.DataFrame:
         rows.append(
             {
                 "scorer": scorer,
-                "machine": "official score",
+                "machine": _score_name(evaluation),
                 "section": "",
                 "official_score": result["official_score"],
                 "official_score_std": result["official_score_std"],
@@ -123,7 +152,7 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     lines = [
         f"# {title}",
         "",
-        f"Rule of {evaluation['year']} ({_RULES[evaluation['rule']]}); seeds {seeds}.",
+        f"{_rule(evaluation)}; seeds {seeds}.",
         "",
     ]
     for machine, sections in untrained.items():
@@ -133,10 +162,21 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     for scorer, result in evaluation["scorers"].items():
         if full or scorer == evaluation["default"]:
             mark = " (default)" if scorer == evaluation["default"] else ""
-            lines += [f"## {scorer}{mark}", "", *_tables(result, len(evaluation["seeds"]), untrained), ""]
+            lines += [f"## {scorer}{mark}", "", *_tables(evaluation, scorer), ""]
         else:
-            lines.append(f"{scorer}: official score {_percent(result, len(evaluation['seeds']))}")
+            score = _percent(result, len(evaluation["seeds"]))
+            lines.append(f"{scorer}: {_score_name(evaluation)} {score}")
     return "\n".join(lines)
+
+
+def _score_name(evaluation: Mapping[str, Any]) -> str:
+    return "mean of AUC and pAUC" if evaluation["rule"] == "plain" else "official score"
+
+
+def _rule(evaluation: Mapping[str, Any]) -> str:
+    if evaluation["rule"] == "plain":
+        return "Plain AUC and pAUC of all clips, and of each domain where it is known; year= takes the rule of a year"
+    return f"Rule of {evaluation['year']} ({_RULES[evaluation['rule']]})"
 
 
 def _percent(result: Mapping[str, Any], n_seeds: int) -> str:
@@ -146,35 +186,48 @@ def _percent(result: Mapping[str, Any], n_seeds: int) -> str:
     )
 
 
-def _tables(result: Mapping[str, Any], n_seeds: int, untrained: Mapping[str, Sequence[str]]) -> list[str]:
-    """AUC and pAUC of every section, the official score, and what the decisions are worth."""
-    first = next(iter(next(iter(result["machines"].values())).values()))
+def _tables(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
+    """AUC and pAUC of every section, the score, and what the decisions are worth."""
+    result, untrained = evaluation["scorers"][scorer], evaluation.get("untrained_sections", {})
+    machines: Mapping[str, Any] = result["machines"]
+    named = {name for sections in machines.values() for values in sections.values() for name in values}
     low, high = result["official_score_bootstrap95"]
     lines = [
-        *_table(result["machines"], [name for name in _AREAS if name in first], untrained),
+        *_table(machines, [name for name in _AREAS if name in named], untrained, {}),
         "",
-        f"**official score {_percent(result, n_seeds)}**; "
+        f"**{_score_name(evaluation)} {_percent(result, len(evaluation['seeds']))}**; "
         f"95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
     ]
-    if decisions := [name for name in _DECISIONS if name in first]:
-        lines += ["", "Decisions at the threshold:", "", *_table(result["machines"], decisions, untrained)]
+    if decisions := [name for name in _DECISIONS if name in named]:
+        title = "Decisions at the threshold, with intervals of 95 % for so few clips:"
+        lines += ["", title, "", *_table(machines, decisions, untrained, result.get("decisions95", {}))]
     return lines
 
 
 def _table(
-    machines: Mapping[str, Any], metrics: Sequence[str], untrained: Mapping[str, Sequence[str]]
+    machines: Mapping[str, Any],
+    metrics: Sequence[str],
+    untrained: Mapping[str, Sequence[str]],
+    intervals: Mapping[str, Any],
 ) -> list[str]:
-    """A row per machine and section, a column per metric, in per cent."""
+    """A row per machine and section, a column per metric, in per cent; with an interval where there is one."""
     rows = [
         [
             machine,
             section + ("*" if section in untrained.get(machine, ()) else ""),
-            *(f"{100 * values[name]:.2f}" for name in metrics),
+            *(_cell(values, intervals.get(machine, {}).get(section, {}), name) for name in metrics),
         ]
         for machine, sections in machines.items()
         for section, values in sections.items()
     ]
     return markdown_table(["machine", "section", *((_AREAS | _DECISIONS)[name] for name in metrics)], rows)
+
+
+def _cell(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]], name: str) -> str:
+    if name not in values:
+        return ""
+    low_high = " ({:.0f} to {:.0f})".format(*(100 * x for x in intervals[name])) if name in intervals else ""
+    return f"{100 * values[name]:.2f}{low_high}"
 
 
 _AREAS = {

@@ -157,6 +157,12 @@ class ScoreFolder:
         if not unscored:
             (self.path / "unscored.json").unlink(missing_ok=True)
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the clips are not the challenge's: no rule of a year holds, and some may have no label."""
+        data = self.data()
+        return data is not None and data.layout != "challenge"
+
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""
         return read_json(self.path / "unscored.json")

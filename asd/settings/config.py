@@ -190,7 +190,9 @@ class Evaluate(Settings):
 
     name: str | None = Field(None, description="run to evaluate, by default the default detector's")
     runs: Path = Field(Path("runs"), description="folder of all runs")
-    year: int = Field(2025, description="challenge year, whose metric rule holds")
+    year: int | None = Field(
+        None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
+    )
     machine: Names = Field(
         ["all"], description="machines to evaluate, by default all that the run should have"
     )

@@ -112,6 +112,11 @@ def _package(config: Submit, out: Path) -> Package:
     check_label(config.label)
     name = config.name or DEFAULT_DETECTOR
     every = find_runs(config.runs, name, config.seed)
+    if own := [run for run in every if run.scores.is_own]:
+        raise AsdError(
+            f"{own[0].path} holds scores of recordings that are not the challenge's, and a package holds those of its "
+            f"evaluation set; score that with data=, or give another name="
+        )
     warn_of_stale(config.runs, name)
     runs = [run for run in every if run.seed == every[0].seed]
     chosen = _machines_to_submit(config, year, {run.machine for run in runs})

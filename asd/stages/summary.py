@@ -14,11 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from asd.challenge.installed import Finding
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
+from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
@@ -91,7 +93,7 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
     if not folders:
         advice = "put clips to score in test/ beside train/, then: python -m asd score with the same options"
     else:
-        advice = _after_scores(config, folders, "")
+        advice = _after_scores(config, folders, "", runs[0].default_scorer())
     return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
 
 
@@ -103,7 +105,8 @@ def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     places = "\n".join(f"  {folder.path}" for folder in folders)
     note = "these are no test clips of the run: their scores lie beside its own\n" if beside else ""
     further = _option("data", root) if beside else ""
-    return f"scored:\n{places}\n{note}{_after_scores(config, folders, further)}"
+    after = _after_scores(config, folders, further, runs[0].default_scorer())
+    return f"scored:\n{places}\n{note}{after}"
 
 
 def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
@@ -116,10 +119,13 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
         return "\n".join(["evaluated as the organisers do:", *lines, f"result files: {config.out}"])
     name = result["name"]
     folder = config.runs / name
+    advice = f"submit name={name} label=<LastName>_<Institute>_task2_1 year={result['year']}"
+    if result["rule"] == "plain":
+        advice = f"report name={name}"
     return (
         f"{as_markdown(result, name, full=False)}\n"
         f"written to {folder}/{evaluation_name(config.part, config.data)}.json, .csv and .md\n"
-        f"next: python -m asd submit name={name} label=<LastName>_<Institute>_task2_1 year={config.year}"
+        f"next: python -m asd {advice}"
     )
 
 
@@ -278,19 +284,29 @@ def _findings(findings: Findings) -> list[str]:
     ]
 
 
-def _after_scores(config: Run, folders: Sequence[ScoreFolder], further: str) -> str:
+def _after_scores(config: Run, folders: Sequence[ScoreFolder], further: str, scorer: str) -> str:
     """What to do with scores: `evaluate` needs labels, and both kinds of clip."""
     labels = {*pd.concat([folder.table(folder.scorers[0])["label"] for folder in folders])}
     if {*Label} <= labels:
         return f"next: python -m asd evaluate {_options(config)}{further}"
-    if any((data := folder.data()) and data.layout != "challenge" for folder in folders):
-        return (
-            f"no labels of normal and anomalous clips alike, so nothing to evaluate; "
-            f"next: python -m asd predict {_options(config)} audio=<new recordings>"
-        )
+    if any(folder.is_own for folder in folders):
+        return f"{_false_alarms(folders, scorer)}next: python -m asd predict {_options(config)} audio=<new recordings>"
     if labels == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
+
+
+def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
+    """How many normal clips are called anomalous where there are no others to compare them with."""
+    table = pd.concat([folder.table(scorer) for folder in folders])
+    normal = table[table["label"] == Label.NORMAL]
+    if normal.empty:
+        return ""
+    low, high = decision_intervals(np.zeros(len(normal), bool), normal["decision"])["false_alarms"]
+    return (
+        f"{normal['decision'].sum()} of {len(normal)} normal recordings of the check are above the threshold; the "
+        f"false-alarm rate is {normal['decision'].mean():.0%}, with 95 % confidence between {low:.0%} and {high:.0%}\n"
+    )
 
 
 def _options(config: Run) -> str:

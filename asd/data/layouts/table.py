@@ -88,10 +88,11 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) 
     label, domain = label_of(cells.get("label", ""), where), domain_of(cells.get("domain", ""), where)
     split = split_of(cells.get("split", ""), where)
     known = {path_column, *_KNOWN}
+    section = cells.get("section", "")
     return Clip(
         path=path,
         machine=cells.get("machine", ""),
-        section=cells.get("section", "").zfill(2),  # spreadsheets make 0 of 00
+        section=section.zfill(2) if section.isdecimal() else section or "00",  # spreadsheets make 0 of 00
         split=split or (Split.TRAIN if label is Label.NORMAL else Split.TEST),
         domain=domain,
         label=label,

@@ -1,0 +1,171 @@
+"""Recordings of one's own through the real command: every layout, and every command of docs/own-recordings.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from asd.metrics import pauc, precision_recall_f1
+from tests.command import Answer, asd, refuses, succeeds
+from tests.machines import write_clip
+from tests.trees import NORMAL, write_tree
+
+PAGE = Path(__file__).resolve().parents[1] / "docs/own-recordings.md"
+CPU = "device=cpu"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def scores_of(run: str) -> pd.DataFrame:
+    (path,) = Path(run).glob("*/seed0/scores/ensemble.csv")
+    return pd.read_csv(path, dtype={"section": str}, keep_default_na=False)
+
+
+@pytest.mark.parametrize("layout", NORMAL)
+def test_each_layout_is_trained_and_evaluated_by_plain_auc(place: Path, layout: str) -> None:
+    write_tree(place / "my data", layout)
+    answer = succeeds("train", "data=my data", CPU)
+    assert f"layout {layout}: " in answer.err
+    assert "next: python -m asd evaluate name=statistics" in answer.out
+    answer = succeeds("evaluate")
+    assert "Plain AUC and pAUC" in answer.out
+    assert "official" not in answer.out
+    found = json.loads(Path("runs/statistics/evaluation.json").read_text())
+    assert (found["year"], found["rule"], found["missing"]) == (None, "plain", [])
+    table = scores_of("runs/statistics")
+    ((machine, sections),) = found["scorers"]["ensemble"]["machines"].items()
+    ((section, metrics),) = sections.items()
+    truth = table["label"] == "anomaly"
+    assert metrics["pauc"] == pytest.approx(pauc(truth, table["score"]))
+    assert metrics["f1"] == pytest.approx(precision_recall_f1(truth, table["decision"])[2])
+    assert list(table["section"].unique()) == [section]
+    low, high = found["scorers"]["ensemble"]["decisions95"][machine][section]["false_alarms"]
+    assert low <= metrics["false_alarms"] <= high
+    assert all((place / "my data").rglob(Path(name).name) for name in table["file"])
+    refuses("evaluate", "year=2025", saying="has domain '': name source or target")
+    assert "Rule of 2020" in succeeds("evaluate", "year=2020").out
+
+
+def test_each_condition_where_a_column_tells_it(place: Path) -> None:
+    rows = []
+    for i in range(40):
+        domain, is_test, is_faulty = ("source", "target")[i % 2], i >= 24, i >= 32
+        write_clip(place / f"clips/2026-03-{i:02d}.wav", i, tone_hz=3000.0 if is_faulty else 0.0)
+        label = "anomaly" if is_faulty else "normal"
+        rows.append(
+            (
+                f"clips/2026-03-{i:02d}.wav",
+                "test" if is_test else "train",
+                label,
+                domain,
+                "A" if i % 4 < 2 else "B",
+            )
+        )
+    pd.DataFrame(rows, columns=["path", "split", "label", "domain", "section"]).to_csv(
+        "recordings.csv", index=False
+    )
+    succeeds("train", "machine=pump3", "data=recordings.csv", CPU)
+    succeeds("evaluate")
+    found = json.loads(Path("runs/statistics/evaluation.json").read_text())["scorers"]["ensemble"]["machines"]
+    table = scores_of("runs/statistics")
+    assert sorted(found["pump3"]) == ["A", "B"]
+    for section, metrics in found["pump3"].items():
+        for domain in ("source", "target"):
+            own = table[(table["section"] == section) & (table["domain"] == domain)]
+            wanted = pauc(own["label"] == "anomaly", own["score"], max_fpr=1.0)
+            assert metrics[f"auc_{domain}"] == pytest.approx(wanted)
+    assert "Rule of 2025" in succeeds("evaluate", "year=2025").out
+
+
+def test_clips_without_a_label_are_scored_counted_and_left_out(place: Path) -> None:
+    write_tree(place / "data", "plain")
+    for i in range(3):
+        write_clip(place / f"data/pump/test/normal/{i}.wav", 50 + i)
+        write_clip(place / f"data/pump/new/monday {i}.wav", 60 + i)
+    succeeds("train", "data=data", CPU)
+    assert "has no label for 3 of 9 test clips" in succeeds("evaluate").out
+    assert (scores_of("runs/statistics")["label"] == "").sum() == 3
+
+
+def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:
+    for i in range(10):
+        write_clip(place / f"my recordings/pump 3/{i}.wav", i)
+    answer = succeeds("train", "machine=pump3", "normal=my recordings/pump 3", CPU)
+    assert re.search(r"of 2 normal recordings of the check are above .* between 0% and \d+%", answer.out)
+    assert "next: python -m asd predict name=statistics machine=pump3 audio=" in answer.out
+    before = scores_of("runs/statistics")
+    assert "is done already" in succeeds("train", "machine=pump3", "normal=my recordings/pump 3", CPU).err
+    succeeds("score")
+    assert scores_of("runs/statistics").equals(before)
+    refuses(
+        "train", "machine=pump3", "normal=my recordings", "data=x", saying="both name recordings; give one"
+    )
+    refuses("train", "machine=pump3", "abnormal=x", saying="abnormal=x goes with normal=")
+    refuses("train", "machine=pump3", "normal=nowhere", saying="nowhere does not exist")
+    refuses("submit", "label=Nishida_HIT_task2_1", saying="recordings that are not the challenge's")
+
+
+def test_other_rates_and_channels_are_taken_and_said_once(place: Path) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        path = place / "data/pump/normal" / f"{i}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * rng.normal(size=(44100, 8)), 44100)
+    answer = succeeds("train", "data=data", CPU)
+    assert answer.err.count("recordings are resampled to 16000 Hz: 10 of 10 at 44100 Hz") == 1
+    assert answer.err.count("recordings have 8 channels, and the first is used") == 1
+    answer = succeeds("train", "data=data", CPU, "channel=3", "name=fourth", "sample_rate_hz=44100")
+    assert "resampled" not in answer.err
+    assert "is used" not in answer.err
+    refuses(
+        "train", "data=data", CPU, "channel=8", "name=x", saying="channels 0 to 7 and channel=8 is asked for"
+    )
+    refuses("train", "data=data", CPU, "channel=1", "frontend=mean", "name=x", saying="give one of them")
+    assert not scores_of("runs/statistics")["score"].equals(scores_of("runs/fourth")["score"])
+
+
+def test_the_challenge_refuses_another_rate(place: Path) -> None:
+    path = place / "data/fan/train/section_00_source_train_normal_0000.wav"
+    path.parent.mkdir(parents=True)
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 44100), 44100)
+    refuses("train", "data=data", CPU, saying="44100 Hz, not 16000 Hz")
+    refuses("train", "data=data", CPU, "supplemental.noise=mix", "layout=plain", saying="holds|layout plain")
+
+
+def commands_of_page() -> list[list[str]]:
+    lines = re.findall(r"^    python -m asd (.*)$", PAGE.read_text(), re.MULTILINE)
+    return [shlex.split(line) for line in lines]
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_works(place: Path) -> None:
+    for i in range(12):
+        write_clip(place / f"my recordings/pump 3/2026-03-{i + 1:02d}.wav", i)
+        write_clip(place / f"machines/pump/normal/{i}.wav", 20 + i)
+    for i in range(3):
+        write_clip(place / f"my recordings/faults/{i}.wav", 40 + i, tone_hz=3000.0)
+        write_clip(place / f"new recordings/2026-04-{i + 1:02d}.wav", 50 + i, tone_hz=3000.0 * (i == 1))
+        write_clip(place / f"machines/pump/leak/{i}.wav", 60 + i, tone_hz=3000.0)
+    rows = ["path,machine,label"] + [f"machines/pump/normal/{i}.wav,pump,normal" for i in range(12)]
+    rows += [f"machines/pump/leak/{i}.wav,pump,anomaly" for i in range(3)]
+    (place / "recordings.csv").write_text("\n".join(rows))
+    answers: dict[str, Answer] = {}
+    for words in commands_of_page():
+        answer = asd(*words, *([CPU] if words[0] in ("train", "predict") else []))
+        assert answer.code == 0, (words, answer.err)
+        answers[words[0]] = answer
+    assert Path("predictions/statistics/new-recordings/predictions.csv").is_file()
+    assert list(Path("runs/statistics").glob("*.html")) or "written" in answers["report"].out
+    table = pd.read_csv("predictions/statistics/new-recordings/predictions.csv")
+    assert table["path"].iloc[0].endswith("2026-04-02.wav")
