@@ -199,7 +199,7 @@ def _tables(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
         f"95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
     ]
     if decisions := [name for name in _DECISIONS if name in named]:
-        title = "Decisions at the threshold, with intervals of 95 % for so few clips:"
+        title = "Decisions at the threshold (in brackets, exact intervals of 95 %):"
         lines += ["", title, "", *_table(machines, decisions, untrained, result.get("decisions95", {}))]
     return lines
 
