@@ -86,6 +86,7 @@ def test_the_page_from_training_to_the_service(plant: Path) -> None:
         assert "no sound card" in answer.err
     _of_a_pipe(pipe, by_file)
     _told_elsewhere(told, plant)
+    _recalibrated(file, *commands("Recalibrate"))
     serve, *curls = commands("Serve")
     _of_the_service(serve, curls)
 
@@ -127,6 +128,21 @@ def _told_elsewhere(line: str, place: Path) -> None:
         wait_for(lambda: len(got) == len(written))
     assert got == written
     assert [json.loads(body) for status, _, body in hook.got if status != 503] == written
+
+
+def _recalibrated(listen: str, confirm: str, undo: str) -> None:
+    """What the alarm recorded is declared normal, and then not."""
+    alarm = lines(FOUND / "alarms.jsonl")[0]
+    recorded, rate = read_wav(Path(alarm["audio"]))
+    before = json.loads(Path("runs/fans/fan/seed0/scores/thresholds.json").read_text())
+    Path("confirmed").mkdir()
+    for second in range(12, 24):
+        write_wav(Path(f"confirmed/{second}.wav"), recorded[:, second * rate : (second + 1) * rate], rate)
+    succeeds(*words(confirm))
+    assert "0 alarms" in succeeds(*words(listen, out="recalibrated")).out
+    succeeds(*words(undo))
+    assert json.loads(Path("runs/fans/fan/seed0/scores/thresholds.json").read_text()) == before
+    assert "1 alarms" in succeeds(*words(listen, out="undone")).out
 
 
 def _of_the_service(line: str, curls: list[str]) -> None:
