@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.files import alone
+from asd.core.interrupt import stopped_by_termination
 from asd.core.runtime import log
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
@@ -190,7 +187,7 @@ def _listen(voice: Voice, plan: Plan, source: Source, folder: Path) -> Heard:
     listener = Listener(plan, voice.training_scores, voice.score, emit, scores.send, folder)
     started_s = time.process_time()
     try:
-        with _stopped_by_termination():
+        with stopped_by_termination():
             for piece in source.pieces():
                 if voice.has_changed():
                     log.info("the model was recalibrated; its new threshold is %.4g", voice.rule().above)
@@ -244,16 +241,3 @@ def _sentence(event: dict[str, Any]) -> str:
             f"{event['training_median']:.4g}); listen to {event['audio']}, and recalibrate if that is normal"
         )
     return ": ".join(str(part) for part in (event["event"], where, event.get("why", "")) if part)
-
-
-@contextmanager
-def _stopped_by_termination() -> Iterator[None]:
-    """A termination signal, as of a service manager, ends the listening as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
