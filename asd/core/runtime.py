@@ -10,8 +10,11 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -158,3 +161,16 @@ class TensorBoard:
             if name != "epoch":
                 self._writer.add_scalar(name, value, int(line["epoch"]))
         self._writer.flush()
+
+
+@contextmanager
+def stopped_by_termination() -> Iterator[None]:
+    """A termination signal, as of a service manager, interrupts as Ctrl-C does; in the main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.files import alone
-from asd.core.interrupt import stopped_by_termination
-from asd.core.runtime import log
+from asd.core.runtime import log, stopped_by_termination
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook

@@ -7,7 +7,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from asd.core.runtime import log
+from asd.core.runtime import log, stopped_by_termination
 from asd.deploy.models import Models
 from asd.deploy.service import Limits
 from asd.settings.deploy import Serve
@@ -64,7 +64,8 @@ def serve(config: Serve) -> Served:
             limit_concurrency=4 * config.concurrency,  # connections, so that idle ones end somewhere
         )
         try:
-            uvicorn.Server(settings).run(sockets=[place])
+            with stopped_by_termination():  # uvicorn raises the signal again when it has ended
+                uvicorn.Server(settings).run(sockets=[place])
         except KeyboardInterrupt:
             log.info("stopped")
     return Served(address, len(models.loaded))
