@@ -3,8 +3,8 @@
     python tools/bench_predict.py [files=1000,10000] [workers=1,2] [duration_s=1] [place=data/bench_predict]
 
 The recordings are links to 96 synthetic ones, so the disk is out of the picture. Peak memory is that of the largest
-process. Seconds are those of the whole command, with its imports and the start of its workers. Core-seconds are what its
-processes computed, which other programs on the computer change less.
+process. Seconds are those of the whole command, with its imports and the start of its workers. Core-seconds are what
+its processes computed, which other programs on the computer change less.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ def main(words: list[str]) -> None:
     given = dict(word.split("=", 1) for word in words)
     place = Path(given.get("place", "data/bench_predict"))
     sources = _prepare(place, float(given.get("duration_s", "1")))
-    print(
-        "| recordings | workers | seconds | core-seconds | core-milliseconds each | peak memory |\n|---|---|---|---|---|---|"
-    )
+    print("| recordings | workers | seconds | core-seconds | core-milliseconds each | peak memory |")
+    print("|---|---|---|---|---|---|")
     for count in map(int, given.get("files", "1000,10000").split(",")):
         inbox = _inbox(place / f"inbox{count}", sources, count)
         for workers in map(int, given.get("workers", "1,2").split(",")):
