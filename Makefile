@@ -67,6 +67,9 @@ listen: setup  ## score a stream, raise alarms: make listen name=RUN input=-|FIL
 serve: setup  ## scores over HTTP: make serve [runs=DIR] [name=RUN] [port=8000] [token=...]
 	$(ASD) serve $(GIVEN)
 
+export: setup  ## a model as one ONNX graph: make export name=RUN machine=M out=M.onnx [scorer=...]
+	$(ASD) export $(GIVEN)
+
 ##@ Take part in the challenge
 
 data: setup  ## published data of a year: make data year=2025 [machine=...] [part=dev|train|eval|all]

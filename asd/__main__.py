@@ -36,6 +36,7 @@ STAGES = {
     "sweep": "many configurations tried on normal clips with planted faults: the best, and what mattered",
     "listen": "score a stream as it comes: alarms with their recording, drift; webhook, MQTT",
     "serve": "score recordings over HTTP: FastAPI, limits, metrics for Prometheus",
+    "export": "a trained model as one ONNX graph: waveform in, score out, for machines without Python",
     "demo": "all of it once, on small synthetic machines",
 }
 
@@ -45,6 +46,7 @@ PLACES = {
     "sweep": "asd.stages.sweeping",
     "listen": "asd.deploy.listen",
     "serve": "asd.deploy.serve",
+    "export": "asd.deploy.export",
 }
 
 # Commands of a group and a stage. A group has its settings in <package>.config, one class and one line per stage.

@@ -158,13 +158,13 @@ class PartScorer:
         views = [vectors[view] for view in self.part.views]
         return [
             np.concatenate(
-                [view[:, _band_slice(view.shape[1], band, self.part.n_bands)] for view in views], axis=1
+                [view[:, band_slice(view.shape[1], band, self.part.n_bands)] for view in views], axis=1
             )
             for band in range(self.part.n_bands)
         ]
 
 
-def _band_slice(dims: int, band: int, n_bands: int) -> slice:
+def band_slice(dims: int, band: int, n_bands: int) -> slice:
     """Dimensions of one of `n_bands` bands, which overlap their neighbours by a quarter; all of them for one band."""
     if n_bands == 1:
         return slice(0, dims)

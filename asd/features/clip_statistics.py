@@ -53,7 +53,7 @@ class ClipStatistics(nn.Module):
         super().__init__()
         self.views = tuple(views)
         wanted = set(views)
-        windows = [_OfWindow(ms, sample_rate_hz, wanted) for ms in WINDOWS_MS]
+        windows = [WindowStatistics(ms, sample_rate_hz, wanted) for ms in WINDOWS_MS]
         self.parts = nn.ModuleList(window for window in windows if window.spectral or window.envelopes)
         if wanted & set(ENVELOPE_SPECTRUM):
             self.parts.append(EnvelopeSpectrum(sample_rate_hz))
@@ -91,7 +91,7 @@ def window_samples(window_ms: int, sample_rate_hz: int) -> int:
     return int(2 ** round(torch.tensor(window_ms * 1e-3 * sample_rate_hz).log2().item()))
 
 
-class _OfWindow(nn.Module):
+class WindowStatistics(nn.Module):
     """The views that are made of one short-time spectrum, which is transformed once."""
 
     window: torch.Tensor

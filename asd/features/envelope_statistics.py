@@ -17,12 +17,14 @@ from torch.nn.functional import pad
 from asd.features.logmel import band_means, log_edges, mel_filters
 from asd.features.spectral_statistics import BAND_RANGE, FilterBank, squared
 
-_SEGMENT_FRAMES = 256  # envelope transformed at once: about 1 s, so the slowest modulation is 1 Hz
+SEGMENT_FRAMES = 256  # envelope transformed at once: about 1 s, so the slowest modulation is 1 Hz
 _LOWEST_MODULATION_HZ = 2.0
 _N_RATES = 8
-_MOST_CORRELATION = 0.995
-_OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000)  # lower edges
-_SLOWEST_HZ, _FASTEST_HZ = 4.0, 400.0  # of the squared envelope: a few times the speed of a shaft
+MOST_CORRELATION = 0.995
+LEAST_SPREAD = 1e-4  # of a relative envelope: less, as in silence or a pure tone, is rounding
+LEAST_LOG_SPREAD = 1e-3  # of the logarithm of an envelope
+OCTAVES_HZ = (125, 250, 500, 1000, 2000, 4000)  # lower edges
+SLOWEST_HZ, FASTEST_HZ = 4.0, 400.0  # of the squared envelope: a few times the speed of a shaft
 
 
 class EnvelopeStatistics(nn.Module):
@@ -55,7 +57,7 @@ class EnvelopeStatistics(nn.Module):
         envelope = torch.maximum(bands, least[:, None, None]).sqrt()
         squares = (envelope / envelope.mean(1, keepdim=True) - 1.0).square()
         spread = squares.mean(1).sqrt() + 1e-9
-        kurtosis = (squares / spread[:, None].square()).square().mean(1)
+        kurtosis = (squares / spread.clamp_min(LEAST_SPREAD)[:, None].square()).square().mean(1)
         silence = 1e-20 + 1e-10 * power.mean((1, 2), keepdim=True)
         coarse = (self.coarse(power) + silence).sqrt()
         return {
@@ -69,10 +71,10 @@ class EnvelopeStatistics(nn.Module):
     def _modulation(self, envelope: torch.Tensor) -> torch.Tensor:
         """Level in dB of each band's envelope by rate: (batch, frames, bands) -> (batch, bands * rates)."""
         relative = envelope / envelope.mean(1, keepdim=True) - 1.0
-        n = min(_SEGMENT_FRAMES, relative.shape[1])
-        segments = relative.unfold(1, n, _SEGMENT_FRAMES // 2)  # (batch, segments, bands, n)
+        n = min(SEGMENT_FRAMES, relative.shape[1])
+        segments = relative.unfold(1, n, SEGMENT_FRAMES // 2)  # (batch, segments, bands, n)
         window = torch.hann_window(n, periodic=False, device=envelope.device)
-        power = squared(torch.fft.rfft(segments * window, _SEGMENT_FRAMES)).mean(1) / _SEGMENT_FRAMES
+        power = squared(torch.fft.rfft(segments * window, SEGMENT_FRAMES)).mean(1) / SEGMENT_FRAMES
         return (10.0 * torch.log10(power @ self.rates + 1e-6)).flatten(1)
 
 
@@ -110,11 +112,11 @@ class EnvelopeSpectrum(nn.Module):
 def _octaves_and_rates(n_samples: int, sample_rate_hz: int) -> tuple[list[slice], torch.Tensor, torch.Tensor]:
     """Bins of each octave, and means over bands of rate, (rates, 20) and (rates, 96), for clips of one length."""
     bins_hz = torch.fft.rfftfreq(n_samples, 1 / sample_rate_hz, dtype=torch.float64)
-    lows_hz = [low for low in _OCTAVES_HZ if 2 * low <= sample_rate_hz / 2]
+    lows_hz = [low for low in OCTAVES_HZ if 2 * low <= sample_rate_hz / 2]
     edges = torch.searchsorted(bins_hz, torch.tensor([*lows_hz, 2 * lows_hz[-1]]).double()).tolist()
-    rates_hz = bins_hz[bins_hz <= _FASTEST_HZ]  # the bands end there
-    coarse = band_means(log_edges(_SLOWEST_HZ, _FASTEST_HZ, 20), rates_hz).T.contiguous()
-    fine_hz = torch.linspace(_SLOWEST_HZ, 260.0, 97, dtype=torch.float64)
+    rates_hz = bins_hz[bins_hz <= FASTEST_HZ]  # the bands end there
+    coarse = band_means(log_edges(SLOWEST_HZ, FASTEST_HZ, 20), rates_hz).T.contiguous()
+    fine_hz = torch.linspace(SLOWEST_HZ, 260.0, 97, dtype=torch.float64)
     return (
         [slice(*pair) for pair in itertools.pairwise(edges)],
         coarse,
@@ -139,11 +141,11 @@ def _squared_envelope_power(band: torch.Tensor, n_samples: int, n_rates: int) ->
 def _correlations(values: torch.Tensor) -> torch.Tensor:
     """Fisher's z of the correlations of every two bands: (batch, frames, bands) -> (batch, pairs)."""
     centred = values - values.mean(1, keepdim=True)
-    spread = (centred.square().mean(1, keepdim=True) + 1e-12).sqrt()
+    spread = centred.square().mean(1, keepdim=True).sqrt().clamp_min(LEAST_LOG_SPREAD)
     standard = centred / spread
     correlation = standard.transpose(1, 2) @ standard / values.shape[1]
     rows, columns = torch.triu_indices(values.shape[2], values.shape[2], 1, device=values.device)
-    return correlation[:, rows, columns].clamp(-_MOST_CORRELATION, _MOST_CORRELATION).atanh()
+    return correlation[:, rows, columns].clamp(-MOST_CORRELATION, MOST_CORRELATION).atanh()
 
 
 def _steps(values: torch.Tensor) -> torch.Tensor:
@@ -154,5 +156,5 @@ def _steps(values: torch.Tensor) -> torch.Tensor:
 
 def _modulation_filters(frame_rate_hz: float) -> torch.Tensor:
     """Means over logarithmic bands of modulation rate, (rates, bins)."""
-    rates_hz = torch.fft.rfftfreq(_SEGMENT_FRAMES, 1 / frame_rate_hz, dtype=torch.float64)
+    rates_hz = torch.fft.rfftfreq(SEGMENT_FRAMES, 1 / frame_rate_hz, dtype=torch.float64)
     return band_means(log_edges(_LOWEST_MODULATION_HZ, frame_rate_hz / 2, _N_RATES), rates_hz)

@@ -25,7 +25,7 @@ from asd.features.logmel import LogMel
 from asd.types import AsdError
 
 _FORMAT = 2  # raise when the stored numbers change meaning
-_STEPS_PER_DB = 200  # int16 then spans -163.8 to 163.8 dB, error at most 0.0025 dB
+STEPS_PER_DB = 200  # int16 then spans -163.8 to 163.8 dB, error at most 0.0025 dB
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Frames:
     def to(self, device: torch.device) -> torch.Tensor:
         """All frames in dB on the device: (total frames, bands) float32."""
         values = torch.from_numpy(np.array(self.levels)).to(device)
-        return values if values.dtype == torch.float32 else values.float().div_(_STEPS_PER_DB)
+        return values if values.dtype == torch.float32 else values.float().div_(STEPS_PER_DB)
 
 
 def log_mel_frames(
@@ -178,7 +178,7 @@ def _fill(
         is_exact = levels.dtype == np.float32
         _check_range(db, recordings, indices, is_exact)
         if not is_exact:
-            db = db.mul(_STEPS_PER_DB).round_().to(torch.int16)
+            db = db.mul(STEPS_PER_DB).round_().to(torch.int16)
         for values, index in zip(db.cpu().numpy(), indices, strict=True):
             levels[ends[index] - lengths[index] : ends[index]] = values
 
@@ -187,7 +187,7 @@ def _check_range(
     db: torch.Tensor, recordings: Recordings, indices: npt.NDArray[np.int64], exact: bool
 ) -> None:
     """Refuses levels (clips, frames, mels) that are not finite, or that 16-bit steps would cut off."""
-    most_db = torch.finfo(torch.float32).max if exact else 32767 / _STEPS_PER_DB
+    most_db = torch.finfo(torch.float32).max if exact else 32767 / STEPS_PER_DB
     fits = (db.abs() <= most_db).flatten(1).all(1).cpu().numpy()  # false for NaN
     if not fits.all():
         path = recordings.clips[indices[np.flatnonzero(~fits)[0]]].path

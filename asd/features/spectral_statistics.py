@@ -16,10 +16,10 @@ SPECTRAL = ("level", "flux", "skewness", "roughness")
 
 BAND_RANGE = 1e-6  # 60 dB below the loudest band; what lies lower is the converter's noise
 BIN_RANGE = 1e-7  # 70 dB below the strongest bin
-_LEAST_POWER = 1e-20  # keeps digital silence finite
+LEAST_POWER = 1e-20  # keeps digital silence finite
 _FILTERS_AT_ONCE = 16
 _CACHED_VALUES = 1 << 16  # of windowed frames at once: with their spectra they stay in the cache of a core
-_LEAST_STEP_DB = 0.05  # a band that never moves has this step
+LEAST_STEP_DB = 0.05  # a band that never moves has this step
 
 
 class FilterBank(nn.Module):
@@ -78,12 +78,12 @@ class SpectralStatistics(nn.Module):
         level = levels.mean(1)
         found = {"level": level - level.mean(1, keepdim=True)}
         if "flux" in self.names:
-            found["flux"] = (mean_step(levels) + _LEAST_STEP_DB).log()
+            found["flux"] = (mean_step(levels) + LEAST_STEP_DB).log()
         if "skewness" in self.names:
             found["skewness"] = _skewness(levels - level[:, None])
         if "roughness" in self.names:
             steps_db = mean_decibels(power, BIN_RANGE).diff(dim=1).abs()
-            found["roughness"] = (steps_db @ self.averages + _LEAST_STEP_DB).log()
+            found["roughness"] = (steps_db @ self.averages + LEAST_STEP_DB).log()
         return found
 
 
@@ -138,7 +138,7 @@ def mean_decibels(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
 
 def _least(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
     """What power (batch, frames, dims) is raised to at least, (batch, 1, 1)."""
-    return (dynamic_range * power.mean(1).amax(1)).clamp_min(_LEAST_POWER)[:, None, None]
+    return (dynamic_range * power.mean(1).amax(1)).clamp_min(LEAST_POWER)[:, None, None]
 
 
 def mean_step(levels: torch.Tensor) -> torch.Tensor:

@@ -45,7 +45,7 @@ BACKENDS: dict[str, Callable[..., Backend]] = {
 
 LEAST_CLIPS = 8  # with fewer, a section is too small to stand alone: all sections stand for it
 Sections = npt.NDArray[np.int64]
-_ALL = -1
+ALL = -1  # key of the part that is fitted to all sections together
 
 
 def backend_named(name: str, **options: Any) -> Backend:
@@ -116,7 +116,7 @@ class PerSectionScorer:
         big = [int(name) for name, count in zip(names, counts, strict=True) if count >= LEAST_CLIPS]
         masks = {name: references.sections == name for name in big}
         if len(big) < len(names):
-            masks[_ALL] = np.ones(len(references), dtype=bool)
+            masks[ALL] = np.ones(len(references), dtype=bool)
         self._references: References | None = references
         self._sections = references.sections
         self.parts = {name: replace(self.backend).fit(references[mask]) for name, mask in masks.items()}
@@ -144,7 +144,7 @@ class PerSectionScorer:
         """Scores (references,) of the training clips, see `Backend.score_training`."""
         scores = np.empty(len(self._sections))
         for name in sorted(self.parts):  # all sections first, then each that stands alone
-            own = self._sections == name if name != _ALL else np.ones(len(scores), dtype=bool)
+            own = self._sections == name if name != ALL else np.ones(len(scores), dtype=bool)
             scores[own] = self.parts[name].score_training()
         return scores
 
@@ -183,7 +183,7 @@ class PerSectionScorer:
             raise AsdError("the stored scorer has no array sections; train it again")
         self._references, self._sections = None, np.asarray(arrays["sections"])
         self.parts = {}
-        for name in (_ALL, *map(int, np.unique(self._sections))):
+        for name in (ALL, *map(int, np.unique(self._sections))):
             if part := part_of(f"section{name}", arrays):
                 self.parts[name] = replace(self.backend).restore(part)
         return self
@@ -197,7 +197,7 @@ class PerSectionScorer:
 
     def _nearest_part(self, queries: FloatArray, section: int, *, standardise: bool) -> FloatArray:
         """Scores by the section's own part; by the part that gives the lowest score for a section never trained on."""
-        own = [section] if section in self.parts else [_ALL] if _ALL in self.parts else list(self.parts)
+        own = [section] if section in self.parts else [ALL] if ALL in self.parts else list(self.parts)
         scores = [self.parts[name].score(queries) for name in own]
         if standardise:
             normalizers = [self.parts[name].normalizer for name in own]
@@ -208,6 +208,6 @@ class PerSectionScorer:
         result = np.empty(len(values))
         for name in np.unique(self._sections):
             mask = self._sections == name
-            part = int(name) if int(name) in self.parts else _ALL
+            part = int(name) if int(name) in self.parts else ALL
             result[mask] = self.parts[part].normalizer.z(values[mask])
         return result

@@ -30,7 +30,7 @@ from asd.settings.data import Bundle as Bundle
 from asd.settings.data import Data, DataCheck
 from asd.settings.data import Submit as Submit
 from asd.settings.data import Validate as Validate
-from asd.settings.deploy import Listen, Serve
+from asd.settings.deploy import Export, Listen, Serve
 from asd.settings.sweep import Sweep
 from asd.types import AsdError
 
@@ -274,5 +274,6 @@ STAGES: dict[str, type[Settings]] = {
     "sweep": Sweep,
     "listen": Listen,
     "serve": Serve,
+    "export": Export,
     "demo": Demo,
 }

@@ -1,4 +1,4 @@
-"""The options of a model at work: `listen`, `serve`; those of the other stages are in `config`."""
+"""The options of a model at work: `listen`, `serve`, `export`; those of the other stages are in `config`."""
 
 from __future__ import annotations
 
@@ -78,3 +78,14 @@ class Serve(Settings):
     timeout_s: float = Field(60.0, gt=0, description="longest that a request may take")
     workers: int = Field(1, ge=1, le=64, description="recordings scored at once")
     device: str = Field("cpu", description="auto, cpu or cuda")
+
+
+class Export(Settings):
+    """Options of `export`."""
+
+    out: Path = Field(description="the file, such as fan.onnx")
+    name: str | None = Field(None, description="run that is exported, by default the default detector's")
+    machine: str | None = Field(None, description="whose model, by default the only one of the run")
+    scorer: str | None = Field(None, description="whose score, by default the run's default")
+    seed: int | None = Field(None, ge=0, description="which seed, by default the run's first")
+    runs: Path = Field(Path("runs"), description="folder of all runs")

@@ -40,7 +40,7 @@ from asd.settings.config import (
 )
 from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
-from asd.settings.deploy import Listen, Serve
+from asd.settings.deploy import Export, Listen, Serve
 from asd.settings.sweep import Sweep
 from asd.stages.benchmarking import as_markdown as benchmark_table
 from asd.stages.obtaining import Inventory, Target
@@ -50,6 +50,7 @@ from asd.stages.sweeping import as_markdown as sweep_table
 from asd.types import Label
 
 if TYPE_CHECKING:
+    from asd.deploy.export import Exported
     from asd.deploy.listen import Heard
     from asd.deploy.serve import Served
     from asd.stages.confirming import Change
@@ -174,6 +175,15 @@ def _how_sure(n_normal: int, false_alarm_bound: float) -> str:
     return (
         f"with {n_normal} normal recordings and a confidence of {CONFIDENCE:.0%}, at most {false_alarm_bound:.0%} of "
         f"normal recordings are called anomalous"
+    )
+
+
+def export(config: Export, result: Exported) -> str:
+    """Where the graph is, what it says of itself, and how to use it."""
+    about = "\n".join(f"  {name}: {value}" for name, value in result.metadata.items())
+    return (
+        f"written: {result.path}, {result.n_bytes / 1e6:.1f} MB, at most {result.difference:.1e} of a score from the "
+        f"model\n{about}\nnext: python docs/examples/score_onnx.py {shlex.quote(str(result.path))} RECORDING.wav"
     )
 
 

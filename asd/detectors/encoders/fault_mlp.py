@@ -84,7 +84,7 @@ class FaultClassifiers(nn.Module):
         scales: (classifiers,) standard deviation over all of a classifier's inputs, to which these are brought.
     """
 
-    _FARTHEST = 10.0  # inputs are cut there: one dimension that runs away must not decide alone
+    FARTHEST = 10.0  # inputs are cut there: one dimension that runs away must not decide alone
 
     def __init__(self, n_inputs: Sequence[int], n_classes: int, noise: float = 0.1) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class FaultClassifiers(nn.Module):
     def _inputs(self, vectors: torch.Tensor) -> list[torch.Tensor]:
         standard = (vectors - self.centre) / self.spread
         return [
-            (standard[:, :n] / scale).clamp(-self._FARTHEST, self._FARTHEST)
+            (standard[:, :n] / scale).clamp(-self.FARTHEST, self.FARTHEST)
             for n, scale in zip(self.n_inputs, self.scales, strict=True)
         ]
 

@@ -1,0 +1,221 @@
+"""The stage `export`: a trained model as one ONNX graph, waveform in, score out, that needs nothing of this package.
+
+    waveform (clips, samples) float32 ─► features ─► back ends ─► fusion ─► score (clips,) float64
+    section  (clips,) int64, only where the model has a back end for each of several
+
+Before it is written the graph is checked and simplified, and its scores are compared with those of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.core.files import atomic
+from asd.data.microphones import NEAR
+from asd.detectors.base import Detector
+from asd.library import Model, load
+from asd.runs import RunDirectory
+from asd.settings.config import DEFAULT_DETECTOR
+from asd.settings.deploy import Export
+from asd.types import AsdError, Clip, Split
+
+Samples = npt.NDArray[np.float32]
+
+TOLERANCE = (
+    1e-4  # of a score, or of the spread of normal scores where that is more: how far both may be apart
+)
+_LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+_LARGEST_BYTES = 2**31 - 1  # of a protobuf message
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A graph that was written.
+
+    Attributes:
+        path: of the file.
+        n_bytes: its size.
+        metadata: what the file says of itself.
+        difference: the largest between graph and model over a few made-up sounds, as `TOLERANCE` has it.
+    """
+
+    path: Path
+    n_bytes: int
+    metadata: dict[str, str]
+    difference: float
+
+
+def export(config: Export) -> Exported:
+    """Writes the model of a run and machine as an ONNX graph.
+
+    Raises:
+        AsdError: the extra is missing, there is no such run, machine or scorer, the model has a part without a formula,
+            or graph and model differ.
+    """
+    _require_libraries()
+    name = config.name or DEFAULT_DETECTOR
+    model = load(config.runs / name, config.machine, seed=config.seed, device="cpu")
+    scorer = config.scorer or model.scorers[0]
+    options = model.options
+    metadata = _metadata(
+        model, RunDirectory.of(config.runs, name, options.machine[0], options.seeds[0]), scorer
+    )
+    content = as_onnx(model.detector, scorer, metadata)
+    difference = _largest_difference(
+        content, model, scorer, [int(s) for s in metadata["sections"].split(",")]
+    )
+    if not difference <= TOLERANCE:
+        raise AsdError(
+            f"the graph of scorer={scorer} differs from its model by {difference:.1e} of a score, more than "
+            f"{TOLERANCE:g}, so it is not written; export another scorer"
+        )
+    with atomic(config.out) as temporary:
+        temporary.write_bytes(content)
+    return Exported(config.out, len(content), metadata, difference)
+
+
+def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:
+    """A fitted detector as a checked and simplified ONNX model.
+
+    Args:
+        detector: fitted.
+        scorer: one of its scorers.
+        metadata: what the model is to say of itself.
+
+    Returns:
+        The content of a file.
+
+    Raises:
+        AsdError: the extra is missing, or a part of the detector has no formula.
+    """
+    _require_libraries()
+    import onnx
+    import onnx_ir as ir
+
+    from asd.deploy.graph import IR_VERSION, Graph
+    from asd.deploy.graph_detectors import clip_scores, knows_sections
+
+    if (front_end := detector.context.front_end) != NEAR:
+        raise AsdError(
+            f"a graph hears one microphone as it is, and this run hears {front_end.description()}; export a run with "
+            f"frontend=near residual=0 and without supplemental recordings in its front end"
+        )
+    g = Graph()
+    waveform = g.builder.input("waveform", ir.DataType.FLOAT, ["clips", "samples"])
+    section = g.builder.input("section", ir.DataType.INT64, ["clips"]) if knows_sections(detector) else None
+    with g.arithmetic():
+        score = clip_scores(g, detector, scorer, g.real(waveform), section)
+    score.type, score.shape = ir.TensorType(ir.DataType.DOUBLE), ir.Shape(["clips"])
+    g.builder.add_output(score, "score")
+    model = ir.Model(g.builder.graph, ir_version=IR_VERSION, producer_name="asd")
+    model.metadata_props.update(metadata)
+    proto = ir.to_proto(_simplified(model))
+    if (n_bytes := proto.ByteSize()) > _LARGEST_BYTES:
+        raise AsdError(
+            f"the graph takes {n_bytes} bytes, and a file of ONNX {_LARGEST_BYTES} at most; train on fewer clips"
+        )
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString()
+
+
+def _simplified(model: Any) -> Any:
+    """Each value once and nothing unused; rules that rewrite arithmetic are left out, as they cost digits."""
+    import onnx_ir as ir
+    from onnx_ir.passes import common
+
+    common.RemoveUnusedNodesPass()(model)
+    kept = ir.from_proto(ir.to_proto(model))  # without what only removed branches used
+    passes = (
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    )
+    return ir.passes.Sequential(*passes)(kept).model
+
+
+def session_of(content: bytes | Path) -> Any:
+    """An onnxruntime session of a graph, on one core of the CPU.
+
+    Args:
+        content: of the file, or where it lies.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    given = content if isinstance(content, bytes) else str(content)
+    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
+
+
+def graph_score(session: Any, waveform: Samples, section: int = 0) -> float:
+    """The score of a waveform by a graph.
+
+    Args:
+        session: from `session_of`.
+        waveform: (samples,), full scale is 1.
+        section: of the clip, where the graph asks for it.
+    """
+    given = {"waveform": waveform[None].astype(np.float32), "section": np.array([section], np.int64)}
+    names = [each.name for each in session.get_inputs()]
+    return float(session.run(None, {name: given[name] for name in names})[0][0])
+
+
+def _require_libraries() -> None:
+    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
+        raise AsdError(f"{missing[0]} is not installed, which export needs; run pip install 'asd[export]'")
+
+
+def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
+    """What the graph says of itself: plain text by name."""
+    if scorer not in model.scorers:
+        raise AsdError(f"scorer={scorer} is not among the model's scorers: {', '.join(model.scorers)}")
+    if scorer not in model.thresholds:
+        raise AsdError(f"{run.scores.path} has no threshold of {scorer}; make score writes it anew")
+    options = model.options
+    return {
+        "scorer": scorer,
+        "threshold": repr(model.thresholds[scorer].value),
+        "sample_rate_hz": str(options.sample_rate_hz),
+        "least_samples": str(options.detector_settings.least_samples()),
+        "machine": run.machine,
+        "sections": ",".join(run.fit_facts()["sections"]),
+        "detector": options.detector,
+        "run": str(run.path),
+        "fingerprint": run.held() or "",
+        "asd_version": version("asd"),
+    }
+
+
+def _largest_difference(content: bytes, model: Model, scorer: str, sections: list[int]) -> float:
+    """Between graph and model over a few made-up sounds, relative to the score or to the spread of normal ones."""
+    session, options = session_of(content), model.options
+    spread = float(model.normal.scores[scorer].std())
+    asks = any(each.name == "section" for each in session.get_inputs())
+    apart = []
+    for waveform in _sounds(options.detector_settings.least_samples(), options.sample_rate_hz):
+        for section in sections if asks else sections[:1]:
+            clip = Clip(Path("sound.wav"), options.machine[0], f"{section:02d}", Split.TEST)
+            expected = model.detector.score_waveforms([waveform], options.sample_rate_hz, [clip])[scorer][0]
+            apart.append(abs(graph_score(session, waveform, section) - expected) / max(spread, abs(expected)))
+    return float(np.max(apart))  # NaN where one is
+
+
+def _sounds(least_samples: int, sample_rate_hz: int) -> Iterator[Samples]:
+    """Hum in noise of several lengths and levels, and silence."""
+    rng = np.random.default_rng(0)
+    for n_samples, level in ((least_samples, 0.1), (3 * least_samples + 1, 0.5), (sample_rate_hz, 1e-3)):
+        hum = np.sin(2 * np.pi * 120 / sample_rate_hz * np.arange(n_samples))
+        yield (level * (hum + rng.normal(0.0, 0.3, n_samples))).astype(np.float32)
+    yield np.zeros(max(least_samples, sample_rate_hz), np.float32)

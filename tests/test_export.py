@@ -1,0 +1,325 @@
+"""`export`: the graph gives the scores of the model it was made of, and keeps the threshold."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pandas as pd
+import pytest
+import torch
+
+import asd as library
+from asd.data.audio import read_wav
+from asd.data.given import from_arrays
+from asd.data.microphones import FrontEnd
+from asd.deploy import export as exporting
+from asd.deploy.export import graph_score, session_of
+from asd.deploy.graph import IR_VERSION, Graph
+from asd.deploy.graph_features import clip_statistics
+from asd.deploy.graph_scoring import back_end
+from asd.features import spectral_statistics
+from asd.features.clip_statistics import VIEWS, ClipStatistics
+from asd.runs import RunDirectory
+from asd.scoring.backends import backend_named
+from asd.types import Clip, Split
+from tests.command import refuses, succeeds
+from tests.machines import references, tone_machine, write_clip
+
+EXAMPLE = Path(__file__).resolve().parents[1] / "docs/examples/score_onnx.py"
+RUN = Path("runs/statistics/fan/seed0")
+BACKENDS = (
+    *("knn_relative", "knn", "knn_cosine", "knn_whitened", "knn_density", "knn_varmin", "knn_domain_median"),
+    *("knn_domain_z", "knn_smote", "knn_memmixup", "gaussian", "mahalanobis", "mahalanobis_within"),
+    *("mahalanobis_selective", "gmm", "kmeans", "bandwise"),
+)
+REAL = ("bearing", "compressor", "endurance", "room", "spindle", "toycar_a")
+
+
+def assert_close(found: Any, expected: Any, name: str = "") -> None:
+    """The promise of the stage: within 1e-4 of a score; scores near zero have the rounding of float32 features."""
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of the default detector, and its graph."""
+    root = tmp_path_factory.mktemp("exporting")
+    tone_machine(root / "data", n_train=14, n_test=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        succeeds("train", "machine=fan", "data=data")
+        succeeds("export", "out=fan.onnx")
+    return root
+
+
+@pytest.fixture
+def place(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    return trained
+
+
+@pytest.fixture(scope="module")
+def session(trained: Path) -> Any:
+    return session_of(trained / "fan.onnx")
+
+
+@pytest.fixture(scope="module")
+def model(trained: Path) -> library.Model:
+    return library.load(trained / "runs/statistics", device="cpu")
+
+
+def test_scores_and_decisions_are_those_of_the_run(place: Path, session: Any) -> None:
+    table = pd.read_csv(RUN / "scores/ensemble.csv")
+    threshold = float(session.get_modelmeta().custom_metadata_map["threshold"])
+    for row in table.itertuples():
+        waveform, _ = read_wav(Path("data/fan/test", row.file))
+        score = graph_score(session, waveform[0])
+        assert_close(score, row.score)
+        assert int(score > threshold) == row.decision
+
+
+def test_the_threshold_of_each_scorer_stays_to_the_last_digit(place: Path) -> None:
+    thresholds = json.loads((RUN / "scores/thresholds.json").read_text())
+    for scorer in ("skewness", "kurtosis"):
+        answer = succeeds("export", f"scorer={scorer}", f"out={scorer}.onnx")
+        about = {each.key: each.value for each in onnx.load(f"{scorer}.onnx").metadata_props}
+        assert float(about["threshold"]) == thresholds[scorer]["value"]
+        assert f"threshold: {about['threshold']}" in answer.out
+
+
+def test_the_graph_says_what_it_is(place: Path) -> None:
+    model = onnx.load("fan.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    about = {each.key: each.value for each in model.metadata_props}
+    assert about["machine"], about["scorer"] == ("fan", "ensemble")
+    assert (about["sample_rate_hz"], about["least_samples"], about["sections"]) == ("16000", "2048", "00")
+    assert about["fingerprint"] == RunDirectory(RUN).held()
+    (given,) = model.graph.input
+    assert [axis.dim_param for axis in given.type.tensor_type.shape.dim] == ["clips", "samples"]
+    assert {node.domain for node in model.graph.node} == {""}
+    assert not model.functions
+
+
+def sounds(n_samples: int) -> dict[str, np.ndarray]:
+    """Noise at several levels, and what is odd: silence, a click, a tone in noise, noise that begins late."""
+    noise = np.random.default_rng(n_samples).normal(0, 0.2, n_samples)
+    late = np.where(np.arange(n_samples) < n_samples // 2, 0.0, noise)
+    tone = 0.5 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(n_samples))
+    found = {f"noise of level {level}": level * noise for level in (1e-3, 0.1, 1.0)}
+    found |= {"silence": 0 * noise, "click": np.eye(1, n_samples, n_samples // 3)[0]}
+    found |= {"late": late, "tone and noise": tone + 0.01 * noise}
+    return {name: sound.astype(np.float32) for name, sound in found.items()}
+
+
+@pytest.mark.parametrize("n_samples", [2048, 2049, 4097, 16000, 31999, 48000])
+def test_lengths_levels_and_silence(session: Any, model: library.Model, n_samples: int) -> None:
+    for name, sound in sounds(n_samples).items():
+        assert_close(graph_score(session, sound), model.score(sound, 16000).score, name)
+
+
+def test_clips_of_a_batch_do_not_meet(session: Any) -> None:
+    waveforms = np.random.default_rng(0).normal(0, 0.1, (3, 9000)).astype(np.float32)
+    together = session.run(None, {"waveform": waveforms})[0]
+    np.testing.assert_allclose(together, [graph_score(session, w) for w in waveforms], rtol=1e-9)
+
+
+def test_the_example_needs_nothing_of_this_package(place: Path) -> None:
+    normal, odd = (sorted(Path("data/fan/test").glob(f"*{kind}*.wav"))[0] for kind in ("normal", "anomaly"))
+    code = f"import runpy, sys; sys.argv[1:] = {['fan.onnx', str(normal), str(odd)]!r}\n"
+    code += f"try: runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')\n"
+    code += "finally: print({'asd', 'torch', 'scipy'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "set()", done
+    own = pd.read_csv(RUN / "scores/ensemble.csv").set_index("file")
+    for line, path in zip(lines, (normal, odd), strict=False):
+        named, score, decision = line.split("\t")
+        assert named == str(path)
+        assert_close(float(score), own.loc[path.name, "score"])
+        assert decision == ("anomalous" if own.loc[path.name, "decision"] else "normal")
+    assert done.returncode == 1
+    assert len(EXAMPLE.read_text().splitlines()) <= 40
+
+
+def test_a_graph_that_differs_from_its_model_is_not_written(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faster(levels: torch.Tensor) -> torch.Tensor:
+        return levels.diff(dim=1).abs().mean(1) * 1.1
+
+    monkeypatch.setattr(spectral_statistics, "mean_step", faster)
+    refuses("export", "out=new.onnx", saying="differs from its model by")
+    assert not Path("new.onnx").exists()
+
+
+def test_what_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuses("export", "out=x.onnx", "scorer=loudest", saying="scorer=loudest is not among")
+    refuses("export", "out=x.onnx", "machine=valve", saying="has no machine valve; it has fan")
+    refuses("export", "out=x.onnx", "name=gone", saying="runs/gone does not exist")
+    succeeds("train", "machine=fan", "data=data", "detector=tests.loudness:Loudness", "name=own")
+    refuses("export", "out=x.onnx", "name=own", saying="a Loudness detector cannot be exported")
+    monkeypatch.setattr(exporting, "find_spec", lambda name: None)
+    refuses("export", "out=x.onnx", saying=r"pip install 'asd\[export\]'")
+    assert not Path("x.onnx").exists()
+
+
+def test_a_lost_threshold_is_named(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeds(
+        "train", "machine=fan", "data=data", f"runs={tmp_path}", "name=lost", "statistics.views=kurtosis"
+    )
+    (tmp_path / "lost/fan/seed0/scores/thresholds.json").write_text("{}")
+    refuses(
+        "export",
+        "out=x.onnx",
+        "name=lost",
+        f"runs={tmp_path}",
+        saying="has no threshold of ensemble; make score",
+    )
+
+
+def test_two_microphones_are_refused() -> None:
+    normal = np.random.default_rng(0).normal(0, 0.1, (12, 8000))
+    model = library.fit(normal, 16000, options={"views": "kurtosis"}, device="cpu")
+    model.detector.context = replace(model.detector.context, front_end=FrontEnd("mean"))
+    with pytest.raises(
+        library.AsdError, match="hears one microphone as it is, and this run hears mean of both"
+    ):
+        exporting.as_onnx(model.detector, "ensemble", {})
+
+
+def test_several_sections_are_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for section, seed in ((0, 0), (3, 100)):
+        for i in range(9):
+            name = f"section_{section:02d}_source_train_normal_{i:04d}.wav"
+            write_clip(Path("data/fan/train", name), seed + i, tone_hz=500.0 * section)
+    succeeds("train", "machine=fan", "data=data", "statistics.views=level")
+    succeeds("export", "out=fan.onnx")
+    session, model = session_of(Path("fan.onnx")), library.load("runs/statistics", device="cpu")
+    assert [each.name for each in session.get_inputs()] == ["waveform", "section"]
+    assert session.get_modelmeta().custom_metadata_map["sections"] == "00,03"
+    waveform = np.random.default_rng(5).normal(0, 0.1, 16000).astype(np.float32)
+    found = {}
+    for section in (0, 3, 7):  # the last one was never trained on
+        clip = Clip(Path("x.wav"), "fan", f"{section:02d}", Split.TEST)
+        expected = model.detector.score_waveforms([waveform], 16000, [clip])["ensemble"][0]
+        found[section] = graph_score(session, waveform, section)
+        assert_close(found[section], expected)
+    assert found[0] != found[3]
+
+
+def check_scorers(detector: str, options: dict[str, Any], lengths: tuple[int, ...]) -> None:
+    """Fits a detector to noise, and compares every scorer's graph with it."""
+    rng = np.random.default_rng(0)
+    normal = [rng.normal(0, 0.1, 16000).astype(np.float32) for _ in range(14)]
+    model = library.fit(normal, 16000, detector=detector, options=options, device="cpu")
+    clips = [rng.normal(0, 0.1 * (1 + i), n).astype(np.float32) for i, n in enumerate(lengths)]
+    expected = model.detector.score(from_arrays(clips, 16000, model.detector.context.front_end, Split.TEST))
+    for scorer in model.scorers:
+        session = session_of(exporting.as_onnx(model.detector, scorer, {}))
+        assert_close([graph_score(session, clip) for clip in clips], expected[scorer])
+
+
+@pytest.mark.parametrize("compatible", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_autoencoder(compatible: bool) -> None:
+    options = {"training.epochs": 1, "compatible": compatible}
+    check_scorers("autoencoder", options, (2048, 16000, 16001, 40000))
+
+
+def test_the_embedding_of_synthetic_faults() -> None:
+    check_scorers("embedding", {"faults.epochs": 1, "faults.copies": 1}, (2048, 16000, 40000))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["multires_cnn", "resnet_se"])
+@pytest.mark.parametrize("level", [True, False])
+def test_an_embedding_of_segments(encoder: str, level: bool) -> None:
+    options = {
+        "encoder": encoder,
+        "epochs": 1,
+        "segment_samples": 12000,
+        "level": level,
+        "backends": "knn_relative",
+    }
+    check_scorers("embedding", options, (2048, 12000, 40000))
+
+
+def test_windows_of_clips() -> None:
+    check_scorers("statistics", {"window_s": 0.3, "views": "level,modulation"}, (2048, 16000, 40001))
+
+
+def run_graph(values: np.ndarray, make: Any) -> list[np.ndarray]:
+    """What a graph of one input makes of it: `make` takes the graph and the input and gives its outputs."""
+    g = Graph()
+    kind = ir.DataType.DOUBLE if values.dtype == np.float64 else ir.DataType.FLOAT
+    given = g.builder.input("given", kind, ["rows", "columns"])
+    with g.arithmetic():
+        for number, output in enumerate(make(g, given)):
+            g.builder.add_output(output, f"output{number}")
+    proto = ir.to_proto(ir.Model(g.builder.graph, ir_version=IR_VERSION))
+    return session_of(proto.SerializeToString()).run(None, {"given": values})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dims", [5, pytest.param(60, marks=pytest.mark.slow)])
+def test_every_back_end(backend: str, dims: int) -> None:
+    known = references(n=40, dims=dims)
+    fitted = backend_named(backend).fit(known)
+    rng = np.random.default_rng(1)
+    queries = np.concatenate([known.vectors[:3], rng.normal(0, 3, (20, dims)), rng.normal(100, 3, (5, dims))])
+    (found,) = run_graph(queries, lambda g, x: [back_end(g, fitted, x)])
+    np.testing.assert_allclose(found, fitted.score(queries), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "sample_rate_hz", [16000, *(pytest.param(r, marks=pytest.mark.slow) for r in (8000, 44100))]
+)
+def test_every_view_is_that_of_the_detector(sample_rate_hz: int) -> None:
+    views = (*VIEWS, "log_mel64", "log_mel128")
+    extract = ClipStatistics(views, sample_rate_hz)
+    names: list[str] = []
+
+    def make(g: Graph, waveforms: Any) -> list[Any]:
+        found = clip_statistics(g, extract, g.real(waveforms))
+        names.extend(found)
+        return [*found.values()]
+
+    exact = extract.double()
+    for n_samples in (2048, 3000, 8192, 20001):
+        noise = np.random.default_rng(n_samples).normal(0, 0.05, (2, n_samples))
+        waveforms = np.cumsum(noise, axis=1).astype(np.float32)
+        names.clear()
+        found = run_graph(waveforms, make)
+        expected = exact(torch.from_numpy(waveforms).double())
+        assert [*expected] == names
+        for view, vectors in zip(names, found, strict=True):
+            np.testing.assert_allclose(vectors, expected[view], rtol=1e-4, atol=1e-4, err_msg=view)
+
+
+def test_a_view_without_a_formula_is_named() -> None:
+    with pytest.raises(library.AsdError, match="the view gwrp90 cannot be exported"):
+        run_graph(
+            np.zeros((1, 16000)), lambda g, x: clip_statistics(g, ClipStatistics(["gwrp90"]), x).values()
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("machine", REAL)
+def test_real_machines(shared: Path, machine: str) -> None:
+    folder = shared / "data/machines" / machine
+    model = library.fit(folder / "train", machine=machine, device="cpu")
+    session = session_of(exporting.as_onnx(model.detector, "ensemble", {}))
+    table = model.score_files(sorted((folder / "test").glob("*.wav"))[::4])
+    waveforms = [read_wav(Path(path))[0][0] for path in table["path"]]
+    found = np.array([graph_score(session, waveform) for waveform in waveforms])
+    np.testing.assert_allclose(found, table["score"], rtol=1e-4)
+    decisions = found > model.thresholds["ensemble"].value
+    assert decisions.tolist() == table["decision"].astype(bool).tolist()
