@@ -58,7 +58,7 @@ def test_one_command_fetches_measures_and_compares(tmp_path: Path, monkeypatch: 
 
 
 def test_what_is_published_is_shown_beside_a_method_that_there_is() -> None:
-    labels = {*read_methods(CONFIGS / "reproduce.yaml"), *read_methods(CONFIGS / "beats.yaml")}
+    labels = {*read_methods(CONFIGS / "reproduce.yaml"), *read_methods(CONFIGS / "reproduce_beats.yaml")}
     published = read_published(CONFIGS / "published.yaml")
     assert [*published] == [*range(2020, 2027)]
     rows = [row for rows in published.values() for row in rows]

@@ -205,7 +205,12 @@ def report(config: Report, result: WrittenReport) -> str:
 
 
 def reproduce(config: Reproduce, page: str) -> str:
-    """The tables, and where they are."""
+    """The tables, and where they are.
+
+    Args:
+        config: of the stage.
+        page: what it wrote, as Markdown.
+    """
     return f"{page}\nwritten to {config.runs / str(config.year)}/reproduce.md"
 
 
