@@ -258,9 +258,7 @@ class Reproduce(SideBySide):
     year: int = Field(2023, description="challenge year")
     machine: Names = Field(["all"], description="machines, by default all that were published")
     methods: Path = Field(Path("configs/reproduce.yaml"), description="YAML file of label: options of train")
-    published: Path = Field(
-        Path("configs/published.yaml"), description="YAML file of published scores, which stand beside ours"
-    )
+    published: Path = Field(Path("configs/published.yaml"), description="YAML file of scores to compare with")
     seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
     data: Path | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
     runs: Path = Field(Path("runs/reproduce"), description="folder of the runs and the tables")
