@@ -242,9 +242,7 @@ class Benchmark(SideBySide):
     scorers: Literal["default", "all"] = Field("default", description="scorers in the table")
     year: int = Field(2025, description="challenge year, whose metric rule holds")
     part: Literal["dev", "eval"] = Field("dev", description="labels: in the names, or published (eval)")
-    ground_truth: Path | None = Field(
-        None, description="part=eval: folder of the published labels, by default where `data` puts it"
-    )
+    ground_truth: Path | None = Field(None, description="part=eval: folder of the published labels")
     reference: str | None = Field(
         None, description="method that others are compared with, by default the first"
     )
