@@ -34,6 +34,9 @@ demo: setup  ## everything once on synthetic machines: train, score, evaluate, p
 train: setup  ## fit and score: make train machine=fan [data=DIR] [detector=...] [seeds=0,1,2] [name=RUN]
 	$(ASD) train $(GIVEN)
 
+enroll: setup  ## a model from a handful of normal recordings: make enroll machine=pump3 normal="my recordings"
+	$(ASD) enroll $(GIVEN)
+
 score: setup  ## score the test clips again: make score machine=fan name=RUN [weights=FILE]
 	$(ASD) score $(GIVEN)
 

@@ -22,6 +22,7 @@ STAGES = {
     "data": "fetch and unpack the published data of a year: resumable, checked, in parallel",
     "data-check": "what of a year's data is present, missing or damaged",
     "train": "fit a detector on the normal clips of machines, then score their test clips",
+    "enroll": "fit a detector on a handful of normal recordings, and say how sure it can be",
     "score": "score test clips with a trained run, or with weights=FILE",
     "evaluate": "AUC and pAUC per machine and domain of a run, or official results of submissions",
     "leaderboard": "runs in order, and which differences the clips can settle",

@@ -2,6 +2,7 @@
 
     data         published archives -> folders of clips; `data-check` says what is whole
     train        clips -> features -> detector.fit -> model, then `score`
+    enroll       a handful of normal clips -> model, and how sure it can be
     score        model + clips -> score table with decisions
     evaluate     score tables -> AUC and pAUC per domain, official score
     leaderboard  score tables of several runs -> their order, and what the clips can settle
@@ -39,6 +40,7 @@ from asd.settings.config import (
     DEFAULT_DETECTOR,
     Bundle,
     Demo,
+    Enroll,
     Evaluate,
     Fuse,
     Leaderboard,
@@ -76,6 +78,11 @@ def train(config: Run) -> list[RunDirectory]:
     from asd.stages.doing import do_all
 
     return do_all(config, learn=True, again=False)
+
+
+def enroll(config: Enroll) -> list[RunDirectory]:
+    """Fits a detector on a handful of normal recordings: none is held out, and the threshold promises what it can."""
+    return train(config)
 
 
 def score(config: Run) -> list[RunDirectory]:

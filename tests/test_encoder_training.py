@@ -109,9 +109,7 @@ def test_the_joint_encoder_is_trained_once(
     first = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
     with monkeypatch.context() as patch:
         patch.setattr("asd.detectors.encoders.training.train_encoder", None)
-        again = joint_encoder(
-            clips, recipe(tensorboard=True, memory_gib=1.0), device=CPU, cache=tmp_path, seed=0
-        )
+        again = joint_encoder(clips, recipe(memory_gib=1.0), device=CPU, cache=tmp_path, seed=0)
     assert torch.equal(weights(first), weights(again))
     joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=1)
     joint_encoder(clips, recipe(mixup=0.1), device=CPU, cache=tmp_path, seed=0)

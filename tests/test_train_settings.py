@@ -45,4 +45,4 @@ def test_a_precision_that_does_not_exist_and_curves_without_the_package(
 ) -> None:
     refuses(*short_training("training.precision=int8"), saying="training.precision")
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    refuses(*short_training("training.tensorboard=true"), saying="pip install tensorboard")
+    refuses(*short_training("track=tensorboard"), saying=r"pip install .asd\[tensorboard\]")

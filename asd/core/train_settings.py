@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from asd.options import NO_RESULT, Settings
+from asd.options import Settings
 from asd.types import AsdError
 
 
@@ -95,9 +95,6 @@ class TrainSettings(Settings):
     clip_norm: float | None = Field(None, gt=0, description="longest gradient; a longer one is shortened")
     accumulate: int = Field(1, ge=1, description="pieces that a batch is cut into, to save memory")
     floor: float = Field(0.0, ge=0, description="last learning rate of the cosine")
-    tensorboard: bool = Field(
-        False, description="also write curves for TensorBoard", json_schema_extra=NO_RESULT
-    )
 
     def learning_rate_at(self, step: int, n_steps: int) -> float:
         """Learning rate of step 0 to `n_steps` - 1; see `schedules.warmup_cosine`.

@@ -20,8 +20,9 @@ from typing import Self
 import torch
 
 from asd.core.distributed import join
-from asd.core.runtime import MetricsLog, TensorBoard, epoch_seed, keep_freed_memory, log, progress
+from asd.core.runtime import MetricsLog, epoch_seed, keep_freed_memory, log, progress
 from asd.core.semi.teacher import EmaTeacher
+from asd.core.tracking import tracker
 from asd.core.train_settings import TrainSettings
 from asd.core.train_state import Position, StateFile, set_random_states
 from asd.core.update import Step, Update
@@ -135,7 +136,7 @@ def train(
         inside = f", batch {position.batch} of the next one," if position.batch else ""
         log.info("resuming after epoch %d%s from %s", position.epoch, inside, file.path)
     metrics = MetricsLog(directory / "metrics.jsonl", keep=position.epoch) if world.is_first else None
-    board = TensorBoard(directory, position.epoch + 1) if settings.tensorboard and world.is_first else None
+    listener = tracker() if world.is_first else None
     remaining = range(position.epoch, settings.epochs)
     with StopRequest(defer=world.size == 1) as stop:
         for epoch in progress(remaining, label, total=len(remaining)) if world.is_first else remaining:
@@ -155,8 +156,9 @@ def train(
                 # The line before the state: killed in between, the epoch is run again and its line replaced.
                 metrics.append(line)
                 file.save(position)
-            if board is not None:
-                board.add(line)
+            if listener is not None:
+                curves = {name: value for name, value in line.items() if name != "epoch"}
+                listener.numbers({**curves, "learning_rate": update.learning_rate}, epoch + 1)
             if stop.requested:
                 log.info("stopped after epoch %d of %d; %s has it all", epoch + 1, settings.epochs, file.path)
                 raise KeyboardInterrupt

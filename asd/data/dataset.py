@@ -125,7 +125,7 @@ class OwnData:
         if count := self.n_held_out.get(machine, 0):
             n_normal = sum(clip.label is Label.NORMAL for clip in clips)
             sentences.append(
-                f"{count} of {n_normal} normal recordings ({HELD_OUT:.0%}, drawn by their names) are held out for the "
+                f"{count} of {n_normal} normal recordings (drawn by their names) are held out for the "
                 f"check; put those of your choice into test/normal instead"
             )
         return sentences
@@ -136,7 +136,9 @@ Dataset = ChallengeData | OwnData
 _VERBS = {Split.TRAIN: "learn from", Split.TEST: "score", Split.SUPPLEMENTAL: "use beside"}
 
 
-def open_data(root: Path, layout: str = "auto", machines: Sequence[str] = ("all",)) -> Dataset:
+def open_data(
+    root: Path, layout: str = "auto", machines: Sequence[str] = ("all",), held_out: float = HELD_OUT
+) -> Dataset:
     """The recordings of a data folder, or of a table.
 
     Args:
@@ -149,7 +151,7 @@ def open_data(root: Path, layout: str = "auto", machines: Sequence[str] = ("all"
     """
     one_of(layout, LAYOUTS, "layout")
     if table.is_table(root):
-        return own_data(root, "table", table.read_table(root), machines)
+        return own_data(root, "table", table.read_table(root), machines, held_out)
     if layout == "challenge" or (layout == "auto" and files.has_challenge_names(root)) or not root.is_dir():
         return ChallengeData(root)
     every = sorted(walk_tree(root))
@@ -157,7 +159,7 @@ def open_data(root: Path, layout: str = "auto", machines: Sequence[str] = ("all"
         return ChallengeData(root)
     for name in REGISTRY if layout == "auto" else [layout]:
         if clips := REGISTRY[name](root, every):
-            return own_data(root, name, clips, machines)
+            return own_data(root, name, clips, machines, held_out)
     if not any(map(is_recording, every)):
         return ChallengeData(root)  # its sentences say what is missing
     if layout != "auto":
@@ -170,12 +172,14 @@ def open_data(root: Path, layout: str = "auto", machines: Sequence[str] = ("all"
     )
 
 
-def given_data(normal: str, abnormal: str | None, machines: Sequence[str]) -> OwnData:
+def given_data(
+    normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT
+) -> OwnData:
     """Recordings that are named one by one: normal ones, and anomalous ones for the check.
 
     Args:
         normal, abnormal: each a file, a folder, a pattern or a table.
-        machines: as of `open_data`.
+        machines, held_out: as of `open_data`.
 
     Raises:
         AsdError: there are none.
@@ -184,17 +188,19 @@ def given_data(normal: str, abnormal: str | None, machines: Sequence[str]) -> Ow
     if abnormal:
         faulty = clips_of_files(abnormal, "", Split.TEST)
         clips += [replace(clip, label=Label.ANOMALY) for clip in faulty]
-    return own_data(Path(normal), "given", [replace(clip, machine="") for clip in clips], machines)
+    return own_data(Path(normal), "given", [replace(clip, machine="") for clip in clips], machines, held_out)
 
 
-def own_data(root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[str]) -> OwnData:
+def own_data(
+    root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[str], held_out: float = HELD_OUT
+) -> OwnData:
     """Clips by machine, under unique names, some normal ones held out where the check has none.
 
     Args:
         root: where they lie.
         layout: how.
         clips: of all machines.
-        machines: as of `open_data`.
+        machines, held_out: as of `open_data`.
 
     Raises:
         AsdError: a recording is there twice.
@@ -204,7 +210,7 @@ def own_data(root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[
     for clip in clips:
         by_machine.setdefault(clip.machine or alone, []).append(replace(clip, machine=clip.machine or alone))
     named = {machine: _with_unique_names(own, root) for machine, own in by_machine.items()}
-    split = {machine: _with_held_out(own) for machine, own in named.items()}
+    split = {machine: _with_held_out(own, held_out) for machine, own in named.items()}
     changed = {
         machine: sum(
             before.split is not after.split
@@ -254,7 +260,7 @@ def _common_folder(paths: Sequence[Path]) -> Path:
     return Path(*parents[0][:shared]) if parents else Path()
 
 
-def _with_held_out(clips: Sequence[Clip]) -> list[Clip]:
+def _with_held_out(clips: Sequence[Clip], share: float) -> list[Clip]:
     """The clips, with a share of the normal ones as test clips where the check has anomalies or nothing at all.
 
     The share is taken of each section and domain. Which clips it are depends on their names alone, so that another seed
@@ -270,7 +276,7 @@ def _with_held_out(clips: Sequence[Clip]) -> list[Clip]:
     held = {
         clip.name
         for members in strata.values()
-        for clip in sorted(members, key=_draw)[: round(HELD_OUT * len(members))]
+        for clip in sorted(members, key=_draw)[: round(share * len(members))]
     }
     return [replace(c, split=Split.TEST) if c.split is Split.TRAIN and c.name in held else c for c in clips]
 

@@ -128,6 +128,14 @@ class Detector(ABC):
         """
         return self.score(recordings)
 
+    def embed(self, recordings: Recordings) -> npt.NDArray[np.float64] | None:
+        """Where the detector sees clips: vectors (clips, dims), near for clips that are alike to it.
+
+        None for a detector that knows a clip as something else than a vector.
+        """
+        del recordings
+        return None
+
     @abstractmethod
     def save(self, directory: Path) -> None:
         """Writes the fitted model: safetensors and JSON, no pickle."""

@@ -28,7 +28,7 @@ from asd.detectors.encoders.recipe import FAULTS, EmbeddingSettings
 from asd.detectors.encoders.segment_encoder import SegmentEncoder
 from asd.scoring.backends import PerSectionScorer, backend_named
 from asd.scoring.base import nested, part_of
-from asd.scoring.references import references_of, sections_of
+from asd.scoring.references import FloatArray, references_of, sections_of
 from asd.types import AsdError
 
 
@@ -83,6 +83,10 @@ class Embedding(Detector):
             else np.mean([scorer.z_training()[:n] for scorer in scorers], axis=0)
             for name, scorers in self._scorers().items()
         }
+
+    def embed(self, recordings: Recordings) -> FloatArray:
+        """The embeddings of all parts side by side."""
+        return np.concatenate(self.encoder.embed(recordings), axis=1)
 
     def save(self, directory: Path) -> None:
         """Writes weights.safetensors (encoder) and bank.safetensors (fitted back ends)."""

@@ -99,6 +99,11 @@ class Statistics(Detector):
         n = len(recordings)
         return self._fused(on_threads(lambda scorer: scorer.z_training()[:n], [*self.fitted.values()]))
 
+    def embed(self, recordings: Recordings) -> FloatArray:
+        """All views side by side, each in units of its spread and with the same weight."""
+        scaled = self._scaled(self.vectors(recordings)).values()
+        return np.concatenate([view / np.sqrt(view.shape[1]) for view in scaled], axis=1)
+
     def save(self, directory: Path) -> None:
         """Writes bank.safetensors: the fitted back ends, and what vectors are divided by or leave out."""
         arrays: dict[str, npt.NDArray[Any]] = {

@@ -124,6 +124,16 @@ class Windowed(Detector):
         windows, owner = self._windows(recordings)
         return _means(self.detector.score_training(windows), owner)
 
+    def embed(self, recordings: Recordings) -> npt.NDArray[np.float64] | None:
+        """Mean of the vectors of the windows of each clip."""
+        windows, owner = self._windows(recordings)
+        vectors = self.detector.embed(windows)
+        if vectors is None:
+            return None
+        sums = np.zeros((len(recordings), vectors.shape[1]))
+        np.add.at(sums, owner, vectors)
+        return sums / np.bincount(owner)[:, None]
+
     def save(self, directory: Path) -> None:
         """Writes the detector."""
         self.detector.save(directory)

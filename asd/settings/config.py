@@ -14,6 +14,8 @@ from pydantic import AfterValidator, Field, create_model
 
 from asd.challenge.years import get_year
 from asd.core.executors import Execution, SideBySide
+from asd.core.tracking import TrackerName
+from asd.data.dataset import HELD_OUT
 from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
 from asd.detectors import (
     REGISTRY,
@@ -88,6 +90,12 @@ class Run(Execution):
     )
     abnormal: str | None = Field(None, description="with normal: recordings of faults, for the check")
     layout: LayoutName = Field("auto", description="of data: auto, " + ", ".join(get_args(LayoutName)[1:]))
+    held_out: float = Field(
+        HELD_OUT,
+        ge=0,
+        lt=1,
+        description="share of one's own normal recordings for the check, where nothing says",
+    )
     detector: str = Field(
         DEFAULT_DETECTOR, description=", ".join(REGISTRY) + ", an installed one, or package.module:Class"
     )
@@ -105,6 +113,7 @@ class Run(Execution):
         None, gt=0, description="a row of the bank per window of so many seconds; by default per clip"
     )
     weights: Path | None = Field(None, description="given weights instead of those of a run")
+    track: TrackerName = Field("none", description="also note the training in tensorboard, mlflow or wandb")
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
     keep_going: bool = Field(
         False, description="what cannot be used stops nothing else: machines, test clips"
@@ -185,6 +194,17 @@ class Score(Run):
         *Execution.model_fields,
     )
     hidden: ClassVar[tuple[str, ...]] = tuple(set(Run.model_fields) - set(leading))
+
+
+class Enroll(Run):
+    """Options of `enroll`: those of `train`, for a handful of normal recordings."""
+
+    leading: ClassVar[tuple[str, ...]] = ("normal", "machine", "name", "detector", "decision", "overwrite")
+    hidden: ClassVar[tuple[str, ...]] = ("weights", "data", "abnormal", "layout", "year", "held_out")
+
+    normal: str = Field(description="normal recordings: a file, folder, pattern or table")
+    held_out: float = 0.0
+    decision: Decision = Decision(false_alarm_rate=0.1)
 
 
 class Evaluate(Settings):
@@ -278,6 +298,7 @@ STAGES: dict[str, type[Settings]] = {
     "data": Data,
     "data-check": DataCheck,
     "train": Run,
+    "enroll": Enroll,
     "score": Score,
     "evaluate": Evaluate,
     "leaderboard": Leaderboard,

@@ -20,6 +20,8 @@ from asd.options import Settings
 from asd.settings.config import DEFAULT_DETECTOR, Run
 from asd.types import AsdError
 
+_RETIRED = ".tensorboard"  # an option of earlier versions that changed no result
+
 S = TypeVar("S", bound=Settings)
 Pairs = list[tuple[str, Any]]
 
@@ -128,8 +130,9 @@ def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
         AsdError: the file holds options that this version does not know.
     """
     _refuse_fusion(content)
+    known = {key: value for key, value in _flatten(content) if not key.endswith(_RETIRED)}
     try:
-        return parse(Run, [], {**content, **changes})
+        return parse(Run, [], {**known, **changes})
     except AsdError as error:
         raise AsdError(
             f"the stored configuration of the run does not fit this version of asd ({error}); train it again with "
@@ -166,7 +169,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     stored_run(configs[0])
     own = {"machine", "seeds", "weights", "overwrite", "keep_going"}  # given anew each time
     if {"data", "normal"} & given.keys():
-        own |= {"data", "normal", "abnormal", "layout"}
+        own |= {"data", "normal", "abnormal", "layout", "held_out"}
     machines = {path.parents[1].name for path in found}
     only = {"machine": machines.pop()} if len(machines) == 1 else {}
     return only | {key: value for key, value in configs[0].items() if key not in own}

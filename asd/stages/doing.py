@@ -15,6 +15,7 @@ from asd.settings.parsing import stored_run
 from asd.stages import jobs
 from asd.stages.fitting import fitted, write_job_scores
 from asd.stages.loading import dataset_of
+from asd.stages.tracked import tracked
 from asd.types import AsdError
 
 
@@ -130,6 +131,7 @@ def _do(todo: list[jobs.Job], *, again: bool, patient: bool = False) -> list[tup
                 log.info("%s is done already", job.run.path)
             else:
                 started_s = time.perf_counter()
-                write_job_scores(job, fitted(job), started_s)
+                with tracked(job):
+                    write_job_scores(job, fitted(job), started_s)
         done.append((job.run, folder.unscored()))
     return done

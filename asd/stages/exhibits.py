@@ -245,11 +245,18 @@ def _lay_out(shown: ShownClips, material: Material, bank: FloatArray, queries: F
     """Maps of all clips and training clips, or of as many as are laid out in seconds."""
     rows = _drawn(len(queries), _MOST_ON_MAP)
     indices = _drawn(len(bank), max(_LEAST_TRAINING_ON_MAP, _MOST_ON_MAP - len(rows)))
-    shown.maps = projections(np.concatenate([queries[rows], bank[indices]]))
+    own = [
+        material.detector.embed(each) for each in (material.test.subset(rows), material.train.subset(indices))
+    ]
+    vectors = [part for part in own if part is not None] or [queries[rows], bank[indices]]
+    shown.maps = projections(np.concatenate(vectors))
     shown.map_rows = rows.tolist()
     clips: Sequence[Clip] = [material.train.clips[i] for i in indices]
     shown.map_training = [(clip.name, clip.domain or "", condition(clip)) for clip in clips]
-    shown.map_of = "mean spectra without their level, 64 mel bands"
+    is_own = own[0] is not None
+    shown.map_of = (
+        "the detector's own vectors" if is_own else "mean spectra without their level, 64 mel bands"
+    )
     for what, part, every in (("", rows, queries), (" training", indices, bank)):
         if len(part) < len(every):
             shown.notes.append(f"The maps show {len(part)} of {len(every)}{what} clips, drawn at random.")

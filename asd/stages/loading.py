@@ -86,8 +86,8 @@ def dataset_of(config: Run) -> Dataset:
             f"normal={config.normal} and data={config.data} both name recordings; give one of them"
         )
     if config.normal:
-        return given_data(config.normal, config.abnormal, config.machine)
-    return open_data(config.data_root, config.layout, config.machine)
+        return given_data(config.normal, config.abnormal, config.machine, config.held_out)
+    return open_data(config.data_root, config.layout, config.machine, config.held_out)
 
 
 def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:

@@ -31,6 +31,7 @@ from asd.stages.scored_clips import (
     read_predictions,
     threshold_of,
 )
+from asd.stages.tracked import add_report
 from asd.types import AsdError
 
 
@@ -91,6 +92,8 @@ def write_report(config: Report) -> WrittenReport:
     path = config.out or config.runs / name / "report.html"
     text = as_html(contents, shelf.media)
     write_text(path, text)
+    for run in runs.values():
+        add_report(run, path)
     return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)
 
 

@@ -9,6 +9,7 @@ Args:
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +25,14 @@ from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
-from asd.runs import RunDirectory, ScoreFolder
+from asd.runs import RunDirectory, ScoreFolder, read_json
 from asd.scoring.threshold import CONFIDENCE
 from asd.settings.config import (
     DEFAULT_DETECTOR,
     Benchmark,
     Bundle,
     Demo,
+    Enroll,
     Evaluate,
     Fuse,
     Leaderboard,
@@ -97,6 +99,28 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
     else:
         advice = _after_scores(config, folders, "", runs[0].default_scorer())
     return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
+
+
+def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
+    """How sure each model can be, and how it grows."""
+    lines = []
+    for run in runs:
+        n_normal = len(run.training_scores())
+        bound = read_json(run.scores.path / "thresholds.json")[run.default_scorer()]["false_alarm_bound"]
+        lines.append(f"{run.machine}: {_how_sure(n_normal, bound)} ({run.path})")
+        rate = config.decision.false_alarm_rate
+        if rate is not None and bound > rate:
+            needed = math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-rate))
+            lines.append(f"  for {rate:.0%} it takes {needed}: confirm normal recordings as they come")
+    name = shlex.join(
+        [f"name={config.run_name}", *([f"runs={config.runs}"] if config.runs != Path("runs") else [])]
+    )
+    return "\n".join(
+        [
+            *lines,
+            f"next: python -m asd predict {name} audio=NEW; --confirm-normal adds what is normal to the bank",
+        ]
+    )
 
 
 def score(config: Run, runs: Sequence[RunDirectory]) -> str:

@@ -1,0 +1,224 @@
+"""Trainings in the trackers of experiments that people have: TensorBoard, MLflow, Weights & Biases. None is needed.
+
+A training asks `tracker()` and need not know which one there is, or whether there is any. One that goes on after an
+interruption goes on in the tracker, too: it is found by its identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asd.types import AsdError
+
+TrackerName = Literal["none", "tensorboard", "mlflow", "wandb"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """What is tracked.
+
+    Attributes:
+        project: what several trainings belong to: the name of a run.
+        name: of the training in it, such as fan/seed0.
+        identity: of the training; another one of the same name has another.
+        directory: where the tracker may write.
+    """
+
+    project: str
+    name: str
+    identity: str
+    directory: Path
+
+
+class Tracker(ABC):
+    """Where parameters, curves and results of one training go."""
+
+    @abstractmethod
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Notes options, {name: value}."""
+
+    @abstractmethod
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """Notes numbers at a step of a curve.
+
+        Args:
+            values: {name: value}.
+            step: an epoch, counted from 1; 0: of the whole training.
+        """
+
+    @abstractmethod
+    def artifact(self, path: Path) -> None:
+        """Keeps a file."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Writes what is left."""
+
+
+class TensorBoardTracker(Tracker):
+    """Event files in the folder `tensorboard` of the training, for `tensorboard --logdir runs`."""
+
+    def __init__(self, what: Tracked) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise _missing("tensorboard") from error
+        self._writer: Any = SummaryWriter(str(what.directory / "tensorboard"))
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """As a text."""
+        rows = "".join(f"| {name} | {value} |\n" for name, value in values.items())
+        self._writer.add_text("options", f"| option | value |\n|---|---|\n{rows}")
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """As scalars."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def artifact(self, path: Path) -> None:
+        """As a text that says where it is: TensorBoard keeps no files."""
+        self._writer.add_text("files", str(path.resolve()))
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._writer.close()
+
+
+class MlflowTracker(Tracker):
+    """A run of MLflow, on the server of MLFLOW_TRACKING_URI or in the folder `mlruns`."""
+
+    def __init__(self, what: Tracked) -> None:
+        try:
+            from mlflow import MlflowClient
+        except ImportError as error:
+            raise _missing("mlflow") from error
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        self._client: Any = MlflowClient(
+            os.environ.get("MLFLOW_TRACKING_URI") or Path("mlruns").resolve().as_uri()
+        )
+        known = self._client.get_experiment_by_name(what.project)
+        place = known.experiment_id if known else self._client.create_experiment(what.project)
+        found = self._client.search_runs([place], f"tags.`asd.identity` = '{what.identity}'")
+        tags = {"mlflow.runName": what.name, "asd.identity": what.identity}
+        self._run = (found[0] if found else self._client.create_run(place, tags=tags)).info.run_id
+        self._known = dict(found[0].data.params) if found else {}
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Once: MLflow lets no parameter change."""
+        for name, value in values.items():
+            if name not in self._known:
+                self._client.log_param(self._run, name, value)
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """As metrics."""
+        for name, value in values.items():
+            self._client.log_metric(self._run, name, float(value), step=step)
+
+    def artifact(self, path: Path) -> None:
+        """As an artifact."""
+        self._client.log_artifact(self._run, str(path))
+
+    def close(self) -> None:
+        """Marks the run as finished."""
+        self._client.set_terminated(self._run)
+
+
+class WandbTracker(Tracker):
+    """A run of Weights & Biases; WANDB_MODE=offline needs no account."""
+
+    def __init__(self, what: Tracked) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise _missing("wandb") from error
+        self._wandb = wandb
+        what.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._run: Any = wandb.init(
+                project="asd",
+                group=what.project,
+                name=what.name,
+                id=hashlib.sha256(what.identity.encode()).hexdigest()[:16],
+                resume="allow",
+                dir=str(what.directory),
+                reinit="create_new",
+            )
+        except wandb.Error as error:
+            raise AsdError(
+                f"track=wandb: {' '.join(str(error).split())}; set WANDB_MODE=offline to keep it on this computer"
+            ) from error
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """As the configuration."""
+        self._run.config.update(dict(values), allow_val_change=True)
+
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """As a line of the history."""
+        self._run.log({**values, "epoch": step})
+
+    def artifact(self, path: Path) -> None:
+        """As an artifact."""
+        artifact = self._wandb.Artifact(f"{path.stem}-{self._run.id}", type="report")
+        artifact.add_file(str(path))
+        self._run.log_artifact(artifact)
+
+    def close(self) -> None:
+        """Ends the run."""
+        self._run.finish()
+
+
+TRACKERS: dict[str, Callable[[Tracked], Tracker]] = {
+    "tensorboard": TensorBoardTracker,
+    "mlflow": MlflowTracker,
+    "wandb": WandbTracker,
+}
+
+_CURRENT: ContextVar[Tracker | None] = ContextVar("tracker", default=None)
+
+
+def tracker() -> Tracker | None:
+    """The tracker that listens; None where none does."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def tracking(name: TrackerName, what: Tracked) -> Iterator[Tracker | None]:
+    """Opens a tracker, which then listens.
+
+    Args:
+        name: which one.
+        what: is tracked.
+
+    Yields:
+        The tracker; None for "none".
+
+    Raises:
+        AsdError: its package is not installed, or it cannot be reached.
+    """
+    if name == "none":
+        yield None
+        return
+    opened = TRACKERS[name](what)
+    token = _CURRENT.set(opened)
+    try:
+        yield opened
+    finally:
+        _CURRENT.reset(token)
+        opened.close()
+
+
+def _missing(name: str) -> AsdError:
+    return AsdError(
+        f"track={name} needs the package {name}, which is not installed; `pip install 'asd[{name}]'`, or leave it "
+        f"out: metrics.jsonl has the same numbers"
+    )
