@@ -79,6 +79,9 @@ def plant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_page_from_training_to_the_service(plant: Path) -> None:
     (train,) = commands("Train")
     succeeds(*words(train))
+    (export,) = commands("A graph for machines without Python")
+    succeeds(*words(export))
+    assert Path("fan.onnx").stat().st_size > 1000
     file, folder, card, pipe, told = commands("Listen")
     by_file = _of_a_file(file)
     _of_a_folder(folder)

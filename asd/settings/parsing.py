@@ -218,9 +218,9 @@ def _full_key(stage: type[Settings], key: str, detector: str) -> str:
     near = _nearest(key, known, detector)
     if found and near not in {name.removeprefix(f"{detector}.") for name in known if detector in name}:
         raise AsdError(f"{key}= is no option of detector={detector}; write {' or '.join(found)}")
-    first = [name for name in getattr(stage, "leading", ()) if name in known]
-    names = ", ".join(dict.fromkeys([*first, *known]))  # the ones that matter first
-    raise AsdError(f"unknown key {key!r}: {f'did you mean {near}?' if near else f'known keys: {names}'}")
+    raise AsdError(
+        f"unknown key {key!r}: {f'did you mean {near}?' if near else 'known keys: ' + ', '.join(known)}"
+    )
 
 
 def _nearest(key: str, known: Sequence[str], detector: str) -> str | None:
