@@ -21,7 +21,6 @@ from asd.runs import (
     directories_with,
     find_runs,
     read_json,
-    read_scores,
 )
 from asd.types import AsdError, Split
 
@@ -144,7 +143,7 @@ def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
     lacks = []
     if untested := sorted({*data.trained_sections} - data.sections):
         lacks.append(f"has no test clips of section {first_of(untested)}, which it was trained on")
-    scored = {*read_scores(folder.path / f"{scorer}.csv")["file"]} if scorer in folder.scorers else set()
+    scored = {*folder.table(scorer)["file"]} if scorer in folder.scorers else set()
     if absent := [file for file, _, _ in data.clips if file not in scored]:
         lacks.append(f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({first_of(absent)})")
     return lacks

@@ -160,7 +160,7 @@ class RunDirectory(TrainingDirectory):
     @property
     def scores(self) -> ScoreFolder:
         """Scores of the run's own test clips."""
-        return ScoreFolder(self.path / "scores")
+        return ScoreFolder(self.path / "scores", self.machine)
 
     def other_scores(self, root: Path, fingerprint: str) -> ScoreFolder:
         """Where scores of other recordings go: a folder for each set of clips.
@@ -169,13 +169,16 @@ class RunDirectory(TrainingDirectory):
             root: folder that holds <machine>/test, for the name.
             fingerprint: hash of the clips.
         """
-        return ScoreFolder(self.path / "other" / f"{place_name(root)}-{fingerprint[:8]}")
+        return ScoreFolder(self.path / "other" / f"{place_name(root)}-{fingerprint[:8]}", self.machine)
 
     def scores_of(self, root: Path) -> ScoreFolder | None:
         """The latest scores of the clips under `root`, the run's own or others; None where there are none."""
         place = str(root.resolve())
         files = [*self.path.glob("scores/clips.json"), *self.path.glob("other/*/clips.json")]
-        folders = [ScoreFolder(path.parent) for path in sorted(files, key=lambda path: path.stat().st_mtime)]
+        folders = [
+            ScoreFolder(path.parent, self.machine)
+            for path in sorted(files, key=lambda path: path.stat().st_mtime)
+        ]
         found = [folder for folder in folders if (data := folder.data()) and data.root == place]
         return found[-1] if found else None
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -75,9 +76,15 @@ class ScoredData:
 
 @dataclass(frozen=True, slots=True)
 class ScoreFolder:
-    """The scores of one machine's clips by one model."""
+    """The scores of one machine's clips by one model.
+
+    Attributes:
+        path: the folder.
+        machine: whose clips its tables have to be about; "" where that is not asked.
+    """
 
     path: Path
+    machine: str = ""
 
     @property
     def scorers(self) -> list[str]:
@@ -86,7 +93,7 @@ class ScoreFolder:
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """All score tables, {scorer: table}."""
-        return {scorer: read_scores(self.path / f"{scorer}.csv") for scorer in self.scorers}
+        return {scorer: self._read(scorer) for scorer in self.scorers}
 
     def table(self, scorer: str) -> pd.DataFrame:
         """The score table of one scorer.
@@ -97,7 +104,18 @@ class ScoreFolder:
         if scorer not in self.scorers:
             have = ", ".join(self.scorers) or "none"
             raise AsdError(f"{self.path} has no scores of scorer={scorer}; it has {have}")
-        return read_scores(self.path / f"{scorer}.csv")
+        return self._read(scorer)
+
+    def _read(self, scorer: str) -> pd.DataFrame:
+        path = self.path / f"{scorer}.csv"
+        table = read_scores(path)
+        machines = {unicodedata.normalize("NFC", name) for name in table["machine"]}
+        if (others := machines - {unicodedata.normalize("NFC", self.machine)}) and self.machine:
+            raise AsdError(
+                f"{path} holds scores of {min(others)} in the folder of {self.machine}; if it is a copy, remove "
+                f"it, else give the folder its name back"
+            )
+        return table
 
     def data(self) -> ScoredData | None:
         """What the scores are about; None where that was not written, as by earlier versions.
