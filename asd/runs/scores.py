@@ -135,9 +135,10 @@ class ScoreFolder:
             raise AsdError(f"{path} is damaged ({error}); make score writes it anew") from error
 
     def digest(self) -> str:
-        """Hash of the score tables: another one after a change of any score, label or decision."""
+        """Hash of the rows of the score tables: another one after a change of any score, label or decision."""
         tables = {
-            scorer: (self.path / f"{scorer}.csv").read_text(errors="replace") for scorer in self.scorers
+            scorer: (self.path / f"{scorer}.csv").read_text("utf-8-sig", errors="replace").split()
+            for scorer in self.scorers
         }
         return fingerprint(tables)
 
