@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asd import pipeline
 from asd.core.files import alone
+from asd.stages import doing
 from tests.command import (
     NAME,
     a_clip,
@@ -267,12 +267,12 @@ def test_a_run_that_another_command_made_meanwhile_stays(
     @contextmanager
     def late(path: Path, busy: str) -> Iterator[None]:
         with monkeypatch.context() as first:
-            first.setattr(pipeline, "alone", alone)
+            first.setattr(doing, "alone", alone)
             succeeds(*short_training("training.epochs=2"))
         with alone(path, busy=busy):
             yield
 
-    monkeypatch.setattr(pipeline, "alone", late)
+    monkeypatch.setattr(doing, "alone", late)
     refuses(*short_training(), saying=f"{run} was trained with another configuration")
     monkeypatch.undo()
     monkeypatch.chdir(place)
