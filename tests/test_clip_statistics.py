@@ -252,6 +252,10 @@ def test_pooled_views_are_their_formulas() -> None:
         expected[name] = np.average(ranked, axis=1, weights=decay ** np.arange(ranked.shape[1]))
     for name, sharpness in (("rdp4", 4), ("rdp8", 8)):
         expected[name] = np.average(levels, axis=1, weights=(1 + distance / distance.max()) ** sharpness)
+    magnitudes = 10 ** (levels / 20)
+    distance = np.linalg.norm(magnitudes - magnitudes.mean(1, keepdims=True), axis=0)
+    cubes = np.average(magnitudes**3, axis=1, weights=(1 + distance / distance.max()) ** 9)
+    expected["rdp_gem"] = 20 / 3 * np.log10(cubes)
     low = LogMel(16000, n_mels=64)(waveform)[0].double().numpy().mean(1)
     expected["log_mel64"] = low - low.mean()
     views = ClipStatistics(POOLED_VIEWS)(waveform)
