@@ -60,7 +60,7 @@ def package_defects() -> str:
     shutil.rmtree("submissions", ignore_errors=True)
     words = ("submit", f"label={LABEL}", YEAR)
     refuses(*words, saying=r"3DPrinter of 2024 is not in the run; .* machine=Scanner,ToothBrush$")
-    succeeds(*words, "machine=Scanner,ToothBrush")
+    assert asd(*words, "machine=Scanner,ToothBrush").code == 1
     answer = asd("validate", f"path={PACKAGE}", YEAR, f"data={ROOT}")
     assert answer.code == 1
     return answer.out

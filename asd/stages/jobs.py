@@ -170,7 +170,8 @@ def check_place(job: Job) -> None:
     """
     if job.config.overwrite and job.learn is not None:
         return
-    job.run.check_version(job.config.detector_version)
+    if job.run.model.exists() and job.run.config().get("detector") == job.config.detector:
+        job.run.check_version(job.config.detector_version)
     if job.is_foreign():
         raise job.run.in_the_way()
     if job.learn is None or job.test is None or job.is_own():
