@@ -24,13 +24,15 @@ OTHER: dict[str, Any] = {
     "domain": Domain.TARGET,
     "label": None,
     "attributes": {"v": "1", "w": "3"},
+    "file": "normal/b.wav",
 }
 
 
 def fingerprint_of(clips: Sequence[tuple[Clip, str]]) -> str:
     """Of clips with contents of these hashes."""
     sounds = [
-        Sound(path=None, content=content, sample_rate_hz=1, n_channels=1, n_samples=1) for _, content in clips
+        Sound(path=None, content=content, sample_rate_hz=1, file_rate_hz=1, n_channels=1, n_samples=1)
+        for _, content in clips
     ]
     return Recordings([clip for clip, _ in clips], sounds).fingerprint
 

@@ -28,6 +28,7 @@
 #   asd/detectors/encoders/training.py  autocast                train: filter banks keep float32
 #   asd/features/clip_statistics.py     is_cuda                 train: the whole batch at once
 #   asd/features/logmel.py              is_cuda                 train: the whole batch at once
+#   asd/features/spectral_statistics.py is_cuda                 train: the whole batch at once
 #   asd/scoring/neighbours.py           cuda                    faiss: beside torch, against the CPU
 #   asd/scoring/neighbours.py           GpuResources            faiss: beside torch, against the CPU
 #   asd/scoring/neighbours.py           index_cpu_to_gpu        faiss: beside torch, against the CPU

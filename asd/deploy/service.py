@@ -77,7 +77,7 @@ class Rate:
         """Counts a request of a caller; seconds until it may be made, 0 where it may be made now."""
         now_s, each_s = self._clock(), 60 / self.per_minute
         full_s = max(self._full.pop(caller, now_s), now_s)
-        is_over = full_s + each_s - now_s > max(60.0, each_s)
+        is_over = full_s + each_s - now_s > max(60.0, each_s) + 1e-9  # rounding of the clock refuses nobody
         self._full[caller] = full_s if is_over else full_s + each_s
         if len(self._full) > _CALLERS:
             self._full.popitem(last=False)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from asd.core.files import load_yaml
 from asd.core.runtime import log
 from asd.detectors import section_of
+from asd.core.executors import Execution
 from asd.options import Settings
 from asd.settings.config import DEFAULT_DETECTOR, Run
 from asd.types import AsdError
@@ -218,9 +219,13 @@ def _full_key(stage: type[Settings], key: str, detector: str) -> str:
     near = _nearest(key, known, detector)
     if found and near not in {name.removeprefix(f"{detector}.") for name in known if detector in name}:
         raise AsdError(f"{key}= is no option of detector={detector}; write {' or '.join(found)}")
-    raise AsdError(
-        f"unknown key {key!r}: {f'did you mean {near}?' if near else 'known keys: ' + ', '.join(known)}"
+    if near:
+        raise AsdError(f"unknown key {key!r}: did you mean {near}?")
+    first = sorted(
+        (name for name in known if "." not in name), key=lambda name: name in Execution.model_fields
     )
+    rest = ", and those of parts, which --help lists" if len(first) < len(known) else ""
+    raise AsdError(f"unknown key {key!r}: known keys: {', '.join(first)}{rest}")
 
 
 def _nearest(key: str, known: Sequence[str], detector: str) -> str | None:
