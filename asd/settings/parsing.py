@@ -13,10 +13,10 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
+from asd.core.executors import Execution
 from asd.core.files import load_yaml
 from asd.core.runtime import log
 from asd.detectors import section_of
-from asd.core.executors import Execution
 from asd.options import Settings
 from asd.settings.config import DEFAULT_DETECTOR, Run
 from asd.types import AsdError
