@@ -131,7 +131,7 @@ def _simplified(model: Any) -> Any:
     import onnx_ir as ir
     from onnx_ir.passes import common
 
-    common.RemoveUnusedNodesPass()(model)
+    ir.passes.Sequential(common.RemoveUnusedNodesPass(), common.NameFixPass())(model)
     kept = ir.from_proto(ir.to_proto(model))  # without what only removed branches used
     passes = (
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
