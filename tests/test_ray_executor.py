@@ -28,7 +28,7 @@ def cluster() -> Iterator[Any]:
     """A head without room for jobs, and a node of two cores; stopped at the end."""
     from ray.cluster_utils import Cluster
 
-    os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_health_check_period_ms="500")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     cluster = Cluster(
         initialize_head=True,
         head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
