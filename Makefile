@@ -61,6 +61,9 @@ benchmark: setup  ## many methods in one table: make benchmark data=DIR [methods
 sweep: setup  ## many configurations tried: make sweep data=DIR space=FILE.yaml [method=optuna] [executor=ray]
 	$(ASD) sweep $(GIVEN)
 
+reproduce: setup  ## a year in one go, beside published scores: make reproduce year=2023 [machine=...] [methods=FILE]
+	$(ASD) reproduce $(GIVEN)
+
 leaderboard: setup  ## runs in order, with paired differences: make leaderboard [members=RUN1,RUN2:SCORER]
 	$(ASD) leaderboard $(GIVEN)
 

@@ -38,12 +38,14 @@ STAGES = {
     "listen": "score a stream as it comes: alarms with their recording, drift; webhook, MQTT",
     "serve": "score recordings over HTTP: FastAPI, limits, metrics for Prometheus",
     "export": "a trained model as one ONNX graph: waveform in, score out, for machines without Python",
+    "reproduce": "a year in one go: published data, several methods, and a table beside published scores",
     "demo": "all of it once, on small synthetic machines",
 }
 
 # Stages that are not in `asd.pipeline`.
 PLACES = {
     "benchmark": "asd.stages.benchmarking",
+    "reproduce": "asd.stages.reproducing",
     "sweep": "asd.stages.sweeping",
     "listen": "asd.deploy.listen",
     "serve": "asd.deploy.serve",

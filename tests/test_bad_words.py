@@ -19,7 +19,7 @@ WORDS = {
     "training.epoch=3": r"unknown key 'training\.epoch': did you mean training\.epochs\?",
     "epochs=3": r"unknown key 'epochs': did you mean training\.epochs\?",
     "machin=fan": "unknown key 'machin': did you mean machine",
-    "zzzz=1": "unknown key 'zzzz': known keys: machine, year",
+    "zzzz=1": "unknown key 'zzzz': known keys: machine, data",
     "training=3": "unknown key 'training'",
     "detector=autoencodr": "detector=autoencodr is unknown; choose one of .*autoencoder",
     "training.epochs=many": "epochs=many does not fit: .*integer",

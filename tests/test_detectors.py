@@ -20,6 +20,7 @@ from tests.machines import recordings, tone_machine, workplace, write_clip
 QUICK: dict[str, dict[str, Any]] = {
     "autoencoder": {"training": {"epochs": 80, "batch_size": 64, "learning_rate": 5e-3}},
     "embedding": {"faults": {"networks": 1}},
+    "auto": {"copies": 2},
 }
 
 

@@ -34,10 +34,13 @@ DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),
     *(p for d in ("docs", "configs", "submissions") for p in sorted(ROOT.glob(f"{d}/*.md"))),
 ]
-METHODS = ROOT / "configs/benchmark.yaml"  # a line of words per method
+METHODS = [
+    ROOT / f"configs/{name}.yaml" for name in ("benchmark", "reproduce", "reproduce_beats")
+]  # of words
+PUBLISHED = ROOT / "configs/published.yaml"  # scores, by year
 SPACE = ROOT / "configs/sweep.yaml"  # values to try of each option
 _STAGE = "|".join(STAGES)
-CONFIGS = sorted(set(ROOT.glob("configs/*.yaml")) - {METHODS, SPACE})
+CONFIGS = sorted(set(ROOT.glob("configs/*.yaml")) - {*METHODS, PUBLISHED, SPACE})
 
 
 def relative(path: Path) -> str:
@@ -116,8 +119,9 @@ def test_a_configuration_is_accepted_and_holds_only_differences(path: Path) -> N
         assert ours != theirs, f"{key} is at its default"
 
 
-def test_every_method_of_the_benchmark_is_accepted() -> None:
-    for label, words in yaml.safe_load(METHODS.read_text()).items():
+@pytest.mark.parametrize("path", METHODS, ids=relative)
+def test_every_method_is_accepted(path: Path) -> None:
+    for label, words in yaml.safe_load(path.read_text()).items():
         assert parsing.parse(config.Run, words.split()).detector in REGISTRY, label
 
 

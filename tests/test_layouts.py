@@ -61,7 +61,7 @@ def test_a_layout_is_detected_said_and_can_be_named(tmp_path: Path, layout: str)
         (Split.TEST, Label.ANOMALY): 3,
     }
     assert data.notices(machine)[0].startswith(f"layout {layout}: ")
-    assert f"{n_held} of 15 normal recordings (20%" in data.notices(machine)[1]
+    assert f"{n_held} of 15 normal recordings (drawn by their names) are held out" in data.notices(machine)[1]
     for clip in data.by_machine[machine]:
         assert clip.path.name in clip.name  # the name it was given, and the date in it
 

@@ -43,7 +43,7 @@ def test_a_file_lies_below_the_words(tmp_path: Path) -> None:
             r"compatible= is no option of detector=statistics; write autoencoder.compatible",
         ),
         (["training.epoch=3"], r"did you mean training.epochs\?"),
-        (["xyzzy=3"], "unknown key 'xyzzy': known keys: machine, year"),
+        (["xyzzy=3"], "unknown key 'xyzzy': known keys: machine, data"),
         (["fan"], "'fan' is not a key=value argument"),
         (["training.epochs=many"], "training.epochs=many does not fit: .*integer"),
         (["training.epochs=0"], "training.epochs=0 does not fit"),

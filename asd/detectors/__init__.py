@@ -28,6 +28,7 @@ REGISTRY = {
     "statistics": "asd.detectors.statistics:Statistics",
     "autoencoder": "asd.detectors.autoencoder:Autoencoder",
     "embedding": "asd.detectors.embedding:Embedding",
+    "auto": "asd.detectors.auto:Auto",
 }
 ENTRY_POINTS = "asd.detectors"
 LEAST_SAMPLES = 2048  # an eighth of a second at 16 kHz
@@ -113,6 +114,18 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
 
     views: Names = Field(["all"], description="groups of clip statistics or single views, or all groups")
     backend: str = Field("knn_relative", description="back end that scores a view")
+
+    def least_samples(self) -> int:
+        """Some frames for the envelopes to move in."""
+        return LEAST_SAMPLES
+
+
+class AutoSettings(DetectorSettings):
+    """How much trained networks count beside the default detector, and how long they train."""
+
+    weight: float = Field(0.1, ge=0, le=1, description="share of the networks' score")
+    copies: int = Field(3, ge=1, description="altered copies of each clip that they learn from")
+    networks: int = Field(1, ge=1, description="on spectra and envelopes, and as many on spectra alone")
 
     def least_samples(self) -> int:
         """Some frames for the envelopes to move in."""

@@ -8,7 +8,7 @@ The views, each (batch, dims):
     envelope_spectrum, envelope_spectrum_fine            `envelope_statistics` of the squared envelope
 
 and, to compare with, what others pool from the official log-mel levels: `log_mel64`, `log_mel128` (mean level),
-`gwrp90`, `gwrp98`, `rdp4`, `rdp8`.
+`gwrp90`, `gwrp98`, `rdp4`, `rdp8`, `rdp_gem`.
 
 A vector depends on its own clip only, and on none of its gain or offset. docs/benchmark.md measures each view.
 """
@@ -23,7 +23,7 @@ from torch import nn
 from asd.core.threads import on_threads
 from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistics
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
-from asd.features.pooling import gwrp_pool, mean_pool, rdp_pool
+from asd.features.pooling import gwrp_pool, mean_pool, rdp_gem_pool, rdp_pool
 from asd.features.spectral_statistics import SPECTRAL, SpectralStatistics, frame_power
 
 # Window in ms: mel bands, and mel bands over which roughness is averaged. The longest window has logarithmic bands, of
@@ -34,7 +34,7 @@ WINDOWS_MS = (*_MEL_BANDS, *_LOG_BANDS)
 ENVELOPE = ("modulation", "variation", "kurtosis", "band_correlation", "step_correlation")
 ENVELOPE_SPECTRUM = ("envelope_spectrum", "envelope_spectrum_fine")
 VIEWS = (*(f"{name}_{ms}" for name in SPECTRAL for ms in WINDOWS_MS), *ENVELOPE, *ENVELOPE_SPECTRUM)
-POOLED_VIEWS = ("log_mel64", "log_mel128", "gwrp98", "gwrp90", "rdp4", "rdp8")
+POOLED_VIEWS = ("log_mel64", "log_mel128", "gwrp98", "gwrp90", "rdp4", "rdp8", "rdp_gem")
 
 _SHORTEST_MS = min(WINDOWS_MS)
 _LOWEST_HZ = 20.0
@@ -133,4 +133,5 @@ def _pooled(levels: torch.Tensor) -> dict[str, torch.Tensor]:
         "gwrp90": gwrp_pool(levels, 0.9),
         "rdp4": rdp_pool(levels, 4.0),
         "rdp8": rdp_pool(levels, 8.0),
+        "rdp_gem": 20.0 * rdp_gem_pool(10.0 ** (levels / 20.0)).log10(),
     }

@@ -29,16 +29,37 @@ def gwrp_pool(levels: torch.Tensor, decay: float) -> torch.Tensor:
 
 
 def rdp_pool(levels: torch.Tensor, sharpness: float) -> torch.Tensor:
-    """Relative deviation pooling: frames far from the clip's mean spectrum count more.
+    """Relative deviation pooling: a mean in which frames far from the clip's mean spectrum count more.
 
-    Weights (1 + d_t / max d)^sharpness with d_t the distance of frame t to the mean frame (BEAM,
-    arXiv 2603.13749); a clip whose frames are all equal has equal weights.
+    Weights (1 + d_t / max d)^sharpness with d_t the distance of frame t to the mean frame (arXiv 2603.04605); a
+    clip whose frames are all equal has equal weights.
 
     Args:
         levels: (batch, bands, frames).
         sharpness: exponent of the weights.
     """
-    distance = (levels - levels.mean(2, keepdim=True)).norm(dim=1)
-    relative = distance / distance.amax(1, keepdim=True).clamp_min(1e-9)
+    return (levels * _deviation_weights(levels, sharpness)[:, None]).sum(2)
+
+
+def rdp_gem_pool(values: torch.Tensor, sharpness: float = 9.0, exponent: float = 3.0) -> torch.Tensor:
+    """Relative deviation pooling of a generalised mean, (sum_t w_t max(x_t, 0)^p)^(1/p); w as in `rdp_pool`.
+
+    Source: arXiv 2603.04605, whose sharpness and exponent for machines of which nothing is known are the defaults.
+
+    Args:
+        values: (batch, bands, frames), magnitudes or the activations of a network; what is negative counts as 0.
+        sharpness: exponent of the weights.
+        exponent: p of the generalised mean.
+    """
+    weights = _deviation_weights(values, sharpness)[:, None]
+    largest = values.amax((1, 2), keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+    relative = (values / largest).clamp_min(0.0)  # no power leaves the range of float32
+    return largest[:, 0] * (relative**exponent * weights).sum(2) ** (1.0 / exponent)
+
+
+def _deviation_weights(values: torch.Tensor, sharpness: float) -> torch.Tensor:
+    """Weights of frames, (batch, bands, frames) -> (batch, frames); each row sums to 1."""
+    distance = (values - values.mean(2, keepdim=True)).norm(dim=1)
+    relative = distance / distance.amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
     weights = (1.0 + relative) ** sharpness
-    return (levels * (weights / weights.sum(1, keepdim=True))[:, None]).sum(2)
+    return weights / weights.sum(1, keepdim=True)

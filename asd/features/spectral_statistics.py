@@ -117,7 +117,12 @@ def squared(values: torch.Tensor) -> torch.Tensor:
 
 
 def decibels(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
-    """Levels in dB of power (batch, frames, dims), none below a share of the strongest mean over time."""
+    """Levels in dB of power, none below a share of the strongest mean over time.
+
+    Args:
+        power: (batch, frames, dims).
+        dynamic_range: that share.
+    """
     return torch.maximum(power, _least(power, dynamic_range)).log10() * 10.0
 
 
@@ -126,6 +131,10 @@ def mean_decibels(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
 
     A sum of logarithms is the logarithm of a product: of four frames at a time, as a logarithm of every bin costs as
     much as the transform. The factors are centred within the range, so that no product leaves float32.
+
+    Args:
+        power: (batch, frames, dims).
+        dynamic_range: share of the strongest mean over time that is the least power of all.
     """
     least = _least(power, dynamic_range)
     factors = (power / least).clamp_min_(1.0).mul_(dynamic_range**0.5)

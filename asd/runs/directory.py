@@ -112,7 +112,8 @@ class RunDirectory(TrainingDirectory):
             version: of the detector.
             clip_s: length of the clips in seconds, by the median.
         """
-        files = {path.name: _file_hash(path) for path in sorted(folder.iterdir())}
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = {path.relative_to(folder).as_posix(): _file_hash(path) for path in paths}
         facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "version": version}
         write_json(folder / "fit.json", facts | {"clip_s": clip_s, "files": files})
 

@@ -20,6 +20,7 @@ from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
 from asd.detectors import (
     REGISTRY,
     AutoencoderSettings,
+    AutoSettings,
     DetectorSettings,
     StatisticsSettings,
     detector_class,
@@ -120,6 +121,7 @@ class Run(Execution):
     statistics: StatisticsSettings = StatisticsSettings()
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
+    auto: AutoSettings = AutoSettings()
     supplemental: Supplemental = Supplemental()
     decision: Decision = Decision()
 
@@ -259,11 +261,27 @@ class Benchmark(SideBySide):
     seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
     scorers: Literal["default", "all"] = Field("default", description="scorers in the table")
     year: int = Field(2025, description="challenge year, whose metric rule holds")
+    part: Literal["dev", "eval"] = Field("dev", description="labels: in the names, or published (eval)")
+    ground_truth: Path | None = Field(None, description="part=eval: folder of the published labels")
     reference: str | None = Field(
         None, description="method that others are compared with, by default the first"
     )
     page: Path | None = Field(None, description="document whose table between markers is replaced")
     runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
+
+
+class Reproduce(SideBySide):
+    """Options of `reproduce`."""
+
+    year: int = Field(2023, description="challenge year")
+    machine: Names = Field(["all"], description="machines, by default all that were published")
+    methods: Path = Field(Path("configs/reproduce.yaml"), description="YAML file of label: options of train")
+    published: Path = Field(Path("configs/published.yaml"), description="YAML file of scores to compare with")
+    seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
+    data: Path | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
+    runs: Path = Field(Path("runs/reproduce"), description="folder of the runs and the tables")
+    archive: str = Field("https://zenodo.org", description="address of the archive of records")
+    evaluators: str = Field("https://codeload.github.com", description="address of the evaluators' host")
 
 
 class Leaderboard(Settings):
@@ -296,5 +314,6 @@ STAGES: dict[str, type[Settings]] = {
     "listen": Listen,
     "serve": Serve,
     "export": Export,
+    "reproduce": Reproduce,
     "demo": Demo,
 }

@@ -13,7 +13,6 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
-from asd.core.executors import Execution
 from asd.core.files import load_yaml
 from asd.core.runtime import log
 from asd.detectors import section_of
@@ -221,9 +220,8 @@ def _full_key(stage: type[Settings], key: str, detector: str) -> str:
         raise AsdError(f"{key}= is no option of detector={detector}; write {' or '.join(found)}")
     if near:
         raise AsdError(f"unknown key {key!r}: did you mean {near}?")
-    first = sorted(
-        (name for name in known if "." not in name), key=lambda name: name in Execution.model_fields
-    )
+    leading = [name for name in getattr(stage, "leading", ()) if name in known]
+    first = dict.fromkeys([*leading, *(name for name in known if "." not in name)])
     rest = ", and those of parts, which --help lists" if len(first) < len(known) else ""
     raise AsdError(f"unknown key {key!r}: known keys: {', '.join(first)}{rest}")
 

@@ -23,7 +23,7 @@ from asd.core.executors import run_tasks
 from asd.core.files import load_yaml
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
-from asd.evaluation.labelling import labelled_scores
+from asd.evaluation.labelling import labelled_scores, published_labels
 from asd.evaluation.markdown import table as markdown_table
 from asd.runs import find_runs, write_json, write_text
 from asd.settings.config import Benchmark, Run
@@ -64,7 +64,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
             all others are done.
     """
     methods = _of_detectors(read_methods(config.methods), config.detectors)
-    page = None if config.page is None else (config.page, _split_page(config.page, config.data))
+    page = None if config.page is None else (config.page, _split_page(config.page, config))
     if config.reference is not None and config.reference not in methods:
         raise AsdError(f"reference={config.reference!r} is no method of {config.methods}")
     machines = list_machines(config.data) if config.machine == ["all"] else config.machine
@@ -156,7 +156,10 @@ def _work(task: Task) -> list[str]:
 def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
     """A row per scorer of a method, the default first."""
     name = run_name(label)
-    scores = labelled_scores(config.runs, name, config.year, machines)
+    if config.part == "dev":
+        scores = labelled_scores(config.runs, name, config.year, machines)
+    else:
+        scores = published_labels(config.runs, name, config.year, config.ground_truth, machines)
     runs = [
         run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds
     ]
@@ -259,13 +262,14 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _split_page(path: Path, data: Path) -> tuple[str, str]:
-    """What stands before and after the table of a page, markers included.
+def _split_page(path: Path, config: Benchmark) -> tuple[str, str]:
+    """What stands before and after the table of a page, markers included; a choice of detectors has its own markers.
 
     Raises:
         AsdError: there is no such page, or it has no place for the table.
     """
-    begin, end = f"<!-- benchmark of {data} -->", "<!-- end -->"
+    chosen = "" if config.detectors == ["all"] else f": {', '.join(config.detectors)}"
+    begin, end = f"<!-- benchmark of {config.data}{chosen} -->", "<!-- end -->"
     try:
         text = path.read_text()
     except OSError as error:

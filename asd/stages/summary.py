@@ -36,6 +36,7 @@ from asd.settings.config import (
     Evaluate,
     Fuse,
     Leaderboard,
+    Reproduce,
     Run,
     Submit,
     Validate,
@@ -225,6 +226,16 @@ def report(config: Report, result: WrittenReport) -> str:
         f"{result.n_machines} machines, {result.n_shown} of them to look at and listen to\n"
         f"open it in any browser; it needs no network"
     )
+
+
+def reproduce(config: Reproduce, page: str) -> str:
+    """The tables, and where they are.
+
+    Args:
+        config: of the stage.
+        page: what it wrote, as Markdown.
+    """
+    return f"{page}\nwritten to {config.runs / str(config.year)}/reproduce.md"
 
 
 def leaderboard(config: Leaderboard, board: pd.DataFrame) -> str:

@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from asd.core.networks.encoder import Encoder
 from asd.detectors.encoders.published import optional
-from asd.features.pooling import mean_pool, rdp_pool
+from asd.features.pooling import mean_pool, rdp_gem_pool, rdp_pool
 from asd.types import AsdError, one_of
 
 # name -> (batch, dims, times) -> (batch, dims)
@@ -29,6 +29,7 @@ POOLINGS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "mean": mean_pool,
     "rdp4": lambda tokens: rdp_pool(tokens, 4.0),
     "rdp8": lambda tokens: rdp_pool(tokens, 8.0),
+    "rdp_gem": rdp_gem_pool,
 }
 
 # Names of the matrices that adapters sit beside, the first of these sets that a network has: those of

@@ -69,7 +69,9 @@ class Recipe(TrainSettings):
     )
     checkpoint: Path | None = Field(None, description="file or folder of a pretrained encoder's weights")
     layers: Numbers = Field([], description="pretrained: layers to take, from 1; by default the last")
-    pooling: Literal["mean", "rdp4", "rdp8"] = Field("mean", description="over time: mean, rdp4 or rdp8")
+    pooling: Literal["mean", "rdp4", "rdp8", "rdp_gem"] = Field(
+        "mean", description="pretrained, over time: mean, rdp4, rdp8 or rdp_gem"
+    )
     bands: bool = Field(True, description="pretrained: keep the frequency bands side by side")
     window_s: float = Field(10.0, ge=0.2, description="pretrained: seconds of one input")
     lora_rank: int = Field(0, ge=0, description="pretrained: fine-tuned by adapters of this rank; 0: frozen")

@@ -1,0 +1,117 @@
+"""The stage `reproduce`: a year's published data, the methods with published scores, and one page with both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from asd.challenge.files import list_machines
+from asd.challenge.years import get_year
+from asd.core.executors import SideBySide
+from asd.core.files import load_yaml
+from asd.evaluation.markdown import table as markdown_table
+from asd.runs import write_text
+from asd.settings.config import Benchmark, Reproduce
+from asd.settings.data import Data
+from asd.stages.benchmarking import as_markdown, benchmark, read_methods
+from asd.stages.obtaining import obtain_data
+from asd.types import AsdError
+
+PARTS = {"dev": "Development machines", "eval": "Evaluation machines"}
+
+
+def reproduce(config: Reproduce) -> str:
+    """Fetches a year, measures every method on both sets of machines, and writes runs/reproduce/<year>/reproduce.md.
+
+    What is there already is neither fetched nor trained again.
+
+    Returns:
+        The page: a table of each set of machines, and published scores beside ours.
+
+    Raises:
+        AsdError: a file of methods or of published scores that is not one, an archive that cannot be had, or what
+            methods raised, when all others are done.
+    """
+    read_methods(config.methods)
+    published = read_published(config.published).get(config.year, [])
+    year = get_year(config.year)
+    root = config.data or year.folder
+    sources = {name: getattr(config, name) for name in ("year", "machine", "data", "archive", "evaluators")}
+    obtain_data(Data(**sources))
+    tables = {}
+    for part in PARTS:
+        place = root / (year.dev_root if part == "dev" else year.eval_root).relative_to(year.folder)
+        machines = _machines(place, config.machine)
+        if machines:  # of the evaluation set alone, say
+            tables[part] = benchmark(_one_part(config, part, place, machines))
+    page = as_page(config.year, tables, published)
+    write_text(config.runs / str(config.year) / "reproduce.md", page)
+    return page
+
+
+def read_published(path: Path) -> dict[int, list[dict[str, Any]]]:
+    """Published official scores by year: system, part, score (per cent), ours (`method / scorer`), source.
+
+    Raises:
+        AsdError: the file is missing or has another form.
+    """
+    try:
+        content = load_yaml(path.read_bytes())
+    except (OSError, yaml.YAMLError) as error:
+        raise AsdError(f"published={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    keys = {"system", "part", "score", "source"}
+    lists = [*content.values()] if isinstance(content, dict) else [None]
+    rows = [row for each in lists for row in (each if isinstance(each, list) else [None])]
+    if not all(
+        isinstance(row, dict) and keys <= {*row} <= {*keys, "ours"} and row["part"] in PARTS for row in rows
+    ):
+        raise AsdError(f"published={path} is no list of {', '.join(sorted(keys))} and ours under each year")
+    return content
+
+
+def as_page(year: int, tables: dict[str, pd.DataFrame], published: list[dict[str, Any]]) -> str:
+    """The tables of a year as Markdown.
+
+    Args:
+        year: of the challenge.
+        tables: what `benchmark` returned, by part.
+        published: rows of `read_published`.
+    """
+    ours = {
+        (part, f"{row['method']} / {row['scorer']}"): f"{100 * row['official_score']:.2f}"
+        for part, table in tables.items()
+        for row in table.to_dict("records")
+    }
+    head = ["system", "part", "published", "ours", "our method / scorer", "source"]
+    rows = []
+    for row in published:
+        method = row.get("ours", "")
+        rows.append(
+            [row["system"], row["part"], f"{row['score']:.2f}", ours.get((row["part"], method), ""), method]
+        )
+        rows[-1].append(row["source"])
+    parts = [f"## {PARTS[part]} of {year}\n\n{as_markdown(table)}" for part, table in tables.items()]
+    if rows:
+        parts.append(
+            "\n".join([f"## Published scores of {year} beside ours\n", *markdown_table(head, rows), ""])
+        )
+    return "\n".join(parts)
+
+
+def _one_part(config: Reproduce, part: str, data: Path, machines: list[str]) -> Benchmark:
+    """The benchmark of one set of machines."""
+    year = get_year(config.year)
+    truth = None if config.data is None else config.data / year.truth_root.relative_to(year.folder)
+    own = {"data": data, "machine": machines, "part": part, "ground_truth": truth, "scorers": "all"}
+    own |= {"runs": config.runs / str(config.year) / part, "year": config.year}
+    shared = {name: getattr(config, name) for name in ("methods", "seeds", *SideBySide.model_fields)}
+    return Benchmark(**own, **shared)
+
+
+def _machines(data: Path, wanted: list[str]) -> list[str]:
+    """The machines of a folder that are wanted."""
+    there = list_machines(data) if data.is_dir() else []
+    return there if wanted == ["all"] else [machine for machine in there if machine in wanted]

@@ -1,0 +1,77 @@
+"""A year in one go, on a stand-in: fetched, measured on both sets of machines, and beside published scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from asd.settings.config import Reproduce
+from asd.stages.benchmarking import read_methods
+from asd.stages.reproducing import read_published, reproduce
+from asd.types import AsdError
+from tests.archive_server import serving
+from tests.command import succeeds
+from tests.miniature_year import publish_year
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+METHODS = '"level": detector=statistics statistics.views=level_64,kurtosis\n'
+PUBLISHED = """
+2024:
+  - {system: "a winner", part: eval, score: 66.24, source: "a page"}
+  - {system: "levels", part: eval, score: 50.0, ours: "level / kurtosis", source: "a paper"}
+"""
+
+
+@pytest.mark.slow
+def test_one_command_fetches_measures_and_compares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("methods.yaml").write_text(METHODS)
+    Path("published.yaml").write_text(PUBLISHED)
+    words = [
+        "year=2024",
+        "machine=fan,ToothBrush",
+        "methods=methods.yaml",
+        "published=published.yaml",
+        "seeds=0",
+    ]
+    with serving() as server:
+        small = {"train_source": 8, "train_target": 2, "test_per_cell": 2, "duration_s": 0.5}
+        publish_year(server, 2024, Path("clips"), dev=["fan"], evaluation=["ToothBrush"], **small)
+        said = succeeds("reproduce", *words, *server.words).out
+    page = Path("runs/reproduce/2024/reproduce.md").read_text()
+    assert page in said
+    assert "## Development machines of 2024" in page
+    assert "## Evaluation machines of 2024" in page
+    # what evaluate says of the same run by the published labels stands in the table
+    succeeds("evaluate", "name=level", "runs=runs/reproduce/2024/eval", "year=2024", "part=eval",
+             "machine=ToothBrush", "scorer=kurtosis", "json=found.json")  # fmt: skip
+    row = next(line for line in page.splitlines() if line.startswith("| levels "))
+    found = json.loads(Path("found.json").read_text())["scorers"]["kurtosis"]["official_score"]
+    assert float(row.split("|")[4]) == pytest.approx(100 * found, abs=0.005)
+    winner = next(line for line in page.splitlines() if line.startswith("| a winner"))
+    assert [cell.strip() for cell in winner.split("|")[3:6]] == ["66.24", "", ""]
+    # the server is gone: nothing is fetched or trained again
+    again = succeeds("reproduce", *words, *server.words).out
+    assert again == said
+
+
+def test_what_is_published_is_shown_beside_a_method_that_there_is() -> None:
+    labels = {*read_methods(CONFIGS / "reproduce.yaml"), *read_methods(CONFIGS / "reproduce_beats.yaml")}
+    published = read_published(CONFIGS / "published.yaml")
+    assert [*published] == [*range(2020, 2027)]
+    rows = [row for rows in published.values() for row in rows]
+    assert {row["ours"].split(" / ")[0] for row in rows if "ours" in row} <= labels
+    assert all(40 < row["score"] < 100 for row in rows)
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", "2024: [{system: x}]", "2024: [{system: x, part: test, score: 1, source: y}]"]
+)
+def test_another_form_is_refused_before_anything_is_fetched(tmp_path: Path, content: str) -> None:
+    (tmp_path / "published.yaml").write_text(content)
+    (tmp_path / "methods.yaml").write_text(METHODS)
+    config = Reproduce(published=tmp_path / "published.yaml", methods=tmp_path / "methods.yaml")
+    with pytest.raises(AsdError, match=r"published=.*is no list of"):
+        reproduce(config)
