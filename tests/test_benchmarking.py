@@ -68,6 +68,7 @@ def test_every_method_is_a_row_beside_what_choosing_is_worth(config: Benchmark) 
     assert rows[-1]["seconds"] is None  # JSON knows no NaN
 
 
+@pytest.mark.slow
 def test_finished_methods_are_not_trained_again(config: Benchmark) -> None:
     first = benchmark(config)
     done = {path: path.stat().st_mtime_ns for path in Path("runs/benchmark").rglob("DONE")}
@@ -76,6 +77,7 @@ def test_finished_methods_are_not_trained_again(config: Benchmark) -> None:
     assert {path: path.stat().st_mtime_ns for path in done} == done
 
 
+@pytest.mark.slow
 def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark) -> None:
     Path("failing.yaml").write_text(
         '"good": detector=statistics\n"bad": detector=statistics weights=none.pt\n'

@@ -121,6 +121,7 @@ def test_2025_with_clean_recordings(
     assert clean["supplemental"]["clean"] == "references"
 
 
+@pytest.mark.slow
 def test_2026_with_two_microphones_and_a_pretrained_encoder(
     checkout: Path, server: ArchiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def study(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, A
     return runs / "digits/small", succeeds("study", "digits", f"data={data}", f"runs={runs}", *SHORT)
 
 
+@pytest.mark.slow
 def test_tones_are_told_apart_by_speakers_known_and_unseen(study: tuple[Path, Answer]) -> None:
     folder, answer = study
     report = json.loads((folder / "report.json").read_text())
@@ -65,6 +66,7 @@ def test_tones_are_told_apart_by_speakers_known_and_unseen(study: tuple[Path, An
     assert report["untouched"] == report["speakers"]["bob_jr"]
 
 
+@pytest.mark.slow
 def test_other_classifiers_work_on_the_features_of_both_lengths(study: tuple[Path, Answer]) -> None:
     table = pd.read_csv(study[0] / "classifiers.csv")
     assert set(table["features"]) == {64, 32}  # one step of 64 channels here, and the dense layer
@@ -72,6 +74,7 @@ def test_other_classifiers_work_on_the_features_of_both_lengths(study: tuple[Pat
     assert (table["mean"] > 0.6).all()  # one in three by chance
 
 
+@pytest.mark.slow
 def test_tables_and_figures_are_there(study: tuple[Path, Answer]) -> None:
     folder = study[0]
     confusion = pd.read_csv(folder / "confusion_unseen.csv", index_col="actual")
@@ -89,6 +92,7 @@ def test_tables_and_figures_are_there(study: tuple[Path, Answer]) -> None:
     assert "only before the first ReLU" in page
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_wherever_the_recordings_lie(
     data: Path, study: tuple[Path, Answer], tmp_path: Path
 ) -> None:

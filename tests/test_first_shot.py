@@ -63,7 +63,9 @@ def train(detector: str, *words: str) -> str:
 
 def model(name: str, machine: str) -> dict[str, bytes]:
     """What was learnt of a machine, apart from the note that says where its clips lie."""
-    return {path.name: path.read_bytes() for path in Path("runs", name, machine, "seed0/model").iterdir()}
+    folder = Path("runs", name, machine, "seed0/model")
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("detector", sorted(REGISTRY))

@@ -19,9 +19,9 @@ def test_every_option_has_a_meaning() -> None:
 def test_train_lists_what_matters_first_and_then_by_detector() -> None:
     text = describe("train", "fit", Run)
     heads = [line.split(":")[0] for line in text.splitlines() if line and not line.startswith(" ")]
-    detectors = ("detector=statistics", "detector=autoencoder", "detector=embedding")
-    assert heads[1:6] == ["most used", "further", *detectors]
-    assert heads[6].startswith("every training by gradient, autoencoder.training.*, embedding.*")
+    detectors = ("detector=statistics", "detector=autoencoder", "detector=embedding", "detector=auto")
+    assert heads[1:7] == ["most used", "further", *detectors]
+    assert heads[7].startswith("every training by gradient, autoencoder.training.*, embedding.*")
     most = text.split("\n\n")[1].splitlines()[1:]
     assert [row.split("=")[0].strip() for row in most] == [*Run.leading, "config"]
     shown = {line.split("=")[0].strip() for line in text.splitlines() if line.startswith("  ")}

@@ -72,6 +72,7 @@ def stop_in_the_middle(name: str, how: signal.Signals) -> Answer:
     return Answer(process.returncode, out, err)
 
 
+@pytest.mark.slow
 def test_killed_or_interrupted_training_ends_like_an_uninterrupted_one(place: Path) -> None:
     succeeds("train", *words("whole", EPOCHS))
     assert stop_in_the_middle("killed", signal.SIGKILL).code == -signal.SIGKILL
