@@ -171,8 +171,9 @@ def _unreadable(path: Path, error: Exception) -> AsdError:
         return AsdError(f"{path} may not be read; change its permissions")
     size = path.stat().st_size
     kind = path.suffix.strip(". ").upper() or "audio"
+    reason = re.sub(r"^Error opening <.*?>: ", "", str(error)).rstrip(".")  # it is read from memory
     return AsdError(
-        f"{path} ({size} bytes) is not a readable {kind} file ({error}); remove it or copy it again"
+        f"{path} ({size} bytes) is not a readable {kind} file ({reason}); remove it or copy it again"
     )
 
 

@@ -8,6 +8,7 @@ Before it is written the graph is checked and simplified, and its scores are com
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -131,6 +132,7 @@ def _simplified(model: Any) -> Any:
     import onnx_ir as ir
     from onnx_ir.passes import common
 
+    logging.getLogger("onnx_ir").setLevel(logging.WARNING)  # it names every value that it joins
     ir.passes.Sequential(common.RemoveUnusedNodesPass(), common.NameFixPass())(model)
     kept = ir.from_proto(ir.to_proto(model))  # without what only removed branches used
     passes = (
