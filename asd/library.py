@@ -28,7 +28,7 @@ from asd.runs import RunDirectory, find_runs, read_json, write_json
 from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
-from asd.stages.fitting import detector_of, store_model, thresholds_of
+from asd.stages.fitting import detector_of, scores_where_possible, store_model, thresholds_of
 from asd.stages.predictions import Normal, finite_scores, predictions
 from asd.types import AsdError, Clip, Split
 
@@ -152,7 +152,11 @@ class Model:
         for sentence in notices(recordings) if not self._told else ():
             log.info("%s: %s", self.options.machine[0], sentence)
             self._told = True  # `predict` comes back with many pieces of one folder
-        recordings, values = finite_scores(recordings, self.detector.score(recordings)[name], name, refused)
+        if refused is None:
+            scores = self.detector.score(recordings)
+        else:
+            recordings, scores = scores_where_possible(self.detector, recordings, refused)
+        recordings, values = finite_scores(recordings, scores[name], name, refused)
         device = self.detector.context.device
         return predictions(recordings, values, self.thresholds[name], self.normal, name, device)
 

@@ -11,8 +11,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from asd.__main__ import main
 from asd.synthetic import make_machines
+from tests.machines import tone_machine
 
 NAME = "name=autoencoder"
 SHORT = ("detector=autoencoder", NAME, "training.epochs=1", "device=cpu")
@@ -96,3 +99,11 @@ def assert_nothing_done(folder: Path) -> None:
     """No run under the folder counts as complete, and nothing half-written is left."""
     left = [path for path in folder.rglob("*") if path.name == "DONE" or path.suffix == ".tmp"]
     assert left == []
+
+
+def train_on_tones(root: Path, n_train: int, n_test: int) -> None:
+    """A folder with the recordings of one machine in data/ and a run of the default detector on them."""
+    tone_machine(root / "data", n_train=n_train, n_test=n_test)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        succeeds("train", "machine=fan", "data=data")

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from asd.stages import confirming
-from tests.command import asd, contents, refuses, succeeds
-from tests.machines import tone_machine, write_clip
+from tests.command import asd, contents, refuses, succeeds, train_on_tones
+from tests.machines import write_clip
 
 RUN = Path("runs/statistics/fan/seed0")
 EXTRA = [f"section_00_source_train_normal_{i:04d}_speed_1.wav" for i in (90, 91, 92)]
@@ -22,12 +22,9 @@ EXTRA = [f"section_00_source_train_normal_{i:04d}_speed_1.wav" for i in (90, 91,
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("confirming")
-    tone_machine(root / "data", n_train=12, n_test=2)
+    train_on_tones(root, n_train=12, n_test=2)
     for i, name in enumerate(EXTRA):
         write_clip(root / "inbox" / name, 500 + i)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        succeeds("train", "machine=fan", "data=data")
     return root
 
 

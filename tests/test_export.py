@@ -30,8 +30,8 @@ from asd.features.clip_statistics import VIEWS, ClipStatistics
 from asd.runs import RunDirectory
 from asd.scoring.backends import backend_named
 from asd.types import Clip, Split
-from tests.command import refuses, succeeds
-from tests.machines import references, tone_machine, write_clip
+from tests.command import refuses, succeeds, train_on_tones
+from tests.machines import references, write_clip
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "docs/examples/score_onnx.py"
 RUN = Path("runs/statistics/fan/seed0")
@@ -52,10 +52,9 @@ def assert_close(found: Any, expected: Any, name: str = "") -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of the default detector, and its graph."""
     root = tmp_path_factory.mktemp("exporting")
-    tone_machine(root / "data", n_train=14, n_test=2)
+    train_on_tones(root, n_train=14, n_test=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        succeeds("train", "machine=fan", "data=data")
         succeeds("export", "out=fan.onnx")
     return root
 

@@ -14,11 +14,14 @@ import pytest
 
 import asd as library
 from asd.data.audio import read_wav, write_wav
+from asd.data.recordings import Recordings
+from asd.detectors.base import Scores
+from asd.detectors.statistics import Statistics
 from asd.library import Model
 from asd.stages import predicting
 from asd.stages.predictions import COLUMNS
-from asd.types import Clip
-from tests.command import asd, contents, refuses, succeeds
+from asd.types import AsdError, Clip
+from tests.command import asd, contents, refuses, succeeds, train_on_tones
 from tests.machines import tone_machine, write_clip
 
 ROOT = Path(__file__).parents[1]
@@ -29,10 +32,7 @@ RESULT = Path("predictions/statistics/inbox/predictions.csv")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("predicting")
-    tone_machine(root / "data", n_train=14, n_test=3)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        succeeds("train", "machine=fan", "data=data")
+    train_on_tones(root, n_train=14, n_test=3)
     return root
 
 
@@ -226,3 +226,28 @@ def test_the_examples_for_spark_and_ray_data_say_the_same(inbox: Path) -> None:
     assert [part.split()[0] for part in spark["SCHEMA"].split(", ")] == columns
     scorer = run_path(str(ROOT / "docs/examples/score_on_ray_data.py"))["Scorer"]("runs/statistics", "fan")
     pd.testing.assert_frame_equal(scorer(paths)[columns], found[columns], rtol=1e-6)
+
+
+def test_a_recording_that_the_detector_refuses_costs_no_other(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    succeeds("predict", "audio=inbox", "out=whole")
+    score = Statistics.score
+
+    def picky(self: Statistics, recordings: Recordings) -> Scores:
+        for clip in recordings.clips:
+            if clip.path.name.startswith("Take 03"):
+                raise AsdError(f"features of {clip.path} are not finite; remove it")
+        return score(self, recordings)
+
+    monkeypatch.setattr(Statistics, "score", picky)
+    answer = asd("predict", "audio=inbox", "out=left")
+    assert answer.code == 1
+    (skipped,) = pd.read_csv("left/skipped.csv").itertuples()
+    assert Path(skipped.path).name.startswith("Take 03")
+    assert "are not finite" in skipped.why
+    whole, left = (
+        pd.read_csv(f"{place}/predictions.csv").set_index("path")["score"] for place in ("whole", "left")
+    )
+    assert {*whole.index} - {*left.index} == {skipped.path}
+    np.testing.assert_allclose(left, whole[left.index], rtol=1e-6)

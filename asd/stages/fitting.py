@@ -12,7 +12,7 @@ import pandas as pd
 from asd.core.files import atomic
 from asd.core.runtime import log, pick_device
 from asd.data.microphones import FRONT_END_FILE
-from asd.data.recordings import Recordings
+from asd.data.recordings import Recordings, Refused
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
@@ -152,14 +152,10 @@ def _scored(
     unscored = {clip.name: str(error) for clip, error in test.refused}
     if not keep_going:
         return test.recordings, detector.score(test.recordings), unscored
-    refused: dict[int, AsdError] = {}
-    parts = list(_scores_of_parts(detector, test.recordings, range(len(test.recordings)), refused))
-    if not parts:
-        raise next(iter(refused.values()))
-    left = test.recordings.subset([i for indices, _ in parts for i in indices])
-    scores = {name: np.concatenate([part[name] for _, part in parts]) for name in detector.scorers}
+    refused: list[Refused] = []
+    left, scores = scores_where_possible(detector, test.recordings, refused)
     is_finite = np.isfinite(list(scores.values())).all(0)
-    reasons = {test.recordings.clips[i]: str(error) for i, error in refused.items()}
+    reasons = {clip: str(error) for clip, error in refused}
     for clip in left.subset(np.flatnonzero(~is_finite)).clips:
         reasons[clip] = f"a score of {clip.path} is not finite; listen to it, or remove it"
     for clip, reason in reasons.items():
@@ -167,6 +163,31 @@ def _scored(
     unscored |= {clip.name: reason for clip, reason in reasons.items()}
     scores = {name: values[is_finite] for name, values in scores.items()}
     return left.subset(np.flatnonzero(is_finite)), scores, unscored
+
+
+def scores_where_possible(
+    detector: Detector, recordings: Recordings, refused: list[Refused]
+) -> tuple[Recordings, Scores]:
+    """Scores of the clips that the detector takes: one that it refuses does not cost the others theirs.
+
+    Args:
+        detector: fitted.
+        recordings: the clips.
+        refused: takes those that are refused, with the reason.
+
+    Returns:
+        The other clips, and their scores, some of which may not be finite.
+
+    Raises:
+        AsdError: every clip is refused; that of the first.
+    """
+    errors: dict[int, AsdError] = {}
+    parts = list(_scores_of_parts(detector, recordings, range(len(recordings)), errors))
+    refused += [(recordings.clips[i], error) for i, error in errors.items()]
+    if not parts:
+        raise next(iter(errors.values()))
+    scores = {name: np.concatenate([part[name] for _, part in parts]) for name in detector.scorers}
+    return recordings.subset([i for indices, _ in parts for i in indices]), scores
 
 
 def _scores_of_parts(
