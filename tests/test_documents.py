@@ -210,7 +210,7 @@ SAYS_ALL = (
     "settings/help",
     "scoring/threshold",
 )
-MAY_BE_SILENT = 30
+MAY_BE_SILENT = 0
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=relative)

@@ -173,6 +173,10 @@ def list_machines(root: Path) -> list[str]:
 def machine_folder(root: Path, machine: str) -> Path:
     """The folder of a machine; accents may be written in either form of Unicode, on the disk and in the name.
 
+    Args:
+        root: folder of the machines.
+        machine: its name.
+
     Raises:
         AsdError: there is no such machine.
     """

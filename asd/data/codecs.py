@@ -128,7 +128,15 @@ def _check_header(path: Path, file: soundfile.SoundFile) -> None:
 
 
 def check_levels(what: Path | str, samples: Samples) -> None:
-    """Refuses samples that are no numbers, or whose powers would leave the range of the features."""
+    """Refuses samples that are no numbers, or whose powers would leave the range of the features.
+
+    Args:
+        what: the recording, for the message.
+        samples: (channels, samples).
+
+    Raises:
+        AsdError: a sample that is not finite, or far beyond full scale.
+    """
     highest, lowest = float(samples.max()), float(samples.min())  # NaN where one is
     if not np.isfinite([highest, lowest]).all():
         raise AsdError(f"{what} holds NaN or infinite samples; repair or remove the recording")

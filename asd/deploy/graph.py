@@ -2,6 +2,12 @@
 
 A value has the axes that a tensor of torch would have in its place; the first one is the clips. Sizes are values, too,
 so that a clip may have any length.
+
+Args:
+    x: a value.
+    axis, axes: of it, counted from 0, or from the end where negative.
+    keepdims: whether an axis that is reduced stays, with the length 1.
+    first, end: places of an axis, numbers or values; `end` is the first that is left out.
 """
 
 from __future__ import annotations

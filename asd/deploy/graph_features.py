@@ -28,6 +28,11 @@ _MOST_COLUMNS = 2048  # of a whole clip as a matrix: products of longer rows are
 def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict[str, Value]:
     """The views of clips: (clips, samples) -> {view: (clips, dims)}.
 
+    Args:
+        g: the graph that is built.
+        extract: what it computes.
+        waveforms: (clips, samples).
+
     Raises:
         AsdError: a view that has no formula here.
     """
@@ -54,7 +59,13 @@ def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict
 
 
 def log_mel(g: Graph, transform: LogMel, waveforms: Value) -> Value:
-    """Log-mel levels in dB: (clips, samples) -> (clips, frames, mels)."""
+    """Log-mel levels in dB: (clips, samples) -> (clips, frames, mels).
+
+    Args:
+        g: the graph that is built.
+        transform: what it computes.
+        waveforms: (clips, samples).
+    """
     n_fft, window = transform.mel.n_fft, transform.mel.spectrogram.window
     padded = g.op.Pad(waveforms, [0, n_fft // 2, 0, n_fft // 2])
     power = g.power(frames(g, padded, n_fft, transform.hop_samples) * g.constant(window))
@@ -63,7 +74,14 @@ def log_mel(g: Graph, transform: LogMel, waveforms: Value) -> Value:
 
 
 def frames(g: Graph, waveforms: Value, n_samples: int, hop: int) -> Value:
-    """Frames from the first sample on, as many as are whole: (clips, samples) -> (clips, frames, n_samples)."""
+    """Frames from the first sample on, as many as are whole: (clips, samples) -> (clips, frames, n_samples).
+
+    Args:
+        g: the graph that is built.
+        waveforms: (clips, samples).
+        n_samples: of a frame.
+        hop: samples from frame to frame.
+    """
     block = math.gcd(n_samples, hop)  # copied at once
     n_blocks = g.size(waveforms, 1) / block
     blocks = g.shaped(g.part(waveforms, 1, 0, n_blocks * block), 0, n_blocks, block)

@@ -53,6 +53,11 @@ def section_scores(
 def back_end(g: Graph, backend: Backend, vectors: Value) -> Value:
     """Scores of a fitted back end: (clips, dims) -> (clips,).
 
+    Args:
+        g: the graph that is built.
+        backend: fitted.
+        vectors: (clips, dims).
+
     Raises:
         AsdError: a back end of one's own.
     """

@@ -165,7 +165,13 @@ class PartScorer:
 
 
 def band_slice(dims: int, band: int, n_bands: int) -> slice:
-    """Dimensions of one of `n_bands` bands, which overlap their neighbours by a quarter; all of them for one band."""
+    """Dimensions of one of `n_bands` bands, which overlap their neighbours by a quarter; all of them for one band.
+
+    Args:
+        dims: number of dimensions.
+        band: which one, from 0.
+        n_bands: how many.
+    """
     if n_bands == 1:
         return slice(0, dims)
     first = max(0, int((band - _OVERLAP) * dims / n_bands))

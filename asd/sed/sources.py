@@ -89,7 +89,7 @@ class Backgrounds(Protocol):
         ...
 
 
-class RecordedBackgrounds:
+class RecordedBackgrounds(Backgrounds):
     """Stretches of recordings; no recording is behind clips of two parts.
 
     Args:
@@ -132,7 +132,7 @@ class RecordedBackgrounds:
         )
 
 
-class SyntheticBackgrounds:
+class SyntheticBackgrounds(Backgrounds):
     """Synthetic machines running, another one for every clip.
 
     Args:

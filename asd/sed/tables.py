@@ -110,6 +110,10 @@ def labels_of(path: Path, known: Iterable[str] = ()) -> set[str]:
 def split_labels(cell: str, known: Iterable[str]) -> list[str]:
     """Labels with commas between them; the longest run of parts that is a known label is one label.
 
+    Args:
+        cell: of the table.
+        known: labels that may have commas in them.
+
     >>> split_labels("Male speech, man speaking,Dog", ["Male speech, man speaking"])
     ['Male speech, man speaking', 'Dog']
     """

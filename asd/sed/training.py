@@ -49,7 +49,12 @@ class Models:
         return {"student": self.student, "teacher": self.teacher.module}
 
     def save(self, path: Path, facts: Mapping[str, Any]) -> None:
-        """Writes weights, scale and facts to one safetensors file."""
+        """Writes weights, scale and facts to one safetensors file.
+
+        Args:
+            path: of the file.
+            facts: plain values beside the tensors.
+        """
         tensors = {f"student.{name}": tensor for name, tensor in self.student.state_dict().items()}
         tensors |= {f"teacher.{name}": tensor for name, tensor in self.teacher.state_dict().items()}
         tensors |= {"scale.mean": self.scale.mean, "scale.spread": self.scale.spread}

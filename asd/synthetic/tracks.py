@@ -150,7 +150,13 @@ def make_sequences(layout: Layout, seed: int, indices: Iterable[int]) -> Sequenc
 
 
 def draw(layout: Layout, seed: int, index: int) -> Draws:
-    """What is random in one sequence."""
+    """What is random in one sequence.
+
+    Args:
+        layout: sizes and shares.
+        seed: of the data set.
+        index: of the sequence.
+    """
     rng = np.random.default_rng([seed, index])
     steps, tracks = layout.n_steps, layout.n_tracks
     u, z = rng.random, rng.standard_normal
@@ -178,7 +184,12 @@ def draw(layout: Layout, seed: int, index: int) -> Draws:
 
 
 def render(layout: Layout, draws: Draws) -> Sequences:
-    """Sequences of draws with a first axis of n; nothing random happens here."""
+    """Sequences of draws with a first axis of n; nothing random happens here.
+
+    Args:
+        layout: sizes and shares.
+        draws: (n, ...) each.
+    """
     scenario = _Scenario.of(draws)
     active, asset, numbers = _edit(layout, draws, scenario)
     *gaps, music, dark = [_stretch(draws, k, layout) for k in range(4)]

@@ -49,7 +49,15 @@ def label_of(word: str, where: str) -> Label | None:
 
 
 def split_of(word: str, where: str) -> Split | None:
-    """The split that a cell names; None where it names none. Arguments and errors as of `label_of`."""
+    """The split that a cell names; None where it names none.
+
+    Args:
+        word: the cell.
+        where: its place, for the message.
+
+    Raises:
+        AsdError: a word that names no split.
+    """
     lower = word.lower()
     if lower in TRAINING:
         return Split.TRAIN
@@ -61,7 +69,15 @@ def split_of(word: str, where: str) -> Split | None:
 
 
 def domain_of(word: str, where: str) -> Domain | None:
-    """The domain that a cell names; None where it names none. Arguments and errors as of `label_of`."""
+    """The domain that a cell names; None where it names none.
+
+    Args:
+        word: the cell.
+        where: its place, for the message.
+
+    Raises:
+        AsdError: a word that names no domain.
+    """
     lower = word.lower()
     if lower in {*Domain}:
         return Domain(lower)

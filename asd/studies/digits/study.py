@@ -83,6 +83,10 @@ def run(config: Digits) -> str:
 def cells(config: Digits, words: Words) -> dict[str, dict[str, Any]]:
     """Settings of every experiment by its folder: known speakers, then each speaker left out.
 
+    Args:
+        config: of the study.
+        words: recordings and their speakers.
+
     Raises:
         AsdError: a speaker of whom there are no recordings.
     """

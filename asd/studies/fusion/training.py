@@ -210,6 +210,11 @@ def active_logits(answers: TrackOutput) -> torch.Tensor:
 def usable(data: Batch, indices: torch.Tensor, split: str) -> torch.Tensor:
     """Those of the sequences `indices` in which no step is without any of the modalities.
 
+    Args:
+        data: all sequences.
+        indices: some of them, (n,).
+        split: what they are for, in the message.
+
     Raises:
         AsdError: fewer than two.
     """
