@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
+from asd.core.threads import on_threads
 from asd.data.recordings import Recordings
 from asd.detectors.base import ClipEncoder, Detector, RunContext, Scores, require_finite
 from asd.detectors.encoders.fault_mlp import FaultMlp
@@ -59,7 +60,10 @@ class Embedding(Detector):
         """Embeds clips with the encoder as it is, and fits the back ends to them."""
         learn = self.context.supplement.all_normals(recordings)
         references = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
-        self.fitted = {name: [self._scorer(name).fit(part) for part in references] for name in self.scorers}
+        wanted = [(name, part) for name in self.scorers for part in references]
+        found = on_threads(lambda one: self._scorer(one[0]).fit(one[1]), wanted)
+        n = len(references)
+        self.fitted = {name: found[k * n : (k + 1) * n] for k, name in enumerate(self.scorers)}
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""
@@ -70,7 +74,10 @@ class Embedding(Detector):
         if len(parts) == 1:
             return {name: of_part.score(parts[0], sections) for name, (of_part,) in fitted.items()}
         return {
-            name: np.mean([s.z(part, sections) for s, part in zip(scorers, parts, strict=True)], axis=0)
+            name: np.mean(
+                on_threads(lambda pair: pair[0].z(pair[1], sections), [*zip(scorers, parts, strict=True)]),
+                axis=0,
+            )
             for name, scorers in fitted.items()
         }
 
@@ -80,7 +87,7 @@ class Embedding(Detector):
         return {
             name: scorers[0].score_training()[:n]
             if len(scorers) == 1
-            else np.mean([scorer.z_training()[:n] for scorer in scorers], axis=0)
+            else np.mean(on_threads(PerSectionScorer.z_training, scorers), axis=0)[:n]
             for name, scorers in self._scorers().items()
         }
 
