@@ -28,7 +28,7 @@ import pandas as pd
 from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
-from asd.evaluation.completeness import chosen_runs, warn_of_stale
+from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
 from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
@@ -181,6 +181,8 @@ def explain(config: Explain) -> pd.DataFrame:
         if job.learn is not None:
             found = (job.learn, scored.read(rows), rows, len(scored.table), scored.folder)
             tables.append(explain_clips(fitted(job), scorer, *found))
+        if scored.scores is not None:
+            note_scores(scored.folder / "scored.json", run.path.parents[1], [scored.scores])
     return pd.concat(tables, ignore_index=True)
 
 

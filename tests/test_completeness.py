@@ -280,3 +280,30 @@ def test_a_fusion_that_fails_leaves_the_fused_run_that_is_there(trained: Path) -
     (RUN / "pump/seed0/model/training_scores.csv").write_text("file,ensemble\nx.wav,1.0\n")
     assert asd(*words, "overwrite=true").code == 2
     assert contents(Path("runs/both")) == before
+
+
+def test_a_report_and_pictures_of_earlier_scores_are_named(trained: Path) -> None:
+    succeeds("report", "machine=fan")
+    succeeds("explain", "machine=fan", "worst=1")
+    assert "earlier scores" not in succeeds("evaluate", "machine=fan").err
+    path = RUN / "fan/seed0/scores/ensemble.csv"
+    table = pd.read_csv(path, dtype={"section": str})
+    path.write_text(table.assign(score=table["score"][::-1].to_numpy()).to_csv(index=False))
+    scores = "those in runs/statistics/fan/seed0/scores are others since"
+    said = succeeds("evaluate", "machine=fan").err
+    assert f"runs/statistics/report.html is of earlier scores: {scores}; make report" in said
+    assert f"runs/statistics/fan/seed0/explain is of earlier scores: {scores}; make explain" in said
+    succeeds("report", "machine=fan")
+    succeeds("explain", "machine=fan", "worst=1")
+    assert "earlier scores" not in succeeds("evaluate", "machine=fan").err
+
+
+@pytest.mark.parametrize("remove", [False, True])
+def test_a_copied_seed_is_not_counted(trained: Path, remove: bool) -> None:
+    """A folder of seed 0 that was copied, or renamed, to seed 1 is no second training."""
+    shutil.copytree(RUN / "fan/seed0", RUN / "fan/seed1")
+    if remove:
+        shutil.rmtree(RUN / "fan/seed0")
+    saying = "fan/seed1 is a copy of a training with another seed"
+    refuses("evaluate", "machine=fan", saying=saying)
+    refuses("predict", "machine=fan", "audio=data/fan/test", saying=saying)

@@ -61,6 +61,17 @@ def test_scores_come_back_to_the_last_bit(tmp_path: Path, year: int) -> None:
     assert n_rows == len(table) * len(kinds(entry))
 
 
+def test_a_comma_in_a_name_costs_no_score(tmp_path: Path) -> None:
+    year = get_year(2025)
+    table = score_table(year)
+    table["file"] = table["file"].str.replace(".wav", ' at 5,5 bar "new".wav')
+    folder = write_submission(table, facts(year), label=LABEL, year=year, folder=tmp_path)
+    rows = [row for path in folder.glob("anomaly_score_*") for row in csv.reader(path.open(newline=""))]
+    assert sorted((file, float(score)) for file, score in rows) == sorted(
+        zip(table["file"], table["score"], strict=True)
+    )
+
+
 def test_only_test_rows_are_written(tmp_path: Path) -> None:
     table = score_table(get_year(2025))
     extra = table.iloc[:5].assign(split="train", machine="train-only")

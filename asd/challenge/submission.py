@@ -6,6 +6,8 @@ score table ─► <folder>/<label>/anomaly_score_*.csv, decision_result_*.csv, 
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 import shutil
@@ -192,7 +194,9 @@ def _check_rows(unit: Unit, clips: list[tuple[str, float, float]], year: Year) -
 
 
 def _csv(rows: list[tuple[str, str]]) -> str:
-    return "".join(f"{file},{value}\n" for file, value in rows)
+    lines = io.StringIO()
+    csv.writer(lines, lineterminator="\n").writerows(rows)
+    return lines.getvalue()
 
 
 def _replace(new: Path, old: Path, folder: Path) -> None:

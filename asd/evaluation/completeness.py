@@ -21,6 +21,7 @@ from asd.runs import (
     directories_with,
     find_runs,
     read_json,
+    write_json,
 )
 from asd.types import AsdError, Split
 
@@ -195,8 +196,19 @@ def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:
     return {folder.path.relative_to(place).as_posix(): folder.digest() for folder in folders}
 
 
+def note_scores(file: Path, place: Path, folders: Iterable[ScoreFolder]) -> None:
+    """Writes which scores a page or pictures are of, so that `warn_of_stale` can tell when they are others.
+
+    Args:
+        file: to write.
+        place: folder of the run.
+        folders: with the score tables.
+    """
+    write_json(file, {"scored": digests(place, folders)})
+
+
 def warn_of_stale(runs: Path, name: str) -> None:
-    """Names what was made of scores that are others since: evaluations, a fused run, the leaderboard.
+    """Names what was made of scores that are others since: evaluations, a report, pictures, fusions, the leaderboard.
 
     Args:
         runs: folder of all runs.
@@ -205,6 +217,14 @@ def warn_of_stale(runs: Path, name: str) -> None:
     place, complete = runs / name, directories_with(RunDirectory, runs / name, "DONE")
     made = [
         (path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))
+    ]
+    made += [
+        (place / "report.html", place, path, "make report writes it anew")
+        for path in place.glob("report.json")
+    ]
+    made += [
+        (path.parent, place, path, "make explain writes them anew")
+        for path in sorted(place.rglob("explain/scored.json"))
     ]
     made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
     made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]

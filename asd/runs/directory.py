@@ -214,7 +214,7 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
         seed: which one; None: all.
 
     Raises:
-        AsdError: there is no such run, or none of it is complete.
+        AsdError: there is no such run, none of it is complete, or a seed's folder is a copy of another's.
     """
     root = runs / name
     if not root.is_dir():
@@ -225,6 +225,14 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
             f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}"
         )
     found = [run for run in directories_with(RunDirectory, root, "DONE") if seed is None or run.seed == seed]
+    originals: dict[tuple[str, str], RunDirectory] = {}
+    for run in found:
+        original = originals.setdefault((run.machine, run.done()["fingerprint"]), run)
+        if original is not run or run.seed not in run.config().get("seeds", [run.seed]):
+            raise AsdError(
+                f"{run.path} is a copy of a training with another seed, not one of its own; remove it, and train with "
+                f"seeds={run.seed} for one more seed"
+            )
     if not found:
         wanted = "" if seed is None else f" with seed={seed}"
         raise AsdError(f"{root} holds no complete run{wanted}; start the same make train again: it resumes")

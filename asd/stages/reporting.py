@@ -13,7 +13,7 @@ import pandas as pd
 
 from asd.challenge.years import get_year
 from asd.core.runtime import log
-from asd.evaluation.completeness import chosen_runs, warn_of_stale
+from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, machine_part
 from asd.evaluation.report.html import as_html
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
@@ -92,6 +92,10 @@ def write_report(config: Report) -> WrittenReport:
     path = config.out or config.runs / name / "report.html"
     text = as_html(contents, shelf.media)
     write_text(path, text)
+    if config.predictions:
+        (config.runs / name / "report.json").unlink(missing_ok=True)
+    elif config.out is None:
+        note_scores(path.with_suffix(".json"), path.parent, [run.scores for run in runs.values()])
     for run in runs.values():
         add_report(run, path)
     return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)

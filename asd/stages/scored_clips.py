@@ -11,7 +11,7 @@ import pandas as pd
 
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check
-from asd.runs import RunDirectory, read_json
+from asd.runs import RunDirectory, ScoreFolder, read_json
 from asd.stages.jobs import Job
 from asd.stages.loading import dataset_of, load_test
 from asd.types import AsdError, Split
@@ -27,11 +27,13 @@ class ScoredClips:
         table: score table, rows numbered from 0; `file` is a path where it is of predictions.
         read: rows of the table to their recordings, in order.
         folder: where pictures of them go.
+        scores: the folder of the run that the table is in; None where it is of predictions.
     """
 
     table: pd.DataFrame
     read: Callable[[pd.DataFrame], Recordings]
     folder: Path
+    scores: ScoreFolder | None = None
 
 
 def scored_clips(
@@ -74,7 +76,7 @@ def scored_clips(
         test = load_test(other, dataset_of(other), run.machine, train).recordings
         folder, place = found, found.path
     table = folder.table(scorer).reset_index(drop=True)
-    return ScoredClips(table, lambda rows: in_order(test, rows), place / "explain")
+    return ScoredClips(table, lambda rows: in_order(test, rows), place / "explain", folder)
 
 
 def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
