@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, one_hot
 
-from asd.core.losses.categorical import SoftCrossEntropy
+from asd.core.losses.cells import SoftCrossEntropy
 from asd.types import AsdError
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asd.core.executors import _default_workers
-from asd.core.losses.categorical import SoftCrossEntropy
+from asd.core.losses.cells import SoftCrossEntropy
 from asd.core.losses.graph import GraphLaplacian
 from asd.core.losses.metric_learning import LOSSES, loss_named
 from asd.detectors.encoders.published import load_beats

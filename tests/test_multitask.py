@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from asd.core.losses.binary import AsymmetricFocal, Bce
-from asd.core.losses.categorical import SoftCrossEntropy
-from asd.core.losses.cells import SquaredError
+from asd.core.losses.cells import SoftCrossEntropy, SquaredError
 from asd.core.losses.graph import GraphLaplacian
 from asd.core.losses.multitask import EventsAndActivity, MultiTask, activity_targets
 from asd.types import AsdError

@@ -7,7 +7,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from asd.core.threads import on_threads
+from asd.core.runtime import on_threads
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ WORK = ROOT / ".mutate-work"  # a folder per module: what mutmut knows of it
 
 # The module, and the tests that should notice a change: those of the module, and of what is made of it.
 TESTS = {
-    "asd/recording_names.py": "recording_names found_clips",
+    "asd/types.py": "types found_clips",
     "asd/challenge/attributes.py": "found_clips files",
     "asd/challenge/files.py": "files found_clips",
     "asd/metrics.py": "metrics",

@@ -10,8 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from asd.recording_names import count_and_first, recording_key, unmatched
-from asd.types import AsdError
+from asd.types import AsdError, count_and_first, recording_key, unmatched
 
 HIDDEN = "noAttribute"  # what names and tables say where attributes are not published
 

@@ -6,8 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from asd.recording_names import is_recording
-from asd.types import AsdError
+from asd.types import AsdError, is_recording
 
 
 def parse_rows(text: str) -> list[list[str]]:

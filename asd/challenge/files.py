@@ -28,8 +28,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from asd.challenge.attributes import HIDDEN, gaps, read_attributes
-from asd.recording_names import doubled, find_recordings, recording_key
-from asd.types import AsdError, Clip, Domain, Label, Split
+from asd.types import AsdError, Clip, Domain, Label, Split, doubled, find_recordings, recording_key
 
 CONDITION = "condition"  # the attribute that holds a name's whole ending where it is not in pairs (2021)
 CONTENT = "content"  # the attribute of supplemental clips: "machine" (clean) or "noise"

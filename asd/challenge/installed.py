@@ -19,8 +19,7 @@ from typing import Literal
 from asd.challenge.files import parse_name
 from asd.challenge.years import Part, Year, revision
 from asd.core.files import atomic
-from asd.recording_names import find_recordings, is_recording
-from asd.types import AsdError, Split
+from asd.types import AsdError, Split, find_recordings, is_recording
 
 State = Literal["present", "by hand", "missing", "half-unpacked", "damaged", "replaced", "other year"]
 """by hand: clips are there, and no manifest to compare them with. replaced: a later release exists."""

@@ -1,4 +1,4 @@
-"""Device, seeds, log, progress and the numbers of every epoch.
+"""Device, seeds, threads, log, progress and the numbers of every epoch.
 
 Nothing here knows about audio, machines or configurations; torch is imported only where it is needed.
 """
@@ -13,8 +13,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,8 +27,11 @@ from asd.types import AsdError
 
 if TYPE_CHECKING:
     import torch
+    from threadpoolctl import ThreadpoolController
+
 
 T = TypeVar("T")
+R = TypeVar("R")
 log = logging.getLogger("asd")
 
 
@@ -145,3 +150,48 @@ def stopped_by_termination() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def on_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Results of all items, in their order; as many threads as torch may use, each with one thread of its own.
+
+    Two items at once are done sooner than two halves of one: the threads of one calculation wait for each other at
+    every step, and where another process has one of the cores they wait for that as well.
+
+    Args:
+        work: what is done with an item. Gradients are off in other threads than the first.
+        items: what there is to do.
+
+    Raises:
+        Exception: the first that an item raised.
+    """
+    import torch
+
+    n_threads = min(torch.get_num_threads(), len(items))
+    with _linear_algebra().limit(limits=1):
+        if n_threads > 1:
+            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(work, items))
+        with _one_thread():
+            return [work(item) for item in items]
+
+
+@cache
+def _linear_algebra() -> ThreadpoolController:
+    """The threads of numpy, which belong to the whole process; to look for them takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The calling thread computes alone meanwhile."""
+    import torch
+
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)

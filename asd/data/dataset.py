@@ -15,8 +15,7 @@ from pathlib import Path
 from asd.challenge import files
 from asd.data.given import clips_of_files
 from asd.data.layouts import REGISTRY, table
-from asd.recording_names import is_recording, walk_tree
-from asd.types import AsdError, Clip, Label, Split, one_of
+from asd.types import AsdError, Clip, Label, Split, is_recording, one_of, walk_tree
 
 LAYOUTS = ("auto", "challenge", *REGISTRY)
 HELD_OUT = 0.2  # of the normal recordings, where nothing says which are for the check

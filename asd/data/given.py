@@ -18,8 +18,7 @@ from asd.data.audio import read_sound
 from asd.data.layouts.table import is_table, read_table
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import Recordings, check, in_memory, notices
-from asd.recording_names import find_in_tree, is_recording
-from asd.types import AsdError, Clip, Label, Split
+from asd.types import AsdError, Clip, Label, Split, find_in_tree, is_recording
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first
 Files = str | Path | Iterable[str | Path]  # a file, a folder, a pattern, a table, or several of these

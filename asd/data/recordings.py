@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from asd.core.runtime import fingerprint
-from asd.core.threads import on_threads
+from asd.core.runtime import fingerprint, on_threads
 from asd.data.audio import Sound, Waveform, read_sound
 from asd.data.microphones import NEAR, FrontEnd
 from asd.types import AsdError, Clip, Split

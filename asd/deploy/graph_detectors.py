@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from asd.core.networks.branches import Branches
+from asd.core.networks.encoder import Branches
 from asd.core.networks.multiresolution import MultiResolution
 from asd.core.networks.resnet_se import ResNetSE
 from asd.deploy.graph import Graph, Value

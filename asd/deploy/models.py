@@ -15,9 +15,8 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.deploy.service import RefusalError
 from asd.library import Model, load
-from asd.recording_names import is_recording
 from asd.runs import find_runs
-from asd.types import AsdError, Split
+from asd.types import AsdError, Split, is_recording
 
 _MOST_CHANNELS = 8
 

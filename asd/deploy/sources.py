@@ -14,9 +14,8 @@ from asd.data.audio import read_sound
 from asd.deploy.sound_card import Device, open_sound_card
 from asd.deploy.stream import Piece, Samples
 from asd.deploy.wave import RAW, Coding, samples_of
-from asd.recording_names import find_recordings, is_recording
 from asd.runs import write_text
-from asd.types import AsdError
+from asd.types import AsdError, find_recordings, is_recording
 
 _ALL = 64  # channels of a file
 NOTHING: Samples = np.zeros((1, 0), np.float32)

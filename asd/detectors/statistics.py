@@ -21,8 +21,7 @@ import numpy.typing as npt
 import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.core.runtime import progress
-from asd.core.threads import on_threads
+from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite

@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.recording_names import recording_key
-from asd.types import AsdError, Label
+from asd.types import AsdError, Label, recording_key
 
 FloatArray = npt.NDArray[np.float64]
 

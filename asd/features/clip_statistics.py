@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import nn
 
-from asd.core.threads import on_threads
+from asd.core.runtime import on_threads
 from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistics
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
 from asd.features.pooling import gwrp_pool, mean_pool, rdp_gem_pool, rdp_pool

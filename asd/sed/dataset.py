@@ -23,9 +23,8 @@ import torch
 
 from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
-from asd.recording_names import find_recordings
 from asd.sed import labels, tables
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, Split, find_recordings
 
 TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
 

@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import log
-from asd.recording_names import doubled, recording_key, unmatched
-from asd.types import AsdError
+from asd.types import AsdError, doubled, recording_key, unmatched
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 WEAK_COLUMNS = ("filename", "event_labels")

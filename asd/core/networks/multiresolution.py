@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
-from asd.core.networks.branches import Branches, Convolution, HalvingConvolution
+from asd.core.networks.encoder import Branches, Convolution, HalvingConvolution
 
 _BANDS = 8  # bands that the frequency axis is pooled to before the last layer of an STFT branch
 

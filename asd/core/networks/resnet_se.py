@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize, pad, relu
 
-from asd.core.networks.branches import Branches, Convolution, HalvingConvolution
+from asd.core.networks.encoder import Branches, Convolution, HalvingConvolution
 
 LOWEST_HZ = 200.0
 LEAST_BINS = _LEAST_FRAMES = 11  # the fewest of which the first layers leave anything

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from asd.data.layouts import plain
 from asd.data.layouts.words import NORMAL
-from asd.recording_names import is_recording
-from asd.types import Clip
+from asd.types import Clip, is_recording
 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:

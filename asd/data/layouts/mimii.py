@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asd.data.layouts.folders import machine_names
-from asd.recording_names import is_recording
-from asd.types import AsdError, Clip, Label, Split
+from asd.types import AsdError, Clip, Label, Split, is_recording
 
 _ID = re.compile(r"id_(\d{2})")
 _LABELS = {"normal": Label.NORMAL, "abnormal": Label.ANOMALY}

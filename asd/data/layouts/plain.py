@@ -13,8 +13,7 @@ from pathlib import Path
 
 from asd.data.layouts.folders import Parts, machine_names
 from asd.data.layouts.words import ANOMALOUS, NORMAL, TESTING, TRAINING, UNKNOWN
-from asd.recording_names import is_recording
-from asd.types import AsdError, Clip, Domain, Label, Split
+from asd.types import AsdError, Clip, Domain, Label, Split, is_recording
 
 _WORDS = NORMAL | ANOMALOUS | TRAINING | TESTING | UNKNOWN
 _NO_FAULT = re.compile(r"[\d\W_]+")  # a date or a number says nothing

@@ -21,8 +21,7 @@ import torch
 from asd.core.runtime import log
 from asd.data.audio import Waveform, read_wav
 from asd.features.augment import Generator
-from asd.recording_names import find_recordings
-from asd.types import AsdError
+from asd.types import AsdError, find_recordings
 
 _N_BANDS = 9  # of a random filter, every 500 Hz at 8 kHz: as wide as a formant, so that none is made or lost
 

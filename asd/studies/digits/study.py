@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
-from asd.core.losses.categorical import SoftCrossEntropy
+from asd.core.losses.cells import SoftCrossEntropy
 from asd.core.networks.raw_wave import DESIGNS, RawWaveCNN, RawWaveDesign
 from asd.core.runtime import fingerprint, pick_device
 from asd.core.train_settings import TrainSettings

@@ -16,8 +16,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from asd.core.losses.binary import Bce
-from asd.core.losses.categorical import SoftCrossEntropy
-from asd.core.losses.cells import SquaredError
+from asd.core.losses.cells import SoftCrossEntropy, SquaredError
 from asd.core.losses.multitask import MultiTask, TaskLosses
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput, drop_modalities
 from asd.core.trainer import TrainSettings, train

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.core.networks.branches import Convolution, HalvingConvolution
+from asd.core.networks.encoder import Convolution, HalvingConvolution
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)

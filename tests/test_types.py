@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.recording_names import (
+from asd.types import (
     count_and_first,
     doubled,
     find_in_tree,
