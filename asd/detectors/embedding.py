@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from asd.core.checkpoint import digest, load_into, load_tensors, save_tensors
-from asd.core.threads import on_threads
+from asd.core.runtime import on_threads
 from asd.data.recordings import Recordings
 from asd.detectors.base import ClipEncoder, Detector, RunContext, Scores, require_finite
 from asd.detectors.encoders.fault_mlp import FaultMlp
