@@ -1,0 +1,111 @@
+"""What scores are measured against: conditions, domains and sections of clips, metrics, vectors that are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
+from asd.scoring import references
+from asd.scoring.references import (
+    References,
+    blocks,
+    checked,
+    conditions_of,
+    references_of,
+    to_distance,
+    to_euclidean,
+)
+from asd.types import AsdError, Clip, Domain, Split
+
+
+def clip(section: str, domain: Domain, **attributes: str) -> Clip:
+    return Clip(Path("a.wav"), "fan", section, Split.TRAIN, domain, attributes=attributes)
+
+
+CLIPS = [
+    *(clip("00", Domain.SOURCE, vel="6") for _ in range(4)),
+    *(clip("00", Domain.SOURCE, vel="10") for _ in range(3)),  # too few for a condition of their own,
+    clip("00", Domain.SOURCE, vel="8"),  # as is this one
+    *(clip("00", Domain.TARGET, vel="6") for _ in range(4)),
+    *(clip("hall 2", Domain.TARGET) for _ in range(2)),
+]
+
+
+def test_clips_give_conditions_domains_and_sections() -> None:
+    vectors = np.arange(2 * len(CLIPS), dtype=np.float32).reshape(-1, 2)
+    found = references_of(CLIPS, vectors)
+    groups = {tuple(map(int, np.flatnonzero(found.conditions == number))) for number in set(found.conditions)}
+    assert groups == {(0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11), (12, 13)}
+    assert {*found.conditions} == {0, 1, 2, 3}
+    assert list(found.is_target) == [False] * 8 + [True] * 6
+    assert found.is_target.dtype == bool
+    assert list(found.sections) == [0] * 12 + [crc32(b"hall 2")] * 2
+    assert found.vectors.dtype == np.float64
+    np.testing.assert_array_equal(found.vectors, vectors)
+
+
+def test_conditions_do_not_depend_on_the_order_of_clips() -> None:
+    order = np.random.default_rng(0).permutation(len(CLIPS))
+    np.testing.assert_array_equal(conditions_of([CLIPS[i] for i in order]), conditions_of(CLIPS)[order])
+
+
+def test_facts_make_the_references_again() -> None:
+    found = references_of(CLIPS, np.random.default_rng(0).normal(size=(len(CLIPS), 3)))
+    again = References(found.vectors, **found.facts())
+    for name in ("conditions", "is_target", "sections"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    alone = References(found.vectors, found.conditions, found.is_target)
+    np.testing.assert_array_equal(alone.sections, np.zeros(len(CLIPS), np.int64))
+    assert alone.sections.dtype == np.int64
+
+
+def test_distances_are_those_of_scipy_and_a_zero_vector_has_no_direction() -> None:
+    a, b = np.random.default_rng(0).normal(size=(2, 20, 5))
+    for metric, name in (("euclid", "euclidean"), ("cosine", "cosine")):
+        points = to_euclidean(a, metric), to_euclidean(b, metric)  # type: ignore[arg-type]
+        ours = to_distance(cdist(*points, "sqeuclidean"), metric)  # type: ignore[arg-type]
+        np.testing.assert_allclose(ours, cdist(a, b, name), atol=1e-12)
+    some = to_euclidean(np.stack([np.zeros(5), np.zeros(5), a[0]]), "cosine")
+    np.testing.assert_allclose(to_distance(cdist(some, some, "sqeuclidean"), "cosine")[0], [0, 0, 1])
+    assert to_distance(np.array([4.0 + 1e-9]), "cosine") == 2.0  # rounding never leaves the range of a cosine
+
+
+@given(st.integers(0, 300), st.integers(1, 100))
+def test_blocks_cover_everything_once_within_their_bytes(count: int, values_each: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(references, "BLOCK_BYTES", 800)
+        found = list(blocks(count, values_each))
+    assert [i for block in found for i in range(count)[block]] == list(range(count))
+    assert all(
+        len(range(count)[block]) * values_each * 8 <= 800 for block in found if block.stop - block.start > 1
+    )
+
+
+def test_vectors_are_kept_in_their_precision() -> None:
+    for kind, kept in ((np.float32, np.float32), (np.float64, np.float64), (np.int16, np.float64)):
+        found = checked(np.asfortranarray(np.ones((3, 2), kind)), "vector")
+        assert found.dtype == kept
+        assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e101])
+def test_a_value_that_cannot_be_squared_is_named_by_its_row(
+    value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "BLOCK_BYTES", 32)
+    vectors = np.zeros((9, 2))
+    vectors[7, 1] = value
+    with pytest.raises(AsdError, match=r"frame 7 holds NaN, infinity or a value beyond 1e\+100"):
+        checked(vectors, "frame")
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 0), (2, 2, 2)])
+def test_other_shapes_are_told(shape: tuple[int, ...]) -> None:
+    with pytest.raises(AsdError, match=r"expected one frame per row, .* got an array of shape \(\d"):
+        checked(np.zeros(shape), "frame")
