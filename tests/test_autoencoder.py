@@ -23,7 +23,11 @@ from asd.metrics import auc, pauc
 from asd.pipeline import train
 from asd.scoring.backends import backend_named
 from asd.scoring.references import references_of
-from asd.scoring.residual_distance import mean_frame_distance, mean_residual_distance
+from asd.scoring.residual_distance import (
+    covariances_around_batches,
+    mean_frame_distance,
+    mean_residual_distance,
+)
 from asd.scoring.threshold import fit_threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse
@@ -97,6 +101,17 @@ def test_the_papers_distance_is_the_mean_over_frames() -> None:
     precision = torch.eye(8) + 0.1
     expected = torch.stack([frame @ precision @ frame for frame in frames]).mean()
     torch.testing.assert_close(mean_frame_distance(frames, torch.tensor([55]), [precision]), expected[None])
+
+
+def test_covariances_add_up_the_scatter_of_each_batch_and_domain() -> None:
+    draw = np.random.default_rng(0)
+    batches = [(draw.normal(n, 1, (6, 8)), np.array([0, 0, 1, 0, 1, 1], bool)) for n in range(3)]
+    batches.append((draw.normal(size=(2, 8)), np.array([1, 1], bool)))  # a batch of one domain
+    made = covariances_around_batches([(torch.from_numpy(x), torch.from_numpy(t)) for x, t in batches], 4)
+    for domain, covariance in enumerate(made):
+        parts = [x[t == domain] for x, t in batches if (t == domain).any()]
+        scatter = sum(np.cov(part.reshape(-1, 4).T, ddof=0) * 2 * len(part) for part in parts)
+        np.testing.assert_allclose(covariance, scatter / (sum(map(len, parts)) - 1), rtol=1e-12)
 
 
 @pytest.mark.parametrize("compatible", [False, True])

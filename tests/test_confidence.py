@@ -86,6 +86,19 @@ def test_jackknife_covers_the_truth() -> None:
 def test_jackknife_needs_two_of_each(is_anomaly: list[bool]) -> None:
     with pytest.raises(AsdError, match="needs two of each class"):
         ci95_jackknife(is_anomaly, [1, 2, 3])
+    two_of_each = np.array([False, True, True, False]), np.array([1.0, 2.0, 3.0, 2.5])
+    correct = np.mean([pseudo_value_formula(*two_of_each, max_fpr) for max_fpr in (None, 0.1)])
+    assert ci95_jackknife(*two_of_each) == pytest.approx(correct, rel=1e-9)
+
+
+def test_one_resampling_is_an_interval_of_one_value() -> None:
+    low, high = bootstrap_official_score(make_table(n=5), 2024, n_resamples=1)
+    assert 0 < low == high < 1
+
+
+def test_a_year_without_domains_needs_none() -> None:
+    table = make_table(n=5)
+    assert bootstrap_official_score(table.assign(domain=None), 2020) == bootstrap_official_score(table, 2020)
 
 
 def make_table(seed: int = 0, n: int = 50, machines: str = "fan valve", digits: int = 9) -> pd.DataFrame:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from scipy.stats import hmean
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from asd.metrics import auc, evaluate_table, harmonic_mean, official_score, pauc, precision_recall_f1
+from asd.metrics import (
+    arithmetic_mean,
+    auc,
+    evaluate_table,
+    harmonic_mean,
+    official_score,
+    pauc,
+    precision_recall_f1,
+)
 from asd.types import SCORE_COLUMNS, AsdError
 
 Labelled = tuple[NDArray[np.bool_], NDArray[np.float64]]
@@ -118,6 +126,12 @@ def test_decisions_equal_scikit_learn(pairs: list[tuple[bool, bool]]) -> None:
 
 def test_calling_everything_anomalous_gives_two_thirds() -> None:
     assert precision_recall_f1([True, False], [1, 1]) == (0.5, 1.0, pytest.approx(2 / 3))
+
+
+def test_means_are_those_of_the_last_axis() -> None:
+    values = np.random.default_rng(0).uniform(0.1, 1, (3, 5))
+    assert arithmetic_mean(values) == pytest.approx([np.mean(row) for row in values])
+    assert harmonic_mean(values) == pytest.approx([hmean(row) for row in values])
 
 
 def test_harmonic_mean_is_floored() -> None:
