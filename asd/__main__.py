@@ -42,7 +42,7 @@ STAGES = {
     "demo": "all of it once, on small synthetic machines",
 }
 
-# Stages that are not in `asd.pipeline`.
+# Stages that are not in `asd.pipeline`, each with its `summary` beside it.
 PLACES = {
     "benchmark": "asd.stages.benchmarking",
     "reproduce": "asd.stages.reproducing",
@@ -121,11 +121,10 @@ def _run(stage: str, arguments: list[str]) -> int:
     base = run_config(arguments) if stage == "score" else None
     settings = parse(config.STAGES[stage], arguments, base, stage)
 
-    from asd.stages import summary
-
-    function = stage.replace("-", "_")
-    result = getattr(import_module(PLACES.get(stage, "asd.pipeline")), function)(settings)
-    print(getattr(summary, function)(settings, result))
+    function, place = stage.replace("-", "_"), PLACES.get(stage)
+    result = getattr(import_module(place or "asd.pipeline"), function)(settings)
+    summary = getattr(import_module(place or "asd.stages.summary"), "summary" if place else function)
+    print(summary(settings, result))
     return result.exit_code if stage == "predict" else int(stage in CHECKED and bool(result.defects))
 
 

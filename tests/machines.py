@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from asd.challenge import files
-from asd.data.audio import write_wav
+from asd.data.codecs import write_wav
 from asd.data.recordings import Recordings, check
 from asd.detectors.base import RunContext
 from asd.scoring.references import References

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asd.data.audio import write_wav
+from asd.data.codecs import write_wav
 
 RATE_HZ = 4000
 PITCHES_HZ = {"low": 300.0, "mid": 700.0, "high": 1500.0}

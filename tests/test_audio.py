@@ -14,7 +14,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.audio import read_sound, read_wav, write_wav
+from asd.data.audio import read_sound, read_wav
+from asd.data.codecs import write_wav
 from asd.types import AsdError
 from tests.machines import write_clip
 

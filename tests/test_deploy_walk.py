@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asd.data.audio import read_wav, write_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import write_wav
 from tests.command import Answer, asd, succeeds
 from tests.machines import tone_machine, write_clip
 from tests.test_sinks import broker, free_port, needs_broker, serving, subscriber, wait_for

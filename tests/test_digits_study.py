@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.data.audio import write_wav
+from asd.data.codecs import write_wav
 from tests.command import Answer, contents, refuses, succeeds
 
 WORDS = {"deep": 300.0, "high": 2100.0, "middle": 900.0}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data import audio
+from asd.data import audio, codecs
 from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.detectors.statistics import Statistics
@@ -145,7 +145,7 @@ def machine(
     place = root / "fan" / "test" / LATE
     plain, toned = (audio.read_wav(write_clip(place, 999, 2.0, tone_hz))[0] for tone_hz in (0.0, 3000.0))
     half = plain.shape[1] // 2
-    audio.write_wav(place, np.concatenate([plain[:, :half], toned[:, half:]], axis=1), 16000)
+    codecs.write_wav(place, np.concatenate([plain[:, :half], toned[:, half:]], axis=1), 16000)
     train, test = recordings(root), recordings(root, split=Split.TEST)
     detector = Statistics(workplace(root))
     detector.fit(train)

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 import asd
-from asd.data.audio import read_wav, write_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import write_wav
 from tests.command import refuses, succeeds
 from tests.machines import tone_machine, write_clip
 

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 import asd as library
-from asd.data.audio import read_wav, write_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import write_wav
 from asd.data.recordings import Recordings
 from asd.detectors.base import Scores
 from asd.detectors.statistics import Statistics

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from asd.data import audio
-from asd.data.audio import read_sound, read_wav, write_wav
+from asd.data.audio import read_sound, read_wav
+from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import Refused, check, defects, in_memory, joined, mono, unusable

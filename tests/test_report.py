@@ -16,7 +16,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.audio import encode
+from asd.data.codecs import encode
 from asd.evaluation.confidence import bootstrap_official_score
 from asd.evaluation.report.contents import Medium, Shelf, of_interest, recorded_at
 from asd.evaluation.report.measures import measured, roc_curves, rule_year

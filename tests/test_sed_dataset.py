@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from asd.data.audio import write_wav
+from asd.data.codecs import write_wav
 from asd.features.logmel import LogMel
 from asd.sed.dataset import (
     TRAIN_PARTS,

@@ -14,7 +14,8 @@ import torch
 import yaml
 
 from asd.core.checkpoint import load_tensors
-from asd.data.audio import read_wav, write_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import write_wav
 from tests.command import contents, refuses, succeeds
 from tests.sounds import PITCHES_HZ, RATE_HZ, SOUNDSCAPES, TRAIN, write_events
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.audio import read_wav, write_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import write_wav
 from asd.sed.soundscapes import Event, Recipe, Scene, _fits, draw_scene, render, unequal
 from asd.sed.sources import (
     Recording,

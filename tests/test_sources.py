@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asd.data.audio import encode, read_sound
+from asd.data.audio import read_sound
+from asd.data.codecs import encode
 from asd.deploy import sound_card
 from asd.deploy.sound_card import Device, Take
 from asd.deploy.sources import Folder, source_of

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from asd.challenge.files import list_clips
-from asd.data.audio import read_wav, write_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import write_wav
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import Recordings, check
 from asd.data.supplemental import Supplement

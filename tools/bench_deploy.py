@@ -23,7 +23,8 @@ import httpx
 import numpy as np
 
 import asd
-from asd.data.audio import read_wav, write_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import write_wav
 from asd.synthetic import make_machines
 
 CLIENTS = (1, 8, 64)

@@ -22,12 +22,7 @@ from threading import RLock
 import numpy as np
 import numpy.typing as npt
 
-from asd.data.codecs import OPUS_RATES_HZ as OPUS_RATES_HZ
-from asd.data.codecs import Samples, check_levels, decode
-from asd.data.codecs import Waveform as Waveform
-from asd.data.codecs import encode as encode
-from asd.data.codecs import promised_length as promised_length
-from asd.data.codecs import write_wav as write_wav
+from asd.data.codecs import Samples, Waveform, check_levels, decode
 from asd.data.microphones import Channel
 from asd.types import AsdError
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.runtime import fingerprint, on_threads
-from asd.data.audio import Sound, Waveform, read_sound
+from asd.data.audio import Sound, read_sound
+from asd.data.codecs import Waveform
 from asd.data.microphones import NEAR, FrontEnd
 from asd.types import AsdError, Clip, Split
 

@@ -23,7 +23,8 @@ import numpy as np
 
 from asd.challenge.files import CONTENT, list_clips
 from asd.core.runtime import log
-from asd.data.audio import Sound, Waveform
+from asd.data.audio import Sound
+from asd.data.codecs import Waveform
 from asd.data.microphones import CleanUse, FrontEnd, NoiseUse
 from asd.data.recordings import Recordings, joined
 from asd.types import AsdError, Clip, Split

@@ -9,6 +9,7 @@ Before it is written the graph is checked and simplified, and its scores are com
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -81,6 +82,20 @@ def export(config: Export) -> Exported:
     with atomic(config.out) as temporary:
         temporary.write_bytes(content)
     return Exported(config.out, len(content), metadata, difference)
+
+
+def summary(config: Export, result: Exported) -> str:
+    """Where the graph is, what it says of itself, and how to use it.
+
+    Args:
+        config: of the stage.
+        result: what it returned.
+    """
+    about = "\n".join(f"  {name}: {value}" for name, value in result.metadata.items())
+    return (
+        f"written: {result.path}, {result.n_bytes / 1e6:.1f} MB, at most {result.difference:.1e} of a score from the "
+        f"model\n{about}\nnext: python docs/examples/score_onnx.py {shlex.quote(str(result.path))} RECORDING.wav"
+    )
 
 
 def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:

@@ -24,6 +24,7 @@ from asd.settings.deploy import Listen
 from asd.types import AsdError
 
 _CLOSE_S = 15.0  # that sinks have at the end to deliver what is left
+_NAMED = 3  # defects that the last message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,25 @@ def listen(config: Listen) -> Heard:
             mark=folder / "heard",
         )
         return _listen(voice, plan, source, folder)
+
+
+def summary(config: Listen, heard: Heard) -> str:
+    """How much was heard, what it cost, and where it is.
+
+    Args:
+        config: of the listening.
+        heard: what it left.
+    """
+    more = len(heard.defects) - _NAMED
+    return "\n".join(
+        [
+            f"listened to {heard.seconds:.1f} s: {heard.n_windows} scores, {heard.n_alarms} alarms, "
+            f"{heard.cpu_share:.1%} of one core",
+            f"written: {heard.folder}/alarms.jsonl, scores.jsonl and recordings/",
+            *heard.defects[:_NAMED],
+            *([f"and {more} more"] if more > 0 else []),
+        ]
+    )
 
 
 def _listen(voice: Voice, plan: Plan, source: Source, folder: Path) -> Heard:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from asd.core.files import atomic
 from asd.core.runtime import log
-from asd.data.audio import chosen_channels, defect, write_wav
+from asd.data.audio import chosen_channels, defect
+from asd.data.codecs import write_wav
 from asd.data.microphones import Channel
 from asd.deploy.alarms import Alarms, Rule
 from asd.deploy.drift import Drift

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from asd.core.runtime import log
-from asd.data.audio import promised_length
+from asd.data.codecs import promised_length
 from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.deploy.service import RefusalError

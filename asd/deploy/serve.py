@@ -71,6 +71,16 @@ def serve(config: Serve) -> Served:
     return Served(address, len(models.loaded))
 
 
+def summary(config: Serve, served: Served) -> str:
+    """Where it was reached, and that it is over.
+
+    Args:
+        config: of the service.
+        served: what it leaves.
+    """
+    return f"{served.address} served {served.n_models} models of {config.runs}"
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback

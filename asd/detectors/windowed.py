@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asd.data.audio import Waveform
+from asd.data.codecs import Waveform
 from asd.data.recordings import Recordings
 from asd.detectors.base import Detector, Scores
 from asd.types import AsdError

@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import progress
-from asd.data.audio import write_wav
+from asd.data.codecs import write_wav
 from asd.sed.sources import Backgrounds, Recording, Samples, load
 from asd.sed.tables import STRONG_COLUMNS, WEAK_COLUMNS
 from asd.synthetic.design import generator

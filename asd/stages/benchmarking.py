@@ -81,6 +81,16 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     return table
 
 
+def summary(config: Benchmark, table: pd.DataFrame) -> str:
+    """The table and where it lies.
+
+    Args:
+        config: of the stage.
+        table: what it returned.
+    """
+    return f"{as_markdown(table)}\nwritten to {config.runs}/benchmark.md, .csv and .json"
+
+
 def read_methods(path: Path) -> dict[str, list[str]]:
     """Label -> options of `train`, from a YAML file of `label: key=value ...` lines.
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from asd.core.runtime import progress
-from asd.data.audio import encode
+from asd.data.codecs import encode
 from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.evaluation.explain import VERDICTS

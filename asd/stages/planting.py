@@ -18,7 +18,7 @@ import torch
 from asd.challenge.files import format_name
 from asd.core.files import alone, atomic
 from asd.core.runtime import epoch_seed, progress
-from asd.data.audio import Waveform, write_wav
+from asd.data.codecs import Waveform, write_wav
 from asd.data.recordings import Recordings
 from asd.features.faults import draw_kinds, with_faults
 from asd.settings.config import Run

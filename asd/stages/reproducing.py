@@ -52,6 +52,16 @@ def reproduce(config: Reproduce) -> str:
     return page
 
 
+def summary(config: Reproduce, page: str) -> str:
+    """The tables, and where they are.
+
+    Args:
+        config: of the stage.
+        page: what it wrote, as Markdown.
+    """
+    return f"{page}\nwritten to {config.runs / str(config.year)}/reproduce.md"
+
+
 def read_published(path: Path) -> dict[int, list[dict[str, Any]]]:
     """Published official scores by year: system, part, score (per cent), ours (`method / scorer`), source.
 

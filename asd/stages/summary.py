@@ -1,6 +1,6 @@
 """The message at the end of a stage: where its results are and which command comes next.
 
-There is a function per stage, by its name.
+There is a function per stage of `pipeline`, by its name; the other stages have theirs beside them.
 
 Args:
     config: options of the stage.
@@ -29,33 +29,23 @@ from asd.runs import RunDirectory, ScoreFolder, read_json
 from asd.scoring.threshold import CONFIDENCE
 from asd.settings.config import (
     DEFAULT_DETECTOR,
-    Benchmark,
     Bundle,
     Demo,
     Enroll,
     Evaluate,
     Fuse,
     Leaderboard,
-    Reproduce,
     Run,
     Submit,
     Validate,
 )
 from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Data, DataCheck
-from asd.settings.deploy import Export, Listen, Serve
-from asd.settings.sweep import Sweep
-from asd.stages.benchmarking import as_markdown as benchmark_table
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
-from asd.stages.sweeping import Swept
-from asd.stages.sweeping import as_markdown as sweep_table
 from asd.types import Label
 
 if TYPE_CHECKING:
-    from asd.deploy.export import Exported
-    from asd.deploy.listen import Heard
-    from asd.deploy.serve import Served
     from asd.stages.confirming import Change
     from asd.stages.predicting import Predicted
     from asd.stages.reporting import WrittenReport
@@ -203,15 +193,6 @@ def _how_sure(n_normal: int, false_alarm_bound: float) -> str:
     )
 
 
-def export(config: Export, result: Exported) -> str:
-    """Where the graph is, what it says of itself, and how to use it."""
-    about = "\n".join(f"  {name}: {value}" for name, value in result.metadata.items())
-    return (
-        f"written: {result.path}, {result.n_bytes / 1e6:.1f} MB, at most {result.difference:.1e} of a score from the "
-        f"model\n{about}\nnext: python docs/examples/score_onnx.py {shlex.quote(str(result.path))} RECORDING.wav"
-    )
-
-
 def explain(config: Explain, table: pd.DataFrame) -> str:
     """The clips, what moved them, and where the pictures are."""
     columns = ["machine", "kind", "file", "score", "verdict", "nearest", "top_bands", "top_stretch"]
@@ -228,39 +209,9 @@ def report(config: Report, result: WrittenReport) -> str:
     )
 
 
-def reproduce(config: Reproduce, page: str) -> str:
-    """The tables, and where they are.
-
-    Args:
-        config: of the stage.
-        page: what it wrote, as Markdown.
-    """
-    return f"{page}\nwritten to {config.runs / str(config.year)}/reproduce.md"
-
-
 def leaderboard(config: Leaderboard, board: pd.DataFrame) -> str:
     """The board and where it lies."""
     return f"{board_table(board)}\nwritten to {config.runs}/leaderboard.md, .csv and .json"
-
-
-def benchmark(config: Benchmark, table: pd.DataFrame) -> str:
-    """The table and where it lies."""
-    return f"{benchmark_table(table)}\nwritten to {config.runs}/benchmark.md, .csv and .json"
-
-
-def sweep(config: Sweep, found: Swept) -> str:
-    """The table, what the choice is worth, and the best configuration as a command."""
-    lines = [sweep_table(found.table, found.machines)]
-    if found.elsewhere is not None:
-        share = 100 * found.elsewhere
-        lines.append(f"chosen for each machine on the other machines: {share:.1f} on average")
-    if config.judge == "faults":
-        lines.append(
-            "scores are those of planted faults, not of test clips: they order configurations, no more"
-        )
-    lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml, importance.png")
-    best = shlex.quote(f"config={found.folder / 'best.yaml'}")
-    return "\n".join([*lines, f"next: python -m asd train {best}{_option('data', config.data)} name=best"])
 
 
 def submit(config: Submit, result: Package) -> str:
@@ -363,32 +314,3 @@ def _options(config: Run) -> str:
     if config.machine != ["all"]:
         options.append(f"machine={','.join(config.machine)}")
     return shlex.join(options)
-
-
-def listen(config: Listen, heard: Heard) -> str:
-    """How much was heard, what it cost, and where it is.
-
-    Args:
-        config: of the listening.
-        heard: what it left.
-    """
-    named = list(heard.defects[:_NAMED])
-    return "\n".join(
-        [
-            f"listened to {heard.seconds:.1f} s: {heard.n_windows} scores, {heard.n_alarms} alarms, "
-            f"{heard.cpu_share:.1%} of one core",
-            f"written: {heard.folder}/alarms.jsonl, scores.jsonl and recordings/",
-            *named,
-            *([f"and {len(heard.defects) - _NAMED} more"] if len(heard.defects) > _NAMED else []),
-        ]
-    )
-
-
-def serve(config: Serve, served: Served) -> str:
-    """Where it was reached, and that it is over.
-
-    Args:
-        config: of the service.
-        served: what it leaves.
-    """
-    return f"{served.address} served {served.n_models} models of {config.runs}"

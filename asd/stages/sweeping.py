@@ -12,6 +12,7 @@ A configuration that was tried is not tried again, so an interrupted sweep goes 
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,6 +77,26 @@ def sweep(config: Sweep) -> Swept:
     if not any(result["state"] == "complete" for result in results):
         raise AsdError(f"none of {len(results)} configurations could be tried: {results[0]['state']}")
     return _written(config.folder, results, [*space], machines)
+
+
+def summary(config: Sweep, found: Swept) -> str:
+    """The table, what the choice is worth, and the best configuration as a command.
+
+    Args:
+        config: of the stage.
+        found: what it returned.
+    """
+    lines = [as_markdown(found.table, found.machines)]
+    if found.elsewhere is not None:
+        share = 100 * found.elsewhere
+        lines.append(f"chosen for each machine on the other machines: {share:.1f} on average")
+    if config.judge == "faults":
+        lines.append(
+            "scores are those of planted faults, not of test clips: they order configurations, no more"
+        )
+    lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml, importance.png")
+    best = shlex.join([f"config={found.folder / 'best.yaml'}", f"data={config.data}"])
+    return "\n".join([*lines, f"next: python -m asd train {best} name=best"])
 
 
 def _listed(config: Sweep, every: Sequence[Options], first: Trial) -> list[dict[str, Any]]:

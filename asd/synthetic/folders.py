@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from asd.data.audio import write_wav
+from asd.data.codecs import write_wav
 from asd.synthetic.design import FAULTS, Design, Health, draw_design, generator
 from asd.synthetic.hall import Content, Hall, draw_hall, record_in_hall
 from asd.synthetic.sound import render_clip

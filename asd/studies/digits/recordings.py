@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from asd.core.runtime import log
-from asd.data.audio import Waveform, read_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import Waveform
 from asd.features.augment import Generator
 from asd.types import AsdError, find_recordings
 
