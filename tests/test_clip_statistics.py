@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from asd.features.clip_statistics import POOLED_VIEWS, VIEWS, ClipStatistics, window_samples
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
+from asd.features.spectral_statistics import frame_power
 
 SHORT_SPECTRA = ["level_16", "flux_16", "roughness_16", "skewness_16"]
 
@@ -51,6 +52,21 @@ def test_spectral_statistics_are_those_computed_frame_by_frame() -> None:
     views = ClipStatistics(SHORT_SPECTRA)(waveform)
     for name, expected in by_hand(waveform).items():
         np.testing.assert_allclose(views[name][0], expected, atol=2e-4, err_msg=name)
+
+
+def test_frames_are_mirrored_at_both_ends_whatever_the_length() -> None:
+    window = torch.hann_window(256)
+    for n_samples in (129, 130, 256, 1000, 1023, 1024):
+        wave = noise(n_samples, 0.1)[:, :n_samples]
+        padded = np.pad(wave[0].numpy(), 128, mode="reflect")
+        starts = range(0, len(padded) - 255, 64)
+        expected = [
+            np.abs(np.fft.rfft(padded[start : start + 256] * window.numpy())) ** 2 for start in starts
+        ]
+        np.testing.assert_allclose(frame_power(wave, window)[0], expected, rtol=1e-3, atol=1e-5)
+    half = noise(1, 0.1)[:, :128]  # too short to be mirrored: it goes back and forth
+    there_and_back = torch.cat([half, half.flip(1)], 1)
+    torch.testing.assert_close(frame_power(half, window), frame_power(there_and_back, window))
 
 
 def test_envelope_statistics_are_those_of_numpy() -> None:

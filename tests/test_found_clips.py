@@ -8,7 +8,7 @@ import pytest
 
 from asd.challenge.attributes import read_attributes
 from asd.challenge.files import attribute_gaps, list_clips, list_machines, parse_name
-from asd.types import AsdError, Domain, Split
+from asd.types import AsdError, Domain, Split, walk_tree
 
 
 def make(root: Path, *files: str) -> Path:
@@ -56,3 +56,11 @@ def test_training_recordings_without_rows_are_named_even_where_none_has_one(tmp_
     make(tmp_path, "fan/train/section_00_source_train_normal_0000.wav")
     (tmp_path / "fan/attributes_00.csv").write_text("file_name,d1p,d1v\ngone.wav,vel,4\n")
     assert [sentence for sentence in attribute_gaps(tmp_path, "fan") if "recordings of train/: 1" in sentence]
+
+
+def test_a_link_back_into_the_tree_lists_every_file_once(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "1.wav").touch()
+    (deep / "again").symlink_to(tmp_path / "a")
+    assert list(walk_tree(tmp_path)) == [deep / "1.wav"]

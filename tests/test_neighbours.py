@@ -276,6 +276,12 @@ def test_the_size_chooses_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     assert NeighbourBank(scattered(120, 4, 0), index="flat").index == "flat"
 
 
+@pytest.mark.parametrize(("n", "lists"), [(4096, 64), (1100, 32)])
+def test_there_are_about_as_many_lists_as_rows_in_each(n: int, lists: int) -> None:
+    bank = NeighbourBank(np.random.default_rng(0).normal(size=(n, 4)), index="ivf")
+    assert bank._built("cpu").nlist == lists
+
+
 def test_no_queries_give_no_neighbours() -> None:
     found = NeighbourBank(scattered(9, 3, 0)).search(np.empty((0, 3)), 2)
     assert found.distances.shape == found.rows.shape == (0, 2)

@@ -51,6 +51,7 @@ TESTS = {
     "asd/data/audio.py": "audio defects formats recordings",
     "asd/data/recordings.py": "recordings formats",
 }
+AT_IMPORT = ("asd.challenge.files.x__section_name__",)  # mutmut switches a change on after the import
 NOTICED = {1, 3, 24, -24, 36, 152, 255}  # mutmut's exit codes: a test failed, or the time ran out
 CONFIG = """[tool.mutmut]
 source_paths = ["asd"]
@@ -110,7 +111,9 @@ def sample(modules: Sequence[str], size: int, seed: int) -> None:
     for module in modules:
         if not found(module):
             mutmut(module, "-c", GENERATE)
-    every = sorted((module, name) for module in modules for name in found(module))
+    every = sorted(
+        (module, name) for module in modules for name in found(module) if not name.startswith(AT_IMPORT)
+    )
     drawn = random.Random(seed).sample(every, min(size, len(every)))
     for module in modules:
         if names := [name for of, name in drawn if of == module and found(module)[name] is None]:
