@@ -65,8 +65,20 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def tiny_run(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run of the small machine in runs/; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("tiny_run")
+    shutil.copytree(tiny, folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        succeeds(*short_training())
+    shutil.rmtree(folder / "data")
+    return folder
+
+
 @pytest.fixture
-def run(place: Path) -> Path:
+def run(place: Path, tiny_run: Path) -> Path:
     """A finished run of the small machine in runs/ of that directory."""
-    succeeds(*short_training())
+    shutil.copytree(tiny_run / "runs", place / "runs")
     return place / "runs/autoencoder/fan/seed0"

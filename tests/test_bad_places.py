@@ -72,6 +72,7 @@ Path(sys.argv[1]).write_bytes(Path("disk/runs/autoencoder/fan/seed0/scores/mse.c
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk(place: Path) -> None:
     inside = 'mkdir disk && mount -t tmpfs -o size=16k tmpfs disk && exec "$@"'
     if subprocess.run(

@@ -14,14 +14,28 @@ from tests.command import asd, contents, refuses, succeeds, tiny_machines
 RUN = Path("runs/statistics")
 
 
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two machines, trained and evaluated, in `work`; and all of it once more in `kept`."""
+    folder = tmp_path_factory.mktemp("completeness")
+    with pytest.MonkeyPatch.context() as patch:
+        (folder / "work").mkdir()
+        patch.chdir(folder / "work")
+        tiny_machines(Path("data"), "fan", "pump")
+        succeeds("train", "data=data")
+        succeeds("evaluate")
+    shutil.copytree(folder / "work", folder / "kept")
+    return folder
+
+
 @pytest.fixture
-def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two machines, trained and evaluated."""
-    monkeypatch.chdir(tmp_path)
-    tiny_machines(Path("data"), "fan", "pump")
-    succeeds("train", "data=data")
-    succeeds("evaluate")
-    return tmp_path
+def trained(trained_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same two machines as they were, where they were: a run knows the place of its recordings."""
+    work = trained_once / "work"
+    shutil.rmtree(work)
+    shutil.copytree(trained_once / "kept", work)
+    monkeypatch.chdir(work)
+    return work
 
 
 def official(name: str = "evaluation") -> float:

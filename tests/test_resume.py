@@ -117,10 +117,12 @@ print(n)
 """
 
 
+@pytest.mark.slow
 def test_dead_before_any_file_gets_its_name(place: Path) -> None:
     """Features, configuration, each epoch's state, model, scores, thresholds, DONE."""
-    succeeds("train", *words("whole"))
-    command = [sys.executable, "-c", _DIE_EVERYWHERE, *map(str, words("replaced below"))]
+    quick = "decision.method=percentile"
+    succeeds("train", *words("whole"), quick)
+    command = [sys.executable, "-c", _DIE_EVERYWHERE, *map(str, words("replaced below")), quick]
     process = subprocess.run(command, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     deaths = int(process.stdout.splitlines()[-1])
@@ -129,7 +131,7 @@ def test_dead_before_any_file_gets_its_name(place: Path) -> None:
         runs = Path(f"r{n}/runs")
         assert not list(runs.rglob("DONE"))
         assert list(runs.rglob("*.tmp"))  # it really died in the middle
-        succeeds("train", *words(f"dies{n}"), f"runs={runs}")
+        succeeds("train", *words(f"dies{n}"), quick, f"runs={runs}")
         assert not list(runs.rglob("*.tmp"))
         assert_same_run(runs / f"dies{n}/fan/seed0", Path("runs/whole/fan/seed0"))
 
