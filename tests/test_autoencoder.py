@@ -114,6 +114,36 @@ def test_covariances_add_up_the_scatter_of_each_batch_and_domain() -> None:
         np.testing.assert_allclose(covariance, scatter / (sum(map(len, parts)) - 1), rtol=1e-12)
 
 
+@pytest.mark.parametrize("n_targets", [0, 1, 5, 6])
+def test_a_domain_of_too_few_windows_has_the_covariance_of_the_other(n_targets: int) -> None:
+    windows = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 8)))
+    source, target = covariances_around_batches([(windows, torch.arange(6) < n_targets)], 4)
+    others = windows[n_targets:] if n_targets < 6 else windows
+    own = windows[:n_targets] if n_targets > 1 else windows[n_targets:]
+    if n_targets == 5:
+        assert (
+            torch.isnan(source).all() or torch.isinf(source).any()
+        )  # one window has no covariance: as officially
+    else:
+        np.testing.assert_allclose(
+            source, np.cov(others.reshape(-1, 4).T, ddof=0) * 2 * len(others) / (len(others) - 1)
+        )
+    np.testing.assert_allclose(target, np.cov(own.reshape(-1, 4).T, ddof=0) * 2 * len(own) / (len(own) - 1))
+
+
+def test_each_clip_has_the_distance_to_its_nearer_domain() -> None:
+    frames = torch.from_numpy(np.random.default_rng(0).normal(size=(9, 3)))
+    counts, precisions = (
+        torch.tensor([2, 3, 4]),
+        [torch.eye(3).double(), torch.diag(torch.tensor([9.0, 0.1, 0.1])).double()],
+    )
+    clips = frames.split(counts.tolist())
+    by_frame = [min(float(sum(f @ p @ f for f in clip)) / len(clip) for p in precisions) for clip in clips]
+    by_mean = [min(float(clip.mean(0) @ p @ clip.mean(0)) for p in precisions) for clip in clips]
+    assert mean_frame_distance(frames, counts, precisions).tolist() == pytest.approx(by_frame)
+    assert mean_residual_distance(frames, counts, precisions).tolist() == pytest.approx(by_mean)
+
+
 @pytest.mark.parametrize("compatible", [False, True])
 def test_calibration_is_per_batch_only_in_the_compatible_mode(tmp_path: Path, compatible: bool) -> None:
     machine = tone_machine(tmp_path / "data")

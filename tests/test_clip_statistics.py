@@ -69,19 +69,22 @@ def test_frames_are_mirrored_at_both_ends_whatever_the_length() -> None:
     torch.testing.assert_close(frame_power(half, window), frame_power(there_and_back, window))
 
 
-def test_envelope_statistics_are_those_of_numpy() -> None:
-    waveform = noise(3)
-    samples = np.pad(waveform[0].double().numpy() - float(waveform.mean()), 128, mode="reflect")
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(256) / 256)
-    starts = range(0, len(samples) - 255, 64)
-    power = np.array([np.abs(np.fft.rfft(samples[start : start + 256] * window)) ** 2 for start in starts])
-    envelope = np.sqrt(power @ mel_filters(256, 32).double().numpy().T)
+@pytest.mark.parametrize("rate_hz", [16000, 48000])
+def test_envelope_statistics_are_those_of_numpy(rate_hz: int) -> None:
+    waveform, n_fft = noise(3), window_samples(16, rate_hz)
+    samples = np.pad(waveform[0].double().numpy() - float(waveform.mean()), n_fft // 2, mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    starts = range(0, len(samples) - n_fft + 1, n_fft // 4)
+    power = np.array([np.abs(np.fft.rfft(samples[start : start + n_fft] * window)) ** 2 for start in starts])
+    envelope = np.sqrt(power @ mel_filters(n_fft, 32, rate_hz).double().numpy().T)
     deviation = envelope - envelope.mean(0)
     kurtosis = (deviation**4).mean(0) / (deviation**2).mean(0) ** 2
-    coarse = np.log(np.sqrt(power @ mel_filters(256, 12).double().numpy().T))
+    coarse = np.log(np.sqrt(power @ mel_filters(n_fft, 12, rate_hz).double().numpy().T))
     correlation = np.corrcoef(coarse.T)[np.triu_indices(12, 1)]
     steps = np.corrcoef((coarse[4:] - coarse[:-4]).T)[np.triu_indices(12, 1)]
-    views = ClipStatistics(["variation", "kurtosis", "band_correlation", "step_correlation"])(waveform)
+    views = ClipStatistics(["variation", "kurtosis", "band_correlation", "step_correlation"], rate_hz)(
+        waveform
+    )
     np.testing.assert_allclose(views["step_correlation"][0], np.arctanh(steps), atol=1e-4)
     np.testing.assert_allclose(
         views["variation"][0], np.log(envelope.std(0) / envelope.mean(0) + 1e-3), atol=1e-4

@@ -60,6 +60,8 @@ def test_facts_make_the_references_again() -> None:
     again = References(found.vectors, **found.facts())
     for name in ("conditions", "is_target", "sections"):
         np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    part = found[np.array([0, 12])]
+    assert (list(part.sections), list(part.is_target)) == ([0, crc32(b"hall 2")], [False, True])
     alone = References(found.vectors, found.conditions, found.is_target)
     np.testing.assert_array_equal(alone.sections, np.zeros(len(CLIPS), np.int64))
     assert alone.sections.dtype == np.int64

@@ -266,3 +266,8 @@ def test_a_threshold_knows_which_share_was_meant() -> None:
     assert (promised.quantile, few.quantile) == (0.75, 0.99)
     assert few.fallback
     assert not promised.fallback
+
+
+def test_the_usual_method_is_the_gamma_fit() -> None:
+    scores = np.random.default_rng(0).gamma(2.0, size=200)
+    assert fit_threshold(scores) == fit_threshold(scores, method="gamma")
