@@ -5,11 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 
 from asd.scoring.covariance import (
     Groups,
     Whitening,
+    fault_covariance,
     ledoit_wolf_intensity,
     nuisance_directions,
     streamed_ledoit_wolf,
@@ -140,3 +142,41 @@ def test_a_whitening_is_that_of_the_shrunk_covariance(n: int, dims: int, sizes: 
         if intensity > 1e-6:  # else only axes in which the clips vary are inverted
             found = np.linalg.norm(Whitening.of(groups, factor)(queries), axis=1)
             np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "dims"), [(30, 4), (7, 9)])
+def test_a_whitening_that_knows_faults_tells_how_much_likelier_a_clip_is_with_one(n: int, dims: int) -> None:
+    groups = Groups.of(grouped(n, dims, [n - 3, 3]), "condition")
+    faults = fault_covariance(np.arange(dims) / dims, np.arange(dims) % 2)
+    whitening = Whitening.of(groups, 2.0, faults)
+    residuals = groups.residuals / whitening.scale
+    intensity = min(1.0, 2.0 * ledoit_wolf_shrinkage(residuals, assume_centered=True))
+    scatter = residuals.T @ residuals / (n - 2)
+    normal = (1 - intensity) * scatter + intensity * np.trace(scatter) / dims * np.eye(dims)
+
+    def log_ratio(vectors: np.ndarray) -> np.ndarray:
+        zero = np.zeros(dims)
+        return multivariate_normal(zero, normal + faults).logpdf(vectors) - multivariate_normal(
+            zero, normal
+        ).logpdf(vectors)
+
+    queries = np.random.default_rng(2).normal(size=(8, dims))
+    expected = 2 * (log_ratio(queries / whitening.scale) - log_ratio(np.zeros(dims)))
+    np.testing.assert_allclose((whitening(queries) ** 2).sum(1), expected, rtol=1e-8)
+
+
+def test_faults_move_neighbouring_bands_together() -> None:
+    statistics = np.repeat([0, 1], 40)
+    covariance = fault_covariance(np.tile(np.arange(40) / 40, 2), statistics)
+    assert np.linalg.eigvalsh(covariance)[0] > 0
+    of_first = covariance[20, :40]
+    assert np.argmax(of_first) == 20
+    assert (np.diff(of_first[20:]) <= 0).all()
+    np.testing.assert_allclose(covariance[20, 40:][[15, 25]], 0.3 * of_first[[15, 25]])
+    bump = np.exp(-0.5 * ((np.arange(40) - 20) / 1.5) ** 2)
+    noise = bump * (-1.0) ** np.arange(40)
+    normals = References(
+        np.random.default_rng(0).normal(size=(4000, 40)), np.zeros(4000, int), np.zeros(4000, bool)
+    )
+    whitening = Whitening.of(Groups.of(normals, "all"), 1.0, covariance[:40, :40])
+    assert np.linalg.norm(whitening(bump[None])) > 1.3 * np.linalg.norm(whitening(noise[None]))

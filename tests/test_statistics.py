@@ -18,6 +18,7 @@ from asd.detectors import StatisticsSettings
 from asd.detectors.statistic_groups import GROUPS
 from asd.detectors.statistics import Statistics
 from asd.scoring.backends import backend_named
+from asd.scoring.covariance import fault_covariance
 from asd.scoring.references import references_of
 from asd.types import AsdError, Domain, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace
@@ -121,7 +122,11 @@ def test_a_joint_part_is_whitened_side_by_side(data: Path, default: Statistics) 
             parts.append(vectors[name] / spread)
         return np.concatenate(parts, axis=1)
 
-    backend = backend_named("knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5)
+    places = np.tile(np.arange(64) / 64, 3)  # of 64 mel bands on the frequency axis
+    faults = fault_covariance(places, np.repeat(np.arange(3), 64))
+    backend = backend_named(
+        "knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5, faults=faults
+    )
     backend.fit(references_of(train.clips, side_by_side(default.vectors(train))))
     own = backend.leave_one_out()
     assert own is not None
@@ -179,7 +184,11 @@ def test_the_highest_band_of_a_local_part_counts(data: Path, default: Statistics
     ]  # of 64 mel bands, a quarter beyond each edge
     scores = []
     for bands in rows:
-        backend = backend_named("knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5)
+        places = np.arange(64)[bands] / 64
+        faults = fault_covariance(np.tile(places, 2), np.repeat([0, 1], len(places)))
+        backend = backend_named(
+            "knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5, faults=faults
+        )
         reference, query = (
             np.concatenate([vectors[name][:, bands] / default.spreads[name][bands] for name in part.views], 1)
             for vectors in (default.vectors(train), default.vectors(test))

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from asd.features.clip_statistics import POOLED_VIEWS, VIEWS, WINDOWS_MS
+from asd.features.spectral_statistics import SPECTRAL
 from asd.scoring.backends import PerSectionScorer, Sections
 from asd.scoring.base import Arrays, Backend, nested, part_of
+from asd.scoring.covariance import fault_covariance
 from asd.scoring.references import FloatArray, References
+from asd.scoring.relative import RelativeNearest
 from asd.types import AsdError
 
 _OVERLAP = 0.25  # of a band of a local part with each of its neighbours
+_OF_BANDS = {
+    *SPECTRAL,
+    "variation",
+    "kurtosis",
+}  # statistics with one value for each band, in order of frequency
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +117,13 @@ class PartScorer:
     Args:
         part: which views and bands.
         backend: whose options are fitted, once for each band and section.
+        knows_faults: whether density-relative neighbours of statistics of bands are told how faults move these, see
+            `covariance.fault_covariance`.
     """
 
-    def __init__(self, part: Part, backend: Backend) -> None:
+    def __init__(self, part: Part, backend: Backend, *, knows_faults: bool = False) -> None:
         self.part = part
+        self.knows_faults = knows_faults and all(view.partition("_")[0] in _OF_BANDS for view in part.views)
         self.bands: list[PerSectionScorer] = [PerSectionScorer(backend) for _ in range(part.n_bands)]
 
     def fit(self, vectors: Mapping[str, FloatArray], references: References) -> Self:
@@ -122,7 +133,10 @@ class PartScorer:
             vectors: (clips, dims) by view.
             references: what is known of the clips.
         """
-        for scorer, columns in zip(self.bands, self._columns(vectors), strict=True):
+        dims = [vectors[view].shape[1] for view in self.part.views]
+        for band, (scorer, columns) in enumerate(zip(self.bands, self._columns(vectors), strict=True)):
+            if self.knows_faults and isinstance(scorer.backend, RelativeNearest):
+                scorer.backend = replace(scorer.backend, faults=self._faults(dims, band))
             scorer.fit(references.replace(columns))
         return self
 
@@ -152,6 +166,14 @@ class PartScorer:
         for band, scorer in enumerate(self.bands):
             scorer.restore(part_of(f"band{band}", arrays))
         return self
+
+    def _faults(self, dims: Sequence[int], band: int) -> FloatArray:
+        """Covariance of what faults add to the vectors of a band, of views of so many dimensions each."""
+        slices = [band_slice(n, band, self.part.n_bands) for n in dims]
+        positions = [(np.arange(n) / n)[own] for n, own in zip(dims, slices, strict=True)]
+        return fault_covariance(
+            np.concatenate(positions), np.repeat(np.arange(len(dims)), [*map(len, positions)])
+        )
 
     def _columns(self, vectors: Mapping[str, FloatArray]) -> list[FloatArray]:
         """The views side by side, (clips, dims), for each band."""

@@ -48,7 +48,7 @@ class Statistics(Detector):
     """
 
     settings_type = StatisticsSettings
-    version = 2  # 2: relative neighbours, local bands, correlations of steps
+    version = 3  # 3: whitening knows how faults move bands; 2: relative neighbours, local bands, correlations of steps
 
     def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
         super().__init__(context)
@@ -181,7 +181,8 @@ class Statistics(Detector):
         for part in dict.fromkeys(part for group in self.groups.values() for part in group.parts):
             name = self.settings.backend
             own = {**_RELATIVE, "shrinkage": part.shrinkage} if name == "knn_relative" else {}
-            yield part, PartScorer(part, backend_named(name, **{**own, **self.search[name]}))
+            backend = backend_named(name, **{**own, **self.search[name]})
+            yield part, PartScorer(part, backend, knows_faults=name == "knn_relative")
 
     def _fused(self, z_of_parts: Sequence[FloatArray]) -> Scores:
         """z scores of the parts, as in `fitted`, to those of the groups and of all."""

@@ -2,6 +2,9 @@
 
 Source of the shrinkage: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
 matrices", 2004, in the form of `sklearn.covariance.ledoit_wolf`, which the tests compare with.
+
+Whitening asks how unlikely a clip is among normal ones. Where it is known how faults move a vector, the better question
+is how much likelier the clip is among faulty ones: `fault_covariance` says how they move a spectrum.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 from asd.scoring.references import FloatArray, References
 from asd.types import AsdError, one_of
@@ -26,6 +30,10 @@ NUISANCE_SHARE = 0.5  # of the noise's variance that goes; the rest of its axes 
 _LEAST_SPREAD = 0.05  # of the median: keeps a band that never moved in training from deciding alone
 _LEAST_VARIANCE = 1e-9  # of the mean variance, along any axis
 _ROUNDING = 1e-12  # residuals below, relative to the vectors, come from rounding a mean
+_FAULT_WIDTH = 0.04  # of the frequency axis: how far bands move together
+_FAULT_VARIANCE = 10.0  # of a fault in a band, in units of the variance of normal clips
+_OTHER_STATISTIC = 0.3  # correlation of what a fault does to two statistics of the same band
+_BAND_ALONE = 0.03  # share of a fault's variance that is each band's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,13 @@ class Whitening:
     Where clips are fewer than dimensions they span a few axes, and at right angles to these S is the sphere
     alone, so that no (dims, dims) matrix is ever formed.
 
+    With a covariance F of what faults add, |w|² = x^T (S^-1 - (S + F)^-1) x: twice the logarithm of how much likelier x
+    is with a fault than without, but for a constant. On the axes that make S a sphere and F diagonal, f, each counts by
+    the share f / (1 + f) of its variance that a fault would have. What no fault does counts little, however rare it is.
+
     Attributes:
         scale: (dims,) spread of each dimension.
-        axes: (dims, axes) directions in which S is not the sphere.
+        axes: (dims, axes) directions in which S is not the sphere; with faults (dims, dims), see above.
         gains: (axes,) factors along them.
         rest: factor () at right angles to all of them.
     """
@@ -89,13 +101,14 @@ class Whitening:
     rest: FloatArray
 
     @classmethod
-    def of(cls, groups: Groups, shrinkage: float) -> Self:
+    def of(cls, groups: Groups, shrinkage: float, faults: FloatArray | None = None) -> Self:
         """Fitted to the residuals of groups.
 
         Args:
             groups: at least one clip differs from the mean of its group.
             shrinkage: factor on the Ledoit-Wolf intensity; its derivation assumes independent clips, while
                 recordings of one machine come in runs, so it errs towards too little.
+            faults: (dims, dims) covariance of what a fault adds, in units of the spread; None: anything at all.
 
         Raises:
             AsdError: the clips do not differ at all.
@@ -106,6 +119,13 @@ class Whitening:
         intensity = min(1.0, shrinkage * ledoit_wolf_intensity(residuals))
         residuals = residuals / np.sqrt(max(len(residuals) - n_means, 1))
         n_clips, dims = residuals.shape
+        if faults is not None:
+            covariance = residuals.T @ residuals
+            sphere = np.trace(covariance) / dims
+            own = max(intensity, _LEAST_VARIANCE) * sphere * np.eye(dims)
+            ratios, axes = scipy.linalg.eigh(faults, (1 - intensity) * covariance + own)
+            ratios = np.maximum(ratios, 0.0)
+            return cls(scale, np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(()))
         if dims <= n_clips:
             squares, axes = np.linalg.eigh(residuals.T @ residuals)
         else:
@@ -127,6 +147,28 @@ class Whitening:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, the arguments that make it again."""
         return asdict(self)
+
+
+def fault_covariance(positions: FloatArray, statistics: npt.NDArray[np.int64]) -> FloatArray:
+    """How a fault of a machine moves statistics of bands, (dims, dims), in units of their spread in normal clips.
+
+    A fault has a place on the frequency axis and some width: bands beside each other move together, and other
+    statistics of the same bands with them. It moves a band further than normal clips differ.
+
+    Args:
+        positions: (dims,) of the bands, from 0 to 1 along the frequency axis.
+        statistics: (dims,) number of the statistic that each is.
+
+    Example:
+        >>> fault_covariance(np.array([0.2, 0.2, 0.9]), np.array([0, 1, 1])).round(1)
+        array([[10. ,  2.9,  0. ],
+               [ 2.9, 10. ,  0. ],
+               [ 0. ,  0. , 10. ]])
+    """
+    apart = (positions[:, None] - positions) / _FAULT_WIDTH
+    alike = np.where(statistics[:, None] == statistics, 1.0, _OTHER_STATISTIC)
+    together = (1 - _BAND_ALONE) * alike * np.exp(-0.5 * apart**2)
+    return np.asarray(_FAULT_VARIANCE * (together + _BAND_ALONE * np.eye(len(positions))))
 
 
 def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:

@@ -45,6 +45,8 @@ class RelativeNearest(NeighbourBackend):
         shrinkage: factor on the Ledoit-Wolf intensity of the whitening.
         offset_clips: clips of a condition at which half of its offset counts; None: no offset.
         offset: factor on the offsets.
+        faults: covariance (dims, dims) of what a fault adds to a vector, in units of the spread within conditions, see
+            `covariance.Whitening`; None: whitening as it is.
     """
 
     density: float | None = 0.5
@@ -52,6 +54,7 @@ class RelativeNearest(NeighbourBackend):
     shrinkage: float = 2.0
     offset_clips: float | None = 5.0
     offset: float = 1.0
+    faults: FloatArray | None = None
 
     fitted: ClassVar[tuple[str, ...]] = (
         *("scale", "axes", "gains", "rest"),  # the whitening
@@ -87,7 +90,7 @@ class RelativeNearest(NeighbourBackend):
 
     def _whitening(self, references: References) -> Whitening:
         if self.whiten:
-            return Whitening.of(Groups.of(references, "condition"), self.shrinkage)
+            return Whitening.of(Groups.of(references, "condition"), self.shrinkage, self.faults)
         dims = references.vectors.shape[1]
         return Whitening(np.ones(dims), np.empty((dims, 0)), np.empty(0), np.array(1.0))
 
