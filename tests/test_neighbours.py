@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,14 @@ Metric = Literal["euclid", "cosine"]
 METRICS: tuple[Metric, Metric] = ("euclid", "cosine")
 INDEXES: tuple[Literal["flat"], Literal["ivf"]] = ("flat", "ivf")
 properties = settings(derandomize=True, deadline=None, max_examples=80)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def every_bank_asks_faiss() -> Iterator[None]:
+    """Small banks as well, which would measure all their rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_DIRECT_VALUES", 0)
+        yield
 
 
 def brute_force(
@@ -205,6 +214,30 @@ def test_results_do_not_depend_on_batch_or_block(monkeypatch: pytest.MonkeyPatch
     small = NeighbourBank(vectors).search(queries, 5)
     np.testing.assert_allclose(whole.distances, small.distances, rtol=1e-14)
     np.testing.assert_array_equal(whole.rows, small.rows)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_few_values_are_measured_without_faiss(
+    metric: Metric, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.integers(-2, 3, (40, 3)).astype(float)  # copies and ties
+    queries = np.concatenate([vectors[:4], rng.normal(size=(4, 3))])
+    weights = rng.uniform(0.5, 2.0, 40) if weighted else None
+    bank = NeighbourBank(vectors, metric=metric, weights=weights)
+    asked = bank.search(queries, 5, exclude=np.arange(8))
+    monkeypatch.setattr(bank, "_propose", None)
+    monkeypatch.setattr(module, "_DIRECT_VALUES", queries.shape[0] * vectors.size)
+    found = bank.search(queries, 5, exclude=np.arange(8))
+    factors = 1.0 if weights is None else weights if metric == "euclid" else weights**2  # cosine is squared
+    expected = brute_force(vectors, queries, 5, metric, factors, np.arange(8))
+    np.testing.assert_array_equal(found.rows, asked.rows)
+    np.testing.assert_array_equal(found.distances, asked.distances)
+    np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-12, atol=1e-7)
+    monkeypatch.setattr(module, "_DIRECT_VALUES", queries.shape[0] * vectors.size - 1)
+    with pytest.raises(TypeError):
+        bank.search(queries, 5)  # one value more and faiss is asked
 
 
 def test_one_vector_and_constant_vectors() -> None:

@@ -138,7 +138,7 @@ def test_a_corner_solution_is_fitted_again_with_fixed_location(
     def cornered(values: FloatArray, **fixed: float) -> tuple[float, ...]:
         return official(values, **fixed) if fixed else (0.01, 8.0, 1e6)
 
-    monkeypatch.setattr("asd.scoring.threshold.gamma.fit", cornered)
+    monkeypatch.setattr("scipy.stats.gamma.fit", cornered)
     with caplog.at_level(logging.WARNING, logger="asd"):
         fitted = fit_threshold(scores, "gamma", 0.9)
     assert fitted.method == "gamma"

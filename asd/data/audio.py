@@ -26,8 +26,9 @@ from asd.data.codecs import Samples, Waveform, check_levels, decode
 from asd.data.microphones import Channel
 from asd.types import AsdError
 
-# Of samples in memory at once: a machine of 1,600 clips of 10 s at 16 kHz, 16 bit, one microphone.
-KEPT_BYTES = 1 << 29
+# Of samples in memory at once: 200 clips of 10 s at 16 kHz, 16 bit, one microphone. To read a clip again takes a
+# twentieth of what its features take.
+KEPT_BYTES = 1 << 26
 
 _Wave = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # (samples,) of one microphone
 _SAME = 1e-5  # share of the near power that one factor on the far microphone may leave: 50 dB below it

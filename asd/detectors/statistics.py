@@ -21,12 +21,13 @@ import numpy.typing as npt
 import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.core.runtime import on_threads, progress
+from asd.core.runtime import on_threads
 from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
 from asd.detectors.statistic_groups import Part, PartScorer, groups_named
 from asd.features.clip_statistics import ClipStatistics
+from asd.features.normal_spectra import views_of
 from asd.scoring.backends import backend_named
 from asd.scoring.base import nested, part_of
 from asd.scoring.covariance import Groups, nuisance_directions, spread_of, without_directions
@@ -159,15 +160,8 @@ class Statistics(Detector):
         }
 
     def _views(self, recordings: Recordings) -> dict[str, FloatArray]:
-        rows: dict[str, list[FloatArray]] = {view: [np.empty(0)] * len(recordings) for view in self.views}
-        clip, context = recordings.clips[0], self.context
-        batches = recordings.batches(context.device, 1 << 20)
-        for indices, waveforms in progress(batches, f"{clip.machine} {clip.split}"):
-            views = self.extract(waveforms)
-            for view in self.views:
-                for index, row in zip(indices, views[view].double().cpu().numpy(), strict=True):
-                    rows[view][index] = row
-        vectors = {view: np.stack(parts) for view, parts in rows.items()}
+        clip = recordings.clips[0]
+        vectors = views_of(recordings, self.extract, self.context.device, f"{clip.machine} {clip.split}")
         for view in self.views:
             require_finite(vectors[view], recordings, f"the view {view}")
         return vectors

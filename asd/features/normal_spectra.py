@@ -20,6 +20,9 @@ FloatArray = npt.NDArray[np.float64]
 
 SPECTRA_FILE = "normal_spectra.safetensors"  # in the folder of a model
 _VIEW = "level_64"  # the clip statistics in which a neighbour is nearest
+_BATCH_SAMPLES = 1 << 20
+# Of the clips that were looked at last: detectors compute mean spectra along with what they score by.
+_LATEST: dict[tuple[object, ...], npt.NDArray[np.float64]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +81,7 @@ class NormalSpectra:
 
 
 def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
-    """Mean spectrum of each clip without its level.
+    """Mean spectrum of each clip without its level; taken from the last `views_of` where it saw the same clips.
 
     Args:
         recordings: the clips.
@@ -87,9 +90,36 @@ def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
     Returns:
         Levels in dB, (clips, bands).
     """
-    extract = ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device)
-    spectra: dict[int, FloatArray] = {}
-    for indices, waveforms in progress(recordings.batches(device, 1 << 20), "mean spectra"):
-        rows = extract(waveforms)[_VIEW].double().cpu().numpy()
-        spectra |= dict(zip(indices.tolist(), rows, strict=True))
-    return np.stack([spectra[i] for i in range(len(recordings))])
+    if (known := _LATEST.get(_key(recordings))) is not None:
+        return known
+    return views_of(recordings, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)[_VIEW]
+
+
+def views_of(
+    recordings: Recordings, extract: ClipStatistics, device: torch.device, what: str = "mean spectra"
+) -> dict[str, FloatArray]:
+    """Clip statistics of recordings of any lengths.
+
+    Args:
+        recordings: the clips.
+        extract: which views, and how.
+        device: where to compute.
+        what: is being done, for the progress bar.
+
+    Returns:
+        {view: (clips, dims)}.
+    """
+    vectors: dict[str, FloatArray] = {}
+    for indices, waveforms in progress(recordings.batches(device, _BATCH_SAMPLES), what):
+        for view, rows in extract(waveforms).items():
+            every = vectors.setdefault(view, np.empty((len(recordings), rows.shape[1])))
+            every[indices] = rows.double().cpu().numpy()
+    if _VIEW in vectors:
+        _LATEST.clear()
+        _LATEST[_key(recordings)] = vectors[_VIEW]
+    return vectors
+
+
+def _key(recordings: Recordings) -> tuple[object, ...]:
+    contents = tuple(sound.content for sound in recordings.sounds)
+    return contents, recordings.sample_rate_hz, str(recordings.front_end.key())

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, gamma
+from scipy.special import betaincinv
 
 from asd.core.runtime import log
 from asd.types import AsdError, one_of
@@ -167,7 +167,7 @@ def false_alarm_bound(n_above: int, n: int) -> float:
     Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
     case of the binomial", Biometrika 26 (1934), the upper limit.
     """
-    return 1.0 if n_above >= n else float(beta.ppf(CONFIDENCE, n_above + 1, n - n_above))
+    return 1.0 if n_above >= n else float(betaincinv(n_above + 1, n - n_above, CONFIDENCE))
 
 
 def _threshold(scores: FloatArray, value: float, method: Method, quantile: float, **more: Any) -> Threshold:
@@ -221,6 +221,8 @@ def _gamma_quantile(
     scores: FloatArray, quantile: float, fixed: dict[str, float]
 ) -> tuple[float, tuple[float, ...]]:
     """Quantile and parameters of a fitted gamma distribution; ValueError where it does not describe the scores."""
+    from scipy.stats import gamma  # takes half a second to import
+
     if np.ptp(scores) == 0:
         raise ValueError("all scores are equal")
     with np.errstate(all="ignore"):  # moments of extreme scores overflow; the check below sees it

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from asd.data.recordings import Recordings, in_memory
+from asd.features import normal_spectra
+from asd.features.clip_statistics import ClipStatistics
+from asd.features.normal_spectra import NormalSpectra, mean_spectra, views_of
+
+CPU = torch.device("cpu")
+
+
+def noises(*seeds: int) -> Recordings:
+    """Clips of noise of two lengths."""
+    sizes = [4000 + 500 * (seed % 2) for seed in seeds]
+    return in_memory(
+        [
+            0.1 * np.random.default_rng(s).standard_normal(n, np.float32)
+            for s, n in zip(seeds, sizes, strict=True)
+        ],
+        16000,
+    )
+
+
+def test_views_come_in_the_order_of_the_clips_whatever_their_lengths() -> None:
+    extract = ClipStatistics(["level_16", "flux_64"])
+    found = views_of(noises(1, 2, 3), extract, CPU)
+    for i, seed in enumerate((1, 2, 3)):
+        alone = views_of(noises(seed), extract, CPU)
+        for view in ("level_16", "flux_64"):
+            np.testing.assert_array_equal(found[view][i], alone[view][0])
+
+
+def test_spectra_that_a_detector_has_just_computed_are_not_computed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    views = views_of(noises(1, 2), ClipStatistics(["level_64", "modulation"]), CPU)
+    fresh = mean_spectra(noises(3, 2), CPU)  # other clips: computed
+    assert not np.allclose(fresh[0], views["level_64"][0])
+    np.testing.assert_array_equal(fresh[1], views["level_64"][1])
+    views_of(noises(1, 2), ClipStatistics(["level_64"]), CPU)
+    monkeypatch.setattr(normal_spectra, "ClipStatistics", None)
+    np.testing.assert_array_equal(mean_spectra(noises(1, 2), CPU), views["level_64"])
+
+
+def test_the_nearest_normal_clip_is_the_clip_itself() -> None:
+    clips = noises(1, 2, 3)
+    spectra = NormalSpectra.of(clips, CPU)
+    indices, apart_db = spectra.nearest(mean_spectra(clips.subset([2, 0]), CPU))
+    assert indices.tolist() == [2, 0]
+    assert apart_db.max() == 0
