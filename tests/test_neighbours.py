@@ -267,13 +267,17 @@ def test_cosine_is_euclidean_among_unit_vectors(seed: int, dims: int) -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_lists_find_most_and_measure_exactly(metric: Metric) -> None:
+@pytest.mark.parametrize("index", ["ivf", "ivfpq"])
+def test_lists_find_most_and_measure_exactly(
+    index: Literal["ivf", "ivfpq"], metric: Metric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAST_CODED", 6000)
     rng = np.random.default_rng(5)
     centres = 3 * rng.normal(size=(100, 24))
     vectors = centres[rng.integers(100, size=6000)] + rng.normal(size=(6000, 24))
     queries = centres[rng.integers(100, size=200)] + rng.normal(size=(200, 24))
     exact = NeighbourBank(vectors, metric=metric, index="flat").search(queries, 10)
-    bank = NeighbourBank(vectors, metric=metric, index="ivf")
+    bank = NeighbourBank(vectors, metric=metric, index=index)
     found = bank.search(queries, 10)
     assert np.mean(found.rows[:, 0] == exact.rows[:, 0]) > 0.99
     recall = np.mean([np.isin(a, b).mean() for a, b in zip(exact.rows, found.rows, strict=True)])
@@ -305,7 +309,10 @@ def test_an_approximate_index_that_finds_too_few_looks_everywhere() -> None:
 
 def test_the_size_chooses_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FLAT_LIMIT", 100)
-    assert [NeighbourBank(scattered(n, 4, 0)).index for n in (100, 101)] == ["flat", "ivf"]
+    monkeypatch.setattr(module, "LISTS_LIMIT", 300)
+    monkeypatch.setattr(module, "LEAST_CODED", 301)
+    found = [NeighbourBank(scattered(n, 4, 0)).index for n in (100, 101, 300, 301)]
+    assert found == ["flat", "ivf", "ivf", "ivfpq"]
     assert NeighbourBank(scattered(120, 4, 0), index="flat").index == "flat"
 
 
@@ -328,6 +335,8 @@ def test_mistakes_are_sentences() -> None:
         NeighbourBank(broken)
     with pytest.raises(AsdError, match="vector 7 holds NaN"):
         NeighbourBank(vectors).search(broken, 1)
+    with pytest.raises(AsdError, match="from 10,000 vectors or more, and the bank has 10; use index=flat"):
+        NeighbourBank(vectors, index="ivfpq")
     with pytest.raises(AsdError, match="neighbours=11 were asked for, but a clip has 10 others"):
         NeighbourBank(vectors).search(vectors, 11)
     with pytest.raises(AsdError, match="neighbours=10 were asked for, but a clip has 9 others"):

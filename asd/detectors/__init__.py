@@ -90,8 +90,9 @@ class SearchSettings(Settings):
     neighbours: int | None = Field(
         None, ge=1, description="k of the k-NN back ends; by default what each stands for"
     )
-    index: Literal["auto", "flat", "ivf"] = Field(
-        "auto", description="faiss index of the k-NN back ends: flat is exact, ivf for millions of rows"
+    index: Literal["auto", "flat", "ivf", "ivfpq"] = Field(
+        "auto",
+        description="faiss index of the k-NN back ends: flat is exact, ivf for millions of rows, ivfpq for more",
     )
 
     def search_options(self, names: Sequence[str], device: object) -> dict[str, dict[str, Any]]:

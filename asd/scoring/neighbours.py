@@ -1,11 +1,12 @@
 """Nearest neighbours by faiss, measured again in float64: the engine of every neighbour search.
 
-faiss proposes a few candidates more than asked for, in float32 (flat, exact) or in half precision and from the
-most promising lists only (ivf, for banks of millions). Their distances are then computed anew
-from the original vectors in float64, and sorted by (distance, row): duplicates lie at distance 0, ties go to
-the lower row. On a flat index more candidates are looked at where float32 could have missed one, so the
-answer is that of a brute-force search; only among more than `MOST_CANDIDATES` rows that float32 cannot tell
-apart may it be another of them.
+faiss proposes a few candidates more than asked for, in float32 (flat, exact), or from the most promising lists only,
+in half precision (ivf, for millions of rows) or as product codes of a byte for four dimensions each (ivfpq, for tens of
+millions; Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", PAMI 2011). Their distances are
+then computed anew from the original vectors in float64, and sorted by (distance, row): duplicates lie at distance 0,
+ties go to the lower row. On a flat index more candidates are looked at where float32 could have missed one, so the
+answer is that of a brute-force search; only among more than `MOST_CANDIDATES` rows that float32 cannot tell apart may
+it be another.
 
 With weights, distances are w_y d(x, y), the nearest row in that sense is a maximum inner product in two more
 dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among
@@ -39,18 +40,22 @@ from asd.scoring.references import (
 )
 from asd.types import AsdError
 
-IndexName = Literal["auto", "flat", "ivf"]
+IndexName = Literal["auto", "flat", "ivf", "ivfpq"]
 
 FLAT_LIMIT = 1_000_000  # rows up to which index=auto is exact: one query takes about 50 ms there
+LISTS_LIMIT = 10_000_000  # rows up to which it keeps them in half precision: more take product codes
+LEAST_CODED = 10_000  # rows to learn 256 codes from, 39 for each as k-means wants
 MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
 
 _SPARE = {
     "flat": 4,
     "ivf": 64,
-    "weighted ivf": 256,
+    "ivfpq": 256,
+    "weighted lists": 256,
 }  # candidates beyond k; measuring again repairs their order
 _DIRECT_VALUES = 1 << 16  # of rows times queries, which are measured all sooner than faiss is asked
 _LANES = 16  # half-precision vectors whose length is no multiple of this are compared ten times slower
+_DIMS_PER_CODE = 4  # of a product code, a byte
 _PROBED_LISTS = 128  # lists looked into per query; time and recall grow with it
 _TRAINING_ROWS_PER_LIST = 64  # k-means needs about 40
 _LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
@@ -77,13 +82,14 @@ class NeighbourBank:
     Args:
         vectors: (n, dims) finite float32 or float64, kept without a copy where contiguous.
         metric: "euclid" or "cosine".
-        index: "flat" is exact; "ivf" may miss neighbours; "auto" is flat up to `FLAT_LIMIT`
-            rows, ivf above.
-        device: faiss searches on the GPU where this is a CUDA device and faiss sees one, else on the CPU.
+        index: "flat" is exact; "ivf" and "ivfpq" may miss neighbours; "auto" is flat up to `FLAT_LIMIT` rows, ivf up to
+            `LISTS_LIMIT`, ivfpq above.
+        device: faiss searches on the GPU where this is a CUDA device and faiss sees one, else, and by product codes, on
+            the CPU.
         weights: (n,) positive factors of the distances to each row, by default 1.
 
     Raises:
-        AsdError: no vectors, NaN or infinity (the row is named), an unknown metric or index.
+        AsdError: no vectors, too few for product codes, NaN or infinity (the row is named), an unknown metric or index.
     """
 
     def __init__(
@@ -102,7 +108,12 @@ class NeighbourBank:
         if not len(self.vectors):
             raise AsdError("a neighbour bank needs at least one vector, got none; check the training clips")
         self.metric = metric
-        self.index = ("flat" if len(self) <= FLAT_LIMIT else "ivf") if index == "auto" else index
+        self.index = _index_for(len(self)) if index == "auto" else index
+        if self.index == "ivfpq" and len(self) < LEAST_CODED:
+            raise AsdError(
+                f"index=ivfpq learns its codes from {LEAST_CODED:,} vectors or more, and the bank has {len(self):,}; "
+                f"use index=flat"
+            )
         self._squares = None if weights is None else np.square(weights)
         self._centre, self._radius = self._frame()
         self._faiss = _import_faiss()
@@ -176,7 +187,10 @@ class NeighbourBank:
             metric = self._faiss.METRIC_INNER_PRODUCT if inner_product else self._faiss.METRIC_L2
             searcher = self._faiss.IndexFlat(dims, metric)
         else:
-            searcher = self._faiss.index_factory(dims, f"IVF{lists},SQfp16")
+            codes = (
+                "SQfp16" if self.index == "ivf" else f"PQ{dims // _DIMS_PER_CODE}np"
+            )  # np: no polysemous codes, a minute
+            searcher = self._faiss.index_factory(dims, f"IVF{lists},{codes}")
             searcher.cp.min_points_per_centroid = 1  # a small bank in lists is odd, not wrong
             searcher.nprobe = min(_PROBED_LISTS, lists)
         searcher = self._placed(searcher, device)
@@ -189,7 +203,7 @@ class NeighbourBank:
 
     def _placed(self, searcher: Any, device: str) -> Any:
         """The empty index, on the GPU where that is wanted and possible."""
-        if not device.startswith("cuda"):
+        if not device.startswith("cuda") or self.index == "ivfpq":
             return searcher
         if not self._faiss.get_num_gpus():
             log.warning("device=%s, but this faiss sees no GPU: neighbours are searched on the CPU", device)
@@ -231,8 +245,8 @@ class NeighbourBank:
         frame *= np.minimum(1.0, _FAR / np.maximum(norms, 1.0))
         squared = np.empty((len(points), wanted))
         rows = np.empty((len(points), wanted), dtype=np.int64)
-        weighted_lists = self.index == "ivf" and self._squares is not None
-        count = min(len(self), wanted + _SPARE["weighted ivf" if weighted_lists else self.index])
+        weighted_lists = self.index != "flat" and self._squares is not None
+        count = min(len(self), wanted + _SPARE["weighted lists" if weighted_lists else self.index])
         pending, everywhere = np.arange(len(points)), False
         most = min(len(self), max(MOST_CANDIDATES, count))
         while len(pending):
@@ -274,6 +288,10 @@ class NeighbourBank:
             squared *= self._squares[rows]
         squared[rows < 0] = np.inf
         return squared
+
+
+def _index_for(n_rows: int) -> IndexName:
+    return "flat" if n_rows <= FLAT_LIMIT else "ivf" if n_rows <= LISTS_LIMIT else "ivfpq"
 
 
 def _single(points: FloatArray) -> npt.NDArray[np.float32]:
