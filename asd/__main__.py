@@ -7,13 +7,15 @@ recording that `predict` cannot use, 2 an error the user can act on (one sentenc
 
 from __future__ import annotations
 
+import atexit
 import difflib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from asd.options import Settings
@@ -173,5 +175,16 @@ def _help(command: str, meaning: str, config: str, stage: str, arguments: Sequen
     return 0
 
 
+def end_process(code: int) -> NoReturn:
+    """Ends the process with everything written: to take torch down takes 0.3 s and 200 MiB, and nobody needs it."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if "torch" not in sys.modules or not all(thread.daemon for thread in others):
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -79,6 +79,33 @@ def test_help_imports_nothing_heavy() -> None:
     assert "torch" not in lines[2]
 
 
+_WHAT_STILL_HAPPENS_AT_THE_END = """
+import atexit, sys, threading
+from asd.__main__ import end_process
+sys.modules["torch"] = atexit  # whatever takes long to be taken down
+class Slow:
+    def __del__(self):
+        print("taken down")
+slow = Slow()
+atexit.register(print, "exit function")
+if sys.argv[1:]:
+    threading.Timer(0.1, print, ["thread"]).start()
+print("result", end=" ")
+end_process(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [([], ["result exit function"]), (["thread"], ["result thread", "exit function", "taken down"])],
+)
+def test_the_end_writes_everything_and_takes_nothing_down(words: list[str], expected: list[str]) -> None:
+    line = [sys.executable, "-c", _WHAT_STILL_HAPPENS_AT_THE_END, *words]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.splitlines() == expected
+
+
 def test_installed_as_asd() -> None:
     (script,) = entry_points(group="console_scripts", name="asd")
     assert script.load() is command.main
