@@ -17,17 +17,14 @@ Metrics and their coordinates: `asd.scoring.references`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from asd.core.runtime import log
+from asd.scoring.faiss_index import TRAINING_ROWS_PER_LIST, empty_index, import_faiss, single
 from asd.scoring.references import (
     FloatArray,
     IntArray,
@@ -54,13 +51,8 @@ _SPARE = {
     "weighted lists": 256,
 }  # candidates beyond k; measuring again repairs their order
 _DIRECT_VALUES = 1 << 16  # of rows times queries, which are measured all sooner than faiss is asked
-_LANES = 16  # half-precision vectors whose length is no multiple of this are compared ten times slower
-_DIMS_PER_CODE = 4  # of a product code, a byte
-_PROBED_LISTS = 128  # lists looked into per query; time and recall grow with it
-_TRAINING_ROWS_PER_LIST = 64  # k-means needs about 40
 _LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
 _FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
-_GPU_SCRATCH_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +108,6 @@ class NeighbourBank:
             )
         self._squares = None if weights is None else np.square(weights)
         self._centre, self._radius = self._frame()
-        self._faiss = _import_faiss()
         self._searcher = self._built(str(device))
 
     def __len__(self) -> int:
@@ -181,63 +172,42 @@ class NeighbourBank:
         """The trained and filled faiss index."""
         inner_product = self.index == "flat" and self._squares is not None
         dims = len(self._centre) + 2 * inner_product
-        dims += -dims % _LANES
-        lists = 2 ** round(np.log2(len(self)) / 2)
-        if self.index == "flat":
-            metric = self._faiss.METRIC_INNER_PRODUCT if inner_product else self._faiss.METRIC_L2
-            searcher = self._faiss.IndexFlat(dims, metric)
-        else:
-            codes = (
-                "SQfp16" if self.index == "ivf" else f"PQ{dims // _DIMS_PER_CODE}np"
-            )  # np: no polysemous codes, a minute
-            searcher = self._faiss.index_factory(dims, f"IVF{lists},{codes}")
-            searcher.cp.min_points_per_centroid = 1  # a small bank in lists is odd, not wrong
-            searcher.nprobe = min(_PROBED_LISTS, lists)
-        searcher = self._placed(searcher, device)
+        searcher = empty_index(self.index, dims, len(self), device, inner_product=inner_product)
         if not searcher.is_trained:
-            sample = np.random.default_rng(0).permutation(len(self))[: _TRAINING_ROWS_PER_LIST * lists]
+            sample = np.random.default_rng(0).permutation(len(self))
+            sample = sample[: TRAINING_ROWS_PER_LIST * searcher.nlist]
             searcher.train(self._as_rows(np.sort(sample)))
         for block in self._row_blocks():
             searcher.add(self._as_rows(block))
         return searcher
 
-    def _placed(self, searcher: Any, device: str) -> Any:
-        """The empty index, on the GPU where that is wanted and possible."""
-        if not device.startswith("cuda") or self.index == "ivfpq":
-            return searcher
-        if not self._faiss.get_num_gpus():
-            log.warning("device=%s, but this faiss sees no GPU: neighbours are searched on the CPU", device)
-            return searcher
-        number = int(device.partition(":")[2] or 0)
-        return self._faiss.index_cpu_to_gpu(_gpu_resources(), number, searcher)
-
     def _as_rows(self, rows: slice | IntArray) -> npt.NDArray[np.float32]:
         """Rows of the bank as faiss holds them."""
         points = (to_euclidean(self.vectors[rows], self.metric) - self._centre) / self._radius
         if self.index != "flat" or self._squares is None:
-            return _single(points)
+            return single(points)
         weights = (self._squares[rows] / self._squares.max())[:, None]
         norms = np.square(points).sum(1, keepdims=True)
-        return _single(np.concatenate([weights, weights * points, weights * norms], axis=1))
+        return single(np.concatenate([weights, weights * points, weights * norms], axis=1))
 
     def _propose(self, points: FloatArray, count: int, everywhere: bool) -> tuple[FloatArray, IntArray]:
         """Squared distances of candidates as float32 sees them, ascending, and rows; -1: none found."""
         options = {}
         if everywhere and self.index != "flat":
-            options["params"] = self._faiss.SearchParametersIVF(nprobe=self._searcher.nlist)
+            options["params"] = import_faiss().SearchParametersIVF(nprobe=self._searcher.nlist)
         if self.index != "flat" or self._squares is None:
-            proxies, rows = self._searcher.search(_single(points), count, **options)
+            proxies, rows = self._searcher.search(single(points), count, **options)
             return proxies.astype(np.float64), rows
         norms = np.square(points).sum(1, keepdims=True)
         queries = np.concatenate([-norms, 2 * points, -np.ones_like(norms)], axis=1)
-        products, rows = self._searcher.search(_single(queries), count)
+        products, rows = self._searcher.search(single(queries), count)
         return -products.astype(np.float64), rows
 
     def _nearest(self, points: FloatArray, wanted: int) -> tuple[FloatArray, IntArray]:
         """Squared distances and rows, (q, wanted): candidates are doubled until float32 leaves no doubt."""
         if self.index == "flat" and len(points) * self.vectors.size <= _DIRECT_VALUES:
-            every = np.broadcast_to(np.arange(len(self)), (len(points), len(self)))
-            squared = self._measured(points, every)
+            squared = np.square(to_euclidean(self.vectors, self.metric) - points[:, None]).sum(-1)
+            squared *= 1.0 if self._squares is None else self._squares
             rows = np.argsort(squared, axis=1, kind="stable")[:, :wanted]
             return np.take_along_axis(squared, rows, 1), rows
         frame = (points - self._centre) / self._radius
@@ -290,30 +260,5 @@ class NeighbourBank:
         return squared
 
 
-def _index_for(n_rows: int) -> IndexName:
+def _index_for(n_rows: int) -> Literal["flat", "ivf", "ivfpq"]:
     return "flat" if n_rows <= FLAT_LIMIT else "ivf" if n_rows <= LISTS_LIMIT else "ivfpq"
-
-
-def _single(points: FloatArray) -> npt.NDArray[np.float32]:
-    """Points in float32 with zeros appended up to a multiple of `_LANES` dimensions."""
-    padded = np.zeros((len(points), points.shape[1] + -points.shape[1] % _LANES), dtype=np.float32)
-    padded[:, : points.shape[1]] = points
-    return padded
-
-
-@cache
-def _gpu_resources() -> Any:
-    """Scratch memory and streams of faiss on the GPU: once for all banks of the process, as each takes its share."""
-    resources = _import_faiss().StandardGpuResources()
-    resources.setTempMemory(_GPU_SCRATCH_BYTES)
-    return resources
-
-
-@cache
-def _import_faiss() -> ModuleType:
-    """faiss, after torch: the other order crashed, and gave wrong neighbours on GPUs (faiss issues 2126, 4273)."""
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it tried
-    import torch  # noqa: F401  # isort: skip
-    import faiss
-
-    return faiss
