@@ -76,8 +76,10 @@ python -m asd <stage> --help lists the options of a stage. Example:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one stage; returns the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Runs one stage and returns the exit code; with the arguments of the process, ends it with that code."""
+    if argv is None:
+        end_process(main(sys.argv[1:]))
+    arguments = list(argv)
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         groups = {name: meaning for name, (_, meaning) in GROUPS.items()}
         print(USAGE.format(stages=_lines(STAGES), groups=_lines(groups)))
@@ -187,4 +189,4 @@ def end_process(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    end_process(main())
+    main()
