@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from asd.core.semi.teacher import EmaTeacher
 from asd.features.logmel import KaldiFbank
-from asd.sed.config import Network
+from asd.sed.config import Augmentation, Loss, Network, Teacher
 from asd.sed.dataset import Clips
 from asd.sed.network import EventNetwork, build_network
-from asd.sed.objective import Objective, Semi, _mixed
+from asd.sed.objective import Objective, _mixed
 from asd.types import AsdError
 
 N_CLASSES, N_FRAMES, N_MELS = 3, 20, 8
@@ -37,10 +38,18 @@ def clips() -> Clips:
     return Clips(torch.randn(9, N_FRAMES, N_MELS), absent, frames, frames.amax(1), known < 3, known < 6)
 
 
-def objective(data: Clips | None = None, **settings: Any) -> Objective:
+def objective(
+    data: Clips | None = None,
+    *,
+    semi: Teacher | None = None,
+    augment: Augmentation | None = None,
+    ramp_steps: int = 0,
+    **loss: Any,
+) -> Objective:
     student = network()
     student.train()
-    return Objective(student, EmaTeacher(student), data or clips(), **settings)
+    aim, ways = semi or Teacher(method="none"), augment or Augmentation()
+    return Objective(student, EmaTeacher(student), data or clips(), Loss(**loss), aim, ways, ramp_steps)
 
 
 def poisoned(data: Clips, which: list[int], name: str) -> Clips:
@@ -52,22 +61,22 @@ def poisoned(data: Clips, which: list[int], name: str) -> Clips:
 
 
 @pytest.mark.parametrize("loss", ["bce", "srl", "ifl", "afl", "dice", "fbtl"])
-@pytest.mark.parametrize("extra", [{}, {"activity_weight": 1.0}, {"graph_weight": 0.1}])
+@pytest.mark.parametrize("extra", [{}, {"activity": 1.0}, {"graph": 0.1}])
 def test_every_loss_is_finite_and_moves_the_network(loss: str, extra: dict[str, float]) -> None:
-    aim = objective(loss=loss, **extra)
+    aim = objective(name=loss, **extra)
     total, terms = aim(torch.arange(9))
     total.backward()
     gradients = [p.grad for p in aim.student.parameters() if p.grad is not None]
     assert all(torch.isfinite(g).all() for g in gradients)
     assert any((g != 0).any() for g in gradients)
-    assert terms.keys() == {"strong", "weak", *(name.split("_")[0] for name in extra)}
-    assert aim.student.activity.weight.grad is not None or "activity_weight" not in extra
+    assert terms.keys() == {"strong", "weak", *extra}
+    assert aim.student.activity.weight.grad is not None or "activity" not in extra
 
 
 def test_targets_that_are_not_known_are_never_looked_at() -> None:
     data = poisoned(poisoned(clips(), WEAK + BARE, "frame_targets"), BARE, "clip_targets")
-    semi = Semi("cmt_neg", positive_threshold=0.5, negative_threshold=0.49)
-    for settings in ({}, {"loss": "dice"}, {"activity_weight": 1.0}, {"semi": semi}):
+    semi = Teacher(method="cmt_neg", positive=0.5, negative=0.49)
+    for settings in ({}, {"name": "dice"}, {"activity": 1.0}, {"semi": semi}):
         total, terms = objective(data, **settings)(torch.arange(9))
         assert torch.isfinite(total)
         assert all(torch.isfinite(term) for term in terms.values())
@@ -85,7 +94,7 @@ def test_only_labelled_clips_decide_the_supervised_terms() -> None:
 
 @pytest.mark.parametrize("method", ["mean_teacher", "cmt_normal", "cmt_neg"])
 def test_the_teacher_speaks_only_where_no_label_does(method: str) -> None:
-    semi = Semi(method, positive_threshold=0.5, negative_threshold=0.49, window_frames=3)  # type: ignore[arg-type]
+    semi = Teacher(method=method, positive=0.5, negative=0.49, window_frames=3)  # type: ignore[arg-type]
     aim = objective(semi=semi)
     aim.student.train()  # its batch normalisation differs from the teacher's: they disagree
     _, strong = aim(torch.tensor(STRONG))
@@ -98,7 +107,7 @@ def test_the_teacher_speaks_only_where_no_label_does(method: str) -> None:
 
 
 def test_no_gradient_reaches_the_teacher_and_both_masses_are_told() -> None:
-    semi = Semi("cmt_neg", positive_threshold=0.5, negative_threshold=0.49, window_frames=1)
+    semi = Teacher(method="cmt_neg", positive=0.5, negative=0.49, window_frames=1)
     aim = objective(semi=semi)
     total, terms = aim(torch.arange(9))
     total.backward()
@@ -109,8 +118,7 @@ def test_no_gradient_reaches_the_teacher_and_both_masses_are_told() -> None:
 
 
 def test_the_ramp_follows_the_teacher_s_updates() -> None:
-    semi = Semi("mean_teacher", weight=1e6, ramp_steps=4)
-    aim = objective(semi=semi, weak_weight=0.0)
+    aim = objective(semi=Teacher(method="mean_teacher", weight=1e6), ramp_steps=4, weak=0.0)
     aim.student.eval()
     torch.nn.init.normal_(aim.student.trunk.out.weight)  # so that they disagree
     shares = []
@@ -143,7 +151,7 @@ def test_mixing_takes_the_labels_along_and_keeps_kinds_apart() -> None:
 
 
 def test_a_mask_blanks_the_student_s_ears_only() -> None:
-    aim = objective(mask_widest=0.9)
+    aim = objective(augment=Augmentation(mask=0.9))
     torch.manual_seed(0)
     batch = aim._batch(torch.arange(9))
     assert torch.equal(batch.teacher, aim.clips.log_mel)
@@ -165,7 +173,7 @@ def test_no_unknown_name_becomes_a_default() -> None:
         network("crnnn")
     with pytest.raises(AsdError, match=r"pooling=linear is unknown; choose one of attention, linear_softmax"):
         network(pooling="linear")
-    with pytest.raises(AsdError, match=r"teacher.method=cmt is unknown; choose one of none, mean_teacher"):
-        Semi(method="cmt")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match=r"'none', 'mean_teacher', 'cmt_normal' or 'cmt_neg'"):
+        Teacher(method="cmt")  # type: ignore[arg-type]
     with pytest.raises(AsdError, match=r"window=hann is unknown; choose one of povey, hanning"):
         KaldiFbank("hann")  # type: ignore[arg-type]

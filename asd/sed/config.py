@@ -87,7 +87,7 @@ class Loss(Settings):
         0.0, ge=0, description="weight of the graph penalty, on means over frames; 0: without"
     )
 
-    def own(self) -> dict[str, float]:
+    def own(self) -> dict[str, Any]:
         """Settings of the loss itself that were given."""
         return self.model_dump(exclude={"name", "weak", "activity", "graph"}, exclude_none=True)
 

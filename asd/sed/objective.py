@@ -6,15 +6,13 @@ activity       BCE of whether there is any event, per frame (SED + SAD)
 graph          penalty on unequal activity of classes that co-occur (GLR)
 consistency    with the teacher where labels are missing: frames of clips without times, clips without labels
 
-total = strong + weak_weight weak + activity_weight activity + graph_weight graph
-        + consistency_weight ramp(step) (consistency_clips + consistency_frames)
+total = strong + loss.weak weak + loss.activity activity + loss.graph graph
+        + teacher.weight ramp(step) (consistency_clips + consistency_frames)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -27,43 +25,12 @@ from asd.core.semi.confident import ConfidentTargets, cmt_neg, cmt_normal
 from asd.core.semi.teacher import Consistency, EmaTeacher
 from asd.core.train_settings import exponential_ramp
 from asd.features.augment import draw_masks, draw_mixup, mask, mixup
+from asd.sed.config import Augmentation, Loss, Teacher
 from asd.sed.dataset import Clips
 from asd.sed.network import EventLogits, EventNetwork
 from asd.types import AsdError
 
-Method = Literal["none", "mean_teacher", "cmt_normal", "cmt_neg"]
 Terms = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Semi:
-    """How the targets of the teacher are used.
-
-    Attributes:
-        method: "none" keeps a teacher without any effect.
-        weight: of its terms after the ramp.
-        ramp_steps: over which the weight rises.
-        positive_threshold: from which probability on a class counts as present; both thresholds of cmt_normal.
-        negative_threshold: up to which probability cmt_neg counts a class as absent.
-        window_frames: odd median window over its decisions.
-        balance: whether cmt_neg's positives and negatives get the same mass.
-        sure_cells: divide cmt losses by the confident cells, instead of by all.
-    """
-
-    method: Method = "none"
-    weight: float = 2.0
-    ramp_steps: int = 0
-    positive_threshold: float = 0.5
-    negative_threshold: float = 0.3
-    window_frames: int = 7
-    balance: bool = False
-    sure_cells: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise AsdError(
-                f"teacher.method={self.method} is unknown; choose one of {', '.join(get_args(Method))}"
-            )
 
 
 class Batch(NamedTuple):
@@ -81,17 +48,13 @@ class Objective:
         student: learns.
         teacher: its average; moved by the training loop.
         clips: all of them, on the device, standardised.
-        loss: of the frames, a name of `core.losses.catalogue`.
-        loss_settings: its arguments; the frame counts of "ifl" are added.
-        weak_weight: of the clip labels.
-        activity_weight: of activity; 0 leaves it out.
-        graph_weight: of the graph penalty, on means over frames; 0 leaves it out.
-        semi: use of the teacher.
-        mixup_share: of the clips that are mixed with another of the same kind of labels.
-        mask_widest: widest blank band and stretch, as a share.
+        loss: what the student learns from labels.
+        semi: how the targets of the teacher are used; "none" keeps one without any effect.
+        augment: how clips are mixed and blanked.
+        ramp_steps: over which the weight of the teacher's targets rises.
 
     Raises:
-        AsdError: an unknown loss or setting, or classes that never co-occur for a graph.
+        AsdError: a setting that the loss does not have, or classes that never co-occur for a graph.
     """
 
     def __init__(
@@ -99,30 +62,22 @@ class Objective:
         student: EventNetwork,
         teacher: EmaTeacher,
         clips: Clips,
-        *,
-        loss: str = "bce",
-        loss_settings: Mapping[str, Any] | None = None,
-        weak_weight: float = 0.5,
-        activity_weight: float = 0.0,
-        graph_weight: float = 0.0,
-        semi: Semi | None = None,
-        mixup_share: float = 0.0,
-        mask_widest: float = 0.0,
+        loss: Loss,
+        semi: Teacher,
+        augment: Augmentation,
+        ramp_steps: int = 0,
     ) -> None:
         self.student, self.teacher, self.clips = student, teacher, clips
-        self.semi = semi or Semi()
-        settings = dict(loss_settings or {})
+        self.loss, self.semi, self.augment, self.ramp_steps = loss, semi, augment, ramp_steps
         strong = clips.frame_targets[clips.frames_known]
-        if loss == "ifl":
+        if loss.name == "ifl":
             ended = clips.absent[clips.frames_known].unsqueeze(-1).expand_as(strong)
-            self.strong: nn.Module = InverseFrequency.from_labels(strong, ended, **settings)
+            self.strong: nn.Module = InverseFrequency.from_labels(strong, ended, **loss.own())
         else:
-            self.strong = decision_loss(loss, **settings)
+            self.strong = decision_loss(loss.name, **loss.own())
         self.weak = Bce()
-        self.activity = EventsAndActivity(self.strong, activity_weight) if activity_weight else None
-        self.graph = GraphLaplacian.from_labels(strong, frames="mean") if graph_weight else None
-        self.weak_weight, self.graph_weight = weak_weight, graph_weight
-        self.mixup_share, self.mask_widest = mixup_share, mask_widest
+        self.activity = EventsAndActivity(self.strong, loss.activity) if loss.activity else None
+        self.graph = GraphLaplacian.from_labels(strong, frames="mean") if loss.graph else None
 
     def __call__(self, indices: torch.Tensor) -> tuple[torch.Tensor, Terms]:
         """Loss of the clips (batch,), and its terms."""
@@ -132,24 +87,24 @@ class Objective:
         terms["weak"] = self.weak(
             logits.clips, batch.clips.clip_targets, ignore=~batch.clips.clips_known[:, None]
         )
-        total = total + self.weak_weight * terms["weak"]
+        total = total + self.loss.weak * terms["weak"]
         if self.graph is not None:
             terms["graph"] = self.graph(logits.frames, ignore=_unlabelled_frames(batch.clips))
-            total = total + self.graph_weight * terms["graph"]
+            total = total + self.loss.graph * terms["graph"]
         if self.semi.method != "none":
             consistency, more = self._consistency(logits, batch)
-            ramp = exponential_ramp(float(self.teacher.n_updates), self.semi.ramp_steps)
+            ramp = exponential_ramp(float(self.teacher.n_updates), self.ramp_steps)
             total = total + self.semi.weight * ramp * consistency
             terms |= more
         return total, terms
 
     def _batch(self, indices: torch.Tensor) -> Batch:
         clips = Clips(*(getattr(self.clips, name)[indices] for name in Clips.__dataclass_fields__))
-        if self.mixup_share:
-            clips = _mixed(clips, self.mixup_share)
+        if self.augment.mixup:
+            clips = _mixed(clips, self.augment.mixup)
         student = clips.log_mel
-        if self.mask_widest:
-            blanks = draw_masks(len(clips), self.mask_widest)
+        if self.augment.mask:
+            blanks = draw_masks(len(clips), self.augment.mask)
             student = mask(student.transpose(1, 2), blanks).transpose(1, 2)
         return Batch(student, clips.log_mel, clips)
 
@@ -188,21 +143,16 @@ class Objective:
     def _sure(self, clips: torch.Tensor, frames: torch.Tensor, ignore: torch.Tensor) -> ConfidentTargets:
         windows = [self.semi.window_frames] * frames.shape[2]
         if self.semi.method == "cmt_normal":
-            threshold = self.semi.positive_threshold
+            at = self.semi.positive
             return cmt_normal(
-                clips,
-                frames,
-                clip_threshold=threshold,
-                frame_threshold=threshold,
-                windows_frames=windows,
-                ignore=ignore,
+                clips, frames, clip_threshold=at, frame_threshold=at, windows_frames=windows, ignore=ignore
             )
         if self.semi.method == "cmt_neg":
             return cmt_neg(
                 clips,
                 frames,
-                positive_threshold=self.semi.positive_threshold,
-                negative_threshold=self.semi.negative_threshold,
+                positive_threshold=self.semi.positive,
+                negative_threshold=self.semi.negative,
                 windows_frames=windows,
                 balance=self.semi.balance,
                 ignore=ignore,

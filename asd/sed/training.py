@@ -14,7 +14,6 @@ from torch import nn
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.train_settings import TrainSettings
 from asd.core.trainer import train
 from asd.runs import read_json, write_json
 from asd.sed import dataset
@@ -23,7 +22,7 @@ from asd.sed.corpus import Corpus, front_end
 from asd.sed.dataset import Clips, MelStandardizer, Part
 from asd.sed.labels import events_of_frames
 from asd.sed.network import EventLogits, EventNetwork, build_network
-from asd.sed.objective import Objective, Semi
+from asd.sed.objective import Objective
 from asd.sed.postprocess import Decoding, tune
 from asd.sed.run import SedRun, write_part
 
@@ -103,25 +102,61 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
         return run
     run.make_way(key, overwrite=config.overwrite)
     run.write_config(config.model_dump(mode="json") | {"classes": list(corpus.classes), "seeds": [seed]})
-    models = _models(config, corpus, seed, device)
+    torch.manual_seed(seed)
+    student = _network(config, len(corpus.classes)).to(device)
+    models = Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
     validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, front_end(config), device))
-    fit(
-        models,
-        _objective(config, corpus, models),
-        validation,
-        config.training,
-        run.path,
-        seed=seed,
-        patience=config.training.patience,
-        fingerprint=key,
-        label=run.path.as_posix(),
-    )
+    _fit(config, corpus, models, validation, run, seed, key)
     models.save(run.weights, {"classes": list(corpus.classes), **config.features.model_dump()})
     _tune(config, corpus.classes, models, validation, run)
     for part in corpus.scored:
         write_predictions(config, corpus.classes, models, part, run, device)
     run.finish(key)
     return run
+
+
+def _fit(
+    config: Train, corpus: Corpus, models: Models, validation: Clips, run: SedRun, seed: int, key: str
+) -> None:
+    """Trains the student, and the teacher along with it; resumes where it was stopped.
+
+    After each epoch the macro F1 over validation frames at the threshold 0.5 is logged, of both, and that of
+    the student is the score by which `patience` stops.
+    """
+    settings, n_clips = config.training, len(corpus.clips)
+    ramp_steps = round(config.teacher.ramp_epochs * math.ceil(n_clips / settings.batch_size))
+
+    def validate(epoch: int) -> dict[str, float]:
+        del epoch
+        f1 = {
+            name: _frame_f1(probabilities(network, validation, settings.batch_size).frames, validation)
+            for name, network in models.by_name().items()
+        }
+        return {"score": f1["student"], "score_teacher": f1["teacher"]}
+
+    train(
+        models.student,
+        Objective(
+            models.student,
+            models.teacher,
+            corpus.clips,
+            config.loss,
+            config.teacher,
+            config.augment,
+            ramp_steps,
+        ),
+        torch.arange(n_clips, device=corpus.clips.log_mel.device),
+        settings,
+        run.path,
+        seed=seed,
+        patience=settings.patience,
+        validate=validate,
+        teacher=models.teacher,
+        fingerprint=key,
+        label=run.path.as_posix(),
+    )
+    for module in models.by_name().values():
+        module.eval()
 
 
 def load_models(config: Train, run: SedRun, device: torch.device) -> Models:
@@ -185,96 +220,8 @@ def _tune(config: Train, classes: Sequence[str], models: Models, validation: Cli
     write_json(run.decoding, decodings)
 
 
-def _models(config: Train, corpus: Corpus, seed: int, device: torch.device) -> Models:
-    torch.manual_seed(seed)
-    student = _network(config, len(corpus.classes)).to(device)
-    return Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
-
-
 def _network(config: Train, n_classes: int) -> EventNetwork:
     return build_network(config.network, n_classes, config.features.n_mels)
-
-
-def _objective(config: Train, corpus: Corpus, models: Models) -> Objective:
-    teacher, loss = config.teacher, config.loss
-    steps_per_epoch = math.ceil(len(corpus.clips) / config.training.batch_size)
-    semi = Semi(
-        method=teacher.method,
-        weight=teacher.weight,
-        ramp_steps=round(teacher.ramp_epochs * steps_per_epoch),
-        positive_threshold=teacher.positive,
-        negative_threshold=teacher.negative,
-        window_frames=teacher.window_frames,
-        balance=teacher.balance,
-        sure_cells=teacher.sure_cells,
-    )
-    return Objective(
-        models.student,
-        models.teacher,
-        corpus.clips,
-        loss=loss.name,
-        loss_settings=loss.own(),
-        weak_weight=loss.weak,
-        activity_weight=loss.activity,
-        graph_weight=loss.graph,
-        semi=semi,
-        mixup_share=config.augment.mixup,
-        mask_widest=config.augment.mask,
-    )
-
-
-def fit(
-    models: Models,
-    objective: Objective,
-    validation: Clips,
-    settings: TrainSettings,
-    directory: Path,
-    *,
-    seed: int,
-    patience: int | None,
-    fingerprint: str,
-    label: str,
-) -> None:
-    """Trains the student, and the teacher along with it; resumes where it was stopped.
-
-    After each epoch the macro F1 over validation frames at the threshold 0.5 is logged, of both, and that of
-    the student is the score by which `patience` stops.
-
-    Args:
-        models: moved in place.
-        objective: loss of a batch of its clips.
-        validation: standardised clips with frame labels.
-        settings: how long and how.
-        directory: of metrics.jsonl and the state to resume from.
-        seed, patience: as `core.trainer.train` takes them.
-        fingerprint: hash of configuration and data.
-        label: of the progress bar.
-    """
-
-    def validate(epoch: int) -> dict[str, float]:
-        del epoch
-        f1 = {
-            name: _frame_f1(probabilities(network, validation, settings.batch_size).frames, validation)
-            for name, network in models.by_name().items()
-        }
-        return {"score": f1["student"], "score_teacher": f1["teacher"]}
-
-    clips = objective.clips
-    train(
-        models.student,
-        objective,
-        torch.arange(len(clips), device=clips.log_mel.device),
-        settings,
-        directory,
-        seed=seed,
-        patience=patience,
-        validate=validate,
-        teacher=models.teacher,
-        fingerprint=fingerprint,
-        label=label,
-    )
-    for module in models.by_name().values():
-        module.eval()
 
 
 @torch.no_grad()
