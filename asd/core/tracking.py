@@ -192,22 +192,16 @@ def tracker() -> Tracker | None:
 
 
 @contextmanager
-def tracking(name: TrackerName, what: Tracked) -> Iterator[Tracker | None]:
+def tracking(name: TrackerName, what: Tracked) -> Iterator[Tracker]:
     """Opens a tracker, which then listens.
 
     Args:
-        name: which one.
+        name: which one; not "none".
         what: is tracked.
-
-    Yields:
-        The tracker; None for "none".
 
     Raises:
         AsdError: its package is not installed, or it cannot be reached.
     """
-    if name == "none":
-        yield None
-        return
     opened = TRACKERS[name](what)
     token = _CURRENT.set(opened)
     try:

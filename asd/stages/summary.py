@@ -102,15 +102,8 @@ def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
         if rate is not None and bound > rate:
             needed = math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-rate))
             lines.append(f"  for {rate:.0%} it takes {needed}: confirm normal recordings as they come")
-    name = shlex.join(
-        [f"name={config.run_name}", *([f"runs={config.runs}"] if config.runs != Path("runs") else [])]
-    )
-    return "\n".join(
-        [
-            *lines,
-            f"next: python -m asd predict {name} audio=NEW; --confirm-normal adds what is normal to the bank",
-        ]
-    )
+    advice = f"python -m asd predict {_of_run(config.run_name, config.runs)} audio=NEW"
+    return "\n".join([*lines, f"next: {advice}; --confirm-normal adds what is normal to the bank"])
 
 
 def score(config: Run, runs: Sequence[RunDirectory]) -> str:
@@ -148,8 +141,8 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
 def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
     places = "\n".join(f"  {run.path / 'scores'}" for run in runs)
-    where = "" if config.runs == Path("runs") else _option("runs", config.runs)
-    return f"fused {', '.join(config.members)}:\n{places}\nnext: python -m asd evaluate name={config.name}{where}"
+    advice = f"python -m asd evaluate {_of_run(config.name, config.runs)}"
+    return f"fused {', '.join(config.members)}:\n{places}\nnext: {advice}"
 
 
 def predict(config: Predict, result: Predicted) -> str:
@@ -275,9 +268,8 @@ def _package(result: Package) -> list[str]:
 
 
 def _findings(findings: Findings) -> list[str]:
-    return [f"  defect: {text}" for text in findings.defects] + [
-        f"  to do: {text}" for text in findings.warnings
-    ]
+    defects = [f"  defect: {text}" for text in findings.defects]
+    return [*defects, *(f"  to do: {text}" for text in findings.warnings)]
 
 
 def _after_scores(config: Run, folders: Sequence[ScoreFolder], further: str, scorer: str) -> str:
@@ -305,12 +297,13 @@ def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
     )
 
 
+def _of_run(name: str, runs: Path, *more: str) -> str:
+    """Which run is meant, as options that a shell takes."""
+    place = [] if runs == Path("runs") else [f"runs={runs}"]
+    return shlex.join([f"name={name}", *place, *more])
+
+
 def _options(config: Run) -> str:
-    options = [f"name={config.run_name}"]
-    if config.runs != Path("runs"):
-        options.append(f"runs={config.runs}")
-    if config.year != 2025:
-        options.append(f"year={config.year}")
-    if config.machine != ["all"]:
-        options.append(f"machine={','.join(config.machine)}")
-    return shlex.join(options)
+    year = [] if config.year == 2025 else [f"year={config.year}"]
+    machines = [] if config.machine == ["all"] else [f"machine={','.join(config.machine)}"]
+    return _of_run(config.run_name, config.runs, *year, *machines)

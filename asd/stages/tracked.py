@@ -18,13 +18,14 @@ from asd.types import Label
 @contextmanager
 def tracked(job: Job) -> Iterator[None]:
     """Notes the options before a job, what its training logs, and its results afterwards; nothing without track=."""
-    with tracking(job.config.track, _what(job.run, job.model_fingerprint)) as board:
-        if board is not None:
-            options = pd.json_normalize(job.config.stored()).iloc[0].to_dict()
-            board.parameters({str(name): str(value) for name, value in options.items()})
+    if job.config.track == "none":
         yield
-        if board is not None:
-            board.numbers(_results(job.run), 0)
+        return
+    with tracking(job.config.track, _what(job.run, job.model_fingerprint)) as board:
+        options = pd.json_normalize(job.config.stored()).iloc[0].to_dict()
+        board.parameters({str(name): str(value) for name, value in options.items()})
+        yield
+        board.numbers(_results(job.run), 0)
 
 
 def add_report(run: RunDirectory, path: Path) -> None:
@@ -34,8 +35,8 @@ def add_report(run: RunDirectory, path: Path) -> None:
         run: complete.
         path: of the page.
     """
-    with tracking(run.config().get("track", "none"), _what(run, run.held() or "")) as board:
-        if board is not None:
+    if (name := run.config().get("track", "none")) != "none":
+        with tracking(name, _what(run, run.held() or "")) as board:
             board.artifact(path)
 
 
