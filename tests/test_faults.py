@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import signal
 
-from asd.features.added_faults import ADDED
 from asd.features.fault_kinds import Range, band, between, cycles
+from asd.features.fault_sounds import ADDED
 from asd.features.faults import KINDS, apply, draw, draw_kinds, with_faults
 from asd.types import AsdError
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import torch
 
-from asd.features.added_faults import ADDED
-from asd.features.changed_faults import CHANGED
 from asd.features.fault_kinds import Kind, Params
+from asd.features.fault_sounds import ADDED, CHANGED
 from asd.types import one_of
 
 KINDS: dict[str, Kind] = ADDED | CHANGED
