@@ -8,7 +8,7 @@ scale, position and crop. Tracks that are not active have no asset and no number
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -136,15 +136,7 @@ def prepare(
 
 def layout_of(config: Fusion) -> Layout:
     """What the sequences of a study look like."""
-    return Layout(
-        config.n_steps,
-        config.n_tracks,
-        config.n_assets,
-        config.n_embedding,
-        config.absent,
-        config.trouble,
-        config.unknown,
-    )
+    return Layout(**{field.name: getattr(config, field.name) for field in fields(Layout)})
 
 
 def build_network(config: Fusion, modalities: Sequence[str], fusion: str, seed: int) -> MultimodalTransformer:
