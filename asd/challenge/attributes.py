@@ -1,6 +1,6 @@
 """The attributes CSVs of a machine: conditions of each recording, `file_name,d1p,d1v,d2p,d2v,...`.
 
-Rows name the recording as `bearing/train/x.wav`, as `x.wav` or as `x`; see `recording_names.recording_key`.
+Rows name the recording as `bearing/train/x.wav`, as `x.wav` or as `x`; see `types.recording_key`.
 """
 
 from __future__ import annotations
