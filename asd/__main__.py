@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     stage, *rest = arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
+    from asd.addresses import spelled
     from asd.types import AsdError
 
     try:
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except AsdError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {spelled(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # as by `| head`, which closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the flush at the end fail
@@ -117,6 +118,7 @@ def _dispatch(stage: str, arguments: list[str]) -> int:
 
 
 def _run(stage: str, arguments: list[str]) -> int:
+    from asd.addresses import spelled
     from asd.settings import config
     from asd.settings.parsing import parse, run_config
 
@@ -128,7 +130,7 @@ def _run(stage: str, arguments: list[str]) -> int:
     function, place = stage.replace("-", "_"), PLACES.get(stage)
     result = getattr(import_module(place or "asd.pipeline"), function)(settings)
     summary = getattr(import_module(place or "asd.stages.summary"), "summary" if place else function)
-    print(summary(settings, result))
+    print(spelled(summary(settings, result)))
     return result.exit_code if stage == "predict" else int(stage in CHECKED and bool(result.defects))
 
 

@@ -18,7 +18,9 @@ from typing import Any
 
 import pandas as pd
 
+from asd.addresses import mirrored
 from asd.core.runtime import fingerprint, log, pick_device
+from asd.core.storage import fetch
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.recordings import Recordings, Refused, check, defects, notices
@@ -254,7 +256,7 @@ def load(
     """Loads a model that `asd train` or `Model.save` wrote.
 
     Args:
-        path: folder of the run, such as runs/statistics.
+        path: folder of the run, such as runs/statistics, or its address.
         machine: which machine's; None: the only one.
         seed: which seed's; None: the first.
         device: "auto", "cpu" or "cuda".
@@ -265,7 +267,7 @@ def load(
     Raises:
         AsdError: there is no such run, it is damaged, or it has several machines and none was named.
     """
-    path = Path(path)
+    path = mirrored(path)
     runs = find_runs(path.parent, path.name, seed)
     machines = list(dict.fromkeys(run.machine for run in runs))
     if machine is None and len(machines) > 1:
@@ -274,6 +276,7 @@ def load(
     if not chosen:
         raise AsdError(f"{path} has no machine {machine}; it has {', '.join(machines)}")
     run, content = chosen[0], chosen[0].config()
+    fetch(run.path)
     if "detector" not in content:
         raise AsdError(
             f"{run.path} is a fusion and has no model; load its members: {', '.join(content['members'])}"

@@ -7,6 +7,7 @@ option, its `description` the help text. Nothing declares an option twice.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -19,6 +20,8 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+
+from asd.addresses import TO_MIRROR, is_address
 
 T = TypeVar("T", int, str)
 
@@ -58,6 +61,13 @@ Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
 NO_RESULT: dict[str, Any] = {"changes_result": False}  # json_schema_extra of an option that changes no result
 
 
+def _parts(annotation: Any) -> Iterator[Any]:
+    """What an annotation is made of."""
+    for part in get_args(annotation):
+        yield part
+        yield from _parts(part)
+
+
 class Settings(BaseModel):
     """A group of options: immutable, and without any that it does not declare."""
 
@@ -65,11 +75,16 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_empty_place(cls, value: Any, info: ValidationInfo) -> Any:
-        """`data=` would be the working directory."""
-        kind = cls.model_fields[info.field_name or ""].annotation
-        if value == "" and Path in (kind, *get_args(kind)):
+    def _no_other_place(cls, value: Any, info: ValidationInfo) -> Any:
+        """`data=` would be the working directory, `out=s3://bucket` a folder called `s3:`."""
+        if not isinstance(value, str) or (value and "://" not in value):
+            return value
+        field = cls.model_fields[info.field_name or ""]
+        parts = [field.annotation, *field.metadata, *_parts(field.annotation)]
+        if value == "" and Path in parts:
             raise ValueError("it is empty; name a place or leave the option out")
+        if Path in parts and TO_MIRROR not in parts and is_address(value):
+            raise ValueError("this option takes a folder or file of this computer, not an address")
         return value
 
     def deciding(self) -> dict[str, Any]:

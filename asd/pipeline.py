@@ -28,6 +28,7 @@ import pandas as pd
 from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
+from asd.core.storage import publish_files
 from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
 from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
@@ -109,6 +110,7 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     write_json(stem.with_suffix(".json"), evaluation)
     write_text(stem.with_suffix(".md"), as_markdown(evaluation, name))
     write_text(stem.with_suffix(".csv"), as_rows(evaluation).to_csv(index=False))
+    publish_files(*(stem.with_suffix(suffix) for suffix in (".json", ".md", ".csv")))
     warn_of_stale(config.runs, name)
     if config.json_:
         write_json(config.json_, evaluation)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
+from asd.addresses import spelled
 from asd.core.files import atomic
 from asd.types import AsdError
 
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger("asd")
+
+
+def _spell(record: logging.LogRecord) -> bool:
+    """Writes addresses in place of their mirrors."""
+    record.msg, record.args = spelled(record.getMessage()), ()
+    return True
+
+
+log.addFilter(_spell)
 
 
 def pick_device(name: str = "auto") -> torch.device:

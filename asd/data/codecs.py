@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from asd.core.storage import read_bytes
 from asd.types import AsdError
 
 Waveform = npt.NDArray[np.float32]  # (channels, samples)
@@ -84,13 +85,14 @@ def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus
 
 def decode(path: Path) -> tuple[Samples, int, str]:
     """Samples (channels, samples), sample rate in Hz and SHA-256 of a file that is whole, in one reading."""
+    content = b""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder or a device")
-        content = path.read_bytes()
+        content = read_bytes(path)
         samples, sample_rate_hz = _read_media(path, content) if _is_media(content) else _read(path, content)
     except (soundfile.SoundFileError, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error, len(content)) from error
     if not samples.size:
         raise _empty(path)
     if samples.dtype != np.int16:
@@ -172,12 +174,12 @@ def _is_all_chunks(content: bytes, at: int) -> bool:
     return at >= len(content)
 
 
-def _unreadable(path: Path, error: Exception) -> AsdError:
-    if not path.exists():
+def _unreadable(path: Path, error: Exception, size: int = 0) -> AsdError:
+    if not size and not path.exists():
         return AsdError(f"{path} does not exist; check the data folder")
     if isinstance(error, PermissionError):
         return AsdError(f"{path} may not be read; change its permissions")
-    size = path.stat().st_size
+    size = size or path.stat().st_size
     kind = path.suffix.strip(". ").upper() or "audio"
     reason = re.sub(r"^Error opening <.*?>: ", "", str(error)).rstrip(".")  # it is read from memory
     return AsdError(

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from asd.addresses import mirrored, spelled
 from asd.challenge.files import parse_name
 from asd.core.runtime import log
+from asd.core.storage import list_names
 from asd.data.audio import read_sound
 from asd.data.layouts.table import is_table, read_table
 from asd.data.microphones import FrontEnd
@@ -122,12 +124,15 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
     if not clips:
         raise AsdError("there are no recordings; give a file, a folder, a pattern or a table")
     repeated = {name for name, count in Counter(clip.path.name for clip in clips).items() if count > 1}
-    return [replace(c, file=str(c.path)) if c.path.name in repeated and not c.file else c for c in clips]
+    return [
+        replace(c, file=spelled(str(c.path))) if c.path.name in repeated and not c.file else c for c in clips
+    ]
 
 
 def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
     """The recordings of one word: a name that is there is not taken for a pattern."""
-    path = Path(place).expanduser()
+    path = mirrored(place).expanduser()
+    list_names(path)
     if path.is_dir():
         found = find_in_tree(path)
     elif is_table(path):

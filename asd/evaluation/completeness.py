@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from asd.addresses import mirrored
 from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
@@ -179,7 +180,7 @@ def absent_machines(folders: Folders, year: Year) -> Missing:
     have = {run.machine for run in folders}
     missing: Missing = {}
     for root in {data.root for folder in folders.values() if (data := folder.data())}:
-        part = published_part(Path(root), year)
+        part = published_part(mirrored(root), year)
         wanted = {*year.dev} if part == "dev" else {*year.eval} if part == "eval" else set()
         if have & wanted:
             missing |= {name: [f"of {year.year} is not in the run"] for name in wanted - have}

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from asd.addresses import spelled
 from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.runtime import progress
 from asd.data.recordings import Recordings
@@ -48,7 +49,7 @@ class NormalSpectra:
         Returns:
             Paths and spectra, in the order of the clips.
         """
-        return cls([str(clip.path) for clip in recordings.clips], mean_spectra(recordings, device))
+        return cls([spelled(str(clip.path)) for clip in recordings.clips], mean_spectra(recordings, device))
 
     def nearest(self, spectra: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
         """The normal clips that are nearest to others.

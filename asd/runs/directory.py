@@ -20,10 +20,12 @@ from typing import Any
 
 import pandas as pd
 
+from asd.addresses import mirrored, written
 from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
 from asd.core.files import read_json, write_json
 from asd.core.runtime import fingerprint
+from asd.core.storage import fetch
 from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
 from asd.runs.scores import ScoreFolder
 from asd.types import AsdError
@@ -70,7 +72,7 @@ class RunDirectory(TrainingDirectory):
         """The folder of machines that it was trained from; None where the configuration does not tell."""
         settings = self.config()
         if given := settings.get("data") or settings.get("normal"):
-            return Path(given)
+            return mirrored(given)
         return get_year(settings["year"]).dev_root if "year" in settings else None
 
     def asked_machines(self) -> set[str]:
@@ -174,7 +176,7 @@ class RunDirectory(TrainingDirectory):
 
     def scores_of(self, root: Path) -> ScoreFolder | None:
         """The latest scores of the clips under `root`, the run's own or others; None where there are none."""
-        place = str(root.resolve())
+        place = written(root)
         files = [*self.path.glob("scores/clips.json"), *self.path.glob("other/*/clips.json")]
         folders = [
             ScoreFolder(path.parent, self.machine)
@@ -217,6 +219,7 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
         AsdError: there is no such run, none of it is complete, or a seed's folder is a copy of another's.
     """
     root = runs / name
+    fetch(root, without="model")
     if not root.is_dir():
         names = (
             ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from asd.addresses import written
 from asd.core.files import atomic, read_json
 from asd.core.runtime import fingerprint
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
@@ -30,7 +31,7 @@ class ScoredData:
     """What a scoring was asked for; a clip that is listed here and has no score is missing.
 
     Attributes:
-        root: absolute folder that holds <machine>/test.
+        root: absolute folder that holds <machine>/test, or its address.
         fingerprint: hash of the clips.
         trained_sections: sections that the model was fitted on.
         clips: (file, section, domain or "") of every test clip.
@@ -61,7 +62,7 @@ class ScoredData:
             clips: every test clip.
         """
         rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
-        return cls(str(root.resolve()), fingerprint, tuple(sorted({*trained_sections})), rows, layout)
+        return cls(written(root), fingerprint, tuple(sorted({*trained_sections})), rows, layout)
 
     @property
     def sections(self) -> set[str]:

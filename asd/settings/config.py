@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, create_model
 
+from asd.addresses import Place, mirrored
 from asd.challenge.years import get_year
 from asd.core.executors import Execution, SideBySide
 from asd.core.tracking import TrackerName
@@ -82,7 +83,7 @@ class Run(Execution):
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all found")
     year: int = Field(2025, description="challenge year: default data folder and metric rule")
-    data: Path | None = Field(
+    data: Place | None = Field(
         None, description="data folder, or a table of recordings (docs/own-recordings.md)"
     )
     normal: str | None = Field(
@@ -101,7 +102,7 @@ class Run(Execution):
     )
     seeds: Seeds = Field([0], description="one training per seed; seed=0 is short for seeds=0")
     name: RunName | None = Field(None, description="name of the run, by default the detector's")
-    runs: Path = Field(Path("runs"), description="folder of all runs")
+    runs: Place = Field(Path("runs"), description="folder of all runs")
     device: str = Field("auto", description="auto, cpu or cuda")
     sample_rate_hz: int = Field(16000, ge=1000, description="sample rate every recording must have")
     channel: Annotated[int, Field(ge=0)] | Literal["mean"] | None = Field(
@@ -157,7 +158,7 @@ class Run(Execution):
     @property
     def data_root(self) -> Path:
         """Where the recordings are: `data`, what `normal` names, or the development set of the year."""
-        return self.data or (Path(self.normal) if self.normal else get_year(self.year).dev_root)
+        return self.data or (mirrored(self.normal) if self.normal else get_year(self.year).dev_root)
 
     @property
     def detector_settings(self) -> DetectorSettings:
@@ -211,14 +212,16 @@ class Evaluate(Settings):
     """Options of `evaluate`: a run (name=), or submissions against ground truth (submission=)."""
 
     name: str | None = Field(None, description="run to evaluate, by default the default detector's")
-    runs: Path = Field(Path("runs"), description="folder of all runs")
+    runs: Place = Field(Path("runs"), description="folder of all runs")
     year: int | None = Field(
         None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
     )
     machine: Names = Field(
         ["all"], description="machines to evaluate, by default all that the run should have"
     )
-    data: Path | None = Field(None, description="other recordings that were scored, instead of the run's own")
+    data: Place | None = Field(
+        None, description="other recordings that were scored, instead of the run's own"
+    )
     part: Literal["dev", "eval"] = Field("dev", description="dev: labels by name; eval: by ground truth")
     scorer: str | None = Field(None, description="scorer the official score is quoted for")
     submission: Path | None = Field(None, description="a system's folder of CSVs, or a folder of such")

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from asd.addresses import Place, address_of
 from asd.core.executors import Execution
 from asd.options import Names, Settings
 
@@ -28,7 +29,7 @@ class Predict(Execution):
     scorer: str | None = Field(None, description="whose score, by default the run's default")
     seed: int | None = Field(None, description="which seed, by default the run's first")
     device: str = Field("auto", description="auto, cpu or cuda")
-    runs: Path = Field(Path("runs"), description="folder of all runs")
+    runs: Place = Field(Path("runs"), description="folder of all runs")
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
@@ -36,6 +37,8 @@ class Predict(Execution):
             raise ValueError("undo= takes back what was added last; leave audio= and confirm_normal= out")
         if self.audio is None and not self.undo:
             raise ValueError("audio= is missing; name a file, a folder, a pattern or a table of recordings")
+        if (address := address_of(self.runs)) and (self.undo or self.confirm_normal):
+            raise ValueError(f"a bank at runs={address} is not changed; do it in a folder of this computer")
         return self
 
 

@@ -13,8 +13,10 @@ from typing import Any, TypeVar, cast
 import yaml
 from pydantic import ValidationError
 
+from asd.addresses import mirrored
 from asd.core.files import load_yaml
 from asd.core.runtime import log
+from asd.core.storage import fetch
 from asd.detectors import section_of
 from asd.options import Settings
 from asd.settings.config import DEFAULT_DETECTOR, Run
@@ -153,7 +155,8 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     given = dict(split_pair(argument) for argument in arguments)
     detector = section_of(given.get("detector", DEFAULT_DETECTOR))
     machine = (given.get("machine") or "all").split(",")[0]
-    root = Path(given.get("runs", "runs")) / given.get("name", detector)
+    root = mirrored(given.get("runs", "runs")) / given.get("name", detector)
+    fetch(root, without="model")
     pattern = "*" if machine == "all" else machine
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
     if not found or "config" in given or "weights" in given:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from asd.core.executors import finished
 from asd.core.files import alone
 from asd.core.runtime import log
+from asd.core.storage import fetch, list_names, publish
 from asd.evaluation.completeness import warn_of_stale
 from asd.runs import RunDirectory
 from asd.settings.config import Run
@@ -29,6 +30,7 @@ class Share(NamedTuple):
         learn: whether training clips are needed.
         again: score clips anew that have scores already.
         patient: wait where another command is at work, instead of refusing.
+        since_s: when the command began.
     """
 
     options: dict[str, Any]
@@ -37,6 +39,7 @@ class Share(NamedTuple):
     learn: bool
     again: bool
     patient: bool
+    since_s: float
 
 
 Unscored = dict[str, str]  # why test clips have no score, by file name
@@ -56,12 +59,14 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     Raises:
         AsdError: input that cannot be used, or what failed.
     """
+    since_s = time.time()
+    list_names(config.data_root)
     jobs.warn_of_other_years(config)
     if config.executor == "here" and not config.keep_going:
         runs = [run for run, _ in _do(list(jobs.prepare(config, learn=learn)), again=again)]
         warn_of_stale(config.runs, config.run_name)
         return runs
-    shares = _shares(config, learn=learn, again=again)
+    shares = _shares(config, learn=learn, again=again, since_s=since_s)
     done: dict[int, list[tuple[RunDirectory, Unscored]]] = {}
     failed: list[str] = []
     for index, result, error in finished(do_share, shares, config, device=config.device, label="machines"):
@@ -76,7 +81,12 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
         failed.append(f"{share.machine} ({error})")
         if learn:
             jobs.begin(config, share.machine)
-    runs = [run for index in sorted(done) for run, _ in done[index]]
+    fetch(config.runs / config.run_name, without="model")
+    runs = [
+        RunDirectory.of(config.runs, config.run_name, run.machine, run.seed)
+        for index in sorted(done)
+        for run, _ in done[index]
+    ]
     warn_of_stale(config.runs, config.run_name)
     if failed := list(dict.fromkeys(failed)):
         names = ", ".join(dict.fromkeys(run.machine for run in runs)) or "none"
@@ -84,7 +94,7 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     return runs
 
 
-def _shares(config: Run, *, learn: bool, again: bool) -> list[Share]:
+def _shares(config: Run, *, learn: bool, again: bool, since_s: float) -> list[Share]:
     """One share per machine in this process, where its recordings are read once; else one per machine and seed."""
     dataset = dataset_of(config)
     machines = jobs.machines_to_do(config, dataset)
@@ -98,13 +108,16 @@ def _shares(config: Run, *, learn: bool, again: bool) -> list[Share]:
     parts = [config.seeds] if is_here else [[seed] for seed in config.seeds]
     options = config.stored()
     return [
-        Share(options, machine, part, learn, again, not is_here) for machine in machines for part in parts
+        Share(options, machine, part, learn, again, not is_here, since_s)
+        for machine in machines
+        for part in parts
     ]
 
 
 def do_share(share: Share) -> list[tuple[RunDirectory, Unscored]]:
     """Does the jobs of a share, in whatever process: each run, and which of its clips have no score and why."""
     config = stored_run(share.options)
+    list_names(config.data_root, share.since_s)
     todo = list(jobs.prepare(config, learn=share.learn, machines=[share.machine], seeds=share.seeds))
     return _do(todo, again=share.again, patient=share.patient)
 
@@ -133,5 +146,6 @@ def _do(todo: list[jobs.Job], *, again: bool, patient: bool = False) -> list[tup
                 started_s = time.perf_counter()
                 with tracked(job):
                     write_job_scores(job, fitted(job), started_s)
+            publish(job.run.path)
         done.append((job.run, folder.unscored()))
     return done

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from asd.challenge.years import YEARS, get_year
 from asd.core.runtime import fingerprint, log, pick_device
+from asd.core.storage import fetch
 from asd.data.dataset import Dataset
 from asd.data.given import clips_of_files
 from asd.data.microphones import NEAR, FrontEnd
@@ -122,6 +123,7 @@ def prepare(
             test = load_test(config, dataset, machine, own.recordings if own else None)
         for seed in seeds or config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
+            fetch(run.path)
             settings = fingerprint(config.settings(), seed, given)
             if own is None:
                 job = Job(config, run, None, NOTHING, test, settings, run.fit_facts().get("data", ""))

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from asd.addresses import mirrored, spelled, written
 from asd.core.executors import finished
 from asd.core.files import alone, atomic
 from asd.core.runtime import fingerprint, log
@@ -128,14 +129,14 @@ class Piece(NamedTuple):
 
     Attributes:
         model: hash of the model.
-        run: folder of its run.
+        run: where its run lies, as every computer knows it.
         clips: the recordings.
         scorer: whose score; None: the first.
         device: where to compute.
     """
 
     model: str
-    run: Path
+    run: str
     clips: tuple[Clip, ...]
     scorer: str | None
     device: str
@@ -153,7 +154,9 @@ def _pieces(
         if len(todo) < len(own):
             log.info("%s: %d of %d recordings are scored already", machine, len(own) - len(todo), len(own))
         for start in range(0, len(todo), PIECE):
-            yield Piece(key, run.path, tuple(todo[start : start + PIECE]), config.scorer, config.device)
+            yield Piece(
+                key, written(run.path), tuple(todo[start : start + PIECE]), config.scorer, config.device
+            )
 
 
 def score_piece(piece: Piece) -> tuple[pd.DataFrame, list[Refused]]:
@@ -168,10 +171,10 @@ def score_piece(piece: Piece) -> tuple[pd.DataFrame, list[Refused]]:
 
 
 @lru_cache(maxsize=4)
-def _model(path: Path, device: str) -> Model:
+def _model(place: str, device: str) -> Model:
     """One model of a machine per process, for as long as there are recordings of it."""
-    run = RunDirectory(path)
-    return load(path.parents[1], run.machine, seed=run.seed, device=device)
+    run = RunDirectory(mirrored(place))
+    return load(run.path.parents[1], run.machine, seed=run.seed, device=device)
 
 
 class Journal:
@@ -201,14 +204,14 @@ class Journal:
         Returns:
             The clips of which nothing is known yet.
         """
-        known = {str(clip.path): _stamp(clip.path) for clip in clips}
+        known = {_key(clip): _stamp(clip.path) for clip in clips}
         done = set()
         for line in self._lines:
             for path, stamp, found in line["found"]:
                 if line["model"] == model and known.get(path) == stamp:
                     self._take(path, found)
                     done.add(path)
-        return [clip for clip in clips if str(clip.path) not in done]
+        return [clip for clip in clips if _key(clip) not in done]
 
     def add(self, model: str, table: pd.DataFrame, refused: Sequence[Refused]) -> None:
         """Takes what a piece found, and writes it down.
@@ -219,17 +222,17 @@ class Journal:
             refused: the others, and why.
         """
         found: dict[str, Any] = {row["path"]: row for row in table.to_dict("records")}
-        found |= {str(clip.path): str(error) for clip, error in refused}
+        found |= {_key(clip): spelled(str(error)) for clip, error in refused}
         for path, finding in found.items():
             self._take(path, finding)
-        line = {"model": model, "found": [(path, _stamp(Path(path)), f) for path, f in found.items()]}
+        line = {"model": model, "found": [(path, _stamp(mirrored(path)), f) for path, f in found.items()]}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
     def of(self, clips: Sequence[Clip]) -> tuple[pd.DataFrame, dict[str, str]]:
         """The table, of each machine the most suspicious first, and why the other clips have no row."""
-        paths = [str(clip.path) for clip in clips]
+        paths = [_key(clip) for clip in clips]
         rows = [self.rows[path] for path in paths if path in self.rows]
         table = pd.DataFrame(rows, columns=list(COLUMNS))
         skipped = {path: self.skipped[path] for path in paths if path in self.skipped}
@@ -253,6 +256,10 @@ def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
         except ValueError:
             return
+
+
+def _key(clip: Clip) -> str:
+    return spelled(str(clip.path))
 
 
 def _stamp(path: Path) -> list[int]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from asd.addresses import spelled
 from asd.data.recordings import Recordings, Refused
 from asd.features.normal_spectra import FloatArray, NormalSpectra, mean_spectra
 from asd.scoring.threshold import Threshold
@@ -56,7 +57,7 @@ def predictions(
     above = len(training) - np.searchsorted(training, scores, side="right")
     table = pd.DataFrame(
         {
-            "path": [str(clip.path) for clip in recordings.clips],
+            "path": [spelled(str(clip.path)) for clip in recordings.clips],
             "machine": [clip.machine for clip in recordings.clips],
             "score": scores,
             "threshold": threshold.value,

@@ -1,6 +1,6 @@
 """A table that names recordings, `recordings.csv`, `.tsv` or `.parquet`: one row each, its columns in any order.
 
-path      of the recording, relative to the table
+path      of the recording, relative to the table, or its address
 machine   which machine it is; without this column all are of one
 split     train or test; where it is empty, what the label leaves open is decided as for folders
 label     normal or anomaly; empty where it is not known
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from asd.addresses import address_of, is_address, mirrored
 from asd.data.layouts.words import domain_of, label_of, split_of
 from asd.types import AsdError, Clip, Label, Split
 
@@ -82,8 +83,8 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) 
     name = cells[path_column].replace("\\", "/")
     if not name:
         raise AsdError(f"{where} names no recording; fill in {path_column}, or remove the row")
-    path = table.parent / name
-    if not path.is_file():
+    path = mirrored(name) if is_address(name) else table.parent / name
+    if address_of(path) is None and not path.is_file():
         raise AsdError(f"{where} names {name}, and there is no file {path}; paths are relative to the table")
     label, domain = label_of(cells.get("label", ""), where), domain_of(cells.get("domain", ""), where)
     split = split_of(cells.get("split", ""), where)

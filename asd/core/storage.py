@@ -1,0 +1,244 @@
+"""Folders at addresses such as s3://bucket/plant, which fsspec reaches, and their mirrors on this computer.
+
+Of recordings a mirror holds only names, sizes and times; their content is read from the address each time it is asked
+for. Runs are fetched into the mirror, worked there, and published: DONE goes last. Two files are in step when size and
+time agree. A path that stands for no address is left alone by everything here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from asd.addresses import address_of
+from asd.core.files import alone, atomic
+from asd.types import AsdError
+
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it
+_TABLES = (".csv", ".tsv", ".parquet")  # what lies beside recordings and is read whole
+_BUSY = "another process works on the run"
+_LISTED = ".listed"  # written when the names in a mirror were brought up to date
+
+Stamp = tuple[int, int]  # size in bytes, time of the last change in milliseconds
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a recording, here or at its address.
+
+    Raises:
+        OSError: it cannot be read.
+        AsdError: its address cannot be reached.
+    """
+    if (address := address_of(path)) is None:
+        return path.read_bytes()
+    with _reached(address) as (storage, file):
+        content: bytes = storage.cat_file(file)
+        return content
+
+
+def list_names(folder: Path, since_s: float | None = None) -> None:
+    """Brings the names under an address into its mirror, and the tables there; a path is left alone.
+
+    Args:
+        folder: a folder with recordings, or a table of them.
+        since_s: names that were listed after this time will do; None: they are listed now.
+
+    Raises:
+        AsdError: the address cannot be reached, or nothing is there.
+    """
+    if (address := address_of(folder)) is None:
+        return
+    with alone(folder), _reached(address) as (storage, root):
+        listed = folder / _LISTED
+        if since_s is not None and listed.exists() and listed.stat().st_mtime >= since_s:
+            return
+        there = _stamps(storage, root)
+        if not there:
+            raise AsdError(f"{address} holds no files; check the address")
+        for name, stamp in there.items():
+            path = folder / name
+            if _stamp(path) == stamp:
+                continue
+            if path.suffix.lower() in _TABLES:
+                _get(storage, f"{root}/{name}".rstrip("/"), path, stamp)
+            else:
+                _note(path, stamp)
+        if folder.is_dir():
+            _remove(folder, {*_files(folder)} - there.keys())
+            listed.touch()
+
+
+def fetch(folder: Path, without: str = "") -> None:
+    """Brings run directories at an address into its mirror; a path is left alone.
+
+    Complete runs there replace what is here; of others comes what is missing here, so that work under way goes on. Runs
+    that a process of this computer works on are passed over.
+
+    Args:
+        folder: a run directory (which is waited for), or a folder of machines with such.
+        without: a folder of each run that is not needed.
+
+    Raises:
+        AsdError: the address cannot be reached.
+    """
+    if (address := address_of(folder)) is None:
+        return
+    with _reached(address) as (storage, root):
+        runs: dict[str, dict[str, Stamp]] = {}
+        is_run = folder.name.startswith("seed")
+        for name, stamp in _stamps(storage, root).items():
+            *above, _ = name.split("/")
+            if without not in above:
+                prefix = "" if is_run else "".join(f"{part}/" for part in above[:2])
+                runs.setdefault(prefix, {})[name.removeprefix(prefix)] = stamp
+        for prefix, files in runs.items():
+            try:
+                with alone(folder / prefix, busy=None if is_run else _BUSY):
+                    _fetch_run(storage, f"{root}/{prefix}".rstrip("/"), folder / prefix, files, without)
+            except AsdError as error:
+                if str(error) != _BUSY:
+                    raise
+
+
+def _fetch_run(storage: Any, root: str, folder: Path, there: Mapping[str, Stamp], without: str) -> None:
+    is_whole = "DONE" in there
+    for name in sorted(there, key=_done_last):
+        path = folder / name
+        if _stamp(path) != there[name] and (is_whole or not path.exists()):
+            _get(storage, f"{root}/{name}", path, there[name])
+    if is_whole:
+        here = {name for name in _files(folder) if without not in name.split("/")[:-1]}
+        _remove(folder, here - there.keys())
+
+
+def publish(folder: Path) -> None:
+    """Brings a complete run directory from its mirror to its address, DONE last; a path is left alone.
+
+    Raises:
+        AsdError: the address cannot be reached or written.
+    """
+    if (address := address_of(folder)) is None or not (folder / "DONE").exists():
+        return
+    with _reached(address) as (storage, root):
+        there, here = _stamps(storage, root), _files(folder)
+        changed = {name for name in here if there.get(name) != _stamp(folder / name)}
+        gone = there.keys() - {*here}
+        if not changed | gone:
+            return
+        if "DONE" in there:
+            storage.rm_file(f"{root}/DONE")
+        for name in sorted(changed | {"DONE"}, key=_done_last):
+            if name == "DONE":
+                for old in gone:
+                    storage.rm_file(f"{root}/{old}")
+            _put(storage, folder / name, f"{root}/{name}")
+        for name, stamp in _stamps(storage, root).items():
+            _set_time(folder / name, stamp)
+
+
+def publish_files(*paths: Path) -> None:
+    """Brings single files from their mirror to their address; paths are left alone."""
+    for path in paths:
+        if address := address_of(path):
+            with _reached(address) as (storage, file):
+                _put(storage, path, file)
+
+
+@contextmanager
+def _reached(address: str) -> Iterator[tuple[Any, str]]:
+    """The storage of an address, and the path in it."""
+    try:
+        import fsspec.core
+    except ImportError as error:
+        raise AsdError(
+            f"{address} needs fsspec; install asd with the extra remote: pip install 'asd[remote]'"
+        ) from error
+    try:
+        storage, path = fsspec.core.url_to_fs(address)
+        storage.invalidate_cache()
+        yield storage, path.rstrip("/")
+    except (AsdError, KeyboardInterrupt):
+        raise
+    except ImportError as error:
+        raise AsdError(f"{address} needs a library that is not installed: {error}") from error
+    except FileNotFoundError as error:
+        raise AsdError(f"{address} does not exist; check the address") from error
+    except Exception as error:  # every storage raises kinds of its own
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise AsdError(
+            f"{address} cannot be used ({type(error).__name__}: {reason}); check the address, the rights and the space "
+            f"there"
+        ) from error
+
+
+def _stamps(storage: Any, root: str) -> dict[str, Stamp]:
+    """Size and time of every file under a place, by the path below it; "" for a file itself."""
+    found = storage.find(root, detail=True)
+    every = {name.removeprefix(root).strip("/"): info for name, info in found.items()}
+    return {
+        name: (int(info["size"]), _milliseconds(info))
+        for name, info in every.items()
+        if not any(part.startswith(".") for part in name.split("/"))
+    }
+
+
+def _milliseconds(info: Mapping[str, Any]) -> int:
+    """When a file was written; 0 where the storage does not tell."""
+    when = next((info[key] for key in _TIMES if info.get(key)), 0)
+    when = datetime.fromisoformat(when) if isinstance(when, str) else when
+    return round(1000 * (when.timestamp() if isinstance(when, datetime) else when))
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns // 1_000_000
+
+
+def _set_time(path: Path, stamp: Stamp) -> None:
+    os.utime(path, ns=(stamp[1] * 1_000_000,) * 2)
+
+
+def _note(path: Path, stamp: Stamp) -> None:
+    """A file of this size and time that takes no space."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.truncate(path, stamp[0])
+    _set_time(path, stamp)
+
+
+def _get(storage: Any, file: str, path: Path, stamp: Stamp) -> None:
+    content = storage.cat_file(file)
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+        _set_time(temporary, stamp)
+
+
+def _put(storage: Any, path: Path, file: str) -> None:
+    storage.makedirs(file.rpartition("/")[0], exist_ok=True)
+    storage.put_file(str(path), file)
+
+
+def _files(folder: Path) -> list[str]:
+    """The files under a folder, hidden ones left out, by the path below it."""
+    every = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return [str(path) for path in every if not any(part.startswith(".") for part in path.parts)]
+
+
+def _remove(folder: Path, names: set[str]) -> None:
+    """Removes files, and the folders that are empty without them."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+        for above in (folder / name).relative_to(folder).parents:
+            if above.parts and not any((folder / above).iterdir()):
+                (folder / above).rmdir()
+
+
+def _done_last(name: str) -> bool:
+    return name == "DONE"
