@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import shutil
 import signal
 import threading
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from asd.core.executors import Execution, finished
@@ -52,6 +55,8 @@ def mark(task: tuple[Path, str]) -> int:
         file.write(f"{os.getpid()}\n")
     if what == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "eats":
+        eat_memory()
     if what == "dies once" and len(path.read_text().splitlines()) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "fails":
@@ -60,6 +65,13 @@ def mark(task: tuple[Path, str]) -> int:
         while not path.with_suffix(".go").exists():
             time.sleep(0.1)
     return os.getpid()
+
+
+def eat_memory() -> None:
+    """Takes 300 MiB more than the process may have, as a kernel does that has no more to give."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**27, used + 2**27))
+    np.ones(2**26)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -79,8 +91,53 @@ def test_a_worker_that_dies_costs_its_task_and_is_tried_again(on_ray: Execution,
     assert works.error is once.error is None
     assert works.result != os.getpid()
     assert str(fails.error) == "the bearing is broken; mend it"
-    assert "its process was lost 4 times" in str(dies.error)
+    assert "its process was lost again and again" in str(dies.error)
     assert [times(path) for path, _ in tasks] == [1, 1, 2, 4]
+
+
+def test_ray_data_keeps_its_processes_and_names_a_task_that_kills_them(
+    on_ray: Execution, tmp_path: Path
+) -> None:
+    tasks = [(tmp_path / f"{i}", "works") for i in range(6)] + [
+        (tmp_path / what, what) for what in ("fails", "dies once", "dies")
+    ]
+    found = sorted(finished(mark, tasks, on_ray, keeps=True))
+    assert [each.task for each in found] == [*range(len(tasks))]
+    assert [each.error for each in found[:6]] == [None] * 6
+    assert os.getpid() not in {each.result for each in found}
+    assert len({each.result for each in found[:6]}) <= 4  # two processes, and those in place of the dead
+    fails, once, dies = found[6:]
+    assert str(fails.error) == "the bearing is broken; mend it"
+    assert once.error is None
+    assert "its process was lost again and again" in str(dies.error)
+    assert [times(path) for path, _ in tasks[:8]] == [*[1] * 7, 2]
+    assert 1 < times(tasks[8][0]) <= 4  # a try that finds no process yet counts
+
+
+def test_a_task_without_memory_is_named_and_costs_no_other(on_ray: Execution, tmp_path: Path) -> None:
+    tasks = [(tmp_path / "0", "works"), (tmp_path / "1", "eats"), (tmp_path / "2", "works")]
+    found = sorted(finished(mark, tasks, on_ray))
+    assert [each.error is None for each in found] == [True, False, True]
+    assert isinstance(found[1].error, MemoryError)
+
+
+def test_a_worker_that_is_killed_for_its_memory_is_not_begun_for_ever(tmp_path: Path) -> None:
+    """Ray kills it, as the share of the memory in use is above what this node may use."""
+    from ray.cluster_utils import Cluster
+
+    small = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
+    )
+    limit = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "50"}
+    small.add_node(num_cpus=1, object_store_memory=MEMORY, env_vars=limit)
+    small.wait_for_nodes()
+    try:
+        where = Execution(executor="ray", address=small.address)
+        (found,) = finished(mark, [(tmp_path / "task", "waits")], where)
+    finally:
+        small.shutdown()
+    assert re.search(r"lost again and again \(OutOfMemoryError\), as when memory runs out", str(found.error))
 
 
 def test_a_lost_node_costs_the_task_under_way(cluster: Any, on_ray: Execution, tmp_path: Path) -> None:

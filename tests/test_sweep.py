@@ -25,6 +25,7 @@ statistics:
 statistics.neighbours: {low: 1, high: 3, step: 2}
 detector: statistics
 """
+SPACE_KEYS = ("statistics.backend", "statistics.neighbours")
 
 
 def space_file(folder: Path, text: str = SPACE) -> Path:
@@ -149,6 +150,14 @@ def test_the_best_configuration_is_a_file_for_train(place: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in done} == done
     labels = succeeds(*words, "judge=labels", "method=random", "trials=2", "name=labels").out
     assert "planted faults" not in labels
+    other = succeeds(*words, "judge=others", "name=others").out
+    assert "best/ of each machine" in other
+    found = pd.read_csv("runs/sweeps/others/sweep.csv")
+    for machine, judge in (("fan", "pump"), ("pump", "fan")):
+        chosen = yaml.safe_load(Path(f"runs/sweeps/others/best/{machine}.yaml").read_text())
+        rows = (found[[*SPACE_KEYS]] == [chosen[key] for key in SPACE_KEYS]).all(axis=1)
+        assert found[judge][rows].item() == found[judge].max()
+    refuses(*words, "judge=others", "machine=fan", saying="judges fan by other machines, and there is none")
 
 
 @pytest.mark.slow

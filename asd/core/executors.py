@@ -73,7 +73,13 @@ class Finished(NamedTuple):
 
 
 def finished(
-    work: Callable[[T], Any], tasks: Sequence[T], where: Execution, *, device: str = "auto", label: str = ""
+    work: Callable[[T], Any],
+    tasks: Sequence[T],
+    where: Execution,
+    *,
+    device: str = "auto",
+    label: str = "",
+    keeps: bool = False,
 ) -> Iterator[Finished]:
     """Does all tasks and yields each as soon as it is done, in any order.
 
@@ -83,14 +89,15 @@ def finished(
         where: where, and how many at once.
         device: name of the device on which the tasks compute.
         label: what the progress bar says.
+        keeps: `work` loads what it needs again, such as a model, so processes should stay: Ray Data keeps them.
 
     Raises:
         AsdError: Ray is asked for and is not installed, or its cluster cannot be reached.
     """
     if where.executor == "ray":
-        from asd.core.ray_executor import on_ray
+        from asd.core.ray_executor import on_ray, on_ray_data
 
-        found = on_ray(work, tasks, where, device)
+        found = (on_ray_data if keeps and tasks else on_ray)(work, tasks, where, device)
     elif where.executor == "local":
         found = _locally(work, tasks, min(where.workers or _default_workers(device), len(tasks)))
     else:

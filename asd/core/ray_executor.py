@@ -1,7 +1,7 @@
 """Tasks on the computers of a Ray cluster, behind the interface of `executors` (extra `ray`).
 
-A cluster needs the package on every computer, and the folders of data and runs under the same paths. A task that is
-lost with its computer or its process is begun again elsewhere, three times at most.
+A cluster needs the package on every computer, and the folders of data and runs under the same paths, or at addresses. A
+task that is lost with its computer or its process is begun again elsewhere, three times at most.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from asd.addresses import address_of, mirrored
 from asd.core.executors import Execution, Finished, attempt, begin_worker, on_gpu
 from asd.types import AsdError
 
 T = TypeVar("T")
 
 RETRIES = 3
+_MOST_BLOCKS = 1000  # of tasks that Ray Data hands out; of so many or fewer tasks one each
 
 
 def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, device: str) -> Iterator[Finished]:
@@ -39,19 +42,71 @@ def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, devic
     with connected(where.address) as ray:
         n_gpus = int(on_gpu(device))
         remote = ray.remote(num_cpus=1, num_gpus=n_gpus, max_retries=RETRIES)(_attempt)
-        most = where.workers or len(tasks)
+        most, place = where.workers or len(tasks), _place(where)
         todo = list(enumerate(tasks))[::-1]
         running: dict[Any, int] = {}
         while todo or running:
             while todo and len(running) < most:
                 index, task = todo.pop()
-                running[remote.remote(work, task, os.getcwd())] = index
+                running[remote.remote(work, task, place)] = index
             (done,), _ = ray.wait(list(running), num_returns=1)
             index = running.pop(done)
             try:
                 yield Finished(index, *ray.get(done))
             except ray.exceptions.RayError as error:
                 yield Finished(index, None, _death(error))
+
+
+def on_ray_data(
+    work: Callable[[T], Any], tasks: Sequence[T], where: Execution, device: str
+) -> Iterator[Finished]:
+    """The same by Ray Data: processes that stay, and keep what `work` has loaded, take one task after another.
+
+    Tasks and results stream through the cluster, which holds a few of them at a time.
+
+    Args:
+        work: what is done with a task; a function that every computer can import.
+        tasks: what can be pickled.
+        where: the cluster, and how many processes; 0: as many as it has room for.
+        device: a process on a GPU takes a whole one.
+
+    Raises:
+        AsdError: Ray is not installed, or there is no cluster at that address.
+    """
+    with connected(where.address) as ray:
+        data, pickler = import_module("ray.data"), ray.cloudpickle
+        context = data.DataContext.get_current()
+        context.enable_progress_bars, context.max_errored_blocks = False, -1  # a lost task is named below
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        pickled = [{"task": pickler.dumps(pair)} for pair in enumerate(tasks)]
+        found = data.from_items(pickled, override_num_blocks=min(len(tasks), _MOST_BLOCKS)).map(
+            _Worker,
+            fn_constructor_args=(work, _place(where)),
+            compute=data.ActorPoolStrategy(min_size=1, max_size=where.workers or None),
+            num_cpus=1,
+            num_gpus=int(on_gpu(device)),
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+        )
+        lost = {*range(len(tasks))}
+        for row in found.iter_rows():
+            index, result, error = pickler.loads(row["found"])
+            lost.remove(index)
+            yield Finished(index, result, error)
+        for index in lost:
+            yield Finished(index, None, _death(None))
+
+
+class _Worker:
+    """A process of `on_ray_data`."""
+
+    def __init__(self, work: Callable[[Any], Any], place: str) -> None:
+        self._work, self._place = work, place
+        self._pickler: Any = import_module("ray.cloudpickle")
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        index, task = self._pickler.loads(row["task"])
+        return {"found": self._pickler.dumps((index, *_attempt(self._work, task, self._place)))}
 
 
 @contextmanager
@@ -65,6 +120,7 @@ def connected(address: str | None) -> Iterator[ModuleType]:
         AsdError: Ray is not installed, or there is no cluster at that address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # without end by default
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
@@ -96,25 +152,33 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
+def _place(where: Execution) -> str:
+    """The folder that every computer needs, the driver's working directory; "" where all places are addresses."""
+    named = [getattr(where, name, None) for name in ("data", "normal", "audio", "runs")]
+    given = [place for place in named if place is not None]
+    is_elsewhere = len(given) > 1 and all(address_of(mirrored(place)) for place in given)
+    return "" if is_elsewhere else os.getcwd()
+
+
 def _attempt(work: Callable[[T], Any], task: T, place: str) -> tuple[Any, Exception | None]:
     """A task in the driver's working directory, so that relative paths mean what they mean there."""
-    if not Path(place).is_dir():
-        raise AsdError(
-            f"{os.uname().nodename} has no folder {place}; share it under the same path on all computers"
+    if place and not Path(place).is_dir():
+        return None, AsdError(
+            f"{os.uname().nodename} has no folder {place}; share it under the same path on all computers, or give "
+            f"addresses such as s3://bucket/folder for the recordings and for runs="
         )
-    os.chdir(place)
-    if place not in sys.path:
+    if place:
+        os.chdir(place)
+    if place and place not in sys.path:
         sys.path.insert(0, place)  # detectors of one's own lie there
     begin_worker()
     return attempt(work, task)
 
 
-def _death(error: Exception) -> AsdError:
+def _death(error: Exception | None) -> AsdError:
     """The sentence of a task whose process or computer was lost again and again."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, AsdError):
-        return cause
+    kind = f" ({type(error).__name__})" if error else ""
     return AsdError(
-        f"its process was lost {RETRIES + 1} times ({type(error).__name__}), as when memory runs out; give fewer "
-        f"workers= or a computer with more memory, and start it again"
+        f"its process was lost again and again{kind}, as when memory runs out; give fewer workers= or a computer with "
+        f"more memory, and start it again"
     )

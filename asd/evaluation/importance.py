@@ -46,9 +46,19 @@ def chosen_elsewhere(scores: pd.DataFrame) -> float:
     Args:
         scores: (configurations, machines).
     """
-    values = scores.to_numpy(float)
-    best = [np.delete(values, m, axis=1).mean(1).argmax() for m in range(values.shape[1])]
-    return float(np.mean([values[row, m] for m, row in enumerate(best)]))
+    return float(np.mean([scores[machine].iloc[row] for machine, row in best_elsewhere(scores).items()]))
+
+
+def best_elsewhere(scores: pd.DataFrame) -> dict[str, int]:
+    """For each machine the configuration that is best on the other machines: no label of its own has a say.
+
+    Args:
+        scores: (configurations, machines), two machines at least.
+
+    Returns:
+        Row of the configuration by machine.
+    """
+    return {str(name): int(scores.drop(columns=name).mean(axis=1).to_numpy().argmax()) for name in scores}
 
 
 @styled

@@ -14,14 +14,16 @@ from asd.options import Names, Seeds
 class Sweep(SideBySide):
     """Options of `sweep`."""
 
-    data: Path = Field(description="folder that holds <machine>/train, and test for judge=labels")
+    data: Path = Field(description="folder that holds <machine>/train, and test for judge=labels or others")
     space: Path = Field(description="YAML file of options of train: a list, or low and high, of values each")
     method: Literal["grid", "random", "optuna"] = Field(
         "grid", description="grid: all combinations; random; optuna: guided, and bad trials end early"
     )
     trials: int = Field(20, ge=1, description="configurations to try, with random and optuna")
-    judge: Literal["faults", "labels"] = Field(
-        "faults", description="faults: normal clips with planted faults; labels: those of the test clips"
+    judge: Literal["faults", "others", "labels"] = Field(
+        "faults",
+        description="faults: normal clips with planted faults; labels: those of the test clips; others: for each "
+        "machine those of the other machines",
     )
     machine: Names = Field(["all"], description="machines to try them on")
     year: int = Field(2025, description="challenge year, whose metric rule holds")

@@ -76,7 +76,7 @@ def predict_files(config: Predict) -> Predicted:
         pieces = list(_pieces(config, runs, clips, journal))
         try:
             for i, found, error in finished(
-                score_piece, pieces, config, device=config.device, label="predict"
+                score_piece, pieces, config, device=config.device, label="predict", keeps=True
             ):
                 if error is not None:
                     raise error

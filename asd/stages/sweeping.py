@@ -5,6 +5,7 @@
                   results/       its score, one JSON file each
                   sweep.{csv,md} all of them, best first
                   best.yaml      the best configuration: make train config=...
+                  best/          for judge=others that of each machine, by the labels of the other machines
                   importance.png what mattered
 
 A configuration that was tried is not tried again, so an interrupted sweep goes on with the same command.
@@ -64,6 +65,10 @@ def sweep(config: Sweep) -> Swept:
     else:
         every = grid(space) if config.method == "grid" else draws(space, config.trials, config.seed)
     machines = list_machines(config.data) if config.machine == ["all"] else config.machine
+    if config.judge == "others" and len(machines) == 1:
+        raise AsdError(
+            f"judge=others judges {machines[0]} by other machines, and there is none; say judge=faults"
+        )
     data = config.data
     if config.judge == "faults":
         from asd.stages.planting import plant
@@ -76,7 +81,7 @@ def sweep(config: Sweep) -> Swept:
     results = _guided(config, space, first) if config.method == "optuna" else _listed(config, every, first)
     if not any(result["state"] == "complete" for result in results):
         raise AsdError(f"none of {len(results)} configurations could be tried: {results[0]['state']}")
-    return _written(config.folder, results, [*space], machines)
+    return _written(config.folder, results, [*space], machines, each=config.judge == "others")
 
 
 def summary(config: Sweep, found: Swept) -> str:
@@ -94,7 +99,8 @@ def summary(config: Sweep, found: Swept) -> str:
         lines.append(
             "scores are those of planted faults, not of test clips: they order configurations, no more"
         )
-    lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml, importance.png")
+    each = ", best/ of each machine" if config.judge == "others" else ""
+    lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}, importance.png")
     best = shlex.join([f"config={found.folder / 'best.yaml'}", f"data={config.data}"])
     return "\n".join([*lines, f"next: python -m asd train {best} name=best"])
 
@@ -193,10 +199,10 @@ def import_optuna() -> Any:
 
 
 def _written(
-    folder: Path, results: Sequence[dict[str, Any]], keys: Sequence[str], machines: list[str]
+    folder: Path, results: Sequence[dict[str, Any]], keys: Sequence[str], machines: list[str], *, each: bool
 ) -> Swept:
     """The table, the best configuration and the figure, in files."""
-    from asd.evaluation.importance import chosen_elsewhere, importance_figure, importances
+    from asd.evaluation.importance import best_elsewhere, chosen_elsewhere, importance_figure, importances
 
     rows = [
         {"score": r["score"], "state": r["state"], "seconds": r["seconds"], **r["options"], **r["machines"]}
@@ -213,6 +219,10 @@ def _written(
     write_text(folder / "sweep.csv", table.to_csv(index=False))
     write_text(folder / "sweep.md", as_markdown(table, machines))
     write_text(folder / "best.yaml", yaml.safe_dump(results[0]["options"], sort_keys=False))
+    for machine, row in best_elsewhere(whole[machines]).items() if each else ():
+        write_text(
+            folder / "best" / f"{machine}.yaml", yaml.safe_dump(results[row]["options"], sort_keys=False)
+        )
     varied = [key for key in keys if whole[key].astype(str).nunique() > 1]
     if varied:
         figure = importance_figure(whole, varied, importances(whole[varied], whole["score"]))

@@ -1,0 +1,256 @@
+"""Recordings and runs at addresses: the same results, nothing of recordings on the disk, DONE last, one sentence."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import asd as library
+from asd.addresses import address_of, mirrored, spelled, written
+from asd.core import storage
+from asd.types import AsdError
+from tests.command import contents, refuses, succeeds, tiny_machines
+
+PLANT, RUNS = "memory://plant", "memory://runs"
+RUN = f"{RUNS}/statistics/fan/seed0"
+TRAIN = ("train", f"data={PLANT}", f"runs={RUNS}", "device=cpu")
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_machines(tmp_path_factory.mktemp("machines"), "fan", "pump")
+
+
+@pytest.fixture
+def bucket(machines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A storage in memory with the recordings of two machines; mirrors and runs of this computer go with the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    memory = fsspec.filesystem("memory")
+    shutil.copytree(machines, "data")
+    memory.put("data", "/plant", recursive=True)
+    yield memory
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+
+
+def files(memory: Any, root: str = "/runs") -> dict[str, bytes]:
+    return {name.removeprefix(root): memory.cat_file(name) for name in memory.find(root)}
+
+
+def another_computer(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path(name).absolute()))
+
+
+@given(st.lists(st.text("abc-_ é.", min_size=1).filter(lambda part: part not in (".", "..")), min_size=1))
+def test_an_address_and_its_mirror_tell_each_other(parts: list[str]) -> None:
+    for start in ("s3://", "file:///", "https://"):
+        address = start + "/".join(parts)
+        path = mirrored(address)
+        assert path.is_absolute()
+        assert address_of(path) == written(path) == address
+    local = Path(*parts)
+    assert mirrored(str(local)) == local
+    assert address_of(local) is None
+
+
+def test_a_message_shows_addresses(bucket: Any) -> None:
+    text = f"next: runs={mirrored('s3://bucket/runs')}/a, {mirrored('file:///srv/x y.wav')} (data/fan)"
+    assert spelled(text) == "next: runs=s3://bucket/runs/a, file:///srv/x y.wav (data/fan)"
+
+
+@pytest.mark.slow
+def test_results_are_those_of_folders_and_recordings_stay_where_they_are(bucket: Any) -> None:
+    answer = succeeds(*TRAIN)
+    assert "asd-mirror" not in answer.out + answer.err
+    assert RUN in answer.out
+    succeeds("train", "data=data", "device=cpu")
+    here, there = contents(Path("runs/statistics")), files(bucket, "/runs/statistics/")
+    assert here.keys() == there.keys()
+    named = (
+        "DONE",
+        "config.yaml",
+        "clips.json",
+        "fit.json",
+        "normal_spectra.safetensors",
+    )  # seconds and places
+    assert {n: c for n, c in here.items() if not n.endswith(named)} == {
+        n: c for n, c in there.items() if not n.endswith(named)
+    }
+    mirror = mirrored(PLANT)
+    heard = [path for path in mirror.rglob("*.wav") if path.stat().st_blocks]
+    assert len([*mirror.rglob("*.wav")]) == len([*Path("data").rglob("*.wav")])
+    assert heard == []
+    assert (mirror / "fan/attributes_00.csv").read_bytes() == Path("data/fan/attributes_00.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_another_computer_goes_on_with_what_is_there(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeds(*TRAIN, "machine=fan")
+    done = files(bucket)
+    another_computer(monkeypatch, "second")
+    answer = succeeds(*TRAIN)
+    assert f"{RUN} is done already" in answer.err
+    assert done.items() <= files(bucket).items()
+    another_computer(monkeypatch, "third")
+    official = succeeds("evaluate", f"runs={RUNS}", "machine=fan").out
+    assert f"written to {RUNS}/statistics/evaluation.json" in official
+    assert json.loads(bucket.cat_file("/runs/statistics/evaluation.json"))["name"] == "statistics"
+    assert not [*Path("third").rglob("model")]  # scores are enough
+    words = (f"runs={RUNS}", "machine=fan", "device=cpu")
+    succeeds("predict", f"audio={PLANT}/fan/test", *words, "out=there")
+    succeeds("predict", "audio=data/fan/test", *words, "out=here")
+    tables = [pd.read_csv(f"{place}/predictions.csv") for place in ("there", "here")]
+    assert {*tables[0]["path"]} == {f"{PLANT}/{path[5:]}" for path in tables[1]["path"]}
+    pd.testing.assert_frame_equal(*(table.drop(columns="path") for table in tables))
+    assert tables[0]["nearest"].str.startswith(f"{PLANT}/fan/train/").all()
+    model = library.load(f"{RUNS}/statistics", "fan", device="cpu")
+    one = tables[0]["path"][0]
+    assert model.score_files([one])["score"].item() == pytest.approx(tables[0]["score"][0], rel=1e-6)
+    before = files(bucket)
+    succeeds("score", f"runs={RUNS}", "machine=fan", "device=cpu")
+    assert {n: c for n, c in files(bucket).items() if "DONE" not in n} == {
+        n: c for n, c in before.items() if "DONE" not in n
+    }
+
+
+@pytest.mark.slow
+def test_an_overwritten_run_leaves_nothing_of_the_old_one(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = (*TRAIN, "machine=fan", "name=x")
+    succeeds(*short, "detector=autoencoder", "training.epochs=1")
+    another_computer(monkeypatch, "second")
+    refuses(*short, saying="memory://runs/x/fan/seed0 was trained with another configuration")
+    succeeds(*short, "overwrite=true")
+    assert not [name for name in files(bucket) if name.endswith(("mse.csv", "metrics.jsonl"))]
+    another_computer(monkeypatch, "third")
+    assert "official score" in succeeds("evaluate", f"runs={RUNS}", "name=x", "machine=fan").out
+
+
+def test_done_goes_last_and_a_full_storage_is_a_sentence(
+    bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = mirrored(f"{RUNS}/x/fan/seed0")
+    for name in ("model/a", "scores/b.csv", "DONE"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(f"first {name}")
+    order: list[str] = []
+    put, full = bucket.put_file, False
+
+    def note(path: str, file: str, **words: Any) -> None:
+        if full and file.endswith("b.csv"):
+            raise OSError(28, "No space left on device")
+        order.append(file.rpartition("/")[2])
+        put(path, file, **words)
+
+    monkeypatch.setattr(type(bucket), "put_file", lambda _, *args, **words: note(*args, **words))
+    storage.publish(run)
+    assert sorted(order) == ["DONE", "a", "b.csv"]
+    assert order[-1] == "DONE"
+    order.clear()
+    storage.publish(run)
+    assert order == []  # all of it is in step
+    (run / "scores/b.csv").write_text("second")
+    (run / "DONE").write_text("second")
+    full = True
+    with pytest.raises(AsdError, match=r"memory://runs/x/fan/seed0 cannot be used .*No space left"):
+        storage.publish(run)
+    assert "/x/fan/seed0/DONE" not in files(bucket)  # what is half there does not count
+    full = False
+    storage.publish(run)
+    assert files(bucket)["/x/fan/seed0/DONE"] == b"second"
+    shutil.rmtree(run)
+    storage.fetch(run)
+    assert {name: content.decode() for name, content in contents(run).items()} == {
+        "model/a": "first model/a",
+        "scores/b.csv": "second",
+        "DONE": "second",
+    }
+
+
+def test_a_training_under_way_here_is_not_touched(bucket: Any) -> None:
+    bucket.pipe({"/runs/x/fan/seed0/config.yaml": b"there", "/runs/x/fan/seed0/other": b"there"})
+    run = mirrored(f"{RUNS}/x/fan/seed0")
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("here")
+    (run / "state.safetensors").write_text("here")
+    storage.fetch(run)
+    assert contents(run) == {"config.yaml": b"here", "state.safetensors": b"here", "other": b"there"}
+    storage.publish(run)
+    assert files(bucket)["/x/fan/seed0/config.yaml"] == b"there"  # nothing is published before it is whole
+
+
+def test_names_follow_the_address(bucket: Any) -> None:
+    bucket.rm("/plant", recursive=True)
+    bucket.pipe({"/plant/fan/a.wav": b"12345", "/plant/fan/old/b.wav": b"1", "/plant/list.csv": b"path\n"})
+    mirror = mirrored(PLANT)
+    storage.list_names(mirror)
+    assert {name: len(content) for name, content in contents(mirror).items()} == {
+        ".listed": 0, "fan/a.wav": 5, "fan/old/b.wav": 1, "list.csv": 5
+    }  # fmt: skip
+    listed_s = (mirror / ".listed").stat().st_mtime
+    bucket.rm("/plant/fan/old/b.wav")
+    bucket.pipe("/plant/fan/a.wav", b"123")
+    storage.list_names(mirror, since_s=listed_s - 1)
+    assert (mirror / "fan/old/b.wav").exists()  # as it was listed since
+    storage.list_names(mirror, since_s=listed_s + 1)
+    assert (mirror / "fan/a.wav").stat().st_size == 3
+    assert not (mirror / "fan/old").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "saying"),
+    [
+        (("data=memory://nothing", f"runs={RUNS}"), "memory://nothing holds no files; check the address"),
+        (
+            ("data=nowhere://bucket/a", f"runs={RUNS}"),
+            "nowhere://bucket/a cannot be used .*not known: nowhere",
+        ),
+        (("data=memory://", f"runs={RUNS}"), "memory:// is no address of a folder"),
+        (("data=memory://plant/../x", f"runs={RUNS}"), "is no address of a folder"),
+        (("data=data", "weights=memory://plant/w"), "this option takes a folder or file of this computer"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_a_sentence(
+    bucket: Any, words: tuple[str, ...], saying: str
+) -> None:
+    refuses("train", *words, saying=saying)
+    assert not Path("runs").exists()
+    assert files(bucket) == {}
+
+
+def test_a_missing_library_is_named(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", missing)
+    refuses(*TRAIN, saying="memory://plant needs a library that is not installed: Install s3fs to access S3")
+
+
+def test_a_recording_that_is_damaged_or_gone_is_named_by_its_address(bucket: Any) -> None:
+    clip = next(name for name in bucket.find("/plant/fan/train"))
+    whole = bucket.cat_file(clip)
+    bucket.pipe(clip, whole[:100])
+    said = refuses(*TRAIN, "machine=fan", saying=f"memory:/{clip} .*(truncated|not a readable|holds no)")
+    assert "asd-mirror" not in said
+    assert files(bucket) == {}
+
+
+def test_a_bank_at_an_address_is_not_changed(bucket: Any) -> None:
+    refuses(
+        "predict",
+        "audio=data",
+        f"runs={RUNS}",
+        "--confirm-normal",
+        saying="do it in a folder of this computer",
+    )
