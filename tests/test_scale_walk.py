@@ -25,12 +25,19 @@ def test_the_page_is_a_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("configs/sweep.yaml").write_text("statistics.backend: [knn_relative, knn]\n")  # the page's has nine
     page = (ROOT / "docs/scale.md").read_text()
     commands = re.findall(r"^    python -m asd (.*)$", page, re.MULTILINE)
-    assert len(commands) == 6
+    assert len(commands) == 9
+    shutil.copytree("plant", "bucket/plant")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for command in commands:
-        if "executor=ray" not in command:  # tests/test_ray_executor.py has a cluster
-            words = command.replace("FILE", "runs/sweeps/options/best.yaml")
-            succeeds(*shlex.split(words), "device=cpu")
+        command = command.replace("FILE", "runs/sweeps/options/best.yaml")
+        command = command.replace("s3://bucket", (tmp_path / "bucket").as_uri())
+        command = re.sub(r" executor=ray address=\S+", "", command)  # tests/test_ray_executor.py has a cluster
+        on = [] if command.startswith("evaluate") else ["device=cpu"]
+        succeeds(*shlex.split(command), *on)
     assert len([*Path("runs/fleet").rglob("DONE")]) == 2
     assert len(pd.read_csv("predictions/fleet/test/predictions.csv")) == 12
     assert len(pd.read_csv("runs/sweeps/options/sweep.csv")) == 2
+    assert len([*Path("bucket/runs/statistics").rglob("DONE")]) == 2
+    assert Path("bucket/runs/statistics/evaluation.json").exists()
+    assert len(pd.read_csv("predictions/statistics/test/predictions.csv")) == 12
     assert Path("runs/best/fan/seed0/DONE").exists()
