@@ -31,7 +31,8 @@ def test_the_page_is_a_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for command in commands:
         command = command.replace("FILE", "runs/sweeps/options/best.yaml")
         command = command.replace("s3://bucket", (tmp_path / "bucket").as_uri())
-        command = re.sub(r" executor=ray address=\S+", "", command)  # tests/test_ray_executor.py has a cluster
+        # tests/test_ray_executor.py has a cluster
+        command = re.sub(r" executor=ray address=\S+", "", command)
         on = [] if command.startswith("evaluate") else ["device=cpu"]
         succeeds(*shlex.split(command), *on)
     assert len([*Path("runs/fleet").rglob("DONE")]) == 2
