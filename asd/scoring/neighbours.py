@@ -253,7 +253,8 @@ class NeighbourBank:
         squared = np.empty(rows.shape)
         for block in blocks(len(points), points.shape[1] * rows.shape[1]):
             there = to_euclidean(self.vectors[rows[block]], self.metric)
-            squared[block] = np.square(there - points[block, None]).sum(-1)
+            there -= points[block, None]
+            squared[block] = np.square(there, out=there).sum(-1)
         if self._squares is not None:
             squared *= self._squares[rows]
         squared[rows < 0] = np.inf
