@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.detectors import AutoSettings, detector_class
+from asd.detectors import AutoSettings, StatisticsSettings, detector_class
 from asd.runs import read_json
 from asd.types import AsdError
 from tests.command import refuses, succeeds
@@ -21,7 +21,7 @@ def test_it_is_the_weighted_mean_of_both_on_the_scale_of_their_training_scores(
     tone_machine(Path("data"))
     words = ["machine=fan", "data=data", "seed=3", "device=cpu"]
     succeeds("train", *words, "detector=auto", "auto.copies=2", "auto.weight=0.3")
-    succeeds("train", *words, "detector=statistics")
+    succeeds("train", *words, "detector=statistics", "statistics.choose=true")
     mixed = ["embedding.faults.networks=1", "embedding.faults.copies=2", "embedding.backends=knn_relative"]
     succeeds("train", *words, "detector=embedding", *mixed)
 
@@ -38,6 +38,9 @@ def test_it_is_the_weighted_mean_of_both_on_the_scale_of_their_training_scores(
     told = read_json(model / "auto.json")
     assert told["weights"] == {"statistics": pytest.approx(0.7), "embedding": 0.3}
     assert "nothing in normal clips tells" in told["why"]
+    assert read_json(model / "statistics/choice.json") == read_json(
+        Path("runs/statistics/fan/seed3/model/choice.json")
+    )
     (model / "statistics/bank.safetensors").write_bytes(b"")
     refuses("score", *words, "name=auto", saying="is missing or damaged")
 
@@ -46,7 +49,7 @@ def test_without_weight_it_orders_clips_as_the_default_does(tmp_path: Path) -> N
     tone_machine(tmp_path / "data")
     learn = recordings(tmp_path / "data")
     both = detector_class("auto")(workplace(tmp_path), AutoSettings(weight=0.0, copies=1))
-    default = detector_class("statistics")(workplace(tmp_path))
+    default = detector_class("statistics")(workplace(tmp_path), StatisticsSettings(choose=True))
     both.fit(learn)
     default.fit(learn)
     np.testing.assert_array_equal(

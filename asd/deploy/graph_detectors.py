@@ -84,7 +84,7 @@ def _statistics(
     parts = {part: None for group in wanted.values() for part in group.parts}
     z = {part: _part_z(g, detector.fitted[part], vectors, dims, section) for part in parts}
     scores = [g.average([z[part] for part in group.parts]) for group in wanted.values()]
-    weights = np.array([group.weight for group in wanted.values()])
+    weights = np.array([detector.choice.weights[name] if scorer == "ensemble" else 1.0 for name in wanted])
     return g.op.Sum(*(x * float(w) for x, w in zip(scores, weights / weights.sum(), strict=True)))
 
 

@@ -115,6 +115,9 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
 
     views: Names = Field(["all"], description="groups of clip statistics or single views, or all groups")
     backend: str = Field("knn_relative", description="back end that scores a view")
+    choose: bool = Field(
+        False, description="only what finds faults planted in normal clips votes, see choice.json"
+    )
 
     def least_samples(self) -> int:
         """Some frames for the envelopes to move in."""

@@ -1,12 +1,13 @@
-"""The default detector, and beside it networks that learn synthetic faults, at a small weight: `detector=auto`.
+"""The default detector, choosing for itself, beside networks that learn synthetic faults: `detector=auto`.
 
-Both scores are brought to one scale by their training scores. The weight is the same for every machine: no statistic of
-normal clips tells on which machine to trust the networks (docs/embedding.md), and at a tenth they cannot cost much
-where they mislead. Fewer networks and fewer altered copies than in `detector=embedding` keep the training short.
+Which groups of statistics vote, and by which back end, is chosen from faults planted in normal clips (`choice`). The
+networks count by a small weight, the same for every machine: no statistic of normal clips tells on which machine to
+trust them (docs/embedding.md), and at a tenth they cannot cost much where they mislead. Both scores are brought to one
+scale by their training scores. Fewer networks and fewer altered copies than in `detector=embedding` keep it short.
 
 Scorers:
     auto: (1 - weight) statistics + weight embedding (default).
-    statistics: the default detector's score alone.
+    statistics: the statistics' score alone.
     embedding: that of the networks alone.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from asd.core.files import read_json, write_json
 from asd.data.recordings import Recordings
-from asd.detectors import AutoSettings, detector_class
+from asd.detectors import AutoSettings, StatisticsSettings, detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.encoders.recipe import EmbeddingSettings, FaultRecipe
 from asd.scoring.threshold import ScoreNormalizer
@@ -44,7 +45,7 @@ class Auto(Detector):
         faults = FaultRecipe(copies=self.settings.copies, networks=self.settings.networks)
         networks = EmbeddingSettings(faults=faults, backends=["knn_relative"])
         self.members: dict[str, Detector] = {
-            "statistics": detector_class("statistics")(context),
+            "statistics": detector_class("statistics")(context, StatisticsSettings(choose=True)),
             "embedding": detector_class("embedding")(context, networks),
         }
         self.scales: dict[str, ScoreNormalizer] = {}
@@ -71,7 +72,8 @@ class Auto(Detector):
             member.save(directory / name)
         scales = {name: [scale.mean, scale.deviation] for name, scale in self.scales.items()}
         why = (
-            "the same for every machine: nothing in normal clips tells where the networks can be trusted more"
+            "the same for every machine: nothing in normal clips tells where the networks can be trusted more; what is "
+            "chosen by them within statistics is in statistics/choice.json"
         )
         write_json(directory / "auto.json", {"weights": self.weights, "why": why, "scales": scales})
 

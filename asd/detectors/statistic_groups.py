@@ -154,6 +154,11 @@ class PartScorer:
         """Training scores on the same scale, each by models that have not seen the clip."""
         return np.max([scorer.z_training() for scorer in self.bands], axis=0)
 
+    def held_out(self, vectors: Mapping[str, FloatArray]) -> FloatArray:
+        """The same of one vector for each training clip, {view: (clips, dims)}: of an altered copy, say."""
+        bands = zip(self.bands, self._columns(vectors), strict=True)
+        return np.max([scorer.held_out(columns) for scorer, columns in bands], axis=0)
+
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that was learnt, as arrays by name."""
         arrays: dict[str, npt.NDArray[Any]] = {}

@@ -3,7 +3,8 @@
 The statistics (`features.clip_statistics`) form groups of one kind. A part of a group is one vector per clip, at one
 resolution, with a nearest-neighbour back end of its own over the training clips. Leave-one-out scores of the
 training clips bring all parts to one scale. Scores are averaged within a group, and groups by fixed weights: which
-group is best on a machine cannot be known from normal clips (docs/benchmark.md), and the mean loses little to it.
+group is best on a machine cannot be known from normal clips (docs/benchmark.md), and the mean loses little to it. With
+`statistics.choose=true` what does not find faults planted in normal clips has no vote (`choice`).
 
 Scorers:
     ensemble: weighted mean z score over all groups (default).
@@ -12,7 +13,7 @@ Scorers:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,23 @@ import numpy.typing as npt
 import torch
 
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.core.runtime import on_threads
+from asd.core.files import write_json
+from asd.core.runtime import log, on_threads
 from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
+from asd.detectors.choice import LEAST_CLIPS, choose, read_choice, unchosen
 from asd.detectors.statistic_groups import Part, PartScorer, groups_named
 from asd.features.clip_statistics import ClipStatistics
-from asd.features.normal_spectra import views_of
+from asd.features.faults import draw_kinds, with_faults
+from asd.features.normal_spectra import Alter, views_of
 from asd.scoring.backends import backend_named
 from asd.scoring.base import nested, part_of
 from asd.scoring.covariance import Groups, nuisance_directions, spread_of, without_directions
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.types import AsdError
 
+_ALTERNATIVE = "gaussian"  # what else could score, see `choice`: the best of another kind (docs/benchmark.md)
 _RELATIVE = {"density": 0.6, "neighbours": 2, "offset": 1.5}  # options of the density-relative k-NN
 
 
@@ -66,6 +71,7 @@ class Statistics(Detector):
         self.fitted: dict[Part, PartScorer] = {}
         self.spreads: dict[str, FloatArray] = {}  # view -> (dims,) within conditions
         self.nuisances: dict[str, FloatArray] = {}  # view -> (directions, dims) that are left out
+        self.choice = unchosen(self.settings.backend, self._weights, "statistics.choose=false")
 
     def fit(self, recordings: Recordings) -> None:
         """Takes the statistics of the training clips as references, without what the noise varies in."""
@@ -77,12 +83,11 @@ class Statistics(Detector):
         vectors = self.vectors(learn)
         references = {view: references_of(learn.clips, vectors[view]) for view in self.views}
         self.spreads = {view: _spread(refs) for view, refs in references.items()}
-        some = next(iter(references.values()))
-        scaled = self._scaled(vectors)
-        parts, scorers = zip(*self._scorers(), strict=True)
-        self.fitted = dict(
-            zip(parts, on_threads(lambda scorer: scorer.fit(scaled, some), scorers), strict=True)
-        )
+        some, scaled = next(iter(references.values())), self._scaled(vectors)
+        self.choice = unchosen(self.settings.backend, self._weights, "statistics.choose=false")
+        self.fitted = self._fitted(self.settings.backend, scaled, some)
+        if self.settings.choose:
+            self._choose(learn, scaled, some)
 
     def refit(self, recordings: Recordings) -> None:
         """The same as `fit`: nothing is trained."""
@@ -92,12 +97,12 @@ class Statistics(Detector):
         """Scores per group and fused."""
         scaled = self._scaled(self.vectors(recordings))
         sections = sections_of(recordings.clips)
-        return self._fused(on_threads(lambda scorer: scorer.z(scaled, sections), [*self.fitted.values()]))
+        return self._fused(self.fitted, lambda scorer: scorer.z(scaled, sections))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, each by models that have seen neither it nor its neighbours in time."""
         n = len(recordings)
-        return self._fused(on_threads(lambda scorer: scorer.z_training()[:n], [*self.fitted.values()]))
+        return self._fused(self.fitted, lambda scorer: scorer.z_training()[:n])
 
     def embed(self, recordings: Recordings) -> FloatArray:
         """All views side by side, each in units of its spread and with the same weight."""
@@ -114,6 +119,8 @@ class Statistics(Detector):
             arrays |= nested(part.name, scorer.state())
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         save_tensors(directory / "bank.safetensors", tensors, {"backend": self.settings.backend})
+        if self.settings.choose:
+            write_json(directory / "choice.json", self.choice.facts())
 
     def load(self, directory: Path) -> None:
         """Reads what `save` wrote; nothing is fitted again."""
@@ -127,30 +134,37 @@ class Statistics(Detector):
             raise AsdError(
                 f"{path} holds the back end {facts['backend']}, not {self.settings.backend}; it is of another run"
             )
-        self.fitted = {part: scorer.restore(part_of(part.name, arrays)) for part, scorer in self._scorers()}
+        if self.settings.choose:
+            self.choice = read_choice(directory / "choice.json", self.groups)
+        scorers = self._scorers(self.choice.backend)
+        self.fitted = {part: scorer.restore(part_of(part.name, arrays)) for part, scorer in scorers}
 
     def facts(self) -> Mapping[str, Any]:
         """What the meta file of a submission wants to know; parameters are the numbers stored for scoring."""
         states = [scorer.state() for scorer in self.fitted.values()]
         stored = (a.size for state in states for name, a in state.items() if not name.endswith("training"))
-        backend = backend_named(self.settings.backend)
+        backend = backend_named(self.choice.backend)
         return {
             "total_parameters": sum(stored),
             "acoustic_features": "log-mel energies, spectrogram, modulation spectrum",
             "machine_learning_method": backend.method,
             "aggregation_method": "weighted average",
             "domain_generalization_method": "normal clips of both domains as references",
-            "attribute_usage": "condition" if self.settings.backend in ("knn_relative", "gaussian") else None,
+            "attribute_usage": "condition" if self.choice.backend in ("knn_relative", "gaussian") else None,
             "ensemble_method_subsystem_count": len(self.fitted),
             "decision_making": "quantile of the training scores",
         }
 
-    def vectors(self, recordings: Recordings) -> dict[str, FloatArray]:
+    def vectors(self, recordings: Recordings, alter: Alter | None = None) -> dict[str, FloatArray]:
         """Vectors of all clips, {view: (clips, dims)}.
 
         In the residual view they are near - residual * far; directions in which noise alone varies are out.
+
+        Args:
+            recordings: the clips.
+            alter: what is done to waveforms (batch, samples) of clips (batch,) before, at the near microphone alone.
         """
-        views = self._views(recordings)
+        views = self._views(recordings, alter)
         if residual := recordings.front_end.residual:
             far = self._views(recordings.far())
             views = {view: near - residual * far[view] for view, near in views.items()}
@@ -159,9 +173,10 @@ class Statistics(Detector):
             for view, vectors in views.items()
         }
 
-    def _views(self, recordings: Recordings) -> dict[str, FloatArray]:
+    def _views(self, recordings: Recordings, alter: Alter | None = None) -> dict[str, FloatArray]:
         clip = recordings.clips[0]
-        vectors = views_of(recordings, self.extract, self.context.device, f"{clip.machine} {clip.split}")
+        what = f"{clip.machine} {clip.split}"
+        vectors = views_of(recordings, self.extract, self.context.device, what, alter)
         for view in self.views:
             require_finite(vectors[view], recordings, f"the view {view}")
         return vectors
@@ -170,21 +185,54 @@ class Statistics(Detector):
         """Vectors in units of their spread within conditions: views of different units can stand side by side."""
         return {view: vectors[view] / self.spreads[view] for view in self.views}
 
-    def _scorers(self) -> Iterator[tuple[Part, PartScorer]]:
-        """Every part with back ends that are not fitted yet."""
+    def _scorers(self, name: str) -> Iterator[tuple[Part, PartScorer]]:
+        """Every part with back ends of a name that are not fitted yet."""
         for part in dict.fromkeys(part for group in self.groups.values() for part in group.parts):
-            name = self.settings.backend
             own = {**_RELATIVE, "shrinkage": part.shrinkage} if name == "knn_relative" else {}
-            backend = backend_named(name, **{**own, **self.search[name]})
+            backend = backend_named(name, **{**own, **self.search.get(name, {})})
             yield part, PartScorer(part, backend, knows_faults=name == "knn_relative")
 
-    def _fused(self, z_of_parts: Sequence[FloatArray]) -> Scores:
-        """z scores of the parts, as in `fitted`, to those of the groups and of all."""
-        z = dict(zip(self.fitted, z_of_parts, strict=True))
+    def _fitted(
+        self, name: str, scaled: Mapping[str, FloatArray], some: References
+    ) -> dict[Part, PartScorer]:
+        """The back ends of a name, fitted to all parts."""
+        parts, scorers = zip(*self._scorers(name), strict=True)
+        return dict(zip(parts, on_threads(lambda scorer: scorer.fit(scaled, some), scorers), strict=True))
+
+    def _choose(self, learn: Recordings, scaled: Mapping[str, FloatArray], some: References) -> None:
+        """Plants a fault in a copy of every training clip, and keeps what finds them, see `choice`."""
+        own = self.settings.backend
+        if len(learn) < LEAST_CLIPS:
+            why = f"{len(learn)} training clips are too few to choose by"
+            self.choice = unchosen(own, self._weights, why)
+            return
+        generator = torch.Generator().manual_seed(self.context.seed)
+        kinds, rate_hz = draw_kinds(len(learn), 1, generator)[0], self.context.sample_rate_hz
+        faulty = self._scaled(
+            self.vectors(learn, lambda rows, sound: with_faults(sound, kinds[rows], rate_hz, generator))
+        )
+        others = {_ALTERNATIVE} - {own}
+        fitted = {own: self.fitted} | {name: self._fitted(name, scaled, some) for name in others}
+        self.choice = choose(
+            self._weights,
+            {name: self._fused(parts, PartScorer.z_training) for name, parts in fitted.items()},
+            {name: self._fused(parts, lambda part: part.held_out(faulty)) for name, parts in fitted.items()},
+            "ensemble",
+        )
+        self.fitted = fitted[self.choice.backend]
+        log.info("%s: %s", learn.clips[0].machine, self.choice.why)
+
+    @property
+    def _weights(self) -> dict[str, float]:
+        return {name: group.weight for name, group in self.groups.items()}
+
+    def _fused(self, fitted: Mapping[Part, PartScorer], z_of: Callable[[PartScorer], FloatArray]) -> Scores:
+        """z scores of all parts to those of the groups and of all."""
+        z = dict(zip(fitted, on_threads(z_of, [*fitted.values()]), strict=True))
         scores = {
             name: np.mean([z[part] for part in group.parts], axis=0) for name, group in self.groups.items()
         }
-        weights = [group.weight for group in self.groups.values()]
+        weights = [self.choice.weights[name] for name in scores]
         return {"ensemble": np.average(list(scores.values()), axis=0, weights=weights), **scores}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from asd.data.recordings import Recordings
 from asd.features.clip_statistics import ClipStatistics
 
 FloatArray = npt.NDArray[np.float64]
+Alter = Callable[[npt.NDArray[np.int64], torch.Tensor], torch.Tensor]  # indices (b,), waveforms (b, samples)
 
 SPECTRA_FILE = "normal_spectra.safetensors"  # in the folder of a model
 _VIEW = "level_64"  # the clip statistics in which a neighbour is nearest
@@ -97,7 +98,11 @@ def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
 
 
 def views_of(
-    recordings: Recordings, extract: ClipStatistics, device: torch.device, what: str = "mean spectra"
+    recordings: Recordings,
+    extract: ClipStatistics,
+    device: torch.device,
+    what: str = "mean spectra",
+    alter: Alter | None = None,
 ) -> dict[str, FloatArray]:
     """Clip statistics of recordings of any lengths.
 
@@ -106,16 +111,17 @@ def views_of(
         extract: which views, and how.
         device: where to compute.
         what: is being done, for the progress bar.
+        alter: what is done to waveforms (batch, samples) of clips (batch,) before.
 
     Returns:
         {view: (clips, dims)}.
     """
     vectors: dict[str, FloatArray] = {}
     for indices, waveforms in progress(recordings.batches(device, _BATCH_SAMPLES), what):
-        for view, rows in extract(waveforms).items():
+        for view, rows in extract(alter(indices, waveforms) if alter else waveforms).items():
             every = vectors.setdefault(view, np.empty((len(recordings), rows.shape[1])))
             every[indices] = rows.double().cpu().numpy()
-    if _VIEW in vectors:
+    if _VIEW in vectors and alter is None:
         _LATEST.clear()
         _LATEST[_key(recordings)] = vectors[_VIEW]
     return vectors
