@@ -2,20 +2,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from asd.evaluation.report.contents import MachineScores, ShownClips, machine_part
+from asd.data.audio import encode
+from asd.evaluation.report.contents import MachineScores, Medium, Shelf, ShownClips, machine_part
 from asd.evaluation.report.html import as_html
-from asd.evaluation.report.pictures import projections
+from asd.evaluation.report.pictures import projections, spectrogram_picture
 from asd.types import SCORE_COLUMNS
 from tests.browser import Page, opened
 from tests.command import succeeds, tiny_machines
 
 pytestmark = pytest.mark.slow
 
+DOWN, UP, END = "\ue015", "\ue013", "\ue010"
 CHOSEN = "document.querySelector('[aria-selected=true] .rank').textContent"
 
 
@@ -50,11 +53,10 @@ def test_players_play_by_key_and_never_two_at_once(page: Page) -> None:
 
 def test_arrows_move_through_the_list_and_stay_in_it(page: Page) -> None:
     assert page.asks(CHOSEN) == "1"
-    down, up = "\ue015", "\ue013"
-    page.press(down, down)
+    page.press(DOWN, DOWN)
     assert page.asks(CHOSEN) == "3"
     assert page.text("#detail h4") == page.text("[aria-selected=true] .name")
-    page.press(up, up, up, up)
+    page.press(UP, UP, UP, UP)
     assert page.asks(CHOSEN) == "1"
 
 
@@ -141,32 +143,51 @@ def test_nothing_is_wider_than_the_window(report: Path, tmp_path: Path, width: i
         assert page.complaints() == []
 
 
-def test_two_thousand_dated_clips_without_labels(tmp_path: Path) -> None:
+def test_two_thousand_dated_clips_fill_a_page_that_opens_at_once(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     days = pd.date_range("2024-01-01", periods=2000, freq="h")
     rows = [
         ("pump", "00", "", "test", "", f"pump {day:%Y-%m-%d %H-%M}.wav", rng.normal() ** 3, 0) for day in days
     ]
     table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
-    shown = ShownClips(maps={"PCA": projections(rng.normal(size=(50, 4)))["PCA"]}, map_rows=range(50))
+    maps = {"PCA": projections(rng.normal(size=(1200, 4)))["PCA"]}
+    shelf = Shelf(25_000_000)
+    shown = ShownClips(maps=maps, map_rows=range(1200), parts=noisy_parts(shelf, rng))
     part = machine_part(MachineScores("pump", table, 2.0, rng.normal(size=300)), shown)
-    facts = {
-        "scorer": "s",
-        "seed": 0,
-        "made": "",
-        "about": "",
-        "n_clips": 2000,
-        "n_shown": 0,
-        "media_bytes": 0,
-    }
+    facts = {"scorer": "s", "seed": 0, "made": "", "about": "", "n_clips": 2000, "n_shown": len(shown.parts)}
     data = {"machines": [part], "comparisons": []}
+    contents = {"name": "many", "codec": "opus", "numbers": None, "data": data, **facts}
     path = tmp_path / "page.html"
-    path.write_text(as_html({"name": "many", "codec": "opus", "numbers": None, "data": data, **facts}, {}))
-    assert path.stat().st_size < 2e6
+    path.write_text(as_html(contents | {"media_bytes": shelf.n_characters}, shelf.media))
+    assert 24e6 < path.stat().st_size < 30e6
     with opened(path, tmp_path / "profile") as page:
-        assert page.asks("document.querySelectorAll('#list .row').length") == 2000
+        opened_ms = page.asks("performance.getEntriesByType('navigation')[0].loadEventEnd")
+        print(f"{path.stat().st_size / 1e6:.1f} MB, opened in {opened_ms:.0f} ms")
+        first = page.asks("document.querySelectorAll('#list .row').length")
+        assert 0 < first <= 100
+        assert page.asks("files.size") <= 4  # sounds and pictures of the chosen clip alone
         assert page.asks("document.querySelectorAll('#time circle').length") == 2000
         assert page.asks("document.getElementById('roc-card').hidden")
-        page.press("\ue015")
+        page.press(DOWN)
         assert page.asks(CHOSEN) == "2"
+        page.driver.execute_script("const list = document.getElementById('list'); list.scrollTop = 1e6")
+        page.becomes(f"document.querySelectorAll('#list .row').length > {first}")
+        page.driver.execute_script("document.getElementById('list').focus({preventScroll: true})")
+        page.press(END)
+        assert page.asks(CHOSEN) == "2000"
+        assert page.asks("document.querySelector('[aria-selected=true]').ariaPosInSet") == "2000"
         assert page.complaints() == []
+
+
+def noisy_parts(shelf: Shelf, rng: np.random.Generator) -> dict[int, dict[str, Any]]:
+    """As many clips to look at and listen to as there is room for: a second of noise and its neighbour each."""
+    parts: dict[int, dict[str, Any]] = {}
+    sound = Medium(encode(0.1 * rng.normal(size=(1, 16000)).astype(np.float32), 16000, "opus"), "audio/ogg")
+    picture = spectrogram_picture(rng.normal(size=(96, 250)), (-2.0, 2.0))
+    for row in range(2000):
+        sounds, pictures = ([f"{row}-{which}-{kind}" for which in (0, 1)] for kind in ("sound", "picture"))
+        if not shelf.put(dict.fromkeys(sounds, sound) | dict.fromkeys(pictures, picture)):
+            return parts
+        parts[row] = {"nearest": "normal.wav", "distance_db": 1.0, "sounds": sounds, "pictures": pictures}
+        parts[row] |= {"seconds": [1.0, 1.0], "top_hz": 8000}
+    return parts

@@ -251,21 +251,32 @@ function chipsOf(clip, limit) {
   return chips;
 }
 
+const PIECE = 100; // rows that are made at once, as the reader comes to them: thousands take seconds
+
 function drawList() {
-  const rows = listed(), { clips } = machine(), limit = threshold();
-  $("list").replaceChildren(
-    ...rows.map((row) => {
-      const clip = clips[row];
-      const item = of("div", { className: "row", id: `row-${row}` },
-        of("span", { className: "rank", textContent: clip.rank }), of("span", { className: "name", textContent: clip.file }),
-        of("span", { className: "score", textContent: number(clip.score) }), of("span", { className: "chips" }, ...chipsOf(clip, limit)));
-      item.setAttribute("role", "option");
-      item.dataset.row = row;
-      return item;
-    }),
-  );
-  $("count").textContent = `${rows.length} of ${clips.length} clips`;
+  state.listed = listed();
+  $("list").replaceChildren();
+  $("count").textContent = `${state.listed.length} of ${machine().clips.length} clips`;
+  drawRows();
   mark(false);
+}
+
+function drawRows() {
+  const { clips } = machine(), limit = threshold(), n = $("list").children.length;
+  $("list").append(...state.listed.slice(n, n + PIECE).map((row, i) => listItem(clips[row], row, n + i, limit)));
+}
+
+function listItem(clip, row, place, limit) {
+  const item = of("div", { className: "row", id: `row-${row}`, role: "option", ariaSetSize: state.listed.length, ariaPosInSet: place + 1 },
+    of("span", { className: "rank", textContent: clip.rank }), of("span", { className: "name", textContent: clip.file }),
+    of("span", { className: "score", textContent: number(clip.score) }), of("span", { className: "chips" }, ...chipsOf(clip, limit)));
+  item.dataset.row = row;
+  return item;
+}
+
+function drawRowsInSight() {
+  const { scrollTop, clientHeight, scrollHeight, children } = $("list");
+  if (children.length < state.listed.length && scrollTop + 2 * clientHeight > scrollHeight) drawRows();
 }
 
 function mark(scrolls) {
@@ -278,6 +289,7 @@ function mark(scrolls) {
 
 function choose(row, scrolls = false) {
   state.row = row;
+  while (state.listed.includes(row) && !$(`row-${row}`)) drawRows();
   mark(true);
   drawDetail();
   drawMap();
@@ -384,7 +396,7 @@ function setMachine(index) {
 }
 
 function step(by) {
-  const rows = listed(), at = rows.indexOf(state.row);
+  const rows = state.listed, at = rows.indexOf(state.row);
   if (rows.length) choose(rows[Math.min(rows.length - 1, Math.max(0, at + by))]);
 }
 
@@ -420,6 +432,7 @@ function start() {
     const item = event.target.closest(".row");
     if (item) choose(Number(item.dataset.row));
   });
+  $("list").addEventListener("scroll", drawRowsInSight);
   for (const id of ["show", "find"]) $(id).addEventListener("input", drawList);
   for (const id of ["map-method", "map-colour"]) $(id).addEventListener("change", drawMap);
   document.addEventListener("keydown", onKey);
