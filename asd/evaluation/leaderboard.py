@@ -21,6 +21,8 @@ from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import ALL, first_of, is_all, warn_of_stale
 from asd.evaluation.labelling import labelled_scores
 from asd.evaluation.markdown import table
+from asd.evaluation.plain import meant_year
+from asd.metrics import evaluate_table
 from asd.runs import write_json, write_text
 from asd.types import AsdError
 
@@ -37,6 +39,8 @@ class Member:
     machines: list[str]
     by_seed: Mapping[int, pd.DataFrame]
     scored: Mapping[str, str]  # hash of the score tables, by folder
+    year: int  # whose rule holds
+    rule: str  # "plain" where the year only stands for plain AUC and pAUC
 
     def on(self, machines: Sequence[str]) -> Member:
         """The same run on some of its machines."""
@@ -62,7 +66,7 @@ class Member:
 
 def rank_runs(
     runs: Path,
-    year: int,
+    year: int | None = None,
     *,
     members: Sequence[str] = (),
     machines: Sequence[str] = ALL,
@@ -72,19 +76,20 @@ def rank_runs(
 
     Args:
         runs: folder of all runs.
-        year: of the challenge, whose rule holds.
+        year: of the challenge, whose rule holds; None: as `evaluate` measures the recordings of each run.
         members: runs to rank, each RUN or RUN:SCORER; by default all that can be ranked.
         machines: which machines shall count; by default all that a run should have.
         reference: member that differences refer to, by default the best of each board.
 
     Returns:
-        One row per run, boards one after the other, best first in each: machines, run, official_score, std (over
-        seeds), and the other columns of `comparison.ranked`.
+        One row per run, boards one after the other, best first in each: machines, rule, run, official_score, std
+        (over seeds), and the other columns of `comparison.ranked`.
 
     Raises:
         AsdError: no labelled runs, or members that lack something or scored different clips.
     """
-    get_year(year)  # a year that is unknown is no fault of the runs
+    if year is not None:
+        get_year(year)  # a year that is unknown is no fault of the runs
     found = [_member(runs, name, year, machines) for name in members] or _every_member(runs, year, machines)
     boards = _boards(found)
     if members and (apart := [member for member in found if member.clips() != found[0].clips()]):
@@ -92,7 +97,7 @@ def rank_runs(
     names = [member.name for member in found]
     if reference is not None and reference not in names:
         raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(names)}")
-    board = pd.concat([_board(group, year, reference) for group in boards], ignore_index=True)
+    board = pd.concat([_board(group, reference) for group in boards], ignore_index=True)
     scored = {path: digest for member in found for path, digest in member.scored.items()}
     write_json(runs / "leaderboard.json", {"rows": board.to_dict("records"), "scored": scored})
     write_text(runs / "leaderboard.csv", board.to_csv(index=False))
@@ -121,11 +126,12 @@ def _boards(members: Sequence[Member]) -> list[list[Member]]:
     return sorted(boards, key=len, reverse=True)
 
 
-def _board(group: Sequence[Member], year: int, reference: str | None) -> pd.DataFrame:
+def _board(group: Sequence[Member], reference: str | None) -> pd.DataFrame:
     """The rows of runs that scored the same clips."""
-    entries = [Entry.of(member.name, member.by_seed, year) for member in group]
+    entries = [Entry.of(member.name, member.by_seed, member.year) for member in group]
     board = ranked(entries, reference if reference in {entry.name for entry in entries} else None)
     board.insert(0, "machines", ", ".join(group[0].machines))
+    board.insert(1, "rule", group[0].rule)
     return board
 
 
@@ -133,7 +139,8 @@ def as_markdown(board: pd.DataFrame) -> str:
     """The boards for people, in per cent."""
     lines = ["# Leaderboard"]
     for (machines, reference), rows in board.groupby(["machines", "reference"], sort=False):
-        head = ["run", "official score", "95 % of clips", "difference", "95 % of clips", ""]
+        measure = "AUC and pAUC" if "plain" in set(rows["rule"]) else "official score"
+        head = ["run", measure, "95 % of clips", "difference", "95 % of clips", ""]
         lines += [
             "",
             f"Machines: {machines}. Differences to {reference}, paired on the same resampled clips; where their "
@@ -155,22 +162,26 @@ def _cells(row: Mapping[Hashable, Any]) -> list[str]:
     return [*cells, f"{percent['difference']:+.2f}", between, "tie" if row["tie"] else ""]
 
 
-def _member(runs: Path, name: str, year: int, machines: Sequence[str]) -> Member:
+def _member(runs: Path, name: str, year: int | None, machines: Sequence[str]) -> Member:
     """A run by its name, RUN or RUN:SCORER.
 
     Raises:
         AsdError: it is not there, lacks something, or has no such scorer.
     """
     run, _, scorer = name.partition(":")
-    scores = labelled_scores(runs, run, year, machines)
+    meant, plain = meant_year(runs, run, machines, None, year)
+    scores = labelled_scores(runs, run, meant, machines)
     by_seed = scores.tables.get(scorer or scores.default)
     if by_seed is None:
         raise AsdError(f"the run {run} has no scorer={scorer}; it has {', '.join(scores.tables)}")
+    for table_of_seed in by_seed.values():
+        evaluate_table(table_of_seed, meant)  # clips that allow no score are a reason to leave the run out
     scored = {f"{run}/{path}": digest for path, digest in scores.scored.items()}
-    return Member(name, scores.machines, by_seed, scored)
+    rule = "plain" if plain else get_year(meant).rule
+    return Member(name, scores.machines, by_seed, scored, meant, rule)
 
 
-def _every_member(runs: Path, year: int, machines: Sequence[str]) -> list[Member]:
+def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list[Member]:
     """Every run that can be ranked, on the machines that it has as a whole; what is left out is named in the log."""
     members = []
     for name in sorted({done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}):
@@ -189,7 +200,7 @@ def _every_member(runs: Path, year: int, machines: Sequence[str]) -> list[Member
     return members
 
 
-def _whole_machines(runs: Path, name: str, year: int) -> list[str]:
+def _whole_machines(runs: Path, name: str, year: int | None) -> list[str]:
     """The machines of a run that lack nothing."""
     whole = []
     for machine in sorted({done.parents[1].name for done in (runs / name).glob("*/seed*/DONE")}):

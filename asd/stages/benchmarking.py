@@ -18,13 +18,14 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from asd.challenge.files import list_machines
 from asd.core.executors import run_tasks
 from asd.core.files import load_yaml
 from asd.core.runtime import log
+from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
 from asd.evaluation.labelling import labelled_scores, published_labels
 from asd.evaluation.markdown import table as markdown_table
+from asd.evaluation.plain import meant_year
 from asd.runs import find_runs, write_json, write_text
 from asd.settings.config import Benchmark, Run
 from asd.settings.parsing import parse
@@ -67,7 +68,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     page = None if config.page is None else (config.page, _split_page(config.page, config))
     if config.reference is not None and config.reference not in methods:
         raise AsdError(f"reference={config.reference!r} is no method of {config.methods}")
-    machines = list_machines(config.data) if config.machine == ["all"] else config.machine
+    machines = open_data(config.data).machines() if config.machine == ["all"] else config.machine
     _train(config, methods, machines)
     rows = [row for label in methods for row in _rows(config, label, machines)]
     shown = [row for row in rows if config.scorers == "all" or row is _first(rows, row.method)]
@@ -134,7 +135,8 @@ def run_name(label: str) -> str:
 
 def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Sequence[str]) -> None:
     """Does what is not done yet, and says what failed when all else is done."""
-    shared = [f"data={config.data}", f"year={config.year}", f"runs={config.runs}"]
+    shared = [f"data={config.data}", f"runs={config.runs}"]
+    shared += [] if config.year is None else [f"year={config.year}"]
     shared.append(f"seeds={','.join(map(str, config.seeds))}")
     tasks = []
     for machine in machines:
@@ -166,10 +168,11 @@ def _work(task: Task) -> list[str]:
 def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
     """A row per scorer of a method, the default first."""
     name = run_name(label)
+    year, _ = meant_year(config.runs, name, machines, None, config.year)
     if config.part == "dev":
-        scores = labelled_scores(config.runs, name, config.year, machines)
+        scores = labelled_scores(config.runs, name, year, machines)
     else:
-        scores = published_labels(config.runs, name, config.year, config.ground_truth, machines)
+        scores = published_labels(config.runs, name, year, config.ground_truth, machines)
     runs = [
         run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds
     ]
@@ -177,7 +180,7 @@ def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
     rows = []
     for scorer in sorted(scores.tables, key=lambda scorer: scorer != scores.default):
         by_seed = {seed: scores.tables[scorer][seed] for seed in config.seeds}
-        entry = Entry.of(f"{label} / {scorer}", by_seed, config.year)
+        entry = Entry.of(f"{label} / {scorer}", by_seed, year)
         if missing := sorted({*machines} - {*entry.machines}):
             raise AsdError(f"{missing[0]} has no labelled test clips; leave it out with machine=")
         rows.append(Row(label, scorer, entry, seconds))

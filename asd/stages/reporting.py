@@ -14,6 +14,7 @@ import pandas as pd
 from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
+from asd.evaluation.plain import meant_year
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, machine_part
 from asd.evaluation.report.html import as_html
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
@@ -152,7 +153,8 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
     """Metrics of the run and its comparisons; None where the labels allow none."""
     own = _by_seed(every, scorer)
     first = next(iter(own.values()))
-    year = rule_year(first, config.year)
+    wanted, _ = meant_year(config.runs, name, config.machine, None, config.year)
+    year = rule_year(first, wanted)
     if year is None:
         log.info("%s: its clips have no labels of both kinds in every section; the page has no metrics", name)
         return None
@@ -168,7 +170,7 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
         comparisons.append({"title": "seeds", "reference": next(iter(seeds)), "rows": rows})
     return {
         "year": year,
-        "wanted_year": config.year,
+        "wanted_year": wanted,
         "rule": get_year(year).rule,
         "seeds": [*own],
         **measured(own, year),
