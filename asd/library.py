@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from logging import INFO, WARNING
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,8 +23,9 @@ from asd.addresses import mirrored
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.core.storage import fetch
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
-from asd.data.microphones import FRONT_END_FILE, FrontEnd
-from asd.data.recordings import Recordings, Refused, check, defects, notices
+from asd.data.microphones import FRONT_END_FILE, Channel, FrontEnd
+from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
+from asd.data.recordings import Recordings, Refused, check, defects
 from asd.detectors.base import Detector, RunContext
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.runs import RunDirectory, find_runs, read_json, write_json
@@ -31,6 +33,7 @@ from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
 from asd.stages.fitting import detector_of, scores_where_possible, store_model, thresholds_of
+from asd.stages.loading import plain_front_end
 from asd.stages.predictions import Normal, finite_scores, predictions
 from asd.types import AsdError, Clip, Split
 
@@ -58,6 +61,7 @@ class Model:
     Attributes:
         detector, options, thresholds: the fitted detector, what it was fitted with, and a threshold per scorer.
         normal: the training clips, against which scores of others are held.
+        recorded: how these were stored, see `data.notices.kinds`.
     """
 
     def __init__(
@@ -66,11 +70,12 @@ class Model:
         options: Run,
         thresholds: Mapping[str, Threshold],
         normal: Normal,
+        recorded: Mapping[str, Any],
         learnt: Recordings | None = None,
     ) -> None:
         self.detector, self.options, self.thresholds = detector, options, dict(thresholds)
-        self.normal, self._learnt = normal, learnt
-        self._told = False  # what is done to recordings of other rates
+        self.normal, self.recorded, self._learnt = normal, recorded, learnt
+        self._told: set[int] = set()  # `predict` comes back with many pieces of one folder
 
     @property
     def scorers(self) -> tuple[str, ...]:
@@ -151,9 +156,10 @@ class Model:
             refused=refused,
             resample=True,
         )
-        for sentence in notices(recordings) if not self._told else ():
-            log.info("%s: %s", self.options.machine[0], sentence)
-            self._told = True  # `predict` comes back with many pieces of one folder
+        for level, found in ((INFO, notices(recordings)), (WARNING, unlike(recordings, self.recorded))):
+            for sentence in found if level not in self._told else ():
+                log.log(level, "%s: %s", self.options.machine[0], sentence)
+            self._told |= {level} if found else set()
         if refused is None:
             scores = self.detector.score(recordings)
         else:
@@ -202,6 +208,7 @@ def fit(
     normal: Recordings | Sequence[Waveform] | Waveform | Files,
     sample_rate_hz: int | None = None,
     *,
+    channel: Channel | None = None,
     detector: str | type[Detector] = "statistics",
     options: Mapping[str, Any] | None = None,
     machine: str = "machine",
@@ -213,8 +220,10 @@ def fit(
     Args:
         normal: waveforms, each (samples,) or (microphones, samples) with full scale 1; or a file, a folder whose
             recordings are searched for at any depth, a pattern, a table of recordings, or several of these; or
-            checked `Recordings`. Names of files may tell section, domain and attributes as in the challenge.
+            checked `Recordings`. Names of files may tell section, domain and attributes as in the challenge. Of a
+            folder in one of the layouts of `train`, the normal training clips are taken.
         sample_rate_hz: of the waveforms; to which files are brought, by default the rate of the first.
+        channel: of recordings with several: a number from 0 on, or "mean"; None: the first.
         detector: a name (statistics, autoencoder, embedding, an installed one), `package.module:Class`, or a class.
         options: options of `train`, such as {"backend": "knn"} or {"training.epochs": 5, "decision.quantile": 0.95}.
         machine: what the machine is called.
@@ -233,10 +242,12 @@ def fit(
         >>> asd.fit(normal, sample_rate_hz=16000).scorers[0]
         'ensemble'
     """
-    recordings = training_recordings(normal, sample_rate_hz, machine)
     name = detector if isinstance(detector, str) else f"{detector.__module__}:{detector.__qualname__}"
-    about = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
-    run = parse(Run, [], {**about, **(options or {}), "sample_rate_hz": recordings.sample_rate_hz})
+    about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
+    about |= {"channel": channel, **(options or {})}
+    front_end = plain_front_end(parse(Run, [], about))
+    recordings = training_recordings(normal, sample_rate_hz, machine, front_end)
+    run = parse(Run, [], {**about, "sample_rate_hz": recordings.sample_rate_hz})
     check_lengths(recordings, run.detector_settings.least_samples())
     if broken := defects(recordings):
         clip, what = broken[0]
@@ -247,7 +258,8 @@ def fit(
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))
     held_against = Normal(training, NormalSpectra.of(recordings, model.context.device))
-    return Model(model, run, thresholds_of(model, training, run, machine), held_against, recordings)
+    thresholds = thresholds_of(model, training, run, machine)
+    return Model(model, run, thresholds, held_against, kinds(recordings), recordings)
 
 
 def load(
@@ -293,7 +305,7 @@ def load(
     found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in thresholds.items()}
     spectra = run.model / SPECTRA_FILE
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
-    return Model(detector, options, found, normal)
+    return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE))
 
 
 _PLACES: list[TemporaryDirectory[str]] = []  # kept until the process ends

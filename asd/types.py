@@ -147,10 +147,18 @@ def walk_tree(folder: Path, around: frozenset[Path] = frozenset()) -> Iterator[P
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 yield from walk_tree(Path(entry.path), around | {real})
             else:
                 yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder; a link to itself is none, and is named when it is read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def recording_key(name: str) -> str:

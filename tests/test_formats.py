@@ -15,7 +15,8 @@ from scipy.signal import firwin, resample_poly
 
 from asd.data.audio import read_sound
 from asd.data.microphones import FrontEnd
-from asd.data.recordings import check, notices
+from asd.data.notices import notices
+from asd.data.recordings import check
 from asd.types import AsdError, Clip, Split
 from tests.machines import write_media
 

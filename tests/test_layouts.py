@@ -192,6 +192,28 @@ def test_a_table_beside_or_named(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path, encoding: str) -> None:
+    touch(tmp_path, "Prüfstand/früh – 1.wav")
+    text = "Path;Label\r\nPrüfstand\\früh – 1.wav;normal\r\n"
+    (tmp_path / "liste.csv").write_text(text, encoding=encoding)
+    ((clip,),) = opened(tmp_path / "liste.csv").by_machine.values()
+    assert clip.path == tmp_path / "Prüfstand/früh – 1.wav"
+
+
+def test_a_fault_is_one_in_training_too_and_new_alone_names_none(tmp_path: Path) -> None:
+    touch(tmp_path / "a", "pump/train/monday/1.wav", "pump/test/leak/1.wav")
+    assert told(every(opened(tmp_path / "a"))["pump/train/monday/1.wav"]) == ("pump", "train", "normal")
+    touch(tmp_path / "a", "pump/train/leak/2.wav")
+    with pytest.raises(
+        AsdError, match=r"pump/train/leak/2\.wav lies in training data and in a folder of anom"
+    ):
+        opened(tmp_path / "a")
+    touch(tmp_path / "b", "monday/1.wav", "new/1.wav")
+    with pytest.raises(AsdError, match="no folder or name in it says which are normal"):
+        opened(tmp_path / "b")
+
+
 def test_links_lead_to_other_disks_and_not_round_in_circles(tmp_path: Path) -> None:
     touch(tmp_path / "disk", "a.wav", "b.wav")
     root = touch(tmp_path / "data", "pump/abnormal/c.wav")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+import soundfile
 
 import asd
-from asd.types import AsdError
+from asd.data.given import clips_of_files
+from asd.types import AsdError, Split
 from tests.command import succeeds
 from tests.loudness import Loudness
-from tests.machines import recordings, tone_machine
+from tests.machines import recordings, tone_machine, write_clip
+from tests.trees import NORMAL, write_tree
 
 RATE = 16000
 
@@ -142,3 +146,48 @@ def test_two_microphones_are_one_array(data: Path) -> None:
     model = asd.fit(normal, RATE, options={"views": ["modulation"]})
     alone = asd.fit([pair[0] for pair in normal], RATE, options={"views": ["modulation"]})
     assert model.score(normal[3], RATE).score == pytest.approx(alone.score(normal[3][0], RATE).score)
+
+
+@pytest.mark.parametrize("layout", NORMAL)
+def test_of_a_labelled_folder_the_normal_recordings_are_learnt(tmp_path: Path, layout: str) -> None:
+    write_tree(tmp_path / "data", layout)
+    model = asd.fit(tmp_path / "data", options={"views": ["modulation"]})
+    assert model.normal.spectra is not None
+    learnt = {Path(path).relative_to(tmp_path / "data") for path in model.normal.spectra.paths}
+    assert learnt == {Path(NORMAL[layout].format(i + 1)) for i in range(15)}
+
+
+def test_folders_that_name_faults_decide_what_is_learnt(tmp_path: Path) -> None:
+    for i in range(3):
+        write_clip(tmp_path / f"all/monday/{i}.wav", i)
+        write_clip(tmp_path / f"all/new/{i}.wav", 10 + i)
+        write_clip(tmp_path / f"mixed/pump 3/{i}.wav", i)
+        write_clip(tmp_path / f"mixed/faults/{i}.wav", 20 + i)
+        write_clip(tmp_path / f"bad/broken/{i}.wav", 20 + i)
+    assert len(clips_of_files(tmp_path / "all", "pump", Split.TRAIN)) == 6  # nothing is called faulty
+    with pytest.raises(AsdError, match="mixed holds recordings of faults and no normal ones"):
+        clips_of_files(tmp_path / "mixed", "pump", Split.TRAIN)
+    with pytest.raises(AsdError, match="bad holds recordings of faults and no normal ones"):
+        clips_of_files(tmp_path / "bad", "pump", Split.TRAIN)
+    assert len(clips_of_files(tmp_path / "mixed", "pump", Split.TEST)) == 6  # scored is what there is
+
+
+@pytest.mark.parametrize("channel", [1, "mean"])
+def test_a_channel_is_chosen_of_arrays_and_of_files(tmp_path: Path, channel: Any) -> None:
+    rng = np.random.default_rng(0)
+    normal = rng.normal(0, 0.1, (12, 2, RATE)).astype(np.float32)
+    options = {"views": ["modulation"]}
+    chosen = normal.mean(1) if channel == "mean" else normal[:, 1]
+    alone = asd.fit(chosen, RATE, options=options)
+    of_arrays = asd.fit(normal, RATE, channel=channel, options=options)
+    assert of_arrays.score(normal[3], RATE).score == pytest.approx(alone.score(chosen[3], RATE).score)
+    for i, pair in enumerate(normal):
+        soundfile.write(tmp_path / f"{i:02d}.wav", pair.T, RATE, subtype="FLOAT")
+    of_files = asd.fit(tmp_path, channel=channel, options=options)
+    assert of_files.score_files(tmp_path)["score"][3] == pytest.approx(
+        alone.score(chosen[3], RATE).score, rel=1e-4
+    )
+    with pytest.raises(AsdError, match="channels 0 to 1 and channel=5 is asked for"):
+        asd.fit(normal, RATE, channel=5)
+    with pytest.raises(AsdError, match="channel=1 takes one channel, and frontend=mean"):
+        asd.fit(normal, RATE, channel=1, options={"frontend": "mean"})

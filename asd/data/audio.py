@@ -51,6 +51,7 @@ class Sound:
         n_channels: of the file.
         channel: which of them is used; None: the first ones.
         n_samples: per channel, at `sample_rate_hz`.
+        lossy: what compressed the file with a loss, such as MP3; "" where nothing did.
         defect: what makes it useless, as the predicate of a sentence; None where nothing does.
         kept: (microphones, samples) that are used; None: they are read again when needed.
     """
@@ -62,6 +63,7 @@ class Sound:
     n_channels: int
     n_samples: int
     channel: Channel | None = None
+    lossy: str = ""
     defect: str | None = None
     kept: Samples | None = None
 
@@ -102,7 +104,7 @@ class Sound:
         if self.kept is not None:
             return _as_float(self.kept[:n_microphones])
         assert self.path is not None  # samples from memory are kept
-        samples, _, content = decode(self.path)
+        samples, _, _, content = decode(self.path)
         if content != self.content:
             raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
         chosen = chosen_channels(self.path, samples, n_microphones, self.channel)
@@ -124,7 +126,7 @@ def read_sound(
         AsdError: the file is missing, truncated, empty or no audio, lacks the channel, or holds samples that no
             recording holds.
     """
-    samples, file_rate_hz, content = decode(path)
+    samples, file_rate_hz, lossy, content = decode(path)
     chosen = chosen_channels(path, samples, n_microphones, channel)
     broken = defect(chosen, file_rate_hz)
     chosen = _resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)
@@ -135,6 +137,7 @@ def read_sound(
         file_rate_hz=file_rate_hz,
         n_channels=len(samples),
         n_samples=chosen.shape[1],
+        lossy=lossy,
         channel=channel,
         defect=broken,
         kept=_MEMORY.keep(chosen),
@@ -147,7 +150,7 @@ def read_wav(path: Path) -> tuple[Waveform, int]:
     Raises:
         AsdError: as `read_sound`.
     """
-    samples, sample_rate_hz, _ = decode(path)
+    samples, sample_rate_hz, _, _ = decode(path)
     return _as_float(samples), sample_rate_hz
 
 

@@ -10,7 +10,7 @@ import io
 import re
 import struct
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ Samples = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # the same, as it is 
 MOST_LEVEL = 2.0**16  # of a float sample: files in units of 16-bit steps pass, absurd numbers do not
 OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)
 _OPUS_BITS_PER_S, _MOST_OPUS_BITS_PER_S = 60_000, 256_000  # libsndfile's levels run from the latter to 6,000
+_LOSSY = re.compile("VORBIS|OPUS|MPEG|GSM|DPCM|G72|LAW")  # subtypes of libsndfile
 _INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 16-bit integers
 _TRUNCATED = re.compile(
     r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
@@ -83,32 +84,53 @@ def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus
     return file.getvalue()
 
 
-def decode(path: Path) -> tuple[Samples, int, str]:
-    """Samples (channels, samples), sample rate in Hz and SHA-256 of a file that is whole, in one reading."""
+class Decoded(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        samples: (channels, samples).
+        sample_rate_hz: of the samples.
+        lossy: what compressed them with a loss, such as MP3; "" where nothing did.
+        content: SHA-256 of the file.
+    """
+
+    samples: Samples
+    sample_rate_hz: int
+    lossy: str
+    content: str
+
+
+def decode(path: Path) -> Decoded:
+    """What a file holds that is whole, in one reading.
+
+    Raises:
+        AsdError: it is not there, cut off, empty or no recording.
+    """
     content = b""
     try:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder or a device")
         content = read_bytes(path)
-        samples, sample_rate_hz = _read_media(path, content) if _is_media(content) else _read(path, content)
+        samples, rate_hz, lossy = _read_media(path, content) if _is_media(content) else _read(path, content)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error, len(content)) from error
     if not samples.size:
         raise _empty(path)
     if samples.dtype != np.int16:
         check_levels(path, samples)
-    return samples, sample_rate_hz, hashlib.sha256(content).hexdigest()
+    return Decoded(samples, rate_hz, lossy, hashlib.sha256(content).hexdigest())
 
 
-def _read(path: Path, content: bytes) -> tuple[Samples, int]:
-    """Samples (channels, samples) and sample rate in Hz of the bytes of a file, by libsndfile."""
+def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
+    """Samples (channels, samples), sample rate in Hz and lossy coding of the bytes of a file, by libsndfile."""
     with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
         _check_header(path, file)
         kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
         samples = file.read(dtype=kind, always_2d=True).T
         if samples.shape[1] < _LEAST_DECODED * file.frames:
             raise _truncated(path, f"{file.frames} samples", str(samples.shape[1]))
-        return samples, int(file.samplerate)
+        lossy = file.subtype.replace("MPEG_LAYER_III", "MP3") if _LOSSY.search(file.subtype) else ""
+        return samples, int(file.samplerate), lossy
 
 
 def _truncated(path: Path, promised: str, held: str) -> AsdError:
@@ -194,8 +216,8 @@ def _is_media(content: bytes) -> bool:
     return content[4:8] == b"ftyp" or content.startswith(beginnings) or is_adts
 
 
-def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], int]:
-    """Samples (channels, samples), full scale 1, and sample rate in Hz of the first sound in a file, by ffmpeg."""
+def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], int, str]:
+    """Samples (channels, samples), rate in Hz and lossy coding of the first sound of a file, by ffmpeg."""
     try:
         import av
     except ImportError as error:
@@ -211,9 +233,9 @@ def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], in
             to_float = av.AudioResampler(format="fltp")
             for frame in [*container.decode(stream), None]:
                 parts += [part.to_ndarray().astype(np.float32) for part in to_float.resample(frame)]
-            sample_rate_hz = int(stream.rate)
+            sample_rate_hz, codec = int(stream.rate), stream.codec_context.codec
     except (av.FFmpegError, ValueError) as error:
         raise AsdError(f"{path} is not a readable recording ({error}); remove it or copy it again") from error
     if not parts:
         raise AsdError(f"{path} holds no samples; remove it or copy it again")
-    return np.concatenate(parts, axis=1), sample_rate_hz
+    return np.concatenate(parts, axis=1), sample_rate_hz, codec.canonical_name.upper() if codec.lossy else ""

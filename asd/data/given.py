@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from glob import glob, has_magic
+from os.path import lexists
 from pathlib import Path
 from typing import Any
 
@@ -13,45 +14,54 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.addresses import mirrored, spelled
-from asd.challenge.files import parse_name
+from asd.challenge.files import follows_grammar, parse_name
 from asd.core.runtime import log
 from asd.core.storage import list_names
-from asd.data.audio import read_sound
+from asd.data.audio import chosen_channels, read_sound
+from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import is_table, read_table
-from asd.data.microphones import FrontEnd
-from asd.data.recordings import Recordings, check, in_memory, notices
-from asd.types import AsdError, Clip, Label, Split, find_in_tree, is_recording
+from asd.data.layouts.words import ANOMALOUS
+from asd.data.microphones import NEAR, FrontEnd
+from asd.data.notices import notices
+from asd.data.recordings import Recordings, check, in_memory
+from asd.types import AsdError, Clip, Label, Split, find_in_tree, is_recording, walk_tree
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first
 Files = str | Path | Iterable[str | Path]  # a file, a folder, a pattern, a table, or several of these
 
 
-def training_recordings(normal: Any, sample_rate_hz: int | None, machine: str) -> Recordings:
+def training_recordings(
+    normal: Any, sample_rate_hz: int | None, machine: str, front_end: FrontEnd = NEAR
+) -> Recordings:
     """Whatever is given to `asd.fit` as checked recordings.
 
     Args:
         normal: `Recordings`, waveforms, or what `clips_of_files` takes.
         sample_rate_hz: of the waveforms; to which files are brought, None takes that of the first.
         machine: what the machine is called.
+        front_end: from the channels of each to one waveform; `Recordings` have theirs.
 
     Raises:
         AsdError: there are none, one cannot be used, or the sample rate of waveforms is missing.
     """
     if isinstance(normal, Recordings):
+        if front_end not in (NEAR, normal.front_end):
+            raise AsdError("the recordings have a front end of their own; leave channel= and frontend= out")
         return normal
     normal = normal if isinstance(normal, (str, Path, np.ndarray)) else list(normal)
     if isinstance(normal, (str, Path)) or (len(normal) and isinstance(normal[0], (str, Path))):
         clips = clips_of_files(normal, machine, Split.TRAIN)
         rate_hz = sample_rate_hz or read_sound(clips[0].path).sample_rate_hz
-        recordings = check(clips, sample_rate_hz=rate_hz, resample=True)
-        for sentence in notices(recordings):
-            log.info("%s: %s", machine, sentence)
-        return recordings
-    if sample_rate_hz is None:
+        recordings = check(clips, sample_rate_hz=rate_hz, front_end=front_end, resample=True)
+    elif sample_rate_hz is None:
         raise AsdError(
             "sample_rate_hz= is missing; waveforms do not tell it, so give it, such as sample_rate_hz=16000"
         )
-    return from_arrays(normal, sample_rate_hz, FrontEnd(), Split.TRAIN, machine)
+    else:
+        recordings = from_arrays(normal, sample_rate_hz, front_end, Split.TRAIN, machine)
+    for sentence in notices(recordings):
+        log.info("%s: %s", machine, sentence)
+    return recordings
 
 
 def from_arrays(
@@ -87,6 +97,11 @@ def from_arrays(
             )
     label = Label.NORMAL if split is Split.TRAIN else None
     clips = [Clip(Path(f"waveform {i}"), machine, "00", split, None, label) for i in range(len(arrays))]
+    if front_end.channel is not None:
+        arrays = [
+            chosen_channels(str(clip.path), np.atleast_2d(array), 1, front_end.channel)
+            for clip, array in zip(clips, arrays, strict=True)
+        ]
     return in_memory([array.astype(np.float32) for array in arrays], sample_rate_hz, clips, front_end)
 
 
@@ -114,7 +129,7 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
         paths: a file, a folder whose recordings are searched for at any depth, a pattern such as `new/*.flac`, a
             table (see `layouts.table`), or several of these.
         machine: what the machine is called where a table does not say.
-        split: what they are for. To learn from, a table gives its training clips.
+        split: what they are for. To learn from, a table or a folder in one of the layouts gives its training clips.
 
     Raises:
         AsdError: there are none, or one to learn from is an anomaly by its name.
@@ -134,11 +149,15 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
     path = mirrored(place).expanduser()
     list_names(path)
     if path.is_dir():
+        if split is Split.TRAIN and (learnt := _to_learn_from(path, machine)):
+            return learnt
         found = find_in_tree(path)
     elif is_table(path):
         return _listed(path, machine, split)
-    elif path.exists() or not has_magic(str(place)):
+    elif lexists(path):  # a broken link is named when it is read
         found = [path]
+    elif not has_magic(str(place)):
+        raise AsdError(f"{place} does not exist; name a file, a folder, a pattern or a table of recordings")
     else:
         matches = [Path(match) for match in sorted(glob(str(path), recursive=True))]
         inside = [find_in_tree(match) if match.is_dir() else [match] for match in matches]
@@ -149,6 +168,35 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
         what = "holds" if path.is_dir() else "matches"
         raise AsdError(f"{place} {what} no recordings; name a folder with some, files, or a table of them")
     return [_clip(file, machine, split) for file in found]
+
+
+def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
+    """The training clips of a folder in one of the layouts; [] where nothing in it tells one recording from another."""
+    files = sorted(walk_tree(folder))
+    found = next((clips for layout in REGISTRY.values() if (clips := _laid_out(layout, folder, files))), [])
+    learnt = [clip for clip in found if clip.split is Split.TRAIN and clip.label is not Label.ANOMALY]
+    if not learnt and any(clip.label is Label.ANOMALY for clip in found):
+        raise AsdError(
+            f"{folder} holds recordings of faults and no normal ones; name a folder with normal ones"
+        )
+    if learnt and (n_left := sum(map(is_recording, files)) - len(learnt)):
+        log.info("%s: %d recordings that are no normal training clips are left out", folder, n_left)
+    return [
+        _clip(clip.path, machine, Split.TRAIN)
+        if follows_grammar(clip.path, machine, Split.TRAIN)
+        else replace(clip, machine=machine, label=Label.NORMAL)
+        for clip in learnt
+    ]
+
+
+def _laid_out(layout: Layout, folder: Path, files: Sequence[Path]) -> list[Clip] | None:
+    """The clips of a folder in a layout; None where it does not fit and no folder is one of anomalies."""
+    try:
+        return layout(folder, files)
+    except AsdError:
+        if any(part.lower() in ANOMALOUS for path in files for part in path.relative_to(folder).parts[:-1]):
+            raise
+        return None
 
 
 def _depth(path: Path) -> tuple[int, Path]:

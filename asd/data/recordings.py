@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -228,24 +227,6 @@ def defects(recordings: Recordings) -> list[tuple[Clip, str]]:
     """Clips of which nothing can be learnt, each with what is wrong: broken rather than quiet recordings."""
     every = zip(recordings.clips, recordings.sounds, strict=True)
     return [(clip, sound.defect) for clip, sound in every if sound.defect]
-
-
-def notices(recordings: Recordings) -> list[str]:
-    """What was done to recordings that are not as the run needs them, in sentences: other rates, further channels."""
-    sentences = []
-    wanted_hz, n_all = recordings.sample_rate_hz, len(recordings)
-    rates = Counter(sound.file_rate_hz for sound in recordings.sounds if sound.file_rate_hz != wanted_hz)
-    if rates:
-        listing = ", ".join(f"{count} of {n_all} at {rate} Hz" for rate, count in sorted(rates.items()))
-        below = f" (nothing is in them above {min(rates) // 2} Hz)" if min(rates) < wanted_hz else ""
-        sentences.append(f"recordings are resampled to {wanted_hz} Hz: {listing}{below}")
-    several = [sound.n_channels for sound in recordings.sounds if sound.n_channels > 1]
-    if several and recordings.front_end.n_microphones == 1 and recordings.front_end.channel is None:
-        sentences.append(
-            f"{len(several)} of {n_all} recordings have {max(several)} channels, and the first is used; "
-            f"channel=1 takes the second, channel=mean their mean"
-        )
-    return sentences
 
 
 def mono(recordings: Recordings) -> list[Clip]:

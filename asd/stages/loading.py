@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from asd.challenge.years import get_year
 from asd.core.runtime import fingerprint, log
 from asd.data.dataset import Dataset, given_data, open_data
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
-from asd.data.recordings import Recordings, Refused, check, defects, mono, notices
+from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
+from asd.data.recordings import Recordings, Refused, check, defects, mono
 from asd.data.supplemental import Supplement, SupplementalPolicy
 from asd.runs import RunDirectory, read_json
 from asd.settings.config import Run
@@ -102,7 +105,7 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
         AsdError: a recording that cannot be used, or of which nothing can be learnt.
     """
     policy = SupplementalPolicy(config.supplemental.noise, config.supplemental.clean)
-    front_end = _plain_front_end(config)
+    front_end = plain_front_end(config)
     supplemental = _load_supplemental(config, dataset, machine, policy, front_end)
     if supplemental is not None:
         front_end = policy.front_end(front_end, supplemental)
@@ -150,6 +153,8 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.error("%s gets no score: %s", clip.name, error)
     for sentence in _notices(dataset, recordings) if learnt is None else ():
         log.info("%s: %s", machine, sentence)
+    for sentence in unlike(recordings, kinds(learnt) if learnt else _recorded(config, machine)):
+        log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TestData(recordings, tuple(refused), dataset.layout)
 
@@ -194,8 +199,12 @@ def _notices(dataset: Dataset, recordings: Recordings) -> list[str]:
     return [] if dataset.is_strict else notices(recordings)
 
 
-def _plain_front_end(config: Run) -> FrontEnd:
-    """The front end of the options, before anything is learnt of noise."""
+def plain_front_end(config: Run) -> FrontEnd:
+    """The front end of the options, before anything is learnt of noise.
+
+    Raises:
+        AsdError: one channel and two microphones are both asked for.
+    """
     if config.channel is not None and (config.frontend != "near" or config.residual):
         raise AsdError(
             f"channel={config.channel} takes one channel, and frontend={config.frontend} residual={config.residual:g} "
@@ -206,10 +215,18 @@ def _plain_front_end(config: Run) -> FrontEnd:
 
 def _trained_front_end(config: Run, machine: str) -> FrontEnd:
     """The front end of a machine's model: what it has learnt of noise is not learnt anew."""
-    run = RunDirectory.of(config.runs, config.run_name, machine, config.seeds[0])
-    stored = read_json(run.model / FRONT_END_FILE)
+    stored = read_json(_model(config, machine) / FRONT_END_FILE)
     profile, activity = (tuple(stored.get(key, ())) for key in ("profile", "activity"))
-    return replace(_plain_front_end(config), profile=profile, activity=activity)
+    return replace(plain_front_end(config), profile=profile, activity=activity)
+
+
+def _recorded(config: Run, machine: str) -> dict[str, Any]:
+    """How the training clips of a machine's model were stored; {}: an older model does not know."""
+    return read_json(_model(config, machine) / RECORDED_FILE)
+
+
+def _model(config: Run, machine: str) -> Path:
+    return RunDirectory.of(config.runs, config.run_name, machine, config.seeds[0]).model
 
 
 def _warn_of_mono(config: Run, recordings: Recordings) -> None:

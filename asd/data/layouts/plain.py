@@ -31,10 +31,10 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
         AsdError: a folder of training data is one of anomalies, or nothing tells what a recording is.
     """
     places = {path: path.relative_to(root).parts[:-1] for path in files if is_recording(path)}
+    if not {part.lower() for parts in places.values() for part in parts} & (_WORDS - UNKNOWN):
+        return None
     starts = {path: _first_word(parts) for path, parts in places.items()}
     machines = {places[path][:start] for path, start in starts.items() if start is not None}
-    if not machines:
-        return None
     for path, parts in places.items():
         if starts[path] is None:  # the folder of a fault beside normal/
             starts[path] = max(
@@ -46,9 +46,14 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
                     f"test/, or remove it"
                 )
     names = machine_names(parts[: starts[path]] for path, parts in places.items())
-    return [
+    found = [
         _clip(path, names[parts[: starts[path]]], parts[starts[path] :]) for path, parts in places.items()
     ]
+    faults = {(clip.machine, clip.attributes[FAULT]) for clip in found if FAULT in clip.attributes}
+    for clip in found:
+        if clip.split is Split.TRAIN and any((clip.machine, part) in faults for part in places[clip.path]):
+            raise _learnt_fault(clip.path)
+    return found
 
 
 def _first_word(parts: Parts) -> int | None:
@@ -69,15 +74,19 @@ def _clip(path: Path, machine: str, parts: Parts) -> Clip:
     if label is None and not is_train and others and not {*words} & UNKNOWN:
         label = Label.ANOMALY
     if is_train and label is Label.ANOMALY:
-        raise AsdError(
-            f"{path} lies in training data and in a folder of anomalies; a model is fitted on normal recordings, so "
-            f"move it to test/"
-        )
+        raise _learnt_fault(path)
     if is_train:
         label = Label.NORMAL
     is_learnt = label is Label.NORMAL and not is_test
     faults = {FAULT: others[0]} if label is Label.ANOMALY and others else {}
     return Clip(path, machine, "00", Split.TRAIN if is_learnt else Split.TEST, domain, label, faults)
+
+
+def _learnt_fault(path: Path) -> AsdError:
+    return AsdError(
+        f"{path} lies in training data and in a folder of anomalies; a model is fitted on normal recordings, so "
+        f"move it to test/"
+    )
 
 
 def _label(word: str) -> Label | None:

@@ -65,7 +65,7 @@ def _cells(path: Path) -> pd.DataFrame:
         if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path, dtype_backend="numpy_nullable")
             return table.astype("string").fillna("")
-        text = path.read_text(encoding="utf-8-sig")
+        text = _text(path.read_bytes())
         header = text.split("\n", 1)[0]
         separator = max(",;\t", key=header.count)
         return pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
@@ -76,6 +76,16 @@ def _cells(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AsdError(f"{path} is not a readable table of recordings ({reason})") from error
+
+
+def _text(content: bytes) -> str:
+    """UTF-8, or what spreadsheets write instead: UTF-16 with a mark, or the 8-bit characters of Windows."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
 
 
 def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) -> Clip:
