@@ -109,7 +109,7 @@ def fit_threshold(
     method: Literal["gamma", "percentile"] = "gamma",
     quantile: float = 0.9,
     false_alarm_rate: float | None = None,
-    scorer: str = "",
+    scorer: str | None = "",
 ) -> Threshold:
     """Threshold below which a wanted share of normal clips lies.
 
@@ -119,7 +119,7 @@ def fit_threshold(
         quantile: share of normal clips below, in (0, 1).
         false_alarm_rate: in (0, 1), instead of method and quantile: the lowest threshold that normal clips
             exceed at most at this rate, with a confidence of `CONFIDENCE`.
-        scorer: whose scores these are, for warnings.
+        scorer: whose scores these are, for warnings; None: there are none.
 
     Returns:
         The threshold. A gamma fit is taken only where it keeps its promise on the scores it was fitted to:
@@ -145,7 +145,7 @@ def fit_threshold(
         found = _bounded(normal_scores, false_alarm_rate)
     else:
         found = _METHODS[one_of(method, [*_METHODS], "method")](normal_scores, quantile)
-    if found.fallback:
+    if found.fallback and scorer is not None:
         log.warning("threshold of %s: %s", scorer or "the scores", found.fallback)
     return found
 

@@ -12,6 +12,7 @@ import pandas as pd
 from asd.core.files import atomic
 from asd.core.runtime import log, pick_device
 from asd.data.microphones import FRONT_END_FILE
+from asd.data.notices import RECORDED_FILE, kinds
 from asd.data.recordings import Recordings, Refused
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
@@ -74,6 +75,7 @@ def store_model(
         training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
         write_json(folder / FRONT_END_FILE, learnt.front_end.as_dict())
+        write_json(folder / RECORDED_FILE, kinds(learnt))
         NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
         for name, content in (more or {}).items():
             write_json(folder / name, content)
@@ -98,7 +100,12 @@ def thresholds_of(
     found = {}
     for scorer in detector.scorers:
         normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
-        found[scorer] = fit_threshold(normal, **decision, scorer=f"{scorer} of {machine}")
+        found[scorer] = fit_threshold(normal, **decision, scorer=None)
+    fallen_back = [scorer for scorer, threshold in found.items() if threshold.fallback]
+    if fallen_back:
+        first, *others = fallen_back
+        more = f"; so it is with {', '.join(others)}" if others else ""
+        log.warning("threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
     return found
 
 

@@ -85,7 +85,10 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
     places = "\n".join(f"  {run.path}" for run in runs)
     folders = [run.scores for run in runs if run.scores.scorers]
     if not folders:
-        advice = "put clips to score in test/ beside train/, then: python -m asd score with the same options"
+        advice = (
+            "put clips to score in test/ beside train/, then: python -m asd score with the same options\n"
+            f"or score any recordings: {_predict(config)}"
+        )
     else:
         advice = _after_scores(config, folders, "", runs[0].default_scorer())
     return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
@@ -278,7 +281,7 @@ def _after_scores(config: Run, folders: Sequence[ScoreFolder], further: str, sco
     if {*Label} <= labels:
         return f"next: python -m asd evaluate {_options(config)}{further}"
     if any(folder.is_own for folder in folders):
-        return f"{_false_alarms(folders, scorer)}next: python -m asd predict {_options(config)} audio=<new recordings>"
+        return f"{_false_alarms(folders, scorer)}next: {_predict(config)}"
     if labels == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
@@ -305,5 +308,13 @@ def _of_run(name: str, runs: Path, *more: str) -> str:
 
 def _options(config: Run) -> str:
     year = [] if config.year == 2025 else [f"year={config.year}"]
-    machines = [] if config.machine == ["all"] else [f"machine={','.join(config.machine)}"]
-    return _of_run(config.run_name, config.runs, *year, *machines)
+    return _of_run(config.run_name, config.runs, *year, *_machines(config))
+
+
+def _predict(config: Run) -> str:
+    run = _of_run(config.run_name, config.runs, *_machines(config))
+    return f"python -m asd predict {run} audio=<new recordings>"
+
+
+def _machines(config: Run) -> list[str]:
+    return [] if config.machine == ["all"] else [f"machine={','.join(config.machine)}"]
