@@ -12,6 +12,7 @@ import pytest
 
 from tests.command import contents, refuses, short_training, succeeds
 from tests.machines import tone_machine
+from tests.sounds import SOUNDSCAPES, TRAIN, write_events
 
 RUN = Path("runs/autoencoder/fan/seed0")
 
@@ -64,6 +65,22 @@ def test_tensorboard_gets_options_curves_and_results(place: Path, monkeypatch: p
     before = contents(Path("runs"))
     succeeds(*short_training())  # the same run without it is done already
     assert contents(Path("runs")) == before
+
+
+def test_event_detection_is_tracked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = types.ModuleType("torch.utils.tensorboard")
+    package.SummaryWriter = Writer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", package)
+    monkeypatch.chdir(tmp_path)
+    Writer.notes = []
+    succeeds("sed", "make-soundscapes", f"events={write_events(Path('events'))}", *SOUNDSCAPES, "out=data")
+    train = ("sed", "train", "data=data", "runs=runs", "name=one", *TRAIN)
+    succeeds(*train, "track=tensorboard")
+    (line, *_) = (json.loads(line) for line in Path("runs/one/seed0/metrics.jsonl").read_text().splitlines())
+    assert Writer.notes[0] == ("folder", "runs/one/seed0/tensorboard")
+    assert ("score", line["score"], 1) in Writer.notes
+    assert "| training.epochs |" in Writer.notes[1][1]
+    assert "is done already" in succeeds(*train).err
 
 
 def test_mlflow_keeps_them_in_a_folder_and_the_report(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

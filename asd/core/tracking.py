@@ -192,12 +192,13 @@ def tracker() -> Tracker | None:
 
 
 @contextmanager
-def tracking(name: TrackerName, what: Tracked) -> Iterator[Tracker]:
+def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
     """Opens a tracker, which then listens.
 
     Args:
         name: which one; not "none".
         what: is tracked.
+        options: of the training, nested; None: they are noted already.
 
     Raises:
         AsdError: its package is not installed, or it cannot be reached.
@@ -205,10 +206,20 @@ def tracking(name: TrackerName, what: Tracked) -> Iterator[Tracker]:
     opened = TRACKERS[name](what)
     token = _CURRENT.set(opened)
     try:
+        if options is not None:
+            opened.parameters(dict(_flat(options)))
         yield opened
     finally:
         _CURRENT.reset(token)
         opened.close()
+
+
+def _flat(options: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", str(value)
 
 
 def _missing(name: str) -> AsdError:

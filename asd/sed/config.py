@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from asd.core.tracking import TrackerName
 from asd.core.train_settings import TrainSettings
 from asd.options import AnyNames, Names, Numbers, Seeds, Settings
 
@@ -145,6 +146,7 @@ class Train(Settings):
     )
     device: str = Field("auto", description="auto, cpu or cuda")
     overwrite: bool = Field(False, description="replace a run of other options or data")
+    track: TrackerName = Field("none", description="also note the training in tensorboard, mlflow or wandb")
     features: Features = Features()
     network: Network = Network()
     loss: Loss = Loss()
@@ -154,7 +156,7 @@ class Train(Settings):
 
     def decisive(self) -> dict[str, Any]:
         """What decides a result apart from data and seed: plain values."""
-        places = {"data", "name", "runs", "seeds", "device", "overwrite"}
+        places = {"data", "name", "runs", "seeds", "device", "overwrite", "track"}
         return {name: value for name, value in self.deciding().items() if name not in places}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
+from asd.core.tracking import Tracked, tracking
 from asd.core.trainer import train
 from asd.runs import read_json, write_json
 from asd.sed import dataset
@@ -106,7 +108,10 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     student = _network(config, len(corpus.classes)).to(device)
     models = Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
     validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, front_end(config), device))
-    _fit(config, corpus, models, validation, run, seed, key)
+    what = Tracked(config.name, f"seed{seed}", f"{run.path.resolve()} {key}", run.path)
+    untracked = config.track == "none"
+    with nullcontext() if untracked else tracking(config.track, what, config.model_dump(mode="json")):
+        _fit(config, corpus, models, validation, run, seed, key)
     models.save(run.weights, {"classes": list(corpus.classes), **config.features.model_dump()})
     _tune(config, corpus.classes, models, validation, run)
     for part in corpus.scored:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
-
 from asd.core.tracking import Tracked, tracking
 from asd.metrics import auc
 from asd.runs import RunDirectory, read_json
@@ -21,9 +19,7 @@ def tracked(job: Job) -> Iterator[None]:
     if job.config.track == "none":
         yield
         return
-    with tracking(job.config.track, _what(job.run, job.model_fingerprint)) as board:
-        options = pd.json_normalize(job.config.stored()).iloc[0].to_dict()
-        board.parameters({str(name): str(value) for name, value in options.items()})
+    with tracking(job.config.track, _what(job.run, job.model_fingerprint), job.config.stored()) as board:
         yield
         board.numbers(_results(job.run), 0)
 
