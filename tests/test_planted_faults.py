@@ -9,7 +9,7 @@ import pytest
 
 from asd.synthetic import make_machines
 from tests.command import succeeds
-from tests.faults import data, packages, places, recordings, tables, words
+from tests.faults import data, own, packages, places, recordings, tables, words
 from tests.faults.fault import (
     LABEL,
     QUICK,
@@ -25,7 +25,10 @@ from tests.faults.fault import (
 )
 from tests.faults.place import Place
 
-CASES = cases(*(kind.FAULTS for kind in (recordings, data, tables, packages, words, places)))
+CASES = [
+    *cases(*(kind.FAULTS for kind in (recordings, data, tables, packages, words, places))),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in cases(own.FAULTS)),
+]
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_machines(
             Path("data"), ("fan", "pump"), train_source=5, train_target=3, test_per_cell=2, duration_s=0.3
         )
+        own.lay_out(Path("data/fan"))
         for seed, name in enumerate(("one", "two")):
             succeeds("train", "machine=all", "data=data", f"name={name}", f"seed={seed}", *QUICK)
         succeeds("evaluate", "name=one")

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.faults import data, packages, places, recordings, tables, words  # noqa: E402
+from tests.faults import data, own, packages, places, recordings, tables, words  # noqa: E402
 from tests.faults.fault import Defect, Done, Expected, Fault, Refused, Same, Warned  # noqa: E402
 
 PAGE = ROOT / "docs/reliability.md"
@@ -35,8 +35,8 @@ Beside these tables: `tests/test_fuzz.py` tries 100,000 names, tables, YAML file
 notice. This page is written by `python tools/reliability.py`.
 """
 KINDS = {
-    "Recordings": recordings, "Folders, names and attribute tables": data, "Runs": tables,
-    "Packages": packages, "Options": words, "Places": places,
+    "Recordings": recordings, "Folders, names and attribute tables": data, "Recordings of your own": own,
+    "Runs": tables, "Packages": packages, "Options": words, "Places": places,
 }  # fmt: skip
 NAMES: dict[type[Expected], str] = {
     Refused: "refused", Warned: "warned", Defect: "defect", Same: "same", Done: "done"

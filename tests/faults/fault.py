@@ -18,6 +18,8 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "machine=fan", "data=data", "name=new", *QUICK),
     "train again": ("train", "machine=fan", "data=data", "name=one", *QUICK),
     "train all": ("train", "machine=all", "data=data", "name=new", *QUICK),
+    "train own": ("train", "machine=pump", "data=own", "name=own", *QUICK),
+    "predict": ("predict", "name=one", "machine=fan", "audio=own", "out=predictions", "device=cpu"),
     "score": ("score", "machine=fan", "data=data", "name=one"),
     "evaluate": ("evaluate", "name=one"),
     "leaderboard": ("leaderboard", "members=one,two"),
