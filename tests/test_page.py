@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+import asd
 from asd.evaluation.page import Section, as_markdown, plus_minus, spread, without_nan, write_page
 from asd.evaluation.style import colours, styled
 
@@ -88,3 +90,10 @@ def test_styled_figures_have_the_style_and_leave_none_behind() -> None:
     figure = styled(lambda: Figure().add_subplot())()
     assert not figure.spines["top"].get_visible()
     assert Figure().add_subplot().spines["top"].get_visible()
+
+
+def test_legends_lie_beside_the_axes_and_hide_nothing() -> None:
+    package = Path(asd.__file__).parent
+    calls = [c for path in package.rglob("*.py") for c in re.findall(r"\.legend\(.*\)", path.read_text())]
+    assert calls
+    assert all('loc="outside ' in call for call in calls), calls

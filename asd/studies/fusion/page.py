@@ -253,7 +253,7 @@ def training_figure(summary: Mapping[str, Any]) -> Figure:
             label = f"{cell} (dotted: training)" if k == 0 else None
             on_loss.plot(epochs, [row["valid_loss"] for row in rows], color=colour, linewidth=1, label=label)
     on_loss.set(xlabel="epoch", ylabel="loss (sum of the terms)")
-    on_loss.legend()
+    figure.legend(loc="outside lower center", ncols=len(FUSIONS))
     on_loss.xaxis.set_major_locator(MaxNLocator(integer=True))
     rows = summary["best_epochs"]
     on_rate.plot([row["epoch"] for row in rows], [row["learning_rate"] for row in rows], color=INK)

@@ -137,8 +137,8 @@ def figure(summary: Summary) -> Figure:
                     axes.text(place, above, why, rotation=90, fontsize=7, ha="center", va="bottom")
         axes.set_xticks(range(len(losses)), losses, rotation=40, ha="right")
         axes.set(ylabel=f"{MEASURES[measure][1]} over frames (%)")
-        axes.margins(y=0.25)  # room for the legend
-        axes.legend(title="x: published values")
+    bars = drawn.axes[0].get_legend_handles_labels()
+    drawn.legend(*bars, title="x: published values", loc="outside lower center", ncols=len(summary))
     return drawn
 
 
