@@ -60,6 +60,23 @@ def test_scores_are_finite_and_named(fitted: tuple[str, Path, Detector]) -> None
             assert np.isfinite(values).all()
 
 
+def test_vectors_are_near_for_clips_that_are_alike(fitted: tuple[str, Path, Detector]) -> None:
+    name, root, detector = fitted
+    clips = recordings(root / "data", split=Split.TEST)
+    vectors = detector.embed(clips)
+    assert (vectors is None) == (name in ("autoencoder", "auto"))
+    if vectors is None:
+        return
+    order = np.random.default_rng(0).permutation(len(clips))
+    again = detector.embed(clips.subset(order[:5]))
+    assert again is not None
+    np.testing.assert_allclose(again, vectors[order[:5]], rtol=1e-4, atol=1e-5)
+    normal = detector.embed(recordings(root / "data"))
+    assert normal is not None
+    nearest = np.linalg.norm(vectors[:, None] - normal[None], axis=2).min(1)
+    assert auc(np.array([clip.label is Label.ANOMALY for clip in clips.clips]), nearest) >= 0.9
+
+
 def test_an_added_tone_is_heard(fitted: tuple[str, Path, Detector]) -> None:
     _, root, detector = fitted
     clips = recordings(root / "data", split=Split.TEST)

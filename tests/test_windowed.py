@@ -32,6 +32,9 @@ class Loudest(Detector):
             scores[indices] = waveforms.numpy().max(1)
         return {"loudest": scores}
 
+    def embed(self, recordings: Recordings) -> npt.NDArray[np.float64]:
+        return self.score(recordings)["loudest"][:, None]
+
     def save(self, directory: Path) -> None: ...
 
     def load(self, directory: Path) -> None: ...
@@ -73,6 +76,7 @@ def test_a_clip_scores_the_mean_of_its_windows(tmp_path: Path) -> None:
     detector.fit(recordings)
     assert detector.detector.n_fitted == 4  # type: ignore[attr-defined]
     np.testing.assert_allclose(detector.score(recordings)["loudest"], [0.040, 0.010])
+    np.testing.assert_allclose(detector.embed(recordings), [[0.040], [0.010]])  # type: ignore[arg-type]
 
 
 def test_windows_too_short_for_the_detector_are_refused(tmp_path: Path) -> None:
