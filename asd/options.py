@@ -49,6 +49,13 @@ def _once(values: list[T]) -> list[T]:
     return values
 
 
+def _given(value: str) -> str:
+    if not value:
+        raise ValueError("it is empty; name a file, a folder, a pattern or a table")
+    return value
+
+
+Given = Annotated[str, AfterValidator(_given)]  # recordings, see `data.given`
 _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some)]

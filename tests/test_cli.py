@@ -147,7 +147,7 @@ def test_make_is_an_alias(words: tuple[str, ...], command_line: str) -> None:
 
 AWKWARD = (
     *(
-        "data=my recordings",
+        "normal=my recordings/pump 3",
         "data=two  spaces/and more",
         "name=it's",
         'name="quoted"',

@@ -57,6 +57,33 @@ def test_each_layout_is_trained_and_evaluated_by_plain_auc(place: Path, layout: 
     assert "Rule of 2020" in succeeds("evaluate", "year=2020").out
 
 
+def test_a_leaderboard_a_benchmark_and_a_report_measure_as_evaluate_does(place: Path) -> None:
+    write_tree(place / "data", "mimii")
+    (place / "methods.yaml").write_text("plain means: detector=statistics\n")
+    succeeds("train", "data=data", CPU)
+    succeeds("evaluate")
+    wanted = json.loads(Path("runs/statistics/evaluation.json").read_text())["scorers"]["ensemble"]
+    assert "AUC and pAUC" in succeeds("leaderboard").out
+    board = pd.read_csv("runs/leaderboard.csv")
+    assert board["official_score"].tolist() == pytest.approx([wanted["official_score"]])
+    assert board["rule"].tolist() == ["plain"]
+    succeeds("benchmark", "data=data", "methods=methods.yaml", "seeds=0")
+    table = pd.read_csv("runs/benchmark/benchmark.csv")
+    assert table["official_score"][0] == pytest.approx(wanted["official_score"])
+    succeeds("report", "clips=0")
+    page = Path("runs/statistics/report.html").read_text()
+    assert "Mean of AUC and pAUC" in page
+    assert "cannot be used" not in page
+    refuses("leaderboard", "year=2025", saying="no run with labelled|has domain ''")
+    for i in range(10):
+        write_clip(place / f"normal/{i}.wav", i)
+    answer = succeeds("train", "machine=fan", "normal=normal", "name=alone", CPU)
+    assert answer.err.count("the gamma fit fails") <= 1  # the other scorers are named beside
+    assert (
+        "alone is left out: fan section 00 has no test clips labelled anomaly" in succeeds("leaderboard").err
+    )
+
+
 def test_each_condition_where_a_column_tells_it(place: Path) -> None:
     rows = []
     for i in range(40):
@@ -113,6 +140,8 @@ def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:
     )
     refuses("train", "machine=pump3", "abnormal=x", saying="abnormal=x goes with normal=")
     refuses("train", "machine=pump3", "normal=nowhere", saying="nowhere does not exist")
+    refuses("train", "machine=pump3", "normal=", saying="it is empty; name a file")
+    refuses("predict", "audio=", saying="it is empty; name a file")
     refuses("submit", "label=Nishida_HIT_task2_1", saying="recordings that are not the challenge's")
 
 
@@ -133,6 +162,26 @@ def test_other_rates_and_channels_are_taken_and_said_once(place: Path) -> None:
     )
     refuses("train", "data=data", CPU, "channel=1", "frontend=mean", "name=x", saying="give one of them")
     assert not scores_of("runs/statistics")["score"].equals(scores_of("runs/fourth")["score"])
+
+
+def test_another_codec_or_band_than_was_learnt_from_is_said_once(place: Path) -> None:
+    for i in range(12):
+        write_clip(place / f"normal/{i}.wav", i)
+        wave, rate = soundfile.read(write_clip(place / f"new/{i}.wav", 20 + i))
+        for folder, name, rate_hz in (("coded", f"{i}.mp3", rate), ("narrow", f"{i}.flac", rate // 2)):
+            (place / folder).mkdir(exist_ok=True)
+            soundfile.write(place / folder / name, wave[:: rate // rate_hz], rate_hz)
+    succeeds("train", "machine=pump", "normal=normal", CPU)
+    said = {f: succeeds("predict", f"audio={f}", CPU).err for f in ("coded", "narrow", "new")}
+    assert said["coded"].count("12 of 12 recordings are compressed with a loss (MP3), and those") == 1
+    assert (
+        said["narrow"].count("12 of 12 recordings hold nothing above 4000 Hz, and those that were learnt")
+        == 1
+    )
+    assert "learnt from" not in said["new"]
+    answer = succeeds("train", "machine=pump", "normal=coded", "abnormal=new", "name=mixed", CPU)
+    assert "12 of 14 recordings are without loss, and those that were learnt from compressed" in answer.err
+    assert "are without loss" in succeeds("score", "name=mixed").err
 
 
 def test_the_challenge_refuses_another_rate(place: Path) -> None:

@@ -28,7 +28,7 @@ from asd.detectors import (
     section_of,
 )
 from asd.detectors.encoders.recipe import EmbeddingSettings
-from asd.options import Names, Seeds, Settings
+from asd.options import Given, Names, Seeds, Settings
 from asd.settings.daily import Explain, Predict, Report
 from asd.settings.data import Bundle as Bundle
 from asd.settings.data import Data, DataCheck
@@ -86,10 +86,10 @@ class Run(Execution):
     data: Place | None = Field(
         None, description="data folder, or a table of recordings (docs/own-recordings.md)"
     )
-    normal: str | None = Field(
+    normal: Given | None = Field(
         None, description="instead of data: normal recordings, a file, folder, pattern or table"
     )
-    abnormal: str | None = Field(None, description="with normal: recordings of faults, for the check")
+    abnormal: Given | None = Field(None, description="with normal: recordings of faults, for the check")
     layout: LayoutName = Field("auto", description="of data: auto, " + ", ".join(get_args(LayoutName)[1:]))
     held_out: float = Field(
         HELD_OUT,
@@ -200,11 +200,14 @@ class Score(Run):
 class Enroll(Run):
     """Options of `enroll`: those of `train`, for a handful of normal recordings."""
 
-    leading: ClassVar[tuple[str, ...]] = ("normal", "machine", "name", "detector", "decision", "overwrite")
+    leading: ClassVar[tuple[str, ...]] = (
+        *("normal", "machine", "name", "detector", "window_s", "decision", "overwrite"),
+    )
     hidden: ClassVar[tuple[str, ...]] = ("weights", "data", "abnormal", "layout", "year", "held_out")
 
-    normal: str = Field(description="normal recordings: a file, folder, pattern or table")
+    normal: Given = Field(description="normal recordings: a file, folder, pattern or table")
     held_out: float = 0.0
+    window_s: float | None = Field(1.0, gt=0, description="a row of the bank per window of so many seconds")
     decision: Decision = Decision(false_alarm_rate=0.1)
 
 
@@ -257,13 +260,15 @@ class Fuse(Settings):
 class Benchmark(SideBySide):
     """Options of `benchmark`."""
 
-    data: Path = Field(description="folder that holds <machine>/{train,test}")
+    data: Path = Field(description="folder of the recordings, in any layout")
     methods: Path = Field(Path("configs/benchmark.yaml"), description="YAML file of label: options of train")
     detectors: Names = Field(["all"], description="detectors whose methods are measured, by default all")
     machine: Names = Field(["all"], description="machines to measure on")
     seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
     scorers: Literal["default", "all"] = Field("default", description="scorers in the table")
-    year: int = Field(2025, description="challenge year, whose metric rule holds")
+    year: int | None = Field(
+        None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
+    )
     part: Literal["dev", "eval"] = Field("dev", description="labels: in the names, or published (eval)")
     ground_truth: Path | None = Field(None, description="part=eval: folder of the published labels")
     reference: str | None = Field(
@@ -293,7 +298,9 @@ class Leaderboard(Settings):
     members: Names = Field([], description="runs to rank, each RUN or RUN:SCORER; by default all")
     machine: Names = Field(["all"], description="machines to rank on, by default all that the runs share")
     reference: str | None = Field(None, description="member that differences refer to, by default the best")
-    year: int = Field(2025, description="challenge year, whose metric rule holds")
+    year: int | None = Field(
+        None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
+    )
     runs: Path = Field(Path("runs"), description="folder of all runs")
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from asd.addresses import Place, address_of
 from asd.core.executors import Execution
-from asd.options import Names, Settings
+from asd.options import Given, Names, Settings
 
 
 class Predict(Execution):
@@ -19,7 +19,9 @@ class Predict(Execution):
         *("audio", "name", "machine", "out", "fail_on_anomaly", "confirm_normal", "undo"),
     )
 
-    audio: str | None = Field(None, description="recordings: a file, a folder, a pattern or a table of paths")
+    audio: Given | None = Field(
+        None, description="recordings: a file, a folder, a pattern or a table of paths"
+    )
     name: str | None = Field(None, description="run that scores them, by default the default detector's")
     machine: Names = Field(["all"], description="whose recordings they are, by default as their folders say")
     out: Path | None = Field(None, description="folder of the result, by default predictions/<name>/<audio>")
@@ -50,7 +52,7 @@ class Explain(Settings):
     data: Path | None = Field(
         None, description="other recordings that were scored, instead of the test clips"
     )
-    audio: str | None = Field(None, description="any recordings instead, which are scored first by predict")
+    audio: Given | None = Field(None, description="any recordings instead, which are scored first by predict")
     predictions: Path | None = Field(None, description="predictions.csv of predict instead")
     clip: str | None = Field(None, description="path or file name of a clip; by default the worst ones")
     worst: int = Field(3, ge=1, description="how many highest normal and lowest anomalous clips")
@@ -72,7 +74,9 @@ class Report(Settings):
     name: str | None = Field(None, description="run to report on, by default the default detector's")
     members: Names = Field([], description="runs to compare it with, each RUN or RUN:SCORER")
     machine: Names = Field(["all"], description="machine, several separated by commas, or all of the run")
-    year: int = Field(2025, description="challenge year, whose metric rule holds")
+    year: int | None = Field(
+        None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
+    )
     seed: int | None = Field(None, description="whose clips are shown, by default the run's first seed")
     scorer: str | None = Field(None, description="whose scores are shown, by default the run's default")
     predictions: Path | None = Field(None, description="predictions.csv to show instead of the test clips")
