@@ -29,7 +29,7 @@ def table(strength: float, seed: int = 0, n: int = 25, machine: str = "fan") -> 
 def finished(runs: Path, name: str, scores: pd.DataFrame, seed: int = 0) -> None:
     run = RunDirectory.of(runs, name, str(scores["machine"][0]), seed)
     run.scores.write({"s": scores}, {})
-    run.finish("x", default="s", seconds=0.0)
+    run.finish(f"{name} {seed}", default="s", seconds=0.0)
 
 
 @pytest.fixture
