@@ -17,6 +17,10 @@ from hypothesis import strategies as st
 import asd as library
 from asd.addresses import address_of, mirrored, spelled, written
 from asd.core import storage
+from asd.core.executors import Execution
+from asd.core.ray_executor import shared_place
+from asd.settings.config import Run
+from asd.settings.daily import Predict
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds, tiny_machines
 
@@ -121,6 +125,22 @@ def test_another_computer_goes_on_with_what_is_there(bucket: Any, monkeypatch: p
     assert {n: c for n, c in files(bucket).items() if "DONE" not in n} == {
         n: c for n, c in before.items() if "DONE" not in n
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "needs"),
+    [
+        (Run(data="s3://bucket/plant", runs="s3://bucket/runs"), False),
+        (Run(normal="s3://bucket/plant", runs="s3://bucket/runs"), False),
+        (Predict(audio="s3://bucket/new", runs="s3://bucket/runs"), False),
+        (Run(data="s3://bucket/plant"), True),
+        (Run(runs="s3://bucket/runs"), True),  # the year's folder
+        (Predict(audio="new", runs="s3://bucket/runs"), True),
+        (Execution(), True),
+    ],
+)
+def test_computers_share_a_folder_only_where_a_path_is_named(options: Any, needs: bool) -> None:
+    assert shared_place(options) == (str(Path.cwd()) if needs else "")
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, devic
     with connected(where.address) as ray:
         n_gpus = int(on_gpu(device))
         remote = ray.remote(num_cpus=1, num_gpus=n_gpus, max_retries=RETRIES)(_attempt)
-        most, place = where.workers or len(tasks), _place(where)
+        most, place = where.workers or len(tasks), shared_place(where)
         todo = list(enumerate(tasks))[::-1]
         running: dict[Any, int] = {}
         while todo or running:
@@ -81,7 +81,7 @@ def on_ray_data(
         pickled = [{"task": pickler.dumps(pair)} for pair in enumerate(tasks)]
         found = data.from_items(pickled, override_num_blocks=min(len(tasks), _MOST_BLOCKS)).map(
             _Worker,
-            fn_constructor_args=(work, _place(where)),
+            fn_constructor_args=(work, shared_place(where)),
             compute=data.ActorPoolStrategy(min_size=1, max_size=where.workers or None),
             num_cpus=1,
             num_gpus=int(on_gpu(device)),
@@ -152,7 +152,7 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def _place(where: Execution) -> str:
+def shared_place(where: Execution) -> str:
     """The folder that every computer needs, the driver's working directory; "" where all places are addresses."""
     named = [getattr(where, name, None) for name in ("data", "normal", "audio", "runs")]
     given = [place for place in named if place is not None]
