@@ -4,7 +4,7 @@
 
 Each machine is fitted to its train/ with the detector's defaults. Clips of the wanted length are its test clips end to
 end. Prints one Markdown row per machine and length: megabytes, milliseconds (median) by onnxruntime and by torch, their
-ratio, and the largest relative difference of the scores.
+ratio, and the largest difference of the scores as `asd.deploy.export.difference` has it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 
 import asd
 from asd.data.audio import read_wav
-from asd.deploy.export import Samples, as_onnx, graph_score, session_of
+from asd.deploy.export import Samples, as_onnx, difference, graph_score, session_of, spread_of
 
 N_CLIPS = 12
 
@@ -53,7 +53,7 @@ def _measure(folder: Path, detector: str, seconds: Sequence[float]) -> None:
         clips = [sound[i * n : (i + 1) * n] for i in range(min(N_CLIPS, len(sound) // n))]
         graph = _timed(lambda clip: graph_score(session, clip), clips)
         own = _timed(lambda clip: model.score(clip, rate_hz).score, clips)
-        apart = max(abs(a - b) / abs(b) for a, b in zip(graph[0], own[0], strict=True))
+        apart = difference(graph[0], own[0], spread_of(model, model.scorers[0]))
         print(
             f"| {folder.name} | {length_s:g} s | {len(content) / 1e6:.1f} MB | {graph[1]:.0f} ms | {own[1]:.0f} ms "
             f"| {graph[1] / own[1]:.1f} | {apart:.0e} |",

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
 
 import asd
 from asd.data.audio import read_sound
+from asd.deploy.export import difference, spread_of
 
 COLUMNS = ("predict", "listen", "serve", "graph")
 
@@ -26,12 +26,12 @@ def main() -> None:
     given = dict(word.split("=", 1) for word in sys.argv[1:])
     with TemporaryDirectory() as folder:
         place, machine = Path(given.get("out", folder)), given["machine"]
-        asd.fit(Path(given["data"]) / machine / "train", machine=machine, device="cpu").save(
-            place / "runs/parity"
-        )
+        model = asd.fit(Path(given["data"]) / machine / "train", machine=machine, device="cpu")
+        model.save(place / "runs/parity")
         every = sorted((Path(given["data"]) / machine / "test").glob("*.wav"))
         clips = every[:: max(1, len(every) // int(given.get("clips", "8")))][: int(given.get("clips", "8"))]
-        print(as_markdown(parity(place, place / "runs", "parity", machine, clips)))
+        table = parity(place, place / "runs", "parity", machine, clips)
+        print(as_markdown(table, spread_of(model, model.scorers[0])))
 
 
 def parity(place: Path, runs: Path, name: str, machine: str, clips: Sequence[Path]) -> pd.DataFrame:
@@ -54,18 +54,18 @@ def parity(place: Path, runs: Path, name: str, machine: str, clips: Sequence[Pat
     return pd.DataFrame(dict(zip(COLUMNS, found, strict=True)), index=[clip.name for clip in clips])
 
 
-def as_markdown(table: pd.DataFrame) -> str:
-    """The table, with the largest relative difference of each row."""
+def as_markdown(table: pd.DataFrame, spread: float) -> str:
+    """The table, with how far the others of a row are from the first, see `asd.deploy.export.difference`.
+
+    Args:
+        table: from `parity`.
+        spread: standard deviation of the training scores.
+    """
     lines = [f"| recording | {' | '.join(COLUMNS)} | apart by |", f"|{'---|' * (len(COLUMNS) + 2)}"]
     for name, row in table.iterrows():
         scores = " | ".join(f"{value:.6f}" for value in row)
-        lines.append(f"| {name} | {scores} | {apart(row.to_numpy()):.1e} |")
+        lines.append(f"| {name} | {scores} | {difference(row, row.iloc[0], spread):.1e} |")
     return "\n".join(lines)
-
-
-def apart(scores: np.ndarray) -> float:
-    """Largest difference of scores of one recording, relative to the first, or to 1 where that is smaller."""
-    return float(np.ptp(scores) / max(1.0, abs(float(scores[0]))))
 
 
 def _predicted(place: Path, runs: Path, name: str, machine: str, clips: Sequence[Path]) -> list[float]:

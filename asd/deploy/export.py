@@ -31,9 +31,7 @@ from asd.types import AsdError, Clip, Split
 
 Samples = npt.NDArray[np.float32]
 
-TOLERANCE = (
-    1e-4  # of a score, or of the spread of normal scores where that is more: how far both may be apart
-)
+TOLERANCE = 1e-4  # how far graph and model may be apart, see `difference`
 _LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
 _LARGEST_BYTES = 2**31 - 1  # of a protobuf message
 
@@ -46,7 +44,7 @@ class Exported:
         path: of the file.
         n_bytes: its size.
         metadata: what the file says of itself.
-        difference: the largest between graph and model over a few made-up sounds, as `TOLERANCE` has it.
+        difference: the largest `difference` between graph and model over a few made-up sounds.
     """
 
     path: Path
@@ -71,17 +69,16 @@ def export(config: Export) -> Exported:
         model, RunDirectory.of(config.runs, name, options.machine[0], options.seeds[0]), scorer
     )
     content = as_onnx(model.detector, scorer, metadata)
-    difference = _largest_difference(
-        content, model, scorer, [int(s) for s in metadata["sections"].split(",")]
-    )
-    if not difference <= TOLERANCE:
+    sections = [int(s) for s in metadata["sections"].split(",")]
+    apart = _largest_difference(content, model, scorer, sections)
+    if not apart <= TOLERANCE:
         raise AsdError(
-            f"the graph of scorer={scorer} differs from its model by {difference:.1e} of a score, more than "
+            f"the graph of scorer={scorer} differs from its model by {apart:.1e} of a score, more than "
             f"{TOLERANCE:g}, so it is not written; export another scorer"
         )
     with atomic(config.out) as temporary:
         temporary.write_bytes(content)
-    return Exported(config.out, len(content), metadata, difference)
+    return Exported(config.out, len(content), metadata, apart)
 
 
 def summary(config: Export, result: Exported) -> str:
@@ -128,7 +125,7 @@ def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:
     waveform = g.builder.input("waveform", ir.DataType.FLOAT, ["clips", "samples"])
     section = g.builder.input("section", ir.DataType.INT64, ["clips"]) if knows_sections(detector) else None
     with g.arithmetic():
-        score = clip_scores(g, detector, scorer, g.real(waveform), section)
+        score = clip_scores(g, detector, scorer, waveform, section)
     score.type, score.shape = ir.TensorType(ir.DataType.DOUBLE), ir.Shape(["clips"])
     g.builder.add_output(score, "score")
     model = ir.Model(g.builder.graph, ir_version=IR_VERSION, producer_name="asd")
@@ -215,18 +212,43 @@ def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
     }
 
 
+def difference(found: npt.ArrayLike, expected: npt.ArrayLike, spread: float) -> float:
+    """The largest difference of scores, relative to the score or, where that is more, to the spread of normal scores.
+
+    A score is a logarithm or a deviation from normal, and crosses 0 among normal clips. A share of the score itself
+    means nothing there; a share of the spread says what the difference can do to a decision or to an order.
+
+    Args:
+        found, expected: (clips,) scores of the same clips, such as a graph's and its model's.
+        spread: standard deviation of the training scores.
+    """
+    expected = np.asarray(expected, np.float64)
+    apart = np.abs(np.asarray(found, np.float64) - expected) / np.maximum(np.abs(expected), spread)
+    return float(np.max(apart))  # NaN where one is
+
+
+def spread_of(model: Model, scorer: str) -> float:
+    """Standard deviation of a scorer's training scores.
+
+    Args:
+        model: fitted.
+        scorer: one of its scorers.
+    """
+    return float(model.normal.scores[scorer].std())
+
+
 def _largest_difference(content: bytes, model: Model, scorer: str, sections: list[int]) -> float:
-    """Between graph and model over a few made-up sounds, relative to the score or to the spread of normal ones."""
+    """Between graph and model over a few made-up sounds."""
     session, options = session_of(content), model.options
-    spread = float(model.normal.scores[scorer].std())
     asks = any(each.name == "section" for each in session.get_inputs())
-    apart = []
+    found, expected = [], []
     for waveform in _sounds(options.detector_settings.least_samples(), options.sample_rate_hz):
         for section in sections if asks else sections[:1]:
             clip = Clip(Path("sound.wav"), options.machine[0], f"{section:02d}", Split.TEST)
-            expected = model.detector.score_waveforms([waveform], options.sample_rate_hz, [clip])[scorer][0]
-            apart.append(abs(graph_score(session, waveform, section) - expected) / max(spread, abs(expected)))
-    return float(np.max(apart))  # NaN where one is
+            scores = model.detector.score_waveforms([waveform], options.sample_rate_hz, [clip])
+            expected.append(scores[scorer][0])
+            found.append(graph_score(session, waveform, section))
+    return difference(found, expected, spread_of(model, scorer))
 
 
 def _sounds(least_samples: int, sample_rate_hz: int) -> Iterator[Samples]:

@@ -27,6 +27,7 @@ from torch import nn
 Value = Any  # onnx_ir.Value, whose arithmetic its stubs do not know
 
 OPSET = 20  # the first whose DFT takes its axis as an input
+MOST_COLUMNS = 2048  # of a transform by products: those of longer rows are slower than DFT
 IR_VERSION = 10  # what runtimes of the last years read
 
 
@@ -52,10 +53,16 @@ class Graph:
         finally:
             ir.set_value_magic_handler(before)
 
-    def constant(self, values: Any) -> Value:
-        """An initializer of numbers, an array or a tensor: int64 where they are whole by type, else float64."""
+    def constant(self, values: Any, *, single: bool = False) -> Value:
+        """An initializer of numbers: int64 where they are whole by type, else float64.
+
+        Args:
+            values: numbers, an array or a tensor.
+            single: float32 instead.
+        """
         array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
-        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float64)
+        real = np.float32 if single else np.float64
+        array = array.astype(np.int64 if array.dtype.kind in "iu" else real)
         name = f"constant_{len(self.builder.root.graph.initializers)}"
         return self.builder.initializer(ir.tensor(array, name=name))
 
@@ -66,6 +73,10 @@ class Graph:
     def real(self, n: Value) -> Value:
         """A number as float64."""
         return self.op.Cast(n, to=ir.DataType.DOUBLE)
+
+    def single(self, x: Value) -> Value:
+        """A number as float32."""
+        return self.op.Cast(x, to=ir.DataType.FLOAT)
 
     def whole(self, x: Value) -> Value:
         """A number as int64."""
@@ -121,18 +132,72 @@ class Graph:
         """Places of an axis; the axes of `places` stand where that axis stood."""
         return self.op.Gather(x, self._value(places), axis=axis)
 
-    def transform(self, x: Value) -> Value:
-        """Fourier transform of real values along the last axis: (..., n) -> (..., n // 2 + 1, 2)."""
-        return self.op.DFT(self.axes_added(x, -1), None, self.constant(-2), onesided=1)
+    def power(self, x: Value, n: int) -> Value:
+        """Squared magnitudes of the Fourier transform: (clips, frames, n) -> (clips, frames, n // 2 + 1)."""
+        rows = next(rows for rows in range(math.isqrt(n), 0, -1) if n % rows == 0)
+        sizes = (self.constant(rows), self.constant(n // rows))
+        if n // rows > MOST_COLUMNS:
+            real, imaginary = self.plain_transform(x)
+        else:
+            real, imaginary = self.transform([x], *sizes, self.constant(n // 2 + 1))
+        return self.square(real) + self.square(imaginary)
 
-    def power(self, x: Value) -> Value:
-        """Squared magnitudes of the transform: (..., n) -> (..., n // 2 + 1)."""
-        return self.total(self.square(self.transform(x)), -1, keepdims=False)
+    def plain_transform(self, x: Value) -> tuple[Value, Value]:
+        """Fourier transform of any length by the runtime: (clips, frames, n) -> twice (clips, frames, n // 2 + 1)."""
+        found = self.op.DFT(self.axes_added(self.real(x), -1), None, self.constant(-2), onesided=1)
+        real, imaginary = self.op.Split(self.single(found), axis=-1, num_outputs=2, _outputs=2)
+        return self.op.Squeeze(real, [-1]), self.op.Squeeze(imaginary, [-1])
+
+    def transform(
+        self, parts: Sequence[Value], rows: Value, columns: Value, n_kept: Value
+    ) -> tuple[Value, Value]:
+        """First bins of the Fourier transform of rows * columns values, by two matrix products.
+
+        Cooley and Tukey, Mathematics of Computation 19, 1965: bin k of sample columns * r + c is k1 + rows * k2. With
+        rows and columns of about the same size it takes a fraction of the time of what runtimes have.
+
+        Args:
+            parts: the real part and, where there is one, the imaginary part, (clips, frames, rows * columns) float32.
+            rows, columns: int64 without axes.
+            n_kept: bins, int64 without axes.
+
+        Returns:
+            Real and imaginary part, each (clips, frames, n_kept) float32.
+        """
+        row, column, short = (self.real(self.range(n)) for n in (rows, columns, (n_kept + rows - 1) / rows))
+        x = self.op.Concat(*(self.shaped(part, 0, 0, rows, columns) for part in parts), axis=2)
+        turns = self._turns(row, row, rows)
+        across = self._complex(turns, 0) if len(parts) > 1 else self.op.Concat(*turns, axis=0)
+        real, imaginary = self._halves(self.op.MatMul(across, x), 2)
+        cos, sin = self._turns(row, column, rows * columns)
+        turned = (real * cos - imaginary * sin, real * sin + imaginary * cos)
+        along = self._complex(self._turns(column, short, columns), 1)
+        found = self._halves(self.op.MatMul(self.op.Concat(*turned, axis=3), along), 3)
+        bins = (self.shaped(self.op.Transpose(x, perm=[0, 1, 3, 2]), 0, 0, -1) for x in found)
+        real, imaginary = (self.part(x, 2, 0, n_kept) for x in bins)
+        return real, imaginary
+
+    def _complex(self, turns: tuple[Value, Value], axis: int) -> Value:
+        """A complex matrix for real and imaginary parts one after the other: to stand left of both (0) or right (1)."""
+        cos, sin = turns
+        to_real, to_imaginary = [cos, self.op.Neg(sin)], [sin, cos]
+        columns = [self.op.Concat(*parts, axis=1 - axis) for parts in (to_real, to_imaginary)]
+        return self.op.Concat(*columns, axis=axis)
+
+    def _halves(self, x: Value, axis: int) -> tuple[Value, Value]:
+        first, second = self.op.Split(x, axis=axis, num_outputs=2, _outputs=2)
+        return first, second
+
+    def _turns(self, i: Value, k: Value, n: Value) -> tuple[Value, Value]:
+        """Real and imaginary part of exp(-2 pi j i k / n): (rows,), (columns,) -> twice (rows, columns) float32."""
+        turns = self.axes_added(i, 1) * (k / self.real(n))
+        angle = self.single((turns - self.op.Round(turns)) * (-2 * math.pi))  # small ones lose no digits
+        return self.op.Cos(angle), self.op.Sin(angle)
 
     def choice(
         self, condition: Value, then: Callable[[Graph], Value], otherwise: Callable[[Graph], Value]
     ) -> Value:
-        """One of two float64 values, of which only that one is computed.
+        """One of two float32 values, of which only that one is computed.
 
         Args:
             condition: which, a bool without axes.
@@ -154,7 +219,7 @@ class Graph:
 
         branches = {"then_branch": branch("then", then), "else_branch": branch("otherwise", otherwise)}
         chosen = self.op.If(condition, **branches)
-        chosen.type = ir.TensorType(ir.DataType.DOUBLE)
+        chosen.type = ir.TensorType(ir.DataType.FLOAT)
         return chosen
 
     def network(self, module: nn.Module, example: Sequence[torch.Tensor], values: Sequence[Value]) -> Value:
@@ -187,7 +252,7 @@ class Graph:
             weight.name = f"network_{name}"
             self.builder.graph.register_initializer(weight)
         for given, value in zip(inner.inputs, values, strict=True):
-            ir.convenience.replace_all_uses_with(given, self.op.Cast(value, to=ir.DataType.FLOAT))
+            ir.convenience.replace_all_uses_with(given, self.single(value))
         (output,) = inner.outputs
         inner.outputs.clear()
         nodes = list(inner)

@@ -36,7 +36,7 @@ def clip_scores(g: Graph, detector: Detector, scorer: str, waveforms: Value, sec
         g: where to.
         detector: fitted.
         scorer: one of the detector's.
-        waveforms: (clips, samples) float64.
+        waveforms: (clips, samples) float32.
         section: (clips,) section of each clip; None where the detector has one.
 
     Returns:
@@ -195,10 +195,12 @@ def _spectra(g: Graph, encoder: Branches, segments: Value) -> list[Value]:
     for i, (n, lowest) in enumerate(zip(encoder.windows_samples, encoder.first_bins, strict=True)):
         pad = n // 2 * encoder.centred
         cut = frames(g, g.op.Pad(segments, g.constant([0, pad, 0, pad])), n, n // 2)
-        magnitude = g.op.Sqrt(g.power(cut * g.constant(encoder.get_buffer(f"window_{i}"))))
+        window = g.constant(encoder.get_buffer(f"window_{i}"), single=True)
+        magnitude = g.op.Sqrt(g.power(cut * window, n))
         spectra.append(g.op.Transpose(g.part(magnitude, 2, lowest, n // 2 + 1), perm=[0, 2, 1]))
     if encoder.n_parts > len(spectra):
-        spectra.append(g.op.Sqrt(g.power(segments)))
+        whole = g.power(g.axes_added(segments, 1), encoder.segment_samples)
+        spectra.append(g.op.Sqrt(g.op.Squeeze(whole, [1])))
     return spectra
 
 

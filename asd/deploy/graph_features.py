@@ -3,7 +3,8 @@
 The formulas stand in `features.spectral_statistics`, `features.envelope_statistics`, `features.clip_statistics` and
 `features.logmel`; windows and filters are taken from their modules. `tests/test_export.py` compares both.
 
-Conventions: waveforms (clips, samples), spectra (clips, frames, bins), vectors (clips, dims), all float64.
+Conventions: waveforms (clips, samples) and spectra (clips, frames, bins) float32, as the detectors have them; what is
+summed over time, and vectors (clips, dims), float64.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import math
 import numpy as np
 import torch
 
-from asd.deploy.graph import Graph, Value
+from asd.deploy.graph import MOST_COLUMNS, Graph, Value
+from asd.detectors import LEAST_SAMPLES
 from asd.features import envelope_statistics as envelope
 from asd.features import spectral_statistics as spectral
 from asd.features.clip_statistics import ClipStatistics, WindowStatistics
@@ -21,8 +23,6 @@ from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistic
 from asd.features.logmel import POWER_FLOOR, LogMel, log_edges
 from asd.features.spectral_statistics import FilterBank, SpectralStatistics
 from asd.types import AsdError
-
-_MOST_COLUMNS = 2048  # of a whole clip as a matrix: products of longer rows are slower than DFT
 
 
 def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict[str, Value]:
@@ -36,7 +36,7 @@ def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict
     Raises:
         AsdError: a view that has no formula here.
     """
-    around_zero = waveforms - g.mean(waveforms, 1)
+    around_zero = g.single(g.real(waveforms) - g.mean(g.real(waveforms), 1))
     found: dict[str, Value] = {}
     for statistics in extract.parts:
         if isinstance(statistics, EnvelopeSpectrum):
@@ -68,9 +68,9 @@ def log_mel(g: Graph, transform: LogMel, waveforms: Value) -> Value:
     """
     n_fft, window = transform.mel.n_fft, transform.mel.spectrogram.window
     padded = g.op.Pad(waveforms, [0, n_fft // 2, 0, n_fft // 2])
-    power = g.power(frames(g, padded, n_fft, transform.hop_samples) * g.constant(window))
-    mel = g.op.MatMul(power, g.constant(transform.mel.mel_scale.fb))
-    return 10.0 * g.log10(g.op.Max(mel, POWER_FLOOR))
+    cut = frames(g, padded, n_fft, transform.hop_samples) * g.constant(window, single=True)
+    mel = g.op.MatMul(g.power(cut, n_fft), g.constant(transform.mel.mel_scale.fb, single=True))
+    return 10.0 * g.log10(g.op.Max(g.real(mel), POWER_FLOOR))
 
 
 def frames(g: Graph, waveforms: Value, n_samples: int, hop: int) -> Value:
@@ -92,24 +92,35 @@ def frames(g: Graph, waveforms: Value, n_samples: int, hop: int) -> Value:
 
 
 def _frame_power(g: Graph, waveforms: Value, window: torch.Tensor) -> Value:
-    """`spectral_statistics.frame_power`; what repeats a short clip back and forth is an index of its samples."""
-    n_fft, n = len(window), g.size(waveforms, 1)
+    """`spectral_statistics.frame_power`."""
+    n_fft = len(window)
     half = n_fft // 2
-    octaves = g.op.Log(half / g.real(n)) * (1 / math.log(2.0))
-    doublings = g.op.Max(g.op.Floor(octaves + 1e-9) + 1.0, 0.0)
+    if half >= LEAST_SAMPLES:
+        waveforms = g.choice(
+            g.op.Greater(g.size(waveforms, 1), half),
+            lambda inner: inner.op.Identity(waveforms),
+            lambda inner: _repeated(inner, waveforms, half),
+        )
+    padded = g.op.Pad(waveforms, [0, half, 0, half], mode="reflect")
+    return g.power(frames(g, padded, n_fft, n_fft // 4) * g.constant(window, single=True), n_fft)
+
+
+def _repeated(g: Graph, waveforms: Value, n_exceeded: int) -> Value:
+    """A short clip back and forth, doubled until it is longer than that; an index of its samples."""
+    n = g.size(waveforms, 1)
+    octaves = g.op.Log(n_exceeded / g.real(n)) * (1 / math.log(2.0))
+    doublings = g.op.Floor(octaves + 1e-9) + 1.0
     place = g.op.Mod(g.range(n * g.whole(g.op.Pow(g.constant(2.0), doublings))), n * 2)
-    there = g.op.Where(g.op.Less(place, n), place, n * 2 - 1 - place)
-    padded = g.op.Pad(g.taken(waveforms, 1, there), [0, half, 0, half], mode="reflect")
-    return g.power(frames(g, padded, n_fft, n_fft // 4) * g.constant(window))
+    return g.taken(waveforms, 1, g.op.Where(g.op.Less(place, n), place, n * 2 - 1 - place))
 
 
 def _decibels(g: Graph, power: Value, dynamic_range: float) -> Value:
     least = g.op.Max(g.largest(g.mean(power, 1), 2) * dynamic_range, spectral.LEAST_POWER)
-    return 10.0 * g.log10(g.op.Max(power, least))
+    return g.real(10.0 * g.log10(g.op.Max(power, least)))
 
 
 def _spectral(g: Graph, statistics: SpectralStatistics, power: Value) -> dict[str, Value]:
-    levels = _decibels(g, _summed(g, statistics.bands, power), spectral.BAND_RANGE)
+    levels = _decibels(g, g.real(_summed(g, statistics.bands, power)), spectral.BAND_RANGE)
     steps = g.real(g.op.Max(g.size(levels, 1) - 1, 1))
     level = g.mean(levels, 1, keepdims=False)
     found = {"level": level - g.mean(level, 1)}
@@ -132,7 +143,7 @@ def _summed(g: Graph, bank: FilterBank, power: Value) -> Value:
     """A filter bank, whose weights are what it makes of single bins: (..., bins) -> (..., filters)."""
     n_bins = max(bins.stop for bins in bank.bins)
     weights = bank(torch.eye(n_bins).to(next(bank.buffers())))
-    return g.op.MatMul(g.part(power, 2, 0, n_bins), g.constant(weights))
+    return g.op.MatMul(g.part(power, 2, 0, n_bins), g.constant(weights, single=True))
 
 
 def _lagged(g: Graph, x: Value, axis: int, lag: Value | int) -> Value:
@@ -142,18 +153,18 @@ def _lagged(g: Graph, x: Value, axis: int, lag: Value | int) -> Value:
 
 
 def _envelopes(g: Graph, statistics: EnvelopeStatistics, power: Value) -> dict[str, Value]:
-    bands = _summed(g, statistics.fine, power)
+    bands = g.real(_summed(g, statistics.fine, power))
     least = g.op.Max(g.largest(g.mean(bands, 1), 2) * spectral.BAND_RANGE, spectral.LEAST_POWER)
     fine = g.op.Sqrt(g.op.Max(bands, least))
     relative = fine / g.mean(fine, 1)
     spread = g.op.Sqrt(g.mean(g.square(relative - g.mean(relative, 1)), 1)) + 1e-9
     standard = (relative - 1.0) / g.op.Max(spread, envelope.LEAST_SPREAD)
-    silence = 1e-20 + 1e-10 * g.mean(power, 1, 2)
-    coarse = g.op.Sqrt(_summed(g, statistics.coarse, power) + silence)
+    silence = 1e-20 + 1e-10 * g.real(g.mean(power, 1, 2))
+    coarse = g.op.Sqrt(g.real(_summed(g, statistics.coarse, power)) + silence)
     lag = g.op.Min(g.size(coarse, 1) - 1, 4)
     n_bands = sum(bank.shape[1] for bank in statistics.coarse.buffers())
     return {
-        "modulation": _modulation(g, coarse, statistics.rates),
+        "modulation": _modulation(g, coarse, n_bands, statistics.rates),
         "variation": g.op.Log(g.op.Squeeze(spread, [1]) + 1e-3),
         "kurtosis": g.op.Log(g.mean(g.square(g.square(standard)), 1, keepdims=False) + 0.1),
         "band_correlation": _correlations(g, g.op.Log(coarse), n_bands),
@@ -161,7 +172,7 @@ def _envelopes(g: Graph, statistics: EnvelopeStatistics, power: Value) -> dict[s
     }
 
 
-def _modulation(g: Graph, levels: Value, rates: torch.Tensor) -> Value:
+def _modulation(g: Graph, levels: Value, n_bands: int, rates: torch.Tensor) -> Value:
     """Of each band's envelope in segments; one that is shorter than a segment is filled up with zeros."""
     longest = envelope.SEGMENT_FRAMES
     relative = levels / g.mean(levels, 1) - 1.0
@@ -173,7 +184,9 @@ def _modulation(g: Graph, levels: Value, rates: torch.Tensor) -> Value:
     within = g.real(g.op.Less(g.constant(np.arange(longest)), n))
     window = (0.5 - 0.5 * g.op.Cos(angle)) * within
     segments = g.op.Transpose(g.taken(relative, 1, there), perm=[0, 1, 3, 2]) * window
-    power = g.mean(g.power(segments), 1, keepdims=False) * (1 / longest)
+    power = g.power(g.single(g.shaped(segments, 0, -1, longest)), longest)
+    power = g.real(g.shaped(power, 0, -1, n_bands, longest // 2 + 1))
+    power = g.mean(power, 1, keepdims=False) * (1 / longest)
     found = 10.0 * g.log10(g.op.MatMul(power, g.constant(rates)) + 1e-6)
     return g.shaped(found, 0, -1)
 
@@ -202,7 +215,7 @@ def _envelope_spectrum(g: Graph, statistics: EnvelopeSpectrum, waveforms: Value)
     rows, levels = [], []
     for low_hz in (low for low in envelope.OCTAVES_HZ if 2 * low <= statistics.sample_rate_hz / 2):
         first, end = (g.count(g.op.Less(bins_hz, float(hz))) for hz in (low_hz, 2 * low_hz))
-        power = _squared_envelope_power(g, g.part(spectrum, 1, first, end), n_rates) * g.real(n_samples)
+        power = _squared_envelope_power(g, g.part(spectrum, 2, first, end), n_rates) * g.real(n_samples)
         rows.append(10.0 * g.log10(g.op.MatMul(power, coarse) + 1e-4))
         levels.append(g.axes_added(10.0 * g.log10(g.op.MatMul(power, fine) + 1e-4), 0))
     return {
@@ -212,59 +225,36 @@ def _envelope_spectrum(g: Graph, statistics: EnvelopeSpectrum, waveforms: Value)
 
 
 def _whole_transform(g: Graph, waveforms: Value) -> Value:
-    """Fourier transform of whole clips, (clips, samples) -> (clips, bins, 2).
-
-    A length that is rows * columns takes two matrix products (Cooley and Tukey, Mathematics of Computation 19, 1965), a
-    tenth of the time that a runtime needs for a length that is no power of two; that is left for primes and the like.
-    """
-    n = g.size(waveforms, 1)
-    candidates = g.range(_MOST_COLUMNS) + 1
+    """Fourier transform of whole clips, (clips, samples) -> (clips, real and imaginary, bins)."""
+    n, clips = g.size(waveforms, 1), g.axes_added(waveforms, 1)
+    candidates = g.range(MOST_COLUMNS) + 1
     fits = g.op.And(g.op.Equal(g.op.Mod(n, candidates), 0), g.op.LessOrEqual(candidates * candidates, n))
     rows = g.op.ReduceMax(g.op.Where(fits, candidates, 1), keepdims=0)
     return g.choice(
-        g.op.LessOrEqual(n / rows, _MOST_COLUMNS),
-        lambda inner: _by_products(inner, waveforms, rows, n / rows),
-        lambda inner: inner.transform(waveforms),
+        g.op.LessOrEqual(n / rows, MOST_COLUMNS),
+        lambda inner: inner.op.Concat(*inner.transform([clips], rows, n / rows, n / 2 + 1), axis=1),
+        lambda inner: inner.op.Concat(*inner.plain_transform(clips), axis=1),
     )
-
-
-def _by_products(g: Graph, waveforms: Value, rows: Value, columns: Value) -> Value:
-    """The transform of rows * columns samples; bin k = row + rows * column."""
-    n, n_kept = rows * columns, columns / 2 + 1
-    row, column = g.axes_added(g.range(rows), 1), g.range(columns)
-    x = g.shaped(waveforms, 0, rows, columns)
-    cos, sin = _turns(g, g.op.Mod(row * g.range(rows), rows), rows)
-    real, imaginary = g.op.MatMul(cos, x), g.op.MatMul(sin, x)
-    cos, sin = _turns(g, row * column, n)
-    real, imaginary = real * cos - imaginary * sin, real * sin + imaginary * cos
-    cos, sin = _turns(g, g.op.Mod(g.axes_added(column, 1) * g.range(n_kept), columns), columns)
-    parts = (
-        g.op.MatMul(real, cos) - g.op.MatMul(imaginary, sin),
-        g.op.MatMul(real, sin) + g.op.MatMul(imaginary, cos),
-    )
-    bins = [g.shaped(g.op.Transpose(part, perm=[0, 2, 1]), 0, -1, 1) for part in parts]
-    return g.part(g.op.Concat(*bins, axis=2), 1, 0, n / 2 + 1)
-
-
-def _turns(g: Graph, k: Value, n: Value) -> tuple[Value, Value]:
-    """Real and imaginary part of exp(-2 pi i k / n)."""
-    angle = g.real(k) * (-2 * math.pi) / g.real(n)
-    return g.op.Cos(angle), g.op.Sin(angle)
 
 
 def _squared_envelope_power(g: Graph, band: Value, n_rates: Value) -> Value:
-    """Power of the squared envelope of a band, relative to its mean: (clips, bins, 2) -> (clips, rates).
+    """Power of the squared envelope of a band, relative to its mean: (clips, 2, bins) -> (clips, rates).
 
     The transform of the squared envelope is the autocorrelation of the band's bins, whatever the length that holds
-    both without aliasing; here a power of two, which is transformed fastest.
+    both without aliasing; here the next square. A transform forwards in place of one back turns time round, which
+    the power does not show.
     """
-    most = g.real(g.op.Max(g.size(band, 1), n_rates)) * 2.0
-    octaves = g.op.Ceil(g.op.Log(most) * (1 / math.log(2.0)))
-    n_short = g.whole(g.op.Pow(g.constant(2.0), octaves))
-    squared = g.total(g.square(g.op.DFT(band, n_short, g.constant(1), inverse=1)), -1, keepdims=False)
-    mean = g.op.Max(g.mean(squared, 1), float(np.finfo(np.float32).tiny))
-    power = g.power(squared / mean - 1.0) / g.square(g.real(n_short))
-    return g.part(power, 1, 0, n_rates)
+    n_bins = g.size(band, 2)
+    side = g.whole(g.op.Ceil(g.op.Sqrt(g.real(n_bins + n_rates))))
+    n_short = side * side
+    ends = g.op.Concat(g.constant([0] * 5), g.op.Reshape(n_short - n_bins, [1]), axis=0)
+    parts = g.op.Split(g.op.Pad(band, ends), axis=1, num_outputs=2, _outputs=2)
+    real, imaginary = g.transform(parts, side, side, n_short)
+    squared = g.square(real) + g.square(imaginary)
+    mean = g.op.Max(g.mean(squared, 2), float(np.finfo(np.float32).tiny))
+    real, imaginary = g.transform([squared / mean - 1.0], side, side, n_rates)
+    power = g.op.Squeeze(g.square(real) + g.square(imaginary), [1])
+    return g.real(power) / g.square(g.real(n_short))
 
 
 def _band_means(g: Graph, edges_hz: torch.Tensor, bins_hz: Value) -> Value:
