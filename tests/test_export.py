@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 import asd as library
@@ -26,7 +27,7 @@ from asd.deploy.graph import IR_VERSION, Graph
 from asd.deploy.graph_features import clip_statistics
 from asd.deploy.graph_scoring import back_end
 from asd.features import spectral_statistics
-from asd.features.clip_statistics import VIEWS, ClipStatistics
+from asd.features.clip_statistics import POOLED_VIEWS, VIEWS, ClipStatistics
 from asd.runs import RunDirectory
 from asd.scoring.backends import backend_named
 from asd.types import Clip, Split
@@ -106,6 +107,7 @@ def test_the_graph_says_what_it_is(place: Path) -> None:
     about = {each.key: each.value for each in model.metadata_props}
     assert about["machine"], about["scorer"] == ("fan", "ensemble")
     assert (about["sample_rate_hz"], about["least_samples"], about["sections"]) == ("16000", "2048", "00")
+    assert about["channel"] == "0"
     assert about["fingerprint"] == RunDirectory(RUN).held()
     (given,) = model.graph.input
     assert [axis.dim_param for axis in given.type.tensor_type.shape.dim] == ["clips", "samples"]
@@ -200,6 +202,24 @@ def test_two_microphones_are_refused() -> None:
         exporting.as_onnx(model.detector, "ensemble", {})
 
 
+@pytest.mark.parametrize("channel", [1, "mean"])
+def test_a_chosen_channel_is_named(
+    channel: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for i in range(10):
+        soundfile.write(f"{i}.wav", rng.normal(0, 0.1, (8000, 2)), 16000)
+    succeeds(
+        "train", "machine=fan", "normal=.", f"channel={channel}", "statistics.views=level", "held_out=0.2"
+    )
+    succeeds("export", "out=fan.onnx")
+    succeeds("predict", "audio=0.wav", "out=found")
+    done = subprocess.run([sys.executable, EXAMPLE, "fan.onnx", "0.wav"], capture_output=True, text=True)
+    score = float(done.stdout.split("\t")[1])
+    assert_close(score, pd.read_csv("found/predictions.csv")["score"][0], 1.0)
+
+
 def test_several_sections_are_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for section, seed in ((0, 0), (3, 100)):
@@ -260,6 +280,57 @@ def test_an_embedding_of_segments(encoder: str, level: bool) -> None:
     check_scorers("embedding", options, (2048, 12000, 40000), n_clips=40)
 
 
+@pytest.mark.parametrize("level", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_an_embedding_of_codes(level: bool) -> None:
+    options = {"encoder": "bottleneck", "epochs": 1, "segment_samples": 12000, "backends": "knn_relative"}
+    options |= {"level": level, "activity": not level}
+    check_scorers("embedding", options, (2048, 12000, 40000), n_clips=20)
+
+
+class Folded(torch.nn.Module):
+    """An encoder of one's own, of waveforms."""
+
+    def __init__(self, segment_samples: int) -> None:
+        super().__init__()
+        self.out = torch.nn.Linear(segment_samples // 8, 16)
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.out(waveforms.abs().unflatten(1, (-1, 8)).mean(2))
+        return result
+
+
+def test_an_encoder_of_ones_own() -> None:
+    options = {
+        "encoder": f"{__name__}:Folded",
+        "epochs": 1,
+        "segment_samples": 8000,
+        "backends": "mahalanobis",
+    }
+    check_scorers("embedding", options, (2048, 8000, 20000), n_clips=20)
+
+
+class Sorted(Folded):
+    """One with a step that ONNX has no operator for."""
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.special.bessel_j0(waveforms))
+
+
+def test_a_step_without_an_operator_is_named() -> None:
+    normal = np.random.default_rng(0).normal(0, 0.1, (20, 8000)).astype(np.float32)
+    options = {"encoder": f"{__name__}:Sorted", "epochs": 1, "segment_samples": 8000, "backends": "knn"}
+    model = library.fit(normal, 16000, detector="embedding", options=options, device="cpu")
+    with pytest.raises(
+        library.AsdError, match=r"embedding.encoder=.*:Sorted has a step without an operator of ONNX"
+    ):
+        exporting.as_onnx(model.detector, "knn", {})
+
+
+@pytest.mark.slow
+def test_statistics_and_networks_together() -> None:
+    check_scorers("auto", {"copies": 1}, (2048, 16000, 40000))
+
+
 def test_windows_of_clips() -> None:
     check_scorers("statistics", {"window_s": 0.3, "views": "level,modulation"}, (2048, 16000, 40001))
 
@@ -291,7 +362,7 @@ def test_every_back_end(backend: str, dims: int) -> None:
     "sample_rate_hz", [16000, *(pytest.param(r, marks=pytest.mark.slow) for r in (8000, 44100))]
 )
 def test_every_view_is_that_of_the_detector(sample_rate_hz: int) -> None:
-    views = (*VIEWS, "log_mel64", "log_mel128")
+    views = (*VIEWS, *POOLED_VIEWS)
     extract = ClipStatistics(views, sample_rate_hz)
     names: list[str] = []
 
@@ -310,13 +381,6 @@ def test_every_view_is_that_of_the_detector(sample_rate_hz: int) -> None:
         assert [*expected] == names
         for view, vectors in zip(names, found, strict=True):
             np.testing.assert_allclose(vectors, expected[view], rtol=1e-4, atol=1e-4, err_msg=view)
-
-
-def test_a_view_without_a_formula_is_named() -> None:
-    with pytest.raises(library.AsdError, match="the view gwrp90 cannot be exported"):
-        run_graph(
-            np.zeros((1, 16000)), lambda g, x: clip_statistics(g, ClipStatistics(["gwrp90"]), x).values()
-        )
 
 
 @pytest.fixture(scope="module", params=REAL)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,7 +116,8 @@ def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:
     from asd.deploy.graph import IR_VERSION, Graph
     from asd.deploy.graph_detectors import clip_scores, knows_sections
 
-    if (front_end := detector.context.front_end) != NEAR:
+    front_end = detector.context.front_end
+    if replace(front_end, channel=None) != NEAR:
         raise AsdError(
             f"a graph hears one microphone as it is, and this run hears {front_end.description()}; export a run with "
             f"frontend=near residual=0 and without supplemental recordings in its front end"
@@ -203,6 +204,7 @@ def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
         "threshold": repr(model.thresholds[scorer].value),
         "sample_rate_hz": str(options.sample_rate_hz),
         "least_samples": str(options.detector_settings.least_samples()),
+        "channel": str(model.detector.context.front_end.channel or 0),
         "machine": run.machine,
         "sections": ",".join(run.fit_facts()["sections"]),
         "detector": options.detector,

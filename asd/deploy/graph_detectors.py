@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from asd.core.networks.encoder import Branches
-from asd.core.networks.multiresolution import MultiResolution
-from asd.core.networks.resnet_se import ResNetSE
+from asd.core.networks.encoder import Branches, Encoder
 from asd.deploy.graph import Graph, Value
 from asd.deploy.graph_features import clip_statistics, frames, log_mel
 from asd.deploy.graph_scoring import section_scores
+from asd.detectors.auto import Auto
 from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.base import Detector
 from asd.detectors.embedding import Embedding
+from asd.detectors.encoders.bottleneck import STEP_DB, ZERO_DB, Bottleneck
+from asd.detectors.encoders.build import OwnEncoder
 from asd.detectors.encoders.fault_mlp import FaultClassifiers, FaultMlp
 from asd.detectors.statistic_groups import PartScorer, band_slice
 from asd.detectors.statistics import Statistics
@@ -48,8 +49,8 @@ def clip_scores(g: Graph, detector: Detector, scorer: str, waveforms: Value, sec
     formula = _FORMULAS.get(type(detector))
     if formula is None:
         raise AsdError(
-            f"a {type(detector).__name__} detector cannot be exported; there are formulas for statistics, autoencoder "
-            f"and embedding"
+            f"a {type(detector).__name__} detector cannot be exported; there are formulas for statistics, auto, "
+            f"autoencoder and embedding"
         )
     return formula(g, detector, scorer, waveforms, section)
 
@@ -58,6 +59,8 @@ def knows_sections(detector: Detector) -> bool:
     """Whether a score depends on the section of its clip: there is a back end for each of several."""
     if isinstance(detector, Windowed):
         return knows_sections(detector.detector)
+    if isinstance(detector, Auto):
+        return any(map(knows_sections, detector.members.values()))
     return any(len(scorer.parts) > 1 for scorer in _section_scorers(detector))
 
 
@@ -100,6 +103,18 @@ def _part_z(
     return g.op.Max(*z)
 
 
+def _auto(g: Graph, detector: Auto, scorer: str, waveforms: Value, section: Value | None) -> Value:
+    weights = detector.weights if scorer == "auto" else {scorer: 1.0}
+    parts = []
+    for name, weight in weights.items():
+        member, scale = detector.members[name], detector.scales[name]
+        scores = clip_scores(
+            g, member, member.scorers[0], waveforms, section if knows_sections(member) else None
+        )
+        parts.append((scores - scale.mean) * (weight / scale.deviation))
+    return g.op.Sum(*parts)
+
+
 def _autoencoder(
     g: Graph, detector: Autoencoder, scorer: str, waveforms: Value, section: Value | None
 ) -> Value:
@@ -128,13 +143,8 @@ def _embedding(g: Graph, detector: Embedding, scorer: str, waveforms: Value, sec
     if isinstance(encoder, FaultMlp):
         views = clip_statistics(g, encoder.statistics, waveforms)
         parts = _fault_layers(g, encoder.module, g.op.Concat(*views.values(), axis=1))
-    elif isinstance(encoder.module, MultiResolution | ResNetSE):
-        parts = [_segment_direction(g, encoder.module, waveforms)]
     else:
-        name = detector.settings.name
-        raise AsdError(
-            f"embedding.encoder={name} cannot be exported; there are formulas for fault_mlp, multires_cnn and resnet_se"
-        )
+        parts = [_segment_direction(g, encoder.module, detector.settings.name, waveforms)]
     several = len(parts) > 1
     found = [
         section_scores(g, of_part, part, section, standardise=several)
@@ -170,8 +180,14 @@ def _layers(g: Graph, modules: Any, x: Value) -> Value:
     return x
 
 
-def _segment_direction(g: Graph, encoder: Branches, waveforms: Value) -> Value:
+def _segment_direction(g: Graph, encoder: Any, name: str, waveforms: Value) -> Value:
     """`encoders.clips.clip_embeddings`: the direction of the mean embedding of a clip's segments."""
+    spectra = next((formula for kind, formula in _SPECTRA.items() if isinstance(encoder, kind)), None)
+    if spectra is None:
+        raise AsdError(
+            f"embedding.encoder={name} cannot be exported, as it takes clips of any length as they are; train with "
+            f"fault_mlp, multires_cnn, resnet_se or bottleneck"
+        )
     n, length = encoder.segment_samples, g.size(waveforms, 1)
     count = (length + (n - 1)) / n
     span = g.real(g.op.Max(length - n, 0))
@@ -179,14 +195,20 @@ def _segment_direction(g: Graph, encoder: Branches, waveforms: Value) -> Value:
     within = g.op.Mod(g.axes_added(first, 1) + g.constant(np.arange(n)), length)
     segments = g.shaped(g.taken(waveforms, 1, within), -1, n)
     example = encoder.spectra(torch.zeros(2, n))
-    embeddings = g.real(g.network(_Encode(encoder), example, _spectra(g, encoder, segments)))
+    try:
+        embeddings = g.real(g.network(_Encode(encoder), example, spectra(g, encoder, segments)))
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise AsdError(
+            f"embedding.encoder={name} has a step without an operator of ONNX ({reason})"
+        ) from error
     mean = g.mean(
         g.shaped(embeddings, g.size(waveforms, 0), count, encoder.n_parts * encoder.n_dims), 1, keepdims=False
     )
     return mean / g.op.Max(g.op.Sqrt(g.total(g.square(mean), 1)), float(np.finfo(np.float32).tiny))
 
 
-def _spectra(g: Graph, encoder: Branches, segments: Value) -> list[Value]:
+def _branch_spectra(g: Graph, encoder: Branches, segments: Value) -> list[Value]:
     """`Branches.spectra`: (segments, samples) -> each (segments, bins, frames) or (segments, bins)."""
     if not encoder.level:
         rms = g.op.Sqrt(g.mean(g.square(segments), 1))
@@ -204,10 +226,24 @@ def _spectra(g: Graph, encoder: Branches, segments: Value) -> list[Value]:
     return spectra
 
 
+def _levels(g: Graph, encoder: Bottleneck, segments: Value) -> list[Value]:
+    """`Bottleneck.spectra`: (segments, samples) -> (segments, mels, frames)."""
+    levels = log_mel(g, encoder.log_mel, segments)
+    zero = g.constant(ZERO_DB) if encoder.level else g.mean(levels, 1, 2)
+    return [g.op.Transpose((levels - zero) / STEP_DB, perm=[0, 2, 1])]
+
+
+_SPECTRA: dict[type[Encoder], Callable[[Graph, Any, Value], list[Value]]] = {
+    Branches: _branch_spectra,
+    Bottleneck: _levels,
+    OwnEncoder: lambda g, encoder, segments: [segments],
+}
+
+
 class _Encode(nn.Module):
     """The part of an encoder behind its spectra, for the exporter."""
 
-    def __init__(self, encoder: Branches) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder.eval()
 
@@ -232,6 +268,7 @@ def _windowed(g: Graph, detector: Windowed, scorer: str, waveforms: Value, secti
 
 
 _FORMULAS: dict[type[Detector], Callable[[Graph, Any, str, Value, Value | None], Value]] = {
+    Auto: _auto,
     Statistics: _statistics,
     Autoencoder: _autoencoder,
     Embedding: _embedding,

@@ -10,6 +10,7 @@ summed over time, and vectors (clips, dims), float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import torch
@@ -22,7 +23,6 @@ from asd.features.clip_statistics import ClipStatistics, WindowStatistics
 from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistics
 from asd.features.logmel import POWER_FLOOR, LogMel, log_edges
 from asd.features.spectral_statistics import FilterBank, SpectralStatistics
-from asd.types import AsdError
 
 
 def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict[str, Value]:
@@ -52,10 +52,35 @@ def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict
         levels = g.mean(log_mel(g, extract.log_mel64, waveforms), 1, keepdims=False)
         found["log_mel64"] = levels - g.mean(levels, 1)
     if extract.log_mel128:
-        found["log_mel128"] = g.mean(log_mel(g, extract.log_mel128, waveforms), 1, keepdims=False)
-    if missing := [view for view in extract.views if view not in found]:
-        raise AsdError(f"the view {missing[0]} cannot be exported; train with statistics.views without it")
+        found |= _pooled(g, log_mel(g, extract.log_mel128, waveforms), extract.views)
     return {view: found[view] for view in extract.views}
+
+
+def _pooled(g: Graph, levels: Value, wanted: Collection[str]) -> dict[str, Value]:
+    """`features.pooling` of levels (clips, frames, mels); views that nobody wants are dropped with their nodes."""
+    decays, sharpnesses = {"gwrp98": 0.98, "gwrp90": 0.9}, {"rdp4": 4.0, "rdp8": 8.0}
+    found = {"log_mel128": g.mean(levels, 1, keepdims=False)}
+    for view in decays.keys() & wanted:
+        n_frames = g.size(levels, 1)
+        ranked, _ = g.op.TopK(levels, g.op.Reshape(n_frames, [1]), axis=1, _outputs=2)
+        weights = g.axes_added(g.op.Pow(g.constant(decays[view]), g.real(g.range(n_frames))), 1)
+        found[view] = g.total(ranked * weights, 1, keepdims=False) / g.total(weights, 0, 1)
+    for view in sharpnesses.keys() & wanted:
+        weights = _deviation_weights(g, levels, sharpnesses[view])
+        found[view] = g.total(levels * weights, 1, keepdims=False)
+    if "rdp_gem" in wanted:
+        values = g.op.Exp(levels * (math.log(10.0) / 20.0))
+        mean = g.total(g.square(values) * values * _deviation_weights(g, values, 9.0), 1, keepdims=False)
+        found["rdp_gem"] = 20.0 / 3.0 * g.log10(mean)
+    return found
+
+
+def _deviation_weights(g: Graph, values: Value, sharpness: float) -> Value:
+    """`pooling._deviation_weights`: (clips, frames, mels) -> (clips, frames, 1)."""
+    distance = g.op.Sqrt(g.total(g.square(values - g.mean(values, 1)), 2))
+    relative = distance / g.op.Max(g.largest(distance, 1), float(np.finfo(np.float32).tiny))
+    weights = g.op.Pow(1.0 + relative, g.constant(sharpness))
+    return weights / g.total(weights, 1)
 
 
 def log_mel(g: Graph, transform: LogMel, waveforms: Value) -> Value:

@@ -25,7 +25,9 @@ def main(graph: str, *paths: str) -> int:
             )
         if len(channels) < int(about["least_samples"]):
             sys.exit(f"{path} has {len(channels)} samples, and the model needs {about['least_samples']}")
-        given = {"waveform": channels[None, :, 0]}  # the first microphone; full scale is 1
+        channel = about["channel"]  # the microphone, or the mean of all; full scale is 1
+        sound = channels.mean(1) if channel == "mean" else channels[:, int(channel)]
+        given = {"waveform": sound[None]}
         if asks_for_section:
             given["section"] = np.array([int(about["sections"].split(",")[0])])  # which one it is, you know
         score = session.run(["score"], given)[0][0]

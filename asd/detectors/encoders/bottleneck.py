@@ -20,7 +20,7 @@ from asd.data.frontends import LEAST_WEIGHT
 from asd.features.logmel import LogMel
 
 _N_FRAMES = 5  # of a window, as the official baseline has it
-_ZERO_DB, _STEP_DB = -60.0, 20.0  # about the mean and the spread of recordings of machines
+ZERO_DB, STEP_DB = -60.0, 20.0  # about the mean and the spread of recordings of machines
 
 
 class Bottleneck(Encoder):
@@ -56,8 +56,8 @@ class Bottleneck(Encoder):
     def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
         """Log-mel levels (batch, mels, frames) in steps of 20 dB around -60 dB, or around their mean."""
         levels: torch.Tensor = self.log_mel(waveforms.float())
-        zero = _ZERO_DB if self.level else levels.mean((1, 2), keepdim=True)
-        return [(levels - zero) / _STEP_DB]
+        zero = ZERO_DB if self.level else levels.mean((1, 2), keepdim=True)
+        return [(levels - zero) / STEP_DB]
 
     def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
         """Embeddings (batch, 1, dims) of unit length."""

@@ -76,7 +76,7 @@ class OwnEncoder(Encoder):
     def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
         """Embeddings (batch, parts, dims), each part of unit length."""
         embeddings: torch.Tensor = self.module(spectra[0])
-        return normalize(embeddings.float().view(len(embeddings), self.n_parts, self.n_dims), dim=-1)
+        return normalize(embeddings.float().view(-1, self.n_parts, self.n_dims), dim=-1)
 
 
 def build(recipe: Recipe, sample_rate_hz: int = 16000) -> Encoder:
