@@ -82,13 +82,16 @@ class Model:
         """Ways to turn what was learnt into a score; the first is the default."""
         return self.detector.scorers
 
-    def score(self, waveform: Waveform, sample_rate_hz: int, scorer: str | None = None) -> ClipScore:
+    def score(
+        self, waveform: Waveform, sample_rate_hz: int, scorer: str | None = None, section: str = "00"
+    ) -> ClipScore:
         """Score and decision of one recording.
 
         Args:
             waveform: (samples,), or (microphones, samples) where the model needs both; full scale is 1.
             sample_rate_hz: the one the model was fitted for.
             scorer: one of `scorers`; None: the first.
+            section: which section of the machine it is of, where the model was trained on several.
 
         Returns:
             Score, threshold, decision and scorer.
@@ -105,7 +108,8 @@ class Model:
             True
         """
         name = self._scorer(scorer)
-        recordings = from_arrays([waveform], sample_rate_hz, self.detector.context.front_end, Split.TEST)
+        front_end = self.detector.context.front_end
+        recordings = from_arrays([waveform], sample_rate_hz, front_end, Split.TEST, section=section)
         check_lengths(recordings, self.options.detector_settings.least_samples())
         if sample_rate_hz != (wanted := self.options.sample_rate_hz):
             raise AsdError(

@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from starlette.testclient import TestClient
 
 import asd
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
+from asd.deploy.application import application
+from asd.deploy.models import Models
+from asd.deploy.service import Limits
 from tests.command import refuses, succeeds
 from tests.machines import tone_machine, write_clip
 
@@ -209,3 +214,35 @@ def test_an_hour_takes_no_more_memory_than_its_first_minutes(plant: Path) -> Non
     assert process.returncode == 0, err
     assert b"listened to 3600.0 s: 1800 scores, 60 alarms" in out
     assert used[-1] <= max(used[5:15]) + (16 << 20)
+
+
+def test_a_stream_is_of_the_section_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for section, seed in ((0, 0), (3, 100)):
+        for i in range(9):
+            name = f"section_{section:02d}_source_train_normal_{i:04d}.wav"
+            write_clip(Path("data/fan/train", name), seed + i, tone_hz=500.0 * section)
+    succeeds("train", "machine=fan", "data=data", "statistics.views=level", "name=fans")
+    waveform, _ = read_wav(write_clip(Path("x.wav"), 7))
+    model = asd.load("runs/fans", device="cpu")
+    expected = {section: model.score(waveform[0], 16000, section=section).score for section in ("00", "03")}
+    assert expected["00"] != expected["03"]
+    with service(Models(Path("runs"), None, "cpu")) as client:
+        for section in ("00", "3"):
+            score = expected[section.zfill(2)]
+            succeeds("listen", "name=fans", "input=x.wav", f"section={section}", f"out=heard{section}")
+            assert lines(Path(f"heard{section}/scores.jsonl"))[0]["score"] == pytest.approx(score)
+            succeeds("predict", "name=fans", "audio=x.wav", f"section={section}")
+            assert pd.read_csv("predictions/fans/x/predictions.csv")["score"][0] == pytest.approx(score)
+            said = client.post(f"/score?section={section}", content=Path("x.wav").read_bytes()).json()
+            assert said["results"][0]["score"] == pytest.approx(score)
+        said = client.post("/score?section=07", content=Path("x.wav").read_bytes())
+    unknown = "section=07 is none that the model of fan was trained on; it has 00, 03"
+    assert (said.status_code, said.json()) == (422, {"error": unknown})
+    for stage in ("listen", "predict"):
+        word = "input" if stage == "listen" else "audio"
+        refuses(stage, "name=fans", f"{word}=x.wav", "section=07", saying=unknown)
+
+
+def service(models: Models) -> TestClient:
+    return TestClient(application(models, Limits("", 1 << 24, 8, 600, 600, 8, 60)))

@@ -70,6 +70,7 @@ def from_arrays(
     front_end: FrontEnd,
     split: Split,
     machine: str = "machine",
+    section: str = "00",
 ) -> Recordings:
     """Waveforms that are in no file as recordings.
 
@@ -79,6 +80,7 @@ def from_arrays(
         front_end: from the microphones to one waveform.
         split: what they are for.
         machine: what the machine is called.
+        section: which of its sections they are of.
 
     Raises:
         AsdError: there are none, they are no floats, or of another shape.
@@ -96,7 +98,7 @@ def from_arrays(
                 f"waveform {i} has {array.ndim} dimensions; it has to be (samples,) or (microphones, samples)"
             )
     label = Label.NORMAL if split is Split.TRAIN else None
-    clips = [Clip(Path(f"waveform {i}"), machine, "00", split, None, label) for i in range(len(arrays))]
+    clips = [Clip(Path(f"waveform {i}"), machine, section, split, None, label) for i in range(len(arrays))]
     if front_end.channel is not None:
         arrays = [
             chosen_channels(str(clip.path), np.atleast_2d(array), 1, front_end.channel)

@@ -96,7 +96,11 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def score(
-        request: Request, run: str | None = None, machine: str | None = None, scorer: str | None = None
+        request: Request,
+        run: str | None = None,
+        machine: str | None = None,
+        scorer: str | None = None,
+        section: str | None = None,
     ) -> JSONResponse:
         """Scores of recordings: a body of audio, or a form with a file for each of several."""
         run, machine, model = models.chosen(run, machine)
@@ -104,9 +108,12 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
             raise RefusalError(
                 422, f"scorer={scorer} is not among {', '.join(model.scorers)}; name one of these"
             )
+        section = models.section(run, machine, section)
         uploads = await _uploads(request, limits.n_recordings)
         loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(pool, score_uploads, model, uploads, scorer, limits.seconds)
+        rows = await loop.run_in_executor(
+            pool, score_uploads, model, uploads, scorer, limits.seconds, section
+        )
         metrics.scored(run, machine, rows)
         name = scorer or model.scorers[0]
         about = {"run": run, "machine": machine, "scorer": name, "threshold": model.thresholds[name].value}

@@ -70,6 +70,7 @@ class Voice:
         if not chosen:
             raise AsdError(f"the run {name} has no machine {config.machine}; it has {', '.join(machines)}")
         self.run: RunDirectory = chosen[0]
+        self.section = "00" if config.section is None else self.run.section_named(config.section)
         self._read()
 
     def _read(self) -> None:
@@ -148,7 +149,7 @@ class Voice:
 
     def score(self, samples: npt.NDArray[np.float32]) -> float:
         """Of a window (channels, samples)."""
-        return self.model.score(samples, self.model.options.sample_rate_hz, self.scorer).score
+        return self.model.score(samples, self.model.options.sample_rate_hz, self.scorer, self.section).score
 
 
 def listen(config: Listen) -> Heard:

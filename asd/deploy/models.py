@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +15,7 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.deploy.service import RefusalError
 from asd.library import Model, load
-from asd.runs import find_runs
+from asd.runs import RunDirectory, find_runs
 from asd.types import AsdError, Split, is_recording
 
 _MOST_CHANNELS = 8
@@ -43,12 +43,14 @@ class Models:
 
     def __init__(self, runs: Path, name: str | None, device: str) -> None:
         self.loaded: dict[tuple[str, str], Model] = {}
+        self.runs: dict[tuple[str, str], RunDirectory] = {}
         for run_name in [name] if name else _run_names(runs):
             for run in find_runs(runs, run_name):
                 key = (run_name, run.machine)
                 if run.fused_members():
                     log.info("%s is a fusion and has no model; it is not served", run.path)
                 elif key not in self.loaded:
+                    self.runs[key] = run
                     self.loaded[key] = load(runs / run_name, run.machine, seed=run.seed, device=device)
         if not self.loaded:
             raise AsdError(
@@ -64,11 +66,27 @@ class Models:
                 "sample_rate_hz": model.options.sample_rate_hz,
                 "microphones": model.detector.context.front_end.n_microphones,
                 "least_samples": model.options.detector_settings.least_samples(),
+                "sections": self.runs[run, machine].fit_facts().get("sections", []),
                 "scorers": list(model.scorers),
                 "thresholds": {scorer: model.thresholds[scorer].value for scorer in model.scorers},
             }
             for (run, machine), model in self.loaded.items()
         ]
+
+    def section(self, run: str, machine: str, given: str | None) -> str | None:
+        """The section that a request names; None where it names none.
+
+        Args:
+            run, machine: from `chosen`.
+            given: its name.
+
+        Raises:
+            RefusalError: the model was not trained on it.
+        """
+        try:
+            return None if given is None else self.runs[run, machine].section_named(given)
+        except AsdError as error:
+            raise RefusalError(422, str(error)) from error
 
     def chosen(self, run: str | None, machine: str | None) -> tuple[str, str, Model]:
         """The one that a request names, or the only one.
@@ -97,7 +115,7 @@ def _run_names(runs: Path) -> list[str]:
 
 
 def score_uploads(
-    model: Model, uploads: Sequence[Upload], scorer: str | None, seconds: float
+    model: Model, uploads: Sequence[Upload], scorer: str | None, seconds: float, section: str | None = None
 ) -> list[dict[str, Any]]:
     """What a model makes of recordings of a request, as `predict` does.
 
@@ -106,6 +124,7 @@ def score_uploads(
         uploads: the recordings; they are written to folders of ours.
         scorer: whose score; None: the default.
         seconds: longest recording.
+        section: of the machine that all of them are of; None: as their names say.
 
     Returns:
         A row per recording: its name, and score and decision, or what is wrong with it.
@@ -120,6 +139,8 @@ def score_uploads(
         refused: list[Refused] = []
         try:
             clips = clips_of_files(good, model.options.machine[0], Split.TEST) if good else []
+            if section is not None:
+                clips = [replace(clip, section=section) for clip in clips]
             table = model.score_clips(clips, scorer, refused) if clips else None
         except AsdError:
             if len(refused) < len(good):

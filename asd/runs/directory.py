@@ -90,6 +90,22 @@ class RunDirectory(TrainingDirectory):
         """What the model in here was fitted with; {} where there is none."""
         return read_json(self.model / "fit.json")
 
+    def section_named(self, given: str) -> str:
+        """A section that the model was trained on, such as "03".
+
+        Args:
+            given: what it is called; 3 is 03.
+
+        Raises:
+            AsdError: the model was trained on others only.
+        """
+        known = self.fit_facts().get("sections", [])
+        if (section := given.zfill(2)) not in known:
+            raise AsdError(
+                f"section={given} is none that the model of {self.machine} was trained on; it has {', '.join(known)}"
+            )
+        return section
+
     def confirmed(self) -> list[dict[str, Any]]:
         """What was added to the bank after the training: {"date", "files": [{"path", "kept", "content"}]} each time."""
         changes: list[dict[str, Any]] = read_json(self.model / "confirmed.json").get("changes", [])

@@ -24,6 +24,7 @@ class Predict(Execution):
     )
     name: str | None = Field(None, description="run that scores them, by default the default detector's")
     machine: Names = Field(["all"], description="whose recordings they are, by default as their folders say")
+    section: str | None = Field(None, description="whose section they are, by default as their names say")
     out: Path | None = Field(None, description="folder of the result, by default predictions/<name>/<audio>")
     fail_on_anomaly: bool = Field(False, description="exit code 3 where a recording is called anomalous")
     confirm_normal: bool = Field(False, description="then add all of them to the bank of normal recordings")

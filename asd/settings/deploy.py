@@ -25,6 +25,7 @@ class Listen(Settings):
     input: str = Field(description="- (standard input), a file, a folder to watch, or a sound card")
     name: str | None = Field(None, description="run that listens, by default the default detector's")
     machine: str | None = Field(None, description="whose model, by default the only one of the run")
+    section: str | None = Field(None, description="which section of the machine it is, by default 00")
     out: Path | None = Field(
         None, description="folder of what is found, by default listening/<run>/<machine>"
     )

@@ -150,6 +150,9 @@ def _pieces(
         run = runs[machine]
         key = fingerprint(run.fit_facts(), read_json(run.scores.path / "thresholds.json"), config.scorer)
         own = [clip for clip in clips if clip.machine == machine]
+        if config.section is not None:
+            section = run.section_named(config.section)
+            key, own = fingerprint(key, section), [replace(clip, section=section) for clip in own]
         todo = journal.begin(key, own)
         if len(todo) < len(own):
             log.info("%s: %d of %d recordings are scored already", machine, len(own) - len(todo), len(own))
