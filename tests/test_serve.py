@@ -142,6 +142,7 @@ def test_broken_recordings_of_a_batch_are_named_and_the_others_scored(
         "x" * 300 + ".wav",
         "\0.wav",
         "été.wav",
+        "𐍈" * 90 + ".wav",  # four bytes each
         "",
     ],
 )

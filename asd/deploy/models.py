@@ -159,7 +159,8 @@ def score_uploads(
 
 def _write(folder: Path, upload: Upload) -> Path:
     """A recording of a request under its own name, as far as that is harmless: it may tell the section."""
-    name = re.sub(r"[^\w.-]", "_", PurePosixPath(upload.name).name).lstrip(".")[-80:] or "recording"
+    name = re.sub(r"[^\w.-]", "_", PurePosixPath(upload.name).name).lstrip(".")
+    name = name[-60:] or "recording"  # 240 bytes at most, and a file's name has 255
     path = folder / (name if is_recording(Path(name)) else f"{name}.wav")
     folder.mkdir()
     path.write_bytes(upload.content)

@@ -100,7 +100,7 @@ class RunDirectory(TrainingDirectory):
             AsdError: the model was trained on others only.
         """
         known = self.fit_facts().get("sections", [])
-        if (section := given.zfill(2)) not in known:
+        if not given or (section := given.zfill(2)) not in known:
             raise AsdError(
                 f"section={given} is none that the model of {self.machine} was trained on; it has {', '.join(known)}"
             )
