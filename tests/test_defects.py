@@ -29,6 +29,7 @@ def defect_of(wave: np.ndarray) -> str | None:
 def test_sound_recordings_have_no_defect() -> None:
     assert defect_of(waves(0.1)) is None
     assert defect_of(waves(0.1, 0.1)) is None
+    assert defect_of(np.concatenate([waves(0.1, 0.1), np.zeros_like(waves(0.1))])) is None  # a third channel
     near, other = waves(0.1, 0.1)
     assert defect_of(np.stack([near, near + 0.1 * other])) is None  # far off what a copy is
 

@@ -224,7 +224,7 @@ def defect(recorded: Samples, sample_rate_hz: int) -> str | None:
     """What makes a recording useless, as the predicate of a sentence; None where nothing does.
 
     Args:
-        recorded: (microphones, samples) that are used, the near one first.
+        recorded: (channels, samples): the near microphone, the far one where there is one; others do not count.
         sample_rate_hz: of the recording.
     """
     if what := _defect_of_one(recorded[0], sample_rate_hz):
@@ -235,7 +235,7 @@ def defect(recorded: Samples, sample_rate_hz: int) -> str | None:
         return "has a silent far microphone (all samples are zero)"
     if what := _defect_of_one(recorded[1], sample_rate_hz):
         return f"has a far microphone that {what}"
-    near, far = recorded.astype(np.float64)
+    near, far = recorded[:2].astype(np.float64)
     left = near @ near - (near @ far) ** 2 / (far @ far)
     if left < _SAME * (near @ near):
         return "has the same sound on both microphones up to a factor"
