@@ -232,8 +232,8 @@ def test_a_stream_is_of_the_section_that_is_named(tmp_path: Path, monkeypatch: p
             score = expected[section.zfill(2)]
             succeeds("listen", "name=fans", "input=x.wav", f"section={section}", f"out=heard{section}")
             assert lines(Path(f"heard{section}/scores.jsonl"))[0]["score"] == pytest.approx(score)
-            succeeds("predict", "name=fans", "audio=x.wav", f"section={section}")
-            assert pd.read_csv("predictions/fans/x/predictions.csv")["score"][0] == pytest.approx(score)
+            succeeds("predict", "name=fans", "audio=x.wav", f"section={section}", f"out={section}")
+            assert pd.read_csv(f"{section}/predictions.csv")["score"][0] == pytest.approx(score)
             said = client.post(f"/score?section={section}", content=Path("x.wav").read_bytes()).json()
             assert said["results"][0]["score"] == pytest.approx(score)
         said = client.post("/score?section=07", content=Path("x.wav").read_bytes())

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 import asd
-from asd.data.audio import read_wav, write_wav
+from asd.data.audio import read_wav
+from asd.data.codecs import write_wav
 from asd.deploy.listen import listen
 from asd.settings.deploy import Listen
 
