@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.data.audio import encode
+from asd.data.codecs import encode
 from asd.evaluation.report.contents import MachineScores, Medium, Shelf, ShownClips, machine_part
 from asd.evaluation.report.html import as_html
 from asd.evaluation.report.pictures import projections, spectrogram_picture
