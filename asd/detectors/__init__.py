@@ -127,7 +127,7 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
 class AutoSettings(DetectorSettings):
     """How much trained networks count beside the default detector, and how long they train."""
 
-    weight: float = Field(0.1, ge=0, le=1, description="share of the networks' score")
+    weight: float = Field(0.05, ge=0, le=1, description="share of the networks' score")
     copies: int = Field(3, ge=1, description="altered copies of each clip that they learn from")
     networks: int = Field(1, ge=1, description="on spectra and envelopes, and as many on spectra alone")
 
