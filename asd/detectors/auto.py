@@ -2,7 +2,7 @@
 
 Which groups of statistics vote, and by which back end, is chosen from faults planted in normal clips (`choice`). The
 networks count by a small weight, the same for every machine: no statistic of normal clips tells on which machine to
-trust them (docs/embedding.md), and at a twentieth they cannot cost much where they mislead. Both scores are brought to one
+trust them (docs/embedding.md), and at a twentieth they cannot cost much where they mislead. Both scores come to one
 scale by their training scores. Fewer networks and fewer altered copies than in `detector=embedding` keep it short.
 
 Scorers:
