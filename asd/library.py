@@ -88,7 +88,8 @@ class Model:
         """Score and decision of one recording.
 
         Args:
-            waveform: (samples,), or (microphones, samples) where the model needs both; full scale is 1.
+            waveform: (samples,) of what the model listens to, or (channels, samples) where it needs several or was
+                fitted with `channel`; full scale is 1.
             sample_rate_hz: the one the model was fitted for.
             scorer: one of `scorers`; None: the first.
             section: which section of the machine it is of, where the model was trained on several.

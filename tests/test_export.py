@@ -217,7 +217,10 @@ def test_a_chosen_channel_is_named(
     succeeds("predict", "audio=0.wav", "out=found")
     done = subprocess.run([sys.executable, EXAMPLE, "fan.onnx", "0.wav"], capture_output=True, text=True)
     score = float(done.stdout.split("\t")[1])
-    assert_close(score, pd.read_csv("found/predictions.csv")["score"][0], 1.0)
+    predicted = pd.read_csv("found/predictions.csv")["score"][0]
+    assert_close(score, predicted, 1.0)
+    succeeds("listen", "input=0.wav", "out=heard")
+    assert pd.read_json("heard/scores.jsonl", lines=True)["score"][0] == pytest.approx(predicted)
 
 
 def test_several_sections_are_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

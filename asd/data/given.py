@@ -101,7 +101,7 @@ def from_arrays(
     clips = [Clip(Path(f"waveform {i}"), machine, section, split, None, label) for i in range(len(arrays))]
     if front_end.channel is not None:
         arrays = [
-            chosen_channels(str(clip.path), np.atleast_2d(array), 1, front_end.channel)
+            chosen_channels(str(clip.path), array, 1, front_end.channel) if array.ndim > 1 else array
             for clip, array in zip(clips, arrays, strict=True)
         ]
     return in_memory([array.astype(np.float32) for array in arrays], sample_rate_hz, clips, front_end)

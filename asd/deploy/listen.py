@@ -148,7 +148,8 @@ class Voice:
         )
 
     def score(self, samples: npt.NDArray[np.float32]) -> float:
-        """Of a window (channels, samples)."""
+        """Of a window (channels, samples), whose one channel is the one that the model listens to."""
+        samples = samples[0] if len(samples) == 1 else samples
         return self.model.score(samples, self.model.options.sample_rate_hz, self.scorer, self.section).score
 
 
