@@ -27,7 +27,7 @@ MEMORY = 150 * 2**20  # of a node's object store
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A head without room for jobs, and a node of two cores; stopped at the end."""
     from ray.cluster_utils import Cluster
 
@@ -37,7 +37,8 @@ def cluster() -> Iterator[Any]:
         initialize_head=True,
         head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
     )
-    cluster.add_node(num_cpus=2, object_store_memory=MEMORY)
+    own = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
+    cluster.add_node(num_cpus=2, object_store_memory=MEMORY, env_vars=own)
     cluster.wait_for_nodes()
     yield cluster
     ray.shutdown()
@@ -188,6 +189,23 @@ def test_results_are_the_local_ones_and_two_drivers_share_a_run(
     assert answer.code == 2
     assert answer.err.strip().splitlines()[-1].startswith("error: 1 failed: pump (")
     assert answer.err.strip().endswith("done: fan, valve")
+
+
+def test_computers_that_share_no_folder_work_at_an_address(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    tiny_machines(Path("bucket/plant"), "fan")
+    bucket = Path("bucket").absolute().as_uri()
+    words = (f"data={bucket}/plant", f"runs={bucket}/runs", "executor=ray", f"address={cluster.address}")
+    succeeds("train", *words, "device=cpu")
+    succeeds("train", "data=bucket/plant", "device=cpu")
+    tables = [*Path("runs").rglob("scores/*.csv")]
+    assert tables
+    for table in tables:
+        assert table.read_bytes() == ("bucket" / table).read_bytes()
+    assert not [*Path("cache").rglob("model")]  # it was learnt elsewhere
 
 
 def test_a_cluster_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -79,15 +80,17 @@ def on_ray_data(
         context.enable_progress_bars, context.max_errored_blocks = False, -1  # a lost task is named below
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         pickled = [{"task": pickler.dumps(pair)} for pair in enumerate(tasks)]
-        found = data.from_items(pickled, override_num_blocks=min(len(tasks), _MOST_BLOCKS)).map(
-            _Worker,
-            fn_constructor_args=(work, shared_place(where)),
-            compute=data.ActorPoolStrategy(min_size=1, max_size=where.workers or None),
-            num_cpus=1,
-            num_gpus=int(on_gpu(device)),
-            max_restarts=-1,
-            max_task_retries=RETRIES,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the last two words have no other name yet
+            found = data.from_items(pickled, override_num_blocks=min(len(tasks), _MOST_BLOCKS)).map(
+                _Worker,
+                fn_constructor_args=(work, shared_place(where)),
+                compute=data.ActorPoolStrategy(min_size=1, max_size=where.workers or None),
+                num_cpus=1,
+                num_gpus=int(on_gpu(device)),
+                max_restarts=-1,
+                max_task_retries=RETRIES,
+            )
         lost = {*range(len(tasks))}
         for row in found.iter_rows():
             index, result, error = pickler.loads(row["found"])
