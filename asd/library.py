@@ -113,9 +113,7 @@ class Model:
         recordings = from_arrays([waveform], sample_rate_hz, front_end, Split.TEST, section=section)
         check_lengths(recordings, self.options.detector_settings.least_samples())
         if sample_rate_hz != (wanted := self.options.sample_rate_hz):
-            raise AsdError(
-                f"the model was fitted for {wanted} Hz, not {sample_rate_hz} Hz; resample the waveform"
-            )
+            raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz} Hz; resample the waveform")
         _, (value,) = finite_scores(recordings, self.detector.score(recordings)[name], name)
         limit = self.thresholds[name].value
         return ClipScore(float(value), limit, bool(value > limit), name)
@@ -193,10 +191,7 @@ class Model:
         options = self.options.model_copy(update={"machine": [name], "name": path.name, "runs": path.parent})
         run.clear()
         run.write_config(options.stored())
-        settings, data = (
-            fingerprint(options.settings(), run.seed, ""),
-            fingerprint([self._learnt.fingerprint]),
-        )
+        settings, data = (fingerprint(options.settings(), run.seed, ""), fingerprint([self._learnt.fingerprint]))
         store_model(run, self.detector, self._learnt, settings, data)
         thresholds = {scorer: threshold.as_dict() for scorer, threshold in self.thresholds.items()}
         write_json(run.scores.path / "thresholds.json", thresholds)
@@ -256,9 +251,7 @@ def fit(
     check_lengths(recordings, run.detector_settings.least_samples())
     if broken := defects(recordings):
         clip, what = broken[0]
-        raise AsdError(
-            f"{clip.path} {what}, and {len(broken)} of {len(recordings)} are broken; leave them out"
-        )
+        raise AsdError(f"{clip.path} {what}, and {len(broken)} of {len(recordings)} are broken; leave them out")
     model = detector_of(run, _context(run, recordings.front_end))
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))
@@ -267,9 +260,7 @@ def fit(
     return Model(model, run, thresholds, held_against, kinds(recordings), recordings)
 
 
-def load(
-    path: str | Path, machine: str | None = None, *, seed: int | None = None, device: str = "auto"
-) -> Model:
+def load(path: str | Path, machine: str | None = None, *, seed: int | None = None, device: str = "auto") -> Model:
     """Loads a model that `asd train` or `Model.save` wrote.
 
     Args:
@@ -295,9 +286,7 @@ def load(
     run, content = chosen[0], chosen[0].config()
     fetch(run.path)
     if "detector" not in content:
-        raise AsdError(
-            f"{run.path} is a fusion and has no model; load its members: {', '.join(content['members'])}"
-        )
+        raise AsdError(f"{run.path} is a fusion and has no model; load its members: {', '.join(content['members'])}")
     options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=device)
     run.check_model()
     run.check_version(options.detector_version)

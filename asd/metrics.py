@@ -132,13 +132,9 @@ def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[Boo
     """
     truth, values = np.asarray(is_anomaly, bool), np.asarray(scores, np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
-        raise AsdError(
-            f"labels and scores must be two lists of equal length, got {truth.shape} and {values.shape}"
-        )
+        raise AsdError(f"labels and scores must be two lists of equal length, got {truth.shape} and {values.shape}")
     if not np.isfinite(values).all():
-        raise AsdError(
-            f"{np.count_nonzero(~np.isfinite(values))} of {values.size} scores are NaN or infinite"
-        )
+        raise AsdError(f"{np.count_nonzero(~np.isfinite(values))} of {values.size} scores are NaN or infinite")
     n_anomalies = np.count_nonzero(truth)
     if not 0 < n_anomalies < truth.size:
         raise AsdError(
@@ -259,9 +255,7 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
         clips = section.domains == domain
         values = precision_recall_f1(section.is_anomaly[clips], section.decisions[clips])
         suffix = f"_{domain}" if domain else ""
-        metrics |= {
-            f"{name}{suffix}": x for name, x in zip(("precision", "recall", "f1"), values, strict=True)
-        }
+        metrics |= {f"{name}{suffix}": x for name, x in zip(("precision", "recall", "f1"), values, strict=True)}
         metrics[f"false_alarms{suffix}"] = float(np.mean(section.decisions[clips & ~section.is_anomaly]))
     return metrics
 

@@ -132,11 +132,7 @@ def _evaluate_submissions(config: Evaluate) -> dict[str, Any]:
 def leaderboard(config: Leaderboard) -> pd.DataFrame:
     """Ranks runs, with paired intervals of their differences; written to runs/leaderboard.{md,csv,json}."""
     return rank_runs(
-        config.runs,
-        config.year,
-        members=config.members,
-        machines=config.machine,
-        reference=config.reference,
+        config.runs, config.year, members=config.members, machines=config.machine, reference=config.reference
     )
 
 

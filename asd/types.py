@@ -90,19 +90,7 @@ def one_of(value: str, choices: Sequence[str], what: str) -> str:
 SUFFIXES = (
     *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
     *(".caf", ".au", ".snd", ".w64", ".rf64"),  # these and those above are read by libsndfile
-    *(
-        ".m4a",
-        ".mp4",
-        ".m4b",
-        ".mov",
-        ".3gp",
-        ".aac",
-        ".webm",
-        ".mka",
-        ".mkv",
-        ".wma",
-        ".amr",
-    ),  # by the extra media
+    *(".m4a", ".mp4", ".m4b", ".mov", ".3gp", ".aac", ".webm", ".mka", ".mkv", ".wma", ".amr"),  # by the extra media
 )
 
 

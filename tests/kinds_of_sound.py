@@ -80,10 +80,7 @@ def _pulsed(rng: np.random.Generator, time_s: Array, faulty: bool, age: float) -
     bands = [(100, 400), (400, 900), (900, 1800), (1800, 3500)]
     lags = 0.5 * np.arange(4) * faulty
     return np.sum(
-        [
-            (1.2 + np.sin(phase - lag)) * _noise(rng, time_s, *band)
-            for lag, band in zip(lags, bands, strict=True)
-        ],
+        [(1.2 + np.sin(phase - lag)) * _noise(rng, time_s, *band) for lag, band in zip(lags, bands, strict=True)],
         axis=0,
     )
 

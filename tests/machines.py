@@ -29,9 +29,7 @@ def write_clip(path: Path, seed: int, duration_s: float = 1.0, tone_hz: float = 
     return path
 
 
-def tone_machine(
-    root: Path, machine: str = "fan", n_train: int = 24, n_target: int = 4, n_test: int = 6
-) -> Path:
+def tone_machine(root: Path, machine: str = "fan", n_train: int = 24, n_target: int = 4, n_test: int = 6) -> Path:
     """A machine whose anomalies have an added tone of 3 kHz; target clips are a little longer."""
     seed = 0
     for domain, count in (("source", n_train - n_target), ("target", n_target)):
@@ -67,9 +65,7 @@ def workplace(folder: Path, seed: int = 0) -> RunContext:
     return RunContext(torch.device("cpu"), folder / "cache", folder / "run", seed)
 
 
-def references(
-    n: int = 60, dims: int = 5, n_target: int = 10, seed: int = 0, shift: float = 6.0
-) -> References:
+def references(n: int = 60, dims: int = 5, n_target: int = 10, seed: int = 0, shift: float = 6.0) -> References:
     """Correlated vectors of two domains, the target last and shifted."""
     rng = np.random.default_rng(seed)
     is_target = np.arange(n) >= n - n_target

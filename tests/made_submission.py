@@ -44,16 +44,7 @@ def score_table(year: Year) -> pd.DataFrame:
     """Random scores for the whole evaluation set of a year."""
     draw = random.Random(year.year)
     rows = [
-        (
-            unit.machine,
-            unit.section,
-            unit.domain or "",
-            "test",
-            "",
-            name,
-            draw.gauss(0, 3),
-            draw.randint(0, 1),
-        )
+        (unit.machine, unit.section, unit.domain or "", "test", "", name, draw.gauss(0, 3), draw.randint(0, 1))
         for unit in year.eval_units()
         for name in clip_names(year, unit)
     ]
@@ -80,9 +71,7 @@ def made_submission(folder: Path, year: Year, label: str = LABEL) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     user = folder.parent / "user.yaml"
     user.write_text(yaml.safe_dump(USER))
-    return write_submission(
-        score_table(year), facts(year), label=label, year=year, folder=folder, user_file=user
-    )
+    return write_submission(score_table(year), facts(year), label=label, year=year, folder=folder, user_file=user)
 
 
 def edit(file: str, change: Callable[[list[str]], object]) -> Callable[[Path], None]:

@@ -124,12 +124,7 @@ def _hidden(clips: Sequence[Clip], machine: str, year: Year) -> Names:
     split = Split.TEST if year.rule == "per_domain" else None
     return {
         unit: [
-            (
-                files.format_name(
-                    unit.section, i, split=split, domain=unit.domain, by_id=year.rule == "per_id"
-                ),
-                clip,
-            )
+            (files.format_name(unit.section, i, split=split, domain=unit.domain, by_id=year.rule == "per_id"), clip)
             for i, clip in enumerate(random.Random(str(unit)).sample(inside, len(inside)))
         ]
         for unit, inside in units.items()

@@ -29,22 +29,14 @@ def test_wav_round_trip_is_exact_to_16_bits(tmp_path: Path) -> None:
     assert np.abs(read - wave).max() <= 1 / 32768
 
 
-HEADERS: dict[str, int | None] = {
-    "of its own": None,
-    "0": 0,
-    "-1": 0xFFFFFFFF,
-    "pipe": 0x7FFFF000,
-    "half": 0x7FFFFFFF,
-}
+HEADERS: dict[str, int | None] = {"of its own": None, "0": 0, "-1": 0xFFFFFFFF, "pipe": 0x7FFFF000, "half": 0x7FFFFFFF}
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "PCM_U8"])
 @pytest.mark.parametrize("riff", ["of its own", "0", "-1"])
 @pytest.mark.parametrize("size", HEADERS)
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
-def test_a_size_that_a_recorder_never_corrected(
-    tmp_path: Path, subtype: str, riff: str, size: str, kind: str
-) -> None:
+def test_a_size_that_a_recorder_never_corrected(tmp_path: Path, subtype: str, riff: str, size: str, kind: str) -> None:
     path = tmp_path / "a.wav"
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 1002)  # an odd number of bytes would be filled up
     soundfile.write(path, wave, 16000, subtype=subtype, format=kind)
@@ -148,10 +140,6 @@ def test_places_that_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "loop.wav").symlink_to("loop.wav")
     (tmp_path / "folder.wav").mkdir()
-    for name, saying in (
-        ("pipe", "a folder or a device"),
-        ("folder", "a folder or"),
-        ("loop", "does not exist"),
-    ):
+    for name, saying in (("pipe", "a folder or a device"), ("folder", "a folder or"), ("loop", "does not exist")):
         with pytest.raises(AsdError, match=rf"{name}\.wav .*{saying}"):
             read_wav(tmp_path / f"{name}.wav")

@@ -38,9 +38,7 @@ def test_it_is_the_weighted_mean_of_both_on_the_scale_of_their_training_scores(
     told = read_json(model / "auto.json")
     assert told["weights"] == {"statistics": pytest.approx(0.7), "embedding": 0.3}
     assert "nothing in normal clips tells" in told["why"]
-    assert read_json(model / "statistics/choice.json") == read_json(
-        Path("runs/statistics/fan/seed3/model/choice.json")
-    )
+    assert read_json(model / "statistics/choice.json") == read_json(Path("runs/statistics/fan/seed3/model/choice.json"))
     (model / "statistics/bank.safetensors").write_bytes(b"")
     refuses("score", *words, "name=auto", saying="is missing or damaged")
 
@@ -52,9 +50,7 @@ def test_without_weight_it_orders_clips_as_the_default_does(tmp_path: Path) -> N
     default = detector_class("statistics")(workplace(tmp_path), StatisticsSettings(choose=True))
     both.fit(learn)
     default.fit(learn)
-    np.testing.assert_array_equal(
-        np.argsort(both.score(learn)["auto"]), np.argsort(default.score(learn)["ensemble"])
-    )
+    np.testing.assert_array_equal(np.argsort(both.score(learn)["auto"]), np.argsort(default.score(learn)["ensemble"]))
 
 
 def test_a_model_without_scales_is_refused(tmp_path: Path) -> None:

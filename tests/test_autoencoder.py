@@ -23,11 +23,7 @@ from asd.metrics import auc, pauc
 from asd.pipeline import train
 from asd.scoring.backends import backend_named
 from asd.scoring.references import references_of
-from asd.scoring.residual_distance import (
-    covariances_around_batches,
-    mean_frame_distance,
-    mean_residual_distance,
-)
+from asd.scoring.residual_distance import covariances_around_batches, mean_frame_distance, mean_residual_distance
 from asd.scoring.threshold import fit_threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse
@@ -121,9 +117,7 @@ def test_a_domain_of_too_few_windows_has_the_covariance_of_the_other(n_targets: 
     others = windows[n_targets:] if n_targets < 6 else windows
     own = windows[:n_targets] if n_targets > 1 else windows[n_targets:]
     if n_targets == 5:
-        assert (
-            torch.isnan(source).all() or torch.isinf(source).any()
-        )  # one window has no covariance: as officially
+        assert torch.isnan(source).all() or torch.isinf(source).any()  # one window has no covariance: as officially
     else:
         np.testing.assert_allclose(
             source, np.cov(others.reshape(-1, 4).T, ddof=0) * 2 * len(others) / (len(others) - 1)
@@ -190,12 +184,7 @@ def test_the_compatible_threshold_is_fitted_to_the_batches(tmp_path: Path) -> No
     config = parse(
         Run,
         [
-            *(
-                "detector=autoencoder",
-                "compatible=true",
-                f"data={tmp_path / 'data'}",
-                f"runs={tmp_path / 'runs'}",
-            ),
+            *("detector=autoencoder", "compatible=true", f"data={tmp_path / 'data'}", f"runs={tmp_path / 'runs'}"),
             *("machine=fan", "training.epochs=2", "training.batch_size=32", "autoencoder.n_mels=32"),
         ],
     )

@@ -47,9 +47,7 @@ class TestEveryBackend:
     def test_training_scores_leave_a_run_of_clips_out(self, name: str) -> None:
         refs = conditioned()
         expected = np.empty(60)
-        for fold in range(
-            5
-        ):  # each condition has 20 clips: runs of four, and every condition starts one fold later
+        for fold in range(5):  # each condition has 20 clips: runs of four, and every condition starts one fold later
             held_out = (np.arange(60) % 20 // 4 + refs.conditions) % 5 == fold
             rest = backend_named(name).fit(refs[~held_out])
             expected[held_out] = rest.score(refs.vectors[held_out])
@@ -82,9 +80,7 @@ class TestEveryBackend:
 
     def test_duplicates_give_finite_scores(self, name: str) -> None:
         refs = references(n=30)
-        doubled = References(
-            np.repeat(refs.vectors, 2, 0), np.repeat(refs.conditions, 2), np.repeat(refs.is_target, 2)
-        )
+        doubled = References(np.repeat(refs.vectors, 2, 0), np.repeat(refs.conditions, 2), np.repeat(refs.is_target, 2))
         fitted = backend_named(name).fit(doubled)
         assert np.isfinite(fitted.score(refs.vectors)).all()
         assert np.isfinite(fitted.score_training()).all()
@@ -105,9 +101,7 @@ class TestEveryBackend:
 def test_unknown_backends_and_options_are_refused() -> None:
     with pytest.raises(AsdError, match="backend=magic is unknown"):
         backend_named("magic")
-    with pytest.raises(
-        AsdError, match="the back end gaussian has no option neighbours=; it has device, means"
-    ):
+    with pytest.raises(AsdError, match="the back end gaussian has no option neighbours=; it has device, means"):
         backend_named("gaussian", neighbours=2)
     with pytest.raises(AsdError, match="neighbours=0 gives no distance"):
         backend_named("knn", neighbours=0)

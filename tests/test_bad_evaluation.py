@@ -35,9 +35,7 @@ PACKAGE = f"submissions/{LABEL}"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveServer]:
     with serving() as archive:
         small = {"train_source": 8, "train_target": 2, "test_per_cell": 2, "duration_s": 0.5}
-        publish_year(
-            archive, 2024, tmp_path_factory.mktemp("clips"), evaluation=["ToothBrush", "Scanner"], **small
-        )
+        publish_year(archive, 2024, tmp_path_factory.mktemp("clips"), evaluation=["ToothBrush", "Scanner"], **small)
         yield archive
 
 
@@ -155,26 +153,18 @@ def test_scoring_machines_of_several_folders_asks_which(two_machines: Path, tmp_
     tiny_machines(Path("elsewhere"), "valve")
     succeeds("train", "machine=fan", "data=data", "name=mixed")
     succeeds("train", "machine=valve", "data=elsewhere", "name=mixed")
-    refuses(
-        "score",
-        "name=mixed",
-        saying=r"trained from several folders \(data, elsewhere\); say which with data=",
-    )
+    refuses("score", "name=mixed", saying=r"trained from several folders \(data, elsewhere\); say which with data=")
     succeeds("score", "name=mixed", "machine=valve")
     succeeds("score", "name=mixed", "machine=fan", "data=data")
 
 
-def test_a_score_that_is_not_finite_is_not_written(
-    two_machines: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_score_that_is_not_finite_is_not_written(two_machines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from asd.detectors.statistics import Statistics
 
     def broken(self: Statistics, recordings: Recordings) -> Scores:
         return {scorer: np.full(len(recordings), np.nan) for scorer in self.scorers}
 
     monkeypatch.setattr(Statistics, "score", broken)
-    refuses(
-        "train", "machine=fan", "data=data", saying=r"the score of data/fan/test/\S+\.wav is nan \(12 of 12"
-    )
+    refuses("train", "machine=fan", "data=data", saying=r"the score of data/fan/test/\S+\.wav is nan \(12 of 12")
     assert not list(Path("runs").rglob("DONE"))
     assert not list(Path("runs").rglob("scores/*.csv"))

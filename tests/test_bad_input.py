@@ -46,14 +46,8 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "NaN": (lambda p: rewrite(p, with_a(np.nan)), "NaN or infinite samples; repair or remove"),
     "infinity": (lambda p: rewrite(p, with_a(-np.inf)), "NaN or infinite samples"),
-    "an absurd sample": (
-        lambda p: rewrite(p, with_a(1e20)),
-        r"holds a sample of 1e\+20, and full scale is 1",
-    ),
-    "too short": (
-        lambda p: rewrite(p, lambda x: x[:2047]),
-        "has 2047 samples, fewer than the 2048 .*remove it",
-    ),
+    "an absurd sample": (lambda p: rewrite(p, with_a(1e20)), r"holds a sample of 1e\+20, and full scale is 1"),
+    "too short": (lambda p: rewrite(p, lambda x: x[:2047]), "has 2047 samples, fewer than the 2048 .*remove it"),
 }
 
 
@@ -126,9 +120,7 @@ def test_a_second_microphone_that_is_not_there(place: Path, word: str) -> None:
 
 def test_a_mono_file_where_the_year_has_two_microphones(place: Path) -> None:
     answer = succeeds(*short_training("year=2026"))
-    assert re.search(
-        r"WARNING: \S+wav has one channel \(as 15 of 15 train clips\).*near microphone", answer.err
-    )
+    assert re.search(r"WARNING: \S+wav has one channel \(as 15 of 15 train clips\).*near microphone", answer.err)
 
 
 def add_a_microphone(place: Path) -> None:
@@ -157,9 +149,7 @@ def test_the_second_of_two_microphones(place: Path) -> None:
         (lambda near: 0.5 * near, "has the same sound on both microphones"),
     ],
 )
-def test_a_broken_second_microphone(
-    place: Path, far: Callable[[np.ndarray], np.ndarray], saying: str
-) -> None:
+def test_a_broken_second_microphone(place: Path, far: Callable[[np.ndarray], np.ndarray], saying: str) -> None:
     add_a_microphone(place)
     test, train = a_clip("test"), a_clip("train")
     for clip in (test, train):
@@ -186,10 +176,7 @@ def test_a_sample_rate_of_ones_own(place: Path) -> None:
 def test_a_name_outside_the_grammar(place: Path) -> None:
     clip = a_clip("train")
     clip.rename(clip.with_name("fan_0001.wav"))
-    refuses(
-        *short_training(),
-        saying=r"data/fan/train/fan_0001\.wav is outside the file-name grammar: name it like",
-    )
+    refuses(*short_training(), saying=r"data/fan/train/fan_0001\.wav is outside the file-name grammar: name it like")
     assert not (place / "runs").exists()
 
 
@@ -208,9 +195,7 @@ def test_without_attributes_everything_works_the_same(run: Path) -> None:
 
 def test_attributes_that_are_something_else(place: Path) -> None:
     Path("data/fan/attributes_00.csv").write_text("speed;1000\n")
-    refuses(
-        *short_training(), saying=r"attributes_00\.csv begins with 'speed;1000': expected file_name,d1p,d1v"
-    )
+    refuses(*short_training(), saying=r"attributes_00\.csv begins with 'speed;1000': expected file_name,d1p,d1v")
 
 
 def test_attribute_rows_are_joined_however_they_spell_the_recording(run: Path) -> None:
@@ -223,12 +208,8 @@ def test_attribute_rows_that_match_nothing_are_counted_and_named(place: Path) ->
     table = Path("data/fan/attributes_00.csv")
     table.write_text(table.read_text().replace("section_00_source_train", "section_00_source_trial"))
     err = succeeds(*short_training()).err
-    assert re.search(
-        r"WARNING: \S+attributes_\*\.csv has rows for recordings that are not there: 12 \(the fi", err
-    )
-    assert re.search(
-        r"WARNING: \S+ has no row for some recordings of train/: 12 \(the first section_00_sou", err
-    )
+    assert re.search(r"WARNING: \S+attributes_\*\.csv has rows for recordings that are not there: 12 \(the fi", err)
+    assert re.search(r"WARNING: \S+ has no row for some recordings of train/: 12 \(the first section_00_sou", err)
 
 
 @pytest.mark.parametrize("domain", ["source", "target"])
@@ -282,9 +263,5 @@ def test_no_test_clips_yet(place: Path) -> None:
 def test_no_data_folder(place: Path) -> None:
     refuses("train", "machine=fan", "data=nowhere", saying="no data folder .*/nowhere: .*data=DIR")
     refuses("train", "machine=fan", saying="no data folder .*dcase2025t2/dev_data/raw")
-    refuses(
-        "train", "machine=all", "data=data/fan/train", saying="holds no machine: expected <machine>/train"
-    )
-    refuses(
-        "train", "machine=fan", "data=data/fan/attributes_00.csv", saying="names .*, and there is no file"
-    )
+    refuses("train", "machine=all", "data=data/fan/train", saying="holds no machine: expected <machine>/train")
+    refuses("train", "machine=fan", "data=data/fan/attributes_00.csv", saying="names .*, and there is no file")

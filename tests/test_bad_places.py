@@ -17,24 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from asd.core.files import alone
 from asd.stages import doing
-from tests.command import (
-    NAME,
-    a_clip,
-    asd,
-    assert_nothing_done,
-    contents,
-    refuses,
-    short_training,
-    start,
-    succeeds,
-)
+from tests.command import NAME, a_clip, asd, assert_nothing_done, contents, refuses, short_training, start, succeeds
 
 
 def test_a_place_below_a_file(run: Path) -> None:
     Path("file").write_text("something")
-    refuses(
-        *short_training("runs=file/runs"), saying="cannot write file/runs.*Not a directory.*another place"
-    )
+    refuses(*short_training("runs=file/runs"), saying="cannot write file/runs.*Not a directory.*another place")
     refuses("evaluate", NAME, "json=file/x.json", saying="cannot write file/x.json")
     refuses("submit", NAME, "label=A_B_task2_1", "out=file/x", saying="cannot write file/x")
     assert Path("file").read_text() == "something"
@@ -75,9 +63,7 @@ Path(sys.argv[1]).write_bytes(Path("disk/runs/autoencoder/fan/seed0/scores/mse.c
 @pytest.mark.slow
 def test_a_full_disk(place: Path) -> None:
     inside = 'mkdir disk && mount -t tmpfs -o size=16k tmpfs disk && exec "$@"'
-    if subprocess.run(
-        ["unshare", "-m", "sh", "-c", inside, "sh", "true"], capture_output=True, check=False
-    ).returncode:
+    if subprocess.run(["unshare", "-m", "sh", "-c", inside, "sh", "true"], capture_output=True, check=False).returncode:
         pytest.skip("a small disk needs the right to mount one")
     shutil.rmtree("disk")
     script = [sys.executable, "-c", _ON_A_SMALL_DISK, "scores.csv", str(Path(__file__).parents[1])]
@@ -124,10 +110,7 @@ def test_half_a_training_of_another_configuration(place: Path, monkeypatch: pyte
     stop_training(monkeypatch, after_epochs=1)
     run = place / "runs/autoencoder/fan/seed0"
     before = contents(run)
-    refuses(
-        *short_training("training.epochs=2"),
-        saying="autoencoder/fan/seed0 was trained with another configuration",
-    )
+    refuses(*short_training("training.epochs=2"), saying="autoencoder/fan/seed0 was trained with another configuration")
     assert contents(run) == before
     succeeds(*short_training("training.epochs=2", "overwrite=true"))
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
@@ -239,9 +222,7 @@ def test_weights_of_something_else(run: Path, name: str) -> None:
 def test_given_weights_do_not_touch_a_trained_run(run: Path) -> None:
     save_file(official_names(run), "w.safetensors")
     before = contents(run)
-    refuses(
-        "score", NAME, "data=data", "weights=w.safetensors", saying="was trained with another configuration"
-    )
+    refuses("score", NAME, "data=data", "weights=w.safetensors", saying="was trained with another configuration")
     assert contents(run) == before
     succeeds("score", NAME, "data=data", "weights=w.safetensors", "name=w", "detector=autoencoder")
     given = Path("runs/w/fan/seed0/scores/mse.csv")
@@ -259,9 +240,7 @@ def test_two_commands_on_one_run(place: Path) -> None:
     assert not list(Path("runs").rglob("*.lock"))
 
 
-def test_a_run_that_another_command_made_meanwhile_stays(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_another_command_made_meanwhile_stays(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both found the place free; the one that comes second to the lock looks again."""
     run = Path("runs/autoencoder/fan/seed0")
 

@@ -71,10 +71,7 @@ def test_a_config_file_that_does_not_fit(place: Path, text: str, sentence: str) 
 def test_a_gpu_that_is_not_there(place: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    refuses(
-        *short_training("device=cuda"),
-        saying="device=cuda was asked for but torch sees no GPU; use device=auto",
-    )
+    refuses(*short_training("device=cuda"), saying="device=cuda was asked for but torch sees no GPU; use device=auto")
 
 
 def test_stages_that_lack_what_they_need(place: Path) -> None:
@@ -85,22 +82,12 @@ def test_stages_that_lack_what_they_need(place: Path) -> None:
     refuses("submit", NAME, "label=A_B_task2_1", saying="runs/autoencoder does not exist")
     refuses("validate", saying="path= is missing")
     refuses("validate", "nowhere", saying="nowhere is neither a folder nor a zip")
-    refuses(
-        "score",
-        NAME,
-        "data=data",
-        saying=r"runs/autoencoder/fan/seed0/model holds no model; first make train",
-    )
+    refuses("score", NAME, "data=data", saying=r"runs/autoencoder/fan/seed0/model holds no model; first make train")
     assert not (place / "runs").exists()
 
 
 def test_words_about_a_run_that_has_them_not(run: Path) -> None:
-    refuses(
-        "evaluate",
-        NAME,
-        "scorer=mes",
-        saying="scorer=mes is not among the run's scorers: .*mahalanobis.*, mse",
-    )
+    refuses("evaluate", NAME, "scorer=mes", saying="scorer=mes is not among the run's scorers: .*mahalanobis.*, mse")
     refuses("evaluate", "name=autoencodre", saying=r"does not exist \(runs there: autoencoder\)")
     package = ("submit", NAME, "label=A_B_task2_1")
     refuses(*package, "scorer=mes", saying="no scores of scorer=mes; it has .*mahalanobis.*, mse")

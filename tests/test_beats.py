@@ -45,9 +45,7 @@ def test_tokens_are_ordered_by_time_then_by_band() -> None:
 
 
 def test_relative_positions_fall_into_the_buckets_of_t5() -> None:
-    t5 = pytest.importorskip(
-        "transformers.models.t5.modeling_t5", reason="the extra `pretrained` is not installed"
-    )
+    t5 = pytest.importorskip("transformers.models.t5.modeling_t5", reason="the extra `pretrained` is not installed")
     ahead = torch.arange(-1200, 1201)
     theirs = t5.T5Attention._relative_position_bucket(ahead, num_buckets=320, max_distance=800)
     assert torch.equal(_buckets(ahead, 320, 800), theirs)

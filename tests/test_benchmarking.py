@@ -35,9 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(place: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
     monkeypatch.chdir(place)
-    return Benchmark(
-        data=Path("data"), methods=Path("methods.yaml"), seeds=[0, 1], workers=2, page=Path("page.md")
-    )
+    return Benchmark(data=Path("data"), methods=Path("methods.yaml"), seeds=[0, 1], workers=2, page=Path("page.md"))
 
 
 def test_every_method_is_a_row_beside_what_choosing_is_worth(config: Benchmark) -> None:
@@ -79,9 +77,7 @@ def test_finished_methods_are_not_trained_again(config: Benchmark) -> None:
 
 @pytest.mark.slow
 def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark) -> None:
-    Path("failing.yaml").write_text(
-        '"good": detector=statistics\n"bad": detector=statistics weights=none.pt\n'
-    )
+    Path("failing.yaml").write_text('"good": detector=statistics\n"bad": detector=statistics weights=none.pt\n')
     runs = Path("runs/failing")
     with pytest.raises(AsdError, match=r"3 failed, .*bad on fan \(weights=none\.pt goes with `score`"):
         benchmark(config.model_copy(update={"methods": Path("failing.yaml"), "runs": runs}))
@@ -96,10 +92,7 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
         ({"detectors": ["embedding"]}, "detectors=embedding have no method among the 2"),
         ({"reference": "nobody"}, "reference='nobody' is no method"),
         ({"page": Path("gone.md")}, "page=gone.md cannot be read"),
-        (
-            {"page": Path("methods.yaml")},
-            "has no place for the table; add the lines <!-- benchmark of data -->",
-        ),
+        ({"page": Path("methods.yaml")}, "has no place for the table; add the lines <!-- benchmark of data -->"),
     ):
         with pytest.raises(AsdError, match=saying):
             benchmark(config.model_copy(update={"runs": runs, **changed}))

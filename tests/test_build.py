@@ -133,9 +133,7 @@ def test_a_frozen_module_of_other_weights_has_a_cache_of_its_own() -> None:
 
 
 def test_statistics_are_not_exchanged_where_there_is_no_spectrogram(tmp_path: Path) -> None:
-    module = Discriminator(
-        build(recipe := Recipe(encoder=Energies(), segment_samples=8000, statex=0.5)), 2, recipe
-    )
+    module = Discriminator(build(recipe := Recipe(encoder=Energies(), segment_samples=8000, statex=0.5)), 2, recipe)
     with pytest.raises(AsdError, match=r"statex=0\.5 exchanges statistics of spectrograms, .*Energies"):
         module(torch.randn(4, 8000), torch.eye(2)[[0, 1, 0, 1]])
 
@@ -154,13 +152,8 @@ def test_what_it_was_pretrained_on_is_declared(encoder: str) -> None:
 
 def test_a_pretrained_encoder_from_the_command_line(place: Path) -> None:
     words = (*short_training()[:3], *EMBEDDING, "embedding.encoder=beats")
-    refuses(
-        *words,
-        saying=r"needs embedding\.checkpoint=PATH: BEATs_iter3_plus_AS2M\.pt .*unilm/tree/master/beats",
-    )
-    refuses(
-        *words[:-1], "embedding.encoder=scrtach", saying=r"encoder=scrtach is unknown; there are fault_mlp, "
-    )
+    refuses(*words, saying=r"needs embedding\.checkpoint=PATH: BEATs_iter3_plus_AS2M\.pt .*unilm/tree/master/beats")
+    refuses(*words[:-1], "embedding.encoder=scrtach", saying=r"encoder=scrtach is unknown; there are fault_mlp, ")
     refuses(*words, "embedding.checkpoint=nowhere.pt", saying=r"nowhere\.pt does not exist; wanted is BEATs")
     checkpoint = f"embedding.checkpoint={beats_pt(place)}"
     refuses(*words, checkpoint, "embedding.layers=7", saying=r"layers=7 is beyond the 3 layers")

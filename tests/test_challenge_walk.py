@@ -93,9 +93,7 @@ def publish(server: ArchiveServer, year: int, monkeypatch: pytest.MonkeyPatch, s
         eval_clips=4 * SMALL["test_per_cell"],
     )
     monkeypatch.setitem(years._YEARS, year, small)
-    publish_year(
-        server, year, Path("clips"), dev=dev, evaluation=evaluation, supplemental=supplemental, **SMALL
-    )
+    publish_year(server, year, Path("clips"), dev=dev, evaluation=evaluation, supplemental=supplemental, **SMALL)
 
 
 def is_valid(name: str, year: int, template: Path | None = None) -> bool:
@@ -104,9 +102,7 @@ def is_valid(name: str, year: int, template: Path | None = None) -> bool:
 
 
 @pytest.mark.slow
-def test_2025_with_clean_recordings(
-    checkout: Path, server: ArchiveServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_2025_with_clean_recordings(checkout: Path, server: ArchiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(server, 2025, monkeypatch, supplemental=4)
     done = dict(walk(section("2025"), server))
     assert "all there" in done["make data-check year=2025"].out

@@ -42,10 +42,7 @@ def test_where_no_group_finds_anything_all_vote() -> None:
 @pytest.mark.parametrize(("shift", "chosen"), [(1.0, "own"), (1.1, "own"), (3.0, "other")])
 def test_another_back_end_takes_over_where_it_is_better_beyond_chance(shift: float, chosen: str) -> None:
     normal = {name: scores(seed, level=0, kurtosis=0, all=0) for seed, name in enumerate(("own", "other"))}
-    faulty = {
-        "own": scores(2, level=1, kurtosis=1, all=1),
-        "other": scores(3, level=shift, kurtosis=1, all=shift),
-    }
+    faulty = {"own": scores(2, level=1, kurtosis=1, all=1), "other": scores(3, level=shift, kurtosis=1, all=shift)}
     found = choose(WEIGHTS, normal, faulty, "all")
     assert found.backend == chosen
     assert {*found.backends} == {"own", "other"}
@@ -82,9 +79,7 @@ def test_a_chosen_detector_keeps_its_choice(tmp_path: Path) -> None:
     again = Statistics(workplace(tmp_path), settings)
     again.load(tmp_path)
     assert again.choice == detector.choice
-    np.testing.assert_array_equal(
-        again.score(recordings(root, split=Split.TEST))["ensemble"], found["ensemble"]
-    )
+    np.testing.assert_array_equal(again.score(recordings(root, split=Split.TEST))["ensemble"], found["ensemble"])
 
 
 def test_few_clips_choose_nothing(tmp_path: Path) -> None:

@@ -133,10 +133,7 @@ def make(*words: str) -> str:
         (("train",), "train"),  # a variable of the surroundings is no word
         (("score", "name=RUN", "machine=fan,valve"), "score machine=fan,valve name=RUN"),
         (("evaluate", "name=RUN", "json=x.json"), "evaluate json=x.json name=RUN"),
-        (
-            ("submit", "name=RUN", f"label={LABEL}", "year=2025"),
-            f"submit label={LABEL} name=RUN year=2025",
-        ),
+        (("submit", "name=RUN", f"label={LABEL}", "year=2025"), f"submit label={LABEL} name=RUN year=2025"),
         (("validate", "path=submissions/X"), "validate path=submissions/X"),
         (("demo",), "demo"),
     ],
@@ -181,9 +178,7 @@ def test_make_hands_on_what_was_typed(tmp_path: Path, option: str) -> None:
     words = ["make", "-s", "train", option, "set=training.epochs=5 a.b='x y'", "machine=fan"]
     done = subprocess.run(words, cwd=tmp_path, env=surroundings, capture_output=True, text=True, check=True)
     got = json.loads(done.stdout)
-    assert sorted(got) == sorted(
-        ["-m", "asd", "train", option, "machine=fan", "training.epochs=5", "a.b=x y"]
-    )
+    assert sorted(got) == sorted(["-m", "asd", "train", option, "machine=fan", "training.epochs=5", "a.b=x y"])
 
 
 _WHAT_LIGHT_STAGES_IMPORT = """

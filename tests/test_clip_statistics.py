@@ -60,9 +60,7 @@ def test_frames_are_mirrored_at_both_ends_whatever_the_length() -> None:
         wave = noise(n_samples, 0.1)[:, :n_samples]
         padded = np.pad(wave[0].numpy(), 128, mode="reflect")
         starts = range(0, len(padded) - 255, 64)
-        expected = [
-            np.abs(np.fft.rfft(padded[start : start + 256] * window.numpy())) ** 2 for start in starts
-        ]
+        expected = [np.abs(np.fft.rfft(padded[start : start + 256] * window.numpy())) ** 2 for start in starts]
         np.testing.assert_allclose(frame_power(wave, window)[0], expected, rtol=1e-3, atol=1e-5)
     half = noise(1, 0.1)[:, :128]  # too short to be mirrored: it goes back and forth
     there_and_back = torch.cat([half, half.flip(1)], 1)
@@ -82,13 +80,9 @@ def test_envelope_statistics_are_those_of_numpy(rate_hz: int) -> None:
     coarse = np.log(np.sqrt(power @ mel_filters(n_fft, 12, rate_hz).double().numpy().T))
     correlation = np.corrcoef(coarse.T)[np.triu_indices(12, 1)]
     steps = np.corrcoef((coarse[4:] - coarse[:-4]).T)[np.triu_indices(12, 1)]
-    views = ClipStatistics(["variation", "kurtosis", "band_correlation", "step_correlation"], rate_hz)(
-        waveform
-    )
+    views = ClipStatistics(["variation", "kurtosis", "band_correlation", "step_correlation"], rate_hz)(waveform)
     np.testing.assert_allclose(views["step_correlation"][0], np.arctanh(steps), atol=1e-4)
-    np.testing.assert_allclose(
-        views["variation"][0], np.log(envelope.std(0) / envelope.mean(0) + 1e-3), atol=1e-4
-    )
+    np.testing.assert_allclose(views["variation"][0], np.log(envelope.std(0) / envelope.mean(0) + 1e-3), atol=1e-4)
     np.testing.assert_allclose(views["kurtosis"][0], np.log(kurtosis + 0.1), atol=1e-3)
     np.testing.assert_allclose(views["band_correlation"][0], np.arctanh(correlation), atol=1e-4)
 

@@ -10,14 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.evaluation.comparison import (
-    Entry,
-    chosen_by_test_labels,
-    chosen_elsewhere,
-    composed,
-    ranked,
-    sign_test,
-)
+from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked, sign_test
 from asd.metrics import evaluate_table
 from asd.types import SCORE_COLUMNS, AsdError
 
@@ -44,9 +37,7 @@ def test_an_entry_has_the_official_score_of_its_tables(year: int) -> None:
     made = Entry.of("x", by_seed, year)
     expected = [evaluate_table(each, year)["official_score"] for each in by_seed.values()]
     np.testing.assert_allclose(made.scores, expected)
-    alone = [
-        evaluate_table(each[each["machine"] == "pump"], year)["official_score"] for each in by_seed.values()
-    ]
+    alone = [evaluate_table(each[each["machine"] == "pump"], year)["official_score"] for each in by_seed.values()]
     assert made.by_machine()["pump"] == pytest.approx(np.mean(alone))
 
 

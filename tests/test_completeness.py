@@ -79,9 +79,7 @@ def test_training_again_beside_other_test_clips_is_refused_or_asked_for(trained:
     succeeds("train", "data=copy")  # the same clips
     assert contents(RUN) == before
     next(Path("copy/fan/test").glob("*.wav")).unlink()
-    refuses(
-        "train", "data=copy", saying="fan and its test clips differ from those in copy; score them beside"
-    )
+    refuses("train", "data=copy", saying="fan and its test clips differ from those in copy; score them beside")
     assert contents(RUN) == before
     succeeds("train", "data=copy", "overwrite=true")
     assert len(pd.read_csv(RUN / "fan/seed0/scores/ensemble.csv")) == 11
@@ -166,9 +164,7 @@ def test_clips_without_a_score_are_named(trained: Path) -> None:
 def test_clips_without_a_label_are_counted_and_named(trained: Path) -> None:
     hide_labels(Path("data/fan/test"), 3)
     succeeds("score")
-    refuses(
-        "evaluate", saying=r"fan has no label for 3 of 12 test clips \(section_00_0900.wav, .*machine=pump$"
-    )
+    refuses("evaluate", saying=r"fan has no label for 3 of 12 test clips \(section_00_0900.wav, .*machine=pump$")
     assert "no label for 3 of 12" in succeeds("evaluate", "machine=fan").err
     hide_labels(Path("data/fan/test"))
     succeeds("score")
@@ -204,9 +200,7 @@ def test_a_fusion_has_no_model_and_is_not_trained_over(trained: Path) -> None:
     succeeds("score", "name=both")
 
 
-def test_machines_of_the_challenge_are_known_by_their_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machines_of_the_challenge_are_known_by_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tiny_machines(Path("data/dcase2025t2/dev_data/raw"), "fan")
     assert "evaluate name=statistics machine=fan" in succeeds("train", "machine=fan").out
@@ -220,9 +214,7 @@ def as_other_section(machine: Path, section: str, split: str) -> None:
         path.rename(path.with_name(path.name.replace("section_00", f"section_{section}")))
 
 
-def test_a_section_never_trained_on_is_named_and_marked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_section_never_trained_on_is_named_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tiny_machines(Path("data"), "fan", "pump")
     as_other_section(Path("data/fan"), "07", "test")

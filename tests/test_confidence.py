@@ -30,9 +30,7 @@ def labelled_scores(seed: int, n_levels: int | None) -> tuple[NDArray[np.bool_],
     return is_anomaly, scores if n_levels is None else np.round(scores * n_levels)
 
 
-def official_formula(
-    is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None
-) -> float:
+def official_formula(is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None) -> float:
     """The half-width as the evaluators compute it, one clip left out at a time."""
     n = scores.size
     kept = ~np.eye(n, dtype=bool)
@@ -41,9 +39,7 @@ def official_formula(
     return float(student.ppf(0.975, n - 1) * np.sqrt(spread / (n * (n - 1))))
 
 
-def pseudo_value_formula(
-    is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None
-) -> float:
+def pseudo_value_formula(is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None) -> float:
     """The half-width as the textbook has it."""
     n = scores.size
     whole = roc_auc_score(is_anomaly, scores, max_fpr=max_fpr)
@@ -132,9 +128,7 @@ def test_bootstrap_is_fixed_by_its_seed_and_blind_to_row_order_of_machines() -> 
     first = bootstrap_official_score(table, 2024, seed=3)
     assert first == bootstrap_official_score(table, 2024, seed=3)
     assert first != bootstrap_official_score(table, 2024, seed=4)
-    assert first == bootstrap_official_score(
-        table.sort_values("machine", ascending=False, kind="stable"), 2024, seed=3
-    )
+    assert first == bootstrap_official_score(table.sort_values("machine", ascending=False, kind="stable"), 2024, seed=3)
 
 
 def test_bootstrap_covers_the_official_score() -> None:

@@ -16,9 +16,7 @@ from asd.types import AsdError
 WINDOWS = [1, 3, 5]
 
 
-def teacher(
-    seed: int, n_clips: int = 4, frames: int = 20, skew: float = 2.0
-) -> tuple[torch.Tensor, torch.Tensor]:
+def teacher(seed: int, n_clips: int = 4, frames: int = 20, skew: float = 2.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Probabilities of clips and frames; most are low, as most classes are silent most of the time."""
     generator = torch.Generator().manual_seed(seed)
     clips = (2 * torch.randn(n_clips, 3, generator=generator) - skew / 2).sigmoid()
@@ -27,9 +25,7 @@ def teacher(
 
 
 def smoothed(mask: np.ndarray) -> np.ndarray:
-    return np.stack(
-        [ndimage.median_filter(mask[..., k].astype(int), (1, w)) for k, w in enumerate(WINDOWS)], -1
-    )
+    return np.stack([ndimage.median_filter(mask[..., k].astype(int), (1, w)) for k, w in enumerate(WINDOWS)], -1)
 
 
 def tensor(x: np.ndarray) -> torch.Tensor:
@@ -58,11 +54,7 @@ def test_cmt_normal_is_the_published_formula(seed: int, clip_at: float, frame_at
 def test_cmt_neg_is_its_formula_on_masks(seed: int, positive_at: float, negative_at: float) -> None:
     clips, frames = teacher(seed)
     ours = cmt_neg(
-        clips,
-        frames,
-        positive_threshold=positive_at,
-        negative_threshold=negative_at,
-        windows_frames=WINDOWS,
+        clips, frames, positive_threshold=positive_at, negative_threshold=negative_at, windows_frames=WINDOWS
     )
     y_w, y_s = clips.numpy(), frames.numpy()
     expected = (

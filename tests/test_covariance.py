@@ -53,13 +53,7 @@ def test_the_main_axis_of_the_noise_goes_and_the_rest_stays() -> None:
 
 def test_the_fewest_axes_that_hold_the_share_are_taken() -> None:
     noise = np.concatenate([np.diag([3.0, 2.0, 1.0]), -np.diag([3.0, 2.0, 1.0])])  # variance 9 : 4 : 1
-    assert [len(nuisance_directions(noise, share)) for share in (0.5, 0.65, 0.9, 0.95, 1.0)] == [
-        1,
-        2,
-        2,
-        3,
-        3,
-    ]
+    assert [len(nuisance_directions(noise, share)) for share in (0.5, 0.65, 0.9, 0.95, 1.0)] == [1, 2, 2, 3, 3]
 
 
 def test_one_recording_does_not_vary() -> None:
@@ -114,17 +108,13 @@ def grouped(n: int, dims: int, sizes: list[int], scale: float = 1.0) -> Referenc
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_a_whitening_does_not_depend_on_the_unit(n: int, dims: int, scale: float) -> None:
     queries = np.random.default_rng(0).normal(size=(4, dims))
-    plain, scaled = (
-        Whitening.of(Groups.of(grouped(n, dims, [n - 4, 4], s), "condition"), 1.0) for s in (1.0, scale)
-    )
+    plain, scaled = (Whitening.of(Groups.of(grouped(n, dims, [n - 4, 4], s), "condition"), 1.0) for s in (1.0, scale))
     np.testing.assert_allclose(
         np.linalg.norm(scaled(scale * queries), axis=1), np.linalg.norm(plain(queries), axis=1), rtol=1e-6
     )
 
 
-@pytest.mark.parametrize(
-    ("n", "dims", "sizes"), [(12, 4, [8, 4]), (5, 9, [3, 2]), (3, 4, [2, 1]), (4, 4, [2, 2])]
-)
+@pytest.mark.parametrize(("n", "dims", "sizes"), [(12, 4, [8, 4]), (5, 9, [3, 2]), (3, 4, [2, 1]), (4, 4, [2, 2])])
 def test_a_whitening_is_that_of_the_shrunk_covariance(n: int, dims: int, sizes: list[int]) -> None:
     refs = grouped(n, dims, sizes)
     groups = Groups.of(refs, "condition")
@@ -156,9 +146,9 @@ def test_a_whitening_that_knows_faults_tells_how_much_likelier_a_clip_is_with_on
 
     def log_ratio(vectors: np.ndarray) -> np.ndarray:
         zero = np.zeros(dims)
-        return multivariate_normal(zero, normal + faults).logpdf(vectors) - multivariate_normal(
-            zero, normal
-        ).logpdf(vectors)
+        return multivariate_normal(zero, normal + faults).logpdf(vectors) - multivariate_normal(zero, normal).logpdf(
+            vectors
+        )
 
     queries = np.random.default_rng(2).normal(size=(8, dims))
     expected = 2 * (log_ratio(queries / whitening.scale) - log_ratio(np.zeros(dims)))
@@ -175,8 +165,6 @@ def test_faults_move_neighbouring_bands_together() -> None:
     np.testing.assert_allclose(covariance[20, 40:][[15, 25]], 0.3 * of_first[[15, 25]])
     bump = np.exp(-0.5 * ((np.arange(40) - 20) / 1.5) ** 2)
     noise = bump * (-1.0) ** np.arange(40)
-    normals = References(
-        np.random.default_rng(0).normal(size=(4000, 40)), np.zeros(4000, int), np.zeros(4000, bool)
-    )
+    normals = References(np.random.default_rng(0).normal(size=(4000, 40)), np.zeros(4000, int), np.zeros(4000, bool))
     whitening = Whitening.of(Groups.of(normals, "all"), 1.0, covariance[:40, :40])
     assert np.linalg.norm(whitening(bump[None])) > 1.3 * np.linalg.norm(whitening(noise[None]))

@@ -25,12 +25,7 @@ def commands(heading: str) -> list[list[str]]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    places = (
-        ("my recordings/pump 3", 12),
-        ("pump 4, six recordings", 6),
-        ("good ones", 3),
-        ("new recordings", 3),
-    )
+    places = (("my recordings/pump 3", 12), ("pump 4, six recordings", 6), ("good ones", 3), ("new recordings", 3))
     for k, (folder, count) in enumerate(places):
         for i in range(count):
             write_clip(Path(folder) / f"take {i}.wav", 100 * k + i)

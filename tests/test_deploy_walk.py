@@ -38,9 +38,7 @@ def words(line: str, **changes: str) -> list[str]:
     """What `make` makes of a line: the words of the stage, some of them with another value."""
     target, *given = shlex.split(line)[1:]
     given = [f"{key}={changes.get(key, value)}" for key, value in (word.split("=", 1) for word in given)]
-    given += [
-        f"{key}={value}" for key, value in changes.items() if not any(w.startswith(f"{key}=") for w in given)
-    ]
+    given += [f"{key}={value}" for key, value in changes.items() if not any(w.startswith(f"{key}=") for w in given)]
     shown = ["make", "-n", "-C", ROOT, target, *given]
     echo = subprocess.run(shown, capture_output=True, text=True, check=True).stdout
     (command,) = re.findall(r"^\S*python -m asd (.*)$", echo, re.MULTILINE)

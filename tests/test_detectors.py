@@ -30,9 +30,7 @@ def build(name: str, folder: Path, seed: int = 0) -> Detector:
 
 
 @pytest.fixture(scope="module", params=sorted(REGISTRY))
-def fitted(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Path, Detector]:
+def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Detector]:
     root = tmp_path_factory.mktemp(request.param)
     tone_machine(root / "data")
     detector = build(request.param, root)

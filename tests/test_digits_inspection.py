@@ -25,8 +25,7 @@ def test_filters_are_sorted_by_the_frequency_of_their_largest_gain() -> None:
     with torch.no_grad():
         for k, hz in enumerate((3000.0, 1000.0, 2000.0, 0.0)):
             convolution.weight[k, 0] = (
-                torch.cos(2 * torch.pi * hz * (times_s - 4 / RATE_HZ))
-                * torch.hann_window(11, periodic=False)[1:-1]
+                torch.cos(2 * torch.pi * hz * (times_s - 4 / RATE_HZ)) * torch.hann_window(11, periodic=False)[1:-1]
             )
     filters = first_filters(net, RATE_HZ)
     np.testing.assert_allclose(filters.centres_hz, [0, 1000, 2000, 3000], atol=60)

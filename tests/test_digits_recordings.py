@@ -14,10 +14,7 @@ RATE_HZ, N_SAMPLES, N_BANDS = 8000, 4000, 9
 
 def params(n: int = 1, speed: float = 1.0, shift: float = 0.0, gain_db: float = 0.0) -> Perturbation:
     return Perturbation(
-        torch.full((n,), speed),
-        torch.full((n,), shift),
-        torch.full((n, N_BANDS), gain_db),
-        torch.zeros(n, N_SAMPLES),
+        torch.full((n,), speed), torch.full((n,), shift), torch.full((n, N_BANDS), gain_db), torch.zeros(n, N_SAMPLES)
     )
 
 
@@ -70,8 +67,7 @@ def test_gains_are_decibels_at_equally_spaced_frequencies() -> None:
 def test_draws_are_within_the_strength_and_follow_the_generator() -> None:
     strength = Strength(1.25, 0.1, 5.0, (10.0, 40.0))
     drawn, again = (
-        draw_perturbation(500, N_SAMPLES, RATE_HZ, strength, torch.Generator().manual_seed(7))
-        for _ in range(2)
+        draw_perturbation(500, N_SAMPLES, RATE_HZ, strength, torch.Generator().manual_seed(7)) for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
     assert 0.8 <= float(drawn.speed.min()) < 0.85

@@ -80,9 +80,7 @@ def test_tables_and_figures_are_there(study: tuple[Path, Answer]) -> None:
     confusion = pd.read_csv(folder / "confusion_unseen.csv", index_col="actual")
     assert list(confusion.index) == list(confusion.columns) == list(WORDS)
     report = pd.read_csv(folder / "classification_unseen.csv", index_col=0)
-    assert report.loc["deep", "recall"] == pytest.approx(
-        confusion.loc["deep", "deep"] / confusion.loc["deep"].sum()
-    )
+    assert report.loc["deep", "recall"] == pytest.approx(confusion.loc["deep", "deep"] / confusion.loc["deep"].sum())
     page = (folder / "report.md").read_text()
     for name in ("confusion", "filters", "activation_maps", "class_activation"):
         assert f"({name}.png)" in page
@@ -116,10 +114,7 @@ def test_what_is_done_is_not_done_again_wherever_the_recordings_lie(
         (["network=ch33"], "network=ch33 is unknown; use one of small, base"),
         (["duration_s=0.1"], "n_samples=800 is too short"),
         (["n_known_test=9"], "the split 'known' tests 3 words and learns 0"),
-        (
-            ["sample_rate_hz=16000"],
-            "is sampled at 8000 Hz, not 16000 Hz; resample it, or set sample_rate_hz=8000",
-        ),
+        (["sample_rate_hz=16000"], "is sampled at 8000 Hz, not 16000 Hz; resample it, or set sample_rate_hz=8000"),
     ],
 )
 def test_bad_words_are_refused_before_anything_is_trained(
@@ -156,9 +151,5 @@ def test_a_silent_recording(tmp_path: Path) -> None:
     say(tmp_path / "deep_ann_0.wav", 300.0, np.random.default_rng(0))
     write_wav(tmp_path / "high_ann_0.wav", np.zeros((1, 4000), np.float32), RATE_HZ)
     refuses(
-        "study",
-        "digits",
-        f"data={tmp_path}",
-        f"runs={tmp_path / 'runs'}",
-        saying="high_ann_0.wav is silent or empty",
+        "study", "digits", f"data={tmp_path}", f"runs={tmp_path / 'runs'}", saying="high_ann_0.wav is silent or empty"
     )

@@ -15,9 +15,7 @@ from tests.distributed_training import train_there
 ROOT = Path(__file__).parent.parent
 
 
-def torchrun(
-    directory: Path, epochs: int = 4, kind: str = "plain", n: int = 2
-) -> subprocess.CompletedProcess[str]:
+def torchrun(directory: Path, epochs: int = 4, kind: str = "plain", n: int = 2) -> subprocess.CompletedProcess[str]:
     """Trains in `n` processes on this machine, connected by Gloo."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}"]
     command += ["-m", "tests.distributed_training", str(directory), str(epochs), kind]

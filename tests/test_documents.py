@@ -34,9 +34,7 @@ DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),
     *(p for d in ("docs", "configs", "submissions") for p in sorted(ROOT.glob(f"{d}/*.md"))),
 ]
-METHODS = [
-    ROOT / f"configs/{name}.yaml" for name in ("benchmark", "reproduce", "reproduce_beats")
-]  # of words
+METHODS = [ROOT / f"configs/{name}.yaml" for name in ("benchmark", "reproduce", "reproduce_beats")]  # of words
 PUBLISHED = ROOT / "configs/published.yaml"  # scores, by year
 SPACE = ROOT / "configs/sweep.yaml"  # values to try of each option
 _STAGE = "|".join(STAGES)
@@ -193,23 +191,13 @@ def test_the_lock_file_satisfies_the_requirements() -> None:
 
 
 def test_every_locked_package_has_a_hash() -> None:
-    entries = re.split(
-        r"^(?=[A-Za-z0-9_.-]+==)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE
-    )
+    entries = re.split(r"^(?=[A-Za-z0-9_.-]+==)", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE)
     assert all("--hash=sha256:" in entry for entry in entries if "==" in entry)
 
 
 WITH_EXAMPLES = sorted(path for path in PACKAGE.rglob("*.py") if ">>> " in path.read_text())
 # Public functions of two or more arguments: all of these modules say what they take, elsewhere ever more do.
-SAYS_ALL = (
-    "library",
-    "metrics",
-    "options",
-    "data/given",
-    "settings/parsing",
-    "settings/help",
-    "scoring/threshold",
-)
+SAYS_ALL = ("library", "metrics", "options", "data/given", "settings/parsing", "settings/help", "scoring/threshold")
 MAY_BE_SILENT = 0
 
 
@@ -236,11 +224,7 @@ def silent_functions(path: Path) -> list[str]:
         body, known = places.pop()
         for node in body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                bases = [
-                    classes[base.id]
-                    for base in node.bases
-                    if isinstance(base, ast.Name) and base.id in classes
-                ]
+                bases = [classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
                 methods = [m for base in bases for m in base.body if isinstance(m, ast.FunctionDef)]
                 places.append((node.body, {method.name for method in methods if says(method)}))
             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in known:

@@ -63,9 +63,7 @@ def test_a_broken_line_is_continued_where_it_broke(server: ArchiveServer, tmp_pa
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
-def test_giving_up_keeps_what_was_received_for_the_next_command(
-    server: ArchiveServer, tmp_path: Path
-) -> None:
+def test_giving_up_keeps_what_was_received_for_the_next_command(server: ArchiveServer, tmp_path: Path) -> None:
     server.faults[NAME] = [Fault.break_off(300_000), *[Fault.status(500)] * 4]
     with pytest.raises(AsdError, match=r"answers 500 .* what has been received is kept"):
         download(remote(server), tmp_path / NAME, PATIENT)
@@ -84,9 +82,7 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(server: ArchiveServ
     assert sum(counted) == len(CONTENT)
 
 
-def test_a_server_that_ignores_ranges_and_breaks_off_always_is_given_up(
-    server: ArchiveServer, tmp_path: Path
-) -> None:
+def test_a_server_that_ignores_ranges_and_breaks_off_always_is_given_up(server: ArchiveServer, tmp_path: Path) -> None:
     server.faults[NAME] = [Fault.break_off(300_000, ignores_range=True)] * 20
     with pytest.raises(AsdError, match="broke off after 300000 of 700000 bytes, 4 times in a row"):
         download(remote(server), tmp_path / NAME, PATIENT)
@@ -114,9 +110,7 @@ def test_a_lie_about_the_length_of_a_file_without_a_record(server: ArchiveServer
     assert server.asked(NAME) == [None, "bytes=700000-", None]
 
 
-def test_a_wrong_checksum_tells_both_and_leaves_nothing_under_the_name(
-    server: ArchiveServer, tmp_path: Path
-) -> None:
+def test_a_wrong_checksum_tells_both_and_leaves_nothing_under_the_name(server: ArchiveServer, tmp_path: Path) -> None:
     wrong = "0" * 32
     with pytest.raises(AsdError) as refusal:
         download(remote(server, md5=wrong), tmp_path / NAME, PATIENT)

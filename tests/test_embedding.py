@@ -98,13 +98,9 @@ def test_models_of_another_configuration_are_refused(root: Path, tmp_path: Path)
         Embedding(workplace(tmp_path), EmbeddingSettings(**(TINY | {"width": 4}))).load(tmp_path)
     tensors, facts = load_tensors(tmp_path / "bank.safetensors")
     save_tensors(
-        tmp_path / "bank.safetensors",
-        {name: t for name, t in tensors.items() if "training" not in name},
-        facts,
+        tmp_path / "bank.safetensors", {name: t for name, t in tensors.items() if "training" not in name}, facts
     )
-    with pytest.raises(
-        AsdError, match=r"bank\.safetensors is not a bank of this configuration: .* no array training"
-    ):
+    with pytest.raises(AsdError, match=r"bank\.safetensors is not a bank of this configuration: .* no array training"):
         Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).load(tmp_path)
 
 
@@ -207,7 +203,5 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
         for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
     )
     expected = near - 0.5 * far
-    np.testing.assert_allclose(
-        residual, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6
-    )
+    np.testing.assert_allclose(residual, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
     assert not np.allclose(residual, near, atol=1e-3)

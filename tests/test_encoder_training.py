@@ -31,9 +31,7 @@ def recipe(**changes: Any) -> Recipe:
     return Recipe(**(TINY | changes))
 
 
-def trained(
-    clips: Recordings, folder: Path, seed: int = 0, directory: str = "run", **changes: Any
-) -> MultiResolution:
+def trained(clips: Recordings, folder: Path, seed: int = 0, directory: str = "run", **changes: Any) -> MultiResolution:
     return train_encoder(
         clips,
         recipe(**changes),
@@ -103,9 +101,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(clips: Recording
     assert torch.equal(whole, weights(trained(clips, tmp_path, directory="parts", epochs=3, featex=0.5)))
 
 
-def test_the_joint_encoder_is_trained_once(
-    clips: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_joint_encoder_is_trained_once(clips: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
     with monkeypatch.context() as patch:
         patch.setattr("asd.detectors.encoders.training.train_encoder", None)
@@ -118,9 +114,7 @@ def test_the_joint_encoder_is_trained_once(
 
 
 def test_recipes_that_cannot_work_are_refused() -> None:
-    with pytest.raises(
-        AsdError, match=r"segment_samples=2048 is shorter than the longest STFT window \(4096\)"
-    ):
+    with pytest.raises(AsdError, match=r"segment_samples=2048 is shorter than the longest STFT window \(4096\)"):
         Recipe(segment_samples=2048, windows_samples=(256, 4096))
     with pytest.raises(AsdError, match="would have no input"):
         Recipe(windows_samples=(), whole=False)
@@ -138,9 +132,7 @@ def test_waveforms_beyond_the_limit_are_refused(clips: Recordings, tmp_path: Pat
         {"encoder": "bottleneck", "activity": True, "ema_decay": 0.5},
     ],
 )
-def test_what_is_switched_on_resumes_exactly(
-    clips: Recordings, tmp_path: Path, changes: dict[str, Any]
-) -> None:
+def test_what_is_switched_on_resumes_exactly(clips: Recordings, tmp_path: Path, changes: dict[str, Any]) -> None:
     whole = weights(trained(clips, tmp_path, directory="whole", epochs=3, **changes))
     trained(clips, tmp_path, directory="parts", epochs=1, **changes)
     assert torch.equal(whole, weights(trained(clips, tmp_path, directory="parts", epochs=3, **changes)))

@@ -71,9 +71,7 @@ def test_markdown_is_short_on_demand() -> None:
         (2022, ("harmonic_mean_auc_source", "harmonic_mean_auc_target", "harmonic_mean_pauc"), "harmonic"),
     ],
 )
-def test_development_results_average_sections_as_the_year_does(
-    year: int, keys: tuple[str, ...], mean: str
-) -> None:
+def test_development_results_average_sections_as_the_year_does(year: int, keys: tuple[str, ...], mean: str) -> None:
     table = score_table(0, sections=3)
     if year == 2020:
         table["domain"] = ""

@@ -37,10 +37,7 @@ def assert_same_cells(path: Path, expected_path: Path) -> None:
     for row, expected_row in zip(rows, expected_rows, strict=True):
         for cell, expected in zip(row, expected_row, strict=True):
             if cell != expected:
-                assert float(cell) == pytest.approx(float(expected), rel=1e-12, abs=1e-12), (
-                    row,
-                    expected_row,
-                )
+                assert float(cell) == pytest.approx(float(expected), rel=1e-12, abs=1e-12), (row, expected_row)
 
 
 @pytest.mark.parametrize(("year", "systems"), GOLDEN)
@@ -200,26 +197,14 @@ DEFECTS = {
     "binary": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "is not a readable CSV file"),
     "header": (prepend("file,decision"), "starts with a header line 'file,decision': delete it"),
     "short": (cut, r"has 11 rows for 12 test clips: section_00_0011\.wav is missing"),
-    "unknown clip": (
-        prepend("section_00_9999.wav,1"),
-        r"has 13 rows for 12 test clips: section_00_9999\.wav",
-    ),
+    "unknown clip": (prepend("section_00_9999.wav,1"), r"has 13 rows for 12 test clips: section_00_9999\.wav"),
     "duplicate": (prepend("section_00_0003.wav,1"), r"lists section_00_0003\.wav twice, .* in line 5"),
-    "same clip": (
-        prepend("section_00_x_test_y_0003_noAttribute.wav,1"),
-        r"lists section_00_0003\.wav twice, once",
-    ),
+    "same clip": (prepend("section_00_x_test_y_0003_noAttribute.wav,1"), r"lists section_00_0003\.wav twice, once"),
     "nan": (replace_line(0, "section_00_0000.wav,nan"), r"has the value nan for section_00_0000\.wav"),
     "infinite": (replace_line(0, "section_00_0000.wav,-inf"), "has the value -inf"),
     "text": (replace_line(1, "section_00_0001.wav,no"), "has 'no' in line 2 where a number belongs"),
-    "not binary": (
-        replace_line(0, "section_00_0000.wav,2"),
-        r"decision 2\.0 for section_00_0000\.wav: give 0 or 1",
-    ),
-    "text in the first line": (
-        replace_line(0, "section_00_0000.wav,no"),
-        "has 'no' in line 1 where a number belongs",
-    ),
+    "not binary": (replace_line(0, "section_00_0000.wav,2"), r"decision 2\.0 for section_00_0000\.wav: give 0 or 1"),
+    "text in the first line": (replace_line(0, "section_00_0000.wav,no"), "has 'no' in line 1 where a number belongs"),
     "columns": (replace_line(2, "section_00_0002.wav,1,1"), "has 3 columns in line 3 where 2 belong"),
     "blank line": (replace_line(2, ""), "has 0 columns in line 3"),
 }
@@ -247,9 +232,7 @@ def test_blank_lines_at_the_end_change_nothing(challenge: Challenge, end: str) -
 
 def test_unknown_file_is_named_with_its_nearest(challenge: Challenge) -> None:
     challenge.score_file("fan").rename(challenge.score_file("fam"))
-    with pytest.raises(
-        AsdError, match=r"anomaly_score_fam_.*did you mean anomaly_score_fan_section_00_test\.csv"
-    ):
+    with pytest.raises(AsdError, match=r"anomaly_score_fam_.*did you mean anomaly_score_fan_section_00_test\.csv"):
         challenge.evaluate()
 
 

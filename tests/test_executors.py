@@ -34,9 +34,7 @@ def work(task: int) -> tuple[int, int]:
 def test_a_failure_or_a_dead_process_costs_its_own_task() -> None:
     found = {each.task: each for each in finished(work, range(8), SideBySide(workers=2))}
     assert sorted(found) == list(range(8))
-    assert {t: each.result[0] for t, each in found.items() if each.error is None} == {
-        t: t * t for t in (0, 4, 5, 6, 7)
-    }
+    assert {t: each.result[0] for t, each in found.items() if each.error is None} == {t: t * t for t in (0, 4, 5, 6, 7)}
     assert str(found[1].error) == "one is no number; take another"
     assert isinstance(found[2].error, ZeroDivisionError)
     assert "in work" in found[2].error.__notes__[0]

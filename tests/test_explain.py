@@ -40,11 +40,7 @@ def noise(seed: int, n_samples: int) -> FloatArray:
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
-@given(
-    n_samples=st.integers(2, 3000),
-    n_parts=st.integers(1, 20),
-    sample_rate_hz=st.sampled_from([8000, 16000, 48000]),
-)
+@given(n_samples=st.integers(2, 3000), n_parts=st.integers(1, 20), sample_rate_hz=st.sampled_from([8000, 16000, 48000]))
 def test_parts_add_up_to_the_whole(n_samples: int, n_parts: int, sample_rate_hz: int) -> None:
     wave = noise(0, n_samples)
     bands = explain.split_bands(wave, explain.band_edges(sample_rate_hz, n_parts), sample_rate_hz)
@@ -101,9 +97,7 @@ def test_mel_scale_is_that_of_the_features() -> None:
 
 
 def test_the_worst_are_the_highest_normals_and_the_lowest_anomalies() -> None:
-    table = score_rows(
-        {"n1.wav": 1.0, "n2.wav": 3.0, "n3.wav": 0.5, "a1.wav": 0.7, "a2.wav": 4.0, "a3.wav": 2.5}
-    )
+    table = score_rows({"n1.wav": 1.0, "n2.wav": 3.0, "n3.wav": 0.5, "a1.wav": 0.7, "a2.wav": 4.0, "a3.wav": 2.5})
     chosen = choose_clips(table, None, 2)
     assert chosen["file"].tolist() == ["n2.wav", "n1.wav", "a1.wav", "a3.wav"]
     assert chosen["kind"].tolist() == ["highest normal"] * 2 + ["lowest anomaly"] * 2
@@ -126,9 +120,7 @@ def test_a_clip_is_found_by_its_name(name: str) -> None:
 
 def test_what_cannot_be_chosen_is_a_sentence() -> None:
     table = score_rows({"normal_0001.wav": 1.0, "anomaly_0007.wav": 3.0})
-    with pytest.raises(
-        AsdError, match=r"clip=anomly_7 is not among the 2 .* did you mean anomaly_0007\.wav\?"
-    ):
+    with pytest.raises(AsdError, match=r"clip=anomly_7 is not among the 2 .* did you mean anomaly_0007\.wav\?"):
         choose_clips(table, "anomly_7", 1)
     with pytest.raises(AsdError, match="worst=0 explains nothing"):
         choose_clips(table, None, 0)
@@ -137,9 +129,7 @@ def test_what_cannot_be_chosen_is_a_sentence() -> None:
 
 
 @pytest.fixture(scope="module")
-def machine(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Machine:
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A fitted detector, its training clips, test clips one of which has a late tone, and their scores."""
     root = tone_machine(tmp_path_factory.mktemp("explain"))
     place = root / "fan" / "test" / LATE
@@ -162,9 +152,7 @@ def explained(machine: Machine, folder: Path, clip: str | None) -> pd.DataFrame:
 def test_a_late_tone_is_found_in_its_band_and_its_half(machine: Machine) -> None:
     detector, train, test, table = machine
     late = next(i for i, clip in enumerate(test.clips) if clip.name == LATE)
-    effects = clip_effects(
-        detector, "ensemble", test.clips[late], test.waveform(late), train.waveform(0), 16000
-    )
+    effects = clip_effects(detector, "ensemble", test.clips[late], test.waveform(late), train.waveform(0), 16000)
     ((low_hz, high_hz, effect),) = effects.top_bands(1)
     assert low_hz < 3000 < high_hz
     assert effect > 0.5 * table["score"][late]

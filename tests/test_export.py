@@ -156,9 +156,7 @@ def test_the_example_needs_nothing_of_this_package(place: Path, model: library.M
     assert len(EXAMPLE.read_text().splitlines()) <= 40
 
 
-def test_a_graph_that_differs_from_its_model_is_not_written(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_that_differs_from_its_model_is_not_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def faster(levels: torch.Tensor) -> torch.Tensor:
         return levels.diff(dim=1).abs().mean(1) * 1.1
 
@@ -179,40 +177,26 @@ def test_what_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lost_threshold_is_named(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    succeeds(
-        "train", "machine=fan", "data=data", f"runs={tmp_path}", "name=lost", "statistics.views=kurtosis"
-    )
+    succeeds("train", "machine=fan", "data=data", f"runs={tmp_path}", "name=lost", "statistics.views=kurtosis")
     (tmp_path / "lost/fan/seed0/scores/thresholds.json").write_text("{}")
-    refuses(
-        "export",
-        "out=x.onnx",
-        "name=lost",
-        f"runs={tmp_path}",
-        saying="has no threshold of ensemble; make score",
-    )
+    refuses("export", "out=x.onnx", "name=lost", f"runs={tmp_path}", saying="has no threshold of ensemble; make score")
 
 
 def test_two_microphones_are_refused() -> None:
     normal = np.random.default_rng(0).normal(0, 0.1, (12, 8000))
     model = library.fit(normal, 16000, options={"views": "kurtosis"}, device="cpu")
     model.detector.context = replace(model.detector.context, front_end=FrontEnd("mean"))
-    with pytest.raises(
-        library.AsdError, match="hears one microphone as it is, and this run hears mean of both"
-    ):
+    with pytest.raises(library.AsdError, match="hears one microphone as it is, and this run hears mean of both"):
         exporting.as_onnx(model.detector, "ensemble", {})
 
 
 @pytest.mark.parametrize("channel", [1, "mean"])
-def test_a_chosen_channel_is_named(
-    channel: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_chosen_channel_is_named(channel: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for i in range(10):
         soundfile.write(f"{i}.wav", rng.normal(0, 0.1, (8000, 2)), 16000)
-    succeeds(
-        "train", "machine=fan", "normal=.", f"channel={channel}", "statistics.views=level", "held_out=0.2"
-    )
+    succeeds("train", "machine=fan", "normal=.", f"channel={channel}", "statistics.views=level", "held_out=0.2")
     succeeds("export", "out=fan.onnx")
     succeeds("predict", "audio=0.wav", "out=found")
     done = subprocess.run([sys.executable, EXAMPLE, "fan.onnx", "0.wav"], capture_output=True, text=True)
@@ -244,9 +228,7 @@ def test_several_sections_are_an_input(tmp_path: Path, monkeypatch: pytest.Monke
     assert found[0] != found[3]
 
 
-def check_scorers(
-    detector: str, options: dict[str, Any], lengths: tuple[int, ...], n_clips: int = 14
-) -> None:
+def check_scorers(detector: str, options: dict[str, Any], lengths: tuple[int, ...], n_clips: int = 14) -> None:
     """Fits a detector to noise, and compares every scorer's graph with it."""
     rng = np.random.default_rng(0)
     normal = [rng.normal(0, 0.1, 16000).astype(np.float32) for _ in range(n_clips)]
@@ -273,13 +255,7 @@ def test_the_embedding_of_synthetic_faults() -> None:
 @pytest.mark.parametrize("encoder", ["multires_cnn", "resnet_se"])
 @pytest.mark.parametrize("level", [True, False])
 def test_an_embedding_of_segments(encoder: str, level: bool) -> None:
-    options = {
-        "encoder": encoder,
-        "epochs": 1,
-        "segment_samples": 12000,
-        "level": level,
-        "backends": "knn_relative",
-    }
+    options = {"encoder": encoder, "epochs": 1, "segment_samples": 12000, "level": level, "backends": "knn_relative"}
     check_scorers("embedding", options, (2048, 12000, 40000), n_clips=40)
 
 
@@ -303,12 +279,7 @@ class Folded(torch.nn.Module):
 
 
 def test_an_encoder_of_ones_own() -> None:
-    options = {
-        "encoder": f"{__name__}:Folded",
-        "epochs": 1,
-        "segment_samples": 8000,
-        "backends": "mahalanobis",
-    }
+    options = {"encoder": f"{__name__}:Folded", "epochs": 1, "segment_samples": 8000, "backends": "mahalanobis"}
     check_scorers("embedding", options, (2048, 8000, 20000), n_clips=20)
 
 
@@ -323,9 +294,7 @@ def test_a_step_without_an_operator_is_named() -> None:
     normal = np.random.default_rng(0).normal(0, 0.1, (20, 8000)).astype(np.float32)
     options = {"encoder": f"{__name__}:Sorted", "epochs": 1, "segment_samples": 8000, "backends": "knn"}
     model = library.fit(normal, 16000, detector="embedding", options=options, device="cpu")
-    with pytest.raises(
-        library.AsdError, match=r"embedding.encoder=.*:Sorted has a step without an operator of ONNX"
-    ):
+    with pytest.raises(library.AsdError, match=r"embedding.encoder=.*:Sorted has a step without an operator of ONNX"):
         exporting.as_onnx(model.detector, "knn", {})
 
 
@@ -361,9 +330,7 @@ def test_every_back_end(backend: str, dims: int) -> None:
     np.testing.assert_allclose(found, fitted.score(queries), rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "sample_rate_hz", [16000, *(pytest.param(r, marks=pytest.mark.slow) for r in (8000, 44100))]
-)
+@pytest.mark.parametrize("sample_rate_hz", [16000, *(pytest.param(r, marks=pytest.mark.slow) for r in (8000, 44100))])
 def test_every_view_is_that_of_the_detector(sample_rate_hz: int) -> None:
     views = (*VIEWS, *POOLED_VIEWS)
     extract = ClipStatistics(views, sample_rate_hz)

@@ -126,15 +126,11 @@ def test_the_detector_finds_a_tone_whatever_the_gain_of_a_clip(root: Path, tmp_p
 
 
 def test_parts_are_averaged_on_one_scale(root: Path, tmp_path: Path) -> None:
-    detector = Embedding(
-        workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK), backends=["knn"])
-    )
+    detector = Embedding(workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK), backends=["knn"]))
     detector.fit(recordings(root))
     test = recordings(root, "fan", Split.TEST)
     expected = []
-    for train, part in zip(
-        detector.encoder.embed(recordings(root)), detector.encoder.embed(test), strict=True
-    ):
+    for train, part in zip(detector.encoder.embed(recordings(root)), detector.encoder.embed(test), strict=True):
         between = np.linalg.norm(train[:, None] - train[None], axis=2)
         np.fill_diagonal(between, np.inf)
         nearest = np.linalg.norm(part[:, None] - train[None], axis=2).min(1)
@@ -177,9 +173,7 @@ def test_copies_are_fewer_where_there_is_much_sound(tmp_path: Path) -> None:
 def test_its_statistics_are_those_of_clip_statistics(root: Path, tmp_path: Path) -> None:
     encoder, test = FaultMlp(workplace(tmp_path), FaultRecipe()), recordings(root, "fan", Split.TEST)
     row = encoder._vectors(test)[3]
-    views = ClipStatistics(
-        ["level_16", "level_64", "level_128", "level_256", "modulation", "variation", "kurtosis"]
-    )
+    views = ClipStatistics(["level_16", "level_64", "level_128", "level_256", "modulation", "variation", "kurtosis"])
     expected = torch.cat(list(views(torch.from_numpy(test.waveform(3))[None]).values()), 1)[0]
     torch.testing.assert_close(row, expected, atol=1e-4, rtol=1e-4)
 
@@ -187,14 +181,8 @@ def test_its_statistics_are_those_of_clip_statistics(root: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("given", "saying"),
     [
-        (
-            {"joint": True},
-            r"embedding\.joint is no option of embedding\.encoder=fault_mlp; take another encoder",
-        ),
-        (
-            {"epochs": 3},
-            r"embedding\.epochs is no option of .*; give embedding\.faults\.epochs, or take another",
-        ),
+        ({"joint": True}, r"embedding\.joint is no option of embedding\.encoder=fault_mlp; take another encoder"),
+        ({"epochs": 3}, r"embedding\.epochs is no option of .*; give embedding\.faults\.epochs, or take another"),
         ({"width": 8}, r"embedding\.width is no option of embedding\.encoder=fault_mlp"),
     ],
 )

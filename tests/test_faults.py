@@ -20,9 +20,7 @@ def noise(n: int = 4, seed: int = 0, n_samples: int = RATE) -> torch.Tensor:
     return x - x.mean(1, keepdim=True)
 
 
-def drawn(
-    kind: str, n: int = 4, seed: int = 1, n_samples: int = RATE, **fixed: float
-) -> dict[str, torch.Tensor]:
+def drawn(kind: str, n: int = 4, seed: int = 1, n_samples: int = RATE, **fixed: float) -> dict[str, torch.Tensor]:
     params = draw(kind, n, n_samples, RATE, torch.Generator().manual_seed(seed))
     return {**params, **{name: torch.full((n,), value) for name, value in fixed.items()}}
 

@@ -18,9 +18,7 @@ POWER_FLOOR = np.finfo(np.float64).eps
 
 def librosa_log_mel(wave: np.ndarray, n_fft: int = 1024, hop: int = 512, n_mels: int = 128) -> np.ndarray:
     """The official baseline's formula, by the library it uses."""
-    mel = librosa.feature.melspectrogram(
-        y=wave, sr=16000, n_fft=n_fft, hop_length=hop, n_mels=n_mels, power=2.0
-    )
+    mel = librosa.feature.melspectrogram(y=wave, sr=16000, n_fft=n_fft, hop_length=hop, n_mels=n_mels, power=2.0)
     return 20.0 / 2.0 * np.log10(np.maximum(mel, POWER_FLOOR))
 
 

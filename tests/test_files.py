@@ -42,11 +42,7 @@ NAMES = [  # path below the data folder; section, domain and label; attributes
         "00 source normal",
         {CONDITION: "strength_1_ambient"},
     ),
-    (
-        "ToyCar/train/section_00_source_train_normal_0000_A1Spd28V.wav",
-        "00 source normal",
-        {CONDITION: "A1Spd28V"},
-    ),
+    ("ToyCar/train/section_00_source_train_normal_0000_A1Spd28V.wav", "00 source normal", {CONDITION: "A1Spd28V"}),
     (
         "valve/test/section_05_target_test_anomaly_0199_v1pat_04_v2pat_05.wav",
         "05 target anomaly",
@@ -69,11 +65,7 @@ NAMES = [  # path below the data folder; section, domain and label; attributes
         "00 target normal",
         {"mic": "imp34dt05", "mic_pos": "B", "grind": "300"},
     ),
-    (
-        "bearing/supplemental/section_00_machine_source_0000_noAttribute.wav",
-        "00 source -",
-        {"content": "machine"},
-    ),
+    ("bearing/supplemental/section_00_machine_source_0000_noAttribute.wav", "00 source -", {"content": "machine"}),
     ("fan/supplemental/section_00_noise_supplemental_normal_0000.wav", "00 - -", {"content": "noise"}),
     ("fan/supplemental/section_00_clean_0000_n_B.wav", "00 - -", {"n": "B", "content": "machine"}),
 ]
@@ -86,13 +78,7 @@ def test_parse_name(name: str, facts: str, attributes: dict[str, str]) -> None:
     machine, split = path.parts[0], SPLITS.get(path.parts[1], Split.TEST)
     section, domain, label = (None if fact == "-" else fact for fact in facts.split())
     assert parse_name(path, machine, split) == Clip(
-        path,
-        machine,
-        section,
-        split,
-        Domain(domain) if domain else None,
-        Label(label) if label else None,
-        attributes,
+        path, machine, section, split, Domain(domain) if domain else None, Label(label) if label else None, attributes
     )
 
 
@@ -122,11 +108,7 @@ def test_format_and_parse_are_inverse(
     assert (clip.section, clip.domain, clip.label, clip.attributes) == (section, domain, label, attributes)
 
 
-@given(
-    section=st.sampled_from(["00", "06"]),
-    number=st.integers(0, 99999999),
-    label=st.sampled_from([None, *Label]),
-)
+@given(section=st.sampled_from(["00", "06"]), number=st.integers(0, 99999999), label=st.sampled_from([None, *Label]))
 @settings(derandomize=True, deadline=None)
 def test_format_and_parse_are_inverse_for_machine_ids(section: str, number: int, label: Label | None) -> None:
     clip = parse_name(Path(format_name(section, number, label=label, by_id=True)), "fan", Split.TEST)
@@ -181,14 +163,8 @@ def test_folders_of_2021(tmp_path: Path) -> None:
     assert [clip.domain for clip in clips] == [Domain.SOURCE, Domain.TARGET]
 
 
-def test_renamed_evaluation_clips_tell_their_labels_unless_the_original_names_are_asked_for(
-    tmp_path: Path,
-) -> None:
-    make(
-        tmp_path,
-        "fan/test/section_00_0000.wav",
-        "fan/test_rename/section_00_target_test_anomaly_0012_n_B.wav",
-    )
+def test_renamed_evaluation_clips_tell_their_labels_unless_the_original_names_are_asked_for(tmp_path: Path) -> None:
+    make(tmp_path, "fan/test/section_00_0000.wav", "fan/test_rename/section_00_target_test_anomaly_0012_n_B.wav")
     (renamed,) = list_clips(tmp_path, "fan", Split.TEST)
     (original,) = list_clips(tmp_path, "fan", Split.TEST, original_names=True)
     assert (renamed.label, renamed.domain) == (Label.ANOMALY, Domain.TARGET)
@@ -283,9 +259,7 @@ def test_rows_and_recordings_without_each_other_are_counted_and_named(tmp_path: 
     assert "rows for recordings that are not there: 2 (the first SECTION_00" in rows
     assert f"no row for some recordings of train/: 3 (the first {names[1]})" in clips
     make(tmp_path, "fan/test/section_00_9999.wav")
-    assert (
-        "no row for some recordings of test/: 1 (section_00_0000.wav)" in attribute_gaps(tmp_path, "fan")[-1]
-    )
+    assert "no row for some recordings of test/: 1 (section_00_0000.wav)" in attribute_gaps(tmp_path, "fan")[-1]
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -322,19 +296,9 @@ def test_a_csv_of_another_kind(tmp_path: Path, content: bytes) -> None:
         (f"fan/train/{TRAIN} ", "fan", Split.TRAIN, r"\.wav  is outside the file-name grammar"),
         ("fan/train/section_00_source_train_anomaly_0000.wav", "fan", Split.TRAIN, r"is an anomaly in train"),
         ("fan/train/anomaly_id_00_00000000.wav", "fan", Split.TRAIN, r"is an anomaly in training data"),
-        (
-            "fan/train/section_00_source_test_normal_0000.wav",
-            "fan",
-            Split.TRAIN,
-            r"is a test clip .* in train",
-        ),
+        ("fan/train/section_00_source_test_normal_0000.wav", "fan", Split.TRAIN, r"is a test clip .* in train"),
         ("fan/source_test/section_00_target_test_normal_0000.wav", "fan", Split.TEST, r"lies in source_test"),
-        (
-            "fan/test/section_00_0000.wav fan/source_test/section_00_0000.wav",
-            "fan",
-            Split.TEST,
-            r"same name as",
-        ),
+        ("fan/test/section_00_0000.wav fan/source_test/section_00_0000.wav", "fan", Split.TEST, r"same name as"),
         ("fan/train/section_00_0000.wav fan/train/section_00_0000.WAV", "fan", Split.TRAIN, r"same name as"),
     ],
 )

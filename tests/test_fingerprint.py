@@ -13,9 +13,7 @@ from asd.data.audio import Sound
 from asd.data.recordings import Recordings
 from asd.types import Clip, Domain, Label, Split
 
-CLIP = Clip(
-    Path("data/fan/train/a.wav"), "fan", "00", Split.TRAIN, Domain.SOURCE, Label.NORMAL, {"v": "1", "w": "2"}
-)
+CLIP = Clip(Path("data/fan/train/a.wav"), "fan", "00", Split.TRAIN, Domain.SOURCE, Label.NORMAL, {"v": "1", "w": "2"})
 OTHER: dict[str, Any] = {
     "path": Path("data/fan/train/b.wav"),
     "machine": "pump",
@@ -51,8 +49,7 @@ def test_content_and_order_count() -> None:
 
 
 @pytest.mark.parametrize(
-    "same",
-    [replace(CLIP, path=Path("/elsewhere/a.wav")), replace(CLIP, attributes={"w": "2", "v": "1"})],
+    "same", [replace(CLIP, path=Path("/elsewhere/a.wav")), replace(CLIP, attributes={"w": "2", "v": "1"})]
 )
 def test_the_place_and_the_order_of_attributes_do_not(same: Clip) -> None:
     assert fingerprint_of([(same, "1234")]) == fingerprint_of([(CLIP, "1234")])

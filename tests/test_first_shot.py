@@ -56,9 +56,7 @@ def place(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def train(detector: str, *words: str) -> str:
     """Trains all machines with one command; returns the log."""
     quick = QUICK.get(detector, [])
-    return succeeds(
-        "train", "machine=all", "data=data", "device=cpu", f"detector={detector}", *quick, *words
-    ).err
+    return succeeds("train", "machine=all", "data=data", "device=cpu", f"detector={detector}", *quick, *words).err
 
 
 def model(name: str, machine: str) -> dict[str, bytes]:
@@ -72,8 +70,7 @@ def model(name: str, machine: str) -> dict[str, bytes]:
 def test_one_configuration_fits_every_machine(place: Path, detector: str) -> None:
     train(detector)
     configurations = [
-        yaml.safe_load(Path("runs", detector, machine, "seed0/config.yaml").read_text())
-        for machine in MACHINES
+        yaml.safe_load(Path("runs", detector, machine, "seed0/config.yaml").read_text()) for machine in MACHINES
     ]
     assert configurations[0] == configurations[1]
     for machine in MACHINES:
@@ -98,8 +95,7 @@ def test_test_clips_decide_nothing_about_the_model(place: Path, detector: str) -
         with_tests, without = model(detector, machine), model("without", machine)
         assert with_tests == without
         thresholds = [
-            read_json(Path("runs", name, machine, "seed0/scores/thresholds.json"))
-            for name in (detector, "without")
+            read_json(Path("runs", name, machine, "seed0/scores/thresholds.json")) for name in (detector, "without")
         ]
         assert thresholds[0] == thresholds[1]
 

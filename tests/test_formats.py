@@ -33,12 +33,7 @@ FORMATS = {  # suffix: (format, subtype, rate in Hz, largest error of a sample)
     ".rf64": ("RF64", "PCM_16", 44100, 4e-5),
     ".au": ("AU", "ULAW", 8000, 0.01),
 }
-COMPRESSED_BY_BLOCKS = {
-    ".ogg",
-    ".opus",
-    ".flac",
-    ".caf",
-}  # libsndfile refuses half of such a file in its own words
+COMPRESSED_BY_BLOCKS = {".ogg", ".opus", ".flac", ".caf"}  # libsndfile refuses half of such a file in its own words
 
 
 def tone(rate_hz: int, tone_hz: float = TONE_HZ, seconds: float = SECONDS) -> np.ndarray[Any, Any]:
@@ -62,9 +57,7 @@ def test_whatever_libsndfile_writes_is_read(tmp_path: Path, suffix: str) -> None
 @pytest.mark.parametrize(
     ("suffix", "codec", "rate_hz"), [(".m4a", "aac", 44100), (".webm", "libopus", 48000), (".mov", "pcm_s16le", 44100)]
 )  # fmt: skip
-def test_what_the_libraries_of_ffmpeg_read_is_read(
-    tmp_path: Path, suffix: str, codec: str, rate_hz: int
-) -> None:
+def test_what_the_libraries_of_ffmpeg_read_is_read(tmp_path: Path, suffix: str, codec: str, rate_hz: int) -> None:
     path = write_media(tmp_path / f"a{suffix}", codec, tone(rate_hz), rate_hz)
     sound = read_sound(path, sample_rate_hz=16000)
     assert (sound.sample_rate_hz, sound.file_rate_hz, sound.n_channels) == (16000, rate_hz, 1)
@@ -147,10 +140,7 @@ def test_one_notice_for_rates_and_one_for_channels(tmp_path: Path) -> None:
         clips.append(Clip(path, "fan", "00", Split.TRAIN))
     found = check(clips, sample_rate_hz=16000, resample=True)
     rates, channels = notices(found)
-    assert (
-        "resampled to 16000 Hz: 1 of 4 at 8000 Hz, 2 of 4 at 44100 Hz (nothing is in them above 4000 Hz)"
-        in rates
-    )
+    assert "resampled to 16000 Hz: 1 of 4 at 8000 Hz, 2 of 4 at 44100 Hz (nothing is in them above 4000 Hz)" in rates
     assert channels.startswith("2 of 4 recordings have 2 channels, and the first is used")
     with pytest.raises(AsdError, match="44100 Hz, not 16000 Hz"):
         check(clips, sample_rate_hz=16000)

@@ -95,9 +95,7 @@ def test_gradients_reach_every_parameter(network: Callable[[], FrameClassifier])
 
 
 @BOTH
-def test_a_clip_does_not_depend_on_its_company_nor_on_the_call(
-    network: Callable[[], FrameClassifier],
-) -> None:
+def test_a_clip_does_not_depend_on_its_company_nor_on_the_call(network: Callable[[], FrameClassifier]) -> None:
     net, x = network().eval(), log_mels(5)
     with torch.no_grad():
         together = net(x)

@@ -100,9 +100,7 @@ def test_a_silent_far_microphone_changes_nothing_and_two_equal_ones_leave_nothin
     n=st.integers(1, 5000),
     levels=st.tuples(st.sampled_from([0.0, 1e-6, 0.1, 1.0]), st.sampled_from([0.0, 1e-6, 0.1, 1.0])),
 )
-def test_anything_gives_a_finite_waveform_of_its_length(
-    name: str, n: int, levels: tuple[float, float]
-) -> None:
+def test_anything_gives_a_finite_waveform_of_its_length(name: str, n: int, levels: tuple[float, float]) -> None:
     pairs = pair(noise(n, 1, levels[0]), noise(n, 2, levels[1]))
     heard = FRONT_ENDS[name](pairs)
     assert heard.shape == (1, n)
@@ -121,9 +119,7 @@ def test_a_clip_does_not_depend_on_the_others_of_its_batch(name: str) -> None:
 def test_a_noise_profile_is_subtracted() -> None:
     hall, tone = noise(32000, 1, 0.02), 0.2 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(32000))
     profile = magnitude_profile(torch.from_numpy(hall[None]).float())[0]
-    clean = subtract_profile(torch.from_numpy((tone + noise(32000, 3, 0.02))[None]).float(), profile)[
-        0
-    ].numpy()
+    clean = subtract_profile(torch.from_numpy((tone + noise(32000, 3, 0.02))[None]).float(), profile)[0].numpy()
     assert profile.shape == (257,)
     assert rms(clean - tone) < 0.7 * 0.02
     nothing = subtract_profile(torch.from_numpy(tone[None]).float(), torch.zeros(257))[0]

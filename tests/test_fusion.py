@@ -50,11 +50,7 @@ def test_three_members_are_averaged_test_and_training_clips_alike(runs: Path) ->
     expected = np.mean([one, *two], axis=0)
     np.testing.assert_allclose(fused.scores.table("fused")["score"], expected)
     training = []
-    for name, seeds, scorer in (
-        ("one", (0, 1), "ensemble"),
-        ("two", (0,), "kurtosis"),
-        ("two", (0,), "ensemble"),
-    ):
+    for name, seeds, scorer in (("one", (0, 1), "ensemble"), ("two", (0,), "kurtosis"), ("two", (0,), "ensemble")):
         every = [RunDirectory.of(runs, name, "fan", seed).training_scores() for seed in seeds]
         values = [table.sort_values("file")[scorer].to_numpy() for table in every]
         training.append(np.mean([(v - v.mean()) / v.std() for v in values], axis=0))

@@ -28,18 +28,14 @@ def net() -> MultimodalTransformer:
     return build_network(TINY, MODALITIES, "gated", 0)
 
 
-def test_sequences_are_scored_one_by_one_whatever_their_company(
-    net: MultimodalTransformer, batch: Batch
-) -> None:
+def test_sequences_are_scored_one_by_one_whatever_their_company(net: MultimodalTransformer, batch: Batch) -> None:
     weights = {**EQUAL, "crop": 2.0}
     rows = analysis.score(build_losses(weights), analysis.answers(net, batch), batch)
     for i in (0, 5):
         one = batch.at(torch.tensor([i]))
         found = losses_of(build_losses(weights), net.eval()(one.features, one.present), one)
         assert rows["total"][i] == pytest.approx(float(found.total.detach()), rel=1e-4)
-        assert [rows[name][i] for name in TERMS] == pytest.approx(
-            [float(found.terms[n]) for n in TERMS], rel=1e-4
-        )
+        assert [rows[name][i] for name in TERMS] == pytest.approx([float(found.terms[n]) for n in TERMS], rel=1e-4)
     total = sum(weights[name] * np.array(rows[name]) for name in TERMS)
     np.testing.assert_allclose(rows["total"], total, rtol=1e-5)
     assert analysis.means(rows)["total"] == pytest.approx(float(np.mean(rows["total"])))
@@ -91,9 +87,7 @@ def test_shares_add_up_and_a_gate_nailed_open_is_open(batch: Batch) -> None:
     assert sum(found[name]["share"] for name in MODALITIES) == pytest.approx(1)
     assert found["video"]["share"] < 1e-6
     assert {"open_trouble", "open_else"} <= found["video"].keys()
-    assert (
-        not {"open_trouble", "open_else"} & found["audio"].keys()
-    )  # there was no trouble: no mean of nothing
+    assert not {"open_trouble", "open_else"} & found["audio"].keys()  # there was no trouble: no mean of nothing
 
 
 def test_the_example_shows_zero_where_a_modality_is_absent(
@@ -115,9 +109,7 @@ def test_attention_without_preference_is_uniform(batch: Batch, seen: Sequences) 
         np.testing.assert_allclose(layer["map"], np.full((8, 8), 1 / 8), atol=1e-5)
     same = np.mean([[a == b for a in row for b in row] for row in seen.scene])
     assert found["uniform"]["same_scene"] == pytest.approx(float(same), rel=1e-5)
-    assert found["uniform"]["distance"] == pytest.approx(
-        np.mean([abs(a - b) for a in range(8) for b in range(8)])
-    )
+    assert found["uniform"]["distance"] == pytest.approx(np.mean([abs(a - b) for a in range(8) for b in range(8)]))
 
 
 def test_attention_adds_up_to_one(net: MultimodalTransformer, batch: Batch, seen: Sequences) -> None:

@@ -93,12 +93,7 @@ def test_the_report_has_every_part_and_no_nan(results: Results, tmp_path: Path) 
     summary = summary_of(results)
     write_report(tmp_path, summary)
     text = (tmp_path / "report.md").read_text()
-    parts = [
-        "Setup",
-        "Losses on complete test sequences",
-        "Losses on all test sequences",
-        "What is settled",
-    ]
+    parts = ["Setup", "Losses on complete test sequences", "Losses on all test sequences", "What is settled"]
     parts += ["Epochs", "Modality coverage", "Modality contributions", "Gates", "Attention", "Worst cases"]
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == parts
     assert not re.search(r"\bnan\b|-0\.000\b", text)

@@ -57,9 +57,7 @@ def test_the_weights_kept_are_those_that_were_scored(tmp_path: Path) -> None:
     assert result["best_epoch"] == 1 + losses.index(min(losses))
 
 
-def test_a_cell_stopped_anywhere_ends_as_if_it_had_not_been(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_stopped_anywhere_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = cell("added/seed0")
     whole = run_cell(settings, tmp_path / "whole")
 
@@ -103,8 +101,7 @@ def test_too_few_complete_test_sequences_are_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.gpu
 def test_a_cell_on_the_gpu_says_what_it_says_on_the_cpu(tmp_path: Path) -> None:
     results = [
-        run_cell(cell("gated/seed0", device=device, dropout=0.0), tmp_path / device)
-        for device in ("cpu", "cuda")
+        run_cell(cell("gated/seed0", device=device, dropout=0.0), tmp_path / device) for device in ("cpu", "cuda")
     ]
     torch.testing.assert_close(*(torch.tensor(r["complete"]["total"]) for r in results), atol=0.02, rtol=0.02)
 

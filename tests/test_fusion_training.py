@@ -61,17 +61,13 @@ def test_the_recipe_is_that_of_the_document() -> None:
 def test_features_are_scaled_by_training_and_nan_stays_where_a_modality_is_absent() -> None:
     config = TINY.model_copy(update={"n_train": 200, "unknown": 0.3})
     sequences = make_sequences(layout_of(config), 0, range(224))
-    batch = prepare(
-        sequences, measure_scales(sequences, 200), MODALITIES, config.n_assets, torch.device("cpu")
-    )
+    batch = prepare(sequences, measure_scales(sequences, 200), MODALITIES, config.n_assets, torch.device("cpu"))
     for i, name in enumerate(MODALITIES):
         here = batch.present[..., i]
         assert batch.features[name][~here].isnan().all()
         assert batch.features[name][here].isfinite().all()
         known = torch.from_numpy(~np.isnan(sequences.features[name]))[:200]
-        means = [
-            x[k].mean() for x, k in zip(batch.features[name][:200].unbind(-1), known.unbind(-1), strict=True)
-        ]
+        means = [x[k].mean() for x, k in zip(batch.features[name][:200].unbind(-1), known.unbind(-1), strict=True)]
         torch.testing.assert_close(torch.stack(means), torch.zeros(len(means)), atol=2e-3, rtol=0)
     unknown = torch.from_numpy(np.isnan(sequences.features["video"])) & batch.present[..., 1, None]
     assert unknown.any()
@@ -89,9 +85,7 @@ def test_losses_are_the_formulas_over_active_tracks_only() -> None:
         right = said.active[place].log_softmax(-1)[int(batch.active[place])]
         expected["active"] -= float(right) / batch.active.numel()
         if batch.active[place]:
-            expected["asset"] -= (
-                float(said.asset[place].log_softmax(-1)[batch.asset[place].argmax()]) / n_active
-            )
+            expected["asset"] -= float(said.asset[place].log_softmax(-1)[batch.asset[place].argmax()]) / n_active
             squares = (said.numbers[place] - batch.numbers[place]).square()
             for name, columns in (("scale", [0]), ("position", [1, 2]), ("crop", [3, 4, 5, 6])):
                 expected[name] += float(squares[columns].mean()) / n_active
@@ -142,9 +136,7 @@ def test_training_lowers_every_loss_and_resumes_to_the_same_weights(
     whole = build_network(config, MODALITIES, "gated", 1)
     fit(whole, batch, config, 1, tmp_path / "whole", "mark")
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
-    assert all(
-        lines[-1][f"train_{name}"] < lines[0][f"train_{name}"] for name in ("loss", "active", "position")
-    )
+    assert all(lines[-1][f"train_{name}"] < lines[0][f"train_{name}"] for name in ("loss", "active", "position"))
     terms = ("active", "asset", "scale", "position", "crop")
     assert lines[0]["train_loss"] == pytest.approx(sum(lines[0][f"train_{name}"] for name in terms), rel=1e-4)
 

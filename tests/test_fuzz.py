@@ -121,9 +121,7 @@ def check_table(content: bytes, folder: Path) -> None:
 
 def check_yaml(content: bytes, folder: Path) -> None:
     meta = parse_meta(content)
-    assert all(
-        isinstance(sentence, str) for sentence in meta_defects(meta, TEMPLATE, "A_B_task2_1", ("fan",))
-    )
+    assert all(isinstance(sentence, str) for sentence in meta_defects(meta, TEMPLATE, "A_B_task2_1", ("fan",)))
     assert all(isinstance(sentence, str) for sentence in meta_warnings(meta))
     path = folder / "c.yaml"
     path.write_bytes(content)
@@ -164,18 +162,7 @@ values = st.recursive(
     max_leaves=6,
 )
 keys = st.sampled_from(
-    [
-        "submission",
-        "system",
-        "results",
-        "label",
-        "authors",
-        "training",
-        "epochs",
-        "machine",
-        "year",
-        "decision",
-    ]
+    ["submission", "system", "results", "label", "authors", "training", "epochs", "machine", "year", "decision"]
 )
 documents = (
     st.recursive(values, lambda inner: st.dictionaries(keys, inner, max_size=3), max_leaves=5)
@@ -187,9 +174,7 @@ documents = (
 
 def run(check: Callable[..., None], examples: int, *strategies: st.SearchStrategy[object]) -> None:
     """Tries as many examples, each in the same empty folder where the check takes one."""
-    relaxed = settings(
-        max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    relaxed = settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     relaxed(given(*strategies)(check))()
 
 

@@ -5,12 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.core.networks.gated_fusion import (
-    FUSIONS,
-    GatedFusion,
-    MultimodalTransformer,
-    drop_modalities,
-)
+from asd.core.networks.gated_fusion import FUSIONS, GatedFusion, MultimodalTransformer, drop_modalities
 from asd.types import AsdError
 
 WIDTHS = {"audio": 3, "video": 5, "track": 4}
@@ -40,9 +35,7 @@ def presence(*places: int, seed: int = 0) -> torch.Tensor:
     return present
 
 
-def spoiled(
-    features: dict[str, torch.Tensor], present: torch.Tensor, value: float
-) -> dict[str, torch.Tensor]:
+def spoiled(features: dict[str, torch.Tensor], present: torch.Tensor, value: float) -> dict[str, torch.Tensor]:
     """The features with `value` wherever a modality is absent, as leaves that take gradients."""
     return {
         name: torch.where(present[..., i, None], x, value).requires_grad_()
@@ -71,11 +64,7 @@ def test_parameters_are_as_many_as_documented() -> None:
 
 def test_the_published_model_predicts_twenty_tracks() -> None:
     net = described().eval()
-    features = {
-        "audio": torch.zeros(1, 3, 4),
-        "video": torch.zeros(1, 3, 522),
-        "track": torch.zeros(1, 3, 240),
-    }
+    features = {"audio": torch.zeros(1, 3, 4), "video": torch.zeros(1, 3, 522), "track": torch.zeros(1, 3, 240)}
     with torch.no_grad():
         out = net(features)
     assert out.active.shape == (1, 3, 20, 2)
@@ -94,9 +83,7 @@ def test_the_track_only_model_has_heads_of_two_ten_and_seven() -> None:
 
 @pytest.mark.parametrize("kind", FUSIONS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e30])
-def test_what_stands_in_an_absent_modality_changes_neither_output_nor_gradient(
-    kind: str, value: float
-) -> None:
+def test_what_stands_in_an_absent_modality_changes_neither_output_nor_gradient(kind: str, value: float) -> None:
     net, features, present = transformer(kind), inputs(3, 7), presence(3, 7)
     results = []
     for absent in (0.0, value):
@@ -115,9 +102,7 @@ def test_what_stands_in_an_absent_modality_changes_neither_output_nor_gradient(
 
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(FUSIONS), rescale=st.booleans())
-def test_a_modality_alone_gives_what_its_values_give_and_nothing_else(
-    seed: int, kind: str, rescale: bool
-) -> None:
+def test_a_modality_alone_gives_what_its_values_give_and_nothing_else(seed: int, kind: str, rescale: bool) -> None:
     net, features, other = fusion(kind, rescale), inputs(4, seed=seed), inputs(4, seed=seed + 1)
     present = torch.zeros(4, 3, dtype=torch.bool)
     present[:, seed % 3] = True
@@ -223,9 +208,7 @@ def test_modalities_are_dropped_as_often_as_asked() -> None:
 def test_a_place_without_any_modality_is_told() -> None:
     present = torch.ones(2, 5, 3, dtype=torch.bool)
     present[1, 3] = False
-    with pytest.raises(
-        AsdError, match=r"all modalities \(audio, video, track\) are absent in 1 of 10 places"
-    ):
+    with pytest.raises(AsdError, match=r"all modalities \(audio, video, track\) are absent in 1 of 10 places"):
         transformer()(inputs(2, 5), present)
 
 

@@ -48,13 +48,10 @@ def test_the_shift_between_domains_does_not_widen_the_covariance() -> None:
     near, far = references(shift=0.0), references(shift=50.0)
     query = near.vectors[:5] + 3.0
     np.testing.assert_allclose(
-        Mahalanobis(means="domain").fit(near).score(query),
-        Mahalanobis(means="domain").fit(far).score(query),
-        rtol=0.2,
+        Mahalanobis(means="domain").fit(near).score(query), Mahalanobis(means="domain").fit(far).score(query), rtol=0.2
     )
     assert (
-        Mahalanobis(means="all").fit(far).score(query).mean()
-        < Mahalanobis(means="domain").fit(far).score(query).mean()
+        Mahalanobis(means="all").fit(far).score(query).mean() < Mahalanobis(means="domain").fit(far).score(query).mean()
     )
 
 
@@ -214,9 +211,7 @@ def test_a_mixture_is_the_likelihood_of_vectors_in_units_of_their_spread(n: int,
     likelihood = np.sum(
         [
             weight * multivariate_normal(mean, covariance).pdf(queries / spread)
-            for weight, mean, covariance in zip(
-                mixture.weights_, mixture.means_, mixture.covariances_, strict=True
-            )
+            for weight, mean, covariance in zip(mixture.weights_, mixture.means_, mixture.covariances_, strict=True)
         ],
         axis=0,
     )

@@ -15,9 +15,7 @@ from tests.machines import write_clip
 def test_names_tell_what_they_can_and_need_not(tmp_path: Path) -> None:
     named = write_clip(tmp_path / "section_02_target_train_normal_0001_speed_5.wav", 1)
     plain = write_clip(tmp_path / "inside/Monday 8 am.wav", 2)
-    one, other = sorted(
-        clips_of_files(tmp_path, "fan", Split.TRAIN), key=lambda clip: clip.section, reverse=True
-    )
+    one, other = sorted(clips_of_files(tmp_path, "fan", Split.TRAIN), key=lambda clip: clip.section, reverse=True)
     assert (one.path, one.section, one.domain, one.attributes) == (named, "02", Domain.TARGET, {"speed": "5"})
     assert (other.path, other.section, other.domain, other.label) == (plain, "00", None, Label.NORMAL)
     (scored,) = clips_of_files(named, "fan", Split.TEST)
@@ -80,17 +78,11 @@ def test_a_folder_a_pattern_a_table_and_several_words(tmp_path: Path) -> None:
     assert found("in/a b.wav") == ["in/a b.wav"]
     assert found("in/x[1].wav") == ["in/x[1].wav"]  # a name that is there is no pattern
     assert found("in/*") == ["in/a b.wav", "in/back/out/a b.wav", "in/deep/c.wav", "in/x[1].wav"]
-    assert found("*/*.wav") == [
-        "in/a b.wav",
-        "in/x[1].wav",
-        "out/a b.wav",
-    ]  # `linked` holds the first two again
+    assert found("*/*.wav") == ["in/a b.wav", "in/x[1].wav", "out/a b.wav"]  # `linked` holds the first two again
     inside = ["a b.wav", "back/out/a b.wav", "deep/c.wav", "x[1].wav"]
     assert found("linked") == [f"linked/{name}" for name in inside]
     assert found("in/a b.wav", "out") == ["in/a b.wav", "out/a b.wav"]
-    names_of = [
-        clip.name for clip in clips_of_files([tmp_path / "in/a b.wav", tmp_path / "out"], "fan", Split.TEST)
-    ]
+    names_of = [clip.name for clip in clips_of_files([tmp_path / "in/a b.wav", tmp_path / "out"], "fan", Split.TEST)]
     assert len({*names_of}) == 2
     for word, saying in (("in/*.mp3", "matches no recordings"), ("empty", "holds no recordings")):
         (tmp_path / "empty").mkdir(exist_ok=True)
@@ -119,12 +111,7 @@ def test_a_table_tells_what_is_known(tmp_path: Path, suffix: str) -> None:
     else:
         table.to_csv(path, sep="\t" if suffix == ".tsv" else ";", index=False)
     one, other = clips_of_files(path, "fan", Split.TEST)
-    assert (one.section, one.domain, one.label, one.attributes) == (
-        "00",
-        Domain.SOURCE,
-        Label.NORMAL,
-        {"speed": "900"},
-    )
+    assert (one.section, one.domain, one.label, one.attributes) == ("00", Domain.SOURCE, Label.NORMAL, {"speed": "900"})
     assert (other.section, other.domain, other.label, other.attributes) == ("07", None, Label.ANOMALY, {})
     assert [clip.machine for clip in (one, other)] == ["fan", "fan"]
     (learnt,) = clips_of_files(path, "fan", Split.TRAIN)

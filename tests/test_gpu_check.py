@@ -46,12 +46,8 @@ def docstring_lines(path: Path) -> set[int]:
 def test_every_line_that_is_special_to_cuda_has_a_check() -> None:
     listed = [(name, word) for name, word, _ in LISTED.findall(SCRIPT.read_text())]
     lines = special_lines()
-    unlisted = [
-        line for line in lines if not any(line[0] == name and word in line[1] for name, word in listed)
-    ]
-    idle = [
-        entry for entry in listed if not any(entry[0] == name and entry[1] in line for name, line in lines)
-    ]
+    unlisted = [line for line in lines if not any(line[0] == name and word in line[1] for name, word in listed)]
+    idle = [entry for entry in listed if not any(entry[0] == name and entry[1] in line for name, line in lines)]
     assert (unlisted, idle) == ([], [])
 
 

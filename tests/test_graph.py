@@ -118,12 +118,7 @@ def test_probabilities_of_a_batch_without_frames() -> None:
 def test_what_is_no_graph_is_refused() -> None:
     with pytest.raises(AsdError, match=r"no two classes are active in the same clip of 3"):
         co_occurrence(torch.eye(3))
-    for wrong in (
-        torch.ones(2, 3),
-        -torch.ones(2, 2),
-        torch.tensor([[0.0, 1], [2, 0]]),
-        torch.full((2, 2), torch.inf),
-    ):
+    for wrong in (torch.ones(2, 3), -torch.ones(2, 2), torch.tensor([[0.0, 1], [2, 0]]), torch.full((2, 2), torch.inf)):
         with pytest.raises(AsdError, match="an adjacency is a symmetric matrix"):
             GraphLaplacian(wrong)
     with pytest.raises(AsdError, match="the graph has 5 classes, the logits have 4"):

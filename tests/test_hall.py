@@ -49,8 +49,7 @@ def level_db(x: np.ndarray) -> float:
 @pytest.mark.parametrize("snr_db", [-6.0, 6.0])
 def test_the_ratio_at_the_near_microphone_is_the_one_asked_for(machine: str, snr_db: float) -> None:
     ratios = [
-        level_db(record("machine", snr_db, machine, clip=i)[0])
-        - level_db(record("noise", snr_db, machine, clip=i)[0])
+        level_db(record("machine", snr_db, machine, clip=i)[0]) - level_db(record("noise", snr_db, machine, clip=i)[0])
         for i in range(12)
     ]
     assert np.mean(ratios) == pytest.approx(snr_db, abs=1.5)  # both levels vary by 1 to 1.5 dB

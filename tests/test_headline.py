@@ -39,9 +39,7 @@ def check(data: Path, pinned: Mapping[str, Mapping[str, float]], typical: float)
     evaluation = json.loads(Path("found.json").read_text())
     found = evaluation["scorers"][evaluation["default"]]
     sections = {machine: found["machines"][machine]["00"] for machine in pinned}
-    percent = {
-        machine: {name: 100 * sections[machine][name] for name in terms} for machine, terms in pinned.items()
-    }
+    percent = {machine: {name: 100 * sections[machine][name] for name in terms} for machine, terms in pinned.items()}
     assert percent == {machine: pytest.approx(terms, abs=1e-3) for machine, terms in pinned.items()}
     terms = [value / 100 for terms in percent.values() for value in terms.values()]
     assert found["official_score"] == pytest.approx(hmean(terms), abs=1e-12)
@@ -58,9 +56,7 @@ def test_the_default_detector_on_synthetic_machines(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_the_default_detector_on_real_machines(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_detector_on_real_machines(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     check(shared / "data/machines", REAL, TYPICAL["real"])
 

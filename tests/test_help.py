@@ -46,8 +46,6 @@ def test_score_lists_its_own_options_only() -> None:
     assert not any(word in text for word in ("epochs", "views", "overwrite", "frontend"))
 
 
-@pytest.mark.parametrize(
-    ("stage", "option"), [(Evaluate, "json="), (Run, "overwrite=false"), (Run, "seeds=0")]
-)
+@pytest.mark.parametrize(("stage", "option"), [(Evaluate, "json="), (Run, "overwrite=false"), (Run, "seeds=0")])
 def test_options_are_shown_as_they_are_written(stage: type[Run], option: str) -> None:
     assert f"  {option} " in describe("x", "y", stage)

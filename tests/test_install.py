@@ -99,9 +99,7 @@ def test_what_another_archive_brought_is_not_replaced(root: Path, caplog: pytest
     assert state(root, "eval_test", "ToothBrush").state == "present"
 
 
-def test_an_archive_that_fails_leaves_the_machine_as_it_was(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_archive_that_fails_leaves_the_machine_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(root, DEV)
     before = contents(root)
 
@@ -127,9 +125,7 @@ def test_a_process_that_is_killed_while_it_unpacks_leaves_no_machine(root: Path)
     assert list_machines(root) == ["fan"]
 
 
-def test_a_process_that_is_killed_while_it_moves_is_known(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_is_killed_while_it_moves_is_known(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     test = {"ToothBrush/test/section_00_0000.wav": b"RIFF"}
     install(root, {f"ToothBrush/train/{TRAIN}": b"RIFF"}, "eval_train", "ToothBrush")
     replace = Path.replace
@@ -168,9 +164,7 @@ def test_clips_that_were_put_there_by_hand_are_taken_by_their_names(root: Path) 
     assert state(root).state == "missing"
 
 
-@pytest.mark.parametrize(
-    "name", ["normal_id_02_00000000.wav", "section_01_source_train_normal_0000.wav", "x.wav"]
-)
+@pytest.mark.parametrize("name", ["normal_id_02_00000000.wav", "section_01_source_train_normal_0000.wav", "x.wav"])
 def test_clips_of_another_year_are_named(root: Path, name: str) -> None:
     for folder in ("train", "test"):
         (root / "fan" / folder).mkdir(parents=True)

@@ -25,26 +25,17 @@ def jobs(data: Path, **options: object) -> list:  # type: ignore[type-arg]
 
 def test_a_job_per_machine_and_seed(data: Path) -> None:
     found = jobs(data, seeds=[0, 1])
-    assert [(job.run.machine, job.run.seed) for job in found] == [
-        ("fan", 0),
-        ("fan", 1),
-        ("pump", 0),
-        ("pump", 1),
-    ]
+    assert [(job.run.machine, job.run.seed) for job in found] == [("fan", 0), ("fan", 1), ("pump", 0), ("pump", 1)]
     assert all(job.supplement.other_machines is None for job in found)
     assert found[0].fingerprint != found[1].fingerprint
 
 
 def test_joint_learning_sees_the_other_machines_training_clips_only(data: Path) -> None:
-    (job,) = jobs(
-        data, machine=["pump"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True}
-    )
+    (job,) = jobs(data, machine=["pump"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True})
     assert {clip.machine for clip in job.supplement.other_machines.clips} == {"fan"}
     assert {clip.split for clip in job.supplement.other_machines.clips} == {"train"}
     write_clip(data / "fan/train/section_00_source_train_normal_0099_speed_1.wav", 99)
-    (again,) = jobs(
-        data, machine=["pump"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True}
-    )
+    (again,) = jobs(data, machine=["pump"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True})
     assert again.data != job.data
     (alone,) = jobs(data, machine=["pump"])
     assert alone.supplement.other_machines is None
@@ -62,6 +53,4 @@ def test_an_unknown_machine_is_refused_before_any_work(data: Path) -> None:
     with pytest.raises(AsdError, match="did you mean pump"):
         jobs(data, machine=["fan", "pomp"])
     with pytest.raises(AsdError, match="did you mean pump"):
-        jobs(
-            data, machine=["pomp"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True}
-        )
+        jobs(data, machine=["pomp"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True})

@@ -91,13 +91,9 @@ def test_a_bad_test_clip_costs_its_own_score(place: Path, bad: str) -> None:
         answer = asd(*words, "name=spoilt", "--keep-going")
         assert answer.code == 2
         last = answer.err.strip().splitlines()[-1]
-        assert re.match(
-            rf"error: 1 failed: runs/spoilt/fan/seed0 {clips[3].name} \(.*{saying}.*\); done: fan$", last
-        )
+        assert re.match(rf"error: 1 failed: runs/spoilt/fan/seed0 {clips[3].name} \(.*{saying}.*\); done: fan$", last)
     assert "is done already" in answer.err
-    whole, spoilt = (
-        pd.read_csv(f"runs/{name}/fan/seed0/scores/ensemble.csv") for name in ("whole", "spoilt")
-    )
+    whole, spoilt = (pd.read_csv(f"runs/{name}/fan/seed0/scores/ensemble.csv") for name in ("whole", "spoilt"))
     wanted = whole[whole["file"] != clips[3].name].reset_index(drop=True)
     pd.testing.assert_frame_equal(spoilt, wanted, rtol=1e-4, atol=1e-4)
     why = read_json(Path("runs/spoilt/fan/seed0/scores/unscored.json"))
@@ -133,12 +129,7 @@ def test_a_score_that_is_not_finite_costs_its_own_clip(place: Path, monkeypatch:
 NETWORKS = [
     ("detector=statistics", "statistics.views=level_64", "statistics.backend=knn"),
     ("detector=statistics", "statistics.views=level_64", "statistics.backend=gaussian"),
-    (
-        "detector=embedding",
-        "embedding.encoder=bottleneck",
-        "training.epochs=1",
-        "embedding.backends=knn",
-    ),
+    ("detector=embedding", "embedding.encoder=bottleneck", "training.epochs=1", "embedding.backends=knn"),
     ("detector=embedding", "embedding.faults.networks=1", "embedding.backends=gaussian"),
     ("detector=autoencoder", "autoencoder.training.epochs=1", "autoencoder.n_mels=16"),
 ]
@@ -170,9 +161,7 @@ def test_features_that_are_not_finite_cost_their_own_clip(
     refuses(*words, "name=refused", saying=clips[3].name)
     answer = asd(*words, "name=kept", "--keep-going")
     assert answer.code == 2
-    assert re.search(
-        rf"error: 1 failed: runs/kept/fan/seed0 {clips[3].name} \(.*\); done: fan$", answer.err.strip()
-    )
+    assert re.search(rf"error: 1 failed: runs/kept/fan/seed0 {clips[3].name} \(.*\); done: fan$", answer.err.strip())
     for path in Path("runs/whole/fan/seed0/scores").glob("*.csv"):
         whole, kept = pd.read_csv(path), pd.read_csv(str(path).replace("whole", "kept"))
         wanted = whole[whole["file"] != clips[3].name].reset_index(drop=True)
@@ -184,6 +173,4 @@ def test_no_test_clip_that_can_be_used_fails_the_machine(place: Path) -> None:
         cut(clip)
     answer = asd("train", "machine=fan,valve", "data=data", "--keep-going")
     assert answer.code == 2
-    assert re.search(
-        r"1 failed: fan \(none of 12 recordings can be used, as .* is truncated.*done: valve", answer.err
-    )
+    assert re.search(r"1 failed: fan \(none of 12 recordings can be used, as .* is truncated.*done: valve", answer.err)

@@ -20,9 +20,7 @@ PLACE = Path("unused")  # a detector that trains nothing writes nothing
 def aucs(kind: str, seconds: float, rate_hz: int, n_train: int, n_test: int) -> dict[str, float]:
     """AUC of every scorer, for a machine of a kind with a fault that it may have."""
     context = workplace(PLACE)
-    detector = Statistics(
-        RunContext(context.device, context.cache, context.directory, sample_rate_hz=rate_hz)
-    )
+    detector = Statistics(RunContext(context.device, context.cache, context.directory, sample_rate_hz=rate_hz))
     sound = {"seconds": seconds, "rate_hz": rate_hz}
     detector.fit(clips_of(kind, n_train, 0, **sound))
     normal = detector.score(clips_of(kind, n_test, 1, **sound))

@@ -26,9 +26,7 @@ TRUTH: GroundTruth = {
 }
 
 
-def table(
-    *, files: list[str] | None = None, machine: str = "ToothBrush", section: str = "00"
-) -> pd.DataFrame:
+def table(*, files: list[str] | None = None, machine: str = "ToothBrush", section: str = "00") -> pd.DataFrame:
     """Scores of a run for clips of which nothing is known."""
     names = [f"section_00_{i:04d}.wav" for i in range(4)] if files is None else files
     rows = [(machine, section, "", "test", "", name, float(i), 0) for i, name in enumerate(names)]
@@ -106,9 +104,7 @@ def test_scores_of_the_development_set_are_no_part_of_it() -> None:
 def test_without_ground_truth_the_command_that_fetches_it_is_named() -> None:
     save(table(), "run")
     refuses("evaluate", "name=run", "year=2024", "part=eval", saying="make data year=2024 part=eval")
-    refuses(
-        "evaluate", "name=run", "year=2024", saying="say part=eval if they are those of an evaluation set"
-    )
+    refuses("evaluate", "name=run", "year=2024", saying="say part=eval if they are those of an evaluation set")
 
 
 def test_a_part_of_the_evaluation_set_is_evaluated_only_on_demand(golden: Path) -> None:

@@ -6,12 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asd.detectors.encoders.labels import (
-    Classes,
-    class_name,
-    classes_of,
-    pseudo_classes,
-)
+from asd.detectors.encoders.labels import Classes, class_name, classes_of, pseudo_classes
 from asd.types import AsdError, Clip, Domain, Split
 
 
@@ -25,9 +20,7 @@ def blobs(n_each: int, n_blobs: int, seed: int = 0) -> np.ndarray[tuple[int, int
     return np.concatenate([rng.normal(20 * k, 1, (n_each, 5)) for k in range(n_blobs)])
 
 
-def never(
-    indices: np.ndarray[tuple[int], np.dtype[np.int64]],
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def never(indices: np.ndarray[tuple[int], np.dtype[np.int64]]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     raise AssertionError("there are real classes enough")
 
 

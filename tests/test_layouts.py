@@ -30,9 +30,7 @@ def opened(root: Path, layout: str = "auto", *machines: str) -> OwnData:
 
 def every(data: OwnData) -> dict[str, Clip]:
     """All clips by their path from the data folder."""
-    return {
-        str(clip.path.relative_to(data.root)): clip for clips in data.by_machine.values() for clip in clips
-    }
+    return {str(clip.path.relative_to(data.root)): clip for clips in data.by_machine.values() for clip in clips}
 
 
 def told(clip: Clip) -> tuple[str, str, str | None]:
@@ -87,12 +85,7 @@ def test_plain_folders(tmp_path: Path) -> None:
         tmp_path,
         *("pump/normal/a.wav", "pump/Normal/b.flac", "pump/abnormal/a.wav", "pump/bearing wear/c.wav"),
         *("hall/fan/ok/2026-03/a.wav", "hall/fan/NG/belt/b.wav", "hall/fan/new/c.wav"),
-        *(
-            "mill/train/a.wav",
-            "mill/test/normal/b.wav",
-            "mill/test/anomaly/c.wav",
-            "mill/test/2026-03-01/d.wav",
-        ),
+        *("mill/train/a.wav", "mill/test/normal/b.wav", "mill/test/anomaly/c.wav", "mill/test/2026-03-01/d.wav"),
         *("mill/test/e.wav", "mill/test/chipped/target/f.wav", "mill/notes.txt", "mill/.hidden/g.wav"),
     )
     found = {name: told(clip) for name, clip in every(opened(root)).items()}
@@ -133,10 +126,7 @@ def test_machines_of_the_same_name_in_two_halls(tmp_path: Path) -> None:
 
 def test_eight_ids_of_mimii_are_sections(tmp_path: Path) -> None:
     names = [
-        f"fan/id_{i:02d}/{label}/{n:08d}.wav"
-        for i in (0, 6)
-        for label in ("normal", "abnormal")
-        for n in range(10)
+        f"fan/id_{i:02d}/{label}/{n:08d}.wav" for i in (0, 6) for label in ("normal", "abnormal") for n in range(10)
     ]
     data = opened(touch(tmp_path, *names))
     clips = data.by_machine["fan"]
@@ -174,9 +164,7 @@ def test_a_table_beside_or_named(tmp_path: Path) -> None:
         "in/b.wav,,good,fan,",
         "in/c.wav,test,ng,fan,7",
     ]
-    (tmp_path / "recordings.csv").write_text(
-        "\n".join([*rows, "in/d.flac,test,,pump,", "in/b.wav,test,normal,pump,"])
-    )
+    (tmp_path / "recordings.csv").write_text("\n".join([*rows, "in/d.flac,test,,pump,", "in/b.wav,test,normal,pump,"]))
     for place in (tmp_path, tmp_path / "recordings.csv"):
         data = opened(place)
         assert (data.layout, data.machines()) == ("table", ["fan", "pump"])
@@ -205,9 +193,7 @@ def test_a_fault_is_one_in_training_too_and_new_alone_names_none(tmp_path: Path)
     touch(tmp_path / "a", "pump/train/monday/1.wav", "pump/test/leak/1.wav")
     assert told(every(opened(tmp_path / "a"))["pump/train/monday/1.wav"]) == ("pump", "train", "normal")
     touch(tmp_path / "a", "pump/train/leak/2.wav")
-    with pytest.raises(
-        AsdError, match=r"pump/train/leak/2\.wav lies in training data and in a folder of anom"
-    ):
+    with pytest.raises(AsdError, match=r"pump/train/leak/2\.wav lies in training data and in a folder of anom"):
         opened(tmp_path / "a")
     touch(tmp_path / "b", "monday/1.wav", "new/1.wav")
     with pytest.raises(AsdError, match="no folder or name in it says which are normal"):
@@ -225,10 +211,7 @@ def test_links_lead_to_other_disks_and_not_round_in_circles(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("names", "saying"),
     [
-        (
-            ["pump/normal/a.wav", "pump/b.wav"],
-            r"pump/b\.wav lies in no folder that says whether it is normal",
-        ),
+        (["pump/normal/a.wav", "pump/b.wav"], r"pump/b\.wav lies in no folder that says whether it is normal"),
         (["pump/normal/a.wav", "b.wav"], r"b\.wav lies in no folder that says whether it is normal"),
         (["pump/train/bad/a.wav"], "lies in training data and in a folder of anomalies"),
         (["a.wav", "b.wav"], "no folder or name in it says which are normal"),
@@ -256,9 +239,7 @@ def test_what_is_held_out_stays_when_a_recording_is_added(tmp_path: Path) -> Non
     names = [f"pump/normal/{i}.wav" for i in range(50)]
     before = {n for n, clip in every(opened(touch(tmp_path, *names))).items() if clip.split is Split.TEST}
     assert len(before) == 10
-    after = {
-        n for n, c in every(opened(touch(tmp_path, "pump/normal/x.wav"))).items() if c.split is Split.TEST
-    }
+    after = {n for n, c in every(opened(touch(tmp_path, "pump/normal/x.wav"))).items() if c.split is Split.TEST}
     assert len(before - after) <= 1
     unlabelled = opened(touch(tmp_path, "pump/new/y.wav"))
     assert all(c.split is Split.TRAIN for n, c in every(unlabelled).items() if "normal" in n)
@@ -267,16 +248,10 @@ def test_what_is_held_out_stays_when_a_recording_is_added(tmp_path: Path) -> Non
 
 def test_normal_recordings_by_name(tmp_path: Path) -> None:
     touch(tmp_path / "my recordings", *(f"pump 3/{i}.wav" for i in range(10)), "leak/1.wav")
-    data = given_data(
-        str(tmp_path / "my recordings/pump 3"), str(tmp_path / "my recordings/leak/*"), ["pump3"]
-    )
+    data = given_data(str(tmp_path / "my recordings/pump 3"), str(tmp_path / "my recordings/leak/*"), ["pump3"])
     assert data.machines() == ["pump3"]
     counts = Counter(told(clip) for clip in data.by_machine["pump3"])
-    assert counts == {
-        ("pump3", "train", "normal"): 8,
-        ("pump3", "test", "normal"): 2,
-        ("pump3", "test", "anomaly"): 1,
-    }
+    assert counts == {("pump3", "train", "normal"): 8, ("pump3", "test", "normal"): 2, ("pump3", "test", "anomaly"): 1}
     assert given_data(str(tmp_path / "my recordings/pump 3/*.wav"), None, ["all"]).machines() == ["pump 3"]
 
 
@@ -288,13 +263,7 @@ def test_what_is_known_of_a_clip_is_part_of_what_was_learnt(tmp_path: Path, layo
 
     (machine,) = (data := opened(write_tree(tmp_path, layout, 2, 1))).machines()
     recordings = check(data.by_machine[machine], sample_rate_hz=16000)
-    changes = (
-        {"label": None},
-        {"domain": "target"},
-        {"section": "09"},
-        {"attributes": {"speed": "1"}},
-        {"file": "x"},
-    )
+    changes = ({"label": None}, {"domain": "target"}, {"section": "09"}, {"attributes": {"speed": "1"}}, {"file": "x"})
     for change in changes:
         clips = [replace(recordings.clips[0], **change), *recordings.clips[1:]]  # type: ignore[arg-type]
         assert replace(recordings, clips=clips).fingerprint != recordings.fingerprint

@@ -66,23 +66,15 @@ def test_a_reference_of_choice_and_chosen_members(place: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_refused(place: Path) -> None:
-    refuses(
-        "leaderboard", "reference=nobody", saying="reference=nobody is not on the board: it holds .*strong"
-    )
+    refuses("leaderboard", "reference=nobody", saying="reference=nobody is not on the board: it holds .*strong")
     finished(Path("runs"), "valve", table(1.0, machine="valve"))
-    refuses(
-        "leaderboard",
-        "members=weak,valve",
-        saying="weak has scores of fan and valve of valve; they share none",
-    )
+    refuses("leaderboard", "members=weak,valve", saying="weak has scores of fan and valve of valve; they share none")
     succeeds("leaderboard", "members=weak,strong")
     finished(Path("runs"), "shorter", table(1.0, n=20))
     refuses("leaderboard", "members=weak,shorter", saying="weak and shorter scored different clips")
     unknown = table(1.0).assign(label="")
     finished(Path("runs"), "unlabelled", unknown)
-    refuses(
-        "leaderboard", "members=unlabelled", saying="none of the test clips of runs/unlabelled has a label"
-    )
+    refuses("leaderboard", "members=unlabelled", saying="none of the test clips of runs/unlabelled has a label")
     assert asd("leaderboard", "runs=elsewhere").code == 2
 
 

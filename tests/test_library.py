@@ -78,9 +78,7 @@ def test_saved_and_loaded_it_says_the_same(data: Path) -> None:
     again = asd.load("runs/mine", machine="fan")
     waveform = arrays(data, "test")[0]
     for scorer in model.scorers:
-        assert again.score(waveform, RATE, scorer).score == pytest.approx(
-            model.score(waveform, RATE, scorer).score
-        )
+        assert again.score(waveform, RATE, scorer).score == pytest.approx(model.score(waveform, RATE, scorer).score)
     assert again.options.autoencoder.training.epochs == 1
     assert again.thresholds == model.thresholds
     assert again.thresholds["mse"].quantile == 0.8
@@ -184,9 +182,7 @@ def test_a_channel_is_chosen_of_arrays_and_of_files(tmp_path: Path, channel: Any
     for i, pair in enumerate(normal):
         soundfile.write(tmp_path / f"{i:02d}.wav", pair.T, RATE, subtype="FLOAT")
     of_files = asd.fit(tmp_path, channel=channel, options=options)
-    assert of_files.score_files(tmp_path)["score"][3] == pytest.approx(
-        alone.score(chosen[3], RATE).score, rel=1e-4
-    )
+    assert of_files.score_files(tmp_path)["score"][3] == pytest.approx(alone.score(chosen[3], RATE).score, rel=1e-4)
     with pytest.raises(AsdError, match="channels 0 to 1 and channel=5 is asked for"):
         asd.fit(normal, RATE, channel=5)
     with pytest.raises(AsdError, match="channel=1 takes one channel, and frontend=mean"):

@@ -36,9 +36,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("plant")
     tone_machine(place / "data", n_train=16, n_test=2)
     words = [sys.executable, "-m", "asd", "train", "machine=fan", "data=data", "name=fans"]
-    subprocess.run(
-        words, cwd=place, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": os.getcwd()}
-    )
+    subprocess.run(words, cwd=place, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
     return place
 
 
@@ -74,12 +72,7 @@ def test_every_score_is_that_of_the_model_and_the_fault_is_an_alarm(plant: Path)
     fit = json.loads(Path("runs/fans/fan/seed0/model/fit.json").read_text())
     assert scores[0]["end_s"] == fit["clip_s"] == 1.0
     alarm, cleared = lines(OUT / "alarms.jsonl")
-    assert (alarm["event"], cleared["event"], alarm["machine"], alarm["run"]) == (
-        "alarm",
-        "cleared",
-        "fan",
-        "fans",
-    )
+    assert (alarm["event"], cleared["event"], alarm["machine"], alarm["run"]) == ("alarm", "cleared", "fan", "fans")
     assert 10 < alarm["onset_s"] < 13 < alarm["end_s"] < 20 < cleared["end_s"] < 24
     recorded, _ = read_wav(Path(alarm["audio"]))
     first = max(0, round((alarm["onset_s"] - 10) * 16000))
@@ -126,9 +119,7 @@ def test_what_cannot_be_listened_to_is_refused_before_anything_is_written(plant:
     refuses("listen", "name=nobody", f"input={path}", saying="does not exist")
     refuses("listen", "name=fans", "machine=pump", f"input={path}", saying="has no machine pump; it has fan")
     refuses("listen", "name=fans", "scorer=best", f"input={path}", saying="scorer=best is not among")
-    refuses(
-        "listen", "name=fans", "window_s=1", "hop_s=2", f"input={path}", saying="hop_s=2 leaves something out"
-    )
+    refuses("listen", "name=fans", "window_s=1", "hop_s=2", f"input={path}", saying="hop_s=2 leaves something out")
     refuses("listen", "name=fans", "window_s=0.001", f"input={path}", saying="shortest input")
     refuses("listen", "name=fans", f"input={path}", "webhook=plant", saying="webhook=plant is no address")
     refuses("listen", "name=fans", f"input={path}", "mqtt=plant", saying="mqtt= is no address")
@@ -200,10 +191,7 @@ def test_an_hour_takes_no_more_memory_than_its_first_minutes(plant: Path) -> Non
     minute = (shift(total_s=60.0, from_s=20.0, to_s=40.0)[0] * 32767).astype("<i2").tobytes()
     words = ("listen", "name=fans", "input=-", "window_s=2", "hop_s=2", "device=cpu", "drift.windows=5")
     process = subprocess.Popen(
-        [sys.executable, "-m", "asd", *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, "-m", "asd", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdin
     used = []

@@ -38,9 +38,7 @@ class Heard:
         self.plan = Plan(**{**given, **changes})
         self.events: list[dict[str, Any]] = []
         self.lines: list[dict[str, Any]] = []
-        self.listener = Listener(
-            self.plan, TRAINING, self.score, self.events.append, self.lines.append, folder
-        )
+        self.listener = Listener(self.plan, TRAINING, self.score, self.events.append, self.lines.append, folder)
 
     @staticmethod
     def score(samples: np.ndarray) -> float:
@@ -164,18 +162,12 @@ def test_drift_comes_with_evidence_and_sound_and_alarms_are_no_part_of_it(tmp_pa
         assert wave.std() == pytest.approx(0.15, abs=0.02)
 
 
-def test_a_full_disk_loses_the_recording_and_not_the_listener(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_loses_the_recording_and_not_the_listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("asd.deploy.listener.write_wav", full)
     heard = Heard(tmp_path).hear(sound(0.1, 3), sound(0.5, 4, 1), sound(0.1, 4, 2))
-    assert heard.kinds() == ["alarm", "cleared", "problem"] or heard.kinds() == [
-        "alarm",
-        "problem",
-        "cleared",
-    ]
+    assert heard.kinds() == ["alarm", "cleared", "problem"] or heard.kinds() == ["alarm", "problem", "cleared"]
     assert "No space left" in next(iter(heard.listener.problems))
     assert not list(tmp_path.rglob("*.wav"))

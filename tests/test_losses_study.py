@@ -60,11 +60,7 @@ def test_a_table_is_sorted_by_macro_f1_and_a_figure_shows_both_measures(tmp_path
 
 
 def test_a_loss_that_never_predicts_is_no_empty_bar() -> None:
-    table = {
-        f"crnn/{loss}/seed{seed}": result(f1, f1)
-        for loss, f1 in (("bce", 0.4), ("ifl", 0.0))
-        for seed in (0, 1)
-    }
+    table = {f"crnn/{loss}/seed{seed}": result(f1, f1) for loss, f1 in (("bce", 0.4), ("ifl", 0.0)) for seed in (0, 1)}
     for axes in figure(summarise(table)).axes:
         assert [text.get_text() for text in axes.texts] == [" 0: no frame above 0.5"]
 

@@ -42,9 +42,7 @@ def test_the_command_trains_it_with_its_options(data: Path) -> None:
     succeeds("score", "data=data", OWN, "name=usual")
     assert pd.read_csv("runs/usual/fan/seed0/scores/level.csv")["score"].gt(0).any()
     succeeds("evaluate", "name=usual")
-    refuses(
-        "train", "data=data", OWN, "floor_bd=1", saying=r"unknown key 'floor_bd': did you mean floor_db\?"
-    )
+    refuses("train", "data=data", OWN, "floor_bd=1", saying=r"unknown key 'floor_bd': did you mean floor_db\?")
     assert "floor_db=-120.0" in succeeds("train", OWN, "--help").out
 
 

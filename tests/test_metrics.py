@@ -13,15 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import hmean
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from asd.metrics import (
-    arithmetic_mean,
-    auc,
-    evaluate_table,
-    harmonic_mean,
-    official_score,
-    pauc,
-    precision_recall_f1,
-)
+from asd.metrics import arithmetic_mean, auc, evaluate_table, harmonic_mean, official_score, pauc, precision_recall_f1
 from asd.types import SCORE_COLUMNS, AsdError
 
 Labelled = tuple[NDArray[np.bool_], NDArray[np.float64]]
@@ -140,9 +132,7 @@ def test_harmonic_mean_is_floored() -> None:
     assert 0 < harmonic_mean(values)[1] < 1e-15
 
 
-def make_table(
-    seed: int = 0, *, machines: str = "fan valve", sections: str = "00 01", n: int = 8
-) -> pd.DataFrame:
+def make_table(seed: int = 0, *, machines: str = "fan valve", sections: str = "00 01", n: int = 8) -> pd.DataFrame:
     """A score table with `n` clips per machine, section, domain and label, and distinct scores."""
     rng = np.random.default_rng(seed)
     rows = [
@@ -241,13 +231,9 @@ def drop(table: pd.DataFrame, domain: str, label: str) -> pd.DataFrame:
 
 def test_missing_domain_or_label_is_named() -> None:
     table = make_table()
-    with pytest.raises(
-        AsdError, match="fan section 01 has no test clips labelled normal of the target domain"
-    ):
+    with pytest.raises(AsdError, match="fan section 01 has no test clips labelled normal of the target domain"):
         evaluate_table(drop(table, "target", "normal"), 2024)
-    with pytest.raises(
-        AsdError, match="labelled anomaly of the source domain, so auc_source cannot be computed"
-    ):
+    with pytest.raises(AsdError, match="labelled anomaly of the source domain, so auc_source cannot be computed"):
         evaluate_table(drop(table, "source", "anomaly"), 2021)
     without = drop(drop(table, "source", "anomaly"), "target", "anomaly")
     with pytest.raises(AsdError, match="fan section 01 has no test clips labelled anomaly, so auc cannot"):

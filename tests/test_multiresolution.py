@@ -21,12 +21,7 @@ def waveforms(n: int, samples: int = 4800, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("changes", "n_parts"),
-    [
-        ({}, 3),
-        ({"whole": False}, 2),
-        ({"windows_samples": (1024,), "whole": False}, 1),
-        ({"windows_samples": ()}, 1),
-    ],
+    [({}, 3), ({"whole": False}, 2), ({"windows_samples": (1024,), "whole": False}, 1), ({"windows_samples": ()}, 1)],
 )
 def test_each_spectrum_gives_a_part_of_unit_length(changes: dict[str, object], n_parts: int) -> None:
     net = network(**changes)
@@ -72,9 +67,7 @@ def test_a_click_and_a_hum_show_where_they_should() -> None:
     hum = torch.sin(2 * torch.pi * 1000 * time_s)[None]
     click = torch.zeros(1, 4800).index_fill(1, torch.tensor([2400]), 1.0)
     short, long, whole = network(level=True).spectra(hum)
-    assert [
-        int(x[0].argmax()) if x.dim() == 2 else int(x[0].sum(1).argmax()) for x in (short, long, whole)
-    ] == [
+    assert [int(x[0].argmax()) if x.dim() == 2 else int(x[0].sum(1).argmax()) for x in (short, long, whole)] == [
         16,
         64,
         300,

@@ -72,17 +72,13 @@ def test_a_regulariser_is_a_term_like_any_other() -> None:
 
 
 def test_names_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(
-        AsdError, match=r"the weights 'chioce' do not fit the losses 'choice', 'number', 'yes_no'"
-    ):
+    with pytest.raises(AsdError, match=r"the weights 'chioce' do not fit the losses 'choice', 'number', 'yes_no'"):
         three(chioce=1.0)
     with pytest.raises(AsdError, match="the weights none do not fit the losses none"):
         MultiTask({})
     inputs = batch()
     del inputs["number"]
-    with pytest.raises(
-        AsdError, match=r"got inputs for 'choice', 'yes_no'; the losses are 'choice', 'number'"
-    ):
+    with pytest.raises(AsdError, match=r"got inputs for 'choice', 'yes_no'; the losses are 'choice', 'number'"):
         three()(inputs)
     with pytest.raises(AsdError, match="the loss 'yes_no' is no scalar"):
         MultiTask({"yes_no": Bce("none")})({"yes_no": batch()["yes_no"]})

@@ -33,12 +33,7 @@ def every_bank_asks_faiss() -> Iterator[None]:
 
 
 def brute_force(
-    vectors: FloatArray,
-    queries: FloatArray,
-    k: int,
-    metric: str = "euclid",
-    weights: Any = 1.0,
-    exclude: Any = None,
+    vectors: FloatArray, queries: FloatArray, k: int, metric: str = "euclid", weights: Any = 1.0, exclude: Any = None
 ) -> Neighbours:
     """The definition, one pair at a time, as far from the implementation as it can be."""
     distances = np.empty((len(queries), len(vectors)))
@@ -109,15 +104,7 @@ def test_ties_and_duplicates_equal_brute_force(
     seed=st.integers(0, 10**6),
 )
 def test_neighbours_equal_brute_force(
-    n: int,
-    dims: int,
-    k: int,
-    spread: float,
-    level: float,
-    metric: Metric,
-    weighted: bool,
-    single: bool,
-    seed: int,
+    n: int, dims: int, k: int, spread: float, level: float, metric: Metric, weighted: bool, single: bool, seed: int
 ) -> None:
     """Whatever the scale and offset: differences that float32 cannot see are found all the same."""
     vectors, queries = scattered(n, dims, seed, spread, level), scattered(5, dims, seed + 1, spread, level)
@@ -218,9 +205,7 @@ def test_results_do_not_depend_on_batch_or_block(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_few_values_are_measured_without_faiss(
-    metric: Metric, weighted: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_values_are_measured_without_faiss(metric: Metric, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     vectors = rng.integers(-2, 3, (40, 3)).astype(float)  # copies and ties
     queries = np.concatenate([vectors[:4], rng.normal(size=(4, 3))])
@@ -293,9 +278,7 @@ def test_lists_find_most_of_the_nearest_by_weight() -> None:
     rng = np.random.default_rng(5)
     vectors, queries = rng.normal(size=(6000, 12)), rng.normal(size=(200, 12))
     weights = np.exp(0.2 * rng.normal(size=6000))
-    exact, found = (
-        NeighbourBank(vectors, weights=weights, index=index).search(queries, 1) for index in INDEXES
-    )
+    exact, found = (NeighbourBank(vectors, weights=weights, index=index).search(queries, 1) for index in INDEXES)
     assert np.mean(found.rows == exact.rows) > 0.95
     assert (found.distances >= exact.distances).all()
 

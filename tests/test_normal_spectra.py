@@ -16,10 +16,7 @@ def noises(*seeds: int) -> Recordings:
     """Clips of noise of two lengths."""
     sizes = [4000 + 500 * (seed % 2) for seed in seeds]
     return in_memory(
-        [
-            0.1 * np.random.default_rng(s).standard_normal(n, np.float32)
-            for s, n in zip(seeds, sizes, strict=True)
-        ],
+        [0.1 * np.random.default_rng(s).standard_normal(n, np.float32) for s, n in zip(seeds, sizes, strict=True)],
         16000,
     )
 
@@ -33,9 +30,7 @@ def test_views_come_in_the_order_of_the_clips_whatever_their_lengths() -> None:
             np.testing.assert_array_equal(found[view][i], alone[view][0])
 
 
-def test_spectra_that_a_detector_has_just_computed_are_not_computed_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_spectra_that_a_detector_has_just_computed_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     views = views_of(noises(1, 2), ClipStatistics(["level_64", "modulation"]), CPU)
     fresh = mean_spectra(noises(3, 2), CPU)  # other clips: computed
     assert not np.allclose(fresh[0], views["level_64"][0])

@@ -31,18 +31,8 @@ def test_there_are_notebooks_without_stored_output() -> None:
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
     script = tmp_path / "notebook.py"
     script.write_text("import matplotlib\n\nmatplotlib.use('Agg')\n" + code_of(path))
-    environment = {
-        "PYTHONPATH": str(ROOT),
-        "TMPDIR": str(tmp_path),
-        "PATH": "/usr/bin:/bin",
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment,
-        check=False,
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr

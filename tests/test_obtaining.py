@@ -244,9 +244,7 @@ def test_no_torch_is_loaded() -> None:
 
 
 @pytest.mark.parametrize(("year", "machine"), [(2020, "fan"), (2021, "pump"), (2026, "fan")])
-def test_the_layouts_of_other_years(
-    year: int, machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_layouts_of_other_years(year: int, machine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     evaluation = "Sander" if year == 2026 else machine
     with serving() as server:

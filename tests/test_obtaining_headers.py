@@ -38,10 +38,7 @@ def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], rate_hz: int
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda p: p.write_bytes(b""), "(0 bytes) is not a readable WAV file"),
-    "cut in the header": (
-        lambda p: p.write_bytes(p.read_bytes()[:20]),
-        "(20 bytes) is not a readable WAV file",
-    ),
+    "cut in the header": (lambda p: p.write_bytes(p.read_bytes()[:20]), "(20 bytes) is not a readable WAV file"),
     "cut in the samples": (
         lambda p: p.write_bytes(p.read_bytes()[:9000]),
         "is truncated: its header promises 32000 bytes of samples, the file holds 8956; copy it again",
@@ -72,9 +69,7 @@ def test_recordings_count_whatever_the_case_of_their_ending(clips: list[Path]) -
 
 def test_attribute_rows_without_a_recording_are_named(clips: list[Path]) -> None:
     clips[0].unlink()
-    assert (
-        f"WARNING: {RAW}/fan/attributes_*.csv has rows for recordings that are not there: 1 (" in check().err
-    )
+    assert f"WARNING: {RAW}/fan/attributes_*.csv has rows for recordings that are not there: 1 (" in check().err
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -124,9 +119,7 @@ def test_the_advice_is_a_command_that_replaces_them(clips: list[Path]) -> None:
         "1 of 2 are not; next: python -m asd data year=2025 part=dev machine=fan overwrite=true\n"
     )
     answer = asd("data-check", "year=2025", "machine=fan,bearing", "part=dev")
-    assert answer.out.endswith(
-        "2 of 2 are not; next: python -m asd data year=2025 part=dev machine=fan,bearing\n"
-    )
+    assert answer.out.endswith("2 of 2 are not; next: python -m asd data year=2025 part=dev machine=fan,bearing\n")
 
 
 def test_one_microphone_where_the_year_has_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,7 @@ def case(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     gamma=st.floats(0, 2),
     eta=st.floats(0.01, 10),
 )
-def test_logits_give_the_published_value(
-    seed: int, alpha: float, beta: float, gamma: float, eta: float
-) -> None:
+def test_logits_give_the_published_value(seed: int, alpha: float, beta: float, gamma: float, eta: float) -> None:
     logits, z = case(seed)
     y = logits.sigmoid()
     fy = (1 - y) ** gamma * y
@@ -66,9 +64,7 @@ def test_an_active_cell_is_drawn_to_where_the_focal_probability_is_largest(gamma
         x = (best + offset).requires_grad_()
         FocalBatchTversky(gamma=gamma)(x, torch.ones(1)).backward()
         assert x.grad is not None
-        assert (
-            float(x.grad.sign()) == pytest.approx(torch.tensor(offset).sign()) or abs(float(x.grad)) < 1e-12
-        )
+        assert float(x.grad.sign()) == pytest.approx(torch.tensor(offset).sign()) or abs(float(x.grad)) < 1e-12
 
 
 def test_the_loss_of_a_whole_comes_from_the_sums_of_its_parts() -> None:

@@ -79,9 +79,7 @@ def test_a_leaderboard_a_benchmark_and_a_report_measure_as_evaluate_does(place: 
         write_clip(place / f"normal/{i}.wav", i)
     answer = succeeds("train", "machine=fan", "normal=normal", "name=alone", CPU)
     assert answer.err.count("the gamma fit fails") <= 1  # the other scorers are named beside
-    assert (
-        "alone is left out: fan section 00 has no test clips labelled anomaly" in succeeds("leaderboard").err
-    )
+    assert "alone is left out: fan section 00 has no test clips labelled anomaly" in succeeds("leaderboard").err
 
 
 def test_each_condition_where_a_column_tells_it(place: Path) -> None:
@@ -91,17 +89,9 @@ def test_each_condition_where_a_column_tells_it(place: Path) -> None:
         write_clip(place / f"clips/2026-03-{i:02d}.wav", i, tone_hz=3000.0 if is_faulty else 0.0)
         label = "anomaly" if is_faulty else "normal"
         rows.append(
-            (
-                f"clips/2026-03-{i:02d}.wav",
-                "test" if is_test else "train",
-                label,
-                domain,
-                "A" if i % 4 < 2 else "B",
-            )
+            (f"clips/2026-03-{i:02d}.wav", "test" if is_test else "train", label, domain, "A" if i % 4 < 2 else "B")
         )
-    pd.DataFrame(rows, columns=["path", "split", "label", "domain", "section"]).to_csv(
-        "recordings.csv", index=False
-    )
+    pd.DataFrame(rows, columns=["path", "split", "label", "domain", "section"]).to_csv("recordings.csv", index=False)
     succeeds("train", "machine=pump3", "data=recordings.csv", CPU)
     succeeds("evaluate")
     found = json.loads(Path("runs/statistics/evaluation.json").read_text())["scorers"]["ensemble"]["machines"]
@@ -135,9 +125,7 @@ def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:
     assert "is done already" in succeeds("train", "machine=pump3", "normal=my recordings/pump 3", CPU).err
     succeeds("score")
     assert scores_of("runs/statistics").equals(before)
-    refuses(
-        "train", "machine=pump3", "normal=my recordings", "data=x", saying="both name recordings; give one"
-    )
+    refuses("train", "machine=pump3", "normal=my recordings", "data=x", saying="both name recordings; give one")
     refuses("train", "machine=pump3", "abnormal=x", saying="abnormal=x goes with normal=")
     refuses("train", "machine=pump3", "normal=nowhere", saying="nowhere does not exist")
     refuses("train", "machine=pump3", "normal=", saying="it is empty; name a file")
@@ -157,9 +145,7 @@ def test_other_rates_and_channels_are_taken_and_said_once(place: Path) -> None:
     answer = succeeds("train", "data=data", CPU, "channel=3", "name=fourth", "sample_rate_hz=44100")
     assert "resampled" not in answer.err
     assert "is used" not in answer.err
-    refuses(
-        "train", "data=data", CPU, "channel=8", "name=x", saying="channels 0 to 7 and channel=8 is asked for"
-    )
+    refuses("train", "data=data", CPU, "channel=8", "name=x", saying="channels 0 to 7 and channel=8 is asked for")
     refuses("train", "data=data", CPU, "channel=1", "frontend=mean", "name=x", saying="give one of them")
     assert not scores_of("runs/statistics")["score"].equals(scores_of("runs/fourth")["score"])
 
@@ -174,10 +160,7 @@ def test_another_codec_or_band_than_was_learnt_from_is_said_once(place: Path) ->
     succeeds("train", "machine=pump", "normal=normal", CPU)
     said = {f: succeeds("predict", f"audio={f}", CPU).err for f in ("coded", "narrow", "new")}
     assert said["coded"].count("12 of 12 recordings are compressed with a loss (MP3), and those") == 1
-    assert (
-        said["narrow"].count("12 of 12 recordings hold nothing above 4000 Hz, and those that were learnt")
-        == 1
-    )
+    assert said["narrow"].count("12 of 12 recordings hold nothing above 4000 Hz, and those that were learnt") == 1
     assert "learnt from" not in said["new"]
     answer = succeeds("train", "machine=pump", "normal=coded", "abnormal=new", "name=mixed", CPU)
     assert "12 of 14 recordings are without loss, and those that were learnt from compressed" in answer.err

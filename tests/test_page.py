@@ -42,9 +42,7 @@ The end.
 
 
 def test_a_page_has_its_parts_in_order_and_nothing_for_what_is_empty() -> None:
-    section = Section(
-        "Section", "A paragraph.", ["point"], ["a", "b"], [["x", "1.0"]], ["a_figure"], "The end."
-    )
+    section = Section("Section", "A paragraph.", ["point"], ["a", "b"], [["x", "1.0"]], ["a_figure"], "The end.")
     sections = [Section(text="Text alone."), section, Section("Deeper", level=3), Section()]
     assert as_markdown("Title", ["One finding.", "Another."], sections) == PAGE
     assert as_markdown("Title", [], []) == "# Title\n"
@@ -64,10 +62,7 @@ def test_the_files_of_a_page_say_the_same(tmp_path: Path) -> None:
     write_page(tmp_path, "page", "# Text\n", numbers=numbers, tables=tables, figures={"drawn": Figure()})
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {"page.md", "page.json", "named.csv", "plain.csv", "drawn.png"}
-    assert json.loads((tmp_path / "page.json").read_text()) == {
-        "mean": 0.1,
-        "rest": [None, {"deep": [None, 1]}],
-    }
+    assert json.loads((tmp_path / "page.json").read_text()) == {"mean": 0.1, "rest": [None, {"deep": [None, 1]}]}
     assert pd.read_csv(tmp_path / "named.csv", index_col="class").equals(named)
     assert (tmp_path / "plain.csv").read_text() == "n\n3\n"
     assert without_nan(numbers["mean"]) == 0.1

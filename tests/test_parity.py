@@ -22,13 +22,7 @@ def test_all_ways_to_a_score_lead_to_the_same(tmp_path: Path) -> None:
     assert tuple(table.columns) == COLUMNS
     spread = float(model.normal.scores["ensemble"].std())
     least = np.maximum(table["predict"].abs(), spread)
-    for way, tolerance in (
-        ("listen", 1e-6),
-        ("serve", 1e-6),
-        ("graph", 1e-4),
-    ):  # the last as `export` promises
+    for way, tolerance in (("listen", 1e-6), ("serve", 1e-6), ("graph", 1e-4)):  # the last as `export` promises
         assert ((table[way] - table["predict"]).abs() <= tolerance * least).all(), table
-    np.testing.assert_allclose(
-        table["predict"], asd.load(tmp_path / "runs/parity").score_files(clips)["score"]
-    )
+    np.testing.assert_allclose(table["predict"], asd.load(tmp_path / "runs/parity").score_files(clips)["score"])
     assert as_markdown(table, spread).count("\n") == len(clips) + 1

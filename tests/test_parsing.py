@@ -38,10 +38,7 @@ def test_a_file_lies_below_the_words(tmp_path: Path) -> None:
     [
         (["machin=fan"], r"unknown key 'machin': did you mean machine\?"),
         (["detector=autoencoder", "epochs=3"], r"unknown key 'epochs': did you mean training.epochs\?"),
-        (
-            ["compatible=true"],
-            r"compatible= is no option of detector=statistics; write autoencoder.compatible",
-        ),
+        (["compatible=true"], r"compatible= is no option of detector=statistics; write autoencoder.compatible"),
         (["training.epoch=3"], r"did you mean training.epochs\?"),
         (["xyzzy=3"], "unknown key 'xyzzy': known keys: machine, data"),
         (["fan"], "'fan' is not a key=value argument"),
@@ -53,10 +50,7 @@ def test_a_file_lies_below_the_words(tmp_path: Path) -> None:
         (["name=my run"], "name=my run does not fit: the name of a run has no spaces.*; try my_run"),
         (["detector=statistic"], "detector=statistic is unknown; .*did you mean statistics"),
         (["detector=no.such:Class"], "detector=no.such:Class cannot be imported"),
-        (
-            ["detector=asd.types:Clip"],
-            "detector=asd.types:Clip is no subclass of asd.detectors.base.Detector",
-        ),
+        (["detector=asd.types:Clip"], "detector=asd.types:Clip is no subclass of asd.detectors.base.Detector"),
         (["config=nowhere.yaml"], r"config=nowhere.yaml does not exist"),
     ],
 )
@@ -68,9 +62,7 @@ def test_wrong_words_are_one_sentence(words: list[str], sentence: str) -> None:
 def test_a_missing_option_is_named_with_the_command_that_wants_it() -> None:
     with pytest.raises(AsdError, match="label= is missing; see python -m asd submit --help"):
         parse(Submit, ["name=run"], command="submit")
-    refuses(
-        "sed", "make-soundscapes", saying="events= is missing; see python -m asd sed make-soundscapes --help"
-    )
+    refuses("sed", "make-soundscapes", saying="events= is missing; see python -m asd sed make-soundscapes --help")
 
 
 def test_numbers_in_a_file_may_be_names(tmp_path: Path) -> None:
@@ -80,9 +72,7 @@ def test_numbers_in_a_file_may_be_names(tmp_path: Path) -> None:
 
 
 def test_a_run_of_another_version_says_so() -> None:
-    with pytest.raises(
-        AsdError, match=r"does not fit this version of asd \(unknown key 'embedding.attribute_head'"
-    ):
+    with pytest.raises(AsdError, match=r"does not fit this version of asd \(unknown key 'embedding.attribute_head'"):
         stored_run({"detector": "embedding", "embedding": {"attribute_head": "bce"}})
 
 
@@ -95,9 +85,7 @@ def test_a_config_file_that_is_none_is_named(tmp_path: Path, content: str) -> No
 
 def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("training:\n  epoch: 3\n")
-    with pytest.raises(
-        AsdError, match=r"x\.yaml: unknown key 'training.epoch': did you mean training.epochs"
-    ):
+    with pytest.raises(AsdError, match=r"x\.yaml: unknown key 'training.epoch': did you mean training.epochs"):
         parse(Run, [f"config={tmp_path / 'x.yaml'}"])
 
 

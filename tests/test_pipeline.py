@@ -76,9 +76,7 @@ def test_a_run_lies_as_it_is_described(trained: Path) -> None:
             assert stored["detector"] == "autoencoder"
             table = pd.read_csv(run / "scores/mse.csv", dtype={"section": str})
             assert tuple(table.columns) == SCORE_COLUMNS
-            assert list(table["file"]) == sorted(
-                path.name for path in (trained / "data" / machine / "test").iterdir()
-            )
+            assert list(table["file"]) == sorted(path.name for path in (trained / "data" / machine / "test").iterdir())
             assert set(table["decision"]) <= {0, 1}
 
 
@@ -230,11 +228,7 @@ def test_submit_and_validate(rehearsed: Path, here: Path) -> None:
     machines = tuple(get_year(2025).eval)
     assert names == {
         f"{LABEL}.meta.yaml",
-        *(
-            f"{kind}_{m}_section_00_test.csv"
-            for kind in ("anomaly_score", "decision_result")
-            for m in machines
-        ),
+        *(f"{kind}_{m}_section_00_test.csv" for kind in ("anomaly_score", "decision_result") for m in machines),
     }
     with zipfile.ZipFile(f"{folder}.zip") as archive:
         assert {Path(name).name for name in archive.namelist()} == names
@@ -347,9 +341,7 @@ def test_submissions_as_the_organisers_evaluate_them(golden: Path, here: Path, y
 
 def test_demo(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def few(root: Path) -> list[Path]:
-        return make_machines(
-            root, ("fan", "gearbox"), train_source=8, train_target=2, test_per_cell=2, duration_s=0.5
-        )
+        return make_machines(root, ("fan", "gearbox"), train_source=8, train_target=2, test_per_cell=2, duration_s=0.5)
 
     monkeypatch.setattr(pipeline, "make_machines", few)
     answer = succeeds("demo")

@@ -10,19 +10,7 @@ import pytest
 from asd.synthetic import make_machines
 from tests.command import succeeds
 from tests.faults import data, own, packages, places, recordings, tables, words
-from tests.faults.fault import (
-    LABEL,
-    QUICK,
-    STAGES,
-    Fault,
-    case_id,
-    cases,
-    copy_place,
-    meet,
-    numbers,
-    results,
-    written,
-)
+from tests.faults.fault import LABEL, QUICK, STAGES, Fault, case_id, cases, copy_place, meet, numbers, results, written
 from tests.faults.place import Place
 
 CASES = [
@@ -37,9 +25,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        make_machines(
-            Path("data"), ("fan", "pump"), train_source=5, train_target=3, test_per_cell=2, duration_s=0.3
-        )
+        make_machines(Path("data"), ("fan", "pump"), train_source=5, train_target=3, test_per_cell=2, duration_s=0.3)
         own.lay_out(Path("data/fan"))
         for seed, name in enumerate(("one", "two")):
             succeeds("train", "machine=all", "data=data", f"name={name}", f"seed={seed}", *QUICK)
@@ -49,9 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
-    finished: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], dict[str, bytes]]:
+def undisturbed(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, bytes]]:
     """By stage, the numbers that it writes without any fault."""
     found: dict[str, dict[str, bytes]] = {}
 

@@ -22,10 +22,7 @@ from tests.test_planted_faults import finished, spoilt, undisturbed
 __all__ = ["finished", "spoilt", "undisturbed"]  # fixtures
 
 FORK = multiprocessing.get_context("fork")  # a child that need not import everything anew
-N_FEW, N_MANY = (
-    2,
-    17,
-)  # moments per stage; three stages make the 50 of the slow test, and the download has its own
+N_FEW, N_MANY = (2, 17)  # moments per stage; three stages make the 50 of the slow test, and the download has its own
 STOPPED = ("train", "score", "bundle")
 
 
@@ -57,9 +54,7 @@ def seconds_of(*words: object) -> float:
     return time.perf_counter() - begun
 
 
-def kill_and_go_on(
-    place: Place, stage: str, n_moments: int, undisturbed: Callable[[str], dict[str, bytes]]
-) -> None:
+def kill_and_go_on(place: Place, stage: str, n_moments: int, undisturbed: Callable[[str], dict[str, bytes]]) -> None:
     """Kills a stage at random moments, each time in a fresh place, and lets it go on."""
     draw = random.Random(0)
     before = results(Path.cwd())
@@ -69,9 +64,7 @@ def kill_and_go_on(
         try:
             kill(STAGES[stage], draw.uniform(0, longest_s))
             others = {
-                name: content
-                for name, content in before.items()
-                if not name.startswith(("runs/one/fan", "runs/new"))
+                name: content for name, content in before.items() if not name.startswith(("runs/one/fan", "runs/new"))
             }
             after = results(Path.cwd())
             assert {name: after.get(name) for name in others} == others, "nothing finished is lost"
@@ -129,9 +122,7 @@ def server(tmp_path: Path) -> Iterator[ArchiveServer]:
 
 
 @pytest.mark.slow
-def test_a_download_that_is_killed(
-    server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_that_is_killed(server: ArchiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("data", "year=2024", "machine=ToothBrush,Scanner", *server.words)
     (tmp_path / "whole").mkdir()
     monkeypatch.chdir(tmp_path / "whole")

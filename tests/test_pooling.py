@@ -46,9 +46,7 @@ def test_rdp_with_a_generalised_mean_scales_and_of_a_constant_is_the_constant(sc
     torch.testing.assert_close(rdp_gem_pool(torch.full((1, 3, 9), scale)), torch.full((1, 3), scale))
 
 
-@pytest.mark.parametrize(
-    "pool", [mean_pool, lambda x: gwrp_pool(x, 0.98), lambda x: rdp_pool(x, 8.0), rdp_gem_pool]
-)
+@pytest.mark.parametrize("pool", [mean_pool, lambda x: gwrp_pool(x, 0.98), lambda x: rdp_pool(x, 8.0), rdp_gem_pool])
 def test_order_of_frames_changes_nothing(pool: object) -> None:
     order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(pool(LEVELS[:, :, order]), pool(LEVELS))  # type: ignore[operator]

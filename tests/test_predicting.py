@@ -203,9 +203,7 @@ def test_patterns_and_tables_name_recordings(inbox: Path) -> None:
     table = pd.read_csv(RESULT)
     assert {*table["path"]} == {str(path) for path in inbox.rglob("*odd.wav")}
     assert str(RESULT) in answer.out
-    listed = pd.DataFrame(
-        {"path": [Path(path).relative_to(inbox) for path in table["path"]], "machine": "fan"}
-    )
+    listed = pd.DataFrame({"path": [Path(path).relative_to(inbox) for path in table["path"]], "machine": "fan"})
     listed.to_csv(inbox / "list.csv", index=False)
     succeeds("predict", f"audio={inbox / 'list.csv'}", "out=listed")
     again = pd.read_csv("listed/predictions.csv")
@@ -229,9 +227,7 @@ def test_the_examples_for_spark_and_ray_data_say_the_same(inbox: Path) -> None:
     pd.testing.assert_frame_equal(scorer(paths)[columns], found[columns], rtol=1e-6)
 
 
-def test_a_recording_that_the_detector_refuses_costs_no_other(
-    inbox: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_that_the_detector_refuses_costs_no_other(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     succeeds("predict", "audio=inbox", "out=whole")
     score = Statistics.score
 
@@ -247,8 +243,6 @@ def test_a_recording_that_the_detector_refuses_costs_no_other(
     (skipped,) = pd.read_csv("left/skipped.csv").itertuples()
     assert Path(skipped.path).name.startswith("Take 03")
     assert "are not finite" in skipped.why
-    whole, left = (
-        pd.read_csv(f"{place}/predictions.csv").set_index("path")["score"] for place in ("whole", "left")
-    )
+    whole, left = (pd.read_csv(f"{place}/predictions.csv").set_index("path")["score"] for place in ("whole", "left"))
     assert {*whole.index} - {*left.index} == {skipped.path}
     np.testing.assert_allclose(left, whole[left.index], rtol=1e-6)

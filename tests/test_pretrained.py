@@ -79,16 +79,12 @@ def test_a_frozen_network_has_learnt_nothing(beats: Path) -> None:
     assert len({encoder(beats, **c).origin for c in ({}, {"layers": [1]}, {"window_s": 2.0})}) == 3
 
 
-def test_a_missing_library_names_the_command_that_installs_it(
-    beats: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_library_names_the_command_that_installs_it(beats: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(published, "import_module", absent)
-    with pytest.raises(
-        AsdError, match=r"lora_rank=4 needs the package peft, .*pip install -e '\.\[pretrained\]'"
-    ):
+    with pytest.raises(AsdError, match=r"lora_rank=4 needs the package peft, .*pip install -e '\.\[pretrained\]'"):
         encoder(beats, lora_rank=4)
 
 
@@ -96,13 +92,7 @@ def test_a_missing_library_names_the_command_that_installs_it(
 def test_adapters_alone_are_trained_and_kept(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("peft", reason="the extra `pretrained` is not installed")
     path = beats_pt(tmp_path) if kind == "beats" else eat_folder(tmp_path)
-    words: dict[str, Any] = {
-        "encoder": kind,
-        "checkpoint": path,
-        "lora_rank": 2,
-        "n_dims": 8,
-        "window_s": 0.5,
-    }
+    words: dict[str, Any] = {"encoder": kind, "checkpoint": path, "lora_rank": 2, "n_dims": 8, "window_s": 0.5}
     recipe = Recipe(**words, layers=[1, 2], masking=0.3, statex=0.5)
     torch.manual_seed(0)
     tuned = build(recipe)

@@ -34,8 +34,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_worker_niceness"] = "0"  # 15 by default  # noqa: SIM112
     cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
+        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
     )
     own = {"XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache"))}
     cluster.add_node(num_cpus=2, object_store_memory=MEMORY, env_vars=own)
@@ -97,9 +96,7 @@ def test_a_worker_that_dies_costs_its_task_and_is_tried_again(on_ray: Execution,
     assert [times(path) for path, _ in tasks] == [1, 1, 2, 4]
 
 
-def test_ray_data_keeps_its_processes_and_names_a_task_that_kills_them(
-    on_ray: Execution, tmp_path: Path
-) -> None:
+def test_ray_data_keeps_its_processes_and_names_a_task_that_kills_them(on_ray: Execution, tmp_path: Path) -> None:
     tasks = [(tmp_path / f"{i}", "works") for i in range(6)] + [
         (tmp_path / what, what) for what in ("fails", "dies once", "dies")
     ]
@@ -128,8 +125,7 @@ def test_a_worker_that_is_killed_for_its_memory_is_not_begun_for_ever(tmp_path: 
     from ray.cluster_utils import Cluster
 
     small = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False},
+        initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
     )
     limit = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "50"}
     small.add_node(num_cpus=1, object_store_memory=MEMORY, env_vars=limit)

@@ -46,9 +46,7 @@ def test_every_record_is_asked_for_once_also_when_it_cannot_be_had(server: Archi
             found.find(Archive(8, "dev_fan.zip"))
 
 
-def test_a_later_release_is_taken_with_a_warning(
-    server: ArchiveServer, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_later_release_is_taken_with_a_warning(server: ArchiveServer, caplog: pytest.LogCaptureFixture) -> None:
     server.publish(7, "dev_fan_r2.zip", b"new")
     server.publish(7, "dev_fan_r10.zip", b"newer")
     assert sources(server).find(Archive(7, "dev_fan.zip")).name == "dev_fan_r10.zip"

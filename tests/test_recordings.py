@@ -96,10 +96,7 @@ def test_wrong_rate_and_a_missing_microphone_are_refused(tmp_path: Path) -> None
     path = write_clip(tmp_path / "a.wav", 0)
     with pytest.raises(AsdError, match="sampled at 16000 Hz, not 8000 Hz"):
         check([clip(path)], sample_rate_hz=8000)
-    for front_end, word in (
-        (FrontEnd("cancel"), "frontend=cancel"),
-        (FrontEnd(residual=0.5), "residual=0.5"),
-    ):
+    for front_end, word in ((FrontEnd("cancel"), "frontend=cancel"), (FrontEnd(residual=0.5), "residual=0.5")):
         with pytest.raises(AsdError, match=rf"a\.wav has one channel and {word} needs two"):
             check([clip(path)], sample_rate_hz=16000, front_end=front_end)
 
@@ -166,9 +163,7 @@ def test_waveforms_in_memory_are_recordings() -> None:
         in_memory([np.full(9, np.nan, np.float32)], 8000)
 
 
-def test_a_front_end_that_leaves_the_numbers_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_front_end_that_leaves_the_numbers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = [clip(two_microphones(tmp_path / f"{i}.wav", 0.1, 0.1, i)) for i in range(3)]
 
     def broken(pairs: torch.Tensor) -> torch.Tensor:
@@ -207,10 +202,7 @@ def test_of_waveforms_in_memory_nothing_is_known() -> None:
 
 def test_the_longest_clips_come_first_and_a_longer_one_alone() -> None:
     waves = [np.full(n, 0.1, np.float32) for n in (5, 30, 5, 30, 5)]
-    batches = [
-        (indices.tolist(), waves.shape[1])
-        for indices, waves in in_memory(waves, 8000).batches(max_samples=14)
-    ]
+    batches = [(indices.tolist(), waves.shape[1]) for indices, waves in in_memory(waves, 8000).batches(max_samples=14)]
     assert batches == [([1], 30), ([3], 30), ([0, 2], 5), ([4], 5)]
 
 

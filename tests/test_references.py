@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from asd.scoring import references
-from asd.scoring.references import (
-    References,
-    blocks,
-    checked,
-    conditions_of,
-    references_of,
-    to_distance,
-    to_euclidean,
-)
+from asd.scoring.references import References, blocks, checked, conditions_of, references_of, to_distance, to_euclidean
 from asd.types import AsdError, Clip, Domain, Split
 
 
@@ -84,9 +76,7 @@ def test_blocks_cover_everything_once_within_their_bytes(count: int, values_each
         patch.setattr(references, "BLOCK_BYTES", 800)
         found = list(blocks(count, values_each))
     assert [i for block in found for i in range(count)[block]] == list(range(count))
-    assert all(
-        len(range(count)[block]) * values_each * 8 <= 800 for block in found if block.stop - block.start > 1
-    )
+    assert all(len(range(count)[block]) * values_each * 8 <= 800 for block in found if block.stop - block.start > 1)
 
 
 def test_vectors_are_kept_in_their_precision() -> None:
@@ -97,9 +87,7 @@ def test_vectors_are_kept_in_their_precision() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1e101])
-def test_a_value_that_cannot_be_squared_is_named_by_its_row(
-    value: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_value_that_cannot_be_squared_is_named_by_its_row(value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(references, "BLOCK_BYTES", 32)
     vectors = np.zeros((9, 2))
     vectors[7, 1] = value

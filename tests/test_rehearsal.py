@@ -53,9 +53,7 @@ PLANS = [
     pytest.param(Plan(2020, "fan", "fan"), marks=pytest.mark.slow, id="2020: machine IDs"),
     pytest.param(Plan(2021, "pump", "pump"), marks=pytest.mark.slow, id="2021: a score per domain"),
     pytest.param(Plan(2024, "fan", "RoboticArm,ToothBrush"), id="2024: machines never seen before"),
-    pytest.param(
-        Plan(2026, "fan", "Sander", "frontend=cancel"), marks=pytest.mark.slow, id="2026: two microphones"
-    ),
+    pytest.param(Plan(2026, "fan", "Sander", "frontend=cancel"), marks=pytest.mark.slow, id="2026: two microphones"),
 ]
 
 
@@ -76,9 +74,7 @@ def fetch(plan: Plan) -> None:
     year, machines = f"year={plan.year}", {plan.dev: None, **dict.fromkeys(plan.evaluation.split(","))}
     names = f"machine={','.join(machines)}"
     with serving() as server:
-        publish_year(
-            server, plan.year, Path("clips"), dev=[plan.dev], evaluation=plan.evaluation.split(","), **SMALL
-        )
+        publish_year(server, plan.year, Path("clips"), dev=[plan.dev], evaluation=plan.evaluation.split(","), **SMALL)
         refuses("train", "machine=all", year, saying=f"no data folder .*dcase{plan.year}t2/dev_data/raw")
         succeeds("data", year, names, *server.words)
     assert "all there" in succeeds("data-check", year, names).out
@@ -86,15 +82,11 @@ def fetch(plan: Plan) -> None:
 
 def train_and_score(plan: Plan, detector: str, words: str) -> str:
     """One detector on the machines of both sets; returns the run's name on the evaluation machines."""
-    trained = (
-        f"train machine=all year={plan.year} detector={detector} device=cpu {words} {plan.words}".split()
-    )
+    trained = f"train machine=all year={plan.year} detector={detector} device=cpu {words} {plan.words}".split()
     evaluation = f"name={detector}{plan.suffix}"
     succeeds(*trained, f"name={detector}")
     succeeds(*trained, evaluation, f"data={plan.eval_root}")
-    tables = {
-        path: path.read_bytes() for path in Path("runs", detector + plan.suffix).glob("*/*/scores/*.csv")
-    }
+    tables = {path: path.read_bytes() for path in Path("runs", detector + plan.suffix).glob("*/*/scores/*.csv")}
     assert tables
     succeeds("score", evaluation, f"machine={plan.evaluation}", f"data={plan.eval_root}", f"year={plan.year}")
     assert all(path.read_bytes() == content for path, content in tables.items())

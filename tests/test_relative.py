@@ -52,9 +52,7 @@ def slow_scores(
         return np.sqrt(delta @ inverse @ delta)
 
     n = len(refs)
-    nearest = np.array(
-        [min(distance(refs.vectors[i], refs.vectors[j]) for j in range(n) if j != i) for i in range(n)]
-    )
+    nearest = np.array([min(distance(refs.vectors[i], refs.vectors[j]) for j in range(n) if j != i) for i in range(n)])
 
     def score(x: FloatArray, offsets: FloatArray, without: int = -1) -> float:
         return min(
@@ -81,9 +79,7 @@ def slow_scores(
     shrinkage=st.sampled_from([1.0, 3.0]),
     seed=st.integers(0, 999),
 )
-def test_scores_are_the_published_formula(
-    n: int, dims: int, density: float, shrinkage: float, seed: int
-) -> None:
+def test_scores_are_the_published_formula(n: int, dims: int, density: float, shrinkage: float, seed: int) -> None:
     refs = mixed(n, dims, [4, 5], seed)
     queries = mixed(8, dims, [2], seed + 1).vectors
     expected, expected_training = slow_scores(refs, queries, density, shrinkage)
@@ -172,9 +168,7 @@ def test_a_near_copy_keeps_its_neighbourhood() -> None:
     """Two clips a hair apart must not repel all that is near them."""
     refs = mixed(40, 5, [6], 0)
     vectors = np.concatenate([refs.vectors, refs.vectors[-1:] + 1e-7])
-    close = References(
-        vectors, np.append(refs.conditions, refs.conditions[-1]), np.append(refs.is_target, False)
-    )
+    close = References(vectors, np.append(refs.conditions, refs.conditions[-1]), np.append(refs.is_target, False))
     query = refs.vectors[-1:] + 0.15
     plain = RelativeNearest(whiten=False, offset_clips=None).fit(refs).score(query)
     fitted = RelativeNearest(whiten=False, offset_clips=None).fit(close)
@@ -186,9 +180,7 @@ def test_a_near_copy_keeps_its_neighbourhood() -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(st.integers(2, 9), st.integers(0, 3), st.integers(1, 40), st.integers(0, 99))
-def test_few_clips_give_finite_scores_that_grow_with_distance(
-    n: int, n_target: int, dims: int, seed: int
-) -> None:
+def test_few_clips_give_finite_scores_that_grow_with_distance(n: int, n_target: int, dims: int, seed: int) -> None:
     n_target = min(n_target, n)
     refs = references(n=n, n_target=n_target, dims=dims, seed=seed)
     fitted = RelativeNearest().fit(refs)
@@ -275,13 +267,10 @@ def test_an_offset_is_that_of_conditions_of_two_clips_or_more() -> None:
 def test_a_density_that_is_the_same_everywhere_decides_nothing() -> None:
     """On a regular polygon every clip is as far from the next: there is no slope over the density."""
     angles = 2 * np.pi * np.arange(12) / 12
-    circle = References(
-        5.0 * np.stack([np.cos(angles), np.sin(angles)], 1), np.zeros(12, int), np.zeros(12, bool)
-    )
+    circle = References(5.0 * np.stack([np.cos(angles), np.sin(angles)], 1), np.zeros(12, int), np.zeros(12, bool))
     queries = np.random.default_rng(0).normal(size=(6, 2))
     plain, fitted = (
-        RelativeNearest(density=density, whiten=False, offset_clips=None).fit(circle)
-        for density in (0.0, None)
+        RelativeNearest(density=density, whiten=False, offset_clips=None).fit(circle) for density in (0.0, None)
     )
     np.testing.assert_allclose(fitted.score(queries), plain.score(queries))
 
@@ -298,13 +287,9 @@ def test_the_unit_of_the_vectors_changes_no_score(scale: float, statistic: Liter
     refs, queries = mixed(30, 6, [8], 3), mixed(9, 6, [2], 4).vectors
     scaled = refs.replace(scale * refs.vectors)
     expected = DomainNearest(statistic=statistic).fit(refs).score(queries)
-    np.testing.assert_allclose(
-        DomainNearest(statistic=statistic).fit(scaled).score(scale * queries), expected
-    )
+    np.testing.assert_allclose(DomainNearest(statistic=statistic).fit(scaled).score(scale * queries), expected)
     relative = RelativeNearest().fit(refs)
     again = RelativeNearest().fit(scaled)
     np.testing.assert_allclose(
-        again.normalizer.z(again.score(scale * queries)),
-        relative.normalizer.z(relative.score(queries)),
-        atol=1e-6,
+        again.normalizer.z(again.score(scale * queries)), relative.normalizer.z(relative.score(queries)), atol=1e-6
     )

@@ -32,16 +32,7 @@ def score_rows(
     """A labelled score table of 6 clips of each kind, anomalies a little higher."""
     rng = np.random.default_rng(seed)
     rows = [
-        (
-            machine,
-            "00",
-            domain,
-            "test",
-            label,
-            f"{domain}_{label}_{i}.wav",
-            rng.normal() + (label == "anomaly"),
-            0,
-        )
+        (machine, "00", domain, "test", label, f"{domain}_{label}_{i}.wav", rng.normal() + (label == "anomaly"), 0)
         for machine in machines.split()
         for domain in domains
         for label in ("normal", "anomaly")
@@ -106,9 +97,7 @@ def test_numbers_are_those_of_the_evaluation_and_its_bootstrap() -> None:
     assert found["score"]["value"] == pytest.approx(np.mean(scores))
     assert found["std"] == pytest.approx(np.std(scores, ddof=1))
     metric = found["machines"]["valve"]["sections"]["00"]["auc_target"]
-    assert metric["value"] == pytest.approx(
-        np.mean([e["machines"]["valve"]["00"]["auc_target"] for e in evaluations])
-    )
+    assert metric["value"] == pytest.approx(np.mean([e["machines"]["valve"]["00"]["auc_target"] for e in evaluations]))
     assert metric["low"] < metric["value"] < metric["high"]
     one = measured({0: tables[0]}, 2025)["score"]
     assert (one["low"], one["high"]) == pytest.approx(bootstrap_official_score(tables[0], 2025))
@@ -159,9 +148,7 @@ def test_clips_of_interest_are_each_there_once_with_the_highest_first(
 
 
 def test_errors_of_both_kinds_are_of_interest() -> None:
-    table = pd.DataFrame(
-        {"score": [9.0, 8.0, 7.0, 1.0, 0.0], "label": ["anomaly"] * 2 + ["normal"] * 2 + ["anomaly"]}
-    )
+    table = pd.DataFrame({"score": [9.0, 8.0, 7.0, 1.0, 0.0], "label": ["anomaly"] * 2 + ["normal"] * 2 + ["anomaly"]})
     assert of_interest(table, 3) == [0, 2, 4]  # the highest, the highest normal, the lowest anomaly
 
 
@@ -191,8 +178,7 @@ def test_maps_keep_what_they_promise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "rate", "head"),
-    [("flac", 16000, b"fLaC"), ("opus", 16000, b"OggS"), ("opus", 22050, b"fLaC")],
+    ("codec", "rate", "head"), [("flac", 16000, b"fLaC"), ("opus", 16000, b"OggS"), ("opus", 22050, b"fLaC")]
 )
 def test_sounds_are_encoded(codec: Any, rate: int, head: bytes) -> None:
     wave = np.round(8000 * np.sin(np.arange(rate) / 20)).astype(np.float32)[None] / 32768
@@ -213,9 +199,7 @@ def test_a_report_holds_everything_it_names(run: Path) -> None:
     text, data = page_of(Path("runs/one/report.html"))
     assert "report.html" in answer.out
     assert not re.search(r"""(?:src|href)=["']?https?:""", text.split('<script type="application/json"')[0])
-    official = json.loads(Path("runs/one/evaluation.json").read_text())["scorers"]["ensemble"][
-        "official_score"
-    ]
+    official = json.loads(Path("runs/one/evaluation.json").read_text())["scorers"]["ensemble"]["official_score"]
     assert f'<p class="big">{100 * official:.1f}' in text
     assert [part["machine"] for part in data["machines"]] == ["fan", "valve"]
     assert {comparison["title"] for comparison in data["comparisons"]} == {"runs", "seeds"}

@@ -62,9 +62,7 @@ def test_arrows_move_through_the_list_and_stay_in_it(page: Page) -> None:
 
 def test_the_slider_moves_every_number(page: Page) -> None:
     def shown() -> list[str]:
-        return [
-            page.text(place) for place in ("#threshold-value", "#decisions", "#called-all", "#list .chip")
-        ]
+        return [page.text(place) for place in ("#threshold-value", "#decisions", "#called-all", "#list .chip")]
 
     before, histogram = shown(), page.asks("document.getElementById('histogram').innerHTML")
     move = "const s = document.getElementById('threshold'); s.value = {}; s.dispatchEvent(new Event('input'))"
@@ -91,9 +89,7 @@ def test_another_machine_filters_and_map(page: Page) -> None:
     page.driver.find_element("css selector", "#machines button:nth-child(2)").click()
     assert page.asks("machine().machine") == "valve"
     page.driver.find_element("id", "find").send_keys("target")
-    assert page.asks(
-        "[...document.querySelectorAll('#list .name')].every((n) => n.textContent.includes('target'))"
-    )
+    assert page.asks("[...document.querySelectorAll('#list .name')].every((n) => n.textContent.includes('target'))")
     for colour in ("domain", "condition", "section", "decision", "label"):
         page.driver.find_element("css selector", f"#map-colour option[value={colour}]").click()
         assert page.asks("document.querySelectorAll('#map circle').length") > 12
@@ -101,9 +97,7 @@ def test_another_machine_filters_and_map(page: Page) -> None:
 
 def test_the_page_can_be_read_without_seeing_it(page: Page) -> None:
     assert page.asks("[...document.images].filter((i) => i.src && !i.alt).length") == 0
-    assert page.asks(
-        "[...document.querySelectorAll('.chart > figure, .chart > svg')].every((c) => c.ariaLabel)"
-    )
+    assert page.asks("[...document.querySelectorAll('.chart > figure, .chart > svg')].every((c) => c.ariaLabel)")
     unnamed = "[...document.querySelectorAll('input, select')].filter((e) => !e.labels.length)"
     assert page.asks(f"{unnamed}.length") == 0
     assert page.asks("document.documentElement.lang") == "en"
@@ -146,9 +140,7 @@ def test_nothing_is_wider_than_the_window(report: Path, tmp_path: Path, width: i
 def test_two_thousand_dated_clips_fill_a_page_that_opens_at_once(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     days = pd.date_range("2024-01-01", periods=2000, freq="h")
-    rows = [
-        ("pump", "00", "", "test", "", f"pump {day:%Y-%m-%d %H-%M}.wav", rng.normal() ** 3, 0) for day in days
-    ]
+    rows = [("pump", "00", "", "test", "", f"pump {day:%Y-%m-%d %H-%M}.wav", rng.normal() ** 3, 0) for day in days]
     table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
     maps = {"PCA": projections(rng.normal(size=(1200, 4)))["PCA"]}
     shelf = Shelf(25_000_000)

@@ -29,13 +29,7 @@ def test_one_command_fetches_measures_and_compares(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     Path("methods.yaml").write_text(METHODS)
     Path("published.yaml").write_text(PUBLISHED)
-    words = [
-        "year=2024",
-        "machine=fan,ToothBrush",
-        "methods=methods.yaml",
-        "published=published.yaml",
-        "seeds=0",
-    ]
+    words = ["year=2024", "machine=fan,ToothBrush", "methods=methods.yaml", "published=published.yaml", "seeds=0"]
     with serving() as server:
         small = {"train_source": 8, "train_target": 2, "test_per_cell": 2, "duration_s": 0.5}
         publish_year(server, 2024, Path("clips"), dev=["fan"], evaluation=["ToothBrush"], **small)

@@ -72,16 +72,12 @@ def test_rows_do_not_depend_on_their_company_once_trained() -> None:
 
 
 def test_a_window_of_too_few_bins_is_refused() -> None:
-    with pytest.raises(
-        AsdError, match=r"windows_samples has 16, and embedding\.encoder=resnet_se needs .* 32 "
-    ):
+    with pytest.raises(AsdError, match=r"windows_samples has 16, and embedding\.encoder=resnet_se needs .* 32 "):
         build(Recipe(encoder="resnet_se", windows_samples=(16, 1024)))
     assert build(Recipe(encoder="resnet_se", windows_samples=(32,), segment_samples=16000)).n_parts == 2
 
 
-@pytest.mark.parametrize(
-    ("rate_hz", "windows", "needs"), [(1000, (32,), "64 samples"), (400, (4096,), "a higher")]
-)
+@pytest.mark.parametrize(("rate_hz", "windows", "needs"), [(1000, (32,), "64 samples"), (400, (4096,), "a higher")])
 def test_so_is_one_at_a_rate_too_low_for_it(rate_hz: int, windows: tuple[int], needs: str) -> None:
     with pytest.raises(AsdError, match=rf"windows_samples has {windows[0]}, .* {needs} .* at {rate_hz} Hz"):
         build(Recipe(encoder="resnet_se", windows_samples=windows), rate_hz)

@@ -54,10 +54,7 @@ def test_other_years_take_all_sources(year: int) -> None:
 
 @pytest.mark.parametrize(
     ("year", "widths"),
-    [
-        (2021, [1, *[7] * 5, *[7] * 4, 0, *[7] * 5, 0, 3, 0]),
-        (2024, [1, *[11] * 3, *[7] * 5, 0, *[7] * 5, 0, 3, 3, 0]),
-    ],
+    [(2021, [1, *[7] * 5, *[7] * 4, 0, *[7] * 5, 0, 3, 0]), (2024, [1, *[11] * 3, *[7] * 5, 0, *[7] * 5, 0, 3, 3, 0])],
 )
 def test_rows_of_a_machine_with_two_sections(year: int, widths: list[int]) -> None:
     rows = result_rows(make_system(year, "fan", 2), get_year(year))

@@ -79,9 +79,7 @@ def test_killed_or_interrupted_training_ends_like_an_uninterrupted_one(place: Pa
     answer = stop_in_the_middle("interrupted", signal.SIGINT)
     assert answer.code == 130
     stopped, said = answer.err.splitlines()
-    assert re.fullmatch(
-        r"INFO: stopped (in|after) epoch \d+ .*fan/seed0/state\.safetensors has it all", stopped
-    )
+    assert re.fullmatch(r"INFO: stopped (in|after) epoch \d+ .*fan/seed0/state\.safetensors has it all", stopped)
     assert said == "interrupted: nothing finished is lost, the same command resumes"
     assert not list(Path("runs/interrupted").rglob("*.tmp"))
     for name in ("killed", "interrupted"):

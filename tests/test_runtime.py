@@ -83,8 +83,5 @@ def test_the_processes_of_torchrun_are_one(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with (
-        pytest.raises(AsdError, match=r"cannot write \S+/file/\.place\.lock"),
-        alone(tmp_path / "file/place"),
-    ):
+    with pytest.raises(AsdError, match=r"cannot write \S+/file/\.place\.lock"), alone(tmp_path / "file/place"):
         pass

@@ -97,9 +97,7 @@ def test_features_are_of_the_clips_that_are_there(tmp_path: Path, monkeypatch: p
     tone_machine(Path("data"), n_train=12, n_target=4, n_test=2)
     words = ("detector=autoencoder", "training.epochs=1")
     train("name=one", *words)
-    normal, anomaly = (
-        sorted(Path("data/fan/test").glob(f"*source*_{k}_*"))[0] for k in ("normal", "anomaly")
-    )
+    normal, anomaly = (sorted(Path("data/fan/test").glob(f"*source*_{k}_*"))[0] for k in ("normal", "anomaly"))
     facts = normal.stat()
     normal.write_bytes(anomaly.read_bytes())
     os.utime(normal, ns=(facts.st_atime_ns, facts.st_mtime_ns))

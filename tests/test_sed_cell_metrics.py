@@ -36,9 +36,7 @@ def test_the_published_classes_give_the_published_measures() -> None:
     for name in ("precision", "recall", "f1", "map"):
         assert round(found[name], 4) == published[name], name
     assert found["accuracy"] == pytest.approx(published["accuracy"], abs=1e-4)
-    np.testing.assert_allclose(
-        2 * rows["hits"] / (rows["n_predicted"] + rows["n_positive"]), rows["f1"], atol=1e-6
-    )
+    np.testing.assert_allclose(2 * rows["hits"] / (rows["n_predicted"] + rows["n_positive"]), rows["f1"], atol=1e-6)
 
 
 def test_it_agrees_with_scikit_learn() -> None:

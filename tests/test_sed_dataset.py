@@ -10,15 +10,7 @@ import torch
 
 from asd.data.codecs import write_wav
 from asd.features.logmel import LogMel
-from asd.sed.dataset import (
-    TRAIN_PARTS,
-    MelStandardizer,
-    find_classes,
-    list_wavs,
-    read_part,
-    to_device,
-    train_parts,
-)
+from asd.sed.dataset import TRAIN_PARTS, MelStandardizer, find_classes, list_wavs, read_part, to_device, train_parts
 from asd.types import AsdError
 
 RATE_HZ, CLASSES = 4000, ["hiss", "tone"]
@@ -49,10 +41,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_what_is_known_of_each_clip(data: Path) -> None:
     assert find_classes(data) == CLASSES
-    parts = [
-        read_part(data, f"train_{name}", CLASSES, RATE_HZ)
-        for name in ("strong", "soft", "weak", "unlabelled")
-    ]
+    parts = [read_part(data, f"train_{name}", CLASSES, RATE_HZ) for name in ("strong", "soft", "weak", "unlabelled")]
     clips = to_device(parts, CLASSES, front(), CPU)
     assert clips.log_mel.shape == (4, 41, 8)
     assert clips.frames_known.tolist() == [True, True, False, False]
@@ -118,9 +107,7 @@ def test_a_training_part_of_another_name_is_not_left_out(data: Path) -> None:
     assert train_parts(data) == list(TRAIN_PARTS)
     (data / "train_weak").rename(data / "train_week")
     for read in (lambda: train_parts(data), lambda: read_part(data, "train_week", CLASSES, RATE_HZ)):
-        with pytest.raises(
-            AsdError, match=r"train_week is none of the training parts train_strong, train_soft"
-        ):
+        with pytest.raises(AsdError, match=r"train_week is none of the training parts train_strong, train_soft"):
             read()
 
 

@@ -32,10 +32,7 @@ def test_it_satisfies_the_package_and_the_extra() -> None:
 
 def test_only_the_pins_of_the_extra_differ_from_the_default_environment() -> None:
     usual, sed = locked("requirements.lock"), locked("requirements-sed.lock")
-    assert {name for name in usual.keys() & sed.keys() if sed[name] != usual[name]} == {
-        "pandas",
-        "setuptools",
-    }
+    assert {name for name in usual.keys() & sed.keys() if sed[name] != usual[name]} == {"pandas", "setuptools"}
     assert not {"sed-eval", "sed-scores-eval", "dcase-util", "torchmetrics"} & usual.keys()
 
 

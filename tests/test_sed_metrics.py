@@ -68,10 +68,7 @@ def test_perfect_detection_is_perfect() -> None:
     events = [(1.0, 3.0, "dog"), (2.0, 2.5, "cat"), (7.0, 9.5, "cat")]
     found = evaluate({"a.wav": said(*events), "b.wav": said()}, truth_of(*events))
     measures = {name: value for name, value in found.items() if name != "classes"}
-    assert {name for name, value in measures.items() if value == 0} == {
-        "segment_error_rate",
-        "event_error_rate",
-    }
+    assert {name for name, value in measures.items() if value == 0} == {"segment_error_rate", "event_error_rate"}
     assert {value for name, value in measures.items() if "error" not in name} == {1.0}
     assert found["classes"]["cat"]["n_events"] == 2
 
@@ -103,12 +100,9 @@ def test_sed_eval_and_sed_scores_eval_agree() -> None:
     cut = {"dog": 0.62, "cat": 0.68}
     found = evaluate(scores, truth, cut)
     events = {name: [] for name in scores} | {
-        name: list(rows[COLUMNS[1:]].itertuples(index=False, name=None))
-        for name, rows in truth.groupby("filename")
+        name: list(rows[COLUMNS[1:]].itertuples(index=False, name=None)) for name, rows in truth.groupby("filename")
     }
-    segment, *_ = library.segment_based.fscore(
-        scores, events, dict.fromkeys(scores, 10.0), cut, segment_length=1.0
-    )
+    segment, *_ = library.segment_based.fscore(scores, events, dict.fromkeys(scores, 10.0), cut, segment_length=1.0)
     event, *_ = library.collar_based.fscore(
         scores, events, cut, onset_collar=0.2, offset_collar=0.2, offset_collar_rate=0.2
     )
@@ -184,10 +178,7 @@ BROKEN = said().assign(cat=np.nan)
 GAP = said().assign(offset=lambda table: table["offset"] - 0.01)
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"scores": {}}, "no clip has scores"),
-    (
-        {"scores": {"a.wav": said(), "b.wav": said()[["onset", "offset", "cat"]]}},
-        "scores of b.wav have the columns",
-    ),
+    ({"scores": {"a.wav": said(), "b.wav": said()[["onset", "offset", "cat"]]}}, "scores of b.wav have the columns"),
     ({"scores": {"a.wav": GAP}}, "frames of a.wav do not follow each other"),
     ({"scores": {"a.wav": BROKEN}}, "a score of a.wav is not a number"),
     ({"durations_s": {}}, "a.wav has scores but no duration"),

@@ -13,9 +13,7 @@ def test_attention_is_the_weighted_mean_of_probabilities() -> None:
     logits, attention = torch.randn(2, 3, 7, 4, dtype=torch.float64)
     weights = attention.softmax(1)
     expected = (weights * logits.sigmoid()).sum(1)
-    torch.testing.assert_close(
-        attention_pooling(logits, attention).sigmoid().double(), expected, atol=1e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(attention_pooling(logits, attention).sigmoid().double(), expected, atol=1e-6, rtol=1e-5)
 
 
 def test_linear_softmax_weighs_a_frame_by_its_probability() -> None:
@@ -41,10 +39,7 @@ def test_padding_has_no_weight_and_no_gradient() -> None:
     absent = torch.zeros(2, 6, dtype=torch.bool)
     absent[1, 4:] = True
     logits.requires_grad_()
-    for pool in (
-        lambda x, a, m: attention_pooling(x, a, m),
-        lambda x, a, m: linear_softmax_pooling(x, m),
-    ):
+    for pool in (lambda x, a, m: attention_pooling(x, a, m), lambda x, a, m: linear_softmax_pooling(x, m)):
         both = pool(logits, attention, absent)
         short = pool(logits[1:, :4], attention[1:, :4], None)
         torch.testing.assert_close(both[1:], short)

@@ -81,16 +81,12 @@ def test_the_same_words_do_nothing_again_and_others_need_a_name(place: Path) -> 
     before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")}
     assert "is done already" in succeeds(*words).err
     assert {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*")} == before
-    refuses(
-        *words, "loss.name=afl", saying="another configuration or on other clips; .* choose another name="
-    )
+    refuses(*words, "loss.name=afl", saying="another configuration or on other clips; .* choose another name=")
     succeeds(*words, "loss.name=afl", "overwrite=true")
     assert yaml.safe_load(Path("runs/usual/seed0/config.yaml").read_text())["loss"]["name"] == "afl"
 
 
-def test_a_stopped_training_ends_like_an_uninterrupted_one(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_training_ends_like_an_uninterrupted_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from asd.sed import training
 
     asked = []
@@ -123,24 +119,18 @@ def test_scores_of_a_clip_do_not_depend_on_its_company(place: Path) -> None:
     test = sorted(Path("data/test").glob("*.wav"))
     shutil.copy(test[0], "few")
     waveform, _ = read_wav(test[1])
-    write_wav(
-        Path("few/short.wav"), waveform[:, : RATE_HZ // 2], RATE_HZ
-    )  # makes the other one's batch uneven
+    write_wav(Path("few/short.wav"), waveform[:, : RATE_HZ // 2], RATE_HZ)  # makes the other one's batch uneven
     answer = succeeds("sed", "score", "name=usual", "runs=runs", "audio=few", "device=cpu")
     assert "runs/usual/seed0/events/student/few.tsv" in answer.out
     for model in ("student", "teacher"):
         folder = Path("runs/usual/seed0/scores") / model
-        ours, theirs = (
-            pd.read_csv(folder / part / f"{test[0].stem}.tsv", sep="\t") for part in ("few", "test")
-        )
+        ours, theirs = (pd.read_csv(folder / part / f"{test[0].stem}.tsv", sep="\t") for part in ("few", "test"))
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
         assert len(pd.read_csv(folder / "few/short.tsv", sep="\t")) == 1 + RATE_HZ // 2 // 160
 
 
 def test_evaluation_and_report_go_from_files_to_documents(place: Path) -> None:
-    succeeds(
-        *train("name=other", "loss.name=dice", "network.kind=transformer", "network.pooling=linear_softmax")
-    )
+    succeeds(*train("name=other", "loss.name=dice", "network.kind=transformer", "network.pooling=linear_softmax"))
     for name in ("usual", "other"):
         answer = succeeds("sed", "evaluate", f"name={name}", "runs=runs", "events=false")
         assert "frames, tuned thresholds" in answer.out
@@ -179,9 +169,7 @@ def test_scores_of_other_recordings_replace_none_and_are_not_measured(place: Pat
     assert {name: data for name, data in contents(run).items() if name in stored} == stored
     assert succeeds(*evaluate).out == before
     shutil.copy("data/test/test_00001.wav", "data/test/test_00000.wav")
-    refuses(
-        *evaluate, saying="scored other recordings as test, under the names of those in data/test; score that"
-    )
+    refuses(*evaluate, saying="scored other recordings as test, under the names of those in data/test; score that")
     succeeds("sed", "score", "name=usual", "runs=runs", "audio=data/test", "device=cpu")
     succeeds(*evaluate)
 
@@ -218,13 +206,8 @@ def test_bad_data_is_refused_before_training(place: Path) -> None:
     refuses(*train("name=x"), saying=r"validation.tsv, line \d+ has the label 'love', which is none of")
     Path("data/validation.tsv").write_text(table)
     refuses(*train("name=x", "features.sample_rate_hz=8000"), saying="is sampled at 4000 Hz, not 8000 Hz")
-    refuses(
-        *train("name=x", "classes=high,low,mid,top"), saying="the training data in data has no example of top"
-    )
-    refuses(
-        *train("name=x", "classes=high,low"),
-        saying="has the label 'mid', which is none of the classes high, low",
-    )
+    refuses(*train("name=x", "classes=high,low,mid,top"), saying="the training data in data has no example of top")
+    refuses(*train("name=x", "classes=high,low"), saying="has the label 'mid', which is none of the classes high, low")
     relabel("validation", "\tlow\n", "\tmid\n")
     assert "low" not in Path("data/validation.tsv").read_text()
     refuses("sed", "train", "data=nowhere", saying="data=nowhere is not a folder")

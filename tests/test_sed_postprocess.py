@@ -44,10 +44,7 @@ def test_each_class_gets_the_window_and_the_threshold_it_needs() -> None:
 def test_among_equals_the_shortest_window_and_the_middle_threshold_win() -> None:
     _, targets, absent = some_clips()
     decoding = tune(targets, targets, absent, CLASSES, HOP_S)
-    assert decoding.facts() == {
-        "windows_frames": {"a": 1, "b": 1},
-        "thresholds": {"a": 0.5, "b": 0.5},
-    }
+    assert decoding.facts() == {"windows_frames": {"a": 1, "b": 1}, "thresholds": {"a": 0.5, "b": 0.5}}
 
 
 def test_padding_decides_nothing() -> None:
@@ -78,10 +75,7 @@ def f1(hits: int, said: int, true: int) -> float:
 
 def criteria(said: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """F1 of frames (clips, frames), and of onsets within 0.2 s, which are four frames."""
-    onsets = [
-        [np.flatnonzero(np.diff(clip.astype(int), prepend=0) == 1) for clip in clips]
-        for clips in (said, true)
-    ]
+    onsets = [[np.flatnonzero(np.diff(clip.astype(int), prepend=0) == 1) for clip in clips] for clips in (said, true)]
 
     def near(a: list[Any], b: list[Any]) -> int:
         return sum(bool((np.abs(y - moment) <= 4).any()) for x, y in zip(a, b, strict=True) for moment in x)

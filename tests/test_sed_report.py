@@ -55,9 +55,7 @@ def networks() -> dict[str, dict[str, dict[str, Predictions]]]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("report")
-    write_report(
-        networks(), place, "baseline", facts={"cmt_neg": {"checkpoint": "runs/neg/model.safetensors"}}
-    )
+    write_report(networks(), place, "baseline", facts={"cmt_neg": {"checkpoint": "runs/neg/model.safetensors"}})
     return place
 
 
@@ -188,10 +186,7 @@ BAD: list[tuple[Networks, str]] = [
     (spoiled(probabilities=np.zeros((0, N_CLIPS, 4))), "a seed at least"),
     ({**spoiled(), "teacher": {"a": {"desed": heard(labels(), 0.7, 0)}}}, "teacher a has predictions"),
     (
-        {
-            "student": {"a": {"d": heard(labels(), 0.7, 0)}},
-            "teacher": {"a": {"d": heard(labels(), 0.7, 0, 1)}},
-        },
+        {"student": {"a": {"d": heard(labels(), 0.7, 0)}}, "teacher": {"a": {"d": heard(labels(), 0.7, 0, 1)}}},
         "has 1 seeds, student 2",
     ),
 ]

@@ -15,9 +15,7 @@ def decisions(n_clips: int, right: float, seed: int, n_seeds: int = 1) -> npt.ND
 
 
 def test_counts_are_those_of_each_clip() -> None:
-    hits, total = clip_counts(
-        np.array([[[0.9, 0.2, 0.8], [0.5, 0.1, 0.1]]]), np.array([[1, 1, 0], [1, 0, 0.0]]), 0.5
-    )
+    hits, total = clip_counts(np.array([[[0.9, 0.2, 0.8], [0.5, 0.1, 0.1]]]), np.array([[1, 1, 0], [1, 0, 0.0]]), 0.5)
     assert hits.tolist() == [[1, 0]]
     assert total.tolist() == [[4, 1]]
 
@@ -36,9 +34,7 @@ def test_an_interval_holds_the_truth_nineteen_times_in_twenty() -> None:
     truth = np.ones((80, 1))
     verdicts = [
         verdict(
-            *f1_difference_interval(
-                *(clip_counts(decisions(80, 0.6, 2 * k + side), truth, 0.5) for side in (0, 1))
-            )
+            *f1_difference_interval(*(clip_counts(decisions(80, 0.6, 2 * k + side), truth, 0.5) for side in (0, 1)))
         )
         for k in range(100)
     ]

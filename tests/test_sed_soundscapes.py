@@ -14,13 +14,7 @@ from hypothesis import strategies as st
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
 from asd.sed.soundscapes import Event, Recipe, Scene, _fits, draw_scene, render, unequal
-from asd.sed.sources import (
-    Recording,
-    SyntheticBackgrounds,
-    backgrounds,
-    list_recordings,
-    split_sources,
-)
+from asd.sed.sources import Recording, SyntheticBackgrounds, backgrounds, list_recordings, split_sources
 from asd.synthetic.design import generator
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds
@@ -137,9 +131,7 @@ def test_recorded_backgrounds_are_shared_out_and_brought_to_the_sample_rate(tmp_
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), overlap=st.integers(1, 3))
-def test_scenes_keep_to_their_recipe(
-    seed: int, overlap: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_scenes_keep_to_their_recipe(seed: int, overlap: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     recordings = by_label(tmp_path_factory.getbasetemp() / "events")
     ours = recipe(overlap=overlap)
     scene = draw_scene(ours, recordings, Silence(), "train", generator(seed))
@@ -163,9 +155,7 @@ def test_two_events_of_one_class_never_fit_together() -> None:
 
 
 @pytest.mark.parametrize("length_s", [0.1, 0.9])
-def test_events_are_cut_or_repeated_and_stand_above_the_background_as_drawn(
-    tmp_path: Path, length_s: float
-) -> None:
+def test_events_are_cut_or_repeated_and_stand_above_the_background_as_drawn(tmp_path: Path, length_s: float) -> None:
     recordings = by_label(tmp_path)
     event = Event(str(recordings["mid"][0].path), "mid", 1.0, length_s, 0.0, 20.0)
     ours = recipe()
@@ -223,22 +213,8 @@ def test_a_label_with_a_comma_may_be_asked_for(tmp_path: Path) -> None:
     events = write_events(tmp_path / "events")
     for path in events.glob("low_*"):
         path.rename(path.with_name(path.name.replace("low", "low, soft")))
-    words = (
-        "background=synthetic",
-        "sample_rate_hz=4000",
-        "duration_s=1",
-        "strong=2",
-        "validation=1",
-        "test=1",
-    )
-    succeeds(
-        "sed",
-        "make-soundscapes",
-        f"events={events}",
-        "classes=low, soft,mid",
-        f"out={tmp_path / 'd'}",
-        *words,
-    )
+    words = ("background=synthetic", "sample_rate_hz=4000", "duration_s=1", "strong=2", "validation=1", "test=1")
+    succeeds("sed", "make-soundscapes", f"events={events}", "classes=low, soft,mid", f"out={tmp_path / 'd'}", *words)
     made = json.loads((tmp_path / "d/soundscapes.json").read_text())
     assert list(made["classes"]) == ["low, soft", "mid"]
 
@@ -249,15 +225,7 @@ def test_recorded_backgrounds_are_behind_the_clips_of_all_parts(tmp_path: Path) 
     for k in range(5):
         noise = 0.1 * np.random.default_rng(k).normal(size=(1, 2 * RATE_HZ)).astype(np.float32)
         write_wav(folder / f"room{k}.WAV", noise, RATE_HZ)
-    words = (
-        "sed",
-        "make-soundscapes",
-        f"events={events}",
-        *SOUNDSCAPES,
-        f"background={folder}",
-        "strong=2",
-        "weak=2",
-    )
+    words = ("sed", "make-soundscapes", f"events={events}", *SOUNDSCAPES, f"background={folder}", "strong=2", "weak=2")
     words = (*words, "unlabelled=2", "validation=2", "test=2")
     succeeds(*words, f"out={tmp_path / 'data'}")
     for part in ("train_strong", "train_weak", "train_unlabelled", "validation", "test"):

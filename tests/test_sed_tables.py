@@ -51,10 +51,7 @@ def test_strong_labels_of_desed_with_a_silent_clip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "saying"),
     [
-        (
-            "a.wav\t0\t1\tBird",
-            r"s.tsv, line 2 has the label 'Bird', which is none of the classes Cat, Dog, Speech",
-        ),
+        ("a.wav\t0\t1\tBird", r"s.tsv, line 2 has the label 'Bird', which is none of the classes Cat, Dog, Speech"),
         ("a.wav\t-1\t1\tDog", r"line 2: an event from -1.0 to 1.0 s"),
         ("a.wav\t0\t1\tDog\na.wav\t2\t2\tDog", r"line 3: an event from 2.0 to 2.0 s"),
         ("a.wav\t3\t2\tDog", r"an event from 3.0 to 2.0 s; its onset is a number from 0 on"),
@@ -141,15 +138,11 @@ NOTHING = ("quiet.wav", np.nan, np.nan, "")
 @settings(derandomize=True, deadline=None)
 @given(
     st.lists(
-        st.tuples(
-            st.sampled_from("ab"), st.integers(0, 20), st.integers(1, 9), st.sampled_from(["Dog", "Cat"])
-        ),
+        st.tuples(st.sampled_from("ab"), st.integers(0, 20), st.integers(1, 9), st.sampled_from(["Dog", "Cat"])),
         max_size=12,
     )
 )
-def test_merged_events_cover_the_same_moments_and_keep_apart(
-    drawn: list[tuple[str, int, int, str]],
-) -> None:
+def test_merged_events_cover_the_same_moments_and_keep_apart(drawn: list[tuple[str, int, int, str]]) -> None:
     rows = [(clip, float(onset), float(onset + length), label) for clip, onset, length, label in drawn]
     merged = merge_events(events_of(*rows, NOTHING), "here")
 
@@ -183,10 +176,7 @@ def test_labels_beyond_the_end_are_cut_to_the_clip(caplog: pytest.LogCaptureFixt
     lengths_s = {"a.wav": 3.0, "b.wav": 10.0, "c.wav": 4.0, "quiet.wav": 1.0, "d.wav": 1.0}
     cut = cut_to_clips(events, lengths_s, "s.tsv").set_index("filename")
     assert cut.loc[["a.wav", "b.wav", "d.wav"], "offset"].tolist() == [3.0, 10.0, 1.0]
-    assert cut.loc[["c.wav", "quiet.wav"], "event_label"].tolist() == [
-        "",
-        "",
-    ]  # still labelled: as without events
+    assert cut.loc[["c.wav", "quiet.wav"], "event_label"].tolist() == ["", ""]  # still labelled: as without events
     assert "3 of 4 labels reach beyond the end of their recording" in caplog.text
     assert "the first is Dog in a.wav, from 0 to 10 s of 3.000 s" in caplog.text
     caplog.clear()
@@ -194,14 +184,7 @@ def test_labels_beyond_the_end_are_cut_to_the_clip(caplog: pytest.LogCaptureFixt
     assert caplog.text == ""
 
 
-SPELLINGS = [
-    "Clip 1.wav",
-    "Clip 1.WAV",
-    "Clip 1",
-    " Clip 1.wav ",
-    "train/Clip 1.wav",
-    "C:\\train\\Clip 1.wav",
-]
+SPELLINGS = ["Clip 1.wav", "Clip 1.WAV", "Clip 1", " Clip 1.wav ", "train/Clip 1.wav", "C:\\train\\Clip 1.wav"]
 
 
 @pytest.mark.parametrize("spelled", SPELLINGS)
@@ -210,9 +193,7 @@ def test_spellings_of_a_name_mean_the_recording(spelled: str, filename: str) -> 
     assert join_names([spelled], [filename], Path("s.tsv")) == {spelled: filename}
 
 
-def test_rows_whose_recording_was_never_obtained_are_counted_and_left_out(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_rows_whose_recording_was_never_obtained_are_counted_and_left_out(caplog: pytest.LogCaptureFixture) -> None:
     named = ["gone2.wav", "a.wav", "gone1.wav", "gone1.wav"]
     assert join_names(named, ["a.wav"], Path("data/train.tsv")) == {"a.wav": "a.wav"}
     assert "data/train.tsv labels 2 clips that are not in data/train, gone1.wav first" in caplog.text

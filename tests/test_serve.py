@@ -32,9 +32,7 @@ from tests.command import refuses
 from tests.machines import tone_machine, write_clip
 
 ROOT = Path(__file__).parents[1]
-LIMITS = Limits(
-    token="", n_bytes=3_000_000, n_recordings=8, seconds=20, per_minute=6000, n_at_once=64, timeout_s=60
-)
+LIMITS = Limits(token="", n_bytes=3_000_000, n_recordings=8, seconds=20, per_minute=6000, n_at_once=64, timeout_s=60)
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +89,13 @@ def test_one_recording_may_be_the_body_in_any_format_and_rate(client: TestClient
     wave = np.random.default_rng(0).normal(0, 0.1, 16000)
     file = io.BytesIO()
     soundfile.write(file, wave, 8000, format="FLAC")
-    answer = client.post(
-        "/score?machine=pump", content=file.getvalue(), headers={"content-type": "audio/flac"}
-    )
+    answer = client.post("/score?machine=pump", content=file.getvalue(), headers={"content-type": "audio/flac"})
     (row,) = answer.json()["results"]
     assert row["file"] == "recording"
     assert np.isfinite(row["score"])
 
 
-def test_broken_recordings_of_a_batch_are_named_and_the_others_scored(
-    client: TestClient, plant: Path
-) -> None:
+def test_broken_recordings_of_a_batch_are_named_and_the_others_scored(client: TestClient, plant: Path) -> None:
     good = clips(plant)[0]
     long = io.BytesIO()
     soundfile.write(long, np.zeros(16000 * 25), 16000, format="FLAC")  # 25 s in few bytes
@@ -120,9 +114,7 @@ def test_broken_recordings_of_a_batch_are_named_and_the_others_scored(
     rows = answer.json()["results"]
     assert "score" in rows[0]
     for row, saying in zip(
-        rows[1:],
-        ["noise.wav", "cut.wav is truncated", "25 s, more than 20 s", "12 channels", "empty.wav"],
-        strict=True,
+        rows[1:], ["noise.wav", "cut.wav is truncated", "25 s, more than 20 s", "12 channels", "empty.wav"], strict=True
     ):
         assert saying in row["error"]
         assert "score" not in row
@@ -163,24 +155,14 @@ def test_no_name_of_a_caller_leads_anywhere(client: TestClient, plant: Path, nam
 @pytest.mark.parametrize(
     ("words", "given", "status", "saying"),
     [
-        (
-            "",
-            {"content": b"x"},
-            422,
-            r"several models fit; name one of run=fans&machine=fan, run=fans&machine=pump",
-        ),
+        ("", {"content": b"x"}, 422, r"several models fit; name one of run=fans&machine=fan, run=fans&machine=pump"),
         ("?machine=valve", {"content": b"x"}, 404, "there is no such model; name one of"),
         ("?machine=../fan", {"content": b"x"}, 404, "there is no such model"),
         ("?machine=fan&scorer=best", {"content": b"x"}, 422, "scorer=best is not among ensemble"),
         ("?machine=fan", {}, 422, "holds no recording"),
         ("?machine=fan", {"content": b"x" * 3_000_001}, 413, "more than 3 MB"),
         ("?machine=fan", {"files": [("recording", (f"{i}.wav", b"x")) for i in range(9)]}, 400, "files"),
-        (
-            "?machine=fan",
-            {"content": b"junk", "headers": {"content-type": "multipart/form-data"}},
-            400,
-            "boundary",
-        ),
+        ("?machine=fan", {"content": b"junk", "headers": {"content-type": "multipart/form-data"}}, 400, "boundary"),
         (
             "?machine=fan",
             {"content": b"--a--\r\n", "headers": {"content-type": "multipart/form-data; boundary=a"}},
@@ -317,6 +299,4 @@ def test_killed_and_started_again_it_answers(plant: Path) -> None:
 @pytest.mark.slow
 def test_a_port_that_is_taken_is_a_sentence(plant: Path) -> None:
     with running(plant) as (_, address):
-        refuses(
-            "serve", f"runs={plant / 'runs'}", f"port={address.rsplit(':', 1)[1]}", saying="cannot be used"
-        )
+        refuses("serve", f"runs={plant / 'runs'}", f"port={address.rsplit(':', 1)[1]}", saying="cannot be used")

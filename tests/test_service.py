@@ -125,9 +125,7 @@ def test_a_refusal_of_the_application_is_told_with_its_status() -> None:
 
 
 @given(st.lists(st.floats(0, 30), min_size=1, max_size=80), st.integers(1, 20))
-def test_a_caller_gets_a_minutes_worth_at_once_and_its_rate_afterwards(
-    pauses: list[float], per_minute: int
-) -> None:
+def test_a_caller_gets_a_minutes_worth_at_once_and_its_rate_afterwards(pauses: list[float], per_minute: int) -> None:
     now, passed = 0.0, []
     rate = Rate(per_minute, lambda: now)
     for pause in pauses:

@@ -129,9 +129,7 @@ def test_an_address_of_a_webhook_that_is_none(url: str) -> None:
         Webhook(url)
 
 
-def test_lines_are_added_whole_and_a_full_disk_is_said_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_lines_are_added_whole_and_a_full_disk_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "alarms.jsonl"
     path.write_text('{"id": 1}\n{"id": 2, "cut o')
     sink = JsonLines(path)
@@ -150,9 +148,7 @@ def broker(folder: Path, port: int) -> Iterator[None]:
     """A real broker, which is there when it answers."""
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    process = subprocess.Popen(
-        [MOSQUITTO, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = subprocess.Popen([MOSQUITTO, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
         yield
@@ -234,8 +230,7 @@ def test_without_a_broker_events_are_counted_as_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "address",
-    ["127.0.0.1", "http://127.0.0.1/x", "mqtt://127.0.0.1", "mqtt:///x", "mqtt://h:99999/x", "mqtt://h/a/#"],
+    "address", ["127.0.0.1", "http://127.0.0.1/x", "mqtt://127.0.0.1", "mqtt:///x", "mqtt://h:99999/x", "mqtt://h/a/#"]
 )
 def test_an_address_of_a_broker_that_is_none(address: str) -> None:
     with pytest.raises(AsdError, match="mqtt="):

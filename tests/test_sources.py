@@ -160,10 +160,7 @@ def test_a_folder_gives_what_is_there_and_what_arrives_once_each(tmp_path: Path)
     pieces.close()
     write_clip(place / "while_away.wav", 8, 0.1)
     again = Folder(place, 16000, tmp_path / "heard").pieces()
-    assert names(take(again, 2)) == [
-        "last.wav",
-        "while_away.wav",
-    ]  # the one that was not known to be scored, too
+    assert names(take(again, 2)) == ["last.wav", "while_away.wav"]  # the one that was not known to be scored, too
     again.close()
 
 

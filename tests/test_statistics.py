@@ -39,9 +39,7 @@ def fitted(data: Path, folder: Path, **arguments: object) -> Statistics:
     ("backend", "method"),
     [("gaussian", "Mahalanobis distance"), ("knn_density", "k-NN"), ("gmm", "GMM"), ("kmeans", "k-means")],
 )
-def test_the_meta_file_names_the_method_that_was_used(
-    data: Path, tmp_path: Path, backend: str, method: str
-) -> None:
+def test_the_meta_file_names_the_method_that_was_used(data: Path, tmp_path: Path, backend: str, method: str) -> None:
     facts = fitted(data, tmp_path, views=["level_16"], backend=backend).facts()
     assert facts["machine_learning_method"] == method
     assert facts["total_parameters"] >= 24 * 32 or method != "k-NN"  # all references are stored
@@ -124,9 +122,7 @@ def test_a_joint_part_is_whitened_side_by_side(data: Path, default: Statistics) 
 
     places = np.tile(np.arange(64) / 64, 3)  # of 64 mel bands on the frequency axis
     faults = fault_covariance(places, np.repeat(np.arange(3), 64))
-    backend = backend_named(
-        "knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5, faults=faults
-    )
+    backend = backend_named("knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5, faults=faults)
     backend.fit(references_of(train.clips, side_by_side(default.vectors(train))))
     own = backend.leave_one_out()
     assert own is not None
@@ -176,19 +172,12 @@ def test_equal_clips_score_equally_in_any_order_and_company(data: Path, default:
 def test_the_highest_band_of_a_local_part_counts(data: Path, default: Statistics) -> None:
     train, test = recordings(data), recordings(data, split=Split.TEST)
     part = next(part for part in GROUPS["local"].parts if part.n_bands == 4)
-    rows = [
-        slice(0, 20),
-        slice(12, 36),
-        slice(28, 52),
-        slice(44, 64),
-    ]  # of 64 mel bands, a quarter beyond each edge
+    rows = [slice(0, 20), slice(12, 36), slice(28, 52), slice(44, 64)]  # of 64 mel bands, a quarter beyond each edge
     scores = []
     for bands in rows:
         places = np.arange(64)[bands] / 64
         faults = fault_covariance(np.tile(places, 2), np.repeat([0, 1], len(places)))
-        backend = backend_named(
-            "knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5, faults=faults
-        )
+        backend = backend_named("knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5, faults=faults)
         reference, query = (
             np.concatenate([vectors[name][:, bands] / default.spreads[name][bands] for name in part.views], 1)
             for vectors in (default.vectors(train), default.vectors(test))
@@ -226,7 +215,5 @@ def test_a_vector_that_is_not_finite_is_named_by_its_recording(
         return views
 
     monkeypatch.setattr(type(detector.extract), "forward", broken)
-    with pytest.raises(
-        AsdError, match=rf"the view \w+ of \S+{clips.clips[second].name} holds NaN or infinity"
-    ):
+    with pytest.raises(AsdError, match=rf"the view \w+ of \S+{clips.clips[second].name} holds NaN or infinity"):
         detector.score(clips)

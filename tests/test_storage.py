@@ -80,13 +80,7 @@ def test_results_are_those_of_folders_and_recordings_stay_where_they_are(bucket:
     succeeds("train", "data=data", "device=cpu")
     here, there = contents(Path("runs/statistics")), files(bucket, "/runs/statistics/")
     assert here.keys() == there.keys()
-    named = (
-        "DONE",
-        "config.yaml",
-        "clips.json",
-        "fit.json",
-        "normal_spectra.safetensors",
-    )  # seconds and places
+    named = ("DONE", "config.yaml", "clips.json", "fit.json", "normal_spectra.safetensors")  # seconds and places
     assert {n: c for n, c in here.items() if not n.endswith(named)} == {
         n: c for n, c in there.items() if not n.endswith(named)
     }
@@ -144,9 +138,7 @@ def test_computers_share_a_folder_only_where_a_path_is_named(options: Any, needs
 
 
 @pytest.mark.slow
-def test_an_overwritten_run_leaves_nothing_of_the_old_one(
-    bucket: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_overwritten_run_leaves_nothing_of_the_old_one(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     short = (*TRAIN, "machine=fan", "name=x")
     succeeds(*short, "detector=autoencoder", "training.epochs=1")
     another_computer(monkeypatch, "second")
@@ -157,9 +149,7 @@ def test_an_overwritten_run_leaves_nothing_of_the_old_one(
     assert "official score" in succeeds("evaluate", f"runs={RUNS}", "name=x", "machine=fan").out
 
 
-def test_done_goes_last_and_a_full_storage_is_a_sentence(
-    bucket: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_done_goes_last_and_a_full_storage_is_a_sentence(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = mirrored(f"{RUNS}/x/fan/seed0")
     for name in ("model/a", "scores/b.csv", "DONE"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -232,18 +222,13 @@ def test_names_follow_the_address(bucket: Any) -> None:
     ("words", "saying"),
     [
         (("data=memory://nothing", f"runs={RUNS}"), "memory://nothing holds no files; check the address"),
-        (
-            ("data=nowhere://bucket/a", f"runs={RUNS}"),
-            "nowhere://bucket/a cannot be used .*not known: nowhere",
-        ),
+        (("data=nowhere://bucket/a", f"runs={RUNS}"), "nowhere://bucket/a cannot be used .*not known: nowhere"),
         (("data=memory://", f"runs={RUNS}"), "memory:// is no address of a folder"),
         (("data=memory://plant/../x", f"runs={RUNS}"), "is no address of a folder"),
         (("data=data", "weights=memory://plant/w"), "this option takes a folder or file of this computer"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_a_sentence(
-    bucket: Any, words: tuple[str, ...], saying: str
-) -> None:
+def test_an_address_that_cannot_be_used_is_a_sentence(bucket: Any, words: tuple[str, ...], saying: str) -> None:
     refuses("train", *words, saying=saying)
     assert not Path("runs").exists()
     assert files(bucket) == {}
@@ -267,10 +252,4 @@ def test_a_recording_that_is_damaged_or_gone_is_named_by_its_address(bucket: Any
 
 
 def test_a_bank_at_an_address_is_not_changed(bucket: Any) -> None:
-    refuses(
-        "predict",
-        "audio=data",
-        f"runs={RUNS}",
-        "--confirm-normal",
-        saying="do it in a folder of this computer",
-    )
+    refuses("predict", "audio=data", f"runs={RUNS}", "--confirm-normal", saying="do it in a folder of this computer")

@@ -17,9 +17,7 @@ from tests.made_submission import LABEL, facts, made_submission, score_table
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
@@ -131,11 +129,7 @@ def test_failure_leaves_what_was_there(
         rename = Path.rename
 
         def rename_but_the_new_zip(self: Path, target: Path) -> Path:
-            return (
-                full_disk()
-                if self.name == f"{LABEL}.zip" and self.parent.name == "new"
-                else rename(self, target)
-            )
+            return full_disk() if self.name == f"{LABEL}.zip" and self.parent.name == "new" else rename(self, target)
 
         monkeypatch.setattr(Path, "rename", rename_but_the_new_zip)
     with pytest.raises(AsdError, match=r"cannot write .*No space left"):
@@ -145,13 +139,10 @@ def test_failure_leaves_what_was_there(
 
 
 @pytest.mark.parametrize(
-    "label",
-    ["Nishida_HIT_task2_0", "Nishida_HIT_task2_5", "Nishida_task2_1", "nishida", "A_B_task1_1", "../x", ""],
+    "label", ["Nishida_HIT_task2_0", "Nishida_HIT_task2_5", "Nishida_task2_1", "nishida", "A_B_task1_1", "../x", ""]
 )
 def test_bad_labels(tmp_path: Path, label: str) -> None:
-    with pytest.raises(
-        AsdError, match=r"label=.*\[LastName\]_\[Institute\]_task2_\[1-4\].*Nishida_HIT_task2_1"
-    ):
+    with pytest.raises(AsdError, match=r"label=.*\[LastName\]_\[Institute\]_task2_\[1-4\].*Nishida_HIT_task2_1"):
         made_submission(tmp_path / "s", get_year(2025), label)
     assert list((tmp_path / "s").iterdir()) == []
 

@@ -28,14 +28,7 @@ N_TRAIN, N_BESIDE = 11, 4
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("halls")
     make_machines(
-        root,
-        ["fan"],
-        train_source=8,
-        train_target=3,
-        test_per_cell=2,
-        duration_s=0.5,
-        snr_db=0,
-        supplemental=N_BESIDE,
+        root, ["fan"], train_source=8, train_target=3, test_per_cell=2, duration_s=0.5, snr_db=0, supplemental=N_BESIDE
     )
     return root
 
@@ -180,12 +173,7 @@ def test_a_broken_or_nameless_one_is_refused(made: Path, tmp_path: Path) -> None
 
 
 def test_joint_learning_and_supplemental_recordings_exclude_each_other(made: Path, tmp_path: Path) -> None:
-    words = (
-        "detector=embedding",
-        "embedding.encoder=multires_cnn",
-        "embedding.joint=true",
-        "supplemental.noise=mix",
-    )
+    words = ("detector=embedding", "embedding.encoder=multires_cnn", "embedding.joint=true", "supplemental.noise=mix")
     saying = r"embedding\.joint=true learns from all machines and supplemental\.\* from one"
     refuses("train", f"data={made}", f"runs={tmp_path}", *words, saying=saying)
 

@@ -30,24 +30,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def record(
-    machine: str,
-    domain: Domain = Domain.SOURCE,
-    health: Health | None = None,
-    *,
-    channels: int = 1,
-    clip: int = 0,
+    machine: str, domain: Domain = Domain.SOURCE, health: Health | None = None, *, channels: int = 1, clip: int = 0
 ) -> np.ndarray:
     design = draw_design(machine, 0)
     scene = design.scenes[domain]
     speed_rpm = scene.speeds_rpm[0]
     return render_clip(
-        design,
-        scene,
-        health or Health(),
-        generator(clip),
-        speed_rpm=speed_rpm,
-        duration_s=2.0,
-        channels=channels,
+        design, scene, health or Health(), generator(clip), speed_rpm=speed_rpm, duration_s=2.0, channels=channels
     )
 
 
@@ -73,12 +62,7 @@ def read(path: Path) -> np.ndarray:
 def test_layout_is_the_organisers(tmp_path: Path) -> None:
     (folder,) = make_machines(tmp_path, ["fan"], **SMALL)
     assert folder == tmp_path / "fan"
-    assert {path.name for path in folder.iterdir()} == {
-        "train",
-        "test",
-        "attributes_00.csv",
-        "synthetic.json",
-    }
+    assert {path.name for path in folder.iterdir()} == {"train", "test", "attributes_00.csv", "synthetic.json"}
     clips = sorted(folder.rglob("*.wav"))
     cells: dict[tuple[str, ...], list[int]] = {}
     for path in clips:
@@ -218,8 +202,7 @@ def test_every_fault_changes_the_sound(machine: str, fault: str) -> None:
 @pytest.mark.parametrize("machine", ["fan", "gearbox", "valve"])
 def test_domains_differ_more_than_clips_do(machine: str) -> None:
     bands = {
-        domain: bands_db(np.concatenate([record(machine, domain, clip=clip) for clip in range(6)]))
-        for domain in Domain
+        domain: bands_db(np.concatenate([record(machine, domain, clip=clip) for clip in range(6)])) for domain in Domain
     }
     between = np.abs(bands[Domain.SOURCE].mean(axis=0) - bands[Domain.TARGET].mean(axis=0)).mean()
     within = np.abs(bands[Domain.SOURCE] - bands[Domain.SOURCE].mean(axis=0)).mean()
@@ -315,9 +298,7 @@ def tool() -> types.ModuleType:
     return module
 
 
-def test_tool_makes_what_it_is_asked(
-    tool: types.ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_tool_makes_what_it_is_asked(tool: types.ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     words = [f"{key}={value}" for key, value in SMALL.items()]
     assert tool.main([f"out={tmp_path}", "machine=fan,valve", *words]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "fan"), str(tmp_path / "valve")]

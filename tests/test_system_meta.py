@@ -71,9 +71,7 @@ def test_facts_beat_the_template_and_the_user_beats_the_facts() -> None:
 
 def test_external_datasets_become_a_list() -> None:
     year = get_year(2025)
-    with_data = replace(
-        facts(year), external_datasets=({"name": "X", "url": "u", "total_audio_length": 3.5},)
-    )
+    with_data = replace(facts(year), external_datasets=({"name": "X", "url": "u", "total_audio_length": 3.5},))
     meta = fill_meta(load_template(year), with_data, LABEL)
     assert meta["system"]["external_datasets"] == [{"name": "X", "url": "u", "total_audio_length": 3.5}]
 

@@ -10,14 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd.scoring.threshold import (
-    FUSIONS,
-    ScoreNormalizer,
-    false_alarm_bound,
-    fit_threshold,
-    fuse_rank,
-    fuse_z,
-)
+from asd.scoring.threshold import FUSIONS, ScoreNormalizer, false_alarm_bound, fit_threshold, fuse_rank, fuse_z
 from asd.types import AsdError
 
 FloatArray = npt.NDArray[np.float64]
@@ -65,10 +58,7 @@ def test_a_threshold_keeps_its_promise_on_the_scores_it_was_fitted_to(name: str,
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)
-@given(
-    st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=60),
-    st.floats(0.05, 0.95),
-)
+@given(st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=60), st.floats(0.05, 0.95))
 @example([0.0] * 9 + [1e6], 0.9)
 @example([1e-300] + [1.0] * 20, 0.5)
 def test_whatever_the_scores_the_promise_is_kept(values: list[float], quantile: float) -> None:
@@ -105,18 +95,14 @@ def test_percentile_lets_the_wanted_share_pass(values: list[float], quantile: fl
     assert fitted.decide(scores).sum() <= np.ceil((1 - quantile) * len(scores))
 
 
-def test_a_fit_that_breaks_its_promise_falls_back_and_names_the_scorer(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_fit_that_breaks_its_promise_falls_back_and_names_the_scorer(caplog: pytest.LogCaptureFixture) -> None:
     scores = SCORES["two heaps"]
     with caplog.at_level(logging.WARNING, logger="asd"):
         fitted = fit_threshold(scores, "gamma", 0.8, scorer="knn of fan")
     assert fitted.method == "percentile"
     assert fitted.value == np.percentile(scores, 80)
     assert "threshold of knn of fan" in caplog.text
-    wanted = (
-        r"the gamma fit fails \(\d+% of the clips lie above, not 20%\), the 80 percentile takes its place"
-    )
+    wanted = r"the gamma fit fails \(\d+% of the clips lie above, not 20%\), the 80 percentile takes its place"
     assert re.fullmatch(wanted, fitted.fallback)
 
 
@@ -155,9 +141,11 @@ def test_scores_that_are_not_finite_are_refused(scores: list[float]) -> None:
 
 
 def test_only_scores_above_are_anomalous() -> None:
-    assert fit_threshold(np.array([1.0, 2.0]), "percentile", 0.5).decide(
-        np.array([1.4, 1.5, 1.6])
-    ).tolist() == [0, 0, 1]
+    assert fit_threshold(np.array([1.0, 2.0]), "percentile", 0.5).decide(np.array([1.4, 1.5, 1.6])).tolist() == [
+        0,
+        0,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(("n_above", "n"), [(0, 1), (0, 59), (3, 100), (50, 60)])
@@ -184,8 +172,7 @@ def test_a_false_alarm_rate_is_the_lowest_score_that_can_promise_it(n: int, abov
 def test_the_promised_rate_holds_for_new_clips_nineteen_times_in_twenty() -> None:
     rng = np.random.default_rng(0)
     rates = [
-        stats.gamma.sf(fit_threshold(rng.gamma(2.0, 1.0, 100), false_alarm_rate=0.1).value, 2.0)
-        for _ in range(400)
+        stats.gamma.sf(fit_threshold(rng.gamma(2.0, 1.0, 100), false_alarm_rate=0.1).value, 2.0) for _ in range(400)
     ]
     assert np.mean(np.array(rates) <= 0.1) >= 0.93
     assert np.mean(rates) > 0.04  # and the threshold is not needlessly high

@@ -58,9 +58,7 @@ def test_tensorboard_gets_options_curves_and_results(place: Path, monkeypatch: p
     assert ("train_loss", line["train_loss"], 1) in Writer.notes
     rates = [note[1] for note in Writer.notes if note[0] == "learning_rate"]
     assert rates == [pytest.approx(1e-3)]
-    assert any(
-        "autoencoder.training.epochs | 1 |" in note[1] for note in Writer.notes if note[0] == "options"
-    )
+    assert any("autoencoder.training.epochs | 1 |" in note[1] for note in Writer.notes if note[0] == "options")
     assert any(note[0] == "auc/mse" for note in Writer.notes)
     before = contents(Path("runs"))
     succeeds(*short_training())  # the same run without it is done already

@@ -19,9 +19,7 @@ def test_cosine_with_warmup_is_the_tested_schedule() -> None:
 
 def test_a_constant_rate_warms_up_too() -> None:
     settings = TrainSettings(learning_rate=2.0, warmup=0.4)
-    assert [settings.learning_rate_at(step, 10) for step in range(10)] == pytest.approx(
-        [0.5, 1, 1.5] + 7 * [2]
-    )
+    assert [settings.learning_rate_at(step, 10) for step in range(10)] == pytest.approx([0.5, 1, 1.5] + 7 * [2])
     assert {TrainSettings(learning_rate=2.0).learning_rate_at(step, 3) for step in range(3)} == {2.0}
 
 

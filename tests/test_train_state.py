@@ -36,9 +36,7 @@ def run(
         What network and teacher end with.
     """
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 6)).to(
-        device
-    )
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 6)).to(device)
     teacher = EmaTeacher(net, 0.9)
     data, taken = DATA.to(device), 0
 
@@ -86,9 +84,7 @@ def assert_same(parts: Path, whole: Path, found: dict[str, Any], expected: dict[
 
 
 @pytest.mark.parametrize("stop_at", range(1, 3 * BATCHES + 1))
-def test_stopped_at_any_batch_it_ends_the_same(
-    tmp_path: Path, stop_at: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_stopped_at_any_batch_it_ends_the_same(tmp_path: Path, stop_at: int, caplog: pytest.LogCaptureFixture) -> None:
     expected = run(tmp_path / "whole")
     with caplog.at_level("INFO", "asd"), pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", stop_at)
@@ -189,6 +185,4 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, 5)
     with pytest.raises(AsdError, match="belongs to another network"):
-        train(
-            net, lambda i: net(DATA[i]).mean(), torch.arange(9), TrainSettings(), tmp_path, fingerprint="here"
-        )
+        train(net, lambda i: net(DATA[i]).mean(), torch.arange(9), TrainSettings(), tmp_path, fingerprint="here")

@@ -48,9 +48,7 @@ def test_a_resumed_run_ends_exactly_like_an_uninterrupted_one(tmp_path: Path) ->
     run(tmp_path / "parts", 6, again)
     for (name, a), b in zip(whole.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-    epochs = [
-        json.loads(line)["epoch"] for line in (tmp_path / "parts/metrics.jsonl").read_text().splitlines()
-    ]
+    epochs = [json.loads(line)["epoch"] for line in (tmp_path / "parts/metrics.jsonl").read_text().splitlines()]
     assert epochs == [1, 2, 3, 4, 5, 6]
 
 
@@ -68,15 +66,7 @@ def test_an_epoch_cut_short_is_repeated(tmp_path: Path) -> None:
 
     settings = TrainSettings(epochs=3, batch_size=13, learning_rate=1e-2)
     with pytest.raises(KeyboardInterrupt):
-        train(
-            cut,
-            step,
-            torch.arange(40),
-            settings,
-            tmp_path / "cut",
-            seed=3,
-            valid_indices=torch.arange(40, 50),
-        )
+        train(cut, step, torch.arange(40), settings, tmp_path / "cut", seed=3, valid_indices=torch.arange(40, 50))
     again = network()
     run(tmp_path / "cut", 3, again)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), again.parameters(), strict=True))
@@ -92,14 +82,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_named(tmp_path: Path) ->
         return loss * (float("nan") if 7 in i.tolist() else 1.0)
 
     with pytest.raises(AsdError, match=r"became nan in epoch 2, batch \d of 3; lower learning_rate"):
-        train(
-            net,
-            step,
-            torch.arange(40),
-            TrainSettings(epochs=2, batch_size=13, learning_rate=1e-2),
-            tmp_path,
-            seed=3,
-        )
+        train(net, step, torch.arange(40), TrainSettings(epochs=2, batch_size=13, learning_rate=1e-2), tmp_path, seed=3)
     assert (tmp_path / "state.safetensors").read_bytes() == kept
 
 
@@ -203,14 +186,7 @@ def test_weights_that_are_no_longer_finite_are_not_kept(tmp_path: Path) -> None:
         return loss if taken < 3 else (loss - loss.detach()).abs().sqrt() + loss.detach()
 
     with pytest.raises(AsdError, match="weights became infinite or nan in epoch 2, batch 3 of 3"):
-        train(
-            net,
-            step,
-            torch.arange(40),
-            TrainSettings(epochs=2, batch_size=13, learning_rate=1e-2),
-            tmp_path,
-            seed=3,
-        )
+        train(net, step, torch.arange(40), TrainSettings(epochs=2, batch_size=13, learning_rate=1e-2), tmp_path, seed=3)
     assert (tmp_path / "state.safetensors").read_bytes() == kept
 
 
@@ -219,9 +195,7 @@ def test_weights_that_are_no_longer_finite_are_not_kept(tmp_path: Path) -> None:
 SCORES = [1.0, 3.0, 2.0, 3.0, 2.0, 9.0]
 
 
-def patient(
-    net: nn.Module, directory: Path, until: float = torch.inf
-) -> tuple[int | None, dict[int, nn.Module]]:
+def patient(net: nn.Module, directory: Path, until: float = torch.inf) -> tuple[int | None, dict[int, nn.Module]]:
     """Trains with patience on given scores: best epoch, and the network after each epoch."""
     then: dict[int, nn.Module] = {}
 
@@ -281,9 +255,7 @@ def test_without_a_score_patience_looks_at_the_validation_loss(tmp_path: Path) -
     def step(i: torch.Tensor) -> torch.Tensor:
         return (net(DATA[i]) - DATA[i]).square().mean()
 
-    trained = train(
-        net, step, torch.arange(40), settings, tmp_path, seed=3, patience=2, valid_indices=held_out
-    )
+    trained = train(net, step, torch.arange(40), settings, tmp_path, seed=3, patience=2, valid_indices=held_out)
     losses = [line["valid_loss"] for line in lines_of(tmp_path)]
     assert trained.best_epoch == losses.index(min(losses)) + 1 == len(losses) - 2
     net.eval()
@@ -292,15 +264,9 @@ def test_without_a_score_patience_looks_at_the_validation_loss(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("scores", "saying"),
-    [
-        ({"f1": 0.5}, "gave f1; hand over"),
-        ({}, "gave nothing; hand over"),
-        ({"score": float("nan")}, "nan in epoch 1"),
-    ],
+    [({"f1": 0.5}, "gave f1; hand over"), ({}, "gave nothing; hand over"), ({"score": float("nan")}, "nan in epoch 1")],
 )
-def test_patience_without_a_usable_score_is_refused(
-    tmp_path: Path, scores: dict[str, float], saying: str
-) -> None:
+def test_patience_without_a_usable_score_is_refused(tmp_path: Path, scores: dict[str, float], saying: str) -> None:
     net = network()
     settings = TrainSettings(epochs=2, batch_size=13)
     with pytest.raises(AsdError, match=saying):

@@ -26,9 +26,7 @@ def test_a_layer_is_that_of_torchs_own_encoder() -> None:
     attended = layer.self_attn(x, x, x)[0]
     found = post_norm_layer(x, attended, (layer.norm1, layer.norm2), (layer.linear1, layer.linear2))
     torch.testing.assert_close(found, layer(x))
-    doubled = post_norm_layer(
-        x, 2 * attended, (layer.norm1, nn.Identity()), (nn.Identity(), nn.Identity()), 2.0
-    )
+    doubled = post_norm_layer(x, 2 * attended, (layer.norm1, nn.Identity()), (nn.Identity(), nn.Identity()), 2.0)
     once = layer.norm1(x + attended)  # a normalised sum has no scale
     torch.testing.assert_close(doubled, 2 * once + nn.functional.gelu(once), rtol=1e-4, atol=1e-4)
 

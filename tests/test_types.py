@@ -9,31 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.types import (
-    count_and_first,
-    doubled,
-    find_in_tree,
-    find_recordings,
-    is_recording,
-    recording_key,
-    unmatched,
-)
+from asd.types import count_and_first, doubled, find_in_tree, find_recordings, is_recording, recording_key, unmatched
 
-STEMS = st.text(
-    st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=9
-)
+STEMS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=9)
 FOLDERS = st.lists(STEMS, max_size=3)
 
 
 @given(
-    stem=STEMS,
-    folders=FOLDERS,
-    end=st.sampled_from(["", ".wav", ".WAV", ".Wav"]),
-    form=st.sampled_from(["NFC", "NFD"]),
+    stem=STEMS, folders=FOLDERS, end=st.sampled_from(["", ".wav", ".WAV", ".Wav"]), form=st.sampled_from(["NFC", "NFD"])
 )
-def test_all_spellings_of_a_recording_have_one_key(
-    stem: str, folders: list[str], end: str, form: str
-) -> None:
+def test_all_spellings_of_a_recording_have_one_key(stem: str, folders: list[str], end: str, form: str) -> None:
     wanted = unicodedata.normalize("NFC", stem)
     for path in (PurePosixPath(*folders, stem + end), PureWindowsPath(*folders, stem + end)):
         for spelling in (str(path), f" {path}", f"{path} ", f"{path}\t"):

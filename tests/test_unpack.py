@@ -34,10 +34,7 @@ def archive(folder: Path, *entries: tuple[str | zipfile.ZipInfo, bytes]) -> Path
 def test_what_is_unpacked_is_what_was_packed(tmp_path: Path) -> None:
     path = archive(tmp_path, (CLIP, b"RIFF"), ("fan/attributes_00.csv", b"file_name\n"), ("fan/", b""))
     members = unpack(path, tmp_path / "fan", FAN)
-    assert contents(tmp_path / "fan") == {
-        CLIP.removeprefix("fan/"): b"RIFF",
-        "attributes_00.csv": b"file_name\n",
-    }
+    assert contents(tmp_path / "fan") == {CLIP.removeprefix("fan/"): b"RIFF", "attributes_00.csv": b"file_name\n"}
     assert {name: member.size_bytes for name, member in members.items()} == {
         CLIP.removeprefix("fan/"): 4,
         "attributes_00.csv": 10,
@@ -182,9 +179,7 @@ def test_a_damaged_archive_is_a_sentence_or_unpacks_to_the_truth(
     assert all(content == bytes(range(256)) * 8 for content in written.values())
 
 
-def test_a_disk_that_will_be_too_small_is_known_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_will_be_too_small_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3))
     with pytest.raises(AsdError, match=r"needs 4 bytes to unpack where .* has 3 free; the archive is kept"):

@@ -109,8 +109,7 @@ def test_a_step_whose_gradient_overflows_is_left_out_and_the_scale_halved() -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "reference"),
-    [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("radam", torch.optim.RAdam)],
+    ("name", "reference"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("radam", torch.optim.RAdam)]
 )
 def test_optimizers_are_those_of_torch(name: str, reference: type[torch.optim.Optimizer]) -> None:
     mine, theirs = network(), network()

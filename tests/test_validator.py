@@ -89,19 +89,13 @@ CSV_DEFECTS = {
         edit(SCORES, replace_name(5, "section_00_0005.WAV")),
         r"lists 'section_00_0005\.WAV', which is not a clip of HairDryer 00",
     ),
-    "folder in the name": (
-        edit(SCORES, replace_name(5, "test/section_00_0005.wav")),
-        r"'test/section_00_0005\.wav'",
-    ),
+    "folder in the name": (edit(SCORES, replace_name(5, "test/section_00_0005.wav")), r"'test/section_00_0005\.wav'"),
     "three columns": (edit(SCORES, widen), rf"{SCORES} has other than two columns in line 5 and 1 more\."),
     "blank line": (
         edit(SCORES, lambda rows: rows.__setitem__(7, "")),
         rf"{SCORES} has other than two columns in line 8\.",
     ),
-    "decision 2": (
-        edit(DECISIONS, replace_value(0, "2")),
-        rf"{DECISIONS} has a decision other than 0 or 1 in line 1",
-    ),
+    "decision 2": (edit(DECISIONS, replace_value(0, "2")), rf"{DECISIONS} has a decision other than 0 or 1 in line 1"),
     "decision nan": (edit(DECISIONS, replace_value(1, "nan")), r"decision other than 0 or 1 in line 2"),
     "decision word": (edit(DECISIONS, replace_value(2, "anomaly")), rf"{DECISIONS} has no number in line 3"),
     "not text": (add(SCORES, b"\xff\xfe\x00"), rf"{SCORES} is not a text file"),
@@ -166,10 +160,7 @@ def test_all_defects_are_named_at_once(package: Path) -> None:
 
 def test_label_outside_the_grammar(package: Path) -> None:
     folder = package.rename(package.with_name("my_system"))
-    assert any(
-        "my_system: the label is not [LastName]_[Institute]_task2_[1-4]" in text
-        for text in defects_of(folder)
-    )
+    assert any("my_system: the label is not [LastName]_[Institute]_task2_[1-4]" in text for text in defects_of(folder))
 
 
 def test_label_of_the_meta_file_does_not_match_the_folder(package: Path) -> None:
@@ -189,9 +180,7 @@ def test_meta_file_of_another_name(package: Path) -> None:
 
 def several(folder: Path, n_systems: int) -> Path:
     for number in range(1, n_systems + 1):
-        made_submission(
-            folder, get_year(2025), f"Tester_LAB_task2_{number}" if number <= 4 else "Tester_LABB_task2_1"
-        )
+        made_submission(folder, get_year(2025), f"Tester_LAB_task2_{number}" if number <= 4 else "Tester_LABB_task2_1")
     return folder
 
 

@@ -58,9 +58,7 @@ def test_a_size_that_a_recorder_could_not_know_means_until_the_end(size: int) ->
 def test_what_follows_the_samples_is_no_sound_and_an_odd_part_before_them_is_skipped() -> None:
     content = wav(300)
     at = content.index(b"data")
-    with_parts = (
-        content[:at] + b"LIST" + struct.pack("<I", 5) + b"hello\0" + content[at:] + b"id3 " + bytes(99)
-    )
+    with_parts = content[:at] + b"LIST" + struct.pack("<I", 5) + b"hello\0" + content[at:] + b"id3 " + bytes(99)
     np.testing.assert_array_equal(read(with_parts), read(content))
 
 

@@ -43,13 +43,8 @@ def test_what_may_pass_is_tried_again_after_growing_pauses(
     assert pauses == [1, 2, 4]
 
 
-def test_the_server_says_how_long_to_wait(
-    server: ArchiveServer, patience: Patience, pauses: list[float]
-) -> None:
-    server.faults["7"] = [
-        Fault.status(429, after="3"),
-        Fault.status(429, after=formatdate(time.time() + 100)),
-    ]
+def test_the_server_says_how_long_to_wait(server: ArchiveServer, patience: Patience, pauses: list[float]) -> None:
+    server.faults["7"] = [Fault.status(429, after="3"), Fault.status(429, after=formatdate(time.time() + 100))]
     read_json(record(server), patience)
     assert pauses[0] == 3
     assert 90 < pauses[1] <= 100
@@ -76,9 +71,7 @@ def test_patience_ends(server: ArchiveServer, patience: Patience, pauses: list[f
     assert len(pauses) == 3
 
 
-def test_what_will_not_pass_is_an_error_at_once(
-    server: ArchiveServer, patience: Patience, pauses: list[float]
-) -> None:
+def test_what_will_not_pass_is_an_error_at_once(server: ArchiveServer, patience: Patience, pauses: list[float]) -> None:
     with pytest.raises(AsdError, match="records/8 answers 404"):
         read_json(f"{server.url}/api/records/8", patience)
     server.faults["7"] = [Fault.status(403)]

@@ -87,18 +87,10 @@ def test_windows_too_short_for_the_detector_are_refused(tmp_path: Path) -> None:
 def test_the_command_scores_clips_by_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tone_machine(Path("data"))
-    words = (
-        "machine=fan",
-        "data=data",
-        "device=cpu",
-        "statistics.views=level_64",
-        "statistics.backend=knn_relative",
-    )
+    words = ("machine=fan", "data=data", "device=cpu", "statistics.views=level_64", "statistics.backend=knn_relative")
     succeeds("train", "name=clips", *words)
     succeeds("train", "name=windows", *words, "window_s=0.4")
-    clips, windows = (
-        pd.read_csv(f"runs/{name}/fan/seed0/scores/ensemble.csv") for name in ("clips", "windows")
-    )
+    clips, windows = (pd.read_csv(f"runs/{name}/fan/seed0/scores/ensemble.csv") for name in ("clips", "windows"))
     assert list(clips["file"]) == list(windows["file"])
     is_anomaly = windows["label"] == "anomaly"
     assert windows["score"][is_anomaly].min() > windows["score"][~is_anomaly].max()

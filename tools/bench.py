@@ -121,9 +121,7 @@ def training(words: list[str]) -> list[Row]:
     mean = sum(later) / len(later)
     job.run.model.mkdir()
     detector.save(job.run.model)
-    spread = (
-        f"{min(later):.2f} to {max(later):.2f} s; {OFFICIAL_EPOCHS} epochs: {OFFICIAL_EPOCHS * mean:.0f} s"
-    )
+    spread = f"{min(later):.2f} to {max(later):.2f} s; {OFFICIAL_EPOCHS} epochs: {OFFICIAL_EPOCHS * mean:.0f} s"
     return [
         Row("training, one epoch", mean, spread + _gpu_peak(detector)),
         Row("training, the rest", total - sum(epochs), "frames to memory, state of every epoch, covariances"),
@@ -243,11 +241,7 @@ def _gpu_peak(detector: Autoencoder) -> str:
     import torch
 
     device = detector.context.device
-    return (
-        f"; GPU memory {torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB"
-        if device.type == "cuda"
-        else ""
-    )
+    return f"; GPU memory {torch.cuda.max_memory_allocated(device) / 2**20:.0f} MiB" if device.type == "cuda" else ""
 
 
 def _report(stage: Stage, words: list[str]) -> None:

@@ -67,9 +67,7 @@ def _measure(words: dict[str, int | str]) -> None:
     n, dims, k, seed = (int(words[key]) for key in ("n", "dims", "k", "seed"))
     vectors = made_up_frames(n, dims, seed, draw=0)
     queries = made_up_frames(int(words["queries"]), dims, seed, draw=1)
-    print(
-        f"{n:,} vectors of {dims} dimensions: {vectors.nbytes / 1e9:.2f} GB; peak memory {_peak_gb():.2f} GB"
-    )
+    print(f"{n:,} vectors of {dims} dimensions: {vectors.nbytes / 1e9:.2f} GB; peak memory {_peak_gb():.2f} GB")
     metric, index, device = str(words["metric"]), str(words["index"]), str(words["device"])
     start = time.perf_counter()
     bank = NeighbourBank(vectors, metric=metric, index=index, device=device)  # type: ignore[arg-type]

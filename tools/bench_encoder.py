@@ -64,9 +64,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def noise(n: int) -> Recordings:
     """Clips of noise, as many as an epoch draws."""
-    waveforms = [
-        0.1 * np.random.default_rng(i).standard_normal(CLIP_SAMPLES, dtype=np.float32) for i in range(n)
-    ]
+    waveforms = [0.1 * np.random.default_rng(i).standard_normal(CLIP_SAMPLES, dtype=np.float32) for i in range(n)]
     clip = Clip(Path("noise.wav"), "noise", "00", Split.TRAIN)
     return in_memory(waveforms, SAMPLE_RATE_HZ, [clip] * n)
 

@@ -34,9 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     torch.set_num_threads(1)
     root = Path(words["data"])
     names = words["machines"].split(",") if words["machines"] else sorted(p.name for p in root.iterdir())
-    print(
-        "| machine | clip | graph | onnxruntime | torch | ratio | difference |\n|---|---|---|---|---|---|---|"
-    )
+    print("| machine | clip | graph | onnxruntime | torch | ratio | difference |\n|---|---|---|---|---|---|---|")
     for name in names:
         _measure(root / name, words["detector"], [float(s) for s in words["seconds"].split(",")])
     return 0

@@ -38,9 +38,7 @@ def _prepare(place: Path, duration_s: float) -> list[Path]:
     """A trained run in `place`, and the recordings that are linked to."""
     data = place / "data"
     if not data.is_dir():
-        make_machines(
-            data, ["fan"], train_source=240, train_target=10, test_per_cell=24, duration_s=duration_s
-        )
+        make_machines(data, ["fan"], train_source=240, train_target=10, test_per_cell=24, duration_s=duration_s)
     command = ["train", "machine=fan", f"data={data}", f"runs={place / 'runs'}", "device=cpu"]
     subprocess.run([sys.executable, "-m", "asd", *command], check=True, stdout=subprocess.DEVNULL)
     return sorted((data / "fan/test").glob("*.wav"))

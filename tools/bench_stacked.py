@@ -114,18 +114,7 @@ def _operations(step: Step, windows: torch.Tensor) -> int:
     """Operations of torch in a step, but for views of memory."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         step(windows)
-    views = (
-        "view",
-        "transpose",
-        "reshape",
-        "expand",
-        "as_strided",
-        "select",
-        "unbind",
-        "detach",
-        "empty",
-        "t",
-    )
+    views = ("view", "transpose", "reshape", "expand", "as_strided", "select", "unbind", "detach", "empty", "t")
     names = [event.name for event in profiled.events() if event.name.startswith("aten::")]
     return sum(name.removeprefix("aten::") not in views for name in names)
 

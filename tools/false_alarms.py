@@ -29,9 +29,7 @@ def main() -> None:
     print("| machine | false-alarm rate of the threshold | minutes | windows above | alarms | an hour |")
     print("|---|---|---|---|---|---|")
     for rate in map(float, given["rates"].split(",")):
-        heard = [
-            _heard(folder, rate, orders) for folder in sorted(data.iterdir()) if (folder / "train").is_dir()
-        ]
+        heard = [_heard(folder, rate, orders) for folder in sorted(data.iterdir()) if (folder / "train").is_dir()]
         seconds, alarms = sum(h[1] for h in heard), sum(h[3] for h in heard)
         above = float(np.average([h[2] for h in heard], weights=[h[1] for h in heard]))
         for row in (*heard, ("all", seconds, above, alarms)):
@@ -54,12 +52,8 @@ def _heard(folder: Path, rate: float, orders: int) -> tuple[str, float, float, i
         for order in range(orders):
             shuffled = np.random.default_rng(order).permutation(len(sounds))
             stream, out = Path(place) / "stream.wav", Path(place) / str(order)
-            write_wav(
-                stream, np.concatenate([sounds[i] for i in shuffled])[None], model.options.sample_rate_hz
-            )
-            found = listen(
-                Listen(input=str(stream), name="normal", runs=Path(place) / "runs", out=out, before_s=0)
-            )
+            write_wav(stream, np.concatenate([sounds[i] for i in shuffled])[None], model.options.sample_rate_hz)
+            found = listen(Listen(input=str(stream), name="normal", runs=Path(place) / "runs", out=out, before_s=0))
             scores = pd.read_json(out / "scores.jsonl", lines=True)["score"]
             above.append(float((scores > model.thresholds[model.scorers[0]].value).mean()))
             seconds, alarms = seconds + found.seconds, alarms + found.n_alarms

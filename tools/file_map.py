@@ -19,9 +19,7 @@ _BEGIN, _END = "## Files\n", "\n## "
 
 def file_map(package: Path = ROOT / "asd") -> str:
     """The rows of the map: a folder is named before its modules."""
-    paths = sorted(
-        package.rglob("*.py"), key=lambda path: (path.parent, path.name != "__init__.py", path.name)
-    )
+    paths = sorted(package.rglob("*.py"), key=lambda path: (path.parent, path.name != "__init__.py", path.name))
     rows = [f"| `{_name(path)}` | {_summary(path)} |" for path in paths]
     return "\n".join(["| file | what it is for |", "|---|---|", *rows]) + "\n"
 

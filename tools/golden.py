@@ -21,13 +21,7 @@ from safetensors.numpy import load_file, save
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT.parent / "shared/reference"
 TARGET = ROOT / "tests/golden/reference.tar.xz"
-WHOLE = (
-    "evaluator/**/*.csv",
-    "ground_truth/*",
-    "metric_learning/*",
-    "baseline_ae/*/*.csv",
-    "baseline_ae/*/*.json",
-)
+WHOLE = ("evaluator/**/*.csv", "ground_truth/*", "metric_learning/*", "baseline_ae/*/*.csv", "baseline_ae/*/*.json")
 EAT_TIMES = 16  # of the positions of the tiny EAT, those that its input has
 EAT_BANDS = 8
 
@@ -54,9 +48,7 @@ def excerpt(encoder: Path) -> dict[str, bytes]:
 
 def contents() -> dict[str, bytes]:
     """Bytes of every file of the archive by its path."""
-    found = {
-        str(path.relative_to(SOURCE)): path.read_bytes() for pattern in WHOLE for path in SOURCE.glob(pattern)
-    }
+    found = {str(path.relative_to(SOURCE)): path.read_bytes() for pattern in WHOLE for path in SOURCE.glob(pattern)}
     for encoder in sorted((SOURCE / "encoders").iterdir()):
         found |= {f"encoders/{encoder.name}/{name}": content for name, content in excerpt(encoder).items()}
     return found

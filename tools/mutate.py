@@ -111,9 +111,7 @@ def sample(modules: Sequence[str], size: int, seed: int) -> None:
     for module in modules:
         if not found(module):
             mutmut(module, "-c", GENERATE)
-    every = sorted(
-        (module, name) for module in modules for name in found(module) if not name.startswith(AT_IMPORT)
-    )
+    every = sorted((module, name) for module in modules for name in found(module) if not name.startswith(AT_IMPORT))
     drawn = random.Random(seed).sample(every, min(size, len(every)))
     for module in modules:
         if names := [name for of, name in drawn if of == module and found(module)[name] is None]:

@@ -72,9 +72,7 @@ def train(vectors: torch.Tensor, device: torch.device, epochs: int) -> list[floa
 
 def main(arguments: Sequence[str]) -> int:
     """Trains and prints one row of the table of BENCHMARKS.md."""
-    given = {"machine": "fan", "epochs": "3", "device": "auto"} | dict(
-        word.split("=", 1) for word in arguments
-    )
+    given = {"machine": "fan", "epochs": "3", "device": "auto"} | dict(word.split("=", 1) for word in arguments)
     try:
         vectors = windows(Path(given["data"]), given["machine"])
         seconds = train(vectors, pick_device(given["device"]), int(given["epochs"]))

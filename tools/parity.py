@@ -74,9 +74,7 @@ def _predicted(place: Path, runs: Path, name: str, machine: str, clips: Sequence
 
     scores = []
     for clip in clips:
-        config = Predict(
-            audio=str(clip), name=name, machine=[machine], runs=runs, out=place / "predicted" / clip.stem
-        )
+        config = Predict(audio=str(clip), name=name, machine=[machine], runs=runs, out=place / "predicted" / clip.stem)
         scores.append(float(predict(config).table["score"].iloc[0]))
     return scores
 

@@ -96,9 +96,7 @@ def archive_files(systems: list[Path], team: str, report: Path | None) -> dict[s
         AsdError: the report is missing or no PDF.
     """
     files = {
-        f"task2/{system.name}/{path.name}": path.read_bytes()
-        if path.is_file()
-        else b""  # then it is a defect
+        f"task2/{system.name}/{path.name}": path.read_bytes() if path.is_file() else b""  # then it is a defect
         for system in systems
         for path in sorted(system.iterdir())
     }

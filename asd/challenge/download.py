@@ -54,9 +54,7 @@ def download(remote: Remote, path: Path, patience: Patience, on_bytes: OnBytes =
         path.parent.mkdir(parents=True, exist_ok=True)
         earlier = _size(part)
         on_bytes(earlier)
-        patiently(
-            lambda: _continue(remote, part, patience, on_bytes), remote.url, patience, lambda: _size(part)
-        )
+        patiently(lambda: _continue(remote, part, patience, on_bytes), remote.url, patience, lambda: _size(part))
         received = file_md5(part)
         if remote.md5 in (None, received):
             part.replace(path)

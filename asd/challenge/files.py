@@ -222,9 +222,7 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
         AsdError: an unknown machine, or a CSV that cannot be used.
     """
     folder = machine_folder(root, machine)
-    return gaps(
-        folder, {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS}
-    )
+    return gaps(folder, {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS})
 
 
 def _machine_folders(root: Path) -> dict[str, Path]:
@@ -240,9 +238,7 @@ def _machine_folders(root: Path) -> dict[str, Path]:
             raise AsdError(f"{found[name]} and {folder} are one name in two spellings: rename one of them.")
         found[name] = folder
     if not found:
-        raise AsdError(
-            f"{root.absolute()} holds no machine: expected <machine>/train and <machine>/test in it."
-        )
+        raise AsdError(f"{root.absolute()} holds no machine: expected <machine>/train and <machine>/test in it.")
     return found
 
 
@@ -252,9 +248,7 @@ def _match(path: Path, machine: str, split: Split) -> re.Match[str]:
     if split is Split.SUPPLEMENTAL:
         patterns.append(_SUPPLEMENTAL_NAME)
     if not path.name.isprintable():  # a line break, or bytes that are no text
-        raise AsdError(
-            f"the name {path.name!a} in {path.parent} holds characters that cannot be shown: rename it."
-        )
+        raise AsdError(f"the name {path.name!a} in {path.parent} holds characters that cannot be shown: rename it.")
     if path.suffix.lower() == ".wav":
         for pattern in patterns:
             if match := pattern.fullmatch(path.stem):
@@ -269,9 +263,7 @@ def _domain(path: Path, named: str | None, words: Iterable[str]) -> Domain | Non
     if named is None:
         return by_folder
     if by_folder is not None and by_folder != named:
-        raise AsdError(
-            f"{path} is of the {named} domain by its name and lies in {path.parent.name}/: move it."
-        )
+        raise AsdError(f"{path} is of the {named} domain by its name and lies in {path.parent.name}/: move it.")
     return Domain(named)
 
 

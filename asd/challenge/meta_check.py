@@ -115,9 +115,7 @@ def _author_defects(authors: object, template: Meta) -> Iterator[str]:
                     yield f"{where}.{path} is empty."
             elif not _is_text(value):
                 yield f"{where}.{path} is {value!r}: it must be text."
-    corresponding = sum(
-        isinstance(author, dict) and author.get("corresponding") is True for author in authors
-    )
+    corresponding = sum(isinstance(author, dict) and author.get("corresponding") is True for author in authors)
     if corresponding != 1:
         yield f"{corresponding} authors are corresponding: exactly one must be."
 

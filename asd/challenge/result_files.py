@@ -25,8 +25,7 @@ _DOMAINS = tuple(domain.value for domain in Domain)
 
 # Column order of official_score.csv where it is not alphabetical.
 _MACHINE_ORDER = {
-    2024: "3DPrinter AirCompressor Scanner ToyCircuit HoveringDrone HairDryer ToothBrush RoboticArm "
-    "BrushlessMotor",
+    2024: "3DPrinter AirCompressor Scanner ToyCircuit HoveringDrone HairDryer ToothBrush RoboticArm BrushlessMotor"
 }
 
 
@@ -154,13 +153,7 @@ def official_score_rows(systems: Sequence[SystemResult], year: Year) -> list[Row
         year: whose form is written.
     """
     machines = _official_order(systems[0], year)
-    header: Row = [
-        "",
-        "official score",
-        "arithmetic mean",
-        "harmonic mean (source)",
-        "harmonic mean (target)",
-    ]
+    header: Row = ["", "official score", "arithmetic mean", "harmonic mean (source)", "harmonic mean (target)"]
     header += [f"{machine} AUC ({domain})" for domain in _DOMAINS for machine in machines]
     rows = [header]
     for system in systems:
@@ -184,11 +177,7 @@ def paper_rows(systems: Sequence[SystemResult], year: Year) -> list[Row]:
     for system in systems:
         areas, paucs = _matrix(system.sections())[:2]
         source, target = np.split(areas, 2)
-        parts = {
-            "auc_source": source,
-            "auc_target": target,
-            "pauc": paucs,
-        }  # each pAUC stands twice in `paucs`
+        parts = {"auc_source": source, "auc_target": target, "pauc": paucs}  # each pAUC stands twice in `paucs`
         for (metric, values), title in zip(parts.items(), _PAPER_TITLES, strict=True):
             means = [float(harmonic_mean(values)), float(values.mean())]
             of_machines = [system.mean_over_sections(machine, metric) for machine in machines]

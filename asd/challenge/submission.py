@@ -57,9 +57,7 @@ def kinds(year: Year) -> tuple[Kind, ...]:
 def check_label(label: str) -> None:
     """Raise AsdError unless the label is `[LastName]_[Institute]_task2_[1-4]`."""
     if not LABEL.fullmatch(label):
-        raise AsdError(
-            f"label={label!r} is not [LastName]_[Institute]_task2_[1-4]: write it like {LABEL_EXAMPLE}."
-        )
+        raise AsdError(f"label={label!r} is not [LastName]_[Institute]_task2_[1-4]: write it like {LABEL_EXAMPLE}.")
 
 
 def write_submission(
@@ -109,20 +107,14 @@ def write_submission(
             write_zip(new / f"{label}.zip", packed)
             _replace(new, Path(workshop) / "old", folder)
     except OSError as error:
-        raise AsdError(
-            f"cannot write {folder / label}: {error}; the earlier one, if any, is untouched."
-        ) from error
+        raise AsdError(f"cannot write {folder / label}: {error}; the earlier one, if any, is untouched.") from error
     return folder / label
 
 
 def _refuse_what_is_no_package(folder: Path, label: str) -> None:
     """Raises AsdError where the place of a package holds what no package holds: it would be lost."""
     package, zipped = folder / label, folder / f"{label}.zip"
-    strange = [
-        path
-        for path in (package.iterdir() if package.is_dir() else [])
-        if not SYSTEM_FILE.fullmatch(path.name)
-    ]
+    strange = [path for path in (package.iterdir() if package.is_dir() else []) if not SYSTEM_FILE.fullmatch(path.name)]
     if package.exists() and not package.is_dir():
         strange.append(package)
     if zipped.exists() and not _is_archive_of(zipped, label):
@@ -150,21 +142,15 @@ def _output_files(table: pd.DataFrame, year: Year) -> dict[str, str]:
         raise AsdError("the score table has no test rows: score the run's test clips first.")
     groups: dict[Unit, list[tuple[str, float, float]]] = {}
     columns = ("machine", "section", "domain", "file", "score", "decision")
-    for machine, section, domain, file, score, decision in zip(
-        *(rows[name] for name in columns), strict=True
-    ):
+    for machine, section, domain, file, score, decision in zip(*(rows[name] for name in columns), strict=True):
         if not re.fullmatch(r"\d{2}", str(section)):
-            raise AsdError(
-                f"{file} is of section {section!r}: read the score table with sections as text ('00')."
-            )
+            raise AsdError(f"{file} is of section {section!r}: read the score table with sections as text ('00').")
         unit = Unit(str(machine), str(section), _unit_domain(year, domain, file))
         groups.setdefault(unit, []).append((str(file), float(score), float(decision)))
     files: dict[str, str] = {}
     for unit, clips in sorted(groups.items()):
         _check_rows(unit, clips, year)
-        files[output_name("anomaly_score", unit, year)] = _csv(
-            sorted((file, repr(s)) for file, s, _ in clips)
-        )
+        files[output_name("anomaly_score", unit, year)] = _csv(sorted((file, repr(s)) for file, s, _ in clips))
         if year.decisions:
             decided = sorted((file, str(int(decision))) for file, _, decision in clips)
             files[output_name("decision_result", unit, year)] = _csv(decided)

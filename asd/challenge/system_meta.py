@@ -109,9 +109,7 @@ def fill_meta(template: Meta, facts: SystemFacts, label: str, user: Meta | None 
     asked = result_keys(template)
     for machine, figures in facts.results.items():
         if {*figures} != {*asked}:
-            raise AsdError(
-                f"results of {machine} are {', '.join(figures)}: the template has {', '.join(asked)}."
-            )
+            raise AsdError(f"results of {machine} are {', '.join(figures)}: the template has {', '.join(asked)}.")
     known: Meta = {
         "submission": {"name": facts.name, "abbreviation": facts.abbreviation},
         "system": {
@@ -123,9 +121,7 @@ def fill_meta(template: Meta, facts: SystemFacts, label: str, user: Meta | None 
     }
     meta = _merged(template, _common(known, template))
     if facts.results:
-        machines = {
-            machine: {key: float(figures[key]) for key in asked} for machine, figures in facts.results.items()
-        }
+        machines = {machine: {key: float(figures[key]) for key in asked} for machine, figures in facts.results.items()}
         meta["results"] = {**meta["results"], "development_dataset": machines}
     return _merged(_merged(meta, user or {}), {"submission": {"label": label}})
 

@@ -67,11 +67,7 @@ def expected_files(clips: Iterable[Clip], year: Year) -> dict[Unit, set[str]]:
 
 
 def validate(
-    path: Path,
-    year: Year,
-    *,
-    expected: Mapping[Unit, Collection[str]] | None = None,
-    template_file: Path | None = None,
+    path: Path, year: Year, *, expected: Mapping[Unit, Collection[str]] | None = None, template_file: Path | None = None
 ) -> Findings:
     """Everything that is wrong with a submission.
 
@@ -118,8 +114,7 @@ def _read(path: Path) -> Files:
     if path.is_dir():
         found = (file for file in sorted(path.rglob("*")) if file.is_file())
         return {
-            file.relative_to(path).as_posix(): file.read_bytes() if file.name.endswith(_READ) else b""
-            for file in found
+            file.relative_to(path).as_posix(): file.read_bytes() if file.name.endswith(_READ) else b"" for file in found
         }
     if not zipfile.is_zipfile(path):
         raise AsdError(f"{path} is neither a folder nor a zip file: name a submission, like {LABEL_EXAMPLE}.")
@@ -152,11 +147,7 @@ def _systems(files: Files, top: str) -> tuple[list[tuple[str, Files]], list[str]
 def _system_defects(label: str, files: Files, rules: _Rules) -> Iterator[str]:
     if not LABEL.fullmatch(label):
         yield f"the label is not [LastName]_[Institute]_task2_[1-4], like {LABEL_EXAMPLE}."
-    wanted = {
-        output_name(kind, unit, rules.year): (kind, unit)
-        for unit in rules.clips
-        for kind in kinds(rules.year)
-    }
+    wanted = {output_name(kind, unit, rules.year): (kind, unit) for unit in rules.clips for kind in kinds(rules.year)}
     absent = {unit.machine for unit in rules.clips} - {
         unit.machine for name, (_, unit) in wanted.items() if name in files
     }
@@ -173,10 +164,7 @@ def _system_defects(label: str, files: Files, rules: _Rules) -> Iterator[str]:
         yield f"{meta_name} is missing."
     else:
         for sentence in meta_defects(
-            parse_meta(files[meta_name]),
-            rules.template,
-            label,
-            () if rules.own_data else tuple(rules.year.dev),
+            parse_meta(files[meta_name]), rules.template, label, () if rules.own_data else tuple(rules.year.dev)
         ):
             yield f"{meta_name}: {sentence}"
 

@@ -87,9 +87,7 @@ def patiently(attempt: Callable[[], T], url: str, patience: Patience, gained: Ca
                     f"{url} {trouble}, {failures} times in a row; what has been received is kept: "
                     f"run the same command again later"
                 ) from trouble
-            wait_s = (
-                min(2.0 ** (failures - 1), _LONGEST_PAUSE_S) if trouble.wait_s is None else trouble.wait_s
-            )
+            wait_s = min(2.0 ** (failures - 1), _LONGEST_PAUSE_S) if trouble.wait_s is None else trouble.wait_s
             if wait_s > patience.longest_wait_s:
                 raise AsdError(
                     f"{url} {trouble} and asks to wait {wait_s:.0f} s; what has been received is kept: "
@@ -117,9 +115,7 @@ def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.H
     if first_byte:
         headers["Range"] = f"bytes={first_byte}-"
     try:
-        return urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=patience.timeout_s
-        )
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=patience.timeout_s)
     except urllib.error.HTTPError as error:
         if error.code == 416:
             raise RangeRefusedError("has no more bytes than there are already") from error
@@ -129,9 +125,7 @@ def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.H
         raise AsdError(f"{url} {reason}: it has moved or is not public; see the year's task page") from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise AsdError(
-                f"{url} has no valid certificate ({error.reason}): check clock and proxy"
-            ) from error
+            raise AsdError(f"{url} has no valid certificate ({error.reason}): check clock and proxy") from error
         raise PassingError(f"cannot be reached ({error.reason})") from error
     except (OSError, http.client.HTTPException) as error:
         raise PassingError(f"cannot be reached ({error})") from error
@@ -166,11 +160,7 @@ def _asked_to_wait_s(headers: Message) -> float | None:
     after, reset = headers.get("Retry-After"), headers.get("X-RateLimit-Reset")
     try:
         if after is not None:
-            return (
-                float(after)
-                if after.strip().isdigit()
-                else _until_s(parsedate_to_datetime(after).timestamp())
-            )
+            return float(after) if after.strip().isdigit() else _until_s(parsedate_to_datetime(after).timestamp())
         return None if reset is None else _until_s(float(reset))
     except ValueError:
         return None

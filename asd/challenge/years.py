@@ -210,9 +210,7 @@ _CATALOGUE = (
         2021,
         dev=_every(_2021_MACHINES, "00", "01", "02"),
         eval=_every(_2021_MACHINES, "03", "04", "05"),
-        records=Records(
-            dev=4562016, eval_train=4660992, eval_test=4884786, dev_file="dev_data_{machine}.zip"
-        ),
+        records=Records(dev=4562016, eval_train=4660992, eval_test=4884786, dev_file="dev_data_{machine}.zip"),
         truth=Repository("y-kawagu/dcase2021_task2_evaluator", "178746837e5ffe46f8c8bfc6498e7d538b25bc41"),
         rule="per_domain",
         eval_clips_of={
@@ -244,8 +242,7 @@ _CATALOGUE = (
         2024,
         dev=_every(_2022_MACHINES, "00"),
         eval=_every(
-            "3DPrinter AirCompressor BrushlessMotor HairDryer HoveringDrone RoboticArm Scanner ToothBrush "
-            "ToyCircuit",
+            "3DPrinter AirCompressor BrushlessMotor HairDryer HoveringDrone RoboticArm Scanner ToothBrush ToyCircuit",
             "00",
         ),
         records=Records(
@@ -258,16 +255,12 @@ _CATALOGUE = (
             },
         ),
         truth=Repository("nttcslab/dcase2024_task2_evaluator", "b5d17f63769bf4372a5412a7ede1f814c9590047"),
-        hidden_attributes=_names(
-            "ToyTrain gearbox slider AirCompressor BrushlessMotor HoveringDrone ToothBrush"
-        ),
+        hidden_attributes=_names("ToyTrain gearbox slider AirCompressor BrushlessMotor HoveringDrone ToothBrush"),
     ),
     Year(
         2025,
         dev=_every(_2022_MACHINES, "00"),
-        eval=_every(
-            "AutoTrash BandSealer CoffeeGrinder HomeCamera Polisher ScrewFeeder ToyPet ToyRCCar", "00"
-        ),
+        eval=_every("AutoTrash BandSealer CoffeeGrinder HomeCamera Polisher ScrewFeeder ToyPet ToyRCCar", "00"),
         records=Records(dev=15097779, eval_train=15392814, eval_test=15519362),
         truth=Repository("nttcslab/dcase2025_task2_evaluator", "main"),
         hidden_attributes=_names("ToyTrain bearing slider AutoTrash Polisher ScrewFeeder ToyPet"),
@@ -277,10 +270,7 @@ _CATALOGUE = (
         dev=_every("ToyCar ToyCarEmu bearingEmu fan gearboxEmu sliderEmu valveEmu", "00"),
         eval=_every("BlowerDustCollector Sander SewingMachine ToothBrush ToyDrone", "00"),
         records=Records(
-            dev=19336329,
-            eval_train=20151556,
-            eval_test=20437238,
-            replaced={("dev", "ToyCar"): "dev_ToyCar_r2.zip"},
+            dev=19336329, eval_train=20151556, eval_test=20437238, replaced={("dev", "ToyCar"): "dev_ToyCar_r2.zip"}
         ),
         truth=Repository("nttcslab/dcase2026_task2_evaluator", "f6a94a2b5e614a9626c9d1ccff6df0705e6aaa75"),
         channels=2,

@@ -22,9 +22,7 @@ CONTAINERS = ("model_state_dict", "state_dict", "model")  # under which training
 _WRAPPERS = ("module.", "_orig_mod.")
 
 
-def save_tensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None
-) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None) -> None:
     """Writes named tensors and JSON-able facts to one safetensors file, atomically.
 
     Args:
@@ -42,9 +40,7 @@ def save_tensors(
         temporary.write_bytes(save(plain, metadata={"facts": json.dumps(dict(facts or {}))}))
 
 
-def load_tensors(
-    path: Path, device: torch.device | str = "cpu"
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Reads what `save_tensors` wrote: (tensors, facts).
 
     Args:

@@ -53,8 +53,7 @@ class SideBySide(Execution):
     """The same for stages of many jobs, which are done in local processes unless told otherwise."""
 
     executor: Literal["here", "local", "ray"] = Field(
-        "local",
-        description="local: processes of one thread, ray: a cluster, here: one by one in this process",
+        "local", description="local: processes of one thread, ray: a cluster, here: one by one in this process"
     )
 
 
@@ -106,12 +105,7 @@ def finished(
 
 
 def run_tasks(
-    work: Callable[[T], R],
-    tasks: Sequence[T],
-    where: Execution,
-    *,
-    device: str = "auto",
-    label: str = "",
+    work: Callable[[T], R], tasks: Sequence[T], where: Execution, *, device: str = "auto", label: str = ""
 ) -> list[R]:
     """Results of all tasks, in their order.
 

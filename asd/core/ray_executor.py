@@ -58,9 +58,7 @@ def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, devic
                 yield Finished(index, None, _death(error))
 
 
-def on_ray_data(
-    work: Callable[[T], Any], tasks: Sequence[T], where: Execution, device: str
-) -> Iterator[Finished]:
+def on_ray_data(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, device: str) -> Iterator[Finished]:
     """The same by Ray Data: processes that stay, and keep what `work` has loaded, take one task after another.
 
     Tasks and results stream through the cluster, which holds a few of them at a time.
@@ -128,9 +126,7 @@ def connected(address: str | None) -> Iterator[ModuleType]:
     try:
         import ray
     except ImportError as error:
-        raise AsdError(
-            "executor=ray needs Ray; install asd with the extra ray: pip install 'asd[ray]'"
-        ) from error
+        raise AsdError("executor=ray needs Ray; install asd with the extra ray: pip install 'asd[ray]'") from error
     if ray.is_initialized():
         yield ray
         return

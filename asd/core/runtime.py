@@ -105,9 +105,7 @@ def progress(items: Iterable[T], description: str, total: int | None = None) -> 
         description: what the bar says.
         total: how many they are; None: their length.
     """
-    return tqdm(
-        items, desc=description, total=total, disable=not sys.stderr.isatty(), leave=False, file=sys.stderr
-    )
+    return tqdm(items, desc=description, total=total, disable=not sys.stderr.isatty(), leave=False, file=sys.stderr)
 
 
 class MetricsLog:

@@ -103,9 +103,7 @@ class MlflowTracker(Tracker):
             raise _missing("mlflow") from error
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        self._client: Any = MlflowClient(
-            os.environ.get("MLFLOW_TRACKING_URI") or Path("mlruns").resolve().as_uri()
-        )
+        self._client: Any = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or Path("mlruns").resolve().as_uri())
         known = self._client.get_experiment_by_name(what.project)
         place = known.experiment_id if known else self._client.create_experiment(what.project)
         found = self._client.search_runs([place], f"tags.`asd.identity` = '{what.identity}'")

@@ -176,9 +176,7 @@ class StateFile:
         )
         if position.batch:
             position.losses = list(tensors["so_far"].to(update.device))
-            position.terms = {
-                name: list(values) for name, values in _below("so_far.", tensors, update.device).items()
-            }
+            position.terms = {name: list(values) for name, values in _below("so_far.", tensors, update.device).items()}
         return position
 
 

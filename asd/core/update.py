@@ -43,12 +43,7 @@ class Update:
     """
 
     def __init__(
-        self,
-        module: nn.Module,
-        step: Step,
-        settings: TrainSettings,
-        teacher: EmaTeacher | None,
-        world: World,
+        self, module: nn.Module, step: Step, settings: TrainSettings, teacher: EmaTeacher | None, world: World
     ) -> None:
         self.module, self.step, self.settings = module, step, settings
         self.teacher, self.world = teacher, world
@@ -72,17 +67,13 @@ class Update:
         if self.teacher is not None:
             self.teacher.train(training)
 
-    def __call__(
-        self, batch: torch.Tensor, learning_rate: float
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, batch: torch.Tensor, learning_rate: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Loss of the batch (items,), and its terms: this process's share of them, detached."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         pieces = self.world.mine(batch, self.settings.accumulate)
-        losses = [
-            self._backward(piece, share, last=k == len(pieces) - 1) for k, (piece, share) in enumerate(pieces)
-        ]
+        losses = [self._backward(piece, share, last=k == len(pieces) - 1) for k, (piece, share) in enumerate(pieces)]
         if self.settings.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
@@ -95,9 +86,7 @@ class Update:
             loss, terms = loss + more, {name: terms[name] + others[name] for name in terms}
         return loss, terms
 
-    def _backward(
-        self, piece: torch.Tensor, share: float, last: bool
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _backward(self, piece: torch.Tensor, share: float, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         with self.shared.waiting(last) if self.shared else nullcontext():
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 loss, terms = _loss_and_terms((self.shared or self.step)(piece))

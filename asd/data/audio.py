@@ -179,9 +179,7 @@ class _Memory:
 _MEMORY = _Memory()
 
 
-def chosen_channels(
-    what: Path | str, samples: Samples, n_microphones: int, channel: Channel | None
-) -> Samples:
+def chosen_channels(what: Path | str, samples: Samples, n_microphones: int, channel: Channel | None) -> Samples:
     """The channels of a recording that are used, (microphones, samples).
 
     Args:
@@ -199,9 +197,7 @@ def chosen_channels(
         return samples if len(samples) == 1 else _as_float(samples).mean(0, keepdims=True)
     if channel >= len(samples):
         have = "only channel 0" if len(samples) == 1 else f"channels 0 to {len(samples) - 1}"
-        raise AsdError(
-            f"{what} has {have} and channel={channel} is asked for; choose another, or channel=mean"
-        )
+        raise AsdError(f"{what} has {have} and channel={channel} is asked for; choose another, or channel=mean")
     return samples[channel : channel + 1]
 
 

@@ -76,9 +76,7 @@ def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus
     file = io.BytesIO()
     if codec == "opus" and sample_rate_hz in OPUS_RATES_HZ:
         level = 1.0 - _OPUS_BITS_PER_S / _MOST_OPUS_BITS_PER_S
-        soundfile.write(
-            file, waveform.T, sample_rate_hz, format="OGG", subtype="OPUS", compression_level=level
-        )
+        soundfile.write(file, waveform.T, sample_rate_hz, format="OGG", subtype="OPUS", compression_level=level)
     else:
         soundfile.write(file, waveform.T, sample_rate_hz, format="FLAC", subtype="PCM_16")
     return file.getvalue()
@@ -134,9 +132,7 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
 
 
 def _truncated(path: Path, promised: str, held: str) -> AsdError:
-    return AsdError(
-        f"{path} is truncated: its header promises {promised}, the file holds {held}; copy it again"
-    )
+    return AsdError(f"{path} is truncated: its header promises {promised}, the file holds {held}; copy it again")
 
 
 def _empty(path: Path) -> AsdError:
@@ -204,9 +200,7 @@ def _unreadable(path: Path, error: Exception, size: int = 0) -> AsdError:
     size = size or path.stat().st_size
     kind = path.suffix.strip(". ").upper() or "audio"
     reason = re.sub(r"^Error opening <.*?>: ", "", str(error)).rstrip(".")  # it is read from memory
-    return AsdError(
-        f"{path} ({size} bytes) is not a readable {kind} file ({reason}); remove it or copy it again"
-    )
+    return AsdError(f"{path} ({size} bytes) is not a readable {kind} file ({reason}); remove it or copy it again")
 
 
 def _is_media(content: bytes) -> bool:

@@ -89,9 +89,7 @@ class OwnData:
     def require(self, machine: str) -> None:
         """Raises AsdError unless there is such a machine."""
         if machine not in self.by_machine:
-            raise AsdError(
-                f"machine={machine!r} is not in {self.root}; it holds {', '.join(self.machines())}"
-            )
+            raise AsdError(f"machine={machine!r} is not in {self.root}; it holds {', '.join(self.machines())}")
 
     def clips(self, machine: str, split: Split) -> list[Clip]:
         """The clips of a machine and split, sorted by name.
@@ -123,13 +121,10 @@ class OwnData:
         clips = self.by_machine.get(machine, ())
         counts = Counter((clip.split, clip.label) for clip in clips)
         words = [
-            f"{n} {label or 'unlabelled'} to {_VERBS[split]}"
-            for (split, label), n in sorted(counts.items(), key=str)
+            f"{n} {label or 'unlabelled'} to {_VERBS[split]}" for (split, label), n in sorted(counts.items(), key=str)
         ]
         faults = sorted({clip.attributes["fault"] for clip in clips if "fault" in clip.attributes})
-        sentences = [
-            f"layout {self.layout}: {', '.join(words)}" + (f"; faults {', '.join(faults)}" if faults else "")
-        ]
+        sentences = [f"layout {self.layout}: {', '.join(words)}" + (f"; faults {', '.join(faults)}" if faults else "")]
         if count := self.n_held_out.get(machine, 0):
             n_normal = sum(clip.label is Label.NORMAL for clip in clips)
             sentences.append(
@@ -171,18 +166,14 @@ def open_data(
     if not any(map(is_recording, every)):
         return ChallengeData(root)  # its sentences say what is missing
     if layout != "auto":
-        raise AsdError(
-            f"layout={layout} does not fit {root}; leave it out, or name another of {', '.join(LAYOUTS)}"
-        )
+        raise AsdError(f"layout={layout} does not fit {root}; leave it out, or name another of {', '.join(LAYOUTS)}")
     raise AsdError(
         f"{root} holds recordings, and no folder or name in it says which are normal; put them into <machine>/normal "
         f"and <machine>/abnormal, list them in recordings.csv, or name normal ones with normal="
     )
 
 
-def given_data(
-    normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT
-) -> OwnData:
+def given_data(normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT) -> OwnData:
     """Recordings that are named one by one: normal ones, and anomalous ones for the check.
 
     Args:
@@ -221,8 +212,7 @@ def own_data(
     split = {machine: _with_held_out(own, held_out) for machine, own in named.items()}
     changed = {
         machine: sum(
-            before.split is not after.split
-            for before, after in zip(named[machine], split[machine], strict=True)
+            before.split is not after.split for before, after in zip(named[machine], split[machine], strict=True)
         )
         for machine in named
     }
@@ -251,10 +241,7 @@ def _with_unique_names(clips: Sequence[Clip], root: Path) -> list[Clip]:
     repeated = [clip for clip in clips if count[clip.path.name] > 1]
     above = _common_folder([clip.path for clip in repeated])
     return [
-        replace(
-            clip,
-            file=clip.path.relative_to(above).as_posix() if count[clip.path.name] > 1 else clip.path.name,
-        )
+        replace(clip, file=clip.path.relative_to(above).as_posix() if count[clip.path.name] > 1 else clip.path.name)
         for clip in clips
     ]
 
@@ -282,9 +269,7 @@ def _with_held_out(clips: Sequence[Clip], share: float) -> list[Clip]:
         if clip.split is Split.TRAIN:
             strata.setdefault((clip.section, clip.domain), []).append(clip)
     held = {
-        clip.name
-        for members in strata.values()
-        for clip in sorted(members, key=_draw)[: round(share * len(members))]
+        clip.name for members in strata.values() for clip in sorted(members, key=_draw)[: round(share * len(members))]
     }
     return [replace(c, split=Split.TEST) if c.split is Split.TRAIN and c.name in held else c for c in clips]
 

@@ -54,9 +54,7 @@ def training_recordings(
         rate_hz = sample_rate_hz or read_sound(clips[0].path).sample_rate_hz
         recordings = check(clips, sample_rate_hz=rate_hz, front_end=front_end, resample=True)
     elif sample_rate_hz is None:
-        raise AsdError(
-            "sample_rate_hz= is missing; waveforms do not tell it, so give it, such as sample_rate_hz=16000"
-        )
+        raise AsdError("sample_rate_hz= is missing; waveforms do not tell it, so give it, such as sample_rate_hz=16000")
     else:
         recordings = from_arrays(normal, sample_rate_hz, front_end, Split.TRAIN, machine)
     for sentence in notices(recordings):
@@ -141,9 +139,7 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
     if not clips:
         raise AsdError("there are no recordings; give a file, a folder, a pattern or a table")
     repeated = {name for name, count in Counter(clip.path.name for clip in clips).items() if count > 1}
-    return [
-        replace(c, file=spelled(str(c.path))) if c.path.name in repeated and not c.file else c for c in clips
-    ]
+    return [replace(c, file=spelled(str(c.path))) if c.path.name in repeated and not c.file else c for c in clips]
 
 
 def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
@@ -178,9 +174,7 @@ def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
     found = next((clips for layout in REGISTRY.values() if (clips := _laid_out(layout, folder, files))), [])
     learnt = [clip for clip in found if clip.split is Split.TRAIN and clip.label is not Label.ANOMALY]
     if not learnt and any(clip.label is Label.ANOMALY for clip in found):
-        raise AsdError(
-            f"{folder} holds recordings of faults and no normal ones; name a folder with normal ones"
-        )
+        raise AsdError(f"{folder} holds recordings of faults and no normal ones; name a folder with normal ones")
     if learnt and (n_left := sum(map(is_recording, files)) - len(learnt)):
         log.info("%s: %d recordings that are no normal training clips are left out", folder, n_left)
     return [
@@ -212,9 +206,7 @@ def _listed(table: Path, machine: str, split: Split) -> list[Clip]:
         return [replace(clip, split=split) for clip in clips]
     wanted = [clip for clip in clips if clip.split is Split.TRAIN]
     if not wanted:
-        raise AsdError(
-            f"{table} lists no normal training clips; write train into the column split of some rows"
-        )
+        raise AsdError(f"{table} lists no normal training clips; write train into the column split of some rows")
     for clip in wanted:
         _refuse_anomaly(clip, "label")
     return [replace(clip, label=Label.NORMAL) for clip in wanted]

@@ -82,9 +82,7 @@ class Recordings:
                 indices = same[start : start + size]
                 yield indices, self._waveforms(indices, device)
 
-    def _waveforms(
-        self, indices: Sequence[int] | npt.NDArray[np.int64], device: torch.device | str
-    ) -> torch.Tensor:
+    def _waveforms(self, indices: Sequence[int] | npt.NDArray[np.int64], device: torch.device | str) -> torch.Tensor:
         """Waveforms (batch, samples) of clips of one length, in one call of the front end."""
         import torch
 
@@ -103,11 +101,7 @@ class Recordings:
     def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Recordings:
         """Some of the clips, in the order given, by themselves."""
         chosen = [int(i) for i in indices]
-        return replace(
-            self,
-            clips=tuple(self.clips[i] for i in chosen),
-            sounds=tuple(self.sounds[i] for i in chosen),
-        )
+        return replace(self, clips=tuple(self.clips[i] for i in chosen), sounds=tuple(self.sounds[i] for i in chosen))
 
     def far(self) -> Recordings:
         """The same clips by the far microphone alone."""
@@ -182,9 +176,7 @@ def check(
         refused += errors
     if clips and not kept:
         raise AsdError(f"none of {len(clips)} recordings can be used, as {errors[0][1]}")
-    return Recordings(
-        tuple(clip for clip, _ in kept), tuple(sound for _, sound in kept), sample_rate_hz, front_end
-    )
+    return Recordings(tuple(clip for clip, _ in kept), tuple(sound for _, sound in kept), sample_rate_hz, front_end)
 
 
 def in_memory(

@@ -30,10 +30,7 @@ from asd.data.recordings import Recordings, joined
 from asd.types import AsdError, Clip, Split
 
 _MOST_SECONDS = 120.0  # of noise or of the machine that a front end is fitted on
-LEAST_SNR_DB, MOST_SNR_DB = (
-    0.0,
-    12.0,
-)  # power of the recording, machine and background, over that of the added noise
+LEAST_SNR_DB, MOST_SNR_DB = (0.0, 12.0)  # power of the recording, machine and background, over that of the added noise
 
 
 @dataclass(frozen=True)

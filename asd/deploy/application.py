@@ -39,9 +39,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         labels = ("method", "path", "status")
         self.requests = Counter("asd_requests", "Answers", labels, registry=self.registry)
-        self.seconds = Histogram(
-            "asd_request_seconds", "Time to an answer", ("path",), registry=self.registry
-        )
+        self.seconds = Histogram("asd_request_seconds", "Time to an answer", ("path",), registry=self.registry)
         labels = ("run", "machine", "result")
         self.recordings = Counter("asd_recordings", "Recordings by result", labels, registry=self.registry)
 
@@ -105,15 +103,11 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
         """Scores of recordings: a body of audio, or a form with a file for each of several."""
         run, machine, model = models.chosen(run, machine)
         if scorer not in (None, *model.scorers):
-            raise RefusalError(
-                422, f"scorer={scorer} is not among {', '.join(model.scorers)}; name one of these"
-            )
+            raise RefusalError(422, f"scorer={scorer} is not among {', '.join(model.scorers)}; name one of these")
         section = models.section(run, machine, section)
         uploads = await _uploads(request, limits.n_recordings)
         loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(
-            pool, score_uploads, model, uploads, scorer, limits.seconds, section
-        )
+        rows = await loop.run_in_executor(pool, score_uploads, model, uploads, scorer, limits.seconds, section)
         metrics.scored(run, machine, rows)
         name = scorer or model.scorers[0]
         about = {"run": run, "machine": machine, "scorer": name, "threshold": model.thresholds[name].value}
@@ -154,14 +148,10 @@ async def _uploads(request: Request, most: int) -> list[Upload]:
     if not kind.startswith("multipart/form-data"):
         content = await request.body()
         if not content:
-            raise RefusalError(
-                422, "the request holds no recording; send one as the body, or several as a form"
-            )
+            raise RefusalError(422, "the request holds no recording; send one as the body, or several as a form")
         return [Upload("recording", content)]
     async with request.form(max_files=most, max_fields=0) as form:
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
-            raise RefusalError(
-                422, "the form holds no file; send each recording as a file of the field recording"
-            )
+            raise RefusalError(422, "the form holds no file; send each recording as a file of the field recording")
         return [Upload(file.filename or "recording", await file.read()) for file in files]

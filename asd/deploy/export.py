@@ -65,9 +65,7 @@ def export(config: Export) -> Exported:
     model = load(config.runs / name, config.machine, seed=config.seed, device="cpu")
     scorer = config.scorer or model.scorers[0]
     options = model.options
-    metadata = _metadata(
-        model, RunDirectory.of(config.runs, name, options.machine[0], options.seeds[0]), scorer
-    )
+    metadata = _metadata(model, RunDirectory.of(config.runs, name, options.machine[0], options.seeds[0]), scorer)
     content = as_onnx(model.detector, scorer, metadata)
     sections = [int(s) for s in metadata["sections"].split(",")]
     apart = _largest_difference(content, model, scorer, sections)

@@ -39,9 +39,7 @@ class Graph:
     """
 
     def __init__(self, builder: GraphBuilder | None = None) -> None:
-        self.builder = builder or GraphBuilder(
-            ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="score")
-        )
+        self.builder = builder or GraphBuilder(ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="score"))
         self.op = self.builder.op
 
     @contextmanager
@@ -148,9 +146,7 @@ class Graph:
         real, imaginary = self.op.Split(self.single(found), axis=-1, num_outputs=2, _outputs=2)
         return self.op.Squeeze(real, [-1]), self.op.Squeeze(imaginary, [-1])
 
-    def transform(
-        self, parts: Sequence[Value], rows: Value, columns: Value, n_kept: Value
-    ) -> tuple[Value, Value]:
+    def transform(self, parts: Sequence[Value], rows: Value, columns: Value, n_kept: Value) -> tuple[Value, Value]:
         """First bins of the Fourier transform of rows * columns values, by two matrix products.
 
         Cooley and Tukey, Mathematics of Computation 19, 1965: bin k of sample columns * r + c is k1 + rows * k2. With
@@ -194,9 +190,7 @@ class Graph:
         angle = self.single((turns - self.op.Round(turns)) * (-2 * math.pi))  # small ones lose no digits
         return self.op.Cos(angle), self.op.Sin(angle)
 
-    def choice(
-        self, condition: Value, then: Callable[[Graph], Value], otherwise: Callable[[Graph], Value]
-    ) -> Value:
+    def choice(self, condition: Value, then: Callable[[Graph], Value], otherwise: Callable[[Graph], Value]) -> Value:
         """One of two float32 values, of which only that one is computed.
 
         Args:
@@ -238,12 +232,7 @@ class Graph:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own insides
             program = torch.onnx.export(
-                module,
-                (list(example),),
-                dynamo=True,
-                dynamic_shapes=shapes,
-                opset_version=OPSET,
-                verbose=False,
+                module, (list(example),), dynamo=True, dynamic_shapes=shapes, opset_version=OPSET, verbose=False
             )
         assert program is not None
         inner = program.model.graph

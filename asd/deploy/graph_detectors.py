@@ -72,9 +72,7 @@ def _section_scorers(detector: Detector) -> Iterable[PerSectionScorer]:
     return detector.neighbours.values() if isinstance(detector, Autoencoder) else ()
 
 
-def _statistics(
-    g: Graph, detector: Statistics, scorer: str, waveforms: Value, section: Value | None
-) -> Value:
+def _statistics(g: Graph, detector: Statistics, scorer: str, waveforms: Value, section: Value | None) -> Value:
     vectors = {}
     for view, x in clip_statistics(g, detector.extract, waveforms).items():
         if view in detector.nuisances:
@@ -108,16 +106,12 @@ def _auto(g: Graph, detector: Auto, scorer: str, waveforms: Value, section: Valu
     parts = []
     for name, weight in weights.items():
         member, scale = detector.members[name], detector.scales[name]
-        scores = clip_scores(
-            g, member, member.scorers[0], waveforms, section if knows_sections(member) else None
-        )
+        scores = clip_scores(g, member, member.scorers[0], waveforms, section if knows_sections(member) else None)
         parts.append((scores - scale.mean) * (weight / scale.deviation))
     return g.op.Sum(*parts)
 
 
-def _autoencoder(
-    g: Graph, detector: Autoencoder, scorer: str, waveforms: Value, section: Value | None
-) -> Value:
+def _autoencoder(g: Graph, detector: Autoencoder, scorer: str, waveforms: Value, section: Value | None) -> Value:
     n_frames, n_mels = detector.n_frames, detector.n_mels
     levels = log_mel(g, LogMel(detector.context.sample_rate_hz, **detector.log_mel), waveforms)
     if not detector.compatible:
@@ -199,9 +193,7 @@ def _segment_direction(g: Graph, encoder: Any, name: str, waveforms: Value) -> V
         embeddings = g.real(g.network(_Encode(encoder), example, spectra(g, encoder, segments)))
     except torch.onnx.OnnxExporterError as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise AsdError(
-            f"embedding.encoder={name} has a step without an operator of ONNX ({reason})"
-        ) from error
+        raise AsdError(f"embedding.encoder={name} has a step without an operator of ONNX ({reason})") from error
     mean = g.mean(
         g.shaped(embeddings, g.size(waveforms, 0), count, encoder.n_parts * encoder.n_dims), 1, keepdims=False
     )

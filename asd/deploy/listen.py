@@ -63,9 +63,7 @@ class Voice:
         runs = find_runs(config.runs, name, config.seed)
         machines = list(dict.fromkeys(run.machine for run in runs))
         if config.machine is None and len(machines) > 1:
-            raise AsdError(
-                f"the run {name} has several machines ({', '.join(machines)}); name one with machine="
-            )
+            raise AsdError(f"the run {name} has several machines ({', '.join(machines)}); name one with machine=")
         chosen = [run for run in runs if config.machine in (None, run.machine)]
         if not chosen:
             raise AsdError(f"the run {name} has no machine {config.machine}; it has {', '.join(machines)}")
@@ -82,9 +80,7 @@ class Voice:
                 f"scorer={self.config.scorer} is not among the model's scorers: {', '.join(self.model.scorers)}"
             )
         self.scorer = self.config.scorer or self.model.scorers[0]
-        self.training_scores: npt.NDArray[np.float64] = self.run.training_scores()[self.scorer].to_numpy(
-            float
-        )
+        self.training_scores: npt.NDArray[np.float64] = self.run.training_scores()[self.scorer].to_numpy(float)
 
     def _now(self) -> int:
         path = self.run.path / "DONE"
@@ -124,9 +120,7 @@ class Voice:
             )
         hop_s = config.hop_s or max(window_s / 4, min(window_s, 1.0))
         if hop_s > window_s:
-            raise AsdError(
-                f"hop_s={hop_s:g} leaves something out between windows of {window_s:g} s; take less"
-            )
+            raise AsdError(f"hop_s={hop_s:g} leaves something out between windows of {window_s:g} s; take less")
         rate = options.sample_rate_hz
         n_window, least = round(window_s * rate), options.detector_settings.least_samples()
         if n_window < least:
@@ -165,11 +159,7 @@ def listen(config: Listen) -> Heard:
     busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
     with alone(folder, busy=busy):
         source = source_of(
-            config.input,
-            plan.sample_rate_hz,
-            format_=config.format,
-            n_channels=config.channels,
-            mark=folder / "heard",
+            config.input, plan.sample_rate_hz, format_=config.format, n_channels=config.channels, mark=folder / "heard"
         )
         return _listen(voice, plan, source, folder)
 
@@ -228,9 +218,7 @@ def _listen(voice: Voice, plan: Plan, source: Source, folder: Path) -> Heard:
             f"{voice.config.input} ended after {seconds:.3g} s, before the first score; give it more, or set window_s="
         )
     share = (time.process_time() - started_s) / max(seconds, 1e-9)
-    return Heard(
-        folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered]
-    )
+    return Heard(folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered])
 
 
 def _elsewhere(config: Listen) -> dict[str, Sink]:

@@ -130,9 +130,7 @@ class Listener:
         plan = self.plan
         samples = chosen_channels(piece.recording, piece.samples, plan.n_channels, plan.channel)
         if len(samples) < plan.n_channels:
-            raise AsdError(
-                f"{piece.recording} has one channel, and the model needs {plan.n_channels} (near, far)"
-            )
+            raise AsdError(f"{piece.recording} has one channel, and the model needs {plan.n_channels} (near, far)")
         return samples.astype(np.float32, copy=False)
 
     def finish(self) -> None:

@@ -53,9 +53,7 @@ class Models:
                     self.runs[key] = run
                     self.loaded[key] = load(runs / run_name, run.machine, seed=run.seed, device=device)
         if not self.loaded:
-            raise AsdError(
-                f"{runs} holds no trained run with a model; train one, or name another folder with runs="
-            )
+            raise AsdError(f"{runs} holds no trained run with a model; train one, or name another folder with runs=")
 
     def described(self) -> list[dict[str, Any]]:
         """What there is, and what it takes."""
@@ -109,9 +107,7 @@ class Models:
 
 
 def _run_names(runs: Path) -> list[str]:
-    return sorted(
-        {path.parents[2].name for path in runs.glob("*/*/seed*/DONE") if path.parents[2].name[0] != "."}
-    )
+    return sorted({path.parents[2].name for path in runs.glob("*/*/seed*/DONE") if path.parents[2].name[0] != "."})
 
 
 def score_uploads(

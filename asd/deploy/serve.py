@@ -93,6 +93,4 @@ def _bound(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        raise AsdError(
-            f"host={host} port={port} cannot be used ({error.strerror or error}); choose another"
-        ) from error
+        raise AsdError(f"host={host} port={port} cannot be used ({error.strerror or error}); choose another") from error

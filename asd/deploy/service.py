@@ -168,9 +168,7 @@ def _limited(receive: Receive, n_bytes: int) -> Receive:
 
 
 def _too_large(n_bytes: int) -> RefusalError:
-    return RefusalError(
-        413, f"the request holds more than {n_bytes / 1e6:g} MB; send fewer or shorter recordings"
-    )
+    return RefusalError(413, f"the request holds more than {n_bytes / 1e6:g} MB; send fewer or shorter recordings")
 
 
 async def refuse(send: Send, refusal: RefusalError) -> None:

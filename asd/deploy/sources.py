@@ -126,9 +126,7 @@ class Folder:
                 yield from self._read(path)
             while True:
                 path = arrived.get()
-                if _stamp(path) != waiting.get(
-                    path
-                ):  # else it was there already, and its last event comes late
+                if _stamp(path) != waiting.get(path):  # else it was there already, and its last event comes late
                     yield from self._read(path)
         finally:
             observer.stop()

@@ -87,12 +87,9 @@ class DetectorSettings(Settings):
 class SearchSettings(Settings):
     """How back ends search their bank of training vectors."""
 
-    neighbours: int | None = Field(
-        None, ge=1, description="k of the k-NN back ends; by default what each stands for"
-    )
+    neighbours: int | None = Field(None, ge=1, description="k of the k-NN back ends; by default what each stands for")
     index: Literal["auto", "flat", "ivf", "ivfpq"] = Field(
-        "auto",
-        description="faiss index of the k-NN back ends: flat is exact, ivf for millions of rows, ivfpq for more",
+        "auto", description="faiss index of the k-NN back ends: flat is exact, ivf for millions of rows, ivfpq for more"
     )
 
     def search_options(self, names: Sequence[str], device: object) -> dict[str, dict[str, Any]]:
@@ -115,9 +112,7 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
 
     views: Names = Field(["all"], description="groups of clip statistics or single views, or all groups")
     backend: str = Field("knn_relative", description="back end that scores a view")
-    choose: bool = Field(
-        False, description="only what finds faults planted in normal clips votes, see choice.json"
-    )
+    choose: bool = Field(False, description="only what finds faults planted in normal clips votes, see choice.json")
 
     def least_samples(self) -> int:
         """Some frames for the envelopes to move in."""
@@ -143,9 +138,7 @@ class AutoencoderSettings(DetectorSettings):
     hop_samples: int = Field(512, ge=1, description="step between frames in samples")
     n_mels: int = Field(128, ge=2, description="mel bands")
     n_frames: int = Field(5, ge=1, description="consecutive frames per input vector")
-    compatible: bool = Field(
-        False, description="reproduce the official baseline's code, with its peculiarities"
-    )
+    compatible: bool = Field(False, description="reproduce the official baseline's code, with its peculiarities")
     training: TrainSettings = TrainSettings()
 
     def least_samples(self) -> int:

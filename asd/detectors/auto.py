@@ -105,8 +105,6 @@ class Auto(Detector):
 
     def _mixed(self, scores: Mapping[str, Scores]) -> Scores:
         """The default scores of both on one scale, and their weighted mean."""
-        own = {
-            name: self.scales[name].z(scores[name][self.members[name].scorers[0]]) for name in self.members
-        }
+        own = {name: self.scales[name].z(scores[name][self.members[name].scorers[0]]) for name in self.members}
         mixed = np.average(list(own.values()), axis=0, weights=[self.weights[name] for name in own])
         return {"auto": mixed, **own}

@@ -116,9 +116,7 @@ class Autoencoder(Detector):
         """Scores by mean squared error, by selective Mahalanobis distances and by nearest neighbours."""
         found, sections = self._measured(self._windows(recordings)), sections_of(recordings.clips)
         return {
-            scorer: self.neighbours[scorer].score(found[scorer], sections)
-            if scorer in _VECTORS
-            else found[scorer]
+            scorer: self.neighbours[scorer].score(found[scorer], sections) if scorer in _VECTORS else found[scorer]
             for scorer in self.scorers
         }
 
@@ -242,10 +240,7 @@ class Autoencoder(Detector):
                 held_clips[clips[: len(clips) // 10]] = True
             held = held_clips[clip_of]
         device = windows.clip_of.device
-        return (
-            torch.from_numpy(np.flatnonzero(~held)).to(device),
-            torch.from_numpy(np.flatnonzero(held)).to(device),
-        )
+        return (torch.from_numpy(np.flatnonzero(~held)).to(device), torch.from_numpy(np.flatnonzero(held)).to(device))
 
     def _residual_frames(self, windows: Windows, indices: torch.Tensor) -> Iterator[torch.Tensor]:
         for batch in torch.split(indices, _CHUNK_WINDOWS):
@@ -256,14 +251,10 @@ class Autoencoder(Detector):
         of_source, of_target = learn[~target[learn]], learn[target[learn]]
         if not len(of_source):
             of_source = of_target
-        self.cov_source = (
-            streamed_ledoit_wolf(lambda: self._residual_frames(windows, of_source))[0].float().cpu()
-        )
+        self.cov_source = streamed_ledoit_wolf(lambda: self._residual_frames(windows, of_source))[0].float().cpu()
         self.cov_target = self.cov_source
         if len(of_target):
-            self.cov_target = (
-                streamed_ledoit_wolf(lambda: self._residual_frames(windows, of_target))[0].float().cpu()
-            )
+            self.cov_target = streamed_ledoit_wolf(lambda: self._residual_frames(windows, of_target))[0].float().cpu()
 
     def _official_covariances(self, windows: Windows, learn: torch.Tensor, target: torch.Tensor) -> None:
         batches = self._shuffled(learn, self.settings.training.epochs)
@@ -284,9 +275,7 @@ class Autoencoder(Detector):
         for batch in batches:
             x = windows[batch]
             frames = (x - self.network(x)).view(-1, self.n_mels)
-            values.append(
-                mean_residual_distance(frames, torch.tensor([len(frames)], device=learn.device), precisions)
-            )
+            values.append(mean_residual_distance(frames, torch.tensor([len(frames)], device=learn.device), precisions))
         return torch.cat(values).double().cpu().numpy()
 
     def _shuffled(self, indices: torch.Tensor, epoch: int) -> tuple[torch.Tensor, ...]:

@@ -99,10 +99,7 @@ class Detector(ABC):
         )
 
     def score_waveforms(
-        self,
-        waveforms: Sequence[npt.NDArray[np.float32]],
-        sample_rate_hz: int,
-        clips: Sequence[Clip] | None = None,
+        self, waveforms: Sequence[npt.NDArray[np.float32]], sample_rate_hz: int, clips: Sequence[Clip] | None = None
     ) -> Scores:
         """Scores of waveforms that are in no file: {scorer: (waveforms,)}.
 

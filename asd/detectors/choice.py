@@ -104,19 +104,14 @@ def choose(
         why.append(f"the back end {backend} finds planted faults better than {default}, beyond chance")
     own, planted = normal[backend], faulty[backend]
     p_values = {
-        group: float(mannwhitneyu(planted[group], own[group], alternative="greater").pvalue)
-        for group in weights
+        group: float(mannwhitneyu(planted[group], own[group], alternative="greater").pvalue) for group in weights
     }
     silent = [group for group, p in p_values.items() if p > LEVEL]
     if len(silent) == len(weights):
         why.append("no group finds planted faults, so all vote")
     elif silent:
-        why.append(
-            f"no vote for {', '.join(silent)}: planted faults raise their scores no more than chance does"
-        )
-    votes = {
-        group: 0.0 if group in silent and len(silent) < len(weights) else w for group, w in weights.items()
-    }
+        why.append(f"no vote for {', '.join(silent)}: planted faults raise their scores no more than chance does")
+    votes = {group: 0.0 if group in silent and len(silent) < len(weights) else w for group, w in weights.items()}
     found = {group: _auc(own[group], planted[group]) for group in weights}
     return Choice(
         backend,

@@ -75,8 +75,7 @@ class Embedding(Detector):
             return {name: of_part.score(parts[0], sections) for name, (of_part,) in fitted.items()}
         return {
             name: np.mean(
-                on_threads(lambda pair: pair[0].z(pair[1], sections), [*zip(scorers, parts, strict=True)]),
-                axis=0,
+                on_threads(lambda pair: pair[0].z(pair[1], sections), [*zip(scorers, parts, strict=True)]), axis=0
             )
             for name, scorers in fitted.items()
         }
@@ -121,10 +120,7 @@ class Embedding(Detector):
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
         try:
             self.fitted = {
-                name: [
-                    self._scorer(name).restore(part_of(f"{name}.{k}", arrays))
-                    for k in range(int(facts["parts"]))
-                ]
+                name: [self._scorer(name).restore(part_of(f"{name}.{k}", arrays)) for k in range(int(facts["parts"]))]
                 for name in self.scorers
             }
         except AsdError as error:

@@ -20,11 +20,7 @@ from asd.scoring.relative import RelativeNearest
 from asd.types import AsdError
 
 _OVERLAP = 0.25  # of a band of a local part with each of its neighbours
-_OF_BANDS = {
-    *SPECTRAL,
-    "variation",
-    "kurtosis",
-}  # statistics with one value for each band, in order of frequency
+_OF_BANDS = {*SPECTRAL, "variation", "kurtosis"}  # statistics with one value for each band, in order of frequency
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +76,7 @@ GROUPS: dict[str, Group] = {
         weight=1.0,
     ),
     "local": Group(
-        (
-            Part(("level_64", "flux_64"), 1.0, n_bands=4),
-            Part(("level_64", "flux_64", "roughness_64"), 1.0, n_bands=6),
-        ),
+        (Part(("level_64", "flux_64"), 1.0, n_bands=4), Part(("level_64", "flux_64", "roughness_64"), 1.0, n_bands=6)),
         weight=0.75,
     ),
     "flux": _single("flux_16", "flux_64"),
@@ -176,17 +169,13 @@ class PartScorer:
         """Covariance of what faults add to the vectors of a band, of views of so many dimensions each."""
         slices = [band_slice(n, band, self.part.n_bands) for n in dims]
         positions = [(np.arange(n) / n)[own] for n, own in zip(dims, slices, strict=True)]
-        return fault_covariance(
-            np.concatenate(positions), np.repeat(np.arange(len(dims)), [*map(len, positions)])
-        )
+        return fault_covariance(np.concatenate(positions), np.repeat(np.arange(len(dims)), [*map(len, positions)]))
 
     def _columns(self, vectors: Mapping[str, FloatArray]) -> list[FloatArray]:
         """The views side by side, (clips, dims), for each band."""
         views = [vectors[view] for view in self.part.views]
         return [
-            np.concatenate(
-                [view[:, band_slice(view.shape[1], band, self.part.n_bands)] for view in views], axis=1
-            )
+            np.concatenate([view[:, band_slice(view.shape[1], band, self.part.n_bands)] for view in views], axis=1)
             for band in range(self.part.n_bands)
         ]
 

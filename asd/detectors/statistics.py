@@ -63,9 +63,7 @@ class Statistics(Detector):
         self.scorers = ("ensemble", *self.groups)
         self.search = self.settings.search_options([self.settings.backend], context.device)
         self.views = tuple(
-            dict.fromkeys(
-                view for group in self.groups.values() for part in group.parts for view in part.views
-            )
+            dict.fromkeys(view for group in self.groups.values() for part in group.parts for view in part.views)
         )
         self.extract = ClipStatistics(self.views, context.sample_rate_hz).to(context.device)
         self.fitted: dict[Part, PartScorer] = {}
@@ -111,10 +109,7 @@ class Statistics(Detector):
 
     def save(self, directory: Path) -> None:
         """Writes bank.safetensors: the fitted back ends, and what vectors are divided by or leave out."""
-        arrays: dict[str, npt.NDArray[Any]] = {
-            **nested("spread", self.spreads),
-            **nested("nuisance", self.nuisances),
-        }
+        arrays: dict[str, npt.NDArray[Any]] = {**nested("spread", self.spreads), **nested("nuisance", self.nuisances)}
         for part, scorer in self.fitted.items():
             arrays |= nested(part.name, scorer.state())
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
@@ -192,9 +187,7 @@ class Statistics(Detector):
             backend = backend_named(name, **{**own, **self.search.get(name, {})})
             yield part, PartScorer(part, backend, knows_faults=name == "knn_relative")
 
-    def _fitted(
-        self, name: str, scaled: Mapping[str, FloatArray], some: References
-    ) -> dict[Part, PartScorer]:
+    def _fitted(self, name: str, scaled: Mapping[str, FloatArray], some: References) -> dict[Part, PartScorer]:
         """The back ends of a name, fitted to all parts."""
         parts, scorers = zip(*self._scorers(name), strict=True)
         return dict(zip(parts, on_threads(lambda scorer: scorer.fit(scaled, some), scorers), strict=True))
@@ -229,9 +222,7 @@ class Statistics(Detector):
     def _fused(self, fitted: Mapping[Part, PartScorer], z_of: Callable[[PartScorer], FloatArray]) -> Scores:
         """z scores of all parts to those of the groups and of all."""
         z = dict(zip(fitted, on_threads(z_of, [*fitted.values()]), strict=True))
-        scores = {
-            name: np.mean([z[part] for part in group.parts], axis=0) for name, group in self.groups.items()
-        }
+        scores = {name: np.mean([z[part] for part in group.parts], axis=0) for name, group in self.groups.items()}
         weights = [self.choice.weights[name] for name in scores]
         return {"ensemble": np.average(list(scores.values()), axis=0, weights=weights), **scores}
 

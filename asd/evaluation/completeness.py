@@ -15,15 +15,7 @@ from asd.addresses import mirrored
 from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
-from asd.runs import (
-    RunDirectory,
-    ScoreFolder,
-    begun_runs,
-    directories_with,
-    find_runs,
-    read_json,
-    write_json,
-)
+from asd.runs import RunDirectory, ScoreFolder, begun_runs, directories_with, find_runs, read_json, write_json
 from asd.types import AsdError, Split
 
 ALL = ("all",)
@@ -33,9 +25,7 @@ Missing = dict[str, list[str]]  # machine -> what it lacks, as the ends of sente
 Folders = Mapping[RunDirectory, ScoreFolder]  # whose scores are looked at
 
 
-def chosen_runs(
-    runs: Path, name: str, machines: Sequence[str], seed: int | None = None
-) -> list[RunDirectory]:
+def chosen_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None = None) -> list[RunDirectory]:
     """Complete runs of a name: all, or those of the machines that are named.
 
     Args:
@@ -54,9 +44,7 @@ def chosen_runs(
         return found
     have = {run.machine for run in found}
     if unknown := [machine for machine in machines if machine not in have]:
-        raise AsdError(
-            f"machine={unknown[0]} is not in the run {runs / name}; it has {', '.join(sorted(have))}"
-        )
+        raise AsdError(f"machine={unknown[0]} is not in the run {runs / name}; it has {', '.join(sorted(have))}")
     return [run for run in found if run.machine in machines]
 
 
@@ -216,13 +204,8 @@ def warn_of_stale(runs: Path, name: str) -> None:
         name: of the run.
     """
     place, complete = runs / name, directories_with(RunDirectory, runs / name, "DONE")
-    made = [
-        (path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))
-    ]
-    made += [
-        (place / "report.html", place, path, "make report writes it anew")
-        for path in place.glob("report.json")
-    ]
+    made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
+    made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]
     made += [
         (path.parent, place, path, "make explain writes them anew")
         for path in sorted(place.rglob("explain/scored.json"))
@@ -231,12 +214,8 @@ def warn_of_stale(runs: Path, name: str) -> None:
     made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
     for what, start, file, way in made:
         scored = read_json(file).get("scored", {})
-        if changed := [
-            path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest
-        ]:
-            log.warning(
-                "%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way
-            )
+        if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:
+            log.warning("%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way)
 
 
 def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:

@@ -166,12 +166,7 @@ def _share_interval(count: int, n_clips: int) -> Interval:
 
 
 def bootstrap_official_score(
-    table: pd.DataFrame,
-    year: int,
-    *,
-    n_resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    table: pd.DataFrame, year: int, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
     """Percentile bootstrap interval of the official score of `year`.
 

@@ -211,12 +211,7 @@ def choose_clips(table: pd.DataFrame, clip: str | None, worst: int) -> pd.DataFr
 
 
 # What a decision (0 or 1) is when the truth is known.
-VERDICTS = {
-    ("normal", 0): "right",
-    ("normal", 1): "false alarm",
-    ("anomaly", 0): "miss",
-    ("anomaly", 1): "right",
-}
+VERDICTS = {("normal", 0): "right", ("normal", 1): "false alarm", ("anomaly", 0): "miss", ("anomaly", 1): "right"}
 
 
 def _find(clip: str, names: list[str]) -> str:

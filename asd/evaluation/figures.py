@@ -33,9 +33,7 @@ class Picture:
 
 
 @styled
-def explanation_figure(
-    title: str, subtitle: str, clip: Picture, neighbour: Picture, effects: Effects
-) -> Figure:
+def explanation_figure(title: str, subtitle: str, clip: Picture, neighbour: Picture, effects: Effects) -> Figure:
     """A clip beside its normal neighbour, and what its bands and stretches did to the score.
 
     Args:
@@ -100,13 +98,7 @@ def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[f
 
 def _band_bars(axes: Axes, effects: Effects) -> None:
     edges = hz_to_mel(effects.bands_hz)
-    axes.barh(
-        edges[:-1],
-        effects.by_band,
-        height=0.92 * np.diff(edges),
-        align="edge",
-        color=_colours(effects.by_band),
-    )
+    axes.barh(edges[:-1], effects.by_band, height=0.92 * np.diff(edges), align="edge", color=_colours(effects.by_band))
     axes.set_title("effect of each band", loc="left", fontsize=10, color=INK)
     axes.axvline(0.0, color=INK, linewidth=0.8)
     axes.tick_params(labelleft=False, left=False)
@@ -117,11 +109,7 @@ def _band_bars(axes: Axes, effects: Effects) -> None:
 def _stretch_bars(axes: Axes, effects: Effects) -> None:
     edges = effects.stretches_s
     axes.bar(
-        edges[:-1],
-        effects.by_stretch,
-        width=0.92 * np.diff(edges),
-        align="edge",
-        color=_colours(effects.by_stretch),
+        edges[:-1], effects.by_stretch, width=0.92 * np.diff(edges), align="edge", color=_colours(effects.by_stretch)
     )
     axes.axhline(0.0, color=INK, linewidth=0.8)
     axes.set_xlabel("time (s)")
@@ -146,9 +134,7 @@ def _words(axes: Axes, effects: Effects) -> None:
     """How to read the bars, and the strongest of them in words."""
     axes.set_axis_off()
     bands = [f"{low:,.0f} to {high:,.0f} Hz {effect:+.2g}" for low, high, effect in effects.top_bands()]
-    stretches = [
-        f"{start:.2f} to {end:.2f} s {effect:+.2g}" for start, end, effect in effects.top_stretches(3)
-    ]
+    stretches = [f"{start:.2f} to {end:.2f} s {effect:+.2g}" for start, end, effect in effects.top_stretches(3)]
     level = f"{abs(effects.louder_db):.2f} dB {'louder' if effects.louder_db >= 0 else 'quieter'}"
     lines = [
         [(INK, "effect: how far the score falls when the part is replaced by the neighbour's")],

@@ -135,11 +135,7 @@ def _write(
     scored: Mapping[str, str],
 ) -> None:
     test, training = tables
-    threshold = fit_threshold(
-        training["score"].to_numpy(float),
-        **decision,
-        scorer=f"{SCORER} of {run.machine}",
-    )
+    threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
     test["decision"] = threshold.decide(test["score"].to_numpy(float))
     run.clear()
     settings = settings | {"sample_rate_hz": members[0].runs[0].config()["sample_rate_hz"]}

@@ -103,16 +103,10 @@ def labelled_machines(runs: Path, name: str) -> list[str]:
 
 
 def _whole(
-    place: Path,
-    folders: Mapping[RunDirectory, ScoreFolder],
-    year: Year,
-    machines: Sequence[str],
-    are_own: bool,
+    place: Path, folders: Mapping[RunDirectory, ScoreFolder], year: Year, machines: Sequence[str], are_own: bool
 ) -> Labelled:
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
-    first = {
-        run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers
-    }
+    first = {run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers}
     own = {run.machine for run, folder in folders.items() if folder.is_own}
     # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
     elsewhere = {*year.eval} - {*year.dev} - {run.machine for run in folders}
@@ -134,11 +128,7 @@ def _whole(
 
 
 def published_labels(
-    runs: Path,
-    name: str,
-    year: int,
-    ground_truth: Path | None,
-    machines: Sequence[str] = completeness.ALL,
+    runs: Path, name: str, year: int, ground_truth: Path | None, machines: Sequence[str] = completeness.ALL
 ) -> Labelled:
     """Scores of an evaluation set with the organisers' labels and domains in place of the names'.
 
@@ -153,18 +143,14 @@ def published_labels(
     rules = get_year(year)
     place = ground_truth or rules.truth_root
     if not place.is_dir():
-        raise AsdError(
-            f"no ground truth in {place}: make data year={year} part=eval fetches it, once published"
-        )
+        raise AsdError(f"no ground truth in {place}: make data year={year} part=eval fetches it, once published")
     truth = read_ground_truth(place, rules)
     every = {unit.machine for unit in truth}
     if not is_all(machines):
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
     folders = {
-        run: run.scores
-        for run in chosen_runs(runs, name, machines)
-        if run.machine in wanted and run.scores.scorers
+        run: run.scores for run in chosen_runs(runs, name, machines) if run.machine in wanted and run.scores.scorers
     }
     if not folders:
         raise AsdError(f"{runs / name} has no scores of {', '.join(sorted(wanted))}, which {place} is about")
@@ -188,9 +174,7 @@ def published_labels(
 
 def untrained_sections(folders: Mapping[RunDirectory, ScoreFolder]) -> dict[str, list[str]]:
     """Sections that were scored and never trained on, by machine."""
-    found = {
-        run.machine: data.untrained_sections for run, folder in folders.items() if (data := folder.data())
-    }
+    found = {run.machine: data.untrained_sections for run, folder in folders.items() if (data := folder.data())}
     return {machine: sections for machine, sections in found.items() if sections}
 
 
@@ -202,10 +186,7 @@ def tables_of(folders: Mapping[RunDirectory, ScoreFolder]) -> Tables:
     for run, folder in scored.items():
         for scorer in sorted(common):
             parts.setdefault(scorer, {}).setdefault(run.seed, []).append(folder.table(scorer))
-    return {
-        s: {seed: pd.concat(tables, ignore_index=True) for seed, tables in by.items()}
-        for s, by in parts.items()
-    }
+    return {s: {seed: pd.concat(tables, ignore_index=True) for seed, tables in by.items()} for s, by in parts.items()}
 
 
 def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirectory, ScoreFolder]:
@@ -214,9 +195,7 @@ def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirecto
         return {run: run.scores for run in runs}
     folders = {run: folder for run in runs if (folder := run.scores_of(data)) is not None}
     if not folders:
-        raise AsdError(
-            f"{runs[0].path} has no scores of the recordings in {data}; make score data={data} makes them"
-        )
+        raise AsdError(f"{runs[0].path} has no scores of the recordings in {data}; make score data={data} makes them")
     return folders
 
 
@@ -252,9 +231,7 @@ def with_truth(table: pd.DataFrame, truth: GroundTruth, year: Year) -> pd.DataFr
     """
     table = table[table["split"] == Split.TEST]
     parts = [
-        _joined(rows, unit, clips)
-        for unit, clips in truth.items()
-        if not (rows := table[_is_of(table, unit)]).empty
+        _joined(rows, unit, clips) for unit, clips in truth.items() if not (rows := table[_is_of(table, unit)]).empty
     ]
     if not parts:
         sections = ", ".join(sorted({*(table["machine"] + " " + table["section"])}))

@@ -54,13 +54,10 @@ class Member:
             AsdError: the seeds scored different clips.
         """
         first, *others = [
-            tuple(sorted(map(tuple, scores[_CLIP].astype(str).to_numpy().tolist())))
-            for scores in self.by_seed.values()
+            tuple(sorted(map(tuple, scores[_CLIP].astype(str).to_numpy().tolist()))) for scores in self.by_seed.values()
         ]
         if any(other != first for other in others):
-            raise AsdError(
-                f"the seeds of {self.name} scored different clips; make score with all of its seeds"
-            )
+            raise AsdError(f"the seeds of {self.name} scored different clips; make score with all of its seeds")
         return first
 
 

@@ -22,10 +22,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         "| " + " | ".join(pad(text, width) for text, width, pad in zip(row, widths, pads, strict=True)) + " |"
         for row in (head, *rows)
     ]
-    rule = [
-        "-" * (width + 1) + (":" if pad is str.rjust else "-")
-        for width, pad in zip(widths, pads, strict=True)
-    ]
+    rule = ["-" * (width + 1) + (":" if pad is str.rjust else "-") for width, pad in zip(widths, pads, strict=True)]
     return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
 
 

@@ -55,9 +55,7 @@ def as_markdown(title: str, findings: Sequence[str], sections: Sequence[Section]
         findings: sentences at the top.
         sections: the rest of the page.
     """
-    environment = Environment(
-        loader=PackageLoader("asd.evaluation", ""), undefined=StrictUndefined, autoescape=False
-    )
+    environment = Environment(loader=PackageLoader("asd.evaluation", ""), undefined=StrictUndefined, autoescape=False)
     environment.filters |= {"item": _item, "paragraph": _paragraph}
     page = environment.get_template("page.md.jinja")
     return page.render(title=title, findings=findings, sections=sections, table=table) + "\n"
@@ -128,6 +126,4 @@ def _paragraph(text: str) -> str:
 
 
 def _item(sentence: str) -> str:
-    return fill(
-        f"- {sentence}", _COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
-    )
+    return fill(f"- {sentence}", _COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

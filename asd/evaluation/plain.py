@@ -16,9 +16,7 @@ PLAIN_YEAR = 2020  # whose rule knows no domains: the mean of AUC and pAUC of ea
 LATEST_YEAR = 2025  # whose rule holds for the challenge's recordings
 
 
-def meant_year(
-    runs: Path, name: str, machines: Sequence[str], data: Path | None, year: int | None
-) -> tuple[int, bool]:
+def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None, year: int | None) -> tuple[int, bool]:
     """The year whose rule is meant, and whether it only stands for plain AUC and pAUC.
 
     Args:

@@ -85,9 +85,7 @@ def _decisions95(table: pd.DataFrame, rule: MetricRule) -> dict[str, dict[str, d
     return found
 
 
-def development_results(
-    evaluation: Mapping[str, Any], scorer: str, keys: Sequence[str]
-) -> dict[str, dict[str, float]]:
+def development_results(evaluation: Mapping[str, Any], scorer: str, keys: Sequence[str]) -> dict[str, dict[str, float]]:
     """What a meta file tells of the development set: per machine the metrics `keys`, in per cent.
 
     Sections are averaged as the year does it: arithmetically in 2020, harmonically since. A key is the name
@@ -124,9 +122,7 @@ def as_rows(evaluation: Mapping[str, Any]) -> pd.DataFrame:
         for machine, sections in result["machines"].items():
             for section, metrics in sections.items():
                 trained = section not in untrained.get(machine, ())
-                rows.append(
-                    {"scorer": scorer, "machine": machine, "section": section, "trained": trained, **metrics}
-                )
+                rows.append({"scorer": scorer, "machine": machine, "section": section, "trained": trained, **metrics})
         rows.append(
             {
                 "scorer": scorer,
@@ -149,12 +145,7 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     """
     seeds = ", ".join(map(str, evaluation["seeds"]))
     untrained = evaluation.get("untrained_sections", {})
-    lines = [
-        f"# {title}",
-        "",
-        f"{_rule(evaluation)}; seeds {seeds}.",
-        "",
-    ]
+    lines = [f"# {title}", "", f"{_rule(evaluation)}; seeds {seeds}.", ""]
     for machine, sections in untrained.items():
         lines += [f"{machine} was never trained on section {', '.join(sections)} (marked *).", ""]
     if missing := evaluation.get("missing"):
@@ -181,9 +172,7 @@ def _rule(evaluation: Mapping[str, Any]) -> str:
 
 def _percent(result: Mapping[str, Any], n_seeds: int) -> str:
     score = f"{100 * result['official_score']:.2f}"
-    return (
-        score if n_seeds == 1 else f"{score} ± {100 * result['official_score_std']:.2f} over {n_seeds} seeds"
-    )
+    return score if n_seeds == 1 else f"{score} ± {100 * result['official_score_std']:.2f} over {n_seeds} seeds"
 
 
 def _tables(evaluation: Mapping[str, Any], scorer: str) -> list[str]:

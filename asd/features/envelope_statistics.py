@@ -117,11 +117,7 @@ def _octaves_and_rates(n_samples: int, sample_rate_hz: int) -> tuple[list[slice]
     rates_hz = bins_hz[bins_hz <= FASTEST_HZ]  # the bands end there
     coarse = band_means(log_edges(SLOWEST_HZ, FASTEST_HZ, 20), rates_hz).T.contiguous()
     fine_hz = torch.linspace(SLOWEST_HZ, 260.0, 97, dtype=torch.float64)
-    return (
-        [slice(*pair) for pair in itertools.pairwise(edges)],
-        coarse,
-        band_means(fine_hz, rates_hz).T.contiguous(),
-    )
+    return ([slice(*pair) for pair in itertools.pairwise(edges)], coarse, band_means(fine_hz, rates_hz).T.contiguous())
 
 
 def _squared_envelope_power(band: torch.Tensor, n_samples: int, n_rates: int) -> torch.Tensor:

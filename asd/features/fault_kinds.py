@@ -35,9 +35,7 @@ class Range:
     scale: Literal["linear", "log", "hz", "signed", "normal"] = "linear"
     size: int | Literal["samples"] = 1
 
-    def draw(
-        self, n: int, n_samples: int, sample_rate_hz: int, generator: torch.Generator | None
-    ) -> torch.Tensor:
+    def draw(self, n: int, n_samples: int, sample_rate_hz: int, generator: torch.Generator | None) -> torch.Tensor:
         """Values (n,), (n, size) or (n, n_samples) on the CPU.
 
         Args:

@@ -178,16 +178,10 @@ ADDED: dict[str, Kind] = {
     "impacts": Kind(_IMPACTS | {"rate_hz": Range(3.0, _MOST_IMPACTS_HZ, "log")}, _impacts),
     "loaded_impacts": Kind(
         _IMPACTS
-        | {
-            "rate_hz": Range(20.0, _MOST_IMPACTS_HZ, "log"),
-            "shaft_hz": Range(3.0, 30.0, "log"),
-            "shaft_phase": TURN,
-        },
+        | {"rate_hz": Range(20.0, _MOST_IMPACTS_HZ, "log"), "shaft_hz": Range(3.0, 30.0, "log"), "shaft_phase": TURN},
         _loaded_impacts,
     ),
-    "another_speed": Kind(
-        {"speed": Range(0.03, 0.4, "signed"), "level_db": Range(-20.0, 0.0)}, _another_speed
-    ),
+    "another_speed": Kind({"speed": Range(0.03, 0.4, "signed"), "level_db": Range(-20.0, 0.0)}, _another_speed),
 }
 
 
@@ -255,24 +249,13 @@ _WIDE = CENTRE | {"octaves": Range(0.5, 4.0, "log")}
 CHANGED: dict[str, Kind] = {
     "modulated": Kind(
         _WIDE
-        | {
-            "depth": Range(0.3, 1.0),
-            "rate_hz": Range(2.0, 120.0, "log"),
-            "phase": TURN,
-            "gain_db": Range(-6.0, 6.0),
-        },
+        | {"depth": Range(0.3, 1.0), "rate_hz": Range(2.0, 120.0, "log"), "phase": TURN, "gain_db": Range(-6.0, 6.0)},
         _modulated,
     ),
     "pulsed": Kind(_WIDE | _PULSES | {"depth": Range(0.4, 2.8)}, _pulsed),
-    "equalised": Kind(
-        CENTRE | {"octaves": Range(0.2, 2.0, "log"), "gain_db": Range(1.5, 9.0, "signed")}, _equalised
-    ),
-    "peak": Kind(
-        CENTRE | {"octaves": Range(0.05, 0.3, "log"), "gain_db": Range(3.0, 15.0, "signed")}, _equalised
-    ),
-    "drifting": Kind(
-        _WIDE | {"strength": Range(0.1, 0.5), "knots": Range(scale="normal", size=_N_KNOTS)}, _drifting
-    ),
+    "equalised": Kind(CENTRE | {"octaves": Range(0.2, 2.0, "log"), "gain_db": Range(1.5, 9.0, "signed")}, _equalised),
+    "peak": Kind(CENTRE | {"octaves": Range(0.05, 0.3, "log"), "gain_db": Range(3.0, 15.0, "signed")}, _equalised),
+    "drifting": Kind(_WIDE | {"strength": Range(0.1, 0.5), "knots": Range(scale="normal", size=_N_KNOTS)}, _drifting),
     "gaps": Kind(
         _WIDE
         | {

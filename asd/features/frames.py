@@ -149,9 +149,7 @@ def _computed(recordings: Recordings, settings: dict[str, int], device: torch.de
     return Frames(levels, lengths)
 
 
-def _store(
-    recordings: Recordings, settings: dict[str, int], folder: Path, device: torch.device, exact: bool
-) -> None:
+def _store(recordings: Recordings, settings: dict[str, int], folder: Path, device: torch.device, exact: bool) -> None:
     """Frames in files of a folder."""
     transform, lengths, layout = _layout(recordings, settings, exact)
     path = folder / "levels.npy"
@@ -183,17 +181,13 @@ def _fill(
             levels[ends[index] - lengths[index] : ends[index]] = values
 
 
-def _check_range(
-    db: torch.Tensor, recordings: Recordings, indices: npt.NDArray[np.int64], exact: bool
-) -> None:
+def _check_range(db: torch.Tensor, recordings: Recordings, indices: npt.NDArray[np.int64], exact: bool) -> None:
     """Refuses levels (clips, frames, mels) that are not finite, or that 16-bit steps would cut off."""
     most_db = torch.finfo(torch.float32).max if exact else 32767 / STEPS_PER_DB
     fits = (db.abs() <= most_db).flatten(1).all(1).cpu().numpy()  # false for NaN
     if not fits.all():
         path = recordings.clips[indices[np.flatnonzero(~fits)[0]]].path
-        raise AsdError(
-            f"{path} has levels beyond {most_db:.4g} dB or none at all (NaN); scale or remove the recording"
-        )
+        raise AsdError(f"{path} has levels beyond {most_db:.4g} dB or none at all (NaN); scale or remove the recording")
 
 
 def _key(recordings: Recordings, settings: dict[str, int], exact: bool) -> str:

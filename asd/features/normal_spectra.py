@@ -62,9 +62,7 @@ class NormalSpectra:
             Index of the nearest clip (queries,), and its distance in dB per band, root mean square (queries,).
         """
         squares = np.square(self.spectra).sum(axis=1)
-        indices = np.array(
-            [(squares - 2 * self.spectra @ query).argmin() for query in spectra], dtype=np.int64
-        )
+        indices = np.array([(squares - 2 * self.spectra @ query).argmin() for query in spectra], dtype=np.int64)
         return indices, np.sqrt(np.square(self.spectra[indices] - spectra).mean(axis=1))
 
     def save(self, path: Path) -> None:

@@ -63,9 +63,7 @@ class SpectralStatistics(nn.Module):
 
     averages: torch.Tensor
 
-    def __init__(
-        self, bands: torch.Tensor, averages: torch.Tensor, names: Collection[str] = SPECTRAL
-    ) -> None:
+    def __init__(self, bands: torch.Tensor, averages: torch.Tensor, names: Collection[str] = SPECTRAL) -> None:
         super().__init__()
         self.names = frozenset(names)
         self.bands = FilterBank(bands)

@@ -172,9 +172,7 @@ class RunDirectory(TrainingDirectory):
         try:
             return pd.read_csv(path)
         except (OSError, ValueError) as error:
-            raise AsdError(
-                f"{path} is damaged ({error}); train again, or fuse anew, with overwrite=true"
-            ) from error
+            raise AsdError(f"{path} is damaged ({error}); train again, or fuse anew, with overwrite=true") from error
 
     @property
     def scores(self) -> ScoreFolder:
@@ -195,8 +193,7 @@ class RunDirectory(TrainingDirectory):
         place = written(root)
         files = [*self.path.glob("scores/clips.json"), *self.path.glob("other/*/clips.json")]
         folders = [
-            ScoreFolder(path.parent, self.machine)
-            for path in sorted(files, key=lambda path: path.stat().st_mtime)
+            ScoreFolder(path.parent, self.machine) for path in sorted(files, key=lambda path: path.stat().st_mtime)
         ]
         found = [folder for folder in folders if (data := folder.data()) and data.root == place]
         return found[-1] if found else None
@@ -237,12 +234,8 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
     root = runs / name
     fetch(root, without="model")
     if not root.is_dir():
-        names = (
-            ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
-        )
-        raise AsdError(
-            f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}"
-        )
+        names = ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
+        raise AsdError(f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}")
     found = [run for run in directories_with(RunDirectory, root, "DONE") if seed is None or run.seed == seed]
     originals: dict[tuple[str, str], RunDirectory] = {}
     for run in found:

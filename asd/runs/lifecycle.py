@@ -66,9 +66,7 @@ class TrainingDirectory:
                 raise yaml.YAMLError("no key: value lines")
         except (OSError, yaml.YAMLError) as error:
             message = " ".join(str(error).split())
-            raise AsdError(
-                f"{path} is damaged ({message}); train the run again with overwrite=true"
-            ) from error
+            raise AsdError(f"{path} is damaged ({message}); train the run again with overwrite=true") from error
         return content
 
     def epochs(self) -> list[dict[str, Any]]:

@@ -244,9 +244,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         table["decision"] = table["decision"].astype(int)
         _check_rows(table)
     except (OSError, ValueError) as error:
-        raise AsdError(
-            f"{path} is not a readable score table ({error}); make score writes it anew"
-        ) from error
+        raise AsdError(f"{path} is not a readable score table ({error}); make score writes it anew") from error
     return table
 
 
@@ -255,9 +253,7 @@ def _check_rows(table: pd.DataFrame) -> None:
     allowed = {"label": {"", *Label}, "domain": {"", *Domain}, "split": {*Split}, "decision": {0, 1}}
     wrong = {name: ~table[name].isin(values) for name, values in allowed.items()}
     wrong["score"] = ~np.isfinite(table["score"])
-    wrong["machine"] = (
-        table["machine"] != table["machine"].iloc[:1].item() if len(table) else table["score"].isna()
-    )
+    wrong["machine"] = table["machine"] != table["machine"].iloc[:1].item() if len(table) else table["score"].isna()
     for name, rows in wrong.items():
         for _, row in table[rows].iterrows():
             raise ValueError(f"{name} {row[name]} of {row['file']}")

@@ -90,9 +90,7 @@ def search_options(
     searching = [name for name in names if isinstance(backend_named(name), NeighbourBackend)]
     if wanted and not searching:
         option, value = next(iter(wanted.items()))
-        raise AsdError(
-            f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours"
-        )
+        raise AsdError(f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours")
     return {name: {"device": device, **(wanted if name in searching else {})} for name in names}
 
 

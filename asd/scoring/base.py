@@ -140,9 +140,7 @@ class NeighbourBackend(Backend):
             points: (n, dims).
             weights: factors (n,) of the distances; None: 1.
         """
-        return NeighbourBank(
-            points, metric=self.metric, index=self.index, device=self.device, weights=weights
-        )
+        return NeighbourBank(points, metric=self.metric, index=self.index, device=self.device, weights=weights)
 
     def mean_distance(self, bank: NeighbourBank, queries: FloatArray) -> FloatArray:
         """Mean distance of each query to its nearest rows, (queries,).

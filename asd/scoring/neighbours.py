@@ -25,16 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.scoring.faiss_index import TRAINING_ROWS_PER_LIST, empty_index, import_faiss, single
-from asd.scoring.references import (
-    FloatArray,
-    IntArray,
-    Metric,
-    Vectors,
-    blocks,
-    checked,
-    to_distance,
-    to_euclidean,
-)
+from asd.scoring.references import FloatArray, IntArray, Metric, Vectors, blocks, checked, to_distance, to_euclidean
 from asd.types import AsdError
 
 IndexName = Literal["auto", "flat", "ivf", "ivfpq"]
@@ -233,9 +224,7 @@ class NeighbourBank:
             pending, count, everywhere = pending[doubtful], min(4 * count, most), True
         return squared, rows
 
-    def _certain(
-        self, norms: FloatArray, farthest: FloatArray, last_proxy: FloatArray
-    ) -> npt.NDArray[np.bool_]:
+    def _certain(self, norms: FloatArray, farthest: FloatArray, last_proxy: FloatArray) -> npt.NDArray[np.bool_]:
         """Where no row outside the candidates can be as near as the farthest one found.
 
         Such a row y has |y| <= 1, and |y| <= |x| + d; a sum of `dims` float32 products errs by at most

@@ -64,9 +64,7 @@ class References:
 
     def __getitem__(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> References:
         """A part of the clips."""
-        return References(
-            self.vectors[index], self.conditions[index], self.is_target[index], self.sections[index]
-        )
+        return References(self.vectors[index], self.conditions[index], self.is_target[index], self.sections[index])
 
     def replace(self, vectors: FloatArray) -> References:
         """The same clips as other vectors."""
@@ -172,9 +170,7 @@ def checked(vectors: Vectors, what: str) -> Vectors:
     """
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not vectors.shape[1]:
-        raise AsdError(
-            f"expected one {what} per row, (rows, dimensions), got an array of shape {vectors.shape}"
-        )
+        raise AsdError(f"expected one {what} per row, (rows, dimensions), got an array of shape {vectors.shape}")
     if vectors.dtype not in (np.float32, np.float64):
         vectors = vectors.astype(np.float64)
     vectors = np.ascontiguousarray(vectors)

@@ -193,9 +193,7 @@ class DomainNearest(NeighbourBackend):
 def _distinct(vectors: FloatArray) -> tuple[IntArray, IntArray]:
     """Rows that differ: where each occurs first, and which of them every row is."""
     numbers: dict[bytes, int] = {}
-    number_of = np.array(
-        [numbers.setdefault(row.tobytes(), len(numbers)) for row in vectors + 0.0]
-    )  # -0 is 0
+    number_of = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in vectors + 0.0])  # -0 is 0
     return np.unique(number_of, return_index=True)[1], number_of
 
 

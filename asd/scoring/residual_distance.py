@@ -27,9 +27,7 @@ def mean_residual_distance(
     return torch.stack([((mean @ p) * mean).sum(1) for p in precisions]).amin(0)
 
 
-def mean_frame_distance(
-    frames: torch.Tensor, counts: torch.Tensor, precisions: Sequence[torch.Tensor]
-) -> torch.Tensor:
+def mean_frame_distance(frames: torch.Tensor, counts: torch.Tensor, precisions: Sequence[torch.Tensor]) -> torch.Tensor:
     """Mean of the distances of each clip's frames, (clips,).
 
     Args:

@@ -184,9 +184,7 @@ def _bounded(scores: FloatArray, rate: float) -> Threshold:
     """The lowest score with a bound within the rate, or the highest score."""
     values, counts = np.unique(scores, return_counts=True)
     above = len(scores) - np.cumsum(counts)
-    promised = [
-        value for value, n in zip(values, above, strict=True) if false_alarm_bound(n, len(scores)) <= rate
-    ]
+    promised = [value for value, n in zip(values, above, strict=True) if false_alarm_bound(n, len(scores)) <= rate]
     if promised:
         return _threshold(scores, float(promised[0]), "bound", 1 - rate)
     needed = int(np.ceil(np.log1p(-CONFIDENCE) / np.log1p(-rate)))
@@ -217,9 +215,7 @@ def _gamma(scores: FloatArray, quantile: float) -> Threshold:
     return _percentile(scores, quantile, f"{reasons[0]}, the {100 * quantile:g} percentile takes its place")
 
 
-def _gamma_quantile(
-    scores: FloatArray, quantile: float, fixed: dict[str, float]
-) -> tuple[float, tuple[float, ...]]:
+def _gamma_quantile(scores: FloatArray, quantile: float, fixed: dict[str, float]) -> tuple[float, tuple[float, ...]]:
     """Quantile and parameters of a fitted gamma distribution; ValueError where it does not describe the scores."""
     from scipy.stats import gamma  # takes half a second to import
 

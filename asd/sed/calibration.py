@@ -61,9 +61,7 @@ def calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bi
     return float((gap * bins["n"]).sum() / bins["n"].sum())
 
 
-def adaptive_calibration_error(
-    probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bins: int = N_BINS
-) -> float:
+def adaptive_calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bins: int = N_BINS) -> float:
     """The same over bins that hold equally many, so that the many values near 0 do not fill a single bin.
 
     Args:
@@ -74,9 +72,7 @@ def adaptive_calibration_error(
     values, truth = _flat(probabilities), _flat(targets)
     order = np.argsort(values, kind="stable")
     gaps = [
-        abs(values[part].mean() - truth[part].mean()) * part.size
-        for part in np.array_split(order, n_bins)
-        if part.size
+        abs(values[part].mean() - truth[part].mean()) * part.size for part in np.array_split(order, n_bins) if part.size
     ]
     return float(sum(gaps) / values.size)
 

@@ -71,9 +71,7 @@ def class_rows(
     predicted = probabilities > _threshold_of(classes, threshold)
     true = targets > 0.5
     hits, n_predicted, n_positive = (predicted & true).sum(0), predicted.sum(0), true.sum(0)
-    rows = pd.DataFrame(
-        {"class": list(classes), "n_positive": n_positive, "n_predicted": n_predicted, "hits": hits}
-    )
+    rows = pd.DataFrame({"class": list(classes), "n_positive": n_positive, "n_predicted": n_predicted, "hits": hits})
     rows = rows.assign(**precision_recall_f1(hits, n_predicted, n_positive))
     rows["precision"] = rows["precision"].where(n_predicted > 0)
     rows["recall"] = rows["recall"].where(n_positive > 0)
@@ -179,8 +177,6 @@ def _threshold_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
     if isinstance(threshold, Mapping):
         missing = [name for name in classes if name not in threshold]
         if missing:
-            raise AsdError(
-                f"no threshold for {', '.join(missing)}; there are those of {', '.join(threshold)}"
-            )
+            raise AsdError(f"no threshold for {', '.join(missing)}; there are those of {', '.join(threshold)}")
         return np.array([threshold[name] for name in classes], np.float64)
     return np.full(len(classes), threshold, np.float64)

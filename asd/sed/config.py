@@ -18,12 +18,8 @@ from asd.options import AnyNames, Names, Numbers, Seeds, Settings
 class MakeSoundscapes(Settings):
     """What `sed make-soundscapes` mixes."""
 
-    events: Path = Field(
-        description="folder of labelled WAVs: <label>/<source>_*.wav or <label>_<source>_*.wav"
-    )
-    background: str = Field(
-        "", description="folder of WAVs to put behind them, or synthetic: machines running"
-    )
+    events: Path = Field(description="folder of labelled WAVs: <label>/<source>_*.wav or <label>_<source>_*.wav")
+    background: str = Field("", description="folder of WAVs to put behind them, or synthetic: machines running")
     out: Path = Field(Path("data/soundscapes"), description="the data folder that is made")
     classes: AnyNames = Field([], description="labels to use; none: all there are")
     seed: int = Field(0, ge=0, description="same seed, same bytes")
@@ -84,9 +80,7 @@ class Loss(Settings):
     eta: float | None = Field(None, description="of fbtl")
     weak: float = Field(0.5, ge=0, description="weight of the clip labels")
     activity: float = Field(0.0, ge=0, description="weight of activity beside events (SED + SAD); 0: without")
-    graph: float = Field(
-        0.0, ge=0, description="weight of the graph penalty, on means over frames; 0: without"
-    )
+    graph: float = Field(0.0, ge=0, description="weight of the graph penalty, on means over frames; 0: without")
 
     def own(self) -> dict[str, Any]:
         """Settings of the loss itself that were given."""
@@ -102,12 +96,8 @@ class Teacher(Settings):
     decay: float = Field(0.99, ge=0, lt=1, description="of the running average, per step")
     weight: float = Field(2.0, ge=0, description="of its targets, after the ramp")
     ramp_epochs: float = Field(5.0, ge=0, description="over which that weight rises")
-    positive: float = Field(
-        0.5, ge=0, le=1, description="from which probability on a class counts as present"
-    )
-    negative: float = Field(
-        0.3, ge=0, le=1, description="up to which probability cmt_neg counts a class as absent"
-    )
+    positive: float = Field(0.5, ge=0, le=1, description="from which probability on a class counts as present")
+    negative: float = Field(0.3, ge=0, le=1, description="up to which probability cmt_neg counts a class as absent")
     window_frames: int = Field(7, ge=1, description="odd median window over its decisions")
     balance: bool = Field(False, description="same mass for cmt_neg's positives and negatives")
     sure_cells: bool = Field(False, description="divide cmt losses by the confident cells, not by all")
@@ -135,15 +125,11 @@ class Learning(TrainSettings):
 class Train(Settings):
     """What `sed train` does."""
 
-    data: Path = Field(
-        Path("data/soundscapes"), description="data folder: train_*/, validation/, test/, tables"
-    )
+    data: Path = Field(Path("data/soundscapes"), description="data folder: train_*/, validation/, test/, tables")
     name: str = Field("sed", description="of the run")
     runs: Path = Field(Path("runs/sed"), description="folder of the runs")
     seeds: Seeds = Field([0], description="one training each")
-    classes: AnyNames = Field(
-        [], description="event classes, in order; none: all labels of the training tables"
-    )
+    classes: AnyNames = Field([], description="event classes, in order; none: all labels of the training tables")
     device: str = Field("auto", description="auto, cpu or cuda")
     overwrite: bool = Field(False, description="replace a run of other options or data")
     track: TrackerName = Field("none", description="also note the training in tensorboard, mlflow or wandb")

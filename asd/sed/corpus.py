@@ -49,9 +49,7 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
     """
     data, rate = config.data, config.features.sample_rate_hz
     if not data.is_dir():
-        raise AsdError(
-            f"data={data} is not a folder; `python -m asd sed make-soundscapes out={data}` makes one"
-        )
+        raise AsdError(f"data={data} is not a folder; `python -m asd sed make-soundscapes out={data}` makes one")
     classes = dataset.find_classes(data, config.classes)
     parts = [dataset.read_part(data, name, classes, rate) for name in dataset.train_parts(data)]
     scored = [

@@ -142,9 +142,7 @@ def train_parts(data: Path) -> list[str]:
     """
     found = {path.name for path in data.glob("train*") if path.is_dir()}
     if unknown := sorted(found - set(TRAIN_PARTS)):
-        raise AsdError(
-            f"{data / unknown[0]} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it"
-        )
+        raise AsdError(f"{data / unknown[0]} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it")
     return [name for name in TRAIN_PARTS if name in found]
 
 

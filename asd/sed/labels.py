@@ -29,9 +29,7 @@ def require_positives(counts: Mapping[str, float], what: str) -> None:
     """
     empty = [name for name, count in counts.items() if not count > 0]
     if empty:
-        raise AsdError(
-            f"{what} has no example of {', '.join(empty)}; label one, or leave the class out with classes="
-        )
+        raise AsdError(f"{what} has no example of {', '.join(empty)}; label one, or leave the class out with classes=")
 
 
 def frame_targets(events: pd.DataFrame, classes: Sequence[str], n_frames: int, hop_s: float) -> Frames:

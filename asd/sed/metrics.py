@@ -113,10 +113,7 @@ def _known_classes(
         "psds1": float(psds1),
         "psds2": float(psds2),
         "classes": {
-            name: {
-                "n_events": counts[name],
-                **{measure: float(values[name]) for measure, values in by_class.items()},
-            }
+            name: {"n_events": counts[name], **{measure: float(values[name]) for measure, values in by_class.items()}}
             for name in known
         },
     }
@@ -145,13 +142,9 @@ def _all_classes(
 ) -> dict[str, float]:
     """What sed_eval measures: of all classes together, those that have no event included."""
     library = _library("sed_eval")
-    found = _library("sed_scores_eval.base_modules.detection").scores_to_event_list(
-        dict(scores), dict(thresholds)
-    )
+    found = _library("sed_scores_eval.base_modules.detection").scores_to_event_list(dict(scores), dict(thresholds))
     segment = library.sound_event.SegmentBasedMetrics(list(classes), time_resolution=SEGMENT_S)
-    event = library.sound_event.EventBasedMetrics(
-        list(classes), t_collar=COLLAR_S, percentage_of_length=COLLAR_RATE
-    )
+    event = library.sound_event.EventBasedMetrics(list(classes), t_collar=COLLAR_S, percentage_of_length=COLLAR_RATE)
     for name, true in events.items():
         true_rows, found_rows = _rows(name, true), _rows(name, found[name])
         segment.evaluate(true_rows, found_rows, evaluated_length_seconds=float(durations_s[name]))
@@ -191,9 +184,7 @@ def _check(
             )
         onsets, offsets = table["onset"].to_numpy(), table["offset"].to_numpy()
         if not len(table) or not np.array_equal(onsets[1:], offsets[:-1]) or not (offsets > onsets).all():
-            raise AsdError(
-                f"the frames of {name} do not follow each other without a gap; score the clip again"
-            )
+            raise AsdError(f"the frames of {name} do not follow each other without a gap; score the clip again")
         if table[classes].isna().any(axis=None):
             raise AsdError(f"a score of {name} is not a number; look for what the model made of this clip")
         if not durations_s.get(name, 0) > 0:
@@ -219,9 +210,7 @@ def _true_events(truth: pd.DataFrame, durations_s: Mapping[str, float], classes:
         raise AsdError("the truth has no event in any clip that was scored, so that nothing can be measured")
     absent = [name for name, count in _counts(events, classes).items() if not count]
     if absent:
-        log.warning(
-            "no true event of %s: left out of everything but micro F1 and error rates", ", ".join(absent)
-        )
+        log.warning("no true event of %s: left out of everything but micro F1 and error rates", ", ".join(absent))
     return {name: sorted(found) for name, found in events.items()}
 
 
@@ -238,16 +227,10 @@ def _library(name: str) -> Any:
     """
     way_out = "run `make setup-sed` and repeat the command with .venv-sed/bin/python in the place of python"
     if int(pd.__version__.split(".")[0]) > 2:
-        raise AsdError(
-            f"measures of events need {name}, which does not work with pandas {pd.__version__}; {way_out}"
-        )
+        raise AsdError(f"measures of events need {name}, which does not work with pandas {pd.__version__}; {way_out}")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "pkg_resources is deprecated", UserWarning
-            )  # hence setuptools<81
+            warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)  # hence setuptools<81
             return import_module(name)
     except ImportError as error:
-        raise AsdError(
-            f"measures of events need {name}, which cannot be imported ({error}); {way_out}"
-        ) from error
+        raise AsdError(f"measures of events need {name}, which cannot be imported ({error}); {way_out}") from error

@@ -84,9 +84,7 @@ class Objective:
         batch = self._batch(indices)
         logits: EventLogits = self.student(batch.student, batch.clips.absent)
         total, terms = self._strong(logits, batch.clips)
-        terms["weak"] = self.weak(
-            logits.clips, batch.clips.clip_targets, ignore=~batch.clips.clips_known[:, None]
-        )
+        terms["weak"] = self.weak(logits.clips, batch.clips.clip_targets, ignore=~batch.clips.clips_known[:, None])
         total = total + self.loss.weak * terms["weak"]
         if self.graph is not None:
             terms["graph"] = self.graph(logits.frames, ignore=_unlabelled_frames(batch.clips))
@@ -169,9 +167,7 @@ def _mixed(clips: Clips, share: float) -> Clips:
     """Clips mixed in pairs, with all their labels; only clips with the same kinds of labels are mixed."""
     drawn = draw_mixup(len(clips), share)
     partner = drawn.partner.to(clips.log_mel.device)
-    alike = (clips.frames_known == clips.frames_known[partner]) & (
-        clips.clips_known == clips.clips_known[partner]
-    )
+    alike = (clips.frames_known == clips.frames_known[partner]) & (clips.clips_known == clips.clips_known[partner])
     drawn = drawn._replace(own=torch.where(alike.cpu(), drawn.own, 1.0))
     return Clips(
         mixup(clips.log_mel, drawn),

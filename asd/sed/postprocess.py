@@ -49,11 +49,7 @@ class Decoding:
 
 
 def tune(
-    probabilities: torch.Tensor,
-    targets: torch.Tensor,
-    absent: torch.Tensor,
-    classes: Sequence[str],
-    hop_s: float,
+    probabilities: torch.Tensor, targets: torch.Tensor, absent: torch.Tensor, classes: Sequence[str], hop_s: float
 ) -> Decoding:
     """The window and the threshold of each class that do best on validation clips.
 

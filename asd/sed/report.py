@@ -24,10 +24,7 @@ from asd.sed.run import MODELS, SedRun, find_runs
 from asd.types import AsdError
 
 _MARKERS = "osD^vPX"
-_MEASURES = {
-    "frames": ("f1", "macro_f1"),
-    "events": ("segment_f1", "event_f1", "intersection_f1", "psds1", "psds2"),
-}
+_MEASURES = {"frames": ("f1", "macro_f1"), "events": ("segment_f1", "event_f1", "intersection_f1", "psds1", "psds2")}
 
 
 def compare(
@@ -53,9 +50,7 @@ def compare(
         AsdError: nothing to compare, a run or part that is not there, or runs of other clips or classes.
     """
     if not members or not parts:
-        raise AsdError(
-            "members= or parts= is empty; name the runs to compare and the parts to compare them on"
-        )
+        raise AsdError("members= or parts= is empty; name the runs to compare and the parts to compare them on")
     found = {name: find_runs(runs, name, seeds) for name in members}
     networks = {
         model: {
@@ -208,9 +203,7 @@ def reliability_figure(title: str, models: Mapping[str, Any]) -> Figure:
     for model, values in models.items():
         bins, style = values["reliability"], styles[model]
         error = values["overall"]["ece"]["mean"]
-        on_lines.plot(
-            bins["confidence"], bins["frequency"], markersize=5, label=f"{model}, ECE {error:.4f}", **style
-        )
+        on_lines.plot(bins["confidence"], bins["frequency"], markersize=5, label=f"{model}, ECE {error:.4f}", **style)
         # An empty bin is no zero on a scale of powers of ten, but a gap.
         counts = np.where(np.array(bins["n"]) > 0, bins["n"], np.nan)
         on_counts.plot((np.array(bins["low"]) + bins["high"]) / 2, counts, markersize=3, **style)

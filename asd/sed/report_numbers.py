@@ -74,8 +74,7 @@ def summarise(networks: Networks, baseline: str, threshold: float = 0.5) -> dict
     datasets = _check(networks, baseline)
     found = {
         network: {
-            dataset: {model: _measure(by[dataset], threshold) for model, by in models.items()}
-            for dataset in datasets
+            dataset: {model: _measure(by[dataset], threshold) for model, by in models.items()} for dataset in datasets
         }
         for network, models in networks.items()
     }
@@ -100,12 +99,7 @@ def summarise(networks: Networks, baseline: str, threshold: float = 0.5) -> dict
                 "network": network,
                 "dataset": dataset,
                 "model": model,
-                **_minus(
-                    values,
-                    models[baseline],
-                    counts[network][dataset][model],
-                    counts[network][dataset][baseline],
-                ),
+                **_minus(values, models[baseline], counts[network][dataset][model], counts[network][dataset][baseline]),
             }
             for network, by in found.items()
             for dataset, models in by.items()
@@ -211,12 +205,7 @@ def _measure(predictions: Predictions, threshold: float) -> dict[str, Any]:
 
 
 def _minus(
-    found: Mapping[str, Any],
-    other: Mapping[str, Any],
-    a: ClipCounts,
-    b: ClipCounts,
-    *,
-    same_seeds: bool = False,
+    found: Mapping[str, Any], other: Mapping[str, Any], a: ClipCounts, b: ClipCounts, *, same_seeds: bool = False
 ) -> dict[str, Any]:
     """One model minus another, unrounded, and what the clips settle about it."""
     low, high = f1_difference_interval(a, b, same_seeds=same_seeds)

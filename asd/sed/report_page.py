@@ -24,9 +24,7 @@ NAMES = {
     "ap": "AP",
 }
 _SHOWN = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece")
-RANKED_BELOW_THRESHOLD = (
-    0.2  # by so much the average precision lies above F1 where only the threshold limits it
-)
+RANKED_BELOW_THRESHOLD = 0.2  # by so much the average precision lies above F1 where only the threshold limits it
 
 
 def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]], title: str) -> str:
@@ -48,9 +46,7 @@ def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]], 
         *(Section(text=f"**{name}**", points=sentences) for name, sentences in findings(summary).items()),
         Section(
             "Best model per data set",
-            points=[
-                f"{best['network']}, {best['dataset']}: {best_sentence(best)}" for best in summary["best"]
-            ],
+            points=[f"{best['network']}, {best['dataset']}: {best_sentence(best)}" for best in summary["best"]],
         ),
         *([Section("Models")] if facts else []),
         *(
@@ -67,10 +63,7 @@ def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]], 
 
 def _how_to_read(summary: Mapping[str, Any]) -> str:
     seeds = {
-        values["n_seeds"]
-        for by in summary["found"].values()
-        for models in by.values()
-        for values in models.values()
+        values["n_seeds"] for by in summary["found"].values() for models in by.values() for values in models.values()
     }
     several = "" if seeds == {1} else " Numbers with ± are means over seeds and their standard deviation."
     return (
@@ -86,27 +79,21 @@ def _overall(by: Mapping[str, Any]) -> Section:
         for dataset, models in by.items()
         for model, values in models.items()
     ]
-    return Section(
-        "Overall", head=["model", "data set", *(NAMES[name] for name in _SHOWN)], rows=rows, level=3
-    )
+    return Section("Overall", head=["model", "data set", *(NAMES[name] for name in _SHOWN)], rows=rows, level=3)
 
 
 def _number(found: Mapping[str, float]) -> str:
     return plain(found["mean"]) + (f" ± {found['std']:.4f}" if found["std"] else "")
 
 
-def _dataset(
-    summary: Mapping[str, Any], network: str, dataset: str, models: Mapping[str, Any]
-) -> Iterator[Section]:
+def _dataset(summary: Mapping[str, Any], network: str, dataset: str, models: Mapping[str, Any]) -> Iterator[Section]:
     facts, baseline = summary["datasets"][dataset], summary["baseline"]
     yield Section(
         f"{network}, {dataset}",
         f"{facts['n_clips']} clips, {len(facts['classes'])} classes, {sum(facts['n_positive'])} positive labels.",
         level=3,
     )
-    differences = [
-        row for row in summary["differences"] if (row["network"], row["dataset"]) == (network, dataset)
-    ]
+    differences = [row for row in summary["differences"] if (row["network"], row["dataset"]) == (network, dataset)]
     yield Section(
         text=f"Against {baseline} (a negative ΔECE and ΔBrier is a gain):" if differences else "",
         head=["model", *(f"Δ{NAMES[name]}" for name in COMPARED), "95 % of ΔF1", "verdict"],
@@ -132,9 +119,7 @@ def _class_rows(baseline: str, models: Mapping[str, Any]) -> tuple[list[str], li
     """All of the baseline's measures of each class, the F1 and ECE of the others, best class first."""
     classes = models[baseline]["classes"]
     others = [model for model in models if model != baseline]
-    order = sorted(
-        classes, key=lambda name: (classes[name]["n_positive"] > 0, classes[name]["f1"]), reverse=True
-    )
+    order = sorted(classes, key=lambda name: (classes[name]["n_positive"] > 0, classes[name]["f1"]), reverse=True)
     head = ["class", "clips", *(NAMES[name] for name in CLASS_MEASURES)]
     head += [f"{what} {model}" for model in others for what in ("F1", "ECE")]
     return head, [

@@ -134,9 +134,7 @@ def draw_scene(
     return Scene(background, background_start_s, tuple(sorted(events, key=lambda e: (e.onset_s, e.label))))
 
 
-def _draw_event(
-    recipe: Recipe, label: str, recordings: Sequence[Recording], rng: np.random.Generator
-) -> Event:
+def _draw_event(recipe: Recipe, label: str, recordings: Sequence[Recording], rng: np.random.Generator) -> Event:
     recording = recordings[int(rng.integers(len(recordings)))]
     recorded_s = len(load(recording.path, recipe.sample_rate_hz)) / recipe.sample_rate_hz
     typical_s = recipe.lengths_s[recipe.classes.index(label)]
@@ -144,9 +142,7 @@ def _draw_event(
     duration_s = round(min(wanted_s, recipe.duration_s), 3)
     start_s = rng.uniform(0.0, max(recorded_s - duration_s, 0.0))
     snr_db = rng.uniform(*recipe.snr_db)
-    return Event(
-        str(recording.path), label, 0.0, duration_s, round(float(start_s), 6), round(float(snr_db), 2)
-    )
+    return Event(str(recording.path), label, 0.0, duration_s, round(float(start_s), 6), round(float(snr_db), 2))
 
 
 def _fits(event: Event, others: Sequence[Event], overlap: int) -> bool:
@@ -154,8 +150,7 @@ def _fits(event: Event, others: Sequence[Event], overlap: int) -> bool:
     beside = [
         other
         for other in others
-        if other.onset_s < event.onset_s + event.duration_s
-        and event.onset_s < other.onset_s + other.duration_s
+        if other.onset_s < event.onset_s + event.duration_s and event.onset_s < other.onset_s + other.duration_s
     ]
     if any(other.label == event.label for other in beside):
         return False

@@ -101,9 +101,7 @@ class RecordedBackgrounds(Backgrounds):
         AsdError: no folder, or fewer recordings than parts.
     """
 
-    def __init__(
-        self, folder: Path, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int
-    ) -> None:
+    def __init__(self, folder: Path, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz
         paths = find_in_tree(folder)
         if len(paths) < len(parts):
@@ -126,9 +124,7 @@ class RecordedBackgrounds(Backgrounds):
         """That stretch, (samples,)."""
         recording = load(Path(name), self.sample_rate_hz)
         start = round(start_s * self.sample_rate_hz)
-        return np.take(
-            recording, np.arange(start, start + round(duration_s * self.sample_rate_hz)), mode="wrap"
-        )
+        return np.take(recording, np.arange(start, start + round(duration_s * self.sample_rate_hz)), mode="wrap")
 
 
 class SyntheticBackgrounds(Backgrounds):
@@ -164,9 +160,7 @@ class SyntheticBackgrounds(Backgrounds):
         return np.asarray(waveform[0, -round(duration_s * self.sample_rate_hz) :], np.float32)
 
 
-def backgrounds(
-    place: str, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int
-) -> Backgrounds:
+def backgrounds(place: str, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> Backgrounds:
     """Backgrounds of a folder, or "synthetic" ones.
 
     Args:
@@ -236,9 +230,7 @@ def load(path: Path, sample_rate_hz: int) -> Samples:
     if waveform.shape[1] == 0:
         raise AsdError(f"{path} holds no samples; remove it or copy it again")
     if not np.ptp(waveform[0]):
-        raise AsdError(
-            f"{path} holds no sound: all its samples are {waveform[0, 0]:g}; remove it or copy it again"
-        )
+        raise AsdError(f"{path} holds no sound: all its samples are {waveform[0, 0]:g}; remove it or copy it again")
     samples = resample(torch.from_numpy(waveform[:1]), own_rate_hz, sample_rate_hz)[0].numpy()
     samples.setflags(write=False)
     return np.asarray(samples, np.float32)

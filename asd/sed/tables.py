@@ -191,9 +191,7 @@ def join_names(named: Iterable[str], filenames: Sequence[str], table: Path) -> d
     folder_of_table = table.with_suffix("")
     if twice := doubled(filenames):
         same = [name for name in filenames if recording_key(name) == twice[0]]
-        raise AsdError(
-            f"{folder_of_table} holds {' and '.join(same)}, which tables cannot tell apart; rename one"
-        )
+        raise AsdError(f"{folder_of_table} holds {' and '.join(same)}, which tables cannot tell apart; rename one")
     named = list(dict.fromkeys(named))
     _check_folders(named, table)
     meant = {name: by_key[recording_key(name)] for name in named if recording_key(name) in by_key}
@@ -220,9 +218,7 @@ def _check_folders(named: Sequence[str], table: Path) -> None:
         key, folder = recording_key(name), name.replace("\\", "/").rpartition("/")[0].strip()
         folders[key] = folders.get(key) or folder
         if folder and folder != folders[key]:
-            raise AsdError(
-                f"{table} names {key} in the folders {folders[key]} and {folder}; leave one of them out"
-            )
+            raise AsdError(f"{table} names {key} in the folders {folders[key]} and {folder}; leave one of them out")
 
 
 def _parts(label: str) -> tuple[str, ...]:

@@ -120,9 +120,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     return run
 
 
-def _fit(
-    config: Train, corpus: Corpus, models: Models, validation: Clips, run: SedRun, seed: int, key: str
-) -> None:
+def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: SedRun, seed: int, key: str) -> None:
     """Trains the student, and the teacher along with it; resumes where it was stopped.
 
     After each epoch the macro F1 over validation frames at the threshold 0.5 is logged, of both, and that of
@@ -142,13 +140,7 @@ def _fit(
     train(
         models.student,
         Objective(
-            models.student,
-            models.teacher,
-            corpus.clips,
-            config.loss,
-            config.teacher,
-            config.augment,
-            ramp_steps,
+            models.student, models.teacher, corpus.clips, config.loss, config.teacher, config.augment, ramp_steps
         ),
         torch.arange(n_clips, device=corpus.clips.log_mel.device),
         settings,

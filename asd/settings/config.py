@@ -83,19 +83,14 @@ class Run(Execution):
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all found")
     year: int = Field(2025, description="challenge year: default data folder and metric rule")
-    data: Place | None = Field(
-        None, description="data folder, or a table of recordings (docs/own-recordings.md)"
-    )
+    data: Place | None = Field(None, description="data folder, or a table of recordings (docs/own-recordings.md)")
     normal: Given | None = Field(
         None, description="instead of data: normal recordings, a file, folder, pattern or table"
     )
     abnormal: Given | None = Field(None, description="with normal: recordings of faults, for the check")
     layout: LayoutName = Field("auto", description="of data: auto, " + ", ".join(get_args(LayoutName)[1:]))
     held_out: float = Field(
-        HELD_OUT,
-        ge=0,
-        lt=1,
-        description="share of one's own normal recordings for the check, where nothing says",
+        HELD_OUT, ge=0, lt=1, description="share of one's own normal recordings for the check, where nothing says"
     )
     detector: str = Field(
         DEFAULT_DETECTOR, description=", ".join(REGISTRY) + ", an installed one, or package.module:Class"
@@ -116,9 +111,7 @@ class Run(Execution):
     weights: Path | None = Field(None, description="given weights instead of those of a run")
     track: TrackerName = Field("none", description="also note the training in tensorboard, mlflow or wandb")
     overwrite: bool = Field(False, description="start anew where a run with another configuration lies")
-    keep_going: bool = Field(
-        False, description="what cannot be used stops nothing else: machines, test clips"
-    )
+    keep_going: bool = Field(False, description="what cannot be used stops nothing else: machines, test clips")
     statistics: StatisticsSettings = StatisticsSettings()
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
@@ -137,9 +130,7 @@ class Run(Execution):
         if detector in REGISTRY:
             return cls
         if name in set(cls.model_fields) - cls.detector_names():
-            raise AsdError(
-                f"detector={detector} cannot be called {name}, an option of train; rename its class"
-            )
+            raise AsdError(f"detector={detector} cannot be called {name}, an option of train; rename its class")
         options = detector_class(detector).settings_type
         field: Any = (options, options())
         return create_model(cls.__name__, __base__=cls, **{name: field})
@@ -219,12 +210,8 @@ class Evaluate(Settings):
     year: int | None = Field(
         None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
     )
-    machine: Names = Field(
-        ["all"], description="machines to evaluate, by default all that the run should have"
-    )
-    data: Place | None = Field(
-        None, description="other recordings that were scored, instead of the run's own"
-    )
+    machine: Names = Field(["all"], description="machines to evaluate, by default all that the run should have")
+    data: Place | None = Field(None, description="other recordings that were scored, instead of the run's own")
     part: Literal["dev", "eval"] = Field("dev", description="dev: labels by name; eval: by ground truth")
     scorer: str | None = Field(None, description="scorer the official score is quoted for")
     submission: Path | None = Field(None, description="a system's folder of CSVs, or a folder of such")
@@ -244,12 +231,8 @@ class Demo(Settings):
 class Fuse(Settings):
     """Options of `fuse`."""
 
-    members: Names = Field(
-        min_length=1, description="runs to fuse, each RUN or RUN:SCORER, separated by commas"
-    )
-    machine: Names = Field(
-        ["all"], description="machines to fuse, by default all; each member has to have them"
-    )
+    members: Names = Field(min_length=1, description="runs to fuse, each RUN or RUN:SCORER, separated by commas")
+    machine: Names = Field(["all"], description="machines to fuse, by default all; each member has to have them")
     name: RunName = Field("fused", description="name of the new run")
     method: Literal["z", "rank"] = Field("z", description="scale of the mean: z scores or ranks")
     runs: Path = Field(Path("runs"), description="folder of all runs")
@@ -271,9 +254,7 @@ class Benchmark(SideBySide):
     )
     part: Literal["dev", "eval"] = Field("dev", description="labels: in the names, or published (eval)")
     ground_truth: Path | None = Field(None, description="part=eval: folder of the published labels")
-    reference: str | None = Field(
-        None, description="method that others are compared with, by default the first"
-    )
+    reference: str | None = Field(None, description="method that others are compared with, by default the first")
     page: Path | None = Field(None, description="document whose table between markers is replaced")
     runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
 

@@ -19,9 +19,7 @@ class Predict(Execution):
         *("audio", "name", "machine", "out", "fail_on_anomaly", "confirm_normal", "undo"),
     )
 
-    audio: Given | None = Field(
-        None, description="recordings: a file, a folder, a pattern or a table of paths"
-    )
+    audio: Given | None = Field(None, description="recordings: a file, a folder, a pattern or a table of paths")
     name: str | None = Field(None, description="run that scores them, by default the default detector's")
     machine: Names = Field(["all"], description="whose recordings they are, by default as their folders say")
     section: str | None = Field(None, description="whose section they are, by default as their names say")
@@ -50,9 +48,7 @@ class Explain(Settings):
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all of the run")
     name: str | None = Field(None, description="run to explain, by default the default detector's")
-    data: Path | None = Field(
-        None, description="other recordings that were scored, instead of the test clips"
-    )
+    data: Path | None = Field(None, description="other recordings that were scored, instead of the test clips")
     audio: Given | None = Field(None, description="any recordings instead, which are scored first by predict")
     predictions: Path | None = Field(None, description="predictions.csv of predict instead")
     clip: str | None = Field(None, description="path or file name of a clip; by default the worst ones")

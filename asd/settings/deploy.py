@@ -14,9 +14,7 @@ class Drifting(Settings):
     """When normal scores count as others than those of the training clips."""
 
     windows: int = Field(50, ge=5, description="windows of a look, which do not overlap and raise no alarm")
-    per_day: float = Field(
-        0.01, ge=0, le=1, description="false warnings expected in a day of sound; 0: no test"
-    )
+    per_day: float = Field(0.01, ge=0, le=1, description="false warnings expected in a day of sound; 0: no test")
 
 
 class Listen(Settings):
@@ -26,29 +24,19 @@ class Listen(Settings):
     name: str | None = Field(None, description="run that listens, by default the default detector's")
     machine: str | None = Field(None, description="whose model, by default the only one of the run")
     section: str | None = Field(None, description="which section of the machine it is, by default 00")
-    out: Path | None = Field(
-        None, description="folder of what is found, by default listening/<run>/<machine>"
-    )
-    window_s: float | None = Field(
-        None, gt=0, description="seconds that get a score; by default a training clip"
-    )
-    hop_s: float | None = Field(
-        None, gt=0, description="seconds from one window to the next; by default a quarter"
-    )
+    out: Path | None = Field(None, description="folder of what is found, by default listening/<run>/<machine>")
+    window_s: float | None = Field(None, gt=0, description="seconds that get a score; by default a training clip")
+    hop_s: float | None = Field(None, gt=0, description="seconds from one window to the next; by default a quarter")
     threshold: float | None = Field(None, description="scores above are suspicious; by default the run's")
     smooth: int = Field(3, ge=1, description="windows whose mean score counts")
     duration_s: float = Field(5.0, ge=0, description="seconds above the threshold before an alarm is raised")
     hysteresis: float = Field(
         0.25, ge=0, le=1, description="an alarm ends so far on the way from the threshold to the median"
     )
-    before_s: float = Field(
-        10.0, ge=0, le=600, description="seconds before an alarm that are recorded with it"
-    )
+    before_s: float = Field(10.0, ge=0, le=600, description="seconds before an alarm that are recorded with it")
     after_s: float = Field(10.0, ge=0, le=600, description="seconds after it")
     webhook: str | None = Field(None, description="address that every event is sent to; see webhook_secret")
-    webhook_secret: str | None = Field(
-        None, description="signs what is sent; by default what ASD_WEBHOOK_SECRET holds"
-    )
+    webhook_secret: str | None = Field(None, description="signs what is sent; by default what ASD_WEBHOOK_SECRET holds")
     mqtt: str | None = Field(None, description="mqtt://[user:password@]host[:port]/topic, or mqtts://")
     drift: Drifting = Drifting()
     format: Literal["s16le", "s24le", "s32le", "f32le"] = Field(

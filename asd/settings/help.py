@@ -67,16 +67,11 @@ def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
 def _of_every_training(places: list[str]) -> Iterator[str]:
     """The options that every training has, once for all places where they can be given."""
     if places:
-        rows = [
-            (f"{name}={_shown(field.get_default())}", field.description or "")
-            for name, field in _SHARED.items()
-        ]
+        rows = [(f"{name}={_shown(field.get_default())}", field.description or "") for name, field in _SHARED.items()]
         yield f"every training by gradient, {', '.join(f'{key}.*' for key in places)}\n" + _table(rows)
 
 
-def _options(
-    stage: type[Settings], only: tuple[str, ...] = (), prefix: str = ""
-) -> Iterator[tuple[str, str]]:
+def _options(stage: type[Settings], only: tuple[str, ...] = (), prefix: str = "") -> Iterator[tuple[str, str]]:
     """Options as (key=default, meaning), without those that every training has with the same default."""
     for name, field in stage.model_fields.items():
         if (only and name not in only) or _is_shared(stage, name):

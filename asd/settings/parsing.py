@@ -113,9 +113,7 @@ def read_yaml(path: Path) -> Pairs:
     except FileNotFoundError as error:
         raise AsdError(f"config={path} does not exist; the ready ones are in configs/") from error
     except (OSError, yaml.YAMLError) as error:
-        raise AsdError(
-            f"config={path} is not a readable YAML file: {' '.join(str(error).split())}"
-        ) from error
+        raise AsdError(f"config={path} is not a readable YAML file: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise AsdError(f"config={path} holds no key: value lines")
     return list(_flatten(content))

@@ -108,9 +108,7 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     methods = {str(label): words.split() for label, words in content.items()}
     name, count = Counter(map(run_name, methods)).most_common(1)[0]
     if count > 1:
-        raise AsdError(
-            f"methods={path} has {count} labels for the run {name}; let them differ in a letter or digit"
-        )
+        raise AsdError(f"methods={path} has {count} labels for the run {name}; let them differ in a letter or digit")
     return methods
 
 
@@ -140,9 +138,7 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     shared.append(f"seeds={','.join(map(str, config.seeds))}")
     tasks = []
     for machine in machines:
-        words = {
-            m: [*shared, f"machine={machine}", f"name={run_name(m)}", *own] for m, own in methods.items()
-        }
+        words = {m: [*shared, f"machine={machine}", f"name={run_name(m)}", *own] for m, own in methods.items()}
         for own in words.values():
             parse(Run, own)  # a wrong option is refused before anything is done
         tasks.append(Task(machine, words))
@@ -173,9 +169,7 @@ def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
         scores = labelled_scores(config.runs, name, year, machines)
     else:
         scores = published_labels(config.runs, name, year, config.ground_truth, machines)
-    runs = [
-        run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds
-    ]
+    runs = [run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds]
     seconds = float(np.mean([run.done()["seconds"] for run in runs]))
     rows = []
     for scorer in sorted(scores.tables, key=lambda scorer: scorer != scores.default):
@@ -199,14 +193,10 @@ def as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.Da
     table: list[dict[str, Any]] = []
     for row in sorted(shown, key=lambda row: -row.entry.score):
         others = [other.entry for other in rows if other.method == row.method]
-        left_out = (
-            composed(row.method, chosen_elsewhere(others)).score if row is _first(rows, row.method) else None
-        )
+        left_out = composed(row.method, chosen_elsewhere(others)).score if row is _first(rows, row.method) else None
         compared = {key: board.loc[row.entry.name, key] for key in _COMPARED}
         own: dict[str, Any] = {"method": row.method, "scorer": row.scorer, "official_score": row.entry.score}
-        table.append(
-            own | compared | _machines(row.entry) | {"leave_one_out": left_out, "seconds": row.seconds}
-        )
+        table.append(own | compared | _machines(row.entry) | {"leave_one_out": left_out, "seconds": row.seconds})
     every = [row.entry for row in shown]
     for title, choice in ((ELSEWHERE, chosen_elsewhere(every)), (ORACLE, chosen_by_test_labels(every))):
         entry = composed(title, choice)
@@ -234,9 +224,7 @@ def as_markdown(table: pd.DataFrame) -> str:
     machines = [column for column in table.columns if column not in fixed]
     head = ["method", "scorer", "official score", "leave one out", "worst", "difference", "better on"]
     return (
-        "\n".join(
-            markdown_table([*head, *machines, "seconds"], [_cells(row, machines) for row in _plain(table)])
-        )
+        "\n".join(markdown_table([*head, *machines, "seconds"], [_cells(row, machines) for row in _plain(table)]))
         + "\n"
     )
 
@@ -253,24 +241,13 @@ def _cells(row: Mapping[str, Any], machines: Sequence[str]) -> list[str]:
         better = f"{row['wins']:.0f} of {len(machines)} (p {row['sign_p']:.2f})"
     seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
     own = [row["method"], row["scorer"], percent("official_score") + spread]
-    return [
-        *own,
-        percent("leave_one_out"),
-        percent("worst"),
-        difference,
-        better,
-        *map(percent, machines),
-        seconds,
-    ]
+    return [*own, percent("leave_one_out"), percent("worst"), difference, better, *map(percent, machines), seconds]
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows with None where a cell is empty."""
     return [
-        {
-            str(key): None if isinstance(value, float) and math.isnan(value) else value
-            for key, value in row.items()
-        }
+        {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for row in table.to_dict("records")
     ]
 

@@ -66,9 +66,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
         known = job.learn
         new = _usable(clips_of_files(list(paths), run.machine, Split.TRAIN), known)
         kept = [_keep(run, clip, sound.content) for clip, sound in zip(new.clips, new.sounds, strict=True)]
-        new = replace(
-            new, clips=tuple(replace(c, path=path) for c, path in zip(new.clips, kept, strict=True))
-        )
+        new = replace(new, clips=tuple(replace(c, path=path) for c, path in zip(new.clips, kept, strict=True)))
         detector = fitted(job)
         every = joined([known, new])
         detector.refit(every)
@@ -128,9 +126,7 @@ def undo(run: RunDirectory, runs: Path) -> Change:
             raise AsdError(f"{run.path} has no confirmed recordings to take back")
         earlier = run.path / "before" / str(len(changes) - 1)
         if not earlier.is_dir():
-            raise AsdError(
-                f"{earlier} is gone, so nothing can be taken back; train again with overwrite=true"
-            )
+            raise AsdError(f"{earlier} is gone, so nothing can be taken back; train again with overwrite=true")
         before, last = _threshold(run), changes[-1]
         run.reopen()
         with atomic(run.model) as place:

@@ -107,11 +107,7 @@ def _shares(config: Run, *, learn: bool, again: bool, since_s: float) -> list[Sh
             jobs.begin(config, machine)
     parts = [config.seeds] if is_here else [[seed] for seed in config.seeds]
     options = config.stored()
-    return [
-        Share(options, machine, part, learn, again, not is_here, since_s)
-        for machine in machines
-        for part in parts
-    ]
+    return [Share(options, machine, part, learn, again, not is_here, since_s) for machine in machines for part in parts]
 
 
 def do_share(share: Share) -> list[tuple[RunDirectory, Unscored]]:

@@ -85,9 +85,7 @@ def exhibit(material: Material, wanted: Exhibition, shelf: Shelf) -> ShownClips:
     neighbours = {row: _neighbour(material, row, bank, queries[row]) for row in rows}
     gain_db = _gain_db(material, neighbours)
     shown = ShownClips([condition(clip) for clip in material.test.clips])
-    can_explain = (
-        not material.test.front_end.residual
-    )  # a score of two waveforms, of which one would be altered
+    can_explain = not material.test.front_end.residual  # a score of two waveforms, of which one would be altered
     for place, row in enumerate(progress(rows, f"{material.test.clips[0].machine} exhibits")):
         pair = Pair(material, row, neighbours[row], bank, queries)
         part, media = pair.exhibits(wanted.codec, gain_db)
@@ -140,9 +138,7 @@ class Pair:
         """Between their mean spectra, per band (root mean square)."""
         return float(np.sqrt(np.square(self.bank[self.neighbour] - self.queries[self.row]).mean()))
 
-    def exhibits(
-        self, codec: Literal["flac", "opus"], gain_db: int
-    ) -> tuple[dict[str, Any], dict[str, Medium]]:
+    def exhibits(self, codec: Literal["flac", "opus"], gain_db: int) -> tuple[dict[str, Any], dict[str, Medium]]:
         """What the page says of the pair, and its sounds and spectrograms.
 
         Args:
@@ -245,18 +241,14 @@ def _lay_out(shown: ShownClips, material: Material, bank: FloatArray, queries: F
     """Maps of all clips and training clips, or of as many as are laid out in seconds."""
     rows = _drawn(len(queries), _MOST_ON_MAP)
     indices = _drawn(len(bank), max(_LEAST_TRAINING_ON_MAP, _MOST_ON_MAP - len(rows)))
-    own = [
-        material.detector.embed(each) for each in (material.test.subset(rows), material.train.subset(indices))
-    ]
+    own = [material.detector.embed(each) for each in (material.test.subset(rows), material.train.subset(indices))]
     vectors = [part for part in own if part is not None] or [queries[rows], bank[indices]]
     shown.maps = projections(np.concatenate(vectors))
     shown.map_rows = rows.tolist()
     clips: Sequence[Clip] = [material.train.clips[i] for i in indices]
     shown.map_training = [(clip.name, clip.domain or "", condition(clip)) for clip in clips]
     is_own = own[0] is not None
-    shown.map_of = (
-        "the detector's own vectors" if is_own else "mean spectra without their level, 64 mel bands"
-    )
+    shown.map_of = "the detector's own vectors" if is_own else "mean spectra without their level, 64 mel bands"
     for what, part, every in (("", rows, queries), (" training", indices, bank)):
         if len(part) < len(every):
             shown.notes.append(f"The maps show {len(part)} of {len(every)}{what} clips, drawn at random.")

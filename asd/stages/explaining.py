@@ -134,12 +134,7 @@ def _scores(
 
 
 def explanation(
-    record: dict[str, Any],
-    n_clips: int,
-    effects: Effects,
-    wave: Samples,
-    normal: Samples,
-    sample_rate_hz: int,
+    record: dict[str, Any], n_clips: int, effects: Effects, wave: Samples, normal: Samples, sample_rate_hz: int
 ) -> Figure:
     """The picture of one clip.
 
@@ -152,11 +147,7 @@ def explanation(
     """
     decided = "anomalous" if record["decision"] else "normal"
     truth = f"{record['label']} ({record['verdict']})" if record["label"] else "unknown"
-    words = (
-        f"score {record['score']:.4g}, rank {record['rank']} of {n_clips}",
-        f"called {decided}",
-        f"truth: {truth}",
-    )
+    words = (f"score {record['score']:.4g}, rank {record['rank']} of {n_clips}", f"called {decided}", f"truth: {truth}")
     found = f"nearest training clip ({record['distance_db']:.1f} dB per band away)\n{record['nearest']}"
     log_mel = LogMel(
         sample_rate_hz,
@@ -164,11 +155,7 @@ def explanation(
         hop_samples=max(_LEAST_HOP_SAMPLES, max(len(wave), len(normal)) // _MOST_FRAMES),
     )
     clip, neighbour = (
-        Picture(
-            name, log_mel(torch.from_numpy(samples)[None])[0].double().numpy(), len(samples) / sample_rate_hz
-        )
+        Picture(name, log_mel(torch.from_numpy(samples)[None])[0].double().numpy(), len(samples) / sample_rate_hz)
         for name, samples in (("the clip", wave), (found, normal))
     )
-    return explanation_figure(
-        f"{record['machine']}: {record['file']}", "   |   ".join(words), clip, neighbour, effects
-    )
+    return explanation_figure(f"{record['machine']}: {record['file']}", "   |   ".join(words), clip, neighbour, effects)

@@ -85,9 +85,7 @@ def store_model(
     return training
 
 
-def thresholds_of(
-    detector: Detector, training: pd.DataFrame, config: Run, machine: str
-) -> dict[str, Threshold]:
+def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machine: str) -> dict[str, Threshold]:
     """The decision threshold of each scorer.
 
     Args:
@@ -130,9 +128,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         for scorer, values in scores.items():
             tables[scorer] = score_table(recordings.clips, values, thresholds[scorer].decide(values))
     elif folder.scorers and job.run.done():
-        log.warning(
-            "%s has no test clips any more: the scores in %s stay as they are", job.run.machine, folder.path
-        )
+        log.warning("%s has no test clips any more: the scores in %s stay as they are", job.run.machine, folder.path)
         return
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
@@ -148,9 +144,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         job.run.finish(job.fingerprint, default=detector.scorers[0], scorers=[*tables], seconds=seconds)
 
 
-def _scored(
-    detector: Detector, test: TestData, *, keep_going: bool
-) -> tuple[Recordings, Scores, dict[str, str]]:
+def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, dict[str, str]]:
     """The clips that have scores, their scores, and why the others have none, by file name.
 
     A clip that the detector refuses, or gives no finite score, is an error; where one bad clip shall not cost the

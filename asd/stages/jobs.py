@@ -88,9 +88,7 @@ class Job:
         return self.run.held() not in (None, self.model_fingerprint)
 
 
-def prepare(
-    config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Sequence[int] = ()
-) -> Iterator[Job]:
+def prepare(config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Sequence[int] = ()) -> Iterator[Job]:
     """Jobs of a configuration.
 
     Args:

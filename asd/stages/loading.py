@@ -85,9 +85,7 @@ def dataset_of(config: Run) -> Dataset:
     if config.abnormal and not config.normal:
         raise AsdError(f"abnormal={config.abnormal} goes with normal=; give the normal recordings, too")
     if config.normal and config.data:
-        raise AsdError(
-            f"normal={config.normal} and data={config.data} both name recordings; give one of them"
-        )
+        raise AsdError(f"normal={config.normal} and data={config.data} both name recordings; give one of them")
     if config.normal:
         return given_data(config.normal, config.abnormal, config.machine, config.held_out)
     return open_data(config.data_root, config.layout, config.machine, config.held_out)
@@ -178,11 +176,7 @@ def _load_supplemental(
 
 
 def _read(
-    config: Run,
-    dataset: Dataset,
-    clips: Sequence[Clip],
-    front_end: FrontEnd,
-    refused: list[Refused] | None = None,
+    config: Run, dataset: Dataset, clips: Sequence[Clip], front_end: FrontEnd, refused: list[Refused] | None = None
 ) -> Recordings:
     return check(
         clips,

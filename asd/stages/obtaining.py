@@ -131,9 +131,7 @@ def _targets(config: Data | DataCheck, year: Year) -> list[Target]:
     wanted = names if config.machine == ["all"] else config.machine
     for name in wanted:
         if name not in names:
-            near = difflib.get_close_matches(
-                name.lower(), [other.lower() for other in names], n=1, cutoff=0.5
-            )
+            near = difflib.get_close_matches(name.lower(), [other.lower() for other in names], n=1, cutoff=0.5)
             hint = "".join(f"did you mean {other}? " for other in names if near == [other.lower()])
             raise AsdError(
                 f"machine={name!r} is not in part={config.part} of {year.year}: {hint}It has {', '.join(names)}"
@@ -238,9 +236,7 @@ def _note(failed: dict[Target, AsdError], target: Target, error: AsdError, confi
     failed[target] = error
 
 
-def _fetch(
-    target: Target, remote: Remote, year: Year, config: Data, patience: Patience, on_bytes: OnBytes
-) -> None:
+def _fetch(target: Target, remote: Remote, year: Year, config: Data, patience: Patience, on_bytes: OnBytes) -> None:
     path = (config.data or year.folder) / "archives" / remote.name
     download(remote, path, patience, on_bytes)
     on_bytes(0)  # the last moment to stop

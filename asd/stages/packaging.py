@@ -19,15 +19,7 @@ from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.files import atomic
 from asd.core.runtime import log
-from asd.evaluation.completeness import (
-    ALL,
-    is_all,
-    merged,
-    missing_runs,
-    missing_scores,
-    require_whole,
-    warn_of_stale,
-)
+from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole, warn_of_stale
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
 from asd.runs import RunDirectory, clips_of, find_runs, read_json
@@ -100,9 +92,7 @@ def expected_in(data: Path | None, year: Year) -> dict[Unit, set[str]] | None:
     if data is None:
         return None
     clips = [
-        clip
-        for machine in list_machines(data)
-        for clip in list_clips(data, machine, Split.TEST, original_names=True)
+        clip for machine in list_machines(data) for clip in list_clips(data, machine, Split.TEST, original_names=True)
     ]
     return expected_files(clips, year)
 
@@ -132,13 +122,7 @@ def _package(config: Submit, out: Path) -> Package:
         **read_json(runs[0].model / "facts.json"),
     )
     folder = write_submission(
-        table,
-        facts,
-        label=config.label,
-        year=year,
-        folder=out,
-        user_file=config.authors,
-        template_file=config.template,
+        table, facts, label=config.label, year=year, folder=out, user_file=config.authors, template_file=config.template
     )
     expected = None if chosen == {*year.eval} else expected_files(_clips_to_submit(runs, table), year)
     findings = check_submission(folder, year, expected=expected, template_file=config.template)
@@ -157,9 +141,7 @@ def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
     if have & {*year.eval} and config.machine != ["all"]:
         return {*year.eval}
     log.warning(
-        "no evaluation machine of %d is in the run: packaging a rehearsal of %s",
-        year.year,
-        ", ".join(sorted(have)),
+        "no evaluation machine of %d is in the run: packaging a rehearsal of %s", year.year, ", ".join(sorted(have))
     )
     return have | missing_runs(config.runs, config.name or DEFAULT_DETECTOR, ALL, config.seed).keys()
 
@@ -195,9 +177,7 @@ def _development_results(config: Submit, name: str, scorer: str, year: Year) -> 
     machines = labelled_machines(config.runs, name)
     if not machines:
         if config.development:
-            raise AsdError(
-                f"development={name} has no labelled test clips, so it gives no results; name another run"
-            )
+            raise AsdError(f"development={name} has no labelled test clips, so it gives no results; name another run")
         return {}
     tables = labelled_scores(config.runs, name, config.year, machines).tables
     keys = result_keys(load_template(year, config.template))

@@ -95,6 +95,4 @@ def _with_near(sound: Waveform, near: Waveform) -> Waveform:
 
 def _name(clip: Clip, number: int, split: Split, label: Label) -> str:
     domain = clip.domain or Domain.SOURCE
-    return format_name(
-        clip.section, number, split=split, domain=domain, label=label, attributes=clip.attributes
-    )
+    return format_name(clip.section, number, split=split, domain=domain, label=label, attributes=clip.attributes)

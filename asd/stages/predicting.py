@@ -66,9 +66,7 @@ def predict_files(config: Predict) -> Predicted:
     name = config.name or DEFAULT_DETECTOR
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
     if config.undo or config.audio is None:
-        return Predicted(
-            Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)]
-        )
+        return Predicted(Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)])
     clips = _with_machines(config.audio, sorted(runs))
     folder = config.out or Path("predictions") / name / _place(config.audio)
     with alone(folder, busy=f"another command writes to {folder}; wait until it is done, or say out="):
@@ -157,9 +155,7 @@ def _pieces(
         if len(todo) < len(own):
             log.info("%s: %d of %d recordings are scored already", machine, len(own) - len(todo), len(own))
         for start in range(0, len(todo), PIECE):
-            yield Piece(
-                key, written(run.path), tuple(todo[start : start + PIECE]), config.scorer, config.device
-            )
+            yield Piece(key, written(run.path), tuple(todo[start : start + PIECE]), config.scorer, config.device)
 
 
 def score_piece(piece: Piece) -> tuple[pd.DataFrame, list[Refused]]:

@@ -31,12 +31,7 @@ class Normal:
 
 
 def predictions(
-    recordings: Recordings,
-    scores: FloatArray,
-    threshold: Threshold,
-    normal: Normal,
-    scorer: str,
-    device: torch.device,
+    recordings: Recordings, scores: FloatArray, threshold: Threshold, normal: Normal, scorer: str, device: torch.device
 ) -> pd.DataFrame:
     """Scores of clips with what they mean, in the order of the clips.
 

@@ -133,14 +133,10 @@ def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores
     if config.clips == 0:
         return ShownClips(notes=["clips=0: the page holds no sounds and no pictures."])
     if not run.fit_facts():
-        return ShownClips(
-            notes=["A fused run has no model of its own: look at its members for sounds and pictures."]
-        )
+        return ShownClips(notes=["A fused run has no model of its own: look at its members for sounds and pictures."])
     job = jobs.stored_job(run, config.runs)
     if job.learn is None or (job.test is None and config.predictions is None):
-        raise AsdError(
-            f"{run.path} has no clips at {job.config.data_root}; say clips=0 for a page without sounds"
-        )
+        raise AsdError(f"{run.path} has no clips at {job.config.data_root}; say clips=0 for a page without sounds")
     if config.predictions:
         test = predicted_recordings(scores.table, job.learn)
     else:
@@ -185,9 +181,7 @@ def _by_seed(runs: list[RunDirectory], scorer: str) -> dict[int, pd.DataFrame]:
         table = run.scores.table(scorer)
         tables.setdefault(run.seed, []).append(table[table["label"] != ""])
     most = max(len(each) for each in tables.values())
-    return {
-        seed: pd.concat(each, ignore_index=True) for seed, each in sorted(tables.items()) if len(each) == most
-    }
+    return {seed: pd.concat(each, ignore_index=True) for seed, each in sorted(tables.items()) if len(each) == most}
 
 
 def _member(config: Report, word: str, machines: set[str]) -> BySeed:

@@ -75,9 +75,7 @@ def read_published(path: Path) -> dict[int, list[dict[str, Any]]]:
     keys = {"system", "part", "score", "source"}
     lists = [*content.values()] if isinstance(content, dict) else [None]
     rows = [row for each in lists for row in (each if isinstance(each, list) else [None])]
-    if not all(
-        isinstance(row, dict) and keys <= {*row} <= {*keys, "ours"} and row["part"] in PARTS for row in rows
-    ):
+    if not all(isinstance(row, dict) and keys <= {*row} <= {*keys, "ours"} and row["part"] in PARTS for row in rows):
         raise AsdError(f"published={path} is no list of {', '.join(sorted(keys))} and ours under each year")
     return content
 
@@ -99,15 +97,11 @@ def as_page(year: int, tables: dict[str, pd.DataFrame], published: list[dict[str
     rows = []
     for row in published:
         method = row.get("ours", "")
-        rows.append(
-            [row["system"], row["part"], f"{row['score']:.2f}", ours.get((row["part"], method), ""), method]
-        )
+        rows.append([row["system"], row["part"], f"{row['score']:.2f}", ours.get((row["part"], method), ""), method])
         rows[-1].append(row["source"])
     parts = [f"## {PARTS[part]} of {year}\n\n{as_markdown(table)}" for part, table in tables.items()]
     if rows:
-        parts.append(
-            "\n".join([f"## Published scores of {year} beside ours\n", *markdown_table(head, rows), ""])
-        )
+        parts.append("\n".join([f"## Published scores of {year} beside ours\n", *markdown_table(head, rows), ""]))
     return "\n".join(parts)
 
 

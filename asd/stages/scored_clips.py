@@ -36,9 +36,7 @@ class ScoredClips:
     scores: ScoreFolder | None = None
 
 
-def scored_clips(
-    job: Job, scorer: str, data: Path | None = None, predictions: Path | None = None
-) -> ScoredClips:
+def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: Path | None = None) -> ScoredClips:
     """The clips of a machine that a run has scored.
 
     Args:
@@ -58,9 +56,7 @@ def scored_clips(
     if predictions is not None:
         table = predicted_scores(read_predictions(predictions), run.machine, threshold_of(run, scorer))
         return ScoredClips(
-            table,
-            lambda rows: predicted_recordings(rows, train),
-            predictions.parent / "explain" / run.machine,
+            table, lambda rows: predicted_recordings(rows, train), predictions.parent / "explain" / run.machine
         )
     if data is None:
         if job.test is None:
@@ -70,9 +66,7 @@ def scored_clips(
         found = run.scores_of(data)
         if found is None:
             raise AsdError(f"{run.path} has no scores of {data}; first make score with data={data}")
-        other = job.config.model_copy(
-            update={"data": data, "normal": None, "abnormal": None, "layout": "auto"}
-        )
+        other = job.config.model_copy(update={"data": data, "normal": None, "abnormal": None, "layout": "auto"})
         test = load_test(other, dataset_of(other), run.machine, train).recordings
         folder, place = found, found.path
     table = folder.table(scorer).reset_index(drop=True)
@@ -94,9 +88,7 @@ def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
     """
     index = {clip.name: i for i, clip in enumerate(test.clips)}
     if missing := [file for file in rows["file"] if file not in index]:
-        raise AsdError(
-            f"{missing[0]} has a score but is not among the test clips; score again with the same data="
-        )
+        raise AsdError(f"{missing[0]} has a score but is not among the test clips; score again with the same data=")
     return test.subset([index[file] for file in rows["file"]])
 
 

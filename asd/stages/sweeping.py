@@ -66,9 +66,7 @@ def sweep(config: Sweep) -> Swept:
         every = grid(space) if config.method == "grid" else draws(space, config.trials, config.seed)
     machines = list_machines(config.data) if config.machine == ["all"] else config.machine
     if config.judge == "others" and len(machines) == 1:
-        raise AsdError(
-            f"judge=others judges {machines[0]} by other machines, and there is none; say judge=faults"
-        )
+        raise AsdError(f"judge=others judges {machines[0]} by other machines, and there is none; say judge=faults")
     data = config.data
     if config.judge == "faults":
         from asd.stages.planting import plant
@@ -96,9 +94,7 @@ def summary(config: Sweep, found: Swept) -> str:
         share = 100 * found.elsewhere
         lines.append(f"chosen for each machine on the other machines: {share:.1f} on average")
     if config.judge == "faults":
-        lines.append(
-            "scores are those of planted faults, not of test clips: they order configurations, no more"
-        )
+        lines.append("scores are those of planted faults, not of test clips: they order configurations, no more")
     each = ", best/ of each machine" if config.judge == "others" else ""
     lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}, importance.png")
     best = shlex.join([f"config={found.folder / 'best.yaml'}", f"data={config.data}"])
@@ -210,9 +206,7 @@ def _written(
     ]
     table = pd.DataFrame(rows, columns=["score", "state", "seconds", *keys, *machines])
     is_complete = table["state"] == "complete"
-    order = (
-        table.assign(done=is_complete).sort_values(["done", "score"], ascending=False, kind="stable").index
-    )
+    order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False, kind="stable").index
     table, results = table.loc[order].reset_index(drop=True), [results[i] for i in order]
     whole = table[table["state"] == "complete"]
     elsewhere = chosen_elsewhere(whole[machines]) if len(machines) > 1 else None
@@ -220,9 +214,7 @@ def _written(
     write_text(folder / "sweep.md", as_markdown(table, machines))
     write_text(folder / "best.yaml", yaml.safe_dump(results[0]["options"], sort_keys=False))
     for machine, row in best_elsewhere(whole[machines]).items() if each else ():
-        write_text(
-            folder / "best" / f"{machine}.yaml", yaml.safe_dump(results[row]["options"], sort_keys=False)
-        )
+        write_text(folder / "best" / f"{machine}.yaml", yaml.safe_dump(results[row]["options"], sort_keys=False))
     varied = [key for key in keys if whole[key].astype(str).nunique() > 1]
     if varied:
         figure = importance_figure(whole, varied, importances(whole[varied], whole["score"]))
@@ -240,10 +232,7 @@ def as_markdown(table: pd.DataFrame, machines: Sequence[str]) -> str:
     """
     shares = {"score", *machines}
     rows = [
-        [
-            "" if pd.isna(row[c]) else f"{100 * row[c]:.1f}" if c in shares else _cell(row[c])
-            for c in table.columns
-        ]
+        ["" if pd.isna(row[c]) else f"{100 * row[c]:.1f}" if c in shares else _cell(row[c]) for c in table.columns]
         for row in table.to_dict("records")
     ]
     return "\n".join(markdown_table([*map(str, table.columns)], rows)) + "\n"

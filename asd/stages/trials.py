@@ -108,9 +108,7 @@ def read_space(path: Path) -> Space:
     except (OSError, yaml.YAMLError) as error:
         raise AsdError(f"space={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping) or not content:
-        raise AsdError(
-            f"space={path} holds no options; write lines such as statistics.backend: [knn, gaussian]"
-        )
+        raise AsdError(f"space={path} holds no options; write lines such as statistics.backend: [knn, gaussian]")
     space = dict(_choices(path, content))
     for key, choice in space.items():
         for value in choice.values or (choice.low, choice.high):
@@ -221,13 +219,7 @@ class Trial:
             The result, with a score for each of these machines.
         """
         each = {m: float(np.mean(self.official([m]))) for m in self.machines[:n_done]}
-        result = {
-            "options": self.options,
-            "score": score,
-            "state": state,
-            "seconds": seconds,
-            "machines": each,
-        }
+        result = {"options": self.options, "score": score, "state": state, "seconds": seconds, "machines": each}
         write_json(self.folder / "results" / f"{self.key}.json", result)
         return result
 

@@ -93,9 +93,7 @@ class Supplemental(Halls):
 class Digits(Study):
     """Options of the study of raw-waveform classifiers on spoken digits."""
 
-    data: Path = Field(
-        Path("../shared/data/spoken_digits"), description="folder of <word>_<speaker>_<number>.wav"
-    )
+    data: Path = Field(Path("../shared/data/spoken_digits"), description="folder of <word>_<speaker>_<number>.wav")
     network: str = Field("small", description="small, or a published design: ch32, base, ...")
     held_out: AnyNames = Field([], description="speakers left out in turn; none: all")
     chosen_on: Names = Field(["lucas", "theo"], description="speakers on whom the defaults were chosen")
@@ -157,9 +155,7 @@ class Cmt(SedStudy):
     """Options of the confident-mean-teacher study: published methods, with few labels."""
 
     epochs: int = Field(25, ge=1, description="passes over all clips")
-    classes: AnyNames = Field(
-        ["0", "1", "2", "3", "4", "5"], description="labels to use; none: all there are"
-    )
+    classes: AnyNames = Field(["0", "1", "2", "3", "4", "5"], description="labels to use; none: all there are")
     strong: int = Field(100, ge=2, description="training clips with onsets and offsets")
     weak: int = Field(100, ge=0, description="training clips with labels only")
     unlabelled: int = Field(200, ge=1, description="training clips without any")

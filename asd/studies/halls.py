@@ -32,9 +32,7 @@ SCORERS = {"statistics": "ensemble", "nearest": "ensemble", "autoencoder": "maha
 Methods = Mapping[str, Sequence[str]]  # name of a method -> its options
 
 
-def measure(
-    config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[str, Methods]
-) -> dict[str, Result]:
+def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[str, Methods]) -> dict[str, Result]:
     """Official scores of methods by ratio and seed: {"<snr_db>dB/seed<k>": {detector: {method: score}}}.
 
     Args:

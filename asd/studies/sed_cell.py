@@ -60,10 +60,7 @@ def run_cell(settings: Cell, folder: Path) -> dict[str, Any]:
         settings: of `cell`.
         folder: of the cell.
     """
-    runs, name = (
-        folder.parent.parent,
-        folder.parent.name,
-    )  # the cell's folder <name>/seed<k> is that of its run
+    runs, name = (folder.parent.parent, folder.parent.name)  # the cell's folder <name>/seed<k> is that of its run
     config = Train.model_validate({**settings["train"], "name": name, "runs": runs, "overwrite": True})
     train(config)
     (run,) = find_runs(runs, name, config.seeds)

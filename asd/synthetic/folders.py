@@ -122,9 +122,7 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
         raise AsdError(f"{path} is not a recipe ({error!r}): remove {folder} to make it anew") from error
     if different:
         changes = ", ".join(f"{key}={found[key]}" for key in different)
-        raise AsdError(
-            f"{folder} was made with {changes}: remove it to make it anew, or choose another folder"
-        )
+        raise AsdError(f"{folder} was made with {changes}: remove it to make it anew, or choose another folder")
 
 
 def _make(folder: Path, recipe: Recipe) -> None:
@@ -136,9 +134,7 @@ def _make(folder: Path, recipe: Recipe) -> None:
             _write(made, recipe)
             made.rename(folder)
     except OSError as error:
-        raise AsdError(
-            f"cannot write {folder} ({error}): free some space or choose another folder"
-        ) from error
+        raise AsdError(f"cannot write {folder} ({error}): free some space or choose another folder") from error
 
 
 def _write(folder: Path, recipe: Recipe) -> None:
@@ -191,9 +187,7 @@ def _cells(recipe: Recipe) -> Iterator[tuple[Split, Domain, Label, Content, int]
                 yield Split.SUPPLEMENTAL, domain, Label.NORMAL, content, share
 
 
-def _write_clip(
-    folder: Path, design: Design, hall: Hall | None, recipe: Recipe, kind: Kind
-) -> tuple[str, str, str]:
+def _write_clip(folder: Path, design: Design, hall: Hall | None, recipe: Recipe, kind: Kind) -> tuple[str, str, str]:
     """Write one clip; return its row of the attributes file."""
     key = (kind.split, kind.domain, kind.label, kind.index)
     alone = (kind.content,) if kind.content != "both" else ()

@@ -59,9 +59,7 @@ def render_clip(
     for channel in range(channels):
         room_knots = np.linspace(-4.5, 3.0, design.room_db.shape[1])
         room_db = np.interp(octaves, room_knots, design.room_db[channel]) + FAR_DB * channel
-        here = noise_spectrum(
-            background, background_db, n_fft, rng
-        )  # the part of the background this place has alone
+        here = noise_spectrum(background, background_db, n_fft, rng)  # the part of the background this place has alone
         recorded[channel] = machine * amplitude(room_db) + 0.8 * hall + 0.6 * here
     recorded *= amplitude(scene.microphone_db_per_octave * octaves)
     waveform = REFERENCE_RMS * fft.irfft(recorded, n_fft)[:, :n_samples]
@@ -145,9 +143,7 @@ def _shaft(design: Design, health: Health, turns: Phase, load_db: float, sample_
     return np.asarray(sound, np.float32)
 
 
-def _clicks(
-    design: Design, health: Health, turns: Phase, sample_rate_hz: int, rng: np.random.Generator
-) -> Array:
+def _clicks(design: Design, health: Health, turns: Phase, sample_rate_hz: int, rng: np.random.Generator) -> Array:
     """Impulses that make the body ring, (samples,): strokes of the valve and impacts of a faulty part."""
     clicks = np.zeros(turns.size, np.float32)
     if health.impacts_db > ABSENT_DB:

@@ -284,14 +284,11 @@ def _video(layout: Layout, draws: Draws, scenario: _Scenario, dark: BoolArray) -
     return video
 
 
-def _keyframes(
-    layout: Layout, draws: Draws, active: BoolArray, asset: IntArray, numbers: FloatArray
-) -> FloatArray:
+def _keyframes(layout: Layout, draws: Draws, active: BoolArray, asset: IntArray, numbers: FloatArray) -> FloatArray:
     """The tracks at the last keyframe, (n, steps, tracks * 12): zero where idle."""
     anchors = np.zeros((*active.shape, 3))  # anchor and rotation: the editor leaves them alone
     state = np.concatenate(
-        [active[..., None], asset[..., None] / layout.n_assets, numbers[..., :3], anchors, numbers[..., 3:]],
-        -1,
+        [active[..., None], asset[..., None] / layout.n_assets, numbers[..., :3], anchors, numbers[..., 3:]], -1
     )
     state = np.where(active[..., None], state, 0.0)
     steps = np.arange(layout.n_steps)

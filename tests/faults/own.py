@@ -58,9 +58,7 @@ def coded(folder: Path, suffix: str, rate_hz: int = 16000) -> Callable[[], objec
         for path in sorted(folder.glob("*.wav")):
             samples, _ = soundfile.read(path)
             path.unlink()
-            soundfile.write(
-                path.with_suffix(suffix), np.repeat(samples, 3 if rate_hz > 16000 else 1), rate_hz
-            )
+            soundfile.write(path.with_suffix(suffix), np.repeat(samples, 3 if rate_hz > 16000 else 1), rate_hz)
 
     return plant
 

@@ -143,9 +143,7 @@ def _table() -> list[Fault]:
             faults.append(Fault(f"a {split} clip {name}", lambda d=damage, s=split: d(clip(s)), expected))
         for name, (damage, outcome) in USABLE.items():
             stage = stages[-1]
-            faults.append(
-                Fault(f"a {split} clip {name}", lambda d=damage, s=split: d(clip(s)), {stage: outcome})
-            )
+            faults.append(Fault(f"a {split} clip {name}", lambda d=damage, s=split: d(clip(s)), {stage: outcome}))
     return faults
 
 

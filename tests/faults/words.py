@@ -118,8 +118,7 @@ def yaml(content: bytes) -> Callable[[], object]:
 
 def _faults() -> list[Fault]:
     faults = [
-        Fault(f"the word {word}", Words(word), dict.fromkeys(stages, Refused(saying)))
-        for word, stages, saying in WORDS
+        Fault(f"the word {word}", Words(word), dict.fromkeys(stages, Refused(saying))) for word, stages, saying in WORDS
     ]
     for name, (content, saying) in YAMLS.items():
         expected: dict[str, Expected] = dict.fromkeys(("train", "evaluate"), Refused(saying))

@@ -89,11 +89,7 @@ class InverseFrequency(BinaryLoss):
     factor: torch.Tensor
 
     def __init__(
-        self,
-        n_active_frames: torch.Tensor,
-        constant: float = 500.0,
-        gamma: float = 1.0,
-        reduction: Reduction = "mean",
+        self, n_active_frames: torch.Tensor, constant: float = 500.0, gamma: float = 1.0, reduction: Reduction = "mean"
     ) -> None:
         super().__init__(reduction)
         if n_active_frames.ndim != 1 or not bool((n_active_frames >= 0).all()) or not constant > 0:
@@ -130,9 +126,7 @@ class InverseFrequency(BinaryLoss):
         """A constant per class, and one."""
         del log_no
         if log_yes.shape[-1] != len(self.factor):
-            raise AsdError(
-                f"inverse frequency knows {len(self.factor)} classes, the logits have {log_yes.shape[-1]}"
-            )
+            raise AsdError(f"inverse frequency knows {len(self.factor)} classes, the logits have {log_yes.shape[-1]}")
         return self.factor, 1.0
 
 

@@ -51,9 +51,7 @@ class Cells:
     weight: torch.Tensor
 
     @classmethod
-    def of(
-        cls, like: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None
-    ) -> Cells:
+    def of(cls, like: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None) -> Cells:
         """The cells of a tensor of any shape.
 
         Args:
@@ -159,9 +157,7 @@ def known_reduction(reduction: Reduction) -> Reduction:
         AsdError: it is none of `Reduction`.
     """
     if reduction not in get_args(Reduction):
-        raise AsdError(
-            f"no reduction is called {reduction!r}; choose one of {', '.join(get_args(Reduction))}"
-        )
+        raise AsdError(f"no reduction is called {reduction!r}; choose one of {', '.join(get_args(Reduction))}")
     return reduction
 
 

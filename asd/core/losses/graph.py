@@ -41,10 +41,7 @@ class GraphLaplacian(nn.Module):
     adjacency: torch.Tensor
 
     def __init__(
-        self,
-        adjacency: torch.Tensor,
-        frames: Literal["sum", "mean"] = "sum",
-        reduction: Reduction = "mean",
+        self, adjacency: torch.Tensor, frames: Literal["sum", "mean"] = "sum", reduction: Reduction = "mean"
     ) -> None:
         super().__init__()
         square = adjacency.ndim == 2 and len(adjacency) == adjacency.shape[1]
@@ -77,10 +74,7 @@ class GraphLaplacian(nn.Module):
         return cls(co_occurrence(labels, threshold), frames, reduction)
 
     def forward(
-        self,
-        logits: torch.Tensor,
-        weight: torch.Tensor | None = None,
-        ignore: torch.Tensor | None = None,
+        self, logits: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Reduced penalty of logits (batch, ..., classes).
 

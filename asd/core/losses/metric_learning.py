@@ -247,9 +247,7 @@ def loss_named(name: str, n_dims: int, n_classes: int, **options: float) -> Clas
     """
     known = inspect.signature(LOSSES[one_of(name, tuple(LOSSES), "loss")]).parameters
     if unknown := [option for option in options if option not in known]:
-        raise AsdError(
-            f"loss={name} has no {unknown[0]}; leave embedding.{unknown[0]} out or take another loss"
-        )
+        raise AsdError(f"loss={name} has no {unknown[0]}; leave embedding.{unknown[0]} out or take another loss")
     return LOSSES[name](n_dims, n_classes, **options)
 
 

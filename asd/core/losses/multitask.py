@@ -84,13 +84,9 @@ class EventsAndActivity(nn.Module):
         activity_reduction: of the activity's BCE; see `cells.Reduction`.
     """
 
-    def __init__(
-        self, events: nn.Module, activity_weight: float = 1.0, activity_reduction: Reduction = "mean"
-    ) -> None:
+    def __init__(self, events: nn.Module, activity_weight: float = 1.0, activity_reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.tasks = MultiTask(
-            {"events": events, "activity": Bce(activity_reduction)}, {"activity": activity_weight}
-        )
+        self.tasks = MultiTask({"events": events, "activity": Bce(activity_reduction)}, {"activity": activity_weight})
 
     def forward(
         self,
@@ -115,16 +111,11 @@ class EventsAndActivity(nn.Module):
         activity, unknown = activity_targets(targets, ignore)
         events = {"logits": logits, "targets": targets, "weight": weight, "ignore": ignore}
         return self.tasks(
-            {
-                "events": events,
-                "activity": {"logits": activity_logits, "targets": activity, "ignore": unknown},
-            }
+            {"events": events, "activity": {"logits": activity_logits, "targets": activity, "ignore": unknown}}
         )
 
 
-def activity_targets(
-    targets: torch.Tensor, ignore: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def activity_targets(targets: torch.Tensor, ignore: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Whether any class is active: the largest target, and where that is not known.
 
     It is not known where a class is ignored, unless another one is active for certain.

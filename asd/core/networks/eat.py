@@ -128,11 +128,7 @@ class _Block(nn.Module):
 
     def __init__(self, config: EatConfig) -> None:
         super().__init__()
-        dims, wide, self.n_heads = (
-            config.embed_dim,
-            round(config.embed_dim * config.mlp_ratio),
-            config.num_heads,
-        )
+        dims, wide, self.n_heads = (config.embed_dim, round(config.embed_dim * config.mlp_ratio), config.num_heads)
         self.attn = nn.ModuleDict({"qkv": nn.Linear(dims, 3 * dims), "proj": nn.Linear(dims, dims)})
         self.norm1 = nn.LayerNorm(dims, eps=config.norm_eps)
         self.mlp = nn.ModuleDict({"fc1": nn.Linear(dims, wide), "fc2": nn.Linear(wide, dims)})

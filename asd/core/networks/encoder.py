@@ -150,9 +150,7 @@ class Branches(Encoder):
         self.branches = nn.ModuleList(branches)
         for i, n in enumerate(self.windows_samples):
             window = torch.hann_window(n)
-            self.register_buffer(
-                f"window_{i}", window / window.norm() if centred else window, persistent=False
-            )
+            self.register_buffer(f"window_{i}", window / window.norm() if centred else window, persistent=False)
         # A third faster on a CPU; torch's type stubs do not know the keyword.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

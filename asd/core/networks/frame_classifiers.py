@@ -60,9 +60,7 @@ class FrequencyPooledCNN(nn.Module):
             layers += [nn.LeakyReLU(), nn.MaxPool2d((1, pool))]
             n_in, n_bands = n_out, n_bands // pool
         if not n_bands:
-            raise AsdError(
-                f"pools={tuple(pools)} leaves nothing of {n_mels} mel bands; pool less or use more bands"
-            )
+            raise AsdError(f"pools={tuple(pools)} leaves nothing of {n_mels} mel bands; pool less or use more bands")
         self.layers = nn.Sequential(*layers)
         self.n_features = n_in * n_bands
 

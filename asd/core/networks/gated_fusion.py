@@ -96,9 +96,7 @@ class GatedFusion(nn.Module):
         if self.rescale:
             factor = len(parts) / present.sum(-1, keepdim=True)
             parts = [factor * part for part in parts]
-        vectors = (
-            self.join(torch.cat(parts, -1)) if self.fusion == "concatenated" else torch.stack(parts).sum(0)
-        )
+        vectors = self.join(torch.cat(parts, -1)) if self.fusion == "concatenated" else torch.stack(parts).sum(0)
         return Fused(vectors, torch.stack(gates, -2) if gates else None)
 
     def _checked(self, features: Mapping[str, torch.Tensor], present: torch.Tensor | None) -> torch.Tensor:
@@ -178,9 +176,7 @@ class MultimodalTransformer(nn.Module):
         self.asset = nn.Linear(n_dims, n_assets)
         self.numbers = nn.Linear(n_dims, n_numbers)
 
-    def forward(
-        self, features: Mapping[str, torch.Tensor], present: torch.Tensor | None = None
-    ) -> TrackOutput:
+    def forward(self, features: Mapping[str, torch.Tensor], present: torch.Tensor | None = None) -> TrackOutput:
         """What every track does at every step, of features {name: (batch, steps, width)}.
 
         Args:
@@ -195,9 +191,7 @@ class MultimodalTransformer(nn.Module):
         x = relu(x + self.tracks)
         return TrackOutput(self.active(x), self.asset(x), self.numbers(x), gates)
 
-    def attention(
-        self, features: Mapping[str, torch.Tensor], present: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def attention(self, features: Mapping[str, torch.Tensor], present: torch.Tensor | None = None) -> torch.Tensor:
         """Attention weights (layers, batch, heads, steps, steps), to be asked for in eval mode.
 
         The row of a step tells how much it takes from every step, and adds up to one.

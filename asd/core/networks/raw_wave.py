@@ -58,9 +58,7 @@ class RawWaveDesign:
 
 
 DESIGNS = {
-    "base": RawWaveDesign(
-        (8, 16, 32, 64, 128), 25, pool=4, pool_first=True, padded=False, hidden=(1024, 512)
-    ),
+    "base": RawWaveDesign((8, 16, 32, 64, 128), 25, pool=4, pool_first=True, padded=False, hidden=(1024, 512)),
     "ch32": RawWaveDesign((32,) * 4 + (64,) * 4, 5, dropout=0.75),
     "ch64": RawWaveDesign((64,) * 4 + (128,) * 4, 5, dropout=0.75),
     "vgg": RawWaveDesign((64,) * 8 + (128,) * 8, 3, convolutions_per_pool=2, dropout=0.75),
@@ -82,9 +80,7 @@ class RawWaveCNN(nn.Module):
         AsdError: an unknown name, or a waveform too short for the convolutions and poolings.
     """
 
-    def __init__(
-        self, design: str | RawWaveDesign = "ch32", n_classes: int = 16, n_samples: int = 16000
-    ) -> None:
+    def __init__(self, design: str | RawWaveDesign = "ch32", n_classes: int = 16, n_samples: int = 16000) -> None:
         super().__init__()
         if isinstance(design, str):
             if design not in DESIGNS:

@@ -100,9 +100,7 @@ class SpectrogramBranch(nn.Module):
         self.stages = nn.Sequential(*(Residual(a, b, 1 + (a != b)) for a, b in pairwise(widths)))
         n_bands = ((n_bins - 5) // 2 - 1) // 2  # after convolution and pooling
         n_features = 8 * width * -(-n_bands // 8)  # each stage but the first halves the bands
-        self.out = nn.Sequential(
-            nn.BatchNorm1d(n_features, affine=False), nn.Linear(n_features, n_dims, bias=False)
-        )
+        self.out = nn.Sequential(nn.BatchNorm1d(n_features, affine=False), nn.Linear(n_features, n_dims, bias=False))
 
     def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
         """(batch, bins, frames) -> (batch, dims)."""

@@ -27,9 +27,7 @@ def heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
     return x.unflatten(2, (n_heads, -1)).transpose(1, 2)
 
 
-def attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None = None
-) -> torch.Tensor:
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
     """Values weighted by how queries and keys agree: three times (batch, heads, tokens, dims / heads) -> tokens.
 
     Args:

@@ -183,8 +183,7 @@ def cmt_neg(
     _require_probability_range(positive_threshold, negative_threshold)
     if not negative_threshold < positive_threshold:
         raise AsdError(
-            f"the threshold of negatives, {negative_threshold}, must lie below that of positives, "
-            f"{positive_threshold}"
+            f"the threshold of negatives, {negative_threshold}, must lie below that of positives, {positive_threshold}"
         )
 
     def judge(values: torch.Tensor, cells: Cells, windows: Sequence[int] | None) -> Confident:
@@ -197,9 +196,7 @@ def cmt_neg(
     return ConfidentTargets(judge(clips, clip_cells, None), judge(frames, frame_cells, windows_frames))
 
 
-def _weighed(
-    values: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, balance: bool = False
-) -> Confident:
+def _weighed(values: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, balance: bool = False) -> Confident:
     """Weights: the value of a positive, one minus the value of a negative."""
     # A NaN is on no side of any threshold; as a weight it stops the training instead of going unseen.
     up = torch.where(positive | values.isnan(), values, 0.0)

@@ -105,9 +105,7 @@ class Consistency(CellLoss):
     def __init__(self, distance: Distance = "mse", reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
         if distance not in get_args(Distance):
-            raise AsdError(
-                f"no consistency is called {distance!r}; choose one of {', '.join(get_args(Distance))}"
-            )
+            raise AsdError(f"no consistency is called {distance!r}; choose one of {', '.join(get_args(Distance))}")
         self.distance = distance
 
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

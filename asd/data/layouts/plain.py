@@ -37,18 +37,14 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     machines = {places[path][:start] for path, start in starts.items() if start is not None}
     for path, parts in places.items():
         if starts[path] is None:  # the folder of a fault beside normal/
-            starts[path] = max(
-                (len(m) for m in machines if parts[: len(m)] == m and len(parts) > len(m)), default=None
-            )
+            starts[path] = max((len(m) for m in machines if parts[: len(m)] == m and len(parts) > len(m)), default=None)
             if starts[path] is None:
                 raise AsdError(
                     f"{path} lies in no folder that says whether it is normal; put it into normal/, abnormal/ or "
                     f"test/, or remove it"
                 )
     names = machine_names(parts[: starts[path]] for path, parts in places.items())
-    found = [
-        _clip(path, names[parts[: starts[path]]], parts[starts[path] :]) for path, parts in places.items()
-    ]
+    found = [_clip(path, names[parts[: starts[path]]], parts[starts[path] :]) for path, parts in places.items()]
     faults = {(clip.machine, clip.attributes[FAULT]) for clip in found if FAULT in clip.attributes}
     for clip in found:
         if clip.split is Split.TRAIN and any((clip.machine, part) in faults for part in places[clip.path]):
@@ -68,9 +64,7 @@ def _clip(path: Path, machine: str, parts: Parts) -> Clip:
     is_test, is_train = (bool({*words} & known) for known in (TESTING, TRAINING))
     label = next((label for word in words if (label := _label(word))), None)
     domain = next((Domain(word) for word in words if word in {*Domain}), None)
-    others = [
-        part for part in parts if part.lower() not in _WORDS | {*Domain} and not _NO_FAULT.fullmatch(part)
-    ]
+    others = [part for part in parts if part.lower() not in _WORDS | {*Domain} and not _NO_FAULT.fullmatch(part)]
     if label is None and not is_train and others and not {*words} & UNKNOWN:
         label = Label.ANOMALY
     if is_train and label is Label.ANOMALY:

@@ -46,9 +46,7 @@ def read_table(path: Path) -> list[Clip]:
     table.columns = [str(column).strip().lower() for column in table.columns]
     named = [column for column in _PATH_COLUMNS if column in table.columns]
     if not named:
-        raise AsdError(
-            f"{path} has the columns {', '.join(table.columns)} and none is called path; rename one"
-        )
+        raise AsdError(f"{path} has the columns {', '.join(table.columns)} and none is called path; rename one")
     clips = []
     for number, row in enumerate(table.to_dict("records"), start=2):
         cells = {str(column): str(value).strip() for column, value in row.items()}
@@ -122,11 +120,7 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     Raises:
         AsdError: there are two such tables, or as `read_table`.
     """
-    tables = sorted(
-        path for path in files if path.parent == root and path.stem == "recordings" and is_table(path)
-    )
+    tables = sorted(path for path in files if path.parent == root and path.stem == "recordings" and is_table(path))
     if len(tables) > 1:
-        raise AsdError(
-            f"{root} holds {tables[0].name} and {tables[1].name}; remove one, or name it with data="
-        )
+        raise AsdError(f"{root} holds {tables[0].name} and {tables[1].name}; remove one, or name it with data=")
     return read_table(tables[0]) if tables else None

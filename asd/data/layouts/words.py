@@ -6,26 +6,12 @@ from asd.types import AsdError, Domain, Label, Split
 
 NORMAL = frozenset({"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "normalsound"})
 ANOMALOUS = frozenset(
-    {
-        "abnormal",
-        "anomaly",
-        "anomalies",
-        "anomalous",
-        "bad",
-        "ng",
-        "nok",
-        "faulty",
-        "fault",
-        "faults",
-        "defect",
-    }
+    {"abnormal", "anomaly", "anomalies", "anomalous", "bad", "ng", "nok", "faulty", "fault", "faults", "defect"}
     | {"defects", "defective", "broken", "anomaloussound"}
 )
 TRAINING = frozenset({"train", "training"})
 TESTING = frozenset({"test", "testing", "eval", "evaluation", "val", "validation"})
-UNKNOWN = frozenset(
-    {"unknown", "unlabelled", "unlabeled", "unsorted", "new", "inbox", "incoming", "recent", "today"}
-)
+UNKNOWN = frozenset({"unknown", "unlabelled", "unlabeled", "unsorted", "new", "inbox", "incoming", "recent", "today"})
 
 
 def label_of(word: str, where: str) -> Label | None:

@@ -20,14 +20,7 @@ from asd.core.runtime import fingerprint
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.detectors.encoders.hub import load_hub
 from asd.detectors.encoders.pretrained import Pretrained
-from asd.detectors.encoders.published import (
-    BeatsInput,
-    EatInput,
-    content_hash,
-    given_path,
-    load_beats,
-    load_eat,
-)
+from asd.detectors.encoders.published import BeatsInput, EatInput, content_hash, given_path, load_beats, load_eat
 from asd.detectors.encoders.recipe import Recipe
 from asd.types import AsdError
 
@@ -104,12 +97,7 @@ def build(recipe: Recipe, sample_rate_hz: int = 16000) -> Encoder:
 
 def _multires_cnn(recipe: Recipe, _: int) -> Encoder:
     return MultiResolution(
-        recipe.segment_samples,
-        recipe.windows_samples,
-        recipe.whole,
-        recipe.n_dims,
-        recipe.width,
-        recipe.level,
+        recipe.segment_samples, recipe.windows_samples, recipe.whole, recipe.n_dims, recipe.width, recipe.level
     )
 
 
@@ -206,9 +194,7 @@ def _constructed(path: str, recipe: Recipe, sample_rate_hz: int) -> nn.Module:
 
 def _own(module: nn.Module, recipe: Recipe) -> Encoder:
     """A module as an encoder; one that is frozen is known by a hash of its weights."""
-    encoder = (
-        module if isinstance(module, Encoder) else OwnEncoder(module, recipe.segment_samples, recipe.name)
-    )
+    encoder = module if isinstance(module, Encoder) else OwnEncoder(module, recipe.segment_samples, recipe.name)
     if recipe.is_frozen:
         encoder.origin = fingerprint(recipe.name, encoder.segment_samples, digest(encoder))
     return encoder

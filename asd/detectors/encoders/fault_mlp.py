@@ -238,10 +238,7 @@ class FaultMlp(ClipEncoder):
         batches = recordings.batches(place.device, _BATCH_SAMPLES)
         for indices, waveforms in progress(batches, f"faults {recordings.clips[0].machine}"):
             altered = with_faults(
-                waveforms.repeat(copies, 1),
-                kinds[:, indices].flatten(),
-                place.sample_rate_hz,
-                generator,
+                waveforms.repeat(copies, 1), kinds[:, indices].flatten(), place.sample_rate_hz, generator
             )
             rows[:, indices] = self._of(altered).unflatten(0, (copies, len(indices)))
         if residual := recordings.front_end.residual:

@@ -50,12 +50,7 @@ class HubNetwork(nn.Module):
         super().__init__()
         self.model = model
         config = model.config
-        self.n_layers, self.n_dims, self.n_bands, self.n_special = (
-            config.num_hidden_layers,
-            config.hidden_size,
-            1,
-            0,
-        )
+        self.n_layers, self.n_dims, self.n_bands, self.n_special = (config.num_hidden_layers, config.hidden_size, 1, 0)
         self.is_ast = config.model_type == _AST
         if self.is_ast:
             self.n_bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1

@@ -85,9 +85,7 @@ class Pretrained(Encoder):
         shortest_samples: Any = listen.shortest_samples
         self.layers = tuple(layers) or (body.n_layers,)
         if bad := [layer for layer in self.layers if layer > body.n_layers]:
-            raise AsdError(
-                f"embedding.layers={bad[0]} is beyond the {body.n_layers} layers of this checkpoint"
-            )
+            raise AsdError(f"embedding.layers={bad[0]} is beyond the {body.n_layers} layers of this checkpoint")
         body.shorten(max(self.layers))
         self.listen, self.network = listen.requires_grad_(False), network.requires_grad_(False)
         self.pooling, self.bands = one_of(pooling, tuple(POOLINGS), "embedding.pooling"), bands
@@ -117,9 +115,7 @@ class Pretrained(Encoder):
 
     def _pooled(self, tokens: torch.Tensor) -> torch.Tensor:
         """(batch, times, bands, dims) -> (batch, bands * dims), or the mean over bands."""
-        by_band = POOLINGS[self.pooling](tokens.permute(0, 2, 3, 1).flatten(0, 1)).unflatten(
-            0, (len(tokens), -1)
-        )
+        by_band = POOLINGS[self.pooling](tokens.permute(0, 2, 3, 1).flatten(0, 1)).unflatten(0, (len(tokens), -1))
         return by_band.flatten(1) if self.bands else by_band.mean(1)
 
 

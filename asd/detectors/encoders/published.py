@@ -126,9 +126,7 @@ def _read_pt(path: Path, encoder: str) -> tuple[Tensors, dict[str, Any]]:
                 "it holds Python objects that would run as code: where you trust it, convert it once with "
                 "torch.save({'model': torch.load(FILE, weights_only=False)['model']}, 'plain.pt')"
             )
-        raise AsdError(
-            f"{path} cannot be read as plain tensors ({type(error).__name__}); {way_out}"
-        ) from error
+        raise AsdError(f"{path} cannot be read as plain tensors ({type(error).__name__}); {way_out}") from error
     tensors = state_in(content)
     if tensors is None:
         raise AsdError(f"{path} holds no named tensors; wanted is {PUBLISHED[encoder]}")
@@ -145,10 +143,7 @@ def _eat_name(name: str) -> str:
 
 def _eat_sizes(tensors: Tensors, path: Path) -> dict[str, Any]:
     """The configuration, as far as shapes tell it."""
-    patches, positions = (
-        tensors.get("local_encoder.proj.weight"),
-        tensors.get("fixed_positional_encoder.positions"),
-    )
+    patches, positions = (tensors.get("local_encoder.proj.weight"), tensors.get("fixed_positional_encoder.positions"))
     hidden = tensors.get("blocks.0.mlp.fc1.weight")
     if patches is None or positions is None or hidden is None:
         raise AsdError(f"{path} is a checkpoint of another model than EAT; wanted is {PUBLISHED['eat']}")

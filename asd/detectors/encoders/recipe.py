@@ -51,9 +51,7 @@ def _name_of(encoder: Any) -> str:
 if TYPE_CHECKING:
     EncoderOption = str | nn.Module
 else:
-    EncoderOption = Annotated[
-        Any, BeforeValidator(_checked_encoder), PlainSerializer(_name_of, return_type=str)
-    ]
+    EncoderOption = Annotated[Any, BeforeValidator(_checked_encoder), PlainSerializer(_name_of, return_type=str)]
 
 
 class Recipe(TrainSettings):
@@ -75,9 +73,7 @@ class Recipe(TrainSettings):
     bands: bool = Field(True, description="pretrained: keep the frequency bands side by side")
     window_s: float = Field(10.0, ge=0.2, description="pretrained: seconds of one input")
     lora_rank: int = Field(0, ge=0, description="pretrained: fine-tuned by adapters of this rank; 0: frozen")
-    segment_samples: int = Field(
-        32000, ge=2048, description="samples of one input of an encoder trained here"
-    )
+    segment_samples: int = Field(32000, ge=2048, description="samples of one input of an encoder trained here")
     windows_samples: Sizes = Field([256, 1024, 4096], description="STFT windows, one branch each")
     whole: bool = Field(True, description="also a branch on the spectrum of the whole segment")
     n_dims: int = Field(128, ge=1, description="dimensions of each part that is learnt")
@@ -169,8 +165,7 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
     faults: FaultRecipe = FaultRecipe()
 
     backends: Names = Field(
-        ["knn_relative", "knn", "mahalanobis"],
-        description="what scores an embedding; the first is the default",
+        ["knn_relative", "knn", "mahalanobis"], description="what scores an embedding; the first is the default"
     )
     joint: bool = Field(False, description="one encoder for all machines of the run")
 

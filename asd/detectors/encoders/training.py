@@ -104,9 +104,7 @@ class Discriminator(nn.Module):
             loss = loss + self.encoder.activity_loss(spectra, augment.mixup(activity_target(alone), mixing))
         return loss
 
-    def _augmented(
-        self, spectra: list[torch.Tensor], labels: torch.Tensor
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+    def _augmented(self, spectra: list[torch.Tensor], labels: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         if self.recipe.masking:
             masks = augment.draw_masks(len(labels), self.recipe.masking)
             spectra = [augment.mask(x, masks) for x in spectra]
@@ -175,9 +173,7 @@ def train_encoder(
     return encoder if teacher is None else cast(Discriminator, teacher.module).encoder
 
 
-def joint_encoder(
-    recordings: Recordings, recipe: Recipe, *, device: torch.device, cache: Path, seed: int
-) -> Encoder:
+def joint_encoder(recordings: Recordings, recipe: Recipe, *, device: torch.device, cache: Path, seed: int) -> Encoder:
     """The encoder of several machines, trained once: `cache` keeps it under a hash of all it depends on.
 
     Args:

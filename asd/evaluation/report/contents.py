@@ -181,9 +181,7 @@ def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
         "roc": roc_curves(table[table["label"] != ""]) if scores.is_labelled else {},
         "maps": {method: np.round(points, 3).tolist() for method, points in shown.maps.items()},
         "map_rows": [int(row) for row in shown.map_rows],
-        "map_training": [
-            dict(zip(("file", "domain", "condition"), row, strict=True)) for row in shown.map_training
-        ],
+        "map_training": [dict(zip(("file", "domain", "condition"), row, strict=True)) for row in shown.map_training],
         "map_of": shown.map_of,
         "notes": shown.notes,
     }

@@ -66,10 +66,7 @@ def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
     machines = {
         machine: {
             "score": _number(
-                [
-                    float(aggregate(score_metrics(e["machines"][machine].values(), year), rule))
-                    for e in evaluations
-                ],
+                [float(aggregate(score_metrics(e["machines"][machine].values(), year), rule)) for e in evaluations],
                 [aggregate(_stacked(each, machine), rule) for each in draws],
             ),
             "sections": {

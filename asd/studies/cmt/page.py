@@ -42,9 +42,7 @@ def overview(results: Results, baseline: str) -> str:
             rows.append([method, *cells, gain])
         head = ["method", *_MEASURES.values(), "clip F1 gain"]
         sections.append(Section(model, head=head, rows=rows))
-    masses = Section(
-        "Confident targets", "Weight mass of the teacher's targets per batch.", figures=["masses"]
-    )
+    masses = Section("Confident targets", "Weight mass of the teacher's targets per batch.", figures=["masses"])
     return as_markdown("Confident mean teacher", [], [*sections, masses])
 
 
@@ -69,9 +67,7 @@ def masses_figure(epochs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     on_masses.set_yscale("symlog", linthresh=1.0)
     on_masses.set(title="solid: positive, dashed: negative", xlabel="epoch")
     on_masses.set_ylabel("mass of confident frames (frames per batch)")
-    on_score.set(
-        title="solid: student, dotted: teacher", xlabel="epoch", ylabel="macro F1 of validation frames"
-    )
+    on_score.set(title="solid: student, dotted: teacher", xlabel="epoch", ylabel="macro F1 of validation frames")
     figure.legend(loc="outside lower center", ncols=len(epochs))
     return figure
 

@@ -231,9 +231,7 @@ def maps_figure(example: Example, sample_rate_hz: int) -> Figure:
     duration_s = len(example.waveform) / sample_rate_hz
     figure = Figure(figsize=(9, 1.3 * (len(example.maps) + 1) + 0.6))
     axes = figure.subplots(len(example.maps) + 1, 1)
-    axes[0].plot(
-        np.arange(len(example.waveform)) / sample_rate_hz, example.waveform, color=INK, linewidth=0.4
-    )
+    axes[0].plot(np.arange(len(example.waveform)) / sample_rate_hz, example.waveform, color=INK, linewidth=0.4)
     axes[0].set(xlim=(0, duration_s), ylabel="waveform", title=f"“{example.word}”, called “{example.called}”")
     for k, (panel, x) in enumerate(zip(axes[1:], example.maps, strict=True), start=1):
         panel.imshow(

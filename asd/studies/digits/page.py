@@ -11,13 +11,7 @@ import pandas as pd
 from sklearn.metrics import classification_report
 
 from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
-from asd.studies.digits.inspection import (
-    Inspection,
-    confusion_figure,
-    evidence_figure,
-    filters_figure,
-    maps_figure,
-)
+from asd.studies.digits.inspection import Inspection, confusion_figure, evidence_figure, filters_figure, maps_figure
 
 TARGETS = {"known": 0.95, "unseen": 0.85}
 SPLITS = {"known": "known speakers", "unseen": "unseen speakers"}
@@ -28,11 +22,7 @@ Summary = Mapping[str, Any]
 
 
 def summarise(
-    runs: Sequence[Run],
-    known: str,
-    settings: Mapping[str, Any],
-    classes: Sequence[str],
-    chosen_on: Sequence[str],
+    runs: Sequence[Run], known: str, settings: Mapping[str, Any], classes: Sequence[str], chosen_on: Sequence[str]
 ) -> dict[str, Any]:
     """All numbers of the page.
 
@@ -70,9 +60,7 @@ def summarise(
             }
             for part, of_part in parts.items()
         },
-        "speakers": {
-            name: _accuracy([run for run in unseen if run["split"] == name], seeds) for name in speakers
-        },
+        "speakers": {name: _accuracy([run for run in unseen if run["split"] == name], seeds) for name in speakers},
         "untouched": _accuracy(untouched, seeds) if untouched else None,
     }
 
@@ -136,12 +124,7 @@ def classification(confusion: Any, classes: Sequence[str]) -> pd.DataFrame:
     counts = np.asarray(confusion, np.int64)
     actual, called = (np.repeat(k, counts.ravel()) for k in np.indices(counts.shape).reshape(2, -1))
     report = classification_report(
-        actual,
-        called,
-        labels=range(len(counts)),
-        target_names=list(classes),
-        output_dict=True,
-        zero_division=0,
+        actual, called, labels=range(len(counts)), target_names=list(classes), output_dict=True, zero_division=0
     )
     rows = {name: report[name] for name in [*classes, "macro avg", "weighted avg"]}
     return pd.DataFrame(rows).T.rename_axis("word")
@@ -165,10 +148,7 @@ def write_report(folder: Path, summary: Summary, inspection: Inspection) -> None
     """
     figures = {
         "confusion": confusion_figure(
-            {
-                f"{SPLITS[part]}: {_percent(summary[part]['accuracy'])}": summary[part]["confusion"]
-                for part in SPLITS
-            },
+            {f"{SPLITS[part]}: {_percent(summary[part]['accuracy'])}": summary[part]["confusion"] for part in SPLITS},
             summary["classes"],
         ),
         "filters": filters_figure(inspection.filters, inspection.sample_rate_hz),
@@ -261,9 +241,7 @@ def _accuracies(summary: Summary) -> list[list[str]]:
         [title, f"{found['n_train']:,}", f"{found['n_test']:,}", _percent(found["accuracy"])]
         for title, found in ((title, summary[part]) for part, title in SPLITS.items())
     ]
-    return rows + [
-        [f"- {name} unseen", "", "", _percent(found)] for name, found in summary["speakers"].items()
-    ]
+    return rows + [[f"- {name} unseen", "", "", _percent(found)] for name, found in summary["speakers"].items()]
 
 
 def _chosen(summary: Summary) -> str:
@@ -274,20 +252,14 @@ def _chosen(summary: Summary) -> str:
     if summary["untouched"] is None:
         return f"The settings were chosen on these speakers ({names}): their figures are optimistic."
     untouched = _percent(summary["untouched"])
-    return (
-        f"The settings were chosen on {names} as unseen speakers; on the others the accuracy is {untouched}."
-    )
+    return f"The settings were chosen on {names} as unseen speakers; on the others the accuracy is {untouched}."
 
 
 def _classification_section(summary: Summary, part: str) -> Section:
     report = classification(summary[part]["confusion"], summary["classes"])
-    rows = [
-        [str(name), *(f"{x:.3f}" for x in row[:3]), f"{row[3]:.0f}"] for name, *row in report.itertuples()
-    ]
+    rows = [[str(name), *(f"{x:.3f}" for x in row[:3]), f"{row[3]:.0f}"] for name, *row in report.itertuples()]
     return Section(
-        f"Classification report, {SPLITS[part]}",
-        head=["word", "precision", "recall", "F1", "support"],
-        rows=rows,
+        f"Classification report, {SPLITS[part]}", head=["word", "precision", "recall", "F1", "support"], rows=rows
     )
 
 

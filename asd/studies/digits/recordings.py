@@ -240,7 +240,5 @@ def _played(waveforms: torch.Tensor, speed: torch.Tensor, shift: torch.Tensor) -
 def _filtered(waveforms: torch.Tensor, gains_db: torch.Tensor) -> torch.Tensor:
     """With the gains, straight lines in decibels between them; without delay."""
     spectrum = torch.fft.rfft(waveforms)
-    curve_db = torch.nn.functional.interpolate(
-        gains_db[:, None], spectrum.shape[1], mode="linear", align_corners=True
-    )
+    curve_db = torch.nn.functional.interpolate(gains_db[:, None], spectrum.shape[1], mode="linear", align_corners=True)
     return torch.fft.irfft(spectrum * 10 ** (curve_db[:, 0] / 20), n=waveforms.shape[1])

@@ -92,17 +92,13 @@ def cells(config: Digits, words: Words) -> dict[str, dict[str, Any]]:
     """
     for name in config.held_out:
         if name not in words.names:
-            raise AsdError(
-                f"held_out={name} is none of the speakers {', '.join(words.names)} of {config.data}"
-            )
+            raise AsdError(f"held_out={name} is none of the speakers {', '.join(words.names)} of {config.data}")
     splits = [KNOWN, *(config.held_out or words.names)]
     for split in splits:
         words.split(split, config.n_known_test)
     shared = {"recordings": words.fingerprint, "study": config.settings()}
     return {
-        f"{split}/seed{seed}": {"split": split, "seed": seed, **shared}
-        for split in splits
-        for seed in config.seeds
+        f"{split}/seed{seed}": {"split": split, "seed": seed, **shared} for split in splits for seed in config.seeds
     }
 
 
@@ -139,9 +135,7 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str)
     confusion = confusion_matrix(labels[of_test], called[of_test], labels=range(len(words.classes)))
     result = {
         "confusion": confusion.tolist(),
-        "classifiers": {
-            size: classify(x.cpu().numpy(), labels, of_train, of_test) for size, x in features.items()
-        },
+        "classifiers": {size: classify(x.cpu().numpy(), labels, of_train, of_test) for size, x in features.items()},
         "n_train": len(of_train),
         "n_test": len(of_test),
         "parameters": sum(p.numel() for p in net.parameters()),
@@ -226,13 +220,7 @@ def band_passes(n_filters: int, n_taps: int, sample_rate_hz: int) -> torch.Tenso
 
 
 def fit(
-    net: RawWaveCNN,
-    words: Words,
-    indices: torch.Tensor,
-    config: Digits,
-    seed: int,
-    folder: Path,
-    fingerprint: str,
+    net: RawWaveCNN, words: Words, indices: torch.Tensor, config: Digits, seed: int, folder: Path, fingerprint: str
 ) -> None:
     """Trains the network on the recordings `indices` (n,), each time with another speed, filter and noise.
 
@@ -251,9 +239,7 @@ def fit(
     if config.label_smoothing:
         targets = targets * (1 - config.label_smoothing) + config.label_smoothing / len(words.classes)
     loss = SoftCrossEntropy()
-    strength = Strength(
-        config.speed, config.shift_s, config.filter_db, (config.least_snr_db, config.most_snr_db)
-    )
+    strength = Strength(config.speed, config.shift_s, config.filter_db, (config.least_snr_db, config.most_snr_db))
 
     def step(batch: torch.Tensor) -> torch.Tensor:
         perturbed = perturb(

@@ -27,9 +27,7 @@ _CHUNK = 64  # sequences at once: attention takes layers x heads x steps x steps
 PerSequence = dict[str, list[float]]
 
 
-def on_complete(
-    net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion
-) -> dict[str, Any]:
+def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
     """What is found on the test sequences that have all modalities, the same for every network.
 
     Args:
@@ -97,11 +95,7 @@ def answers(net: MultimodalTransformer, data: Batch) -> TrackOutput:
     net.eval()
     chunks = [data.at(part) for part in _chunks(data)]
     given = [net(chunk.features, chunk.present) for chunk in chunks]
-    gates = (
-        None
-        if given[0].gates is None
-        else torch.cat([part.gates for part in given if part.gates is not None])
-    )
+    gates = None if given[0].gates is None else torch.cat([part.gates for part in given if part.gates is not None])
     return TrackOutput(
         torch.cat([part.active for part in given]),
         torch.cat([part.asset for part in given]),
@@ -147,11 +141,7 @@ def coverage(sequences: Sequences) -> dict[str, dict[str, float]]:
         present = sequences.present[..., i]
         values = x[present]
         unknown = float((values != values).mean()) if values.size else 0.0
-        found[name] = {
-            "steps": float(present.mean()),
-            "sequences": float(present.all(1).mean()),
-            "nan_values": unknown,
-        }
+        found[name] = {"steps": float(present.mean()), "sequences": float(present.all(1).mean()), "nan_values": unknown}
     return found
 
 
@@ -267,9 +257,7 @@ def worst_cases(rows: PerSequence, sequences: Sequences, numbers: list[int]) -> 
             "sequence": numbers[i],
             **{name: rows[name][i] for name in ("total", *TERMS)},
             "largest": max(TERMS, key=lambda name: rows[name][i] / (sum(rows[name]) or 1.0)),
-            "present": {
-                name: float(sequences.present[i, :, k].mean()) for k, name in enumerate(sequences.features)
-            },
+            "present": {name: float(sequences.present[i, :, k].mean()) for k, name in enumerate(sequences.features)},
             "music_steps": int(sequences.music[i].sum()),
             "dark_steps": int(sequences.dark[i].sum()),
             "cuts": int(sequences.cut[i].sum()),

@@ -170,12 +170,7 @@ def _contributions(summary: Summary) -> Section:
 
 
 def _gates(summary: Summary) -> Section:
-    keys = {
-        "open": "open",
-        "share": "share",
-        "open_trouble": "open in trouble",
-        "open_else": "open elsewhere",
-    }
+    keys = {"open": "open", "share": "share", "open_trouble": "open in trouble", "open_else": "open elsewhere"}
     return Section(
         "Gates",
         "*open*: mean gate over dimensions and steps. *share*: part of the length of all gated embeddings. *in "

@@ -70,9 +70,7 @@ def run(config: Fusion) -> str:
 
 def cells(config: Fusion) -> dict[str, dict[str, Any]]:
     """Settings of every experiment by its folder: each fusion of all modalities, and each modality alone."""
-    kinds = {fusion: (fusion, MODALITIES) for fusion in FUSIONS} | {
-        name: ("gated", (name,)) for name in MODALITIES
-    }
+    kinds = {fusion: (fusion, MODALITIES) for fusion in FUSIONS} | {name: ("gated", (name,)) for name in MODALITIES}
     return {
         f"{cell}/seed{seed}": {
             "fusion": fusion,
@@ -118,9 +116,7 @@ def run_cell(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         "n_training": n_training,
         "best_epoch": fit(net, data, config, seed, folder, fingerprint(settings)),
         "epochs": _epochs(folder, config, n_training),
-        "coverage": {
-            name: analysis.coverage(sequences.at(indices.numpy())) for name, indices in splits.items()
-        },
+        "coverage": {name: analysis.coverage(sequences.at(indices.numpy())) for name, indices in splits.items()},
         **analysis.on_complete(net, data, sequences, config),
     }
     if len(modalities) == len(MODALITIES):
@@ -136,10 +132,7 @@ def _epochs(folder: Path, config: Fusion, n_training: int) -> list[dict[str, flo
     n_batches = n_training // config.batch_size + (n_training % config.batch_size > 1)
     rows = MetricsLog(folder / "metrics.jsonl", keep=config.epochs).read()
     return [
-        {
-            **row,
-            "learning_rate": settings.learning_rate_at((k + 1) * n_batches - 1, config.epochs * n_batches),
-        }
+        {**row, "learning_rate": settings.learning_rate_at((k + 1) * n_batches - 1, config.epochs * n_batches)}
         for k, row in enumerate(rows)
     ]
 
@@ -160,8 +153,7 @@ def summarise(results: Results, settings: Mapping[str, Any], seeds: Sequence[int
     cells = {cell: _cell(runs) for cell, runs in results.items()}
     best = min(FUSIONS, key=lambda cell: cells[cell]["complete"]["mean"]["total"])
     place, gated = (
-        int(np.argmin([np.mean(run["complete"]["total"]) for run in results[cell]]))
-        for cell in (best, "gated")
+        int(np.argmin([np.mean(run["complete"]["total"]) for run in results[cell]])) for cell in (best, "gated")
     )
     gates = [run["gates"] for run in results["gated"]]
     return {
@@ -178,9 +170,7 @@ def summarise(results: Results, settings: Mapping[str, Any], seeds: Sequence[int
             for name, values in gates[0].items()
         },
         "withheld": {
-            cell: {
-                name: spread([run["withheld"][name]["total"] for run in results[cell]]) for name in MODALITIES
-            }
+            cell: {name: spread([run["withheld"][name]["total"] for run in results[cell]]) for name in MODALITIES}
             for cell in FUSIONS
         },
         "epochs": {cell: [run["epochs"] for run in runs] for cell, runs in results.items()},
@@ -237,9 +227,7 @@ def _fusion_finding(summary: Summary) -> str:
     settled = [row for row in fusions if row["verdict"] != "tie"]
     if not settled:
         return "Which fusion is best is not settled: every difference between them is a tie."
-    words = [
-        f"{row['verdict']} beats {row['b'] if row['verdict'] == row['a'] else row['a']}" for row in settled
-    ]
+    words = [f"{row['verdict']} beats {row['b'] if row['verdict'] == row['a'] else row['a']}" for row in settled]
     ties = [f"{row['a']} and {row['b']} tie" for row in fusions if row["verdict"] == "tie"]
     return f"Among the fusions {', '.join([*words, *ties])}."
 
@@ -268,9 +256,7 @@ def _differences(results: Results) -> list[dict[str, Any]]:
         losses = [np.array([run[on]["total"] for run in results[cell]]) for cell in (a, b)]
         difference, low, high = paired_bootstrap(*losses)
         verdict = a if high < 0 else b if low > 0 else "tie"
-        rows.append(
-            {"a": a, "b": b, "on": on, "difference": difference, "low": low, "high": high, "verdict": verdict}
-        )
+        rows.append({"a": a, "b": b, "on": on, "difference": difference, "low": low, "high": high, "verdict": verdict})
     return rows
 
 

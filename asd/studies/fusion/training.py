@@ -218,9 +218,7 @@ def usable(data: Batch, indices: torch.Tensor, split: str) -> torch.Tensor:
     return found.to(data.present.device)
 
 
-def fit(
-    net: MultimodalTransformer, data: Batch, config: Fusion, seed: int, directory: Path, mark: str
-) -> int:
+def fit(net: MultimodalTransformer, data: Batch, config: Fusion, seed: int, directory: Path, mark: str) -> int:
     """Trains the network in place, and keeps the weights of the epoch with the lowest validation loss.
 
     Sequences without any of the network's modalities at some step are left out.

@@ -50,14 +50,7 @@ def run(config: Losses) -> str:
 
     folder = config.runs / "losses"
     data = soundscapes(config, _RECIPE, folder / "soundscapes")
-    results = run_grid(
-        cells(config, data),
-        run_cell,
-        folder,
-        config,
-        device=config.device,
-        label="loss study",
-    )
+    results = run_grid(cells(config, data), run_cell, folder, config, device=config.device, label="loss study")
     return write_report(folder, summarise(results))
 
 
@@ -80,10 +73,7 @@ def cells(config: Losses, data: dict[str, Any]) -> dict[str, Cell]:
     shared = {"teacher": {"method": "none"}, "training": training}
     return {
         f"{network}/{name}/seed{seed}": cell(
-            data,
-            seed,
-            config.device,
-            {"network": {"kind": network}, "loss": {"weak": 0.0, **known[name]}, **shared},
+            data, seed, config.device, {"network": {"kind": network}, "loss": {"weak": 0.0, **known[name]}, **shared}
         )
         for network in config.networks
         for name in chosen

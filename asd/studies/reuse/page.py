@@ -73,11 +73,7 @@ def _compared(own: Results, rest: Results, scorer: str) -> list[str]:
         for s in seeds
         for machine in own[s]["machines"][scorer]
     ]
-    return [
-        score,
-        plus_minus(spread(gains), 1, sign=True),
-        f"{sum(gain > 0 for gain in pairs)} of {len(pairs)}",
-    ]
+    return [score, plus_minus(spread(gains), 1, sign=True), f"{sum(gain > 0 for gain in pairs)} of {len(pairs)}"]
 
 
 def _cells(results: Results, kind: str, name: str) -> dict[str, Mapping[str, Any]]:

@@ -58,12 +58,7 @@ def cells(config: Reuse) -> dict[str, dict[str, Any]]:
         raise AsdError(f"methods={unknown[0]} is none of the study's methods {', '.join(METHODS)}")
     shared = {"device": config.device, "epochs": config.epochs, "segment_samples": config.segment_samples}
     return {
-        f"{kind}/{name}/seed{seed}": {
-            "machines": machines,
-            "words": list(METHODS[name].words),
-            "seed": seed,
-            **shared,
-        }
+        f"{kind}/{name}/seed{seed}": {"machines": machines, "words": list(METHODS[name].words), "seed": seed, **shared}
         for kind, machines in (("recorded", str(config.data)), ("synthetic", config.machines()))
         for name in chosen
         for seed in config.seeds
