@@ -61,6 +61,7 @@ def test_a_run_lies_as_it_is_described(trained: Path) -> None:
                 "fit.json",
                 "facts.json",
                 "front_end.json",
+                "recorded.json",
                 "training_scores.csv",
                 "normal_spectra.safetensors",
             }

@@ -239,7 +239,7 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
     found = [run for run in directories_with(RunDirectory, root, "DONE") if seed is None or run.seed == seed]
     originals: dict[tuple[str, str], RunDirectory] = {}
     for run in found:
-        original = originals.setdefault((run.machine, run.done()["fingerprint"]), run)
+        original = originals.setdefault((run.machine, run.done().get("fingerprint", str(run.path))), run)
         if original is not run or run.seed not in run.config().get("seeds", [run.seed]):
             raise AsdError(
                 f"{run.path} is a copy of a training with another seed, not one of its own; remove it, and train with "
