@@ -23,6 +23,7 @@ from asd.scoring.references import FloatArray
 from asd.types import AsdError
 
 LEVEL = 0.01  # of the test that a group finds planted faults at all
+NEAR_CHANCE = 0.55  # AUC below which a group that fails the test has no vote; with few clips, good groups fail it, too
 MARGIN = 2.0  # standard errors by which another back end has to be better
 LEAST_CLIPS = 20  # with fewer, nothing can be told
 
@@ -106,13 +107,13 @@ def choose(
     p_values = {
         group: float(mannwhitneyu(planted[group], own[group], alternative="greater").pvalue) for group in weights
     }
-    silent = [group for group, p in p_values.items() if p > LEVEL]
+    found = {group: _auc(own[group], planted[group]) for group in weights}
+    silent = [group for group, p in p_values.items() if p > LEVEL and found[group] < NEAR_CHANCE]
     if len(silent) == len(weights):
         why.append("no group finds planted faults, so all vote")
     elif silent:
         why.append(f"no vote for {', '.join(silent)}: planted faults raise their scores no more than chance does")
     votes = {group: 0.0 if group in silent and len(silent) < len(weights) else w for group, w in weights.items()}
-    found = {group: _auc(own[group], planted[group]) for group in weights}
     return Choice(
         backend,
         votes,
