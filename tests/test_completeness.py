@@ -288,6 +288,7 @@ def test_a_fusion_that_fails_leaves_the_fused_run_that_is_there(trained: Path) -
     assert contents(Path("runs/both")) == before
 
 
+@pytest.mark.slow
 def test_a_report_and_pictures_of_earlier_scores_are_named(trained: Path) -> None:
     succeeds("report", "machine=fan")
     succeeds("explain", "machine=fan", "worst=1")

@@ -57,6 +57,7 @@ def test_each_layout_is_trained_and_evaluated_by_plain_auc(place: Path, layout: 
     assert "Rule of 2020" in succeeds("evaluate", "year=2020").out
 
 
+@pytest.mark.slow
 def test_a_leaderboard_a_benchmark_and_a_report_measure_as_evaluate_does(place: Path) -> None:
     write_tree(place / "data", "mimii")
     (place / "methods.yaml").write_text("plain means: detector=statistics\n")
