@@ -59,8 +59,8 @@ def warmup_cosine(step: int, n_steps: int, n_warmup: int, peak: float, floor: fl
         AsdError: a warm-up that leaves no step.
 
     Example:
-        >>> [round(warmup_cosine(step, 5, 2, peak=1.0), 2) for step in range(5)]
-        [0.5, 1.0, 1.0, 0.5, 0.0]
+        >>> tuple(round(warmup_cosine(step, 5, 2, peak=1.0), 2) for step in range(5))
+        (0.5, 1.0, 1.0, 0.5, 0.0)
     """
     if not 0 <= n_warmup < n_steps:
         raise AsdError(
