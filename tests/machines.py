@@ -44,6 +44,14 @@ def tone_machine(root: Path, machine: str = "fan", n_train: int = 24, n_target: 
     return root
 
 
+def two_sections(root: Path) -> None:
+    """Nine training clips of a fan in section 00, and nine with a tone in section 03."""
+    for section, seed in ((0, 0), (3, 100)):
+        for i in range(9):
+            name = f"section_{section:02d}_source_train_normal_{i:04d}.wav"
+            write_clip(root / "fan/train" / name, seed + i, tone_hz=500.0 * section)
+
+
 def recordings(root: Path, machine: str = "fan", split: Split = Split.TRAIN) -> Recordings:
     """Checked clips of a machine."""
     return check(files.list_clips(root, machine, split), sample_rate_hz=16000)

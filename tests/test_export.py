@@ -32,7 +32,7 @@ from asd.runs import RunDirectory
 from asd.scoring.backends import backend_named
 from asd.types import Clip, Split
 from tests.command import refuses, succeeds, train_on_tones
-from tests.machines import references, write_clip
+from tests.machines import references, two_sections
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "docs/examples/score_onnx.py"
 RUN = Path("runs/statistics/fan/seed0")
@@ -202,17 +202,14 @@ def test_a_chosen_channel_is_named(channel: int | str, tmp_path: Path, monkeypat
     done = subprocess.run([sys.executable, EXAMPLE, "fan.onnx", "0.wav"], capture_output=True, text=True)
     score = float(done.stdout.split("\t")[1])
     predicted = pd.read_csv("found/predictions.csv")["score"][0]
-    assert_close(score, predicted, 1.0)
+    assert_close(score, predicted, spread_of(library.load("runs/statistics", device="cpu")))
     succeeds("listen", "input=0.wav", "out=heard")
     assert pd.read_json("heard/scores.jsonl", lines=True)["score"][0] == pytest.approx(predicted)
 
 
 def test_several_sections_are_an_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for section, seed in ((0, 0), (3, 100)):
-        for i in range(9):
-            name = f"section_{section:02d}_source_train_normal_{i:04d}.wav"
-            write_clip(Path("data/fan/train", name), seed + i, tone_hz=500.0 * section)
+    two_sections(Path("data"))
     succeeds("train", "machine=fan", "data=data", "statistics.views=level")
     succeeds("export", "out=fan.onnx")
     session, model = session_of(Path("fan.onnx")), library.load("runs/statistics", device="cpu")

@@ -25,7 +25,7 @@ from asd.deploy.application import application
 from asd.deploy.models import Models
 from asd.deploy.service import Limits
 from tests.command import refuses, succeeds
-from tests.machines import tone_machine, write_clip
+from tests.machines import tone_machine, two_sections, write_clip
 
 OUT = Path("listening/fans/fan")
 
@@ -206,10 +206,7 @@ def test_an_hour_takes_no_more_memory_than_its_first_minutes(plant: Path) -> Non
 
 def test_a_stream_is_of_the_section_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for section, seed in ((0, 0), (3, 100)):
-        for i in range(9):
-            name = f"section_{section:02d}_source_train_normal_{i:04d}.wav"
-            write_clip(Path("data/fan/train", name), seed + i, tone_hz=500.0 * section)
+    two_sections(Path("data"))
     succeeds("train", "machine=fan", "data=data", "statistics.views=level", "name=fans")
     waveform, _ = read_wav(write_clip(Path("x.wav"), 7))
     model = asd.load("runs/fans", device="cpu")

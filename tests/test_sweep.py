@@ -18,6 +18,7 @@ from asd.stages.trials import draws, grid, read_space
 from asd.types import AsdError, Label, Split
 from tests.command import asd, contents, refuses, succeeds
 from tests.machines import tone_machine
+from tests.trees import write_tree
 
 SPACE = """
 statistics:
@@ -171,3 +172,15 @@ def test_optuna_goes_on_where_it_was(place: Path) -> None:
     assert table["state"][0] == "complete"
     assert asd(*words, "trials=6").code == 0
     assert len(pd.read_csv("runs/sweeps/sweep/sweep.csv")) == 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", ["faults", "labels"])
+def test_recordings_of_ones_own_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, judge: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tree(Path("data"), "mimii")
+    space = space_file(tmp_path, "statistics.backend: [knn, gaussian]")
+    succeeds("sweep", "data=data", f"space={space}", f"judge={judge}", "year=2020", "device=cpu")
+    table = pd.read_csv("runs/sweeps/sweep/sweep.csv")
+    assert list(table["state"]) == ["complete"] * 2
+    assert table["pump"].between(0, 1).all()

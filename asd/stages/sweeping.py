@@ -23,10 +23,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from asd.challenge.files import list_machines
 from asd.core.executors import finished
 from asd.core.files import atomic
 from asd.core.runtime import fingerprint, log
+from asd.data.dataset import open_data
 from asd.evaluation.markdown import table as markdown_table
 from asd.runs import write_text
 from asd.settings.config import Run
@@ -64,7 +64,7 @@ def sweep(config: Sweep) -> Swept:
         every = []
     else:
         every = grid(space) if config.method == "grid" else draws(space, config.trials, config.seed)
-    machines = list_machines(config.data) if config.machine == ["all"] else config.machine
+    machines = open_data(config.data).machines() if config.machine == ["all"] else config.machine
     if config.judge == "others" and len(machines) == 1:
         raise AsdError(f"judge=others judges {machines[0]} by other machines, and there is none; say judge=faults")
     data = config.data

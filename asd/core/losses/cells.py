@@ -128,7 +128,7 @@ class CellLoss(nn.Module, ABC):
         Args:
             logits: (batch, ..., classes).
             targets: in [0, 1], same shape.
-            weight: of each cell, broadcast to that shape; None: all alike.
+            weight: of each cell, broadcast to the cells; None: all alike.
             ignore: True where a cell does not count, broadcast likewise.
 
         Raises:
@@ -136,9 +136,13 @@ class CellLoss(nn.Module, ABC):
         """
         require_same_shape(logits, targets)
         with torch.autocast(logits.device.type, enabled=False):
-            cells = Cells.of(logits, weight, ignore)
+            cells = Cells.of(self._like_cells(logits), weight, ignore)
             losses = self._cell_losses(cells.clean(logits), cells.clean(targets))
             return cells.reduce(losses, self.reduction)
+
+    def _like_cells(self, logits: torch.Tensor) -> torch.Tensor:
+        """A tensor with a value for each cell: by default every logit is one."""
+        return logits
 
     @abstractmethod
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -201,43 +205,17 @@ class SquaredError(CellLoss):
         return (logits - targets).square()
 
 
-class SoftCrossEntropy(nn.Module):
+class SoftCrossEntropy(CellLoss):
     """Cross entropy between soft labels and the softmax of logits; here a cell is a row of classes.
 
     Labels are soft because mixup makes them so; a hard one is `one_hot(label, n_classes)`. A row that sums to
-    less than one counts less.
-
-    Args:
-        reduction: see `cells.Reduction`.
-
-    Raises:
-        AsdError: an unknown reduction.
+    less than one counts less. `weight` and `ignore` have the shape of the logits without the classes.
     """
 
-    def __init__(self, reduction: Reduction = "mean") -> None:
-        super().__init__()
-        self.reduction = known_reduction(reduction)
+    def _like_cells(self, logits: torch.Tensor) -> torch.Tensor:
+        """(batch, ..., classes) -> (batch, ...)."""
+        return logits[..., 0]
 
-    def forward(
-        self,
-        logits: torch.Tensor,
-        targets: torch.Tensor,
-        weight: torch.Tensor | None = None,
-        ignore: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Reduced loss of logits (batch, ..., classes) against targets of the same shape.
-
-        Args:
-            logits: scores of each class, not normalised.
-            targets: probabilities of each class.
-            weight: (batch, ...) without the classes, or with sizes of 1; None: one everywhere.
-            ignore: (batch, ...) bool, likewise, True where a row is left out.
-
-        Raises:
-            AsdError: shapes that do not fit, or a mask that is not bool.
-        """
-        require_same_shape(logits, targets)
-        with torch.autocast(logits.device.type, enabled=False):
-            rows = Cells.of(logits[..., 0], weight, ignore)
-            losses = -(rows.clean(targets) * rows.clean(logits).log_softmax(-1)).sum(-1)
-            return rows.reduce(losses, self.reduction)
+    def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """-sum(z log softmax(x)) over classes."""
+        return -(targets * logits.log_softmax(-1)).sum(-1)
