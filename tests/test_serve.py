@@ -7,6 +7,7 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from starlette.testclient import TestClient
 import asd
 from asd.deploy import application as service
 from asd.deploy.models import Models
+from asd.deploy.serve import _bound
 from asd.deploy.service import Limits
 from tests.command import refuses
 from tests.machines import tone_machine, write_clip
@@ -294,6 +296,15 @@ def test_killed_and_started_again_it_answers(plant: Path) -> None:
             except httpx.TransportError:
                 time.sleep(0.01)
         raise AssertionError("it never answered")
+
+
+def test_an_answer_does_not_wait_until_its_header_is_confirmed() -> None:
+    with (
+        _bound("127.0.0.1", 0) as place,
+        socket.create_connection(place.getsockname()),
+        place.accept()[0] as connection,
+    ):
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.slow
