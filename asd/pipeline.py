@@ -37,20 +37,19 @@ from asd.evaluation.leaderboard import rank_runs
 from asd.evaluation.plain import LATEST_YEAR, meant_year
 from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
 from asd.runs import RunDirectory, write_json, write_text
-from asd.settings.config import (
-    DEFAULT_DETECTOR,
+from asd.settings.config import Demo, Enroll, Fuse, Run
+from asd.settings.stages import (
     Bundle,
-    Demo,
-    Enroll,
+    Data,
+    DataCheck,
     Evaluate,
-    Fuse,
+    Explain,
     Leaderboard,
-    Run,
+    Predict,
+    Report,
     Submit,
     Validate,
 )
-from asd.settings.daily import Explain, Predict, Report
-from asd.settings.data import Data, DataCheck
 from asd.stages import jobs
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
 from asd.stages.packaging import Package, bundle_systems, expected_in, package
@@ -97,7 +96,7 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     """Official score of a run, written to runs/<name>/evaluation.{json,csv,md}; or of submissions."""
     if config.submission or (config.ground_truth and config.part == "dev"):
         return _evaluate_submissions(config)
-    name = config.name or DEFAULT_DETECTOR
+    name = config.name
     year, plain = meant_year(config.runs, name, config.machine, config.data, config.year)
     if config.part == "dev":
         scores = labelled_scores(config.runs, name, year, config.machine, config.data)
@@ -166,7 +165,7 @@ def explain(config: Explain) -> pd.DataFrame:
     if config.audio:
         shared = config.model_dump(include={"audio", "name", "machine", "scorer", "seed", "runs"})
         predictions = predict(Predict(**shared)).folder / "predictions.csv"
-    every = chosen_runs(config.runs, config.name or DEFAULT_DETECTOR, config.machine, config.seed)
+    every = chosen_runs(config.runs, config.name, config.machine, config.seed)
     runs = [run for run in every if run.seed == every[0].seed]
     if predictions is not None:
         runs = predicted_machines(read_predictions(predictions), runs, predictions)

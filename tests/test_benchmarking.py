@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from asd.runs import read_json
-from asd.settings.config import Benchmark, Evaluate
+from asd.settings.stages import Benchmark, Evaluate
 from asd.stages.benchmarking import ELSEWHERE, ORACLE, as_markdown, benchmark, read_methods
 from asd.types import AsdError
 from tests.machines import tone_machine

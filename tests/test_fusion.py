@@ -58,7 +58,7 @@ def test_three_members_are_averaged_test_and_training_clips_alike(runs: Path) ->
 
 
 def test_a_fused_run_is_a_run(runs: Path) -> None:
-    from asd.settings.config import Evaluate
+    from asd.settings.stages import Evaluate
 
     (fused,) = pipeline.fuse(Fuse(members=["one", "two"], name="again", runs=runs))
     evaluation = pipeline.evaluate(Evaluate(name="again", runs=runs))

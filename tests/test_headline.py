@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.stats import hmean
 
-from asd.settings.config import DEFAULT_DETECTOR
+from asd.settings.stages import DEFAULT_DETECTOR
 from asd.synthetic import make_machines
 from tests.command import succeeds
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from asd.settings.config import STAGES, Evaluate, Run, Score
+from asd.settings.config import STAGES, Run, Score
 from asd.settings.help import describe
 from asd.settings.parsing import keys
+from asd.settings.stages import Evaluate
 
 
 def test_every_option_has_a_meaning() -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.settings.config import Evaluate, Run, Submit
+from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
+from asd.settings.stages import Evaluate, Submit
 from asd.types import AsdError
 from tests.command import refuses
 

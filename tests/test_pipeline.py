@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from asd import pipeline
 from asd.challenge.years import get_year
 from asd.detectors import AutoencoderSettings
-from asd.settings import config
+from asd.settings.stages import DEFAULT_DETECTOR
 from asd.synthetic import make_machines
 from asd.types import SCORE_COLUMNS
 from tests.command import Answer, asd, refuses, succeeds, tiny_machines
@@ -161,8 +161,8 @@ def test_all_machines(trained: Path, here: Path) -> None:
 def test_default_detector_end_to_end(trained: Path, here: Path) -> None:
     """With as few words as possible; the run is named after the detector."""
     train = succeeds("train", "machine=fan", f"data={trained / 'data'}")
-    assert f"runs/{config.DEFAULT_DETECTOR}/fan/seed0" in train.out
-    assert f"next: python -m asd evaluate name={config.DEFAULT_DETECTOR}" in train.out
+    assert f"runs/{DEFAULT_DETECTOR}/fan/seed0" in train.out
+    assert f"next: python -m asd evaluate name={DEFAULT_DETECTOR}" in train.out
     assert "official score" in succeeds("evaluate").out
     succeeds("score", "machine=fan")
     assert "packaged: submissions" in succeeds("submit", f"label={LABEL}").out

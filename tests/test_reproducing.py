@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from asd.settings.config import Reproduce
+from asd.settings.stages import Reproduce
 from asd.stages.benchmarking import read_methods
 from asd.stages.reproducing import read_published, reproduce
 from asd.types import AsdError

@@ -20,7 +20,7 @@ from asd.core import storage
 from asd.core.executors import Execution
 from asd.core.ray_executor import shared_place
 from asd.settings.config import Run
-from asd.settings.daily import Predict
+from asd.settings.stages import Predict
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds, tiny_machines
 

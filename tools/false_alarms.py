@@ -19,7 +19,7 @@ import asd
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
 from asd.deploy.listen import listen
-from asd.settings.deploy import Listen
+from asd.settings.stages import Listen
 
 
 def main() -> None:

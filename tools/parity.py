@@ -70,7 +70,7 @@ def as_markdown(table: pd.DataFrame, spread: float) -> str:
 
 def _predicted(place: Path, runs: Path, name: str, machine: str, clips: Sequence[Path]) -> list[float]:
     from asd.pipeline import predict
-    from asd.settings.daily import Predict
+    from asd.settings.stages import Predict
 
     scores = []
     for clip in clips:
@@ -82,7 +82,7 @@ def _predicted(place: Path, runs: Path, name: str, machine: str, clips: Sequence
 def _listened(place: Path, runs: Path, name: str, machine: str, clips: Sequence[Path]) -> list[float]:
     """Each clip as a stream that is shorter than a window."""
     from asd.deploy.listen import listen
-    from asd.settings.deploy import Listen
+    from asd.settings.stages import Listen
 
     scores = []
     for clip in clips:
@@ -109,7 +109,7 @@ def _served(runs: Path, name: str, machine: str, clips: Sequence[Path]) -> list[
 
 def _by_graph(place: Path, runs: Path, name: str, machine: str, clips: Sequence[Path]) -> list[float]:
     from asd.deploy.export import export, graph_score, session_of
-    from asd.settings.deploy import Export
+    from asd.settings.stages import Export
 
     export(Export(name=name, machine=machine, runs=runs, out=place / "model.onnx"))
     session = session_of(place / "model.onnx")

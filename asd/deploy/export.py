@@ -25,8 +25,7 @@ from asd.data.microphones import NEAR
 from asd.detectors.base import Detector
 from asd.library import Model, load
 from asd.runs import RunDirectory
-from asd.settings.config import DEFAULT_DETECTOR
-from asd.settings.deploy import Export
+from asd.settings.stages import Export
 from asd.types import AsdError, Clip, Split
 
 Samples = npt.NDArray[np.float32]
@@ -61,7 +60,7 @@ def export(config: Export) -> Exported:
             or graph and model differ.
     """
     _require_libraries()
-    name = config.name or DEFAULT_DETECTOR
+    name = config.name
     model = load(config.runs / name, config.machine, seed=config.seed, device="cpu")
     scorer = config.scorer or model.scorers[0]
     options = model.options

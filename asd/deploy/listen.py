@@ -19,8 +19,7 @@ from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
 from asd.deploy.sources import Source, source_of
 from asd.library import Model, load
 from asd.runs import RunDirectory, find_runs
-from asd.settings.config import DEFAULT_DETECTOR
-from asd.settings.deploy import Listen
+from asd.settings.stages import Listen
 from asd.types import AsdError
 
 _CLOSE_S = 15.0  # that sinks have at the end to deliver what is left
@@ -59,7 +58,7 @@ class Voice:
 
     def __init__(self, config: Listen) -> None:
         self.config = config
-        name = config.name or DEFAULT_DETECTOR
+        name = config.name
         runs = find_runs(config.runs, name, config.seed)
         machines = list(dict.fromkeys(run.machine for run in runs))
         if config.machine is None and len(machines) > 1:
@@ -155,7 +154,7 @@ def listen(config: Listen) -> Heard:
     """
     voice = Voice(config)
     plan = voice.plan()
-    folder = config.out or Path("listening") / (config.name or DEFAULT_DETECTOR) / voice.run.machine
+    folder = config.out or Path("listening") / config.name / voice.run.machine
     busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
     with alone(folder, busy=busy):
         source = source_of(
@@ -188,7 +187,7 @@ def _listen(voice: Voice, plan: Plan, source: Source, folder: Path) -> Heard:
     folder.mkdir(parents=True, exist_ok=True)
     sinks: dict[str, Sink] = {"alarms.jsonl": JsonLines(folder / "alarms.jsonl"), **others}
     scores = JsonLines(folder / "scores.jsonl")
-    about = {"run": voice.config.name or DEFAULT_DETECTOR, "machine": voice.run.machine}
+    about = {"run": voice.config.name, "machine": voice.run.machine}
 
     def emit(event: dict[str, Any]) -> None:
         log.log(_LEVELS.get(event["event"], 30), "%s", _sentence(event))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from asd.core.runtime import log, stopped_by_termination
 from asd.deploy.models import Models
 from asd.deploy.service import Limits
-from asd.settings.deploy import Serve
+from asd.settings.stages import Serve
 from asd.types import AsdError
 
 

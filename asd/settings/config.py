@@ -1,7 +1,8 @@
 """The options of every stage: typed, validated, with their defaults and what they mean.
 
-`parsing` fills these from the command line. Only the stages read them. The options of a detector are declared beside
-it, in `detectors` and `detectors.encoders.recipe`, and are the argument of its constructor.
+Those of a run are here, those of the stages that fit nothing in `stages` beside it. `parsing` fills them from the
+command line. Only the stages read them. The options of a detector are declared beside it, in `detectors` and
+`detectors.encoders.recipe`, and are the argument of its constructor.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import AfterValidator, Field, create_model
 
 from asd.addresses import Place, mirrored
 from asd.challenge.years import get_year
-from asd.core.executors import Execution, SideBySide
+from asd.core.executors import Execution
 from asd.core.tracking import TrackerName
 from asd.data.dataset import HELD_OUT
 from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
@@ -29,16 +30,27 @@ from asd.detectors import (
 )
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.options import Given, Names, Seeds, Settings
-from asd.settings.daily import Explain, Predict, Report
-from asd.settings.data import Bundle as Bundle
-from asd.settings.data import Data, DataCheck
-from asd.settings.data import Submit as Submit
-from asd.settings.data import Validate as Validate
-from asd.settings.deploy import Export, Listen, Serve
-from asd.settings.sweep import Sweep
+from asd.settings.stages import (
+    DEFAULT_DETECTOR,
+    Benchmark,
+    Bundle,
+    Data,
+    DataCheck,
+    Evaluate,
+    Explain,
+    Export,
+    Leaderboard,
+    Listen,
+    Predict,
+    Report,
+    Reproduce,
+    Serve,
+    Submit,
+    Sweep,
+    Validate,
+)
 from asd.types import AsdError
 
-DEFAULT_DETECTOR = "statistics"
 WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only
 
 
@@ -202,32 +214,6 @@ class Enroll(Run):
     decision: Decision = Decision(false_alarm_rate=0.1)
 
 
-class Evaluate(Settings):
-    """Options of `evaluate`: a run (name=), or submissions against ground truth (submission=)."""
-
-    name: str | None = Field(None, description="run to evaluate, by default the default detector's")
-    runs: Place = Field(Path("runs"), description="folder of all runs")
-    year: int | None = Field(
-        None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
-    )
-    machine: Names = Field(["all"], description="machines to evaluate, by default all that the run should have")
-    data: Place | None = Field(None, description="other recordings that were scored, instead of the run's own")
-    part: Literal["dev", "eval"] = Field("dev", description="dev: labels by name; eval: by ground truth")
-    scorer: str | None = Field(None, description="scorer the official score is quoted for")
-    submission: Path | None = Field(None, description="a system's folder of CSVs, or a folder of such")
-    ground_truth: Path | None = Field(None, description="folder of labels, by default where data puts them")
-    out: Path | None = Field(None, description="where the official result files go")
-    json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
-
-
-class Demo(Settings):
-    """Options of `demo`."""
-
-    data: Path = Field(Path("data/demo"), description="where the synthetic machines go")
-    runs: Path = Field(Path("runs"), description="folder of all runs")
-    out: Path = Field(Path("submissions"), description="folder of all packages")
-
-
 class Fuse(Settings):
     """Options of `fuse`."""
 
@@ -240,49 +226,12 @@ class Fuse(Settings):
     decision: Decision = Decision()
 
 
-class Benchmark(SideBySide):
-    """Options of `benchmark`."""
+class Demo(Settings):
+    """Options of `demo`."""
 
-    data: Path = Field(description="folder of the recordings, in any layout")
-    methods: Path = Field(Path("configs/benchmark.yaml"), description="YAML file of label: options of train")
-    detectors: Names = Field(["all"], description="detectors whose methods are measured, by default all")
-    machine: Names = Field(["all"], description="machines to measure on")
-    seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
-    scorers: Literal["default", "all"] = Field("default", description="scorers in the table")
-    year: int | None = Field(
-        None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
-    )
-    part: Literal["dev", "eval"] = Field("dev", description="labels: in the names, or published (eval)")
-    ground_truth: Path | None = Field(None, description="part=eval: folder of the published labels")
-    reference: str | None = Field(None, description="method that others are compared with, by default the first")
-    page: Path | None = Field(None, description="document whose table between markers is replaced")
-    runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
-
-
-class Reproduce(SideBySide):
-    """Options of `reproduce`."""
-
-    year: int = Field(2023, description="challenge year")
-    machine: Names = Field(["all"], description="machines, by default all that were published")
-    methods: Path = Field(Path("configs/reproduce.yaml"), description="YAML file of label: options of train")
-    published: Path = Field(Path("configs/published.yaml"), description="YAML file of scores to compare with")
-    seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
-    data: Path | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
-    runs: Path = Field(Path("runs/reproduce"), description="folder of the runs and the tables")
-    archive: str = Field("https://zenodo.org", description="address of the archive of records")
-    evaluators: str = Field("https://codeload.github.com", description="address of the evaluators' host")
-
-
-class Leaderboard(Settings):
-    """Options of `leaderboard`."""
-
-    members: Names = Field([], description="runs to rank, each RUN or RUN:SCORER; by default all")
-    machine: Names = Field(["all"], description="machines to rank on, by default all that the runs share")
-    reference: str | None = Field(None, description="member that differences refer to, by default the best")
-    year: int | None = Field(
-        None, description="whose metric rule holds, by default 2025; plain AUC and pAUC of other recordings"
-    )
+    data: Path = Field(Path("data/demo"), description="where the synthetic machines go")
     runs: Path = Field(Path("runs"), description="folder of all runs")
+    out: Path = Field(Path("submissions"), description="folder of all packages")
 
 
 STAGES: dict[str, type[Settings]] = {

@@ -19,7 +19,8 @@ from asd.core.runtime import log
 from asd.core.storage import fetch
 from asd.detectors import section_of
 from asd.options import Settings
-from asd.settings.config import DEFAULT_DETECTOR, Run
+from asd.settings.config import Run
+from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError
 
 _RETIRED = ".tensorboard"  # an option of earlier versions that changed no result
@@ -47,7 +48,7 @@ def parse(
             config file that is not YAML.
 
     Example:
-        >>> from asd.settings.config import Evaluate
+        >>> from asd.settings.stages import Evaluate
         >>> parse(Evaluate, ["name=fans", "year=2024"]).year
         2024
     """

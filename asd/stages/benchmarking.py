@@ -27,8 +27,9 @@ from asd.evaluation.labelling import labelled_scores, published_labels
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.plain import meant_year
 from asd.runs import find_runs, write_json, write_text
-from asd.settings.config import Benchmark, Run
+from asd.settings.config import Run
 from asd.settings.parsing import parse
+from asd.settings.stages import Benchmark
 from asd.types import AsdError
 
 ORACLE = "oracle: the best per machine by test labels"

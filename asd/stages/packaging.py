@@ -23,7 +23,7 @@ from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missi
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
 from asd.runs import RunDirectory, clips_of, find_runs, read_json
-from asd.settings.config import DEFAULT_DETECTOR, Bundle, Submit
+from asd.settings.stages import Bundle, Submit
 from asd.types import AsdError, Clip, Domain, Split
 
 
@@ -100,7 +100,7 @@ def expected_in(data: Path | None, year: Year) -> dict[Unit, set[str]] | None:
 def _package(config: Submit, out: Path) -> Package:
     year = get_year(config.year)
     check_label(config.label)
-    name = config.name or DEFAULT_DETECTOR
+    name = config.name
     every = find_runs(config.runs, name, config.seed)
     if own := [run for run in every if run.scores.is_own]:
         raise AsdError(
@@ -143,7 +143,7 @@ def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
     log.warning(
         "no evaluation machine of %d is in the run: packaging a rehearsal of %s", year.year, ", ".join(sorted(have))
     )
-    return have | missing_runs(config.runs, config.name or DEFAULT_DETECTOR, ALL, config.seed).keys()
+    return have | missing_runs(config.runs, config.name, ALL, config.seed).keys()
 
 
 def _require_whole(

@@ -27,8 +27,7 @@ from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs
 from asd.library import Model, load
 from asd.runs import RunDirectory, place_name, read_json, write_text
-from asd.settings.config import DEFAULT_DETECTOR
-from asd.settings.daily import Predict
+from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, most_suspicious_first, with_ranks
 from asd.types import AsdError, Clip, Split
@@ -63,7 +62,7 @@ def predict_files(config: Predict) -> Predicted:
     Raises:
         AsdError: no such run, no recordings, none that can be used, or unclear whose they are.
     """
-    name = config.name or DEFAULT_DETECTOR
+    name = config.name
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
     if config.undo or config.audio is None:
         return Predicted(Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)])

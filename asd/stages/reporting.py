@@ -19,8 +19,7 @@ from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, mac
 from asd.evaluation.report.html import as_html
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
 from asd.runs import RunDirectory, find_runs, write_text
-from asd.settings.config import DEFAULT_DETECTOR
-from asd.settings.daily import Report
+from asd.settings.stages import Report
 from asd.stages import jobs
 from asd.stages.exhibits import Exhibition, Material, exhibit
 from asd.stages.fitting import fitted
@@ -60,7 +59,7 @@ def write_report(config: Report) -> WrittenReport:
     Raises:
         AsdError: no such run, nothing was scored, recordings that are not there, or a place that cannot be written.
     """
-    name = config.name or DEFAULT_DETECTOR
+    name = config.name
     every = chosen_runs(config.runs, name, config.machine)
     warn_of_stale(config.runs, name)
     seed = every[0].seed if config.seed is None else config.seed

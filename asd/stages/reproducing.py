@@ -14,8 +14,7 @@ from asd.core.executors import SideBySide
 from asd.core.files import load_yaml
 from asd.evaluation.markdown import table as markdown_table
 from asd.runs import write_text
-from asd.settings.config import Benchmark, Reproduce
-from asd.settings.data import Data
+from asd.settings.stages import Benchmark, Data, Reproduce
 from asd.stages.benchmarking import as_markdown, benchmark, read_methods
 from asd.stages.obtaining import obtain_data
 from asd.types import AsdError

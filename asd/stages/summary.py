@@ -27,20 +27,19 @@ from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
 from asd.runs import RunDirectory, ScoreFolder, read_json
 from asd.scoring.threshold import CONFIDENCE
-from asd.settings.config import (
-    DEFAULT_DETECTOR,
+from asd.settings.config import Demo, Enroll, Fuse, Run
+from asd.settings.stages import (
     Bundle,
-    Demo,
-    Enroll,
+    Data,
+    DataCheck,
     Evaluate,
-    Fuse,
+    Explain,
     Leaderboard,
-    Run,
+    Predict,
+    Report,
     Submit,
     Validate,
 )
-from asd.settings.daily import Explain, Predict, Report
-from asd.settings.data import Data, DataCheck
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package
 from asd.types import Label
@@ -164,7 +163,7 @@ def predict(config: Predict, result: Predicted) -> str:
     lines += [f"skipped: {why}" for why in list(skipped.values())[:_NAMED_CLIPS]]
     lines += [f"{len(skipped)} skipped: {result.folder / 'skipped.csv'}"] if skipped else []
     path = result.folder / "predictions.csv"
-    run = shlex.join([f"name={config.name or DEFAULT_DETECTOR}", f"predictions={path}"])
+    run = shlex.join([f"name={config.name}", f"predictions={path}"])
     return "\n".join([*lines, f"written: {path}", *changes, f"next: python -m asd report {run}"])
 
 
@@ -172,7 +171,7 @@ def _change(change: Change, config: Predict) -> str:
     """What was done to the bank of a run, how sure it is now, and how to take it back."""
     n, machine = abs(change.n_added), change.run.machine
     what = "added to" if change.n_added > 0 else "taken out of"
-    name = config.name or DEFAULT_DETECTOR
+    name = config.name
     undo = f"; python -m asd predict name={name} machine={machine} --undo takes them back"
     return (
         f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "

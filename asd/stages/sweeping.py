@@ -30,7 +30,7 @@ from asd.data.dataset import open_data
 from asd.evaluation.markdown import table as markdown_table
 from asd.runs import write_text
 from asd.settings.config import Run
-from asd.settings.sweep import Sweep
+from asd.settings.stages import Sweep
 from asd.stages.trials import Options, Space, Trial, draws, grid, read_space, run_trial
 from asd.types import AsdError
 
