@@ -186,3 +186,14 @@ def count_and_first(names: Iterable[str]) -> str:
     """How many names, and the first of them, for a sentence: "3 (the first a.wav)"; "1 (a.wav)"."""
     every = sorted(names)
     return f"{len(every)} ({'the first ' * (len(every) > 1)}{every[0]})"
+
+
+def named(names: Sequence[str], most: int = 20) -> str:
+    """Names for a sentence: "a.wav, b.wav", or the first of them and how many more there are.
+
+    Args:
+        names: of recordings, in the order wanted.
+        most: that are spelled out.
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

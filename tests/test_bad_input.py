@@ -61,6 +61,18 @@ def test_a_broken_recording_is_named_before_anything_is_trained(place: Path, spl
     assert not (place / "runs").exists()
 
 
+def test_all_broken_training_clips_are_named_at_once(place: Path) -> None:
+    first, second, third = sorted((place / "data/fan/train").glob("*.wav"))[:3]
+    for clip in (first, second, third):
+        rewrite(clip, np.zeros_like)
+    saying = rf"{first.name} is silent .*3 of 15 training clips are broken \({second.name}, {third.name} besides\)"
+    refuses(*short_training(), saying=saying)
+    first.write_bytes(b"")
+    rewrite(third, lambda x: x[:2047])
+    saying = rf"{first.name} \(0 bytes\) is not .*; 1 more of 15 recordings cannot be used: {third.name}$"
+    refuses(*short_training(), saying=saying)
+
+
 def test_a_broken_test_clip_leaves_earlier_scores_alone(run: Path) -> None:
     before = contents(run)
     a_clip("test").write_bytes(b"RIFF")

@@ -14,7 +14,7 @@ from asd.core.runtime import fingerprint, on_threads
 from asd.data.audio import Sound, read_sound
 from asd.data.codecs import Waveform
 from asd.data.microphones import NEAR, FrontEnd
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, Split, named
 
 if TYPE_CHECKING:
     import torch
@@ -146,7 +146,7 @@ def check(
         sample_rate_hz: every file must have it, or is brought to it.
         front_end: which microphones are needed.
         least_samples: shortest clip that can be used.
-        refused: takes the clips that cannot be used, which are then left out; None: the first one is an error.
+        refused: takes the clips that cannot be used, which are then left out; None: they are an error.
         resample: whether files of another rate are brought to it; else they cannot be used.
 
     Raises:
@@ -164,8 +164,6 @@ def check(
             )
             _check_use(sound, sample_rate_hz, front_end, least_samples)
         except AsdError as error:
-            if refused is None:
-                raise
             return error
         return sound
 
@@ -174,6 +172,10 @@ def check(
     errors = [(clip, error) for clip, error in found if isinstance(error, AsdError)]
     if refused is not None:
         refused += errors
+    elif errors:
+        others = [clip.path.name for clip, _ in errors[1:]]
+        more = f"; {len(others)} more of {len(clips)} recordings cannot be used: {named(others)}" if others else ""
+        raise AsdError(f"{errors[0][1]}{more}")
     if clips and not kept:
         raise AsdError(f"none of {len(clips)} recordings can be used, as {errors[0][1]}")
     return Recordings(tuple(clip for clip, _ in kept), tuple(sound for _, sound in kept), sample_rate_hz, front_end)

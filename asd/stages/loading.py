@@ -16,7 +16,7 @@ from asd.data.recordings import Recordings, Refused, check, defects, mono
 from asd.data.supplemental import Supplement, SupplementalPolicy
 from asd.runs import RunDirectory, read_json
 from asd.settings.config import Run
-from asd.types import AsdError, Clip, Domain, Split
+from asd.types import AsdError, Clip, Domain, Split, named
 
 
 @dataclass(frozen=True)
@@ -110,10 +110,11 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
     if broken := defects(recordings):
         clip, what = broken[0]
+        others = f" ({named([other.name for other, _ in broken[1:]])} besides)" if broken[1:] else ""
         instead = " or use frontend=near residual=0" if front_end.n_microphones > 1 else ""
         raise AsdError(
-            f"{clip.path} {what}, and {len(broken)} of {len(recordings)} training clips are broken: such a "
-            f"recording would teach what no machine sounds like, remove it{instead}"
+            f"{clip.path} {what}, and {len(broken)} of {len(recordings)} training clips are broken{others}: such "
+            f"a recording would teach what no machine sounds like, remove it{instead}"
         )
     domains = {clip.domain for clip in recordings.clips}
     for domain in Domain:
