@@ -34,8 +34,9 @@ from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
 from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
 from asd.evaluation.leaderboard import rank_runs
+from asd.evaluation.markdown import place_in
 from asd.evaluation.plain import LATEST_YEAR, meant_year
-from asd.evaluation.tables import as_markdown, as_rows, evaluate_tables
+from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, evaluate_tables
 from asd.runs import RunDirectory, write_json, write_text
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.settings.stages import (
@@ -97,6 +98,7 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     if config.submission or (config.ground_truth and config.part == "dev"):
         return _evaluate_submissions(config)
     name = config.name
+    place = config.page and place_in(config.page, f"decisions of {name}")
     year, plain = meant_year(config.runs, name, config.machine, config.data, config.year)
     if config.part == "dev":
         scores = labelled_scores(config.runs, name, year, config.machine, config.data)
@@ -113,6 +115,8 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     warn_of_stale(config.runs, name)
     if config.json_:
         write_json(config.json_, evaluation)
+    if config.page and place:
+        write_text(config.page, f"\n\n{decisions_as_markdown(evaluation)}\n\n".join(place))
     return evaluation
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +109,33 @@ KINDS: dict[str, Render] = {
     "drifting": _drifting,
     "stuttering": _stuttering,
 }
+
+
+def _impulses(rng: np.random.Generator, time_s: Array) -> Array:
+    """Jittered impulses that let something ring."""
+    ring = np.sin(2 * np.pi * 1700 * time_s[: len(time_s) // 20]) * np.exp(-time_s[: len(time_s) // 20] / 0.002)
+    return _behind(_train(rng, time_s, 23.0, 0.02), ring)
+
+
+# What a fault adds to a sound (samples,) of a machine, of any power.
+FAULTS: dict[str, Callable[[np.random.Generator, Array, Array], Array]] = {
+    "tone": lambda rng, time_s, sound: np.sin(2 * np.pi * 2900 * time_s + rng.uniform(0, 6.3)),
+    "harmonics": lambda rng, time_s, sound: _harmonics(rng, time_s, 73.0, 30),
+    "band": lambda rng, time_s, sound: _noise(rng, time_s, 1800, 2600),
+    "impulses": lambda rng, time_s, sound: _impulses(rng, time_s),
+    "modulation": lambda rng, time_s, sound: sound * np.sin(2 * np.pi * 31 * time_s + rng.uniform(0, 6.3)),
+}
+
+
+def with_fault(fault: str, sounds: Sequence[Array], snr_db: float, rate_hz: int = 16000) -> list[Array]:
+    """Sounds of a machine with a fault, so much above the machine; what is drawn is the same at every level."""
+    faulty = []
+    for i, sound in enumerate(sounds):
+        rng = np.random.default_rng([i, *fault.encode()])
+        added = FAULTS[fault](rng, np.arange(len(sound)) / rate_hz, sound)
+        gain = 10 ** (snr_db / 20) * sound.std() / added.std()
+        faulty.append((sound + gain * added).astype(np.float32))
+    return faulty
 
 
 def clips_of(

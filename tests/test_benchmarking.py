@@ -76,6 +76,19 @@ def test_finished_methods_are_not_trained_again(config: Benchmark) -> None:
 
 
 @pytest.mark.slow
+def test_the_first_method_is_the_reference_of_any_choice(config: Benchmark) -> None:
+    Path("two.yaml").write_text(METHODS + '"net": detector=autoencoder training.epochs=1\n')
+    chosen = {"methods": Path("two.yaml"), "detectors": ["autoencoder"], "scorers": "all", "page": None, "seeds": [0]}
+    table = benchmark(config.model_copy(update=chosen))
+    of_net, of_first = table[table["method"] == "net"], table[table["method"] == "mel"]
+    assert {"mse", "mahalanobis"} <= {*of_net["scorer"]}
+    assert list(of_first["scorer"]) == ["ensemble"]
+    assert "nearest" not in {*table["method"]}
+    difference = of_net["official_score"] - of_first["official_score"].item()
+    assert of_net["difference"].to_list() == pytest.approx(difference.to_list())
+
+
+@pytest.mark.slow
 def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark) -> None:
     Path("failing.yaml").write_text('"good": detector=statistics\n"bad": detector=statistics weights=none.pt\n')
     runs = Path("runs/failing")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.evaluation.tables import as_markdown, as_rows, development_results, evaluate_tables
+from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, development_results, evaluate_tables
 from asd.metrics import evaluate_table
 from asd.types import SCORE_COLUMNS, AsdError
 
@@ -62,6 +62,23 @@ def test_markdown_is_short_on_demand() -> None:
     assert full.count("| fan ") == 4  # areas and decisions of two scorers
     assert short.count("| fan ") == 2
     assert f"b: official score {100 * evaluation['scorers']['b']['official_score']:.2f}" in short
+
+
+def test_a_table_of_decisions_counts_alarms_of_each_domain() -> None:
+    table = score_table(0)
+    table["decision"] = (table["score"] > 0.5).astype(int)
+    head, _, *rows = decisions_as_markdown(evaluate_tables({"a": {0: table}}, 2025, "a")).splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (head, *rows)]
+    assert cells[0][2:] == ["false alarms source", "false alarms target", "recall source", "recall target"]
+    alarms = table.groupby(["machine", "domain", "label"])["decision"].mean() * 100
+    for machine, row in zip(("fan", "valve"), cells[1:], strict=False):
+        expected = [alarms[machine, d, label] for label in ("normal", "anomaly") for d in ("source", "target")]
+        assert [float(cell.split()[0]) for cell in row[2:]] == pytest.approx(expected, abs=0.005)
+    assert cells[3][0] == "mean"
+    assert float(cells[3][2]) == pytest.approx(alarms[:, "source", "normal"].mean(), abs=0.005)
+    nameless = table.assign(domain="", file=[f"{i}.wav" for i in range(len(table))])
+    with pytest.raises(AsdError, match="needs those of both domains"):
+        decisions_as_markdown(evaluate_tables({"a": {0: nameless}}, 2020, "a"))
 
 
 @pytest.mark.parametrize(

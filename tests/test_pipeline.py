@@ -142,7 +142,12 @@ def test_evaluation_in_three_forms_and_where_one_likes(trained: Path, here: Path
     assert {("mse", "fan", "00"), ("mahalanobis", "valve", "00")} <= set(
         rows[["scorer", "machine", "section"]].itertuples(index=False, name=None)
     )
-    other = succeeds("evaluate", "name=pair", f"runs={trained / 'runs'}", "scorer=mahalanobis", "json=y.json")
+    Path("page.md").write_text("Before\n<!-- decisions of pair -->\nold\n<!-- end -->\nAfter\n")
+    words = ("scorer=mahalanobis", "json=y.json", "page=page.md")
+    other = succeeds("evaluate", "name=pair", f"runs={trained / 'runs'}", *words)
+    before, table, after = Path("page.md").read_text().split("\n\n")
+    assert (before, after) == ("Before\n<!-- decisions of pair -->", "<!-- end -->\nAfter\n")
+    assert [line.split()[1] for line in table.splitlines()[2:]] == ["fan", "valve", "mean"]
     assert "mahalanobis (default)" in other.out
     assert json.loads(Path("y.json").read_text())["default"] == "mahalanobis"
     succeeds("evaluate", "name=pair", f"runs={trained / 'runs'}")

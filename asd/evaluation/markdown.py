@@ -1,9 +1,12 @@
-"""Tables of a Markdown document that are tables in a terminal too, and differences with their sign."""
+"""Tables of Markdown that are tables in a terminal too, where they stand in a page, and differences with their sign."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+
+from asd.types import AsdError
 
 MISSING = "–"
 
@@ -24,6 +27,31 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
     rule = ["-" * (width + 1) + (":" if pad is str.rjust else "-") for width, pad in zip(widths, pads, strict=True)]
     return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
+
+
+def place_in(page: Path, what: str) -> tuple[str, str]:
+    """The text of a page before and after the place of a table, between the lines `<!-- what -->` and `<!-- end -->`.
+
+    Args:
+        page: a Markdown document.
+        what: stands in the place, as its first marker says.
+
+    Returns:
+        Both texts, with the markers.
+
+    Raises:
+        AsdError: there is no such page, or it has no such place.
+    """
+    begin, end = f"<!-- {what} -->", "<!-- end -->"
+    try:
+        text = page.read_text()
+    except OSError as error:
+        raise AsdError(f"page={page} cannot be read ({error.strerror})") from error
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise AsdError(f"page={page} has no place for the table; add the lines {begin} and {end}")
+    return before + found, closed + after
 
 
 def plain(value: float, decimals: int = 4) -> str:

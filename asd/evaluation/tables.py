@@ -160,6 +160,24 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     return "\n".join(lines)
 
 
+def decisions_as_markdown(evaluation: Mapping[str, Any]) -> str:
+    """False alarms and recall of the default scorer per machine, in per cent, with the mean over machines.
+
+    Args:
+        evaluation: as `evaluate_tables` gives it; the year's rule knows domains in the test clips.
+
+    Raises:
+        AsdError: there are no decisions by domain.
+    """
+    result = evaluation["scorers"][evaluation["default"]]
+    names = [f"{what}_{domain}" for what in ("false_alarms", "recall") for domain in Domain]
+    sections = [values for machine in result["machines"].values() for values in machine.values()]
+    if not all(name in values for values in sections for name in names):
+        raise AsdError("a page of decisions needs those of both domains; the test clips of some machine have none")
+    machines = {**result["machines"], "mean": {"": {name: np.mean([v[name] for v in sections]) for name in names}}}
+    return "\n".join(_table(machines, names, {}, result["decisions95"]))
+
+
 def _score_name(evaluation: Mapping[str, Any]) -> str:
     return "mean of AUC and pAUC" if evaluation["rule"] == "plain" else "official score"
 

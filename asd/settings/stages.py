@@ -69,6 +69,7 @@ class Evaluate(Settings):
     ground_truth: Path | None = Field(None, description="folder of labels, by default where data puts them")
     out: Path | None = Field(None, description="where the official result files go")
     json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
+    page: Path | None = Field(None, description="document whose table of decisions between markers is replaced")
 
 
 class Leaderboard(Settings):
@@ -189,7 +190,7 @@ class Benchmark(SideBySide):
     year: RuleYear = None
     part: Literal["dev", "eval"] = Field("dev", description="labels: in the names, or published (eval)")
     ground_truth: Path | None = Field(None, description="part=eval: folder of the published labels")
-    reference: str | None = Field(None, description="method that others are compared with, by default the first")
+    reference: str | None = Field(None, description="method that others are compared with, by default the first of all")
     page: Path | None = Field(None, description="document whose table between markers is replaced")
     runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
 

@@ -24,6 +24,7 @@ from asd.core.runtime import log
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
 from asd.evaluation.labelling import labelled_scores, published_labels
+from asd.evaluation.markdown import place_in
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.plain import meant_year
 from asd.runs import find_runs, write_json, write_text
@@ -65,15 +66,19 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         AsdError: a method file that is not one, a page without a place for the table, or what methods raised, when
             all others are done.
     """
-    methods = _of_detectors(read_methods(config.methods), config.detectors)
-    page = None if config.page is None else (config.page, _split_page(config.page, config))
-    if config.reference is not None and config.reference not in methods:
-        raise AsdError(f"reference={config.reference!r} is no method of {config.methods}")
+    every = read_methods(config.methods)
+    reference = config.reference or next(iter(every))
+    if reference not in every:
+        raise AsdError(f"reference={reference!r} is no method of {config.methods}")
+    wanted = _of_detectors(every, config.detectors)
+    methods = {label: own for label, own in every.items() if label in {*wanted, reference}}
+    page = None if config.page is None else (config.page, place_in(config.page, _title(config)))
     machines = open_data(config.data).machines() if config.machine == ["all"] else config.machine
     _train(config, methods, machines)
     rows = [row for label in methods for row in _rows(config, label, machines)]
-    shown = [row for row in rows if config.scorers == "all" or row is _first(rows, row.method)]
-    table = as_table(shown, rows, config.reference or next(iter(methods)))
+    full = wanted if config.scorers == "all" else {}
+    shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
+    table = as_table(shown, rows, reference)
     write_json(config.runs / "benchmark.json", {"rows": _plain(table)})
     write_text(config.runs / "benchmark.csv", table.to_csv(index=False))
     write_text(config.runs / "benchmark.md", as_markdown(table))
@@ -125,6 +130,12 @@ def _of_detectors(methods: Mapping[str, list[str]], detectors: Sequence[str]) ->
     if not chosen:
         raise AsdError(f"detectors={','.join(detectors)} have no method among the {len(methods)} of the file")
     return chosen
+
+
+def _title(config: Benchmark) -> str:
+    """What stands in the page's place of the table: a choice of detectors has a place of its own."""
+    chosen = "" if config.detectors == ["all"] else f": {', '.join(config.detectors)}"
+    return f"benchmark of {config.data}{chosen}"
 
 
 def run_name(label: str) -> str:
@@ -251,22 +262,3 @@ def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
         {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
         for row in table.to_dict("records")
     ]
-
-
-def _split_page(path: Path, config: Benchmark) -> tuple[str, str]:
-    """What stands before and after the table of a page, markers included; a choice of detectors has its own markers.
-
-    Raises:
-        AsdError: there is no such page, or it has no place for the table.
-    """
-    chosen = "" if config.detectors == ["all"] else f": {', '.join(config.detectors)}"
-    begin, end = f"<!-- benchmark of {config.data}{chosen} -->", "<!-- end -->"
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise AsdError(f"page={path} cannot be read ({error.strerror})") from error
-    before, found, rest = text.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise AsdError(f"page={path} has no place for the table; add the lines {begin} and {end}")
-    return before + found, closed + after
