@@ -149,7 +149,7 @@ def _group(group: str, arguments: list[str]) -> int:
         return _help(f"{group} {stage}", config.MEANINGS[stage], config.__name__, stage, rest)
     settings = parse(config.STAGES[stage], rest, command=f"{group} {stage}")
     if group == "study":
-        print(import_module(f"{package}.{stage}.study").run(settings))
+        print(import_module(f"{package}.{stage}").run(settings))
     else:
         print(getattr(import_module(f"{package}.pipeline"), stage.replace("-", "_"))(settings))
     return 0

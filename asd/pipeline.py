@@ -32,10 +32,9 @@ from asd.core.storage import publish_files
 from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
 from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
-from asd.evaluation.labelling import evaluation_name, labelled_scores, published_labels
+from asd.evaluation.labelling import LATEST_YEAR, evaluation_name, labelled_scores, meant_year, published_labels
 from asd.evaluation.leaderboard import rank_runs
 from asd.evaluation.markdown import place_in
-from asd.evaluation.plain import LATEST_YEAR, meant_year
 from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, evaluate_tables
 from asd.runs import RunDirectory, write_json, write_text
 from asd.settings.config import Demo, Enroll, Fuse, Run

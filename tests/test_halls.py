@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from asd.studies import microphones, supplemental
 from asd.studies.config import Halls, Microphones, Supplemental
 from asd.studies.halls import SCORERS, run_methods, sections
-from asd.studies.microphones import study as microphones
-from asd.studies.supplemental import study as supplemental
 from tests.command import refuses, succeeds
 
 SMALL = {"train_source": 8, "train_target": 2, "test_per_cell": 2, "duration_s": 0.6}

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from asd.studies.config import Losses
-from asd.studies.losses.page import figure, sections, summarise, verdicts, write_report
-from asd.studies.losses.study import LOSSES, VARIANTS, cells
+from asd.studies.losses import LOSSES, VARIANTS, cells, figure, sections, summarise, verdicts, write_report
 from asd.types import AsdError
 from tests.command import refuses, succeeds
 from tests.sounds import write_events

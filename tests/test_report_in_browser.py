@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from asd.data.codecs import encode
-from asd.evaluation.report.contents import MachineScores, Medium, Shelf, ShownClips, machine_part
-from asd.evaluation.report.html import as_html
+from asd.evaluation.report.contents import MachineScores, Medium, Shelf, ShownClips, as_html, machine_part
 from asd.evaluation.report.pictures import projections, spectrogram_picture
 from asd.types import SCORE_COLUMNS
 from tests.browser import Page, opened

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from asd.studies.config import Reuse
-from asd.studies.reuse.page import sections, write_report
-from asd.studies.reuse.study import METHODS, SCORERS, cells, run_cell
+from asd.studies.reuse import METHODS, SCORERS, cells, run_cell, sections, write_report
 from asd.types import AsdError
 from tests.command import refuses
 

@@ -1,4 +1,4 @@
-"""Tests of asd.sed.calibration: cases known by hand, and torchmetrics where the extra `sed` is installed."""
+"""Calibration: cases known by hand, and torchmetrics where the extra `sed` is installed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.sed.calibration import adaptive_calibration_error, brier_score, calibration_error, reliability
+from asd.sed.cell_metrics import adaptive_calibration_error, brier_score, calibration_error, reliability
 
 
 def test_bins_by_hand() -> None:

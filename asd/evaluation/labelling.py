@@ -20,6 +20,31 @@ EvaluatedPart = Literal["dev", "eval"]
 Tables = dict[str, dict[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
 
 
+PLAIN_YEAR = 2020  # whose rule knows no domains: the mean of AUC and pAUC of each section
+LATEST_YEAR = 2025  # whose rule holds for the challenge's recordings
+
+
+def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None, year: int | None) -> tuple[int, bool]:
+    """The year whose rule is meant, and whether it only stands for plain AUC and pAUC.
+
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+        machines: which machines count.
+        data: folder of other recordings that were scored; None: the run's own test clips.
+        year: that was asked for; None: by the recordings, as only the challenge's have a rule of a year.
+
+    Raises:
+        AsdError: there is no such run or machine.
+    """
+    if year is not None:
+        return year, False
+    found = chosen_runs(runs, name, machines)
+    folders = [run.scores if data is None else run.scores_of(data) for run in found]
+    is_own = any(folder.is_own for folder in folders if folder)
+    return (PLAIN_YEAR, True) if is_own else (LATEST_YEAR, False)
+
+
 def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:
     """Name of the files of an evaluation: each set of clips has files of its own.
 

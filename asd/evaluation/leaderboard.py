@@ -19,9 +19,8 @@ from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import ALL, first_of, is_all, warn_of_stale
-from asd.evaluation.labelling import labelled_scores
+from asd.evaluation.labelling import labelled_scores, meant_year
 from asd.evaluation.markdown import table
-from asd.evaluation.plain import meant_year
 from asd.metrics import evaluate_table
 from asd.runs import write_json, write_text
 from asd.types import AsdError

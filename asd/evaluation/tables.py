@@ -15,9 +15,8 @@ import pandas as pd
 from asd.challenge.years import MetricRule, get_year
 from asd.evaluation.confidence import bootstrap_official_score, decision_intervals
 from asd.evaluation.markdown import table as markdown_table
-from asd.evaluation.plain import condition_metrics
 from asd.evaluation.score_table import read_sections
-from asd.metrics import aggregate, evaluate_table
+from asd.metrics import SectionMetrics, aggregate, evaluate_table, pauc, precision_recall_f1
 from asd.types import AsdError, Domain
 
 Tables = Mapping[str, Mapping[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
@@ -69,6 +68,36 @@ def _add_conditions(machines: dict[str, dict[str, dict[str, float]]], tables: Se
     by_seed = [condition_metrics(table) for table in tables]
     for machine, section in by_seed[0]:
         machines[machine][section] |= _mean([found[machine, section] for found in by_seed])
+
+
+def condition_metrics(table: pd.DataFrame) -> dict[tuple[str, str], SectionMetrics]:
+    """AUC, pAUC and what the decisions are worth within each domain, where all clips tell theirs.
+
+    Args:
+        table: labelled score table.
+
+    Returns:
+        By machine and section; only of domains with clips of both labels, and none where there is one domain.
+    """
+    test = table[table["label"] != ""]
+    if test.empty or not test["domain"].isin([*Domain]).all() or test["domain"].nunique() < len(Domain):
+        return {}
+    found: dict[tuple[str, str], SectionMetrics] = {}
+    for section in read_sections(test, with_domains=True):
+        metrics = found.setdefault((section.machine, section.section), {})
+        for domain in Domain:
+            clips = section.domains == domain
+            truth = section.is_anomaly[clips]
+            if not 0 < truth.sum() < truth.size:
+                continue
+            metrics[f"auc_{domain}"] = pauc(truth, section.scores[clips], max_fpr=1.0)
+            metrics[f"pauc_{domain}"] = pauc(truth, section.scores[clips])
+            if section.decisions is not None:
+                decided = section.decisions[clips]
+                values = (*precision_recall_f1(truth, decided), float(decided[~truth].mean()))
+                names = ("precision", "recall", "f1", "false_alarms")
+                metrics |= {f"{name}_{domain}": value for name, value in zip(names, values, strict=True)}
+    return found
 
 
 def _decisions95(table: pd.DataFrame, rule: MetricRule) -> dict[str, dict[str, dict[str, list[float]]]]:

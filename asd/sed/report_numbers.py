@@ -17,8 +17,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from asd.evaluation.page import spread
-from asd.sed.calibration import adaptive_calibration_error, brier_score, calibration_error, reliability
-from asd.sed.cell_metrics import check_cells, class_rows, overall
+from asd.sed.cell_metrics import (
+    adaptive_calibration_error,
+    brier_score,
+    calibration_error,
+    check_cells,
+    class_rows,
+    overall,
+    reliability,
+)
 from asd.types import AsdError
 
 N_RESAMPLES = 2000

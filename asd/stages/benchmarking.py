@@ -23,10 +23,9 @@ from asd.core.files import load_yaml
 from asd.core.runtime import log
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
-from asd.evaluation.labelling import labelled_scores, published_labels
+from asd.evaluation.labelling import labelled_scores, meant_year, published_labels
 from asd.evaluation.markdown import place_in
 from asd.evaluation.markdown import table as markdown_table
-from asd.evaluation.plain import meant_year
 from asd.runs import find_runs, write_json, write_text
 from asd.settings.config import Run
 from asd.settings.parsing import parse

@@ -14,9 +14,8 @@ import pandas as pd
 from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
-from asd.evaluation.plain import meant_year
-from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, machine_part
-from asd.evaluation.report.html import as_html
+from asd.evaluation.labelling import meant_year
+from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_html, machine_part
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
 from asd.runs import RunDirectory, find_runs, write_text
 from asd.settings.stages import Report

@@ -1,1 +1,1 @@
-"""Experiments behind the pages of docs/: each folder is one study and one command."""
+"""Experiments behind the pages of docs/: each module or folder with `run` is one study and one command."""

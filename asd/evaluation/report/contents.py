@@ -1,4 +1,4 @@
-"""What a report shows, as plain values for its page: scores of each machine, media, and how much of them there is."""
+"""What a report shows: scores of each machine, media and how much of them there is, and the HTML file of it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.resources import files
 from itertools import chain, zip_longest
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from asd.evaluation.report.measures import roc_curves
 from asd.evaluation.score_table import FloatArray
 from asd.types import Label
 
+_SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "report.js")
 _DIGITS = 5  # of a score that the page shows
 _BASE64 = 4 / 3  # characters per byte
 
@@ -185,3 +189,36 @@ def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
         "map_of": shown.map_of,
         "notes": shown.notes,
     }
+
+
+def as_html(contents: Mapping[str, Any], media: Mapping[str, Medium]) -> str:
+    """The page.
+
+    Args:
+        contents: what the template `report.html.jinja` names; what is under "data" goes to the page's script.
+        media: sounds and pictures by the name that the contents call them.
+    """
+    environment = Environment(
+        loader=PackageLoader("asd.evaluation.report", ""),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "megabytes": _megabytes}
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # what comes first is shown first
+    folder = files("asd.evaluation.report")
+    return environment.get_template("report.html.jinja").render(
+        style=Markup((folder / "report.css").read_text()),  # our own file: nothing to escape
+        scripts=[Markup((folder / name).read_text()) for name in _SCRIPTS],
+        media=media,
+        **contents,
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _megabytes(n_bytes: float) -> str:
+    return f"{n_bytes / 1e6:.1f} MB"

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 from asd.challenge.years import get_year
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.confidence import percentile_interval, resampled_metrics
-from asd.evaluation.plain import PLAIN_YEAR
+from asd.evaluation.labelling import PLAIN_YEAR
 from asd.evaluation.score_table import FloatArray, read_sections
 from asd.metrics import aggregate, evaluate_table, score_metrics
 from asd.types import Domain, Label

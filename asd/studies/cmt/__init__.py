@@ -1,1 +1,0 @@
-"""What a teacher adds where few clips are labelled."""

@@ -1,1 +1,0 @@
-"""Which loss helps when events differ in length and frequency."""

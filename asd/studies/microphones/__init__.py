@@ -1,1 +1,0 @@
-"""What each front end for two microphones gains."""

@@ -1,1 +1,0 @@
-"""What parts of the core do for an anomaly detector."""

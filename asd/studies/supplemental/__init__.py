@@ -1,1 +1,0 @@
-"""What each use of noise-only and of clean recordings gains."""
