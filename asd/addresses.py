@@ -54,7 +54,7 @@ def written(path: Path) -> str:
 
 def spelled(text: str) -> str:
     """A text with addresses in place of their mirrors."""
-    mirrors = re.compile(rf"[^\s,;:='\"(]*/{_MARK}/([a-z0-9+.:-]+)/")
+    mirrors = re.compile(rf"(?:{re.escape(str(_cache()))}|[^\s,;:='\"(]*)/{_MARK}/([a-z0-9+.:-]+)/")
     return mirrors.sub(lambda m: f"{m[1]}://{'/' * (m[1] in _ROOTED)}", text) if _MARK in text else text
 
 

@@ -28,7 +28,7 @@ import pandas as pd
 from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
-from asd.core.storage import publish_files
+from asd.core.storage import publish_files, publish_folder
 from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
 from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
@@ -183,6 +183,7 @@ def explain(config: Explain) -> pd.DataFrame:
             tables.append(explain_clips(fitted(job), scorer, *found))
         if scored.scores is not None:
             note_scores(scored.folder / "scored.json", run.path.parents[1], [scored.scores])
+        publish_folder(scored.folder)
     return pd.concat(tables, ignore_index=True)
 
 

@@ -60,19 +60,47 @@ Path(sys.argv[1]).write_bytes(Path("disk/runs/autoencoder/fan/seed0/scores/mse.c
 """
 
 
-@pytest.mark.slow
-def test_a_full_disk(place: Path) -> None:
-    inside = 'mkdir disk && mount -t tmpfs -o size=16k tmpfs disk && exec "$@"'
+def in_a_mount(mount: str, script: str, *words: str) -> None:
+    """Runs a script of Python where something is mounted that nobody else sees."""
+    inside = f'{mount} && exec "$@"'
     if subprocess.run(["unshare", "-m", "sh", "-c", inside, "sh", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("a small disk needs the right to mount one")
-    shutil.rmtree("disk")
-    script = [sys.executable, "-c", _ON_A_SMALL_DISK, "scores.csv", str(Path(__file__).parents[1])]
+        pytest.skip("it needs the right to mount a disk")
+    command = [sys.executable, "-c", script, *words, str(Path(__file__).parents[1])]
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", inside, "sh", *script], capture_output=True, text=True, check=False
+        ["unshare", "-m", "sh", "-c", inside, "sh", *command], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_full_disk(place: Path) -> None:
+    in_a_mount("mkdir -p disk && mount -t tmpfs -o size=16k tmpfs disk", _ON_A_SMALL_DISK, "scores.csv")
     succeeds(*short_training("training.epochs=2"))
     assert Path("scores.csv").read_bytes() == Path("runs/autoencoder/fan/seed0/scores/mse.csv").read_bytes()
+
+
+# What reads a run needs no right to write there; what writes says so.
+_READ_ONLY = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from tests.command import NAME, refuses, short_training, succeeds
+
+clip = sys.argv[1]
+assert "is done already" in succeeds(*short_training()).err
+succeeds("predict", f"audio={clip}", NAME, "device=cpu")
+succeeds("report", NAME, "clips=1", "explained=1", "out=page.html")
+succeeds("listen", NAME, f"input={clip}")
+for words in (short_training("name=new"), ("score", NAME), ("evaluate", NAME), ("report", NAME, "clips=0"),
+              ("explain", NAME, "worst=1"), ("leaderboard",), ("predict", f"audio={clip}", NAME, "--confirm-normal")):
+    refuses(*words, saying="cannot write runs.*Read-only file system; choose another place")
+"""
+
+
+@pytest.mark.slow
+def test_a_folder_of_runs_that_cannot_be_written(run: Path) -> None:
+    before = contents(Path("runs"))
+    in_a_mount("mount --bind runs runs && mount -o remount,bind,ro runs", _READ_ONLY, str(a_clip("test")))
+    assert contents(Path("runs")) == before
 
 
 # --- models that do not belong here, or are damaged ---------------------------------------------------

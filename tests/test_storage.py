@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from asd.settings.config import Run
 from asd.settings.stages import Predict
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds, tiny_machines
+from tests.machines import tone_machine
 
 PLANT, RUNS = "memory://plant", "memory://runs"
 RUN = f"{RUNS}/statistics/fan/seed0"
@@ -149,6 +151,81 @@ def test_an_overwritten_run_leaves_nothing_of_the_old_one(bucket: Any, monkeypat
     assert "official score" in succeeds("evaluate", f"runs={RUNS}", "name=x", "machine=fan").out
 
 
+@pytest.mark.slow
+def test_every_stage_reads_runs_at_an_address(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each on a computer that has nothing yet; what it writes lies at the address, and is found there by the next."""
+    for words in ((), ("statistics.backend=knn", "name=other")):
+        succeeds(*TRAIN, *words)
+        succeeds("train", "data=data", "device=cpu", *words)
+    at = f"runs={RUNS}"
+    another_computer(monkeypatch, "leaderboard")
+    said = succeeds("leaderboard", at)
+    succeeds("leaderboard")
+    assert "asd-mirror" not in said.out + said.err
+    assert bucket.cat_file("/runs/leaderboard.csv") == Path("runs/leaderboard.csv").read_bytes()
+    assert not [*Path("leaderboard").rglob("model")]
+    another_computer(monkeypatch, "report")
+    said = succeeds("report", at, "clips=4", "explained=1", "audio=flac")
+    assert f"{RUNS}/statistics/report.html" in said.out
+    page = bucket.cat_file("/runs/statistics/report.html")
+    assert len(page) > 100_000  # with sounds
+    assert b"asd-mirror" not in page
+    another_computer(monkeypatch, "explain")
+    succeeds("explain", at, "machine=fan", "worst=1")
+    assert "/statistics/fan/seed0/explain/explain.csv" in files(bucket)
+    succeeds("predict", f"audio={PLANT}/fan/test", at, "machine=fan", "out=p")
+    table = pd.read_csv("p/predictions.csv")
+    bucket.put("p/predictions.csv", "/runs/new/predictions.csv")
+    shown = (f"predictions={RUNS}/new/predictions.csv", at, "machine=fan")
+    succeeds("report", *shown, "clips=2", "explained=0", f"out={RUNS}/new/page.html")
+    assert table["path"][0].rpartition("/")[2].encode() in bucket.cat_file("/runs/new/page.html")
+    another_computer(monkeypatch, "export")
+    succeeds("export", at, "machine=fan", "out=fan.onnx")
+    assert Path("fan.onnx").stat().st_size
+    said = succeeds("listen", at, "machine=fan", f"input={next(Path('data/fan/test').glob('*.wav'))}", "out=heard")
+    assert "heard" in said.out
+
+
+@pytest.mark.slow
+def test_methods_and_configurations_are_compared_at_an_address(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.pipe("/space.yaml", b"statistics.backend: [knn_relative, knn]\n")
+    Path("methods.yaml").write_text("first: statistics.backend=knn_relative\nsecond: statistics.backend=knn\n")
+    words = ("benchmark", "methods=methods.yaml", "seeds=0", "executor=here")
+    succeeds(*words, f"data={PLANT}", f"runs={RUNS}/methods")
+    succeeds(*words, "data=data")
+    tables = [json.loads(content) for content in (
+        bucket.cat_file("/runs/methods/benchmark.json"), Path("runs/benchmark/benchmark.json").read_bytes()
+    )]  # fmt: skip
+    for table in tables:
+        for row in table["rows"]:
+            del row["seconds"]
+    assert tables[0] == tables[1]
+    for machine in ("fan", "pump"):
+        tone_machine(Path("clips"), machine, n_train=16, n_target=4, n_test=4)
+    bucket.put("clips", "/clips", recursive=True)
+    for judge in ("faults", "others"):
+        sweep = ("sweep", f"judge={judge}", f"name={judge}", "executor=here", "device=cpu")
+        there = (*sweep, "data=memory://clips", "space=memory://space.yaml", f"runs={RUNS}/sweeps")
+        said = succeeds(*there)
+        assert "asd-mirror" not in said.out + said.err
+        Path("space.yaml").write_bytes(bucket.cat_file("/space.yaml"))
+        succeeds(*sweep, "data=clips", "space=space.yaml")
+        found = files(bucket, f"/runs/sweeps/{judge}/")
+        here = pd.read_csv(f"runs/sweeps/{judge}/sweep.csv").drop(columns="seconds")
+        at_address = pd.read_csv(io.BytesIO(found["sweep.csv"])).drop(columns="seconds")
+        pd.testing.assert_frame_equal(here, at_address)
+        assert found["importance.png"][:4] == b"\x89PNG"
+        another_computer(monkeypatch, f"{judge} again")
+        again = succeeds(*there)
+        assert again.out == said.out  # nothing is tried again
+        assert "done already" not in again.err
+        assert files(bucket, f"/runs/sweeps/{judge}/")["sweep.csv"] == found["sweep.csv"]
+    assert {"best/fan.yaml", "best/pump.yaml"} <= found.keys()
+    next_command = [word for word in said.out.splitlines()[-1].split() if "=" in word and "name=" not in word]
+    succeeds("train", *next_command, f"runs={RUNS}", "name=best", "machine=fan", "device=cpu")
+    refuses(*there, "method=optuna", saying="keeps a journal, which memory://runs/sweeps/others cannot hold")
+
+
 def test_done_goes_last_and_a_full_storage_is_a_sentence(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run = mirrored(f"{RUNS}/x/fan/seed0")
     for name in ("model/a", "scores/b.csv", "DONE"):
@@ -204,16 +281,15 @@ def test_names_follow_the_address(bucket: Any) -> None:
     bucket.rm("/plant", recursive=True)
     bucket.pipe({"/plant/fan/a.wav": b"12345", "/plant/fan/old/b.wav": b"1", "/plant/list.csv": b"path\n"})
     mirror = mirrored(PLANT)
-    storage.list_names(mirror)
+    storage.list_names(mirror, "one")
     assert {name: len(content) for name, content in contents(mirror).items()} == {
-        ".listed": 0, "fan/a.wav": 5, "fan/old/b.wav": 1, "list.csv": 5
+        ".listed": 3, "fan/a.wav": 5, "fan/old/b.wav": 1, "list.csv": 5
     }  # fmt: skip
-    listed_s = (mirror / ".listed").stat().st_mtime
     bucket.rm("/plant/fan/old/b.wav")
     bucket.pipe("/plant/fan/a.wav", b"123")
-    storage.list_names(mirror, since_s=listed_s - 1)
-    assert (mirror / "fan/old/b.wav").exists()  # as it was listed since
-    storage.list_names(mirror, since_s=listed_s + 1)
+    storage.list_names(mirror, "one")
+    assert (mirror / "fan/old/b.wav").exists()  # the same command lists once, whatever the clocks say
+    storage.list_names(mirror, "two")
     assert (mirror / "fan/a.wav").stat().st_size == 3
     assert not (mirror / "fan/old").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,13 @@ def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
         ("decision.quantile: {low: 0.9, high: 0.5}", "is no range"),
         ("decision.quantile: {low: 0.5, high: 0.9}", "without step="),
         ("decision.quantile: {low: 0, high: 0.9, log: true}", "low above 0"),
+        ("statistics.neighbours: [1, three]", "statistics.neighbours=three does not fit"),
+        ("statistics: knn", "statistics"),
+        ("- statistics.backend", "holds no options"),
+        ("statistics.neighbours: {low: 1, high: 1000000000, step: 1}", "the grid has 1,000,000,000 configurations"),
+        ("data: [elsewhere]", "data is the same for all configurations of a sweep"),
+        ("seeds: [0, 1]\nstatistics.backend: [knn]", "seeds is the same for all"),
+        ("executor: [local, ray]", "executor is the same for all"),
     ],
 )
 def test_a_space_that_is_none_is_a_sentence(tmp_path: Path, text: str, saying: str) -> None:
@@ -78,6 +86,23 @@ def test_a_space_that_is_none_is_a_sentence(tmp_path: Path, text: str, saying: s
     tone_machine(tmp_path, n_train=8)
     refuses(*words, saying=saying)
     assert not (tmp_path / "runs").exists()
+
+
+def test_labels_that_a_judge_needs_are_asked_for_before_anything_is_trained(place: Path) -> None:
+    for clip in Path("data/pump/test").glob("*anomaly*"):
+        clip.unlink()
+    for judge in ("labels", "others"):
+        words = ("sweep", "data=data", "space=space.yaml", f"judge={judge}", "executor=here")
+        refuses(*words, saying="known to be anomalous, and pump has none; leave it out with machine=")
+    refuses("sweep", "data=data", "space=space.yaml", "machine=fna", saying="did you mean fan|fna")
+    assert not Path("runs").exists()
+
+
+def test_a_draw_from_a_fine_range_takes_no_time_and_lies_on_its_steps(tmp_path: Path) -> None:
+    space = read_space(space_file(tmp_path, "training.epochs: {low: 1, high: 1000000001, step: 10}"))
+    found = [options["training.epochs"] for options in draws(space, 50, seed=0)]
+    assert len({*found}) == 50
+    assert {epochs % 10 for epochs in found} == {1}
 
 
 def test_held_out_clips_are_kept_and_their_copies_carry_faults(tmp_path: Path) -> None:
@@ -158,6 +183,13 @@ def test_the_best_configuration_is_a_file_for_train(place: Path) -> None:
         chosen = yaml.safe_load(Path(f"runs/sweeps/others/best/{machine}.yaml").read_text())
         rows = (found[[*SPACE_KEYS]] == [chosen[key] for key in SPACE_KEYS]).all(axis=1)
         assert found[judge][rows].item() == found[judge].max()
+    file = next((folder / "results").glob("*.json"))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"state": "ended early", "score": 0.0}))
+    succeeds(*words)  # what another method gave up is tried to the end
+    assert sorted(pd.read_csv(folder / "sweep.csv")["score"]) == sorted(table["score"])
+    single = succeeds(*words, f"space={space_file(place, 'statistics.backend: knn')}").out
+    assert "importance.png" not in single
+    assert not (folder / "importance.png").exists()
     refuses(*words, "judge=others", "machine=fan", saying="judges fan by other machines, and there is none")
 
 
@@ -180,7 +212,7 @@ def test_recordings_of_ones_own_are_swept(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     write_tree(Path("data"), "mimii")
     space = space_file(tmp_path, "statistics.backend: [knn, gaussian]")
-    succeeds("sweep", "data=data", f"space={space}", f"judge={judge}", "year=2020", "device=cpu")
+    succeeds("sweep", "data=data", f"space={space}", f"judge={judge}", "device=cpu")
     table = pd.read_csv("runs/sweeps/sweep/sweep.csv")
     assert list(table["state"]) == ["complete"] * 2
     assert table["pump"].between(0, 1).all()

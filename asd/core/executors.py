@@ -156,13 +156,16 @@ def _locally(work: Callable[[T], Any], tasks: Sequence[T], n_workers: int) -> It
             idle = [pipe for pipe in processes if pipe not in busy]
             while todo and (idle or len(processes) < n_workers):
                 pipe = idle.pop() if idle else _start(processes)
-                busy[pipe] = todo.popleft()
-                pipe.send((work, tasks[busy[pipe]]))
+                try:
+                    pipe.send((work, tasks[todo[0]]))
+                    busy[pipe] = todo.popleft()
+                except OSError:  # it died while it had nothing to do
+                    _death(processes.pop(pipe))
             for pipe in cast(list[Connection], wait(list(busy))):
                 index = busy.pop(pipe)
                 try:
                     yield Finished(index, *pipe.recv())
-                except (EOFError, ConnectionResetError):
+                except (EOFError, OSError):  # it died, perhaps in the middle of its answer
                     yield Finished(index, None, _death(processes.pop(pipe)))
     finally:
         for process in [processes[pipe] for pipe in busy]:

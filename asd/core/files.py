@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import json
@@ -18,6 +19,8 @@ import yaml
 from asd.types import AsdError
 
 MOST_VALUES = 100_000  # a file written by hand has hundreds
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -49,9 +52,8 @@ def atomic(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
-        raise AsdError(
-            f"cannot write {given}: {error.strerror or error}; free some space or choose another place"
-        ) from error
+        way = "free some space or choose" if error.errno in _FULL else "choose"
+        raise AsdError(f"cannot write {given}: {error.strerror or error}; {way} another place") from error
     finally:
         if temporary != path:
             _remove(temporary)

@@ -8,6 +8,7 @@ time agree. A path that stands for no address is left alone by everything here.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,8 +21,9 @@ from asd.types import AsdError
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it
 _TABLES = (".csv", ".tsv", ".parquet")  # what lies beside recordings and is read whole
+_SEED = re.compile(r"(?:.*?/)?seed\d+/")  # a path up to a run directory
 _BUSY = "another process works on the run"
-_LISTED = ".listed"  # written when the names in a mirror were brought up to date
+_LISTED = ".listed"  # holds the command for which the names in a mirror were brought up to date
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in milliseconds
 
@@ -40,12 +42,12 @@ def read_bytes(path: Path) -> bytes:
         return content
 
 
-def list_names(folder: Path, since_s: float | None = None) -> None:
+def list_names(folder: Path, command: str = "") -> None:
     """Brings the names under an address into its mirror, and the tables there; a path is left alone.
 
     Args:
         folder: a folder with recordings, or a table of them.
-        since_s: names that were listed after this time will do; None: they are listed now.
+        command: names that were listed for this command already will do; "": they are listed now.
 
     Raises:
         AsdError: the address cannot be reached, or nothing is there.
@@ -54,7 +56,7 @@ def list_names(folder: Path, since_s: float | None = None) -> None:
         return
     with alone(folder), _reached(address) as (storage, root):
         listed = folder / _LISTED
-        if since_s is not None and listed.exists() and listed.stat().st_mtime >= since_s:
+        if command and listed.exists() and listed.read_text() == command:
             return
         there = _stamps(storage, root)
         if not there:
@@ -69,17 +71,17 @@ def list_names(folder: Path, since_s: float | None = None) -> None:
                 _note(path, stamp)
         if folder.is_dir():
             _remove(folder, {*_files(folder)} - there.keys())
-            listed.touch()
+            listed.write_text(command)
 
 
 def fetch(folder: Path, without: str = "") -> None:
-    """Brings run directories at an address into its mirror; a path is left alone.
+    """Brings run directories at an address, and the files between them, into its mirror; a path is left alone.
 
-    Complete runs there replace what is here; of others comes what is missing here, so that work under way goes on. Runs
-    that a process of this computer works on are passed over.
+    Complete runs there replace what is here, as do tables and pages outside of runs; of other runs comes what is
+    missing here, so that work under way goes on. Runs that a process of this computer works on are passed over.
 
     Args:
-        folder: a run directory (which is waited for), or a folder of machines with such.
+        folder: a run directory (which is waited for), or a folder with such at any depth.
         without: a folder of each run that is not needed.
 
     Raises:
@@ -89,16 +91,19 @@ def fetch(folder: Path, without: str = "") -> None:
         return
     with _reached(address) as (storage, root):
         runs: dict[str, dict[str, Stamp]] = {}
-        is_run = folder.name.startswith("seed")
+        is_run = _SEED.fullmatch(f"{folder.name}/") is not None
         for name, stamp in _stamps(storage, root).items():
-            *above, _ = name.split("/")
-            if without not in above:
-                prefix = "" if is_run else "".join(f"{part}/" for part in above[:2])
+            if without not in name.split("/")[:-1]:
+                inner = None if is_run else _SEED.match(name)
+                prefix = name[: inner.end()] if inner else ""
                 runs.setdefault(prefix, {})[name.removeprefix(prefix)] = stamp
         for prefix, files in runs.items():
             try:
                 with alone(folder / prefix, busy=None if is_run else _BUSY):
-                    _fetch_run(storage, f"{root}/{prefix}".rstrip("/"), folder / prefix, files, without)
+                    if is_run or prefix:
+                        _fetch_run(storage, f"{root}/{prefix}".rstrip("/"), folder / prefix, files, without)
+                    else:
+                        _fetch_files(storage, root, folder, files)
             except AsdError as error:
                 if str(error) != _BUSY:
                     raise
@@ -106,13 +111,17 @@ def fetch(folder: Path, without: str = "") -> None:
 
 def _fetch_run(storage: Any, root: str, folder: Path, there: Mapping[str, Stamp], without: str) -> None:
     is_whole = "DONE" in there
-    for name in sorted(there, key=_done_last):
-        path = folder / name
-        if _stamp(path) != there[name] and (is_whole or not path.exists()):
-            _get(storage, f"{root}/{name}", path, there[name])
+    wanted = {name: stamp for name, stamp in there.items() if is_whole or not (folder / name).exists()}
+    _fetch_files(storage, root, folder, wanted)
     if is_whole:
         here = {name for name in _files(folder) if without not in name.split("/")[:-1]}
         _remove(folder, here - there.keys())
+
+
+def _fetch_files(storage: Any, root: str, folder: Path, there: Mapping[str, Stamp]) -> None:
+    for name in sorted(there, key=_done_last):
+        if _stamp(folder / name) != there[name]:
+            _get(storage, f"{root}/{name}", folder / name, there[name])
 
 
 def publish(folder: Path) -> None:
@@ -146,6 +155,21 @@ def publish_files(*paths: Path) -> None:
         if address := address_of(path):
             with _reached(address) as (storage, file):
                 _put(storage, path, file)
+                _set_time(path, _stamps(storage, file)[""])
+
+
+def publish_folder(folder: Path) -> None:
+    """Brings the files of a folder that are not in step from its mirror to its address; a path is left alone."""
+    if (address := address_of(folder)) is None:
+        return
+    with _reached(address) as (storage, root):
+        there, here = _stamps(storage, root), _files(folder)
+        for name in here:
+            if there.get(name) != _stamp(folder / name):
+                _put(storage, folder / name, f"{root}/{name}")
+        for name, stamp in _stamps(storage, root).items():
+            if name in here:
+                _set_time(folder / name, stamp)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.deploy.service import RefusalError
 from asd.library import Model, load
-from asd.runs import RunDirectory, find_runs
+from asd.runs import RunDirectory, find_runs, run_names
 from asd.types import AsdError, Split, is_recording
 
 _MOST_CHANNELS = 8
@@ -44,7 +44,7 @@ class Models:
     def __init__(self, runs: Path, name: str | None, device: str) -> None:
         self.loaded: dict[tuple[str, str], Model] = {}
         self.runs: dict[tuple[str, str], RunDirectory] = {}
-        for run_name in [name] if name else _run_names(runs):
+        for run_name in [name] if name else run_names(runs):
             for run in find_runs(runs, run_name):
                 key = (run_name, run.machine)
                 if run.fused_members():
@@ -104,10 +104,6 @@ class Models:
             what = "several models fit" if found else "there is no such model"
             raise RefusalError(404 if not found else 422, f"{what}; name one of {names}")
         return *found[0], self.loaded[found[0]]
-
-
-def _run_names(runs: Path) -> list[str]:
-    return sorted({path.parents[2].name for path in runs.glob("*/*/seed*/DONE") if path.parents[2].name[0] != "."})
 
 
 def score_uploads(

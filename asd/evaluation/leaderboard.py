@@ -17,12 +17,13 @@ import pandas as pd
 
 from asd.challenge.years import get_year
 from asd.core.runtime import log
+from asd.core.storage import publish_files
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import ALL, first_of, is_all, warn_of_stale
 from asd.evaluation.labelling import labelled_scores, meant_year
 from asd.evaluation.markdown import table
 from asd.metrics import evaluate_table
-from asd.runs import write_json, write_text
+from asd.runs import run_names, write_json, write_text
 from asd.types import AsdError
 
 _CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison
@@ -98,6 +99,7 @@ def rank_runs(
     write_json(runs / "leaderboard.json", {"rows": board.to_dict("records"), "scored": scored})
     write_text(runs / "leaderboard.csv", board.to_csv(index=False))
     write_text(runs / "leaderboard.md", as_markdown(board))
+    publish_files(*(runs / f"leaderboard.{suffix}" for suffix in ("json", "csv", "md")))
     for run in sorted({name.partition(":")[0] for name in names}):
         warn_of_stale(runs, run)
     return board
@@ -180,7 +182,7 @@ def _member(runs: Path, name: str, year: int | None, machines: Sequence[str]) ->
 def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list[Member]:
     """Every run that can be ranked, on the machines that it has as a whole; what is left out is named in the log."""
     members = []
-    for name in sorted({done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}):
+    for name in run_names(runs):
         try:
             members.append(_member(runs, name, year, machines))
         except AsdError as error:

@@ -1,7 +1,7 @@
 """The one run lifecycle: where a run lies, what is complete, what belongs to which configuration, score tables."""
 
 from asd.core.files import read_json, write_json, write_text
-from asd.runs.directory import RunDirectory, begun_runs, find_runs, place_name, same_seeds
+from asd.runs.directory import RunDirectory, begun_runs, find_runs, place_name, run_names, same_seeds
 from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
 from asd.runs.scores import ScoredData, ScoreFolder, clips_of, read_scores, score_table
 
@@ -18,6 +18,7 @@ __all__ = [
     "place_name",
     "read_json",
     "read_scores",
+    "run_names",
     "same_seeds",
     "score_table",
     "write_json",

@@ -220,6 +220,17 @@ def place_name(root: Path) -> str:
     return re.sub(r"[^\w.-]+", "-", root.resolve().name).strip(".-") or "data"
 
 
+def run_names(runs: Path) -> list[str]:
+    """Names of the runs of which something is complete, sorted; what begins with a dot is none.
+
+    Args:
+        runs: folder of all runs.
+    """
+    fetch(runs, without="model")
+    names = {done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}
+    return sorted(name for name in names if name[0] != ".")
+
+
 def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
     """All complete runs of a name, sorted by machine and seed.
 

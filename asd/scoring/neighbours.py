@@ -166,7 +166,7 @@ class NeighbourBank:
         searcher = empty_index(self.index, dims, len(self), device, inner_product=inner_product)
         if not searcher.is_trained:
             sample = np.random.default_rng(0).permutation(len(self))
-            sample = sample[: TRAINING_ROWS_PER_LIST * searcher.nlist]
+            sample = sample[: max(TRAINING_ROWS_PER_LIST * searcher.nlist, LEAST_CODED)]
             searcher.train(self._as_rows(np.sort(sample)))
         for block in self._row_blocks():
             searcher.add(self._as_rows(block))

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from asd.addresses import mirrored
 from asd.core.files import load_yaml
 from asd.core.runtime import log
-from asd.core.storage import fetch
+from asd.core.storage import fetch, read_bytes
 from asd.detectors import section_of
 from asd.options import Settings
 from asd.settings.config import Run
@@ -53,7 +53,7 @@ def parse(
         2024
     """
     given = [split_pair(argument) for argument in arguments]
-    files = [(Path(value), read_yaml(Path(value))) for key, value in given if key == "config"]
+    files = [(path := mirrored(value), read_yaml(path)) for key, value in given if key == "config"]
     given = [(key, value) for key, value in given if key != "config"]
     below = list(_flatten(base or {}))
     stage = _with_detector(stage, [below, *(pairs for _, pairs in files), given])
@@ -110,7 +110,7 @@ def read_yaml(path: Path) -> Pairs:
         AsdError: there is none, or it holds something else.
     """
     try:
-        content = load_yaml(path.read_bytes())
+        content = load_yaml(read_bytes(path))
     except FileNotFoundError as error:
         raise AsdError(f"config={path} does not exist; the ready ones are in configs/") from error
     except (OSError, yaml.YAMLError) as error:

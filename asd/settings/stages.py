@@ -24,7 +24,7 @@ class OfRun(Settings):
     name: str = Field(DEFAULT_DETECTOR, description="name of the run")
     scorer: str | None = Field(None, description="whose score, by default the run's default")
     seed: int | None = Field(None, ge=0, description="which seed, by default the run's first")
-    runs: Path = Field(Path("runs"), description="folder of all runs")
+    runs: Place = Field(Path("runs"), description="folder of all runs")
 
 
 class Selection(Settings):
@@ -79,7 +79,7 @@ class Leaderboard(Settings):
     machine: Names = Field(["all"], description="machines to rank on, by default all that the runs share")
     reference: str | None = Field(None, description="member that differences refer to, by default the best")
     year: RuleYear = None
-    runs: Path = Field(Path("runs"), description="folder of all runs")
+    runs: Place = Field(Path("runs"), description="folder of all runs")
 
 
 class Predict(OfRun, Execution):
@@ -95,7 +95,6 @@ class Predict(OfRun, Execution):
     confirm_normal: bool = Field(False, description="then add all of them to the bank of normal recordings")
     undo: bool = Field(False, description="take back what was added last, instead of scoring anything")
     device: str = Field("auto", description="auto, cpu or cuda")
-    runs: Place = Field(Path("runs"), description="folder of all runs")
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
@@ -112,9 +111,9 @@ class Explain(OfRun):
     """Options of `explain`."""
 
     machine: Names = Field(["all"], description="machine, several separated by commas, or all of the run")
-    data: Path | None = Field(None, description="other recordings that were scored, instead of the test clips")
+    data: Place | None = Field(None, description="other recordings that were scored, instead of the test clips")
     audio: Given | None = Field(None, description="any recordings instead, which are scored first by predict")
-    predictions: Path | None = Field(None, description="predictions.csv of predict instead")
+    predictions: Place | None = Field(None, description="predictions.csv of predict instead")
     clip: str | None = Field(None, description="path or file name of a clip; by default the worst ones")
     worst: int = Field(3, ge=1, description="how many highest normal and lowest anomalous clips")
 
@@ -132,12 +131,12 @@ class Report(OfRun):
     members: Names = Field([], description="runs to compare it with, each RUN or RUN:SCORER")
     machine: Names = Field(["all"], description="machine, several separated by commas, or all of the run")
     year: RuleYear = None
-    predictions: Path | None = Field(None, description="predictions.csv to show instead of the test clips")
+    predictions: Place | None = Field(None, description="predictions.csv to show instead of the test clips")
     clips: int = Field(20, ge=0, description="clips of each machine to look at and listen to; 0: none")
     explained: int = Field(3, ge=0, description="how many of them with a picture of what moved the score")
     audio: Literal["flac", "opus"] = Field("opus", description="flac (as recorded) or opus (a quarter of it)")
     megabytes: float = Field(25.0, gt=0, description="most that sounds and pictures take")
-    out: Path | None = Field(None, description="the file, by default report.html in the run's folder")
+    out: Place | None = Field(None, description="the file, by default report.html in the run's folder")
 
 
 class Submit(OfRun):
@@ -181,7 +180,7 @@ class Validate(Checked):
 class Benchmark(SideBySide):
     """Options of `benchmark`."""
 
-    data: Path = Field(description="folder of the recordings, in any layout")
+    data: Place = Field(description="folder of the recordings, in any layout")
     methods: Path = Field(Path("configs/benchmark.yaml"), description="YAML file of label: options of train")
     detectors: Names = Field(["all"], description="detectors whose methods are measured, by default all")
     machine: Names = Field(["all"], description="machines to measure on")
@@ -192,7 +191,7 @@ class Benchmark(SideBySide):
     ground_truth: Path | None = Field(None, description="part=eval: folder of the published labels")
     reference: str | None = Field(None, description="method that others are compared with, by default the first of all")
     page: Path | None = Field(None, description="document whose table between markers is replaced")
-    runs: Path = Field(Path("runs/benchmark"), description="folder of the runs and the table")
+    runs: Place = Field(Path("runs/benchmark"), description="folder of the runs and the table")
 
 
 class Reproduce(SideBySide):
@@ -212,24 +211,24 @@ class Reproduce(SideBySide):
 class Sweep(SideBySide):
     """Options of `sweep`."""
 
-    data: Path = Field(description="folder that holds <machine>/train, and test for judge=labels or others")
-    space: Path = Field(description="YAML file of options of train: a list, or low and high, of values each")
+    data: Place = Field(description="folder that holds <machine>/train, and test for judge=labels or others")
+    space: Place = Field(description="YAML file of options of train: a list, or low and high, of values each")
     method: Literal["grid", "random", "optuna"] = Field(
         "grid", description="grid: all combinations; random; optuna: guided, and bad trials end early"
     )
-    trials: int = Field(20, ge=1, description="configurations to try, with random and optuna")
+    trials: int = Field(20, ge=1, le=10_000, description="configurations to try, with random and optuna")
     judge: Literal["faults", "others", "labels"] = Field(
         "faults",
         description="faults: normal clips with planted faults; labels: those of the test clips; others: for each "
         "machine those of the other machines",
     )
     machine: Names = Field(["all"], description="machines to try them on")
-    year: int = Field(2025, description="challenge year, whose metric rule holds")
+    year: RuleYear = None
     seeds: Seeds = Field([0], description="seeds of every training")
     seed: int = Field(0, ge=0, description="of the planted faults and of the draws of configurations")
     device: str = Field("auto", description="auto, cpu or cuda")
     name: str = Field("sweep", description="name of the sweep")
-    runs: Path = Field(Path("runs/sweeps"), description="folder of all sweeps")
+    runs: Place = Field(Path("runs/sweeps"), description="folder of all sweeps")
 
     @property
     def folder(self) -> Path:
@@ -275,7 +274,7 @@ class Listen(OfRun):
 class Serve(Settings):
     """Options of `serve`."""
 
-    runs: Path = Field(Path("runs"), description="folder of all runs, whose models are served")
+    runs: Place = Field(Path("runs"), description="folder of all runs, whose models are served")
     name: str | None = Field(None, description="serve this run only")
     host: str = Field("127.0.0.1", description="address to listen at; any other one needs token=")
     port: int = Field(8000, ge=0, le=65535, description="port to listen at; 0: a free one")

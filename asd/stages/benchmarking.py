@@ -18,9 +18,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from asd.addresses import spelled
 from asd.core.executors import run_tasks
 from asd.core.files import load_yaml
 from asd.core.runtime import log
+from asd.core.storage import list_names, publish_files
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
 from asd.evaluation.labelling import labelled_scores, meant_year, published_labels
@@ -72,6 +74,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     wanted = _of_detectors(every, config.detectors)
     methods = {label: own for label, own in every.items() if label in {*wanted, reference}}
     page = None if config.page is None else (config.page, place_in(config.page, _title(config)))
+    list_names(config.data)
     machines = open_data(config.data).machines() if config.machine == ["all"] else config.machine
     _train(config, methods, machines)
     rows = [row for label in methods for row in _rows(config, label, machines)]
@@ -81,6 +84,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     write_json(config.runs / "benchmark.json", {"rows": _plain(table)})
     write_text(config.runs / "benchmark.csv", table.to_csv(index=False))
     write_text(config.runs / "benchmark.md", as_markdown(table))
+    publish_files(*(config.runs / f"benchmark.{suffix}" for suffix in ("json", "csv", "md")))
     if page:
         path, (before, after) = page
         write_text(path, f"{before}\n\n{as_markdown(table)}\n{after}")
@@ -134,7 +138,7 @@ def _of_detectors(methods: Mapping[str, list[str]], detectors: Sequence[str]) ->
 def _title(config: Benchmark) -> str:
     """What stands in the page's place of the table: a choice of detectors has a place of its own."""
     chosen = "" if config.detectors == ["all"] else f": {', '.join(config.detectors)}"
-    return f"benchmark of {config.data}{chosen}"
+    return spelled(f"benchmark of {config.data}{chosen}")
 
 
 def run_name(label: str) -> str:
@@ -144,7 +148,7 @@ def run_name(label: str) -> str:
 
 def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Sequence[str]) -> None:
     """Does what is not done yet, and says what failed when all else is done."""
-    shared = [f"data={config.data}", f"runs={config.runs}"]
+    shared = [spelled(f"data={config.data}"), spelled(f"runs={config.runs}")]
     shared += [] if config.year is None else [f"year={config.year}"]
     shared.append(f"seeds={','.join(map(str, config.seeds))}")
     tasks = []

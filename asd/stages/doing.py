@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import Any, NamedTuple
 
 from asd.core.executors import finished
@@ -30,7 +31,7 @@ class Share(NamedTuple):
         learn: whether training clips are needed.
         again: score clips anew that have scores already.
         patient: wait where another command is at work, instead of refusing.
-        since_s: when the command began.
+        command: of which it is a share, by a word that no other command has.
     """
 
     options: dict[str, Any]
@@ -39,7 +40,7 @@ class Share(NamedTuple):
     learn: bool
     again: bool
     patient: bool
-    since_s: float
+    command: str
 
 
 Unscored = dict[str, str]  # why test clips have no score, by file name
@@ -59,14 +60,14 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     Raises:
         AsdError: input that cannot be used, or what failed.
     """
-    since_s = time.time()
-    list_names(config.data_root)
+    command = uuid.uuid4().hex
+    list_names(config.data_root, command)
     jobs.warn_of_other_years(config)
     if config.executor == "here" and not config.keep_going:
         runs = [run for run, _ in _do(list(jobs.prepare(config, learn=learn)), again=again)]
         warn_of_stale(config.runs, config.run_name)
         return runs
-    shares = _shares(config, learn=learn, again=again, since_s=since_s)
+    shares = _shares(config, learn=learn, again=again, command=command)
     done: dict[int, list[tuple[RunDirectory, Unscored]]] = {}
     failed: list[str] = []
     for index, result, error in finished(do_share, shares, config, device=config.device, label="machines"):
@@ -94,7 +95,7 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     return runs
 
 
-def _shares(config: Run, *, learn: bool, again: bool, since_s: float) -> list[Share]:
+def _shares(config: Run, *, learn: bool, again: bool, command: str) -> list[Share]:
     """One share per machine in this process, where its recordings are read once; else one per machine and seed."""
     dataset = dataset_of(config)
     machines = jobs.machines_to_do(config, dataset)
@@ -107,13 +108,13 @@ def _shares(config: Run, *, learn: bool, again: bool, since_s: float) -> list[Sh
             jobs.begin(config, machine)
     parts = [config.seeds] if is_here else [[seed] for seed in config.seeds]
     options = config.stored()
-    return [Share(options, machine, part, learn, again, not is_here, since_s) for machine in machines for part in parts]
+    return [Share(options, machine, part, learn, again, not is_here, command) for machine in machines for part in parts]
 
 
 def do_share(share: Share) -> list[tuple[RunDirectory, Unscored]]:
     """Does the jobs of a share, in whatever process: each run, and which of its clips have no score and why."""
     config = stored_run(share.options)
-    list_names(config.data_root, share.since_s)
+    list_names(config.data_root, share.command)
     todo = list(jobs.prepare(config, learn=share.learn, machines=[share.machine], seeds=share.seeds))
     return _do(todo, again=share.again, patient=share.patient)
 
@@ -133,15 +134,21 @@ def _do(todo: list[jobs.Job], *, again: bool, patient: bool = False) -> list[tup
     while todo:
         job = todo.pop(0)  # what was read of its recordings is let go when it is done
         busy = f"another command works on {job.run.path}; wait until it is done"
-        with alone(job.run.path, busy=None if patient else busy):
-            jobs.check_place(job)  # again: another command may have been here since
-            folder = job.score_folder()
-            if job.run.is_done(job.fingerprint) and not again:
-                log.info("%s is done already", job.run.path)
-            else:
-                started_s = time.perf_counter()
-                with tracked(job):
-                    write_job_scores(job, fitted(job), started_s)
+        if not again and _is_done(job):  # perhaps where nobody can write
             publish(job.run.path)
-        done.append((job.run, folder.unscored()))
+        else:
+            with alone(job.run.path, busy=None if patient else busy):
+                jobs.check_place(job)  # again: another command may have been here since
+                if again or not _is_done(job):
+                    started_s = time.perf_counter()
+                    with tracked(job):
+                        write_job_scores(job, fitted(job), started_s)
+                publish(job.run.path)
+        done.append((job.run, job.score_folder().unscored()))
     return done
+
+
+def _is_done(job: jobs.Job) -> bool:
+    if is_done := job.run.is_done(job.fingerprint):
+        log.info("%s is done already", job.run.path)
+    return is_done

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asd.challenge.years import YEARS, get_year
 from asd.core.runtime import fingerprint, log, pick_device
-from asd.core.storage import fetch
+from asd.core.storage import fetch, list_names
 from asd.data.dataset import Dataset
 from asd.data.given import clips_of_files
 from asd.data.microphones import NEAR, FrontEnd
@@ -153,6 +153,7 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
     if not (stored := run.config()):
         raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
     settings = stored_run(stored, machine=[run.machine], seeds=[run.seed], runs=runs)
+    list_names(settings.data_root)
     (job,) = prepare(settings, learn=True)
     files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
     if not files or job.learn is None:

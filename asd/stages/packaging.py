@@ -19,6 +19,7 @@ from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.files import atomic
 from asd.core.runtime import log
+from asd.core.storage import fetch
 from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole, warn_of_stale
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
@@ -114,6 +115,7 @@ def _package(config: Submit, out: Path) -> Package:
     runs = [run for run in runs if run.machine in chosen]
     _require_whole(config.runs / name, config, runs, chosen, scorer)
     table = pd.concat([run.scores.table(scorer) for run in runs])
+    fetch(runs[0].path)
     facts = SystemFacts(
         name=name,
         abbreviation=name[:10],

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asd.addresses import spelled
 from asd.challenge.years import get_year
 from asd.core.runtime import log
+from asd.core.storage import fetch, publish_files
 from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
 from asd.evaluation.labelling import meant_year
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_html, machine_part
@@ -63,6 +65,8 @@ def write_report(config: Report) -> WrittenReport:
     warn_of_stale(config.runs, name)
     seed = every[0].seed if config.seed is None else config.seed
     runs = {run.machine: run for run in chosen_runs(config.runs, name, config.machine, seed)}
+    for run in runs.values():
+        fetch(run.path)
     scorer = config.scorer or next(iter(runs.values())).default_scorer()
     scored = _predicted(config, runs, scorer) if config.predictions else _scored(runs, scorer)
     shelf = Shelf(0)
@@ -80,7 +84,7 @@ def write_report(config: Report) -> WrittenReport:
         "scorer": scorer,
         "seed": seed,
         "made": date.today().isoformat(),
-        "about": str(config.predictions or "the run's own test clips"),
+        "about": spelled(str(config.predictions or "the run's own test clips")),
         "n_clips": n_clips,
         "n_shown": n_shown,
         "media_bytes": shelf.n_characters,
@@ -91,10 +95,11 @@ def write_report(config: Report) -> WrittenReport:
     path = config.out or config.runs / name / "report.html"
     text = as_html(contents, shelf.media)
     write_text(path, text)
-    if config.predictions:
-        (config.runs / name / "report.json").unlink(missing_ok=True)
-    elif config.out is None:
-        note_scores(path.with_suffix(".json"), path.parent, [run.scores for run in runs.values()])
+    if config.out is None:
+        scores = [] if config.predictions else [run.scores for run in runs.values()]
+        note_scores(path.with_suffix(".json"), path.parent, scores)
+        publish_files(path.with_suffix(".json"))
+    publish_files(path)
     for run in runs.values():
         add_report(run, path)
     return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from asd.core.storage import list_names
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check
 from asd.runs import RunDirectory, ScoreFolder, read_json
@@ -66,6 +67,7 @@ def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: P
         found = run.scores_of(data)
         if found is None:
             raise AsdError(f"{run.path} has no scores of {data}; first make score with data={data}")
+        list_names(data)
         other = job.config.model_copy(update={"data": data, "normal": None, "abnormal": None, "layout": "auto"})
         test = load_test(other, dataset_of(other), run.machine, train).recordings
         folder, place = found, found.path
@@ -115,6 +117,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Raises:
         AsdError: the file is none.
     """
+    list_names(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if missing := [column for column in _NEEDED if column not in table]:

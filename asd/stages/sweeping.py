@@ -16,23 +16,26 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
 
+from asd.addresses import address_of, spelled, written
 from asd.core.executors import finished
 from asd.core.files import atomic
 from asd.core.runtime import fingerprint, log
+from asd.core.storage import fetch, list_names, publish_files, publish_folder
 from asd.data.dataset import open_data
+from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
 from asd.evaluation.markdown import table as markdown_table
 from asd.runs import write_text
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
-from asd.stages.trials import Options, Space, Trial, draws, grid, read_space, run_trial
-from asd.types import AsdError
+from asd.stages.trials import COMPLETE, Options, Space, Trial, draws, grid, read_space, run_trial
+from asd.types import AsdError, Label, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +64,41 @@ def sweep(config: Sweep) -> Swept:
     space = read_space(config.space)
     if config.method == "optuna":
         import_optuna()
+        if address := address_of(config.folder):
+            raise AsdError(
+                f"method=optuna keeps a journal, which {address} cannot hold; give runs= a folder of this computer, or "
+                f"say method=random"
+            )
         every = []
     else:
         every = grid(space) if config.method == "grid" else draws(space, config.trials, config.seed)
-    machines = open_data(config.data).machines() if config.machine == ["all"] else config.machine
+    list_names(config.data)
+    dataset = open_data(config.data)
+    machines = dataset.machines() if config.machine == ["all"] else config.machine
+    year = config.year if config.year is not None else LATEST_YEAR if dataset.is_strict else PLAIN_YEAR
+    for machine in machines:
+        dataset.require(machine)
+        labels = {*Label} if config.judge == "faults" else {c.label for c in dataset.clips(machine, Split.TEST)}
+        if not {*Label} <= labels:
+            raise AsdError(
+                f"judge={config.judge} needs test clips that are known to be normal and others that are known to be "
+                f"anomalous, and {machine} has none; leave it out with machine=, or say judge=faults"
+            )
     if config.judge == "others" and len(machines) == 1:
         raise AsdError(f"judge=others judges {machines[0]} by other machines, and there is none; say judge=faults")
     data = config.data
     if config.judge == "faults":
         from asd.stages.planting import plant
 
-        data = config.folder / f"data-{fingerprint(str(config.data.resolve()), config.seed)[:8]}"
+        data = config.folder / f"data-{fingerprint(written(config.data), config.seed)[:8]}"
         for machine in machines:
-            plant(Run(data=config.data, year=config.year), machine, data, config.seed)
-    shared = {"data": str(data), "year": config.year, "seeds": config.seeds, "device": config.device}
-    first = Trial({}, shared, tuple(machines), config.folder)
+            plant(Run(data=config.data, year=year), machine, data, config.seed)
+        publish_folder(data)
+    shared = {"data": spelled(str(data)), "year": year, "seeds": config.seeds, "device": config.device}
+    first = Trial({}, shared, tuple(machines), spelled(str(config.folder)))
+    fetch(config.folder / "results")
     results = _guided(config, space, first) if config.method == "optuna" else _listed(config, every, first)
-    if not any(result["state"] == "complete" for result in results):
+    if not any(result["state"] == COMPLETE for result in results):
         raise AsdError(f"none of {len(results)} configurations could be tried: {results[0]['state']}")
     return _written(config.folder, results, [*space], machines, each=config.judge == "others")
 
@@ -96,16 +117,20 @@ def summary(config: Sweep, found: Swept) -> str:
     if config.judge == "faults":
         lines.append("scores are those of planted faults, not of test clips: they order configurations, no more")
     each = ", best/ of each machine" if config.judge == "others" else ""
-    lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}, importance.png")
-    best = shlex.join([f"config={found.folder / 'best.yaml'}", f"data={config.data}"])
+    figure = ", importance.png" if (found.folder / "importance.png").exists() else ""
+    lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}{figure}")
+    best = shlex.join([spelled(f"config={found.folder / 'best.yaml'}"), spelled(f"data={config.data}")])
     return "\n".join([*lines, f"next: python -m asd train {best} name=best"])
 
 
 def _listed(config: Sweep, every: Sequence[Options], first: Trial) -> list[dict[str, Any]]:
     """Results of configurations that are known beforehand."""
-    trials = [Trial(options, first.shared, first.machines, first.folder) for options in every]
-    found = finished(run_trial, trials, config, device=config.device, label="sweep")
-    return [_result(result, error, trials[i].options) for i, result, error in found]
+    trials = [replace(first, options=options) for options in every]
+    known = [trial.known() for trial in trials]
+    todo = [trial for trial, result in zip(trials, known, strict=True) if not result]
+    found = finished(run_trial, todo, config, device=config.device, label="sweep")
+    new = [_result(result, error, todo[i].options) for i, result, error in found]
+    return [*filter(None, known), *new]
 
 
 def _result(result: dict[str, Any] | None, error: Exception | None, options: Options) -> dict[str, Any]:
@@ -128,7 +153,7 @@ class _Guided(NamedTuple):
 def _guided(config: Sweep, space: Space, first: Trial) -> list[dict[str, Any]]:
     """Results of configurations that Optuna chooses; what it knows lies in a file that all workers share."""
     key = fingerprint(first.key, [(name, repr(choice)) for name, choice in space.items()])
-    study = _study(first.folder, key, config.seed)
+    study = _study(config.folder, key, config.seed)
     known = [trial.user_attrs["result"] for trial in study.trials if "result" in trial.user_attrs]
     steps = [_Guided(k, space, first, key, config.seed) for k in range(len(known), config.trials)]
     for _, result, error in finished(_step, steps, config, device=config.device, label="sweep"):
@@ -139,24 +164,25 @@ def _guided(config: Sweep, space: Space, first: Trial) -> list[dict[str, Any]]:
 def _step(step: _Guided) -> dict[str, Any]:
     """Asks Optuna for a configuration and tries it; it may end early where it falls behind the others."""
     optuna = import_optuna()
-    study = _study(step.first.folder, step.study, step.seed + step.number)
+    study = _study(Path(step.first.place), step.study, step.seed + step.number)
     asked = study.ask()
     options = {key: choice.suggest(key, asked) for key, choice in step.space.items()}
-    trial = Trial(options, step.first.shared, step.first.machines, step.first.folder)
-    started_s, score, n_done, state = time.perf_counter(), 0.0, 0, "complete"
+    trial = replace(step.first, options=options)
+    started_s, score, n_done, state = time.perf_counter(), 0.0, 0, COMPLETE
     try:
-        for n_done, score in enumerate(trial.scores(), 1):
-            asked.report(score, n_done)
-            if n_done < len(trial.machines) and asked.should_prune():
-                state = "ended early"
-                break
-        result = trial.conclude(score, state, time.perf_counter() - started_s, n_done)
+        with trial.alone():
+            for n_done, score in enumerate(trial.scores(), 1):
+                asked.report(score, n_done)
+                if n_done < len(trial.machines) and asked.should_prune():
+                    state = "ended early"
+                    break
+            result = trial.conclude(score, state, time.perf_counter() - started_s, n_done)
     except AsdError:
         study.tell(asked, state=optuna.trial.TrialState.FAIL)
         raise
     asked.set_user_attr("result", result)
     pruned = optuna.trial.TrialState.PRUNED
-    study.tell(asked, **({"values": score} if state == "complete" else {"state": pruned}))
+    study.tell(asked, **({"values": score} if state == COMPLETE else {"state": pruned}))
     return result
 
 
@@ -205,21 +231,25 @@ def _written(
         for r in results
     ]
     table = pd.DataFrame(rows, columns=["score", "state", "seconds", *keys, *machines])
-    is_complete = table["state"] == "complete"
+    is_complete = table["state"] == COMPLETE
     order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False, kind="stable").index
     table, results = table.loc[order].reset_index(drop=True), [results[i] for i in order]
-    whole = table[table["state"] == "complete"]
+    whole = table[table["state"] == COMPLETE]
     elsewhere = chosen_elsewhere(whole[machines]) if len(machines) > 1 else None
     write_text(folder / "sweep.csv", table.to_csv(index=False))
     write_text(folder / "sweep.md", as_markdown(table, machines))
     write_text(folder / "best.yaml", yaml.safe_dump(results[0]["options"], sort_keys=False))
     for machine, row in best_elsewhere(whole[machines]).items() if each else ():
         write_text(folder / "best" / f"{machine}.yaml", yaml.safe_dump(results[row]["options"], sort_keys=False))
+    publish_files(*(folder / name for name in ("sweep.csv", "sweep.md", "best.yaml")))
+    publish_folder(folder / "best")
     varied = [key for key in keys if whole[key].astype(str).nunique() > 1]
+    (folder / "importance.png").unlink(missing_ok=True)  # of a sweep that varied something
     if varied:
         figure = importance_figure(whole, varied, importances(whole[varied], whole["score"]))
         with atomic(folder / "importance.png") as temporary:
             figure.savefig(temporary, format="png", dpi=120)
+        publish_files(folder / "importance.png")
     return Swept(folder, table, machines, elsewhere)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from asd.core.files import load_yaml
+from asd.addresses import mirrored, spelled
+from asd.core.executors import Execution
+from asd.core.files import alone, load_yaml
 from asd.core.runtime import fingerprint
+from asd.core.storage import publish_files, read_bytes
 from asd.evaluation.labelling import labelled_scores
 from asd.metrics import evaluate_table
 from asd.runs import read_json, write_json
@@ -24,6 +29,24 @@ from asd.types import AsdError
 
 Options = dict[str, Any]  # option of train -> value
 _RANGE = {"low", "high", "log", "step"}
+_SHARED = {
+    "data",
+    "normal",
+    "abnormal",
+    "machine",
+    "year",
+    "seed",
+    "seeds",
+    "name",
+    "runs",
+    "device",
+    "weights",
+    "track",
+    "overwrite",
+    *Execution.model_fields,
+}
+_MOST = 10_000  # configurations of a grid
+COMPLETE = "complete"  # state of a trial on all machines
 
 
 @dataclass(frozen=True)
@@ -50,19 +73,25 @@ class Choice:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def all(self, key: str) -> Sequence[Any]:
-        """Every value.
+        """Every value; `key` and errors as of `count`."""
+        return [self._at(k) for k in range(self.count(key))]
+
+    def count(self, key: str) -> int:
+        """How many values there are.
+
+        Args:
+            key: of the option, for messages.
 
         Raises:
             AsdError: a range without a step has too many.
         """
         if self.values:
-            return self.values
+            return len(self.values)
         if self.step is None:
             raise AsdError(
                 f"{key} is a range without step=, which a grid cannot go through; list its values, or use random"
             )
-        count = int(np.floor((self.high - self.low) / self.step + 1e-9)) + 1
-        return [self._typed(self.low + k * self.step) for k in range(count)]
+        return int(np.floor((self.high - self.low) / self.step + 1e-9)) + 1
 
     def draw(self, key: str, rng: random.Random) -> Any:
         """A value by chance.
@@ -72,7 +101,7 @@ class Choice:
             rng: of the draws.
         """
         if self.values or self.step is not None:
-            return rng.choice(self.all(key))
+            return self._at(rng.randrange(self.count(key)))
         if self.log:
             return self._typed(float(self.low * (self.high / self.low) ** rng.random()))
         return self._typed(rng.uniform(self.low - 0.5 * self.is_whole, self.high + 0.499 * self.is_whole))
@@ -90,6 +119,9 @@ class Choice:
             return trial.suggest_int(key, self.low, self.high, step=int(self.step or 1), log=self.log)
         return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
 
+    def _at(self, k: int) -> Any:
+        return self.values[k] if self.values else self._typed(self.low + k * (self.step or 1))
+
     def _typed(self, value: float) -> int | float:
         return round(value) if self.is_whole else value
 
@@ -101,15 +133,20 @@ def read_space(path: Path) -> Space:
     """The space of a YAML file: option -> list of values, {low, high, step, log}, or one value that is fixed.
 
     Raises:
-        AsdError: the file cannot be read, holds something else, or an option that `train` does not have.
+        AsdError: the file cannot be read, holds something else, an option that `train` does not have, or one that is
+            the same for all configurations.
     """
     try:
-        content = load_yaml(path.read_bytes())
+        content = load_yaml(read_bytes(path))
     except (OSError, yaml.YAMLError) as error:
         raise AsdError(f"space={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, Mapping) or not content:
         raise AsdError(f"space={path} holds no options; write lines such as statistics.backend: [knn, gaussian]")
     space = dict(_choices(path, content))
+    if given := sorted(_SHARED & space.keys()):
+        raise AsdError(
+            f"space={path}: {given[0]} is the same for all configurations of a sweep; leave it out, or give it to sweep"
+        )
     for key, choice in space.items():
         for value in choice.values or (choice.low, choice.high):
             try:
@@ -144,7 +181,16 @@ def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
 
 
 def grid(space: Space) -> list[Options]:
-    """All combinations."""
+    """All combinations.
+
+    Raises:
+        AsdError: they are too many, or a range without a step is among the values.
+    """
+    if (count := math.prod(choice.count(key) for key, choice in space.items())) > _MOST:
+        raise AsdError(
+            f"the grid has {count:,} configurations and may have {_MOST:,}; list fewer values, or draw some with "
+            f"method=random or method=optuna and trials="
+        )
     every = itertools.product(*(choice.all(key) for key, choice in space.items()))
     return [dict(zip(space, values, strict=True)) for values in every]
 
@@ -174,35 +220,49 @@ class Trial:
         options: of `train`.
         shared: options of `train` that all trials have: data, year, seeds, device.
         machines: to try it on, in this order.
-        folder: of the sweep.
+        place: of the sweep, as every computer knows it.
     """
 
     options: Options
     shared: Options
     machines: tuple[str, ...]
-    folder: Path
+    place: str
+
+    @property
+    def runs(self) -> Path:
+        """Folder of the trained runs of all trials."""
+        return mirrored(self.place) / "trials"
+
+    @property
+    def _result(self) -> Path:
+        return mirrored(self.place) / "results" / f"{self.key}.json"
 
     @property
     def key(self) -> str:
         """Its name."""
         return fingerprint(self.options, self.shared, self.machines)
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Waits while another sweep in this folder tries the same configuration."""
+        return alone(self._result)
+
     def known(self) -> dict[str, Any]:
-        """Its result; {} where it has none."""
-        return read_json(self.folder / "results" / f"{self.key}.json")
+        """Its result; {} where it was not tried on all machines."""
+        result = read_json(self._result)
+        return result if result.get("state") == COMPLETE else {}
 
     def scores(self) -> Iterator[float]:
         """Trains it machine by machine; the official score of those done so far."""
         from asd.pipeline import train
 
         for n, machine in enumerate(self.machines, 1):
-            about = {"runs": str(self.folder / "trials"), "name": self.key, "machine": [machine]}
+            about = {"runs": spelled(str(self.runs)), "name": self.key, "machine": [machine]}
             train(parse(Run, [], {**self.shared, **self.options, **about}))
             yield float(np.mean(self.official(self.machines[:n])))
 
     def official(self, machines: Sequence[str]) -> list[float]:
         """Official score of some machines that are done, per seed."""
-        found = labelled_scores(self.folder / "trials", self.key, self.shared["year"], machines)
+        found = labelled_scores(self.runs, self.key, self.shared["year"], machines)
         tables = found.tables[found.default].values()
         return [evaluate_table(table, self.shared["year"])["official_score"] for table in tables]
 
@@ -220,14 +280,16 @@ class Trial:
         """
         each = {m: float(np.mean(self.official([m]))) for m in self.machines[:n_done]}
         result = {"options": self.options, "score": score, "state": state, "seconds": seconds, "machines": each}
-        write_json(self.folder / "results" / f"{self.key}.json", result)
+        write_json(self._result, result)
+        publish_files(self._result)
         return result
 
 
 def run_trial(trial: Trial) -> dict[str, Any]:
     """The result of a trial, computed where it is not known yet."""
-    if known := trial.known():
-        return known
-    started_s = time.perf_counter()
-    *_, score = trial.scores()
-    return trial.conclude(score, "complete", time.perf_counter() - started_s, len(trial.machines))
+    with trial.alone():
+        if known := trial.known():
+            return known
+        started_s = time.perf_counter()
+        *_, score = trial.scores()
+        return trial.conclude(score, COMPLETE, time.perf_counter() - started_s, len(trial.machines))
