@@ -96,8 +96,8 @@ def write_report(config: Report) -> WrittenReport:
     text = as_html(contents, shelf.media)
     write_text(path, text)
     if config.out is None:
-        scores = [] if config.predictions else [run.scores for run in runs.values()]
-        note_scores(path.with_suffix(".json"), path.parent, scores)
+        folders = [] if config.predictions else [run.scores for run in runs.values()]
+        note_scores(path.with_suffix(".json"), path.parent, folders)
         publish_files(path.with_suffix(".json"))
     publish_files(path)
     for run in runs.values():
