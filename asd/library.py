@@ -1,11 +1,7 @@
 """The library: fit a model on normal recordings, ask it for scores, without a run directory or a device.
 
-import asd
-
-model = asd.fit(normal, sample_rate_hz=16000)          # arrays, files or a folder
-print(model.score(waveform, 16000))                    # score, threshold, decision, scorer
-model.save("runs/mine")
-table = asd.load("runs/mine").score_files("new_recordings")
+asd.fit(normal, sample_rate_hz=16000).save("runs/mine")          # arrays, files or a folder
+asd.load("runs/mine").score_files("new_recordings")              # a table
 """
 
 from __future__ import annotations
@@ -28,14 +24,14 @@ from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
 from asd.data.recordings import Recordings, Refused, check, defects
 from asd.detectors.base import Detector, RunContext
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
-from asd.runs import RunDirectory, find_runs, read_json, write_json
+from asd.runs import RunDirectory, find_runs, read_json
 from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
-from asd.stages.fitting import detector_of, scores_where_possible, store_model, thresholds_of
+from asd.stages.fitting import detector_of, store_model, thresholds_of
 from asd.stages.loading import plain_front_end
-from asd.stages.predictions import Normal, finite_scores, predictions
-from asd.types import AsdError, Clip, Split
+from asd.stages.predictions import Normal, predictions, usable_scores
+from asd.types import AsdError, Clip, Split, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +104,14 @@ class Model:
             >>> model.score(noise[0] + hum, 16000).decision
             True
         """
-        name = self._scorer(scorer)
+        name = one_of(scorer or self.scorers[0], self.scorers, "scorer")
         front_end = self.detector.context.front_end
         recordings = from_arrays([waveform], sample_rate_hz, front_end, Split.TEST, section=section)
         check_lengths(recordings, self.options.detector_settings.least_samples())
         if sample_rate_hz != (wanted := self.options.sample_rate_hz):
             raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz} Hz; resample the waveform")
-        _, (value,) = finite_scores(recordings, self.detector.score(recordings)[name], name)
-        limit = self.thresholds[name].value
-        return ClipScore(float(value), limit, bool(value > limit), name)
+        value, limit = float(usable_scores(self.detector, recordings)[1][name][0]), self.thresholds[name].value
+        return ClipScore(value, limit, value > limit, name)
 
     def score_files(self, paths: Files, scorer: str | None = None) -> pd.DataFrame:
         """What the model says of recordings in files, as `predict` writes it.
@@ -150,7 +145,7 @@ class Model:
         Raises:
             AsdError: a clip cannot be used, or none can; or the scorer is unknown.
         """
-        name = self._scorer(scorer)
+        name = one_of(scorer or self.scorers[0], self.scorers, "scorer")
         recordings = check(
             clips,
             sample_rate_hz=self.options.sample_rate_hz,
@@ -163,13 +158,9 @@ class Model:
             for sentence in found if level not in self._told else ():
                 log.log(level, "%s: %s", self.options.machine[0], sentence)
             self._told |= {level} if found else set()
-        if refused is None:
-            scores = self.detector.score(recordings)
-        else:
-            recordings, scores = scores_where_possible(self.detector, recordings, refused)
-        recordings, values = finite_scores(recordings, scores[name], name, refused)
+        recordings, scores = usable_scores(self.detector, recordings, refused)
         device = self.detector.context.device
-        return predictions(recordings, values, self.thresholds[name], self.normal, name, device)
+        return predictions(recordings, scores[name], self.thresholds[name], self.normal, name, device)
 
     def save(self, path: str | Path, machine: str | None = None) -> Path:
         """Writes the model as a run, which `asd.load` and the stages of the command line read.
@@ -187,21 +178,15 @@ class Model:
         if self._learnt is None:
             raise AsdError("a loaded model is saved already; copy the folder of its run")
         path, name = Path(path), machine or self.options.machine[0]
-        run = RunDirectory.of(path.parent, path.name, name, self.options.seeds[0])
         options = self.options.model_copy(update={"machine": [name], "name": path.name, "runs": path.parent})
+        run = RunDirectory.of(path.parent, path.name, name, options.seeds[0])
         run.clear()
         run.write_config(options.stored())
-        settings, data = (fingerprint(options.settings(), run.seed, ""), fingerprint([self._learnt.fingerprint]))
+        settings, data = fingerprint(options.settings(), run.seed, ""), fingerprint([self._learnt.fingerprint])
         store_model(run, self.detector, self._learnt, settings, data)
-        thresholds = {scorer: threshold.as_dict() for scorer, threshold in self.thresholds.items()}
-        write_json(run.scores.path / "thresholds.json", thresholds)
+        run.scores.write({}, {scorer: threshold.as_dict() for scorer, threshold in self.thresholds.items()})
         run.finish("", default=self.scorers[0], seconds=0.0)
         return run.path
-
-    def _scorer(self, scorer: str | None) -> str:
-        if scorer is not None and scorer not in self.scorers:
-            raise AsdError(f"scorer={scorer} is not among the model's scorers: {', '.join(self.scorers)}")
-        return scorer or self.scorers[0]
 
 
 def fit(
@@ -250,8 +235,8 @@ def fit(
     run = parse(Run, [], {**about, "sample_rate_hz": recordings.sample_rate_hz})
     check_lengths(recordings, run.detector_settings.least_samples())
     if broken := defects(recordings):
-        clip, what = broken[0]
-        raise AsdError(f"{clip.path} {what}, and {len(broken)} of {len(recordings)} are broken; leave them out")
+        first = f"{broken[0][0].path} {broken[0][1]}"
+        raise AsdError(f"{first}, and {len(broken)} of {len(recordings)} are broken; leave them out")
     model = detector_of(run, _context(run, recordings.front_end))
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))
@@ -285,18 +270,12 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
         raise AsdError(f"{path} has no machine {machine}; it has {', '.join(machines)}")
     run, content = chosen[0], chosen[0].config()
     fetch(run.path)
-    if "detector" not in content:
-        raise AsdError(f"{run.path} is a fusion and has no model; load its members: {', '.join(content['members'])}")
     options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=device)
     run.check_model()
     run.check_version(options.detector_version)
-    stored = read_json(run.model / FRONT_END_FILE)
-    profile, activity = tuple(stored.pop("profile", ())), tuple(stored.pop("activity", ()))
-    front_end = FrontEnd(**stored, profile=profile, activity=activity)
-    detector = detector_of(options, _context(options, front_end))
+    detector = detector_of(options, _context(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE))))
     detector.load(run.model)
-    thresholds = read_json(run.scores.path / "thresholds.json")
-    found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in thresholds.items()}
+    found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in run.scores.thresholds().items()}
     spectra = run.model / SPECTRA_FILE
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE))
@@ -308,11 +287,10 @@ _PLACES: list[TemporaryDirectory[str]] = []  # kept until the process ends
 def _context(run: Run, front_end: FrontEnd) -> RunContext:
     """A place to work in that goes with the process."""
     _PLACES.append(TemporaryDirectory(prefix="asd-", ignore_cleanup_errors=True))
-    place = Path(_PLACES[-1].name)
     return RunContext(
         device=pick_device(run.device),
-        cache=place / "cache",
-        directory=place / "run",
+        cache=Path(_PLACES[-1].name, "cache"),
+        directory=Path(_PLACES[-1].name, "run"),
         seed=run.seeds[0],
         sample_rate_hz=run.sample_rate_hz,
         front_end=front_end,

@@ -29,20 +29,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from asd.challenge.years import MetricRule, get_year
-from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, read_sections
-from asd.types import AsdError, Domain, Label
+from asd.challenge.years import MAX_FPR, MetricRule, get_year
+from asd.evaluation.score_table import METRICS, BoolArray, FloatArray, SectionScores, comparisons, read_sections
+from asd.types import AsdError, Domain
 
 SectionMetrics = dict[str, float]
 
-MAX_FPR = 0.1  # where pAUC ends, in every year
 EPSILON = sys.float_info.epsilon  # the official floor under what is averaged harmonically or divided by
-
-_METRICS: dict[MetricRule, tuple[str, ...]] = {
-    "per_id": ("auc", "pauc"),
-    "per_domain": ("auc_source", "auc_target", "pauc_source", "pauc_target"),
-    "mixed": ("auc_source", "auc_target", "pauc"),
-}
 
 
 class Evaluation(TypedDict):
@@ -185,49 +178,6 @@ def precision_recall_f1(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[flo
     return precision, recall, 2.0 * precision * recall / max(precision + recall, EPSILON)
 
 
-def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:
-    """Which clips each metric of a rule compares.
-
-    Args:
-        section: labels, domains and scores of its clips.
-        rule: of a year.
-
-    Returns:
-        For each metric, in order: a mask (n_clips,), and its `max_fpr`.
-
-    Raises:
-        AsdError: a metric lacks normal clips or anomalies; the sentence names machine, section and domain.
-    """
-    compared = {"": np.ones_like(section.is_anomaly)}
-    for domain in Domain:
-        of_domain = section.domains == domain
-        compared[domain.value] = of_domain | section.is_anomaly if rule == "mixed" else of_domain
-    result = {}
-    for name in _METRICS[rule]:
-        kind, _, domain_name = name.partition("_")
-        clips = compared[domain_name]
-        _require_both_classes(section, name, clips)
-        result[name] = (clips, MAX_FPR if kind == "pauc" else 1.0)
-    return result
-
-
-def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray) -> None:
-    """Refuses a metric that compares clips of one class only, and names what would help."""
-    domain = metric.partition("_")[2]
-    where = f" of the {domain} domain" if domain else ""
-    way = "add such clips, or leave the machine out with machine="
-    if domain and 0 < np.sum(section.is_anomaly) < section.is_anomaly.size:
-        way += ", or take the rule that knows no domains with year=2020"
-    for label, count in (
-        (Label.NORMAL, np.sum(~section.is_anomaly[clips])),
-        (Label.ANOMALY, np.sum(section.is_anomaly[clips])),
-    ):
-        if count == 0:
-            raise AsdError(
-                f"{section} has no test clips labelled {label}{where}, so {metric} cannot be computed: {way}"
-            )
-
-
 def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
     """All metrics of one section.
 
@@ -288,7 +238,7 @@ def score_metrics(sections: Iterable[Mapping[str, float]], year: int) -> FloatAr
         (n_metrics * n_sections,).
     """
     every = list(sections)
-    return np.array([section[name] for name in _METRICS[get_year(year).rule] for section in every])
+    return np.array([section[name] for name in METRICS[get_year(year).rule] for section in every])
 
 
 def aggregate(values: FloatArray, rule: MetricRule) -> FloatArray:

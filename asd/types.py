@@ -103,6 +103,11 @@ def is_recording(path: Path) -> bool:
     return not path.name.startswith(".") and path.name.strip().lower().endswith(SUFFIXES)
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file of this name is taken for a table of recordings. Does not touch the disk."""
+    return path.suffix.lower() in (".csv", ".tsv", ".parquet")
+
+
 def find_recordings(folder: Path, pattern: str = "*") -> list[Path]:
     """The recordings in a folder, sorted by path; empty where there is no such folder.
 

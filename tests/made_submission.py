@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from asd.challenge.files import format_name
+from asd.challenge.names import format_name
 from asd.challenge.submission import write_submission
 from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.years import Unit, Year

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from asd.challenge import files
+from asd.challenge.names import format_name
 from asd.challenge.years import Archive, Part, Unit, Year, get_year
 from asd.synthetic import make_machines
 from asd.types import Clip, Domain, Label, Split
@@ -105,9 +106,9 @@ def _name(clip: Clip, number: int, year: Year) -> str:
     if clip.split is Split.SUPPLEMENTAL:
         return clip.name
     if year.rule == "per_id":
-        return files.format_name(clip.section, number, label=clip.label, by_id=True)
+        return format_name(clip.section, number, label=clip.label, by_id=True)
     attributes = {} if clip.machine in year.hidden_attributes else clip.attributes
-    name = files.format_name(
+    name = format_name(
         clip.section, number, split=clip.split, domain=clip.domain, label=clip.label, attributes=attributes
     )
     if clip.machine in WITHOUT_UNDERSCORES and clip.split is Split.TRAIN:
@@ -124,7 +125,7 @@ def _hidden(clips: Sequence[Clip], machine: str, year: Year) -> Names:
     split = Split.TEST if year.rule == "per_domain" else None
     return {
         unit: [
-            (files.format_name(unit.section, i, split=split, domain=unit.domain, by_id=year.rule == "per_id"), clip)
+            (format_name(unit.section, i, split=split, domain=unit.domain, by_id=year.rule == "per_id"), clip)
             for i, clip in enumerate(random.Random(str(unit)).sample(inside, len(inside)))
         ]
         for unit, inside in units.items()

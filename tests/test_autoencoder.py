@@ -13,7 +13,7 @@ import pytest
 import torch
 from scipy.stats import gamma
 
-from asd.challenge.files import parse_name
+from asd.challenge.names import parse_name
 from asd.core.checkpoint import load_tensors
 from asd.core.networks.autoencoder import MLPAutoencoder
 from asd.core.train_settings import TrainSettings

@@ -109,7 +109,7 @@ def test_a_configuration_is_accepted_and_holds_only_differences(path: Path) -> N
     assert settings.name == path.stem
     assert settings.detector in REGISTRY
     usual = config.Run()
-    for key, value in parsing.read_yaml(path):
+    for key, value in parsing.read_pairs(path):
         ours, theirs = settings, usual
         for part in key.split("."):
             ours, theirs = getattr(ours, part), getattr(theirs, part)

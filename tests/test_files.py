@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.challenge.files import CONDITION, attribute_gaps, format_name, list_clips, list_machines, parse_name
+from asd.challenge.files import attribute_gaps, list_clips, list_machines
+from asd.challenge.names import CONDITION, format_name, parse_name
 from asd.types import AsdError, Clip, Domain, Label, Split
 
 TRAIN = "section_00_source_train_normal_0000_vel_4.wav"

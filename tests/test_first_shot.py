@@ -18,6 +18,7 @@ from tests.command import succeeds
 MACHINES = ("fan", "valve")  # valve hides its attributes, as a third of the machines do
 # Words that keep a training short; the same for every machine, as everything is.
 QUICK = {
+    "auto": ["auto.copies=1"],
     "autoencoder": ["training.epochs=2"],
     "embedding": [
         "embedding.encoder=multires_cnn",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from asd.challenge.attributes import read_attributes
-from asd.challenge.files import attribute_gaps, list_clips, list_machines, parse_name
+from asd.challenge.files import attribute_gaps, list_clips, list_machines, read_attributes
+from asd.challenge.names import parse_name
 from asd.types import AsdError, Domain, Split, walk_tree
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from asd.challenge.files import CONTENT, list_clips
+from asd.challenge.files import list_clips
+from asd.challenge.names import CONTENT
 from asd.data.frontends import cancel
 from asd.synthetic import make_machines
 from asd.synthetic.design import Health, draw_design, generator

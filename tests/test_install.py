@@ -10,8 +10,7 @@ import pytest
 
 from asd.challenge.files import list_clips, list_machines
 from asd.challenge.ground_truth import read_ground_truth
-from asd.challenge.install import UNPACKING, install_machine, install_truth
-from asd.challenge.installed import Finding, inspect
+from asd.challenge.installed import UNPACKING, Finding, inspect, install_machine, install_truth
 from asd.challenge.years import Part, get_year
 from asd.types import AsdError, Split
 from tests.command import contents

@@ -237,7 +237,7 @@ def test_a_wrong_address_names_the_word(server: ArchiveServer) -> None:
 
 def test_no_torch_is_loaded() -> None:
     code = (
-        "import sys, asd.challenge.install, asd.challenge.record, asd.stages.obtaining, asd.evaluation.labelling\n"
+        "import sys, asd.challenge.installed, asd.challenge.download, asd.stages.obtaining, asd.evaluation.labelling\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asd.challenge.install import install_machine
+from asd.challenge.installed import install_machine
 from asd.challenge.years import get_year
 from asd.synthetic import make_machines
 from tests.command import Answer, asd, refuses, succeeds, tiny_machines

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from asd.challenge.record import Sources, latest
+from asd.challenge.download import Sources, latest
 from asd.challenge.web import Patience
 from asd.challenge.years import YEARS, Archive, Repository, get_year, revision
 from asd.types import AsdError

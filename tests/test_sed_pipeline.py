@@ -177,7 +177,7 @@ def test_scores_of_other_recordings_replace_none_and_are_not_measured(place: Pat
 def test_a_damaged_configuration_is_a_sentence(place: Path) -> None:
     Path("runs/usual/seed0/config.yaml").write_text("loss: [")
     refuses("sed", "evaluate", "name=usual", "runs=runs",
-            saying="runs/usual/seed0/config.yaml is damaged .*; train the run again")  # fmt: skip
+            saying="runs/usual/seed0/config.yaml is not a readable YAML file .*; train the run again")  # fmt: skip
 
 
 def test_resolved_settings_can_be_read_back() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from asd.sed.postprocess import Decoding, tune
+from asd.sed.labels import Decoding, tune
 from asd.types import AsdError
 
 CLASSES = ["a", "b"]

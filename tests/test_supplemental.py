@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.challenge.files import CONTENT
+from asd.challenge.names import CONTENT
 from asd.core.checkpoint import load_tensors
 from asd.data.audio import Sound
 from asd.data.microphones import NEAR

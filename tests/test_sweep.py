@@ -65,7 +65,7 @@ def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "saying"),
     [
-        ("", "holds no options"),
+        ("", "holds no key: value lines"),
         ("statistics.backend: []", "has no values"),
         ("statistics.bakend: [knn]", "did you mean backend"),
         ("decision.quantile: {low: 0.5, high: 7}", "decision.quantile=7"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from asd.challenge.files import parse_name
+from asd.challenge.names import parse_name
 from asd.challenge.years import YEARS, Unit, get_year
 from asd.types import AsdError, Domain, Split
 

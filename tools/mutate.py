@@ -27,7 +27,7 @@ WORK = ROOT / ".mutate-work"  # a folder per module: what mutmut knows of it
 # The module, and the tests that should notice a change: those of the module, and of what is made of it.
 TESTS = {
     "asd/types.py": "types found_clips",
-    "asd/challenge/attributes.py": "found_clips files",
+    "asd/challenge/names.py": "files found_clips layouts",
     "asd/challenge/files.py": "files found_clips layouts",
     "asd/metrics.py": "metrics",
     "asd/evaluation/score_table.py": "metrics",
@@ -52,7 +52,7 @@ TESTS = {
     "asd/data/audio.py": "audio defects formats recordings",
     "asd/data/recordings.py": "recordings formats",
 }
-AT_IMPORT = ("asd.challenge.files.x__section_name__",)  # mutmut switches a change on after the import
+AT_IMPORT = ("asd.challenge.names.x__section_name__",)  # mutmut switches a change on after the import
 NOTICED = {1, 3, 24, -24, 36, 152, 255}  # mutmut's exit codes: a test failed, or the time ran out
 CONFIG = """[tool.mutmut]
 source_paths = ["asd"]

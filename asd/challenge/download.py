@@ -1,4 +1,7 @@
-"""A published file to disk: resumable, and checked before it gets its name.
+"""Where a published file is, and how it comes to disk: resumable, and checked before it gets its name.
+
+Sizes, checksums and addresses are those of Zenodo's record API, GET <archive>/api/records/<number>, whose answer lists
+files as {"key": name, "size": bytes, "checksum": "md5:...", "links": {"self": address}}.
 
 While it arrives, a file is called `<name>.<beginning of its checksum>.part`, so that another release of it is
 never continued with these bytes.
@@ -6,13 +9,17 @@ never continued with these bytes.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import http.client
-from collections.abc import Callable, Iterator
+import re
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from asd.challenge.web import PassingError, Patience, RangeRefusedError, open_url, patiently
+from asd.challenge.web import PassingError, Patience, RangeRefusedError, open_url, patiently, read_json
+from asd.challenge.years import Archive, Repository, revision
 from asd.core.runtime import log
 from asd.types import AsdError
 
@@ -55,7 +62,7 @@ def download(remote: Remote, path: Path, patience: Patience, on_bytes: OnBytes =
         earlier = _size(part)
         on_bytes(earlier)
         patiently(lambda: _continue(remote, part, patience, on_bytes), remote.url, patience, lambda: _size(part))
-        received = file_md5(part)
+        received = _file_md5(part)
         if remote.md5 in (None, received):
             part.replace(path)
             return
@@ -75,7 +82,7 @@ def download(remote: Remote, path: Path, patience: Patience, on_bytes: OnBytes =
     )
 
 
-def file_md5(path: Path) -> str:
+def _file_md5(path: Path) -> str:
     """Checksum of a file, as archives publish it: it guards against accidents, not against forgery."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -83,7 +90,7 @@ def file_md5(path: Path) -> str:
 
 def _is_right(remote: Remote, path: Path) -> bool:
     """Whether the file is there already. Without a checksum there is no telling, so it is fetched anew."""
-    return remote.md5 is not None and path.is_file() and file_md5(path) == remote.md5
+    return remote.md5 is not None and path.is_file() and _file_md5(path) == remote.md5
 
 
 def _size(path: Path) -> int:
@@ -149,3 +156,88 @@ def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+
+
+Record = Mapping[str, Remote]  # file name -> file
+
+
+class Sources:
+    """Where published files are; asks for each record once.
+
+    Args:
+        archive: address of the archive of records, such as https://zenodo.org.
+        evaluators: address of the host of repositories, such as https://codeload.github.com.
+        patience: with both.
+    """
+
+    def __init__(self, archive: str, evaluators: str, patience: Patience) -> None:
+        self._archive, self._evaluators = archive.rstrip("/"), evaluators.rstrip("/")
+        self._patience = patience
+        self._records: dict[int, Record | AsdError] = {}
+
+    def find(self, source: Archive | Repository) -> Remote:
+        """The file behind a source, or a later release of it (`_r2`, `_r3`), with a warning.
+
+        Neither size nor checksum is told of a repository.
+
+        Raises:
+            AsdError: the record cannot be had, or the file is not in it.
+        """
+        if isinstance(source, Repository):
+            title = f"{source.name.rsplit('/', 1)[-1]}-{source.commit[:12]}"
+            return Remote(f"{title}.zip", f"{self._evaluators}/{source.name}/zip/{source.commit}")
+        record = self._record(source.record)
+        name = latest(record, source.file)
+        if name is None:
+            near = difflib.get_close_matches(source.file, record, n=1)
+            hint = f"did it become {near[0]}?" if near else f"it has {', '.join(sorted(record))}"
+            raise AsdError(f"record {source.record} has no {source.file}: {hint}")
+        if name != source.file:
+            log.warning("record %d replaces %s by %s, which is taken", source.record, source.file, name)
+        return record[name]
+
+    def _record(self, number: int) -> Record:
+        if number not in self._records:
+            try:
+                self._records[number] = _read_record(self._archive, number, self._patience)
+            except AsdError as error:  # not asked again for every machine
+                self._records[number] = error
+        found = self._records[number]
+        if isinstance(found, AsdError):
+            raise found
+        return found
+
+
+def _read_record(base: str, number: int, patience: Patience) -> Record:
+    """The files of a record."""
+    url = f"{base}/api/records/{number}"
+    answer = read_json(url, patience)
+    files = answer.get("files") if isinstance(answer, dict) else None
+    if not isinstance(files, list) or not files:
+        raise AsdError(f"{url} lists no files: is archive={base} the address of the archive?")
+    try:
+        return {entry["key"]: _remote(url, entry) for entry in files}
+    except (KeyError, TypeError, ValueError) as error:
+        raise AsdError(f"{url} does not tell key, size, md5 checksum and links.self of a file") from error
+
+
+def latest(names: Iterable[str], wanted: str) -> str | None:
+    """The latest release of `wanted` among file names, not older than it; None where there is none.
+
+    Args:
+        names: of files.
+        wanted: name of one release.
+    """
+    stem, least = revision(wanted)
+    releases = [(revision(name)[1], name) for name in names if revision(name)[0] == stem]
+    return max((release for release in releases if release[0] >= least), default=(0, None))[1]
+
+
+def _remote(url: str, entry: Mapping[str, object]) -> Remote:
+    name, size_bytes, links = entry["key"], entry["size"], entry["links"]
+    kind, _, digest = str(entry["checksum"]).partition(":")
+    if not (isinstance(name, str) and isinstance(size_bytes, int) and isinstance(links, Mapping)):
+        raise TypeError(entry)
+    if kind != "md5" or not re.fullmatch("[0-9a-f]{32}", digest) or re.search(r"[/\\]|^\.", name):
+        raise ValueError(entry)
+    return Remote(name, urllib.parse.urljoin(url, str(links["self"])), size_bytes, digest)

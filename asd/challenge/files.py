@@ -1,4 +1,4 @@
-"""File-name grammar <-> Clip, and the clips of a machine's folder. All that is known of a clip is read here.
+"""The clips of a machine's folder, with the attributes that names and tables give them.
 
 A machine's folder, in the layouts of the years:
 
@@ -9,31 +9,22 @@ A machine's folder, in the layouts of the years:
                     /supplemental/              2025: clean machine sound, or noise without the machine
                     /attributes_00.csv          conditions of each clip: file_name,d1p,d1v,d2p,d2v,...
 
-Names, in the spellings of the years:
-
-    section_00_source_train_normal_0000_vel_4.wav   2022 and later; ..._noAttribute.wav where hidden
-    section_03_source_test_0000.wav                 evaluation clip of 2021
-    section_00_0001.wav                             evaluation clip, 2022 and later
-    section_00_machine_source_0000_noAttribute.wav  supplemental: the words come in several orders
-    normal_id_00_00000000.wav                       2020; evaluation clip: id_01_00000000.wav
+Rows of an attributes table name a recording as `bearing/train/x.wav`, `x.wav` or `x`; see `types.recording_key`.
 """
 
 from __future__ import annotations
 
+import csv
 import difflib
-import re
+import itertools
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from asd.challenge.attributes import HIDDEN, gaps, read_attributes
-from asd.types import AsdError, Clip, Domain, Label, Split, doubled, find_recordings, recording_key
+from asd.challenge.names import CONTENT, HIDDEN, follows_grammar, parse_name
+from asd.types import AsdError, Clip, Split, count_and_first, doubled, find_recordings, recording_key, unmatched
 
-CONDITION = "condition"  # the attribute that holds a name's whole ending where it is not in pairs (2021)
-CONTENT = "content"  # the attribute of supplemental clips: "machine" (clean) or "noise"
-
-_EXAMPLES = "section_00_source_train_normal_0000_vel_4.wav or normal_id_00_00000000.wav"
 _FOLDERS = {
     Split.TRAIN: ("train",),
     Split.TEST: ("test", "source_test", "target_test"),
@@ -42,83 +33,8 @@ _FOLDERS = {
 CLIP_FOLDERS = tuple(name for names in _FOLDERS.values() for name in names)  # as they are published
 _RENAMED = "test_rename"
 _WITH_CLIPS = (*CLIP_FOLDERS, _RENAMED)
-_FOLDER_DOMAIN = {"source_test": Domain.SOURCE, "target_test": Domain.TARGET}
 
-# Machines some of whose published names lack underscores between words or between key and value.
-_MISSING_UNDERSCORES = frozenset({"RoboticArm", "BrushlessMotor"})
-_GLUED_PAIR = re.compile(r"(weight|Bckg|spd)(?=[0-9A-Z])")
-_TWO_WORD_KEYS = re.compile(r"(?<![^_])(mic)_(pos)(?=_)")  # CoffeeGrinder: mic_imp34dt05_mic_pos_B_grind_300
-
-_ID_NAME = re.compile(r"(?:(?P<label>normal|anomaly)_)?id_(?P<section>\d{2})_(?P<number>\d{8})")
-_SUPPLEMENTAL_NAME = re.compile(
-    r"section_(?P<section>\d{2})(?P<words>(?:_(?:supplemental|train|clean|machine|noise|normal|source|target))+)"
-    r"_(?P<number>\d{4,})(?:_(?P<tail>.+))?"
-)
-
-
-def _section_name(separator: str, number: str) -> re.Pattern[str]:
-    """The grammar of `section_...` names; all words between section and number may be missing."""
-    words = ("(?P<domain>source|target)", "(?P<split>train|test)", "(?P<label>normal|anomaly)")
-    optional = "".join(f"(?:{separator}{word})?" for word in words)
-    return re.compile(
-        rf"section{separator}(?P<section>\d{{2}}){optional}{separator}(?P<number>{number})"
-        rf"(?:{separator}(?P<tail>.+))?"
-    )
-
-
-_SECTION_NAME = _section_name("_", r"\d{4,}")
-_LOOSE_SECTION_NAME = _section_name("_?", r"\d{4}")
-
-
-def parse_name(path: Path, machine: str, split: Split) -> Clip:
-    """Everything that the name and the folder of a recording say about it. Does not touch the disk.
-
-    Args:
-        path: the recording; only its name and its folder's name are read.
-        machine: machine type the recording belongs to.
-        split: role of the folder it lies in.
-
-    Raises:
-        AsdError: the name is outside the grammar, contradicts its folder, or is an anomaly in training data.
-    """
-    match = _match(path, machine, split)
-    found = match.groupdict()
-    words = (found.get("words") or "").split("_")
-    named_split = found.get("split")
-    if named_split is not None and named_split != split:
-        raise AsdError(f"{path} is a {named_split} clip by its name and lies in {split} data: move it.")
-    label = Label(found["label"]) if found.get("label") else None
-    if split is Split.TRAIN:
-        if label is Label.ANOMALY:
-            raise AsdError(f"{path} is an anomaly in training data, which must be normal: move it to test/.")
-        label = Label.NORMAL
-    attributes = _parse_tail(found.get("tail") or "", machine)
-    if split is Split.SUPPLEMENTAL and {"noise", "machine", "clean"} & {*words}:
-        attributes[CONTENT] = "noise" if "noise" in words else "machine"
-    return Clip(
-        path=path,
-        machine=machine,
-        section=found["section"],
-        split=split,
-        domain=_domain(path, found.get("domain"), words),
-        label=label,
-        attributes=attributes,
-    )
-
-
-def follows_grammar(path: Path, machine: str, split: Split) -> bool:
-    """Whether a recording is named as in the challenge. Does not touch the disk.
-
-    Args:
-        path: the recording; only its name is read.
-        machine: machine type the recording belongs to.
-        split: role of the folder it lies in.
-    """
-    try:
-        _match(path, machine, split)
-    except AsdError:
-        return False
-    return True
+Table = dict[str, dict[str, str]]  # key of a recording -> attributes
 
 
 def has_challenge_names(root: Path) -> bool:
@@ -131,33 +47,6 @@ def has_challenge_names(root: Path) -> bool:
         for name in (*names, _RENAMED)
         for path in find_recordings(folder / name)
     )
-
-
-def format_name(
-    section: str,
-    number: int,
-    *,
-    split: Split | None = None,
-    domain: Domain | None = None,
-    label: Label | None = None,
-    attributes: Mapping[str, str] | None = None,
-    by_id: bool = False,
-) -> str:
-    """The file name that `parse_name` reads back as these facts; what is None is left out of it.
-
-    Args:
-        section: two digits; the machine ID where `by_id`.
-        number: running number of the clip.
-        split: train or test.
-        domain: source or target.
-        label: normal or anomaly.
-        attributes: conditions in order; an empty mapping is written as `noAttribute`.
-        by_id: the grammar of 2020, which names only label, ID and number.
-    """
-    if by_id:
-        return "_".join(filter(None, (label, "id", section, f"{number:08d}"))) + ".wav"
-    tail = None if attributes is None else _format_tail(attributes)
-    return "_".join(filter(None, ("section", section, domain, split, label, f"{number:04d}", tail))) + ".wav"
 
 
 def list_machines(root: Path) -> list[str]:
@@ -214,6 +103,9 @@ def list_clips(root: Path, machine: str, split: Split, *, original_names: bool =
 def attribute_gaps(root: Path, machine: str) -> list[str]:
     """What the attributes CSVs of a machine and its recordings do not share, in sentences; [] where all is well.
 
+    Rows for recordings that are not there, training clips without a row, and test clips without one where others
+    have one: those of an evaluation set have none.
+
     Args:
         root: folder that holds <machine>/{train,test}.
         machine: its name.
@@ -222,7 +114,21 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
         AsdError: an unknown machine, or a CSV that cannot be used.
     """
     folder = machine_folder(root, machine)
-    return gaps(folder, {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS})
+    files = {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS}
+    rows = read_attributes(folder)
+    sentences = []
+    if strange := unmatched(rows, itertools.chain(*files.values())):
+        sentences.append(
+            f"{folder}/attributes_*.csv has rows for recordings that are not there: {count_and_first(strange)}"
+        )
+    for name, own in files.items():
+        without = unmatched(own, rows)
+        if rows and without and (name == "train" or len(without) < len(own)):
+            sentences.append(
+                f"{folder}/attributes_*.csv has no row for some recordings of {name}/: {count_and_first(without)}; "
+                f"of them only what their names say is known"
+            )
+    return sentences
 
 
 def _machine_folders(root: Path) -> dict[str, Path]:
@@ -240,50 +146,6 @@ def _machine_folders(root: Path) -> dict[str, Path]:
     if not found:
         raise AsdError(f"{root.absolute()} holds no machine: expected <machine>/train and <machine>/test in it.")
     return found
-
-
-def _match(path: Path, machine: str, split: Split) -> re.Match[str]:
-    section_name = _LOOSE_SECTION_NAME if machine in _MISSING_UNDERSCORES else _SECTION_NAME
-    patterns = [section_name, _ID_NAME]
-    if split is Split.SUPPLEMENTAL:
-        patterns.append(_SUPPLEMENTAL_NAME)
-    if not path.name.isprintable():  # a line break, or bytes that are no text
-        raise AsdError(f"the name {path.name!a} in {path.parent} holds characters that cannot be shown: rename it.")
-    if path.suffix.lower() == ".wav":
-        for pattern in patterns:
-            if match := pattern.fullmatch(path.stem):
-                return match
-    raise AsdError(f"{path} is outside the file-name grammar: name it like {_EXAMPLES}.")
-
-
-def _domain(path: Path, named: str | None, words: Iterable[str]) -> Domain | None:
-    """Domain by the name, by the words of a supplemental name, or by 2021's folder."""
-    named = named or next((word for word in words if word in {"source", "target"}), None)
-    by_folder = _FOLDER_DOMAIN.get(path.parent.name)
-    if named is None:
-        return by_folder
-    if by_folder is not None and by_folder != named:
-        raise AsdError(f"{path} is of the {named} domain by its name and lies in {path.parent.name}/: move it.")
-    return Domain(named)
-
-
-def _parse_tail(tail: str, machine: str) -> dict[str, str]:
-    """The attributes at the end of a name: pairs, or the whole ending as one condition."""
-    if tail in {"", HIDDEN}:
-        return {}
-    text = _TWO_WORD_KEYS.sub(r"\1 \2", tail)
-    if machine in _MISSING_UNDERSCORES:
-        text = _GLUED_PAIR.sub(r"\1_", text)
-    tokens = [token.replace(" ", "_") for token in text.split("_")]
-    keys, values = tokens[::2], tokens[1::2]
-    in_pairs = len(keys) == len(values) == len({*keys}) and all(key[:1].isalpha() for key in keys)
-    return dict(zip(keys, values, strict=True)) if in_pairs and all(values) else {CONDITION: tail}
-
-
-def _format_tail(attributes: Mapping[str, str]) -> str:
-    if {*attributes} == {CONDITION}:
-        return attributes[CONDITION]
-    return "_".join(f"{key}_{value}" for key, value in attributes.items()) or HIDDEN
 
 
 def _recordings(folder: Path, split: Split, original_names: bool) -> list[Path]:
@@ -317,3 +179,42 @@ def _with_attributes(clip: Clip, table: Mapping[str, Mapping[str, str]]) -> Clip
             )
     content = {key: value for key, value in clip.attributes.items() if key == CONTENT}
     return replace(clip, attributes={**listed, **content})
+
+
+def read_attributes(folder: Path) -> Table:
+    """Recording (see `recording_key`) -> attributes, of all `attributes_NN.csv` of a machine; {} where absent.
+
+    Args:
+        folder: of the machine.
+
+    Raises:
+        AsdError: a file that is no such table, a recording listed twice, or cells that contradict each other.
+    """
+    table: Table = {}
+    for path in sorted(folder.glob("attributes_*.csv")):
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
+        header, *rows = csv.reader(text.splitlines() or [""])
+        if header[:1] != ["file_name"]:
+            raise AsdError(f"{path} begins with {','.join(header)!r}: expected file_name,d1p,d1v,...")
+        for line, row in enumerate(rows, start=2):
+            if not any(cell.strip() for cell in row):
+                continue
+            key = recording_key(row[0])
+            if key in table:
+                raise AsdError(f"{path} lists {key} twice (line {line}): remove one row.")
+            table[key] = _attributes_of(row[1:], f"{path}, line {line}")
+    return table
+
+
+def _attributes_of(cells: Iterable[str], where: str) -> dict[str, str]:
+    """Cells key, value, key, value, ... -> attributes. What is hidden or left empty is not known, and left out."""
+    filled = [cell.strip() for cell in cells]
+    attributes: dict[str, str] = {}
+    for key, value in itertools.zip_longest(filled[::2], filled[1::2], fillvalue=""):
+        if not value or key == HIDDEN:
+            continue
+        if not key:
+            raise AsdError(f"{where}, has the value {value!r} without a name before it: fill in the name.")
+        if attributes.setdefault(key, value) != value:
+            raise AsdError(f"{where}, says both {key}={attributes[key]} and {key}={value}: keep one of them.")
+    return attributes

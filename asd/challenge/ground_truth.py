@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from asd.challenge.csv_files import read_numbers, read_rows
-from asd.challenge.files import parse_name
+from asd.challenge.names import parse_name
 from asd.challenge.years import Unit, Year
 from asd.types import AsdError, Domain, Label, Split
 

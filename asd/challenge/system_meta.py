@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from asd.challenge.years import Year
-from asd.core.files import load_yaml
+from asd.core.files import read_yaml
 from asd.types import AsdError
 
 Meta = dict[str, Any]  # a YAML mapping: nested mappings, lists, text, numbers, None
@@ -61,13 +59,7 @@ def load_meta(path: Path) -> Meta:
     Raises:
         AsdError: no such file, or not a YAML mapping.
     """
-    try:
-        content = load_yaml(path.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        raise AsdError(f"cannot read {path} as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise AsdError(f"{path} holds no YAML mapping: start from {_TEMPLATES}/<year>.yaml.")
-    return content
+    return read_yaml(path, advice=f"; start from {_TEMPLATES}/<year>.yaml")
 
 
 def load_template(year: Year, path: Path | None = None) -> Meta:

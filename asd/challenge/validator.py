@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asd.challenge.csv_files import is_header, parse_number, parse_rows
-from asd.challenge.files import parse_name
 from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
+from asd.challenge.names import parse_name
 from asd.challenge.submission import LABEL, LABEL_EXAMPLE, SYSTEM_FILE, Kind, kinds, output_name
 from asd.challenge.system_meta import Meta, load_template
 from asd.challenge.years import Unit, Year

@@ -22,6 +22,8 @@ per_id: all clips of one machine ID (2020). per_domain: the clips of one section
 mixed: per section, the normal clips of one domain against the anomalies of both (2022 and later).
 """
 
+MAX_FPR = 0.1  # where pAUC ends, in every year
+
 Part = Literal["dev", "eval_train", "eval_test"]
 Sections = Mapping[str, tuple[str, ...]]  # machine -> its sections
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -182,6 +182,30 @@ def load_yaml(text: str | bytes) -> Any:
         raise yaml.YAMLError("it is nested too deeply") from error
     if n_values > MOST_VALUES:
         raise yaml.YAMLError(f"its aliases unfold to more than {MOST_VALUES} values: write them out")
+    return content
+
+
+def read_yaml(
+    path: Path, option: str = "", advice: str = "", read: Callable[[Path], bytes] = Path.read_bytes
+) -> dict[Any, Any]:
+    """The mapping that a YAML file holds.
+
+    Args:
+        path: of the file.
+        option: that names it, such as "config=", for messages.
+        advice: the end of the sentence where it is none, such as "; train again".
+        read: gives its content.
+
+    Raises:
+        AsdError: it cannot be read, or holds something else.
+    """
+    try:
+        content = load_yaml(read(path))
+        if not isinstance(content, dict):
+            raise yaml.YAMLError("it holds no key: value lines")
+    except (OSError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise AsdError(f"{option}{path} is not a readable YAML file ({reason}){advice}") from error
     return content
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tqdm import tqdm
 
 from asd.addresses import spelled
-from asd.core.files import atomic
+from asd.core.files import write_text
 from asd.types import AsdError
 
 if TYPE_CHECKING:
@@ -120,8 +120,7 @@ class MetricsLog:
         self.path = path
         if path.exists():
             lines = path.read_text().splitlines(keepends=True)[:keep]
-            with atomic(path) as temporary:
-                temporary.write_text("".join(lines))
+            write_text(path, "".join(lines))
 
     def append(self, values: dict[str, Any]) -> None:
         """Writes one epoch.

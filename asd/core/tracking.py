@@ -37,6 +37,18 @@ class Tracked:
     identity: str
     directory: Path
 
+    @classmethod
+    def of(cls, directory: Path, identity: str, levels: int = 2) -> Tracked:
+        """A training by its directory.
+
+        Args:
+            directory: of the training.
+            identity: hash of what decides it.
+            levels: folders that name it in its run: machine and seed, or the seed alone.
+        """
+        place = directory.resolve()
+        return cls(place.parts[-1 - levels], "/".join(place.parts[-levels:]), f"{place} {identity}", directory)
+
 
 class Tracker(ABC):
     """Where parameters, curves and results of one training go."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asd.challenge import files
+from asd.challenge.names import follows_grammar
 from asd.data.given import clips_of_files
 from asd.data.layouts import REGISTRY, table
-from asd.types import AsdError, Clip, Label, Split, is_recording, one_of, walk_tree
+from asd.types import AsdError, Clip, Label, Split, is_recording, is_table, one_of, walk_tree
 
 LAYOUTS = ("auto", "challenge", *REGISTRY)
 HELD_OUT = 0.2  # of the normal recordings, where nothing says which are for the check
@@ -153,7 +154,7 @@ def open_data(
         AsdError: an unknown layout, one that does not fit, or recordings of which nothing tells what they are.
     """
     one_of(layout, LAYOUTS, "layout")
-    if table.is_table(root):
+    if is_table(root):
         return own_data(root, "table", table.read_table(root), machines, held_out)
     if layout == "challenge" or (layout == "auto" and files.has_challenge_names(root)) or not root.is_dir():
         return ChallengeData(root)
@@ -222,14 +223,14 @@ def own_data(
 def _place_name(root: Path) -> str:
     """What a machine is called that has no name: the folder's, of a file or a pattern the one above."""
     place = root.absolute()
-    while place.suffix.lower() in table.SUFFIXES or is_recording(place) or {*"*?["} & {*place.name}:
+    while is_table(place) or is_recording(place) or {*"*?["} & {*place.name}:
         place = place.parent
     return place.name or "machine"
 
 
 def _is_of_challenge(path: Path) -> bool:
     """Whether a recording has a name of the challenge in a folder of the challenge, at whatever depth."""
-    return path.parent.name in files.CLIP_FOLDERS and files.follows_grammar(path, "", Split.TEST)
+    return path.parent.name in files.CLIP_FOLDERS and follows_grammar(path, "", Split.TEST)
 
 
 def _with_unique_names(clips: Sequence[Clip], root: Path) -> list[Clip]:

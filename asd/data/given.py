@@ -14,17 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.addresses import mirrored, spelled
-from asd.challenge.files import follows_grammar, parse_name
+from asd.challenge.names import follows_grammar, parse_name
 from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
 from asd.data.layouts import REGISTRY, Layout
-from asd.data.layouts.table import is_table, read_table
+from asd.data.layouts.table import read_table
 from asd.data.layouts.words import ANOMALOUS
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.notices import notices
 from asd.data.recordings import Recordings, check, in_memory
-from asd.types import AsdError, Clip, Label, Split, find_in_tree, is_recording, walk_tree
+from asd.types import AsdError, Clip, Label, Split, find_in_tree, is_recording, is_table, walk_tree
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first
 Files = str | Path | Iterable[str | Path]  # a file, a folder, a pattern, a table, or several of these

@@ -6,6 +6,7 @@ without.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,15 +51,11 @@ class FrontEnd:
         own = [self.name, self.profile, self.activity]
         return own if self.channel is None else [*own, self.channel]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for a file."""
-        return {
-            "name": self.name,
-            "residual": self.residual,
-            "channel": self.channel,
-            "profile": self.profile,
-            "activity": self.activity,
-        }
+    @classmethod
+    def of_dict(cls, values: Mapping[str, Any]) -> FrontEnd:
+        """A front end by its plain values."""
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in values.items()}
+        return cls(**fields)
 
     def description(self) -> str | None:
         """What a submission says of it; None where there is nothing to say."""

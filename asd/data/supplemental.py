@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asd.challenge.files import CONTENT, list_clips
+from asd.challenge.files import list_clips
+from asd.challenge.names import CONTENT
 from asd.core.runtime import log
 from asd.data.audio import Sound
 from asd.data.codecs import Waveform

@@ -15,7 +15,7 @@ from asd.addresses import mirrored
 from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
-from asd.runs import RunDirectory, ScoreFolder, begun_runs, directories_with, find_runs, read_json, write_json
+from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs
 from asd.types import AsdError, Split
 
 ALL = ("all",)
@@ -37,8 +37,6 @@ def chosen_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None
     Raises:
         AsdError: there is none, or a machine is not among them.
     """
-    if not machines:
-        raise AsdError("machine= is empty; name one, several separated by commas, or all")
     found = find_runs(runs, name, seed)
     if is_all(machines):
         return found
@@ -93,7 +91,7 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
     """
     begun = begun_runs(runs, name)
     every = [*find_runs(runs, name), *begun]
-    missing = untrained_machines(every) if is_all(machines) else {}
+    missing = _untrained_machines(every) if is_all(machines) else {}
     for run in begun:
         if (is_all(machines) or run.machine in machines) and seed in (None, run.seed):
             what = f"seed {run.seed} was begun and is not complete (the same make train resumes)"
@@ -151,7 +149,7 @@ def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:
     return missing
 
 
-def untrained_machines(runs: Sequence[RunDirectory]) -> Missing:
+def _untrained_machines(runs: Sequence[RunDirectory]) -> Missing:
     """Machines that were asked for when others of the run were trained, and of which there is nothing."""
     asked = {machine for run in runs for machine in run.asked_machines()}
     have = {run.machine for run in runs}
@@ -173,49 +171,6 @@ def absent_machines(folders: Folders, year: Year) -> Missing:
         if have & wanted:
             missing |= {name: [f"of {year.year} is not in the run"] for name in wanted - have}
     return missing
-
-
-def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:
-    """Hash of the score tables in each folder, by its path.
-
-    Args:
-        place: the folder that paths begin at.
-        folders: with score tables.
-    """
-    return {folder.path.relative_to(place).as_posix(): folder.digest() for folder in folders}
-
-
-def note_scores(file: Path, place: Path, folders: Iterable[ScoreFolder]) -> None:
-    """Writes which scores a page or pictures are of, so that `warn_of_stale` can tell when they are others.
-
-    Args:
-        file: to write.
-        place: folder of the run.
-        folders: with the score tables.
-    """
-    write_json(file, {"scored": digests(place, folders)})
-
-
-def warn_of_stale(runs: Path, name: str) -> None:
-    """Names what was made of scores that are others since: evaluations, a report, pictures, fusions, the leaderboard.
-
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-    """
-    place, complete = runs / name, directories_with(RunDirectory, runs / name, "DONE")
-    made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
-    made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]
-    made += [
-        (path.parent, place, path, "make explain writes them anew")
-        for path in sorted(place.rglob("explain/scored.json"))
-    ]
-    made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
-    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
-    for what, start, file, way in made:
-        scored = read_json(file).get("scored", {})
-        if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:
-            log.warning("%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way)
 
 
 def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:

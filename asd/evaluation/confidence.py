@@ -30,9 +30,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from asd.challenge.years import MetricRule, get_year
-from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, read_sections
-from asd.metrics import MAX_FPR, aggregate, check_labelled_scores, comparisons, standardise_area
+from asd.challenge.years import MAX_FPR, MetricRule, get_year
+from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, comparisons, read_sections
+from asd.metrics import aggregate, check_labelled_scores, standardise_area
 from asd.types import AsdError
 
 IntArray = NDArray[np.int64]
@@ -215,31 +215,36 @@ def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000,
     Raises:
         AsdError: as `metrics.evaluate_table`, or no resamples.
     """
-    if n_resamples < 1:
-        raise AsdError(f"n_resamples must be positive, got {n_resamples}")
-    rule = get_year(year).rule
-    rng = np.random.default_rng(seed)
-    values: list[FloatArray] = []
-    table = table.sort_values(["machine", "section", "domain", "file"], kind="stable")
-    for section in read_sections(table, with_domains=rule != "per_id"):
-        values += resampled_metrics(section, rule, n_resamples, rng).values()
-    return aggregate(np.stack(values, axis=-1), rule)
+    values = resampled_metrics(table, year, n_resamples=n_resamples, seed=seed).values()
+    return aggregate(np.stack([*values], axis=-1), get_year(year).rule)
 
 
 def resampled_metrics(
-    section: SectionScores, rule: MetricRule, n_resamples: int, rng: np.random.Generator
-) -> dict[str, FloatArray]:
-    """The metrics of one section that the official score averages, on resampled clips: {metric: (n_resamples,)}.
+    table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0
+) -> dict[tuple[str, str, str], FloatArray]:
+    """What the official score averages, on the same resampled clips: {(machine, section, metric): (n_resamples,)}.
 
     Args:
-        section: its clips.
-        rule: which metrics, see `metrics.comparisons`.
-        n_resamples: number of resamples; all metrics are of the same ones.
-        rng: gives the draws, within domain x label.
+        table, year, n_resamples, seed: as in `resampled_scores`.
 
     Raises:
-        AsdError: a metric cannot be computed.
+        AsdError: as `resampled_scores`.
     """
+    if n_resamples < 1:
+        raise AsdError(f"n_resamples must be positive, got {n_resamples}")
+    rule, rng = get_year(year).rule, np.random.default_rng(seed)
+    table = table.sort_values(["machine", "section", "domain", "file"], kind="stable")
+    return {
+        (section.machine, section.section, metric): values
+        for section in read_sections(table, with_domains=rule != "per_id")
+        for metric, values in _resampled(section, rule, n_resamples, rng).items()
+    }
+
+
+def _resampled(
+    section: SectionScores, rule: MetricRule, n_resamples: int, rng: np.random.Generator
+) -> dict[str, FloatArray]:
+    """The metrics of one section on clips resampled within domain x label: {metric: (n_resamples,)}."""
     counts = _resample_counts(section, n_resamples, rng)
     return {
         name: _counted_pauc(section.is_anomaly[clips], section.scores[clips], counts[clips], max_fpr)

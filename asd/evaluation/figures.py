@@ -11,10 +11,9 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from asd.evaluation.explain import Effects, FloatArray, hz_to_mel
-from asd.evaluation.style import AGAINST, FOR, INK, styled
+from asd.evaluation.style import AGAINST, FOR, INK, colour_limits, styled
 
 _TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)
-_DARKEST_PERCENTILE = 5.0  # below it everything is the same dark: half-empty bands would take all the range
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def explanation_figure(title: str, subtitle: str, clip: Picture, neighbour: Pict
     on_bands = figure.add_subplot(grid[0, 1], label="bands", sharey=on_clip)
     on_neighbour = figure.add_subplot(grid[0, 2], label="neighbour", sharey=on_clip)
     on_stretches = figure.add_subplot(grid[1, 0], label="stretches", sharex=on_clip)
-    limits = _colour_limits(clip, neighbour)
+    limits = colour_limits(clip.levels_db, neighbour.levels_db)
     image = _spectrogram(on_clip, clip, effects, limits)
     _spectrogram(on_neighbour, neighbour, effects, limits)
     _frame_strongest(on_clip, on_neighbour, effects)
@@ -70,12 +69,6 @@ def explanation_figure(title: str, subtitle: str, clip: Picture, neighbour: Pict
     figure.text(0.075, 0.955, title, fontsize=14, fontweight="bold", color=INK)
     figure.text(0.075, 0.917, subtitle, fontsize=11, color=INK)
     return figure
-
-
-def _colour_limits(*pictures: Picture) -> tuple[float, float]:
-    levels = np.concatenate([picture.levels_db.ravel() for picture in pictures])
-    low, high = np.percentile(levels, [_DARKEST_PERCENTILE, 100.0])
-    return float(low), float(max(high, low + 1.0))
 
 
 def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[float, float]) -> AxesImage:

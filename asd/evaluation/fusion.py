@@ -15,17 +15,8 @@ import pandas as pd
 
 from asd.core.files import atomic
 from asd.core.runtime import fingerprint
-from asd.evaluation.completeness import (
-    ALL,
-    chosen_runs,
-    digests,
-    first_of,
-    merged,
-    missing_runs,
-    missing_scores,
-    require_whole,
-)
-from asd.runs import RunDirectory, ScoredData, directories_with, read_json, write_json
+from asd.evaluation.completeness import ALL, chosen_runs, first_of, merged, missing_runs, missing_scores, require_whole
+from asd.runs import RunDirectory, ScoredData, digests, directories_with, read_json, write_json
 from asd.scoring.threshold import FUSIONS, fit_threshold
 from asd.types import AsdError
 

@@ -13,7 +13,7 @@ from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.years import Unit, Year, get_year
 from asd.evaluation import completeness
 from asd.evaluation.completeness import Missing, chosen_runs, is_all, merged, require_whole
-from asd.runs import RunDirectory, ScoreFolder, find_runs, place_name, same_seeds
+from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, place_name, same_seeds
 from asd.types import AsdError, Split
 
 EvaluatedPart = Literal["dev", "eval"]
@@ -146,9 +146,9 @@ def _whole(
     lacks += completeness.left_out(place.parent, place.name, machines)
     unlabelled = completeness.missing_labels({machine: first[machine] for machine in first if machine in own})
     lacks += [f"{machine} {what}" for machine, whats in unlabelled.items() for what in whats]
-    tables = tables_of(folders)
+    tables = _tables_of(folders)
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
-    scored = completeness.digests(place, folders.values())
+    scored = digests(place, folders.values())
     return Labelled([*folders], known, default, untrained_sections(folders), lacks, scored)
 
 
@@ -191,9 +191,9 @@ def published_labels(
     lacks += [f"{m} is left out by machine=" for m in sorted(every - wanted)]
     tables = {
         scorer: {seed: with_truth(table, truth, rules) for seed, table in by_seed.items()}
-        for scorer, by_seed in tables_of(folders).items()
+        for scorer, by_seed in _tables_of(folders).items()
     }
-    scored = completeness.digests(runs / name, folders.values())
+    scored = digests(runs / name, folders.values())
     return Labelled([*folders], tables, default, untrained_sections(folders), lacks, scored)
 
 
@@ -203,7 +203,7 @@ def untrained_sections(folders: Mapping[RunDirectory, ScoreFolder]) -> dict[str,
     return {machine: sections for machine, sections in found.items() if sections}
 
 
-def tables_of(folders: Mapping[RunDirectory, ScoreFolder]) -> Tables:
+def _tables_of(folders: Mapping[RunDirectory, ScoreFolder]) -> Tables:
     """Score tables of all machines together, of the scorers that all of them have: {scorer: {seed: table}}."""
     scored = {run: folder for run, folder in folders.items() if folder.scorers}
     common = set.intersection(*({*folder.scorers} for folder in scored.values()))

@@ -1,4 +1,4 @@
-"""Score table -> checked arrays per section: what metrics and confidence intervals work on.
+"""Score table -> checked arrays per section, and which of its clips each metric compares.
 
 A score table is a DataFrame with `types.SCORE_COLUMNS`, one row per clip. Here its test rows are checked,
 value by value, so that what follows is free of case distinctions.
@@ -12,10 +12,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from asd.challenge.years import MAX_FPR, MetricRule
 from asd.types import AsdError, Domain, Label, Split
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+
+METRICS: dict[MetricRule, tuple[str, ...]] = {
+    "per_id": ("auc", "pauc"),
+    "per_domain": ("auc_source", "auc_target", "pauc_source", "pauc_target"),
+    "mixed": ("auc_source", "auc_target", "pauc"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,49 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
         )
         for (machine, section), rows in test.groupby(["machine", "section"], sort=True)
     ]
+
+
+def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:
+    """Which clips each metric of a rule compares.
+
+    Args:
+        section: labels, domains and scores of its clips.
+        rule: of a year.
+
+    Returns:
+        For each metric, in order: a mask (n_clips,), and its `max_fpr`.
+
+    Raises:
+        AsdError: a metric lacks normal clips or anomalies; the sentence names machine, section and domain.
+    """
+    compared = {"": np.ones_like(section.is_anomaly)}
+    for domain in Domain:
+        of_domain = section.domains == domain
+        compared[domain.value] = of_domain | section.is_anomaly if rule == "mixed" else of_domain
+    result = {}
+    for name in METRICS[rule]:
+        kind, _, domain_name = name.partition("_")
+        clips = compared[domain_name]
+        _require_both_classes(section, name, clips)
+        result[name] = (clips, MAX_FPR if kind == "pauc" else 1.0)
+    return result
+
+
+def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray) -> None:
+    """Refuses a metric that compares clips of one class only, and names what would help."""
+    domain = metric.partition("_")[2]
+    where = f" of the {domain} domain" if domain else ""
+    way = "add such clips, or leave the machine out with machine="
+    if domain and 0 < np.sum(section.is_anomaly) < section.is_anomaly.size:
+        way += ", or take the rule that knows no domains with year=2020"
+    for label, count in (
+        (Label.NORMAL, np.sum(~section.is_anomaly[clips])),
+        (Label.ANOMALY, np.sum(section.is_anomaly[clips])),
+    ):
+        if count == 0:
+            raise AsdError(
+                f"{section} has no test clips labelled {label}{where}, so {metric} cannot be computed: {way}"
+            )
 
 
 def _one_of(rows: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> NDArray[np.str_]:

@@ -11,6 +11,8 @@ from importlib.resources import as_file, files
 from typing import ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
 
 INK, GREY = "#222222", "#999999"
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -27,6 +29,8 @@ _COLOURS = {
 }  # fmt: skip
 _PALETTE = (INK, VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY, YELLOW, GREY)
 
+_DARKEST_PERCENTILE = 5.0  # below it everything is the same dark: half-empty bands would take all the range
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -37,6 +41,13 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     rest = [colour for colour in _PALETTE if colour not in found.values()] or list(_PALETTE)
     others = [name for name in names if name not in found]
     return {**found, **{name: rest[k % len(rest)] for k, name in enumerate(others)}}
+
+
+def colour_limits(*levels_db: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Darkest and brightest level of spectrograms (mels, frames) that are shown beside each other."""
+    every = np.concatenate([levels.ravel() for levels in levels_db])
+    low, high = np.percentile(every, [_DARKEST_PERCENTILE, 100.0])
+    return float(low), float(max(high, low + 1.0))
 
 
 def styled(draw: Callable[P, T]) -> Callable[P, T]:

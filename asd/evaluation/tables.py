@@ -65,16 +65,13 @@ def evaluate_tables(tables: Tables, year: int, default: str, *, plain: bool = Fa
 
 def _add_conditions(machines: dict[str, dict[str, dict[str, float]]], tables: Sequence[pd.DataFrame]) -> None:
     """Adds what is measured within each domain, as means over the seeds."""
-    by_seed = [condition_metrics(table) for table in tables]
+    by_seed = [_condition_metrics(table) for table in tables]
     for machine, section in by_seed[0]:
         machines[machine][section] |= _mean([found[machine, section] for found in by_seed])
 
 
-def condition_metrics(table: pd.DataFrame) -> dict[tuple[str, str], SectionMetrics]:
+def _condition_metrics(table: pd.DataFrame) -> dict[tuple[str, str], SectionMetrics]:
     """AUC, pAUC and what the decisions are worth within each domain, where all clips tell theirs.
-
-    Args:
-        table: labelled score table.
 
     Returns:
         By machine and section; only of domains with clips of both labels, and none where there is one domain.

@@ -2,7 +2,7 @@
 
 from asd.core.files import read_json, write_json, write_text
 from asd.runs.directory import RunDirectory, begun_runs, find_runs, place_name, run_names, same_seeds
-from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
+from asd.runs.lifecycle import TrainingDirectory, digests, directories_with, interrupted, note_scores, warn_of_stale
 from asd.runs.scores import ScoredData, ScoreFolder, clips_of, read_scores, score_table
 
 __all__ = [
@@ -12,15 +12,18 @@ __all__ = [
     "TrainingDirectory",
     "begun_runs",
     "clips_of",
+    "digests",
     "directories_with",
     "find_runs",
     "interrupted",
+    "note_scores",
     "place_name",
     "read_json",
     "read_scores",
     "run_names",
     "same_seeds",
     "score_table",
+    "warn_of_stale",
     "write_json",
     "write_text",
 ]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,9 @@ from typing import Any, TypeVar
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from asd.core.files import load_yaml, read_json, write_json, write_text
+from asd.core.files import read_json, read_yaml, write_json, write_text
+from asd.core.runtime import log
+from asd.runs.scores import ScoreFolder
 from asd.types import AsdError
 
 T = TypeVar("T", bound="TrainingDirectory")
@@ -60,14 +62,7 @@ class TrainingDirectory:
             AsdError: the file is damaged.
         """
         path = self.path / "config.yaml"
-        try:
-            content = load_yaml(path.read_bytes()) if path.exists() else {}
-            if not isinstance(content, dict):
-                raise yaml.YAMLError("no key: value lines")
-        except (OSError, yaml.YAMLError) as error:
-            message = " ".join(str(error).split())
-            raise AsdError(f"{path} is damaged ({message}); train the run again with overwrite=true") from error
-        return content
+        return read_yaml(path, advice="; train the run again with overwrite=true") if path.exists() else {}
 
     def epochs(self) -> list[dict[str, Any]]:
         """What the training logged, an object per epoch."""
@@ -167,3 +162,46 @@ def interrupted(folder: Path) -> str | None:
             f"beginning"
         ) from error
     return str(facts.get("fingerprint", ""))
+
+
+def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:
+    """Hash of the score tables in each folder, by its path.
+
+    Args:
+        place: the folder that paths begin at.
+        folders: with score tables.
+    """
+    return {folder.path.relative_to(place).as_posix(): folder.digest() for folder in folders}
+
+
+def note_scores(file: Path, place: Path, folders: Iterable[ScoreFolder]) -> None:
+    """Writes which scores a page or pictures are of, so that `warn_of_stale` can tell when they are others.
+
+    Args:
+        file: to write.
+        place: folder of the run.
+        folders: with the score tables.
+    """
+    write_json(file, {"scored": digests(place, folders)})
+
+
+def warn_of_stale(runs: Path, name: str) -> None:
+    """Names what was made of scores that are others since: evaluations, a report, pictures, fusions, the leaderboard.
+
+    Args:
+        runs: folder of all runs.
+        name: of the run.
+    """
+    place, complete = runs / name, directories_with(TrainingDirectory, runs / name, "DONE")
+    made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
+    made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]
+    made += [
+        (path.parent, place, path, "make explain writes them anew")
+        for path in sorted(place.rglob("explain/scored.json"))
+    ]
+    made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
+    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
+    for what, start, file, way in made:
+        scored = read_json(file).get("scored", {})
+        if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:
+            log.warning("%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way)

@@ -183,6 +183,10 @@ class ScoreFolder:
         data = self.data()
         return data is not None and data.layout != "challenge"
 
+    def thresholds(self) -> dict[str, dict[str, Any]]:
+        """The decision threshold of each scorer and how it was found; {} where none is written."""
+        return read_json(self.path / "thresholds.json")
+
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""
         return read_json(self.path / "unscored.json")

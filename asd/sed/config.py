@@ -100,7 +100,6 @@ class Teacher(Settings):
     negative: float = Field(0.3, ge=0, le=1, description="up to which probability cmt_neg counts a class as absent")
     window_frames: int = Field(7, ge=1, description="odd median window over its decisions")
     balance: bool = Field(False, description="same mass for cmt_neg's positives and negatives")
-    sure_cells: bool = Field(False, description="divide cmt losses by the confident cells, not by all")
 
 
 class Augmentation(Settings):

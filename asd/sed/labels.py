@@ -1,5 +1,8 @@
 """Labels of clips as targets of a network, and decisions of a network as events.
 
+Probabilities become events by a median filter and a threshold per class, both found on validation; nothing here ever
+sees the test. The filter smooths the probabilities, which then are the scores that files hold and metrics start from.
+
 Frame k of a clip stands for the time around k x hop_s, half a hop to both sides, as the frames of
 `asd.features.logmel.LogMel` do.
 """
@@ -7,11 +10,16 @@ Frame k of a clip stands for the time around k x hop_s, half a hop to both sides
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
+from torch.nn.functional import max_pool1d
 
+from asd.core.semi.confident import median_filter
 from asd.types import AsdError
 
 Frames = npt.NDArray[np.float32]  # (frames, classes)
@@ -89,3 +97,97 @@ def clip_targets(names: Sequence[str], classes: Sequence[str]) -> Frames:
         classes: in the order of the targets.
     """
     return np.isin(np.asarray(classes), list(names)).astype(np.float32)
+
+
+THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+WINDOWS_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+COLLAR_S = 0.2  # how far an onset may be off, as in the event-based measures
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How scores of each class become decisions.
+
+    Attributes:
+        windows_frames: odd length of the median filter, by class.
+        thresholds: a class is active where its score exceeds it.
+    """
+
+    windows_frames: Mapping[str, int]
+    thresholds: Mapping[str, float]
+
+    def facts(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"windows_frames": dict(self.windows_frames), "thresholds": dict(self.thresholds)}
+
+    def smooth(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Scores (clips, frames, classes)."""
+        return median_filter(probabilities, list(self.windows_frames.values()))
+
+    def active(self, scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.bool_]:
+        """Decisions (..., classes) of smoothed scores."""
+        return np.asarray(scores > np.asarray(list(self.thresholds.values())), np.bool_)
+
+
+def tune(
+    probabilities: torch.Tensor, targets: torch.Tensor, absent: torch.Tensor, classes: Sequence[str], hop_s: float
+) -> Decoding:
+    """The window and the threshold of each class that do best on validation clips.
+
+    Best is the largest mean of two F1: of frames, and of onsets within `COLLAR_S`. The first alone does not
+    mind an event in splinters, the second alone not when it ends. Among equals the shortest window and the
+    threshold nearest to 0.5 win.
+
+    Args:
+        probabilities: (clips, frames, classes).
+        targets: same shape, 0 or 1.
+        absent: (clips, frames) padding.
+        classes: their names.
+        hop_s: seconds from frame to frame.
+
+    Raises:
+        AsdError: a class without an active frame.
+    """
+    truth = (targets > 0.5) & ~absent.unsqueeze(-1)
+    counts = truth.sum((0, 1)).tolist()
+    require_positives(dict(zip(classes, counts, strict=True)), "the validation part")
+    windows = list(dict.fromkeys(2 * round(window_s / hop_s / 2) + 1 for window_s in WINDOWS_S))
+    thresholds = sorted(THRESHOLDS, key=lambda threshold: abs(threshold - 0.5))
+    results = []
+    for window in windows:
+        smoothed = median_filter(probabilities, [window] * len(classes))
+        for threshold in thresholds:
+            active = (smoothed > threshold) & ~absent.unsqueeze(-1)
+            results.append(_merit(active, truth, max(round(COLLAR_S / hop_s), 1)))
+    best = torch.stack(results).argmax(0).tolist()  # the first of equals
+    pairs = [divmod(k, len(thresholds)) for k in best]
+    return Decoding(
+        {name: windows[i] for name, (i, _) in zip(classes, pairs, strict=True)},
+        {name: thresholds[j] for name, (_, j) in zip(classes, pairs, strict=True)},
+    )
+
+
+def _merit(active: torch.Tensor, truth: torch.Tensor, collar_frames: int) -> torch.Tensor:
+    """Mean of frame F1 and onset F1 of decisions (clips, frames, classes), (classes,) in float64."""
+    frames = _f1((active & truth).sum((0, 1)), active.sum((0, 1)), truth.sum((0, 1)))
+    predicted, true = _onsets(active), _onsets(truth)
+    # Each side counts its own hits, so that two onsets near one true one are not both right.
+    found = (true & _near(predicted, collar_frames)).sum((0, 1))
+    right = (predicted & _near(true, collar_frames)).sum((0, 1))
+    onsets = _f1(torch.minimum(found, right), predicted.sum((0, 1)), true.sum((0, 1)))
+    return (frames + onsets) / 2
+
+
+def _f1(hits: torch.Tensor, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    return 2 * hits.double() / (predicted + true).clamp_min(1)
+
+
+def _onsets(mask: torch.Tensor) -> torch.Tensor:
+    before = torch.zeros_like(mask[:, :1])
+    return mask & ~torch.cat([before, mask[:, :-1]], 1)
+
+
+def _near(mask: torch.Tensor, collar_frames: int) -> torch.Tensor:
+    """Where the mask is True within so many frames."""
+    spread = max_pool1d(mask.transpose(1, 2).float(), 2 * collar_frames + 1, 1, collar_frames)
+    return spread.transpose(1, 2) > 0

@@ -126,7 +126,7 @@ class Objective:
             frames = distance(logits.frames, y_frames, ignore=frame_labels)
             return clips + frames, {"consistency_clips": clips, "consistency_frames": frames}
         sure = self._sure(y_clips, y_frames, frame_labels)
-        bce = Bce("mean_active" if self.semi.sure_cells else "mean")
+        bce = Bce()
         clips = bce(logits.clips, sure.clips.targets, sure.clips.weight, clip_labels)
         frames = bce(logits.frames, sure.frames.targets, sure.frames.weight, frame_labels)
         return clips + frames, {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from asd.core.files import atomic
 from asd.core.runtime import log, pick_device
-from asd.runs import read_json, write_json
+from asd.runs import read_json, write_json, write_text
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
 from asd.sed.corpus import read_corpus
@@ -124,8 +124,7 @@ def evaluate(config: Evaluate) -> str:
     place = config.runs / config.name / f"evaluation_{config.part}"
     write_json(place.with_suffix(".json"), summary)
     text = to_markdown(summary)
-    with atomic(place.with_suffix(".md")) as temporary:
-        temporary.write_text(text)
+    write_text(place.with_suffix(".md"), text)
     return f"{text}\n{place}.json and .md"
 
 

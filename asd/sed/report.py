@@ -136,11 +136,11 @@ def write_report(
     for network, by in summary["found"].items():
         for dataset, models in by.items():
             heading = f"{dataset}, {network}"
-            figures[figure_name("reliability", network, dataset)] = reliability_figure(heading, models)
-            figures[figure_name("classes", network, dataset)] = classes_figure(heading, models, baseline)
+            figures[figure_name("reliability", network, dataset)] = _reliability_figure(heading, models)
+            figures[figure_name("classes", network, dataset)] = _classes_figure(heading, models, baseline)
     tables = {
-        "overall": overall_table(summary),
-        "classes": class_table(summary),
+        "overall": _overall_table(summary),
+        "classes": _class_table(summary),
         "differences": pd.DataFrame(summary["differences"]),
         "networks": pd.DataFrame(summary["networks"]),
     }
@@ -152,7 +152,7 @@ def write_report(
     return "\n".join([*lines, "", f"written: {folder / 'report.md'}, report.json, CSV and PNG beside it"])
 
 
-def overall_table(summary: Mapping[str, Any]) -> pd.DataFrame:
+def _overall_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     """One row per network, data set and model; each measure and, as <measure>_std, its spread over seeds."""
     return pd.DataFrame(
         [
@@ -170,7 +170,7 @@ def overall_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def class_table(summary: Mapping[str, Any]) -> pd.DataFrame:
+def _class_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     """One row per network, data set, model and class."""
     return pd.DataFrame(
         [
@@ -184,12 +184,8 @@ def class_table(summary: Mapping[str, Any]) -> pd.DataFrame:
 
 
 @styled
-def reliability_figure(title: str, models: Mapping[str, Any]) -> Figure:
+def _reliability_figure(title: str, models: Mapping[str, Any]) -> Figure:
     """How often a class occurs by its predicted probability, above how many labels have that probability.
-
-    Args:
-        title: heading.
-        models: values of `report_numbers.summarise` per model.
 
     Returns:
         A figure with the axes (by label) "reliability" and "counts".
@@ -215,13 +211,8 @@ def reliability_figure(title: str, models: Mapping[str, Any]) -> Figure:
 
 
 @styled
-def classes_figure(title: str, models: Mapping[str, Any], baseline: str) -> Figure:
+def _classes_figure(title: str, models: Mapping[str, Any], baseline: str) -> Figure:
     """F1 and calibration error of each class by each model, best class of the baseline on top.
-
-    Args:
-        title: heading.
-        models: values of `report_numbers.summarise` per model.
-        baseline: whose F1 orders the classes.
 
     Returns:
         A figure with the axes (by label) "f1" and "ece".

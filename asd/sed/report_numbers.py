@@ -33,6 +33,8 @@ N_RESAMPLES = 2000
 FloatArray = npt.NDArray[np.float64]
 ClipCounts = tuple[FloatArray, FloatArray]  # hits, and predicted + true, both (seeds, clips)
 
+Key = tuple[str, str, str]  # network, data set, model
+
 COMPARED = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece", "brier")
 MEASURES = (*COMPARED[:-1], "adaptive_ece", "brier", "bias")
 CLASS_MEASURES = ("precision", "recall", "f1", "ap", "ece", "brier")
@@ -79,62 +81,37 @@ def summarise(networks: Networks, baseline: str, threshold: float = 0.5) -> dict
         AsdError: predictions that do not fit together, or no such baseline.
     """
     datasets = _check(networks, baseline)
-    found = {
-        network: {
-            dataset: {model: _measure(by[dataset], threshold) for model, by in models.items()} for dataset in datasets
-        }
-        for network, models in networks.items()
-    }
-    counts = {
-        network: {
-            dataset: {
-                model: clip_counts(by[dataset].probabilities, by[dataset].targets, threshold)
-                for model, by in models.items()
-            }
-            for dataset in datasets
-        }
-        for network, models in networks.items()
-    }
-    first, *later = found
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    counts: dict[Key, ClipCounts] = {}
+    for network, models in networks.items():
+        for model, by in models.items():
+            for dataset in datasets:
+                own = by[dataset]
+                found.setdefault(network, {}).setdefault(dataset, {})[model] = _measure(own, threshold)
+                counts[network, dataset, model] = clip_counts(own.probabilities, own.targets, threshold)
+    keys = [(network, dataset, model) for network, by in found.items() for dataset in by for model in by[dataset]]
+
+    def minus(key: Key, other: Key, *, same_seeds: bool = False) -> dict[str, Any]:
+        """One model minus another, unrounded, and what the clips settle about it."""
+        one, rest = (found[network][dataset][model]["overall"] for network, dataset, model in (key, other))
+        low, high = f1_difference_interval(counts[key], counts[other], same_seeds=same_seeds)
+        named = dict(zip(("network", "dataset", "model"), key, strict=True))
+        differences = {name: one[name]["mean"] - rest[name]["mean"] for name in COMPARED}
+        return {**named, **differences, "f1_low": low, "f1_high": high, "verdict": verdict(low, high)}
+
+    first = next(iter(found))
     return {
         "baseline": baseline,
         "threshold": threshold,
         "datasets": datasets,
         "found": found,
-        "differences": [
-            {
-                "network": network,
-                "dataset": dataset,
-                "model": model,
-                **_minus(values, models[baseline], counts[network][dataset][model], counts[network][dataset][baseline]),
-            }
-            for network, by in found.items()
-            for dataset, models in by.items()
-            for model, values in models.items()
-            if model != baseline
-        ],
+        "differences": [minus(key, (*key[:2], baseline)) for key in keys if key[2] != baseline],
         "best": [
-            {"network": network, "dataset": dataset, **_best(models, counts[network][dataset])}
+            {"network": network, "dataset": dataset, **_best(models, {m: counts[network, dataset, m] for m in models})}
             for network, by in found.items()
             for dataset, models in by.items()
         ],
-        "networks": [
-            {
-                "network": network,
-                "dataset": dataset,
-                "model": model,
-                **_minus(
-                    values,
-                    found[first][dataset][model],
-                    counts[network][dataset][model],
-                    counts[first][dataset][model],
-                    same_seeds=True,
-                ),
-            }
-            for network in later
-            for dataset, models in found[network].items()
-            for model, values in models.items()
-        ],
+        "networks": [minus(key, (first, *key[1:]), same_seeds=True) for key in keys if key[0] != first],
     }
 
 
@@ -208,19 +185,6 @@ def _measure(predictions: Predictions, threshold: float) -> dict[str, Any]:
         "events": {name: spread(seeds) for name, seeds in predictions.events.items()},
         "classes": by_class.to_dict("index"),
         "reliability": reliability(predictions.probabilities, everything).to_dict("list"),
-    }
-
-
-def _minus(
-    found: Mapping[str, Any], other: Mapping[str, Any], a: ClipCounts, b: ClipCounts, *, same_seeds: bool = False
-) -> dict[str, Any]:
-    """One model minus another, unrounded, and what the clips settle about it."""
-    low, high = f1_difference_interval(a, b, same_seeds=same_seeds)
-    return {
-        **{name: found["overall"][name]["mean"] - other["overall"][name]["mean"] for name in COMPARED},
-        "f1_low": low,
-        "f1_high": high,
-        "verdict": verdict(low, high),
     }
 
 

@@ -46,7 +46,7 @@ def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]], 
         *(Section(text=f"**{name}**", points=sentences) for name, sentences in findings(summary).items()),
         Section(
             "Best model per data set",
-            points=[f"{best['network']}, {best['dataset']}: {best_sentence(best)}" for best in summary["best"]],
+            points=[f"{best['network']}, {best['dataset']}: {_best_sentence(best)}" for best in summary["best"]],
         ),
         *([Section("Models")] if facts else []),
         *(
@@ -141,7 +141,7 @@ def figure_name(kind: str, network: str, dataset: str) -> str:
     return f"{kind}_{network}_{re.sub(r'[^A-Za-z0-9_-]+', '-', dataset)}"
 
 
-def best_sentence(best: Mapping[str, Any]) -> str:
+def _best_sentence(best: Mapping[str, Any]) -> str:
     """Which model leads on a data set, and whether the clips settle it."""
     head = f"{best['model']} (F1 {best['f1']:.4f})"
     if not best["others"]:

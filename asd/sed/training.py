@@ -22,10 +22,9 @@ from asd.sed import dataset
 from asd.sed.config import Train
 from asd.sed.corpus import Corpus, front_end
 from asd.sed.dataset import Clips, MelStandardizer, Part
-from asd.sed.labels import events_of_frames
+from asd.sed.labels import Decoding, events_of_frames, tune
 from asd.sed.network import EventLogits, EventNetwork, build_network
 from asd.sed.objective import Objective
-from asd.sed.postprocess import Decoding, tune
 from asd.sed.run import SedRun, write_part
 
 
@@ -108,7 +107,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     student = _network(config, len(corpus.classes)).to(device)
     models = Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
     validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, front_end(config), device))
-    what = Tracked(config.name, f"seed{seed}", f"{run.path.resolve()} {key}", run.path)
+    what = Tracked.of(run.path, key, levels=1)
     untracked = config.track == "none"
     with nullcontext() if untracked else tracking(config.track, what, config.model_dump(mode="json")):
         _fit(config, corpus, models, validation, run, seed, key)

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import yaml
 from pydantic import ValidationError
 
 from asd.addresses import mirrored
-from asd.core.files import load_yaml
+from asd.core.files import read_yaml
 from asd.core.runtime import log
 from asd.core.storage import fetch, read_bytes
 from asd.detectors import section_of
@@ -52,8 +51,8 @@ def parse(
         >>> parse(Evaluate, ["name=fans", "year=2024"]).year
         2024
     """
-    given = [split_pair(argument) for argument in arguments]
-    files = [(path := mirrored(value), read_yaml(path)) for key, value in given if key == "config"]
+    given = [_split_pair(argument) for argument in arguments]
+    files = [(path := mirrored(value), read_pairs(path)) for key, value in given if key == "config"]
     given = [(key, value) for key, value in given if key != "config"]
     below = list(_flatten(base or {}))
     stage = _with_detector(stage, [below, *(pairs for _, pairs in files), given])
@@ -92,7 +91,7 @@ def keys(stage: type[Settings], prefix: str = "") -> Iterator[str]:
             yield prefix + (field.alias or name)
 
 
-def split_pair(argument: str) -> tuple[str, str]:
+def _split_pair(argument: str) -> tuple[str, str]:
     """`key=value` to its two sides; `--keep-going`, as other tools write it, is keep_going=true."""
     if argument.startswith("--"):
         key, equals, value = argument[2:].partition("=")
@@ -103,21 +102,9 @@ def split_pair(argument: str) -> tuple[str, str]:
     return key.strip(), value
 
 
-def read_yaml(path: Path) -> Pairs:
-    """Options of a YAML file as (key, value), in order.
-
-    Raises:
-        AsdError: there is none, or it holds something else.
-    """
-    try:
-        content = load_yaml(read_bytes(path))
-    except FileNotFoundError as error:
-        raise AsdError(f"config={path} does not exist; the ready ones are in configs/") from error
-    except (OSError, yaml.YAMLError) as error:
-        raise AsdError(f"config={path} is not a readable YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise AsdError(f"config={path} holds no key: value lines")
-    return list(_flatten(content))
+def read_pairs(path: Path) -> Pairs:
+    """Options of a YAML file as (key, value), in order."""
+    return list(_flatten(read_yaml(path, "config=", "; the ready ones are in configs/", read_bytes)))
 
 
 def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
@@ -151,7 +138,7 @@ def _refuse_fusion(content: Mapping[str, Any]) -> None:
 
 def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     """What `score` starts from: the configuration of the run its arguments name, which need not be repeated."""
-    given = dict(split_pair(argument) for argument in arguments)
+    given = dict(_split_pair(argument) for argument in arguments)
     detector = section_of(given.get("detector", DEFAULT_DETECTOR))
     machine = (given.get("machine") or "all").split(",")[0]
     root = mirrored(given.get("runs", "runs")) / given.get("name", detector)
@@ -160,7 +147,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
     if not found or "config" in given or "weights" in given:
         return {}
-    configs = [dict(read_yaml(path)) for path in found]
+    configs = [dict(read_pairs(path)) for path in found]
     _refuse_fusion(configs[0])
     folders = sorted({str(values.get("data") or values.get("normal") or "the default") for values in configs})
     if len(folders) > 1 and not {"data", "normal"} & given.keys():

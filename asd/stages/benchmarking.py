@@ -7,7 +7,6 @@ machine, several processes work side by side.
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,11 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from asd.addresses import spelled
 from asd.core.executors import run_tasks
-from asd.core.files import load_yaml
+from asd.core.files import read_yaml
 from asd.core.runtime import log
 from asd.core.storage import list_names, publish_files
 from asd.data.dataset import open_data
@@ -28,6 +26,7 @@ from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsew
 from asd.evaluation.labelling import labelled_scores, meant_year, published_labels
 from asd.evaluation.markdown import place_in
 from asd.evaluation.markdown import table as markdown_table
+from asd.evaluation.page import without_nan
 from asd.runs import find_runs, write_json, write_text
 from asd.settings.config import Run
 from asd.settings.parsing import parse
@@ -80,8 +79,8 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     rows = [row for label in methods for row in _rows(config, label, machines)]
     full = wanted if config.scorers == "all" else {}
     shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
-    table = as_table(shown, rows, reference)
-    write_json(config.runs / "benchmark.json", {"rows": _plain(table)})
+    table = _as_table(shown, rows, reference)
+    write_json(config.runs / "benchmark.json", {"rows": without_nan(table.to_dict("records"))})
     write_text(config.runs / "benchmark.csv", table.to_csv(index=False))
     write_text(config.runs / "benchmark.md", as_markdown(table))
     publish_files(*(config.runs / f"benchmark.{suffix}" for suffix in ("json", "csv", "md")))
@@ -107,12 +106,8 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     Raises:
         AsdError: the file is missing, empty or has another form, or two labels name the same run.
     """
-    try:
-        content = load_yaml(path.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        raise AsdError(f"methods={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    is_list = isinstance(content, Mapping) and all(isinstance(words, str) for words in content.values())
-    if not is_list or not content:
+    content = read_yaml(path, "methods=")
+    if not content or not all(isinstance(words, str) for words in content.values()):
         raise AsdError(f"methods={path} is no list of `label: detector=... key=value` lines")
     methods = {str(label): words.split() for label, words in content.items()}
     name, count = Counter(map(run_name, methods)).most_common(1)[0]
@@ -196,14 +191,8 @@ def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
     return rows
 
 
-def as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.DataFrame:
-    """The table of the methods that are shown, as `benchmark` returns it.
-
-    Args:
-        shown: rows of the table.
-        rows: the same and all other scorers of the methods, the default of each method first.
-        reference: method that the others are compared with.
-    """
+def _as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.DataFrame:
+    """The table of the methods that are shown, as `benchmark` returns it."""
     board = ranked([row.entry for row in shown], _first(rows, reference).entry.name).set_index("run")
     table: list[dict[str, Any]] = []
     for row in sorted(shown, key=lambda row: -row.entry.score):
@@ -238,10 +227,8 @@ def as_markdown(table: pd.DataFrame) -> str:
     fixed = ("method", "scorer", "official_score", "leave_one_out", "worst", "seconds", *_COMPARED)
     machines = [column for column in table.columns if column not in fixed]
     head = ["method", "scorer", "official score", "leave one out", "worst", "difference", "better on"]
-    return (
-        "\n".join(markdown_table([*head, *machines, "seconds"], [_cells(row, machines) for row in _plain(table)]))
-        + "\n"
-    )
+    rows = [_cells(row, machines) for row in without_nan(table.to_dict("records"))]
+    return "\n".join(markdown_table([*head, *machines, "seconds"], rows)) + "\n"
 
 
 def _cells(row: Mapping[str, Any], machines: Sequence[str]) -> list[str]:
@@ -257,11 +244,3 @@ def _cells(row: Mapping[str, Any], machines: Sequence[str]) -> list[str]:
     seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
     own = [row["method"], row["scorer"], percent("official_score") + spread]
     return [*own, percent("leave_one_out"), percent("worst"), difference, better, *map(percent, machines), seconds]
-
-
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows with None where a cell is empty."""
-    return [
-        {str(key): None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    ]

@@ -19,7 +19,7 @@ from typing import Any
 from asd.core.files import alone, atomic
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, defects, joined
-from asd.runs import RunDirectory, read_json
+from asd.runs import RunDirectory
 from asd.stages import jobs
 from asd.stages.fitting import fitted, store_model, write_job_scores
 from asd.types import AsdError, Clip, Split
@@ -163,8 +163,7 @@ def _keep(run: RunDirectory, clip: Clip, content: str) -> Path:
 
 
 def _threshold(run: RunDirectory) -> dict[str, Any]:
-    found: dict[str, Any] = read_json(run.scores.path / "thresholds.json")[run.default_scorer()]
-    return found
+    return run.scores.thresholds()[run.default_scorer()]
 
 
 def _logged(

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from asd.core.executors import finished
 from asd.core.files import alone
 from asd.core.runtime import log
 from asd.core.storage import fetch, list_names, publish
-from asd.evaluation.completeness import warn_of_stale
-from asd.runs import RunDirectory
+from asd.core.tracking import Tracked, tracking
+from asd.metrics import auc
+from asd.runs import RunDirectory, warn_of_stale
 from asd.settings.config import Run
 from asd.settings.parsing import stored_run
 from asd.stages import jobs
 from asd.stages.fitting import fitted, write_job_scores
 from asd.stages.loading import dataset_of
-from asd.stages.tracked import tracked
-from asd.types import AsdError
+from asd.types import AsdError, Label
 
 
 class Share(NamedTuple):
@@ -141,7 +143,7 @@ def _do(todo: list[jobs.Job], *, again: bool, patient: bool = False) -> list[tup
                 jobs.check_place(job)  # again: another command may have been here since
                 if again or not _is_done(job):
                     started_s = time.perf_counter()
-                    with tracked(job):
+                    with _tracked(job):
                         write_job_scores(job, fitted(job), started_s)
                 publish(job.run.path)
         done.append((job.run, job.score_folder().unscored()))
@@ -152,3 +154,25 @@ def _is_done(job: jobs.Job) -> bool:
     if is_done := job.run.is_done(job.fingerprint):
         log.info("%s is done already", job.run.path)
     return is_done
+
+
+@contextmanager
+def _tracked(job: jobs.Job) -> Iterator[None]:
+    """Notes the options before a job, what its training logs, and its results afterwards; nothing without track=."""
+    if job.config.track == "none":
+        yield
+        return
+    with tracking(job.config.track, Tracked.of(job.run.path, job.model_fingerprint), job.config.stored()) as board:
+        yield
+        board.numbers(_results(job.run), 0)
+
+
+def _results(run: RunDirectory) -> dict[str, float]:
+    """AUC of each scorer over all labelled test clips, where there are both kinds, and the thresholds."""
+    limits = run.scores.thresholds()
+    found = {f"threshold/{scorer}": float(limit["value"]) for scorer, limit in limits.items()}
+    for scorer, table in run.scores.tables().items():
+        known = table[table["label"] != ""]
+        if {*known["label"]} == {*Label}:
+            found[f"auc/{scorer}"] = float(auc(known["label"] == Label.ANOMALY, known["score"].to_numpy()))
+    return found

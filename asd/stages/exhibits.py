@@ -18,10 +18,10 @@ from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.evaluation.explain import VERDICTS
 from asd.evaluation.report.contents import Medium, Shelf, ShownClips, of_interest
-from asd.evaluation.report.pictures import colour_limits, figure_picture, projections, spectrogram_picture
-from asd.features.logmel import LogMel
+from asd.evaluation.report.pictures import figure_picture, projections, spectrogram_picture
+from asd.evaluation.style import colour_limits
 from asd.features.normal_spectra import mean_spectra
-from asd.stages.explaining import clip_effects, explanation
+from asd.stages.explaining import clip_effects, explanation, levels_db
 from asd.types import Clip
 
 Samples = npt.NDArray[np.float32]
@@ -31,7 +31,7 @@ _MOST_SOUND_S = 30.0  # of a longer recording, only the beginning is on the page
 _MOST_ON_MAP, _LEAST_TRAINING_ON_MAP = 1200, 300  # clips that t-SNE lays out in seconds
 _PEAK = 0.9  # of the loudest shown sound of a machine
 _MOST_GAIN_DB = 40
-_WINDOW_S, _MELS, _MOST_FRAMES = 0.064, 96, 360  # of spectrograms
+_MELS, _MOST_FRAMES = 96, 360  # of spectrograms
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Pair:
             codec: of the sounds.
             gain_db: of both of them.
         """
-        levels = [_log_mel(wave, self.rate) for wave in self.waves]
+        levels = [levels_db(wave, self.rate, max(64, len(wave) // _MOST_FRAMES), _MELS) for wave in self.waves]
         limits = colour_limits(*levels)
         own, other = self.names
         pictures = {  # the neighbour is drawn in the colours of this clip, so the picture belongs to the pair
@@ -215,15 +215,6 @@ def _sound(wave: Samples, rate: int, gain_db: int, codec: Literal["flac", "opus"
     cut = wave[: int(_MOST_SOUND_S * rate)] * np.float32(10 ** (gain_db / 20))
     content = encode(cut[None].clip(-1, 1), rate, codec)
     return Medium(content, "audio/ogg" if content.startswith(b"OggS") else "audio/flac")
-
-
-def _log_mel(wave: Samples, rate: int) -> FloatArray:
-    """Levels in dB, (mels, frames)."""
-    hop = max(64, len(wave) // _MOST_FRAMES)
-    n_fft = 2 ** round(math.log2(_WINDOW_S * rate))
-    log_mel = LogMel(rate, n_fft=n_fft, hop_samples=hop, n_mels=_MELS)
-    levels: FloatArray = log_mel(torch.from_numpy(wave)[None])[0].double().numpy()
-    return levels
 
 
 def _note_sounds(shown: ShownClips, n_clips: int, gain_db: int, wanted: Exhibition) -> None:

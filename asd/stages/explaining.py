@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from asd.core.files import atomic
+from asd.core.files import atomic, write_text
 from asd.core.runtime import progress
 from asd.data.recordings import Recordings, in_memory
 from asd.detectors.base import Detector
@@ -85,8 +85,7 @@ def explain_clips(
             figure.savefig(temporary, format="png", dpi=150)
         records.append(record)
     result = pd.DataFrame(records)[list(_COLUMNS)]
-    with atomic(folder / "explain.csv") as temporary:
-        result.to_csv(temporary, index=False)
+    write_text(folder / "explain.csv", result.to_csv(index=False))
     return result.assign(folder=str(folder))
 
 
@@ -149,13 +148,23 @@ def explanation(
     truth = f"{record['label']} ({record['verdict']})" if record["label"] else "unknown"
     words = (f"score {record['score']:.4g}, rank {record['rank']} of {n_clips}", f"called {decided}", f"truth: {truth}")
     found = f"nearest training clip ({record['distance_db']:.1f} dB per band away)\n{record['nearest']}"
-    log_mel = LogMel(
-        sample_rate_hz,
-        n_fft=2 ** round(math.log2(_WINDOW_S * sample_rate_hz)),
-        hop_samples=max(_LEAST_HOP_SAMPLES, max(len(wave), len(normal)) // _MOST_FRAMES),
-    )
+    hop_samples = max(_LEAST_HOP_SAMPLES, max(len(wave), len(normal)) // _MOST_FRAMES)
     clip, neighbour = (
-        Picture(name, log_mel(torch.from_numpy(samples)[None])[0].double().numpy(), len(samples) / sample_rate_hz)
+        Picture(name, levels_db(samples, sample_rate_hz, hop_samples), len(samples) / sample_rate_hz)
         for name, samples in (("the clip", wave), (found, normal))
     )
     return explanation_figure(f"{record['machine']}: {record['file']}", "   |   ".join(words), clip, neighbour, effects)
+
+
+def levels_db(wave: Samples, sample_rate_hz: int, hop_samples: int, n_mels: int = 128) -> FloatArray:
+    """The spectrogram of a picture, (mels, frames) in dB.
+
+    Args:
+        wave: (samples,).
+        sample_rate_hz: of it.
+        hop_samples: from frame to frame.
+        n_mels: bands.
+    """
+    n_fft = 2 ** round(math.log2(_WINDOW_S * sample_rate_hz))
+    log_mel = LogMel(sample_rate_hz, n_fft=n_fft, hop_samples=hop_samples, n_mels=n_mels)
+    return log_mel(torch.from_numpy(wave)[None])[0].double().numpy()

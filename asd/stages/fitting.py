@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -18,17 +19,27 @@ from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
-from asd.runs import RunDirectory, ScoredData, score_table, write_json
+from asd.runs import RunDirectory, score_table, write_json
 from asd.scoring.threshold import Threshold, fit_threshold
 from asd.settings.config import Run
 from asd.stages.jobs import Job
 from asd.stages.loading import TestData
-from asd.types import AsdError
+from asd.stages.predictions import usable_scores
 
 
 def fitted(job: Job) -> Detector:
     """The detector of a job: loaded where the run has it, else fitted (or given weights) and saved."""
-    detector = _detector(job)
+    context = RunContext(
+        device=pick_device(job.config.device),
+        cache=job.config.runs / ".cache",
+        directory=job.run.path,
+        seed=job.run.seed,
+        fingerprint=job.model_fingerprint,
+        sample_rate_hz=job.config.sample_rate_hz,
+        supplement=job.supplement,
+        front_end=job.front_end,
+    )
+    detector = detector_of(job.config, context)
     foreign = job.is_foreign()
     if job.learn is None or (job.run.fit_facts() and not foreign):
         job.run.check_model()
@@ -74,7 +85,7 @@ def store_model(
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
-        write_json(folder / FRONT_END_FILE, learnt.front_end.as_dict())
+        write_json(folder / FRONT_END_FILE, asdict(learnt.front_end))
         write_json(folder / RECORDED_FILE, kinds(learnt))
         NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
         for name, content in (more or {}).items():
@@ -123,7 +134,9 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     tables: dict[str, pd.DataFrame] = {}
     unscored: dict[str, str] = {}
     if job.test is not None:
-        _warn_of_untrained(job, job.scored_data())
+        for section in job.scored_data().untrained_sections:
+            what = f"{job.run.machine} section {section} has test clips but was never trained on"
+            log.warning("%s: they are scored against the other sections", what)
         recordings, scores, unscored = _scored(detector, job.test, keep_going=job.config.keep_going)
         for scorer, values in scores.items():
             tables[scorer] = score_table(recordings.clips, values, thresholds[scorer].decide(values))
@@ -145,100 +158,15 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
 
 
 def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, dict[str, str]]:
-    """The clips that have scores, their scores, and why the others have none, by file name.
-
-    A clip that the detector refuses, or gives no finite score, is an error; where one bad clip shall not cost the
-    others theirs it is left out.
-    """
+    """The clips that have scores, their scores, and why the others have none, by file name."""
     unscored = {clip.name: str(error) for clip, error in test.refused}
     if not keep_going:
         return test.recordings, detector.score(test.recordings), unscored
     refused: list[Refused] = []
-    left, scores = scores_where_possible(detector, test.recordings, refused)
-    is_finite = np.isfinite(list(scores.values())).all(0)
-    reasons = {clip: str(error) for clip, error in refused}
-    for clip in left.subset(np.flatnonzero(~is_finite)).clips:
-        reasons[clip] = f"a score of {clip.path} is not finite; listen to it, or remove it"
-    for clip, reason in reasons.items():
-        log.error("%s gets no score: %s", clip.name, reason)
-    unscored |= {clip.name: reason for clip, reason in reasons.items()}
-    scores = {name: values[is_finite] for name, values in scores.items()}
-    return left.subset(np.flatnonzero(is_finite)), scores, unscored
-
-
-def scores_where_possible(
-    detector: Detector, recordings: Recordings, refused: list[Refused]
-) -> tuple[Recordings, Scores]:
-    """Scores of the clips that the detector takes: one that it refuses does not cost the others theirs.
-
-    Args:
-        detector: fitted.
-        recordings: the clips.
-        refused: takes those that are refused, with the reason.
-
-    Returns:
-        The other clips, and their scores, some of which may not be finite.
-
-    Raises:
-        AsdError: every clip is refused; that of the first.
-    """
-    errors: dict[int, AsdError] = {}
-    parts = list(_scores_of_parts(detector, recordings, range(len(recordings)), errors))
-    refused += [(recordings.clips[i], error) for i, error in errors.items()]
-    if not parts:
-        raise next(iter(errors.values()))
-    scores = {name: np.concatenate([part[name] for _, part in parts]) for name in detector.scorers}
-    return recordings.subset([i for indices, _ in parts for i in indices]), scores
-
-
-def _scores_of_parts(
-    detector: Detector, recordings: Recordings, indices: Sequence[int], refused: dict[int, AsdError]
-) -> Iterator[tuple[Sequence[int], Scores]]:
-    """Scores of as many clips together as the detector takes: halves are asked until a refused clip is alone.
-
-    The score of a clip does not depend on those beside it.
-
-    Args:
-        detector: fitted.
-        recordings: all clips.
-        indices: which of them.
-        refused: takes the error of each clip that is refused.
-
-    Yields:
-        Indices, in order, and their scores.
-    """
-    try:
-        yield indices, detector.score(recordings.subset(indices))
-    except AsdError as error:
-        if len(indices) == 1:
-            refused[indices[0]] = error
-            return
-        for half in (indices[: len(indices) // 2], indices[len(indices) // 2 :]):
-            yield from _scores_of_parts(detector, recordings, half, refused)
-
-
-def _warn_of_untrained(job: Job, data: ScoredData) -> None:
-    for section in data.untrained_sections:
-        log.warning(
-            "%s section %s has test clips but was never trained on: they are scored against the other sections",
-            job.run.machine,
-            section,
-        )
-
-
-def _detector(job: Job) -> Detector:
-    config = job.config
-    context = RunContext(
-        device=pick_device(config.device),
-        cache=config.runs / ".cache",
-        directory=job.run.path,
-        seed=job.run.seed,
-        fingerprint=job.model_fingerprint,
-        sample_rate_hz=config.sample_rate_hz,
-        supplement=job.supplement,
-        front_end=job.front_end,
-    )
-    return detector_of(config, context)
+    left, scores = usable_scores(detector, test.recordings, refused)
+    for clip, error in refused:
+        log.error("%s gets no score: %s", clip.name, error)
+    return left, scores, unscored | {clip.name: str(error) for clip, error in refused}
 
 
 def detector_of(config: Run, context: RunContext) -> Detector:

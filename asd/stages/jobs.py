@@ -206,10 +206,8 @@ def machines_to_do(config: Run, dataset: Dataset | None = None) -> list[str]:
         dataset: their recordings; None: they are looked for.
 
     Raises:
-        AsdError: none is named, or `all` and there is none.
+        AsdError: `all`, and there is none.
     """
-    if not config.machine:
-        raise AsdError("machine= is empty; name one, several separated by commas, or all")
     return (dataset or dataset_of(config)).machines() if config.machine == ["all"] else config.machine
 
 

@@ -210,9 +210,8 @@ def plain_front_end(config: Run) -> FrontEnd:
 
 def _trained_front_end(config: Run, machine: str) -> FrontEnd:
     """The front end of a machine's model: what it has learnt of noise is not learnt anew."""
-    stored = read_json(_model(config, machine) / FRONT_END_FILE)
-    profile, activity = (tuple(stored.get(key, ())) for key in ("profile", "activity"))
-    return replace(plain_front_end(config), profile=profile, activity=activity)
+    stored = FrontEnd.of_dict(read_json(_model(config, machine) / FRONT_END_FILE))
+    return replace(plain_front_end(config), profile=stored.profile, activity=stored.activity)
 
 
 def _recorded(config: Run, machine: str) -> dict[str, Any]:

@@ -16,12 +16,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from asd.challenge.download import OnBytes, Remote, download
+from asd.challenge.download import OnBytes, Remote, Sources, download
 from asd.challenge.files import attribute_gaps
 from asd.challenge.ground_truth import read_ground_truth
-from asd.challenge.install import UNPACKING, install_machine, install_truth
-from asd.challenge.installed import Finding, inspect, recordings
-from asd.challenge.record import Sources
+from asd.challenge.installed import UNPACKING, Finding, inspect, install_machine, install_truth, recordings
 from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
 from asd.core.runtime import log, progress

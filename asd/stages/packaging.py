@@ -20,10 +20,10 @@ from asd.challenge.years import Unit, Year, get_year
 from asd.core.files import atomic
 from asd.core.runtime import log
 from asd.core.storage import fetch
-from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole, warn_of_stale
+from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
-from asd.runs import RunDirectory, clips_of, find_runs, read_json
+from asd.runs import RunDirectory, clips_of, find_runs, read_json, warn_of_stale
 from asd.settings.stages import Bundle, Submit
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -48,6 +48,20 @@ class Package:
     def defects(self) -> tuple[str, ...]:
         """What is wrong with it, in sentences."""
         return self.findings.defects
+
+    def lines(self) -> list[str]:
+        """What it holds and what is wrong with it, a line each."""
+        entries = [
+            f"  {name}  {n_bytes} bytes" + (f", {lines} lines" if lines is not None else "")
+            for name, n_bytes, lines in self.listing.entries
+        ]
+        total = f"  {self.listing.n_bytes} bytes zipped, sha256 {self.listing.sha256}"
+        return [*entries, total, *findings_lines(self.findings)]
+
+
+def findings_lines(findings: Findings) -> list[str]:
+    """Defects and reminders, a line each."""
+    return [*(f"  defect: {text}" for text in findings.defects), *(f"  to do: {text}" for text in findings.warnings)]
 
 
 def package(config: Submit) -> Package:
@@ -134,8 +148,6 @@ def _package(config: Submit, out: Path) -> Package:
 
 def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
     """The evaluation machines of the year; in a run without any, as in a rehearsal, all that it should have."""
-    if not config.machine:
-        raise AsdError("machine= is empty; name one, several separated by commas, or all")
     if not is_all(config.machine):
         if missing := sorted({*config.machine} - have):
             raise AsdError(f"machine={missing[0]} is not in the run; it has {', '.join(sorted(have))}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from asd.challenge.files import format_name
+from asd.challenge.names import format_name
 from asd.core.files import alone, atomic
 from asd.core.runtime import epoch_seed, progress
 from asd.data.codecs import Waveform, write_wav

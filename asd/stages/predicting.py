@@ -20,13 +20,13 @@ import pandas as pd
 
 from asd.addresses import mirrored, spelled, written
 from asd.core.executors import finished
-from asd.core.files import alone, atomic
+from asd.core.files import alone
 from asd.core.runtime import fingerprint, log
 from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs
 from asd.library import Model, load
-from asd.runs import RunDirectory, place_name, read_json, write_text
+from asd.runs import RunDirectory, place_name, write_text
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, most_suspicious_first, with_ranks
@@ -145,7 +145,7 @@ def _pieces(
     """The recordings that have no score yet, machine by machine."""
     for machine in sorted({clip.machine for clip in clips}):
         run = runs[machine]
-        key = fingerprint(run.fit_facts(), read_json(run.scores.path / "thresholds.json"), config.scorer)
+        key = fingerprint(run.fit_facts(), run.scores.thresholds(), config.scorer)
         own = [clip for clip in clips if clip.machine == machine]
         if config.section is not None:
             section = run.section_named(config.section)
@@ -276,8 +276,7 @@ def _write(folder: Path, table: pd.DataFrame, skipped: Mapping[str, str]) -> Non
     if path.exists() and path.read_text() != text:
         written = datetime.fromtimestamp(path.stat().st_mtime)
         path.rename(folder / f"predictions_{written:%Y-%m-%d_%H%M%S}.csv")
-    with atomic(path) as temporary:
-        temporary.write_text(text)
+    write_text(path, text)
     if skipped:
         rows = pd.DataFrame([*skipped.items()], columns=["path", "why"])
         write_text(folder / "skipped.csv", rows.to_csv(index=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from asd.addresses import spelled
 from asd.data.recordings import Recordings, Refused
+from asd.detectors.base import Detector, Scores
 from asd.features.normal_spectra import FloatArray, NormalSpectra, mean_spectra
 from asd.scoring.threshold import Threshold
 from asd.types import AsdError
@@ -65,32 +67,60 @@ def predictions(
     return with_ranks(table)
 
 
-def finite_scores(
-    recordings: Recordings, scores: FloatArray, scorer: str, refused: list[Refused] | None = None
-) -> tuple[Recordings, FloatArray]:
-    """The recordings whose score is finite, and these scores.
+def usable_scores(
+    detector: Detector, recordings: Recordings, refused: list[Refused] | None = None
+) -> tuple[Recordings, Scores]:
+    """Scores of the clips that get any: one that is refused, or has no finite score, does not cost the others theirs.
 
     Args:
+        detector: fitted.
         recordings: the clips.
-        scores: (clips,) one for each.
-        scorer: whose scores they are.
-        refused: takes the other clips; None: the first one is an error.
+        refused: takes the other clips, with the reason; None: the first one is an error.
 
     Returns:
-        The recordings (clips) and their scores (clips,).
+        The clips, and their finite scores by scorer.
 
     Raises:
-        AsdError: names the first recording whose score is not finite.
+        AsdError: a clip that gets no score, where `refused` is None; or the detector refuses every clip.
     """
-    is_finite = np.isfinite(scores)
+    if refused is None:
+        found, scores = recordings, detector.score(recordings)
+    else:
+        errors: dict[int, AsdError] = {}
+        parts = list(_scores_of_parts(detector, recordings, range(len(recordings)), errors))
+        refused += [(recordings.clips[i], error) for i, error in errors.items()]
+        if not parts:
+            raise next(iter(errors.values()))
+        scores = {name: np.concatenate([part[name] for _, part in parts]) for name in detector.scorers}
+        found = recordings if not errors else recordings.subset([i for indices, _ in parts for i in indices])
+    is_finite = np.isfinite(list(scores.values())).all(0)
+    if is_finite.all():
+        return found, scores
     for i in np.flatnonzero(~is_finite).tolist():
-        clip = recordings.clips[i]
-        error = AsdError(f"the score {scorer} of {clip.path} is {scores[i]}; check the recording")
+        name = next(name for name, values in scores.items() if not np.isfinite(values[i]))
+        error = AsdError(f"the score {name} of {found.clips[i].path} is {scores[name][i]}; check the recording")
         if refused is None:
             raise error
-        refused.append((clip, error))
+        refused.append((found.clips[i], error))
     good = np.flatnonzero(is_finite)
-    return (recordings if is_finite.all() else recordings.subset(good)), scores[good]
+    return found.subset(good), {name: values[good] for name, values in scores.items()}
+
+
+def _scores_of_parts(
+    detector: Detector, recordings: Recordings, indices: Sequence[int], refused: dict[int, AsdError]
+) -> Iterator[tuple[Sequence[int], Scores]]:
+    """Indices, in order, and scores of as many clips together as the detector takes.
+
+    Halves are asked until a refused clip is alone: the score of a clip does not depend on those beside it.
+    """
+    try:
+        yield indices, detector.score(recordings.subset(indices))
+    except AsdError as error:
+        if len(indices) == 1:
+            refused[indices[0]] = error
+            return
+        for half in (indices[: len(indices) // 2], indices[len(indices) // 2 :]):
+            yield from _scores_of_parts(detector, recordings, half, refused)
 
 
 def with_ranks(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,11 +15,12 @@ from asd.addresses import spelled
 from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.core.storage import fetch, publish_files
-from asd.evaluation.completeness import chosen_runs, note_scores, warn_of_stale
+from asd.core.tracking import Tracked, tracking
+from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.labelling import meant_year
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_html, machine_part
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
-from asd.runs import RunDirectory, find_runs, write_text
+from asd.runs import RunDirectory, find_runs, note_scores, warn_of_stale, write_text
 from asd.settings.stages import Report
 from asd.stages import jobs
 from asd.stages.exhibits import Exhibition, Material, exhibit
@@ -32,7 +33,6 @@ from asd.stages.scored_clips import (
     read_predictions,
     threshold_of,
 )
-from asd.stages.tracked import add_report
 from asd.types import AsdError
 
 
@@ -69,6 +69,7 @@ def write_report(config: Report) -> WrittenReport:
         fetch(run.path)
     scorer = config.scorer or next(iter(runs.values())).default_scorer()
     scored = _predicted(config, runs, scorer) if config.predictions else _scored(runs, scorer)
+    numbers = None if config.predictions else _numbers(config, name, every, scorer)
     shelf = Shelf(0)
     parts = []
     for place, scores in enumerate(scored):
@@ -78,7 +79,6 @@ def write_report(config: Report) -> WrittenReport:
         parts.append(machine_part(scores, shown))
     n_clips = sum(len(scores.table) for scores in scored)
     n_shown = sum("sounds" in clip for part in parts for clip in part["clips"])
-    numbers = None if config.predictions else _numbers(config, name, every, scorer)
     contents = {
         "name": name,
         "scorer": scorer,
@@ -101,7 +101,9 @@ def write_report(config: Report) -> WrittenReport:
         publish_files(path.with_suffix(".json"))
     publish_files(path)
     for run in runs.values():
-        add_report(run, path)
+        if (tracker := run.config().get("track", "none")) != "none":
+            with tracking(tracker, Tracked.of(run.path, run.held() or "")) as board:
+                board.artifact(path)
     return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
 from asd.core.executors import SideBySide
-from asd.core.files import load_yaml
+from asd.core.files import read_yaml
 from asd.evaluation.markdown import table as markdown_table
 from asd.runs import write_text
 from asd.settings.stages import Benchmark, Data, Reproduce
@@ -46,7 +45,7 @@ def reproduce(config: Reproduce) -> str:
         machines = _machines(place, config.machine)
         if machines:  # of the evaluation set alone, say
             tables[part] = benchmark(_one_part(config, part, place, machines))
-    page = as_page(config.year, tables, published)
+    page = _as_page(config.year, tables, published)
     write_text(config.runs / str(config.year) / "reproduce.md", page)
     return page
 
@@ -67,26 +66,16 @@ def read_published(path: Path) -> dict[int, list[dict[str, Any]]]:
     Raises:
         AsdError: the file is missing or has another form.
     """
-    try:
-        content = load_yaml(path.read_bytes())
-    except (OSError, yaml.YAMLError) as error:
-        raise AsdError(f"published={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "published=")
     keys = {"system", "part", "score", "source"}
-    lists = [*content.values()] if isinstance(content, dict) else [None]
-    rows = [row for each in lists for row in (each if isinstance(each, list) else [None])]
+    rows = [row for each in content.values() for row in (each if isinstance(each, list) else [None])]
     if not all(isinstance(row, dict) and keys <= {*row} <= {*keys, "ours"} and row["part"] in PARTS for row in rows):
         raise AsdError(f"published={path} is no list of {', '.join(sorted(keys))} and ours under each year")
     return content
 
 
-def as_page(year: int, tables: dict[str, pd.DataFrame], published: list[dict[str, Any]]) -> str:
-    """The tables of a year as Markdown.
-
-    Args:
-        year: of the challenge.
-        tables: what `benchmark` returned, by part.
-        published: rows of `read_published`.
-    """
+def _as_page(year: int, tables: dict[str, pd.DataFrame], published: list[dict[str, Any]]) -> str:
+    """The tables of a year as Markdown."""
     ours = {
         (part, f"{row['method']} / {row['scorer']}"): f"{100 * row['official_score']:.2f}"
         for part, table in tables.items()

@@ -12,7 +12,7 @@ import pandas as pd
 from asd.core.storage import list_names
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check
-from asd.runs import RunDirectory, ScoreFolder, read_json
+from asd.runs import RunDirectory, ScoreFolder
 from asd.stages.jobs import Job
 from asd.stages.loading import dataset_of, load_test
 from asd.types import AsdError, Split
@@ -181,8 +181,10 @@ def threshold_of(run: RunDirectory, scorer: str) -> float:
     Raises:
         AsdError: it has none for the scorer.
     """
-    path = run.scores.path / "thresholds.json"
-    found = read_json(path).get(scorer, {}).get("value")
+    found = run.scores.thresholds().get(scorer, {}).get("value")
     if found is None:
-        raise AsdError(f"{path} has no threshold of {scorer}; make score name={run.path.parts[-3]} writes it")
+        raise AsdError(
+            f"{run.scores.path}/thresholds.json has no threshold of {scorer}; "
+            f"make score name={run.path.parts[-3]} writes it"
+        )
     return float(found)

@@ -25,7 +25,7 @@ from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
-from asd.runs import RunDirectory, ScoreFolder, read_json
+from asd.runs import RunDirectory, ScoreFolder
 from asd.scoring.threshold import CONFIDENCE
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.settings.stages import (
@@ -41,7 +41,7 @@ from asd.settings.stages import (
     Validate,
 )
 from asd.stages.obtaining import Inventory, Target
-from asd.stages.packaging import Package
+from asd.stages.packaging import Package, findings_lines
 from asd.types import Label
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def data(config: Data, targets: Sequence[Target]) -> str:
     """Where the clips are, and what to do with them."""
     places = dict.fromkeys(str(target.folder.parent if target.part else target.folder) for target in targets)
     lines = [f"there are {len(targets)} archives of {config.year} in", *(f"  {place}" for place in places)]
-    root = targets[0].folder.parent
-    data = "" if root == get_year(config.year).dev_root else _option("data", root)
+    data = "" if (root := targets[0].folder.parent) == get_year(config.year).dev_root else _option("data", root)
     return "\n".join([*lines, f"next: python -m asd train machine=all year={config.year}{data}"])
 
 
@@ -68,8 +67,7 @@ def data_check(config: DataCheck, inventory: Inventory) -> str:
     rows += [(f.machine, f.part, str(f.n_clips), f.state, f.about) for f in inventory.findings]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    defects = inventory.defects
-    if not defects:
+    if not (defects := inventory.defects):
         return "\n".join([*lines, "all there"])
     for found in defects:
         lines += [f"  {sentence}" for sentence in found.unusable[:_NAMED]]
@@ -98,7 +96,7 @@ def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
     lines = []
     for run in runs:
         n_normal = len(run.training_scores())
-        bound = read_json(run.scores.path / "thresholds.json")[run.default_scorer()]["false_alarm_bound"]
+        bound = run.scores.thresholds()[run.default_scorer()]["false_alarm_bound"]
         lines.append(f"{run.machine}: {_how_sure(n_normal, bound)} ({run.path})")
         rate = config.decision.false_alarm_rate
         if rate is not None and bound > rate:
@@ -112,7 +110,7 @@ def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Where the scores are."""
     root = config.data_root
     folders = [run.scores_of(root) or run.scores for run in runs]
-    beside = [folder for run, folder in zip(runs, folders, strict=True) if folder != run.scores]
+    beside = folders != [run.scores for run in runs]
     places = "\n".join(f"  {folder.path}" for folder in folders)
     note = "these are no test clips of the run: their scores lie beside its own\n" if beside else ""
     further = _option("data", root) if beside else ""
@@ -129,22 +127,21 @@ def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
         ]
         return "\n".join(["evaluated as the organisers do:", *lines, f"result files: {config.out}"])
     name = result["name"]
-    folder = config.runs / name
     advice = f"submit name={name} label=<LastName>_<Institute>_task2_1 year={result['year']}"
     if result["rule"] == "plain":
         advice = f"report name={name}"
     return (
         f"{as_markdown(result, name, full=False)}\n"
-        f"written to {folder}/{evaluation_name(config.part, config.data)}.json, .csv and .md\n"
+        f"written to {config.runs / name}/{evaluation_name(config.part, config.data)}.json, .csv and .md\n"
         f"next: python -m asd {advice}"
     )
 
 
 def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
-    places = "\n".join(f"  {run.path / 'scores'}" for run in runs)
-    advice = f"python -m asd evaluate {_of_run(config.name, config.runs)}"
-    return f"fused {', '.join(config.members)}:\n{places}\nnext: {advice}"
+    places = [f"  {run.path / 'scores'}" for run in runs]
+    advice = f"next: python -m asd evaluate {_of_run(config.name, config.runs)}"
+    return "\n".join([f"fused {', '.join(config.members)}:", *places, advice])
 
 
 def predict(config: Predict, result: Predicted) -> str:
@@ -171,8 +168,7 @@ def _change(change: Change, config: Predict) -> str:
     """What was done to the bank of a run, how sure it is now, and how to take it back."""
     n, machine = abs(change.n_added), change.run.machine
     what = "added to" if change.n_added > 0 else "taken out of"
-    name = config.name
-    undo = f"; python -m asd predict name={name} machine={machine} --undo takes them back"
+    undo = f"; python -m asd predict name={config.name} machine={machine} --undo takes them back"
     return (
         f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
         f"{change.before:.4g} -> {change.after:.4g}; {_how_sure(change.n_normal, change.false_alarm_bound)}"
@@ -213,32 +209,31 @@ def submit(config: Submit, result: Package) -> str:
     """Where the package is and what is still wrong with it."""
     folder = result.zip.with_suffix("")
     if not result.written:
-        return "\n".join([f"dry run: {result.zip} would hold", *_package(result), "nothing was written"])
-    lines = [f"packaged: {folder} and {result.zip}", *_findings(result.findings)]
+        return "\n".join([f"dry run: {result.zip} would hold", *result.lines(), "nothing was written"])
+    lines = [f"packaged: {folder} and {result.zip}", *findings_lines(result.findings)]
     return "\n".join([*lines, f"next: python -m asd validate {shlex.quote(str(folder))} year={config.year}"])
 
 
 def bundle(config: Bundle, result: Package) -> str:
     """What the archive holds, and whether it may go out."""
     if result.written:
-        return "\n".join([f"archived: {result.zip}", *_package(result), "valid: ready to be sent"])
+        return "\n".join([f"archived: {result.zip}", *result.lines(), "valid: ready to be sent"])
     why = "it has defects" if result.findings.defects else "this is a dry run"
-    return "\n".join([f"{result.zip} would hold", *_package(result), f"nothing was written: {why}"])
+    return "\n".join([f"{result.zip} would hold", *result.lines(), f"nothing was written: {why}"])
 
 
 def validate(config: Validate, findings: Findings) -> str:
     """Every defect and every reminder."""
     verdict = f"{len(findings.defects)} defects" if findings.defects else "valid"
-    return "\n".join([f"{config.path}: {verdict}", *_findings(findings)])
+    return "\n".join([f"{config.path}: {verdict}", *findings_lines(findings)])
 
 
 def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Package]) -> str:
     """The table, the places, the next step."""
     runs, evaluation, packed = result
-    machines = ", ".join(sorted({run.machine for run in runs}))
     return (
         f"{as_markdown(evaluation, 'demo', full=False)}\n"
-        f"data        {config.data} (synthetic machines {machines})\n"
+        f"data        {config.data} (synthetic machines {', '.join(sorted({run.machine for run in runs}))})\n"
         f"runs        {config.runs / 'demo'} (models, scores, evaluation.md)\n"
         f"submission  {packed.zip.with_suffix('')} and {packed.zip} (a rehearsal: fill in the authors for a real one)\n"
         f"next: make train machine=fan data=<your folder of <machine>/train and <machine>/test>"
@@ -258,20 +253,6 @@ def _options_to_repair(config: DataCheck, defects: Sequence[Finding]) -> list[st
 def _option(name: str, value: object) -> str:
     """An option as a shell takes it, with a space before."""
     return " " + shlex.quote(f"{name}={value}")
-
-
-def _package(result: Package) -> list[str]:
-    entries = [
-        f"  {name}  {n_bytes} bytes" + (f", {lines} lines" if lines is not None else "")
-        for name, n_bytes, lines in result.listing.entries
-    ]
-    total = f"  {result.listing.n_bytes} bytes zipped, sha256 {result.listing.sha256}"
-    return [*entries, total, *_findings(result.findings)]
-
-
-def _findings(findings: Findings) -> list[str]:
-    defects = [f"  defect: {text}" for text in findings.defects]
-    return [*defects, *(f"  to do: {text}" for text in findings.warnings)]
 
 
 def _after_scores(config: Run, folders: Sequence[ScoreFolder], further: str, scorer: str) -> str:
@@ -311,8 +292,7 @@ def _options(config: Run) -> str:
 
 
 def _predict(config: Run) -> str:
-    run = _of_run(config.run_name, config.runs, *_machines(config))
-    return f"python -m asd predict {run} audio=<new recordings>"
+    return f"python -m asd predict {_of_run(config.run_name, config.runs, *_machines(config))} audio=<new recordings>"
 
 
 def _machines(config: Run) -> list[str]:

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from asd.addresses import mirrored, spelled
 from asd.core.executors import Execution
-from asd.core.files import alone, load_yaml
+from asd.core.files import alone, read_yaml
 from asd.core.runtime import fingerprint
 from asd.core.storage import publish_files, read_bytes
 from asd.evaluation.labelling import labelled_scores
@@ -136,13 +135,7 @@ def read_space(path: Path) -> Space:
         AsdError: the file cannot be read, holds something else, an option that `train` does not have, or one that is
             the same for all configurations.
     """
-    try:
-        content = load_yaml(read_bytes(path))
-    except (OSError, yaml.YAMLError) as error:
-        raise AsdError(f"space={path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, Mapping) or not content:
-        raise AsdError(f"space={path} holds no options; write lines such as statistics.backend: [knn, gaussian]")
-    space = dict(_choices(path, content))
+    space = dict(_choices(path, read_yaml(path, "space=", read=read_bytes)))
     if given := sorted(_SHARED & space.keys()):
         raise AsdError(
             f"space={path}: {given[0]} is the same for all configurations of a sweep; leave it out, or give it to sweep"

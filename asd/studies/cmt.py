@@ -54,7 +54,7 @@ def run(config: Cmt) -> str:
     by_method = {method: [results[f"{method}/seed{seed}"] for seed in config.seeds] for method in METHODS}
     text = overview(by_method, "baseline")
     epochs = {method: SedRun(folder / method / f"seed{config.seeds[0]}").epochs() for method in METHODS}
-    write_page(folder, "overview", text, numbers=by_method, figures={"masses": masses_figure(epochs)})
+    write_page(folder, "overview", text, numbers=by_method, figures={"masses": _masses_figure(epochs)})
     compared = compare(list(METHODS), folder, ["test"], folder / "report", seeds=config.seeds)
     return f"{text}\n{compared}\n{folder}/overview.md, overview.json, masses.png, report/"
 
@@ -109,12 +109,8 @@ def overview(results: Results, baseline: str) -> str:
 
 
 @styled
-def masses_figure(epochs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Per method and epoch: weight mass of confident frames per batch, and F1 on validation frames.
-
-    Args:
-        epochs: lines of metrics.jsonl by method, of one seed.
-    """
+def _masses_figure(epochs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Per method and epoch: weight mass of confident frames per batch, and F1 on validation frames."""
     figure = Figure(figsize=(11, 4.4))
     on_masses, on_score = figure.subplots(1, 2)
     shades = colours(list(epochs))

@@ -46,7 +46,6 @@ class Fusion(Study):
     patience: int = Field(0, ge=0, description="epochs without a better validation loss; 0: never stop early")
     weights: TermWeights = TermWeights()
     modality_dropout: float = Field(0.0, ge=0, lt=1, description="probability of withholding a modality")
-    rescale: bool = Field(False, description="raise the fused vector where modalities are absent")
     n_dims: int = Field(64, ge=4, description="width of the encoder; 256 is full size")
     n_heads: int = Field(4, ge=1, description="attention heads; 8 is full size")
     n_layers: int = Field(2, ge=1, description="encoder layers; 6 is full size")

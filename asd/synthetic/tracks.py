@@ -158,29 +158,15 @@ def draw(layout: Layout, seed: int, index: int) -> Draws:
         index: of the sequence.
     """
     rng = np.random.default_rng([seed, index])
-    steps, tracks = layout.n_steps, layout.n_tracks
-    u, z = rng.random, rng.standard_normal
+    steps, tracks, u, z = layout.n_steps, layout.n_tracks, rng.random, rng.standard_normal
     return Draws(
-        u_cut=u(steps),
-        scene=rng.integers(N_SCENES, size=steps),
-        u_flip=u(steps),
-        u_subject=u((steps, 2)),
-        z_drift=z((steps, 2)),
-        z_motion=z(steps),
-        z_loudness=z(steps),
-        z_style=z((tracks, len(NUMBERS))),
-        u_toggle=u((steps, tracks)),
-        held_asset=rng.integers(layout.n_assets, size=(steps, tracks)),
-        z_numbers=z((steps, tracks, len(NUMBERS))),
-        z_audio=z((steps, len(AUDIO))),
-        u_audio=u((steps, 2)),
-        z_video=z((steps, len(VIDEO))),
-        z_embedding=z((steps, layout.n_embedding)),
-        z_track=z((steps, tracks, len(TRACK))),
-        u_absent=u(len(MODALITIES)),
-        u_trouble=u((4, 2)),
-        u_seen=u((steps, 3)),
-    )
+        u_cut=u(steps), scene=rng.integers(N_SCENES, size=steps), u_flip=u(steps), u_subject=u((steps, 2)),
+        z_drift=z((steps, 2)), z_motion=z(steps), z_loudness=z(steps), z_style=z((tracks, len(NUMBERS))),
+        u_toggle=u((steps, tracks)), held_asset=rng.integers(layout.n_assets, size=(steps, tracks)),
+        z_numbers=z((steps, tracks, len(NUMBERS))), z_audio=z((steps, len(AUDIO))), u_audio=u((steps, 2)),
+        z_video=z((steps, len(VIDEO))), z_embedding=z((steps, layout.n_embedding)),
+        z_track=z((steps, tracks, len(TRACK))), u_absent=u(len(MODALITIES)), u_trouble=u((4, 2)), u_seen=u((steps, 3)),
+    )  # fmt: skip
 
 
 def render(layout: Layout, draws: Draws) -> Sequences:
@@ -269,8 +255,7 @@ def _video(layout: Layout, draws: Draws, scenario: _Scenario, dark: BoolArray) -
     looks = np.random.default_rng([_WORLD_SEED, 1]).standard_normal((N_SCENES, layout.n_embedding))
     face = scenario.speech & (draws.u_seen[..., 2] > 0.3)
     x, y = scenario.subject[..., 0], scenario.subject[..., 1]
-    values = [scenario.cut, scenario.motion, x, y, np.ones_like(x)]
-    values += [face, x * face, y * face, 0.5 * face, 0.9 * face]
+    values = [scenario.cut, scenario.motion, x, y, np.ones_like(x), face, x * face, y * face, 0.5 * face, 0.9 * face]
     seen = np.concatenate([np.stack(values, -1), looks[scenario.scene]], -1)
     z = np.concatenate([draws.z_video, draws.z_embedding], -1)
     level = np.r_[np.full(len(VIDEO), 0.15), np.full(layout.n_embedding, 0.6)]

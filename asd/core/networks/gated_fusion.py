@@ -51,22 +51,18 @@ class GatedFusion(nn.Module):
         n_dims: length of the fused vector.
         fusion: "gated" adds up embeddings weighted by sigmoid gates, one per dimension, which each embedding
             sets for itself; "concatenated" projects all side by side; "added" adds them up as they are.
-        rescale: multiply by modalities / present ones, so that the level does not drop with each absence;
-            the report does not.
 
     Raises:
         AsdError: no modality, or an unknown fusion.
     """
 
-    def __init__(
-        self, widths: Mapping[str, int], n_dims: int = 256, fusion: str = "gated", rescale: bool = False
-    ) -> None:
+    def __init__(self, widths: Mapping[str, int], n_dims: int = 256, fusion: str = "gated") -> None:
         super().__init__()
         if fusion not in FUSIONS:
             raise AsdError(f"fusion={fusion} is unknown; use one of {', '.join(FUSIONS)}")
         if not widths:
             raise AsdError("fusion received no modality; name at least one with the length of its vectors")
-        self.widths, self.fusion, self.rescale = dict(widths), fusion, rescale
+        self.widths, self.fusion = dict(widths), fusion
         self.embed = nn.ModuleDict({name: nn.Linear(n, n_dims) for name, n in widths.items()})
         if fusion == "gated":
             self.gate = nn.ModuleDict({name: nn.Linear(n_dims, n_dims) for name in widths})
@@ -93,9 +89,6 @@ class GatedFusion(nn.Module):
                 gates.append(gate)
                 part = gate * part
             parts.append(part)
-        if self.rescale:
-            factor = len(parts) / present.sum(-1, keepdim=True)
-            parts = [factor * part for part in parts]
         vectors = self.join(torch.cat(parts, -1)) if self.fusion == "concatenated" else torch.stack(parts).sum(0)
         return Fused(vectors, torch.stack(gates, -2) if gates else None)
 
@@ -139,7 +132,6 @@ class MultimodalTransformer(nn.Module):
         n_tracks: tracks described at every step.
         n_assets: classes of what a track shows.
         fusion: of the modalities, see `GatedFusion`.
-        rescale: see `GatedFusion`.
         n_dims: width of the encoder.
         n_heads: attention heads.
         n_layers: encoder layers.
@@ -157,7 +149,6 @@ class MultimodalTransformer(nn.Module):
         n_tracks: int = 20,
         n_assets: int = 10,
         fusion: str = "gated",
-        rescale: bool = False,
         n_dims: int = 256,
         n_heads: int = 8,
         n_layers: int = 6,
@@ -167,7 +158,7 @@ class MultimodalTransformer(nn.Module):
         super().__init__()
         if n_dims % n_heads:
             raise AsdError(f"n_heads={n_heads} does not divide n_dims={n_dims}; choose a divisor")
-        self.fusion = GatedFusion(widths, n_dims, fusion, rescale)
+        self.fusion = GatedFusion(widths, n_dims, fusion)
         layer = nn.TransformerEncoderLayer(n_dims, n_heads, n_feedforward, dropout, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
         self.dense = nn.Linear(n_dims, n_dims)

@@ -1,4 +1,4 @@
-"""How recordings lie in folders: one file per layout, each a pure function from a list of files to clips.
+"""How recordings lie in folders: each layout is a pure function from a list of files to clips.
 
 A layout returns None where it does not fit. Its clips have machine, label, domain, section and attributes as far as
 folders and names tell them; `machine` is empty where the data folder is that of the machine itself. Clips that nothing
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from asd.data.layouts import industrial, mimii, plain, table, toyadmos
+from asd.data.layouts import mimii, plain, table, toyadmos
 from asd.types import Clip
 
 Layout = Callable[[Path, Sequence[Path]], list[Clip] | None]  # data folder, all files under it
@@ -20,6 +20,6 @@ REGISTRY: dict[str, Layout] = {
     "table": table.clips,
     "mimii": mimii.clips,
     "toyadmos": toyadmos.clips,
-    "industrial": industrial.clips,
+    "industrial": plain.industrial_clips,
     "plain": plain.clips,
 }

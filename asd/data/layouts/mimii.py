@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from asd.data.layouts.folders import machine_names
+from asd.data.layouts.words import machine_names
 from asd.types import AsdError, Clip, Label, Split, is_recording
 
 _ID = re.compile(r"id_(\d{2})")

@@ -1,5 +1,7 @@
 """Plain folders: `<machine>/{normal,good,ok,train}` and `<machine>/{abnormal,bad,ng,<fault>}`, in `test/` or beside.
 
+So is industrial inspection: `<machine>/train/good`, `<machine>/test/good` and `<machine>/test/<defect>`.
+
 Folders are read from the data folder down. The first one whose name is such a word ends the name of the machine; what
 is above it is the machine's folder. The words may be nested (`test/normal`, `normal/train`), and folders below them
 that say nothing (`normal/2026-03`) are gone through. Any other folder in test/ or beside normal/ names a fault.
@@ -11,8 +13,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from asd.data.layouts.folders import Parts, machine_names
-from asd.data.layouts.words import ANOMALOUS, NORMAL, TESTING, TRAINING, UNKNOWN
+from asd.data.layouts.words import ANOMALOUS, NORMAL, TESTING, TRAINING, UNKNOWN, Parts, machine_names
 from asd.types import AsdError, Clip, Domain, Label, Split, is_recording
 
 _WORDS = NORMAL | ANOMALOUS | TRAINING | TESTING | UNKNOWN
@@ -50,6 +51,25 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
         if clip.split is Split.TRAIN and any((clip.machine, part) in faults for part in places[clip.path]):
             raise _learnt_fault(clip.path)
     return found
+
+
+def industrial_clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
+    """The clips of a folder in which train/ holds good/ and everything else lies in test/; None of any other.
+
+    Args:
+        root: data folder, above the machines, or the folder of a machine.
+        files: all files under it.
+
+    Raises:
+        AsdError: as `clips`.
+    """
+    places = [tuple(map(str.lower, p.relative_to(root).parts[:-1])) for p in files if is_recording(p)]
+    learnt = [parts for parts in places if "train" in parts]
+    if not learnt or not all("train" in parts or "test" in parts for parts in places):
+        return None
+    if not all({*parts[parts.index("train") + 1 :]} & NORMAL for parts in learnt):
+        return None
+    return clips(root, files)
 
 
 def _first_word(parts: Parts) -> int | None:

@@ -19,16 +19,10 @@ import pandas as pd
 
 from asd.addresses import address_of, is_address, mirrored
 from asd.data.layouts.words import domain_of, label_of, split_of
-from asd.types import AsdError, Clip, Label, Split
+from asd.types import AsdError, Clip, Label, Split, is_table
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")
-
-
-def is_table(path: Path) -> bool:
-    """Whether a file of this name is taken for a table of recordings. Does not touch the disk."""
-    return path.suffix.lower() in SUFFIXES
 
 
 def read_table(path: Path) -> list[Clip]:

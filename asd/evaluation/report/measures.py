@@ -13,11 +13,10 @@ from asd.challenge.years import get_year
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.confidence import percentile_interval, resampled_metrics
 from asd.evaluation.labelling import PLAIN_YEAR
-from asd.evaluation.score_table import FloatArray, read_sections
+from asd.evaluation.score_table import FloatArray
 from asd.metrics import aggregate, evaluate_table, score_metrics
 from asd.types import Domain, Label
 
-_RESAMPLES = 1000
 _DECIMALS = 4  # of points of a curve
 
 Key = tuple[str, str, str]  # machine, section, metric
@@ -62,7 +61,7 @@ def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
     """
     rule = get_year(year).rule
     evaluations = [evaluate_table(table, year) for table in by_seed.values()]
-    draws = [_resampled(table, year) for table in by_seed.values()]
+    draws = [resampled_metrics(table, year) for table in by_seed.values()]
     machines = {
         machine: {
             "score": _number(
@@ -88,17 +87,6 @@ def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
         "score": _number(scores, [aggregate(_stacked(each), rule) for each in draws]),
         "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
         "machines": machines,
-    }
-
-
-def _resampled(table: pd.DataFrame, year: int) -> dict[Key, FloatArray]:
-    """Every metric that the official score averages on resampled clips, (n_resamples,) each."""
-    rule, rng = get_year(year).rule, np.random.default_rng(0)
-    table = table.sort_values(["machine", "section", "domain", "file"], kind="stable")
-    return {
-        (section.machine, section.section, metric): values
-        for section in read_sections(table, with_domains=rule != "per_id")
-        for metric, values in resampled_metrics(section, rule, _RESAMPLES, rng).items()
     }
 
 

@@ -15,19 +15,11 @@ from asd.evaluation.report.contents import Medium
 from asd.evaluation.score_table import FloatArray
 
 _QUALITY = 70  # of WebP, out of 100
-_DARKEST_PERCENTILE = 5.0  # below it everything is the same dark
 _KIND = "image/webp"
 
 _COMPONENTS = 30  # that t-SNE looks at
 _PERPLEXITY = 30.0
 LEAST_CLIPS = 5  # fewer make no map
-
-
-def colour_limits(*levels_db: FloatArray) -> tuple[float, float]:
-    """Darkest and brightest level of spectrograms (mels, frames) that are shown beside each other."""
-    every = np.concatenate([levels.ravel() for levels in levels_db])
-    low, high = np.percentile(every, [_DARKEST_PERCENTILE, 100.0])
-    return float(low), float(max(high, low + 1.0))
 
 
 def spectrogram_picture(levels_db: FloatArray, limits: tuple[float, float]) -> Medium:

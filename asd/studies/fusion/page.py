@@ -33,10 +33,10 @@ def write_report(folder: Path, summary: Summary) -> None:
         AsdError: the place cannot be written.
     """
     figures = {
-        "losses": losses_figure(summary),
-        "training": training_figure(summary),
-        "gates": gates_figure(summary),
-        "attention": attention_figure(summary),
+        "losses": _losses_figure(summary),
+        "training": _training_figure(summary),
+        "gates": _gates_figure(summary),
+        "attention": _attention_figure(summary),
     }
     text = as_markdown("Fusion study", findings(summary), sections(summary))
     write_page(folder, "report", text, numbers=summary, tables=tables(summary), figures=figures)
@@ -217,7 +217,7 @@ def _worst_cases(summary: Summary, best: Mapping[str, Any]) -> Section:
 
 
 @styled
-def losses_figure(summary: Mapping[str, Any]) -> Figure:
+def _losses_figure(summary: Mapping[str, Any]) -> Figure:
     """Total loss of every network, stacked by term, with its spread over seeds."""
     figure = Figure(figsize=(8, 4))
     axes = figure.add_subplot(label="losses")
@@ -237,7 +237,7 @@ def losses_figure(summary: Mapping[str, Any]) -> Figure:
 
 
 @styled
-def training_figure(summary: Mapping[str, Any]) -> Figure:
+def _training_figure(summary: Mapping[str, Any]) -> Figure:
     """Training and validation loss of the fusions by epoch, a line per seed; and the learning rate."""
     figure = Figure(figsize=(9, 3.6))
     on_loss, on_rate = figure.subplots(1, 2, width_ratios=(2.2, 1))
@@ -257,7 +257,7 @@ def training_figure(summary: Mapping[str, Any]) -> Figure:
 
 
 @styled
-def gates_figure(summary: Mapping[str, Any]) -> Figure:
+def _gates_figure(summary: Mapping[str, Any]) -> Figure:
     """Mean gate of each modality along one sequence, over its music, darkness and cuts."""
     example = summary["example"]
     figure = Figure(figsize=(9, 3.2))
@@ -280,7 +280,7 @@ def gates_figure(summary: Mapping[str, Any]) -> Figure:
 
 
 @styled
-def attention_figure(summary: Mapping[str, Any]) -> Figure:
+def _attention_figure(summary: Mapping[str, Any]) -> Figure:
     """Mean attention weights of each layer, on one scale."""
     layers = summary["attention"]["layers"]
     figure = Figure(figsize=(3.4 * len(layers) + 0.8, 4.0))

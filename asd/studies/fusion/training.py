@@ -159,7 +159,6 @@ def build_network(config: Fusion, modalities: Sequence[str], fusion: str, seed: 
         n_tracks=config.n_tracks,
         n_assets=config.n_assets,
         fusion=fusion,
-        rescale=config.rescale,
         n_dims=config.n_dims,
         n_heads=config.n_heads,
         n_layers=config.n_layers,
