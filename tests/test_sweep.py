@@ -74,7 +74,7 @@ def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
         ("decision.quantile: {low: 0, high: 0.9, log: true}", "low above 0"),
         ("statistics.neighbours: [1, three]", "statistics.neighbours=three does not fit"),
         ("statistics: knn", "statistics"),
-        ("- statistics.backend", "holds no options"),
+        ("- statistics.backend", "holds no key: value lines"),
         ("statistics.neighbours: {low: 1, high: 1000000000, step: 1}", "the grid has 1,000,000,000 configurations"),
         ("data: [elsewhere]", "data is the same for all configurations of a sweep"),
         ("seeds: [0, 1]\nstatistics.backend: [knn]", "seeds is the same for all"),
