@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from tests.command import asd, contents, refuses, succeeds, tiny_machines
 
@@ -126,8 +127,8 @@ def test_a_machine_that_was_asked_for_and_is_gone_is_named(tmp_path: Path, monke
     shutil.rmtree(RUN / "pump")
     saying = "pump was to be trained with the others and is not in the run"
     refuses("evaluate", saying=saying)
-    config = next(RUN.glob("fan/seed0/config.yaml"))
-    config.write_text(config.read_text().replace("- all\n", "- fan\n- pump\n"))  # as machine=fan,pump
+    stored = RUN / "fan/seed0/config.yaml"
+    stored.write_text(yaml.safe_dump(yaml.safe_load(stored.read_text()) | {"machine": ["fan", "pump"]}))
     refuses("evaluate", saying=saying)
     refuses("submit", "label=A_B_task2_1", saying=saying)
     refuses("fuse", "members=statistics", saying=saying)
