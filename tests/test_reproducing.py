@@ -18,7 +18,7 @@ from tests.miniature_year import publish_year
 CONFIGS = Path(__file__).parents[1] / "configs"
 METHODS = '"level": detector=statistics statistics.views=level_64,kurtosis\n'
 PUBLISHED = """
-2024:
+2023:
   - {system: "a winner", part: eval, score: 66.24, source: "a page"}
   - {system: "levels", part: eval, score: 50.0, ours: "level / kurtosis", source: "a paper"}
 """
@@ -29,35 +29,46 @@ def test_one_command_fetches_measures_and_compares(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     Path("methods.yaml").write_text(METHODS)
     Path("published.yaml").write_text(PUBLISHED)
-    words = ["year=2024", "machine=fan,ToothBrush", "methods=methods.yaml", "published=published.yaml", "seeds=0"]
+    words = ["year=2023", "machine=fan,ToyDrone", "methods=methods.yaml", "published=published.yaml", "seeds=0"]
     with serving() as server:
         small = {"train_source": 8, "train_target": 2, "test_per_cell": 2, "duration_s": 0.5}
-        publish_year(server, 2024, Path("clips"), dev=["fan"], evaluation=["ToothBrush"], **small)
+        publish_year(server, 2023, Path("clips"), dev=["fan"], evaluation=["ToyDrone"], **small)
         said = succeeds("reproduce", *words, *server.words).out
-    page = Path("runs/reproduce/2024/reproduce.md").read_text()
+    page = Path("runs/reproduce/2023/reproduce.md").read_text()
     assert page in said
-    assert "## Development machines of 2024" in page
-    assert "## Evaluation machines of 2024" in page
+    assert "## Development machines of 2023" in page
+    assert "## Evaluation machines of 2023" in page
     # what evaluate says of the same run by the published labels stands in the table
-    succeeds("evaluate", "name=level", "runs=runs/reproduce/2024/eval", "year=2024", "part=eval",
-             "machine=ToothBrush", "scorer=kurtosis", "json=found.json")  # fmt: skip
+    succeeds("evaluate", "name=level", "runs=runs/reproduce/2023/eval", "year=2023", "part=eval",
+             "machine=ToyDrone", "scorer=kurtosis", "json=found.json")  # fmt: skip
     row = next(line for line in page.splitlines() if line.startswith("| levels "))
     found = json.loads(Path("found.json").read_text())["scorers"]["kurtosis"]["official_score"]
     assert float(row.split("|")[4]) == pytest.approx(100 * found, abs=0.005)
     winner = next(line for line in page.splitlines() if line.startswith("| a winner"))
     assert [cell.strip() for cell in winner.split("|")[3:6]] == ["66.24", "", ""]
+    left_out = [line for line in page.splitlines() if line.startswith("Ours of")]
+    assert left_out[0].startswith(
+        "Ours of dev lack ToyCar, ToyTrain, bearing, gearbox, slider, valve and do not compare"
+    )
+    assert left_out[1].startswith("Ours of eval lack ToyNscale, ToyTank, Vacuum, bandsaw, grinder, shaker and do not")
     # the server is gone: nothing is fetched or trained again
     again = succeeds("reproduce", *words, *server.words).out
     assert again == said
 
 
 def test_what_is_published_is_shown_beside_a_method_that_there_is() -> None:
-    labels = {*read_methods(CONFIGS / "reproduce.yaml"), *read_methods(CONFIGS / "reproduce_beats.yaml")}
+    methods, of_beats = (read_methods(CONFIGS / f"{name}.yaml") for name in ("reproduce", "reproduce_beats"))
     published = read_published(CONFIGS / "published.yaml")
     assert [*published] == [*range(2020, 2027)]
-    rows = [row for rows in published.values() for row in rows]
-    assert {row["ours"].split(" / ")[0] for row in rows if "ours" in row} <= labels
-    assert all(40 < row["score"] < 100 for row in rows)
+    page = (CONFIGS.parent / "docs/benchmark.md").read_text()
+    for year, rows in published.items():
+        for row in rows:
+            label = row["ours"].split(" / ")[0]
+            assert label in {*methods, *of_beats}
+            assert 40 < row["score"] < 100
+            words = f"year={year}" + (" methods=configs/reproduce_beats.yaml" if label in of_beats else "")
+            cells = (year, row["system"], row["part"], f"{row['score']:.2f}", row["source"])
+            assert f"| {' | '.join(map(str, cells))} | `make reproduce {words}` | `{row['ours']}` |" in page
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         raise AsdError(f"reference={reference!r} is no method of {config.methods}")
     wanted = _of_detectors(every, config.detectors)
     methods = {label: own for label, own in every.items() if label in {*wanted, reference}}
-    page = None if config.page is None else (config.page, place_in(config.page, _title(config)))
+    if config.page:
+        place_in(config.page, _title(config))
     list_names(config.data)
     machines = open_data(config.data).machines() if config.machine == ["all"] else config.machine
     _train(config, methods, machines)
@@ -84,9 +85,8 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     write_text(config.runs / "benchmark.csv", table.to_csv(index=False))
     write_text(config.runs / "benchmark.md", as_markdown(table))
     publish_files(*(config.runs / f"benchmark.{suffix}" for suffix in ("json", "csv", "md")))
-    if page:
-        path, (before, after) = page
-        write_text(path, f"{before}\n\n{as_markdown(table)}\n{after}")
+    if config.page:  # read again: a benchmark takes long, and a page is written meanwhile
+        write_text(config.page, f"\n\n{as_markdown(table)}\n".join(place_in(config.page, _title(config))))
     return table
 
 

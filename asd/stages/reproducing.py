@@ -89,7 +89,11 @@ def _as_page(year: int, tables: dict[str, pd.DataFrame], published: list[dict[st
         rows[-1].append(row["source"])
     parts = [f"## {PARTS[part]} of {year}\n\n{as_markdown(table)}" for part, table in tables.items()]
     if rows:
-        parts.append("\n".join([f"## Published scores of {year} beside ours\n", *markdown_table(head, rows), ""]))
+        lines = [f"## Published scores of {year} beside ours\n", *markdown_table(head, rows), ""]
+        for part, table in tables.items():
+            if left_out := [machine for machine in getattr(get_year(year), part) if machine not in table]:
+                lines.append(f"Ours of {part} lack {', '.join(left_out)} and do not compare with what is published.\n")
+        parts.append("\n".join(lines))
     return "\n".join(parts)
 
 
