@@ -44,6 +44,17 @@ def test_a_failure_or_a_dead_process_costs_its_own_task() -> None:
     assert len(places) <= 3  # two, and one instead of the dead
 
 
+def test_a_process_that_dies_between_two_tasks_costs_none() -> None:
+    found = finished(work, [4, 5, 6], SideBySide(workers=1))
+    first = next(found)
+    os.kill(first.result[1], signal.SIGKILL)
+    time.sleep(0.1)
+    others = list(found)
+    assert [each.error for each in others] == [None, None]
+    assert {each.result[0] for each in others} == {25, 36}
+    assert first.result[1] not in {each.result[1] for each in others}
+
+
 def test_here_it_is_this_process_one_task_after_another() -> None:
     found = list(finished(work, [0, 1, 4], Execution()))
     assert [each.task for each in found] == [0, 1, 2]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
 from asd.scoring import neighbours as module
-from asd.scoring.neighbours import NeighbourBank, Neighbours
-from asd.scoring.references import to_distance, to_euclidean
+from asd.scoring.backends import backend_named
+from asd.scoring.neighbours import LEAST_CODED, NeighbourBank, Neighbours
+from asd.scoring.references import References, to_distance, to_euclidean
 from asd.types import AsdError
 
 FloatArray = npt.NDArray[np.float64]
@@ -271,6 +272,57 @@ def test_lists_find_most_and_measure_exactly(
     np.testing.assert_array_equal(found.distances[same], exact.distances[same])
     itself = bank.search(vectors[:50], 3, exclude=np.arange(50)).rows
     assert (itself != np.arange(50)[:, None]).all()
+
+
+@pytest.mark.slow
+@settings(derandomize=True, deadline=None, max_examples=12)
+@given(
+    index=st.sampled_from(["ivf", "ivfpq"]),
+    metric=st.sampled_from(METRICS),
+    n=st.integers(LEAST_CODED, 2 * LEAST_CODED),
+    dims=st.integers(1, 40),
+    k=st.integers(1, 12),
+    level=st.sampled_from([0.0, 1e3]),
+    seed=st.integers(0, 10**6),
+)
+def test_what_holds_of_every_bank_in_lists(
+    index: Literal["ivf", "ivfpq"], metric: Metric, n: int, dims: int, k: int, level: float, seed: int
+) -> None:
+    """Distances of what is found are exact and ascend, copies lie at 0, few are missed, another bank is the same."""
+    rng, k = np.random.default_rng(seed), max(k, 2)
+    centres = 3 * scattered(50, dims, seed)
+    vectors = level + centres[rng.integers(50, size=n)] + rng.normal(size=(n, dims))
+    vectors[n // 2 : n // 2 + 20] = vectors[:20]
+    queries = np.concatenate([vectors[:20], level + centres[rng.integers(50, size=40)] + rng.normal(size=(40, dims))])
+    found = NeighbourBank(vectors, index=index, metric=metric).search(queries, k)
+    again = NeighbourBank(vectors, index=index, metric=metric).search(queries, k)
+    np.testing.assert_array_equal(found.rows, again.rows)
+    np.testing.assert_array_equal(found.distances, again.distances)
+    assert all(len({*rows}) == k for rows in found.rows.tolist())
+    order = np.lexsort((found.rows, found.distances), axis=-1)
+    np.testing.assert_array_equal(order, np.arange(k)[None].repeat(60, axis=0))
+    measure = euclid if metric == "euclid" else cosine
+    for query, rows, distances in zip(queries, found.rows, found.distances, strict=True):
+        assert distances == pytest.approx([measure(query, vectors[row]) for row in rows], rel=1e-6, abs=1e-7)
+    assert found.distances[:20, :2].max() <= 1e-7
+    assert (found.rows[:20, 0] <= np.arange(20)).all()  # of equal ones the lower row
+    known = NearestNeighbors(n_neighbors=k, algorithm="brute", metric="cosine" if metric == "cosine" else "euclidean")
+    farthest = known.fit(vectors).kneighbors(queries)[0][:, -1:]
+    assert (found.distances <= farthest * (1 + 1e-6) + 1e-7 * (1 + level)).mean() > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", ["ivf", "ivfpq"])
+def test_lists_that_were_stored_score_the_same(index: Literal["ivf", "ivfpq"]) -> None:
+    vectors, queries = scattered(LEAST_CODED, 8, 0), scattered(100, 8, 1)
+    n_rows = len(vectors)
+    references = References(vectors, np.zeros(n_rows, np.int64), np.zeros(n_rows, bool))
+    fitted = backend_named("knn", neighbours=3, index=index).fit(references)
+    restored = backend_named("knn", neighbours=3, index=index).restore(fitted.state())
+    np.testing.assert_array_equal(restored.score(queries), fitted.score(queries))
+    exact = backend_named("knn", neighbours=3, index="flat").fit(references).score(queries)
+    assert fitted.score(queries) == pytest.approx(exact, rel=0.02)
+    assert (fitted.score(queries) >= exact * (1 - 1e-12)).all()
 
 
 def test_lists_find_most_of_the_nearest_by_weight() -> None:
