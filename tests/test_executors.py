@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shutil
@@ -48,7 +49,8 @@ def test_a_process_that_dies_between_two_tasks_costs_none() -> None:
     found = finished(work, [4, 5, 6], SideBySide(workers=1))
     first = next(found)
     os.kill(first.result[1], signal.SIGKILL)
-    time.sleep(0.1)
+    while multiprocessing.active_children():
+        time.sleep(0.01)
     others = list(found)
     assert [each.error for each in others] == [None, None]
     assert {each.result[0] for each in others} == {25, 36}
