@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from asd.core.executors import Execution, SideBySide, finished, run_tasks
+from asd.stages.doing import Share
 from asd.types import AsdError
 from tests.command import asd, contents, refuses, succeeds, tiny_machines
 
@@ -122,6 +123,7 @@ def test_a_machine_that_fails_is_named_and_the_others_are_done(place: Path) -> N
     assert answer.code == 2
     last = answer.err.strip().splitlines()[-1]
     assert last.startswith("error: 1 failed: pump (")
+    assert str(Share({"seeds": [0, 1]}, "pump", [1], True, False, True, "")) == "pump seed 1"
     assert last.endswith("done: fan, valve")
     assert "pump" in refuses("evaluate", "name=statistics", saying="missing|not complete")
     clip.write_bytes(whole)

@@ -44,6 +44,10 @@ class Share(NamedTuple):
     patient: bool
     command: str
 
+    def __str__(self) -> str:
+        """What a message calls it: the machine, with the seed where each seed is a share."""
+        return self.machine if self.seeds == self.options["seeds"] else f"{self.machine} seed {self.seeds[0]}"
+
 
 Unscored = dict[str, str]  # why test clips have no score, by file name
 
@@ -72,16 +76,18 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     shares = _shares(config, learn=learn, again=again, command=command)
     done: dict[int, list[tuple[RunDirectory, Unscored]]] = {}
     failed: list[str] = []
+    broken: set[str] = set()
     for index, result, error in finished(do_share, shares, config, device=config.device, label="machines"):
         share = shares[index]
         if error is None:
             done[index] = result
             failed += [f"{run.path} {name} ({why})" for run, left in result for name, why in left.items()]
             continue
-        log.error("%s: %s", share.machine, error)
+        log.error("%s: %s", share, error)
         if not isinstance(error, AsdError):
             log.error("%s", "\n".join(getattr(error, "__notes__", ())))
-        failed.append(f"{share.machine} ({error})")
+        failed.append(f"{share} ({error})")
+        broken.add(share.machine)
         if learn:
             jobs.begin(config, share.machine)
     fetch(config.runs / config.run_name, without="model")
@@ -92,7 +98,7 @@ def do_all(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     ]
     warn_of_stale(config.runs, config.run_name)
     if failed := list(dict.fromkeys(failed)):
-        names = ", ".join(dict.fromkeys(run.machine for run in runs)) or "none"
+        names = ", ".join(dict.fromkeys(run.machine for run in runs if run.machine not in broken)) or "none"
         raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {names}")
     return runs
 
