@@ -24,6 +24,7 @@ from asd.metrics import evaluate_table
 from asd.runs import read_json, write_json
 from asd.settings.config import Run
 from asd.settings.parsing import parse
+from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError
 
 Options = dict[str, Any]  # option of train -> value
@@ -41,9 +42,8 @@ _SHARED = {
     "device",
     "weights",
     "track",
-    "overwrite",
-    *Execution.model_fields,
 }
+_SHARED |= {"overwrite", *Execution.model_fields}
 _MOST = 10_000  # configurations of a grid
 COMPLETE = "complete"  # state of a trial on all machines
 
@@ -135,16 +135,17 @@ def read_space(path: Path) -> Space:
         AsdError: the file cannot be read, holds something else, an option that `train` does not have, or one that is
             the same for all configurations.
     """
-    space = dict(_choices(path, read_yaml(path, "space=", read=read_bytes)))
+    if not (space := dict(_choices(path, read_yaml(path, "space=", read=read_bytes)))):
+        raise AsdError(f"space={path} holds no options; write lines such as statistics.backend: [knn, gaussian]")
     if given := sorted(_SHARED & space.keys()):
         raise AsdError(
             f"space={path}: {given[0]} is the same for all configurations of a sweep; leave it out, or give it to sweep"
         )
+    detector = (space["detector"].values if "detector" in space else ()) or (DEFAULT_DETECTOR,)
     for key, choice in space.items():
         for value in choice.values or (choice.low, choice.high):
             try:
-                detector = space.get("detector", Choice(("statistics",))).values[0]
-                parse(Run, [], {"detector": detector, key: value})
+                parse(Run, [], {"detector": detector[0], key: value})
             except AsdError as error:
                 raise AsdError(f"space={path}: {error}") from error
     return space
@@ -164,13 +165,16 @@ def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterat
 
 
 def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
-    numbers = [value["low"], value["high"], value.get("step") or 1]
+    low, high, step = numbers = [value["low"], value["high"], value.get("step", 1)]
     is_number = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
-    if set(value) - _RANGE or not is_number or not value["low"] < value["high"] or numbers[2] <= 0:
+    if set(value) - _RANGE or not is_number or not low < high or step <= 0:
         raise AsdError(f"space={path}: {key} is no range; write {{low: 1, high: 9}}, with step: or log: true")
-    if value.get("log") and (value["low"] <= 0 or "step" in value):
+    if value.get("log") and (low <= 0 or "step" in value):
         raise AsdError(f"space={path}: {key} has log: true, which takes low above 0 and no step")
-    return Choice((), value["low"], value["high"], value.get("step"), bool(value.get("log")))
+    choice = Choice((), low, high, value.get("step"), bool(value.get("log")))
+    if choice.is_whole and step % 1:
+        raise AsdError(f"space={path}: {key} is a range of whole numbers, which step={step} leaves; write low: {low}.0")
+    return choice
 
 
 def grid(space: Space) -> list[Options]:
