@@ -5,33 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import pandas as pd
 import pytest
+import scipy.fft
 import soundfile
 import torch
 
 import asd as library
 from asd.data.audio import read_wav
-from asd.data.given import from_arrays
-from asd.data.microphones import FrontEnd
 from asd.deploy import export as exporting
 from asd.deploy.export import graph_score, session_of
-from asd.deploy.graph import IR_VERSION, Graph
-from asd.deploy.graph_features import clip_statistics
-from asd.deploy.graph_scoring import back_end
+from asd.deploy.graph.features import clip_statistics
+from asd.deploy.graph.formula import Graph
+from asd.deploy.graph.scoring import back_end
 from asd.features import spectral_statistics
 from asd.features.clip_statistics import POOLED_VIEWS, VIEWS, ClipStatistics
 from asd.runs import RunDirectory
 from asd.scoring.backends import backend_named
 from asd.types import Clip, Split
 from tests.command import refuses, succeeds, train_on_tones
+from tests.exported import assert_close, check_scorers, run_graph, spread_of
 from tests.machines import references, two_sections
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "docs/examples/score_onnx.py"
@@ -42,16 +40,6 @@ BACKENDS = (
     *("mahalanobis_selective", "gmm", "kmeans", "bandwise"),
 )
 REAL = ("bearing", "compressor", "endurance", "room", "spindle", "toycar_a")
-
-
-def assert_close(found: Any, expected: Any, spread: float, name: str = "") -> None:
-    """The promise of the stage: within 1e-4 of a score or, for scores near 0, of the spread of training scores."""
-    apart = np.abs(np.asarray(found) - np.asarray(expected))
-    assert (apart <= 1e-4 * np.maximum(np.abs(expected), spread)).all(), (name, found, expected)
-
-
-def spread_of(model: library.Model, scorer: str = "ensemble") -> float:
-    return float(model.normal.scores[scorer].std())
 
 
 @pytest.fixture(scope="module")
@@ -182,14 +170,6 @@ def test_a_lost_threshold_is_named(place: Path, tmp_path: Path, monkeypatch: pyt
     refuses("export", "out=x.onnx", "name=lost", f"runs={tmp_path}", saying="has no threshold of ensemble; make score")
 
 
-def test_two_microphones_are_refused() -> None:
-    normal = np.random.default_rng(0).normal(0, 0.1, (12, 8000))
-    model = library.fit(normal, 16000, options={"views": "kurtosis"}, device="cpu")
-    model.detector.context = replace(model.detector.context, front_end=FrontEnd("mean"))
-    with pytest.raises(library.AsdError, match="hears one microphone as it is, and this run hears mean of both"):
-        exporting.as_onnx(model.detector, "ensemble", {})
-
-
 @pytest.mark.parametrize("channel", [1, "mean"])
 def test_a_chosen_channel_is_named(channel: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -225,19 +205,6 @@ def test_several_sections_are_an_input(tmp_path: Path, monkeypatch: pytest.Monke
     assert found[0] != found[3]
 
 
-def check_scorers(detector: str, options: dict[str, Any], lengths: tuple[int, ...], n_clips: int = 14) -> None:
-    """Fits a detector to noise, and compares every scorer's graph with it."""
-    rng = np.random.default_rng(0)
-    normal = [rng.normal(0, 0.1, 16000).astype(np.float32) for _ in range(n_clips)]
-    model = library.fit(normal, 16000, detector=detector, options=options, device="cpu")
-    clips = [rng.normal(0, 0.1 * (1 + i), n).astype(np.float32) for i, n in enumerate(lengths)]
-    expected = model.detector.score(from_arrays(clips, 16000, model.detector.context.front_end, Split.TEST))
-    for scorer in model.scorers:
-        session = session_of(exporting.as_onnx(model.detector, scorer, {}))
-        found = [graph_score(session, clip) for clip in clips]
-        assert_close(found, expected[scorer], spread_of(model, scorer))
-
-
 @pytest.mark.parametrize("compatible", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_autoencoder(compatible: bool) -> None:
     options = {"training.epochs": 1, "compatible": compatible}
@@ -249,71 +216,12 @@ def test_the_embedding_of_synthetic_faults() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["multires_cnn", "resnet_se"])
-@pytest.mark.parametrize("level", [True, False])
-def test_an_embedding_of_segments(encoder: str, level: bool) -> None:
-    options = {"encoder": encoder, "epochs": 1, "segment_samples": 12000, "level": level, "backends": "knn_relative"}
-    check_scorers("embedding", options, (2048, 12000, 40000), n_clips=40)
-
-
-@pytest.mark.parametrize("level", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_an_embedding_of_codes(level: bool) -> None:
-    options = {"encoder": "bottleneck", "epochs": 1, "segment_samples": 12000, "backends": "knn_relative"}
-    options |= {"level": level, "activity": not level}
-    check_scorers("embedding", options, (2048, 12000, 40000), n_clips=20)
-
-
-class Folded(torch.nn.Module):
-    """An encoder of one's own, of waveforms."""
-
-    def __init__(self, segment_samples: int) -> None:
-        super().__init__()
-        self.out = torch.nn.Linear(segment_samples // 8, 16)
-
-    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.out(waveforms.abs().unflatten(1, (-1, 8)).mean(2))
-        return result
-
-
-def test_an_encoder_of_ones_own() -> None:
-    options = {"encoder": f"{__name__}:Folded", "epochs": 1, "segment_samples": 8000, "backends": "mahalanobis"}
-    check_scorers("embedding", options, (2048, 8000, 20000), n_clips=20)
-
-
-class Sorted(Folded):
-    """One with a step that ONNX has no operator for."""
-
-    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        return super().forward(torch.special.bessel_j0(waveforms))
-
-
-def test_a_step_without_an_operator_is_named() -> None:
-    normal = np.random.default_rng(0).normal(0, 0.1, (20, 8000)).astype(np.float32)
-    options = {"encoder": f"{__name__}:Sorted", "epochs": 1, "segment_samples": 8000, "backends": "knn"}
-    model = library.fit(normal, 16000, detector="embedding", options=options, device="cpu")
-    with pytest.raises(library.AsdError, match=r"embedding.encoder=.*:Sorted has a step without an operator of ONNX"):
-        exporting.as_onnx(model.detector, "knn", {})
-
-
-@pytest.mark.slow
 def test_statistics_and_networks_together() -> None:
     check_scorers("auto", {"copies": 1}, (2048, 16000, 40000))
 
 
 def test_windows_of_clips() -> None:
     check_scorers("statistics", {"window_s": 0.3, "views": "level,modulation"}, (2048, 16000, 40001))
-
-
-def run_graph(values: np.ndarray, make: Any) -> list[np.ndarray]:
-    """What a graph of one input makes of it: `make` takes the graph and the input and gives its outputs."""
-    g = Graph()
-    kind = ir.DataType.DOUBLE if values.dtype == np.float64 else ir.DataType.FLOAT
-    given = g.builder.input("given", kind, ["rows", "columns"])
-    with g.arithmetic():
-        for number, output in enumerate(make(g, given)):
-            g.builder.add_output(output, f"output{number}")
-    proto = ir.to_proto(ir.Model(g.builder.graph, ir_version=IR_VERSION))
-    return session_of(proto.SerializeToString()).run(None, {"given": values})
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -363,7 +271,7 @@ def test_real_machines(real: tuple[Path, library.Model, Any]) -> None:
     folder, model, session = real
     table = model.score_files(sorted(folder.glob("*.wav")))
     found = np.array([graph_score(session, read_wav(Path(path))[0][0]) for path in table["path"]])
-    assert_close(found, table["score"], spread_of(model))
+    np.testing.assert_allclose(found, table["score"], rtol=1e-4)  # of the score alone, however near to 0
     decisions = found > model.thresholds["ensemble"].value
     assert decisions.tolist() == table["decision"].astype(bool).tolist()
 
@@ -386,3 +294,12 @@ def test_a_difference_is_relative_to_the_score_or_the_spread() -> None:
     assert exporting.difference([2.002, 0.001], [2.0, 0.0], 0.5) == pytest.approx(0.002)
     assert exporting.difference([1.0, -3.3], [1.0, -3.0], 0.5) == pytest.approx(0.1)
     assert np.isnan(exporting.difference([np.nan], [1.0], 0.5))
+
+
+@pytest.mark.parametrize("n_samples", [2053, 16001, 48017])
+def test_a_prime_number_of_samples_is_transformed(n_samples: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (2, n_samples)).astype(np.float32)
+    real, imaginary = run_graph(noise, lambda g, x: g.chirp_transform(g.axes_added(x, 1)))
+    expected = scipy.fft.rfft(noise.astype(np.float64))
+    apart = np.abs(real[:, 0] + 1j * imaginary[:, 0] - expected)
+    assert apart.max() < 1e-5 * np.sqrt((np.abs(expected) ** 2).mean())

@@ -23,8 +23,8 @@ from asd.data.microphones import FrontEnd
 
 CANCEL_SAMPLES, CANCEL_HOP_SAMPLES = 1024, 512
 SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES = 512, 256
-_LEAST_POWER = 1e-12  # of a frequency of the far microphone, summed over frames: silence explains nothing
-_FLOOR = 0.1  # share of the magnitude that stays where subtraction would leave none
+LEAST_POWER = 1e-12  # of a frequency of the far microphone, summed over frames: silence explains nothing
+FLOOR = 0.1  # share of the magnitude that stays where subtraction would leave none
 
 N_BANDS = 32  # of equal width
 LEAST_WEIGHT = 0.1  # of a frame in which nothing of the machine is found: not a hole, a fade
@@ -74,7 +74,7 @@ def cancel(pairs: torch.Tensor) -> torch.Tensor:
     """
     spectra = _spectra(pairs, CANCEL_SAMPLES, CANCEL_HOP_SAMPLES)
     close, distant = spectra[:, 0], spectra[:, 1]
-    explained = (close * distant.conj()).sum(-1) / (distant.abs().square().sum(-1) + _LEAST_POWER)
+    explained = (close * distant.conj()).sum(-1) / (distant.abs().square().sum(-1) + LEAST_POWER)
     return _waveforms(close - explained[..., None] * distant, pairs.shape[-1], CANCEL_HOP_SAMPLES)
 
 
@@ -114,7 +114,7 @@ FRONT_ENDS = {"near": near, "far": far, "mean": mean, "cancel": cancel, "subtrac
 def _less(spectra: torch.Tensor, magnitudes: torch.Tensor, n_samples: int) -> torch.Tensor:
     """Magnitudes taken off spectra (batch, bins, frames): (batch, n_samples)."""
     own = spectra.abs()
-    left = torch.where(own > magnitudes, own - magnitudes, _FLOOR * own)
+    left = torch.where(own > magnitudes, own - magnitudes, FLOOR * own)
     gain = left / own.clamp_min(torch.finfo(own.dtype).tiny)
     return _waveforms(spectra * gain, n_samples, SUBTRACT_HOP_SAMPLES)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.files import atomic
-from asd.data.microphones import NEAR
 from asd.detectors.base import Detector
 from asd.library import Model, load
 from asd.runs import RunDirectory
@@ -110,20 +109,16 @@ def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:
     import onnx
     import onnx_ir as ir
 
-    from asd.deploy.graph import IR_VERSION, Graph
-    from asd.deploy.graph_detectors import clip_scores, knows_sections
+    from asd.deploy.graph.detectors import clip_scores, knows_sections
+    from asd.deploy.graph.formula import IR_VERSION, Graph
 
-    front_end = detector.context.front_end
-    if replace(front_end, channel=None) != NEAR:
-        raise AsdError(
-            f"a graph hears one microphone as it is, and this run hears {front_end.description()}; export a run with "
-            f"frontend=near residual=0 and without supplemental recordings in its front end"
-        )
-    g = Graph()
-    waveform = g.builder.input("waveform", ir.DataType.FLOAT, ["clips", "samples"])
+    g, n_microphones = Graph(), detector.context.front_end.n_microphones
+    axes = ir.Shape(["clips", "samples"] if n_microphones == 1 else ["clips", n_microphones, "samples"])
+    recorded = g.builder.input("waveform", ir.DataType.FLOAT, axes)
     section = g.builder.input("section", ir.DataType.INT64, ["clips"]) if knows_sections(detector) else None
     with g.arithmetic():
-        score = clip_scores(g, detector, scorer, waveform, section)
+        recorded = g.axes_added(recorded, 1) if n_microphones == 1 else recorded
+        score = clip_scores(g, detector, scorer, recorded, section)
     score.type, score.shape = ir.TensorType(ir.DataType.DOUBLE), ir.Shape(["clips"])
     g.builder.add_output(score, "score")
     model = ir.Model(g.builder.graph, ir_version=IR_VERSION, producer_name="asd")
@@ -176,7 +171,7 @@ def graph_score(session: Any, waveform: Samples, section: int = 0) -> float:
 
     Args:
         session: from `session_of`.
-        waveform: (samples,), full scale is 1.
+        waveform: (samples,), or (microphones, samples) where it asks for several; full scale is 1.
         section: of the clip, where the graph asks for it.
     """
     given = {"waveform": waveform[None].astype(np.float32), "section": np.array([section], np.int64)}
@@ -195,13 +190,14 @@ def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
         raise AsdError(f"scorer={scorer} is not among the model's scorers: {', '.join(model.scorers)}")
     if scorer not in model.thresholds:
         raise AsdError(f"{run.scores.path} has no threshold of {scorer}; make score writes it anew")
-    options = model.options
+    options, front_end = model.options, model.detector.context.front_end
     return {
         "scorer": scorer,
         "threshold": repr(model.thresholds[scorer].value),
         "sample_rate_hz": str(options.sample_rate_hz),
         "least_samples": str(options.detector_settings.least_samples()),
-        "channel": str(model.detector.context.front_end.channel or 0),
+        "channel": str(front_end.channel or 0),
+        "microphones": str(front_end.n_microphones),
         "machine": run.machine,
         "sections": ",".join(run.fit_facts()["sections"]),
         "detector": options.detector,
@@ -241,7 +237,8 @@ def _largest_difference(content: bytes, model: Model, scorer: str, sections: lis
     session, options = session_of(content), model.options
     asks = any(each.name == "section" for each in session.get_inputs())
     found, expected = [], []
-    for waveform in _sounds(options.detector_settings.least_samples(), options.sample_rate_hz):
+    n_microphones = model.detector.context.front_end.n_microphones
+    for waveform in _sounds(options.detector_settings.least_samples(), options.sample_rate_hz, n_microphones):
         for section in sections if asks else sections[:1]:
             clip = Clip(Path("sound.wav"), options.machine[0], f"{section:02d}", Split.TEST)
             scores = model.detector.score_waveforms([waveform], options.sample_rate_hz, [clip])
@@ -250,10 +247,10 @@ def _largest_difference(content: bytes, model: Model, scorer: str, sections: lis
     return difference(found, expected, spread_of(model, scorer))
 
 
-def _sounds(least_samples: int, sample_rate_hz: int) -> Iterator[Samples]:
-    """Hum in noise of several lengths and levels, and silence."""
-    rng = np.random.default_rng(0)
+def _sounds(least_samples: int, sample_rate_hz: int, n_microphones: int) -> Iterator[Samples]:
+    """Hum in noise of several lengths and levels, and silence; (samples,), or (microphones, samples) of several."""
+    rng, several = np.random.default_rng(0), () if n_microphones == 1 else (n_microphones,)
     for n_samples, level in ((least_samples, 0.1), (3 * least_samples + 1, 0.5), (sample_rate_hz, 1e-3)):
         hum = np.sin(2 * np.pi * 120 / sample_rate_hz * np.arange(n_samples))
-        yield (level * (hum + rng.normal(0.0, 0.3, n_samples))).astype(np.float32)
-    yield np.zeros(max(least_samples, sample_rate_hz), np.float32)
+        yield (level * (hum + rng.normal(0.0, 0.3, (*several, n_samples)))).astype(np.float32)
+    yield np.zeros((*several, max(least_samples, sample_rate_hz)), np.float32)

@@ -56,8 +56,9 @@ class EnvelopeStatistics(nn.Module):
         least = (BAND_RANGE * bands.mean(1).amax(1)).clamp_min(1e-20)
         envelope = torch.maximum(bands, least[:, None, None]).sqrt()
         squares = (envelope / envelope.mean(1, keepdim=True) - 1.0).square()
-        spread = squares.mean(1).sqrt() + 1e-9
-        kurtosis = (squares / spread.clamp_min(LEAST_SPREAD)[:, None].square()).square().mean(1)
+        spread = squares.mean(1, dtype=torch.float64).sqrt() + 1e-9  # a sum over time in float32 would cost digits
+        standard = squares / spread.clamp_min(LEAST_SPREAD)[:, None].square().to(squares)
+        kurtosis = standard.square().mean(1, dtype=torch.float64)
         silence = 1e-20 + 1e-10 * power.mean((1, 2), keepdim=True)
         coarse = (self.coarse(power) + silence).sqrt()
         return {

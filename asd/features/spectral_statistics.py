@@ -72,7 +72,7 @@ class SpectralStatistics(nn.Module):
 
     def forward(self, power: torch.Tensor) -> dict[str, torch.Tensor]:
         """Statistics of the power of frames: (batch, frames, bins) -> {name: (batch, bands)}."""
-        levels = decibels(self.bands(power), BAND_RANGE)
+        levels = decibels(self.bands(power), BAND_RANGE).double()  # sums over time would cost digits
         level = levels.mean(1)
         found = {"level": level - level.mean(1, keepdim=True)}
         if "flux" in self.names:
@@ -81,7 +81,7 @@ class SpectralStatistics(nn.Module):
             found["skewness"] = _skewness(levels - level[:, None])
         if "roughness" in self.names:
             steps_db = mean_decibels(power, BIN_RANGE).diff(dim=1).abs()
-            found["roughness"] = (steps_db @ self.averages + LEAST_STEP_DB).log()
+            found["roughness"] = (steps_db @ self.averages.double() + LEAST_STEP_DB).log()
         return found
 
 
@@ -139,8 +139,9 @@ def mean_decibels(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
     n_frames = factors.shape[1]
     quarter = n_frames // 4
     fours = factors[:, : 4 * quarter].unflatten(1, (4, quarter)).unbind(1)
-    logs = functools.reduce(torch.mul, fours).log10().sum(1) + factors[:, 4 * quarter :].log10().sum(1)
-    return 10.0 * (logs / n_frames + (least[:, 0] / dynamic_range**0.5).log10())
+    parts = (functools.reduce(torch.mul, fours), factors[:, 4 * quarter :])
+    logs = sum(part.log10().sum(1, dtype=torch.float64) for part in parts)
+    return 10.0 * (logs / n_frames + (least[:, 0].double() / dynamic_range**0.5).log10())
 
 
 def _least(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:

@@ -23,9 +23,9 @@ def main(graph: str, *paths: str) -> int:
             sys.exit(f"{path} has {sample_rate_hz} Hz, and the model was trained at {rate_hz} Hz; resample it")
         if len(channels) < int(about["least_samples"]):
             sys.exit(f"{path} has {len(channels)} samples, and the model needs {about['least_samples']}")
-        channel = about["channel"]  # the microphone, or the mean of all; full scale is 1
+        channel, n = about["channel"], int(about["microphones"])  # the microphone, or the mean of all
         sound = channels.mean(1) if channel == "mean" else channels[:, int(channel)]
-        given = {"waveform": sound[None]}
+        given = {"waveform": sound[None] if n == 1 else channels.T[None, :n]}  # full scale is 1
         if asks_for_section:
             given["section"] = np.array([int(about["sections"].split(",")[0])])  # which one it is, you know
         score = session.run(["score"], given)[0][0]

@@ -227,7 +227,7 @@ class FaultMlp(ClipEncoder):
         return rows
 
     def _of(self, waveforms: torch.Tensor) -> torch.Tensor:
-        return torch.cat(list(self.statistics(waveforms).values()), 1)
+        return torch.cat(list(self.statistics(waveforms).values()), 1).float()
 
     def _faulty(self, recordings: Recordings, copies: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Statistics (copies * clips, dims) of altered copies, and the kinds of their faults."""

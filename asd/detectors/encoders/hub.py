@@ -30,13 +30,14 @@ class HubInput(nn.Module):
     def __init__(self, extractor: Any, shortest_samples: int) -> None:
         super().__init__()
         self.extractor, self.shortest_samples = extractor, shortest_samples
+        self.is_ast = _is_ast(extractor)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> what the model takes; (batch, bands, frames) of an AST."""
         clips = list(waveforms.detach().float().cpu().numpy())
         features = self.extractor(clips, sampling_rate=self.extractor.sampling_rate, return_tensors="pt")
         values: torch.Tensor = next(iter(features.values())).to(waveforms.device)
-        return values.mT if _is_ast(self.extractor) else values
+        return values.mT if self.is_ast else values
 
 
 class HubNetwork(nn.Module):

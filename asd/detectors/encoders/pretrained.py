@@ -115,7 +115,7 @@ class Pretrained(Encoder):
 
     def _pooled(self, tokens: torch.Tensor) -> torch.Tensor:
         """(batch, times, bands, dims) -> (batch, bands * dims), or the mean over bands."""
-        by_band = POOLINGS[self.pooling](tokens.permute(0, 2, 3, 1).flatten(0, 1)).unflatten(0, (len(tokens), -1))
+        by_band = POOLINGS[self.pooling](tokens.permute(0, 2, 3, 1).flatten(0, 1)).unflatten(0, (-1, tokens.shape[2]))
         return by_band.flatten(1) if self.bands else by_band.mean(1)
 
 

@@ -41,7 +41,7 @@ Tensors = dict[str, torch.Tensor]
 _HEAD_DIMS = 64  # of every published EAT, for checkpoints that do not say
 _EAT_PREFIXES = ("model.", "modality_encoders.IMAGE.")  # fairseq's, and the one of Hugging Face
 
-_PATCH_FRAMES = 16
+PATCH_FRAMES = 16
 
 
 def given_path(encoder: str, checkpoint: Path | None) -> Path:
@@ -179,7 +179,7 @@ class BeatsInput(nn.Module):
     """Filter bank of 16-bit samples; mean and twice the spread over AudioSet are those of BEATs' authors."""
 
     mean, spread = 15.41663, 6.55582
-    shortest_samples = KaldiFbank.n_samples(_PATCH_FRAMES)
+    shortest_samples = KaldiFbank.n_samples(PATCH_FRAMES)
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class EatInput(nn.Module):
     """Filter bank of samples without their mean, filled up to whole patches; constants as EAT's authors'."""
 
     mean, spread = -4.268, 4.569
-    shortest_samples = KaldiFbank.n_samples(_PATCH_FRAMES)
+    shortest_samples = KaldiFbank.n_samples(PATCH_FRAMES)
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ class EatInput(nn.Module):
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """(batch, samples) -> (batch, 128, frames), a multiple of 16 frames; those filled in are ln 1."""
         fbank: torch.Tensor = self.fbank(waveforms - waveforms.mean(1, keepdim=True))
-        fbank = pad(fbank.mT, (0, -fbank.shape[1] % _PATCH_FRAMES))
+        fbank = pad(fbank.mT, (0, -fbank.shape[1] % PATCH_FRAMES))
         return (fbank - self.mean) / (2 * self.spread)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from asd.deploy.graph import Graph, Value
+from asd.deploy.graph.formula import Graph, Value
 from asd.scoring.backends import ALL, PerSectionScorer
 from asd.scoring.base import Backend, NeighbourBackend
 from asd.scoring.covariance import Whitening

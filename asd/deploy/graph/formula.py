@@ -26,8 +26,8 @@ from torch import nn
 
 Value = Any  # onnx_ir.Value, whose arithmetic its stubs do not know
 
-OPSET = 20  # the first whose DFT takes its axis as an input
-MOST_COLUMNS = 2048  # of a transform by products: those of longer rows are slower than DFT
+OPSET = 20  # the first with the GELU of networks
+MOST_COLUMNS = 2048  # of a transform by products: longer rows take more time than a chirp
 IR_VERSION = 10  # what runtimes of the last years read
 
 
@@ -132,19 +132,50 @@ class Graph:
 
     def power(self, x: Value, n: int) -> Value:
         """Squared magnitudes of the Fourier transform: (clips, frames, n) -> (clips, frames, n // 2 + 1)."""
-        rows = next(rows for rows in range(math.isqrt(n), 0, -1) if n % rows == 0)
-        sizes = (self.constant(rows), self.constant(n // rows))
-        if n // rows > MOST_COLUMNS:
-            real, imaginary = self.plain_transform(x)
-        else:
-            real, imaginary = self.transform([x], *sizes, self.constant(n // 2 + 1))
+        real, imaginary = self.spectrum(x, n)
         return self.square(real) + self.square(imaginary)
 
-    def plain_transform(self, x: Value) -> tuple[Value, Value]:
-        """Fourier transform of any length by the runtime: (clips, frames, n) -> twice (clips, frames, n // 2 + 1)."""
-        found = self.op.DFT(self.axes_added(self.real(x), -1), None, self.constant(-2), onesided=1)
-        real, imaginary = self.op.Split(self.single(found), axis=-1, num_outputs=2, _outputs=2)
-        return self.op.Squeeze(real, [-1]), self.op.Squeeze(imaginary, [-1])
+    def spectrum(self, x: Value, n: int) -> tuple[Value, Value]:
+        """Fourier transform: (clips, frames, n) float32 -> real and imaginary part (clips, frames, n // 2 + 1)."""
+        rows = next(rows for rows in range(math.isqrt(n), 0, -1) if n % rows == 0)
+        if n // rows > MOST_COLUMNS:
+            return self.chirp_transform(x)
+        return self.transform([x], self.constant(rows), self.constant(n // rows), self.constant(n // 2 + 1))
+
+    def chirp_transform(self, x: Value) -> tuple[Value, Value]:
+        """Fourier transform of any length, primes too: (clips, frames, n) -> twice (clips, frames, n // 2 + 1) float32.
+
+        With the chirp c_m = exp(-pi j m^2 / n), bin k is c_k sum_m (x_m c_m) conj(c_{k-m}): a convolution, which is a
+        product of transforms of any length that holds it.
+
+        Source: L. I. Bluestein, "A linear filtering approach to the computation of discrete Fourier transform", IEEE
+        Transactions on Audio and Electroacoustics 18, 1970.
+        """
+        n = self.size(x, 2)
+        n_kept = n / 2 + 1
+        side = self.whole(self.op.Ceil(self.op.Sqrt(self.real(n + n_kept))))
+        n_long = side * side
+        place = self.range(n_long)
+        away = self.op.Where(self.op.Less(place, n_kept), place, n_long - place)  # negative lags at the end
+        cos, sin = self._chirp(self.range(n), n)
+        lag_cos, lag_sin = self._chirp(self.op.Where(self.op.Less(away, n), away, 0), n)
+        ends = self.op.Concat(self.constant([0] * 5), self.op.Reshape(n_long - n, [1]), axis=0)
+        real, imaginary = self.transform([self.op.Pad(x * part, ends) for part in (cos, sin)], side, side, n_long)
+        lags = [self.op.Unsqueeze(part, [0, 1]) for part in (lag_cos, self.op.Neg(lag_sin))]
+        lag_real, lag_imaginary = self.transform(lags, side, side, n_long)
+        # Back by another transform forwards, of what is conjugated before and after.
+        product = [
+            real * lag_real - imaginary * lag_imaginary,
+            self.op.Neg(real * lag_imaginary + imaginary * lag_real),
+        ]
+        real, imaginary = (part / self.single(n_long) for part in self.transform(product, side, side, n_kept))
+        cos, sin = (self.part(part, 0, 0, n_kept) for part in (cos, sin))
+        return real * cos + imaginary * sin, real * sin - imaginary * cos
+
+    def _chirp(self, m: Value, n: Value) -> tuple[Value, Value]:
+        """Real and imaginary part of exp(-pi j m^2 / n), float32; whole turns are left out before they cost digits."""
+        angle = self.single(self.real(self.op.Mod(m * m, n * 2)) / self.real(n) * -math.pi)
+        return self.op.Cos(angle), self.op.Sin(angle)
 
     def transform(self, parts: Sequence[Value], rows: Value, columns: Value, n_kept: Value) -> tuple[Value, Value]:
         """First bins of the Fourier transform of rows * columns values, by two matrix products.
@@ -216,19 +247,22 @@ class Graph:
         chosen.type = ir.TensorType(ir.DataType.FLOAT)
         return chosen
 
-    def network(self, module: nn.Module, example: Sequence[torch.Tensor], values: Sequence[Value]) -> Value:
+    def network(
+        self, module: nn.Module, example: Sequence[torch.Tensor], values: Sequence[Value], *, any_time: bool = False
+    ) -> Value:
         """A network of torch, float32, that takes a list of tensors.
 
         Args:
             module: in the state in which it is to work.
-            example: its inputs; every length but that of the first axis is kept.
+            example: its inputs; every length is kept but that of the first axis.
             values: the same as values of the graph, of any type.
+            any_time: that of the last axis may differ, too.
 
         Returns:
             Its output.
         """
-        batch = torch.export.Dim("batch")
-        shapes = ([{0: batch} for _ in example],)
+        open_axes = {0: torch.export.Dim("batch"), **({-1: torch.export.Dim.DYNAMIC} if any_time else {})}
+        shapes = ([{axis % x.dim(): size for axis, size in open_axes.items()} for x in example],)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own insides
             program = torch.onnx.export(

@@ -15,7 +15,7 @@ from collections.abc import Collection
 import numpy as np
 import torch
 
-from asd.deploy.graph import MOST_COLUMNS, Graph, Value
+from asd.deploy.graph.formula import MOST_COLUMNS, Graph, Value
 from asd.detectors import LEAST_SAMPLES
 from asd.features import envelope_statistics as envelope
 from asd.features import spectral_statistics as spectral
@@ -258,7 +258,7 @@ def _whole_transform(g: Graph, waveforms: Value) -> Value:
     return g.choice(
         g.op.LessOrEqual(n / rows, MOST_COLUMNS),
         lambda inner: inner.op.Concat(*inner.transform([clips], rows, n / rows, n / 2 + 1), axis=1),
-        lambda inner: inner.op.Concat(*inner.plain_transform(clips), axis=1),
+        lambda inner: inner.op.Concat(*inner.chirp_transform(clips), axis=1),
     )
 
 

@@ -1,0 +1,167 @@
+"""Fitted detectors as graphs: recordings (clips, microphones, samples) to one score per clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from asd.deploy.graph.encoders import embedding_parts, layers
+from asd.deploy.graph.features import clip_statistics, log_mel
+from asd.deploy.graph.formula import Graph, Value
+from asd.deploy.graph.microphones import heard, less_far
+from asd.deploy.graph.scoring import section_scores
+from asd.detectors.auto import Auto
+from asd.detectors.autoencoder import Autoencoder
+from asd.detectors.base import Detector
+from asd.detectors.embedding import Embedding
+from asd.detectors.statistic_groups import PartScorer, band_slice
+from asd.detectors.statistics import Statistics
+from asd.detectors.windowed import Windowed
+from asd.features.frames import STEPS_PER_DB
+from asd.features.logmel import LogMel
+from asd.scoring.backends import PerSectionScorer
+from asd.scoring.residual_distance import inverse
+from asd.types import AsdError
+
+
+def clip_scores(g: Graph, detector: Detector, scorer: str, recorded: Value, section: Value | None) -> Value:
+    """Scores of a fitted detector.
+
+    Args:
+        g: where to.
+        detector: fitted.
+        scorer: one of the detector's.
+        recorded: (clips, microphones, samples) float32.
+        section: (clips,) section of each clip; None where the detector has one.
+
+    Returns:
+        (clips,) float64.
+
+    Raises:
+        AsdError: a detector, encoder, view or back end that has no formula.
+    """
+    formula = _FORMULAS.get(type(detector))
+    if formula is None:
+        raise AsdError(
+            f"a {type(detector).__name__} detector cannot be exported; there are formulas for statistics, auto, "
+            f"autoencoder and embedding"
+        )
+    return formula(g, detector, scorer, recorded, section)
+
+
+def knows_sections(detector: Detector) -> bool:
+    """Whether a score depends on the section of its clip: there is a back end for each of several."""
+    if isinstance(detector, Windowed):
+        return knows_sections(detector.detector)
+    if isinstance(detector, Auto):
+        return any(map(knows_sections, detector.members.values()))
+    return any(len(scorer.parts) > 1 for scorer in _section_scorers(detector))
+
+
+def _section_scorers(detector: Detector) -> Iterable[PerSectionScorer]:
+    if isinstance(detector, Statistics):
+        return [band for part in detector.fitted.values() for band in part.bands]
+    if isinstance(detector, Embedding):
+        return [scorer for scorers in detector.fitted.values() for scorer in scorers]
+    return detector.neighbours.values() if isinstance(detector, Autoencoder) else ()
+
+
+def _statistics(g: Graph, detector: Statistics, scorer: str, recorded: Value, section: Value | None) -> Value:
+    front_end, vectors = detector.context.front_end, {}
+    views = less_far(g, front_end, recorded, lambda waveforms: clip_statistics(g, detector.extract, waveforms))
+    for view, x in views.items():
+        if view in detector.nuisances:
+            axes = g.constant(detector.nuisances[view])
+            along = g.op.MatMul(x, g.op.Transpose(axes, perm=[1, 0]))
+            x = x - g.op.MatMul(along, axes)
+        vectors[view] = x / g.constant(detector.spreads[view])
+    dims = {view: len(spread) for view, spread in detector.spreads.items()}
+    wanted = detector.groups if scorer == "ensemble" else {scorer: detector.groups[scorer]}
+    parts = {part: None for group in wanted.values() for part in group.parts}
+    z = {part: _part_z(g, detector.fitted[part], vectors, dims, section) for part in parts}
+    scores = [g.average([z[part] for part in group.parts]) for group in wanted.values()]
+    weights = np.array([detector.choice.weights[name] if scorer == "ensemble" else 1.0 for name in wanted])
+    return g.op.Sum(*(x * float(w) for x, w in zip(scores, weights / weights.sum(), strict=True)))
+
+
+def _part_z(
+    g: Graph, scorer: PartScorer, vectors: dict[str, Value], dims: dict[str, int], section: Value | None
+) -> Value:
+    """`PartScorer.z`: the highest of its bands."""
+    z, part = [], scorer.part
+    for number, band in enumerate(scorer.bands):
+        slices = {view: band_slice(dims[view], number, part.n_bands) for view in part.views}
+        columns = [g.part(vectors[view], 1, at.start, at.stop) for view, at in slices.items()]
+        z.append(section_scores(g, band, g.op.Concat(*columns, axis=1), section, standardise=True))
+    return g.op.Max(*z)
+
+
+def _auto(g: Graph, detector: Auto, scorer: str, recorded: Value, section: Value | None) -> Value:
+    weights = detector.weights if scorer == "auto" else {scorer: 1.0}
+    parts = []
+    for name, weight in weights.items():
+        member, scale = detector.members[name], detector.scales[name]
+        scores = clip_scores(g, member, member.scorers[0], recorded, section if knows_sections(member) else None)
+        parts.append((scores - scale.mean) * (weight / scale.deviation))
+    return g.op.Sum(*parts)
+
+
+def _autoencoder(g: Graph, detector: Autoencoder, scorer: str, recorded: Value, section: Value | None) -> Value:
+    n_frames, n_mels = detector.n_frames, detector.n_mels
+    waveforms = heard(g, detector.context.front_end, recorded)
+    levels = log_mel(g, LogMel(detector.context.sample_rate_hz, **detector.log_mel), waveforms)
+    if not detector.compatible:
+        levels = g.op.Round(levels * STEPS_PER_DB) / STEPS_PER_DB  # as `features.frames` keeps them
+    first = g.axes_added(g.range(g.size(levels, 1) - (n_frames - 1)), 1)
+    windows = g.shaped(g.taken(levels, 1, first + g.constant(np.arange(n_frames))), 0, -1, n_frames * n_mels)
+    codes = layers(g, detector.network.encoder, windows)
+    residual = windows - layers(g, detector.network.decoder, codes)
+    residual_frames = g.shaped(residual, 0, -1, n_mels)
+    if scorer == "mse":
+        return g.mean(g.square(residual), 1, 2, keepdims=False)
+    precisions = [inverse(covariance) for covariance in (detector.cov_source, detector.cov_target)]
+    if scorer in ("mahalanobis", "mahalanobis_frames"):
+        vectors = g.mean(residual_frames, 1) if scorer == "mahalanobis" else residual_frames
+        distances = [g.total(g.op.MatMul(vectors, g.constant(p)) * vectors, 2) for p in precisions]
+        return g.op.Min(*(g.mean(distance, 1, 2, keepdims=False) for distance in distances))
+    vectors = g.mean(codes if scorer == "bottleneck_knn" else residual_frames, 1, keepdims=False)
+    return section_scores(g, detector.neighbours[scorer], vectors, section, standardise=False)
+
+
+def _embedding(g: Graph, detector: Embedding, scorer: str, recorded: Value, section: Value | None) -> Value:
+    parts = embedding_parts(g, detector.encoder, detector.settings.name, detector.context.front_end, recorded)
+    several = len(parts) > 1
+    found = [
+        section_scores(g, of_part, part, section, standardise=several)
+        for of_part, part in zip(detector.fitted[scorer], parts, strict=True)
+    ]
+    return g.average(found)
+
+
+def _windowed(g: Graph, detector: Windowed, scorer: str, recorded: Value, section: Value | None) -> Value:
+    """Mean over windows, cut as `windowed.windows_of` does it."""
+    clips, length = g.size(recorded, 0), g.size(recorded, 2)
+    n = g.op.Min(length, detector.n_samples)
+    count = (length + n - 1) / n
+    last = g.real(g.op.Max(count - 1, 1))
+    step = g.real(length - n) / last
+    first = g.whole(g.op.Round(g.op.Min(g.real(g.range(count)) * step, g.real(length - n))))
+    cut = g.taken(recorded, 2, g.axes_added(first, 1) + g.range(n))  # (clips, microphones, windows, n)
+    windows = g.op.Transpose(cut, perm=[0, 2, 1, 3])
+    if section is not None:
+        each = g.op.Concat(g.constant([1]), g.op.Reshape(count, [1]), axis=0)
+        section = g.shaped(g.op.Expand(g.axes_added(section, 1), each), -1)
+    of_windows = g.shaped(windows, clips * count, detector.context.front_end.n_microphones, n)
+    scores = clip_scores(g, detector.detector, scorer, of_windows, section)
+    return g.mean(g.shaped(scores, clips, count), 1, keepdims=False)
+
+
+_FORMULAS: dict[type[Detector], Callable[[Graph, Any, str, Value, Value | None], Value]] = {
+    Auto: _auto,
+    Statistics: _statistics,
+    Autoencoder: _autoencoder,
+    Embedding: _embedding,
+    Windowed: _windowed,
+}
