@@ -44,6 +44,8 @@ class Heard:
     def score(samples: np.ndarray) -> float:
         if not np.isfinite(samples).all():
             raise AsdError("a waveform in memory holds NaN or infinite samples")
+        if (largest := np.abs(samples).max()) > 10:
+            raise AsdError(f"a waveform in memory holds a sample of {largest:.3g}, and full scale is 1")
         return float(samples.std())
 
     def hear(self, *waveforms: np.ndarray, block: int = 137, name: str = "mic") -> Heard:
@@ -129,6 +131,8 @@ def test_a_dead_microphone_and_broken_samples_are_said_once_and_again_when_over(
     assert [line for line in heard.lines if line["score"] is None]
     heard.hear(sound(0.1, 3))
     assert heard.kinds()[3:] == ["defect over"]
+    loud = Heard(tmp_path / "loud").hear(1e9 * sound(0.1, 5))  # each window names another sample
+    assert loud.kinds() == ["defect"]
 
 
 def test_a_file_that_cannot_be_used_is_a_problem_and_stops_nothing(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ import asyncio
 import io
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ import soundfile
 pytest.importorskip("fastapi")
 
 import httpx
+import uvicorn
 from starlette.testclient import TestClient
 
 import asd
 from asd.deploy import application as service
-from asd.deploy.models import Models
+from asd.deploy.models import Models, Upload, score_uploads
 from asd.deploy.serve import _bound
 from asd.deploy.service import Limits
 from tests.command import refuses
@@ -101,6 +104,8 @@ def test_broken_recordings_of_a_batch_are_named_and_the_others_scored(client: Te
     good = clips(plant)[0]
     long = io.BytesIO()
     soundfile.write(long, np.zeros(16000 * 25), 16000, format="FLAC")  # 25 s in few bytes
+    bomb = io.BytesIO()
+    soundfile.write(bomb, np.zeros((192000 * 4, 4)), 192000, format="FLAC")  # 12 MB of samples
     wide = io.BytesIO()
     soundfile.write(wide, np.zeros((100, 12)), 16000, format="WAV")
     files = [
@@ -109,15 +114,18 @@ def test_broken_recordings_of_a_batch_are_named_and_the_others_scored(client: Te
         ("recording", ("cut.wav", good.read_bytes()[:1000])),
         ("recording", ("long.flac", long.getvalue())),
         ("recording", ("wide.wav", wide.getvalue())),
+        ("recording", ("bomb.flac", bomb.getvalue())),
         ("recording", ("empty.wav", b"")),
     ]
     answer = client.post("/score?machine=fan", files=files)
     assert answer.status_code == 200
     rows = answer.json()["results"]
     assert "score" in rows[0]
-    for row, saying in zip(
-        rows[1:], ["noise.wav", "cut.wav is truncated", "25 s, more than 20 s", "12 channels", "empty.wav"], strict=True
-    ):
+    sayings = [
+        *("noise.wav", "cut.wav is truncated", "25 s, more than 20 s", "12 channels"),
+        *("bomb.flac holds 3072000 samples, more than 1920000", "empty.wav"),
+    ]
+    for row, saying in zip(rows[1:], sayings, strict=True):
         assert saying in row["error"]
         assert "score" not in row
         assert "/tmp" not in row["error"]
@@ -188,6 +196,50 @@ def test_other_pages_and_methods_are_refused_alike(client: TestClient) -> None:
     assert "there is no such page" in client.get("/docs").json()["error"]
     assert client.get("/score").status_code == 405
     assert client.put("/health").json()["error"]
+
+
+def test_a_caller_that_hangs_up_is_no_mistake_of_ours(plant: Path, caplog: pytest.LogCaptureFixture) -> None:
+    messages = iter([{"type": "http.request", "body": b"RIFF", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"machine=fan", "headers": []}
+    app = service.application(Models(plant / "runs", None, "cpu"), LIMITS)
+    asyncio.run(app({**scope, "http_version": "1.1", "client": ("127.0.0.1", 1)}, receive, send))
+    assert sent[0]["status"] == 400
+    assert not caplog.records
+
+
+def test_what_nobody_waits_for_any_more_is_left(plant: Path) -> None:
+    model = asd.load(plant / "runs/fans", "fan", device="cpu")
+    uploads = [Upload(f"{i}.wav", path.read_bytes()) for i, path in enumerate(clips(plant)[:3])]
+    answers = iter([False, False, True])
+    rows = score_uploads(model, uploads, None, 20, is_given_up=lambda: next(answers))
+    assert [row["file"] for row in rows] == ["0.wav", "1.wav"]
+
+
+def test_a_connection_without_a_whole_header_ends(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.Connection, "header_s", 0.2)
+    app = service.application(Models(plant / "runs", None, "cpu"), LIMITS)
+    with _bound("127.0.0.1", 0) as place:
+        server = uvicorn.Server(uvicorn.Config(app, http=service.Connection, log_level="error"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [place]}, daemon=True)
+        thread.start()
+        with socket.create_connection(place.getsockname(), timeout=30) as slow, suppress(OSError):
+            for _ in range(600):  # a byte now and then, and never the end
+                slow.sendall(b"G")
+                if slow in select.select([slow], [], [], 0.05)[0]:
+                    slow.recv(1)
+                    break
+            else:
+                raise AssertionError("it never ended")
+        server.should_exit = True
+        thread.join(30)
 
 
 def test_a_mistake_of_ours_is_a_sentence_and_its_details_stay_here(

@@ -123,7 +123,9 @@ def test_more_than_can_wait_is_counted_as_lost(monkeypatch: pytest.MonkeyPatch) 
         sink.close(0.1)
 
 
-@pytest.mark.parametrize("url", ["plant.example", "ftp://plant.example/x", "http://", "http:///x"])
+@pytest.mark.parametrize(
+    "url", ["plant.example", "ftp://plant.example/x", "http://", "http:///x", "http://a:b/x", "http://a:99999/x"]
+)
 def test_an_address_of_a_webhook_that_is_none(url: str) -> None:
     with pytest.raises(AsdError, match="is no address"):
         Webhook(url)
@@ -144,10 +146,10 @@ def test_lines_are_added_whole_and_a_full_disk_is_said_once(tmp_path: Path, capl
 
 
 @contextmanager
-def broker(folder: Path, port: int) -> Iterator[None]:
+def broker(folder: Path, port: int, anonymous: bool = True) -> Iterator[None]:
     """A real broker, which is there when it answers."""
     config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {str(anonymous).lower()}\n")
     process = subprocess.Popen([MOSQUITTO, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
@@ -220,6 +222,33 @@ def test_events_wait_for_a_broker_that_comes_later(tmp_path: Path, caplog: pytes
         wait_for(lambda: got)
         sink.close(10)
     assert (got, sink.n_lost) == ([{"id": "early"}], 0)
+
+
+@needs_broker
+def test_a_broker_that_is_started_again_misses_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    with broker(tmp_path, port), subscriber(port, "plant/fan") as got:
+        sink = Mqtt(f"mqtt://127.0.0.1:{port}/plant/fan")
+        sink.send({"id": 0})
+        wait_for(lambda: got)
+    for i in range(1, 4):
+        sink.send({"id": i})
+    with broker(tmp_path, port), subscriber(port, "plant/fan") as got:
+        sink.close(30)
+        wait_for(lambda: {event["id"] for event in got} >= {1, 2, 3})
+    assert sink.n_lost == 0
+
+
+@needs_broker
+def test_a_broker_that_knows_us_not_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    with broker(tmp_path, port, anonymous=False), caplog.at_level(logging.WARNING, "asd"):
+        sink = Mqtt(f"mqtt://fan:wrong@127.0.0.1:{port}/plant/fan")
+        sink.send({"id": 0})
+        wait_for(lambda: "refuses the connection (Not authorized)" in caplog.text)
+        sink.close(0.1)
+    assert sink.n_lost == 1
+    assert "wrong" not in caplog.text
 
 
 def test_without_a_broker_events_are_counted_as_lost() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from asd.data.audio import read_sound
 from asd.data.codecs import encode
-from asd.deploy import sound_card
+from asd.deploy import sound_card, sources
 from asd.deploy.sound_card import Device, Take
 from asd.deploy.sources import Folder, source_of
 from asd.deploy.stream import Piece
@@ -82,6 +82,8 @@ def test_a_device_that_vanishes_and_returns_leaves_a_gap_that_is_said_and_no_oth
     every = [*before, *after]
     heard = np.concatenate([piece.samples[0] for piece in every])
     np.testing.assert_array_equal(heard, np.arange(len(heard)))  # the card counts only what it records
+    (said,) = (piece for piece in every if piece.problem and not piece.is_new)
+    assert "card has gone" in said.problem  # at once, and not only when it is back
     gaps = [piece for piece in every if piece.is_new]
     assert len(gaps) == 1
     assert "card has gone" in gaps[0].problem
@@ -162,6 +164,33 @@ def test_a_folder_gives_what_is_there_and_what_arrives_once_each(tmp_path: Path)
     again = Folder(place, 16000, tmp_path / "heard").pieces()
     assert names(take(again, 2)) == ["last.wav", "while_away.wav"]  # the one that was not known to be scored, too
     again.close()
+
+
+def test_a_folder_that_goes_and_comes_back_is_heard_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_LOOK_S", 0.02)
+    place = tmp_path / "in"
+    write_clip(place / "a.wav", 0, 0.1)
+    pieces = Folder(place, 16000, tmp_path / "heard").pieces()
+    take(pieces, 1)
+    for gone in (lambda: shutil.rmtree(place), lambda: place.rename(tmp_path / "old")):
+        gone()
+        assert "in has gone" in next(pieces).problem
+        threading.Timer(0.1, lambda: write_clip(place / "b.wav", 1, 0.1)).start()
+        assert next(pieces).recording == "b.wav"
+    pieces.close()
+
+
+def test_a_recording_that_cannot_be_remembered_is_heard_all_the_same(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in/a.wav", 0, 0.1)
+    write_clip(tmp_path / "in/b.wav", 1, 0.1)
+    mark = tmp_path / "full"
+    mark.mkdir()  # cannot be written as a file
+    folder = Folder(tmp_path / "in", 16000)
+    folder.mark = mark
+    assert [piece.recording for name in ("a", "b") for piece in folder._read(tmp_path / f"in/{name}.wav")] == [
+        "a.wav",
+        "b.wav",
+    ]
 
 
 def test_recordings_of_another_rate_or_kind_are_read_as_predict_reads_them(tmp_path: Path) -> None:

@@ -33,15 +33,15 @@ _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed fi
 _STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
 
-def promised_length(path: Path) -> tuple[float, int]:
-    """Seconds and channels of a recording by its header, of the formats that libsndfile reads; nothing is decoded.
+def promised_length(path: Path) -> tuple[float, int, int]:
+    """Seconds, channels and samples of all channels of a recording by its header; nothing is decoded.
 
     Raises:
         AsdError: the file is missing, or no such recording.
     """
     try:
         with soundfile.SoundFile(path) as file:
-            return file.frames / file.samplerate, int(file.channels)
+            return file.frames / file.samplerate, int(file.channels), int(file.frames * file.channels)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from asd.deploy.models import Models, Upload, score_uploads
 from asd.deploy.service import Guard, Limits, RefusalError, failed
@@ -106,8 +109,12 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
             raise RefusalError(422, f"scorer={scorer} is not among {', '.join(model.scorers)}; name one of these")
         section = models.section(run, machine, section)
         uploads = await _uploads(request, limits.n_recordings)
-        loop = asyncio.get_running_loop()
-        rows = await loop.run_in_executor(pool, score_uploads, model, uploads, scorer, limits.seconds, section)
+        loop, ended = asyncio.get_running_loop(), threading.Event()
+        words = (model, uploads, scorer, limits.seconds, section, ended.is_set)
+        try:
+            rows = await loop.run_in_executor(pool, score_uploads, *words)
+        finally:
+            ended.set()  # a request that took too long takes no more of the others' time
         metrics.scored(run, machine, rows)
         name = scorer or model.scorers[0]
         about = {"run": run, "machine": machine, "scorer": name, "threshold": model.thresholds[name].value}
@@ -134,12 +141,36 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
         known = {404: f"there is no such page; there are {routes}", 405: "this page takes another method"}
         return said(error.status_code, known.get(error.status_code, str(error.detail)))
 
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return said(400, "the request ended before its body did")  # to nobody, but it is counted
+
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
         refusal = failed(error)
         return said(refusal.status, refusal.sentence)
 
     return Guard(app, limits, metrics.answered)
+
+
+class Connection(H11Protocol):
+    """A connection that ends where no whole header comes for a while: slow callers shall not take every place."""
+
+    header_s = 10.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins to wait."""
+        super().connection_made(transport)
+        self.loop.call_later(self.header_s, self._look, None)
+
+    def _look(self, before: object) -> None:
+        """Closes the connection where nothing is worked on, and nothing new has come since the last look."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is before and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+        else:
+            self.loop.call_later(self.header_s, self._look, self.cycle)
 
 
 async def _uploads(request: Request, most: int) -> list[Upload]:

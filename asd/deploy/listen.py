@@ -213,9 +213,9 @@ def _listen(voice: Voice, plan: Plan, source: Source, folder: Path) -> Heard:
     lost = {name: sink.n_lost for name, sink in {**sinks, "scores.jsonl": scores}.items() if sink.n_lost}
     undelivered = [f"{n} lines or events did not reach {name}" for name, n in lost.items()]
     if not listener.n_windows and not listener.problems:
-        raise AsdError(
-            f"{voice.config.input} ended after {seconds:.3g} s, before the first score; give it more, or set window_s="
-        )
+        is_long = listener.n_samples >= plan.n_window
+        why = f": it {listener.defect}" if is_long else "; give it more, or set window_s="
+        raise AsdError(f"{voice.config.input} ended after {seconds:.3g} s, before the first score{why}")
     share = (time.process_time() - started_s) / max(seconds, 1e-9)
     return Heard(folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +18,7 @@ from asd.core.runtime import log
 from asd.data.audio import chosen_channels, defect
 from asd.data.codecs import write_wav
 from asd.data.microphones import Channel
-from asd.deploy.alarms import Alarms, Rule
-from asd.deploy.drift import Drift
+from asd.deploy.alarms import Alarms, Drift, Rule
 from asd.deploy.stream import Piece, Samples, Window, Windows
 from asd.types import AsdError
 
@@ -90,7 +90,8 @@ class Listener:
         self.problems: dict[str, None] = {}  # the first few, each once
         self._emit, self._write_score = emit, write_score
         self._windows = Windows(plan.n_channels, plan.n_window, plan.n_hop, plan.n_kept)
-        self._recording, self._origin, self._defect, self._alarm = "", 0, "", ""
+        self._recording, self._origin, self._alarm = "", 0, ""
+        self.defect = ""  # of the last window
         self._due: list[_Due] = []
         self.learnt(plan.rule, training_scores)
 
@@ -112,6 +113,8 @@ class Listener:
         """Takes the next piece of the stream."""
         if piece.is_new:
             self._cut(piece)
+        elif piece.problem:
+            self._problem(piece.problem)
         if not piece.samples.shape[1]:
             return
         self._recording = piece.recording
@@ -158,10 +161,10 @@ class Listener:
         try:
             score = self.score(window.samples)
         except AsdError as error:
-            broken = broken or str(error)
-        if broken != self._defect:
-            self._say("defect" if broken else "defect over", window, why=broken or self._defect)
-            self._defect = broken
+            broken = broken or str(error).removeprefix("a waveform in memory ")
+        if _kind(broken) != _kind(self.defect):
+            self._say("defect" if broken else "defect over", window, why=broken or self.defect)
+        self.defect = broken
         self.n_windows += score is not None
         change = None if score is None else self._alarms.step(score, window.start, window.end)
         self._write_score(
@@ -255,3 +258,8 @@ class Listener:
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._emit({"id": name, "event": event, "time": moment, **self._about(window), **facts})
         return name
+
+
+def _kind(defect: str) -> str:
+    """A defect without its numbers, which differ from window to window."""
+    return re.sub(r"[-+]?\d[\d.e+-]*", "", defect)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -19,6 +19,7 @@ from asd.runs import RunDirectory, find_runs, run_names
 from asd.types import AsdError, Split, is_recording
 
 _MOST_CHANNELS = 8
+_MOST_VALUES_PER_S = 96_000  # of all channels: a few bytes of silence may promise more than memory holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,14 @@ class Models:
 
 
 def score_uploads(
-    model: Model, uploads: Sequence[Upload], scorer: str | None, seconds: float, section: str | None = None
+    model: Model,
+    uploads: Sequence[Upload],
+    scorer: str | None,
+    seconds: float,
+    section: str | None = None,
+    is_given_up: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
-    """What a model makes of recordings of a request, as `predict` does.
+    """What a model makes of recordings of a request, as `predict` does: one after another, so that memory holds one.
 
     Args:
         model: the model.
@@ -117,36 +123,37 @@ def score_uploads(
         scorer: whose score; None: the default.
         seconds: longest recording.
         section: of the machine that all of them are of; None: as their names say.
+        is_given_up: whether nobody waits for the rest any more.
 
     Returns:
         A row per recording: its name, and score and decision, or what is wrong with it.
     """
-    rows: list[dict[str, Any]] = [{"file": upload.name} for upload in uploads]
+    rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="asd-serve-") as folder:
-        paths = [_write(Path(folder) / str(i), upload) for i, upload in enumerate(uploads)]
-        for path, row in zip(paths, rows, strict=True):
-            if what := _too_much(path, seconds):
-                row["error"] = what
-        good = [path for path, row in zip(paths, rows, strict=True) if "error" not in row]
-        refused: list[Refused] = []
-        try:
-            clips = clips_of_files(good, model.options.machine[0], Split.TEST) if good else []
-            if section is not None:
-                clips = [replace(clip, section=section) for clip in clips]
-            table = model.score_clips(clips, scorer, refused) if clips else None
-        except AsdError:
-            if len(refused) < len(good):
-                raise
-            table = None
-        by_path = {str(path): row for path, row in zip(paths, rows, strict=True)}
-        for clip, error in refused:
-            by_path[str(clip.path)]["error"] = str(error)
-        for found in [] if table is None else table.to_dict("records"):
-            by_path[found["path"]] |= {"score": float(found["score"]), "decision": bool(found["decision"])}
-        for path, row in zip(paths, rows, strict=True):
-            if "error" in row:
-                row["error"] = row["error"].replace(str(path), row["file"])
+        for i, upload in enumerate(uploads):
+            if is_given_up():
+                break
+            path = _write(Path(folder) / str(i), upload)
+            found = _scored(model, path, scorer, seconds, section)
+            path.unlink()
+            if "error" in found:
+                found["error"] = found["error"].replace(str(path), upload.name)
+            rows.append({"file": upload.name, **found})
     return rows
+
+
+def _scored(model: Model, path: Path, scorer: str | None, seconds: float, section: str | None) -> dict[str, Any]:
+    """Score and decision of a recording, or why it has none."""
+    refused: list[Refused] = []
+    try:
+        _refuse_too_much(path, seconds)
+        (clip,) = clips_of_files([path], model.options.machine[0], Split.TEST)
+        if section is not None:
+            clip = replace(clip, section=section)
+        (row,) = model.score_clips([clip], scorer, refused).to_dict("records")
+    except AsdError as error:
+        return {"error": str(refused[0][1] if refused else error)}
+    return {"score": float(row["score"]), "decision": bool(row["decision"])}
 
 
 def _write(folder: Path, upload: Upload) -> Path:
@@ -159,14 +166,12 @@ def _write(folder: Path, upload: Upload) -> Path:
     return path
 
 
-def _too_much(path: Path, seconds: float) -> str | None:
-    """Why a recording is not decoded at all."""
-    try:
-        length_s, n_channels = promised_length(path)
-    except AsdError as error:
-        return str(error)
+def _refuse_too_much(path: Path, seconds: float) -> None:
+    """Refuses a recording by what its header promises, before anything is decoded."""
+    length_s, n_channels, n_values = promised_length(path)
     if length_s > seconds:
-        return f"{path} takes {length_s:.0f} s, more than {seconds:g} s; send a part of it"
+        raise AsdError(f"{path} takes {length_s:.0f} s, more than {seconds:g} s; send a part of it")
     if n_channels > _MOST_CHANNELS:
-        return f"{path} has {n_channels} channels, more than {_MOST_CHANNELS}; send those of the microphones"
-    return None
+        raise AsdError(f"{path} has {n_channels} channels, more than {_MOST_CHANNELS}; send those of the microphones")
+    if n_values > (most := round(seconds * _MOST_VALUES_PER_S)):
+        raise AsdError(f"{path} holds {n_values} samples, more than {most}; send a part of it, or at a lower rate")

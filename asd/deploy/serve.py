@@ -31,7 +31,7 @@ def serve(config: Serve) -> Served:
     try:
         import uvicorn
 
-        from asd.deploy.application import application
+        from asd.deploy.application import Connection, application
     except ImportError as error:
         raise AsdError(f"serve needs the library {error.name}; pip install 'asd[serve]'") from error
     token = config.token or os.environ.get("ASD_TOKEN", "")
@@ -56,6 +56,8 @@ def serve(config: Serve) -> Served:
         log.info("serving %d models at %s; Ctrl-C ends it", len(models.loaded), address)
         settings = uvicorn.Config(
             application(models, limits, config.workers),
+            http=Connection,
+            ws="none",
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from asd.core.runtime import log
 from asd.types import AsdError
@@ -115,8 +115,8 @@ class Webhook:
             import httpx
         except ImportError as error:
             raise AsdError("webhook= needs the library httpx; pip install 'asd[stream]'") from error
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts, port = _parts(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise AsdError(f"webhook={url} is no address; write http:// or https://, a host and a path")
         self.n_lost = 0
         self._place = f"{parts.scheme}://{parts.hostname}"  # without a password or a key, for messages
@@ -223,7 +223,7 @@ class Mqtt:
         self._client.max_queued_messages_set(QUEUED)
         self._client.reconnect_delay_set(1, int(_LONGEST_WAIT_S))
         self._client.on_publish = self._taken
-        self._client.on_connect = self._there
+        self._client.on_connect = self._connected
         self._client.on_connect_fail = self._not_there
         self._client.on_disconnect = self._not_there
         if is_tls:
@@ -254,23 +254,26 @@ class Mqtt:
     def _taken(self, *about: Any) -> None:
         self._n_taken += 1
 
-    def _there(self, *about: Any) -> None:
-        self._is_quiet = False
+    def _connected(self, client: Any, data: Any, flags: Any, reason: Any, *more: Any) -> None:
+        if reason.is_failure:
+            self._say(f"the MQTT broker at {self._place} refuses the connection ({reason}); events wait for it")
+        else:
+            self._is_quiet = False
 
     def _not_there(self, *about: Any) -> None:
+        self._say(f"the MQTT broker at {self._place} is not there; events wait for it")
+
+    def _say(self, sentence: str) -> None:
         if not self._is_quiet:
-            log.warning("the MQTT broker at %s is not there; events wait for it", self._place)
+            log.warning("%s", sentence)
         self._is_quiet = True
 
 
 def _broker(address: str) -> tuple[str, int, str, str | None, str | None, bool]:
     """Host, port, topic, user, password and whether TLS is meant."""
-    parts = urlsplit(address)
+    parts, port = _parts(address)
+    port = (8883 if parts.scheme == "mqtts" else 1883) if port is None else port
     topic = unquote(parts.path[1:])
-    try:
-        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-    except ValueError:
-        port = 0
     topic += "#" if "#" in address else ""
     if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not topic or not port:
         raise AsdError("mqtt= is no address of a broker with a topic; write mqtt://host:1883/plant/fan")
@@ -278,3 +281,11 @@ def _broker(address: str) -> tuple[str, int, str, str | None, str | None, bool]:
         raise AsdError(f"mqtt= names the topic {topic}; + and # are for who listens to several, name one")
     user, password = (unquote(word) if word else None for word in (parts.username, parts.password))
     return parts.hostname, port, topic, user, password, parts.scheme == "mqtts"
+
+
+def _parts(address: str) -> tuple[SplitResult, int | None]:
+    """The parts of an address, and its port: None where it names none, 0 where that is no port."""
+    try:
+        return (parts := urlsplit(address)), parts.port
+    except ValueError:
+        return urlsplit(address.split(":")[0] + "://"), 0

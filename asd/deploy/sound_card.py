@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from asd.core.runtime import log
-from asd.deploy.stream import Piece, Samples
+from asd.deploy.stream import NOTHING, Piece, Samples
 from asd.types import AsdError
 
 _QUEUED_S = 30  # of sound that may wait for a slow computer
@@ -53,13 +53,15 @@ class Device:
         self._opened: Opened | None = open_(self._take)
 
     def pieces(self) -> Iterator[Piece]:
-        """Blocks for ever, with a gap where the device was away."""
+        """Blocks for ever; where the device was away, a problem as soon as it has gone and a gap when it is back."""
         last_s, problem = time.monotonic(), ""
         while True:
             try:
                 block, lost = self._queue.get(timeout=_SILENT_S if self._alive() else _AGAIN_S / 10)
             except queue.Empty:
-                problem = f"the device {self.name} has gone"
+                if not problem:
+                    problem = f"the device {self.name} has gone"
+                    yield Piece(NOTHING, self.name, problem=problem)
                 self._reopen()
                 continue
             now_s = time.monotonic()
@@ -82,7 +84,6 @@ class Device:
 
     def _reopen(self) -> None:
         if self._opened is not None:
-            log.warning("the device %s has gone; waiting for it", self.name)
             self._opened.close()
             self._opened = None
         try:

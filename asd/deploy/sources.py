@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import queue
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
+from asd.core.runtime import log
 from asd.data.audio import read_sound
 from asd.deploy.sound_card import Device, open_sound_card
-from asd.deploy.stream import Piece, Samples
+from asd.deploy.stream import NOTHING, Piece, Samples
 from asd.deploy.wave import RAW, Coding, samples_of
 from asd.runs import write_text
 from asd.types import AsdError, find_recordings, is_recording
 
 _ALL = 64  # channels of a file
-NOTHING: Samples = np.zeros((1, 0), np.float32)
+_LOOK_S = 1.0  # between two looks whether a folder is there
 
 
 class Source(Protocol):
@@ -117,31 +118,45 @@ class Folder:
         self.place, self.rate, self.mark = place, sample_rate_hz, mark
 
     def pieces(self) -> Iterator[Piece]:
-        """Whole recordings; those that cannot be read are named and left out."""
-        arrived: queue.Queue[Path] = queue.Queue()
+        """Whole recordings; those that cannot be read are named and left out. A folder that has gone is waited for."""
+        while True:
+            yield from self._while_there()
+            yield Piece(NOTHING, self.place.name, True, problem=f"the folder {self.place} has gone; waiting for it")
+            while not self.place.is_dir():
+                time.sleep(_LOOK_S)
+            log.info("the folder %s is back", self.place)
+
+    def _while_there(self) -> Iterator[Piece]:
+        arrived: queue.Queue[Path | None] = queue.Queue()
+        there = _identity(self.place)
         observer = _watch(self.place, arrived.put)
         try:
             waiting = {path: _stamp(path) for path in self._waiting()}
             for path in waiting:
                 yield from self._read(path)
-            while True:
-                path = arrived.get()
-                if _stamp(path) != waiting.get(path):  # else it was there already, and its last event comes late
-                    yield from self._read(path)
+            while _identity(self.place) == there:
+                with suppress(queue.Empty):
+                    if (arrival := arrived.get(timeout=_LOOK_S)) is None:
+                        return
+                    if _stamp(arrival) != waiting.get(arrival):  # else its last event comes late
+                        yield from self._read(arrival)
         finally:
             observer.stop()
             observer.join()
 
     def _read(self, path: Path) -> Iterator[Piece]:
+        stamp = _stamp(path)
         try:
-            stamp = _stamp(path)
             waveform = _whole(path, self.rate)
-        except AsdError as error:
+        except (AsdError, OSError) as error:
             yield Piece(NOTHING, path.name, True, problem=str(error))
         else:
             yield Piece(waveform, path.name, True)
-        if self.mark:
-            write_text(self.mark, f"{stamp} {path.name}\n")
+        try:
+            if self.mark:
+                write_text(self.mark, f"{stamp} {path.name}\n")
+        except (AsdError, OSError) as error:
+            log.error("%s is not remembered as heard (%s); a restart may hear it again", path.name, error)
 
     def _waiting(self) -> list[Path]:
         """Recordings of the folder that were written after the last one that was heard, oldest first."""
@@ -159,19 +174,40 @@ def _stamp(path: Path) -> int:
         return 0
 
 
-def _watch(place: Path, take: Callable[[Path], object]) -> Any:
-    """A thread of watchdog that hands over every recording which is complete in the folder."""
-    from watchdog.events import FileClosedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
-    from watchdog.observers.inotify import InotifyObserver
+def _identity(place: Path) -> tuple[int, int] | None:
+    """Which folder it is; None where there is none."""
+    try:
+        return (found := place.stat()).st_dev, found.st_ino
+    except OSError:
+        return None
 
-    class Handler(FileSystemEventHandler):
+
+def _watch(place: Path, take: Callable[[Path | None], object]) -> Any:
+    """A thread of watchdog that hands over every recording which is complete in the folder, and None when that goes.
+
+    Raises:
+        AsdError: the library is missing, or the system watches no more folders.
+    """
+    try:
+        from watchdog.events import DirDeletedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
+        from watchdog.events import FileSystemEventHandler as Handling
+        from watchdog.observers.inotify import InotifyObserver
+    except ImportError as error:
+        raise AsdError(f"{place} is a folder, and watching it needs watchdog; pip install 'asd[stream]'") from error
+
+    class Handler(Handling):
         def on_any_event(self, event: FileSystemEvent) -> None:
             if isinstance(event, (FileClosedEvent, FileMovedEvent)):
                 path = Path(str(event.dest_path or event.src_path))
                 if is_recording(path) and path.parent.resolve() == place.resolve():
                     take(place / path.name)
+            elif isinstance(event, DirDeletedEvent) and Path(str(event.src_path)) == place:
+                take(None)
 
     observer = InotifyObserver(generate_full_events=True)  # a file moved in from elsewhere is complete, too
-    observer.schedule(Handler(), str(place))
-    observer.start()
+    try:
+        observer.schedule(Handler(), str(place))
+        observer.start()
+    except OSError as error:
+        raise AsdError(f"{place} cannot be watched ({error}); raise fs.inotify.max_user_watches") from error
     return observer

@@ -51,6 +51,9 @@ class Piece:
     problem: str = ""
 
 
+NOTHING: Samples = np.zeros((1, 0), np.float32)
+
+
 class Ring:
     """The last samples of a stream, as far back as the last cut.
 
