@@ -38,6 +38,9 @@ _NAMES: dict[Part, tuple[tuple[str, ...], ...]] = {
     "eval_test": (_TEST,),
 }
 
+UNPACKING = ".unpacking"
+_MOVING = threading.Lock()  # archives of one machine are unpacked side by side, and moved one by one
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -198,10 +201,6 @@ def _read(path: Path) -> Manifest | None:
         return Manifest(content["archive"], content["record"], content["md5"], files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-UNPACKING = ".unpacking"
-_MOVING = threading.Lock()  # archives of one machine are unpacked side by side, and moved one by one
 
 
 def install_machine(path: Path, folder: Path, part: Part, source: Archive, md5: str | None) -> None:

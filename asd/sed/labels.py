@@ -24,6 +24,10 @@ from asd.types import AsdError
 
 Frames = npt.NDArray[np.float32]  # (frames, classes)
 
+THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+WINDOWS_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
+COLLAR_S = 0.2  # how far an onset may be off, as in the event-based measures
+
 
 def require_positives(counts: Mapping[str, float], what: str) -> None:
     """Makes sure that there is something to learn, or to measure, of every class.
@@ -97,11 +101,6 @@ def clip_targets(names: Sequence[str], classes: Sequence[str]) -> Frames:
         classes: in the order of the targets.
     """
     return np.isin(np.asarray(classes), list(names)).astype(np.float32)
-
-
-THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
-WINDOWS_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
-COLLAR_S = 0.2  # how far an onset may be off, as in the event-based measures
 
 
 @dataclass(frozen=True)

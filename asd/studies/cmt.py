@@ -39,6 +39,17 @@ _RECIPE = {
     "longest_s": 2.0,
 }
 
+_MEASURES = {
+    ("frames", "f1"): "frame F1",
+    ("frames", "macro_f1"): "frame macro F1",
+    ("clips", "precision"): "clip precision",
+    ("clips", "recall"): "clip recall",
+    ("clips", "f1"): "clip F1",
+    ("clips", "map"): "clip mAP",
+    ("clips", "ece"): "clip ECE",
+}
+Results = Mapping[str, Sequence[Mapping[str, Any]]]  # method -> {model: {kind: measures}} of each seed
+
 
 def run(config: Cmt) -> str:
     """Runs what is missing of the study and writes its page and report; returns them in short.
@@ -72,19 +83,6 @@ def cells(config: Cmt, data: dict[str, Any]) -> dict[str, Cell]:
         for method, teacher in METHODS.items()
         for seed in config.seeds
     }
-
-
-_MEASURES = {
-    ("frames", "f1"): "frame F1",
-    ("frames", "macro_f1"): "frame macro F1",
-    ("clips", "precision"): "clip precision",
-    ("clips", "recall"): "clip recall",
-    ("clips", "f1"): "clip F1",
-    ("clips", "map"): "clip mAP",
-    ("clips", "ece"): "clip ECE",
-}
-
-Results = Mapping[str, Sequence[Mapping[str, Any]]]  # method -> {model: {kind: measures}} of each seed
 
 
 def overview(results: Results, baseline: str) -> str:

@@ -47,6 +47,30 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 _RECIPE = {"sample_rate_hz": 8000, "most_events": 4, "least_snr_db": 10.0, "most_snr_db": 30.0}
 
+# Imoto, 2021, per cent: micro and macro F1 over frames. GLR was measured in another experiment, with only
+# a micro F1: 41.24 without and 49.16 with.
+PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
+    "crnn": {
+        "bce": (40.10, 7.39),
+        "srl": (46.44, 10.34),
+        "ifl": (41.89, 7.57),
+        "afl": (48.29, 10.46),
+        "dice": (45.06, 9.79),
+        "fbtl": (46.97, 10.28),
+        "sad": (43.35, 8.64),
+        "glr": (40.10 + 49.16 - 41.24, None),
+    },
+    "transformer": {"bce": (45.15, 9.27), "afl": (49.14, 11.11)},
+}
+MEASURES = {
+    "f1": ("frames_half", "micro F1"),
+    "macro_f1": ("frames_half", "macro F1"),
+    "roc_auc": ("frames_half", "micro AUC"),
+    "macro_roc_auc": ("frames_half", "macro AUC"),
+    "tuned_macro_f1": ("frames", "macro F1, tuned"),
+}
+Summary = dict[str, dict[str, dict[str, Any]]]
+
 
 def run(config: Losses) -> str:
     """Runs what is missing of the study and writes its page; returns it.
@@ -86,32 +110,6 @@ def cells(config: Losses, data: dict[str, Any]) -> dict[str, Cell]:
         if network == "crnn" or name in LOSSES
         for seed in config.seeds
     }
-
-
-# Imoto, 2021 (see `study`), per cent: micro and macro F1 over frames. GLR was measured in another experiment, with only
-# a micro F1: 41.24 without and 49.16 with.
-PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
-    "crnn": {
-        "bce": (40.10, 7.39),
-        "srl": (46.44, 10.34),
-        "ifl": (41.89, 7.57),
-        "afl": (48.29, 10.46),
-        "dice": (45.06, 9.79),
-        "fbtl": (46.97, 10.28),
-        "sad": (43.35, 8.64),
-        "glr": (40.10 + 49.16 - 41.24, None),
-    },
-    "transformer": {"bce": (45.15, 9.27), "afl": (49.14, 11.11)},
-}
-MEASURES = {
-    "f1": ("frames_half", "micro F1"),
-    "macro_f1": ("frames_half", "macro F1"),
-    "roc_auc": ("frames_half", "micro AUC"),
-    "macro_roc_auc": ("frames_half", "macro AUC"),
-    "tuned_macro_f1": ("frames", "macro F1, tuned"),
-}
-
-Summary = dict[str, dict[str, dict[str, Any]]]
 
 
 def summarise(results: Mapping[str, Mapping[str, Any]]) -> Summary:

@@ -25,6 +25,9 @@ SCORERS = ("knn", "mahalanobis")
 
 _MLP = "embedding.encoder=bottleneck"
 
+KINDS = ("recorded", "synthetic")
+Results = Mapping[str, Mapping[str, Any]]  # "<kind>/<method>/seed<k>" -> result of a cell
+
 
 class Method(NamedTuple):
     """Words of `train`, and the method that is the same without what they switch on."""
@@ -115,11 +118,6 @@ def _data(settings: dict[str, Any], place: Path) -> str:
 
     make_machines(place / "data", **settings["machines"], seed=settings["seed"])
     return str(place / "data")
-
-
-KINDS = ("recorded", "synthetic")
-
-Results = Mapping[str, Mapping[str, Any]]  # "<kind>/<method>/seed<k>" -> result of a cell
 
 
 def write_report(folder: Path, results: Results, without: Mapping[str, str | None]) -> str:

@@ -16,6 +16,8 @@ TRAINING = frozenset({"train", "training"})
 TESTING = frozenset({"test", "testing", "eval", "evaluation", "val", "validation"})
 UNKNOWN = frozenset({"unknown", "unlabelled", "unlabeled", "unsorted", "new", "inbox", "incoming", "recent", "today"})
 
+Parts = tuple[str, ...]  # folders from the data folder down
+
 
 def label_of(word: str, where: str) -> Label | None:
     """The label that a cell names; None where it names none.
@@ -75,9 +77,6 @@ def domain_of(word: str, where: str) -> Domain | None:
     raise AsdError(
         f"{where} has the domain {word!r}; write source or target, or put a condition into the column section"
     )
-
-
-Parts = tuple[str, ...]  # folders from the data folder down
 
 
 def machine_names(places: Iterable[Parts]) -> dict[Parts, str]:
