@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from asd.core.runtime import progress
 from asd.data.codecs import encode
@@ -80,7 +79,7 @@ def exhibit(material: Material, wanted: Exhibition, shelf: Shelf) -> ShownClips:
     Returns:
         What is there to show of each row, the maps of all clips, and notes on what was left out.
     """
-    bank, queries = (mean_spectra(each, _device(material)) for each in (material.train, material.test))
+    bank, queries = (mean_spectra(each, material.detector.context.device) for each in (material.train, material.test))
     rows = of_interest(material.table, wanted.clips)
     neighbours = {row: _neighbour(material, row, bank, queries[row]) for row in rows}
     gain_db = _gain_db(material, neighbours)
@@ -187,10 +186,6 @@ class Pair:
 def condition(clip: Clip) -> str:
     """The attributes of a clip in words."""
     return ", ".join(f"{key} {value}" for key, value in clip.attributes.items())
-
-
-def _device(material: Material) -> torch.device:
-    return material.detector.context.device
 
 
 def _neighbour(material: Material, row: int, bank: FloatArray, query: FloatArray) -> int:

@@ -220,7 +220,10 @@ def warn_of_other_years(config: Run) -> None:
     if not dataset.is_strict:
         return
     root = config.data_root
-    years = {machine: _years_with(machine) for machine in dataset.machines()}
+    years = {
+        machine: [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]
+        for machine in dataset.machines()
+    }
     published = {machine: found for machine, found in years.items() if found}
     if not published or any(config.year in found for found in published.values()):
         return
@@ -231,10 +234,6 @@ def warn_of_other_years(config: Run) -> None:
         "%s holds no machine of %d, but %s of %s: if these are recordings of the challenge, say year=%s",
         *(root, config.year, machine, either, either),
     )
-
-
-def _years_with(machine: str) -> list[int]:
-    return [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]
 
 
 def check_options(config: Run) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from asd.challenge.years import get_year
 from asd.core.runtime import fingerprint, log
@@ -152,7 +151,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.error("%s gets no score: %s", clip.name, error)
     for sentence in _notices(dataset, recordings) if learnt is None else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in unlike(recordings, kinds(learnt) if learnt else _recorded(config, machine)):
+    for sentence in unlike(recordings, kinds(learnt) if learnt else read_json(_model(config, machine) / RECORDED_FILE)):
         log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TestData(recordings, tuple(refused), dataset.layout)
@@ -212,11 +211,6 @@ def _trained_front_end(config: Run, machine: str) -> FrontEnd:
     """The front end of a machine's model: what it has learnt of noise is not learnt anew."""
     stored = FrontEnd.of_dict(read_json(_model(config, machine) / FRONT_END_FILE))
     return replace(plain_front_end(config), profile=stored.profile, activity=stored.activity)
-
-
-def _recorded(config: Run, machine: str) -> dict[str, Any]:
-    """How the training clips of a machine's model were stored; {}: an older model does not know."""
-    return read_json(_model(config, machine) / RECORDED_FILE)
 
 
 def _model(config: Run, machine: str) -> Path:

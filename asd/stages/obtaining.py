@@ -123,7 +123,8 @@ def _targets(config: Data | DataCheck, year: Year) -> list[Target]:
         AsdError: a machine that the year does not have, or not in that part.
     """
     place = config.data or year.folder
-    roots = {part: place / root.relative_to(year.folder) for part, root in _roots(year).items()}
+    published: dict[Part, Path] = {"dev": year.dev_root, "eval_train": year.eval_root, "eval_test": year.eval_root}
+    roots = {part: place / root.relative_to(year.folder) for part, root in published.items()}
     known = {part: list(year.sections(part)) for part in _PARTS[config.part]}
     names = list(dict.fromkeys(name for machines in known.values() for name in machines))
     wanted = names if config.machine == ["all"] else config.machine
@@ -144,10 +145,6 @@ def _targets(config: Data | DataCheck, year: Year) -> list[Target]:
         truth = place / year.truth_root.relative_to(year.folder)
         targets.append(Target(None, "", year.truth, truth))
     return targets
-
-
-def _roots(year: Year) -> dict[Part, Path]:
-    return {"dev": year.dev_root, "eval_train": year.eval_root, "eval_test": year.eval_root}
 
 
 def _inspect(target: Target, year: Year, *, quick: bool) -> Finding:

@@ -66,7 +66,8 @@ def predict_files(config: Predict) -> Predicted:
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
     if config.undo or config.audio is None:
         return Predicted(Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)])
-    clips = _with_machines(config.audio, sorted(runs))
+    known = sorted(runs)
+    clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_of_files(config.audio, "", Split.TEST)]
     folder = config.out or Path("predictions") / name / _place(config.audio)
     with alone(folder, busy=f"another command writes to {folder}; wait until it is done, or say out="):
         journal = Journal(folder / ".predictions.partial.jsonl")
@@ -100,11 +101,6 @@ def _place(audio: str) -> str:
     while has_magic(place.name) and not place.exists():
         place = place.parent
     return place_name(place)
-
-
-def _with_machines(audio: str, machines: Sequence[str]) -> list[Clip]:
-    """The recordings, each with its machine: as a table says, the only one of the run, or as a folder is called."""
-    return [replace(clip, machine=_machine(clip, machines)) for clip in clips_of_files(audio, "", Split.TEST)]
 
 
 def _machine(clip: Clip, machines: Sequence[str]) -> str:
