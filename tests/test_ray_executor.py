@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from asd.core.executors import Execution, finished
 from asd.types import AsdError
 from tests.command import asd, start, succeeds, tiny_machines
+from tests.machines import tone_machine
 from tests.test_executors import results
 
 pytestmark = pytest.mark.slow
@@ -185,6 +187,22 @@ def test_results_are_the_local_ones_and_two_drivers_share_a_run(
     assert answer.code == 2
     assert answer.err.strip().splitlines()[-1].startswith("error: 1 failed: pump (")
     assert answer.err.strip().endswith("done: fan, valve")
+
+
+def test_comparisons_are_the_local_ones(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for machine in ("fan", "pump"):
+        tone_machine(Path("data"), machine, n_train=16, n_target=4, n_test=4)
+    Path("methods.yaml").write_text("one: statistics.backend=knn_relative\ntwo: statistics.backend=knn\n")
+    Path("space.yaml").write_text("statistics.backend: [knn_relative, knn]\n")
+    for where in (["executor=here"], ["executor=ray", f"address={cluster.address}"]):
+        runs = f"runs={where[0]}"
+        succeeds("benchmark", "data=data", "methods=methods.yaml", "seeds=0", runs, *where)
+        succeeds("sweep", "data=data", "space=space.yaml", "device=cpu", runs, *where)
+    for path in ("benchmark.csv", "sweep/sweep.csv"):
+        here, remote = (pd.read_csv(f"executor={name}/{path}").drop(columns="seconds") for name in ("here", "ray"))
+        key = list(here.columns)
+        pd.testing.assert_frame_equal(*(t.sort_values(key, ignore_index=True) for t in (here, remote)))
 
 
 def test_computers_that_share_no_folder_work_at_an_address(
