@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import pdist
 from torch.nn.functional import cross_entropy
 
 from asd.data.microphones import FrontEnd
@@ -18,8 +19,12 @@ from asd.data.supplemental import Supplement
 from asd.detectors.embedding import Embedding
 from asd.detectors.encoders.fault_mlp import FaultClassifiers, FaultMlp
 from asd.detectors.encoders.recipe import EmbeddingSettings, FaultRecipe
+from asd.detectors.statistic_groups import RELATIVE
 from asd.features.clip_statistics import ClipStatistics
 from asd.metrics import auc
+from asd.scoring.backends import backend_named
+from asd.scoring.covariance import Groups, Whitening, faults_of_spectra
+from asd.scoring.references import references_of
 from asd.types import AsdError, Label, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace
 
@@ -43,8 +48,8 @@ def weights(encoder: FaultMlp) -> torch.Tensor:
 
 def test_each_classifier_has_the_gradient_that_it_would_have_alone() -> None:
     torch.manual_seed(0)
-    module = FaultClassifiers([6, 4], 3, noise=0.0).eval()
-    module.set_normal(torch.randn(30, 6) * 3 + 1, torch.full((6,), 2.0))
+    module = FaultClassifiers([slice(0, 6), slice(0, 4)], 6, 0, 3, noise=0.0).eval()
+    module.set_normal(torch.randn(30, 6) * 3 + 1, torch.full((6,), 2.0), torch.empty(6, 0))
     x, classes = torch.randn(8, 6), torch.arange(8) % 3
     module(x, classes).backward()
     network: Any = module.networks[1]
@@ -58,7 +63,7 @@ def test_each_classifier_has_the_gradient_that_it_would_have_alone() -> None:
 def test_noise_is_added_in_training_only() -> None:
     def losses(noise: float, training: bool) -> list[float]:
         torch.manual_seed(0)
-        module = FaultClassifiers([4], 3, noise).train(training)
+        module = FaultClassifiers([slice(0, 4)], 4, 0, 3, noise).train(training)
         network: Any = module.networks[0]
         network.dropout = 0.0
         x = torch.randn(8, 4)
@@ -69,20 +74,33 @@ def test_noise_is_added_in_training_only() -> None:
 
 
 def test_inputs_are_in_units_of_their_normal_spread_and_cut() -> None:
-    module = FaultClassifiers([2], 3)
+    module = FaultClassifiers([slice(0, 2), slice(2, 3)], 2, 1, 3)
     normal = torch.tensor([[0.0, 10.0], [2.0, 14.0]])
-    module.set_normal(normal, torch.tensor([1.0, 2.0]))
-    (inputs,) = module._inputs(normal)
+    module.set_normal(normal, torch.tensor([1.0, 2.0]), torch.tensor([[3.0], [0.5]]))
+    inputs, along = module._inputs(module._columns(normal))
     torch.testing.assert_close(inputs, torch.tensor([[-1.0, -1.0], [1.0, 1.0]]))
-    assert module._inputs(torch.tensor([[1e6, 12.0]]))[0].tolist() == [[10.0, 0.0]]
+    torch.testing.assert_close(along, torch.tensor([[-1.0], [1.0]]))  # -3.5 and 3.5, in units of their deviation
+    assert module._inputs(module._columns(torch.tensor([[1e6, 12.0]])))[0].tolist() == [[10.0, 0.0]]
 
 
-def test_embeddings_are_the_hidden_layers_of_every_classifier(root: Path, tmp_path: Path) -> None:
+def test_embeddings_are_hidden_layers_and_the_spectra_of_each_resolution(root: Path, tmp_path: Path) -> None:
     encoder = fitted(root, tmp_path, networks=2)
     parts = encoder.embed(recordings(root, "fan", Split.TEST))
-    assert [part.shape for part in parts] == [(16, 128), (16, 64)] * 4
-    for first in parts[::2]:
-        assert first.min() == 0.0  # rectified
+    assert [part.shape for part in parts] == [(16, 128)] * 6 + [(16, n) for n in (96, 192, 320, 128)]
+    assert all(part.min() == 0.0 for part in parts[:6])  # rectified
+    normal = encoder.embed(recordings(root))[6:]
+    assert max(np.abs(part.mean(0)).max() for part in normal) < 1e-3
+    residuals = [Groups.of(references_of(recordings(root).clips, part), "condition").residuals for part in normal]
+    assert all(0.7 < np.median(residual.std(0)) < 1.05 for residual in residuals)
+
+
+def test_spectra_are_whitened_by_what_faults_do_to_them(root: Path, tmp_path: Path) -> None:
+    detector = Embedding(workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK)))
+    detector.fit(recordings(root))
+    train, test = (detector.encoder.embed(recordings(root, "fan", split))[-1] for split in (Split.TRAIN, Split.TEST))
+    alone = backend_named("knn_relative", **RELATIVE, shrinkage=2.0, faults=faults_of_spectra([64, 64]))
+    alone.fit(references_of(recordings(root).clips, train))
+    np.testing.assert_allclose(detector.fitted["knn_relative"][-1].parts[0].score(test), alone.score(test), rtol=1e-6)
 
 
 def test_normal_clips_and_faults_are_told_apart(root: Path, tmp_path: Path) -> None:
@@ -90,13 +108,29 @@ def test_normal_clips_and_faults_are_told_apart(root: Path, tmp_path: Path) -> N
     clips = recordings(root)
     normal = encoder._vectors(clips)
     faulty, kinds = encoder._faulty(clips, 4)
-    network, inputs = encoder.module.networks[0], encoder.module._inputs
+    module, network = encoder.module, encoder.module.networks[0].eval()
+    inputs = [module._inputs(module._columns(x))[0] for x in (normal, faulty)]
     with torch.no_grad():
-        scores = [1 - network.eval()(inputs(x)[0]).softmax(1)[:, 0].numpy() for x in (normal, faulty)]
+        scores = [1 - network(x).softmax(1)[:, 0].numpy() for x in inputs]
+        named = network(inputs[1]).argmax(1)  # class 0 is normal, class 1 + k the kind k
     assert auc(np.repeat([False, True], [len(normal), len(faulty)]), np.concatenate(scores)) > 0.9
-    with torch.no_grad():  # class 0 is normal, class 1 + k the kind k
-        named = network(inputs(faulty)[0]).argmax(1)
     assert (named == 1 + kinds).float().mean() > 0.15  # by chance: 1 of 21
+
+
+def test_a_third_of_the_classifiers_sees_axes_on_which_faults_stand_out(root: Path, tmp_path: Path) -> None:
+    encoder, clips = fitted(root, tmp_path), recordings(root)
+    vectors = encoder._vectors(clips)
+    along = encoder.module._columns(vectors)[:, encoder.module.inputs[-1]]
+    assert along.shape == (len(clips), 4 * 48)
+    for number, widths in enumerate(((32, 32, 32), (64, 64, 64), (128, 128, 64), (64, 64))):
+        dims = list(encoder.module.direct[number])
+        rows = vectors[:, dims].double().numpy() / encoder.module.spread[dims].numpy()
+        groups = Groups.of(references_of(clips.clips, rows), "condition")
+        whitening = Whitening.of(groups, 2.0, faults_of_spectra(widths))
+        clearest = whitening.gains >= np.sort(whitening.gains)[-48]
+        expected = whitening(rows)[:, clearest]
+        found = along[:, 48 * number : 48 * (number + 1)].double().numpy()
+        np.testing.assert_allclose(pdist(found), pdist(expected), rtol=1e-3)  # axes in any order and direction
 
 
 def test_one_seed_gives_one_encoder_and_another_gives_another(root: Path, tmp_path: Path) -> None:
@@ -173,8 +207,10 @@ def test_copies_are_fewer_where_there_is_much_sound(tmp_path: Path) -> None:
 def test_its_statistics_are_those_of_clip_statistics(root: Path, tmp_path: Path) -> None:
     encoder, test = FaultMlp(workplace(tmp_path), FaultRecipe()), recordings(root, "fan", Split.TEST)
     row = encoder._vectors(test)[3]
-    views = ClipStatistics(["level_16", "level_64", "level_128", "level_256", "modulation", "variation", "kurtosis"])
+    levels, textures = [f"level_{ms}" for ms in (16, 64, 128, 256)], ["flux_16", "roughness_16", "flux_64"]
+    views = ClipStatistics([*levels, "modulation", "variation", "kurtosis", *textures])
     expected = torch.cat(list(views(torch.from_numpy(test.waveform(3))[None]).values()), 1)[0]
+    row = row[: len(expected)]
     torch.testing.assert_close(row, expected.float(), atol=1e-4, rtol=1e-4)
 
 

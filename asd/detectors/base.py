@@ -214,6 +214,14 @@ class ClipEncoder(ABC):
             AsdError: an embedding that is not finite; names its clip.
         """
 
+    def backend_options(self, part: int) -> dict[str, Any]:
+        """Options of the back end `knn_relative` of a part.
+
+        Args:
+            part: number of the part, in the order of `embed`.
+        """
+        return {}
+
     @abstractmethod
     def facts(self) -> dict[str, Any]:
         """What a submission declares of it: fields of `challenge.system_meta.SystemFacts`."""

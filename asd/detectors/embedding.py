@@ -42,6 +42,7 @@ class Embedding(Detector):
     """
 
     settings_type = EmbeddingSettings
+    version = 2  # 2: fault_mlp sees what faults move most, and keeps first layers and spectra as parts
 
     def __init__(self, context: RunContext, settings: EmbeddingSettings | None = None) -> None:
         super().__init__(context)
@@ -60,9 +61,9 @@ class Embedding(Detector):
         """Embeds clips with the encoder as it is, and fits the back ends to them."""
         learn = self.context.supplement.all_normals(recordings)
         references = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
-        wanted = [(name, part) for name in self.scorers for part in references]
-        found = on_threads(lambda one: self._scorer(one[0]).fit(one[1]), wanted)
         n = len(references)
+        wanted = [(name, part) for name in self.scorers for part in range(n)]
+        found = on_threads(lambda one: self._scorer(*one).fit(references[one[1]]), wanted)
         self.fitted = {name: found[k * n : (k + 1) * n] for k, name in enumerate(self.scorers)}
 
     def score(self, recordings: Recordings) -> Scores:
@@ -118,9 +119,10 @@ class Embedding(Detector):
                 f"between the two mean nothing: restore the file of this run or train again"
             )
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        numbers = range(int(facts["parts"]))
         try:
             self.fitted = {
-                name: [self._scorer(name).restore(part_of(f"{name}.{k}", arrays)) for k in range(int(facts["parts"]))]
+                name: [self._scorer(name, k).restore(part_of(f"{name}.{k}", arrays)) for k in numbers]
                 for name in self.scorers
             }
         except AsdError as error:
@@ -139,8 +141,9 @@ class Embedding(Detector):
             raise AsdError("the embedding detector has no bank yet; fit or load it first")
         return self.fitted
 
-    def _scorer(self, name: str) -> PerSectionScorer:
-        return PerSectionScorer(backend_named(name, **self.search[name]))
+    def _scorer(self, name: str, part: int) -> PerSectionScorer:
+        own = self.encoder.backend_options(part) if name == "knn_relative" else {}
+        return PerSectionScorer(backend_named(name, **{**own, **self.search[name]}))
 
 
 def _encoder(context: RunContext, settings: EmbeddingSettings) -> ClipEncoder:

@@ -19,6 +19,7 @@ from asd.scoring.references import FloatArray, References
 from asd.scoring.relative import RelativeNearest
 from asd.types import AsdError
 
+RELATIVE = {"density": 0.6, "neighbours": 2, "offset": 1.5}  # options of the density-relative k-NN
 _OVERLAP = 0.25  # of a band of a local part with each of its neighbours
 _OF_BANDS = {*SPECTRAL, "variation", "kurtosis"}  # statistics with one value for each band, in order of frequency
 

@@ -28,7 +28,7 @@ from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
 from asd.detectors.choice import LEAST_CLIPS, choose, read_choice, unchosen
-from asd.detectors.statistic_groups import Part, PartScorer, groups_named
+from asd.detectors.statistic_groups import RELATIVE, Part, PartScorer, groups_named
 from asd.features.clip_statistics import ClipStatistics
 from asd.features.faults import draw_kinds, with_faults
 from asd.features.normal_spectra import Alter, views_of
@@ -39,7 +39,6 @@ from asd.scoring.references import FloatArray, References, references_of, sectio
 from asd.types import AsdError
 
 _ALTERNATIVE = "gaussian"  # what else could score, see `choice`: the best of another kind (docs/benchmark.md)
-_RELATIVE = {"density": 0.6, "neighbours": 2, "offset": 1.5}  # options of the density-relative k-NN
 
 
 class Statistics(Detector):
@@ -183,7 +182,7 @@ class Statistics(Detector):
     def _scorers(self, name: str) -> Iterator[tuple[Part, PartScorer]]:
         """Every part with back ends of a name that are not fitted yet."""
         for part in dict.fromkeys(part for group in self.groups.values() for part in group.parts):
-            own = {**_RELATIVE, "shrinkage": part.shrinkage} if name == "knn_relative" else {}
+            own = {**RELATIVE, "shrinkage": part.shrinkage} if name == "knn_relative" else {}
             backend = backend_named(name, **{**own, **self.search.get(name, {})})
             yield part, PartScorer(part, backend, knows_faults=name == "knn_relative")
 

@@ -9,7 +9,7 @@ is how much likelier the clip is among faulty ones: `fault_covariance` says how 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -144,6 +144,13 @@ class Whitening:
             return scaled @ (self.axes * self.gains)
         return self.rest * scaled + scaled @ self.axes * (self.gains - self.rest) @ self.axes.T
 
+    def clearest(self, n: int) -> FloatArray:
+        """The `n` axes along which faults stand out most, (dims, n): `vectors @ axes` are whitened coordinates.
+
+        Only where faults are known; the axes are ordered by how many times its normal variance a fault would add.
+        """
+        return self.axes[:, -n:] * self.gains[-n:] / self.scale[:, None]
+
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, the arguments that make it again."""
         return asdict(self)
@@ -169,6 +176,12 @@ def fault_covariance(positions: FloatArray, statistics: npt.NDArray[np.int64]) -
     alike = np.where(statistics[:, None] == statistics, 1.0, _OTHER_STATISTIC)
     together = (1 - _BAND_ALONE) * alike * np.exp(-0.5 * apart**2)
     return np.asarray(_FAULT_VARIANCE * (together + _BAND_ALONE * np.eye(len(positions))))
+
+
+def faults_of_spectra(dims: Sequence[int]) -> FloatArray:
+    """`fault_covariance` of whole spectra side by side, of so many bands each."""
+    positions = np.concatenate([np.arange(n) / n for n in dims])
+    return fault_covariance(positions, np.repeat(np.arange(len(dims)), dims))
 
 
 def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:

@@ -56,15 +56,15 @@ def _unit(g: Graph, vectors: Value) -> Value:
 
 
 def _fault_layers(g: Graph, module: FaultClassifiers, vectors: Value) -> list[Value]:
-    """`FaultClassifiers.embeddings`: two hidden layers of each classifier."""
+    """`FaultClassifiers.embeddings`: the first hidden layer of each classifier, and what no network changes."""
     standard = (vectors - g.constant(module.centre)) / g.constant(module.spread)
+    columns = g.op.Concat(standard, g.op.MatMul(standard, g.constant(module.axes)), axis=1)
+    farthest = g.constant(module.FARTHEST)
     parts = []
-    for network, n, scale in zip(module.networks, module.n_inputs, module.scales.tolist(), strict=True):
-        farthest = g.constant(module.FARTHEST)
-        x = g.op.Clip(g.part(standard, 1, 0, n) / scale, g.op.Neg(farthest), farthest)
-        first = g.op.Relu(layers(g, network.first, x))
-        parts += [first, layers(g, network.second, first)]
-    return parts
+    for network, own, scale in zip(module.networks, module.inputs, module.scales.tolist(), strict=True):
+        x = g.op.Clip(g.part(columns, 1, own.start, own.stop) / scale, g.op.Neg(farthest), farthest)
+        parts.append(g.op.Relu(layers(g, network.first, x)))
+    return parts + [g.taken(standard, 1, dims) for dims in module.direct]
 
 
 def layers(g: Graph, modules: Any, x: Value) -> Value:

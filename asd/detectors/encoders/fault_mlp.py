@@ -1,20 +1,22 @@
 """Perceptrons on clip statistics that learn to tell normal clips from synthetic faults of the same machine.
 
     normal clips ─┬───────────────────► clip statistics ─┐
-                  └─ copies ─ faults ─► clip statistics ─┴─ / spread ─ perceptrons ─► normal, or which kind of fault
+                  └─ copies ─ faults ─► clip statistics ─┴─ inputs ─ perceptrons ─► normal, or which kind of fault
 
 What separates a machine's normal sound from faults of many kinds is what its own faults are likely to change, and what
-merely differs between recordings is left out. Both hidden layers of every perceptron are parts of the embedding.
-Several perceptrons are trained side by side on the same vectors, each on the first so many of their dimensions and
-with random draws of its own. docs/benchmark.md has what this gives, and what each part of it is worth.
+merely differs between recordings is left out. The first hidden layer of every perceptron is a part of the embedding.
 
-The statistics are divided by their spread within conditions and not whitened: the networks weigh them, whitening comes
-behind, in the back end.
+A third of the perceptrons sees levels and envelopes, a third levels alone, in units of their spread within conditions;
+whitening comes behind, in the back end. The last third sees level, flux and roughness of each resolution along the few
+axes on which faults stand out most from how normal clips vary (`scoring.covariance`): all dimensions of these would be
+more than there are clips, and be learnt by heart. They are also parts of the embedding as they are, with a whitening
+that knows faults in the back end. docs/embedding.md has what each part is worth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -27,14 +29,19 @@ from asd.core.trainer import train
 from asd.data.recordings import Recordings
 from asd.detectors.base import ClipEncoder, RunContext
 from asd.detectors.encoders.recipe import FaultRecipe
-from asd.features.clip_statistics import ClipStatistics
+from asd.detectors.statistic_groups import GROUPS, RELATIVE, Part
+from asd.features.clip_statistics import WINDOWS_MS, ClipStatistics
 from asd.features.faults import KINDS, draw_kinds, with_faults
-from asd.scoring.covariance import Groups, spread_of
+from asd.scoring.covariance import Groups, Whitening, faults_of_spectra, spread_of
 from asd.scoring.references import FloatArray, references_of
 from asd.types import AsdError
 
-SPECTRA = ("level_16", "level_64", "level_128", "level_256")
+LEVELS = tuple(f"level_{ms}" for ms in WINDOWS_MS)
 ENVELOPES = ("modulation", "variation", "kurtosis")
+JOINT = GROUPS["joint"].parts  # level, flux and roughness of each resolution
+VIEWS = tuple(dict.fromkeys((*LEVELS, *ENVELOPES, *chain(*(part.views for part in JOINT)))))
+_AXES = 48  # of each resolution, along which faults stand out most
+_AXES_SHRINKAGE = 2.0  # of the covariance of normal clips behind them
 _BATCH_SAMPLES = 1 << 18  # of clips whose copies are altered at once
 _MOST_FAULTY_S, _LEAST_COPIES = 4000.0, 3  # beyond so many seconds of faults, clips get fewer copies
 _NOISE_ALONE = len(KINDS) + 1  # class of recordings without the machine
@@ -60,14 +67,14 @@ class FaultClassifier(nn.Module):
         self.out = nn.Linear(second, n_classes)
         self.dropout = dropout
 
-    def hidden(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Both hidden layers of vectors (batch, n_inputs): the first rectified, the second before that."""
-        first = relu(self.first(dropout(x, self.dropout, self.training)))
-        return first, self.second(dropout(first, self.dropout, self.training))
+    def hidden(self, x: torch.Tensor) -> torch.Tensor:
+        """The first hidden layer (batch, widths[0]) of vectors (batch, n_inputs), rectified."""
+        return relu(self.first(dropout(x, self.dropout, self.training)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, n_classes) of vectors (batch, n_inputs)."""
-        logits: torch.Tensor = self.out(relu(self.hidden(x)[1]))
+        second = self.second(dropout(self.hidden(x), self.dropout, self.training))
+        logits: torch.Tensor = self.out(relu(second))
         return logits
 
 
@@ -75,36 +82,51 @@ class FaultClassifiers(nn.Module):
     """Classifiers side by side, on vectors that are centred and divided by the spread of normal ones.
 
     Args:
-        n_inputs: of each classifier: the first so many dimensions of a vector; the greatest is its length.
+        inputs: of each classifier: which columns it sees, of the dimensions of a vector and the axes behind them.
+        n_dims: length of a vector.
+        n_axes: directions in a vector that may be seen beside its dimensions.
         n_classes: see `FaultClassifier`.
         noise: standard deviation of the noise that is added to inputs in training.
+        direct: dimensions of each part of an embedding that no network changes.
 
     Attributes:
         centre, spread: (dims,) of normal vectors.
+        axes: (dims, axes), of vectors in units of their spread.
         scales: (classifiers,) standard deviation over all of a classifier's inputs, to which these are brought.
     """
 
     FARTHEST = 10.0  # inputs are cut there: one dimension that runs away must not decide alone
 
-    def __init__(self, n_inputs: Sequence[int], n_classes: int, noise: float = 0.1) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[slice],
+        n_dims: int,
+        n_axes: int,
+        n_classes: int,
+        noise: float = 0.1,
+        direct: Sequence[Sequence[int]] = (),
+    ) -> None:
         super().__init__()
-        self.n_inputs, self.noise = tuple(n_inputs), noise
-        self.networks = nn.ModuleList(FaultClassifier(n, n_classes) for n in n_inputs)
-        self.centre = nn.Buffer(torch.zeros(max(n_inputs)))
-        self.spread = nn.Buffer(torch.ones(max(n_inputs)))
-        self.scales = nn.Buffer(torch.ones(len(n_inputs)))
+        self.inputs, self.noise, self.direct = tuple(inputs), noise, tuple(direct)
+        self.networks = nn.ModuleList(FaultClassifier(own.stop - own.start, n_classes) for own in inputs)
+        self.centre = nn.Buffer(torch.zeros(n_dims))
+        self.spread = nn.Buffer(torch.ones(n_dims))
+        self.axes = nn.Buffer(torch.zeros(n_dims, n_axes))
+        self.scales = nn.Buffer(torch.ones(len(inputs)))
 
-    def set_normal(self, vectors: torch.Tensor, spread: torch.Tensor) -> None:
-        """Takes centre and scales from normal vectors (clips, dims), and their spread (dims,) as it is given.
+    def set_normal(self, vectors: torch.Tensor, spread: torch.Tensor, axes: torch.Tensor) -> None:
+        """Takes centre and scales from normal vectors; their spread and the axes as they are given.
 
         Args:
             vectors: (clips, dims).
             spread: (dims,).
+            axes: (dims, axes).
         """
         self.centre.copy_(vectors.mean(0))
         self.spread.copy_(spread)
-        standard = (vectors - self.centre) / self.spread
-        self.scales.copy_(torch.stack([standard[:, :n].std(correction=0) for n in self.n_inputs]))
+        self.axes.copy_(axes)
+        columns = self._columns(vectors)
+        self.scales.copy_(torch.stack([columns[:, own].std(correction=0) for own in self.inputs]))
 
     def forward(self, vectors: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Sum of the classifiers' cross entropies of vectors (batch, dims) and classes (batch,), a scalar.
@@ -116,24 +138,26 @@ class FaultClassifiers(nn.Module):
             classes: (batch,) int64.
         """
         losses = []
-        for network, x in zip(self.networks, self._inputs(vectors), strict=True):
+        for network, x in zip(self.networks, self._inputs(self._columns(vectors)), strict=True):
             x = x + self.noise * torch.randn_like(x) if self.training else x
             losses.append(cross_entropy(network(x).float(), classes))
         return torch.stack(losses).sum()
 
     def embeddings(self, vectors: torch.Tensor) -> list[torch.Tensor]:
-        """Two hidden layers of each classifier, (batch, width) each."""
-        return [
-            layer
-            for network, x in zip(self.networks, self._inputs(vectors), strict=True)
-            for layer in _classifier(network).hidden(x)
-        ]
+        """First hidden layer of each classifier, and what no network changes: (batch, width) each."""
+        columns = self._columns(vectors)
+        inputs = zip(self.networks, self._inputs(columns), strict=True)
+        layers = [_classifier(network).hidden(x) for network, x in inputs]
+        return layers + [columns[:, list(dims)] for dims in self.direct]
 
-    def _inputs(self, vectors: torch.Tensor) -> list[torch.Tensor]:
+    def _columns(self, vectors: torch.Tensor) -> torch.Tensor:
         standard = (vectors - self.centre) / self.spread
+        return torch.cat([standard, standard @ self.axes], 1)
+
+    def _inputs(self, columns: torch.Tensor) -> list[torch.Tensor]:
         return [
-            (standard[:, :n] / scale).clamp(-self.FARTHEST, self.FARTHEST)
-            for n, scale in zip(self.n_inputs, self.scales, strict=True)
+            (columns[:, own] / scale).clamp(-self.FARTHEST, self.FARTHEST)
+            for own, scale in zip(self.inputs, self.scales, strict=True)
         ]
 
 
@@ -143,7 +167,7 @@ def _classifier(module: nn.Module) -> FaultClassifier:
 
 
 class FaultMlp(ClipEncoder):
-    """Fault classifiers of one machine: half of them see spectra and envelopes, half the spectra alone.
+    """Fault classifiers of one machine, as many on each of three kinds of inputs.
 
     Args:
         context: device, seed, folder of the run, sample rate.
@@ -154,20 +178,25 @@ class FaultMlp(ClipEncoder):
 
     def __init__(self, context: RunContext, recipe: FaultRecipe) -> None:
         self.context, self.recipe = context, recipe
-        self.statistics = ClipStatistics(SPECTRA + ENVELOPES, context.sample_rate_hz).to(context.device)
+        self.statistics = ClipStatistics(VIEWS, context.sample_rate_hz).to(context.device)
         tenth = torch.zeros(1, context.sample_rate_hz // 10, device=context.device)
-        self.dims = [view.shape[1] for view in self.statistics(tenth).values()]
-        n_spectra = sum(self.dims[: len(SPECTRA)])
+        self.dims = {name: view.shape[1] for name, view in self.statistics(tenth).items()}
+        ends = np.cumsum([*self.dims.values()]).tolist()
+        self.own = {name: range(end - n, end) for (name, n), end in zip(self.dims.items(), ends, strict=True)}
+        n_dims, n_axes = ends[-1], _AXES * len(JOINT)
+        n_levels, n_inputs = self.own[LEVELS[-1]].stop, self.own[ENVELOPES[-1]].stop
+        inputs = [slice(0, n_inputs), slice(0, n_levels), slice(n_dims, n_dims + n_axes)]
         torch.manual_seed(context.seed)  # initial weights
-        inputs = [sum(self.dims)] * recipe.networks + [n_spectra] * recipe.networks
-        self.module = FaultClassifiers(inputs, len(KINDS) + 2, recipe.noise).to(context.device)
+        each = [own for own in inputs for _ in range(recipe.networks)]
+        direct = [[*chain(*(self.own[name] for name in part.views))] for part in JOINT]
+        self.module = FaultClassifiers(each, n_dims, n_axes, len(KINDS) + 2, recipe.noise, direct).to(context.device)
 
     def fit(self, recordings: Recordings) -> None:
         """Alters copies of the clips and trains the classifiers to tell them apart."""
         place, supplement = self.context, self.context.supplement
         learn = supplement.all_normals(recordings)
         normal = self._vectors(learn)
-        self.module.set_normal(normal, torch.from_numpy(self._spread(learn, normal)).to(normal))
+        self.module.set_normal(normal, *self._spread_and_axes(learn, normal))
         copies = self._n_copies(learn)
         faulty, kinds = self._faulty(learn, copies)
         vectors, classes = [normal] * copies + [faulty], [torch.zeros(copies * len(normal)), 1.0 + kinds]
@@ -187,7 +216,7 @@ class FaultMlp(ClipEncoder):
         )
 
     def embed(self, recordings: Recordings) -> list[FloatArray]:
-        """Two hidden layers of each classifier."""
+        """First hidden layer of each classifier, and level, flux and roughness of each resolution."""
         vectors = self._vectors(recordings)
         self.module.eval()
         with torch.inference_mode():
@@ -200,17 +229,22 @@ class FaultMlp(ClipEncoder):
             )
         return parts
 
+    def backend_options(self, part: int) -> dict[str, Any]:
+        """Those of `detector=statistics`, with the fault covariance for level, flux and roughness."""
+        joint = (*[None] * len(self.module.networks), *JOINT)[part]
+        return {**RELATIVE, "shrinkage": joint.shrinkage, "faults": self._faults(joint)} if joint else RELATIVE
+
     def facts(self) -> dict[str, Any]:
         """Parameters, multiply-accumulates per clip of any length (without the STFT), words for the meta file."""
         weights = [p for p in self.module.parameters() if p.dim() == 2]
         return {
-            "total_parameters": sum(p.numel() for p in self.module.parameters()),
-            "macs": sum(weight.numel() for weight in weights),
+            "total_parameters": sum(p.numel() for p in [*self.module.parameters(), self.module.axes]),
+            "macs": sum(weight.numel() for weight in [*weights, self.module.axes]),
             "acoustic_features": "log-mel energies, spectrogram, modulation spectrum",
             "machine_learning_method": "MLP",
             "data_augmentation": "synthetic faults",
             "attribute_usage": "condition",
-            "ensemble_method_subsystem_count": len(self.module.networks),
+            "ensemble_method_subsystem_count": len(self.module.networks) + len(JOINT),
         }
 
     def _vectors(self, recordings: Recordings) -> torch.Tensor:
@@ -221,7 +255,7 @@ class FaultMlp(ClipEncoder):
         return vectors
 
     def _statistics(self, recordings: Recordings) -> torch.Tensor:
-        rows = torch.empty(len(recordings), sum(self.dims), device=self.context.device)
+        rows = torch.empty(len(recordings), len(self.module.centre), device=self.context.device)
         for indices, waveforms in recordings.batches(self.context.device, _BATCH_SAMPLES):
             rows[indices] = self._of(waveforms)
         return rows
@@ -234,7 +268,7 @@ class FaultMlp(ClipEncoder):
         place = self.context
         generator = torch.Generator().manual_seed(place.seed)
         kinds = draw_kinds(len(recordings), copies, generator)
-        rows = torch.empty(copies, len(recordings), sum(self.dims), device=place.device)
+        rows = torch.empty(copies, len(recordings), len(self.module.centre), device=place.device)
         batches = recordings.batches(place.device, _BATCH_SAMPLES)
         for indices, waveforms in progress(batches, f"faults {recordings.clips[0].machine}"):
             altered = with_faults(
@@ -245,11 +279,20 @@ class FaultMlp(ClipEncoder):
             rows -= residual * self._statistics(recordings.far())
         return rows.flatten(0, 1), kinds.flatten()
 
-    def _spread(self, recordings: Recordings, vectors: torch.Tensor) -> FloatArray:
-        """Standard deviation of each dimension within conditions, (dims,)."""
-        groups = Groups.of(references_of(recordings.clips, vectors.double().cpu().numpy()), "condition")
-        parts = np.split(groups.residuals, np.cumsum(self.dims)[:-1], axis=1)
-        return np.concatenate([spread_of(part, len(groups.means)) for part in parts])
+    def _spread_and_axes(self, recordings: Recordings, vectors: torch.Tensor) -> list[torch.Tensor]:
+        """Spread (dims,) of normal vectors (clips, dims) within conditions, and the axes (dims, axes) of `JOINT`."""
+        references = references_of(recordings.clips, vectors.double().cpu().numpy())
+        groups = Groups.of(references, "condition")
+        spread = np.concatenate([spread_of(groups.residuals[:, own], len(groups.means)) for own in self.own.values()])
+        axes = np.zeros((len(spread), _AXES * len(JOINT)))
+        for number, (part, rows) in enumerate(zip(JOINT, self.module.direct, strict=True)):
+            scaled = references.replace(references.vectors[:, rows] / spread[list(rows)])
+            whitening = Whitening.of(Groups.of(scaled, "condition"), _AXES_SHRINKAGE, self._faults(part))
+            axes[rows, number * _AXES : (number + 1) * _AXES] = whitening.clearest(_AXES)
+        return [torch.from_numpy(array).to(vectors) for array in (spread, axes)]
+
+    def _faults(self, part: Part) -> FloatArray:
+        return faults_of_spectra([self.dims[name] for name in part.views])
 
     def _n_copies(self, recordings: Recordings) -> int:
         """Copies of each clip: those asked for, or fewer where there is much sound already."""

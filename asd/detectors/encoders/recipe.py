@@ -151,7 +151,7 @@ class FaultRecipe(TrainSettings):
     """How `fault_mlp` learns to tell synthetic faults of a machine apart; see `fault_mlp.FaultMlp`."""
 
     copies: int = Field(8, ge=1, description="altered copies of each clip; fewer beyond 4000 s of sound")
-    networks: int = Field(3, ge=1, description="on spectra and envelopes, and as many on spectra alone")
+    networks: int = Field(2, ge=1, description="on each of three kinds of inputs")
     noise: float = Field(0.1, ge=0, description="deviation of noise on the inputs in training")
     epochs: int = Field(8, ge=1, description="passes over the training data")
     batch_size: int = Field(128, ge=2, description="items per step of the optimiser")
