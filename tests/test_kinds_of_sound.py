@@ -56,7 +56,7 @@ def aucs(kind: str, seconds: float, rate_hz: int, n_train: int, n_test: int) -> 
         (1.0, 16000, KINDS),
         (2.0, 16000, KINDS),
         (10.0, 16000, KINDS),
-        (60.0, 16000, ("strokes",)),
+        (60.0, 16000, ("strokes", "drifting")),
         (2.0, 8000, KINDS),
         (1.0, 44100, ("strokes", "impacts")),
         (1.0, 96000, ("tonal", "strokes")),
