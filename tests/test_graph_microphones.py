@@ -43,13 +43,14 @@ def test_what_is_heard_is_what_the_detector_hears(front_end: FrontEnd) -> None:
         np.testing.assert_allclose(found, apply_front_end(front_end, torch.from_numpy(pairs)), rtol=1e-4, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
         ["frontend=cancel", "statistics.views=level", "window_s=0.4"],
-        pytest.param(["frontend=near", "residual=0.5", "statistics.views=level,flux"], marks=pytest.mark.slow),
-        pytest.param(["detector=embedding", "residual=0.5", "embedding.faults.epochs=1"], marks=pytest.mark.slow),
-        pytest.param(["detector=autoencoder", "frontend=subtract", "training.epochs=1"], marks=pytest.mark.slow),
+        ["frontend=near", "residual=0.5", "statistics.views=level,flux"],
+        ["detector=embedding", "residual=0.5", "embedding.faults.epochs=1"],
+        ["detector=autoencoder", "frontend=subtract", "training.epochs=1"],
     ],
 )
 def test_a_model_of_two_microphones(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

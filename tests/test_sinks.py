@@ -224,6 +224,7 @@ def test_events_wait_for_a_broker_that_comes_later(tmp_path: Path, caplog: pytes
     assert (got, sink.n_lost) == ([{"id": "early"}], 0)
 
 
+@pytest.mark.slow
 @needs_broker
 def test_a_broker_that_is_started_again_misses_nothing(tmp_path: Path) -> None:
     port = free_port()
