@@ -32,7 +32,7 @@ ACTIVITY = tuple(fit_activity(NOISE, torch.linspace(0, 1, 33).expand(4, 33)).tol
         FrontEnd(profile=PROFILE),
         FrontEnd("subtract", profile=PROFILE, activity=ACTIVITY),
     ],
-    ids=str,
+    ids=lambda front_end: front_end.description() or "near",
 )
 def test_what_is_heard_is_what_the_detector_hears(front_end: FrontEnd) -> None:
     for n_samples in (2048, 3001, 16000):
