@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from asd.core.files import read_json
 from asd.detectors.base import Scores
@@ -95,6 +94,8 @@ def choose(
         fused: name of the scores of all groups together.
     """
     default, *others = normal
+    from scipy.stats import mannwhitneyu  # takes half a second to import
+
     backend, why = default, []
     backends = {name: _auc(normal[name][fused], faulty[name][fused]) for name in normal}
     for name in others:

@@ -24,7 +24,7 @@ from asd.core.runtime import on_threads
 from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistics
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
 from asd.features.pooling import gwrp_pool, mean_pool, rdp_gem_pool, rdp_pool
-from asd.features.spectral_statistics import SPECTRAL, SpectralStatistics, frame_power
+from asd.features.spectral_statistics import BAND_RANGE, SPECTRAL, FilterBank, SpectralStatistics, at_least, frame_power
 
 # Window in ms: mel bands, and mel bands over which roughness is averaged. The longest window has logarithmic bands, of
 # which there are as many per octave at low frequencies as at high ones.
@@ -102,16 +102,18 @@ class WindowStatistics(nn.Module):
         n_fft = window_samples(window_ms, sample_rate_hz)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         names = [name for name in SPECTRAL if f"{name}_{window_ms}" in wanted]
-        banks = _banks(window_ms, n_fft, sample_rate_hz)
-        self.spectral = SpectralStatistics(*banks, names) if names else None
+        bands, averages = _banks(window_ms, n_fft, sample_rate_hz)
+        self.bands = FilterBank(bands)
+        self.spectral = SpectralStatistics(averages, names) if names else None
         has_envelopes = window_ms == _SHORTEST_MS and not set(ENVELOPE).isdisjoint(wanted)
         self.envelopes = EnvelopeStatistics(n_fft, sample_rate_hz) if has_envelopes else None
 
     def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
         power = frame_power(waveforms, self.window)
-        spectral = self.spectral(power) if self.spectral else {}
-        envelopes = self.envelopes(power) if self.envelopes else {}
+        bands = at_least(self.bands(power), BAND_RANGE)
+        spectral = self.spectral(power, bands) if self.spectral else {}
+        envelopes = self.envelopes(power, bands) if self.envelopes else {}
         return {f"{name}_{self.window_ms}": vectors for name, vectors in spectral.items()} | envelopes
 
 

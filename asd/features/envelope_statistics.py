@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from asd.features.logmel import band_means, log_edges, mel_filters
-from asd.features.spectral_statistics import BAND_RANGE, FilterBank, squared
+from asd.features.spectral_statistics import FilterBank, logarithm, squared
 
 SEGMENT_FRAMES = 256  # envelope transformed at once: about 1 s, so the slowest modulation is 1 Hz
 _LOWEST_MODULATION_HZ = 2.0
@@ -45,28 +45,34 @@ class EnvelopeStatistics(nn.Module):
 
     def __init__(self, n_fft: int, sample_rate_hz: int) -> None:
         super().__init__()
-        self.fine = FilterBank(mel_filters(n_fft, 32, sample_rate_hz))
         self.coarse = FilterBank(mel_filters(n_fft, 12, sample_rate_hz))
         rates = _modulation_filters(sample_rate_hz / (n_fft // 4)).T.contiguous()
         self.register_buffer("rates", rates, persistent=False)
 
-    def forward(self, power: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Statistics of the power of frames: (batch, frames, bins) -> {name: (batch, dims)}."""
-        bands = self.fine(power)
-        least = (BAND_RANGE * bands.mean(1).amax(1)).clamp_min(1e-20)
-        envelope = torch.maximum(bands, least[:, None, None]).sqrt()
+    def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Statistics over time.
+
+        Args:
+            power: of frames, (batch, frames, bins).
+            bands: the same summed over 32 mel bands and raised to the least power, (batch, frames, 32).
+
+        Returns:
+            {name: (batch, dims)}.
+        """
+        envelope = bands.sqrt()
         squares = (envelope / envelope.mean(1, keepdim=True) - 1.0).square()
         spread = squares.mean(1, dtype=torch.float64).sqrt() + 1e-9  # a sum over time in float32 would cost digits
         standard = squares / spread.clamp_min(LEAST_SPREAD)[:, None].square().to(squares)
         kurtosis = standard.square().mean(1, dtype=torch.float64)
         silence = 1e-20 + 1e-10 * power.mean((1, 2), keepdim=True)
         coarse = (self.coarse(power) + silence).sqrt()
+        levels = logarithm(coarse)
         return {
             "modulation": self._modulation(coarse),
             "variation": (spread + 1e-3).log(),
             "kurtosis": (kurtosis + 0.1).log(),
-            "band_correlation": _correlations(coarse.log()),
-            "step_correlation": _correlations(_steps(coarse.log())),
+            "band_correlation": _correlations(levels),
+            "step_correlation": _correlations(_steps(levels)),
         }
 
     def _modulation(self, envelope: torch.Tensor) -> torch.Tensor:
@@ -128,10 +134,11 @@ def _squared_envelope_power(band: torch.Tensor, n_samples: int, n_rates: int) ->
     wider than the band. So many samples as bins and rates hold the slow rates without aliasing: a fraction of a clip's.
     """
     n_bins = band.shape[1]
-    n_short = scipy.fft.next_fast_len(max(n_bins + min(n_bins, n_rates), 2), real=False)
-    envelope = squared(torch.fft.ifft(band, n_short))
-    relative = envelope / envelope.mean(1, keepdim=True).clamp_min(torch.finfo(envelope.dtype).tiny) - 1.0
-    power = squared(real_spectrum(relative)[:, :n_rates]) * (n_samples / n_short**2)
+    n_short = scipy.fft.next_fast_len(max(n_bins + min(n_bins, n_rates), 2), real=True)
+    spectrum = real_spectrum(squared(torch.fft.ifft(band, n_short)))[:, :n_rates]
+    total = spectrum[:, :1].real.clamp_min(torch.finfo(torch.float32).tiny)
+    power = squared(spectrum / total) * n_samples
+    power[:, 0] = 0.0  # what is relative to the mean has none
     return pad(power, (0, n_rates - power.shape[1]))
 
 
@@ -145,9 +152,9 @@ def real_spectrum(values: torch.Tensor) -> torch.Tensor:
 def _correlations(values: torch.Tensor) -> torch.Tensor:
     """Fisher's z of the correlations of every two bands: (batch, frames, bands) -> (batch, pairs)."""
     centred = values - values.mean(1, keepdim=True)
-    spread = centred.square().mean(1, keepdim=True).sqrt().clamp_min(LEAST_LOG_SPREAD)
-    standard = centred / spread
-    correlation = standard.transpose(1, 2) @ standard / values.shape[1]
+    covariance = centred.transpose(1, 2) @ centred / values.shape[1]
+    spread = covariance.diagonal(dim1=1, dim2=2).sqrt().clamp_min(LEAST_LOG_SPREAD)
+    correlation = covariance / (spread[:, :, None] * spread[:, None])
     rows, columns = torch.triu_indices(values.shape[2], values.shape[2], 1, device=values.device)
     return correlation[:, rows, columns].clamp(-MOST_CORRELATION, MOST_CORRELATION).atanh()
 

@@ -141,7 +141,7 @@ class Whitening:
         """Whitened vectors, (n, dims) -> (n, dims)."""
         scaled = vectors / self.scale
         if self.axes.shape[0] == self.axes.shape[1]:
-            return scaled @ (self.axes * self.gains)
+            return scaled @ self.axes * self.gains
         return self.rest * scaled + scaled @ self.axes * (self.gains - self.rest) @ self.axes.T
 
     def clearest(self, n: int) -> FloatArray:

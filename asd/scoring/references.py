@@ -132,7 +132,7 @@ def to_euclidean(vectors: Vectors, metric: Metric) -> FloatArray:
         vectors: (..., dims).
         metric: "euclid" or "cosine".
     """
-    points = vectors.astype(np.float64)
+    points = vectors.astype(np.float64, copy=False)
     if metric == "euclid":
         return points
     norms = np.sqrt(np.square(points).sum(-1, keepdims=True))

@@ -44,10 +44,11 @@ def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict
         else:
             assert isinstance(statistics, WindowStatistics)
             power = _frame_power(g, around_zero, statistics.window)
+            bands = _at_least(g, g.real(_summed(g, statistics.bands, power)), spectral.BAND_RANGE)
             if statistics.spectral:
-                spectral = _spectral(g, statistics.spectral, power).items()
-                found |= {f"{name}_{statistics.window_ms}": x for name, x in spectral}
-            found |= _envelopes(g, statistics.envelopes, power) if statistics.envelopes else {}
+                views = _spectral(g, statistics.spectral, power, bands).items()
+                found |= {f"{name}_{statistics.window_ms}": x for name, x in views}
+            found |= _envelopes(g, statistics.envelopes, power, bands) if statistics.envelopes else {}
     if extract.log_mel64:
         levels = g.mean(log_mel(g, extract.log_mel64, waveforms), 1, keepdims=False)
         found["log_mel64"] = levels - g.mean(levels, 1)
@@ -139,13 +140,17 @@ def _repeated(g: Graph, waveforms: Value, n_exceeded: int) -> Value:
     return g.taken(waveforms, 1, g.op.Where(g.op.Less(place, n), place, n * 2 - 1 - place))
 
 
-def _decibels(g: Graph, power: Value, dynamic_range: float) -> Value:
-    least = g.op.Max(g.largest(g.mean(power, 1), 2) * dynamic_range, spectral.LEAST_POWER)
-    return g.real(10.0 * g.log10(g.op.Max(power, least)))
+def _at_least(g: Graph, power: Value, dynamic_range: float) -> Value:
+    """`spectral_statistics.at_least`."""
+    return g.op.Max(power, g.op.Max(g.largest(g.mean(power, 1), 2) * dynamic_range, spectral.LEAST_POWER))
 
 
-def _spectral(g: Graph, statistics: SpectralStatistics, power: Value) -> dict[str, Value]:
-    levels = _decibels(g, g.real(_summed(g, statistics.bands, power)), spectral.BAND_RANGE)
+def _decibels(g: Graph, power: Value) -> Value:
+    return g.real(10.0 * g.log10(power))
+
+
+def _spectral(g: Graph, statistics: SpectralStatistics, power: Value, bands: Value) -> dict[str, Value]:
+    levels = _decibels(g, bands)
     steps = g.real(g.op.Max(g.size(levels, 1) - 1, 1))
     level = g.mean(levels, 1, keepdims=False)
     found = {"level": level - g.mean(level, 1)}
@@ -158,7 +163,7 @@ def _spectral(g: Graph, statistics: SpectralStatistics, power: Value) -> dict[st
         cubes = g.mean(g.square(deviations) * deviations, 1, keepdims=False)
         found["skewness"] = cubes / (g.square(spread) * spread + 1e-3)
     if "roughness" in statistics.names:
-        mean_db = g.mean(_decibels(g, power, spectral.BIN_RANGE), 1, keepdims=False)
+        mean_db = g.mean(_decibels(g, _at_least(g, power, spectral.BIN_RANGE)), 1, keepdims=False)
         step = g.op.MatMul(g.op.Abs(_lagged(g, mean_db, 1, 1)), g.constant(statistics.averages))
         found["roughness"] = g.op.Log(step + spectral.LEAST_STEP_DB)
     return found
@@ -177,10 +182,8 @@ def _lagged(g: Graph, x: Value, axis: int, lag: Value | int) -> Value:
     return g.part(x, axis, lag, n) - g.part(x, axis, 0, n - lag)
 
 
-def _envelopes(g: Graph, statistics: EnvelopeStatistics, power: Value) -> dict[str, Value]:
-    bands = g.real(_summed(g, statistics.fine, power))
-    least = g.op.Max(g.largest(g.mean(bands, 1), 2) * spectral.BAND_RANGE, spectral.LEAST_POWER)
-    fine = g.op.Sqrt(g.op.Max(bands, least))
+def _envelopes(g: Graph, statistics: EnvelopeStatistics, power: Value, bands: Value) -> dict[str, Value]:
+    fine = g.op.Sqrt(bands)
     relative = fine / g.mean(fine, 1)
     spread = g.op.Sqrt(g.mean(g.square(relative - g.mean(relative, 1)), 1)) + 1e-9
     standard = (relative - 1.0) / g.op.Max(spread, envelope.LEAST_SPREAD)
