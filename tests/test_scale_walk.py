@@ -25,7 +25,7 @@ def test_the_page_is_a_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     Path("configs/sweep.yaml").write_text("statistics.backend: [knn_relative, knn]\n")  # the page's has nine
     page = (ROOT / "docs/scale.md").read_text()
     commands = re.findall(r"^    python -m asd (.*)$", page, re.MULTILINE)
-    assert len(commands) == 9
+    assert len(commands) == 10
     shutil.copytree("plant", "bucket/plant")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for command in commands:
@@ -33,12 +33,13 @@ def test_the_page_is_a_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         command = command.replace("s3://bucket", (tmp_path / "bucket").as_uri())
         # tests/test_ray_executor.py has a cluster
         command = re.sub(r" executor=ray address=\S+", "", command)
-        on = [] if command.startswith("evaluate") else ["device=cpu"]
+        on = [] if command.startswith(("evaluate", "report")) else ["device=cpu"]
         succeeds(*shlex.split(command), *on)
     assert len([*Path("runs/fleet").rglob("DONE")]) == 2
     assert len(pd.read_csv("predictions/fleet/test/predictions.csv")) == 12
     assert len(pd.read_csv("runs/sweeps/options/sweep.csv")) == 2
     assert len([*Path("bucket/runs/statistics").rglob("DONE")]) == 2
     assert Path("bucket/runs/statistics/evaluation.json").exists()
+    assert Path("bucket/runs/statistics/report.html").stat().st_size > 100_000  # with sounds
     assert len(pd.read_csv("predictions/statistics/test/predictions.csv")) == 12
     assert Path("runs/best/fan/seed0/DONE").exists()
