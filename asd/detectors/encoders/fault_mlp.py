@@ -146,8 +146,7 @@ class FaultClassifiers(nn.Module):
     def embeddings(self, vectors: torch.Tensor) -> list[torch.Tensor]:
         """First hidden layer of each classifier, and what no network changes: (batch, width) each."""
         columns = self._columns(vectors)
-        inputs = zip(self.networks, self._inputs(columns), strict=True)
-        layers = [_classifier(network).hidden(x) for network, x in inputs]
+        layers = [_classifier(net).hidden(x) for net, x in zip(self.networks, self._inputs(columns), strict=True)]
         return layers + [columns[:, list(dims)] for dims in self.direct]
 
     def _columns(self, vectors: torch.Tensor) -> torch.Tensor:
