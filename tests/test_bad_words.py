@@ -39,7 +39,7 @@ WORDS = {
     "device=mps": "device=mps is not supported; use auto, cpu or cuda",
     "weights=w.pth": "weights=w.pth goes with `score`",
     "fan": "'fan' is not a key=value argument",
-    "config=none.yaml": r"config=none\.yaml is not a readable .*No such file",
+    "config=none.yaml": r"config=none\.yaml does not exist; the ready ones",
 }
 
 

@@ -89,7 +89,7 @@ def test_results_of_another_year_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("- a\n- b\n", "no key: value"), ("a: [", "YAML file"), (None, "No such file"), ("a: 1", "no section")],
+    [("- a\n- b\n", "no key: value"), ("a: [", "YAML file"), (None, "does not exist"), ("a: 1", "no section")],
 )
 def test_bad_templates(tmp_path: Path, content: str | None, complaint: str) -> None:
     path = tmp_path / "template.yaml"

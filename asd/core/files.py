@@ -203,6 +203,8 @@ def read_yaml(
         content = load_yaml(read(path))
         if not isinstance(content, dict):
             raise yaml.YAMLError("it holds no key: value lines")
+    except FileNotFoundError as error:
+        raise AsdError(f"{option}{path} does not exist{advice}") from error
     except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise AsdError(f"{option}{path} is not a readable YAML file ({reason}){advice}") from error
