@@ -159,7 +159,7 @@ def stopped_by_termination() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def on_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "") -> list[R]:
     """Results of all items, in their order; as many threads as torch may use, each with one thread of its own.
 
     Two items at once are done sooner than two halves of one: the threads of one calculation wait for each other at
@@ -168,6 +168,7 @@ def on_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     Args:
         work: what is done with an item. Gradients are off in other threads than the first.
         items: what there is to do.
+        what: is being done, for a progress bar; "": there is none.
 
     Raises:
         Exception: the first that an item raised.
@@ -178,9 +179,13 @@ def on_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     with _linear_algebra().limit(limits=1):
         if n_threads > 1:
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(work, items))
+                return list(_shown(pool.map(work, items), what, len(items)))
         with _one_thread():
-            return [work(item) for item in items]
+            return list(_shown(map(work, items), what, len(items)))
+
+
+def _shown(results: Iterator[R], what: str, total: int) -> Iterable[R]:
+    return progress(results, what, total) if what else results
 
 
 @cache

@@ -57,7 +57,7 @@ class Recordings:
 
     def waveform(self, index: int) -> npt.NDArray[np.float32]:
         """Samples of clip `index`, shape (samples,)."""
-        waveform: npt.NDArray[np.float32] = self._waveforms([index], "cpu")[0].numpy()
+        waveform: npt.NDArray[np.float32] = self.stacked([index], "cpu")[0].numpy()
         return waveform
 
     def batches(
@@ -74,16 +74,29 @@ class Recordings:
         Raises:
             AsdError: what the front end makes of a clip is not finite.
         """
+        for indices in self.batch_rows(max_samples):
+            yield indices, self.stacked(indices, device)
+
+    def batch_rows(self, max_samples: int) -> list[npt.NDArray[np.int64]]:
+        """Indices (b,) of the clips of each batch, see `batches`."""
         lengths = self.lengths_samples
+        rows = []
         for length in np.unique(lengths)[::-1]:
             same = np.flatnonzero(lengths == length)
             size = max(1, int(max_samples // length))
-            for start in range(0, len(same), size):
-                indices = same[start : start + size]
-                yield indices, self._waveforms(indices, device)
+            rows += [same[start : start + size] for start in range(0, len(same), size)]
+        return rows
 
-    def _waveforms(self, indices: Sequence[int] | npt.NDArray[np.int64], device: torch.device | str) -> torch.Tensor:
-        """Waveforms (batch, samples) of clips of one length, in one call of the front end."""
+    def stacked(self, indices: Sequence[int] | npt.NDArray[np.int64], device: torch.device | str) -> torch.Tensor:
+        """Waveforms (batch, samples) of clips of one length, in one call of the front end.
+
+        Args:
+            indices: of the clips.
+            device: where the waveforms go.
+
+        Raises:
+            AsdError: what the front end makes of a clip is not finite.
+        """
         import torch
 
         from asd.data.frontends import apply_front_end

@@ -13,7 +13,7 @@ import torch
 
 from asd.addresses import spelled
 from asd.core.checkpoint import load_tensors, save_tensors
-from asd.core.runtime import progress
+from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
 from asd.features.clip_statistics import ClipStatistics
 
@@ -22,7 +22,7 @@ Alter = Callable[[npt.NDArray[np.int64], torch.Tensor], torch.Tensor]  # indices
 
 SPECTRA_FILE = "normal_spectra.safetensors"  # in the folder of a model
 _VIEW = "level_64"  # the clip statistics in which a neighbour is nearest
-_BATCH_SAMPLES = 1 << 20
+_BATCH_SAMPLES = 1 << 19  # that one thread works on
 # Of the clips that were looked at last: detectors compute mean spectra along with what they score by.
 _LATEST: dict[tuple[object, ...], npt.NDArray[np.float64]] = {}
 
@@ -115,10 +115,19 @@ def views_of(
         {view: (clips, dims)}.
     """
     vectors: dict[str, FloatArray] = {}
-    for indices, waveforms in progress(recordings.batches(device, _BATCH_SAMPLES), what):
+
+    def add(indices: npt.NDArray[np.int64]) -> None:
+        waveforms = recordings.stacked(indices, device)
         for view, rows in extract(alter(indices, waveforms) if alter else waveforms).items():
             every = vectors.setdefault(view, np.empty((len(recordings), rows.shape[1])))
             every[indices] = rows.double().cpu().numpy()
+
+    batches = recordings.batch_rows(_BATCH_SAMPLES)
+    if alter or device.type != "cpu":  # what is drawn has an order, and a GPU takes one batch after the other
+        for indices in progress(batches, what):
+            add(indices)
+    else:
+        on_threads(add, batches, what)
     if _VIEW in vectors and alter is None:
         _LATEST.clear()
         _LATEST[_key(recordings)] = vectors[_VIEW]
