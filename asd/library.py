@@ -21,7 +21,7 @@ from asd.core.storage import fetch
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.microphones import FRONT_END_FILE, Channel, FrontEnd
 from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
-from asd.data.recordings import Recordings, Refused, check, defects
+from asd.data.recordings import Recordings, Refused, broken, check
 from asd.detectors.base import Detector, RunContext
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.runs import RunDirectory, find_runs, read_json
@@ -234,9 +234,8 @@ def fit(
     recordings = training_recordings(normal, sample_rate_hz, machine, front_end)
     run = parse(Run, [], {**about, "sample_rate_hz": recordings.sample_rate_hz})
     check_lengths(recordings, run.detector_settings.least_samples())
-    if broken := defects(recordings):
-        first = f"{broken[0][0].path} {broken[0][1]}"
-        raise AsdError(f"{first}, and {len(broken)} of {len(recordings)} are broken; leave them out")
+    if beginning := broken(recordings, "recordings"):
+        raise AsdError(f"{beginning}; leave them out")
     model = detector_of(run, _context(run, recordings.front_end))
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))

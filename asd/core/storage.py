@@ -17,10 +17,9 @@ from typing import Any
 
 from asd.addresses import address_of
 from asd.core.files import alone, atomic
-from asd.types import AsdError
+from asd.types import AsdError, is_table
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it
-_TABLES = (".csv", ".tsv", ".parquet")  # what lies beside recordings and is read whole
 _SEED = re.compile(r"(?:.*?/)?seed\d+/")  # a path up to a run directory
 _BUSY = "another process works on the run"
 _LISTED = ".listed"  # holds the command for which the names in a mirror were brought up to date
@@ -65,7 +64,7 @@ def list_names(folder: Path, command: str = "") -> None:
             path = folder / name
             if _stamp(path) == stamp:
                 continue
-            if path.suffix.lower() in _TABLES:
+            if is_table(path):  # tables beside recordings are read whole
                 _get(storage, f"{root}/{name}".rstrip("/"), path, stamp)
             else:
                 _note(path, stamp)

@@ -236,6 +236,20 @@ def defects(recordings: Recordings) -> list[tuple[Clip, str]]:
     return [(clip, sound.defect) for clip, sound in every if sound.defect]
 
 
+def broken(recordings: Recordings, what: str) -> str:
+    """A sentence's beginning: "a.wav is silent, and 2 of 9 clips are broken (b.wav besides)"; "" where none is.
+
+    Args:
+        recordings: to look at.
+        what: they are, such as "training clips".
+    """
+    if not (found := defects(recordings)):
+        return ""
+    (clip, defect), *rest = found
+    others = f" ({named([other.name for other, _ in rest])} besides)" if rest else ""
+    return f"{clip.path} {defect}, and {len(found)} of {len(recordings)} {what} are broken{others}"
+
+
 def mono(recordings: Recordings) -> list[Clip]:
     """Clips recorded by one microphone alone."""
     every = zip(recordings.clips, recordings.sounds, strict=True)

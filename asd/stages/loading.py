@@ -11,11 +11,11 @@ from asd.core.runtime import fingerprint, log
 from asd.data.dataset import Dataset, given_data, open_data
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
-from asd.data.recordings import Recordings, Refused, check, defects, mono
+from asd.data.recordings import Recordings, Refused, broken, check, defects, mono
 from asd.data.supplemental import Supplement, SupplementalPolicy
 from asd.runs import RunDirectory, read_json
 from asd.settings.config import Run
-from asd.types import AsdError, Clip, Domain, Split, named
+from asd.types import AsdError, Clip, Domain, Split
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,9 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     if supplemental is not None:
         front_end = policy.front_end(front_end, supplemental)
     recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
-    if broken := defects(recordings):
-        clip, what = broken[0]
-        others = f" ({named([other.name for other, _ in broken[1:]])} besides)" if broken[1:] else ""
+    if beginning := broken(recordings, "training clips"):
         instead = " or use frontend=near residual=0" if front_end.n_microphones > 1 else ""
-        raise AsdError(
-            f"{clip.path} {what}, and {len(broken)} of {len(recordings)} training clips are broken{others}: such "
-            f"a recording would teach what no machine sounds like, remove it{instead}"
-        )
+        raise AsdError(f"{beginning}: such a recording would teach what no machine sounds like, remove it{instead}")
     domains = {clip.domain for clip in recordings.clips}
     for domain in Domain:
         if domain not in domains and None not in domains:
@@ -170,8 +165,8 @@ def _load_supplemental(
         )
     clips = policy.clips(config.data_root, machine)
     recordings = _read(config, dataset, clips, front_end) if clips else None
-    if recordings and (broken := defects(recordings)):
-        raise AsdError(f"{broken[0][0].path} {broken[0][1]}: remove it, or set supplemental.*=ignore")
+    if recordings and (found := defects(recordings)):
+        raise AsdError(f"{found[0][0].path} {found[0][1]}: remove it, or set supplemental.*=ignore")
     return recordings
 
 

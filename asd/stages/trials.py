@@ -30,20 +30,9 @@ from asd.types import AsdError
 Options = dict[str, Any]  # option of train -> value
 _RANGE = {"low", "high", "log", "step"}
 _SHARED = {
-    "data",
-    "normal",
-    "abnormal",
-    "machine",
-    "year",
-    "seed",
-    "seeds",
-    "name",
-    "runs",
-    "device",
-    "weights",
-    "track",
-}
-_SHARED |= {"overwrite", *Execution.model_fields}
+    *("data", "normal", "abnormal", "machine", "year", "seed", "seeds", "name", "runs", "device", "weights", "track"),
+    *("overwrite", *Execution.model_fields),
+}  # by all configurations
 _MOST = 10_000  # configurations of a grid
 COMPLETE = "complete"  # state of a trial on all machines
 

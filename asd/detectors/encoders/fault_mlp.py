@@ -32,6 +32,7 @@ from asd.detectors.encoders.recipe import FaultRecipe
 from asd.detectors.statistic_groups import GROUPS, RELATIVE, Part
 from asd.features.clip_statistics import WINDOWS_MS, ClipStatistics
 from asd.features.faults import KINDS, draw_kinds, with_faults
+from asd.features.normal_spectra import views_of
 from asd.scoring.covariance import Groups, Whitening, faults_of_spectra, spread_of
 from asd.scoring.references import FloatArray, references_of
 from asd.types import AsdError
@@ -254,10 +255,8 @@ class FaultMlp(ClipEncoder):
         return vectors
 
     def _statistics(self, recordings: Recordings) -> torch.Tensor:
-        rows = torch.empty(len(recordings), len(self.module.centre), device=self.context.device)
-        for indices, waveforms in recordings.batches(self.context.device, _BATCH_SAMPLES):
-            rows[indices] = self._of(waveforms)
-        return rows
+        views = views_of(recordings, self.statistics, self.context.device, f"statistics {recordings.clips[0].machine}")
+        return torch.from_numpy(np.concatenate([*views.values()], 1)).float().to(self.context.device)
 
     def _of(self, waveforms: torch.Tensor) -> torch.Tensor:
         return torch.cat(list(self.statistics(waveforms).values()), 1).float()
