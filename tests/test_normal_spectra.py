@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -28,6 +31,20 @@ def test_views_come_in_the_order_of_the_clips_whatever_their_lengths() -> None:
         alone = views_of(noises(seed), extract, CPU)
         for view in ("level_16", "flux_64"):
             np.testing.assert_array_equal(found[view][i], alone[view][0])
+
+
+def test_what_is_drawn_for_batches_is_drawn_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(normal_spectra, "_BATCH_SAMPLES", 4500)  # a clip each
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    seen: list[tuple[int, int]] = []
+
+    def note(indices: npt.NDArray[np.int64], waveforms: torch.Tensor) -> torch.Tensor:
+        seen.append((int(indices[0]), threading.get_ident()))
+        return 2.0 * waveforms
+
+    clips, extract = noises(1, 2, 3, 4, 5), ClipStatistics(["level_16"])
+    views_of(clips, extract, CPU, alter=note)
+    assert seen == [(i, threading.get_ident()) for i in (0, 2, 4, 1, 3)]  # the longest first, on this thread
 
 
 def test_spectra_that_a_detector_has_just_computed_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.types import count_and_first, doubled, find_in_tree, find_recordings, is_recording, recording_key, unmatched
+from asd.types import (
+    count_and_first,
+    doubled,
+    find_in_tree,
+    find_recordings,
+    is_recording,
+    named,
+    recording_key,
+    unmatched,
+)
 
 STEMS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=9)
 FOLDERS = st.lists(STEMS, max_size=3)
@@ -65,3 +74,9 @@ def test_a_sentence_counts_and_names_the_first() -> None:
     assert count_and_first(["b", "a", "c"]) == "3 (the first a)"
     assert count_and_first(["b", "a"]) == "2 (the first a)"
     assert count_and_first(["a"]) == "1 (a)"
+
+
+def test_many_names_for_a_sentence_are_cut() -> None:
+    assert named(["b", "a"]) == "b, a"
+    assert named(["b", "a", "c", "d"], most=2) == "b, a and 2 more"
+    assert named(["b", "a"], most=2) == "b, a"
