@@ -27,10 +27,11 @@ from asd.challenge.system_meta import load_template
 from asd.challenge.unpack import machine_place, unpack
 from asd.challenge.years import get_year
 from asd.data.audio import read_wav
+from asd.recording_files import recording_key
 from asd.runs import read_scores
 from asd.settings.config import Run
 from asd.settings.parsing import parse
-from asd.types import SCORE_COLUMNS, AsdError, Clip, Split, recording_key
+from asd.types import SCORE_COLUMNS, AsdError, Clip, Split
 
 FAST, SLOW = 60, {"names": 60_000, "tables": 12_000, "yaml": 8_000, "sound": 12_000, "zips": 8_000}
 PLACE = Path(tempfile.gettempdir())

@@ -6,7 +6,8 @@ import csv
 import io
 from pathlib import Path
 
-from asd.types import AsdError, is_recording
+from asd.recording_files import is_recording
+from asd.types import AsdError
 
 
 def parse_rows(text: str) -> list[list[str]]:

@@ -17,7 +17,8 @@ from typing import Any
 
 from asd.addresses import address_of
 from asd.core.files import alone, atomic
-from asd.types import AsdError, is_table
+from asd.recording_files import is_table
+from asd.types import AsdError
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it
 _SEED = re.compile(r"(?:.*?/)?seed\d+/")  # a path up to a run directory

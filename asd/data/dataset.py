@@ -16,7 +16,8 @@ from asd.challenge import files
 from asd.challenge.names import follows_grammar
 from asd.data.given import clips_of_files
 from asd.data.layouts import REGISTRY, table
-from asd.types import AsdError, Clip, Label, Split, is_recording, is_table, one_of, walk_tree
+from asd.recording_files import is_recording, is_table, walk_tree
+from asd.types import AsdError, Clip, Label, Split, one_of
 
 LAYOUTS = ("auto", "challenge", *REGISTRY)
 HELD_OUT = 0.2  # of the normal recordings, where nothing says which are for the check

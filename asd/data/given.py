@@ -24,7 +24,8 @@ from asd.data.layouts.words import ANOMALOUS
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.notices import notices
 from asd.data.recordings import Recordings, check, in_memory
-from asd.types import AsdError, Clip, Label, Split, find_in_tree, is_recording, is_table, walk_tree
+from asd.recording_files import find_in_tree, is_recording, is_table, walk_tree
+from asd.types import AsdError, Clip, Label, Split
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first
 Files = str | Path | Iterable[str | Path]  # a file, a folder, a pattern, a table, or several of these

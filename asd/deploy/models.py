@@ -15,8 +15,9 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.deploy.service import RefusalError
 from asd.library import Model, load
+from asd.recording_files import is_recording
 from asd.runs import RunDirectory, find_runs, run_names
-from asd.types import AsdError, Split, is_recording
+from asd.types import AsdError, Split
 
 _MOST_CHANNELS = 8
 _MOST_VALUES_PER_S = 96_000  # of all channels: a few bytes of silence may promise more than memory holds

@@ -23,8 +23,9 @@ import torch
 
 from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
+from asd.recording_files import find_recordings
 from asd.sed import labels, tables
-from asd.types import AsdError, Clip, Split, find_recordings
+from asd.types import AsdError, Clip, Split
 
 TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
 

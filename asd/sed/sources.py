@@ -23,9 +23,10 @@ import torch
 from asd.core.runtime import log
 from asd.data.audio import read_wav
 from asd.features.logmel import resample
+from asd.recording_files import find_in_tree, find_recordings
 from asd.synthetic.design import CHARACTERS, Health, draw_design, generator
 from asd.synthetic.sound import render_clip
-from asd.types import AsdError, Domain, find_in_tree, find_recordings
+from asd.types import AsdError, Domain
 
 Samples = npt.NDArray[np.float32]  # (samples,)
 

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import log
-from asd.types import AsdError, doubled, recording_key, unmatched
+from asd.recording_files import doubled, recording_key, unmatched
+from asd.types import AsdError
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 WEAK_COLUMNS = ("filename", "event_labels")

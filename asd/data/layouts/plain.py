@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asd.data.layouts.words import ANOMALOUS, NORMAL, TESTING, TRAINING, UNKNOWN, Parts, machine_names
-from asd.types import AsdError, Clip, Domain, Label, Split, is_recording
+from asd.recording_files import is_recording
+from asd.types import AsdError, Clip, Domain, Label, Split
 
 _WORDS = NORMAL | ANOMALOUS | TRAINING | TESTING | UNKNOWN
 _NO_FAULT = re.compile(r"[\d\W_]+")  # a date or a number says nothing

@@ -19,7 +19,8 @@ import pandas as pd
 
 from asd.addresses import address_of, is_address, mirrored
 from asd.data.layouts.words import domain_of, label_of, split_of
-from asd.types import AsdError, Clip, Label, Split, is_table
+from asd.recording_files import is_table
+from asd.types import AsdError, Clip, Label, Split
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")

@@ -15,7 +15,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from asd.types import Clip, Label, Split, is_recording
+from asd.recording_files import is_recording
+from asd.types import Clip, Label, Split
 
 _FIRST = re.compile(
     r"\d+_(?P<machine>Toy[A-Za-z]+)_case(?P<case>\d+)_(?P<fault>normal|ab\d+)_(?P<kind>IND|CNT)"

@@ -22,7 +22,8 @@ from asd.core.runtime import log
 from asd.data.audio import read_wav
 from asd.data.codecs import Waveform
 from asd.features.augment import Generator
-from asd.types import AsdError, find_recordings
+from asd.recording_files import find_recordings
+from asd.types import AsdError
 
 _N_BANDS = 9  # of a random filter, every 500 Hz at 8 kHz: as wide as a formant, so that none is made or lost
 
