@@ -91,11 +91,6 @@ class Shared(nn.Module):
 
     DistributedDataParallel synchronises the module that it holds, however that is called, so the step may hold the
     network in a closure. Parameters that a step leaves out are found at every call.
-
-    Args:
-        module: whose parameters are trained.
-        step: indices to a loss, as in `trainer`.
-        world: of two processes or more.
     """
 
     def __init__(self, module: nn.Module, step: Callable[[torch.Tensor], Any], world: World) -> None:

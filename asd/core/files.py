@@ -123,12 +123,7 @@ def _remove(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all.
-
-    Args:
-        path: of the file.
-        text: its content.
-    """
+    """Writes a text file, whole or not at all."""
     with atomic(path) as temporary, temporary.open("w") as file:
         file.write(text)
         file.flush()
@@ -137,12 +132,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all.
-
-    Args:
-        path: of the file.
-        values: its content.
-    """
+    """Writes a JSON file, whole or not at all."""
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 
@@ -191,10 +181,8 @@ def read_yaml(
     """The mapping that a YAML file holds.
 
     Args:
-        path: of the file.
         option: that names it, such as "config=", for messages.
         advice: the end of the sentence where it is none, such as "; train again".
-        read: gives its content.
 
     Raises:
         AsdError: it cannot be read, or holds something else.

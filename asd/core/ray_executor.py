@@ -33,7 +33,6 @@ def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, devic
 
     Args:
         work: what is done with a task; a function that every computer can import.
-        tasks: what can be pickled.
         where: the cluster, and how many tasks at once; 0: as many as it has room for.
         device: a task on a GPU takes a whole one.
 
@@ -62,12 +61,6 @@ def on_ray_data(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, 
     """The same by Ray Data: processes that stay, and keep what `work` has loaded, take one task after another.
 
     Tasks and results stream through the cluster, which holds a few of them at a time.
-
-    Args:
-        work: what is done with a task; a function that every computer can import.
-        tasks: what can be pickled.
-        where: the cluster, and how many processes; 0: as many as it has room for.
-        device: a process on a GPU takes a whole one.
 
     Raises:
         AsdError: Ray is not installed, or there is no cluster at that address.

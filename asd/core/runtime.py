@@ -89,22 +89,12 @@ def epoch_seed(seed: int, epoch: int) -> int:
     """Seed of one epoch: every random draw of a run is a function of (seed, epoch).
 
     So a resumed run needs no stored generator states to end exactly like an uninterrupted one.
-
-    Args:
-        seed: of the run.
-        epoch: counted from 0.
     """
     return (seed * 1_000_003 + epoch) % 2**63
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
-    """`items` behind a tqdm bar on the terminal, silently elsewhere.
-
-    Args:
-        items: to go through.
-        description: what the bar says.
-        total: how many they are; None: their length.
-    """
+    """`items` behind a tqdm bar on the terminal, silently elsewhere."""
     return tqdm(items, desc=description, total=total, disable=not sys.stderr.isatty(), leave=False, file=sys.stderr)
 
 
@@ -112,7 +102,6 @@ class MetricsLog:
     """`metrics.jsonl`: one JSON object per epoch, readable while the run goes on.
 
     Args:
-        path: the file; created on the first line.
         keep: number of leading lines to keep from an interrupted run, the rest is dropped.
     """
 
@@ -167,7 +156,6 @@ def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "") -> li
 
     Args:
         work: what is done with an item. Gradients are off in other threads than the first.
-        items: what there is to do.
         what: is being done, for a progress bar; "": there is none.
 
     Raises:

@@ -42,8 +42,6 @@ class Tracked:
         """A training by its directory.
 
         Args:
-            directory: of the training.
-            identity: hash of what decides it.
             levels: folders that name it in its run: machine and seed, or the seed alone.
         """
         place = directory.resolve()
@@ -62,7 +60,6 @@ class Tracker(ABC):
         """Notes numbers at a step of a curve.
 
         Args:
-            values: {name: value}.
             step: an epoch, counted from 1; 0: of the whole training.
         """
 
@@ -206,8 +203,6 @@ def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None
     """Opens a tracker, which then listens.
 
     Args:
-        name: which one; not "none".
-        what: is tracked.
         options: of the training, nested; None: they are noted already.
 
     Raises:

@@ -53,37 +53,21 @@ class Position:
     random: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def add(self, loss: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
-        """Notes one more batch of the epoch.
-
-        Args:
-            loss: of the batch, a scalar.
-            terms: scalars that it is made of, by name.
-        """
+        """Notes one more batch of the epoch."""
         self.losses.append(loss)
         for name, term in terms.items():
             self.terms.setdefault(name, []).append(term)
         self.batch += 1
 
     def close(self, train_losses: torch.Tensor, valid_losses: torch.Tensor) -> None:
-        """Ends the epoch.
-
-        Args:
-            train_losses: (batches,) of the epoch.
-            valid_losses: (batches,) after it.
-        """
+        """Ends the epoch."""
         self.epoch += 1
         self.train_losses, self.valid_losses = train_losses, valid_losses
         self.batch, self.seconds, self.losses, self.terms, self.random = 0, 0.0, [], {}, {}
 
 
 class StateFile:
-    """`state.safetensors` of one training.
-
-    Args:
-        path: the file.
-        update: network, optimiser, scaler and teacher.
-        fingerprint: hash of configuration and data.
-    """
+    """`state.safetensors` of one training."""
 
     def __init__(self, path: Path, update: Update, fingerprint: str) -> None:
         self.path, self.update, self.fingerprint = path, update, fingerprint
@@ -110,7 +94,6 @@ class StateFile:
         """Copies the present weights if the epoch just closed has the highest score of all.
 
         Args:
-            position: at the end of an epoch.
             scores: metrics of this epoch, with "score"; without it, that is the negative validation loss.
 
         Raises:
@@ -147,10 +130,7 @@ class StateFile:
         save_tensors(self.path, tensors, facts)
 
     def load(self) -> Position:
-        """Sets network, optimiser, scaler and teacher to the state, where there is one.
-
-        Returns:
-            How far the training had come.
+        """Sets network, optimiser, scaler and teacher to the state, where there is one; how far it had come.
 
         Raises:
             AsdError: the file is damaged, or of another network, configuration or data.
@@ -181,12 +161,7 @@ class StateFile:
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Sets torch's generators to the states of a `Position`.
-
-    Args:
-        states: by "cpu" and "cuda".
-        device: of the network.
-    """
+    """Sets torch's generators to the states of a `Position`."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)

@@ -109,9 +109,7 @@ def train(
         step: loss of one batch of indices, differentiable in train mode; or the loss and, by name, the terms
             it is made of, the same at every call, logged as train_<name> and valid_<name>.
         train_indices: (n,) int64 items to learn from, on the module's device.
-        settings: how long and how to train.
         directory: receives metrics.jsonl and state.safetensors.
-        seed: fixes every random draw.
         patience: epochs without a higher score after which training stops, with the weights of the best
             epoch; None: all epochs, and the last weights.
         valid_indices: (m,) items whose loss is logged each epoch, never learnt from.
@@ -120,7 +118,6 @@ def train(
         teacher: moves with the module at every step, and is in train and eval mode with it.
         weights: (n,) an epoch draws n items with replacement in these proportions; None: each item once.
         fingerprint: hash of configuration and data; a state with another one is refused.
-        label: what the progress bar says.
 
     Raises:
         AsdError: a loss that is not finite (the batch is named), or a state of another configuration.

@@ -33,13 +33,6 @@ class Update:
     The gradient is that of the mean over the whole batch, however many pieces it is cut into. In float16 the
     loss is scaled up before and the gradient down after the backward pass, before it is clipped; a step whose
     gradient overflowed is left out, and the scale is halved.
-
-    Args:
-        module: the network.
-        step: loss of a batch.
-        settings: how to train.
-        teacher: follows the network.
-        world: the processes that share each batch.
     """
 
     def __init__(

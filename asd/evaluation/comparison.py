@@ -40,11 +40,6 @@ class Entry:
     def of(cls, name: str, by_seed: Mapping[int, pd.DataFrame], year: int) -> Entry:
         """A method by its score tables {seed: table of all machines}; every entry gets the same resamples.
 
-        Args:
-            name: of the method.
-            by_seed: score tables of all machines, by seed.
-            year: whose metric rule holds.
-
         Raises:
             AsdError: a metric cannot be computed.
         """
@@ -82,10 +77,6 @@ class Entry:
 
 def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFrame:
     """Entries as rows, best first; differences are those to `reference`, by default to the best.
-
-    Args:
-        entries: methods that were evaluated on the same clips.
-        reference: name of one of them.
 
     Returns:
         The columns run, official_score, std (over seeds), seeds, low, high (95 % of resampled clips), reference,
@@ -130,10 +121,6 @@ def _row(entry: Entry, against: Entry) -> dict[str, object]:
 def sign_test(scores: Mapping[str, float], others: Mapping[str, float]) -> tuple[int, int, float]:
     """On how many machines a method is better and worse than another, and how likely that is by chance.
 
-    Args:
-        scores: of the method, per machine.
-        others: of the other method, per machine.
-
     Returns:
         Wins, losses, and the two-sided p value; equal scores do not count.
 
@@ -166,12 +153,7 @@ def chosen_by_test_labels(candidates: Sequence[Entry]) -> dict[str, Entry]:
 
 
 def composed(name: str, choice: Mapping[str, Entry]) -> Entry:
-    """The method that takes each machine's values, seed by seed, from the entry chosen for it; without resamples.
-
-    Args:
-        name: of the new entry.
-        choice: the entry whose values are taken, by machine.
-    """
+    """The method that takes each machine's values, seed by seed, from the entry chosen for it; without resamples."""
     values = {machine: entry.values[machine] for machine, entry in choice.items()}
     return Entry(name, values, np.empty(0), next(iter(choice.values())).rule)
 

@@ -28,12 +28,6 @@ Folders = Mapping[RunDirectory, ScoreFolder]  # whose scores are looked at
 def chosen_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None = None) -> list[RunDirectory]:
     """Complete runs of a name: all, or those of the machines that are named.
 
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-        machines: names, or ["all"].
-        seed: which one; None: all.
-
     Raises:
         AsdError: there is none, or a machine is not among them.
     """
@@ -52,16 +46,7 @@ def is_all(machines: Sequence[str]) -> bool:
 
 
 def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: Sequence[str]) -> list[str]:
-    """Refuses a part of a run, unless machine= has asked for it: then what is missing is a warning.
-
-    Args:
-        place: the run, for the sentence.
-        missing: what it lacks.
-        have: machines that it has.
-        machines: the option machine=.
-
-    Returns:
-        What is missing, in sentences.
+    """What is missing, in sentences; refuses a part of a run, unless machine= has asked for it: then it warns.
 
     Raises:
         AsdError: something is missing and no machine was named.
@@ -81,14 +66,7 @@ def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: 
 
 
 def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None = None) -> Missing:
-    """Machines and seeds that were to be trained and are not complete; of one seed, or of all.
-
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-        machines: names, or ["all"].
-        seed: which one; None: all.
-    """
+    """Machines and seeds that were to be trained and are not complete; of one seed, or of all."""
     begun = begun_runs(runs, name)
     every = [*find_runs(runs, name), *begun]
     missing = _untrained_machines(every) if is_all(machines) else {}
@@ -101,10 +79,6 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
 
 def missing_scores(folders: Folders, scorer: str) -> Missing:
     """Scores, sections, clips and scorers that should be there; what each seed lacks is said once.
-
-    Args:
-        folders: score folders by machine and seed.
-        scorer: whose scores are wanted.
 
     Raises:
         AsdError: none of the machines has such a scorer.
@@ -157,12 +131,7 @@ def _untrained_machines(runs: Sequence[RunDirectory]) -> Missing:
 
 
 def absent_machines(folders: Folders, year: Year) -> Missing:
-    """Machines of the year's data that the run does not have, where its recordings are the challenge's.
-
-    Args:
-        folders: score folders by machine and seed.
-        year: of the challenge.
-    """
+    """Machines of the year's data that the run does not have, where its recordings are the challenge's."""
     have = {run.machine for run in folders}
     missing: Missing = {}
     for root in {data.root for folder in folders.values() if (data := folder.data())}:
@@ -174,13 +143,7 @@ def absent_machines(folders: Folders, year: Year) -> Missing:
 
 
 def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:
-    """Machines of a run that machine= does not name, in sentences.
-
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-        machines: that were named.
-    """
+    """Machines of a run that machine= does not name, in sentences."""
     if is_all(machines):
         return []
     every = {run.machine for run in (*find_runs(runs, name), *begun_runs(runs, name))}

@@ -92,41 +92,22 @@ def mel_to_hz(mel: npt.ArrayLike) -> FloatArray:
 
 
 def band_edges(sample_rate_hz: int, n_bands: int = N_BANDS) -> FloatArray:
-    """Edges in Hz of bands equally wide in mel, (n_bands + 1,).
-
-    Args:
-        sample_rate_hz: of the waveform.
-        n_bands: how many.
-    """
+    """Edges in Hz of bands equally wide in mel, (n_bands + 1,)."""
     return mel_to_hz(np.linspace(0.0, float(hz_to_mel(sample_rate_hz / 2)), n_bands + 1))
 
 
 def split_bands(waveform: FloatArray, edges_hz: FloatArray, sample_rate_hz: int) -> FloatArray:
-    """A waveform as band signals that add up to it.
+    """A waveform (samples,) as band signals (bands, samples) that add up to it.
 
     Args:
-        waveform: (samples,).
         edges_hz: (bands + 1,) rising; the outermost bands take what lies beyond them.
-        sample_rate_hz: of the waveform.
-
-    Returns:
-        (bands, samples).
     """
     hz = np.fft.rfftfreq(len(waveform), 1 / sample_rate_hz).astype(np.float64)
     return np.fft.irfft(np.fft.rfft(waveform) * _shares(hz, edges_hz, _CROSSOVER_HZ), len(waveform))
 
 
 def split_stretches(waveform: FloatArray, edges_s: FloatArray, sample_rate_hz: int) -> FloatArray:
-    """A waveform as stretches that add up to it, each silent outside its time.
-
-    Args:
-        waveform: (samples,).
-        edges_s: (stretches + 1,) rising.
-        sample_rate_hz: of the waveform.
-
-    Returns:
-        (stretches, samples).
-    """
+    """A waveform (samples,) as stretches (stretches, samples) that add up to it, each silent outside its time."""
     return waveform * _shares(np.arange(len(waveform)) / sample_rate_hz, edges_s, _CROSSFADE_S)
 
 
@@ -139,13 +120,7 @@ def _shares(points: FloatArray, edges: FloatArray, slope: float) -> FloatArray:
 
 
 def swap_each(whole: FloatArray, parts: FloatArray, others: FloatArray) -> FloatArray:
-    """The waveform with one part after the other swapped: (samples,), (parts, samples) twice -> (parts, samples).
-
-    Args:
-        whole: (samples,).
-        parts: (parts, samples), which add up to `whole`.
-        others: (parts, samples), what takes their places.
-    """
+    """The waveform with one part after the other swapped: (samples,), (parts, samples) twice -> (parts, samples)."""
     return whole - parts + others
 
 
@@ -161,7 +136,6 @@ def fit_neighbour(
         clip_bands: (bands, samples) of the clip.
         neighbour: (its own samples,).
         edges_hz: (bands + 1,).
-        sample_rate_hz: of both.
 
     Returns:
         Waveform (samples,), and the difference in dB.
@@ -180,7 +154,6 @@ def choose_clips(table: pd.DataFrame, clip: str | None, worst: int) -> pd.DataFr
     """The rows of a score table worth explaining.
 
     Args:
-        table: score table of one machine (types.SCORE_COLUMNS).
         clip: name of one file, with or without folders and .wav; None: the worst clips.
         worst: how many of each kind: the highest normals and the lowest anomalies where labels are known,
             else the highest scores.

@@ -36,8 +36,6 @@ def explanation_figure(title: str, subtitle: str, clip: Picture, neighbour: Pict
     """A clip beside its normal neighbour, and what its bands and stretches did to the score.
 
     Args:
-        title, subtitle: which clip, and what became of it.
-        clip, neighbour: spectrograms, shown in the same colours.
         effects: bars: of the bands beside the clip's frequency axis, of the stretches below its time axis.
 
     Returns:

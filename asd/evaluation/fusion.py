@@ -58,13 +58,9 @@ def fuse_runs(
     """Writes the fused run runs/<name>/<machine>/seed0 of every machine of the members.
 
     Args:
-        runs: folder of all runs.
         members: runs to fuse, each RUN or RUN:SCORER.
-        name: of the new run.
         machines: which machines; by default all, which each member has to have.
-        method: scale of the mean, "z" or "rank".
         decision: arguments of `fit_threshold`.
-        overwrite: replace a run of that name.
 
     Raises:
         AsdError: a member that is not there or lacks a machine, seed or clip, or a run in the way.
@@ -172,7 +168,6 @@ def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataF
 
     Args:
         members: at least one; seeds of a member are averaged first, so that each member counts once.
-        method: "z" or "rank", see `scoring.threshold`.
 
     Returns:
         The score table of the test clips (decisions still those of the first member) and a table of the

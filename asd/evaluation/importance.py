@@ -41,11 +41,7 @@ def importances(options: pd.DataFrame, scores: pd.Series) -> dict[str, float]:
 
 
 def chosen_elsewhere(scores: pd.DataFrame) -> float:
-    """Mean score where each machine takes the configuration that is best on the other machines.
-
-    Args:
-        scores: (configurations, machines).
-    """
+    """Mean score where each machine takes the configuration that is best on the other machines."""
     return float(np.mean([scores[machine].iloc[row] for machine, row in best_elsewhere(scores).items()]))
 
 
@@ -67,8 +63,6 @@ def importance_figure(table: pd.DataFrame, keys: Sequence[str], shares: dict[str
 
     Args:
         table: a row per configuration, with its options and its `score`.
-        keys: columns of options that were varied.
-        shares: of `importances`.
     """
     shown = list(shares)[:5]
     figure = Figure(figsize=(3.2 * (1 + len(shown)), 3.4), layout="constrained")

@@ -28,9 +28,6 @@ def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None
     """The year whose rule is meant, and whether it only stands for plain AUC and pAUC.
 
     Args:
-        runs: folder of all runs.
-        name: of the run.
-        machines: which machines count.
         data: folder of other recordings that were scored; None: the run's own test clips.
         year: that was asked for; None: by the recordings, as only the challenge's have a rule of a year.
 
@@ -46,12 +43,7 @@ def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None
 
 
 def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:
-    """Name of the files of an evaluation: each set of clips has files of its own.
-
-    Args:
-        part: development or evaluation set.
-        data: folder of other recordings than the run's own test clips.
-    """
+    """Name of the files of an evaluation: each set of clips has files of its own."""
     if data is not None:
         return f"evaluation_{place_name(data)}"
     return {"dev": "evaluation", "eval": "evaluation_eval"}[part]
@@ -91,10 +83,6 @@ def labelled_scores(
     Machines without any label are left out where they belong to the evaluation set of the year.
 
     Args:
-        runs: folder of all runs.
-        name: which of them.
-        year: of the challenge.
-        machines: which machines shall count; all by default.
         data: folder of other recordings that were scored; by default the run's own test clips.
 
     Raises:
@@ -118,12 +106,7 @@ def labelled_scores(
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
-    """Machines of a run with a labelled test clip, sorted.
-
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-    """
+    """Machines of a run with a labelled test clip, sorted."""
     return sorted({run.machine for run in find_runs(runs, name) if _labels(run.scores)})
 
 
@@ -158,7 +141,6 @@ def published_labels(
     """Scores of an evaluation set with the organisers' labels and domains in place of the names'.
 
     Args:
-        runs, name, year, machines: as in `labelled_scores`.
         ground_truth: its folder, by default where `data` puts it.
 
     Raises:
@@ -245,11 +227,6 @@ def with_truth(table: pd.DataFrame, truth: GroundTruth, year: Year) -> pd.DataFr
     """The rows of a score table that belong to the evaluation set, with the labels and domains of the truth.
 
     A clip may be listed under its published name or under the one that tells its label.
-
-    Args:
-        table: score table of one machine.
-        truth: labels of the evaluation set.
-        year: of the challenge.
 
     Raises:
         AsdError: a clip of a section is missing, is listed twice, or is not in the ground truth.

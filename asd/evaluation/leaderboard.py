@@ -72,7 +72,6 @@ def rank_runs(
     """Ranks runs; writes leaderboard.{md,csv,json} to the folder of runs.
 
     Args:
-        runs: folder of all runs.
         year: of the challenge, whose rule holds; None: as `evaluate` measures the recordings of each run.
         members: runs to rank, each RUN or RUN:SCORER; by default all that can be ranked.
         machines: which machines shall count; by default all that a run should have.

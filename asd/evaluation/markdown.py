@@ -12,12 +12,7 @@ MISSING = "–"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table; columns of numbers are aligned to the right.
-
-    Args:
-        head: name of each column.
-        rows: a text per column.
-    """
+    """Lines of a table; columns of numbers are aligned to the right."""
     columns = list(zip(head, *rows, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
     pads = [str.rjust if _is_numeric(column[1:]) else str.ljust for column in columns]
@@ -30,14 +25,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def place_in(page: Path, what: str) -> tuple[str, str]:
-    """The text of a page before and after the place of a table, between the lines `<!-- what -->` and `<!-- end -->`.
-
-    Args:
-        page: a Markdown document.
-        what: stands in the place, as its first marker says.
-
-    Returns:
-        Both texts, with the markers.
+    """The text of a page up to the line `<!-- what -->`, and from `<!-- end -->` on; a table goes between them.
 
     Raises:
         AsdError: there is no such page, or it has no such place.
@@ -55,12 +43,7 @@ def place_in(page: Path, what: str) -> tuple[str, str]:
 
 
 def plain(value: float, decimals: int = 4) -> str:
-    """A number with so many decimals; a dash for one that is not defined.
-
-    Args:
-        value: the number.
-        decimals: behind the point.
-    """
+    """A number with so many decimals; a dash for one that is not defined."""
     return MISSING if math.isnan(value) else f"{value:.{decimals}f}"
 
 
@@ -68,10 +51,6 @@ def signed(value: float, decimals: int = 4) -> str:
     """A difference with its sign; one that rounds to zero has none, so that no "-0" is ever printed.
 
     Subtract first and round here: the difference of two rounded numbers can be off by one in the last place.
-
-    Args:
-        value: the difference.
-        decimals: behind the point.
 
     Example:
         >>> signed(0.0123, 3), signed(-0.00001)

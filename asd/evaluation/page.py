@@ -48,13 +48,7 @@ class Section:
 
 
 def as_markdown(title: str, findings: Sequence[str], sections: Sequence[Section]) -> str:
-    """The page as Markdown; its figures lie beside it.
-
-    Args:
-        title: heading.
-        findings: sentences at the top.
-        sections: the rest of the page.
-    """
+    """The page as Markdown; its figures lie beside it."""
     environment = Environment(loader=PackageLoader("asd.evaluation", ""), undefined=StrictUndefined, autoescape=False)
     environment.filters |= {"item": _item, "paragraph": _paragraph}
     page = environment.get_template("page.md.jinja")
@@ -73,9 +67,7 @@ def write_page(
     """Writes a page and what belongs to it, each file whole or not at all.
 
     Args:
-        folder: where to; made if need be.
         name: of the page and of its numbers: <name>.md and <name>.json.
-        text: of the page.
         numbers: all of them, unrounded; what is not defined becomes null.
         tables: by file name without ".csv"; one without rows is not written.
         figures: by file name without ".png".
@@ -100,14 +92,7 @@ def spread(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, float]:
 
 
 def plus_minus(found: Mapping[str, float], decimals: int, *, sign: bool = False, factor: float = 1) -> str:
-    """Mean ± standard deviation as text, times a factor; with `sign` for a difference.
-
-    Args:
-        found: "mean" and "std".
-        decimals: behind the point.
-        sign: whether the mean has a plus where it is positive.
-        factor: 100 for per cent.
-    """
+    """Mean ± standard deviation as text, times a factor; with `sign` for a difference."""
     mean, std = factor * found["mean"], factor * found["std"]
     return f"{signed(mean, decimals) if sign else f'{mean:.{decimals}f}'} ± {std:.{decimals}f}"
 

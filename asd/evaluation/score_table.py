@@ -44,7 +44,6 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
     """The test rows of a score table, section by section, sorted by machine and section.
 
     Args:
-        table: DataFrame with `types.SCORE_COLUMNS`.
         with_domains: whether every row must tell its domain; if not, the column is ignored.
 
     Raises:
@@ -68,10 +67,6 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
 
 def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:
     """Which clips each metric of a rule compares.
-
-    Args:
-        section: labels, domains and scores of its clips.
-        rule: of a year.
 
     Returns:
         For each metric, in order: a mask (n_clips,), and its `max_fpr`.

@@ -26,8 +26,6 @@ def evaluate_tables(tables: Tables, year: int, default: str, *, plain: bool = Fa
     """Evaluation of a run.
 
     Args:
-        tables: score tables with labelled test rows.
-        year: whose metric rule holds.
         default: the scorer that stands for the run.
         plain: the clips are not the challenge's; the rule of `year` only stands for plain AUC and pAUC.
 
@@ -116,11 +114,6 @@ def development_results(evaluation: Mapping[str, Any], scorer: str, keys: Sequen
 
     Sections are averaged as the year does it: arithmetically in 2020, harmonically since. A key is the name
     of a metric, with or without a prefix that says how it was averaged ("harmonic_mean_auc_source").
-
-    Args:
-        evaluation: of `evaluate_tables`.
-        scorer: whose results.
-        keys: names of metrics.
     """
     results: dict[str, dict[str, float]] = {}
     for machine, sections in evaluation["scorers"][scorer]["machines"].items():
@@ -166,7 +159,6 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
 
     Args:
         evaluation: as `evaluate_tables` gives it; "untrained_sections" {machine: [section]} marks sections.
-        title: heading.
         full: tables per scorer; else the default scorer's, and a line for each of the others.
     """
     seeds = ", ".join(map(str, evaluation["seeds"]))
@@ -188,9 +180,6 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
 
 def decisions_as_markdown(evaluation: Mapping[str, Any]) -> str:
     """False alarms and recall of the default scorer per machine, in per cent, with the mean over machines.
-
-    Args:
-        evaluation: as `evaluate_tables` gives it; the year's rule knows domains in the test clips.
 
     Raises:
         AsdError: there are no decisions by domain.

@@ -37,14 +37,7 @@ class RunDirectory(TrainingDirectory):
 
     @classmethod
     def of(cls, runs: Path, name: str, machine: str, seed: int) -> RunDirectory:
-        """The place of a run, existing or not.
-
-        Args:
-            runs: folder of all runs.
-            name: of the run.
-            machine: its name.
-            seed: of the training.
-        """
+        """The place of a run, existing or not."""
         return cls(runs / name / machine / f"seed{seed}")
 
     @property
@@ -126,8 +119,6 @@ class RunDirectory(TrainingDirectory):
             folder: where the model lies; its files are hashed.
             settings: hash of what decided the model besides its clips.
             data: hash of the clips.
-            sections: of the clips.
-            version: of the detector.
             clip_s: length of the clips in seconds, by the median.
         """
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -180,12 +171,7 @@ class RunDirectory(TrainingDirectory):
         return ScoreFolder(self.path / "scores", self.machine)
 
     def other_scores(self, root: Path, fingerprint: str) -> ScoreFolder:
-        """Where scores of other recordings go: a folder for each set of clips.
-
-        Args:
-            root: folder that holds <machine>/test, for the name.
-            fingerprint: hash of the clips.
-        """
+        """Where scores of other recordings go: a folder for each set of clips."""
         return ScoreFolder(self.path / "other" / f"{place_name(root)}-{fingerprint[:8]}", self.machine)
 
     def scores_of(self, root: Path) -> ScoreFolder | None:
@@ -221,23 +207,14 @@ def place_name(root: Path) -> str:
 
 
 def run_names(runs: Path) -> list[str]:
-    """Names of the runs of which something is complete, sorted; what begins with a dot is none.
-
-    Args:
-        runs: folder of all runs.
-    """
+    """Names of the runs of which something is complete, sorted; what begins with a dot is none."""
     fetch(runs, without="model")
     names = {done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}
     return sorted(name for name in names if name[0] != ".")
 
 
 def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
-    """All complete runs of a name, sorted by machine and seed.
-
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-        seed: which one; None: all.
+    """All complete runs of a name, or those of one seed, sorted by machine and seed.
 
     Raises:
         AsdError: there is no such run, none of it is complete, or a seed's folder is a copy of another's.
@@ -263,12 +240,7 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
 
 
 def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
-    """Runs of a name that were begun and are not complete, sorted by machine and seed.
-
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-    """
+    """Runs of a name that were begun and are not complete, sorted by machine and seed."""
     done = {*directories_with(RunDirectory, runs / name, "DONE")}
     return [run for run in directories_with(RunDirectory, runs / name, "config.yaml") if run not in done]
 

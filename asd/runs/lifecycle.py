@@ -81,12 +81,7 @@ class TrainingDirectory:
         (self.path / "DONE").unlink(missing_ok=True)
 
     def finish(self, fingerprint: str, **facts: Any) -> None:
-        """Writes DONE: all outputs exist.
-
-        Args:
-            fingerprint: hash of everything they depend on.
-            facts: what else is to be known of the run.
-        """
+        """Writes DONE: all outputs exist."""
         write_json(self.path / "DONE", {"fingerprint": fingerprint, **facts})
         self.end_training()
 
@@ -103,11 +98,7 @@ class TrainingDirectory:
         return self.done().get("fingerprint") or interrupted(self.path)
 
     def make_way(self, fingerprint: str, *, overwrite: bool) -> None:
-        """Makes sure that a training may begin or go on here.
-
-        Args:
-            fingerprint: of everything that the training depends on.
-            overwrite: remove a training of another fingerprint.
+        """Makes sure that a training may begin or go on here; with `overwrite`, one of another fingerprint is removed.
 
         Raises:
             AsdError: there is one, and it is to stay.
@@ -131,14 +122,7 @@ class TrainingDirectory:
 
 
 def directories_with(kind: type[T], root: Path, file: str, pattern: str = "*/seed*") -> list[T]:
-    """The directories under `root` that match the pattern and hold a file, by path and seed.
-
-    Args:
-        kind: class of the directories.
-        root: where to look.
-        file: that such a directory holds.
-        pattern: of their paths under `root`.
-    """
+    """The directories under `root` that match the pattern and hold a file, by path and seed."""
     places = [path.parent for path in root.glob(f"{pattern}/{file}")]
     found = [kind(place) for place in places if place.name.removeprefix("seed").isdecimal()]
     return sorted(found, key=lambda run: (run.path.parent, run.seed))
@@ -165,33 +149,17 @@ def interrupted(folder: Path) -> str | None:
 
 
 def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:
-    """Hash of the score tables in each folder, by its path.
-
-    Args:
-        place: the folder that paths begin at.
-        folders: with score tables.
-    """
+    """Hash of the score tables in each folder, by its path."""
     return {folder.path.relative_to(place).as_posix(): folder.digest() for folder in folders}
 
 
 def note_scores(file: Path, place: Path, folders: Iterable[ScoreFolder]) -> None:
-    """Writes which scores a page or pictures are of, so that `warn_of_stale` can tell when they are others.
-
-    Args:
-        file: to write.
-        place: folder of the run.
-        folders: with the score tables.
-    """
+    """Writes which scores a page or pictures are of, so that `warn_of_stale` can tell when they are others."""
     write_json(file, {"scored": digests(place, folders)})
 
 
 def warn_of_stale(runs: Path, name: str) -> None:
-    """Names what was made of scores that are others since: evaluations, a report, pictures, fusions, the leaderboard.
-
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-    """
+    """Names what was made of scores that are others since, such as evaluations, a report, pictures and fusions."""
     place, complete = runs / name, directories_with(TrainingDirectory, runs / name, "DONE")
     made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
     made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]

@@ -53,14 +53,7 @@ class ScoredData:
         clips: Sequence[Clip],
         layout: str = "challenge",
     ) -> ScoredData:
-        """What is to be scored.
-
-        Args:
-            root: folder that holds <machine>/test.
-            fingerprint: hash of the clips.
-            trained_sections: sections that the model was fitted on.
-            clips: every test clip.
-        """
+        """What is to be scored."""
         rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
         return cls(written(root), fingerprint, tuple(sorted({*trained_sections})), rows, layout)
 
@@ -156,8 +149,6 @@ class ScoreFolder:
 
         Args:
             tables: by scorer; every score survives to the last bit.
-            thresholds: by scorer.
-            data: what the scores are about; None where that is not known.
             unscored: file names of the test clips that have no score, and why.
             before: called when all is written aside and nothing but renaming is left to fail.
 
@@ -196,11 +187,6 @@ def score_table(
     clips: Sequence[Clip], scores: npt.NDArray[np.float64], decisions: npt.NDArray[np.int64]
 ) -> pd.DataFrame:
     """Score table of clips with their scores (clips,) and decisions (clips,).
-
-    Args:
-        clips: n test clips.
-        scores: (n,), the higher, the more anomalous.
-        decisions: (n,), 0 or 1.
 
     Raises:
         AsdError: a score that is NaN or infinite, which no metric and no submission could take.

@@ -61,9 +61,7 @@ class SimpleReweighting(BinaryLoss):
     """Inactive cells count less, because there are so many of them.
 
     Args:
-        alpha: factor of the active cells.
         beta: factor of the inactive cells; sqrt(2) / 4 is the paper's.
-        reduction: see `cells.Reduction`.
     """
 
     def __init__(self, alpha: float = 1.0, beta: float = 0.3535, reduction: Reduction = "mean") -> None:
@@ -83,7 +81,6 @@ class InverseFrequency(BinaryLoss):
         n_active_frames: (classes,) active frames of each class in the training data.
         constant: C, frames; a class with that many active frames has half the weight (gamma 1) of a rare one.
         gamma: exponent; 0 is BCE. The paper does not say its own.
-        reduction: see `cells.Reduction`.
     """
 
     factor: torch.Tensor
@@ -109,15 +106,7 @@ class InverseFrequency(BinaryLoss):
         gamma: float = 1.0,
         reduction: Reduction = "mean",
     ) -> InverseFrequency:
-        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame.
-
-        Args:
-            labels: (..., classes), in [0, 1].
-            ignore: True where a cell is not counted, shape of labels.
-            constant: the paper's C.
-            gamma: exponent.
-            reduction: see `cells.Reduction`.
-        """
+        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame."""
         cells = Cells.of(labels, ignore=ignore)
         n_active_frames = cells.clean(labels).flatten(0, -2).sum(0, dtype=torch.float64)
         return cls(n_active_frames, constant, gamma, reduction)
@@ -136,7 +125,6 @@ class AsymmetricFocal(BinaryLoss):
     Args:
         gamma: exponent of (1 - y) for active cells; 0 leaves them as in BCE.
         zeta: exponent of y for inactive cells; 0 leaves them as in BCE.
-        reduction: see `cells.Reduction`.
     """
 
     def __init__(self, gamma: float = 0.0625, zeta: float = 1.0, reduction: Reduction = "mean") -> None:

@@ -28,7 +28,6 @@ def decision_loss(name: str, **settings: Any) -> nn.Module:
     """The loss of that name.
 
     Args:
-        name: one of `DECISION_LOSSES`.
         settings: arguments of its class, "reduction" among them where the class reduces anything.
 
     Raises:

@@ -79,12 +79,7 @@ class Cells:
         return torch.where(matters, at_least_float32(values), 0.0)
 
     def reduce(self, losses: torch.Tensor, reduction: Reduction) -> torch.Tensor:
-        """Losses of the cells, reduced as `Reduction` says.
-
-        Args:
-            losses: of every cell.
-            reduction: how they are joined.
-        """
+        """Losses of the cells, reduced as `Reduction` says."""
         weighted = self.weight * losses
         if reduction == "none":
             return weighted
@@ -105,9 +100,6 @@ class Cells:
 class CellLoss(nn.Module, ABC):
     """A loss that is computed cell by cell, by a subclass, and then reduced.
 
-    Args:
-        reduction: see `Reduction`.
-
     Raises:
         AsdError: an unknown reduction.
     """
@@ -123,11 +115,9 @@ class CellLoss(nn.Module, ABC):
         weight: torch.Tensor | None = None,
         ignore: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Reduced loss of logits (batch, ..., classes) against targets of the same shape.
+        """Reduced loss of logits (batch, ..., classes) against targets in [0, 1] of the same shape.
 
         Args:
-            logits: (batch, ..., classes).
-            targets: in [0, 1], same shape.
             weight: of each cell, broadcast to the cells; None: all alike.
             ignore: True where a cell does not count, broadcast likewise.
 
@@ -146,12 +136,7 @@ class CellLoss(nn.Module, ABC):
 
     @abstractmethod
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Loss of every cell; finite, and with a finite gradient, for finite input.
-
-        Args:
-            logits: (batch, ..., classes).
-            targets: in [0, 1], same shape.
-        """
+        """Loss of every cell; finite, and with a finite gradient, for finite input."""
 
 
 def known_reduction(reduction: Reduction) -> Reduction:
@@ -167,10 +152,6 @@ def known_reduction(reduction: Reduction) -> Reduction:
 
 def require_same_shape(logits: torch.Tensor, targets: torch.Tensor) -> None:
     """Refuses targets that would be broadcast: a loss of (batch, classes) against (classes,) is a mistake.
-
-    Args:
-        logits: of the network.
-        targets: for them.
 
     Raises:
         AsdError: the shapes differ.

@@ -32,7 +32,6 @@ class GraphLaplacian(nn.Module):
     Args:
         adjacency: (classes, classes) A, symmetric, 0 or more.
         frames: whether v is the "sum" over the frames of a clip or their "mean".
-        reduction: over clips; see `cells.Reduction`.
 
     Raises:
         AsdError: an adjacency that is not one.
@@ -63,14 +62,7 @@ class GraphLaplacian(nn.Module):
         frames: Literal["sum", "mean"] = "sum",
         reduction: Reduction = "mean",
     ) -> GraphLaplacian:
-        """The penalty for the co-occurrences in training labels (clips, ..., classes).
-
-        Args:
-            labels: (clips, ..., classes), in [0, 1].
-            threshold: above which a label counts as present.
-            frames: how frames of a clip are joined.
-            reduction: see `cells.Reduction`.
-        """
+        """The penalty for the co-occurrences in training labels (clips, ..., classes)."""
         return cls(co_occurrence(labels, threshold), frames, reduction)
 
     def forward(
@@ -83,9 +75,7 @@ class GraphLaplacian(nn.Module):
         A class that is ignored all through a clip takes part in none of its pairs.
 
         Args:
-            logits: (batch, ..., classes).
             weight: of each item (batch,), or broadcast to logits; None: all alike.
-            ignore: True where a cell does not count.
 
         Raises:
             AsdError: shapes that do not fit, or a mask that is not bool.
@@ -111,7 +101,6 @@ def co_occurrence(labels: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
     not co-occur with itself: the diagonal is 0 and has no part in the maximum, which sets the scale.
 
     Args:
-        labels: (clips, ..., classes) hard or soft.
         threshold: a soft label above it is active.
 
     Raises:

@@ -34,9 +34,6 @@ Reduction = Literal["mean", "sum", "none"]
 class ClassificationLoss(nn.Module, ABC):
     """Cross entropy of soft labels on the logits of a subclass.
 
-    Args:
-        reduction: "mean" or "sum" over the batch, or "none" for one loss per row.
-
     Raises:
         AsdError: an unknown reduction.
     """
@@ -46,12 +43,7 @@ class ClassificationLoss(nn.Module, ABC):
         self.reduction = one_of(reduction, get_args(Reduction), "reduction")
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Loss of embeddings (batch, dims) against soft labels (batch, classes).
-
-        Args:
-            embeddings: (batch, dims).
-            labels: (batch, classes), in [0, 1].
-        """
+        """Loss of embeddings (batch, dims) against soft labels (batch, classes)."""
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = at_least_float32(embeddings)
             log_probabilities = self.training_logits(embeddings, labels).log_softmax(1)
@@ -65,12 +57,7 @@ class ClassificationLoss(nn.Module, ABC):
         """Class logits (batch, classes) of embeddings (batch, dims), without any margin."""
 
     def training_logits(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The logits that are learnt from; other than `logits` only where there is a margin.
-
-        Args:
-            embeddings: (batch, dims).
-            labels: (batch, classes), in [0, 1].
-        """
+        """The logits that are learnt from; other than `logits` only where there is a margin."""
         del labels
         return self.logits(embeddings)
 
@@ -97,11 +84,7 @@ class SubClusterAdaCos(ClassificationLoss):
     Source: Wilkinghoff, "Sub-cluster AdaCos", IJCNN 2021; scale fixed, centres trainable.
 
     Args:
-        n_dims: length of an embedding.
-        n_classes: number of classes.
-        n_centres: directions per class.
         scale: factor of the cosine; None: the formula above.
-        reduction: see `ClassificationLoss`.
     """
 
     def __init__(
@@ -129,11 +112,8 @@ class AdaProj(ClassificationLoss):
     2024 (arXiv 2403.14179); the scale, sqrt(2) ln(classes - 1), is fixed here.
 
     Args:
-        n_dims: length of an embedding.
-        n_classes: number of classes.
         n_centres: directions that span a class's subspace.
         scale: factor of the cosine; None: the formula above.
-        reduction: see `ClassificationLoss`.
     """
 
     def __init__(
@@ -173,12 +153,8 @@ class ArcFace(ClassificationLoss):
     Source: Deng et al., "ArcFace", CVPR 2019.
 
     Args:
-        n_dims: length of an embedding.
-        n_classes: number of classes.
-        scale: factor of the cosine.
         margin: angle in radians.
         margin_on: "true" class, in proportion to the label, or "all" classes.
-        reduction: see `ClassificationLoss`.
     """
 
     def __init__(
@@ -200,12 +176,7 @@ class ArcFace(ClassificationLoss):
         return self.scale * self._cosines(embeddings)
 
     def training_logits(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Scaled cosines, with the margin.
-
-        Args:
-            embeddings: (batch, dims).
-            labels: (batch, classes), in [0, 1].
-        """
+        """Scaled cosines, with the margin."""
         cosines = self._cosines(embeddings)
         with_margin = self._add_margin(cosines)
         if self.margin_on == "all":
@@ -235,12 +206,6 @@ LOSSES: dict[str, Callable[..., ClassificationLoss]] = {
 
 def loss_named(name: str, n_dims: int, n_classes: int, **options: float) -> ClassificationLoss:
     """A fresh loss.
-
-    Args:
-        name: in `LOSSES`.
-        n_dims: length of an embedding.
-        n_classes: number of classes.
-        options: of those that its class takes.
 
     Raises:
         AsdError: there is no such loss, or it has no such option.

@@ -31,7 +31,6 @@ class MultiTask(nn.Module):
     A term with the weight 0 is computed and logged, but has no part in the total, whatever its value.
 
     Args:
-        losses: a module per name that returns a scalar.
         weights: factor per name, 1 where there is none. They may be changed between steps, as a ramp does:
             `losses.weights["consistency"] = 2 * exponential_ramp(step, n_steps)`.
 
@@ -81,7 +80,6 @@ class EventsAndActivity(nn.Module):
     Args:
         events: loss of the events, `forward(logits, targets, weight, ignore)`.
         activity_weight: lambda, of which no published value is known.
-        activity_reduction: of the activity's BCE; see `cells.Reduction`.
     """
 
     def __init__(self, events: nn.Module, activity_weight: float = 1.0, activity_reduction: Reduction = "mean") -> None:
@@ -122,7 +120,6 @@ def activity_targets(targets: torch.Tensor, ignore: torch.Tensor | None = None) 
 
     Args:
         targets: (batch, ..., classes) soft or hard; anything where ignored.
-        ignore: bool, as in `cells`.
 
     Returns:
         Activity (batch, ...) and an ignore mask of that shape.

@@ -51,13 +51,9 @@ class FocalBatchTversky(nn.Module):
         weight: torch.Tensor | None = None,
         ignore: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Loss, a scalar, of logits (batch, ..., classes) against targets of the same shape.
+        """Loss, a scalar, of logits (batch, ..., classes) against targets in [0, 1] of the same shape.
 
-        Args:
-            logits: (batch, ..., classes).
-            targets: in [0, 1], same shape.
-            weight: of each cell, broadcast to that shape; None: all alike.
-            ignore: True where a cell does not count, broadcast likewise.
+        `weight` and `ignore` are those of `cells.CellLoss`.
 
         Raises:
             AsdError: shapes that do not fit, or a mask that is not bool.
@@ -71,14 +67,7 @@ class FocalBatchTversky(nn.Module):
         weight: torch.Tensor | None = None,
         ignore: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The three sums (3,) that the loss is made of: sum f y z, sum f y, sum z; a cell counts `weight`.
-
-        Args:
-            logits: (batch, ..., classes).
-            targets: in [0, 1], same shape.
-            weight: of each cell, broadcast to that shape.
-            ignore: True where a cell does not count.
-        """
+        """The three sums (3,) that the loss is made of: sum f y z, sum f y, sum z; a cell counts `weight`."""
         require_same_shape(logits, targets)
         with torch.autocast(logits.device.type, enabled=False):
             cells = Cells.of(logits, weight, ignore)
@@ -94,12 +83,9 @@ class FocalBatchTversky(nn.Module):
 
 
 class BatchDice(FocalBatchTversky):
-    """One minus the dice coefficient, 1 - (2 sum y z + s) / (sum y + sum z + s).
+    """One minus the dice coefficient, 1 - (2 sum y z + s) / (sum y + sum z + s), smoothed by s.
 
     That is a Tversky index with equal prices and without focus, with eta = s / 2.
-
-    Args:
-        smoothing: s, above 0.
     """
 
     def __init__(self, smoothing: float = 1.0) -> None:

@@ -20,8 +20,6 @@ class MLPAutoencoder(nn.Module):
 
     Args:
         n_inputs: length of an input vector (5 frames x 128 mels = 640).
-        n_hidden: width of the hidden layers.
-        n_bottleneck: width of the code.
     """
 
     def __init__(self, n_inputs: int = 640, n_hidden: int = 128, n_bottleneck: int = 8) -> None:

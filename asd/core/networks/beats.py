@@ -74,9 +74,6 @@ class BeatsConfig:
 class Beats(nn.Module):
     """Normalised filter-bank frames to the tokens of any layers.
 
-    Args:
-        config: sizes.
-
     Attributes:
         n_layers: number of Transformer layers.
         n_bands: patches along frequency.
@@ -97,13 +94,10 @@ class Beats(nn.Module):
         del self.encoder.layers[n_layers:]
 
     def forward(self, fbank: torch.Tensor) -> list[torch.Tensor]:
-        """Output of every layer.
+        """Output (batch, times, bands, dims) of every layer, from the first to the last.
 
         Args:
             fbank: (batch, 128, frames) normalised; frames beyond a multiple of 16 are left out.
-
-        Returns:
-            A list of (batch, times, bands, dims), from the first layer to the last.
         """
         patches = self.patch_embedding(fbank.mT[:, None])  # (batch, dims, times, bands)
         tokens = self.post_extract_proj(self.layer_norm(patches.flatten(2).mT))

@@ -66,9 +66,6 @@ class EatConfig:
 class Eat(nn.Module):
     """Normalised filter-bank frames to the tokens of any layers.
 
-    Args:
-        config: sizes.
-
     Attributes:
         n_layers: number of Transformer layers.
         n_bands: patches along frequency.
@@ -92,13 +89,10 @@ class Eat(nn.Module):
         del self.blocks[n_layers:]
 
     def forward(self, fbank: torch.Tensor) -> list[torch.Tensor]:
-        """Output of every layer.
+        """Output (batch, times, bands, dims) of every layer, from the first to the last, without the clip token.
 
         Args:
             fbank: (batch, 128, frames) normalised, its length a multiple of 16 frames.
-
-        Returns:
-            A list of (batch, times, bands, dims), from the first layer to the last, without the clip token.
 
         Raises:
             AsdError: more frames than there are positions.

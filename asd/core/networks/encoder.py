@@ -62,11 +62,6 @@ class Convolution(nn.Conv2d):
     Results and names of the weights are those of torch's own convolution of (bands, frames). A long last axis
     fills the lanes of a CPU, and of bands there are up to sixty times as many as of frames: with frames last the
     deepest layers would take twice the time.
-
-    Args:
-        n_in: channels in.
-        n_out: channels out.
-        stride: step along both axes.
     """
 
     def __init__(self, n_in: int, n_out: int, stride: int = 1) -> None:
@@ -85,7 +80,6 @@ class HalvingConvolution(nn.Conv2d):
     is the same; on a CPU it takes half the time, as kernels for one channel leave most lanes idle.
 
     Args:
-        n_out: channels out.
         padding: zeros on each side of both axes.
     """
 
@@ -112,11 +106,9 @@ class Branches(Encoder):
     """Waveform segments of a fixed length to embeddings, one part per spectrum.
 
     Args:
-        segment_samples: length of every input.
         windows_samples: STFT windows (half overlapping), one branch each; at least one of `windows_samples`
             and `whole` is needed.
         whole: also a branch on the magnitude spectrum of the whole segment.
-        n_dims: length of each part.
         level: keep the level of a segment; False divides it by its root mean square.
         on_spectrogram: number of bins to a network of (batch, bins, frames).
         on_spectrum: number of bins to a network of (batch, bins).

@@ -29,10 +29,7 @@ class FrequencyPooledCNN(nn.Module):
     """3x3 convolutions that shrink the frequency axis and keep every frame.
 
     Args:
-        n_mels: mel bands of the input.
-        channels: of each convolution.
         pools: bands pooled into one after each convolution.
-        batch_norm: normalise after each convolution.
 
     Raises:
         AsdError: unequal numbers of channels and pools, or more pooling than bands.
@@ -119,10 +116,7 @@ class CRNN(FrameClassifier):
     """A bidirectional GRU along time; 331,225 parameters at the defaults, 330,457 without batch normalisation.
 
     Args:
-        n_classes: event classes.
-        convolutions: from spectrograms to a vector per frame; None: those of the source.
         n_recurrent: units of the GRU in each direction.
-        n_dense: units of the dense layer before the logits.
     """
 
     def __init__(
@@ -147,15 +141,6 @@ class CNNTransformer(FrameClassifier):
     """Transformer encoder layers along time, in which every frame attends to all others of the clip.
 
     The width of the Transformer is what the convolutions give, 128 at the defaults: 4 dimensions a head.
-
-    Args:
-        n_classes: event classes.
-        convolutions: from spectrograms to a vector per frame; None: those of the source.
-        n_heads: attention heads.
-        n_layers: encoder layers.
-        n_feedforward: hidden width of the encoder layers.
-        n_dense: units of the dense layer before the logits.
-        dropout: part of the units dropped in the encoder layers while training.
 
     Raises:
         AsdError: the convolutions give a width that the heads do not divide.

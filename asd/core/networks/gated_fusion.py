@@ -48,7 +48,6 @@ class GatedFusion(nn.Module):
 
     Args:
         widths: length of a vector of each modality, by name; the order is that of `present` and of the gates.
-        n_dims: length of the fused vector.
         fusion: "gated" adds up embeddings weighted by sigmoid gates, one per dimension, which each embedding
             sets for itself; "concatenated" projects all side by side; "added" adds them up as they are.
 
@@ -127,16 +126,7 @@ class MultimodalTransformer(nn.Module):
     """Fused modalities over time to what every track does: active or not, which asset, and its numbers.
 
     Args:
-        widths: length of a vector of each modality, by name.
         n_numbers: regressed values of a track (its size, position, crop ...).
-        n_tracks: tracks described at every step.
-        n_assets: classes of what a track shows.
-        fusion: of the modalities, see `GatedFusion`.
-        n_dims: width of the encoder.
-        n_heads: attention heads.
-        n_layers: encoder layers.
-        n_feedforward: hidden width of the encoder layers.
-        dropout: part of the units dropped in the encoder layers while training.
 
     Raises:
         AsdError: no modality, an unknown fusion, or heads that do not divide the width.
@@ -171,7 +161,6 @@ class MultimodalTransformer(nn.Module):
         """What every track does at every step, of features {name: (batch, steps, width)}.
 
         Args:
-            features: every modality; values of absent ones do not matter.
             present: (batch, steps, modalities), False where a modality is absent; None: all are present.
 
         Raises:
@@ -186,10 +175,6 @@ class MultimodalTransformer(nn.Module):
         """Attention weights (layers, batch, heads, steps, steps), to be asked for in eval mode.
 
         The row of a step tells how much it takes from every step, and adds up to one.
-
-        Args:
-            features: by modality, (batch, steps, dims).
-            present: as for `forward`.
 
         Raises:
             AsdError: as `forward`.
@@ -219,8 +204,6 @@ def drop_modalities(present: torch.Tensor, probability: float, generator: torch.
 
     Args:
         present: (batch, ..., modalities).
-        probability: of losing a modality, 0 to 1.
-        generator: source of the draws.
 
     Raises:
         AsdError: a probability outside 0 to 1.

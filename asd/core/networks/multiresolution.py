@@ -25,7 +25,6 @@ class MultiResolution(Branches):
     """Waveform segments of a fixed length to embeddings, one part per spectrum.
 
     Args:
-        segment_samples, windows_samples, whole, n_dims, level: see `Branches`.
         width: channels of the first ResNet stage; the last has eight times as many.
     """
 
@@ -50,13 +49,7 @@ class MultiResolution(Branches):
 
 
 class SpectrogramBranch(nn.Module):
-    """Small ResNet on a magnitude spectrogram; averages over time, keeps coarse frequency.
-
-    Args:
-        n_bins: frequency bins.
-        n_dims: length of the embedding.
-        width: channels of the first stage.
-    """
+    """Small ResNet on a magnitude spectrogram; averages over time, keeps coarse frequency."""
 
     def __init__(self, n_bins: int, n_dims: int, width: int) -> None:
         super().__init__()
@@ -79,13 +72,7 @@ class SpectrogramBranch(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions around a shortcut.
-
-    Args:
-        n_in: channels in.
-        n_out: channels out.
-        stride: step of the first convolution along both axes.
-    """
+    """Two 3x3 convolutions around a shortcut."""
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
@@ -106,12 +93,7 @@ class Residual(nn.Module):
 
 
 class SpectrumBranch(nn.Module):
-    """Strided convolutions along the magnitude spectrum of a whole segment, then dense layers.
-
-    Args:
-        n_bins: frequency bins.
-        n_dims: length of the embedding, and channels.
-    """
+    """Strided convolutions along the magnitude spectrum of a whole segment, then dense layers."""
 
     def __init__(self, n_bins: int, n_dims: int) -> None:
         super().__init__()

@@ -71,11 +71,6 @@ DESIGNS = {
 class RawWaveCNN(nn.Module):
     """A waveform of fixed length to logits, or to the features before them.
 
-    Args:
-        design: a name of `DESIGNS`, or a design of one's own.
-        n_classes: length of the logits.
-        n_samples: length of every waveform (one second at 16 kHz on the slides).
-
     Raises:
         AsdError: an unknown name, or a waveform too short for the convolutions and poolings.
     """

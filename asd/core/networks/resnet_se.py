@@ -29,13 +29,7 @@ _REDUCTION = 16  # channels per unit in the middle of squeeze and excitation
 
 
 def first_bin(window_samples: int, sample_rate_hz: int, lowest_hz: float = LOWEST_HZ) -> int:
-    """The lowest bin of an STFT that counts.
-
-    Args:
-        window_samples: length of the STFT's window.
-        sample_rate_hz: of the waveform.
-        lowest_hz: frequencies below do not count.
-    """
+    """The lowest bin of an STFT that counts."""
     return math.ceil(lowest_hz * window_samples / sample_rate_hz)
 
 
@@ -43,9 +37,7 @@ class ResNetSE(Branches):
     """Waveform segments of a fixed length to embeddings, one part per spectrum.
 
     Args:
-        segment_samples, windows_samples, whole, n_dims, level: see `Branches`.
         width: channels of the first ResNet stage; the last has eight times as many.
-        sample_rate_hz: of the waveforms.
         lowest_hz: STFT branches leave out what is below.
     """
 
@@ -83,8 +75,6 @@ class SpectrogramBranch(nn.Module):
 
     Args:
         n_bins: frequency bins, 11 or more.
-        n_dims: length of the embedding.
-        width: channels of the first stage.
     """
 
     def __init__(self, n_bins: int, n_dims: int, width: int) -> None:
@@ -113,13 +103,7 @@ class SpectrogramBranch(nn.Module):
 
 
 class Residual(nn.Module):
-    """Normalisation, then two 3x3 convolutions whose channels are weighted, around a shortcut.
-
-    Args:
-        n_in: channels in.
-        n_out: channels out.
-        stride: step of the first convolution along both axes, 1 or 2.
-    """
+    """Normalisation, then two 3x3 convolutions whose channels are weighted, around a shortcut."""
 
     def __init__(self, n_in: int, n_out: int, stride: int) -> None:
         super().__init__()
@@ -145,12 +129,7 @@ class Residual(nn.Module):
 
 
 class SpectrumBranch(nn.Module):
-    """Strided convolutions along the magnitude spectrum of a whole segment, then six dense layers.
-
-    Args:
-        n_bins: frequency bins.
-        n_dims: length of the embedding, and channels.
-    """
+    """Strided convolutions along the magnitude spectrum of a whole segment, then six dense layers."""
 
     def __init__(self, n_bins: int, n_dims: int) -> None:
         super().__init__()
@@ -177,11 +156,7 @@ class SpectrumBranch(nn.Module):
 
 
 class ExcitedChannels(nn.Module):
-    """Squeeze and excitation along one axis: channels weighted by what all of them are on average.
-
-    Args:
-        n_channels: channels.
-    """
+    """Squeeze and excitation along one axis: channels weighted by what all of them are on average."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()

@@ -18,12 +18,7 @@ from asd.types import AsdError
 
 
 def heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
-    """Tokens by heads: (batch, tokens, dims) -> (batch, heads, tokens, dims / heads).
-
-    Args:
-        x: (batch, tokens, dims).
-        n_heads: a divisor of dims.
-    """
+    """Tokens by heads: (batch, tokens, dims) -> (batch, heads, tokens, dims / heads)."""
     return x.unflatten(2, (n_heads, -1)).transpose(1, 2)
 
 
@@ -31,7 +26,6 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor
     """Values weighted by how queries and keys agree: three times (batch, heads, tokens, dims / heads) -> tokens.
 
     Args:
-        q, k, v: from `heads`.
         bias: (batch or 1, heads, tokens, tokens) added to the agreement.
     """
     return scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
@@ -47,8 +41,6 @@ def post_norm_layer(
     """A layer behind its attention: both sums are normalised afterwards.
 
     Args:
-        x: tokens before the layer.
-        attended: what its attention gave.
         norms: behind the attention, and behind the feed-forward network.
         feed_forward: its two matrices, with a GELU between them.
         shortcut: factor of what goes past.
@@ -65,11 +57,6 @@ def sinusoids(n_steps: int, n_dims: int, like: torch.Tensor) -> torch.Tensor:
     The wavelengths run from 2 pi to 10000 x 2 pi steps. Computed in float32, returned in the type and on
     the device of `like`.
 
-    Args:
-        n_steps: length of the sequence.
-        n_dims: length of a code, even.
-        like: a tensor of the wanted type and device.
-
     Source: Vaswani et al., "Attention is all you need", 2017, section 3.5.
     """
     step = torch.arange(n_steps, device=like.device, dtype=torch.float32)
@@ -84,8 +71,6 @@ def published_sizes(
     """The entries of a published configuration that are sizes, by name.
 
     Args:
-        published: the configuration.
-        sizes: names to take, where they are there.
         common: what all published checkpoints have in common; a network with anything else is another one.
         network: what the sentence of the error calls it, such as "a BEATs".
 

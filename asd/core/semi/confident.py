@@ -168,14 +168,8 @@ def cmt_neg(
     """Confident positives and confident negatives, clips and frames judged apart.
 
     Args:
-        clips: (batch, classes) the teacher's probabilities.
-        frames: (batch, frames, classes) likewise.
-        positive_threshold: phi_pos; from it on a cell is positive.
-        negative_threshold: phi_neg, below phi_pos; up to it a cell is negative.
-        windows_frames: odd window of the median filter, per class; None: no filter.
         balance: scales the heavier of positives and negatives down to the mass of the lighter, for clips and
             frames apart (elsewhere `pos_neg_scale`). Where one has no mass, neither has.
-        ignore: as in `cmt_normal`.
 
     Raises:
         AsdError: shapes, thresholds or windows that do not fit.

@@ -35,11 +35,6 @@ class EmaTeacher(nn.Module):
 
     The state dictionary holds the module and the number of updates, so a resumed run goes on as it would have.
 
-    Args:
-        student: is copied, with its device.
-        decay: at least 0 and below 1.
-        buffers: see `Buffers`.
-
     Raises:
         AsdError: a decay out of range or an unknown policy.
     """
@@ -96,7 +91,6 @@ class Consistency(CellLoss):
     Args:
         distance: "mse", squared difference of the probabilities, or "bce", cross entropy with the teacher's
             as soft targets, whose gradient does not vanish where the student is sure and wrong.
-        reduction: see `cells.Reduction`.
 
     Raises:
         AsdError: an unknown distance or reduction.

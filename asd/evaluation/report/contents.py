@@ -135,12 +135,7 @@ class ShownClips:
 
 
 def of_interest(table: pd.DataFrame, most: int) -> list[int]:
-    """Rows worth a look, in order: the highest scores, and in turn the highest normal and lowest anomalous clips.
-
-    Args:
-        table: score table with rows numbered from 0.
-        most: how many.
-    """
+    """Rows worth a look, in order: the highest scores, and in turn the highest normal and lowest anomalous clips."""
     falling = table.sort_values("score", ascending=False, kind="stable")
     normal, anomalous = (falling.index[falling["label"] == label] for label in (Label.NORMAL, Label.ANOMALY))
     turns = chain.from_iterable(zip_longest(falling.index, normal, anomalous[::-1]))
@@ -148,12 +143,7 @@ def of_interest(table: pd.DataFrame, most: int) -> list[int]:
 
 
 def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
-    """One machine's part of the page: plain values.
-
-    Args:
-        scores: of the machine.
-        shown: clips with sounds and pictures.
-    """
+    """One machine's part of the page: plain values."""
     table = scores.table.reset_index(drop=True)
     values = table["score"].to_numpy(float)
     training = np.sort(scores.training_scores)

@@ -26,10 +26,6 @@ BySeed = Mapping[int, pd.DataFrame]  # seed -> score table of all machines
 def rule_year(table: pd.DataFrame, year: int) -> int | None:
     """The year whose rule these clips can be measured by.
 
-    Args:
-        table: score table; clips without a label do not count.
-        year: the one that is wanted.
-
     Returns:
         The year, where every section has anomalies and normal clips of both domains; else 2020, whose rule knows
         no domains; None where a section lacks normal clips or anomalies.
@@ -47,10 +43,6 @@ def rule_year(table: pd.DataFrame, year: int) -> int | None:
 
 def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
     """The official score of a year and what it averages, each with the interval of 95 % of resampled clips.
-
-    Args:
-        by_seed: score tables of labelled clips.
-        year: whose rule holds, see `rule_year`.
 
     Returns:
         {"score": number, "std": over seeds, "machines": {machine: {"score": number, "sections": {section:
@@ -104,9 +96,6 @@ def _number(values: list[float], draws: list[FloatArray]) -> dict[str, float]:
 def roc_curves(table: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
     """ROC curves of one machine: all clips, and the normal clips of each domain against all anomalies.
 
-    Args:
-        table: labelled rows.
-
     Returns:
         {name: {"fpr": [...], "tpr": [...]}}, straight parts without inner points; {} where a class is missing.
     """
@@ -123,13 +112,7 @@ def roc_curves(table: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
 
 
 def differences(members: Mapping[str, BySeed], year: int, reference: str) -> list[dict[str, Any]]:
-    """Methods, best first, with their paired differences to one of them: rows of `comparison.ranked`.
-
-    Args:
-        members: score tables by name, all of the same clips.
-        year: whose rule holds.
-        reference: name of the one that the others are compared with.
-    """
+    """Methods, best first, with their paired differences to one of them: rows of `comparison.ranked`."""
     entries = [Entry.of(name, by_seed, year) for name, by_seed in members.items()]
     rows: list[dict[str, Any]] = ranked(entries, reference).to_dict("records")  # type: ignore[assignment]
     return rows

@@ -26,7 +26,6 @@ def spectrogram_picture(levels_db: FloatArray, limits: tuple[float, float]) -> M
     """A spectrogram (mels, frames) without axes, low frequencies at the bottom, a pixel per cell.
 
     Args:
-        levels_db: (mels, frames).
         limits: levels in dB of the darkest and of the brightest colour.
     """
     file = io.BytesIO()
@@ -56,9 +55,6 @@ def projections(vectors: FloatArray) -> dict[str, FloatArray]:
 
     Neighbours in a t-SNE map are neighbours; distances between groups in it mean little. Both are functions of the
     vectors alone.
-
-    Args:
-        vectors: (clips, dims).
 
     Source: L. van der Maaten and G. Hinton, "Visualizing data using t-SNE", JMLR 9 (2008); by scikit-learn.
     """
