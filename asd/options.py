@@ -1,4 +1,4 @@
-"""What options are made of: a validated group of settings, and lists that are written with commas.
+"""What options are made of: a validated group of settings, lists that are written with commas, where jobs run.
 
 One model per thing is at once the argument of a constructor and a part of the command line: the field is the
 option, its `description` the help text. Nothing declares an option twice.
@@ -9,9 +9,18 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from asd.addresses import TO_MIRROR, is_address
 
@@ -96,3 +105,31 @@ class Settings(BaseModel):
             elif isinstance(value := getattr(self, name), Settings):
                 plain[name] = value.deciding()
         return plain
+
+
+class Execution(Settings):
+    """Where the jobs of a stage run."""
+
+    executor: Literal["here", "local", "ray"] = Field(
+        "here", description="jobs one by one here, in local processes of one thread, or on a ray cluster"
+    )
+    workers: int = Field(0, ge=0, description="jobs at once; 0: one per core, or one per GPU")
+    address: str | None = Field(
+        None, description="of a running Ray cluster; by default RAY_ADDRESS, or one of this computer"
+    )
+
+    @model_validator(mode="after")
+    def _is_used(self) -> Self:
+        if self.workers and self.executor == "here":
+            raise ValueError(f"workers={self.workers} needs executor=local or executor=ray")
+        if self.address and self.executor != "ray":
+            raise ValueError(f"address={self.address} needs executor=ray")
+        return self
+
+
+class SideBySide(Execution):
+    """The same for stages of many jobs, which are done in local processes unless told otherwise."""
+
+    executor: Literal["here", "local", "ray"] = Field(
+        "local", description="local: processes of one thread, ray: a cluster, here: one by one in this process"
+    )

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from asd.core.executors import Execution, SideBySide, finished, run_tasks
+from asd.core.executors import finished, run_tasks
+from asd.options import Execution, SideBySide
 from asd.stages.doing import Share
 from asd.types import AsdError
 from tests.command import asd, contents, refuses, succeeds, tiny_machines

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from asd.core.executors import SideBySide
+from asd.options import SideBySide
 from asd.studies.grid import run_grid
 from asd.types import AsdError
 

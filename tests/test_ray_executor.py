@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from asd.core.executors import Execution, finished
+from asd.core.executors import finished
+from asd.options import Execution
 from asd.types import AsdError
 from tests.command import asd, start, succeeds, tiny_machines
 from tests.machines import tone_machine

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 import asd as library
 from asd.addresses import address_of, mirrored, spelled, written
 from asd.core import storage
-from asd.core.executors import Execution
 from asd.core.ray_executor import shared_place
+from asd.options import Execution
 from asd.settings.config import Run
 from asd.settings.stages import Predict
 from asd.types import AsdError

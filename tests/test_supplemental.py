@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from asd.challenge.names import CONTENT
 from asd.core.checkpoint import load_tensors
 from asd.data.audio import Sound
 from asd.data.microphones import NEAR
 from asd.data.supplemental import LEAST_SNR_DB, MOST_SNR_DB, NOTHING, MixedSound, mix, mix_noise
+from asd.detectors.base import RunContext
 from asd.settings.config import Run
 from asd.stages.jobs import Job, prepare
 from asd.synthetic import make_machines
@@ -81,7 +83,8 @@ def test_clean_clips_are_learnt_from_and_noise_is_kept_apart(made: Path, tmp_pat
     assert {clip.attributes[CONTENT] for clip in extra.clips} == {"machine"}
     assert {clip.machine for clip in noise.clips} == {"fan-noise"}
     assert len(noise) == N_BESIDE
-    assert found.supplement.all_normals(found.learn).clips == (*found.learn.clips, *extra.clips)
+    context = RunContext(torch.device("cpu"), tmp_path, tmp_path, supplement=found.supplement)
+    assert context.all_normals(found.learn).clips == (*found.learn.clips, *extra.clips)
     assert len(extra) == N_BESIDE
 
 

@@ -15,46 +15,16 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal, NamedTuple, Self, TypeVar, cast
-
-from pydantic import Field, model_validator
+from typing import Any, NamedTuple, TypeVar, cast
 
 from asd.core.runtime import log, pick_device, progress
-from asd.options import Settings
+from asd.options import Execution
 from asd.types import AsdError
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 LOG_FORMAT = "%(levelname)s: %(message)s"
-
-
-class Execution(Settings):
-    """Where the jobs of a stage run."""
-
-    executor: Literal["here", "local", "ray"] = Field(
-        "here", description="jobs one by one here, in local processes of one thread, or on a ray cluster"
-    )
-    workers: int = Field(0, ge=0, description="jobs at once; 0: one per core, or one per GPU")
-    address: str | None = Field(
-        None, description="of a running Ray cluster; by default RAY_ADDRESS, or one of this computer"
-    )
-
-    @model_validator(mode="after")
-    def _is_used(self) -> Self:
-        if self.workers and self.executor == "here":
-            raise ValueError(f"workers={self.workers} needs executor=local or executor=ray")
-        if self.address and self.executor != "ray":
-            raise ValueError(f"address={self.address} needs executor=ray")
-        return self
-
-
-class SideBySide(Execution):
-    """The same for stages of many jobs, which are done in local processes unless told otherwise."""
-
-    executor: Literal["here", "local", "ray"] = Field(
-        "local", description="local: processes of one thread, ray: a cluster, here: one by one in this process"
-    )
 
 
 class Finished(NamedTuple):

@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from asd.addresses import address_of, mirrored
-from asd.core.executors import Execution, Finished, attempt, begin_worker, on_gpu
+from asd.core.executors import Finished, attempt, begin_worker, on_gpu
+from asd.options import Execution
 from asd.types import AsdError
 
 T = TypeVar("T")

@@ -42,6 +42,11 @@ class FrontEnd:
         """How many channels a file must have."""
         return 1 if self.name == "near" and not self.residual else 2
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the waveform is what the near microphone recorded."""
+        return (self.name, self.profile, self.activity) == ("near", (), ())
+
     def far(self) -> FrontEnd:
         """The far microphone by itself, for the residual view."""
         return FrontEnd("far")

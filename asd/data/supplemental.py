@@ -48,10 +48,6 @@ class Supplement:
     noise_only: Recordings | None = None
     other_machines: Recordings | None = None
 
-    def all_normals(self, recordings: Recordings) -> Recordings:
-        """The training clips first, and all other normal recordings."""
-        return recordings if self.extra_normals is None else joined([recordings, self.extra_normals])
-
 
 NOTHING = Supplement()
 

@@ -81,7 +81,7 @@ class Autoencoder(Detector):
 
     def fit(self, recordings: Recordings) -> None:
         """Trains the network, then measures the residuals of both domains."""
-        recordings = self.context.supplement.all_normals(recordings)
+        recordings = self.context.all_normals(recordings)
         windows = self._windows(recordings)
         learn, held_out = self._split(windows, is_target(recordings))
         result = train(

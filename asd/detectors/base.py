@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from asd.data.microphones import NEAR, FrontEnd
-from asd.data.recordings import Recordings, in_memory
+from asd.data.recordings import Recordings, in_memory, joined
 from asd.data.supplemental import NOTHING, Supplement
 from asd.detectors import DetectorSettings
 from asd.scoring.references import FloatArray
@@ -51,6 +51,11 @@ class RunContext:
     sample_rate_hz: int = 16000
     supplement: Supplement = NOTHING
     front_end: FrontEnd = NEAR
+
+    def all_normals(self, recordings: Recordings) -> Recordings:
+        """The training clips first, and all other normal recordings."""
+        extra = self.supplement.extra_normals
+        return recordings if extra is None else joined([recordings, extra])
 
 
 class Detector(ABC):

@@ -50,17 +50,6 @@ class Choice:
         return asdict(self)
 
 
-def unchosen(backend: str, weights: Mapping[str, float], why: str) -> Choice:
-    """What holds where nothing is chosen.
-
-    Args:
-        backend: of all groups.
-        weights: of each group.
-        why: nothing is chosen.
-    """
-    return Choice(backend, dict(weights), {}, {}, why)
-
-
 def read_choice(path: Path, groups: Collection[str]) -> Choice:
     """What `Choice.facts` was written to a file.
 

@@ -59,7 +59,7 @@ class Embedding(Detector):
 
     def refit(self, recordings: Recordings) -> None:
         """Embeds clips with the encoder as it is, and fits the back ends to them."""
-        learn = self.context.supplement.all_normals(recordings)
+        learn = self.context.all_normals(recordings)
         references = [references_of(learn.clips, part) for part in self.encoder.embed(learn)]
         n = len(references)
         wanted = [(name, part) for name in self.scorers for part in range(n)]

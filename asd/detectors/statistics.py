@@ -27,7 +27,7 @@ from asd.core.runtime import log, on_threads
 from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
-from asd.detectors.choice import LEAST_CLIPS, choose, read_choice, unchosen
+from asd.detectors.choice import LEAST_CLIPS, Choice, choose, read_choice
 from asd.detectors.statistic_groups import RELATIVE, Part, PartScorer, groups_named
 from asd.features.clip_statistics import ClipStatistics
 from asd.features.faults import draw_kinds, with_faults
@@ -68,12 +68,12 @@ class Statistics(Detector):
         self.fitted: dict[Part, PartScorer] = {}
         self.spreads: dict[str, FloatArray] = {}  # view -> (dims,) within conditions
         self.nuisances: dict[str, FloatArray] = {}  # view -> (directions, dims) that are left out
-        self.choice = unchosen(self.settings.backend, self._weights, "statistics.choose=false")
+        self.choice = self._unchosen("statistics.choose=false")
 
     def fit(self, recordings: Recordings) -> None:
         """Takes the statistics of the training clips as references, without what the noise varies in."""
         supplement = self.context.supplement
-        learn = supplement.all_normals(recordings)
+        learn = self.context.all_normals(recordings)
         if supplement.noise_only:
             noise = self._views(supplement.noise_only)
             self.nuisances = {view: nuisance_directions(noise[view]) for view in self.views}
@@ -81,7 +81,7 @@ class Statistics(Detector):
         references = {view: references_of(learn.clips, vectors[view]) for view in self.views}
         self.spreads = {view: _spread(refs) for view, refs in references.items()}
         some, scaled = next(iter(references.values())), self._scaled(vectors)
-        self.choice = unchosen(self.settings.backend, self._weights, "statistics.choose=false")
+        self.choice = self._unchosen("statistics.choose=false")
         self.fitted = self._fitted(self.settings.backend, scaled, some)
         if self.settings.choose:
             self._choose(learn, scaled, some)
@@ -191,12 +191,15 @@ class Statistics(Detector):
         parts, scorers = zip(*self._scorers(name), strict=True)
         return dict(zip(parts, on_threads(lambda scorer: scorer.fit(scaled, some), scorers), strict=True))
 
+    def _unchosen(self, why: str) -> Choice:
+        """What holds where nothing is chosen."""
+        return Choice(self.settings.backend, dict(self._weights), {}, {}, why)
+
     def _choose(self, learn: Recordings, scaled: Mapping[str, FloatArray], some: References) -> None:
         """Plants a fault in a copy of every training clip, and keeps what finds them, see `choice`."""
         own = self.settings.backend
         if len(learn) < LEAST_CLIPS:
-            why = f"{len(learn)} training clips are too few to choose by"
-            self.choice = unchosen(own, self._weights, why)
+            self.choice = self._unchosen(f"{len(learn)} training clips are too few to choose by")
             return
         generator = torch.Generator().manual_seed(self.context.seed)
         kinds, rate_hz = draw_kinds(len(learn), 1, generator)[0], self.context.sample_rate_hz

@@ -15,7 +15,6 @@ from pydantic import AfterValidator, Field, create_model
 
 from asd.addresses import Place, mirrored
 from asd.challenge.years import get_year
-from asd.core.executors import Execution
 from asd.core.tracking import TrackerName
 from asd.data.dataset import HELD_OUT
 from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
@@ -29,7 +28,7 @@ from asd.detectors import (
     section_of,
 )
 from asd.detectors.encoders.recipe import EmbeddingSettings
-from asd.options import Given, Names, Seeds, Settings
+from asd.options import Execution, Given, Names, Seeds, Settings
 from asd.settings.stages import (
     DEFAULT_DETECTOR,
     Benchmark,

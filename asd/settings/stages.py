@@ -8,8 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from asd.addresses import Place, address_of
-from asd.core.executors import Execution, SideBySide
-from asd.options import Given, Names, Seeds, Settings
+from asd.options import Execution, Given, Names, Seeds, Settings, SideBySide
 
 DEFAULT_DETECTOR = "statistics"
 

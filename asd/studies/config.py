@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.core.executors import SideBySide
-from asd.options import AnyNames, Levels, Names, Seeds, Settings
+from asd.options import AnyNames, Levels, Names, Seeds, Settings, SideBySide
 
 
 class Study(SideBySide):

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from asd.core.executors import Execution, run_tasks
+from asd.core.executors import run_tasks
 from asd.core.runtime import log
+from asd.options import Execution
 from asd.runs import read_json, write_json
 
 Result = dict[str, Any]

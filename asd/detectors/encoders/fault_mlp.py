@@ -194,7 +194,7 @@ class FaultMlp(ClipEncoder):
     def fit(self, recordings: Recordings) -> None:
         """Alters copies of the clips and trains the classifiers to tell them apart."""
         place, supplement = self.context, self.context.supplement
-        learn = supplement.all_normals(recordings)
+        learn = place.all_normals(recordings)
         normal = self._vectors(learn)
         self.module.set_normal(normal, *self._spread_and_axes(learn, normal))
         copies = self._n_copies(learn)

@@ -47,7 +47,7 @@ class SegmentEncoder(ClipEncoder):
                 everything, self.settings, device=place.device, cache=place.cache, seed=place.seed
             )
         else:
-            learn = supplement.all_normals(recordings)
+            learn = place.all_normals(recordings)
             self.module = train_encoder(
                 joined([learn, supplement.noise_only]) if supplement.noise_only else learn,
                 self.settings,
