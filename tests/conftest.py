@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Before torch is imported, and inherited by commands that tests start: several workers share few cores.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before torch is imported, and inherited by commands that tests start: several workers share few cores, and a process
+# with threads of OpenMP cannot be forked.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import shutil
 import signal
+import sys
 import tarfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,6 +33,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """No test leaves torch with more threads than it found."""
+    yield
+    if torch := sys.modules.get("torch"):
+        assert torch.get_num_threads() == 1
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Torch computes on two threads meanwhile."""
+    import torch
+
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

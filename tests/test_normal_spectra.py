@@ -33,9 +33,8 @@ def test_views_come_in_the_order_of_the_clips_whatever_their_lengths() -> None:
             np.testing.assert_array_equal(found[view][i], alone[view][0])
 
 
-def test_what_is_drawn_for_batches_is_drawn_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_drawn_for_batches_is_drawn_in_their_order(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normal_spectra, "_BATCH_SAMPLES", 4500)  # a clip each
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     seen: list[tuple[int, int]] = []
 
     def note(indices: npt.NDArray[np.int64], waveforms: torch.Tensor) -> torch.Tensor:

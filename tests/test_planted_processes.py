@@ -21,7 +21,9 @@ from tests.test_planted_faults import finished, spoilt, undisturbed
 
 __all__ = ["finished", "spoilt", "undisturbed"]  # fixtures
 
-FORK = multiprocessing.get_context("fork")  # a child that need not import everything anew
+# A child that need not import everything anew. It could wait for threads of its parent's calculations for ever, but
+# conftest.py sees to it that there are none.
+FORK = multiprocessing.get_context("fork")
 N_FEW, N_MANY = (2, 17)  # moments per stage; three stages make the 50 of the slow test, and the download has its own
 STOPPED = ("train", "score", "bundle")
 
