@@ -23,19 +23,12 @@ TrackerName = Literal["none", "tensorboard", "mlflow", "wandb"]
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """What is tracked.
+    """What is tracked."""
 
-    Attributes:
-        project: what several trainings belong to: the name of a run.
-        name: of the training in it, such as fan/seed0.
-        identity: of the training; another one of the same name has another.
-        directory: where the tracker may write.
-    """
-
-    project: str
-    name: str
-    identity: str
-    directory: Path
+    project: str  # what several trainings belong to: the name of a run
+    name: str  # of the training in it, such as fan/seed0
+    identity: str  # of the training; another one of the same name has another
+    directory: Path  # where the tracker may write
 
     @classmethod
     def of(cls, directory: Path, identity: str, levels: int = 2) -> Tracked:

@@ -24,32 +24,21 @@ _FACTS = ("epoch", "batch", "seconds", "best_epoch", "best_score")
 
 @dataclass(slots=True)
 class Position:
-    """How far a training has come, and what it remembers on the way.
+    """How far a training has come, and what it remembers on the way."""
 
-    Attributes:
-        epoch: complete epochs.
-        batch: batches done of the epoch after them.
-        seconds: that these batches took.
-        losses: of these batches, on the device: one transfer an epoch, or the GPU would wait at every step.
-        terms: of these batches, by name.
-        train_losses: (batches,) of the last complete epoch.
-        valid_losses: (batches,) after the last complete epoch.
-        best_epoch: complete epochs when the score was highest; 0 before the first score.
-        best_score: the highest score.
-        best: the weights then, by their names in the file.
-        random: states of torch's generators, where a file was left in the middle of an epoch.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    seconds: float = 0.0
+    epoch: int = 0  # complete epochs
+    batch: int = 0  # batches done of the epoch after them
+    seconds: float = 0.0  # that these batches took
+    # of these batches, on the device: one transfer an epoch, or the GPU would wait at every step
     losses: list[torch.Tensor] = field(default_factory=list)
-    terms: dict[str, list[torch.Tensor]] = field(default_factory=dict)
-    train_losses: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    terms: dict[str, list[torch.Tensor]] = field(default_factory=dict)  # of these batches, by name
+    train_losses: torch.Tensor = field(default_factory=lambda: torch.empty(0))  # (batches,) of the last complete epoch
+    # (batches,) after the last complete epoch
     valid_losses: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    best_epoch: int = 0
-    best_score: float = -math.inf
-    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_epoch: int = 0  # complete epochs when the score was highest; 0 before the first score
+    best_score: float = -math.inf  # the highest score
+    best: dict[str, torch.Tensor] = field(default_factory=dict)  # the weights then, by their names in the file
+    # states of torch's generators, where a file was left in the middle of an epoch
     random: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def add(self, loss: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:

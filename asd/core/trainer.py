@@ -69,17 +69,11 @@ class StopRequest:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What the loop leaves behind besides the trained module.
+    """What the loop leaves behind besides the trained module."""
 
-    Attributes:
-        train_losses: (batches,) of the last epoch.
-        valid_losses: (batches,) after the last epoch.
-        best_epoch: whose weights the module has, counted from 1, where `patience` chose; else None.
-    """
-
-    train_losses: torch.Tensor
-    valid_losses: torch.Tensor
-    best_epoch: int | None = None
+    train_losses: torch.Tensor  # (batches,) of the last epoch
+    valid_losses: torch.Tensor  # (batches,) after the last epoch
+    best_epoch: int | None = None  # whose weights the module has, counted from 1, where `patience` chose; else None
 
 
 def train(

@@ -22,19 +22,13 @@ from asd.types import AsdError
 
 @dataclass(frozen=True)
 class Entry:
-    """One method on all machines.
+    """One method on all machines."""
 
-    Attributes:
-        name: of the method.
-        values: what the official score averages, per machine: (seeds, metrics of all its sections).
-        resampled: official score on resampled clips, mean over seeds, (n_resamples,).
-        rule: how the official score averages.
-    """
-
-    name: str
+    name: str  # of the method
+    # what the official score averages, per machine: (seeds, metrics of all its sections)
     values: Mapping[str, FloatArray]
-    resampled: FloatArray
-    rule: MetricRule
+    resampled: FloatArray  # official score on resampled clips, mean over seeds, (n_resamples,)
+    rule: MetricRule  # how the official score averages
 
     @classmethod
     def of(cls, name: str, by_seed: Mapping[int, pd.DataFrame], year: int) -> Entry:

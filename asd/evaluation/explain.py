@@ -36,23 +36,14 @@ _SILENCE = 1e-12  # mean power of a band that counts as empty: 120 dB below full
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What each part of a clip did to its score.
+    """What each part of a clip did to its score."""
 
-    Attributes:
-        bands_hz: (bands + 1,) edges.
-        by_band: (bands,) effects, in units of the score.
-        stretches_s: (stretches + 1,) edges.
-        by_stretch: (stretches,) effects.
-        louder_db: how much louder the clip is than its neighbour.
-        by_level: effect of that.
-    """
-
-    bands_hz: FloatArray
-    by_band: FloatArray
-    stretches_s: FloatArray
-    by_stretch: FloatArray
-    louder_db: float
-    by_level: float
+    bands_hz: FloatArray  # (bands + 1,) edges
+    by_band: FloatArray  # (bands,) effects, in units of the score
+    stretches_s: FloatArray  # (stretches + 1,) edges
+    by_stretch: FloatArray  # (stretches,) effects
+    louder_db: float  # how much louder the clip is than its neighbour
+    by_level: float  # effect of that
 
     def top_bands(self, n: int = N_NAMED_BANDS) -> list[tuple[float, float, float]]:
         """The bands that raised the score most, (low Hz, high Hz, effect), at most `n`; none lowered it."""

@@ -18,17 +18,11 @@ _TICKS_HZ = (0, 250, 500, 1000, 2000, 4000, 8000, 16000)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A log-mel spectrogram and what to call it.
+    """A log-mel spectrogram and what to call it."""
 
-    Attributes:
-        name: heading.
-        levels_db: (mels, frames), bands equally spaced in mel from 0 Hz to half the sample rate.
-        duration_s: of the clip.
-    """
-
-    name: str
-    levels_db: FloatArray
-    duration_s: float
+    name: str  # heading
+    levels_db: FloatArray  # (mels, frames), bands equally spaced in mel from 0 Hz to half the sample rate
+    duration_s: float  # of the clip
 
 
 @styled

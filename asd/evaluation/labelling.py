@@ -51,23 +51,14 @@ def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Scores that can be evaluated.
+    """Scores that can be evaluated."""
 
-    Attributes:
-        runs: one per machine and seed.
-        tables: score tables of all machines together.
-        default: the scorer that stands for the run.
-        untrained: sections with test clips and without training clips, by machine.
-        missing: what the run should have and these scores do not cover, in sentences.
-        scored: hash of the score tables, by their folder.
-    """
-
-    runs: list[RunDirectory]
-    tables: Tables
-    default: str
-    untrained: dict[str, list[str]]
-    missing: list[str]
-    scored: dict[str, str]
+    runs: list[RunDirectory]  # one per machine and seed
+    tables: Tables  # score tables of all machines together
+    default: str  # the scorer that stands for the run
+    untrained: dict[str, list[str]]  # sections with test clips and without training clips, by machine
+    missing: list[str]  # what the run should have and these scores do not cover, in sentences
+    scored: dict[str, str]  # hash of the score tables, by their folder
 
     @property
     def machines(self) -> list[str]:

@@ -28,21 +28,13 @@ from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 @dataclass(frozen=True, slots=True)
 class ScoredData:
-    """What a scoring was asked for; a clip that is listed here and has no score is missing.
+    """What a scoring was asked for; a clip that is listed here and has no score is missing."""
 
-    Attributes:
-        root: absolute folder that holds <machine>/test, or its address.
-        fingerprint: hash of the clips.
-        trained_sections: sections that the model was fitted on.
-        clips: (file, section, domain or "") of every test clip.
-        layout: of the folder; the rules of a challenge's year are for "challenge".
-    """
-
-    root: str
-    fingerprint: str
-    trained_sections: tuple[str, ...]
-    clips: tuple[tuple[str, str, str], ...]
-    layout: str = "challenge"
+    root: str  # absolute folder that holds <machine>/test, or its address
+    fingerprint: str  # hash of the clips
+    trained_sections: tuple[str, ...]  # sections that the model was fitted on
+    clips: tuple[tuple[str, str, str], ...]  # (file, section, domain or "") of every test clip
+    layout: str = "challenge"  # of the folder; the rules of a challenge's year are for "challenge"
 
     @classmethod
     def of(
@@ -70,15 +62,10 @@ class ScoredData:
 
 @dataclass(frozen=True, slots=True)
 class ScoreFolder:
-    """The scores of one machine's clips by one model.
+    """The scores of one machine's clips by one model."""
 
-    Attributes:
-        path: the folder.
-        machine: whose clips its tables have to be about; "" where that is not asked.
-    """
-
-    path: Path
-    machine: str = ""
+    path: Path  # the folder
+    machine: str = ""  # whose clips its tables have to be about; "" where that is not asked
 
     @property
     def scorers(self) -> list[str]:

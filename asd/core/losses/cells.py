@@ -40,15 +40,10 @@ Reduction = Literal["none", "sum", "mean", "mean_active", "weighted_mean", "sum_
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Which cells count, and how much; made by `Cells.of`.
+    """Which cells count, and how much; made by `Cells.of`."""
 
-    Attributes:
-        counted: bool, False where ignored.
-        weight: float32 or float64, 0 where ignored; same shape.
-    """
-
-    counted: torch.Tensor
-    weight: torch.Tensor
+    counted: torch.Tensor  # bool, False where ignored
+    weight: torch.Tensor  # float32 or float64, 0 where ignored; same shape
 
     @classmethod
     def of(cls, like: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None) -> Cells:

@@ -14,15 +14,10 @@ from asd.types import AsdError
 
 
 class TaskLosses(NamedTuple):
-    """What to descend, and what to log.
+    """What to descend, and what to log."""
 
-    Attributes:
-        total: scalar with gradient, sum of weight x term.
-        terms: scalars without gradient and without weight, by name.
-    """
-
-    total: torch.Tensor
-    terms: dict[str, torch.Tensor]
+    total: torch.Tensor  # scalar with gradient, sum of weight x term
+    terms: dict[str, torch.Tensor]  # scalars without gradient and without weight, by name
 
 
 class MultiTask(nn.Module):

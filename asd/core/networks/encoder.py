@@ -21,22 +21,16 @@ from torch.nn.functional import conv2d, normalize, pad, pixel_unshuffle
 
 
 class Encoder(nn.Module, ABC):
-    """Segments of a waveform to embeddings in parts, each of unit length or all together.
+    """Segments of a waveform to embeddings in parts, each of unit length or all together."""
 
-    Attributes:
-        segment_samples: length of a segment in samples.
-        shortest_samples: least length that is taken as it is; equal to `segment_samples` where every input
-            has to have that length, and shorter clips are repeated end to end.
-        n_parts: parts of an embedding.
-        n_dims: length of each part.
-        origin: hash of what the encoder did not learn here, pretrained weights and how they are used; ""
-            where it learnt all. Its `state_dict` is what it did learn.
-    """
-
-    segment_samples: int
+    segment_samples: int  # length of a segment in samples
+    # least length that is taken as it is; equal to `segment_samples` where every input has to have that length, and
+    # shorter clips are repeated end to end
     shortest_samples: int
-    n_parts: int
-    n_dims: int
+    n_parts: int  # parts of an embedding
+    n_dims: int  # length of each part
+    # Hash of what the encoder did not learn here, pretrained weights and how they are used; "" where it learnt all. Its
+    # `state_dict` is what it did learn.
     origin: str = ""
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:

@@ -89,21 +89,13 @@ def _mirrored(values: torch.Tensor, margin: int) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Confident:
-    """Confident predictions of the teacher; what is neither positive nor negative is to be ignored.
+    """Confident predictions of the teacher; what is neither positive nor negative is to be ignored."""
 
-    Attributes:
-        positive: bool, surely active.
-        negative: bool, surely inactive; nowhere positive too.
-        weight: float, 0 where neither.
-        positive_mass: scalar, sum of the weights of the positives before balancing.
-        negative_mass: scalar, likewise.
-    """
-
-    positive: torch.Tensor
-    negative: torch.Tensor
-    weight: torch.Tensor
-    positive_mass: torch.Tensor
-    negative_mass: torch.Tensor
+    positive: torch.Tensor  # bool, surely active
+    negative: torch.Tensor  # bool, surely inactive; nowhere positive too
+    weight: torch.Tensor  # float, 0 where neither
+    positive_mass: torch.Tensor  # scalar, sum of the weights of the positives before balancing
+    negative_mass: torch.Tensor  # scalar, likewise
 
     @property
     def targets(self) -> torch.Tensor:

@@ -65,15 +65,10 @@ class Medium:
 
 @dataclass
 class Shelf:
-    """Media by name, up to a size.
+    """Media by name, up to a size."""
 
-    Attributes:
-        most_characters: that all of them may take together.
-        media: what is there.
-    """
-
-    most_characters: int
-    media: dict[str, Medium] = field(default_factory=dict)
+    most_characters: int  # that all of them may take together
+    media: dict[str, Medium] = field(default_factory=dict)  # what is there
 
     @property
     def n_characters(self) -> int:
@@ -91,19 +86,12 @@ class Shelf:
 
 @dataclass(frozen=True)
 class MachineScores:
-    """The scored clips of one machine.
+    """The scored clips of one machine."""
 
-    Attributes:
-        machine: name.
-        table: score table (types.SCORE_COLUMNS) of the clips; label and domain are "" where unknown.
-        threshold: above which a clip is called anomalous.
-        training_scores: of normal training clips, (clips,); empty where they are unknown.
-    """
-
-    machine: str
-    table: pd.DataFrame
-    threshold: float
-    training_scores: FloatArray
+    machine: str  # name
+    table: pd.DataFrame  # score table (types.SCORE_COLUMNS) of the clips; label and domain are "" where unknown
+    threshold: float  # above which a clip is called anomalous
+    training_scores: FloatArray  # of normal training clips, (clips,); empty where they are unknown
 
     @property
     def is_labelled(self) -> bool:
@@ -113,25 +101,17 @@ class MachineScores:
 
 @dataclass
 class ShownClips:
-    """What there is to show of the clips of a machine beside their scores, by row of its table.
+    """What there is to show of the clips of a machine beside their scores, by row of its table."""
 
-    Attributes:
-        conditions: attributes of each clip in words, "" where unknown.
-        parts: names of media and facts of the clips that have them: {row: {...}}.
-        maps: {method: (clips + training clips, 2)}.
-        map_rows: rows of the clips in the maps, in order.
-        map_training: name, domain and condition of the training clips in the maps, in order.
-        map_of: what the maps are of.
-        notes: sentences on what is shown and what was left out.
-    """
-
-    conditions: Sequence[str] = ()
+    conditions: Sequence[str] = ()  # attributes of each clip in words, "" where unknown
+    # names of media and facts of the clips that have them: {row: {...}}
     parts: dict[int, dict[str, Any]] = field(default_factory=dict)
-    maps: Mapping[str, FloatArray] = field(default_factory=dict)
-    map_rows: Sequence[int] = ()
+    maps: Mapping[str, FloatArray] = field(default_factory=dict)  # {method: (clips + training clips, 2)}
+    map_rows: Sequence[int] = ()  # rows of the clips in the maps, in order
+    # name, domain and condition of the training clips in the maps, in order
     map_training: Sequence[tuple[str, str, str]] = ()
-    map_of: str = ""
-    notes: list[str] = field(default_factory=list)
+    map_of: str = ""  # what the maps are of
+    notes: list[str] = field(default_factory=list)  # sentences on what is shown and what was left out
 
 
 def of_interest(table: pd.DataFrame, most: int) -> list[int]:
