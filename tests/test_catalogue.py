@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from asd.core.losses.catalogue import DECISION_LOSSES, decision_loss
+from asd.core.losses.binary import DECISION_LOSSES, decision_loss
 from asd.types import AsdError
 
 N_CLASSES = 4

@@ -17,8 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from asd.core.losses.binary import Bce, InverseFrequency
-from asd.core.losses.catalogue import decision_loss
+from asd.core.losses.binary import Bce, InverseFrequency, decision_loss
 from asd.core.losses.graph import GraphLaplacian
 from asd.core.losses.multitask import EventsAndActivity
 from asd.core.semi.confident import ConfidentTargets, cmt_neg, cmt_normal
@@ -121,7 +120,7 @@ class Objective:
         frame_labels = batch.clips.frames_known[:, None, None] | batch.clips.absent[:, :, None]
         y_clips, y_frames = taught.clips.float().sigmoid(), taught.frames.float().sigmoid()
         if self.semi.method == "mean_teacher":
-            distance = Consistency("mse")
+            distance = Consistency()
             clips = distance(logits.clips, y_clips, ignore=clip_labels)
             frames = distance(logits.frames, y_frames, ignore=frame_labels)
             return clips + frames, {"consistency_clips": clips, "consistency_frames": frames}

@@ -1,9 +1,8 @@
 """Losses shared by anomaly and event detection: tensors in, an explicit reduction, no data.
 
 Read `cells` first: what is counted, weighted and ignored, by which name it is reduced, the squared error and the cross
-entropy. On it stand `binary` (BCE and its reweightings), `overlap` (dice, Tversky), `graph` (co-occurrence) and
-`multitask` (their weighted sum); `catalogue` makes one by its name. `metric_learning` shapes embeddings and stands
-alone.
+entropy. On it stand `binary` (BCE, its reweightings, dice, Tversky; by name), `graph` (co-occurrence) and `multitask`
+(their weighted sum). `metric_learning` shapes embeddings and stands alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Losses of independent yes-or-no decisions, one per class: BCE and three ways to reweight it.
+"""Losses of independent yes-or-no decisions, one per class: BCE, three ways to reweight it, two of overlap; by name.
 
 Most frames are silent for most classes, and some classes last a thousand times longer than others. With y
-the probability sigmoid(logit) and z the target, soft or hard, all losses here are
+the probability sigmoid(logit) and z the target, soft or hard, the first losses here are
 
     - a z log y - b (1 - z) log(1 - y)
 
@@ -19,16 +19,27 @@ logit of 17 on.
 
 Source: Imoto et al., "Impact of sound duration and inactive frames on sound event detection performance",
 ICASSP 2021 (arXiv 2102.01927), where they are summed over a clip: reduction "sum_per_item".
+
+The losses of overlap, dice and focal Tversky, are one ratio of sums over every clip, frame and class of the batch, in
+which true negatives do not count. So there is nothing left to reduce, and the loss of a batch is not the mean of the
+losses of its parts.
+
+Source: Imoto et al., "Impact of data imbalance caused by inactive frames and difference in sound duration on
+sound event detection performance", Applied Acoustics 2022.
 """
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.functional import logsigmoid
 
-from asd.core.losses.cells import CellLoss, Cells, Reduction
+from asd.core.losses.cells import CellLoss, Cells, DecisionLoss, Reduction
 from asd.types import AsdError
 
 Factor = torch.Tensor | float
@@ -38,7 +49,6 @@ class BinaryLoss(CellLoss):
     """Cross entropy of each cell's decision, with factors that a subclass chooses."""
 
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """- a z log y - b (1 - z) log(1 - y)."""
         log_yes, log_no = logsigmoid(logits), logsigmoid(-logits)
         active, inactive = self._factors(log_yes, log_no)
         return -(active * targets * log_yes + inactive * (1 - targets) * log_no)
@@ -52,8 +62,6 @@ class Bce(BinaryLoss):
     """Binary cross entropy."""
 
     def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
-        """One and one."""
-        del log_yes, log_no
         return 1.0, 1.0
 
 
@@ -69,8 +77,6 @@ class SimpleReweighting(BinaryLoss):
         self.alpha, self.beta = _not_negative("alpha", alpha), _not_negative("beta", beta)
 
     def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
-        """Two constants."""
-        del log_yes, log_no
         return self.alpha, self.beta
 
 
@@ -112,8 +118,6 @@ class InverseFrequency(BinaryLoss):
         return cls(n_active_frames, constant, gamma, reduction)
 
     def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
-        """A constant per class, and one."""
-        del log_no
         if log_yes.shape[-1] != len(self.factor):
             raise AsdError(f"inverse frequency knows {len(self.factor)} classes, the logits have {log_yes.shape[-1]}")
         return self.factor, 1.0
@@ -132,7 +136,6 @@ class AsymmetricFocal(BinaryLoss):
         self.gamma, self.zeta = _not_negative("gamma", gamma), _not_negative("zeta", zeta)
 
     def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
-        """(1 - y)^gamma and y^zeta."""
         return (self.gamma * log_no).exp(), (self.zeta * log_yes).exp()
 
 
@@ -140,3 +143,79 @@ def _not_negative(name: str, value: float) -> float:
     if not value >= 0:
         raise AsdError(f"{name} of a loss is a number from 0 on; got {value}")
     return value
+
+
+class FocalBatchTversky(DecisionLoss):
+    """One minus a Tversky index in which cells that are already active count less (FBTL).
+
+    With y the probability, z the target and f = (1 - y)^gamma:
+    1 - (sum f y z + eta) / (alpha sum f y + beta sum z + eta). An active cell is drawn to y = 1 / (1 + gamma),
+    where f y is largest, not to 1; with gamma small that is a brake on logits that grow for ever.
+
+    Args:
+        alpha: price of what is predicted; more of it, fewer false positives.
+        beta: price of what is labelled; more of it, fewer misses.
+        gamma: focal exponent; gradients flow through the factor.
+        eta: smoothing, above 0: the loss of a batch in which nothing is labelled or predicted is 0.
+
+    Raises:
+        AsdError: a negative number, or no smoothing.
+    """
+
+    def __init__(self, alpha: float = 0.6, beta: float = 0.4, gamma: float = 0.001, eta: float = 1.0) -> None:
+        super().__init__()
+        if not (alpha >= 0 and beta >= 0 and gamma >= 0 and eta > 0):
+            raise AsdError(
+                f"alpha, beta and gamma of an overlap loss are numbers from 0 on and its smoothing is above 0; "
+                f"got {alpha}, {beta}, {gamma} and {eta}"
+            )
+        self.alpha, self.beta, self.gamma, self.eta = alpha, beta, gamma, eta
+
+    def _loss(self, cells: Cells, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        found = (self.gamma * logsigmoid(-logits) + logsigmoid(logits)).exp()
+        both, predicted, labelled = (cells.weight * torch.stack([found * targets, found, targets])).flatten(1).sum(1)
+        return 1 - (both + self.eta) / (self.alpha * predicted + self.beta * labelled + self.eta)
+
+
+class BatchDice(FocalBatchTversky):
+    """One minus the dice coefficient, 1 - (2 sum y z + s) / (sum y + sum z + s), smoothed by s.
+
+    That is a Tversky index with equal prices and without focus, with eta = s / 2.
+    """
+
+    def __init__(self, smoothing: float = 1.0) -> None:
+        super().__init__(alpha=0.5, beta=0.5, gamma=0.0, eta=smoothing / 2)
+
+
+# name -> class; every one is called as loss(logits, targets, weight=None, ignore=None) and returns a scalar,
+# or cells where its reduction is "none"
+DECISION_LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "bce": Bce,
+    "srl": SimpleReweighting,
+    "ifl": InverseFrequency,
+    "afl": AsymmetricFocal,
+    "dice": BatchDice,
+    "fbtl": FocalBatchTversky,
+}
+
+
+def decision_loss(name: str, **settings: Any) -> nn.Module:
+    """The loss of that name.
+
+    Args:
+        settings: arguments of its class, "reduction" among them where the class reduces anything.
+
+    Raises:
+        AsdError: an unknown name, a setting that the loss does not have, or one that it needs.
+    """
+    if name not in DECISION_LOSSES:
+        raise AsdError(f"no loss is called {name!r}; choose one of {', '.join(DECISION_LOSSES)}")
+    signature = inspect.signature(DECISION_LOSSES[name])
+    try:
+        signature.bind(**settings)
+    except TypeError as error:
+        given = ", ".join(settings) or "none"
+        raise AsdError(
+            f"the loss {name!r} has the settings {', '.join(signature.parameters)}; got {given}: {error}"
+        ) from error
+    return DECISION_LOSSES[name](**settings)

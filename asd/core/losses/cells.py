@@ -92,7 +92,44 @@ class Cells:
         return counts[reduction].sum().clamp_min(1)
 
 
-class CellLoss(nn.Module, ABC):
+class DecisionLoss(nn.Module, ABC):
+    """A loss of logits against targets, both (batch, ..., classes), whose formula is that of a subclass."""
+
+    def forward(
+        self,
+        logits: torch.Tensor,
+        targets: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        ignore: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Loss of logits (batch, ..., classes) against targets in [0, 1] of the same shape.
+
+        Args:
+            weight: of each cell, broadcast to the cells; None: all alike.
+            ignore: True where a cell does not count, broadcast likewise.
+
+        Raises:
+            AsdError: shapes that do not fit, or a mask that is not bool.
+        """
+        # A loss of (batch, classes) against (classes,) would be broadcast, and is a mistake.
+        if logits.shape != targets.shape:
+            raise AsdError(
+                f"targets of shape {tuple(targets.shape)} do not fit logits of shape {tuple(logits.shape)}; "
+                "give one target per logit"
+            )
+        with torch.autocast(logits.device.type, enabled=False):
+            cells = Cells.of(self._like_cells(logits), weight, ignore)
+            return self._loss(cells, cells.clean(logits), cells.clean(targets))
+
+    def _like_cells(self, logits: torch.Tensor) -> torch.Tensor:
+        """A tensor with a value for each cell: by default every logit is one."""
+        return logits
+
+    @abstractmethod
+    def _loss(self, cells: Cells, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor: ...
+
+
+class CellLoss(DecisionLoss):
     """A loss that is computed cell by cell, by a subclass, and then reduced.
 
     Raises:
@@ -103,31 +140,8 @@ class CellLoss(nn.Module, ABC):
         super().__init__()
         self.reduction = known_reduction(reduction)
 
-    def forward(
-        self,
-        logits: torch.Tensor,
-        targets: torch.Tensor,
-        weight: torch.Tensor | None = None,
-        ignore: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Reduced loss of logits (batch, ..., classes) against targets in [0, 1] of the same shape.
-
-        Args:
-            weight: of each cell, broadcast to the cells; None: all alike.
-            ignore: True where a cell does not count, broadcast likewise.
-
-        Raises:
-            AsdError: shapes that do not fit, or a mask that is not bool.
-        """
-        require_same_shape(logits, targets)
-        with torch.autocast(logits.device.type, enabled=False):
-            cells = Cells.of(self._like_cells(logits), weight, ignore)
-            losses = self._cell_losses(cells.clean(logits), cells.clean(targets))
-            return cells.reduce(losses, self.reduction)
-
-    def _like_cells(self, logits: torch.Tensor) -> torch.Tensor:
-        """A tensor with a value for each cell: by default every logit is one."""
-        return logits
+    def _loss(self, cells: Cells, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return cells.reduce(self._cell_losses(logits, targets), self.reduction)
 
     @abstractmethod
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -135,27 +149,10 @@ class CellLoss(nn.Module, ABC):
 
 
 def known_reduction(reduction: Reduction) -> Reduction:
-    """The reduction itself.
-
-    Raises:
-        AsdError: it is none of `Reduction`.
-    """
+    """The reduction itself; raises AsdError where it is none of `Reduction`."""
     if reduction not in get_args(Reduction):
         raise AsdError(f"no reduction is called {reduction!r}; choose one of {', '.join(get_args(Reduction))}")
     return reduction
-
-
-def require_same_shape(logits: torch.Tensor, targets: torch.Tensor) -> None:
-    """Refuses targets that would be broadcast: a loss of (batch, classes) against (classes,) is a mistake.
-
-    Raises:
-        AsdError: the shapes differ.
-    """
-    if logits.shape != targets.shape:
-        raise AsdError(
-            f"targets of shape {tuple(targets.shape)} do not fit logits of shape {tuple(logits.shape)}; "
-            "give one target per logit"
-        )
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
@@ -177,7 +174,6 @@ class SquaredError(CellLoss):
     """Squared difference between each prediction (in the place of the logits) and its target."""
 
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(x - z)^2."""
         return (logits - targets).square()
 
 
@@ -189,9 +185,7 @@ class SoftCrossEntropy(CellLoss):
     """
 
     def _like_cells(self, logits: torch.Tensor) -> torch.Tensor:
-        """(batch, ..., classes) -> (batch, ...)."""
         return logits[..., 0]
 
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """-sum(z log softmax(x)) over classes."""
         return -(targets * logits.log_softmax(-1)).sum(-1)

@@ -10,24 +10,18 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from asd.core.losses.cells import CellLoss, Reduction
+from asd.core.losses.cells import CellLoss
 from asd.types import AsdError
 
-# What becomes of the buffers, above all the running statistics of batch normalisation:
-#     copy    the student's at every update; the teacher always runs in eval mode
-#     ema     averaged like the parameters, integers copied; the teacher always runs in eval mode
-#     own     untouched: told to `train()`, the teacher really runs in train mode, dropout included, and
-#             gathers statistics of its own
-# Averaging the parameters alone and running in eval mode would leave them at their first values for ever.
-Buffers = Literal["copy", "ema", "own"]
-
-Distance = Literal["mse", "bce"]
+# What becomes of the buffers, above all the running statistics of batch normalisation: the student's at every update
+# ("copy"), or averaged like the parameters, integers copied ("ema"). Averaging the parameters alone would leave them at
+# their first values for ever.
+Buffers = Literal["copy", "ema"]
 
 
 class EmaTeacher(nn.Module):
-    """Exponential moving average of a student; gives no gradient and takes none.
+    """Exponential moving average of a student; gives no gradient and takes none, and always runs in eval mode.
 
     Update n, counted from 0, keeps the share min(1 - 1 / (n + 1), decay) of the teacher: the first one copies
     the student, the next ones average all students so far, until `decay` forgets the oldest. With "copy" this
@@ -61,9 +55,9 @@ class EmaTeacher(nn.Module):
         return self.module(*args, **kwargs)
 
     def train(self, mode: bool = True) -> Self:
-        """Train mode reaches the averaged module only where its buffers are its own."""
+        """Train mode does not reach the averaged module."""
         super().train(mode)
-        self.module.train(mode and self.buffer_policy == "own")
+        self.module.eval()
         return self
 
     @torch.no_grad()
@@ -73,8 +67,6 @@ class EmaTeacher(nn.Module):
         self.n_updates += 1
         for average, weight in zip(self.module.parameters(), student.parameters(), strict=True):
             average.lerp_(weight, share.to(average.dtype))
-        if self.buffer_policy == "own":
-            return
         for mine, buffer in zip(self.module.buffers(), student.buffers(), strict=True):
             if self.buffer_policy == "ema" and mine.is_floating_point():
                 mine.lerp_(buffer, share.to(mine.dtype))
@@ -83,28 +75,11 @@ class EmaTeacher(nn.Module):
 
 
 class Consistency(CellLoss):
-    """Distance between the student's and the teacher's probabilities, of clips or of frames.
+    """Squared distance between the student's and the teacher's probabilities, of clips or of frames.
 
     Called as consistency(student_logits, teacher_probabilities, weight=None, ignore=None); no gradient flows
     into the teacher.
-
-    Args:
-        distance: "mse", squared difference of the probabilities, or "bce", cross entropy with the teacher's
-            as soft targets, whose gradient does not vanish where the student is sure and wrong.
-
-    Raises:
-        AsdError: an unknown distance or reduction.
     """
 
-    def __init__(self, distance: Distance = "mse", reduction: Reduction = "mean") -> None:
-        super().__init__(reduction)
-        if distance not in get_args(Distance):
-            raise AsdError(f"no consistency is called {distance!r}; choose one of {', '.join(get_args(Distance))}")
-        self.distance = distance
-
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """(y - t)^2 or BCE, t being the teacher's probability."""
-        teacher = targets.detach()
-        if self.distance == "bce":
-            return binary_cross_entropy_with_logits(logits, teacher, reduction="none")
-        return (logits.sigmoid() - teacher).square()
+        return (logits.sigmoid() - targets.detach()).square()
