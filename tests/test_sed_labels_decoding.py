@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_each_class_gets_the_window_and_the_threshold_it_needs() -> None:
 def test_among_equals_the_shortest_window_and_the_middle_threshold_win() -> None:
     _, targets, absent = some_clips()
     decoding = tune(targets, targets, absent, CLASSES, HOP_S)
-    assert decoding.facts() == {"windows_frames": {"a": 1, "b": 1}, "thresholds": {"a": 0.5, "b": 0.5}}
+    assert asdict(decoding) == {"windows_frames": {"a": 1, "b": 1}, "thresholds": {"a": 0.5, "b": 0.5}}
 
 
 def test_padding_decides_nothing() -> None:

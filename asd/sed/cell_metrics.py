@@ -3,6 +3,7 @@
 A cell is predicted where its probability exceeds the threshold, and true where its target exceeds one half,
 whatever the threshold; soft labels (the share of listeners who heard it) keep their value for calibration only.
 
+Probabilities and targets are (cells, classes) from 0 to 1, without padding; those of calibration have any shape.
 Micro measures count all cells alike, macro measures all classes that have a positive cell.
 
 Calibration: reliability diagram, expected and adaptive calibration error, Brier score. Over all classes together the
@@ -35,12 +36,6 @@ def cell_metrics(
 ) -> dict[str, Any]:
     """All measures of one model on one set of clips or frames.
 
-    Args:
-        probabilities: (cells, classes) in [0, 1]; leave padding out.
-        targets: same shape, in [0, 1].
-        classes: names.
-        threshold: of all classes, or of each.
-
     Returns:
         What `overall` gives, "ece", "adaptive_ece" and "brier" over all cells, and "classes": {name: its row}.
 
@@ -51,13 +46,8 @@ def cell_metrics(
     rows = class_rows(values, truth, classes, threshold)
     if absent := list(rows.loc[rows["n_positive"] == 0, "class"]):
         log.warning("no positive example of %s: left out of macro averages and mAP", ", ".join(absent))
-    return {
-        **overall(rows, values.size),
-        "ece": calibration_error(values, truth),
-        "adaptive_ece": adaptive_calibration_error(values, truth),
-        "brier": brier_score(values, truth),
-        "classes": rows.set_index("class").to_dict("index"),
-    }
+    by_class = rows.set_index("class").to_dict("index")
+    return {**overall(rows, values.size), **calibration(values, truth), "classes": by_class}
 
 
 def class_rows(
@@ -67,12 +57,6 @@ def class_rows(
 
     Average precision and recall of a class without a positive cell are NaN; so is the precision of one that
     was never predicted.
-
-    Args:
-        probabilities: (cells, classes) in [0, 1].
-        targets: same shape, in [0, 1].
-        classes: their names.
-        threshold: of all classes, or of each.
     """
     predicted = probabilities > _threshold_of(classes, threshold)
     true = targets > 0.5
@@ -95,7 +79,6 @@ def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
 
     Args:
         rows: with the columns class, n_positive, n_predicted, hits and ap, as of `class_rows`.
-        n_cells: number of decisions.
 
     Returns:
         accuracy, precision, recall, f1 (micro); macro_precision (a class never predicted counts as 0), macro_recall,
@@ -127,13 +110,7 @@ def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
 def precision_recall_f1(
     hits: npt.ArrayLike, predicted: npt.ArrayLike, true: npt.ArrayLike
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """The three measures from counts of any shape, 0 where nothing could be counted.
-
-    Args:
-        hits: rightly found ones.
-        predicted: all that were predicted.
-        true: all that are true.
-    """
+    """The three measures from counts of any shape, 0 where nothing could be counted."""
     hits, predicted, true = (np.asarray(counts, np.float64) for counts in (hits, predicted, true))
     return {
         "precision": hits / np.maximum(predicted, 1),
@@ -148,9 +125,6 @@ def check_cells(
     """Both as float64 (..., classes).
 
     Args:
-        probabilities: (cells, classes).
-        targets: same shape.
-        classes: their names.
         what: they are, for messages.
 
     Raises:
@@ -188,72 +162,60 @@ def _threshold_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
     return np.full(len(classes), threshold, np.float64)
 
 
-def reliability(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bins: int = N_BINS) -> pd.DataFrame:
-    """The bins of a reliability diagram, of equal width.
-
-    Args:
-        probabilities: in [0, 1], any shape.
-        targets: 0 or 1, or the share of listeners who heard it; same shape.
-        n_bins: [0, 1/n), ..., and 1 in the last of them.
+def reliability(probabilities: npt.ArrayLike, targets: npt.ArrayLike) -> pd.DataFrame:
+    """The bins of a reliability diagram, of equal width; 1 is in the last of them.
 
     Returns:
         A row per bin: low, high, n (how many fell into it), confidence (their mean probability) and frequency
         (their mean target), both NaN in an empty bin.
     """
     values, truth = _flat(probabilities), _flat(targets)
-    edges = np.linspace(0.0, 1.0, n_bins + 1)
-    bins = np.minimum(np.searchsorted(edges, values, side="right") - 1, n_bins - 1)
-    n = np.bincount(bins, minlength=n_bins)
+    edges = np.linspace(0.0, 1.0, N_BINS + 1)
+    bins = np.minimum(np.searchsorted(edges, values, side="right") - 1, N_BINS - 1)
+    n = np.bincount(bins, minlength=N_BINS)
     with np.errstate(invalid="ignore"):
-        confidence = np.bincount(bins, values, n_bins) / n
-        frequency = np.bincount(bins, truth, n_bins) / n
+        confidence = np.bincount(bins, values, N_BINS) / n
+        frequency = np.bincount(bins, truth, N_BINS) / n
     return pd.DataFrame(
         {"low": edges[:-1], "high": edges[1:], "n": n, "confidence": confidence, "frequency": frequency}
     )
 
 
-def calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bins: int = N_BINS) -> float:
+def calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """Expected calibration error: mean distance of confidence and frequency over the bins, weighted by `n`.
 
     Equal to `BinaryCalibrationError(n_bins=10)` of torchmetrics.
-
-    Args:
-        probabilities: in [0, 1], any shape.
-        targets: in [0, 1], same shape.
-        n_bins: of equal width.
 
     Example:
         >>> round(calibration_error([0.2, 0.2, 0.8], [0, 0, 1]), 3)
         0.2
     """
-    bins = reliability(probabilities, targets, n_bins)
+    bins = reliability(probabilities, targets)
     gap = (bins["confidence"] - bins["frequency"]).abs().fillna(0.0)
     return float((gap * bins["n"]).sum() / bins["n"].sum())
 
 
-def adaptive_calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike, n_bins: int = N_BINS) -> float:
-    """The same over bins that hold equally many, so that the many values near 0 do not fill a single bin.
+def calibration(probabilities: npt.ArrayLike, targets: npt.ArrayLike) -> dict[str, float]:
+    """All measures of calibration: "ece", "adaptive_ece" and "brier"."""
+    return {
+        "ece": calibration_error(probabilities, targets),
+        "adaptive_ece": adaptive_calibration_error(probabilities, targets),
+        "brier": brier_score(probabilities, targets),
+    }
 
-    Args:
-        probabilities: in [0, 1], any shape.
-        targets: in [0, 1], same shape.
-        n_bins: that hold equally many.
-    """
+
+def adaptive_calibration_error(probabilities: npt.ArrayLike, targets: npt.ArrayLike) -> float:
+    """The same over bins that hold equally many, so that the many values near 0 do not fill a single bin."""
     values, truth = _flat(probabilities), _flat(targets)
     order = np.argsort(values, kind="stable")
     gaps = [
-        abs(values[part].mean() - truth[part].mean()) * part.size for part in np.array_split(order, n_bins) if part.size
+        abs(values[part].mean() - truth[part].mean()) * part.size for part in np.array_split(order, N_BINS) if part.size
     ]
     return float(sum(gaps) / values.size)
 
 
 def brier_score(probabilities: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Mean squared distance of probability and target.
-
-    Args:
-        probabilities: in [0, 1], any shape.
-        targets: in [0, 1], same shape.
-    """
+    """Mean squared distance of probability and target."""
     return float(np.mean((_flat(probabilities) - _flat(targets)) ** 2))
 
 

@@ -49,6 +49,11 @@ class Features(Settings):
     hop_samples: int = Field(320, ge=1, description="step between frames in samples (20 ms at 16 kHz)")
     n_mels: int = Field(64, ge=2, description="mel bands")
 
+    @property
+    def hop_s(self) -> float:
+        """Seconds from frame to frame."""
+        return self.hop_samples / self.sample_rate_hz
+
 
 class Network(Settings):
     """The network; the defaults are those of Imoto (2021)."""

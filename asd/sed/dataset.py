@@ -1,4 +1,4 @@
-"""Recordings and their tables as tensors that lie on the device as a whole.
+"""A data folder of event detection: read and checked as a whole, then tensors that lie on the device as a whole.
 
     <data>/train_strong/*.wav       train_strong.tsv        events with their times
     <data>/train_soft/*.wav         train_soft.tsv          and the share of listeners who heard each
@@ -12,8 +12,9 @@ Of the training parts, those that exist are used.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from asd.core.runtime import fingerprint
 from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
 from asd.recording_files import find_recordings
 from asd.sed import labels, tables
+from asd.sed.config import Train
 from asd.types import AsdError, Clip, Split
 
 TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
@@ -81,6 +84,10 @@ class Clips:
     def __len__(self) -> int:
         return len(self.log_mel)
 
+    def at(self, indices: torch.Tensor) -> Clips:
+        """Some of them."""
+        return Clips(*(getattr(self, each.name)[indices] for each in fields(self)))
+
 
 @dataclass(frozen=True)
 class MelStandardizer:
@@ -98,18 +105,11 @@ class MelStandardizer:
     def __call__(self, clips: Clips) -> Clips:
         """The clips standardised; padding is 0."""
         scaled = (clips.log_mel - self.mean) / self.spread
-        scaled = scaled.masked_fill(clips.absent.unsqueeze(-1), 0.0)
-        return Clips(scaled, *(getattr(clips, name) for name in list(Clips.__dataclass_fields__)[1:]))
+        return replace(clips, log_mel=scaled.masked_fill(clips.absent.unsqueeze(-1), 0.0))
 
 
 def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int) -> Part:
     """A part of a data folder, its recordings and table checked; a part that is not for training is strong.
-
-    Args:
-        data: folder of all parts.
-        name: of the part.
-        classes: names that its table may hold.
-        sample_rate_hz: of every recording.
 
     Raises:
         AsdError: no recordings, one of another sample rate, an unknown training part, or a table that does not
@@ -150,10 +150,6 @@ def train_parts(data: Path) -> list[str]:
 def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
     """All WAV files of a folder, checked.
 
-    Args:
-        folder: of the recordings.
-        sample_rate_hz: of every one.
-
     Raises:
         AsdError: none there, or one that is damaged or of another sample rate.
     """
@@ -169,7 +165,6 @@ def find_classes(data: Path, wanted: Sequence[str] = ()) -> list[str]:
     """The classes to learn: those wanted, else every label of the training tables, sorted.
 
     Args:
-        data: folder of the tables.
         wanted: labels as the command line cuts them at commas; those of the tables may have commas in them.
 
     Raises:
@@ -190,14 +185,7 @@ def find_classes(data: Path, wanted: Sequence[str] = ()) -> list[str]:
 
 
 def to_device(parts: Sequence[Part], classes: Sequence[str], front: LogMel, device: torch.device) -> Clips:
-    """Features and targets of all clips of the parts, in order.
-
-    Args:
-        parts: with recordings and labels.
-        classes: in the order of the targets.
-        front: from waveforms to features.
-        device: where all of it goes.
-    """
+    """Features and targets of all clips of the parts, in order."""
     front = front.to(device)
     lengths = np.concatenate([part.recordings.lengths_samples for part in parts])
     n_frames = front.n_frames(int(lengths.max()))
@@ -221,16 +209,6 @@ def to_device(parts: Sequence[Part], classes: Sequence[str], front: LogMel, devi
     return Clips(log_mel, *(tensor.to(device) for tensor in rest))
 
 
-def hop_s(front: LogMel, sample_rate_hz: int) -> float:
-    """Seconds from frame to frame.
-
-    Args:
-        front: from waveforms to features.
-        sample_rate_hz: of the waveforms.
-    """
-    return front.hop_samples / sample_rate_hz
-
-
 def _targets(
     part: Part, classes: Sequence[str], front: LogMel, n_frames: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -238,7 +216,7 @@ def _targets(
     frames = np.zeros((len(part.recordings), n_frames, len(classes)), np.float32)
     if part.events is not None:
         by_name: dict[Any, pd.DataFrame] = dict(list(part.events.groupby("filename")))
-        step_s = hop_s(front, part.recordings.sample_rate_hz)
+        step_s = front.hop_samples / part.recordings.sample_rate_hz
         for i, clip in enumerate(part.recordings.clips):
             end = front.n_frames(int(part.recordings.lengths_samples[i]))
             frames[i, :end] = labels.frame_targets(by_name[clip.name], classes, end, step_s)
@@ -249,3 +227,66 @@ def _targets(
         clips = np.zeros((len(part.recordings), len(classes)), np.float32)
     known = torch.tensor([[part.events is not None], [part.events is not None or part.names is not None]])
     return torch.from_numpy(frames), torch.from_numpy(clips), known
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A data folder, read and checked once for all seeds.
+
+    Attributes:
+        classes: names, in the order of all class axes.
+        clips: all training clips on the device, standardised.
+        scale: by which.
+        scored: parts that are scored when training is done, validation first.
+        fingerprint: hash of recordings and tables.
+    """
+
+    classes: Sequence[str]
+    clips: Clips
+    scale: MelStandardizer
+    scored: Sequence[Part]
+    fingerprint: str
+
+
+def read_corpus(config: Train, device: torch.device) -> Corpus:
+    """Reads a data folder, and refuses it before long work where something is wrong.
+
+    Raises:
+        AsdError: recordings or tables that do not fit, or a class without an example.
+    """
+    data, rate = config.data, config.features.sample_rate_hz
+    if not data.is_dir():
+        raise AsdError(f"data={data} is not a folder; `python -m asd sed make-soundscapes out={data}` makes one")
+    classes = find_classes(data, config.classes)
+    parts = [read_part(data, name, classes, rate) for name in train_parts(data)]
+    scored = [
+        read_part(data, name, classes, rate)
+        for name in ("validation", "test")
+        if name == "validation" or (data / name).is_dir()
+    ]
+    clips = to_device(parts, classes, front_end(config), device)
+    counts = clips.clip_targets[clips.clips_known].sum(0).tolist()
+    labels.require_positives(dict(zip(classes, counts, strict=True)), f"the training data in {data}")
+    if config.loss.name == "ifl" or config.loss.graph:
+        counts = clips.frame_targets[clips.frames_known].sum((0, 1)).tolist()
+        labels.require_positives(dict(zip(classes, counts, strict=True)), f"the strong labels in {data}")
+    validation = scored[0].events
+    if validation is not None:
+        seen = validation["event_label"].value_counts()
+        labels.require_positives({name: seen.get(name, 0) for name in classes}, "the validation part")
+    scale = MelStandardizer.of(clips)
+    return Corpus(classes, scale(clips), scale, scored, _fingerprint([*parts, *scored], data))
+
+
+def front_end(config: Train) -> LogMel:
+    """What turns waveforms into log-mel levels."""
+    return LogMel(**config.features.model_dump())
+
+
+def _fingerprint(parts: Sequence[Part], data: Path) -> str:
+    """Hash of recordings and tables: moved data is the same data."""
+    tables = [data / f"{part.name}.tsv" for part in parts]
+    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "" for path in tables]
+    return fingerprint(
+        [(part.name, part.recordings.fingerprint, table) for part, table in zip(parts, hashes, strict=True)]
+    )

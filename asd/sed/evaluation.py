@@ -11,6 +11,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from asd.evaluation.markdown import plain, table
+from asd.evaluation.page import spread
 from asd.runs import read_json
 from asd.sed import dataset
 from asd.sed.cell_metrics import cell_metrics
@@ -38,11 +39,6 @@ _MEANINGS = {
 
 def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[str, Any]:
     """Measures of both models: {model: {"frames_half", "frames", "clips"[, "events"]: measures}}.
-
-    Args:
-        run: complete.
-        part: of its data folder, with a strong table; scored.
-        with_events: event measures too, which need the extra `sed`.
 
     Raises:
         AsdError: the part was not scored, its table does not fit, or the extra is missing.
@@ -79,21 +75,12 @@ def cells(
     clips: pd.DataFrame,
     thresholds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Measures of frames and of clips.
-
-    Args:
-        config: of the run.
-        events: strong table of the clips.
-        frames: scores by clip, with onset and offset in seconds.
-        clips: probabilities, a row per clip.
-        thresholds: of each class.
-    """
+    """Measures of frames and of clips, from the strong table of the clips and the scores of a model."""
     classes = list(config.classes)
-    step_s = config.features.hop_samples / config.features.sample_rate_hz
     by_name = dict(list(events.groupby("filename")))
     predicted = np.concatenate([scores[classes].to_numpy(np.float64) for scores in frames.values()])
     true = np.concatenate(
-        [frame_targets(by_name[name], classes, len(scores), step_s) for name, scores in frames.items()]
+        [frame_targets(by_name[name], classes, len(scores), config.features.hop_s) for name, scores in frames.items()]
     )
     present = np.stack([clip_targets(list(by_name[name]["event_label"]), classes) for name in clips.index])
     return {
@@ -104,12 +91,7 @@ def cells(
 
 
 def roc_auc(predicted: FloatArray, true: npt.NDArray[np.floating[Any]]) -> dict[str, float]:
-    """Area under the ROC curve over all cells ("roc_auc"), and its mean over classes that have both answers.
-
-    Args:
-        predicted: (cells, classes).
-        true: same shape, in [0, 1].
-    """
+    """Area under the ROC curve over all cells ("roc_auc"), and its mean over classes that have both answers."""
     truth = true > 0.5
     mixed = [k for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
     areas = [float(roc_auc_score(truth[:, k], predicted[:, k])) for k in mixed]
@@ -120,28 +102,24 @@ def roc_auc(predicted: FloatArray, true: npt.NDArray[np.floating[Any]]) -> dict[
 
 
 def summarise(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean and sample standard deviation over the seeds of every measure, beside the measures of each seed.
-
-    Returns:
-        {"seeds": [...], "mean": {model: {kind: {measure: x}}}, "std": the same, "by_seed": {seed: measures}}.
-        The spread of one seed is 0.
-    """
+    """{"seeds": [...], "mean": {model: {kind: {measure: x}}}, "std": the same, "by_seed": {seed: measures}}."""
     first = next(iter(by_seed.values()))
-    mean: dict[str, Any] = {}
-    std: dict[str, Any] = {}
-    for model, kinds in first.items():
-        for kind, measures in kinds.items():
-            names = [name for name, value in measures.items() if name != "classes"]
-            values = np.array([[run[model][kind][name] for name in names] for run in by_seed.values()])
-            spread = values.std(0, ddof=1) if len(values) > 1 else np.zeros(len(names))
-            mean.setdefault(model, {})[kind] = dict(zip(names, values.mean(0).tolist(), strict=True))
-            std.setdefault(model, {})[kind] = dict(zip(names, spread.tolist(), strict=True))
-    return {
-        "seeds": list(by_seed),
-        "mean": mean,
-        "std": std,
-        "by_seed": {str(seed): measures for seed, measures in by_seed.items()},
-    }
+
+    def over_seeds(what: str) -> dict[str, Any]:
+        return {
+            model: {
+                kind: {
+                    name: spread([run[model][kind][name] for run in by_seed.values()])[what]
+                    for name in measures
+                    if name != "classes"
+                }
+                for kind, measures in kinds.items()
+            }
+            for model, kinds in first.items()
+        }
+
+    by_name = {str(seed): measures for seed, measures in by_seed.items()}
+    return {"seeds": list(by_seed), "mean": over_seeds("mean"), "std": over_seeds("std"), "by_seed": by_name}
 
 
 def to_markdown(summary: Mapping[str, Any]) -> str:

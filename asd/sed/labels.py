@@ -32,10 +32,6 @@ COLLAR_S = 0.2  # how far an onset may be off, as in the event-based measures
 def require_positives(counts: Mapping[str, float], what: str) -> None:
     """Makes sure that there is something to learn, or to measure, of every class.
 
-    Args:
-        counts: active clips or frames of each class.
-        what: where they were counted, for the sentence.
-
     Raises:
         AsdError: a class without any.
     """
@@ -48,12 +44,6 @@ def frame_targets(events: pd.DataFrame, classes: Sequence[str], n_frames: int, h
     """Events of one clip as frames (frames, classes): 1 where active, or the value of a soft label.
 
     An event covers the frames whose middle it covers, and at least the one nearest to its own middle.
-
-    Args:
-        events: rows of one clip, times in seconds.
-        classes: in the order of the targets.
-        n_frames: of the clip.
-        hop_s: seconds from frame to frame.
     """
     targets = np.zeros((n_frames, len(classes)), np.float32)
     column = {name: k for k, name in enumerate(classes)}
@@ -75,14 +65,7 @@ def frame_targets(events: pd.DataFrame, classes: Sequence[str], n_frames: int, h
 def events_of_frames(
     active: npt.NDArray[np.bool_], classes: Sequence[str], hop_s: float, duration_s: float
 ) -> list[tuple[float, float, str]]:
-    """Events (onset, offset, label) of a clip's binary frames (frames, classes), by time.
-
-    Args:
-        active: (frames, classes).
-        classes: their names.
-        hop_s: seconds from frame to frame.
-        duration_s: of the clip.
-    """
+    """Events (onset, offset, label) of a clip's binary frames (frames, classes), by time."""
     edges = np.diff(np.pad(active.astype(np.int8), ((1, 1), (0, 0))), axis=0)
     events = []
     for k, name in enumerate(classes):
@@ -94,12 +77,7 @@ def events_of_frames(
 
 
 def clip_targets(names: Sequence[str], classes: Sequence[str]) -> Frames:
-    """Labels of one clip as (classes,): 1 where named.
-
-    Args:
-        names: labels of the clip.
-        classes: in the order of the targets.
-    """
+    """Labels of one clip as (classes,): 1 where named."""
     return np.isin(np.asarray(classes), list(names)).astype(np.float32)
 
 
@@ -114,10 +92,6 @@ class Decoding:
 
     windows_frames: Mapping[str, int]
     thresholds: Mapping[str, float]
-
-    def facts(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"windows_frames": dict(self.windows_frames), "thresholds": dict(self.thresholds)}
 
     def smooth(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Scores (clips, frames, classes)."""
@@ -141,8 +115,6 @@ def tune(
         probabilities: (clips, frames, classes).
         targets: same shape, 0 or 1.
         absent: (clips, frames) padding.
-        classes: their names.
-        hop_s: seconds from frame to frame.
 
     Raises:
         AsdError: a class without an active frame.

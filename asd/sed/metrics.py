@@ -123,10 +123,6 @@ def area(false_positive_rate: npt.ArrayLike, true_positive_rate: npt.ArrayLike) 
     """Area under a ROC curve whose points lie at the scores that occur; ties count half, as in `asd.metrics.auc`.
 
     sed_scores_eval draws a staircase, in which a positive and a negative segment of one score count nothing.
-
-    Args:
-        false_positive_rate: (points,) in any order.
-        true_positive_rate: (points,) of the same points.
     """
     x, y = np.asarray(false_positive_rate, float), np.asarray(true_positive_rate, float)
     order = np.lexsort((y, x))

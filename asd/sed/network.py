@@ -28,31 +28,18 @@ from asd.types import AsdError
 Pooling = Literal["attention", "linear_softmax"]
 
 
-def attention_pooling(
-    logits: torch.Tensor, attention: torch.Tensor, absent: torch.Tensor | None = None
+def pooled(
+    logits: torch.Tensor, attention: torch.Tensor | None = None, absent: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Logits of clips (batch, classes).
 
     Args:
         logits: (batch, frames, classes) of the frames.
-        attention: same shape; a softmax over the frames makes weights of it.
+        attention: same shape; a softmax over the frames makes weights of it. None: linear softmax.
         absent: (batch, frames) bool, padding that has no weight; every clip has one frame without it.
     """
-    return _pooled(logits.float(), attention.float(), absent)
-
-
-def linear_softmax_pooling(logits: torch.Tensor, absent: torch.Tensor | None = None) -> torch.Tensor:
-    """Logits of clips (batch, classes); arguments as in `attention_pooling`.
-
-    Args:
-        logits: of the frames, (batch, frames, classes).
-        absent: (batch, frames), True where a frame is padding.
-    """
-    return _pooled(logits.float(), logsigmoid(logits.float()), absent)
-
-
-def _pooled(logits: torch.Tensor, weights: torch.Tensor, absent: torch.Tensor | None) -> torch.Tensor:
-    """Pooled with the softmax of `weights` over the frames."""
+    logits = logits.float()
+    weights = logsigmoid(logits) if attention is None else attention.float()
     if absent is not None:
         weights = weights.masked_fill(absent.unsqueeze(-1), -torch.inf)
     log_weights = weights.log_softmax(1)
@@ -76,12 +63,7 @@ class EventLogits(NamedTuple):
 
 
 class EventNetwork(nn.Module):
-    """A CRNN or CNN-Transformer with heads for the clip and for activity.
-
-    Args:
-        trunk: the network that classifies frames.
-        pooling: how frames become a clip.
-    """
+    """A CRNN or CNN-Transformer with heads for the clip and for activity."""
 
     def __init__(self, trunk: FrameClassifier, pooling: Pooling = "attention") -> None:
         super().__init__()
@@ -101,20 +83,12 @@ class EventNetwork(nn.Module):
         """
         features = self.trunk.features(log_mel)
         frames = self.trunk.out(features)
-        if self.attention is None:
-            clips = linear_softmax_pooling(frames, absent)
-        else:
-            clips = attention_pooling(frames, self.attention(features), absent)
-        return EventLogits(frames, clips, self.activity(features).squeeze(-1))
+        attention = None if self.attention is None else self.attention(features)
+        return EventLogits(frames, pooled(frames, attention, absent), self.activity(features).squeeze(-1))
 
 
 def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwork:
     """The network that the options describe; those that the other kind needs are not used.
-
-    Args:
-        settings: options of the network.
-        n_classes: event classes.
-        n_mels: mel bands of the input.
 
     Raises:
         AsdError: an unknown kind or pooling.

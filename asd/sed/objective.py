@@ -12,6 +12,7 @@ total = strong + loss.weak weak + loss.activity activity + loss.graph graph
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -44,12 +45,8 @@ class Objective:
     """Loss of a batch of clips, given by their indices; differentiable in the student.
 
     Args:
-        student: learns.
-        teacher: its average; moved by the training loop.
         clips: all of them, on the device, standardised.
-        loss: what the student learns from labels.
         semi: how the targets of the teacher are used; "none" keeps one without any effect.
-        augment: how clips are mixed and blanked.
         ramp_steps: over which the weight of the teacher's targets rises.
 
     Raises:
@@ -96,7 +93,7 @@ class Objective:
         return total, terms
 
     def _batch(self, indices: torch.Tensor) -> Batch:
-        clips = Clips(*(getattr(self.clips, name)[indices] for name in Clips.__dataclass_fields__))
+        clips = self.clips.at(indices)
         if self.augment.mixup:
             clips = _mixed(clips, self.augment.mixup)
         student = clips.log_mel
@@ -168,11 +165,6 @@ def _mixed(clips: Clips, share: float) -> Clips:
     partner = drawn.partner.to(clips.log_mel.device)
     alike = (clips.frames_known == clips.frames_known[partner]) & (clips.clips_known == clips.clips_known[partner])
     drawn = drawn._replace(own=torch.where(alike.cpu(), drawn.own, 1.0))
-    return Clips(
-        mixup(clips.log_mel, drawn),
-        clips.absent & (clips.absent[partner] | (drawn.own == 1).to(clips.absent.device)[:, None]),
-        mixup(clips.frame_targets, drawn),
-        mixup(clips.clip_targets, drawn),
-        clips.frames_known,
-        clips.clips_known,
-    )
+    mixed = {name: mixup(getattr(clips, name), drawn) for name in ("log_mel", "frame_targets", "clip_targets")}
+    alone = (drawn.own == 1).to(clips.absent.device)[:, None]
+    return replace(clips, **mixed, absent=clips.absent & (clips.absent[partner] | alone))

@@ -16,12 +16,11 @@ from asd.core.runtime import log, pick_device
 from asd.runs import read_json, write_json, write_text
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
-from asd.sed.corpus import read_corpus
 from asd.sed.evaluation import evaluate_run, summarise, to_markdown
 from asd.sed.run import MODELS, find_runs
 from asd.sed.sources import backgrounds, list_recordings, split_sources
 from asd.sed.tables import split_labels
-from asd.sed.training import load_models, train_seed, write_predictions
+from asd.sed.training import Models, train_seed, write_predictions
 from asd.types import AsdError
 
 
@@ -81,7 +80,7 @@ def train(config: Train) -> str:
         AsdError: data that cannot be used, or a run of other options in the way.
     """
     device = pick_device(config.device)
-    corpus = read_corpus(config, device)
+    corpus = dataset.read_corpus(config, device)
     log.info("%d training clips, classes %s", len(corpus.clips), ", ".join(corpus.classes))
     for seed in config.seeds:
         train_seed(config, corpus, seed, device)
@@ -107,7 +106,7 @@ def score(config: Score) -> str:
         recordings = dataset.list_wavs(config.audio, settings.features.sample_rate_hz)
         name = run.part_name(config.audio, recordings.fingerprint, settings.data)
         part = dataset.Part(name, recordings)
-        write_predictions(settings, settings.classes, load_models(settings, run, device), part, run, device)
+        write_predictions(settings, settings.classes, Models.load(settings, run, device), part, run, device)
         places += [str(run.path / "events" / model / f"{part.name}.tsv") for model in MODELS]
     return "events found:\n" + "\n".join(f"  {place}" for place in places)
 

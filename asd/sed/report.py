@@ -40,11 +40,8 @@ def compare(
 
     Args:
         members: names of runs, trained with the same seeds on the same data; the first is the baseline.
-        runs: their folder.
         parts: of the data folder, scored by all of them.
-        out: folder of the report.
         seeds: to compare; None: all.
-        with_events: measures of events too, which need the extra `sed`.
 
     Raises:
         AsdError: nothing to compare, a run or part that is not there, or runs of other clips or classes.
@@ -64,14 +61,7 @@ def compare(
 
 
 def predictions(runs: Sequence[SedRun], model: str, part: str, *, with_events: bool = False) -> Predictions:
-    """Predictions of one model of all seeds for the clips of a part, with the labels of its table.
-
-    Args:
-        runs: of one name, one per seed.
-        model: "student" or "teacher".
-        part: of the data folder, scored.
-        with_events: measures of events too.
-    """
+    """Predictions of one model of all seeds for the clips of a part, with the labels of its table."""
     measured = [evaluate_run(run, part, with_events=with_events)[model] for run in runs]
     config = Train.model_validate(runs[0].config())
     truth = read_part(config.data, part, config.classes, config.features.sample_rate_hz)
@@ -122,9 +112,6 @@ def write_report(
 
     Args:
         networks: {"student": {model: {data set: Predictions}}, "teacher": ...}, all with the same models and data.
-        folder: where to; made if need be.
-        baseline: the model that the others are compared with.
-        title: heading.
         facts: what there is to know of each model (checkpoint, configuration, time, device).
         threshold: above which a probability is a yes.
 

@@ -17,15 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from asd.evaluation.page import spread
-from asd.sed.cell_metrics import (
-    adaptive_calibration_error,
-    brier_score,
-    calibration_error,
-    check_cells,
-    class_rows,
-    overall,
-    reliability,
-)
+from asd.sed.cell_metrics import calibration, check_cells, class_rows, overall, reliability
 from asd.types import AsdError
 
 N_RESAMPLES = 2000
@@ -65,11 +57,6 @@ Networks = Mapping[str, Models]  # "student", "teacher" -> models
 
 def summarise(networks: Networks, baseline: str, threshold: float = 0.5) -> dict[str, Any]:
     """All numbers of the report.
-
-    Args:
-        networks: all with the same models, data sets, clips and classes.
-        baseline: the model that the others are compared with.
-        threshold: above which a probability is a yes.
 
     Returns:
         "baseline", "threshold", "datasets" (n_clips, classes, n_positive), "found" [network][data set][model]
@@ -167,15 +154,8 @@ def _measure(predictions: Predictions, threshold: float) -> dict[str, Any]:
     rows, values = [], []
     for probabilities in predictions.probabilities:
         rows.append(class_rows(probabilities, targets, classes, threshold))
-        values.append(
-            {
-                **overall(rows[-1], targets.size),
-                "ece": calibration_error(probabilities, targets),
-                "adaptive_ece": adaptive_calibration_error(probabilities, targets),
-                "brier": brier_score(probabilities, targets),
-                "bias": float(probabilities.mean() - targets.mean()),
-            }
-        )
+        bias = float(probabilities.mean() - targets.mean())
+        values.append({**overall(rows[-1], targets.size), **calibration(probabilities, targets), "bias": bias})
     # Of a class that one seed's model never predicts, the precision is that of the others.
     by_class = pd.concat(rows).groupby("class", sort=False)[["n_positive", *CLASS_MEASURES]].mean()
     everything = np.broadcast_to(targets, predictions.probabilities.shape)
@@ -214,7 +194,6 @@ def clip_counts(probabilities: FloatArray, targets: FloatArray, threshold: float
     Args:
         probabilities: (seeds, clips, classes).
         targets: (clips, classes).
-        threshold: above which a probability is a yes.
     """
     predicted, true = probabilities > threshold, targets > 0.5
     return (predicted & true).sum(-1).astype(float), (predicted.sum(-1) + true.sum(-1)).astype(float)
@@ -249,10 +228,5 @@ def _resampled_f1(counts: ClipCounts, clips: FloatArray, seeds: FloatArray) -> F
 
 
 def verdict(low: float, high: float) -> str:
-    """What an interval of a difference settles: better, worse, or a tie where it contains 0.
-
-    Args:
-        low: lower end of the interval.
-        high: upper end.
-    """
+    """What an interval of a difference settles: better, worse, or a tie where it contains 0."""
     return "better" if low > 0 else "worse" if high < 0 else "tie"

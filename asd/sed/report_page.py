@@ -28,13 +28,7 @@ RANKED_BELOW_THRESHOLD = 0.2  # by so much the average precision lies above F1 w
 
 
 def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]], title: str) -> str:
-    """The whole document; figures lie beside it.
-
-    Args:
-        summary: of `report_numbers.summarise`.
-        facts: what there is to know of each model: {model: {what: value}}.
-        title: heading.
-    """
+    """The whole document; figures lie beside it."""
     sections = [
         Section(text=_how_to_read(summary)),
         Section(
@@ -131,13 +125,7 @@ def _class_rows(baseline: str, models: Mapping[str, Any]) -> tuple[list[str], li
 
 
 def figure_name(kind: str, network: str, dataset: str) -> str:
-    """File of a figure without ".png", whatever the data set is called.
-
-    Args:
-        kind: of figure.
-        network: "student" or "teacher".
-        dataset: its name.
-    """
+    """File of a figure without ".png", whatever the data set is called."""
     return f"{kind}_{network}_{re.sub(r'[^A-Za-z0-9_-]+', '-', dataset)}"
 
 

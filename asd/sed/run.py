@@ -37,13 +37,7 @@ class SedRun(TrainingDirectory):
 
     @classmethod
     def of(cls, runs: Path, name: str, seed: int) -> SedRun:
-        """The place of a run, existing or not.
-
-        Args:
-            runs: folder of all runs.
-            name: of the run.
-            seed: of the training.
-        """
+        """The place of a run, existing or not."""
         return cls(runs / name / f"seed{seed}")
 
     @property
@@ -60,8 +54,6 @@ class SedRun(TrainingDirectory):
         """What the scores of a folder of recordings are called; other recordings' scores are never replaced.
 
         Args:
-            folder: of the recordings.
-            fingerprint: hash of their contents.
             own: the data folder of the run, whose parts keep their names.
         """
         name = place_name(folder)
@@ -78,10 +70,6 @@ class SedRun(TrainingDirectory):
     def frames(self, model: str, part: str) -> dict[str, pd.DataFrame]:
         """Scores of the frames by file name: onset, offset and a column per class.
 
-        Args:
-            model: "student" or "teacher".
-            part: that was scored.
-
         Raises:
             AsdError: the part was not scored.
         """
@@ -91,10 +79,6 @@ class SedRun(TrainingDirectory):
 
     def clips(self, model: str, part: str) -> pd.DataFrame:
         """Probabilities of the clips: a row per file name, a column per class.
-
-        Args:
-            model: "student" or "teacher".
-            part: that was scored.
 
         Raises:
             AsdError: the part was not scored.
@@ -108,11 +92,6 @@ class SedRun(TrainingDirectory):
 
 def find_runs(runs: Path, name: str, seeds: Sequence[int] | None = None) -> list[SedRun]:
     """Complete runs of a name, by seed.
-
-    Args:
-        runs: folder of all runs.
-        name: of the run.
-        seeds: wanted; None: all.
 
     Raises:
         AsdError: there is none.
@@ -141,14 +120,9 @@ def write_part(
     """Writes what a model predicts for the clips of a part; a part already there is replaced.
 
     Args:
-        run: where.
-        model: one of `MODELS`.
-        part: the clips.
-        classes: columns.
         frames: (frames, classes) smoothed scores, by file name.
         clips: (classes,) probabilities, by file name.
         events: detected (filename, onset, offset, label).
-        hop_s: seconds from frame to frame.
     """
     folder = run.path / "scores" / model
     with atomic(folder / part.name) as temporary:

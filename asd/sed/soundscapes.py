@@ -91,11 +91,9 @@ def unequal(
     """Odds and lengths (classes,) that fall geometrically; which class is long or frequent is drawn.
 
     Args:
-        classes: labels.
         duration_ratio: longest class over shortest; 1 leaves every event as it was recorded.
         longest_s: length of the longest class.
         frequency_ratio: most frequent class over rarest.
-        seed: of the draw.
     """
     steps = np.linspace(0.0, 1.0, len(classes))
     rng = generator("unequal", seed)
@@ -112,15 +110,7 @@ def draw_scene(
     part: str,
     rng: np.random.Generator,
 ) -> Scene:
-    """Draws one scene.
-
-    Args:
-        recipe: how.
-        recordings: of the part, by label.
-        backgrounds: what may be behind them.
-        part: the group whose backgrounds to use, as of `group_of`.
-        rng: is consumed.
-    """
+    """Draws one scene."""
     background, background_start_s = backgrounds.draw(part, recipe.duration_s, rng)
     events: list[Event] = []
     for _ in range(rng.integers(*recipe.n_events, endpoint=True)):
@@ -160,13 +150,7 @@ def _fits(event: Event, others: Sequence[Event], overlap: int) -> bool:
 
 
 def render(scene: Scene, recipe: Recipe, backgrounds: Backgrounds) -> Samples:
-    """Waveform (samples,) of a scene; a clip whose sum would clip is turned down as a whole.
-
-    Args:
-        scene: what happens when.
-        recipe: how clips are mixed.
-        backgrounds: that it may lie before.
-    """
+    """Waveform (samples,) of a scene; a clip whose sum would clip is turned down as a whole."""
     rate = recipe.sample_rate_hz
     mixture = backgrounds.samples(scene.background, scene.background_start_s, recipe.duration_s).copy()
     mixture *= _BACKGROUND_RMS / max(_rms(mixture), 1e-9)
@@ -209,17 +193,7 @@ def write_part(
     backgrounds: Backgrounds,
     seed: int,
 ) -> dict[str, Any]:
-    """Writes the clips of a part and its table; returns events and active seconds of each class.
-
-    Args:
-        folder: of all parts.
-        part: its name.
-        n_clips: how many.
-        recipe: how clips are mixed.
-        recordings: of events.
-        backgrounds: that they lie before.
-        seed: of the draws.
-    """
+    """Writes the clips of a part and its table; returns events and active seconds of each class."""
     by_label = {name: [r for r in recordings if r.label == name] for name in recipe.classes}
     (folder / part).mkdir(parents=True)
     rows: list[tuple[str, float | str, float | str, str]] = []

@@ -69,23 +69,11 @@ class Backgrounds(Protocol):
     """Where the sound behind the events comes from."""
 
     def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
-        """Which one, and where in it to begin, in seconds.
-
-        Args:
-            part: of the data.
-            duration_s: of the clip.
-            rng: of the draws.
-        """
+        """Which one, and where in it to begin, in seconds."""
         ...
 
     def samples(self, name: str, start_s: float, duration_s: float) -> Samples:
-        """That stretch of it.
-
-        Args:
-            name: of the background.
-            start_s: where it begins.
-            duration_s: of the clip.
-        """
+        """That stretch of it."""
         ...
 
 
@@ -94,9 +82,7 @@ class RecordedBackgrounds(Backgrounds):
 
     Args:
         folder: of WAV files, any depth.
-        parts: that share the recordings, in proportion to their `shares`.
         shares: one number per part.
-        sample_rate_hz: to which they are brought.
 
     Raises:
         AsdError: no folder, or fewer recordings than parts.
@@ -129,11 +115,7 @@ class RecordedBackgrounds(Backgrounds):
 
 
 class SyntheticBackgrounds(Backgrounds):
-    """Synthetic machines running, another one for every clip.
-
-    Args:
-        sample_rate_hz: of the soundscapes.
-    """
+    """Synthetic machines running, another one for every clip."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz
@@ -164,12 +146,6 @@ class SyntheticBackgrounds(Backgrounds):
 def backgrounds(place: str, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> Backgrounds:
     """Backgrounds of a folder, or "synthetic" ones.
 
-    Args:
-        place: a folder of recordings, or "synthetic".
-        parts: names.
-        shares: of the recordings, one per part.
-        sample_rate_hz: of the clips.
-
     Raises:
         AsdError: no place at all, or a folder without enough recordings.
     """
@@ -186,10 +162,7 @@ def split_sources(
     """Recordings of each part; no source is in two of them, and every part has every class.
 
     Args:
-        recordings: of events.
-        parts: names.
         shares: of the sources, one per part.
-        seed: of the draws.
 
     Raises:
         AsdError: fewer sources than parts, or a part without a class.
@@ -219,10 +192,6 @@ def split_sources(
 @lru_cache(maxsize=512)
 def load(path: Path, sample_rate_hz: int) -> Samples:
     """First channel of a recording at that rate, (samples,); not to be written to.
-
-    Args:
-        path: of the recording.
-        sample_rate_hz: the wanted one.
 
     Raises:
         AsdError: the file is missing, no audio, empty, or without any sound.

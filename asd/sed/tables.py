@@ -31,10 +31,6 @@ _ROUNDING_S = 1e-3  # tables are written to the millisecond, so that a label may
 def read_strong(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Events of a strong table: `STRONG_COLUMNS`; a clip without events has an empty label and NaN for times.
 
-    Args:
-        path: of the table.
-        classes: labels that are known.
-
     Raises:
         AsdError: a missing file or column, a label outside `classes`, or times that are no event's.
     """
@@ -45,10 +41,6 @@ def read_strong(path: Path, classes: Sequence[str]) -> pd.DataFrame:
 
 def read_soft(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Segments of a soft table: `SOFT_COLUMNS`, values from 0 to 1; a row that stands twice counts once.
-
-    Args:
-        path: of the table.
-        classes: labels that are known.
 
     Raises:
         AsdError: as `read_strong`, or a value out of range.
@@ -67,10 +59,6 @@ def read_soft(path: Path, classes: Sequence[str]) -> pd.DataFrame:
 
 def read_weak(path: Path, classes: Sequence[str]) -> dict[str, list[str]]:
     """Labels of each clip of a weak table, [] where there is no event; rows of one clip are merged.
-
-    Args:
-        path: of the table.
-        classes: labels that are known.
 
     Raises:
         AsdError: a missing file or column, or a label outside `classes`.
@@ -96,7 +84,6 @@ def labels_of(path: Path, known: Iterable[str] = ()) -> set[str]:
     """Every label that a table names, strong, soft or weak.
 
     Args:
-        path: of the table.
         known: labels that may have commas in them, for a weak table.
 
     Raises:
@@ -109,10 +96,6 @@ def labels_of(path: Path, known: Iterable[str] = ()) -> set[str]:
 
 def split_labels(cell: str, known: Iterable[str]) -> list[str]:
     """Labels with commas between them; the longest run of parts that is a known label is one label.
-
-    Args:
-        cell: of the table.
-        known: labels that may have commas in them.
 
     >>> split_labels("Male speech, man speaking,Dog", ["Male speech, man speaking"])
     ['Male speech, man speaking', 'Dog']
@@ -131,7 +114,6 @@ def merge_events(events: pd.DataFrame, where: Path | str) -> pd.DataFrame:
 
     Args:
         events: `STRONG_COLUMNS`; rows without a label are kept.
-        where: they come from, for the log.
     """
     times = events.astype({"onset": float, "offset": float})
     by_time = times.sort_values(["filename", "event_label", "onset"], kind="stable")
@@ -150,13 +132,7 @@ def merge_events(events: pd.DataFrame, where: Path | str) -> pd.DataFrame:
 
 
 def cut_to_clips(events: pd.DataFrame, durations_s: Mapping[str, float], where: Path | str) -> pd.DataFrame:
-    """Events cut at the end of their clip; one that begins after it is dropped. The log names the first.
-
-    Args:
-        events: strong or soft rows; every clip has a duration.
-        durations_s: seconds by file name.
-        where: they come from, for the log.
-    """
+    """Events cut at the end of their clip; one that begins after it is dropped. The log names the first."""
     ends_s = events["filename"].map(dict(durations_s)).astype(float)
     late = events[events["offset"] > ends_s + _ROUNDING_S]
     if len(late):
@@ -179,11 +155,6 @@ def join_names(named: Iterable[str], filenames: Sequence[str], table: Path) -> d
 
     Names that no recording has are left out, counted and named in the log: recordings of public data sets are
     often no longer to be had. Every recording has to be named: a clip without events has to be labelled, too.
-
-    Args:
-        named: as the table spells them.
-        filenames: of the recordings.
-        table: for the sentences.
 
     Raises:
         AsdError: a recording without a row, no row with a recording, or two folders or recordings of one name.

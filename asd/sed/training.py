@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -20,16 +20,14 @@ from asd.core.trainer import train
 from asd.runs import read_json, write_json
 from asd.sed import dataset
 from asd.sed.config import Train
-from asd.sed.corpus import Corpus, front_end
-from asd.sed.dataset import Clips, MelStandardizer, Part
+from asd.sed.dataset import Clips, Corpus, MelStandardizer, Part, front_end
 from asd.sed.labels import Decoding, events_of_frames, tune
 from asd.sed.network import EventLogits, EventNetwork, build_network
 from asd.sed.objective import Objective
 from asd.sed.run import SedRun, write_part
 
 
-@dataclass(frozen=True)
-class Probabilities:
+class Probabilities(NamedTuple):
     """Predictions for clips: frames (clips, frames, classes) and clips (clips, classes)."""
 
     frames: torch.Tensor
@@ -49,49 +47,27 @@ class Models:
         return {"student": self.student, "teacher": self.teacher.module}
 
     def save(self, path: Path, facts: Mapping[str, Any]) -> None:
-        """Writes weights, scale and facts to one safetensors file.
-
-        Args:
-            path: of the file.
-            facts: plain values beside the tensors.
-        """
-        tensors = {f"student.{name}": tensor for name, tensor in self.student.state_dict().items()}
-        tensors |= {f"teacher.{name}": tensor for name, tensor in self.teacher.state_dict().items()}
-        tensors |= {"scale.mean": self.scale.mean, "scale.spread": self.scale.spread}
-        save_tensors(path, tensors, facts)
+        """Writes weights, scale and facts to one safetensors file."""
+        both = nn.ModuleDict({"student": self.student, "teacher": self.teacher}).state_dict()
+        save_tensors(path, {**both, "scale.mean": self.scale.mean, "scale.spread": self.scale.spread}, facts)
 
     @classmethod
-    def load(cls, path: Path, network: EventNetwork, device: torch.device) -> Models:
-        """Reads what `save` wrote into a network like the one it was of.
-
-        Args:
-            path: of the file.
-            network: that takes the weights.
-            device: where they go.
+    def load(cls, config: Train, run: SedRun, device: torch.device) -> Models:
+        """The networks of a complete run, in eval mode.
 
         Raises:
             AsdError: no such file, a damaged one, or the weights of another network.
         """
-        tensors, _ = load_tensors(path, device)
-        student, teacher = network.to(device), EmaTeacher(network)
-        both: dict[str, nn.Module] = {"student.": student, "teacher.": teacher}
-        for name, module in both.items():
-            own = {key[len(name) :]: tensor for key, tensor in tensors.items() if key.startswith(name)}
-            load_into(module, own, path)
-        models = cls(student, teacher, MelStandardizer(tensors["scale.mean"], tensors["scale.spread"]))
-        for module in models.by_name().values():
-            module.eval()
+        tensors, _ = load_tensors(run.weights, device)
+        scale = MelStandardizer(tensors.pop("scale.mean"), tensors.pop("scale.spread"))
+        student = _network(config, len(config.classes)).to(device)
+        models = cls(student, EmaTeacher(student), scale)
+        load_into(nn.ModuleDict({"student": student, "teacher": models.teacher}).eval(), tensors, run.weights)
         return models
 
 
 def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> SedRun:
     """Trains, tunes on validation and scores, or finds that all of it is done.
-
-    Args:
-        config: of the run.
-        corpus: recordings and labels.
-        seed: of the training.
-        device: where it computes.
 
     Raises:
         AsdError: a run of other options or data in the way.
@@ -155,33 +131,12 @@ def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: 
         module.eval()
 
 
-def load_models(config: Train, run: SedRun, device: torch.device) -> Models:
-    """The networks of a complete run.
-
-    Args:
-        config: of the run.
-        run: complete.
-        device: where the networks go.
-    """
-    return Models.load(run.weights, _network(config, len(config.classes)), device)
-
-
 def write_predictions(
     config: Train, classes: Sequence[str], models: Models, part: Part, run: SedRun, device: torch.device
 ) -> None:
-    """Writes what both networks predict for a part's clips.
-
-    Args:
-        config: of the run.
-        classes: their names.
-        models: both networks.
-        part: with recordings.
-        run: whose predictions they are.
-        device: where they are computed.
-    """
-    front = front_end(config)
-    step_s = dataset.hop_s(front, config.features.sample_rate_hz)
-    clips = models.scale(dataset.to_device([part], classes, front, device))
+    """Writes what both networks predict for a part's clips."""
+    step_s = config.features.hop_s
+    clips = models.scale(dataset.to_device([part], classes, front_end(config), device))
     ends = (~clips.absent).sum(1).tolist()
     for name, network in models.by_name().items():
         decoding = Decoding(**read_json(run.decoding)[name])
@@ -208,11 +163,11 @@ def _smoothed(decoding: Decoding, frames: torch.Tensor, absent: torch.Tensor) ->
 
 
 def _tune(config: Train, classes: Sequence[str], models: Models, validation: Clips, run: SedRun) -> None:
-    step_s = dataset.hop_s(front_end(config), config.features.sample_rate_hz)
     decodings = {}
     for name, network in models.by_name().items():
         frames = probabilities(network, validation, config.training.batch_size).frames
-        decodings[name] = tune(frames, validation.frame_targets, validation.absent, classes, step_s).facts()
+        tuned = tune(frames, validation.frame_targets, validation.absent, classes, config.features.hop_s)
+        decodings[name] = asdict(tuned)
     write_json(run.decoding, decodings)
 
 
@@ -226,11 +181,6 @@ def probabilities(network: nn.Module, clips: Clips, batch_size: int) -> Probabil
 
     Clips of one length go together and without padding, so that the prediction for one does not depend on
     the others.
-
-    Args:
-        network: in eval mode.
-        clips: standardised features.
-        batch_size: clips at once.
     """
     frames = torch.zeros_like(clips.frame_targets)
     whole = torch.zeros_like(clips.clip_targets)

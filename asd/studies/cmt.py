@@ -71,12 +71,7 @@ def run(config: Cmt) -> str:
 
 
 def cells(config: Cmt, data: dict[str, Any]) -> dict[str, Cell]:
-    """Settings of every training by its folder, <method>/seed<k>.
-
-    Args:
-        config: of the study.
-        data: recipe and folder of the soundscapes.
-    """
+    """Settings of every training by its folder, <method>/seed<k>."""
     training = config.model_dump(include={"epochs", "learning_rate", "batch_size"})
     return {
         f"{method}/seed{seed}": cell(data, seed, config.device, {"teacher": teacher, "training": training})
@@ -86,12 +81,7 @@ def cells(config: Cmt, data: dict[str, Any]) -> dict[str, Cell]:
 
 
 def overview(results: Results, baseline: str) -> str:
-    """A table per model: mean and spread over the seeds, and the paired gain in clip F1 over the baseline.
-
-    Args:
-        results: by method, one per seed.
-        baseline: method that gains are measured from.
-    """
+    """A table per model: mean and spread over the seeds, and the paired gain in clip F1 over the baseline."""
     sections = []
     for model in ("student", "teacher"):
         rows = []

@@ -37,10 +37,6 @@ def run_grid(
     Args:
         cells: settings by key; the key is a relative path.
         work: what is done with them. It resumes by itself in its folder, where that is worth it.
-        folder: of the study.
-        where: where the cells run, and how many at once.
-        device: name of the device on which the cells compute.
-        label: of the progress bar.
 
     Raises:
         AsdError: what a cell raised; the results of the others are kept.

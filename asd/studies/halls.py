@@ -36,10 +36,7 @@ def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[
     """Official scores of methods by ratio and seed: {"<snr_db>dB/seed<k>": {detector: {method: score}}}.
 
     Args:
-        config: of the study.
-        name: of the study, and of its folder.
         hall: keyword arguments of `synthetic.make_machines` besides ratio and seed.
-        methods: by detector.
 
     Raises:
         AsdError: a detector that the study does not know, or what a cell raised.
@@ -60,12 +57,7 @@ def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[
 
 
 def run_methods(settings: dict[str, Any], folder: Path) -> Result:
-    """Official score in per cent of every method on one set of machines.
-
-    Args:
-        settings: of the cell.
-        folder: of the cell.
-    """
+    """Official score in per cent of every method on one set of machines."""
     from asd.pipeline import train
     from asd.settings.config import Run
     from asd.settings.parsing import parse
@@ -88,11 +80,6 @@ def run_methods(settings: dict[str, Any], folder: Path) -> Result:
 def sections(config: Halls, results: Mapping[str, Result], usual: str) -> list[Section]:
     """A table per detector: rows are methods, columns are ratios.
 
-    Args:
-        config: of the study.
-        results: of `measure`.
-        usual: the method that others are compared with.
-
     Returns:
         In each cell the mean and the standard deviation over seeds; for all methods but the usual one then the
         mean difference from it on the same machines.
@@ -109,15 +96,7 @@ def sections(config: Halls, results: Mapping[str, Result], usual: str) -> list[S
 
 
 def write_tables(config: Halls, name: str, title: str, results: Mapping[str, Result], usual: str) -> str:
-    """Writes the page and its numbers beside the cells, and returns where they lie.
-
-    Args:
-        config: of the study.
-        name: of the page's files.
-        title: heading.
-        results: by cell.
-        usual: method that differences refer to.
-    """
+    """Writes the page and its numbers beside the cells, and returns where they lie."""
     folder = config.runs / name
     about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."
     text = as_markdown(title, [], [Section(text=about), *sections(config, results, usual)])

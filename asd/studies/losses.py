@@ -87,10 +87,6 @@ def run(config: Losses) -> str:
 def cells(config: Losses, data: dict[str, Any]) -> dict[str, Cell]:
     """Settings of every training by its folder, <network>/<loss>/seed<k>.
 
-    Args:
-        config: of the study.
-        data: recipe and folder of the soundscapes.
-
     Raises:
         AsdError: a loss or network that is not of the study.
     """
@@ -216,12 +212,7 @@ def figure(summary: Summary) -> Figure:
 
 
 def write_report(folder: Path, summary: Summary) -> str:
-    """Writes losses.md, losses.json and losses.png, and returns the text.
-
-    Args:
-        folder: where to.
-        summary: of `summarise`.
-    """
+    """Writes losses.md, losses.json and losses.png, and returns the text."""
     text = as_markdown("Losses of event detection", [], sections(summary))
     write_page(folder, "losses", text, numbers=summary, figures={"losses": figure(summary)})
     return f"{text}\n{folder}/losses.md, losses.json, losses.png"

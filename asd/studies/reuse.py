@@ -75,10 +75,6 @@ def cells(config: Reuse) -> dict[str, dict[str, Any]]:
 def run_cell(settings: dict[str, Any], folder: Path) -> Result:
     """Trains on one set of machines and scores them.
 
-    Args:
-        settings: of `cells`.
-        folder: of the cell.
-
     Returns:
         {"official": {scorer: per cent}, "machines": {scorer: {machine: per cent}}, "seconds" of one machine}.
     """
@@ -121,13 +117,7 @@ def _data(settings: dict[str, Any], place: Path) -> str:
 
 
 def write_report(folder: Path, results: Results, without: Mapping[str, str | None]) -> str:
-    """Writes reuse.md and reuse.json to the study's folder; returns the page and where it lies.
-
-    Args:
-        folder: of the study.
-        results: by cell.
-        without: the method that each is compared with.
-    """
+    """Writes reuse.md and reuse.json to the study's folder; returns the page and where it lies."""
     about = "Official score in per cent, mean ± standard deviation over seeds."
     text = as_markdown(
         "Parts of the core in an anomaly detector", [], [Section(text=about), *sections(results, without)]
@@ -140,7 +130,6 @@ def sections(results: Results, without: Mapping[str, str | None]) -> list[Sectio
     """A table per kind of machines.
 
     Args:
-        results: of the cells.
         without: by method, the one that is the same without it; None: there is none.
 
     Returns:

@@ -23,13 +23,7 @@ Cell = dict[str, Any]
 
 
 def soundscapes(config: SedStudy, recipe: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Makes the data folder of a study, or finds it made; returns the options that made it.
-
-    Args:
-        config: of the study, which shares options with `sed make-soundscapes`.
-        recipe: options that the study decides.
-        out: the data folder.
-    """
+    """Makes the data folder of a study, or finds it made; returns the options that made it."""
     shared = config.model_dump(include=set(MakeSoundscapes.model_fields))
     options = {**shared, **recipe, "seed": config.data_seed, "out": out, "overwrite": True}
     made = MakeSoundscapes.model_validate(options)
@@ -41,9 +35,6 @@ def cell(data: Mapping[str, Any], seed: int, device: str, *words: Mapping[str, A
     """Settings of one training: the small form, and what makes this cell different.
 
     Args:
-        data: the options that made its data folder.
-        seed: of the training.
-        device: on which it runs.
         words: sections of `sed train`, later ones on top.
     """
     merged: dict[str, Any] = {"data": data["out"], "seeds": [seed], "device": device}
@@ -54,12 +45,7 @@ def cell(data: Mapping[str, Any], seed: int, device: str, *words: Mapping[str, A
 
 
 def run_cell(settings: Cell, folder: Path) -> dict[str, Any]:
-    """Trains, and measures the test: {model: {"frames_half", "frames", "clips": measures}}.
-
-    Args:
-        settings: of `cell`.
-        folder: of the cell.
-    """
+    """Trains, and measures the test: {model: {"frames_half", "frames", "clips": measures}}."""
     runs, name = (folder.parent.parent, folder.parent.name)  # the cell's folder <name>/seed<k> is that of its run
     config = Train.model_validate({**settings["train"], "name": name, "runs": runs, "overwrite": True})
     train(config)

@@ -97,12 +97,7 @@ def generator(*key: object) -> np.random.Generator:
 
 
 def draw_design(machine: str, seed: int) -> Design:
-    """Draw the machine that bears this name; a name without a known kind in it gets one by lot.
-
-    Args:
-        machine: its name.
-        seed: of the set of machines.
-    """
+    """Draw the machine that bears this name; a name without a known kind in it gets one by lot."""
     rng = generator("design", seed, machine)
     kinds = [kind for kind in CHARACTERS if kind in machine.lower()]
     lot = str(rng.choice(list(CHARACTERS)))

@@ -48,13 +48,7 @@ class Hall:
 
 
 def draw_hall(machine: str, seed: int, sample_rate_hz: int) -> Hall:
-    """The hall of the machine that bears this name.
-
-    Args:
-        machine: its name.
-        seed: of the set of machines.
-        sample_rate_hz: of the recordings.
-    """
+    """The hall of the machine that bears this name."""
     rng = generator("hall", seed, machine)
     decay_s = rng.uniform(*_REVERBERATION_S) / np.log(1000.0)
     responses = np.stack(
@@ -88,15 +82,7 @@ def record_in_hall(
     """Records the machine, the hall, or both once.
 
     Args:
-        hall: where.
-        design: the machine.
-        domain: which of its scenes.
-        health: its condition.
-        rng: everything else of the clip.
-        speed_rpm: of the shaft.
-        duration_s: of the clip.
         snr_db: power of the healthy machine over that of the noise at the near microphone, mean over clips.
-        content: what is in the recording.
 
     Returns:
         (2, samples) float32 in [-1, 1], near and far.

@@ -33,16 +33,6 @@ def render_clip(
 
     Returns a float32 waveform (channels, samples) in [-1, 1]. Channel 0 is the near microphone and does not
     depend on `channels`; channel 1 is the far one.
-
-    Args:
-        design: how the machine is built.
-        scene: where it stands.
-        health: its faults.
-        rng: of the draws.
-        speed_rpm: of the shaft.
-        duration_s: of the clip.
-        sample_rate_hz: of the clip.
-        channels: microphones, 1 or 2.
     """
     n_samples = round(duration_s * sample_rate_hz)
     n_fft = fft.next_fast_len(n_samples, real=True)
@@ -77,11 +67,7 @@ def shaft_turns(
     """Revolutions of the shaft, (samples,): the speed wanders from quarter second to quarter second.
 
     Args:
-        rotation_hz: mean speed.
         jitter: relative spread of the speed.
-        n_samples: length.
-        sample_rate_hz: of the clip.
-        rng: of the draws.
     """
     knots = np.arange(0, n_samples + sample_rate_hz, sample_rate_hz // 4)
     offset = rng.normal(0.0, 0.004)  # no clip runs at exactly the named speed
@@ -102,13 +88,9 @@ def emitted(
     """Spectrum (bins,) of what the machine emits, before any room.
 
     Args:
-        design: how the machine is built.
-        health: its faults.
         turns: of the shaft.
         octaves: of each bin, for spectral slopes.
         load_db: how much louder it is under load.
-        sample_rate_hz: of the clip.
-        rng: of the draws.
     """
     ringing = fft.rfft(_clicks(design, health, turns, sample_rate_hz, rng))
     ringing *= fft.rfft(_ring(design, sample_rate_hz), turns.size)
@@ -174,14 +156,7 @@ def _ring(design: Design, sample_rate_hz: int) -> Array:
 
 
 def noise_spectrum(shape: Array, level_db: float, n_fft: int, rng: np.random.Generator) -> Spectrum:
-    """Spectrum (bins,) of Gaussian noise with this amplitude over frequency, at this level.
-
-    Args:
-        shape: (bins,) amplitudes.
-        level_db: of the whole.
-        n_fft: length of the transform.
-        rng: of the draws.
-    """
+    """Spectrum (bins,) of Gaussian noise with this amplitude over frequency, at this level."""
     white = rng.standard_normal(2 * shape.size, np.float32).view(np.complex64)
     scale = 10 ** (level_db / 20) * n_fft / (2 * np.sqrt(np.sum(np.square(shape), dtype=np.float64)))
     return np.asarray(white * (shape * np.float32(scale)), np.complex64)

@@ -138,25 +138,13 @@ class Sequences:
 
 
 def make_sequences(layout: Layout, seed: int, indices: Iterable[int]) -> Sequences:
-    """Sequences by number: each is a function of (layout, seed, index), whatever is made with it.
-
-    Args:
-        layout: of every sequence.
-        seed: of the set.
-        indices: numbers of the sequences.
-    """
+    """Sequences by number: each is a function of (layout, seed, index), whatever is made with it."""
     each = [draw(layout, seed, index) for index in indices]
     return render(layout, Draws(*(np.stack(values) for values in zip(*each, strict=True))))
 
 
 def draw(layout: Layout, seed: int, index: int) -> Draws:
-    """What is random in one sequence.
-
-    Args:
-        layout: sizes and shares.
-        seed: of the data set.
-        index: of the sequence.
-    """
+    """What is random in one sequence."""
     rng = np.random.default_rng([seed, index])
     steps, tracks, u, z = layout.n_steps, layout.n_tracks, rng.random, rng.standard_normal
     return Draws(
@@ -170,12 +158,7 @@ def draw(layout: Layout, seed: int, index: int) -> Draws:
 
 
 def render(layout: Layout, draws: Draws) -> Sequences:
-    """Sequences of draws with a first axis of n; nothing random happens here.
-
-    Args:
-        layout: sizes and shares.
-        draws: (n, ...) each.
-    """
+    """Sequences of draws with a first axis of n; nothing random happens here."""
     scenario = _Scenario.of(draws)
     active, asset, numbers = _edit(layout, draws, scenario)
     *gaps, music, dark = [_stretch(draws, k, layout) for k in range(4)]

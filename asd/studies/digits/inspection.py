@@ -67,13 +67,7 @@ class Inspection:
 
 
 def inspect_network(net: RawWaveCNN, words: Words, tested: torch.Tensor) -> Inspection:
-    """Looks into the network with the first recording of every word among `tested` (n,), indices.
-
-    Args:
-        net: trained.
-        words: the recordings.
-        tested: (n,) rows of `words`.
-    """
+    """Looks into the network with the first recording of every word among `tested` (n,), indices."""
     examples = []
     for label, word in enumerate(words.classes):
         for first in tested[words.labels[tested] == label][:1]:
@@ -88,12 +82,7 @@ def inspect_network(net: RawWaveCNN, words: Words, tested: torch.Tensor) -> Insp
 
 
 def first_filters(net: RawWaveCNN, sample_rate_hz: int) -> Filters:
-    """The first convolution as a bank of linear filters, which is what it is before the first ReLU.
-
-    Args:
-        net: trained.
-        sample_rate_hz: of the recordings.
-    """
+    """The first convolution as a bank of linear filters, which is what it is before the first ReLU."""
     convolution = next(layer for layer in net.modules() if isinstance(layer, torch.nn.Conv1d))
     taps = convolution.weight.detach().double().cpu().numpy()[:, 0]
     power = np.abs(np.fft.rfft(taps, n=max(_N_FFT, taps.shape[1]))) ** 2
@@ -104,12 +93,7 @@ def first_filters(net: RawWaveCNN, sample_rate_hz: int) -> Filters:
 
 
 def activation_maps(net: RawWaveCNN, waveform: torch.Tensor) -> list[FloatArray]:
-    """(channels, steps) after every block, of one waveform (samples,).
-
-    Args:
-        net: trained.
-        waveform: (samples,).
-    """
+    """(channels, steps) after every block, of one waveform (samples,)."""
     with torch.no_grad():
         return [x[0].double().cpu().numpy() for x in net.eval().activation_maps(waveform[None])]
 
@@ -122,9 +106,7 @@ def class_activation_map(net: RawWaveCNN, waveform: torch.Tensor, label: int, bl
     further down it is a first-order answer.
 
     Args:
-        net: the classifier.
         waveform: (samples,).
-        label: the class.
         block: index into the network's activation maps; -1 is the last.
 
     Source: Draelos and Carin, "Use HiResCAM instead of Grad-CAM", 2020.
@@ -155,12 +137,7 @@ def spectrogram_db(waveform: torch.Tensor) -> FloatArray:
 
 @styled
 def confusion_figure(matrices: Mapping[str, Any], classes: Sequence[str]) -> Figure:
-    """Confusion matrices by title, in per cent of the actual word.
-
-    Args:
-        matrices: (classes, classes) counts by title.
-        classes: their names.
-    """
+    """Confusion matrices by title, in per cent of the actual word."""
     figure = Figure(figsize=(6 * len(matrices), 5.6))
     for k, (title, confusion) in enumerate(matrices.items()):
         counts = np.array(confusion, np.float64)
@@ -184,10 +161,6 @@ def filters_figure(filters: Filters, sample_rate_hz: int) -> Figure:
     """Frequency responses of all first filters by centre frequency, and some of them one by one.
 
     The responses describe the network only up to the first ReLU.
-
-    Args:
-        filters: of `first_filters`.
-        sample_rate_hz: of the recordings.
     """
     n_filters, n_taps = filters.taps.shape
     shown = np.unique(np.linspace(0, n_filters - 1, min(n_filters, _N_CURVES)).round().astype(int))
@@ -222,12 +195,7 @@ def filters_figure(filters: Filters, sample_rate_hz: int) -> Figure:
 
 @styled
 def maps_figure(example: Example, sample_rate_hz: int) -> Figure:
-    """A recording and the activation map that every block makes of it.
-
-    Args:
-        example: one recording with its maps.
-        sample_rate_hz: of the recordings.
-    """
+    """A recording and the activation map that every block makes of it."""
     duration_s = len(example.waveform) / sample_rate_hz
     figure = Figure(figsize=(9, 1.3 * (len(example.maps) + 1) + 0.6))
     axes = figure.subplots(len(example.maps) + 1, 1)

@@ -29,8 +29,6 @@ def summarise(
     Args:
         runs: of `study.run_cell`, each with its "split" and "seed".
         known: name of the split in which all speakers are known; the others are named after who is left out.
-        settings: words of the study.
-        classes: names of the words.
         chosen_on: speakers on whom the settings were chosen; the others are also reported apart.
 
     Returns:
@@ -104,7 +102,6 @@ def confusions(confusion: Any, classes: Sequence[str]) -> list[tuple[str, str, f
 
     Args:
         confusion: (classes, classes) counts, a row per actual word.
-        classes: their names.
     """
     matrix = np.asarray(confusion, np.float64)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -115,12 +112,7 @@ def confusions(confusion: Any, classes: Sequence[str]) -> list[tuple[str, str, f
 
 
 def classification(confusion: Any, classes: Sequence[str]) -> pd.DataFrame:
-    """scikit-learn's report of a confusion matrix: precision, recall, f1-score and support by class and on average.
-
-    Args:
-        confusion: (classes, classes) counts, a row per actual word.
-        classes: their names.
-    """
+    """scikit-learn's report of a confusion matrix: precision, recall, f1-score and support by class and on average."""
     counts = np.asarray(confusion, np.int64)
     actual, called = (np.repeat(k, counts.ravel()) for k in np.indices(counts.shape).reshape(2, -1))
     report = classification_report(
@@ -137,11 +129,6 @@ def _percent(found: Mapping[str, float]) -> str:
 
 def write_report(folder: Path, summary: Summary, inspection: Inspection) -> None:
     """Writes all files of the report into `folder`, each whole or not at all.
-
-    Args:
-        folder: where to.
-        summary: of the results.
-        inspection: of one network.
 
     Raises:
         AsdError: the place cannot be written.

@@ -81,12 +81,6 @@ def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: tor
 
     A recording that is too long keeps the stretch with the most energy; a shorter one lies in the middle.
 
-    Args:
-        folder: of <word>_<speaker>_<number>.wav.
-        sample_rate_hz: of every recording.
-        duration_s: that each is padded or cut to.
-        device: where they go.
-
     Raises:
         AsdError: no folder, no recordings, a name without word, speaker and number, a silent
             recording, or one of another sample rate.
@@ -193,15 +187,7 @@ class Perturbation(NamedTuple):
 def draw_perturbation(
     n: int, n_samples: int, sample_rate_hz: int, strength: Strength, generator: Generator = None
 ) -> Perturbation:
-    """Random numbers for a batch of `n` waveforms of `n_samples`.
-
-    Args:
-        n: waveforms.
-        n_samples: of each.
-        sample_rate_hz: of each.
-        strength: largest changes.
-        generator: of the draws.
-    """
+    """Random numbers for a batch of `n` waveforms of `n_samples`."""
     speed = strength.speed ** (2 * torch.rand(n, generator=generator) - 1)
     shift = (2 * torch.rand(n, generator=generator) - 1) * strength.shift_s * sample_rate_hz
     gains_db = strength.filter_db * torch.randn(n, _N_BANDS, generator=generator)
@@ -212,12 +198,7 @@ def draw_perturbation(
 
 
 def perturb(waveforms: torch.Tensor, params: Perturbation) -> torch.Tensor:
-    """Waveforms (batch, samples) as they might have been.
-
-    Args:
-        waveforms: (batch, samples).
-        params: of `draw_perturbation`.
-    """
+    """Waveforms (batch, samples) as they might have been."""
     speed, shift, gains_db, noise = (values.to(waveforms.device) for values in params)
     return _filtered(_played(waveforms, speed, shift), gains_db) + noise
 

@@ -83,10 +83,6 @@ def run(config: Digits) -> str:
 def cells(config: Digits, words: Words) -> dict[str, dict[str, Any]]:
     """Settings of every experiment by its folder: known speakers, then each speaker left out.
 
-    Args:
-        config: of the study.
-        words: recordings and their speakers.
-
     Raises:
         AsdError: a speaker of whom there are no recordings.
     """
@@ -110,7 +106,6 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str)
             (their hash).
         folder: receives metrics.jsonl and weights.safetensors.
         data: folder of the recordings, wherever it lies today.
-        device: name of the device.
 
     Returns:
         "confusion" (classes, classes) of the network, rows actual; "classifiers": by length of the features and
@@ -178,11 +173,6 @@ def classify(
 def build_network(config: Digits, n_classes: int, seed: int) -> RawWaveCNN:
     """The network with its first weights.
 
-    Args:
-        config: of the study.
-        n_classes: words.
-        seed: of the first weights.
-
     Raises:
         AsdError: an unknown name, or waveforms too short for it.
     """
@@ -203,11 +193,6 @@ def band_passes(n_filters: int, n_taps: int, sample_rate_hz: int) -> torch.Tenso
 
     A network that starts with them need not find out from a few thousand words that there are frequencies.
 
-    Args:
-        n_filters: how many.
-        n_taps: samples of each.
-        sample_rate_hz: of the recordings.
-
     Source: Sainath et al., "Learning the speech front-end with raw waveform CLDNNs", Interspeech 2015.
     """
     mels = np.linspace(0.0, float(hz_to_mel(sample_rate_hz / 2)), n_filters + 2)[1:-1]
@@ -225,15 +210,6 @@ def fit(
     """Trains the network on the recordings `indices` (n,), each time with another speed, filter and noise.
 
     Every epoch is run and the last weights stay: no recording is spent on choosing, and none of the test is seen.
-
-    Args:
-        net: changed in place.
-        words: the recordings.
-        indices: (n,) rows to learn from.
-        config: of the study.
-        seed: of the training.
-        folder: for metrics and the state to resume from.
-        fingerprint: hash of all that decides the result.
     """
     targets = one_hot(words.labels, len(words.classes)).float()
     if config.label_smoothing:
@@ -268,10 +244,6 @@ def predict(net: RawWaveCNN, waveforms: torch.Tensor) -> tuple[torch.Tensor, dic
     """Logits (recordings, classes), and what another classifier may start from, by its length.
 
     The features are the flattened last activation map, and each hidden dense layer after it: (recordings, n).
-
-    Args:
-        net: trained.
-        waveforms: (recordings, samples).
     """
     net.eval()
     logits: list[torch.Tensor] = []

@@ -28,14 +28,7 @@ PerSequence = dict[str, list[float]]
 
 
 def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
-    """What is found on the test sequences that have all modalities, the same for every network.
-
-    Args:
-        net: trained.
-        data: test sequences as tensors.
-        sequences: the same with what is known of them.
-        config: of the study.
-    """
+    """What is found on the test sequences that have all modalities, the same for every network."""
     losses, splits = build_losses(config.weights.model_dump()), split_indices(config)
     everything = torch.from_numpy(sequences.present.all((1, 2)))
     indices = splits["test"][everything[splits["test"]]]
@@ -60,14 +53,7 @@ def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, c
 
 
 def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
-    """What is found on all test sequences, with whatever they lack.
-
-    Args:
-        net: trained.
-        data: test sequences as tensors.
-        sequences: the same with what is known of them.
-        config: of the study.
-    """
+    """What is found on all test sequences, with whatever they lack."""
     losses, indices = build_losses(config.weights.model_dump()), split_indices(config)["test"]
     test, seen = data.at(indices.to(data.present.device)), sequences.at(indices.numpy())
     given = answers(net, test)
@@ -86,12 +72,7 @@ def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config
 
 @torch.no_grad()
 def answers(net: MultimodalTransformer, data: Batch) -> TrackOutput:
-    """Answers of the network for sequences, in eval mode.
-
-    Args:
-        net: trained.
-        data: sequences as tensors.
-    """
+    """Answers of the network for sequences, in eval mode."""
     net.eval()
     chunks = [data.at(part) for part in _chunks(data)]
     given = [net(chunk.features, chunk.present) for chunk in chunks]
@@ -108,11 +89,6 @@ def score(losses: MultiTask, given: TrackOutput, data: Batch) -> PerSequence:
     """Total and terms of the loss, and shares of right decisions, of each sequence: {name: (n,)}.
 
     "active_right" is over all tracks and steps, "asset_right" over those where the track is active.
-
-    Args:
-        losses: of the training.
-        given: answers of a network.
-        data: the sequences with the right ones.
     """
     rows: PerSequence = {name: [] for name in ("total", *TERMS, "active_right", "asset_right")}
     for i in range(len(data)):
@@ -152,9 +128,6 @@ def gate_contributions(
     """How far the gates are open, and what part of the fused vector comes through each.
 
     Args:
-        net: with gates.
-        data: sequences (n, steps).
-        given: the network's answers for them.
         troubles: {modality: (n, steps) bool} where its input is not to be trusted.
 
     Returns:
@@ -186,13 +159,7 @@ def gate_contributions(
 
 
 def gate_example(given: TrackOutput, sequences: Sequences, numbers: list[int]) -> dict[str, Any]:
-    """Mean gate of each modality along the sequence with the most kinds of trouble: gaps, music, darkness.
-
-    Args:
-        given: answers of a network.
-        sequences: what is known of them.
-        numbers: of the sequences, one per answer.
-    """
+    """Mean gate of each modality along the sequence with the most kinds of trouble: gaps, music, darkness."""
     assert given.gates is not None
     gaps = (~sequences.present).any(1) & sequences.present.any(1)
     kinds = gaps.sum(1) + sequences.music.any(1) + sequences.dark.any(1)
@@ -207,11 +174,6 @@ def gate_example(given: TrackOutput, sequences: Sequences, numbers: list[int]) -
 @torch.no_grad()
 def attention_summary(net: MultimodalTransformer, data: Batch, scenes: IntArray) -> dict[str, Any]:
     """Where each layer looks, over all heads; scenes are (n, steps).
-
-    Args:
-        net: trained.
-        data: sequences as tensors.
-        scenes: (n, steps) number of the scene of each step.
 
     Returns:
         "layers": for each "own" (weight of a step on itself), "distance" (mean number of steps that it looks
@@ -244,13 +206,7 @@ def attention_summary(net: MultimodalTransformer, data: Batch, scenes: IntArray)
 
 
 def worst_cases(rows: PerSequence, sequences: Sequences, numbers: list[int]) -> list[dict[str, Any]]:
-    """The sequences with the highest loss, its largest term, and what was the matter with them.
-
-    Args:
-        rows: losses of each sequence.
-        sequences: the same ones.
-        numbers: what to call them.
-    """
+    """The sequences with the highest loss, its largest term, and what was the matter with them."""
     order = sorted(range(len(numbers)), key=lambda i: -rows["total"][i])[:N_WORST]
     return [
         {

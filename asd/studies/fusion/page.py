@@ -25,10 +25,6 @@ Summary = Mapping[str, Any]
 def write_report(folder: Path, summary: Summary) -> None:
     """Writes all files of the report into `folder`, each whole or not at all.
 
-    Args:
-        folder: where to.
-        summary: of the results.
-
     Raises:
         AsdError: the place cannot be written.
     """

@@ -140,11 +140,6 @@ def _epochs(folder: Path, config: Fusion, n_training: int) -> list[dict[str, flo
 def summarise(results: Results, settings: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:
     """All numbers of the page.
 
-    Args:
-        results: of `study.run_cell`.
-        settings: words of the study.
-        seeds: in the order of the results.
-
     Returns:
         "cells" (means and standard deviations over seeds), "differences", "best" (cell and place of its best seed),
         "frequencies", "coverage", "gates" (mean over seeds), "withheld", and of the best seeds' networks "epochs",
@@ -264,10 +259,6 @@ def paired_bootstrap(a: FloatArray, b: FloatArray) -> tuple[float, float, float]
     """Mean of a minus that of b, both (seeds, sequences), with the interval of 95 % of resampled means.
 
     Sequences are resampled together for a and b, which met the same ones; seeds for each on its own.
-
-    Args:
-        a: (seeds, sequences).
-        b: the same of another method.
     """
     rng = np.random.default_rng(0)
     n = a.shape[1]

@@ -84,10 +84,6 @@ def split_indices(config: Fusion) -> dict[str, torch.Tensor]:
 def measure_scales(sequences: Sequences, n_train: int) -> Scales:
     """Mean and spread of every feature over the steps of the first `n_train` sequences where it is known.
 
-    Args:
-        sequences: all of them.
-        n_train: the first so many are learnt from.
-
     Raises:
         AsdError: a feature that is not known once.
     """
@@ -110,13 +106,6 @@ def prepare(
     """Sequences with the modalities named, on the device.
 
     A value that is NaN although its modality is present becomes 0, the mean; absent modalities stay NaN.
-
-    Args:
-        sequences: with all modalities.
-        scales: of `measure_scales`.
-        modalities: those wanted.
-        n_assets: what a track can show.
-        device: where they go.
     """
     chosen = [MODALITIES.index(name) for name in modalities]
     features = {}
@@ -141,12 +130,6 @@ def layout_of(config: Fusion) -> Layout:
 
 def build_network(config: Fusion, modalities: Sequence[str], fusion: str, seed: int) -> MultimodalTransformer:
     """The network with its first weights.
-
-    Args:
-        config: of the study.
-        modalities: that it takes.
-        fusion: how they are joined.
-        seed: of the first weights.
 
     Raises:
         AsdError: heads that do not divide the width.
@@ -174,13 +157,7 @@ def build_losses(weights: Mapping[str, float]) -> MultiTask:
 
 
 def losses_of(losses: MultiTask, answers: TrackOutput, batch: Batch) -> TaskLosses:
-    """Total and terms of the loss of a batch; tracks that are not active count for `active` only.
-
-    Args:
-        losses: terms and their weights.
-        answers: of a network.
-        batch: the sequences with the right ones.
-    """
+    """Total and terms of the loss of a batch; tracks that are not active count for `active` only."""
     idle = ~batch.active
     inputs: dict[str, dict[str, torch.Tensor | None]] = {
         "active": {"logits": active_logits(answers), "targets": batch.active.float()},
@@ -200,11 +177,6 @@ def active_logits(answers: TrackOutput) -> torch.Tensor:
 def usable(data: Batch, indices: torch.Tensor, split: str) -> torch.Tensor:
     """Those of the sequences `indices` in which no step is without any of the modalities.
 
-    Args:
-        data: all sequences.
-        indices: some of them, (n,).
-        split: what they are for, in the message.
-
     Raises:
         AsdError: fewer than two.
     """
@@ -221,14 +193,6 @@ def fit(net: MultimodalTransformer, data: Batch, config: Fusion, seed: int, dire
     """Trains the network in place, and keeps the weights of the epoch with the lowest validation loss.
 
     Sequences without any of the network's modalities at some step are left out.
-
-    Args:
-        net: on the device of the data.
-        data: all sequences, in the order of `split_indices`.
-        config: the recipe.
-        seed: of order, dropout and withheld modalities.
-        directory: receives metrics.jsonl and state.safetensors.
-        mark: fingerprint of all that decides the result.
 
     Returns:
         The epoch kept, counted from 1.
@@ -276,12 +240,7 @@ def train_settings(config: Fusion) -> TrainSettings:
 
 
 def answer_frequencies(training: Batch, places: tuple[int, int]) -> TrackOutput:
-    """Prediction at places (batch, steps) without input: each track's frequencies in training.
-
-    Args:
-        training: sequences that were learnt from.
-        places: how many sequences and steps.
-    """
+    """Prediction at places (batch, steps) without input: each track's frequencies in training."""
     active = training.active.float().mean((0, 1)).clamp(1e-3, 1 - 1e-3)
     counts = (training.asset * training.active[..., None]).sum((0, 1)) + 1
     numbers = training.numbers.nanmean((0, 1)).nan_to_num()
