@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from asd.data.codecs import write_wav
 from asd.deploy.application import application
 from asd.deploy.models import Models
 from asd.deploy.service import Limits
+from tests.command import asd as asd_command
 from tests.command import refuses, succeeds
 from tests.machines import tone_machine, two_sections, write_clip
 
@@ -57,6 +59,21 @@ def shift(from_s: float = 12.0, to_s: float = 20.0, total_s: float = 30.0) -> np
 
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_recording_that_is_cut_off_is_named_as_by_predict(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_wav(Path("cut.wav"), shift(total_s=6.0), 16000)
+    Path("cut.wav").write_bytes(Path("cut.wav").read_bytes()[:100_044])
+    saying = "is truncated: its header promises 192000 bytes of samples, the file holds 100000; copy it again"
+    refuses("listen", "name=fans", "input=cut.wav", saying=f"cut.wav {saying}")
+    assert f"cut.wav {saying}" in asd_command("predict", "name=fans", "audio=cut.wav", "machine=fan").err
+    with subprocess.Popen(["cat", "cut.wav"], stdout=subprocess.PIPE) as recorder:  # where only the end tells
+        assert recorder.stdout
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(recorder.stdout))
+        heard = asd_command("listen", "name=fans", "input=-")
+    assert heard.code == 1
+    assert heard.out.splitlines()[-1] == f"standard input {saying}"
+    assert lines(OUT / "scores.jsonl")[-1]["end_s"] == 3.0  # of the 3.1 s that came
 
 
 def test_every_score_is_that_of_the_model_and_the_fault_is_an_alarm(plant: Path) -> None:

@@ -73,6 +73,26 @@ def test_blocks_are_the_whole_without_the_cut_off_frame(n_samples: int, extra: i
     np.testing.assert_array_equal(np.concatenate(found, axis=1)[0] * 32768, samples)
 
 
+class Pipe(io.BytesIO):
+    """Bytes whose end nobody knows before it comes."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@given(st.integers(1, 1999))
+def test_samples_that_are_missing_at_the_end_are_named(n_missing: int) -> None:
+    content = wav(2000)[: -2 * n_missing]
+    saying = rf"promises 4000 bytes of samples, the file holds {4000 - 2 * n_missing}; copy it again"
+    with pytest.raises(AsdError, match=saying):
+        samples_of(io.BytesIO(content), "a.wav", RAW)  # a file, before anything is heard
+    _, blocks = samples_of(Pipe(content), "standard input", RAW)
+    heard = []
+    with pytest.raises(AsdError, match=f"standard input is truncated.*{saying}"):
+        heard.extend(blocks)
+    np.testing.assert_array_equal(np.concatenate(heard, axis=1), read(wav(2000))[:, : 2000 - n_missing])
+
+
 def _changed(at_name: bytes, offset: int, value: bytes) -> bytes:
     content = wav(100)
     at = content.index(at_name) + offset

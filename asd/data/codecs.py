@@ -126,13 +126,14 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
         kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
         samples = file.read(dtype=kind, always_2d=True).T
         if samples.shape[1] < _LEAST_DECODED * file.frames:
-            raise _truncated(path, f"{file.frames} samples", str(samples.shape[1]))
+            raise truncated(path, file.frames, samples.shape[1], "samples")
         lossy = file.subtype.replace("MPEG_LAYER_III", "MP3") if _LOSSY.search(file.subtype) else ""
         return samples, int(file.samplerate), lossy
 
 
-def _truncated(path: Path, promised: str, held: str) -> AsdError:
-    return AsdError(f"{path} is truncated: its header promises {promised}, the file holds {held}; copy it again")
+def truncated(what: Path | str, promised: int, held: int, unit: str = "bytes of samples") -> AsdError:
+    """What is said of a recording that ends before its header says so."""
+    return AsdError(f"{what} is truncated: its header promises {promised} {unit}, the file holds {held}; copy it again")
 
 
 def _empty(path: Path) -> AsdError:
@@ -142,7 +143,7 @@ def _empty(path: Path) -> AsdError:
 def _check_header(path: Path, file: soundfile.SoundFile) -> None:
     data = _TRUNCATED.search(file.extra_info)
     if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
-        raise _truncated(path, f"{data[1]} bytes of samples", data[2])
+        raise truncated(path, int(data[1]), int(data[2]))
     if file.frames == 0:
         raise _empty(path)
 

@@ -99,9 +99,12 @@ class Stream:
         self._blocks, self._name = blocks, name
 
     def pieces(self) -> Iterator[Piece]:
-        """Its blocks."""
-        for block in self._blocks:
-            yield Piece(block, self._name)
+        """Its blocks; a stream that was cut off ends with a problem."""
+        try:
+            for block in self._blocks:
+                yield Piece(block, self._name)
+        except AsdError as error:
+            yield Piece(NOTHING, self._name, problem=str(error))
 
 
 class Folder:

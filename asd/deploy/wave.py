@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from asd.data.codecs import truncated
 from asd.deploy.stream import Samples
 from asd.types import AsdError
 
@@ -33,6 +34,15 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Bytes: `size` of them, and fewer only at the end."""
+
+    def seekable(self) -> bool:
+        """Whether it is a file, whose end is known, and no pipe."""
+
+    def tell(self) -> int:
+        """How many bytes were read."""
+
+    def seek(self, at: int, whence: int = 0, /) -> int:
+        """Goes to a byte, from the beginning or (2) the end; returns where that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +92,8 @@ def samples_of(stream: Readable, what: str, raw: Coding) -> tuple[Coding, Iterat
         How they lie, and blocks of them (channels, n); a frame that is cut off at the end is dropped.
 
     Raises:
-        AsdError: an empty stream, a broken header, or another kind of file.
+        AsdError: an empty stream, a broken header, another kind of file, or a file that is cut off; a pipe that is cut
+            off is known, and named, at its end.
     """
     head = stream.read(4)
     if not head:
@@ -94,12 +105,18 @@ def samples_of(stream: Readable, what: str, raw: Coding) -> tuple[Coding, Iterat
                 f"as by ffmpeg -i FILE -f wav -"
             )
     if head != b"RIFF":
-        return raw, _blocks(stream, raw, None, head)
+        return raw, _blocks(stream, what, raw, None, head)
     coding, size = _read_header(stream, what)
-    return coding, _blocks(stream, coding, size, b"")
+    if size is not None and stream.seekable():
+        begin = stream.tell()
+        held = stream.seek(0, 2) - begin
+        stream.seek(begin)
+        if held < size:
+            raise truncated(what, size, held)
+    return coding, _blocks(stream, what, coding, size, b"")
 
 
-def _blocks(stream: Readable, coding: Coding, size: int | None, rest: bytes) -> Iterator[Samples]:
+def _blocks(stream: Readable, what: str, coding: Coding, size: int | None, rest: bytes) -> Iterator[Samples]:
     block = max(1, round(BLOCK_S * coding.sample_rate_hz)) * coding.frame_bytes
     left = size
     while left is None or left > 0:
@@ -108,6 +125,8 @@ def _blocks(stream: Readable, coding: Coding, size: int | None, rest: bytes) -> 
         if whole := len(content) // coding.frame_bytes * coding.frame_bytes:
             yield coding.decode(content[:whole])
         if len(content) < wanted:
+            if size is not None and left is not None:
+                raise truncated(what, size, size - left + len(content))
             return
         rest, left = b"", None if left is None else left - wanted
 
