@@ -223,23 +223,67 @@ def test_what_nobody_waits_for_any_more_is_left(plant: Path) -> None:
     assert [row["file"] for row in rows] == ["0.wav", "1.wav"]
 
 
-def test_a_connection_without_a_whole_header_ends(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.Connection, "header_s", 0.2)
+@contextmanager
+def listening(plant: Path, most: int) -> Iterator[tuple[str, int]]:
+    """The service for so many connections, in a thread, and where it listens."""
     app = service.application(Models(plant / "runs", None, "cpu"), LIMITS)
     with _bound("127.0.0.1", 0) as place:
-        server = uvicorn.Server(uvicorn.Config(app, http=service.Connection, log_level="error"))
+        server = uvicorn.Server(service.settings_of(app, most))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [place]}, daemon=True)
         thread.start()
-        with socket.create_connection(place.getsockname(), timeout=30) as slow, suppress(OSError):
-            for _ in range(600):  # a byte now and then, and never the end
-                slow.sendall(b"G")
-                if slow in select.select([slow], [], [], 0.05)[0]:
-                    slow.recv(1)
-                    break
-            else:
-                raise AssertionError("it never ended")
+        yield place.getsockname()
         server.should_exit = True
         thread.join(30)
+
+
+def ended(slow: socket.socket, send: bytes = b"") -> bool:
+    """Whether the other side ends a connection within half a minute, while bytes go on coming."""
+    with suppress(OSError):
+        for _ in range(600):
+            slow.sendall(send)
+            if slow in select.select([slow], [], [], 0.05)[0] and not slow.recv(65536):
+                return True
+        return False
+    return True
+
+
+def test_a_connection_without_a_whole_header_ends(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.Connection, "look_s", 0.2)
+    with listening(plant, 256) as place, socket.create_connection(place, timeout=30) as slow:
+        assert ended(slow, b"G")  # a byte now and then, and never the end
+
+
+def test_slow_and_idle_connections_keep_nobody_out(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.Connection, "look_s", 1000)
+    part = b"POST /score?machine=fan HTTP/1.1\r\nHost: a\r\n"
+    kinds = (b"", part, b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")  # idle, slow, and answered long ago
+    with listening(plant, 8) as (host, port):
+        for kind in kinds:
+            slow = [socket.create_connection((host, port)) for _ in range(40)]
+            for each in slow:
+                with suppress(OSError):  # it has ended
+                    each.sendall(kind)
+            address = f"http://{host}:{port}"
+            assert httpx.get(f"{address}/health").json()["status"] == "ok"
+            assert httpx.get(f"{address}/metrics").status_code == 200
+            assert httpx.post(f"{address}/score?machine=fan", content=clips(plant)[0].read_bytes()).status_code == 200
+            assert ended(slow[0])
+            for each in slow:
+                each.close()
+
+
+def test_bodies_that_never_end_leave_health_and_metrics_alone(plant: Path) -> None:
+    head = b"POST /score?machine=fan HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n"
+    with listening(plant, 256) as place, httpx.Client(base_url="http://{}:{}".format(*place)) as caller:
+        slow = [socket.create_connection(place) for _ in range(LIMITS.n_at_once)]
+        for each in slow:
+            each.sendall(head)
+        while caller.post("/score?machine=fan", content=b"x").status_code != 503:
+            time.sleep(0.02)  # until all of them are read
+        assert caller.get("/health").json()["status"] == "ok"
+        assert caller.get("/metrics").status_code == 200
+        for each in slow:
+            each.close()
 
 
 def test_a_mistake_of_ours_is_a_sentence_and_its_details_stay_here(

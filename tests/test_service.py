@@ -28,7 +28,7 @@ async def ask(app: Any, *chunks: bytes, path: str = "/score", **headers: str) ->
     async def send(message: Message) -> None:
         sent.append(message)
 
-    method = "GET" if path == "/health" else "POST"
+    method = "POST" if path == "/score" else "GET"
     named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     scope = {"type": "http", "method": method, "path": path, "headers": named, "client": ("1.2.3.4", 5)}
     await app(scope, receive, send)
@@ -79,10 +79,10 @@ def test_a_token_is_asked_for_everywhere_but_for_health() -> None:
         wrong = [{}, {"authorization": "Bearer a secret of plant"}, {"authorization": "a secret of plants"}]
         answers = [await ask(app, **headers) for headers in wrong]
         answers.append(await ask(app, authorization="Bearer a secret of plants"))
-        return [*answers, await ask(app, path="/health")]
+        return [*answers, await ask(app, path="/health"), await ask(app, path="/metrics")]
 
     answers = asyncio.run(several())
-    assert [status for status, _, _ in answers] == [401, 401, 401, 200, 200]
+    assert [status for status, _, _ in answers] == [401, 401, 401, 200, 200, 401]
     assert answers[0][1][b"www-authenticate"] == b"Bearer"
 
 
@@ -102,17 +102,19 @@ def test_more_at_once_than_allowed_are_refused_and_places_become_free_again() ->
         go = asyncio.Event()
 
         async def waiting(scope: Message, receive: Receive, send: Send) -> None:
-            await go.wait()
+            if scope["path"] == "/score":
+                await go.wait()
             await reading(scope, receive, send)
 
         app, _ = guard(waiting)
         tasks = [asyncio.create_task(ask(app)) for _ in range(4)]
         await asyncio.sleep(0.01)
+        watching = [(await ask(app, path=path))[0] for path in ("/health", "/metrics", "/models")]
         go.set()
         first = [status for status, _, _ in await asyncio.gather(*tasks)]
-        return [*first, (await ask(app))[0]]
+        return [*watching, *first, (await ask(app))[0]]
 
-    assert asyncio.run(several()) == [200, 200, 503, 503, 200]
+    assert asyncio.run(several()) == [200, 200, 503, 200, 200, 503, 503, 200]
 
 
 def test_a_refusal_of_the_application_is_told_with_its_status() -> None:

@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from asd.deploy.models import Models, Upload, score_uploads
@@ -154,23 +155,56 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
 
 
 class Connection(H11Protocol):
-    """A connection that ends where no whole header comes for a while: slow callers shall not take every place."""
+    """A connection that ends where nothing whole comes for a while, or, among too many, to make room for a new one.
 
-    header_s = 10.0
+    So slow and idle callers keep nobody out. A place is safe only while a request is read or worked on, which `Guard`
+    limits in number and time.
+    """
+
+    most = 256  # at once
+    look_s = 10.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begins to wait."""
+        """Begins to wait, in the place of the one that has been idle for longest where there are too many."""
         super().connection_made(transport)
-        self.loop.call_later(self.header_s, self._look, None)
+        self._since_s = self.loop.time()
+        self.loop.call_later(self.look_s, self._look, None)
+        there = [each for each in self.connections if isinstance(each, Connection) and not each.transport.is_closing()]
+        idle = [each for each in there if each is not self and each._is_idle()]
+        if len(there) > self.most and idle:
+            min(idle, key=lambda each: each._since_s).transport.abort()
+
+    def on_response_complete(self) -> None:
+        """Begins to wait again."""
+        self._since_s = self.loop.time()
+        super().on_response_complete()
+
+    def _is_idle(self) -> bool:
+        """Whether no request has come, or its answer is there and only has to be taken."""
+        return self.cycle is None or self.cycle.response_started
 
     def _look(self, before: object) -> None:
         """Closes the connection where nothing is worked on, and nothing new has come since the last look."""
         if self.transport.is_closing():
+            self.transport.abort()  # an answer that is not taken would keep it
             return
-        if self.cycle is before and (self.cycle is None or self.cycle.response_complete):
+        if self.cycle is before and self._is_idle():
             self.transport.close()
-        else:
-            self.loop.call_later(self.header_s, self._look, self.cycle)
+        self.loop.call_later(self.look_s, self._look, self.cycle)
+
+
+def settings_of(app: Guard, most: int) -> Config:
+    """How uvicorn serves the application: to so many connections at once."""
+    return Config(
+        app,
+        http=type("Limited", (Connection,), {"most": most}),
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=5,
+    )
 
 
 async def _uploads(request: Request, most: int) -> list[Upload]:

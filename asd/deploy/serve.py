@@ -31,7 +31,7 @@ def serve(config: Serve) -> Served:
     try:
         import uvicorn
 
-        from asd.deploy.application import Connection, application
+        from asd.deploy.application import application, settings_of
     except ImportError as error:
         raise AsdError(f"serve needs the library {error.name}; pip install 'asd[serve]'") from error
     token = config.token or os.environ.get("ASD_TOKEN", "")
@@ -54,17 +54,7 @@ def serve(config: Serve) -> Served:
         host, port = place.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("serving %d models at %s; Ctrl-C ends it", len(models.loaded), address)
-        settings = uvicorn.Config(
-            application(models, limits, config.workers),
-            http=Connection,
-            ws="none",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=5,
-            limit_concurrency=4 * config.concurrency,  # connections, so that idle ones end somewhere
-        )
+        settings = settings_of(application(models, limits, config.workers), 4 * config.concurrency)
         try:
             with stopped_by_termination():  # uvicorn raises the signal again when it has ended
                 uvicorn.Server(settings).run(sockets=[place])

@@ -21,6 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
+_ALWAYS = {("GET", "/health"), ("GET", "/metrics")}  # who watches the service asks when it is busy
 _CALLERS = 4096  # whose rate is remembered at once
 
 
@@ -89,7 +90,7 @@ class Guard:
 
     Args:
         app: the other one.
-        limits: for every request but `GET /health`, which is answered in any case.
+        limits: for every request; `GET /health` and `GET /metrics` are answered however many others are worked on.
         watch: is told of every answer: method, path, status, seconds.
     """
 
@@ -120,10 +121,12 @@ class Guard:
             self.watch(scope["method"], scope["path"], status or 500, time.perf_counter() - started_s)
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        if (scope["method"], scope["path"]) == ("GET", "/health"):
+        headers, asked = dict(scope["headers"]), (scope["method"], scope["path"])
+        if asked != ("GET", "/health"):
+            self._check_token(headers.get(b"authorization", b""))
+        if asked in _ALWAYS:
             await self.app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
         self._check(headers, (scope.get("client") or ("unknown",))[0])
         self._n_now += 1
         try:
@@ -136,11 +139,13 @@ class Guard:
         finally:
             self._n_now -= 1
 
+    def _check_token(self, shown: bytes) -> None:
+        token = self.limits.token
+        if token and not hmac.compare_digest(shown, b"Bearer " + token.encode()):
+            raise RefusalError(401, "the token is missing or wrong; send it as Authorization: Bearer TOKEN")
+
     def _check(self, headers: dict[bytes, bytes], caller: str) -> None:
         limits = self.limits
-        shown = headers.get(b"authorization", b"")
-        if limits.token and not hmac.compare_digest(shown, b"Bearer " + limits.token.encode()):
-            raise RefusalError(401, "the token is missing or wrong; send it as Authorization: Bearer TOKEN")
         if wait_s := self._rate.wait_s(caller):
             raise RefusalError(
                 429, f"more than {limits.per_minute:g} requests in a minute; wait", max(1, round(wait_s))
