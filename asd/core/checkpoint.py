@@ -25,6 +25,11 @@ _WRAPPERS = ("module.", "_orig_mod.")
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None) -> None:
     """Writes named tensors and JSON-able facts to one safetensors file, atomically.
 
+    Args:
+        path: of the file.
+        tensors: by name.
+        facts: plain values that are stored beside them.
+
     Raises:
         AsdError: the file cannot be written.
     """
@@ -37,6 +42,10 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Reads what `save_tensors` wrote: (tensors, facts).
+
+    Args:
+        path: of the file.
+        device: where the tensors go.
 
     Raises:
         AsdError: the file is missing, truncated or not safetensors.
@@ -109,7 +118,12 @@ def digest(module: torch.nn.Module, *also: str) -> str:
 
 
 def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Loads `state`, read from `path`, into `module`, strictly.
+    """Loads `state` into `module`, strictly.
+
+    Args:
+        module: that takes the weights.
+        state: tensors by name.
+        path: where they come from, for messages.
 
     Raises:
         AsdError: names or shapes differ: the weights belong to another network or configuration.
@@ -133,7 +147,12 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Inverse of `flatten_optimizer`; learning rates and other options stay those of `optimizer`."""
+    """Inverse of `flatten_optimizer`; learning rates and other options stay those of `optimizer`.
+
+    Args:
+        optimizer: of the same parameters.
+        tensors: what `flatten_optimizer` gave, among others.
+    """
     full = optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, torch.Tensor]] = {}

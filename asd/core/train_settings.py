@@ -16,12 +16,21 @@ from asd.types import AsdError
 
 
 def linear_ramp(step: float, n_steps: int) -> float:
-    """Rises from 0 at step 0 to 1 at step `n_steps` in a straight line; 1 at once where there are no steps."""
+    """Rises from 0 at step 0 to 1 at step `n_steps` in a straight line; 1 at once where there are no steps.
+
+    Args:
+        step: counted from 0.
+        n_steps: length of the ramp.
+    """
     return min(max(step, 0) / n_steps, 1.0) if n_steps > 0 else 1.0
 
 
 def exponential_ramp(step: float, n_steps: int) -> float:
     """Rises from exp(-5) at step 0 to 1 at step `n_steps` as exp(-5 (1 - t)^2), t the linear ramp.
+
+    Args:
+        step: counted from 0.
+        n_steps: length of the ramp.
 
     Source: Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017.
     """
@@ -38,6 +47,13 @@ def warmup_cosine(step: int, n_steps: int, n_warmup: int, peak: float, floor: fl
 
     so the first step learns something, the step after the warm-up has the peak, and step n - 1, the last
     one, and all after it have the floor.
+
+    Args:
+        step: 0 for the first one.
+        n_steps: steps of the whole training.
+        n_warmup: steps of the warm-up, fewer than `n_steps`.
+        peak: largest value.
+        floor: last value.
 
     Raises:
         AsdError: a warm-up that leaves no step.
@@ -81,7 +97,12 @@ class TrainSettings(Settings):
     floor: float = Field(0.0, ge=0, description="last learning rate of the cosine")
 
     def learning_rate_at(self, step: int, n_steps: int) -> float:
-        """Learning rate of step 0 to `n_steps` - 1; see `warmup_cosine`."""
+        """Learning rate of step 0 to `n_steps` - 1; see `schedules.warmup_cosine`.
+
+        Args:
+            step: counted from 0.
+            n_steps: of the whole training.
+        """
         n_warmup = min(round(self.warmup * n_steps), n_steps - 1)
         if self.schedule == "constant":
             return self.learning_rate * linear_ramp(step + 1, n_warmup)

@@ -88,7 +88,11 @@ class Recordings:
         return rows
 
     def stacked(self, indices: Sequence[int] | npt.NDArray[np.int64], device: torch.device | str) -> torch.Tensor:
-        """Waveforms (batch, samples) on the device, of clips of one length, in one call of the front end.
+        """Waveforms (batch, samples) of clips of one length, in one call of the front end.
+
+        Args:
+            indices: of the clips.
+            device: where the waveforms go.
 
         Raises:
             AsdError: what the front end makes of a clip is not finite.
@@ -281,7 +285,13 @@ def _check_rate(sound: Sound, sample_rate_hz: int) -> None:
 
 
 def unusable(paths: Sequence[Path], *, sample_rate_hz: int, n_channels: int) -> list[str]:
-    """Reads every file; a sentence for each that is not a recording of this rate and number of channels."""
+    """Reads every file; a sentence for each that is not a recording of this rate and channels.
+
+    Args:
+        paths: of the files.
+        sample_rate_hz: that each must have.
+        n_channels: that each must have.
+    """
     found = (_unusable(path, sample_rate_hz, n_channels) for path in paths)
     return [sentence for sentence in found if sentence]
 

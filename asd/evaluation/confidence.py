@@ -64,9 +64,13 @@ def ci95_official_compat(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
 
 
 def ci95_jackknife(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
-    """Half-width of the 95 % jackknife interval of pooled AUC and pAUC: the mean of the two.
+    """Half-width of the 95 % jackknife interval of pooled AUC and pAUC: mean of the two; arguments as above.
 
     The quantity behind the official "ci95", computed correctly. It is not the interval of the official score.
+
+    Args:
+        is_anomaly: (clips,), true for anomalous clips.
+        scores: (clips,).
     """
     truth, values = check_labelled_scores(is_anomaly, scores)
     n_anomalies = int(np.count_nonzero(truth))
@@ -169,6 +173,10 @@ def bootstrap_official_score(
     It tells how far the score would move with other test clips of the same machines, not with other machines
     or another training.
 
+    Args:
+        table, year, n_resamples, seed: as in `resampled_scores`.
+        confidence: coverage, in (0, 1).
+
     Raises:
         AsdError: as `resampled_scores`, or an argument out of its range.
     """
@@ -177,6 +185,10 @@ def bootstrap_official_score(
 
 def percentile_interval(resampled: FloatArray, confidence: float = 0.95) -> Interval:
     """The middle part of resampled values (n_resamples,) that holds a share `confidence` of them.
+
+    Args:
+        resampled: (n_resamples,).
+        confidence: share inside, in (0, 1).
 
     Raises:
         AsdError: a confidence that is no share.
@@ -209,6 +221,9 @@ def resampled_metrics(
     table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0
 ) -> dict[tuple[str, str, str], FloatArray]:
     """What the official score averages, on the same resampled clips: {(machine, section, metric): (n_resamples,)}.
+
+    Args:
+        table, year, n_resamples, seed: as in `resampled_scores`.
 
     Raises:
         AsdError: as `resampled_scores`.

@@ -112,7 +112,15 @@ class InverseFrequency(BinaryLoss):
         gamma: float = 1.0,
         reduction: Reduction = "mean",
     ) -> InverseFrequency:
-        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame."""
+        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame.
+
+        Args:
+            labels: (..., classes), in [0, 1].
+            ignore: True where a cell is not counted, shape of labels.
+            constant: the paper's C.
+            gamma: exponent.
+            reduction: see `cells.Reduction`.
+        """
         cells = Cells.of(labels, ignore=ignore)
         n_active_frames = cells.clean(labels).flatten(0, -2).sum(0, dtype=torch.float64)
         return cls(n_active_frames, constant, gamma, reduction)

@@ -74,7 +74,12 @@ class Cells:
         return torch.where(matters, at_least_float32(values), 0.0)
 
     def reduce(self, losses: torch.Tensor, reduction: Reduction) -> torch.Tensor:
-        """Losses of the cells, reduced as `Reduction` says."""
+        """Losses of the cells, reduced as `Reduction` says.
+
+        Args:
+            losses: of every cell.
+            reduction: how they are joined.
+        """
         weighted = self.weight * losses
         if reduction == "none":
             return weighted

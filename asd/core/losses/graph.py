@@ -62,7 +62,14 @@ class GraphLaplacian(nn.Module):
         frames: Literal["sum", "mean"] = "sum",
         reduction: Reduction = "mean",
     ) -> GraphLaplacian:
-        """The penalty for the co-occurrences in training labels (clips, ..., classes)."""
+        """The penalty for the co-occurrences in training labels (clips, ..., classes).
+
+        Args:
+            labels: (clips, ..., classes), in [0, 1].
+            threshold: above which a label counts as present.
+            frames: how frames of a clip are joined.
+            reduction: see `cells.Reduction`.
+        """
         return cls(co_occurrence(labels, threshold), frames, reduction)
 
     def forward(

@@ -43,7 +43,12 @@ class ClassificationLoss(nn.Module, ABC):
         self.reduction = one_of(reduction, get_args(Reduction), "reduction")
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Loss of embeddings (batch, dims) against soft labels (batch, classes)."""
+        """Loss of embeddings (batch, dims) against soft labels (batch, classes).
+
+        Args:
+            embeddings: (batch, dims).
+            labels: (batch, classes), in [0, 1].
+        """
         with torch.autocast(embeddings.device.type, enabled=False):
             embeddings = at_least_float32(embeddings)
             log_probabilities = self.training_logits(embeddings, labels).log_softmax(1)
@@ -57,7 +62,12 @@ class ClassificationLoss(nn.Module, ABC):
         """Class logits (batch, classes) of embeddings (batch, dims), without any margin."""
 
     def training_logits(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The logits that are learnt from; other than `logits` only where there is a margin."""
+        """The logits that are learnt from; other than `logits` only where there is a margin.
+
+        Args:
+            embeddings: (batch, dims).
+            labels: (batch, classes), in [0, 1].
+        """
         del labels
         return self.logits(embeddings)
 
@@ -176,7 +186,12 @@ class ArcFace(ClassificationLoss):
         return self.scale * self._cosines(embeddings)
 
     def training_logits(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Scaled cosines, with the margin."""
+        """Scaled cosines, with the margin.
+
+        Args:
+            embeddings: (batch, dims).
+            labels: (batch, classes), in [0, 1].
+        """
         cosines = self._cosines(embeddings)
         with_margin = self._add_margin(cosines)
         if self.margin_on == "all":
@@ -206,6 +221,12 @@ LOSSES: dict[str, Callable[..., ClassificationLoss]] = {
 
 def loss_named(name: str, n_dims: int, n_classes: int, **options: float) -> ClassificationLoss:
     """A fresh loss.
+
+    Args:
+        name: in `LOSSES`.
+        n_dims: length of an embedding.
+        n_classes: number of classes.
+        options: of those that its class takes.
 
     Raises:
         AsdError: there is no such loss, or it has no such option.

@@ -176,6 +176,10 @@ class MultimodalTransformer(nn.Module):
 
         The row of a step tells how much it takes from every step, and adds up to one.
 
+        Args:
+            features: by modality, (batch, steps, dims).
+            present: as for `forward`.
+
         Raises:
             AsdError: as `forward`.
         """

@@ -29,7 +29,13 @@ _REDUCTION = 16  # channels per unit in the middle of squeeze and excitation
 
 
 def first_bin(window_samples: int, sample_rate_hz: int, lowest_hz: float = LOWEST_HZ) -> int:
-    """The lowest bin of an STFT that counts."""
+    """The lowest bin of an STFT that counts.
+
+    Args:
+        window_samples: length of the STFT's window.
+        sample_rate_hz: of the waveform.
+        lowest_hz: frequencies below do not count.
+    """
     return math.ceil(lowest_hz * window_samples / sample_rate_hz)
 
 

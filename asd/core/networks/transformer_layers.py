@@ -18,7 +18,12 @@ from asd.types import AsdError
 
 
 def heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
-    """Tokens by heads: (batch, tokens, dims) -> (batch, heads, tokens, dims / heads)."""
+    """Tokens by heads: (batch, tokens, dims) -> (batch, heads, tokens, dims / heads).
+
+    Args:
+        x: (batch, tokens, dims).
+        n_heads: a divisor of dims.
+    """
     return x.unflatten(2, (n_heads, -1)).transpose(1, 2)
 
 
@@ -56,6 +61,11 @@ def sinusoids(n_steps: int, n_dims: int, like: torch.Tensor) -> torch.Tensor:
 
     The wavelengths run from 2 pi to 10000 x 2 pi steps. Computed in float32, returned in the type and on
     the device of `like`.
+
+    Args:
+        n_steps: length of the sequence.
+        n_dims: length of a code, even.
+        like: a tensor of the wanted type and device.
 
     Source: Vaswani et al., "Attention is all you need", 2017, section 3.5.
     """
