@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.studies.digits.recordings import Perturbation, Strength, draw_perturbation, perturb
+from asd.studies.config import Digits
+from asd.studies.digits.recordings import Perturbation, draw_perturbation, perturb
 
 RATE_HZ, N_SAMPLES, N_BANDS = 8000, 4000, 9
 
@@ -30,7 +31,8 @@ def peak_hz(waveforms: torch.Tensor) -> float:
 def test_nothing_drawn_changes_nothing() -> None:
     x = torch.randn(3, N_SAMPLES)
     torch.testing.assert_close(perturb(x, params(3)), x, atol=1e-5, rtol=0)
-    none = draw_perturbation(3, N_SAMPLES, RATE_HZ, Strength(1.0, 0.0, 0.0, (200.0, 200.0)))
+    nothing = Digits(speed=1, shift_s=0, filter_db=0, least_snr_db=200, most_snr_db=200)
+    none = draw_perturbation(3, N_SAMPLES, nothing)
     torch.testing.assert_close(perturb(x, none), x, atol=1e-5, rtol=0)
 
 
@@ -65,10 +67,8 @@ def test_gains_are_decibels_at_equally_spaced_frequencies() -> None:
 
 
 def test_draws_are_within_the_strength_and_follow_the_generator() -> None:
-    strength = Strength(1.25, 0.1, 5.0, (10.0, 40.0))
-    drawn, again = (
-        draw_perturbation(500, N_SAMPLES, RATE_HZ, strength, torch.Generator().manual_seed(7)) for _ in range(2)
-    )
+    config = Digits(speed=1.25, shift_s=0.1, filter_db=5, least_snr_db=10, most_snr_db=40, sample_rate_hz=RATE_HZ)
+    drawn, again = (draw_perturbation(500, N_SAMPLES, config, torch.Generator().manual_seed(7)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(drawn, again, strict=True))
     assert 0.8 <= float(drawn.speed.min()) < 0.85
     assert 1.2 < float(drawn.speed.max()) <= 1.25

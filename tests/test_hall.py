@@ -13,7 +13,8 @@ from asd.challenge.names import CONTENT
 from asd.data.frontends import cancel
 from asd.synthetic import make_machines
 from asd.synthetic.design import Health, draw_design, generator
-from asd.synthetic.hall import ALONE_DB, FAR_DB, Content, Hall, draw_hall, record_in_hall
+from asd.synthetic.hall import ALONE_DB, Content, Hall, draw_hall, record_in_hall
+from asd.synthetic.sound import FAR_DB
 from asd.types import AsdError, Domain, Split
 
 SMALL = {"train_source": 2, "train_target": 1, "test_per_cell": 1, "duration_s": 0.5}

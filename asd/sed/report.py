@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def compare(
         for model in MODELS
     }
     facts = {name: _facts(trained) for name, trained in found.items()}
-    return write_report(networks, out, members[0], facts=facts)
+    return write_report(networks, out, members[0], facts)
 
 
 def predictions(runs: Sequence[SedRun], model: str, part: str, *, with_events: bool = False) -> Predictions:
@@ -100,25 +100,18 @@ def _facts(runs: Sequence[SedRun]) -> dict[str, str]:
 
 
 def write_report(
-    networks: Networks,
-    folder: Path,
-    baseline: str,
-    *,
-    title: str = "Sound event detection: analysis",
-    facts: Mapping[str, Mapping[str, str]] | None = None,
-    threshold: float = 0.5,
+    networks: Networks, folder: Path, baseline: str, facts: Mapping[str, Mapping[str, str]] | None = None
 ) -> str:
     """Writes all files of the report, each whole or not at all; the findings, as text for the terminal.
 
     Args:
         networks: {"student": {model: {data set: Predictions}}, "teacher": ...}, all with the same models and data.
         facts: what there is to know of each model (checkpoint, configuration, time, device).
-        threshold: above which a probability is a yes.
 
     Raises:
         AsdError: predictions that do not fit together, or a place that cannot be written.
     """
-    summary, facts = summarise(networks, baseline, threshold), facts or {}
+    summary, facts = summarise(networks, baseline), facts or {}
     figures = {}
     for network, by in summary["found"].items():
         for dataset, models in by.items():
@@ -133,7 +126,7 @@ def write_report(
     }
     sentences = findings(summary)
     numbers = {**summary, "facts": facts, "findings": sentences}
-    text = page_of(summary, facts, title)
+    text = page_of(summary, facts)
     write_page(folder, "report", text, numbers=numbers, tables=tables, figures=figures)
     lines = [line for name, each in sentences.items() for line in (name, *(f"  {one}" for one in each))]
     return "\n".join([*lines, "", f"written: {folder / 'report.md'}, report.json, CSV and PNG beside it"])
@@ -141,33 +134,31 @@ def write_report(
 
 def _overall_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     """One row per network, data set and model; each measure and, as <measure>_std, its spread over seeds."""
-    return pd.DataFrame(
-        [
-            {
-                "network": network, "dataset": dataset, "model": model, "n_seeds": values["n_seeds"],
-                **{name: values["overall"][name]["mean"] for name in MEASURES},
-                **{f"{name}_std": values["overall"][name]["std"] for name in MEASURES},
-                **{name: spread["mean"] for name, spread in values["events"].items()},
-                **{f"{name}_std": spread["std"] for name, spread in values["events"].items()},
-            }
-            for network, by in summary["found"].items()
-            for dataset, models in by.items()
-            for model, values in models.items()
-        ]
-    )  # fmt: skip
+    rows = []
+    for network, dataset, model, values in _models(summary):
+        row = {"network": network, "dataset": dataset, "model": model, "n_seeds": values["n_seeds"]}
+        for measured in ({name: values["overall"][name] for name in MEASURES}, values["events"]):
+            row |= {name: spread["mean"] for name, spread in measured.items()}
+            row |= {f"{name}_std": spread["std"] for name, spread in measured.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _class_table(summary: Mapping[str, Any]) -> pd.DataFrame:
     """One row per network, data set, model and class."""
     return pd.DataFrame(
-        [
-            {"network": network, "dataset": dataset, "model": model, "class": name, **row}
-            for network, by in summary["found"].items()
-            for dataset, models in by.items()
-            for model, values in models.items()
-            for name, row in values["classes"].items()
-        ]
+        {"network": network, "dataset": dataset, "model": model, "class": name, **row}
+        for network, dataset, model, values in _models(summary)
+        for name, row in values["classes"].items()
     )
+
+
+def _models(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
+    """Network, data set, model, and what was measured of it."""
+    for network, by in summary["found"].items():
+        for dataset, models in by.items():
+            for model, values in models.items():
+                yield network, dataset, model, values
 
 
 @styled

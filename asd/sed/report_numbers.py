@@ -21,6 +21,7 @@ from asd.sed.cell_metrics import calibration, check_cells, class_rows, overall, 
 from asd.types import AsdError
 
 N_RESAMPLES = 2000
+THRESHOLD = 0.5  # above which a probability is a yes
 
 FloatArray = npt.NDArray[np.float64]
 ClipCounts = tuple[FloatArray, FloatArray]  # hits, and predicted + true, both (seeds, clips)
@@ -55,7 +56,7 @@ Models = Mapping[str, Mapping[str, Predictions]]  # model -> data set -> predict
 Networks = Mapping[str, Models]  # "student", "teacher" -> models
 
 
-def summarise(networks: Networks, baseline: str, threshold: float = 0.5) -> dict[str, Any]:
+def summarise(networks: Networks, baseline: str) -> dict[str, Any]:
     """All numbers of the report.
 
     Returns:
@@ -74,8 +75,8 @@ def summarise(networks: Networks, baseline: str, threshold: float = 0.5) -> dict
         for model, by in models.items():
             for dataset in datasets:
                 own = by[dataset]
-                found.setdefault(network, {}).setdefault(dataset, {})[model] = _measure(own, threshold)
-                counts[network, dataset, model] = clip_counts(own.probabilities, own.targets, threshold)
+                found.setdefault(network, {}).setdefault(dataset, {})[model] = _measure(own)
+                counts[network, dataset, model] = clip_counts(own.probabilities, own.targets)
     keys = [(network, dataset, model) for network, by in found.items() for dataset in by for model in by[dataset]]
 
     def minus(key: Key, other: Key, *, same_seeds: bool = False) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def summarise(networks: Networks, baseline: str, threshold: float = 0.5) -> dict
     first = next(iter(found))
     return {
         "baseline": baseline,
-        "threshold": threshold,
+        "threshold": THRESHOLD,
         "datasets": datasets,
         "found": found,
         "differences": [minus(key, (*key[:2], baseline)) for key in keys if key[2] != baseline],
@@ -149,11 +150,11 @@ def _check_alike(predictions: Predictions, reference: Predictions, what: str) ->
         check_cells(probabilities, predictions.targets, predictions.classes, what)
 
 
-def _measure(predictions: Predictions, threshold: float) -> dict[str, Any]:
+def _measure(predictions: Predictions) -> dict[str, Any]:
     targets, classes = predictions.targets, predictions.classes
     rows, values = [], []
     for probabilities in predictions.probabilities:
-        rows.append(class_rows(probabilities, targets, classes, threshold))
+        rows.append(class_rows(probabilities, targets, classes, THRESHOLD))
         bias = float(probabilities.mean() - targets.mean())
         values.append({**overall(rows[-1], targets.size), **calibration(probabilities, targets), "bias": bias})
     # Of a class that one seed's model never predicts, the precision is that of the others.
@@ -188,14 +189,14 @@ def _best(found: Mapping[str, Any], counts: Mapping[str, ClipCounts]) -> dict[st
     return {"model": leader, "f1": f1, "others": others, "tie": any(other["tie"] for other in others)}
 
 
-def clip_counts(probabilities: FloatArray, targets: FloatArray, threshold: float) -> ClipCounts:
+def clip_counts(probabilities: FloatArray, targets: FloatArray) -> ClipCounts:
     """What the micro F1 is made of, clip by clip.
 
     Args:
         probabilities: (seeds, clips, classes).
         targets: (clips, classes).
     """
-    predicted, true = probabilities > threshold, targets > 0.5
+    predicted, true = probabilities > THRESHOLD, targets > 0.5
     return (predicted & true).sum(-1).astype(float), (predicted.sum(-1) + true.sum(-1)).astype(float)
 
 

@@ -27,7 +27,7 @@ _SHOWN = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece")
 RANKED_BELOW_THRESHOLD = 0.2  # by so much the average precision lies above F1 where only the threshold limits it
 
 
-def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]], title: str) -> str:
+def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]]) -> str:
     """The whole document; figures lie beside it."""
     sections = [
         Section(text=_how_to_read(summary)),
@@ -52,7 +52,7 @@ def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]], 
         sections += [Section(network), _overall(by)]
         for dataset, models in by.items():
             sections += _dataset(summary, network, dataset, models)
-    return as_markdown(title, [], sections)
+    return as_markdown("Sound event detection: analysis", [], sections)
 
 
 def _how_to_read(summary: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -65,19 +64,7 @@ def list_recordings(folder: Path) -> list[Recording]:
     return found
 
 
-class Backgrounds(Protocol):
-    """Where the sound behind the events comes from."""
-
-    def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
-        """Which one, and where in it to begin, in seconds."""
-        ...
-
-    def samples(self, name: str, start_s: float, duration_s: float) -> Samples:
-        """That stretch of it."""
-        ...
-
-
-class RecordedBackgrounds(Backgrounds):
+class RecordedBackgrounds:
     """Stretches of recordings; no recording is behind clips of two parts.
 
     Args:
@@ -102,7 +89,7 @@ class RecordedBackgrounds(Backgrounds):
         }
 
     def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
-        """Any recording of the part; one too short is repeated."""
+        """Any recording of the part, and where in it to begin, in seconds; one too short is repeated."""
         path = self.by_part[part][rng.integers(len(self.by_part[part]))]
         length_s = len(load(path, self.sample_rate_hz)) / self.sample_rate_hz
         return str(path), round(float(rng.uniform(0.0, max(length_s - duration_s, 0.0))), 6)
@@ -114,7 +101,7 @@ class RecordedBackgrounds(Backgrounds):
         return np.take(recording, np.arange(start, start + round(duration_s * self.sample_rate_hz)), mode="wrap")
 
 
-class SyntheticBackgrounds(Backgrounds):
+class SyntheticBackgrounds:
     """Synthetic machines running, another one for every clip."""
 
     def __init__(self, sample_rate_hz: int) -> None:
@@ -141,6 +128,9 @@ class SyntheticBackgrounds(Backgrounds):
             sample_rate_hz=self.sample_rate_hz,
         )
         return np.asarray(waveform[0, -round(duration_s * self.sample_rate_hz) :], np.float32)
+
+
+Backgrounds = RecordedBackgrounds | SyntheticBackgrounds
 
 
 def backgrounds(place: str, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> Backgrounds:

@@ -15,12 +15,11 @@ import numpy as np
 from scipy import fft
 
 from asd.synthetic.design import REFERENCE_RMS, Array, Design, Health, Scene, draw_design, generator
-from asd.synthetic.sound import amplitude, emitted, noise_spectrum, shaft_turns
+from asd.synthetic.sound import FAR_DB, amplitude, emitted, noise_spectrum, octaves_of, shaft_turns
 from asd.types import Domain
 
 Content = Literal["both", "machine", "noise"]
 
-FAR_DB = -12.0  # the machine at the far microphone; the noise is as loud there as at the near one
 ALONE_DB = -10.0  # of the noise: the part that is not the same at both microphones
 COLOUR_DB, WANDER_DB, LEVEL_DB = 4.0, 3.0, 1.5  # standard deviations of the noise, see above
 LOAD_DB = 1.0  # standard deviation of the machine's level
@@ -113,7 +112,7 @@ def _machine(
     """What the machine emits, (samples,), a little longer than asked for where that is faster."""
     n_fft = fft.next_fast_len(round(duration_s * sample_rate_hz), real=True)
     turns = shaft_turns(speed_rpm / 60, health.speed_jitter, n_fft, sample_rate_hz, rng)
-    spectrum = emitted(design, health, turns, _octaves(n_fft, sample_rate_hz), load_db, sample_rate_hz, rng)
+    spectrum = emitted(design, health, turns, octaves_of(n_fft, sample_rate_hz), load_db, sample_rate_hz, rng)
     return np.asarray(fft.irfft(spectrum, n_fft), np.float32)
 
 
@@ -134,15 +133,9 @@ def _heard(sound: Array, responses: Array) -> Array:
     return np.asarray(fft.irfft(spectrum, sound.size), np.float32)
 
 
-def _octaves(n_fft: int, sample_rate_hz: int) -> Array:
-    """Octaves from 1 kHz of every bin, (bins,)."""
-    frequency_hz = fft.rfftfreq(n_fft, 1 / sample_rate_hz)
-    return np.asarray(np.log2(np.maximum(frequency_hz, 20.0) / 1000.0), np.float32)
-
-
 def _colour(scene: Scene, n_fft: int, sample_rate_hz: int, rng: np.random.Generator) -> Array:
     """Amplitude of the noise over frequency, (bins,): the scene's slope, and a colour of the clip's own."""
-    octaves = _octaves(n_fft, sample_rate_hz)
+    octaves = octaves_of(n_fft, sample_rate_hz)
     own_db = np.interp(octaves, np.linspace(-5.0, 3.0, 9), rng.normal(0.0, COLOUR_DB, 9))
     return amplitude(scene.background_db_per_octave * octaves + own_db)
 

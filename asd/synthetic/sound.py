@@ -36,8 +36,7 @@ def render_clip(
     """
     n_samples = round(duration_s * sample_rate_hz)
     n_fft = fft.next_fast_len(n_samples, real=True)
-    frequency_hz = fft.rfftfreq(n_fft, 1 / sample_rate_hz)
-    octaves = np.log2(np.maximum(frequency_hz, 20.0) / 1000.0).astype(np.float32)  # from 1 kHz
+    octaves = octaves_of(n_fft, sample_rate_hz)
     load_db = scene.load_db + rng.normal(0.0, 1.0)
     background_db = scene.background_db + rng.normal(0.0, 1.5)
     background = amplitude(scene.background_db_per_octave * octaves)
@@ -54,6 +53,12 @@ def render_clip(
     recorded *= amplitude(scene.microphone_db_per_octave * octaves)
     waveform = REFERENCE_RMS * fft.irfft(recorded, n_fft)[:, :n_samples]
     return np.asarray(np.clip(waveform, -1.0, 1.0), np.float32)  # as a converter does
+
+
+def octaves_of(n_fft: int, sample_rate_hz: int) -> Array:
+    """Octaves from 1 kHz of every bin, (bins,)."""
+    frequency_hz = fft.rfftfreq(n_fft, 1 / sample_rate_hz)
+    return np.asarray(np.log2(np.maximum(frequency_hz, 20.0) / 1000.0), np.float32)
 
 
 def amplitude(level_db: NDArray[np.floating] | float) -> Array:

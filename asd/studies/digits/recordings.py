@@ -23,6 +23,7 @@ from asd.data.audio import read_wav
 from asd.data.codecs import Waveform
 from asd.features.augment import Generator
 from asd.recording_files import find_recordings
+from asd.studies.config import Digits
 from asd.types import AsdError
 
 _N_BANDS = 9  # of a random filter, every 500 Hz at 8 kHz: as wide as a formant, so that none is made or lost
@@ -151,23 +152,6 @@ def _fitted(waveform: Waveform, n_samples: int, path: Path) -> np.ndarray:
     return np.pad(samples / np.float32(level), (before, n_samples - len(samples) - before))
 
 
-@dataclass(frozen=True, slots=True)
-class Strength:
-    """How far from the recording a perturbation may be.
-
-    Attributes:
-        speed: largest factor by which it is faster or slower; 1: none.
-        shift_s: largest shift to earlier or later.
-        filter_db: standard deviation of the filter's gains.
-        snr_db: signal-to-noise ratios, from the loudest noise to the softest.
-    """
-
-    speed: float
-    shift_s: float
-    filter_db: float
-    snr_db: tuple[float, float]
-
-
 class Perturbation(NamedTuple):
     """Drawn for a batch.
 
@@ -184,14 +168,12 @@ class Perturbation(NamedTuple):
     noise: torch.Tensor
 
 
-def draw_perturbation(
-    n: int, n_samples: int, sample_rate_hz: int, strength: Strength, generator: Generator = None
-) -> Perturbation:
+def draw_perturbation(n: int, n_samples: int, config: Digits, generator: Generator = None) -> Perturbation:
     """Random numbers for a batch of `n` waveforms of `n_samples`."""
-    speed = strength.speed ** (2 * torch.rand(n, generator=generator) - 1)
-    shift = (2 * torch.rand(n, generator=generator) - 1) * strength.shift_s * sample_rate_hz
-    gains_db = strength.filter_db * torch.randn(n, _N_BANDS, generator=generator)
-    loudest, softest = strength.snr_db
+    speed = config.speed ** (2 * torch.rand(n, generator=generator) - 1)
+    shift = (2 * torch.rand(n, generator=generator) - 1) * config.shift_s * config.sample_rate_hz
+    gains_db = config.filter_db * torch.randn(n, _N_BANDS, generator=generator)
+    loudest, softest = config.least_snr_db, config.most_snr_db
     snr_db = loudest + (softest - loudest) * torch.rand(n, 1, generator=generator)
     noise = 10 ** (-snr_db / 20) * torch.randn(n, n_samples, generator=generator)
     return Perturbation(speed, shift, gains_db, noise)

@@ -28,7 +28,7 @@ from asd.evaluation.explain import hz_to_mel, mel_to_hz
 from asd.features.augment import draw_mixup, mixup
 from asd.runs import TrainingDirectory
 from asd.studies.config import Digits
-from asd.studies.digits.recordings import KNOWN, Strength, Words, draw_perturbation, load_words, perturb
+from asd.studies.digits.recordings import KNOWN, Words, draw_perturbation, load_words, perturb
 from asd.studies.grid import run_grid
 from asd.types import AsdError
 
@@ -215,13 +215,10 @@ def fit(
     if config.label_smoothing:
         targets = targets * (1 - config.label_smoothing) + config.label_smoothing / len(words.classes)
     loss = SoftCrossEntropy()
-    strength = Strength(config.speed, config.shift_s, config.filter_db, (config.least_snr_db, config.most_snr_db))
 
     def step(batch: torch.Tensor) -> torch.Tensor:
-        perturbed = perturb(
-            words.waveforms[batch],
-            draw_perturbation(len(batch), words.waveforms.shape[1], words.sample_rate_hz, strength),
-        )
+        drawn = draw_perturbation(len(batch), words.waveforms.shape[1], config)
+        perturbed = perturb(words.waveforms[batch], drawn)
         mixing = draw_mixup(len(batch), config.mixup)
         value: torch.Tensor = loss(net(mixup(perturbed, mixing)), mixup(targets[batch], mixing))
         return value

@@ -8,7 +8,7 @@ scale, position and crop. Tracks that are not active have no asset and no number
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,19 +52,14 @@ class Batch:
 
     def at(self, indices: torch.Tensor) -> Batch:
         """Sequences by number."""
-        return Batch(
-            {name: x[indices] for name, x in self.features.items()},
-            self.present[indices],
-            self.active[indices],
-            self.asset[indices],
-            self.numbers[indices],
-        )
+        features = {name: x[indices] for name, x in self.features.items()}
+        return Batch(features, *(getattr(self, each.name)[indices] for each in fields(self)[1:]))
 
     def withhold(self, modality: str) -> Batch:
         """The same sequences without a modality."""
         present = self.present.clone()
         present[..., list(self.features).index(modality)] = False
-        return Batch(self.features, present, self.active, self.asset, self.numbers)
+        return replace(self, present=present)
 
     def complete(self) -> torch.Tensor:
         """Numbers (n,) of the sequences with every modality at every step."""
