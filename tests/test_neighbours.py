@@ -27,9 +27,9 @@ properties = settings(derandomize=True, deadline=None, max_examples=80)
 
 @pytest.fixture(autouse=True, scope="module")
 def every_bank_asks_faiss() -> Iterator[None]:
-    """Small banks as well, which would measure all their rows."""
+    """Small banks as well, which would need one product."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_DIRECT_VALUES", 0)
+        patch.setattr(module, "_PRODUCT_VALUES", 0)
         yield
 
 
@@ -86,16 +86,20 @@ def test_ties_and_duplicates_equal_brute_force(
     k = min(k, n - leave_out)
     assume(k)
     exclude = rng.permutation(n) if leave_out else None
-    found = NeighbourBank(vectors, metric=metric).search(vectors, k, exclude)
     expected = brute_force(vectors, vectors, k, metric, exclude=exclude)
-    np.testing.assert_array_equal(found.rows, expected.rows)
-    np.testing.assert_array_equal(found.distances, expected.distances)
+    for limit in (0, 1 << 18):  # by faiss, and by one product
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "_PRODUCT_VALUES", limit)
+            found = NeighbourBank(vectors, metric=metric).search(vectors, k, exclude)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.distances, expected.distances)
 
 
 @properties
 @given(
     n=st.integers(2, 60),
     dims=st.integers(2, 40),
+    limit=st.sampled_from([0, 1 << 18]),  # by faiss, or by one product
     k=st.integers(1, 12),
     spread=st.sampled_from([1e-30, 1e-6, 1.0, 1e6, 1e30]),
     level=st.sampled_from([0.0, 1.0, -60.0]),
@@ -105,14 +109,25 @@ def test_ties_and_duplicates_equal_brute_force(
     seed=st.integers(0, 10**6),
 )
 def test_neighbours_equal_brute_force(
-    n: int, dims: int, k: int, spread: float, level: float, metric: Metric, weighted: bool, single: bool, seed: int
+    n: int,
+    dims: int,
+    limit: int,
+    k: int,
+    spread: float,
+    level: float,
+    metric: Metric,
+    weighted: bool,
+    single: bool,
+    seed: int,
 ) -> None:
     """Whatever the scale and offset: differences that float32 cannot see are found all the same."""
     vectors, queries = scattered(n, dims, seed, spread, level), scattered(5, dims, seed + 1, spread, level)
     if single:
         vectors, queries = vectors.astype(np.float32), queries.astype(np.float32)  # type: ignore[assignment]
     weights = np.exp(scattered(n, 1, seed + 2)[:, 0]) if weighted and metric == "euclid" else None
-    found = NeighbourBank(vectors, metric=metric, weights=weights).search(queries, min(k, n))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_PRODUCT_VALUES", limit)
+        found = NeighbourBank(vectors, metric=metric, weights=weights).search(queries, min(k, n))
     expected = brute_force(vectors, queries, min(k, n), metric, 1.0 if weights is None else weights)
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-12, atol=0.0)
     if not np.any(np.diff(expected.distances) < 1e-12 * expected.distances[:, 1:]):
@@ -162,7 +177,9 @@ def test_rows_that_float32_cannot_tell_apart_are_all_looked_at(weighted: bool) -
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_a_query_beyond_float32_gets_its_distance(weighted: bool) -> None:
+@pytest.mark.parametrize("limit", [0, 1 << 18])
+def test_a_query_beyond_float32_gets_its_distance(limit: int, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PRODUCT_VALUES", limit)
     vectors = scattered(3000, 8, 0)
     weights = np.full(3000, 0.5) if weighted else None
     found = NeighbourBank(vectors, weights=weights).search(np.full((1, 8), 1e45), 2)
@@ -206,7 +223,9 @@ def test_results_do_not_depend_on_batch_or_block(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_few_values_are_measured_without_faiss(metric: Metric, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_values_need_one_product_and_no_faiss(
+    metric: Metric, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(3)
     vectors = rng.integers(-2, 3, (40, 3)).astype(float)  # copies and ties
     queries = np.concatenate([vectors[:4], rng.normal(size=(4, 3))])
@@ -214,14 +233,14 @@ def test_few_values_are_measured_without_faiss(metric: Metric, weighted: bool, m
     bank = NeighbourBank(vectors, metric=metric, weights=weights)
     asked = bank.search(queries, 5, exclude=np.arange(8))
     monkeypatch.setattr(bank, "_propose", None)
-    monkeypatch.setattr(module, "_DIRECT_VALUES", queries.shape[0] * vectors.size)
+    monkeypatch.setattr(module, "_PRODUCT_VALUES", queries.shape[0] * vectors.size)
     found = bank.search(queries, 5, exclude=np.arange(8))
     factors = 1.0 if weights is None else weights if metric == "euclid" else weights**2  # cosine is squared
     expected = brute_force(vectors, queries, 5, metric, factors, np.arange(8))
     np.testing.assert_array_equal(found.rows, asked.rows)
     np.testing.assert_array_equal(found.distances, asked.distances)
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-12, atol=1e-7)
-    monkeypatch.setattr(module, "_DIRECT_VALUES", queries.shape[0] * vectors.size - 1)
+    monkeypatch.setattr(module, "_PRODUCT_VALUES", queries.shape[0] * vectors.size - 1)
     with pytest.raises(TypeError):
         bank.search(queries, 5)  # one value more and faiss is asked
 

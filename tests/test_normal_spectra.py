@@ -46,14 +46,17 @@ def test_what_is_drawn_for_batches_is_drawn_in_their_order(two_threads: None, mo
     assert seen == [(i, threading.get_ident()) for i in (0, 2, 4, 1, 3)]  # the longest first, on this thread
 
 
-def test_spectra_that_a_detector_has_just_computed_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    views = views_of(noises(1, 2), ClipStatistics(["level_64", "modulation"]), CPU)
+def test_spectra_that_a_detector_has_computed_are_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = noises(1, 2)
+    views_of(clips, ClipStatistics(["level_64"]), CPU, alter=lambda _, waveforms: waveforms.flip(1))
+    assert not clips.known  # these are spectra of other sounds
+    views = views_of(clips, ClipStatistics(["level_64", "modulation"]), CPU)
     fresh = mean_spectra(noises(3, 2), CPU)  # other clips: computed
     assert not np.allclose(fresh[0], views["level_64"][0])
     np.testing.assert_array_equal(fresh[1], views["level_64"][1])
-    views_of(noises(1, 2), ClipStatistics(["level_64"]), CPU)
+    np.testing.assert_array_equal(mean_spectra(clips.subset([1]), CPU), views["level_64"][1:])
     monkeypatch.setattr(normal_spectra, "ClipStatistics", None)
-    np.testing.assert_array_equal(mean_spectra(noises(1, 2), CPU), views["level_64"])
+    np.testing.assert_array_equal(mean_spectra(clips.subset([0, 1]), CPU), views["level_64"])
 
 
 def test_the_nearest_normal_clip_is_the_clip_itself() -> None:

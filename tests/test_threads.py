@@ -19,6 +19,10 @@ def test_two_items_are_worked_on_at_once(two_threads: None) -> None:
     assert sorted(on_threads(lambda _: both.wait(), range(2))) == [0, 1]
 
 
+def test_little_work_stays_on_this_thread(two_threads: None) -> None:
+    assert {*on_threads(lambda _: threading.get_ident(), range(9), most=1)} == {threading.get_ident()}
+
+
 @pytest.mark.parametrize("n_items", [1, 3])
 def test_each_thread_computes_alone_and_all_is_as_before(two_threads: None, n_items: int) -> None:
     def threads(_: int) -> set[int]:

@@ -148,7 +148,7 @@ def stopped_by_termination() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "") -> list[R]:
+def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "", most: int | None = None) -> list[R]:
     """Results of all items, in their order; as many threads as torch may use, each with one thread of its own.
 
     Two items at once are done sooner than two halves of one: the threads of one calculation wait for each other at
@@ -157,13 +157,14 @@ def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "") -> li
     Args:
         work: what is done with an item. Gradients are off in other threads than the first.
         what: is being done, for a progress bar; "": there is none.
+        most: threads, 1 for what takes less time than to start others; None: as many as torch may use.
 
     Raises:
         Exception: the first that an item raised.
     """
     import torch
 
-    n_threads = min(torch.get_num_threads(), len(items))
+    n_threads = min(torch.get_num_threads(), len(items), most or len(items))
     with _linear_algebra().limit(limits=1):
         if n_threads > 1:
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

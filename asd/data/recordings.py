@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,16 @@ class Recordings:
         sounds: (clips,) what was read of each, see `check`.
         sample_rate_hz: of all of them.
         front_end: from the microphones of a file to one waveform.
+
+    Attributes:
+        known: what was computed of these clips, in their order, and is asked for again.
     """
 
     clips: Sequence[Clip]
     sounds: Sequence[Sound]
     sample_rate_hz: int = 16000
     front_end: FrontEnd = NEAR
+    known: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -116,6 +120,8 @@ class Recordings:
     def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Recordings:
         """Some of the clips, in the order given, by themselves."""
         chosen = [int(i) for i in indices]
+        if chosen == [*range(len(self))]:
+            return self
         return replace(self, clips=tuple(self.clips[i] for i in chosen), sounds=tuple(self.sounds[i] for i in chosen))
 
     def far(self) -> Recordings:

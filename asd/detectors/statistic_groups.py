@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -142,7 +143,7 @@ class PartScorer:
             sections: of the clips, (clips,).
         """
         bands = zip(self.bands, self._columns(vectors), strict=True)
-        return np.max([scorer.z(columns, sections) for scorer, columns in bands], axis=0)
+        return functools.reduce(np.maximum, [scorer.z(columns, sections) for scorer, columns in bands])
 
     def z_training(self) -> FloatArray:
         """Training scores on the same scale, each by models that have not seen the clip."""

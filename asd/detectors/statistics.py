@@ -39,6 +39,7 @@ from asd.scoring.references import FloatArray, References, references_of, sectio
 from asd.types import AsdError
 
 _ALTERNATIVE = "gaussian"  # what else could score, see `choice`: the best of another kind (docs/benchmark.md)
+_CLIPS_OF_A_THREAD = 32  # fewer are scored before another thread has started
 
 
 class Statistics(Detector):
@@ -94,7 +95,7 @@ class Statistics(Detector):
         """Scores per group and fused."""
         scaled = self._scaled(self.vectors(recordings))
         sections = sections_of(recordings.clips)
-        return self._fused(self.fitted, lambda scorer: scorer.z(scaled, sections))
+        return self._fused(self.fitted, lambda scorer: scorer.z(scaled, sections), len(recordings))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, each by models that have seen neither it nor its neighbours in time."""
@@ -221,9 +222,15 @@ class Statistics(Detector):
     def _weights(self) -> dict[str, float]:
         return {name: group.weight for name, group in self.groups.items()}
 
-    def _fused(self, fitted: Mapping[Part, PartScorer], z_of: Callable[[PartScorer], FloatArray]) -> Scores:
+    def _fused(
+        self,
+        fitted: Mapping[Part, PartScorer],
+        z_of: Callable[[PartScorer], FloatArray],
+        n_clips: int = _CLIPS_OF_A_THREAD,
+    ) -> Scores:
         """z scores of all parts to those of the groups and of all."""
-        z = dict(zip(fitted, on_threads(z_of, [*fitted.values()]), strict=True))
+        most = None if n_clips >= _CLIPS_OF_A_THREAD else 1
+        z = dict(zip(fitted, on_threads(z_of, [*fitted.values()], most=most), strict=True))
         scores = {name: np.mean([z[part] for part in group.parts], axis=0) for name, group in self.groups.items()}
         weights = [self.choice.weights[name] for name in scores]
         return {"ensemble": np.average(list(scores.values()), axis=0, weights=weights), **scores}

@@ -23,8 +23,6 @@ Alter = Callable[[npt.NDArray[np.int64], torch.Tensor], torch.Tensor]  # indices
 SPECTRA_FILE = "normal_spectra.safetensors"  # in the folder of a model
 _VIEW = "level_64"  # the clip statistics in which a neighbour is nearest
 _BATCH_SAMPLES = 1 << 19  # that one thread works on
-# Of the clips that were looked at last: detectors compute mean spectra along with what they score by.
-_LATEST: dict[tuple[object, ...], npt.NDArray[np.float64]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +79,7 @@ class NormalSpectra:
 
 
 def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
-    """Mean spectrum of each clip without its level; taken from the last `views_of` where it saw the same clips.
+    """Mean spectrum of each clip without its level; known already where `views_of` computed it for a detector.
 
     Args:
         recordings: the clips.
@@ -90,9 +88,9 @@ def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
     Returns:
         Levels in dB, (clips, bands).
     """
-    if (known := _LATEST.get(_key(recordings))) is not None:
-        return known
-    return views_of(recordings, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)[_VIEW]
+    if _VIEW not in recordings.known:
+        views_of(recordings, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)
+    return recordings.known[_VIEW]
 
 
 def views_of(
@@ -129,11 +127,5 @@ def views_of(
     else:
         on_threads(add, batches, what)
     if _VIEW in vectors and alter is None:
-        _LATEST.clear()
-        _LATEST[_key(recordings)] = vectors[_VIEW]
+        recordings.known[_VIEW] = vectors[_VIEW]
     return vectors
-
-
-def _key(recordings: Recordings) -> tuple[object, ...]:
-    contents = tuple(sound.content for sound in recordings.sounds)
-    return contents, recordings.sample_rate_hz, str(recordings.front_end.key())

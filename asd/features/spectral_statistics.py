@@ -112,14 +112,17 @@ def frame_power(waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     before, after = waveforms[:, 1 : half + 1].flip(1), waveforms[:, -half - 1 : -1].flip(1)
     frames = torch.cat([before, waveforms, after], 1).unfold(1, n_fft, n_fft // 4)
     n_values = frames.numel() if frames.is_cuda else _CACHED_VALUES
-    blocks = frames.split(max(1, n_values // (n_fft * len(frames))), 1)
-    return torch.cat([squared(torch.fft.rfft(block * window)) for block in blocks], 1)
+    n_frames = max(1, n_values // (n_fft * len(frames)))
+    power = frames.new_empty(*frames.shape[:2], half + 1)
+    for block, found in zip(frames.split(n_frames, 1), power.split(n_frames, 1), strict=True):
+        squared(torch.fft.rfft(block * window), out=found)
+    return power
 
 
-def squared(values: torch.Tensor) -> torch.Tensor:
-    """Squared magnitudes of complex values."""
-    parts = torch.view_as_real(values).square()
-    return parts[..., 0] + parts[..., 1]
+def squared(values: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+    """Squared magnitudes of complex values, which may be overwritten."""
+    real, imaginary = torch.view_as_real(values).square_().unbind(-1)
+    return torch.add(real, imaginary, out=out)
 
 
 def at_least(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:

@@ -6,9 +6,9 @@ need not be normal for another. Within a section nothing is known: not the domai
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -25,21 +25,21 @@ from asd.types import AsdError
 BACKENDS: dict[str, Callable[..., Backend]] = {
     "knn_relative": RelativeNearest,
     "knn": Nearest,
-    "knn_cosine": partial(Nearest, metric="cosine"),
-    "knn_whitened": partial(RelativeNearest, density=0.0, offset_clips=None),
-    "knn_density": partial(RelativeNearest, whiten=False, density=1.0, neighbours=4, offset_clips=None),
-    "knn_varmin": partial(RelativeNearest, whiten=False, density=None, offset_clips=None),
-    "knn_domain_median": partial(DomainNearest, statistic="median"),
-    "knn_domain_z": partial(DomainNearest, statistic="z"),
-    "knn_smote": partial(NearestOfMade, made="smote"),
-    "knn_memmixup": partial(NearestOfMade, made="memmixup"),
+    "knn_cosine": functools.partial(Nearest, metric="cosine"),
+    "knn_whitened": functools.partial(RelativeNearest, density=0.0, offset_clips=None),
+    "knn_density": functools.partial(RelativeNearest, whiten=False, density=1.0, neighbours=4, offset_clips=None),
+    "knn_varmin": functools.partial(RelativeNearest, whiten=False, density=None, offset_clips=None),
+    "knn_domain_median": functools.partial(DomainNearest, statistic="median"),
+    "knn_domain_z": functools.partial(DomainNearest, statistic="z"),
+    "knn_smote": functools.partial(NearestOfMade, made="smote"),
+    "knn_memmixup": functools.partial(NearestOfMade, made="memmixup"),
     # one covariance within conditions, twice the Ledoit-Wolf shrinkage
-    "gaussian": partial(Mahalanobis, means="condition", shrinkage=2.0),
-    "mahalanobis": partial(Mahalanobis, means="all"),
-    "mahalanobis_within": partial(Mahalanobis, means="domain"),
+    "gaussian": functools.partial(Mahalanobis, means="condition", shrinkage=2.0),
+    "mahalanobis": functools.partial(Mahalanobis, means="all"),
+    "mahalanobis_within": functools.partial(Mahalanobis, means="domain"),
     "mahalanobis_selective": SelectiveMahalanobis,
     "gmm": Mixture,
-    "kmeans": partial(NearestOfMade, made="kmeans"),
+    "kmeans": functools.partial(NearestOfMade, made="kmeans"),
     "bandwise": Bandwise,
 }
 
@@ -187,10 +187,13 @@ class PerSectionScorer:
         return self
 
     def _each(self, queries: FloatArray, sections: Sections, *, standardise: bool) -> FloatArray:
+        names = sorted(set(sections.tolist()))
+        if len(names) == 1:
+            return self._nearest_part(queries, names[0], standardise=standardise)
         scores = np.empty(len(queries))
-        for name in np.unique(sections):
+        for name in names:
             mask = sections == name
-            scores[mask] = self._nearest_part(queries[mask], int(name), standardise=standardise)
+            scores[mask] = self._nearest_part(queries[mask], name, standardise=standardise)
         return scores
 
     def _nearest_part(self, queries: FloatArray, section: int, *, standardise: bool) -> FloatArray:
@@ -200,7 +203,7 @@ class PerSectionScorer:
         if standardise:
             normalizers = [self.parts[name].normalizer for name in own]
             scores = [each.z(values) for each, values in zip(normalizers, scores, strict=True)]
-        return np.min(scores, axis=0)
+        return functools.reduce(np.minimum, scores)
 
     def _standardised(self, values: FloatArray) -> FloatArray:
         result = np.empty(len(values))

@@ -41,7 +41,7 @@ _SPARE = {
     "ivfpq": 256,
     "weighted lists": 256,
 }  # candidates beyond k; measuring again repairs their order
-_DIRECT_VALUES = 1 << 16  # of rows times queries, which are measured all sooner than faiss is asked
+_PRODUCT_VALUES = 1 << 18  # of rows times queries: so few are found by one product sooner than faiss is asked
 _LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
 _FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
 
@@ -99,6 +99,7 @@ class NeighbourBank:
             )
         self._squares = None if weights is None else np.square(weights)
         self._centre, self._radius = self._frame()
+        self._norms: FloatArray | None = None  # (n,) squared lengths of the rows, computed when first asked for
         self._searcher = self._built(str(device))
 
     def __len__(self) -> int:
@@ -123,10 +124,9 @@ class NeighbourBank:
         queries = checked(queries, "vector")
         self._check_request(queries, k, exclude)
         wanted = k + (exclude is not None)
-        squared = np.empty((len(queries), wanted))
-        rows = np.empty((len(queries), wanted), dtype=np.int64)
-        for block in blocks(len(queries), queries.shape[1]):
-            squared[block], rows[block] = self._nearest(to_euclidean(queries[block], self.metric), wanted)
+        parts = blocks(max(len(queries), 1), queries.shape[1])
+        each = [self._nearest(to_euclidean(queries[part], self.metric), wanted) for part in parts]
+        squared, rows = each[0] if len(each) == 1 else map(np.concatenate, zip(*each, strict=True))
         if exclude is not None:
             # The excluded row goes last; where it is not among the found, the last one goes.
             order = np.argsort(rows == exclude[:, None], axis=1, kind="stable")[:, :k]
@@ -196,11 +196,8 @@ class NeighbourBank:
 
     def _nearest(self, points: FloatArray, wanted: int) -> tuple[FloatArray, IntArray]:
         """Squared distances and rows, (q, wanted): candidates are doubled until float32 leaves no doubt."""
-        if self.index == "flat" and len(points) * self.vectors.size <= _DIRECT_VALUES:
-            squared = np.square(to_euclidean(self.vectors, self.metric) - points[:, None]).sum(-1)
-            squared *= 1.0 if self._squares is None else self._squares
-            rows = np.argsort(squared, axis=1, kind="stable")[:, :wanted]
-            return np.take_along_axis(squared, rows, 1), rows
+        if self.index == "flat" and len(points) * self.vectors.size <= _PRODUCT_VALUES:
+            return self._nearest_by_product(points, wanted)
         frame = (points - self._centre) / self._radius
         norms = np.sqrt(np.square(frame).sum(1, keepdims=True))
         frame *= np.minimum(1.0, _FAR / np.maximum(norms, 1.0))
@@ -223,6 +220,30 @@ class NeighbourBank:
                 doubtful |= ~self._certain(norms[pending, 0], squared[pending, -1], proxies[:, -1])
             pending, count, everywhere = pending[doubtful], min(4 * count, most), True
         return squared, rows
+
+    def _nearest_by_product(self, points: FloatArray, wanted: int) -> tuple[FloatArray, IntArray]:
+        """The same for few points and rows: |x|² - 2xy + |y|² is off by rounding only, and what is within it measured.
+
+        A sum of `dims` float64 products errs by at most dims * eps * (|x| + |y|)², as in `_certain`.
+        """
+        rows = to_euclidean(self.vectors, self.metric)
+        if self._norms is None:
+            self._norms = np.einsum("ij,ij->i", rows, rows)
+        lengths = np.einsum("ij,ij->i", points, points)[:, None]
+        proxies = lengths - 2.0 * (points @ rows.T) + self._norms
+        noise = 4.0 * (rows.shape[1] + 16) * np.finfo(np.float64).eps * (lengths + self._norms.max())
+        if self._squares is not None:
+            proxies *= self._squares
+            noise *= self._squares.max()
+        sorted_to = np.partition(proxies, wanted - 1) if wanted > 1 else proxies.min(1, keepdims=True)
+        count = int((proxies <= sorted_to[:, wanted - 1 : wanted] + 2.0 * noise).sum(1).max(initial=wanted))
+        if count == 1:
+            found = proxies.argmin(1)[:, None]
+            return self._measured(points, found), found
+        found = np.argpartition(proxies, count - 1)[:, :count]
+        exact = self._measured(points, found)
+        order = np.lexsort((found, exact), axis=-1)[:, :wanted]
+        return np.take_along_axis(exact, order, 1), np.take_along_axis(found, order, 1)
 
     def _certain(self, norms: FloatArray, farthest: FloatArray, last_proxy: FloatArray) -> npt.NDArray[np.bool_]:
         """Where no row outside the candidates can be as near as the farthest one found.
