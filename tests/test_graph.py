@@ -107,7 +107,7 @@ def test_clips_in_which_both_occur_are_counted() -> None:
     assert torch.equal(co_occurrence(labels), expected)
     assert torch.equal(co_occurrence(labels.amax(1)), expected)  # labels of clips do as well
     x = logits(2)[..., :3]
-    assert torch.equal(GraphLaplacian.from_labels(labels)(x), GraphLaplacian(expected)(x))
+    assert torch.equal(GraphLaplacian(co_occurrence(labels))(x), GraphLaplacian(expected)(x))
 
 
 def test_probabilities_of_a_batch_without_frames() -> None:

@@ -65,7 +65,7 @@ class Tracker(ABC):
         """Writes what is left."""
 
 
-class TensorBoardTracker(Tracker):
+class _TensorBoard(Tracker):
     """Event files in the folder `tensorboard` of the training, for `tensorboard --logdir runs`."""
 
     def __init__(self, what: Tracked) -> None:
@@ -76,26 +76,22 @@ class TensorBoardTracker(Tracker):
         self._writer: Any = SummaryWriter(str(what.directory / "tensorboard"))
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """As a text."""
         rows = "".join(f"| {name} | {value} |\n" for name, value in values.items())
         self._writer.add_text("options", f"| option | value |\n|---|---|\n{rows}")
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
-        """As scalars."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
 
     def artifact(self, path: Path) -> None:
-        """As a text that says where it is: TensorBoard keeps no files."""
-        self._writer.add_text("files", str(path.resolve()))
+        self._writer.add_text("files", str(path.resolve()))  # it keeps no files: this says where it is
 
     def close(self) -> None:
-        """Closes the file."""
         self._writer.close()
 
 
-class MlflowTracker(Tracker):
+class _Mlflow(Tracker):
     """A run of MLflow, on the server of MLFLOW_TRACKING_URI or in the folder `mlruns`."""
 
     def __init__(self, what: Tracked) -> None:
@@ -114,26 +110,22 @@ class MlflowTracker(Tracker):
         self._known = dict(found[0].data.params) if found else {}
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """Once: MLflow lets no parameter change."""
         for name, value in values.items():
-            if name not in self._known:
+            if name not in self._known:  # MLflow lets no parameter change
                 self._client.log_param(self._run, name, value)
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
-        """As metrics."""
         for name, value in values.items():
             self._client.log_metric(self._run, name, float(value), step=step)
 
     def artifact(self, path: Path) -> None:
-        """As an artifact."""
         self._client.log_artifact(self._run, str(path))
 
     def close(self) -> None:
-        """Marks the run as finished."""
         self._client.set_terminated(self._run)
 
 
-class WandbTracker(Tracker):
+class _Wandb(Tracker):
     """A run of Weights & Biases; WANDB_MODE=offline needs no account."""
 
     def __init__(self, what: Tracked) -> None:
@@ -159,29 +151,21 @@ class WandbTracker(Tracker):
             ) from error
 
     def parameters(self, values: Mapping[str, Any]) -> None:
-        """As the configuration."""
         self._run.config.update(dict(values), allow_val_change=True)
 
     def numbers(self, values: Mapping[str, float], step: int) -> None:
-        """As a line of the history."""
         self._run.log({**values, "epoch": step})
 
     def artifact(self, path: Path) -> None:
-        """As an artifact."""
         artifact = self._wandb.Artifact(f"{path.stem}-{self._run.id}", type="report")
         artifact.add_file(str(path))
         self._run.log_artifact(artifact)
 
     def close(self) -> None:
-        """Ends the run."""
         self._run.finish()
 
 
-TRACKERS: dict[str, Callable[[Tracked], Tracker]] = {
-    "tensorboard": TensorBoardTracker,
-    "mlflow": MlflowTracker,
-    "wandb": WandbTracker,
-}
+_TRACKERS: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _TensorBoard, "mlflow": _Mlflow, "wandb": _Wandb}
 
 _CURRENT: ContextVar[Tracker | None] = ContextVar("tracker", default=None)
 
@@ -201,7 +185,7 @@ def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None
     Raises:
         AsdError: its package is not installed, or it cannot be reached.
     """
-    opened = TRACKERS[name](what)
+    opened = _TRACKERS[name](what)
     token = _CURRENT.set(opened)
     try:
         if options is not None:

@@ -165,10 +165,8 @@ def _share_interval(count: int, n_clips: int) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
-def bootstrap_official_score(
-    table: pd.DataFrame, year: int, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> Interval:
-    """Percentile bootstrap interval of the official score of `year`.
+def bootstrap_official_score(table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0) -> Interval:
+    """Percentile bootstrap interval of the official score of `year`, of 95 %.
 
     It tells how far the score would move with other test clips of the same machines, not with other machines
     or another training.
@@ -178,24 +176,14 @@ def bootstrap_official_score(
         confidence: coverage, in (0, 1).
 
     Raises:
-        AsdError: as `resampled_scores`, or an argument out of its range.
+        AsdError: as `resampled_scores`.
     """
-    return percentile_interval(resampled_scores(table, year, n_resamples=n_resamples, seed=seed), confidence)
+    return percentile_interval(resampled_scores(table, year, n_resamples=n_resamples, seed=seed))
 
 
-def percentile_interval(resampled: FloatArray, confidence: float = 0.95) -> Interval:
-    """The middle part of resampled values (n_resamples,) that holds a share `confidence` of them.
-
-    Args:
-        resampled: (n_resamples,).
-        confidence: share inside, in (0, 1).
-
-    Raises:
-        AsdError: a confidence that is no share.
-    """
-    if not 0 < confidence < 1:
-        raise AsdError(f"confidence must lie in (0, 1), got {confidence}")
-    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+def percentile_interval(resampled: FloatArray) -> Interval:
+    """The middle part of resampled values (n_resamples,) that holds 95 % of them."""
+    low, high = np.quantile(resampled, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return Interval(float(low), float(high))
 
 

@@ -242,7 +242,7 @@ def _table(
         for machine, sections in machines.items()
         for section, values in sections.items()
     ]
-    return markdown_table(["machine", "section", *((_AREAS | _DECISIONS)[name] for name in metrics)], rows)
+    return markdown_table(["machine", "section", *map(_title, metrics)], rows)
 
 
 def _cell(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]], name: str) -> str:
@@ -252,29 +252,15 @@ def _cell(values: Mapping[str, float], intervals: Mapping[str, Sequence[float]],
     return f"{100 * values[name]:.2f}{low_high}"
 
 
-_AREAS = {
-    "auc": "AUC",
-    "auc_source": "AUC source",
-    "auc_target": "AUC target",
-    "pauc": "pAUC",
-    "pauc_source": "pAUC source",
-    "pauc_target": "pAUC target",
-}
-_DECISIONS = {
-    "f1": "F1",
-    "precision": "precision",
-    "recall": "recall",
-    "false_alarms": "false alarms",
-    "f1_source": "F1 source",
-    "precision_source": "precision source",
-    "recall_source": "recall source",
-    "false_alarms_source": "false alarms source",
-    "f1_target": "F1 target",
-    "precision_target": "precision target",
-    "recall_target": "recall target",
-    "false_alarms_target": "false alarms target",
-}
+def _title(metric: str) -> str:
+    """A metric as the head of a column: "AUC source", "false alarms"."""
+    kind, *rest = metric.split("_")
+    return " ".join([{"auc": "AUC", "pauc": "pAUC", "f1": "F1"}.get(kind, kind), *rest])
 
+
+_ENDS = ("", *(f"_{domain}" for domain in Domain))
+_AREAS = [kind + end for kind in ("auc", "pauc") for end in _ENDS]
+_DECISIONS = [kind + end for end in _ENDS for kind in ("f1", "precision", "recall", "false_alarms")]
 _RULES = {
     "per_id": "mean of AUC and pAUC of each machine ID",
     "per_domain": "harmonic mean of AUC and pAUC of each section and domain",

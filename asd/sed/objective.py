@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from asd.core.losses.binary import Bce, InverseFrequency, decision_loss
-from asd.core.losses.graph import GraphLaplacian
+from asd.core.losses.graph import GraphLaplacian, co_occurrence
 from asd.core.losses.multitask import EventsAndActivity
 from asd.core.semi.confident import ConfidentTargets, cmt_neg, cmt_normal
 from asd.core.semi.teacher import Consistency, EmaTeacher
@@ -73,7 +73,7 @@ class Objective:
             self.strong = decision_loss(loss.name, **loss.own())
         self.weak = Bce()
         self.activity = EventsAndActivity(self.strong, loss.activity) if loss.activity else None
-        self.graph = GraphLaplacian.from_labels(strong, frames="mean") if loss.graph else None
+        self.graph = GraphLaplacian(co_occurrence(strong), frames="mean") if loss.graph else None
 
     def __call__(self, indices: torch.Tensor) -> tuple[torch.Tensor, Terms]:
         """Loss of the clips (batch,), and its terms."""

@@ -104,26 +104,10 @@ class InverseFrequency(BinaryLoss):
         self.register_buffer("factor", share.pow(_not_negative("gamma", gamma)).float())
 
     @classmethod
-    def from_labels(
-        cls,
-        labels: torch.Tensor,
-        ignore: torch.Tensor | None = None,
-        constant: float = 500.0,
-        gamma: float = 1.0,
-        reduction: Reduction = "mean",
-    ) -> InverseFrequency:
-        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame.
-
-        Args:
-            labels: (..., classes), in [0, 1].
-            ignore: True where a cell is not counted, shape of labels.
-            constant: the paper's C.
-            gamma: exponent.
-            reduction: see `cells.Reduction`.
-        """
+    def from_labels(cls, labels: torch.Tensor, ignore: torch.Tensor | None = None, **options: Any) -> InverseFrequency:
+        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame."""
         cells = Cells.of(labels, ignore=ignore)
-        n_active_frames = cells.clean(labels).flatten(0, -2).sum(0, dtype=torch.float64)
-        return cls(n_active_frames, constant, gamma, reduction)
+        return cls(cells.clean(labels).flatten(0, -2).sum(0, dtype=torch.float64), **options)
 
     def _factors(self, log_yes: torch.Tensor, log_no: torch.Tensor) -> tuple[Factor, Factor]:
         if log_yes.shape[-1] != len(self.factor):

@@ -54,24 +54,6 @@ class GraphLaplacian(nn.Module):
         self.frames = one_of(frames, ("sum", "mean"), "frames")
         self.reduction = known_reduction(reduction)
 
-    @classmethod
-    def from_labels(
-        cls,
-        labels: torch.Tensor,
-        threshold: float = 0.5,
-        frames: Literal["sum", "mean"] = "sum",
-        reduction: Reduction = "mean",
-    ) -> GraphLaplacian:
-        """The penalty for the co-occurrences in training labels (clips, ..., classes).
-
-        Args:
-            labels: (clips, ..., classes), in [0, 1].
-            threshold: above which a label counts as present.
-            frames: how frames of a clip are joined.
-            reduction: see `cells.Reduction`.
-        """
-        return cls(co_occurrence(labels, threshold), frames, reduction)
-
     def forward(
         self, logits: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None
     ) -> torch.Tensor:

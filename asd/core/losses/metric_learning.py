@@ -19,16 +19,14 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn.functional import linear, normalize
 
-from asd.core.losses.cells import at_least_float32
+from asd.core.losses.cells import Reduction, SoftCrossEntropy, at_least_float32
 from asd.types import AsdError, one_of
-
-Reduction = Literal["mean", "sum", "none"]
 
 
 class ClassificationLoss(nn.Module, ABC):
@@ -40,7 +38,7 @@ class ClassificationLoss(nn.Module, ABC):
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = one_of(reduction, get_args(Reduction), "reduction")
+        self.cross_entropy = SoftCrossEntropy(reduction)
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Loss of embeddings (batch, dims) against soft labels (batch, classes).
@@ -50,12 +48,8 @@ class ClassificationLoss(nn.Module, ABC):
             labels: (batch, classes), in [0, 1].
         """
         with torch.autocast(embeddings.device.type, enabled=False):
-            embeddings = at_least_float32(embeddings)
-            log_probabilities = self.training_logits(embeddings, labels).log_softmax(1)
-            losses = -(labels.to(log_probabilities.dtype) * log_probabilities).sum(1)
-        if self.reduction == "none":
-            return losses
-        return losses.mean() if self.reduction == "mean" else losses.sum()
+            logits = self.training_logits(at_least_float32(embeddings), labels)
+            return self.cross_entropy(logits, labels)
 
     @abstractmethod
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor:

@@ -36,11 +36,7 @@ class FrequencyPooledCNN(nn.Module):
     """
 
     def __init__(
-        self,
-        n_mels: int = 64,
-        channels: Sequence[int] = (128, 128, 128),
-        pools: Sequence[int] = (8, 4, 2),
-        batch_norm: bool = True,
+        self, n_mels: int = 64, channels: Sequence[int] = (128, 128, 128), pools: Sequence[int] = (8, 4, 2)
     ) -> None:
         super().__init__()
         if len(channels) != len(pools):
@@ -51,9 +47,7 @@ class FrequencyPooledCNN(nn.Module):
         self.n_mels, n_in, n_bands = n_mels, 1, n_mels
         layers: list[nn.Module] = []
         for n_out, pool in zip(channels, pools, strict=True):
-            layers.append(nn.Conv2d(n_in, n_out, 3, padding=1))
-            if batch_norm:
-                layers.append(nn.BatchNorm2d(n_out))
+            layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out)]
             layers += [nn.LeakyReLU(), nn.MaxPool2d((1, pool))]
             n_in, n_bands = n_out, n_bands // pool
         if not n_bands:
@@ -113,7 +107,7 @@ class FrameClassifier(nn.Module):
 
 
 class CRNN(FrameClassifier):
-    """A bidirectional GRU along time; 331,225 parameters at the defaults, 330,457 without batch normalisation.
+    """A bidirectional GRU along time; 331,225 parameters at the defaults.
 
     Args:
         n_recurrent: units of the GRU in each direction.
