@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -29,9 +28,8 @@ class Position:
     epoch: int = 0  # complete epochs
     batch: int = 0  # batches done of the epoch after them
     seconds: float = 0.0  # that these batches took
-    # of these batches, on the device: one transfer an epoch, or the GPU would wait at every step
-    losses: list[torch.Tensor] = field(default_factory=list)
-    terms: dict[str, list[torch.Tensor]] = field(default_factory=dict)  # of these batches, by name
+    # Loss and terms of these batches, by name, on the device: with a transfer at every step the GPU would wait.
+    losses: dict[str, list[torch.Tensor]] = field(default_factory=dict)
     train_losses: torch.Tensor = field(default_factory=lambda: torch.empty(0))  # (batches,) of the last complete epoch
     # (batches,) after the last complete epoch
     valid_losses: torch.Tensor = field(default_factory=lambda: torch.empty(0))
@@ -41,18 +39,17 @@ class Position:
     # states of torch's generators, where a file was left in the middle of an epoch
     random: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def add(self, loss: torch.Tensor, terms: Mapping[str, torch.Tensor]) -> None:
-        """Notes one more batch of the epoch."""
-        self.losses.append(loss)
-        for name, term in terms.items():
-            self.terms.setdefault(name, []).append(term)
+    def add(self, losses: Mapping[str, torch.Tensor]) -> None:
+        """Notes one more batch of the epoch: scalars by name."""
+        for name, loss in losses.items():
+            self.losses.setdefault(name, []).append(loss)
         self.batch += 1
 
     def close(self, train_losses: torch.Tensor, valid_losses: torch.Tensor) -> None:
         """Ends the epoch."""
         self.epoch += 1
         self.train_losses, self.valid_losses = train_losses, valid_losses
-        self.batch, self.seconds, self.losses, self.terms, self.random = 0, 0.0, [], {}, {}
+        self.batch, self.seconds, self.losses, self.random = 0, 0.0, {}, {}
 
 
 class StateFile:
@@ -110,8 +107,8 @@ class StateFile:
         tensors |= {"losses.train": position.train_losses, "losses.valid": position.valid_losses}
         tensors |= {f"best.{name}": tensor for name, tensor in position.best.items()}
         if position.batch:
-            tensors |= {f"so_far.{name}": torch.stack(values) for name, values in position.terms.items()}
-            tensors |= {"so_far": torch.stack(position.losses), "random.cpu": torch.get_rng_state()}
+            tensors |= {f"so_far.{name}": torch.stack(values) for name, values in position.losses.items()}
+            tensors["random.cpu"] = torch.get_rng_state()
             if update.device.type == "cuda":
                 tensors["random.cuda"] = torch.cuda.get_rng_state(update.device)
         facts = {name: getattr(position, name) for name in _FACTS}
@@ -126,7 +123,10 @@ class StateFile:
         """
         if not self.path.exists():
             return Position()
-        tensors, facts = read_state(self.path)
+        try:
+            tensors, facts = load_tensors(self.path)
+        except AsdError as error:
+            raise AsdError(f"{error}; remove it, and the same command trains from the beginning") from error
         if facts.get("fingerprint") != self.fingerprint:
             raise AsdError(
                 f"{self.path} was left by a run with another configuration or other data; choose another "
@@ -143,9 +143,8 @@ class StateFile:
             best=_below("best.", tensors, update.device),
             random=_below("random.", tensors, torch.device("cpu")),
         )
-        if position.batch:
-            position.losses = list(tensors["so_far"].to(update.device))
-            position.terms = {name: list(values) for name, values in _below("so_far.", tensors, update.device).items()}
+        so_far = _below("so_far.", tensors, update.device)
+        position.losses = {name: list(values) for name, values in so_far.items()}
         return position
 
 
@@ -154,18 +153,6 @@ def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) 
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
-
-
-def read_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors and facts of a state.
-
-    Raises:
-        AsdError: it is damaged; says what to do.
-    """
-    try:
-        return load_tensors(path)
-    except AsdError as error:
-        raise AsdError(f"{error}; remove it, and the same command trains from the beginning") from error
 
 
 def _below(start: str, tensors: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

@@ -190,29 +190,24 @@ def _epoch(
     for batch in batches[position.batch :]:
         done = epoch * len(batches) + position.batch
         rate = settings.learning_rate_at(done, settings.epochs * len(batches))
-        position.add(*update(batch, rate))
+        position.add(update(batch, rate))
         if stop.requested:
             _finite(update, position, settings)
             position.seconds = time.perf_counter() - started
             file.save(position)
-            log.info(
-                "stopped in epoch %d after batch %d of %d; %s has it all",
-                epoch + 1,
-                position.batch,
-                len(batches),
-                file.path,
-            )
+            place = (epoch + 1, position.batch, len(batches), file.path)
+            log.info("stopped in epoch %d after batch %d of %d; %s has it all", *place)
             raise KeyboardInterrupt
     return _finite(update, position, settings)
 
 
 def _finite(update: Update, position: Position, settings: TrainSettings) -> dict[str, torch.Tensor]:
     """Losses and terms of the epoch so far, (batches,), once they and the weights are known to be finite."""
-    terms = {name: torch.stack(values).float() for name, values in position.terms.items()}
+    losses = {name: torch.stack(values).float() for name, values in position.losses.items()}
     norm = torch.nn.utils.get_total_norm(update.module.parameters())
     # One transfer: looking at each loss would make the GPU wait for the CPU at every step.
-    found = torch.cat([torch.stack(position.losses).float(), norm.detach().float()[None]]).cpu()
-    losses = update.world.sum_of({"loss": found[:-1], **terms})
+    found = torch.cat([losses["loss"], norm.detach().float()[None]]).cpu()
+    losses = update.world.sum_of({**losses, "loss": found[:-1]})
     bad = (~torch.isfinite(losses["loss"])).nonzero()
     if len(bad):
         what, batch = f"the training loss became {float(losses['loss'][bad[0, 0]])}", int(bad[0, 0]) + 1

@@ -60,7 +60,7 @@ class Update:
         if self.teacher is not None:
             self.teacher.train(training)
 
-    def __call__(self, batch: torch.Tensor, learning_rate: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def __call__(self, batch: torch.Tensor, learning_rate: float) -> dict[str, torch.Tensor]:
         """Loss of the batch (items,), and its terms: this process's share of them, detached."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -74,34 +74,26 @@ class Update:
         self.scaler.update()
         if self.teacher is not None:
             self.teacher.update(self.module)
-        loss, terms = losses[0]
-        for more, others in losses[1:]:
-            loss, terms = loss + more, {name: terms[name] + others[name] for name in terms}
-        return loss, terms
+        return {name: sum((each[name] for each in losses[1:]), loss) for name, loss in losses[0].items()}
 
-    def _backward(self, piece: torch.Tensor, share: float, last: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _backward(self, piece: torch.Tensor, share: float, last: bool) -> dict[str, torch.Tensor]:
         with self.shared.waiting(last) if self.shared else nullcontext():
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                loss, terms = _loss_and_terms((self.shared or self.step)(piece))
+                losses = _by_name((self.shared or self.step)(piece))
             weight = share * self.world.size  # the exchange of gradients divides by the number of processes
-            self.scaler.scale(loss if weight == 1 else loss * weight).backward()
-        if share == 1:
-            return loss.detach(), terms
-        return loss.detach() * share, {name: term * share for name, term in terms.items()}
+            self.scaler.scale(losses["loss"] if weight == 1 else losses["loss"] * weight).backward()
+        return {name: loss.detach() if share == 1 else loss.detach() * share for name, loss in losses.items()}
 
     def losses_of(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
         """Loss ("loss") and terms of items (n,), never learnt from: (batches,) each, on the CPU."""
         found: dict[str, list[torch.Tensor]] = {}
         for batch in indices.split(self.settings.batch_size):
-            loss, terms = _loss_and_terms(self.step(batch))
-            for name, value in {"loss": loss, **terms}.items():
+            for name, value in _by_name(self.step(batch)).items():
                 found.setdefault(name, []).append(value)
         return {name: torch.stack(values).float().cpu() for name, values in found.items()}
 
 
-def _loss_and_terms(returned: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """What a step returned, as a loss and its terms; a step without terms has none."""
-    if isinstance(returned, torch.Tensor):
-        return returned, {}
-    loss, terms = returned
-    return loss, {name: term.detach() for name, term in terms.items()}
+def _by_name(returned: Any) -> dict[str, torch.Tensor]:
+    """What a step returned: its "loss", and the terms that it is made of, if it told them."""
+    loss, terms = (returned, {}) if isinstance(returned, torch.Tensor) else returned
+    return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
