@@ -46,16 +46,13 @@ class Evaluation(TypedDict):
 
 
 def auc(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that an anomaly scores above a normal clip.
+    """Area under the ROC curve, in [0, 1]: the chance that an anomaly scores above a normal clip.
 
     Equals scikit-learn's `roc_auc_score` to the last bit, in a small part of its time.
 
     Args:
         is_anomaly: (n_clips,), True for anomalous clips.
         scores: (n_clips,), finite; higher = more anomalous.
-
-    Returns:
-        The area in [0, 1]; 0.5 is chance.
 
     Raises:
         AsdError: one class only, or a score that is not finite.
@@ -77,9 +74,6 @@ def pauc(is_anomaly: ArrayLike, scores: ArrayLike, max_fpr: float = MAX_FPR) -> 
         scores: (n_clips,), finite; higher = more anomalous.
         max_fpr: false-positive rate in (0, 1] at which the area ends; 1 gives the plain AUC.
 
-    Returns:
-        The standardised area in [0, 1].
-
     Raises:
         AsdError: one class only, a score that is not finite, or `max_fpr` out of its range.
 
@@ -97,14 +91,11 @@ def pauc(is_anomaly: ArrayLike, scores: ArrayLike, max_fpr: float = MAX_FPR) -> 
 
 
 def standardise_area(area: ArrayLike, max_fpr: float) -> FloatArray:
-    """McClish's standardisation of raw areas; identity for `max_fpr=1`.
+    """McClish's standardisation, by which 0.5 is chance and 1 perfect; identity for `max_fpr=1`.
 
     Args:
         area: raw areas under ROC curves, any shape.
         max_fpr: false-positive rate at which they end.
-
-    Returns:
-        Areas of the same shape, of which 0.5 is chance and 1 perfect.
     """
     chance, perfect = 0.5 * max_fpr**2, max_fpr
     return np.asarray(0.5 * (1 + (np.asarray(area) - chance) / (perfect - chance)))
@@ -116,9 +107,6 @@ def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[Boo
     Args:
         is_anomaly: (n_clips,), True for anomalous clips.
         scores: (n_clips,).
-
-    Returns:
-        Both as arrays (n_clips,).
 
     Raises:
         AsdError: other shapes, one class only, or a score that is not finite.
@@ -156,16 +144,13 @@ def _roc_curve(is_anomaly: BoolArray, scores: FloatArray) -> tuple[FloatArray, F
 
 
 def precision_recall_f1(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[float, float, float]:
-    """Precision, recall and F1 score of 0/1 decisions.
+    """Precision, recall and F1 score of 0/1 decisions; 0 where the ratio is 0/0.
 
     With as many anomalies as normal clips, calling everything an anomaly already gives F1 = 2/3.
 
     Args:
         is_anomaly: (n_clips,), True for anomalous clips.
         decision: (n_clips,), 1 for clips that were called anomalous.
-
-    Returns:
-        Precision, recall and F1; 0 where the ratio is 0/0.
 
     Example:
         >>> precision_recall_f1([False, False, True, True], [0, 1, 1, 1])
@@ -211,14 +196,11 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
 
 
 def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:
-    """The official score of a year.
+    """The official score of a year, in [0, 1].
 
     Args:
         sections: the metrics of every section of every machine, by name.
         year: whose rule holds.
-
-    Returns:
-        The score in [0, 1].
 
     Example:
         >>> round(official_score([{"auc": 0.9, "pauc": 0.7}, {"auc": 0.8, "pauc": 0.6}], 2020), 6)
@@ -228,36 +210,24 @@ def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:
 
 
 def score_metrics(sections: Iterable[Mapping[str, float]], year: int) -> FloatArray:
-    """The metrics that the official score of a year averages.
+    """The metrics that the official score of a year averages, (n_metrics * n_sections,).
 
     Args:
         sections: the metrics of every section of every machine, by name.
         year: whose rule holds.
-
-    Returns:
-        (n_metrics * n_sections,).
     """
     every = list(sections)
     return np.array([section[name] for name in METRICS[get_year(year).rule] for section in every])
 
 
 def aggregate(values: FloatArray, rule: MetricRule) -> FloatArray:
-    """Mean as the official score takes it: arithmetic in 2020, harmonic ever since.
+    """Mean over the last axis as the official score takes it: arithmetic in 2020, harmonic ever since.
 
     Args:
         values: metrics, over the last axis.
         rule: of a year.
-
-    Returns:
-        Without the last axis.
     """
-    mean = {"per_id": arithmetic_mean, "per_domain": harmonic_mean, "mixed": harmonic_mean}[rule]
-    return mean(values)
-
-
-def arithmetic_mean(values: FloatArray) -> FloatArray:
-    """Mean over the last axis."""
-    return np.asarray(values.mean(axis=-1))
+    return np.asarray(values.mean(axis=-1)) if rule == "per_id" else harmonic_mean(values)
 
 
 def harmonic_mean(values: FloatArray) -> FloatArray:
@@ -266,14 +236,11 @@ def harmonic_mean(values: FloatArray) -> FloatArray:
 
 
 def evaluate_table(table: pd.DataFrame, year: int) -> Evaluation:
-    """Evaluates the test rows of a score table.
+    """Evaluates the test rows of a score table: the official score, and the metrics of each section by machine, sorted.
 
     Args:
         table: with the columns of `types.SCORE_COLUMNS`.
         year: whose rule holds.
-
-    Returns:
-        The official score, and the metrics of each section by machine, both sorted.
 
     Raises:
         AsdError: no test rows, a bad value, or a metric that cannot be computed; the sentence says where.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import hmean
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from asd.metrics import arithmetic_mean, auc, evaluate_table, harmonic_mean, official_score, pauc, precision_recall_f1
+from asd.metrics import aggregate, auc, evaluate_table, harmonic_mean, official_score, pauc, precision_recall_f1
 from asd.types import SCORE_COLUMNS, AsdError
 
 Labelled = tuple[NDArray[np.bool_], NDArray[np.float64]]
@@ -122,7 +122,7 @@ def test_calling_everything_anomalous_gives_two_thirds() -> None:
 
 def test_means_are_those_of_the_last_axis() -> None:
     values = np.random.default_rng(0).uniform(0.1, 1, (3, 5))
-    assert arithmetic_mean(values) == pytest.approx([np.mean(row) for row in values])
+    assert aggregate(values, "per_id") == pytest.approx([np.mean(row) for row in values])
     assert harmonic_mean(values) == pytest.approx([hmean(row) for row in values])
 
 

@@ -283,10 +283,10 @@ def test_patience_without_a_usable_score_is_refused(tmp_path: Path, scores: dict
 
 def test_a_teacher_moves_at_every_step_and_in_the_best_epoch_is_kept_too(tmp_path: Path) -> None:
     net = network()
-    teacher, modes = EmaTeacher(net, 0.9, "own"), set()
+    teacher, modes = EmaTeacher(net, 0.9), set()
 
     def step(i: torch.Tensor) -> torch.Tensor:
-        modes.add((net.training, teacher.module.training))
+        modes.add((net.training, teacher.training))
         return (net(DATA[i]) - DATA[i]).square().mean()
 
     settings = TrainSettings(epochs=5, batch_size=13, learning_rate=1e-2)

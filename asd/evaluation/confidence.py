@@ -53,12 +53,6 @@ def ci95_official_compat(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
     Args:
         is_anomaly: (n_clips,), True for anomalous clips, all machines and sections together.
         scores: (n_clips,), finite; higher = more anomalous.
-
-    Returns:
-        Mean of the half-widths for AUC and pAUC.
-
-    Raises:
-        AsdError: fewer than two clips of a class, or a score that is not finite.
     """
     return ci95_jackknife(is_anomaly, scores) / (np.size(scores) - 1)
 
@@ -68,9 +62,8 @@ def ci95_jackknife(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
 
     The quantity behind the official "ci95", computed correctly. It is not the interval of the official score.
 
-    Args:
-        is_anomaly: (clips,), true for anomalous clips.
-        scores: (clips,).
+    Raises:
+        AsdError: fewer than two clips of a class, or a score that is not finite.
     """
     truth, values = check_labelled_scores(is_anomaly, scores)
     n_anomalies = int(np.count_nonzero(truth))
@@ -84,7 +77,7 @@ def ci95_jackknife(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
 
 
 def _jackknife_half_width(left_out: FloatArray) -> float:
-    """Half-width of the 95 % Student interval from the leave-one-out values (n_clips,) of a statistic."""
+    """Of the 95 % Student interval from the leave-one-out values (n_clips,) of a statistic."""
     n = left_out.size
     squares = np.sum((left_out - left_out.mean()) ** 2)
     return float(stdtrit(n - 1, 0.975) * np.sqrt((n - 1) / n * squares))
@@ -170,13 +163,6 @@ def bootstrap_official_score(table: pd.DataFrame, year: int, *, n_resamples: int
 
     It tells how far the score would move with other test clips of the same machines, not with other machines
     or another training.
-
-    Args:
-        table, year, n_resamples, seed: as in `resampled_scores`.
-        confidence: coverage, in (0, 1).
-
-    Raises:
-        AsdError: as `resampled_scores`.
     """
     return percentile_interval(resampled_scores(table, year, n_resamples=n_resamples, seed=seed))
 
@@ -208,14 +194,7 @@ def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000,
 def resampled_metrics(
     table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0
 ) -> dict[tuple[str, str, str], FloatArray]:
-    """What the official score averages, on the same resampled clips: {(machine, section, metric): (n_resamples,)}.
-
-    Args:
-        table, year, n_resamples, seed: as in `resampled_scores`.
-
-    Raises:
-        AsdError: as `resampled_scores`.
-    """
+    """What the official score averages, on the same resampled clips: {(machine, section, metric): (n_resamples,)}."""
     if n_resamples < 1:
         raise AsdError(f"n_resamples must be positive, got {n_resamples}")
     rule, rng = get_year(year).rule, np.random.default_rng(seed)

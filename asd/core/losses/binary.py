@@ -105,7 +105,13 @@ class InverseFrequency(BinaryLoss):
 
     @classmethod
     def from_labels(cls, labels: torch.Tensor, ignore: torch.Tensor | None = None, **options: Any) -> InverseFrequency:
-        """Counts the active frames in labels (..., classes); a soft label counts as its part of a frame."""
+        """Counts the active frames in labels; a soft label counts as its part of a frame.
+
+        Args:
+            labels: (..., classes), in [0, 1].
+            ignore: True where a cell is not counted, shape of labels.
+            options: of the class.
+        """
         cells = Cells.of(labels, ignore=ignore)
         return cls(cells.clean(labels).flatten(0, -2).sum(0, dtype=torch.float64), **options)
 
