@@ -8,7 +8,7 @@ Conventions:
     - every metric lies in [0, 1]; ties count half, so 0.5 is chance for AUC and pAUC;
     - pAUC is the area up to a false-positive rate of `MAX_FPR` in McClish's standardised form, as in
       scikit-learn: 1 is perfect, 0.5 is chance, and the least possible value is 0.47, not 0;
-    - `table` is a DataFrame with `types.SCORE_COLUMNS`; its test rows alone count, in whatever order.
+    - every metric is a function of clips alone, in whatever order.
 
 The official score, by the rule of the year (`challenge.years`):
     - per_id (2020): arithmetic mean of AUC and pAUC over all machine IDs;
@@ -17,6 +17,13 @@ The official score, by the rule of the year (`challenge.years`):
       the AUC of a domain sets its normal clips against the anomalies of BOTH domains, pAUC takes all clips.
 
 Source: the organisers' evaluators, which `tests/test_evaluator.py` matches to the last digit.
+
+Args:
+    is_anomaly: (n_clips,), True for anomalous clips.
+    scores: (n_clips,), finite; higher = more anomalous.
+    table: DataFrame with `types.SCORE_COLUMNS`; its test rows alone count.
+    sections: the metrics of every section of every machine, by name.
+    year: whose rule holds.
 """
 
 from __future__ import annotations
@@ -91,22 +98,13 @@ def pauc(is_anomaly: ArrayLike, scores: ArrayLike, max_fpr: float = MAX_FPR) -> 
 
 
 def standardise_area(area: ArrayLike, max_fpr: float) -> FloatArray:
-    """McClish's standardisation, by which 0.5 is chance and 1 perfect; identity for `max_fpr=1`.
-
-    Args:
-        area: raw areas under ROC curves, any shape.
-        max_fpr: false-positive rate at which they end.
-    """
+    """McClish's standardisation, by which 0.5 is chance and 1 perfect; identity for `max_fpr=1`."""
     chance, perfect = 0.5 * max_fpr**2, max_fpr
     return np.asarray(0.5 * (1 + (np.asarray(area) - chance) / (perfect - chance)))
 
 
 def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[BoolArray, FloatArray]:
     """Labels and scores as arrays, once they are known to be usable.
-
-    Args:
-        is_anomaly: (n_clips,), True for anomalous clips.
-        scores: (n_clips,).
 
     Raises:
         AsdError: other shapes, one class only, or a score that is not finite.
@@ -166,10 +164,6 @@ def precision_recall_f1(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[flo
 def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
     """All metrics of one section.
 
-    Args:
-        section: labels, domains, scores and, where they were made, decisions of its clips.
-        year: whose rule holds.
-
     Returns:
         The metrics of the official score (`auc_source`, ..., see the module's docstring) and, where decisions
         were made, `precision_source`, `recall_source`, `f1_source`, `false_alarms_source` (share of normal
@@ -198,10 +192,6 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
 def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:
     """The official score of a year, in [0, 1].
 
-    Args:
-        sections: the metrics of every section of every machine, by name.
-        year: whose rule holds.
-
     Example:
         >>> round(official_score([{"auc": 0.9, "pauc": 0.7}, {"auc": 0.8, "pauc": 0.6}], 2020), 6)
         0.75
@@ -210,23 +200,13 @@ def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:
 
 
 def score_metrics(sections: Iterable[Mapping[str, float]], year: int) -> FloatArray:
-    """The metrics that the official score of a year averages, (n_metrics * n_sections,).
-
-    Args:
-        sections: the metrics of every section of every machine, by name.
-        year: whose rule holds.
-    """
+    """The metrics that the official score of a year averages, (n_metrics * n_sections,)."""
     every = list(sections)
     return np.array([section[name] for name in METRICS[get_year(year).rule] for section in every])
 
 
 def aggregate(values: FloatArray, rule: MetricRule) -> FloatArray:
-    """Mean over the last axis as the official score takes it: arithmetic in 2020, harmonic ever since.
-
-    Args:
-        values: metrics, over the last axis.
-        rule: of a year.
-    """
+    """Mean over the last axis as the official score takes it: arithmetic in 2020, harmonic ever since."""
     return np.asarray(values.mean(axis=-1)) if rule == "per_id" else harmonic_mean(values)
 
 
@@ -237,10 +217,6 @@ def harmonic_mean(values: FloatArray) -> FloatArray:
 
 def evaluate_table(table: pd.DataFrame, year: int) -> Evaluation:
     """Evaluates the test rows of a score table: the official score, and the metrics of each section by machine, sorted.
-
-    Args:
-        table: with the columns of `types.SCORE_COLUMNS`.
-        year: whose rule holds.
 
     Raises:
         AsdError: no test rows, a bad value, or a metric that cannot be computed; the sentence says where.

@@ -19,6 +19,14 @@ the place of the pseudo-values and get sqrt(sum (x_i - mean x)^2 / (n (n - 1))),
 How it is fast: an anomaly with `above` normal clips above it, and `reached` normal clips above or level with
 it, adds a known piece to the area under the ROC curve: a ramp from `above` to `reached`, then a plateau.
 Leaving a clip out, or counting it twice, only shifts these two numbers.
+
+Args:
+    is_anomaly: (n_clips,), True for anomalous clips; of all machines and sections together.
+    scores: (n_clips,), finite; higher = more anomalous.
+    table: DataFrame with `types.SCORE_COLUMNS`; its test rows are used.
+    year: of the challenge, which fixes the rule.
+    n_resamples: 1000 settle the third decimal place of an interval.
+    seed: the same one gives the same draws.
 """
 
 from __future__ import annotations
@@ -49,16 +57,12 @@ def ci95_official_compat(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
     """Half-width that the official evaluators print as "official score ci95": n_clips - 1 times too small.
 
     Use it only beside published values; `ci95_jackknife` is the correct one, and the module tells why.
-
-    Args:
-        is_anomaly: (n_clips,), True for anomalous clips, all machines and sections together.
-        scores: (n_clips,), finite; higher = more anomalous.
     """
     return ci95_jackknife(is_anomaly, scores) / (np.size(scores) - 1)
 
 
 def ci95_jackknife(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
-    """Half-width of the 95 % jackknife interval of pooled AUC and pAUC: mean of the two; arguments as above.
+    """Half-width of the 95 % jackknife interval of pooled AUC and pAUC: mean of the two.
 
     The quantity behind the official "ci95", computed correctly. It is not the interval of the official score.
 
@@ -124,17 +128,13 @@ def _running_sum(values: FloatArray | IntArray) -> FloatArray:
 
 
 def decision_intervals(is_anomaly: ArrayLike, decision: ArrayLike) -> dict[str, Interval]:
-    """Exact 95 % intervals of precision, recall, F1 and the false-alarm rate.
+    """Exact 95 % intervals of precision, recall, F1 and the false-alarm rate, by name; 0 to 1 where no clip counts.
 
     Each is a share of clips, or grows with one: F1 = 2 J / (1 + J) for the share J of hits among all clips that are
     anomalous or were called so. An interval of a share is that of Clopper and Pearson.
 
     Args:
-        is_anomaly: (n_clips,), True for anomalous clips.
         decision: (n_clips,), 1 for clips that were called anomalous.
-
-    Returns:
-        By name; from 0 to 1 where there are no clips to count.
 
     Source: C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934).
     """
@@ -179,10 +179,6 @@ def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000,
     Clips are drawn with replacement within machine x section x domain x label, so that every resample has the
     make-up of the test set and every metric can be computed. Tables of the same clips get the same draws,
     whatever the order of their rows: the difference of two systems is their difference on each resample.
-
-    Args:
-        table: DataFrame with `types.SCORE_COLUMNS`; its test rows are used.
-        n_resamples: number of resamples; 1000 settle the third decimal place of an interval.
 
     Raises:
         AsdError: as `metrics.evaluate_table`, or no resamples.

@@ -11,6 +11,12 @@ autocast says: a scale of 30 on a bfloat16 cosine would leave two digits.
 
 The angular losses keep a fixed scale: the adaptive one of AdaCos is known to run away
 (wilkinghoff/ssl4asd, issue 5).
+
+Args:
+    embeddings: (batch, dims).
+    labels: (batch, classes), in [0, 1].
+    n_dims: length of an embedding.
+    n_classes: number of classes.
 """
 
 from __future__ import annotations
@@ -41,12 +47,7 @@ class ClassificationLoss(nn.Module, ABC):
         self.cross_entropy = SoftCrossEntropy(reduction)
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Loss of embeddings (batch, dims) against soft labels (batch, classes).
-
-        Args:
-            embeddings: (batch, dims).
-            labels: (batch, classes), in [0, 1].
-        """
+        """Loss of embeddings (batch, dims) against soft labels (batch, classes)."""
         with torch.autocast(embeddings.device.type, enabled=False):
             logits = self.training_logits(at_least_float32(embeddings), labels)
             return self.cross_entropy(logits, labels)
@@ -56,12 +57,7 @@ class ClassificationLoss(nn.Module, ABC):
         """Class logits (batch, classes) of embeddings (batch, dims), without any margin."""
 
     def training_logits(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The logits that are learnt from; other than `logits` only where there is a margin.
-
-        Args:
-            embeddings: (batch, dims).
-            labels: (batch, classes), in [0, 1].
-        """
+        """The logits that are learnt from; other than `logits` only where there is a margin."""
         del labels
         return self.logits(embeddings)
 
@@ -180,12 +176,7 @@ class ArcFace(ClassificationLoss):
         return self.scale * self._cosines(embeddings)
 
     def training_logits(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Scaled cosines, with the margin.
-
-        Args:
-            embeddings: (batch, dims).
-            labels: (batch, classes), in [0, 1].
-        """
+        """Scaled cosines, with the margin."""
         cosines = self._cosines(embeddings)
         with_margin = self._add_margin(cosines)
         if self.margin_on == "all":
@@ -218,8 +209,6 @@ def loss_named(name: str, n_dims: int, n_classes: int, **options: float) -> Clas
 
     Args:
         name: in `LOSSES`.
-        n_dims: length of an embedding.
-        n_classes: number of classes.
         options: of those that its class takes.
 
     Raises:
