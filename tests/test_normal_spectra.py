@@ -59,6 +59,21 @@ def test_spectra_that_a_detector_has_computed_are_not_computed_again(monkeypatch
     np.testing.assert_array_equal(mean_spectra(clips.subset([0, 1]), CPU), views["level_64"])
 
 
+def test_views_of_the_same_clips_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clips, wanted, more = noises(4, 5), ClipStatistics(["flux_16"]), ClipStatistics(["level_16", "flux_16"])
+    alone = views_of(clips, wanted, CPU)["flux_16"]
+    found = views_of(clips, more, CPU)  # has another view: computed
+    altered = views_of(clips, more, CPU, alter=lambda _, waveforms: waveforms.flip(1).square())["flux_16"]
+    monkeypatch.setattr(ClipStatistics, "forward", None)
+    again = views_of(clips, wanted, CPU)
+    assert [*again] == ["flux_16"]
+    np.testing.assert_array_equal(again["flux_16"], alone)
+    np.testing.assert_array_equal(found["flux_16"], alone)
+    assert not np.allclose(altered, alone)
+    with pytest.raises(TypeError):
+        views_of(clips.subset([1, 0]), wanted, CPU)
+
+
 def test_the_nearest_normal_clip_is_the_clip_itself() -> None:
     clips = noises(1, 2, 3)
     spectra = NormalSpectra.of(clips, CPU)

@@ -88,9 +88,9 @@ def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
     Returns:
         Levels in dB, (clips, bands).
     """
-    if _VIEW not in recordings.known:
-        views_of(recordings, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)
-    return recordings.known[_VIEW]
+    if _VIEW in recordings.known:
+        return recordings.known[_VIEW]
+    return views_of(recordings, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)[_VIEW]
 
 
 def views_of(
@@ -100,7 +100,7 @@ def views_of(
     what: str = "mean spectra",
     alter: Alter | None = None,
 ) -> dict[str, FloatArray]:
-    """Clip statistics of recordings of any lengths.
+    """Clip statistics of recordings of any lengths, kept in `recordings.known` for whoever asks next.
 
     Args:
         recordings: the clips.
@@ -112,6 +112,8 @@ def views_of(
     Returns:
         {view: (clips, dims)}.
     """
+    if alter is None and recordings.known.keys() >= {*extract.views}:
+        return {view: recordings.known[view] for view in extract.views}
     vectors: dict[str, FloatArray] = {}
 
     def add(indices: npt.NDArray[np.int64]) -> None:
@@ -126,6 +128,6 @@ def views_of(
             add(indices)
     else:
         on_threads(add, batches, what)
-    if _VIEW in vectors and alter is None:
-        recordings.known[_VIEW] = vectors[_VIEW]
+    if alter is None:
+        recordings.known.update(vectors)
     return vectors
