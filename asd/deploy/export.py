@@ -215,7 +215,7 @@ def difference(found: npt.ArrayLike, expected: npt.ArrayLike, spread: float) -> 
 
     Args:
         found, expected: (clips,) scores of the same clips, such as a graph's and its model's.
-        spread: standard deviation of the training scores.
+        spread: of the training scores, see `spread_of`.
     """
     expected = np.asarray(expected, np.float64)
     apart = np.abs(np.asarray(found, np.float64) - expected) / np.maximum(np.abs(expected), spread)
@@ -223,13 +223,14 @@ def difference(found: npt.ArrayLike, expected: npt.ArrayLike, spread: float) -> 
 
 
 def spread_of(model: Model, scorer: str) -> float:
-    """Standard deviation of a scorer's training scores.
+    """Median absolute deviation of a scorer's training scores from their median: odd clips among them loosen no check.
 
     Args:
         model: fitted.
         scorer: one of its scorers.
     """
-    return float(model.normal.scores[scorer].std())
+    scores = model.normal.scores[scorer]
+    return float(np.median(np.abs(scores - np.median(scores))))
 
 
 def _largest_difference(content: bytes, model: Model, scorer: str, sections: list[int]) -> float:
