@@ -138,6 +138,7 @@ def _run(stage: str, arguments: list[str]) -> int:
 
 def _group(group: str, arguments: list[str]) -> int:
     """Runs one stage of a group, which returns what there is to say at the end."""
+    from asd.addresses import spelled
     from asd.settings.parsing import parse
 
     package, meaning = GROUPS[group]
@@ -153,7 +154,7 @@ def _group(group: str, arguments: list[str]) -> int:
     if group == "study":
         print(import_module(f"{package}.{stage}").run(settings))
     else:
-        print(getattr(import_module(f"{package}.pipeline"), stage.replace("-", "_"))(settings))
+        print(spelled(getattr(import_module(f"{package}.pipeline"), stage.replace("-", "_"))(settings)))
     return 0
 
 

@@ -25,6 +25,8 @@ from asd.settings.stages import Predict
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds, tiny_machines
 from tests.machines import tone_machine
+from tests.sounds import SOUNDSCAPES, write_events
+from tests.sounds import TRAIN as TRAIN_EVENTS
 
 PLANT, RUNS = "memory://plant", "memory://runs"
 RUN = f"{RUNS}/statistics/fan/seed0"
@@ -164,6 +166,18 @@ def test_every_stage_reads_runs_at_an_address(bucket: Any, monkeypatch: pytest.M
     assert "asd-mirror" not in said.out + said.err
     assert bucket.cat_file("/runs/leaderboard.csv") == Path("runs/leaderboard.csv").read_bytes()
     assert not [*Path("leaderboard").rglob("model")]
+    another_computer(monkeypatch, "fuse")
+    words = ("fuse", "members=statistics,other", "name=both")
+    said = succeeds(*words, at)
+    succeeds(*words)
+    assert f"{RUNS}/both/fan/seed0" in said.out
+    scores = "both/fan/seed0/scores/fused.csv"
+    assert bucket.cat_file(f"/runs/{scores}") == Path("runs", scores).read_bytes()
+    another_computer(monkeypatch, "fuse again")
+    refuses(*words, at, saying="memory://runs/both exists; choose another name=")
+    succeeds(*words, at, "machine=fan", "overwrite=true")
+    assert not [name for name in files(bucket) if "/both/pump" in name]
+    bucket.rm("/runs/both", recursive=True)
     another_computer(monkeypatch, "report")
     said = succeeds("report", at, "clips=4", "explained=1", "audio=flac")
     assert f"{RUNS}/statistics/report.html" in said.out
@@ -223,7 +237,41 @@ def test_methods_and_configurations_are_compared_at_an_address(bucket: Any, monk
     assert {"best/fan.yaml", "best/pump.yaml"} <= found.keys()
     next_command = [word for word in said.out.splitlines()[-1].split() if "=" in word and "name=" not in word]
     succeeds("train", *next_command, f"runs={RUNS}", "name=best", "machine=fan", "device=cpu")
-    refuses(*there, "method=optuna", saying="keeps a journal, which memory://runs/sweeps/others cannot hold")
+    refuses(*there, "method=optuna", saying="append to, which memory://runs/sweeps/others cannot hold")
+
+
+@pytest.mark.slow
+def test_events_are_detected_at_an_address(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage on a computer that has nothing yet, beside the same stages in folders."""
+    words = (f"events={write_events(Path('events'))}", *SOUNDSCAPES)
+    refuses("sed", "make-soundscapes", *words, "out=memory://scenes", saying="takes a folder or file of this computer")
+    succeeds("sed", "make-soundscapes", *words, "out=scenes")
+    bucket.put("scenes", "/scenes", recursive=True)
+    said = {}
+    for at, data in (("runs=runs", "scenes"), (f"runs={RUNS}", "memory://scenes")):
+        for stage in (
+            ("train", f"data={data}", *TRAIN_EVENTS),
+            ("score", f"audio={data}/train_weak", "device=cpu"),
+            ("evaluate", "events=false"),
+            ("report", "members=sed", f"out={at[5:]}/report"),
+        ):
+            another_computer(monkeypatch, stage[0])
+            said[at] = succeeds("sed", *stage, at).out
+            assert "asd-mirror" not in said[at]
+    here, there = contents(Path("runs")), files(bucket, "/runs/")
+    assert here.keys() == there.keys()
+    same = [name for name in here if name.endswith((".tsv", "evaluation_test.json", "decoding.json"))]
+    assert len(same) > 50
+    assert {name: here[name] for name in same} == {name: there[name] for name in same}
+    assert not [path for path in Path("train").rglob("*.wav") if path.stat().st_blocks]
+
+
+def test_a_run_is_withdrawn_from_its_address(bucket: Any) -> None:
+    bucket.pipe({f"/runs/{name}": b"1" for name in ("x/fan/seed0/DONE", "x/fan/seed0/model/a", "x/pump/seed0/DONE")})
+    storage.withdraw(mirrored(f"{RUNS}/x/fan/seed0"))
+    assert [*files(bucket)] == ["/x/pump/seed0/DONE"]
+    storage.withdraw(Path("data/fan"))
+    assert Path("data/fan").is_dir()
 
 
 def test_done_goes_last_and_a_full_storage_is_a_sentence(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,18 @@ def publish(folder: Path) -> None:
             _set_time(folder / name, stamp)
 
 
+def withdraw(folder: Path) -> None:
+    """Removes a run directory at its address, DONE first; a path is left alone.
+
+    Raises:
+        AsdError: the address cannot be reached or written.
+    """
+    if address := address_of(folder):
+        with _reached(address) as (storage, root):
+            for name in sorted(_stamps(storage, root), key=_done_last, reverse=True):
+                storage.rm_file(f"{root}/{name}")
+
+
 def publish_files(*paths: Path) -> None:
     """Brings single files from their mirror to their address; paths are left alone."""
     for path in paths:

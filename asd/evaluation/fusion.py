@@ -15,6 +15,7 @@ import pandas as pd
 
 from asd.core.files import atomic
 from asd.core.runtime import fingerprint
+from asd.core.storage import fetch, publish, withdraw
 from asd.evaluation.completeness import ALL, chosen_runs, first_of, merged, missing_runs, missing_scores, require_whole
 from asd.runs import RunDirectory, ScoredData, digests, directories_with, read_json, write_json
 from asd.scoring.threshold import FUSIONS, fit_threshold
@@ -69,6 +70,7 @@ def fuse_runs(
     shared = _shared_machines(found)
     if name in {member.partition(":")[0] for member in members}:
         raise AsdError(f"name={name} is one of the members; choose another name")
+    fetch(runs / name, without="model")
     if (runs / name).exists() and not overwrite:
         raise AsdError(f"{runs / name} exists; choose another name=, or overwrite=true to replace it")
     fused = []
@@ -79,10 +81,12 @@ def fuse_runs(
             parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
-        old.clear()  # machines and seeds of the run that is replaced would pass for fused ones
+        withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
+        old.clear()
     for run, parts, tables in fused:
         scored = digests(runs, [member.scores for part in parts for member in part.runs])
         _write(run, parts, tables, {"members": [*members], "method": method}, decision or {}, scored)
+        publish(run.path)
     return [run for run, _, _ in fused]
 
 
@@ -95,6 +99,8 @@ def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunD
         missing_scores({run: run.scores for run in runs}, scorer or runs[0].default_scorer()),
     )
     require_whole(folder / name, missing, {run.machine for run in runs}, machines)
+    for run in runs:
+        fetch(run.path)  # with its model, which knows the scores of training clips
     return runs
 
 

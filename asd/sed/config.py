@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from asd.addresses import Place
 from asd.core.tracking import TrackerName
 from asd.core.train_settings import TrainSettings
 from asd.options import AnyNames, Names, Numbers, Seeds, Settings
@@ -129,9 +130,9 @@ class Learning(TrainSettings):
 class Train(Settings):
     """What `sed train` does."""
 
-    data: Path = Field(Path("data/soundscapes"), description="data folder: train_*/, validation/, test/, tables")
+    data: Place = Field(Path("data/soundscapes"), description="data folder: train_*/, validation/, test/, tables")
     name: str = Field("sed", description="of the run")
-    runs: Path = Field(Path("runs/sed"), description="folder of the runs")
+    runs: Place = Field(Path("runs/sed"), description="folder of the runs")
     seeds: Seeds = Field([0], description="one training each")
     classes: AnyNames = Field([], description="event classes, in order; none: all labels of the training tables")
     device: str = Field("auto", description="auto, cpu or cuda")
@@ -154,8 +155,8 @@ class Score(Settings):
     """What `sed score` does."""
 
     name: str = Field("sed", description="of the trained run")
-    runs: Path = Field(Path("runs/sed"), description="folder of the runs")
-    audio: Path = Field(description="folder of WAVs in which events are to be found")
+    runs: Place = Field(Path("runs/sed"), description="folder of the runs")
+    audio: Place = Field(description="folder of WAVs in which events are to be found")
     seeds: Seeds | None = Field(None, description="trainings to use; none: all there are")
     device: str = Field("auto", description="auto, cpu or cuda")
 
@@ -164,7 +165,7 @@ class Evaluate(Settings):
     """What `sed evaluate` does."""
 
     name: str = Field("sed", description="of the trained run")
-    runs: Path = Field(Path("runs/sed"), description="folder of the runs")
+    runs: Place = Field(Path("runs/sed"), description="folder of the runs")
     part: str = Field("test", description="part of the data folder, with a strong table")
     events: bool = Field(True, description="event measures too, which need the extra `sed`")
 
@@ -173,10 +174,10 @@ class Report(Settings):
     """What `sed report` compares."""
 
     members: Names = Field(description="names of runs of the same data; the first is the baseline")
-    runs: Path = Field(Path("runs/sed"), description="folder of the runs")
+    runs: Place = Field(Path("runs/sed"), description="folder of the runs")
     parts: Names = Field(["test"], description="parts of the data folder to compare on")
     events: bool = Field(False, description="event measures too, which need the extra `sed`")
-    out: Path = Field(Path("runs/sed/report"), description="folder of the report")
+    out: Place = Field(Path("runs/sed/report"), description="folder of the report")
 
 
 STAGES: dict[str, type[Settings]] = {

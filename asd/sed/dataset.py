@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 
 from asd.core.runtime import fingerprint
+from asd.core.storage import list_names
 from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
 from asd.recording_files import find_recordings
@@ -255,6 +256,7 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
         AsdError: recordings or tables that do not fit, or a class without an example.
     """
     data, rate = config.data, config.features.sample_rate_hz
+    list_names(data)
     if not data.is_dir():
         raise AsdError(f"data={data} is not a folder; `python -m asd sed make-soundscapes out={data}` makes one")
     classes = find_classes(data, config.classes)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from asd.core.storage import list_names
 from asd.evaluation.markdown import plain, table
 from asd.evaluation.page import spread
 from asd.runs import read_json
@@ -44,6 +45,7 @@ def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[st
         AsdError: the part was not scored, its table does not fit, or the extra is missing.
     """
     config = Train.model_validate(run.config())
+    list_names(config.data)
     truth = dataset.read_part(config.data, part, config.classes, config.features.sample_rate_hz)
     if truth.events is None:
         raise AsdError(f"part={part} has no strong table, and events cannot be measured without one")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from asd.core.files import atomic
 from asd.core.runtime import log, pick_device
+from asd.core.storage import list_names, publish, publish_files, publish_folder
 from asd.runs import read_json, write_json, write_text
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
@@ -100,6 +101,7 @@ def score(config: Score) -> str:
         AsdError: no such run, or recordings that cannot be used.
     """
     device = pick_device(config.device)
+    list_names(config.audio)
     places = []
     for run in find_runs(config.runs, config.name, config.seeds):
         settings = Train.model_validate(run.config())
@@ -107,6 +109,7 @@ def score(config: Score) -> str:
         name = run.part_name(config.audio, recordings.fingerprint, settings.data)
         part = dataset.Part(name, recordings)
         write_predictions(settings, settings.classes, Models.load(settings, run, device), part, run, device)
+        publish(run.path)
         places += [str(run.path / "events" / model / f"{part.name}.tsv") for model in MODELS]
     return "events found:\n" + "\n".join(f"  {place}" for place in places)
 
@@ -124,6 +127,7 @@ def evaluate(config: Evaluate) -> str:
     write_json(place.with_suffix(".json"), summary)
     text = to_markdown(summary)
     write_text(place.with_suffix(".md"), text)
+    publish_files(place.with_suffix(".json"), place.with_suffix(".md"))
     return f"{text}\n{place}.json and .md"
 
 
@@ -135,7 +139,9 @@ def report(config: Report) -> str:
     """
     from asd.sed.report import compare  # with matplotlib
 
-    return compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
+    text = compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
+    publish_folder(config.out)
+    return text
 
 
 def _check_ranges(config: MakeSoundscapes) -> None:

@@ -12,6 +12,7 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from asd.addresses import spelled
 from asd.evaluation.page import write_page
 from asd.evaluation.style import GREY, colours, styled
 from asd.sed.config import Train
@@ -93,7 +94,7 @@ def _facts(runs: Sequence[SedRun]) -> dict[str, str]:
             differing = {key: config[section][key] for key in values if config[section][key] != values[key]}
             changed |= {f"{section}.{key}": value for key, value in differing.items()}
     return {
-        "runs": str(runs[0].path.parent),
+        "runs": spelled(str(runs[0].path.parent)),
         "seeds": ", ".join(str(run.seed) for run in runs),
         "settings": yaml.safe_dump(changed, default_flow_style=True, width=10_000, sort_keys=False).strip(),
     }

@@ -20,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from asd.addresses import written
 from asd.core.files import atomic
+from asd.core.storage import fetch
 from asd.runs import TrainingDirectory, directories_with, place_name, read_json, write_json
 from asd.sed.dataset import Part
 from asd.sed.tables import STRONG_COLUMNS
@@ -59,8 +61,8 @@ class SedRun(TrainingDirectory):
         name = place_name(folder)
         known = self.scored(name).get("root")
         if known is None and (self.path / "scores" / MODELS[0] / f"{name}.clips.tsv").exists():
-            known = str((own / name).resolve())  # scored before runs recorded where
-        same = known in (None, str(folder.resolve())) or folder.resolve() == (own / name).resolve()
+            known = written(own / name)  # scored before runs recorded where
+        same = known in (None, written(folder)) or written(folder) == written(own / name)
         return name if same else f"{name}-{fingerprint[:8]}"
 
     def scored(self, part: str) -> dict[str, Any]:
@@ -96,6 +98,7 @@ def find_runs(runs: Path, name: str, seeds: Sequence[int] | None = None) -> list
     Raises:
         AsdError: there is none.
     """
+    fetch(runs / name)
     complete = directories_with(SedRun, runs, "DONE")
     found = [run for run in complete if run.path.parent.name == name and (seeds is None or run.seed in seeds)]
     if not found:
@@ -137,7 +140,7 @@ def write_part(
     found = pd.DataFrame(list(events), columns=list(STRONG_COLUMNS))
     with atomic(run.path / "events" / model / f"{part.name}.tsv") as temporary:
         found.to_csv(temporary, sep="\t", index=False)
-    root = str(part.recordings.clips[0].path.parent.resolve())
+    root = written(part.recordings.clips[0].path.parent)
     scored = {"root": root, "fingerprint": part.recordings.fingerprint}
     write_json(run.path / "scores" / f"{part.name}.json", scored)
     with atomic(folder / f"{part.name}.clips.tsv") as temporary:  # last: with it the part is complete

@@ -15,6 +15,7 @@ from torch import nn
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
+from asd.core.storage import fetch, publish
 from asd.core.tracking import Tracked, tracking
 from asd.core.trainer import train
 from asd.runs import read_json, write_json
@@ -73,9 +74,11 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
         AsdError: a run of other options or data in the way.
     """
     run = SedRun.of(config.runs, config.name, seed)
+    fetch(run.path)
     key = fingerprint(config.decisive(), list(corpus.classes), corpus.fingerprint, seed)
     if run.is_done(key):
         log.info("%s is done already", run.path)
+        publish(run.path)
         return run
     run.make_way(key, overwrite=config.overwrite)
     run.write_config(config.model_dump(mode="json") | {"classes": list(corpus.classes), "seeds": [seed]})
@@ -92,6 +95,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     for part in corpus.scored:
         write_predictions(config, corpus.classes, models, part, run, device)
     run.finish(key)
+    publish(run.path)
     return run
 
 

@@ -220,7 +220,7 @@ class Fuse(Settings):
     machine: Names = Field(["all"], description="machines to fuse, by default all; each member has to have them")
     name: RunName = Field("fused", description="name of the new run")
     method: Literal["z", "rank"] = Field("z", description="scale of the mean: z scores or ranks")
-    runs: Path = Field(Path("runs"), description="folder of all runs")
+    runs: Place = Field(Path("runs"), description="folder of all runs")
     overwrite: bool = Field(False, description="replace a run of that name")
     decision: Decision = Decision()
 

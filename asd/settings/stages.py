@@ -202,7 +202,7 @@ class Reproduce(SideBySide):
     published: Path = Field(Path("configs/published.yaml"), description="YAML file of scores to compare with")
     seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
     data: Path | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
-    runs: Path = Field(Path("runs/reproduce"), description="folder of the runs and the tables")
+    runs: Place = Field(Path("runs/reproduce"), description="folder of the runs and the tables")
     archive: str = Field("https://zenodo.org", description="address of the archive of records")
     evaluators: str = Field("https://codeload.github.com", description="address of the evaluators' host")
 

@@ -10,6 +10,7 @@ import pandas as pd
 from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
 from asd.core.files import read_yaml
+from asd.core.storage import publish_files
 from asd.evaluation.markdown import table as markdown_table
 from asd.options import SideBySide
 from asd.runs import write_text
@@ -46,7 +47,9 @@ def reproduce(config: Reproduce) -> str:
         if machines:  # of the evaluation set alone, say
             tables[part] = benchmark(_one_part(config, part, place, machines))
     page = _as_page(config.year, tables, published)
-    write_text(config.runs / str(config.year) / "reproduce.md", page)
+    path = config.runs / str(config.year) / "reproduce.md"
+    write_text(path, page)
+    publish_files(path)
     return page
 
 

@@ -66,8 +66,8 @@ def sweep(config: Sweep) -> Swept:
         import_optuna()
         if address := address_of(config.folder):
             raise AsdError(
-                f"method=optuna keeps a journal, which {address} cannot hold; give runs= a folder of this computer, or "
-                f"say method=random"
+                f"method=optuna keeps a journal that several processes append to, which {address} cannot hold; give "
+                f"runs= a folder of this computer, or say method=random"
             )
         every = []
     else:
