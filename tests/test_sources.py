@@ -202,14 +202,14 @@ def test_recordings_of_another_rate_or_kind_are_read_as_predict_reads_them(tmp_p
     pieces.close()
     np.testing.assert_array_equal(piece.samples, expected)
     for given in (path, tmp_path / "b.flac"):
-        found = np.concatenate([piece.samples for piece in source_of(str(given), 8000).pieces()], axis=1)
+        found = np.concatenate([piece.samples for piece in source_of(str(given), 8000)], axis=1)
         np.testing.assert_array_equal(found, expected)
 
 
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("these are no samples")
     with pytest.raises(AsdError, match=r"a\.wav"):
-        list(source_of(str(tmp_path / "a.wav"), 16000).pieces())
+        list(source_of(str(tmp_path / "a.wav"), 16000))
 
 
 def test_standard_input_of_another_rate_and_a_terminal_are_refused(

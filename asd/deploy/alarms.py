@@ -15,9 +15,9 @@ Source: J. L. Hodges, "The significance probability of the Smirnov two-sample te
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,15 +44,9 @@ class Rule:
 
 
 def below_of(threshold: float, training_scores: npt.NDArray[np.float64], hysteresis: float) -> float:
-    """The score under which an alarm is cleared.
+    """The score under which an alarm is cleared: so far on the way from the threshold to the median of training scores.
 
-    Args:
-        threshold: above which it is raised.
-        training_scores: (clips,) of normal training clips.
-        hysteresis: how far below, as a share of the way from the threshold to the median of those scores.
-
-    Returns:
-        The score; the threshold itself where it lies below that median.
+    Where the threshold lies below that median, it is the threshold itself.
     """
     return threshold - hysteresis * max(0.0, threshold - median(training_scores.tolist()))
 
@@ -76,20 +70,15 @@ class Alarms:
         self._recent: deque[float] = deque(maxlen=rule.n_smooth)
 
     def step(self, score: float, start: int, end: int) -> Literal["alarm", "cleared"] | None:
-        """Takes the score of the next window.
-
-        Args:
-            score: of the window.
-            start, end: its first sample, and the one after its last.
-
-        Returns:
-            What happens because of it.
-        """
+        """Takes the score of the next window, from its first sample to the one after its last; what happens of it."""
         self._recent.append(score)
         self.smoothed = fmean(self._recent)
         if self.is_on:
             self.peak = max(self.peak, self.smoothed)
-            return self._clear() if self.smoothed < self.rule.below else None
+            if self.smoothed < self.rule.below:
+                self.is_on, self.onset = False, None
+                return "cleared"
+            return None
         if not self.smoothed > self.rule.above:
             self.onset = None
             return None
@@ -104,10 +93,6 @@ class Alarms:
         self._recent.clear()
         if not self.is_on:
             self.onset = None
-
-    def _clear(self) -> Literal["cleared"]:
-        self.is_on, self.onset = False, None
-        return "cleared"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +121,6 @@ class Evidence:
     def is_drift(self) -> bool:
         """Whether it is worth a warning."""
         return self.p_value < self.level
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for a line of JSON."""
-        return asdict(self)
 
 
 class Drift:

@@ -18,8 +18,9 @@ from starlette.requests import ClientDisconnect
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from asd.core.runtime import log
 from asd.deploy.models import Models, Upload, score_uploads
-from asd.deploy.service import Guard, Limits, RefusalError, failed
+from asd.deploy.service import Guard, Limits, RefusalError
 
 ROUTES = ("/health", "/models", "/score", "/metrics", "/openapi.json")
 _FILE = {"type": "string", "format": "binary"}
@@ -48,37 +49,20 @@ class Metrics:
         self.recordings = Counter("asd_recordings", "Recordings by result", labels, registry=self.registry)
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Counts an answer.
-
-        Args:
-            method, path: of the request; those that there are not are counted as one.
-            status: of the answer.
-            seconds: that it took.
-        """
+        """Counts an answer; methods and paths that there are not are counted as one."""
         path = path if path in ROUTES else "other"
         self.requests.labels(method if method in ("GET", "POST") else "other", path, str(status)).inc()
         self.seconds.labels(path).observe(seconds)
 
     def scored(self, run: str, machine: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Counts the recordings of a request.
-
-        Args:
-            run, machine: whose model scored them.
-            rows: see `score_uploads`.
-        """
+        """Counts the recordings of a request by the rows of `score_uploads`."""
         for row in rows:
             result = "refused" if "error" in row else ("anomaly" if row["decision"] else "normal")
             self.recordings.labels(run, machine, result).inc()
 
 
 def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
-    """The service as an ASGI application.
-
-    Args:
-        models: what is served.
-        limits: what a caller may ask for.
-        workers: recordings scored at once.
-    """
+    """The service as an ASGI application, which scores so many recordings at once."""
     app = FastAPI(title="asd", docs_url=None, redoc_url=None)
     metrics, pool = Metrics(), ThreadPoolExecutor(workers, "score")
 
@@ -148,8 +132,8 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
-        refusal = failed(error)
-        return said(refusal.status, refusal.sentence)
+        log.error("a request failed", exc_info=error)
+        return said(500, "the server failed on this request; its log says why")
 
     return Guard(app, limits, metrics.answered)
 

@@ -78,12 +78,7 @@ def export(config: Export) -> Exported:
 
 
 def summary(config: Export, result: Exported) -> str:
-    """Where the graph is, what it says of itself, and how to use it.
-
-    Args:
-        config: of the stage.
-        result: what it returned.
-    """
+    """Where the graph is, what it says of itself, and how to use it."""
     about = "\n".join(f"  {name}: {value}" for name, value in result.metadata.items())
     return (
         f"written: {result.path}, {result.n_bytes / 1e6:.1f} MB, at most {result.difference:.1e} of a score from the "
@@ -92,15 +87,7 @@ def summary(config: Export, result: Exported) -> str:
 
 
 def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:
-    """A fitted detector as a checked and simplified ONNX model.
-
-    Args:
-        detector: fitted.
-        scorer: one of its scorers.
-        metadata: what the model is to say of itself.
-
-    Returns:
-        The content of a file.
+    """A fitted detector as a checked and simplified ONNX model, the content of a file.
 
     Raises:
         AsdError: the extra is missing, or a part of the detector has no formula.
@@ -153,11 +140,7 @@ def _simplified(model: Any) -> Any:
 
 
 def session_of(content: bytes | Path) -> Any:
-    """An onnxruntime session of a graph, on one core of the CPU.
-
-    Args:
-        content: of the file, or where it lies.
-    """
+    """An onnxruntime session of a graph (a file or its content), on one core of the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -167,13 +150,7 @@ def session_of(content: bytes | Path) -> Any:
 
 
 def graph_score(session: Any, waveform: Samples, section: int = 0) -> float:
-    """The score of a waveform by a graph.
-
-    Args:
-        session: from `session_of`.
-        waveform: (samples,), or (microphones, samples) where it asks for several; full scale is 1.
-        section: of the clip, where the graph asks for it.
-    """
+    """The score of a waveform, (samples,) or (microphones, samples) with full scale 1, by a graph of `session_of`."""
     given = {"waveform": waveform[None].astype(np.float32), "section": np.array([section], np.int64)}
     names = [each.name for each in session.get_inputs()]
     return float(session.run(None, {name: given[name] for name in names})[0][0])
@@ -223,12 +200,7 @@ def difference(found: npt.ArrayLike, expected: npt.ArrayLike, spread: float) -> 
 
 
 def spread_of(model: Model, scorer: str) -> float:
-    """Median absolute deviation of a scorer's training scores from their median: odd clips among them loosen no check.
-
-    Args:
-        model: fitted.
-        scorer: one of its scorers.
-    """
+    """Median absolute deviation of training scores from their median, so that odd clips among them loosen no check."""
     scores = model.normal.scores[scorer]
     return float(np.median(np.abs(scores - np.median(scores))))
 

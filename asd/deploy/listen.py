@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from asd.core.runtime import log, stopped_by_termination
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
-from asd.deploy.sources import Source, source_of
+from asd.deploy.sources import source_of
+from asd.deploy.stream import Piece
 from asd.library import Model, load
 from asd.runs import RunDirectory, find_runs
 from asd.settings.stages import Listen
@@ -48,9 +50,6 @@ class Heard:
 
 class Voice:
     """The model of a run, loaded again when the run was recalibrated meanwhile.
-
-    Args:
-        config: which run, machine and seed, whose score, and when that is suspicious.
 
     Raises:
         AsdError: there is no such model.
@@ -157,19 +156,14 @@ def listen(config: Listen) -> Heard:
     folder = config.out or Path("listening") / config.name / voice.run.machine
     busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
     with alone(folder, busy=busy):
-        source = source_of(
+        pieces = source_of(
             config.input, plan.sample_rate_hz, format_=config.format, n_channels=config.channels, mark=folder / "heard"
         )
-        return _listen(voice, plan, source, folder)
+        return _listen(voice, plan, pieces, folder)
 
 
 def summary(config: Listen, heard: Heard) -> str:
-    """How much was heard, what it cost, and where it is.
-
-    Args:
-        config: of the listening.
-        heard: what it left.
-    """
+    """How much was heard, what it cost, and where it is."""
     more = len(heard.defects) - _NAMED
     return "\n".join(
         [
@@ -182,7 +176,7 @@ def summary(config: Listen, heard: Heard) -> str:
     )
 
 
-def _listen(voice: Voice, plan: Plan, source: Source, folder: Path) -> Heard:
+def _listen(voice: Voice, plan: Plan, pieces: Iterator[Piece], folder: Path) -> Heard:
     others = _elsewhere(voice.config)
     folder.mkdir(parents=True, exist_ok=True)
     sinks: dict[str, Sink] = {"alarms.jsonl": JsonLines(folder / "alarms.jsonl"), **others}
@@ -198,7 +192,7 @@ def _listen(voice: Voice, plan: Plan, source: Source, folder: Path) -> Heard:
     started_s = time.process_time()
     try:
         with stopped_by_termination():
-            for piece in source.pieces():
+            for piece in pieces:
                 if voice.has_changed():
                     log.info("the model was recalibrated; its new threshold is %.4g", voice.rule().above)
                     listener.learnt(voice.rule(), voice.training_scores)

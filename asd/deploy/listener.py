@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -96,12 +96,7 @@ class Listener:
         self.learnt(plan.rule, training_scores)
 
     def learnt(self, rule: Rule, training_scores: npt.NDArray[np.float64]) -> None:
-        """Begins anew with a model that was recalibrated; what is kept of the stream stays.
-
-        Args:
-            rule: when an alarm is raised.
-            training_scores: (clips,) of normal training clips.
-        """
+        """Begins anew with a model that was recalibrated; what is kept of the stream stays."""
         plan = self.plan
         apart = max(plan.n_window, plan.n_hop) / plan.sample_rate_hz
         self._alarms = Alarms(rule)
@@ -208,9 +203,9 @@ class Listener:
         self._is_drifting = found.is_drift
         if found.is_drift:
             path = self._to_record("drift", window.end - self.plan.n_kept, window.end)
-            self._say("drift", window, **found.as_dict(), audio=str(path))
+            self._say("drift", window, **asdict(found), audio=str(path))
         else:
-            self._say("drift over", window, **found.as_dict())
+            self._say("drift over", window, **asdict(found))
 
     def _to_record(self, kind: str, start: int, stop: int) -> Path:
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")

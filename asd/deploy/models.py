@@ -35,9 +35,7 @@ class Models:
     """The models of a folder of runs, by run and machine; of several seeds the first.
 
     Args:
-        runs: the folder.
         name: only this run; None: all of them.
-        device: where they work.
 
     Raises:
         AsdError: there is none, or one is damaged.
@@ -76,10 +74,6 @@ class Models:
     def section(self, run: str, machine: str, given: str | None) -> str | None:
         """The section that a request names; None where it names none.
 
-        Args:
-            run, machine: from `chosen`.
-            given: its name.
-
         Raises:
             RefusalError: the model was not trained on it.
         """
@@ -89,13 +83,7 @@ class Models:
             raise RefusalError(422, str(error)) from error
 
     def chosen(self, run: str | None, machine: str | None) -> tuple[str, str, Model]:
-        """The one that a request names, or the only one.
-
-        Args:
-            run, machine: its names; None: not given.
-
-        Returns:
-            Run, machine and model.
+        """Run, machine and model that a request names, or the only one.
 
         Raises:
             RefusalError: there is no such model, or several.
@@ -119,9 +107,7 @@ def score_uploads(
     """What a model makes of recordings of a request, as `predict` does: one after another, so that memory holds one.
 
     Args:
-        model: the model.
-        uploads: the recordings; they are written to folders of ours.
-        scorer: whose score; None: the default.
+        uploads: they are written to folders of ours.
         seconds: longest recording.
         section: of the machine that all of them are of; None: as their names say.
         is_given_up: whether nobody waits for the rest any more.

@@ -64,12 +64,7 @@ def serve(config: Serve) -> Served:
 
 
 def summary(config: Serve, served: Served) -> str:
-    """Where it was reached, and that it is over.
-
-    Args:
-        config: of the service.
-        served: what it leaves.
-    """
+    """Where it was reached, and that it is over."""
     return f"{served.address} served {served.n_models} models of {config.runs}"
 
 

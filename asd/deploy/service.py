@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from asd.core.runtime import log
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -49,13 +47,7 @@ class Limits:
 
 
 class RefusalError(Exception):
-    """What a caller is told instead of an answer.
-
-    Args:
-        status: of HTTP.
-        sentence: why, and the way out.
-        retry_s: when to try again; 0: the same would be refused again.
-    """
+    """What a caller is told instead of an answer; with `retry_s` 0 the same would be refused again."""
 
     def __init__(self, status: int, sentence: str, retry_s: int = 0) -> None:
         super().__init__(sentence)
@@ -63,12 +55,7 @@ class RefusalError(Exception):
 
 
 class Rate:
-    """Requests of each caller: a bucket that fills evenly and holds a minute's worth.
-
-    Args:
-        per_minute: requests.
-        clock: seconds, never going back.
-    """
+    """Requests of each caller: a bucket that fills evenly and holds a minute's worth, by a clock in seconds."""
 
     def __init__(self, per_minute: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.per_minute, self._clock = per_minute, clock
@@ -177,12 +164,7 @@ def _too_large(n_bytes: int) -> RefusalError:
 
 
 async def refuse(send: Send, refusal: RefusalError) -> None:
-    """Answers with one sentence.
-
-    Args:
-        send: where the answer goes.
-        refusal: what it says.
-    """
+    """Answers with one sentence."""
     body = json.dumps({"error": refusal.sentence}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refusal.retry_s:
@@ -193,9 +175,3 @@ async def refuse(send: Send, refusal: RefusalError) -> None:
         headers.append((b"connection", b"close"))  # what is left of the body is not read
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def failed(error: BaseException) -> RefusalError:
-    """What a caller is told of a mistake of ours, whose details go to the log."""
-    log.error("a request failed", exc_info=error)
-    return RefusalError(500, "the server failed on this request; its log says why")

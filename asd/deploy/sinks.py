@@ -184,15 +184,12 @@ class Webhook:
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """What the header `X-Asd-Signature` holds.
+    """What the header `X-Asd-Signature` holds: "sha256=" and 64 hexadecimal digits.
 
     Args:
         secret: shared by both sides.
         timestamp: the header `X-Asd-Timestamp`; an old one is a message that somebody repeats.
         body: of the request, as it came.
-
-    Returns:
-        "sha256=" and 64 hexadecimal digits.
     """
     return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 

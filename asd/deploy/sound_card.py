@@ -94,11 +94,7 @@ class Device:
 
 
 def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable[[Take], Opened]:
-    """How a sound card is opened: all there is to know of the library.
-
-    Args:
-        name: of the card or a part of it, or its number.
-        n_channels, sample_rate_hz: what it shall record.
+    """How a sound card is opened, by its name, a part of it or its number: all there is to know of the library.
 
     Raises:
         AsdError: the library is not installed.

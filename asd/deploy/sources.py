@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from asd.core.runtime import log
 from asd.data.audio import read_sound
@@ -23,17 +23,10 @@ _ALL = 64  # channels of a file
 _LOOK_S = 1.0  # between two looks whether a folder is there
 
 
-class Source(Protocol):
-    """Anything that sound comes from, at the rate of the model."""
-
-    def pieces(self) -> Iterator[Piece]:
-        """All that comes, as soon as it comes."""
-
-
 def source_of(
     given: str, sample_rate_hz: int, *, format_: str = "s16le", n_channels: int = 1, mark: Path | None = None
-) -> Source:
-    """The source that `input=` names: `-`, a folder, a file, or else a sound card.
+) -> Iterator[Piece]:
+    """All that comes from what `input=` names, as soon as it comes: `-`, a folder, a file, or else a sound card.
 
     Args:
         given: the word.
@@ -50,13 +43,13 @@ def source_of(
     if given == "-":
         if sys.stdin.isatty():
             raise AsdError("input=- reads standard input, and that is a terminal; pipe a recorder into it")
-        return Stream(*samples_of(sys.stdin.buffer, "standard input", raw), "standard input", sample_rate_hz)
+        return _stream("standard input", sample_rate_hz, *samples_of(sys.stdin.buffer, "standard input", raw))
     if place.is_dir():
-        return Folder(place, sample_rate_hz, mark)
+        return Folder(place, sample_rate_hz, mark).pieces()
     if place.exists():
-        return Stream(*_of_file(place, raw), given, sample_rate_hz)
+        return _stream(given, sample_rate_hz, *_of_file(place, raw))
     try:
-        return Device(given, sample_rate_hz, open_sound_card(given, n_channels, sample_rate_hz))
+        return Device(given, sample_rate_hz, open_sound_card(given, n_channels, sample_rate_hz)).pieces()
     except OSError as error:
         raise AsdError(str(error)) from error
 
@@ -77,34 +70,22 @@ def _whole(path: Path, sample_rate_hz: int) -> Samples:
     return read_sound(path, _ALL, sample_rate_hz=sample_rate_hz).waveform(_ALL)
 
 
-class Stream:
-    """A stream of samples that ends some time.
+def _stream(name: str, sample_rate_hz: int, coding: Coding, blocks: Iterator[Samples]) -> Iterator[Piece]:
+    """The blocks of a stream of the model's rate; one that was cut off ends with a problem."""
+    if (rate := coding.sample_rate_hz) != sample_rate_hz:
+        raise AsdError(
+            f"{name} is sampled at {rate} Hz, and the model was fitted for {sample_rate_hz} Hz; resample it on the "
+            f"way, such as by ffmpeg -i FILE -ar {sample_rate_hz} -f wav -"
+        )
 
-    Args:
-        coding: its rate and channels.
-        blocks: (channels, n) each.
-        name: what it is called.
-        sample_rate_hz: that the model was fitted for.
-
-    Raises:
-        AsdError: the stream has another rate.
-    """
-
-    def __init__(self, coding: Coding, blocks: Iterator[Samples], name: str, sample_rate_hz: int) -> None:
-        if (rate := coding.sample_rate_hz) != sample_rate_hz:
-            raise AsdError(
-                f"{name} is sampled at {rate} Hz, and the model was fitted for {sample_rate_hz} Hz; resample it on the "
-                f"way, such as by ffmpeg -i FILE -ar {sample_rate_hz} -f wav -"
-            )
-        self._blocks, self._name = blocks, name
-
-    def pieces(self) -> Iterator[Piece]:
-        """Its blocks; a stream that was cut off ends with a problem."""
+    def pieces() -> Iterator[Piece]:
         try:
-            for block in self._blocks:
-                yield Piece(block, self._name)
+            for block in blocks:
+                yield Piece(block, name)
         except AsdError as error:
-            yield Piece(NOTHING, self._name, problem=str(error))
+            yield Piece(NOTHING, name, problem=str(error))
+
+    return pieces()
 
 
 class Folder:
@@ -113,8 +94,6 @@ class Folder:
     A file counts as complete when it is closed by who writes it, or moved into the folder.
 
     Args:
-        place: the folder.
-        sample_rate_hz: that the model was fitted for.
         mark: file that says which recording was the last; None: nothing is remembered.
     """
 

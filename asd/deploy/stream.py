@@ -16,12 +16,7 @@ Samples = npt.NDArray[np.float32]  # (channels, samples), full scale is 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A stretch of a stream.
-
-    Attributes:
-        start: its first sample.
-        samples: (channels, samples).
-    """
+    """A stretch of a stream, from its sample `start` on."""
 
     start: int
     samples: Samples
@@ -37,7 +32,6 @@ class Piece:
     """What comes next.
 
     Attributes:
-        samples: (channels, n).
         recording: name of the file or device.
         is_new: it does not belong to what came before.
         lost_s: seconds that are missing before it.
@@ -57,11 +51,8 @@ NOTHING: Samples = np.zeros((1, 0), np.float32)
 class Ring:
     """The last samples of a stream, as far back as the last cut.
 
-    The buffer has room for twice what is kept, so that samples are moved once per round and lie in one piece.
-
-    Args:
-        n_channels: of the stream.
-        n_kept: samples that are kept at least.
+    The buffer has room for twice the `n_kept` that are kept at least, so that samples are moved once per round and lie
+    in one piece.
     """
 
     def __init__(self, n_channels: int, n_kept: int) -> None:
@@ -92,12 +83,7 @@ class Ring:
         self.end += n_lost
 
     def between(self, start: int, stop: int) -> Window:
-        """A copy of what is kept of the samples from `start` up to `stop`.
-
-        Args:
-            start: sample, counted from the beginning of the stream.
-            stop: the sample after the last one.
-        """
+        """A copy of what is kept of the samples from `start` up to `stop`, which is left out."""
         first = self.start
         start, stop = max(start, first), min(stop, self.end)
         return Window(start, self._buffer[:, start - first : max(start, stop) - first].copy())
@@ -107,9 +93,7 @@ class Windows:
     """Windows of a stream, each as soon as its last sample is there; none reaches across a cut.
 
     Args:
-        n_channels: of the stream.
-        n_window: samples of a window.
-        n_hop: samples from one window to the next.
+        n_window, n_hop: samples of a window, and from one to the next.
         n_kept: samples before the next one that can be asked for in `ring`.
     """
 

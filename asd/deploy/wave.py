@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,31 +29,9 @@ _OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"RF64": "RF64", b"FO
 RAW = {"s16le": (_PCM, 16), "s24le": (_PCM, 24), "s32le": (_PCM, 32), "f32le": (_FLOAT, 32)}
 
 
-class Readable(Protocol):
-    """What is read from, such as `sys.stdin.buffer`."""
-
-    def read(self, size: int, /) -> bytes:
-        """Bytes: `size` of them, and fewer only at the end."""
-
-    def seekable(self) -> bool:
-        """Whether it is a file, whose end is known, and no pipe."""
-
-    def tell(self) -> int:
-        """How many bytes were read."""
-
-    def seek(self, at: int, whence: int = 0, /) -> int:
-        """Goes to a byte, from the beginning or (2) the end; returns where that is."""
-
-
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """How samples lie in a stream of bytes, little-endian.
-
-    Attributes:
-        sample_rate_hz, n_channels: of the stream.
-        kind: 1 for integers, 3 for floats.
-        bits: of a sample.
-    """
+    """How samples lie in a stream of bytes, little-endian: integers (kind 1) or floats (3) of so many bits."""
 
     sample_rate_hz: int
     n_channels: int
@@ -80,13 +58,12 @@ class Coding:
         return np.ascontiguousarray(flat.reshape(-1, self.n_channels).T)
 
 
-def samples_of(stream: Readable, what: str, raw: Coding) -> tuple[Coding, Iterator[Samples]]:
+def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterator[Samples]]:
     """Samples of a stream, which says by its first bytes whether it is a WAV file.
 
     Args:
-        stream: where the bytes come from.
         what: it is called in messages.
-        raw: how samples lie in a stream that is not.
+        raw: how samples lie in a stream that is no WAV file.
 
     Returns:
         How they lie, and blocks of them (channels, n); a frame that is cut off at the end is dropped.
@@ -116,7 +93,7 @@ def samples_of(stream: Readable, what: str, raw: Coding) -> tuple[Coding, Iterat
     return coding, _blocks(stream, what, coding, size, b"")
 
 
-def _blocks(stream: Readable, what: str, coding: Coding, size: int | None, rest: bytes) -> Iterator[Samples]:
+def _blocks(stream: BinaryIO, what: str, coding: Coding, size: int | None, rest: bytes) -> Iterator[Samples]:
     block = max(1, round(BLOCK_S * coding.sample_rate_hz)) * coding.frame_bytes
     left = size
     while left is None or left > 0:
@@ -131,7 +108,7 @@ def _blocks(stream: Readable, what: str, coding: Coding, size: int | None, rest:
         rest, left = b"", None if left is None else left - wanted
 
 
-def _read_header(stream: Readable, what: str) -> tuple[Coding, int | None]:
+def _read_header(stream: BinaryIO, what: str) -> tuple[Coding, int | None]:
     """Everything up to the samples: how they lie, and how many bytes of them there are; None: until the end."""
     if _exactly(stream, 8, what)[4:] != b"WAVE":
         raise AsdError(f"{what} begins as RIFF and is no WAVE file; send WAV, or raw samples")
@@ -177,7 +154,7 @@ def _coding(content: bytes, what: str) -> Coding:
     return Coding(rate, n_channels, kind, bits)
 
 
-def _exactly(stream: Readable, n: int, what: str) -> bytes:
+def _exactly(stream: BinaryIO, n: int, what: str) -> bytes:
     content = stream.read(n)
     if len(content) < n:
         raise AsdError(f"{what} ended within its WAV header; check the program that writes it")

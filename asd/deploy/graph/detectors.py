@@ -27,17 +27,10 @@ from asd.types import AsdError
 
 
 def clip_scores(g: Graph, detector: Detector, scorer: str, recorded: Value, section: Value | None) -> Value:
-    """Scores of a fitted detector.
+    """Scores of a fitted detector: (clips, microphones, samples) float32 -> (clips,) float64.
 
     Args:
-        g: where to.
-        detector: fitted.
-        scorer: one of the detector's.
-        recorded: (clips, microphones, samples) float32.
         section: (clips,) section of each clip; None where the detector has one.
-
-    Returns:
-        (clips,) float64.
 
     Raises:
         AsdError: a detector, encoder, view or back end that has no formula.

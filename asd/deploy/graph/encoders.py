@@ -34,10 +34,7 @@ def embedding_parts(g: Graph, encoder: ClipEncoder, name: str, front_end: FrontE
     """What an encoder makes of recordings, one value (clips, dims) per part.
 
     Args:
-        g: the graph that is built.
-        encoder: of the detector.
         name: how messages call it.
-        front_end: from the microphones to one waveform.
         recorded: (clips, microphones, samples).
 
     Raises:
@@ -68,13 +65,7 @@ def _fault_layers(g: Graph, module: FaultClassifiers, vectors: Value) -> list[Va
 
 
 def layers(g: Graph, modules: Any, x: Value) -> Value:
-    """Dense layers in their order, as they are when nothing is learnt: (..., inputs) -> (..., outputs).
-
-    Args:
-        g: the graph that is built.
-        modules: of torch: linear, batch normalisation, ReLU.
-        x: (..., inputs).
-    """
+    """Dense layers in their order, as they are when nothing is learnt: (..., inputs) -> (..., outputs)."""
     for module in modules:
         if isinstance(module, nn.Linear):
             x = g.op.MatMul(x, g.constant(module.weight.T)) + g.constant(module.bias)

@@ -28,11 +28,6 @@ from asd.features.spectral_statistics import FilterBank, SpectralStatistics
 def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict[str, Value]:
     """The views of clips: (clips, samples) -> {view: (clips, dims)}.
 
-    Args:
-        g: the graph that is built.
-        extract: what it computes.
-        waveforms: (clips, samples).
-
     Raises:
         AsdError: a view that has no formula here.
     """
@@ -85,13 +80,7 @@ def _deviation_weights(g: Graph, values: Value, sharpness: float) -> Value:
 
 
 def log_mel(g: Graph, transform: LogMel, waveforms: Value) -> Value:
-    """Log-mel levels in dB: (clips, samples) -> (clips, frames, mels).
-
-    Args:
-        g: the graph that is built.
-        transform: what it computes.
-        waveforms: (clips, samples).
-    """
+    """Log-mel levels in dB: (clips, samples) -> (clips, frames, mels)."""
     n_fft, window = transform.mel.n_fft, transform.mel.spectrogram.window
     padded = g.op.Pad(waveforms, [0, n_fft // 2, 0, n_fft // 2])
     cut = frames(g, padded, n_fft, transform.hop_samples) * g.constant(window, single=True)
@@ -100,14 +89,7 @@ def log_mel(g: Graph, transform: LogMel, waveforms: Value) -> Value:
 
 
 def frames(g: Graph, waveforms: Value, n_samples: int, hop: int) -> Value:
-    """Frames from the first sample on, as many as are whole: (clips, samples) -> (clips, frames, n_samples).
-
-    Args:
-        g: the graph that is built.
-        waveforms: (clips, samples).
-        n_samples: of a frame.
-        hop: samples from frame to frame.
-    """
+    """Frames from the first sample on, as many as are whole: (clips, samples) -> (clips, frames, n_samples)."""
     block = math.gcd(n_samples, hop)  # copied at once
     n_blocks = g.size(waveforms, 1) / block
     blocks = g.shaped(g.part(waveforms, 1, 0, n_blocks * block), 0, n_blocks, block)

@@ -52,12 +52,7 @@ class Graph:
             ir.set_value_magic_handler(before)
 
     def constant(self, values: Any, *, single: bool = False) -> Value:
-        """An initializer of numbers: int64 where they are whole by type, else float64.
-
-        Args:
-            values: numbers, an array or a tensor.
-            single: float32 instead.
-        """
+        """An initializer of numbers: int64 where they are whole by type, else float64, or float32 (single)."""
         array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
         real = np.float32 if single else np.float64
         array = array.astype(np.int64 if array.dtype.kind in "iu" else real)
@@ -225,12 +220,8 @@ class Graph:
         """One of two float32 values, of which only that one is computed.
 
         Args:
-            condition: which, a bool without axes.
-            then: gives the value in the graph of a branch, which may use everything outside.
-            otherwise: the same of the other branch.
-
-        Returns:
-            The value.
+            condition: a bool without axes.
+            then, otherwise: give the value in the graph of a branch, which may use everything outside.
         """
 
         def branch(name: str, formula: Callable[[Graph], Value]) -> ir.Graph:
@@ -257,9 +248,6 @@ class Graph:
             example: its inputs; every length is kept but that of the first axis.
             values: the same as values of the graph, of any type.
             any_time: that of the last axis may differ, too.
-
-        Returns:
-            Its output.
         """
         open_axes = {0: torch.export.Dim("batch"), **({-1: torch.export.Dim.DYNAMIC} if any_time else {})}
         shapes = ([{axis % x.dim(): size for axis, size in open_axes.items()} for x in example],)

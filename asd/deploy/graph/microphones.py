@@ -22,13 +22,7 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 
 def heard(g: Graph, front_end: FrontEnd, recorded: Value) -> Value:
-    """What a detector gets of recordings: (clips, microphones, samples) -> (clips, samples).
-
-    Args:
-        g: the graph that is built.
-        front_end: which microphones, and what is done with them.
-        recorded: (clips, microphones, samples).
-    """
+    """What a detector gets of recordings: (clips, microphones, samples) -> (clips, samples)."""
     waveforms = _FRONT_ENDS[front_end.name](g, recorded)
     if front_end.profile:
         spectrum = _spectrum(g, waveforms, frontends.SUBTRACT_SAMPLES)
@@ -42,8 +36,6 @@ def less_far(
     """Vectors of what is heard, in the residual view less a share of those of the far microphone.
 
     Args:
-        g: the graph that is built.
-        front_end: which microphones, and that share.
         recorded: (clips, microphones, samples).
         vectors: of waveforms (clips, samples), each (clips, dims) by name.
     """

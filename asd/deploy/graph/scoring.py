@@ -25,17 +25,10 @@ from asd.types import AsdError
 def section_scores(
     g: Graph, scorer: PerSectionScorer, vectors: Value, section: Value | None, *, standardise: bool
 ) -> Value:
-    """Scores as `PerSectionScorer.score` gives them, or its `z`.
+    """Scores as `PerSectionScorer.score` gives them, or (standardise) its `z`: (clips, dims) -> (clips,).
 
     Args:
-        g: where to.
-        scorer: fitted.
-        vectors: (clips, dims).
         section: (clips,) section of each clip; None where the scorer has one part.
-        standardise: in deviations above the mean of training scores.
-
-    Returns:
-        (clips,).
     """
     scores = {}
     for name, part in scorer.parts.items():
@@ -52,11 +45,6 @@ def section_scores(
 
 def back_end(g: Graph, backend: Backend, vectors: Value) -> Value:
     """Scores of a fitted back end: (clips, dims) -> (clips,).
-
-    Args:
-        g: the graph that is built.
-        backend: fitted.
-        vectors: (clips, dims).
 
     Raises:
         AsdError: a back end of one's own.
