@@ -28,19 +28,12 @@ DAY_S = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When an alarm is raised and cleared.
+    """When an alarm is raised and cleared."""
 
-    Attributes:
-        above: a smoothed score above is suspicious.
-        below: a smoothed score below clears an alarm; at most `above`.
-        n_smooth: windows whose mean score counts.
-        least_samples: length of the suspicious stretch, from the end of its first window, that raises an alarm.
-    """
-
-    above: float
-    below: float
-    n_smooth: int = 1
-    least_samples: int = 0
+    above: float  # a smoothed score above is suspicious
+    below: float  # a smoothed score below clears an alarm; at most `above`
+    n_smooth: int = 1  # windows whose mean score counts
+    least_samples: int = 0  # length of the suspicious stretch, from the end of its first window, that raises an alarm
 
 
 def below_of(threshold: float, training_scores: npt.NDArray[np.float64], hysteresis: float) -> float:
@@ -97,21 +90,12 @@ class Alarms:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a look at the last windows found.
+    """What a look at the last windows found."""
 
-    Attributes:
-        p_value: probability of a difference like this or larger where nothing has changed.
-        level: a smaller p value is a warning.
-        distance: largest difference of the two distribution functions (Kolmogorov-Smirnov), 0 to 1.
-        direction: whether the windows score higher or lower, by their median.
-        median, training_median: scores of the windows, and of the training clips.
-        n_windows, n_training: how many of each.
-    """
-
-    p_value: float
-    level: float
-    distance: float
-    direction: str
+    p_value: float  # probability of a difference like this or larger where nothing has changed
+    level: float  # a smaller p value is a warning
+    distance: float  # largest difference of the two distribution functions (Kolmogorov-Smirnov), 0 to 1
+    direction: str  # whether the windows score higher or lower, by their median
     median: float
     training_median: float
     n_windows: int

@@ -36,14 +36,7 @@ _LARGEST_BYTES = 2**31 - 1  # of a protobuf message
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A graph that was written.
-
-    Attributes:
-        path: of the file.
-        n_bytes: its size.
-        metadata: what the file says of itself.
-        difference: the largest `difference` between graph and model over a few made-up sounds.
-    """
+    """A graph that was written, and its largest `difference` from the model over a few made-up sounds."""
 
     path: Path
     n_bytes: int
@@ -192,7 +185,7 @@ def difference(found: npt.ArrayLike, expected: npt.ArrayLike, spread: float) -> 
 
     Args:
         found, expected: (clips,) scores of the same clips, such as a graph's and its model's.
-        spread: of the training scores, see `spread_of`.
+        spread: of the training scores, from `spread_of`.
     """
     expected = np.asarray(expected, np.float64)
     apart = np.abs(np.asarray(found, np.float64) - expected) / np.maximum(np.abs(expected), spread)

@@ -34,8 +34,6 @@ class Heard:
 
     Attributes:
         folder: of alarms.jsonl, scores.jsonl and recordings/.
-        seconds: of sound.
-        n_windows, n_alarms: scored, and raised.
         cpu_share: of one core that the sound took, per second of it.
         defects: what could not be read, written or delivered, in sentences.
     """

@@ -68,11 +68,9 @@ class Listener:
     """Scores a stream and says what happens; its memory does not grow with the stream.
 
     Args:
-        plan: windows, rule and recordings.
         training_scores: (clips,) of normal training clips.
         score: of a window (channels, samples), by the model.
-        emit: takes every event.
-        write_score: takes a line per window.
+        emit, write_score: take every event, and a line per window.
         folder: of the recordings.
     """
 

@@ -25,25 +25,15 @@ _CALLERS = 4096  # whose rate is remembered at once
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one caller, and all together, may ask for.
+    """What one caller, and all together, may ask for."""
 
-    Attributes:
-        token: that callers have to show; "": none.
-        n_bytes: of a request.
-        n_recordings: of a request.
-        seconds: of a recording.
-        per_minute: requests of a caller.
-        n_at_once: requests that are waiting or worked on.
-        timeout_s: of a request, its body included.
-    """
-
-    token: str
-    n_bytes: int
-    n_recordings: int
-    seconds: float
-    per_minute: float
-    n_at_once: int
-    timeout_s: float
+    token: str  # that callers have to show; "": none
+    n_bytes: int  # of a request
+    n_recordings: int  # of a request
+    seconds: float  # of a recording
+    per_minute: float  # requests of a caller
+    n_at_once: int  # requests that are waiting or worked on
+    timeout_s: float  # of a request, its body included
 
 
 class RefusalError(Exception):

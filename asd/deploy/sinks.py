@@ -30,13 +30,9 @@ SIGNATURE, TIMESTAMP = "X-Asd-Signature", "X-Asd-Timestamp"
 
 
 class Sink(Protocol):
-    """Something that events are given to.
+    """Something that events are given to."""
 
-    Attributes:
-        n_lost: events that were given up.
-    """
-
-    n_lost: int
+    n_lost: int  # events that were given up
 
     def send(self, event: Event) -> None:
         """Takes an event; does not wait."""
@@ -49,9 +45,6 @@ class JsonLines:
     """A file with one JSON object per line, to which lines are added.
 
     A full disk stops nothing: it is said once, and lines are written again as soon as there is room.
-
-    Args:
-        path: the file.
 
     Raises:
         OSError: it cannot be written at the beginning.

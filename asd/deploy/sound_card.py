@@ -38,8 +38,6 @@ class Device:
     Blocks wait in a queue while a window is scored, so none is lost as long as the computer keeps up on average.
 
     Args:
-        name: what it is called.
-        sample_rate_hz: what it records at.
         open_: opens it, and has every block taken from a thread of its own; OSError while it is not there.
 
     Raises:

@@ -29,20 +29,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """What comes next.
-
-    Attributes:
-        recording: name of the file or device.
-        is_new: it does not belong to what came before.
-        lost_s: seconds that are missing before it.
-        problem: why they are missing, or why a file is left out; "" where nothing is wrong.
-    """
+    """What comes next."""
 
     samples: Samples
-    recording: str
-    is_new: bool = False
-    lost_s: float = 0.0
-    problem: str = ""
+    recording: str  # name of the file or device
+    is_new: bool = False  # it does not belong to what came before
+    lost_s: float = 0.0  # seconds that are missing before it
+    problem: str = ""  # why they are missing, or why a file is left out; "" where nothing is wrong
 
 
 NOTHING: Samples = np.zeros((1, 0), np.float32)
