@@ -358,6 +358,22 @@ def test_an_address_that_cannot_be_used_is_a_sentence(bucket: Any, words: tuple[
     assert files(bucket) == {}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("reproduce", "data=memory://year"),
+        ("data", "data=memory://year"),
+        ("sed", "make-soundscapes", "events=memory://events"),
+        ("sed", "make-soundscapes", "events=events", "out=memory://scenes"),
+        ("study", "reuse", "runs=memory://runs"),
+        ("study", "digits", "data=memory://digits"),
+    ],
+)
+def test_what_takes_a_folder_of_this_computer_only_says_so(bucket: Any, words: tuple[str, ...]) -> None:
+    option = words[-1].partition("=")[0]
+    refuses(*words, saying=rf"{option}.*takes a folder or file of this computer, not an address")
+
+
 def test_a_missing_library_is_named(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: Any) -> None:
         raise ImportError("Install s3fs to access S3")

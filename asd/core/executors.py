@@ -28,17 +28,11 @@ LOG_FORMAT = "%(levelname)s: %(message)s"
 
 
 class Finished(NamedTuple):
-    """What became of a task.
+    """What became of a task."""
 
-    Attributes:
-        task: its place among the tasks.
-        result: what the work returned; None where it failed.
-        error: what it raised, or an `AsdError` that says how its process died; None where it did not fail.
-    """
-
-    task: int
-    result: Any
-    error: Exception | None
+    task: int  # its place among the tasks
+    result: Any  # what the work returned; None where it failed
+    error: Exception | None  # what it raised, or an `AsdError` that says how its process died
 
 
 def finished(
@@ -55,8 +49,6 @@ def finished(
     Args:
         work: what is done with a task; a function that can be imported, with a result that can be pickled.
         tasks: what can be pickled.
-        where: where, and how many at once.
-        device: name of the device on which the tasks compute.
         label: what the progress bar says.
         keeps: `work` loads what it needs again, such as a model, so processes should stay: Ray Data keeps them.
 
@@ -77,14 +69,7 @@ def finished(
 def run_tasks(
     work: Callable[[T], R], tasks: Sequence[T], where: Execution, *, device: str = "auto", label: str = ""
 ) -> list[R]:
-    """Results of all tasks, in their order.
-
-    Args:
-        work: what is done with a task, as of `finished`; so are the others.
-        tasks: what can be pickled.
-        where: where, and how many at once.
-        device: name of the device on which the tasks compute.
-        label: what the progress bar says.
+    """Results of all tasks, in their order; the arguments are those of `finished`.
 
     Raises:
         Exception: the first that a task raised; tasks that were not begun are dropped.
@@ -98,15 +83,7 @@ def run_tasks(
 
 
 def attempt(work: Callable[[T], R], task: T) -> tuple[R | None, Exception | None]:
-    """One task done.
-
-    Args:
-        work: what is done with it.
-        task: its argument.
-
-    Returns:
-        Result and error, of which one is None; what is no `AsdError` keeps its traceback as a note.
-    """
+    """Result and error of one task, of which one is None; what is no `AsdError` keeps its traceback as a note."""
     try:
         return work(task), None
     except AsdError as error:
