@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.types import Message, Receive, Send
 
-from asd.deploy.service import Guard, Limits, Message, Rate, Receive, RefusalError, Send
+from asd.deploy.service import Guard, Limits, Rate, RefusalError
 
 LIMITS = Limits(token="", n_bytes=100, n_recordings=3, seconds=10, per_minute=600, n_at_once=2, timeout_s=5)
 Answer = tuple[int, dict[bytes, bytes], Any]

@@ -108,32 +108,29 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
 
     app.post("/score", openapi_extra=_BODY)(score)
 
-    def said(status: int, sentence: str, retry_s: int = 0) -> JSONResponse:
-        return JSONResponse({"error": sentence}, status, {"Retry-After": str(retry_s)} if retry_s else None)
-
     @app.exception_handler(RefusalError)
     async def refused(request: Request, error: RefusalError) -> JSONResponse:
-        return said(error.status, error.sentence, error.retry_s)
+        return error.answer()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return said(422, f"{'.'.join(map(str, first['loc'][1:]))} does not fit: {first['msg']}")
+        return RefusalError(422, f"{'.'.join(map(str, first['loc'][1:]))} does not fit: {first['msg']}").answer()
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         routes = ", ".join(ROUTES)
         known = {404: f"there is no such page; there are {routes}", 405: "this page takes another method"}
-        return said(error.status_code, known.get(error.status_code, str(error.detail)))
+        return RefusalError(error.status_code, known.get(error.status_code, str(error.detail))).answer()
 
     @app.exception_handler(ClientDisconnect)
     async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return said(400, "the request ended before its body did")  # to nobody, but it is counted
+        return RefusalError(400, "the request ended before its body did").answer()  # to nobody, but it is counted
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:
         log.error("a request failed", exc_info=error)
-        return said(500, "the server failed on this request; its log says why")
+        return RefusalError(500, "the server failed on this request; its log says why").answer()
 
     return Guard(app, limits, metrics.answered)
 

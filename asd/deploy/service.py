@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+if TYPE_CHECKING:
+    from starlette.responses import JSONResponse
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _ALWAYS = {("GET", "/health"), ("GET", "/metrics")}  # who watches the service asks when it is busy
 _CALLERS = 4096  # whose rate is remembered at once
@@ -41,7 +39,18 @@ class RefusalError(Exception):
 
     def __init__(self, status: int, sentence: str, retry_s: int = 0) -> None:
         super().__init__(sentence)
-        self.status, self.sentence, self.retry_s = status, sentence, retry_s
+        self.status, self.retry_s = status, retry_s
+
+    def answer(self) -> JSONResponse:
+        """The sentence as JSON."""
+        from starlette.responses import JSONResponse
+
+        headers = {"retry-after": str(self.retry_s)} if self.retry_s else {}
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if self.status in (413, 504):
+            headers["connection"] = "close"  # what is left of the body is not read
+        return JSONResponse({"error": str(self)}, self.status, headers)
 
 
 class Rate:
@@ -71,11 +80,11 @@ class Guard:
         watch: is told of every answer: method, path, status, seconds.
     """
 
-    def __init__(self, app: App, limits: Limits, watch: Callable[[str, str, int, float], None]) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, watch: Callable[[str, str, int, float], None]) -> None:
         self.app, self.limits, self.watch = app, limits, watch
         self._rate, self._n_now = Rate(limits.per_minute), 0
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
@@ -93,11 +102,11 @@ class Guard:
         except RefusalError as refusal:
             if status:  # too late to say anything
                 raise
-            await refuse(noting, refusal)
+            await refusal.answer()(scope, receive, noting)
         finally:
             self.watch(scope["method"], scope["path"], status or 500, time.perf_counter() - started_s)
 
-    async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, asked = dict(scope["headers"]), (scope["method"], scope["path"])
         if asked != ("GET", "/health"):
             self._check_token(headers.get(b"authorization", b""))
@@ -151,17 +160,3 @@ def _limited(receive: Receive, n_bytes: int) -> Receive:
 
 def _too_large(n_bytes: int) -> RefusalError:
     return RefusalError(413, f"the request holds more than {n_bytes / 1e6:g} MB; send fewer or shorter recordings")
-
-
-async def refuse(send: Send, refusal: RefusalError) -> None:
-    """Answers with one sentence."""
-    body = json.dumps({"error": refusal.sentence}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if refusal.retry_s:
-        headers.append((b"retry-after", str(refusal.retry_s).encode()))
-    if refusal.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if refusal.status in (413, 504):
-        headers.append((b"connection", b"close"))  # what is left of the body is not read
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
