@@ -67,11 +67,6 @@ def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus
     """A waveform (channels, samples) as the bytes of a file: FLAC of 16 bits, or Opus in Ogg at about 60 kbit/s.
 
     Opus knows few sample rates; a waveform of another one becomes FLAC.
-
-    Args:
-        waveform: (channels, samples), full scale is 1.
-        sample_rate_hz: of the waveform.
-        codec: "flac" or "opus".
     """
     file = io.BytesIO()
     if codec == "opus" and sample_rate_hz in OPUS_RATES_HZ:
@@ -150,10 +145,6 @@ def _check_header(path: Path, file: soundfile.SoundFile) -> None:
 
 def check_levels(what: Path | str, samples: Samples) -> None:
     """Refuses samples that are no numbers, or whose powers would leave the range of the features.
-
-    Args:
-        what: the recording, for the message.
-        samples: (channels, samples).
 
     Raises:
         AsdError: a sample that is not finite, or far beyond full scale.

@@ -45,12 +45,7 @@ class ChallengeData:
         files.machine_folder(self.root, machine)
 
     def clips(self, machine: str, split: Split) -> list[Clip]:
-        """The clips of a machine and split, sorted by name.
-
-        Args:
-            machine: its name.
-            split: which of its clips.
-        """
+        """The clips of a machine and split, sorted by name."""
         return files.list_clips(self.root, machine, split)
 
     def has_test(self, machine: str) -> bool:
@@ -95,10 +90,6 @@ class OwnData:
 
     def clips(self, machine: str, split: Split) -> list[Clip]:
         """The clips of a machine and split, sorted by name.
-
-        Args:
-            machine: its name.
-            split: which of its clips.
 
         Raises:
             AsdError: an unknown machine, or one without such clips.

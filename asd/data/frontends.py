@@ -34,12 +34,7 @@ _RIDGE = 1e-2  # share of a feature's variance: bands of one noise move together
 
 @torch.no_grad()
 def apply_front_end(front_end: FrontEnd, recorded: torch.Tensor) -> torch.Tensor:
-    """What a detector gets of recordings of one length: (batch, microphones, samples) -> (batch, samples).
-
-    Args:
-        front_end: which microphones, and what is done with them.
-        recorded: (batch, microphones, samples).
-    """
+    """What a detector gets of recordings of one length: (batch, microphones, samples) -> (batch, samples)."""
     waveforms = FRONT_ENDS[front_end.name](recorded)
     if front_end.profile:
         waveforms = subtract_profile(waveforms, torch.tensor(front_end.profile, device=waveforms.device))
@@ -90,15 +85,7 @@ def subtract(pairs: torch.Tensor) -> torch.Tensor:
 
 
 def subtract_profile(waveforms: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
-    """The same with the magnitudes of a noise known beforehand.
-
-    Args:
-        waveforms: (batch, samples).
-        magnitudes: (bins,) of the noise, from `magnitude_profile`.
-
-    Returns:
-        (batch, samples).
-    """
+    """The same with the magnitudes (bins,) of a noise known beforehand, see `magnitude_profile`."""
     spectra = _spectra(waveforms, SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES)
     return _less(spectra, magnitudes[:, None], waveforms.shape[-1])
 
@@ -168,23 +155,13 @@ def fit_activity(noisy: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def frame_weights(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Weight of each frame by the model: (batch, samples) -> (batch, frames) in [LEAST_WEIGHT, 1].
-
-    Args:
-        waveforms: (batch, samples).
-        weights: (bands + 1,) of `fit_activity`.
-    """
+    """Weight of each frame by the model of `fit_activity`: (batch, samples) -> (batch, frames) in [LEAST_WEIGHT, 1]."""
     predicted = torch.einsum("bmf,m->bf", _features(waveforms), weights[:-1]) + weights[-1]
     return predicted.clamp(LEAST_WEIGHT, 1.0)
 
 
 def turn_down(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Clips (batch, samples) with each frame at the square root of its weight, the same shape.
-
-    Args:
-        waveforms: (batch, samples).
-        weights: (bands + 1,) of `fit_activity`.
-    """
+    """Clips (batch, samples) with each frame at the square root of its weight, the same shape."""
     gain = frame_weights(waveforms, weights).sqrt()
     whole = (gain.shape[1] - 1) * ACTIVITY_HOP_SAMPLES + 1
     smooth = interpolate(gain[:, None], whole, mode="linear", align_corners=True)[:, 0]

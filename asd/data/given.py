@@ -107,11 +107,7 @@ def from_arrays(
 
 
 def check_lengths(recordings: Recordings, least_samples: int) -> None:
-    """Makes sure that a detector can use recordings.
-
-    Args:
-        recordings: to be fitted on or scored.
-        least_samples: shortest clip that the detector can use.
+    """Makes sure that a detector can use recordings: none is shorter than `least_samples`.
 
     Raises:
         AsdError: one is shorter.

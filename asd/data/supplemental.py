@@ -65,11 +65,7 @@ class SupplementalPolicy:
     clean: CleanUse = "ignore"
 
     def clips(self, root: Path, machine: str) -> list[Clip]:
-        """The supplemental clips of a machine that are of use.
-
-        Args:
-            root: folder that holds <machine>/supplemental.
-            machine: its name.
+        """The clips of a machine in <root>/<machine>/supplemental that are of use.
 
         Raises:
             AsdError: a clip whose name does not say what is recorded.
@@ -93,25 +89,14 @@ class SupplementalPolicy:
         return [clip for clip in clips if wanted[clip.attributes[CONTENT]] != "ignore"]
 
     def front_end(self, plain: FrontEnd, recordings: Recordings) -> FrontEnd:
-        """The front end with the noise's profile and the machine's activity, where these are in use.
-
-        Args:
-            plain: from the microphones to one waveform.
-            recordings: supplemental clips in use, through `plain`.
-        """
+        """The front end with the noise's profile and the machine's activity, where these are in use."""
         noise, clean = _parts(recordings)
         profile = _profile(noise) if noise and self.noise == "profile" else ()
         activity = _activity(clean, noise) if clean and self.clean == "activity" else ()
         return replace(plain, profile=profile, activity=activity)
 
     def supplement(self, train: Recordings, recordings: Recordings, seed: int) -> Supplement:
-        """What there is to learn from besides the training clips.
-
-        Args:
-            train: the training clips.
-            recordings: supplemental clips in use.
-            seed: of the noises and ratios that are drawn.
-        """
+        """What there is to learn from besides the training clips."""
         noise, clean = _parts(recordings)
         extra = [clean] if clean and self.clean == "references" else []
         noise_only = None
@@ -215,13 +200,7 @@ class MixedSound(Sound):
 
 
 def mix_noise(sounds: Sequence[Sound], noises: Sequence[Sound], seed: int) -> list[MixedSound]:
-    """Each recording with one of the noises at a drawn ratio; a function of the seed and its place in the sequence.
-
-    Args:
-        sounds: recordings.
-        noises: recordings without the machine.
-        seed: of the draws.
-    """
+    """Each recording with one of the noises at a drawn ratio; a function of the seed and its place in the sequence."""
     mixed = []
     for index, sound in enumerate(sounds):
         rng = np.random.default_rng([seed, index])

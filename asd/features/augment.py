@@ -42,11 +42,6 @@ class Masks(NamedTuple):
 def draw_mixup(n: int, share: float, generator: Generator = None) -> Mixing:
     """A partner for each of `n` rows; the weight is uniform for a `share` of them and 1 for the others.
 
-    Args:
-        n: rows.
-        share: of them that are mixed.
-        generator: of the draws.
-
     Source: Zhang et al., "mixup", ICLR 2018, with Beta(1, 1).
     """
     own = torch.rand(n, generator=generator)
@@ -55,25 +50,13 @@ def draw_mixup(n: int, share: float, generator: Generator = None) -> Mixing:
 
 
 def mixup(x: torch.Tensor, params: Mixing) -> torch.Tensor:
-    """Mixed rows of `x` (batch, ...): waveforms, or labels.
-
-    Args:
-        x: (batch, ...).
-        params: of `draw_mixup`.
-    """
+    """Mixed rows of `x` (batch, ...), waveforms or labels, by what `draw_mixup` drew."""
     own = params.own.to(x.device).view(-1, *[1] * (x.dim() - 1))
     return own * x + (1 - own) * x[params.partner.to(x.device)]
 
 
 def draw_exchange(n: int, n_parts: int, share: float, generator: Generator = None) -> Exchange:
-    """Rows to take parts from: part 0 stays; of a `share` of the rows each other part comes from any row.
-
-    Args:
-        n: rows.
-        n_parts: parts of an embedding.
-        share: of the rows that exchange.
-        generator: of the draws.
-    """
+    """Rows to take parts from: part 0 stays; of a `share` of the rows each other part comes from any row."""
     own = torch.arange(n)[:, None].expand(n, n_parts)
     others = torch.stack([torch.randperm(n, generator=generator) for _ in range(n_parts)], 1)
     others[:, 0] = own[:, 0]
@@ -84,10 +67,6 @@ def draw_exchange(n: int, n_parts: int, share: float, generator: Generator = Non
 def exchange_parts(x: torch.Tensor, params: Exchange) -> torch.Tensor:
     """FeatEx: embeddings (batch, parts, dims) whose parts come from several clips.
 
-    Args:
-        x: (batch, parts, dims).
-        params: of `draw_exchange`.
-
     Source: Wilkinghoff, "Self-supervised learning for anomalous sound detection", ICASSP 2024.
     """
     parts = torch.arange(x.shape[1], device=x.device)
@@ -96,10 +75,6 @@ def exchange_parts(x: torch.Tensor, params: Exchange) -> torch.Tensor:
 
 def exchange_statistics(x: torch.Tensor, params: Exchange) -> torch.Tensor:
     """StatEx: spectra (batch, bands, frames) that take mean and spread over time from the row of part 1.
-
-    Args:
-        x: (batch, bands, frames).
-        params: of `draw_exchange`.
 
     Source: Chen et al., "Effective anomalous sound detection based on statistics exchange", ICASSP 2023.
     """
@@ -118,10 +93,6 @@ def exchange_labels(labels: torch.Tensor, params: Exchange) -> torch.Tensor:
 
     The first block is for rows left as they are; block 1 + k for the classes that part k was taken from,
     each with a share of 1 / parts. So an exchange is to be recognised, part by part, as what it is.
-
-    Args:
-        labels: (batch, classes).
-        params: of `draw_exchange`.
     """
     n, n_parts = params.source.shape
     source = params.source.to(labels.device)
@@ -131,12 +102,7 @@ def exchange_labels(labels: torch.Tensor, params: Exchange) -> torch.Tensor:
 
 
 def draw_masks(n: int, widest: float, generator: Generator = None) -> Masks:
-    """One band and one stretch of time per row, each up to the share `widest` of its axis.
-
-    Args:
-        n: rows.
-        widest: largest share of an axis, in [0, 1].
-        generator: of the draws.
+    """One band and one stretch of time for each of `n` rows, each up to the share `widest` of its axis.
 
     Source: Park et al., "SpecAugment", Interspeech 2019. In shares, so that one draw fits every resolution.
     """
@@ -146,12 +112,7 @@ def draw_masks(n: int, widest: float, generator: Generator = None) -> Masks:
 
 
 def mask(x: torch.Tensor, params: Masks) -> torch.Tensor:
-    """Spectra (batch, bands, frames), or (batch, bands), with the band and the stretch set to zero.
-
-    Args:
-        x: (batch, bands, frames), or (batch, bands).
-        params: of `draw_masks`.
-    """
+    """Spectra (batch, bands, frames), or (batch, bands), with the band and the stretch set to zero."""
     masks = Masks(*(values.to(x.device) for values in params))
     keep = ~_inside(x.shape[1], masks.band_start, masks.band_width)
     if x.dim() == 2:

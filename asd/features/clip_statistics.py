@@ -82,12 +82,7 @@ class ClipStatistics(nn.Module):
 
 
 def window_samples(window_ms: int, sample_rate_hz: int) -> int:
-    """Power of two next to a window's length: 16 ms are 256 samples at 16 kHz and 512 at 44.1 kHz.
-
-    Args:
-        window_ms: length in milliseconds.
-        sample_rate_hz: of the waveform.
-    """
+    """Power of two next to a window's length: 16 ms are 256 samples at 16 kHz and 512 at 44.1 kHz."""
     return int(2 ** round(torch.tensor(window_ms * 1e-3 * sample_rate_hz).log2().item()))
 
 

@@ -30,15 +30,11 @@ SLOWEST_HZ, FASTEST_HZ = 4.0, 400.0  # of the squared envelope: a few times the 
 class EnvelopeStatistics(nn.Module):
     """Statistics of the envelopes of mel bands.
 
-        modulation        power of 12 band envelopes, by 8 rates, in dB
-        variation         log of the relative standard deviation of 32 band envelopes
-        kurtosis          log of their kurtosis: impulses raise it
-        band_correlation  Fisher's z of the correlations of 12 log envelopes: which bands move together
-        step_correlation  the same of their steps over one window: which bands jump together
-
-    Args:
-        n_fft: window of the frames in samples; they are a quarter of it apart.
-        sample_rate_hz: sample rate of the waveforms.
+    modulation        power of 12 band envelopes, by 8 rates, in dB
+    variation         log of the relative standard deviation of 32 band envelopes
+    kurtosis          log of their kurtosis: impulses raise it
+    band_correlation  Fisher's z of the correlations of 12 log envelopes: which bands move together
+    step_correlation  the same of their steps over one window: which bands jump together
     """
 
     rates: torch.Tensor
@@ -50,15 +46,7 @@ class EnvelopeStatistics(nn.Module):
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Statistics over time.
-
-        Args:
-            power: of frames, (batch, frames, bins).
-            bands: the same summed over 32 mel bands and raised to the least power, (batch, frames, 32).
-
-        Returns:
-            {name: (batch, dims)}.
-        """
+        """Statistics over time."""
         envelope = bands.sqrt()
         squares = (envelope / envelope.mean(1, keepdim=True) - 1.0).square()
         spread = squares.mean(1, dtype=torch.float64).sqrt() + 1e-9  # a sum over time in float32 would cost digits
@@ -93,9 +81,6 @@ class EnvelopeSpectrum(nn.Module):
 
         envelope_spectrum        level in dB of 20 logarithmic bands from 4 to 400 Hz of each octave
         envelope_spectrum_fine   level in dB of 96 linear bands from 4 to 260 Hz, averaged over the octaves
-
-    Args:
-        sample_rate_hz: sample rate of the waveforms.
     """
 
     def __init__(self, sample_rate_hz: int) -> None:

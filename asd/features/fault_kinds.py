@@ -36,14 +36,7 @@ class Range:
     size: int | Literal["samples"] = 1
 
     def draw(self, n: int, n_samples: int, sample_rate_hz: int, generator: torch.Generator | None) -> torch.Tensor:
-        """Values (n,), (n, size) or (n, n_samples) on the CPU.
-
-        Args:
-            n: faults.
-            n_samples: of a clip.
-            sample_rate_hz: of a clip.
-            generator: of the draws.
-        """
+        """Values of `n` faults, (n,), (n, size) or (n, n_samples), on the CPU."""
         size = n_samples if self.size == "samples" else self.size
         if self.scale == "normal":
             return torch.randn(n, size, generator=generator)
@@ -77,57 +70,29 @@ TURN = Range(0.0, 1.0)  # a phase in turns
 
 
 def sine(x: torch.Tensor, hz: torch.Tensor, phase: torch.Tensor, rate: int) -> torch.Tensor:
-    """Sines of frequencies and phases in turns (batch,), of the shape of `x`.
-
-    Args:
-        x: (batch, samples), for its shape.
-        hz: frequencies (batch,).
-        phase: in turns, (batch,).
-        rate: sample rate in Hz.
-    """
+    """Sines of frequencies `hz` and phases in turns (batch,), of the shape of `x`."""
     return torch.sin(2 * math.pi * (cycles(x, hz, rate) + phase[:, None]))
 
 
 def cycles(x: torch.Tensor, hz: torch.Tensor, rate: int, ahead_s: torch.Tensor | float = 0.0) -> torch.Tensor:
-    """The phase in turns, from 0 to 1, of frequencies (batch,) at each sample, of the shape of `x`.
-
-    Args:
-        ahead_s: (batch, samples) by how much time runs ahead.
-    """
+    """The phase in turns, 0 to 1, of frequencies (batch,) at each sample of `x`, or `ahead_s` (batch, samples) on."""
     # float32 would have no digits left for a late phase
     time_s = torch.arange(x.shape[1], device=x.device, dtype=torch.float64) / rate
     return ((hz.double()[:, None] * (time_s + ahead_s)) % 1.0).to(x.dtype)
 
 
 def seconds(x: torch.Tensor, rate: int) -> torch.Tensor:
-    """The time of each sample, (samples,).
-
-    Args:
-        x: (batch, samples), for its length.
-        rate: sample rate in Hz.
-    """
+    """The time of each sample of `x`, (samples,)."""
     return torch.arange(x.shape[1], device=x.device) / rate
 
 
 def pulses(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
-    """A periodic envelope between 0 and 1: the larger `sharpness`, the shorter its pulses at `rate_hz`.
-
-    Args:
-        x: (batch, samples), for its shape.
-        p: parameters by name, (batch,) each.
-        rate: sample rate in Hz.
-    """
+    """A periodic envelope between 0 and 1: the larger `sharpness`, the shorter its pulses at `rate_hz`."""
     return (p["sharpness"][:, None] * (sine(x, p["rate_hz"], p["phase"], rate) - 1)).exp()
 
 
 def bumps(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
-    """The sum of `n_bumps` Gaussians of `lengths_s` at `places`, which are shares of the clip.
-
-    Args:
-        x: (batch, samples), for its shape.
-        p: parameters by name, (batch,) or (batch, bumps) each.
-        rate: sample rate in Hz.
-    """
+    """The sum of `n_bumps` Gaussians of `lengths_s` at `places`, which are shares of the clip."""
     envelope = torch.zeros_like(x)
     for k in range(p["places"].shape[1]):
         middle_s = p["places"][:, k, None] * (x.shape[1] / rate)
@@ -137,27 +102,14 @@ def bumps(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
 
 
 def band(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
-    """The part of `x` around `centre_hz`, `octaves` wide.
-
-    Args:
-        x: (batch, samples).
-        p: parameters by name, (batch,) each.
-        rate: sample rate in Hz.
-    """
+    """The part of `x` around `centre_hz`, `octaves` wide."""
     half = 2 ** (p["octaves"] / 2)
     low_hz = (p["centre_hz"] / half).clamp_min(_LOWEST_HZ)
     return between(x, low_hz, (p["centre_hz"] * half).clamp_max(HIGHEST * rate), rate)
 
 
 def between(x: torch.Tensor, low_hz: torch.Tensor, high_hz: torch.Tensor, rate: int) -> torch.Tensor:
-    """The part of `x` (batch, samples) between two frequencies (batch,), with soft edges.
-
-    Args:
-        x: (batch, samples).
-        low_hz: (batch,).
-        high_hz: (batch,).
-        rate: sample rate in Hz.
-    """
+    """The part of `x` (batch, samples) between two frequencies (batch,), with soft edges."""
     n = x.shape[1]
     f = (torch.fft.rfftfreq(n, 1 / rate, device=x.device) + 1).log()
     above = torch.sigmoid(_SLOPE * (f - (low_hz[:, None] + 1).log()))
@@ -166,12 +118,7 @@ def between(x: torch.Tensor, low_hz: torch.Tensor, high_hz: torch.Tensor, rate: 
 
 
 def at(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """`x` at places (batch, samples) between its samples, mirrored beyond its ends.
-
-    Args:
-        x: (batch, samples).
-        places: (batch, samples), in samples.
-    """
+    """`x` at places (batch, samples) between its samples, mirrored beyond its ends."""
     last = x.shape[1] - 1
     places = last - ((places % (2 * last)) - last).abs()
     before = places.floor().long().clamp(0, last - 1)
@@ -180,24 +127,12 @@ def at(x: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
 
 
 def stretched(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
-    """`x` at another speed, by a factor of e to the power of `speed`.
-
-    Args:
-        x: (batch, samples).
-        p: parameters by name, (batch,) each.
-        rate: sample rate in Hz.
-    """
+    """`x` at another speed, by a factor of e to the power of `speed`."""
     return at(x, torch.arange(x.shape[1], device=x.device) * p["speed"].double().exp()[:, None])
 
 
 def added(x: torch.Tensor, sound: torch.Tensor, level_db: torch.Tensor) -> torch.Tensor:
-    """`x` and a sound at a level (batch,) relative to it; silence stays silent.
-
-    Args:
-        x: (batch, samples).
-        sound: same shape.
-        level_db: (batch,), power of the sound over that of `x`.
-    """
+    """`x` and a sound whose power is `level_db` (batch,) above that of `x`; silence stays silent."""
     gain = 10 ** (level_db / 20) * rms(x) / rms(sound).clamp_min(1e-12)
     return x + gain[:, None] * sound
 

@@ -24,13 +24,6 @@ Generator = torch.Generator | None
 def draw(kind: str, n: int, n_samples: int, sample_rate_hz: int, generator: Generator = None) -> Params:
     """Parameters of `n` faults of a kind, by name, on the CPU.
 
-    Args:
-        kind: name of the fault.
-        n: faults.
-        n_samples: of a clip.
-        sample_rate_hz: of a clip.
-        generator: of the draws.
-
     Raises:
         AsdError: there is no such kind.
     """
@@ -39,13 +32,7 @@ def draw(kind: str, n: int, n_samples: int, sample_rate_hz: int, generator: Gene
 
 
 def apply(kind: str, waveforms: torch.Tensor, params: Params, sample_rate_hz: int) -> torch.Tensor:
-    """The waveforms (batch, samples) with a fault of a kind in each.
-
-    Args:
-        kind: name of the fault.
-        waveforms: (batch, samples).
-        params: of `draw`.
-        sample_rate_hz: of the waveforms.
+    """The waveforms (batch, samples) with a fault of a kind in each, by parameters of `draw`.
 
     Raises:
         AsdError: there is no such kind.
@@ -55,13 +42,7 @@ def apply(kind: str, waveforms: torch.Tensor, params: Params, sample_rate_hz: in
 
 
 def draw_kinds(n: int, copies: int, generator: Generator = None) -> torch.Tensor:
-    """Numbers of kinds for the copies of `n` clips, (copies, n): each kind once before one comes again.
-
-    Args:
-        n: clips.
-        copies: altered copies of each.
-        generator: of the draws.
-    """
+    """Numbers of kinds for altered copies of `n` clips, (copies, n): each kind once before one comes again."""
     rounds = -(-copies // len(KINDS))
     orders = [torch.rand(len(KINDS), n, generator=generator).argsort(0) for _ in range(rounds)]
     return torch.cat(orders)[:copies]
@@ -70,14 +51,7 @@ def draw_kinds(n: int, copies: int, generator: Generator = None) -> torch.Tensor
 def with_faults(
     waveforms: torch.Tensor, kinds: torch.Tensor, sample_rate_hz: int, generator: Generator = None
 ) -> torch.Tensor:
-    """The waveforms (batch, samples), each with a new fault of its kind.
-
-    Args:
-        waveforms: their means are taken off.
-        kinds: (batch,) numbers in the order of `KINDS`.
-        sample_rate_hz: of the waveforms.
-        generator: of random numbers on the CPU; None: torch's own.
-    """
+    """The waveforms (batch, samples) less their means, each with a new fault of its kind (batch,), by number."""
     faulty = waveforms - waveforms.mean(1, keepdim=True)
     for number, name in enumerate(KINDS):
         rows = (kinds == number).nonzero()[:, 0]

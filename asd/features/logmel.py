@@ -21,12 +21,7 @@ POWER_FLOOR = 2.220446049250313e-16
 
 
 class Spectrogram(nn.Module):
-    """Power spectrogram: periodic Hann window, zero-padded centred frames, |X|^2 without scaling.
-
-    Args:
-        n_fft: window and transform length in samples.
-        hop_samples: step between frames.
-    """
+    """Power spectrogram: periodic Hann window, zero-padded centred frames, |X|^2 without scaling."""
 
     def __init__(self, n_fft: int = 1024, hop_samples: int = 512) -> None:
         super().__init__()
@@ -41,13 +36,7 @@ class Spectrogram(nn.Module):
 
 
 def resample(waveforms: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
-    """Waveforms (batch, samples) at another sample rate, band-limited; the same tensor at the same rate.
-
-    Args:
-        waveforms: (batch, samples).
-        from_hz: their sample rate.
-        to_hz: the wanted one.
-    """
+    """Waveforms (batch, samples) at another sample rate, band-limited; the same tensor at the same rate."""
     if from_hz == to_hz:
         return waveforms
     resampled: torch.Tensor = torchaudio.functional.resample(waveforms, from_hz, to_hz)
@@ -55,13 +44,7 @@ def resample(waveforms: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
 
 
 def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.Tensor:
-    """Slaney mel filters, (n_mels, n_fft // 2 + 1); as in librosa, narrow bands may be empty.
-
-    Args:
-        n_fft: length of the window in samples.
-        n_mels: bands.
-        sample_rate_hz: of the waveform.
-    """
+    """Slaney mel filters, (n_mels, n_fft // 2 + 1); as in librosa, narrow bands may be empty."""
     filters: torch.Tensor = torchaudio.functional.melscale_fbanks(
         n_fft // 2 + 1, 0.0, sample_rate_hz / 2, n_mels, sample_rate_hz, norm="slaney", mel_scale="slaney"
     )
@@ -69,26 +52,12 @@ def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.T
 
 
 def log_edges(low_hz: float, high_hz: float, n_bands: int) -> torch.Tensor:
-    """Edges of bands of equal width on a logarithmic axis, (bands + 1,) float64.
-
-    Args:
-        low_hz: lower edge of the first band.
-        high_hz: upper edge of the last band.
-        n_bands: how many.
-    """
+    """Edges of bands of equal width on a logarithmic axis, (bands + 1,) float64."""
     return torch.logspace(math.log10(low_hz), math.log10(high_hz), n_bands + 1, dtype=torch.float64)
 
 
 def band_means(edges_hz: torch.Tensor, bins_hz: torch.Tensor) -> torch.Tensor:
-    """Means over the bins between consecutive edges; a band without a bin takes the nearest one.
-
-    Args:
-        edges_hz: (bands + 1,) rising.
-        bins_hz: (bins,) frequency of each bin.
-
-    Returns:
-        (bands, bins) float32; each row sums to 1.
-    """
+    """Means over bins between consecutive edges, (bands, bins) float32; a band without a bin takes the nearest one."""
     low, high = edges_hz[:-1, None], edges_hz[1:, None]
     inside = (bins_hz >= low) & (bins_hz < high)
     nearest = (bins_hz - (low + high) / 2).abs().argmin(1)

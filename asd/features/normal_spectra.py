@@ -39,15 +39,7 @@ class NormalSpectra:
 
     @classmethod
     def of(cls, recordings: Recordings, device: torch.device) -> Self:
-        """Those of recordings.
-
-        Args:
-            recordings: normal clips.
-            device: where to compute.
-
-        Returns:
-            Paths and spectra, in the order of the clips.
-        """
+        """Those of normal recordings, in their order."""
         return cls([spelled(str(clip.path)) for clip in recordings.clips], mean_spectra(recordings, device))
 
     def nearest(self, spectra: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
@@ -79,15 +71,7 @@ class NormalSpectra:
 
 
 def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
-    """Mean spectrum of each clip without its level; known already where `views_of` computed it for a detector.
-
-    Args:
-        recordings: the clips.
-        device: where to compute.
-
-    Returns:
-        Levels in dB, (clips, bands).
-    """
+    """Mean spectra in dB without the level of the clip, (clips, bands); known where `views_of` computed them."""
     if _VIEW in recordings.known:
         return recordings.known[_VIEW]
     return views_of(recordings, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)[_VIEW]

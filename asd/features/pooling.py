@@ -18,10 +18,6 @@ def gwrp_pool(levels: torch.Tensor, decay: float) -> torch.Tensor:
 
     `decay` 1 is the mean, 0 the maximum; in between it follows short loud events. Used per machine as
     time-weighted frequency-domain representation (TWFR) by Guan et al., ICASSP 2023.
-
-    Args:
-        levels: (batch, bands, frames).
-        decay: from 0 to 1.
     """
     ranked = levels.sort(2, descending=True).values
     weights = decay ** torch.arange(levels.shape[2], device=levels.device, dtype=levels.dtype)
@@ -33,10 +29,6 @@ def rdp_pool(levels: torch.Tensor, sharpness: float) -> torch.Tensor:
 
     Weights (1 + d_t / max d)^sharpness with d_t the distance of frame t to the mean frame (arXiv 2603.04605); a
     clip whose frames are all equal has equal weights.
-
-    Args:
-        levels: (batch, bands, frames).
-        sharpness: exponent of the weights.
     """
     return (levels * _deviation_weights(levels, sharpness)[:, None]).sum(2)
 

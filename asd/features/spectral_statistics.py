@@ -71,14 +71,11 @@ class SpectralStatistics(nn.Module):
         self.register_buffer("averages", averages, persistent=False)
 
     def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Statistics over time.
+        """Statistics over time, {name: (batch, bands)}.
 
         Args:
             power: of frames, (batch, frames, bins).
             bands: the same summed over bands and raised to the least power, (batch, frames, bands).
-
-        Returns:
-            {name: (batch, bands)}.
         """
         levels = decibels(bands).double()  # sums over time would cost digits
         level = levels.mean(1)
@@ -94,16 +91,9 @@ class SpectralStatistics(nn.Module):
 
 
 def frame_power(waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-    """Power of overlapping windowed frames, a quarter window apart, centred from the first sample on.
+    """Power (batch, frames, bins) of overlapping frames, a quarter window apart, centred from the first sample on.
 
     The ends are mirrored; a clip shorter than half a window is repeated back and forth until it is long enough.
-
-    Args:
-        waveforms: (batch, samples).
-        window: (n_fft,).
-
-    Returns:
-        (batch, frames, n_fft // 2 + 1).
     """
     n_fft = len(window)
     half = n_fft // 2
@@ -126,12 +116,7 @@ def squared(values: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tens
 
 
 def at_least(power: torch.Tensor, dynamic_range: float) -> torch.Tensor:
-    """Power (batch, frames, dims), none below a share of the strongest mean over time.
-
-    Args:
-        power: (batch, frames, dims).
-        dynamic_range: that share.
-    """
+    """Power (batch, frames, dims), none below the share `dynamic_range` of the strongest mean over time."""
     return torch.maximum(power, _least(power, dynamic_range))
 
 

@@ -68,15 +68,7 @@ class ResidentWaveforms:
 
 
 def segments(waveforms: torch.Tensor, n_samples: int) -> torch.Tensor:
-    """Whole clips as the fewest segments that cover them, evenly spread.
-
-    Args:
-        waveforms: (batch, samples) clips of one length.
-        n_samples: length of a segment.
-
-    Returns:
-        (batch, segments, n_samples).
-    """
+    """Whole clips as the fewest segments that cover them, evenly spread: (batch, segments, n_samples)."""
     length = waveforms.shape[1]
     count = max(1, -(-length // n_samples))
     span = max(0, length - n_samples)

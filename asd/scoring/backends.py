@@ -2,6 +2,10 @@
 
 Which section a clip is of (2020: which machine ID) is known for test clips too, and what is normal for one machine
 need not be normal for another. Within a section nothing is known: not the domain, not the attributes.
+
+Args:
+    queries: vectors (queries, dims).
+    sections: number of the section of each, (queries,).
 """
 
 from __future__ import annotations
@@ -121,21 +125,11 @@ class PerSectionScorer:
         return self
 
     def score(self, queries: FloatArray, sections: Sections) -> FloatArray:
-        """Scores (queries,) of vectors (queries, dims) of sections (queries,), in units of the back end.
-
-        Args:
-            queries: vectors (n, dims).
-            sections: of each, (n,).
-        """
+        """Scores (queries,) of vectors (queries, dims) of sections (queries,), in units of the back end."""
         return self._each(queries, sections, standardise=False)
 
     def z(self, queries: FloatArray, sections: Sections) -> FloatArray:
-        """The same in deviations above the mean of the section's training scores.
-
-        Args:
-            queries: vectors (n, dims).
-            sections: of each, (n,).
-        """
+        """The same in deviations above the mean of the section's training scores."""
         return self._each(queries, sections, standardise=True)
 
     def score_training(self) -> FloatArray:

@@ -1,4 +1,11 @@
-"""What every back end is: fitted to normal vectors, it scores any vector and saves itself as plain arrays."""
+"""What every back end is: fitted to normal vectors, it scores any vector and saves itself as plain arrays.
+
+Args:
+    points: (n, dims).
+    weights: factors (n,) of the distances; None: 1.
+    prefix: name of a part of what is stored.
+    arrays: what is stored, by name.
+"""
 
 from __future__ import annotations
 
@@ -134,12 +141,7 @@ class NeighbourBackend(Backend):
             raise AsdError(f"neighbours={self.neighbours} gives no distance; use 1 or more")
 
     def bank(self, points: FloatArray, weights: FloatArray | None = None) -> NeighbourBank:
-        """A bank of points (n, dims) with the options of the back end.
-
-        Args:
-            points: (n, dims).
-            weights: factors (n,) of the distances; None: 1.
-        """
+        """A bank of points (n, dims) with the options of the back end; distances are multiplied by weights (n,)."""
         return NeighbourBank(points, metric=self.metric, index=self.index, device=self.device, weights=weights)
 
     def mean_distance(self, bank: NeighbourBank, queries: FloatArray) -> FloatArray:
@@ -192,21 +194,11 @@ def held_out_scores(
 
 
 def nested(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
-    """Arrays under `prefix.name`, for the state of a part.
-
-    Args:
-        prefix: name of the part.
-        arrays: of the part, by name.
-    """
+    """Arrays under `prefix.name`, for the state of a part."""
     return {f"{prefix}.{name}": array for name, array in arrays.items()}
 
 
 def part_of(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
-    """The arrays that `nested` put under a prefix, by their own names.
-
-    Args:
-        prefix: name of the part.
-        arrays: of the whole, by name.
-    """
+    """The arrays that `nested` put under a prefix, by their own names."""
     start = f"{prefix}."
     return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}

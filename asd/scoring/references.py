@@ -2,6 +2,11 @@
 
 Metrics: "euclid", and "cosine" = 1 - cos in [0, 2]. A zero vector has no direction: its cosine distance is 0 to other
 zero vectors and 1 to everything else. `to_euclidean` gives coordinates in which both are Euclidean.
+
+Args:
+    vectors: (clips, dims), of any shape (..., dims) for `to_euclidean`.
+    metric: "euclid" or "cosine".
+    what: one of the vectors is, for messages.
 """
 
 from __future__ import annotations
@@ -112,12 +117,7 @@ def sections_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
 
 
 def references_of(clips: Sequence[Clip], vectors: FloatArray) -> References:
-    """Vectors (clips, dims) of training clips with their conditions and domains.
-
-    Args:
-        clips: n training clips.
-        vectors: (n, dims).
-    """
+    """Vectors (clips, dims) of training clips with their conditions and domains."""
     target = np.array([clip.domain is Domain.TARGET for clip in clips], dtype=bool)
     return References(np.asarray(vectors, np.float64), conditions_of(clips), target, sections_of(clips))
 
@@ -127,10 +127,6 @@ def to_euclidean(vectors: Vectors, metric: Metric) -> FloatArray:
 
     For "cosine" these are unit vectors, and one more axis on which only zero vectors lie: at a right angle
     to every other vector, hence at distance 1.
-
-    Args:
-        vectors: (..., dims).
-        metric: "euclid" or "cosine".
     """
     points = vectors.astype(np.float64, copy=False)
     if metric == "euclid":
@@ -141,33 +137,18 @@ def to_euclidean(vectors: Vectors, metric: Metric) -> FloatArray:
 
 
 def to_distance(squared: FloatArray, metric: Metric) -> FloatArray:
-    """Distances from squared Euclidean distances of the points of `to_euclidean`.
-
-    Args:
-        squared: squared Euclidean distances, any shape.
-        metric: "euclid" or "cosine".
-    """
+    """Distances from squared Euclidean distances of the points of `to_euclidean`."""
     return np.sqrt(squared) if metric == "euclid" else np.minimum(0.5 * squared, 2.0)
 
 
 def blocks(count: int, values_each: int) -> Iterator[slice]:
-    """Slices that cover `count` items of so many float64 values within `BLOCK_BYTES`.
-
-    Args:
-        count: how many items.
-        values_each: float64 values that an item takes.
-    """
+    """Slices that cover `count` items of so many float64 values within `BLOCK_BYTES`."""
     step = max(1, BLOCK_BYTES // (8 * values_each))
     return (slice(start, start + step) for start in range(0, count, step))
 
 
 def checked(vectors: Vectors, what: str) -> Vectors:
-    """The vectors (rows, dims), contiguous, float32 or float64; an error where one is not finite.
-
-    Args:
-        vectors: (rows, dims).
-        what: one of them is, for messages.
-    """
+    """The vectors (rows, dims), contiguous, float32 or float64; an error where one is not finite."""
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise AsdError(f"expected one {what} per row, (rows, dimensions), got an array of shape {vectors.shape}")

@@ -1,7 +1,14 @@
 """Distances of an autoencoder's residual frames, clip by clip, to the nearer of several domains.
 
-Conventions: frames (frames, mels) of clips back to back, `counts` (clips,) frames of each clip, and one precision
-matrix (mels, mels) per domain; distances (clips,) are squared.
+Distances (clips,) are squared.
+
+Args:
+    frames: (frames, mels) of clips back to back.
+    counts: frames of each clip, (clips,).
+    precisions: a matrix (mels, mels) for each domain.
+    batches: residual windows (n, frames * mels), and which of them are of the target domain (n,).
+    n_mels: bands of a frame.
+    values: (rows, ...), of which the rows of each run follow each other; `lengths` (runs,) counts them.
 """
 
 from __future__ import annotations
@@ -17,24 +24,13 @@ def mean_residual_distance(
     """Distance of each clip's mean residual, (clips,).
 
     Equal to the official mean of r_i^T P r_j over all pairs (i, j) of the clip's frames.
-
-    Args:
-        frames: (frames, mels).
-        counts: frames of each clip, (clips,).
-        precisions: (mels, mels) of each domain.
     """
     mean = segment_mean(frames, counts)
     return torch.stack([((mean @ p) * mean).sum(1) for p in precisions]).amin(0)
 
 
 def mean_frame_distance(frames: torch.Tensor, counts: torch.Tensor, precisions: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Mean of the distances of each clip's frames, (clips,).
-
-    Args:
-        frames: (frames, mels).
-        counts: frames of each clip, (clips,).
-        precisions: (mels, mels) of each domain.
-    """
+    """Mean of the distances of each clip's frames, (clips,)."""
     distances = [((frames @ p) * frames).sum(1) for p in precisions]
     return torch.stack([segment_mean(d, counts) for d in distances]).amin(0)
 
@@ -46,10 +42,6 @@ def covariances_around_batches(
 
     The scatter of each batch around its own mean, summed, over the number of windows less one, although each window
     holds several frames. Where a domain has too few windows, that of the other stands in.
-
-    Args:
-        batches: residual windows (n, frames * mels), and which of them are of the target domain (n,).
-        n_mels: bands of a frame.
     """
     scatter, counts = [torch.zeros(0), torch.zeros(0)], [0, 0]
     for residual, target in batches:
@@ -68,12 +60,7 @@ def covariances_around_batches(
 
 
 def segment_mean(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Means of consecutive runs of rows, which is deterministic on every device.
-
-    Args:
-        values: (rows, ...).
-        lengths: rows of each run, (runs,).
-    """
+    """Means of consecutive runs of rows, which is deterministic on every device."""
     means: torch.Tensor = torch.segment_reduce(values, "mean", lengths=lengths)
     return means
 

@@ -1,6 +1,10 @@
 """A common scale of scores and a decision threshold, both from scores of normal clips.
 
 A threshold moves precision, recall and F1 only; AUC, pAUC and the official score never see it.
+
+Args:
+    scores: (clips,) of each of several members.
+    training: (training clips,) of each, which give it a scale.
 """
 
 from __future__ import annotations
@@ -46,12 +50,7 @@ class ScoreNormalizer:
 
 
 def fuse_z(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:
-    """Mean of z scores: one (clips,) array per member, and the training scores that scale it.
-
-    Args:
-        scores: of each member, (clips,).
-        training: scores of each member's training clips.
-    """
+    """Mean of z scores, (clips,)."""
     return np.mean([ScoreNormalizer.of(t).z(s) for s, t in zip(scores, training, strict=True)], axis=0)
 
 
@@ -59,10 +58,6 @@ def fuse_rank(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> F
     """Mean rank among the training scores, in [0, 1]; beyond all of them the z score decides, scaled small.
 
     Robust to members whose scores have long tails, but coarse: n training clips give n + 1 ranks.
-
-    Args:
-        scores: of each member, (clips,).
-        training: scores of each member's training clips.
     """
     ranks = [
         np.searchsorted(np.sort(t), s, side="left") / len(t) + 1e-6 * ScoreNormalizer.of(t).z(s)

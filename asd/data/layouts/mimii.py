@@ -23,10 +23,6 @@ _LABELS = {"normal": Label.NORMAL, "abnormal": Label.ANOMALY}
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     """The clips of a folder in MIMII's layout; None where nothing in it is.
 
-    Args:
-        root: data folder, above the types, or the folder of a type.
-        files: all files under it.
-
     Raises:
         AsdError: a recording lies outside the layout.
     """

@@ -25,10 +25,6 @@ FAULT = "fault"  # the attribute with the name of the folder
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     """The clips of a folder whose folders tell what is normal; None where none does.
 
-    Args:
-        root: data folder, above the machines, or the folder of a machine.
-        files: all files under it.
-
     Raises:
         AsdError: a folder of training data is one of anomalies, or nothing tells what a recording is.
     """
@@ -56,10 +52,6 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
 
 def industrial_clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     """The clips of a folder in which train/ holds good/ and everything else lies in test/; None of any other.
-
-    Args:
-        root: data folder, above the machines, or the folder of a machine.
-        files: all files under it.
 
     Raises:
         AsdError: as `clips`.

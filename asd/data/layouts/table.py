@@ -31,9 +31,6 @@ def read_table(path: Path) -> list[Clip]:
 
     Rows without a split are training clips where they are normal, and test clips otherwise.
 
-    Args:
-        path: of the table.
-
     Raises:
         AsdError: it is no such table, a row names no recording or one that is not there, or a cell means nothing.
     """
@@ -107,10 +104,6 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     """The clips of the table in a folder that is called `recordings`; None where there is none.
-
-    Args:
-        root: data folder.
-        files: all files under it.
 
     Raises:
         AsdError: there are two such tables, or as `read_table`.

@@ -30,12 +30,7 @@ _TOYS = {"C": "ToyCar", "T": "ToyTrain"}
 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
-    """The clips of the first microphone under a folder; None where no file is named so.
-
-    Args:
-        root: data folder.
-        files: all files under it. Those of other names, such as background noise, are left out.
-    """
+    """The clips of the first microphone under a folder; None where no file is named so. Others are left out."""
     every = {path: match for path in files if is_recording(path) and (match := _match(path))}
     first = min((int(match["channel"]) for match in every.values()), default=0)
     pieces = {path for path, match in every.items() if match.groupdict().get("kind") == "IND"}

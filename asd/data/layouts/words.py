@@ -20,11 +20,7 @@ Parts = tuple[str, ...]  # folders from the data folder down
 
 
 def label_of(word: str, where: str) -> Label | None:
-    """The label that a cell names; None where it names none.
-
-    Args:
-        word: in the cell.
-        where: it stands, for the message.
+    """The label that a cell names, None where it names none; messages say `where` it stands.
 
     Raises:
         AsdError: the word means nothing.
@@ -40,11 +36,7 @@ def label_of(word: str, where: str) -> Label | None:
 
 
 def split_of(word: str, where: str) -> Split | None:
-    """The split that a cell names; None where it names none.
-
-    Args:
-        word: the cell.
-        where: its place, for the message.
+    """The split that a cell names, None where it names none; messages say `where` it stands.
 
     Raises:
         AsdError: a word that names no split.
@@ -60,11 +52,7 @@ def split_of(word: str, where: str) -> Split | None:
 
 
 def domain_of(word: str, where: str) -> Domain | None:
-    """The domain that a cell names; None where it names none.
-
-    Args:
-        word: the cell.
-        where: its place, for the message.
+    """The domain that a cell names, None where it names none; messages say `where` it stands.
 
     Raises:
         AsdError: a word that names no domain.
@@ -81,12 +69,6 @@ def domain_of(word: str, where: str) -> Domain | None:
 
 def machine_names(places: Iterable[Parts]) -> dict[Parts, str]:
     """The name of each machine: its folder's, with the folders above where two are called the same.
-
-    Args:
-        places: folders of the machines, from the data folder down; () is the data folder itself.
-
-    Returns:
-        A name for each; "" for the data folder itself.
 
     Example:
         >>> machine_names([("hall 1", "fan"), ("hall 2", "fan"), ("hall 2", "pump")])

@@ -69,12 +69,7 @@ class Bottleneck(Encoder):
         return normalize(codes.mean(1, keepdim=True).float(), dim=-1)
 
     def activity_loss(self, spectra: Sequence[torch.Tensor], targets: torch.Tensor) -> torch.Tensor:
-        """What the activity head has still to learn: scalar cross entropy, its least value taken off.
-
-        Args:
-            spectra: from `spectra`.
-            targets: (batch, frames) from `asd.data.frontends.activity_target` of the same segments.
-        """
+        """What the activity head has still to learn: scalar cross entropy, its least value taken off."""
         assert self.activity is not None
         aims = targets.unfold(1, _N_FRAMES, 1).mean(2)
         logits = self.activity(_windows(spectra[0])).squeeze(2)

@@ -30,11 +30,6 @@ _CHUNK_SAMPLES = 1 << 21  # embedded at once: about 300 MB of activations at the
 def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device) -> Vectors:
     """Embeddings (clips, parts * dims) of unit length.
 
-    Args:
-        encoder: in eval mode.
-        recordings: n clips.
-        device: where it computes.
-
     Raises:
         AsdError: an embedding that is not finite; names its clip.
     """
@@ -43,13 +38,7 @@ def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.devi
 
 
 def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device, cache: Path) -> Vectors:
-    """The same of an encoder that will not change: read from `cache` or computed there.
-
-    Args:
-        encoder: frozen; its `origin` says which one it is.
-        recordings: checked clips.
-        device: where to compute.
-        cache: folder of all caches; one subfolder per encoder and clips.
+    """The same of a frozen encoder, known by its `origin`: read from `cache` or computed there.
 
     Raises:
         AsdError: as `clip_embeddings`, or a cache that cannot be written.

@@ -41,11 +41,7 @@ class HubInput(nn.Module):
 
 
 class HubNetwork(nn.Module):
-    """A model of the library as a `pretrained.Body`.
-
-    Args:
-        model: of the library; of an encoder with a decoder, the encoder.
-    """
+    """A model of the library, of one with a decoder its encoder, as a `pretrained.Body`."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()

@@ -104,11 +104,6 @@ def pseudo_classes(vectors: npt.NDArray[np.floating], most: int, seed: int = 0) 
 
     The silhouette asks only how compact and apart the clusters are, so that no test clip is needed.
     Identical vectors are one cluster.
-
-    Args:
-        vectors: (n, dims).
-        most: clusters.
-        seed: of k-means.
     """
     best = np.zeros(len(vectors), np.int64)
     highest = -np.inf

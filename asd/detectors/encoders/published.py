@@ -45,11 +45,7 @@ PATCH_FRAMES = 16
 
 
 def given_path(encoder: str, checkpoint: Path | None) -> Path:
-    """The checkpoint of an encoder.
-
-    Args:
-        encoder: its name.
-        checkpoint: that was named.
+    """The checkpoint of an encoder, `checkpoint` as it was named.
 
     Raises:
         AsdError: none was named, or there is none; says which file is wanted and where it is published.
@@ -209,11 +205,7 @@ class EatInput(nn.Module):
 
 
 def optional(package: str, purpose: str) -> ModuleType:
-    """The package.
-
-    Args:
-        package: to import.
-        purpose: the setting that needs it.
+    """The package, imported for a purpose: the setting that needs it.
 
     Raises:
         AsdError: it is not installed.

@@ -21,12 +21,7 @@ _CLIP_S = 10.0  # length of a clip for which the meta file wants the multiply-ac
 
 
 class SegmentEncoder(ClipEncoder):
-    """The direction of the mean embedding of a clip's segments: one part, of unit length.
-
-    Args:
-        context: device, caches, seed, sample rate.
-        settings: network and training.
-    """
+    """The direction of the mean embedding of a clip's segments: one part, of unit length."""
 
     module: Encoder
 

@@ -44,11 +44,6 @@ _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-cla
 def classifier(recipe: Recipe, n_dims: int, n_classes: int) -> ClassificationLoss:
     """A fresh loss of a recipe, on embeddings (batch, n_dims).
 
-    Args:
-        recipe: that names the loss.
-        n_dims: of the embeddings.
-        n_classes: to tell apart.
-
     Raises:
         AsdError: there is no such loss, or it has no such parameter.
     """
@@ -57,13 +52,7 @@ def classifier(recipe: Recipe, n_dims: int, n_classes: int) -> ClassificationLos
 
 
 class Discriminator(nn.Module):
-    """An encoder with a classification loss on the whole embedding and, if wanted, one on each part.
-
-    Args:
-        encoder: waveforms to embeddings in parts.
-        n_classes: classes to tell apart.
-        recipe: loss and augmentation.
-    """
+    """An encoder with a classification loss on the whole embedding and, if wanted, one on each part."""
 
     def __init__(self, encoder: Encoder, n_classes: int, recipe: Recipe) -> None:
         super().__init__()
@@ -79,12 +68,7 @@ class Discriminator(nn.Module):
             self.exchanged = loss(n_dims, n_classes * (1 + encoder.n_parts))
 
     def forward(self, waveforms: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Mean loss of segments, and beside it what an activity head has still to learn.
-
-        Args:
-            waveforms: (batch, samples).
-            labels: (batch, classes) soft.
-        """
+        """Mean loss of segments, and beside it what an activity head has still to learn."""
         n, recipe = len(waveforms), self.recipe
         mixing = augment.draw_mixup(n, recipe.mixup)
         alone, waveforms = waveforms, augment.mixup(waveforms, mixing)
@@ -202,14 +186,7 @@ def joint_encoder(recordings: Recordings, recipe: Recipe, *, device: torch.devic
 def mean_spectra(
     recordings: Recordings, indices: npt.NDArray[np.int64], cache: Path, device: torch.device
 ) -> npt.NDArray[np.floating[Any]]:
-    """Mean log-mel spectrum in dB of some clips, level removed: (n, mels).
-
-    Args:
-        recordings: clips.
-        indices: (n,) of some of them.
-        cache: folder of stored features.
-        device: where they are computed.
-    """
+    """Mean log-mel spectrum in dB of some clips, level removed: (n, mels)."""
     frames = log_mel_frames(recordings.subset(indices), _LOG_MEL, cache, device)
     sums = np.add.reduceat(frames.to(torch.device("cpu")).numpy(), np.cumsum(frames.lengths) - frames.lengths)
     means = sums / frames.lengths[:, None]
