@@ -161,7 +161,7 @@ def test_interrupted_machine_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
         path.touch()
 
     monkeypatch.setattr(folders_module, "write_wav", full_disk)
-    with pytest.raises(AsdError, match=r"cannot write .*fan .*No space left"):
+    with pytest.raises(AsdError, match=r"cannot write .*fan: No space left"):
         make_machines(tmp_path, ["fan"], **SMALL)
     assert list(tmp_path.iterdir()) == []
 

@@ -36,19 +36,12 @@ TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
 
 @dataclass(frozen=True)
 class Part:
-    """Recordings of one folder and the labels of its table.
+    """Recordings of one folder and the labels of its table."""
 
-    Attributes:
-        name: of the folder.
-        recordings: checked, in the order of their names.
-        events: strong or soft rows; None where times are not labelled.
-        names: labels by file name; None where clips are not labelled.
-    """
-
-    name: str
-    recordings: Recordings
-    events: pd.DataFrame | None = None
-    names: Mapping[str, Sequence[str]] | None = None
+    name: str  # of the folder
+    recordings: Recordings  # checked, in the order of their names
+    events: pd.DataFrame | None = None  # strong or soft rows; None where times are not labelled
+    names: Mapping[str, Sequence[str]] | None = None  # labels by file name; None where clips are not labelled
 
     @property
     def filenames(self) -> list[str]:
@@ -64,23 +57,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Clips:
-    """Clips on the device; those that end early are padded.
+    """Clips on the device; those that end early are padded."""
 
-    Attributes:
-        log_mel: (clips, frames, mels) levels, dB or standardised.
-        absent: (clips, frames) bool, padding.
-        frame_targets: (clips, frames, classes) from 0 to 1.
-        clip_targets: (clips, classes) from 0 to 1.
-        frames_known: (clips,) bool, whether frame targets mean anything.
-        clips_known: (clips,) bool, likewise.
-    """
-
-    log_mel: torch.Tensor
-    absent: torch.Tensor
-    frame_targets: torch.Tensor
-    clip_targets: torch.Tensor
-    frames_known: torch.Tensor
-    clips_known: torch.Tensor
+    log_mel: torch.Tensor  # (clips, frames, mels) levels, dB or standardised
+    absent: torch.Tensor  # (clips, frames) bool, padding
+    frame_targets: torch.Tensor  # (clips, frames, classes) from 0 to 1
+    clip_targets: torch.Tensor  # (clips, classes) from 0 to 1
+    frames_known: torch.Tensor  # (clips,) bool, whether frame targets mean anything
+    clips_known: torch.Tensor  # (clips,) bool, likewise
 
     def __len__(self) -> int:
         return len(self.log_mel)
@@ -232,21 +216,13 @@ def _targets(
 
 @dataclass(frozen=True)
 class Corpus:
-    """A data folder, read and checked once for all seeds.
+    """A data folder, read and checked once for all seeds."""
 
-    Attributes:
-        classes: names, in the order of all class axes.
-        clips: all training clips on the device, standardised.
-        scale: by which.
-        scored: parts that are scored when training is done, validation first.
-        fingerprint: hash of recordings and tables.
-    """
-
-    classes: Sequence[str]
-    clips: Clips
-    scale: MelStandardizer
-    scored: Sequence[Part]
-    fingerprint: str
+    classes: Sequence[str]  # names, in the order of all class axes
+    clips: Clips  # all training clips on the device, standardised
+    scale: MelStandardizer  # by which
+    scored: Sequence[Part]  # parts that are scored when training is done, validation first
+    fingerprint: str  # hash of recordings and tables
 
 
 def read_corpus(config: Train, device: torch.device) -> Corpus:

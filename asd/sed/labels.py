@@ -83,15 +83,10 @@ def clip_targets(names: Sequence[str], classes: Sequence[str]) -> Frames:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How scores of each class become decisions.
+    """How scores of each class become decisions."""
 
-    Attributes:
-        windows_frames: odd length of the median filter, by class.
-        thresholds: a class is active where its score exceeds it.
-    """
-
-    windows_frames: Mapping[str, int]
-    thresholds: Mapping[str, float]
+    windows_frames: Mapping[str, int]  # odd length of the median filter, by class
+    thresholds: Mapping[str, float]  # a class is active where its score exceeds it
 
     def smooth(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Scores (clips, frames, classes)."""

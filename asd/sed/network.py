@@ -49,17 +49,11 @@ def pooled(
 
 
 class EventLogits(NamedTuple):
-    """Logits.
+    """Logits."""
 
-    Attributes:
-        frames: (batch, frames, classes).
-        clips: (batch, classes).
-        activity: (batch, frames), whether there is any event.
-    """
-
-    frames: torch.Tensor
-    clips: torch.Tensor
-    activity: torch.Tensor
+    frames: torch.Tensor  # (batch, frames, classes)
+    clips: torch.Tensor  # (batch, classes)
+    activity: torch.Tensor  # (batch, frames), whether there is any event
 
 
 class EventNetwork(nn.Module):

@@ -13,7 +13,7 @@ total = strong + loss.weak weak + loss.activity activity + loss.graph graph
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -135,22 +135,13 @@ class Objective:
         }
 
     def _sure(self, clips: torch.Tensor, frames: torch.Tensor, ignore: torch.Tensor) -> ConfidentTargets:
-        windows = [self.semi.window_frames] * frames.shape[2]
-        if self.semi.method == "cmt_normal":
-            at = self.semi.positive
-            return cmt_normal(
-                clips, frames, clip_threshold=at, frame_threshold=at, windows_frames=windows, ignore=ignore
-            )
-        if self.semi.method == "cmt_neg":
-            return cmt_neg(
-                clips,
-                frames,
-                positive_threshold=self.semi.positive,
-                negative_threshold=self.semi.negative,
-                windows_frames=windows,
-                balance=self.semi.balance,
-                ignore=ignore,
-            )
+        semi = self.semi
+        shared: dict[str, Any] = {"windows_frames": [semi.window_frames] * frames.shape[2], "ignore": ignore}
+        if semi.method == "cmt_normal":
+            return cmt_normal(clips, frames, clip_threshold=semi.positive, frame_threshold=semi.positive, **shared)
+        if semi.method == "cmt_neg":
+            shared |= {"positive_threshold": semi.positive, "negative_threshold": semi.negative}
+            return cmt_neg(clips, frames, balance=semi.balance, **shared)
         raise AsdError(f"the teacher of method={self.semi.method} chooses no confident targets")
 
 

@@ -32,8 +32,7 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
         AsdError: sources that do not suffice, or a folder made with other options in the way.
     """
     words = config.model_dump(mode="json", exclude={"out", "overwrite"})
-    made = read_json(config.out / "soundscapes.json")
-    if made.get("words") == words:
+    if read_json(config.out / "soundscapes.json").get("words") == words:
         return f"{config.out} is there already, made with the same options"
     if config.out.exists() and not config.overwrite:
         raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
@@ -45,28 +44,22 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
     behind = backgrounds(config.background, groups, shares, config.sample_rate_hz)
     by_group = split_sources(recordings, groups, shares, config.seed)
     recipe = _recipe(config, classes)
-    counts = dict(
-        zip(
-            soundscapes.PARTS,
-            (config.strong, config.weak, config.unlabelled, config.validation, config.test),
-            strict=True,
-        )
-    )
+    n_clips = (config.strong, config.weak, config.unlabelled, config.validation, config.test)
+    counts = {part: n for part, n in zip(soundscapes.PARTS, n_clips, strict=True) if n}
     with atomic(config.out) as folder:
         folder.mkdir(parents=True)
         facts = {
             part: soundscapes.write_part(
-                folder, part, n_clips, recipe, by_group[soundscapes.group_of(part)], behind, config.seed
+                folder, part, n, recipe, by_group[soundscapes.group_of(part)], behind, config.seed
             )
-            for part, n_clips in counts.items()
-            if n_clips
+            for part, n in counts.items()
         }
         classes_facts = {
             name: {"odds": odds, "length_s": length_s}
             for name, odds, length_s in zip(classes, recipe.odds, recipe.lengths_s, strict=True)
         }
         write_json(folder / "soundscapes.json", {"words": words, "classes": classes_facts, "parts": facts})
-    listing = ", ".join(f"{n_clips} {part}" for part, n_clips in counts.items() if n_clips)
+    listing = ", ".join(f"{n} {part}" for part, n in counts.items())
     return (
         f"{config.out}: {listing} clips of {config.duration_s:g} s at {config.sample_rate_hz} Hz, classes "
         f"{', '.join(classes)}\nnext: python -m asd sed train data={config.out} "
@@ -165,13 +158,7 @@ def _recipe(config: MakeSoundscapes, classes: list[str]) -> soundscapes.Recipe:
     odds, lengths_s = soundscapes.unequal(
         classes, config.duration_ratio, config.longest_s, config.frequency_ratio, config.seed
     )
+    ranges = (config.least_events, config.most_events), (config.least_snr_db, config.most_snr_db)
     return soundscapes.Recipe(
-        classes,
-        odds,
-        lengths_s,
-        config.duration_s,
-        config.sample_rate_hz,
-        (config.least_events, config.most_events),
-        (config.least_snr_db, config.most_snr_db),
-        config.overlap,
+        classes, odds, lengths_s, config.duration_s, config.sample_rate_hz, *ranges, config.overlap
     )

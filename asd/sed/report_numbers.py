@@ -37,16 +37,11 @@ CLASS_MEASURES = ("precision", "recall", "f1", "ap", "ece", "brier")
 class Predictions:
     """What a model predicts for the clips of a data set.
 
-    Attributes:
-        probabilities: (seeds, clips, classes), by models that differ in their seed.
-        targets: (clips, classes), 0 or 1, or the share of listeners who heard it.
-        clips: their names.
-        classes: their names.
-        events: other measures of the same model on the same data, by name, as (seeds,); F1 of events, PSDS.
+    `events` are other measures of the same models on the same data, by name, as (seeds,): F1 of events, PSDS.
     """
 
-    probabilities: FloatArray
-    targets: FloatArray
+    probabilities: FloatArray  # (seeds, clips, classes), by models that differ in their seed
+    targets: FloatArray  # (clips, classes), 0 or 1, or the share of listeners who heard it
     clips: Sequence[str]
     classes: Sequence[str]
     events: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)

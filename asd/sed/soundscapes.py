@@ -42,26 +42,17 @@ _TRIES = 20  # at a place for an event, before the scene does without it
 class Recipe:
     """How scenes are drawn.
 
-    Attributes:
-        classes: labels of the events.
-        odds: (classes,) how often each is drawn, summing to one.
-        lengths_s: (classes,) typical duration of each class, 0 for that of its recordings. Longer than the
-            recording, it is repeated; shorter, a stretch is cut from it.
-        duration_s: of a clip.
-        sample_rate_hz: of a clip.
-        n_events: fewest and most events drawn for a clip.
-        snr_db: lowest and highest level of an event over its background.
-        overlap: most events at a time; two of one class never overlap.
+    An event longer than its recording repeats it; for a shorter one, a stretch is cut from it.
     """
 
     classes: Sequence[str]
-    odds: Sequence[float]
-    lengths_s: Sequence[float]
-    duration_s: float
+    odds: Sequence[float]  # (classes,) how often each is drawn, summing to one
+    lengths_s: Sequence[float]  # (classes,) typical duration of each class, 0 for that of its recordings
+    duration_s: float  # of a clip
     sample_rate_hz: int
-    n_events: tuple[int, int]
-    snr_db: tuple[float, float]
-    overlap: int
+    n_events: tuple[int, int]  # fewest and most events drawn for a clip
+    snr_db: tuple[float, float]  # lowest and highest level of an event over its background
+    overlap: int  # most events at a time; two of one class never overlap
 
 
 @dataclass(frozen=True, slots=True)

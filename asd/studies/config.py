@@ -21,6 +21,10 @@ class Study(SideBySide):
         """What decides a result apart from the seed: plain values."""
         return self.model_dump(mode="json", exclude={"seeds", "runs", *SideBySide.model_fields})
 
+    def own(self, kind: type[Settings]) -> dict[str, Any]:
+        """Those that are options of another kind, too, such as the training loop."""
+        return self.model_dump(include=set(kind.model_fields))
+
 
 class TermWeights(Settings):
     """Weights of the terms of the multi-track loss."""

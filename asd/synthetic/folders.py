@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from asd.core.files import atomic
 from asd.data.codecs import write_wav
 from asd.synthetic.design import FAULTS, Design, Health, draw_design, generator
 from asd.synthetic.hall import Content, Hall, draw_hall, record_in_hall
@@ -87,7 +88,8 @@ def make_machines(
         if folder.exists():
             _check_same(folder, recipe)
         else:
-            _make(folder, recipe)
+            with atomic(folder) as made:
+                _write(made, recipe)
         folders.append(folder)
     return folders
 
@@ -95,9 +97,8 @@ def make_machines(
 def _check(recipe: Recipe) -> None:
     if not re.fullmatch(r"[A-Za-z0-9]+", recipe.machine):
         raise AsdError(f"machine name {recipe.machine!r} must consist of letters and digits, like 'fan'")
-    least = {"train_source": 1, "train_target": 0, "test_per_cell": 1, "sample_rate_hz": 8000, "seed": 0}
-    least["supplemental"] = 0
-    for name, smallest in least.items():
+    least = {"train_source": 1, "train_target": 0, "test_per_cell": 1, "sample_rate_hz": 8000}
+    for name, smallest in (least | {"seed": 0, "supplemental": 0}).items():
         if getattr(recipe, name) < smallest:
             raise AsdError(f"{name}={getattr(recipe, name)} is too small: it must be at least {smallest}")
     if not 0.1 <= recipe.duration_s <= 600:
@@ -125,23 +126,9 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
         raise AsdError(f"{folder} was made with {changes}: remove it to make it anew, or choose another folder")
 
 
-def _make(folder: Path, recipe: Recipe) -> None:
-    """Write the machine under a temporary name, then rename it: a folder with the name is complete."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-            made = Path(temporary) / folder.name
-            _write(made, recipe)
-            made.rename(folder)
-    except OSError as error:
-        raise AsdError(f"cannot write {folder} ({error}): free some space or choose another folder") from error
-
-
 def _write(folder: Path, recipe: Recipe) -> None:
     design = draw_design(recipe.machine, recipe.seed)
-    hall = None
-    if recipe.snr_db is not None:
-        hall = draw_hall(recipe.machine, recipe.seed, recipe.sample_rate_hz)
+    hall = None if recipe.snr_db is None else draw_hall(recipe.machine, recipe.seed, recipe.sample_rate_hz)
     rows = []
     for split, domain, label, content, count in _cells(recipe):
         (folder / split).mkdir(parents=True, exist_ok=True)
@@ -179,10 +166,8 @@ def _cells(recipe: Recipe) -> Iterator[tuple[Split, Domain, Label, Content, int]
         for label in Label:
             yield Split.TEST, domain, label, "both", recipe.test_per_cell
     for content in ("machine", "noise"):
-        for domain, share in (
-            (Domain.SOURCE, (recipe.supplemental + 1) // 2),
-            (Domain.TARGET, recipe.supplemental // 2),
-        ):
+        n_target = recipe.supplemental // 2
+        for domain, share in ((Domain.SOURCE, recipe.supplemental - n_target), (Domain.TARGET, n_target)):
             if share:
                 yield Split.SUPPLEMENTAL, domain, Label.NORMAL, content, share
 
@@ -197,29 +182,13 @@ def _write_clip(folder: Path, design: Design, hall: Hall | None, recipe: Recipe,
     fault = list(FAULTS.values())[kind.index % len(FAULTS)]  # every kind as often as the others
     severity = rng.uniform()
     health = fault(severity) if kind.label is Label.ANOMALY else Health()
+    how: dict[str, Any] = {"speed_rpm": speed_rpm, "duration_s": recipe.duration_s}
     if hall and recipe.snr_db is not None:
-        waveform = record_in_hall(
-            hall,
-            design,
-            kind.domain,
-            health,
-            rng,
-            speed_rpm=speed_rpm,
-            duration_s=recipe.duration_s,
-            snr_db=recipe.snr_db,
-            content=kind.content,
-        )[: recipe.channels]
+        both = record_in_hall(hall, design, kind.domain, health, rng, snr_db=recipe.snr_db, content=kind.content, **how)
+        waveform = both[: recipe.channels]
     else:
-        waveform = render_clip(
-            design,
-            scene,
-            health,
-            rng,
-            speed_rpm=speed_rpm,
-            duration_s=recipe.duration_s,
-            sample_rate_hz=recipe.sample_rate_hz,
-            channels=recipe.channels,
-        )
+        how |= {"sample_rate_hz": recipe.sample_rate_hz, "channels": recipe.channels}
+        waveform = render_clip(design, scene, health, rng, **how)
     name = f"{kind.stem}_noAttribute.wav" if kind.content == "noise" else f"{kind.stem}_speed_{speed_rpm}.wav"
     write_wav(folder / kind.split / name, waveform, recipe.sample_rate_hz)
     row = ("noAttribute", "") if kind.content == "noise" else ("speed", str(speed_rpm))

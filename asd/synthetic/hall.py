@@ -33,17 +33,11 @@ _REFERENCE_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Hall:
-    """Where a machine stands.
+    """Where a machine stands."""
 
-    Attributes:
-        responses: (2 sources, 2 microphones, taps), machine and noise, near and far.
-        rms: of the healthy machine at the near microphone, per domain; what the ratio refers to.
-        sample_rate_hz: of the responses.
-    """
-
-    responses: Array
-    rms: Mapping[Domain, float]
-    sample_rate_hz: int
+    responses: Array  # (2 sources, 2 microphones, taps), machine and noise, near and far
+    rms: Mapping[Domain, float]  # of the healthy machine at the near microphone, per domain; what the ratio refers to
+    sample_rate_hz: int  # of the responses
 
 
 def draw_hall(machine: str, seed: int, sample_rate_hz: int) -> Hall:

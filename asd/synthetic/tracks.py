@@ -56,25 +56,15 @@ T = TypeVar("T", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What sequences look like.
+    """What sequences look like."""
 
-    Attributes:
-        n_steps: steps of a sequence, `STEP_MS` each.
-        n_tracks: tracks described at every step.
-        n_assets: what a track can show.
-        n_embedding: length of the picture's embedding beside its ten named values.
-        absent: probability of a modality being absent from a whole sequence.
-        trouble: probability of a gap in the sound, of one in the picture, of music and of darkness, each.
-        unknown: probability of a step without place of the salient point, and of one without embedding.
-    """
-
-    n_steps: int = 32
-    n_tracks: int = 4
-    n_assets: int = 10
-    n_embedding: int = 16
-    absent: float = 0.15
-    trouble: float = 0.2
-    unknown: float = 0.05
+    n_steps: int = 32  # steps of a sequence, `STEP_MS` each
+    n_tracks: int = 4  # tracks described at every step
+    n_assets: int = 10  # what a track can show
+    n_embedding: int = 16  # length of the picture's embedding beside its ten named values
+    absent: float = 0.15  # probability of a modality being absent from a whole sequence
+    trouble: float = 0.2  # probability of a gap in the sound, of one in the picture, of music and of darkness, each
+    unknown: float = 0.05  # probability of a step without place of the salient point, and of one without embedding
 
     def widths(self) -> dict[str, int]:
         """Length of a vector of each modality."""
@@ -108,24 +98,18 @@ class Draws(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """Sequences as a model meets them.
+    """Sequences as a model meets them; active, asset and numbers are targets.
 
-    Attributes:
-        features: {"audio": (n, steps, 4), "video": (n, steps, 10 + embedding), "track": (n, steps, tracks * 12)},
-            NaN where absent or unknown.
-        present: (n, steps, modalities) bool.
-        active: (n, steps, tracks) bool, a target.
-        asset: (n, steps, tracks), a target; 0 where the track is not active.
-        numbers: (n, steps, tracks, 7), a target; NaN where the track is not active.
-        scene, cut, music, dark: (n, steps), for the analysis only.
+    Features are {"audio": (n, steps, 4), "video": (n, steps, 10 + embedding), "track": (n, steps, tracks * 12)}, NaN
+    where absent or unknown.
     """
 
     features: dict[str, FloatArray]
-    present: BoolArray
-    active: BoolArray
-    asset: IntArray
-    numbers: FloatArray
-    scene: IntArray
+    present: BoolArray  # (n, steps, modalities)
+    active: BoolArray  # (n, steps, tracks)
+    asset: IntArray  # (n, steps, tracks), 0 where the track is not active
+    numbers: FloatArray  # (n, steps, tracks, 7), NaN where the track is not active
+    scene: IntArray  # (n, steps), as cut, music and dark, for the analysis only
     cut: BoolArray
     music: BoolArray
     dark: BoolArray

@@ -24,37 +24,23 @@ _N_CURVES = 8  # filters shown one by one
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Filters of the first convolution, lowest centre frequency first.
+    """Filters of the first convolution, lowest centre frequency first."""
 
-    Attributes:
-        taps: (filters, taps) weights as they are, without batch normalisation.
-        response_db: (filters, bins) gain at frequencies from 0 Hz to half the sample rate, largest 0 dB.
-        centres_hz: (filters,) frequency of the largest gain.
-    """
-
-    taps: FloatArray
-    response_db: FloatArray
-    centres_hz: FloatArray
+    taps: FloatArray  # (filters, taps) weights as they are, without batch normalisation
+    response_db: FloatArray  # (filters, bins) gain at frequencies from 0 Hz to half the sample rate, largest 0 dB
+    centres_hz: FloatArray  # (filters,) frequency of the largest gain
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What the network makes of one recording.
-
-    Attributes:
-        word, called: what it is, and what the network calls it.
-        waveform: (samples,).
-        spectrogram_db: (bins, frames) below the loudest, from 0 Hz to half the sample rate.
-        maps: (channels, steps) after every block.
-        evidence: (steps,) contributions to the word's logit, in a block of at least ten steps.
-    """
+    """What the network makes of one recording."""
 
     word: str
-    called: str
-    waveform: FloatArray
-    spectrogram_db: FloatArray
-    maps: list[FloatArray]
-    evidence: FloatArray
+    called: str  # by the network
+    waveform: FloatArray  # (samples,)
+    spectrogram_db: FloatArray  # (bins, frames) below the loudest, from 0 Hz to half the sample rate
+    maps: list[FloatArray]  # (channels, steps) after every block
+    evidence: FloatArray  # (steps,) contributions to the word's logit, in a block of at least ten steps
 
 
 @dataclass(frozen=True, slots=True)

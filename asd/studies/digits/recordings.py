@@ -34,27 +34,16 @@ KNOWN = "known"
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Recordings on the device.
+    """Recordings on the device."""
 
-    Attributes:
-        waveforms: (recordings, samples), each of root mean square 1 over its own length, zeros around it.
-        labels: (recordings,) index into `classes`.
-        speakers: (recordings,) index into `names`.
-        numbers: (recordings,) which of the recordings of this word by this speaker it is.
-        classes: the words, in alphabetical order.
-        names: of the speakers, likewise.
-        sample_rate_hz: of all of them.
-        fingerprint: hash of file names and samples.
-    """
-
-    waveforms: torch.Tensor
-    labels: torch.Tensor
-    speakers: torch.Tensor
-    numbers: torch.Tensor
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    sample_rate_hz: int
-    fingerprint: str
+    waveforms: torch.Tensor  # (recordings, samples), each of root mean square 1 over its own length, zeros around it
+    labels: torch.Tensor  # (recordings,) index into `classes`
+    speakers: torch.Tensor  # (recordings,) index into `names`
+    numbers: torch.Tensor  # (recordings,) which of the recordings of this word by this speaker it is
+    classes: tuple[str, ...]  # the words, in alphabetical order
+    names: tuple[str, ...]  # of the speakers, likewise
+    sample_rate_hz: int  # of all of them
+    fingerprint: str  # hash of file names and samples
 
     def split(self, name: str, n_known_test: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Indices (n,) to learn from and (m,) to test on.
@@ -153,19 +142,12 @@ def _fitted(waveform: Waveform, n_samples: int, path: Path) -> np.ndarray:
 
 
 class Perturbation(NamedTuple):
-    """Drawn for a batch.
+    """Drawn for a batch."""
 
-    Attributes:
-        speed: (batch,) above 1: faster, shorter and higher.
-        shift: (batch,) in samples, positive: later.
-        gains_db: (batch, bands) at equally spaced frequencies from 0 Hz to half the sample rate.
-        noise: (batch, samples) its root mean square is to be added to that of the recording, 1.
-    """
-
-    speed: torch.Tensor
-    shift: torch.Tensor
-    gains_db: torch.Tensor
-    noise: torch.Tensor
+    speed: torch.Tensor  # (batch,) above 1: faster, shorter and higher
+    shift: torch.Tensor  # (batch,) in samples, positive: later
+    gains_db: torch.Tensor  # (batch, bands) at equally spaced frequencies from 0 Hz to half the sample rate
+    noise: torch.Tensor  # (batch, samples) its root mean square is to be added to that of the recording, 1
 
 
 def draw_perturbation(n: int, n_samples: int, config: Digits, generator: Generator = None) -> Perturbation:

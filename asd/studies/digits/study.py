@@ -223,16 +223,7 @@ def fit(
         value: torch.Tensor = loss(net(mixup(perturbed, mixing)), mixup(targets[batch], mixing))
         return value
 
-    settings = TrainSettings(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        warmup=0.1,
-        schedule="cosine",
-        precision=config.precision,
-        clip_norm=config.clip_norm,
-    )
+    settings = TrainSettings(**config.own(TrainSettings), warmup=0.1, schedule="cosine")
     train(net, step, indices, settings, folder, seed=seed, fingerprint=fingerprint, label="digits")
 
 

@@ -31,21 +31,13 @@ _LEAST_SPREAD = 1e-3  # a value that never changed, such as an anchor, is not di
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sequences on the device: input and targets.
+    """Sequences on the device: input and targets. Features have mean 0 and spread 1; NaN where absent, else finite."""
 
-    Attributes:
-        features: {modality: (batch, steps, width)} with mean 0 and spread 1; NaN where absent, else finite.
-        present: (batch, steps, modalities) bool.
-        active: (batch, steps, tracks) bool.
-        asset: (batch, steps, tracks, assets), one-hot.
-        numbers: (batch, steps, tracks, numbers); NaN where the track is not active.
-    """
-
-    features: dict[str, torch.Tensor]
-    present: torch.Tensor
-    active: torch.Tensor
-    asset: torch.Tensor
-    numbers: torch.Tensor
+    features: dict[str, torch.Tensor]  # {modality: (batch, steps, width)}
+    present: torch.Tensor  # (batch, steps, modalities) bool
+    active: torch.Tensor  # (batch, steps, tracks) bool
+    asset: torch.Tensor  # (batch, steps, tracks, assets), one-hot
+    numbers: torch.Tensor  # (batch, steps, tracks, numbers); NaN where the track is not active
 
     def __len__(self) -> int:
         return len(self.present)
@@ -131,17 +123,10 @@ def build_network(config: Fusion, modalities: Sequence[str], fusion: str, seed: 
     """
     torch.manual_seed(seed)
     widths = layout_of(config).widths()
+    own = {"n_tracks", "n_assets", "n_dims", "n_heads", "n_layers", "n_feedforward", "dropout"}
+    sizes = config.model_dump(include=own)
     return MultimodalTransformer(
-        {name: widths[name] for name in modalities},
-        n_numbers=len(NUMBERS),
-        n_tracks=config.n_tracks,
-        n_assets=config.n_assets,
-        fusion=fusion,
-        n_dims=config.n_dims,
-        n_heads=config.n_heads,
-        n_layers=config.n_layers,
-        n_feedforward=config.n_feedforward,
-        dropout=config.dropout,
+        {name: widths[name] for name in modalities}, n_numbers=len(NUMBERS), fusion=fusion, **sizes
     )
 
 
@@ -221,17 +206,8 @@ def fit(net: MultimodalTransformer, data: Batch, config: Fusion, seed: int, dire
 
 def train_settings(config: Fusion) -> TrainSettings:
     """The recipe as the training loop takes it."""
-    return TrainSettings(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        warmup=min(config.warmup_epochs / config.epochs, 1.0),
-        schedule="cosine",
-        clip_norm=config.clip_norm,
-        floor=config.floor,
-        optimizer="adam",
-    )
+    warmup = min(config.warmup_epochs / config.epochs, 1.0)
+    return TrainSettings(**config.own(TrainSettings), warmup=warmup, schedule="cosine", optimizer="adam")
 
 
 def answer_frequencies(training: Batch, places: tuple[int, int]) -> TrackOutput:
