@@ -29,7 +29,6 @@ from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
 from asd.stages.fitting import detector_of, store_model, thresholds_of
-from asd.stages.loading import plain_front_end
 from asd.stages.predictions import Normal, predictions, usable_scores
 from asd.types import AsdError, Clip, Split, one_of
 
@@ -230,7 +229,7 @@ def fit(
     name = detector if isinstance(detector, str) else f"{detector.__module__}:{detector.__qualname__}"
     about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
     about |= {"channel": channel, **(options or {})}
-    front_end = plain_front_end(parse(Run, [], about))
+    front_end = parse(Run, [], about).front_end
     recordings = training_recordings(normal, sample_rate_hz, machine, front_end)
     run = parse(Run, [], {**about, "sample_rate_hz": recordings.sample_rate_hz})
     check_lengths(recordings, run.detector_settings.least_samples())

@@ -50,7 +50,6 @@ from asd.settings.stages import (
     Submit,
     Validate,
 )
-from asd.stages import jobs
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
 from asd.stages.packaging import Package, bundle_systems, expected_in, package
 from asd.synthetic import make_machines
@@ -75,9 +74,7 @@ def train(config: Run) -> list[RunDirectory]:
     """Fits a detector per machine and seed, then scores every clip. Resumes; finished runs are left alone."""
     if config.weights:
         raise AsdError(f"weights={config.weights} goes with `score`; `train` makes its own weights")
-    from asd.stages.doing import do_all
-
-    return do_all(config, learn=True, again=False)
+    return _done(config, learn=True, again=False)
 
 
 def enroll(config: Enroll) -> list[RunDirectory]:
@@ -87,9 +84,18 @@ def enroll(config: Enroll) -> list[RunDirectory]:
 
 def score(config: Run) -> list[RunDirectory]:
     """Scores every clip anew with the model of the run, or with `weights=`."""
-    from asd.stages.doing import do_all
+    return _done(config, learn=config.weights is not None, again=True)
 
-    return do_all(config, learn=config.weights is not None, again=True)
+
+def _done(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
+    """All jobs done: one after another in this process, or each machine by itself."""
+    if config.executor == "here" and not config.keep_going:
+        from asd.stages.fitting import run_jobs
+
+        return run_jobs(config, learn=learn, again=again)
+    from asd.stages.shares import run_shares
+
+    return run_shares(config, learn=learn, again=again)
 
 
 def evaluate(config: Evaluate) -> dict[str, Any]:
@@ -162,7 +168,7 @@ def explain(config: Explain) -> pd.DataFrame:
     """What moved the scores of clips: a picture for each, in explain/ beside their scores."""
     from asd.stages.explaining import explain_clips
     from asd.stages.fitting import fitted
-    from asd.stages.scored_clips import predicted_machines, read_predictions, scored_clips
+    from asd.stages.scored_clips import predicted_machines, read_predictions, scored_clips, stored_job
 
     predictions = config.predictions
     if config.audio:
@@ -174,7 +180,7 @@ def explain(config: Explain) -> pd.DataFrame:
         runs = predicted_machines(read_predictions(predictions), runs, predictions)
     tables = []
     for run in runs:
-        job = jobs.stored_job(run, config.runs)
+        job = stored_job(run, config.runs)
         scorer = config.scorer or run.default_scorer()
         scored = scored_clips(job, scorer, config.data, predictions)
         rows = choose_clips(scored.table, config.clip, config.worst)

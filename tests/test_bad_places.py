@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from asd.core.files import alone
-from asd.stages import doing
+from asd.stages import fitting
 from tests.command import NAME, a_clip, asd, assert_nothing_done, contents, refuses, short_training, start, succeeds
 
 
@@ -275,12 +275,12 @@ def test_a_run_that_another_command_made_meanwhile_stays(place: Path, monkeypatc
     @contextmanager
     def late(path: Path, busy: str) -> Iterator[None]:
         with monkeypatch.context() as first:
-            first.setattr(doing, "alone", alone)
+            first.setattr(fitting, "alone", alone)
             succeeds(*short_training("training.epochs=2"))
         with alone(path, busy=busy):
             yield
 
-    monkeypatch.setattr(doing, "alone", late)
+    monkeypatch.setattr(fitting, "alone", late)
     refuses(*short_training(), saying=f"{run} was trained with another configuration")
     monkeypatch.undo()
     monkeypatch.chdir(place)

@@ -14,7 +14,7 @@ import pytest
 
 from asd.core.executors import finished, run_tasks
 from asd.options import Execution, SideBySide
-from asd.stages.doing import Share
+from asd.stages.shares import Share
 from asd.types import AsdError
 from tests.command import asd, contents, refuses, succeeds, tiny_machines
 

@@ -11,13 +11,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, Field, create_model, model_validator
 
 from asd.addresses import Place, mirrored
 from asd.challenge.years import get_year
 from asd.core.tracking import TrackerName
 from asd.data.dataset import HELD_OUT
-from asd.data.microphones import CleanUse, FrontEndName, NoiseUse
+from asd.data.microphones import CleanUse, FrontEnd, FrontEndName, NoiseUse
 from asd.detectors import (
     REGISTRY,
     AutoencoderSettings,
@@ -130,6 +130,29 @@ class Run(Execution):
     supplemental: Supplemental = Supplemental()
     decision: Decision = Decision()
 
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.abnormal and not self.normal:
+            raise AsdError(f"abnormal={self.abnormal} goes with normal=; give the normal recordings, too")
+        if self.normal and self.data:
+            raise AsdError(f"normal={self.normal} and data={self.data} both name recordings; give one of them")
+        if self.channel is not None and (self.frontend != "near" or self.residual):
+            raise AsdError(
+                f"channel={self.channel} takes one channel, and frontend={self.frontend} residual={self.residual:g} "
+                f"takes two; give one of them"
+            )
+        if self.detector in WITHOUT_VECTORS and (self.residual or self.supplemental.noise == "negatives"):
+            word = f"residual={self.residual:g}" if self.residual else "supplemental.noise=negatives"
+            raise AsdError(
+                f"{word} works on clips as vectors, which detector={self.detector} does not know; leave it out or "
+                f"choose another detector"
+            )
+        if self.supplemental != Supplemental() and self.detector_settings.is_joint:
+            raise AsdError(
+                f"{self.detector}.joint=true learns from all machines and supplemental.* from one; give one of them"
+            )
+        return self
+
     @classmethod
     def with_detector(cls, detector: str) -> type[Self]:
         """This model, with a field for the options of a detector that lives outside this package.
@@ -161,6 +184,11 @@ class Run(Execution):
     def data_root(self) -> Path:
         """Where the recordings are: `data`, what `normal` names, or the development set of the year."""
         return self.data or (mirrored(self.normal) if self.normal else get_year(self.year).dev_root)
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """From the microphones of a recording to one waveform, before anything is learnt of noise."""
+        return FrontEnd(self.frontend, self.residual, self.channel)
 
     @property
     def detector_settings(self) -> DetectorSettings:

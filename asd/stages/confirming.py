@@ -20,8 +20,8 @@ from asd.core.files import alone, atomic
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, defects, joined
 from asd.runs import RunDirectory
-from asd.stages import jobs
 from asd.stages.fitting import fitted, store_model, write_job_scores
+from asd.stages.scored_clips import stored_job
 from asd.types import AsdError, Clip, Split
 
 
@@ -61,7 +61,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
             clips that are gone; or a detector that keeps no bank.
     """
     with alone(run.path, busy=f"another command works on {run.path}; wait until it is done"):
-        job = jobs.stored_job(run, runs)
+        job = stored_job(run, runs)
         assert job.learn is not None
         known = job.learn
         new = _usable(clips_of_files(list(paths), run.machine, Split.TRAIN), known)
@@ -131,7 +131,7 @@ def undo(run: RunDirectory, runs: Path) -> Change:
         run.reopen()
         with atomic(run.model) as place:
             shutil.copytree(earlier, place)
-        job = jobs.stored_job(run, runs)
+        job = stored_job(run, runs)
         assert job.learn is not None
         write_job_scores(job, fitted(job), time.perf_counter())
         shutil.rmtree(earlier)

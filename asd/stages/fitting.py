@@ -1,17 +1,21 @@
-"""One job: the detector is fitted or loaded, its scores and thresholds are written, DONE last."""
+"""Jobs done one after another: the detector is fitted or loaded, its scores and thresholds are written, DONE last."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from asd.core.files import atomic
+from asd.challenge.years import YEARS, get_year
+from asd.core.files import alone, atomic
 from asd.core.runtime import log, pick_device
+from asd.core.storage import list_names, publish
+from asd.core.tracking import Tracked, tracking
 from asd.data.microphones import FRONT_END_FILE
 from asd.data.notices import RECORDED_FILE, kinds
 from asd.data.recordings import Recordings, Refused
@@ -19,12 +23,114 @@ from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
-from asd.runs import RunDirectory, score_table, write_json
+from asd.metrics import auc
+from asd.runs import RunDirectory, score_table, warn_of_stale, write_json
 from asd.scoring.threshold import Threshold, fit_threshold
 from asd.settings.config import Run
-from asd.stages.jobs import Job
-from asd.stages.loading import TestData
+from asd.stages.jobs import Job, TestData, dataset_of, prepare
 from asd.stages.predictions import usable_scores
+from asd.types import AsdError, Label
+
+Unscored = dict[str, str]  # why test clips have no score, by file name
+
+
+def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
+    """Does all jobs of a configuration in this process; all input is checked before anything is done.
+
+    Args:
+        config: which machines, seeds and data.
+        learn: whether training clips are needed.
+        again: score clips anew that have scores already.
+
+    Raises:
+        AsdError: input that cannot be used, or what failed.
+    """
+    list_names(config.data_root)
+    warn_of_other_years(config)
+    runs = [run for run, _ in do(list(prepare(config, learn=learn)), again=again)]
+    warn_of_stale(config.runs, config.run_name)
+    return runs
+
+
+def warn_of_other_years(config: Run) -> None:
+    """Warns where the folder holds machines of other years and none of the given one.
+
+    One machine of the given year is enough for no warning; machines that are in no catalogue do not count.
+    """
+    dataset = dataset_of(config)
+    if not dataset.is_strict:
+        return
+    years = {
+        machine: [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]
+        for machine in dataset.machines()
+    }
+    published = {machine: found for machine, found in years.items() if found}
+    if not published or any(config.year in found for found in published.values()):
+        return
+    machine = min(published, key=lambda name: len(published[name]))  # the one that tells most
+    *others, last = map(str, published[machine])
+    either = f"{', '.join(others)} or {last}" if others else last
+    log.warning(
+        "%s holds no machine of %d, but %s of %s: if these are recordings of the challenge, say year=%s",
+        *(config.data_root, config.year, machine, either, either),
+    )
+
+
+def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
+    """Does jobs one after another; a patient command waits where another one is at work, instead of refusing."""
+    if not again:
+        for job in todo:
+            job.run.begin(job.config.stored())
+    for job in todo:
+        if again and not job.config.weights and not job.run.fit_facts():
+            raise AsdError(
+                f"{job.run.model} holds no model; first make train machine={job.run.machine} "
+                f"name={job.config.run_name}, or give weights="
+            )
+    done = []
+    while todo:
+        job = todo.pop(0)  # what was read of its recordings is let go when it is done
+        busy = f"another command works on {job.run.path}; wait until it is done"
+        if not again and _is_done(job):  # perhaps where nobody can write
+            publish(job.run.path)
+        else:
+            with alone(job.run.path, busy=None if patient else busy):
+                job.check_place()  # again: another command may have been here since
+                if again or not _is_done(job):
+                    started_s = time.perf_counter()
+                    with _tracked(job):
+                        write_job_scores(job, fitted(job), started_s)
+                publish(job.run.path)
+        done.append((job.run, job.score_folder().unscored()))
+    return done
+
+
+def _is_done(job: Job) -> bool:
+    if is_done := job.run.is_done(job.fingerprint):
+        log.info("%s is done already", job.run.path)
+    return is_done
+
+
+@contextmanager
+def _tracked(job: Job) -> Iterator[None]:
+    """Notes the options before a job, what its training logs, and its results afterwards; nothing without track=."""
+    if job.config.track == "none":
+        yield
+        return
+    with tracking(job.config.track, Tracked.of(job.run.path, job.model_fingerprint), job.config.stored()) as board:
+        yield
+        board.numbers(_results(job.run), 0)
+
+
+def _results(run: RunDirectory) -> dict[str, float]:
+    """AUC of each scorer over all labelled test clips, where there are both kinds, and the thresholds."""
+    limits = run.scores.thresholds()
+    found = {f"threshold/{scorer}": float(limit["value"]) for scorer, limit in limits.items()}
+    for scorer, table in run.scores.tables().items():
+        known = table[table["label"] != ""]
+        if {*known["label"]} == {*Label}:
+            found[f"auc/{scorer}"] = float(auc(known["label"] == Label.ANOMALY, known["score"].to_numpy()))
+    return found
 
 
 def fitted(job: Job) -> Detector:
@@ -64,7 +170,7 @@ def store_model(
     settings: str,
     data: str,
     more: Mapping[str, Mapping[str, Any]] | None = None,
-) -> pd.DataFrame:
+) -> None:
     """Writes a fitted detector to its run, whole or not at all.
 
     Args:
@@ -74,9 +180,6 @@ def store_model(
         settings: hash of what decided the model besides them.
         data: hash of them.
         more: JSON files that belong to the model, by name.
-
-    Returns:
-        Scores of the training clips: the column `file` and one per scorer.
     """
     training = pd.DataFrame(detector.score_training(learnt))
     training.insert(0, "file", [clip.name for clip in learnt.clips])
@@ -93,18 +196,10 @@ def store_model(
         sections = [clip.section for clip in learnt.clips]
         clip_s = float(np.median(learnt.lengths_samples)) / learnt.sample_rate_hz
         run.seal_model(folder, settings, data, sections, detector.version, clip_s)
-    return training
 
 
 def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machine: str) -> dict[str, Threshold]:
-    """The decision threshold of each scorer.
-
-    Args:
-        detector: fitted.
-        training: scores of its training clips, a column per scorer.
-        config: how thresholds are found.
-        machine: for warnings.
-    """
+    """The decision threshold of each scorer, by the scores of the training clips, a column per scorer."""
     decision = config.decision.model_dump()
     found = {}
     for scorer in detector.scorers:
@@ -121,20 +216,17 @@ def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machi
 def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     """Writes a score table per scorer, the thresholds, the list of clips, and DONE.
 
-    Scores of other recordings than the run's own test clips go to a folder of their own, and DONE stays.
-
-    Args:
-        job: whose test clips are scored.
-        detector: fitted.
-        started_s: `time.perf_counter()` when the job began, for the record.
+    Scores of other recordings than the run's own test clips go to a folder of their own, and DONE stays. The record
+    tells the time since `started_s`, by `time.perf_counter`.
     """
     folder = job.score_folder()
     is_own = folder == job.run.scores
     thresholds = thresholds_of(detector, job.run.training_scores(), job.config, job.run.machine)
     tables: dict[str, pd.DataFrame] = {}
-    unscored: dict[str, str] = {}
-    if job.test is not None:
-        for section in job.scored_data().untrained_sections:
+    unscored: Unscored = {}
+    scored = None if job.test is None else job.scored_data(job.test)
+    if job.test is not None and scored is not None:
+        for section in scored.untrained_sections:
             what = f"{job.run.machine} section {section} has test clips but was never trained on"
             log.warning("%s: they are scored against the other sections", what)
         recordings, scores, unscored = _scored(detector, job.test, keep_going=job.config.keep_going)
@@ -148,7 +240,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     folder.write(
         tables,
         {scorer: threshold.as_dict() for scorer, threshold in thresholds.items()},
-        job.scored_data() if job.test is not None else None,
+        scored,
         unscored,
         before=job.run.reopen if is_own else lambda: None,
     )
@@ -157,7 +249,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         job.run.finish(job.fingerprint, default=detector.scorers[0], scorers=[*tables], seconds=seconds)
 
 
-def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, dict[str, str]]:
+def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, Unscored]:
     """The clips that have scores, their scores, and why the others have none, by file name."""
     unscored = {clip.name: str(error) for clip, error in test.refused}
     if not keep_going:
@@ -170,12 +262,7 @@ def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Re
 
 
 def detector_of(config: Run, context: RunContext) -> Detector:
-    """The detector that the options describe, not fitted yet.
-
-    Args:
-        config: options of the run.
-        context: device, folders and seed.
-    """
+    """The detector that the options describe, not fitted yet."""
     settings = config.detector_settings
     detector = detector_class(config.detector)(context, settings)
     return Windowed(detector, config.window_s, settings.least_samples()) if config.window_s else detector

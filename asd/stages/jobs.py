@@ -1,4 +1,4 @@
-"""What there is to do: one job per machine and seed, its input checked before any long work starts."""
+"""What there is to do: one job per machine and seed, its recordings listed, read and checked before any long work."""
 
 from __future__ import annotations
 
@@ -7,20 +7,57 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asd.challenge.years import YEARS, get_year
+from asd.challenge.years import get_year
 from asd.core.runtime import fingerprint, log, pick_device
-from asd.core.storage import fetch, list_names
-from asd.data.dataset import Dataset
-from asd.data.given import clips_of_files
-from asd.data.microphones import NEAR, FrontEnd
-from asd.data.recordings import Recordings, check, joined
-from asd.data.supplemental import NOTHING, Supplement
-from asd.runs import RunDirectory, ScoredData, ScoreFolder
-from asd.settings.config import WITHOUT_VECTORS, Run
-from asd.settings.config import Supplemental as SupplementalOptions
-from asd.settings.parsing import stored_run
-from asd.stages.loading import TestData, dataset_of, load_test, load_training
-from asd.types import AsdError, Split
+from asd.core.storage import fetch
+from asd.data.dataset import Dataset, given_data, open_data
+from asd.data.microphones import FRONT_END_FILE, NEAR, FrontEnd
+from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
+from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
+from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
+from asd.runs import RunDirectory, ScoredData, ScoreFolder, read_json
+from asd.settings.config import Run
+from asd.types import AsdError, Clip, Domain, Split
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a machine's detector learns from: training clips, and supplemental recordings where these are in use."""
+
+    recordings: Recordings
+    supplemental: Recordings | None
+    policy: SupplementalPolicy
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all of it."""
+        parts = (self.recordings, self.supplemental)
+        return fingerprint([part.fingerprint for part in parts if part is not None])
+
+    def supplement(self, seed: int, other_machines: Recordings | None) -> Supplement:
+        """What there is to learn from besides the training clips; a joint detector learns from other machines', too."""
+        if self.supplemental is None:
+            return Supplement(other_machines=other_machines)
+        return self.policy.supplement(self.recordings, self.supplemental, seed)
+
+
+@dataclass(frozen=True)
+class TestData:
+    """What is scored: the test clips, those of them that cannot be used and are left out, and their folder's layout."""
+
+    recordings: Recordings
+    refused: tuple[Refused, ...]
+    layout: str
+
+    @property
+    def clips(self) -> list[Clip]:
+        """All test clips, usable or not."""
+        return [*self.recordings.clips, *(clip for clip, _ in self.refused)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the recordings, and of the names of those that cannot be used."""
+        return fingerprint([self.recordings.fingerprint], [clip.name for clip, _ in self.refused])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +107,12 @@ class Job:
             return self.run.scores
         return self.run.other_scores(self.config.data_root, self.test_data)
 
-    def scored_data(self) -> ScoredData:
+    def scored_data(self, test: TestData) -> ScoredData:
         """The record of what is scored."""
-        trained = (
-            [clip.section for clip in self.learn.clips]
-            if self.learn is not None
-            else self.run.fit_facts().get("sections", [])
+        learnt = (
+            self.run.fit_facts().get("sections", []) if self.learn is None else [c.section for c in self.learn.clips]
         )
-        clips = self.test.clips if self.test is not None else []
-        layout = self.test.layout if self.test is not None else "challenge"
-        return ScoredData.of(self.config.data_root, self.test_data, trained, clips, layout)
+        return ScoredData.of(self.config.data_root, self.test_data, learnt, test.clips, test.layout)
 
     def is_foreign(self) -> bool:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""
@@ -87,24 +120,37 @@ class Job:
             return False  # nothing is learnt, and nothing is there to be used
         return self.run.held() not in (None, self.model_fingerprint)
 
+    def check_place(self) -> None:
+        """Refuses to replace a model of another configuration, or the run's own test clips by those of a copy."""
+        config, run = self.config, self.run
+        if config.overwrite and self.learn is not None:
+            return
+        if run.model.exists() and run.config().get("detector") == config.detector:
+            run.check_version(config.detector_version)
+        if self.is_foreign():
+            raise run.in_the_way()
+        if self.learn is None or self.test is None or self.is_own():
+            return
+        root = run.data_root()
+        own = root and root / run.machine
+        if own and own.is_dir():
+            raise AsdError(
+                f"{run.path} belongs to {own} and its test clips differ from those in {config.data_root}; "
+                f"score them beside it with `score data={config.data_root}`, or replace them with overwrite=true"
+            )
+
 
 def prepare(config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Sequence[int] = ()) -> Iterator[Job]:
-    """Jobs of a configuration.
-
-    Args:
-        config: which machines, seeds and data.
-        learn: whether training clips are needed.
-        machines: some of its machines; none: all of them.
-        seeds: some of its seeds; none: all of them.
+    """Jobs of a configuration, or of some of its machines and seeds; training clips are read only to `learn`.
 
     Raises:
         AsdError: an unknown device, year or machine, a recording that cannot be used, or a run of another
             configuration in the way.
     """
-    check_options(config)
+    pick_device(config.device)  # or it is refused
     given = _weights_hash(config.weights) if config.weights else ""
     dataset = dataset_of(config)
-    asked = machines_to_do(config, dataset)
+    asked = machines_of(config, dataset)
     if not dataset.is_strict:
         config = config.model_copy(update={"machine": asked})  # a run remembers what it was asked for
     machines = machines or asked
@@ -131,127 +177,118 @@ def prepare(config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Se
                 data = fingerprint(hashes) if others else own.fingerprint
                 supplement = own.supplement(seed, others_clips)
                 job = Job(config, run, own.recordings, supplement, test, settings, data)
-            check_place(job)
+            job.check_place()
             yield job
 
 
-def stored_job(run: RunDirectory, runs: Path) -> Job:
-    """The job of a complete run, as its configuration tells it: training clips, and test clips where there are any.
-
-    Recordings that were confirmed as normal after the training count as training clips.
-
-    Args:
-        run: whose configuration.
-        runs: folder of all runs, which may have been moved.
-
-    Returns:
-        The job.
-
-    Raises:
-        AsdError: it has none, or its recordings are not there as they were.
-    """
-    if not (stored := run.config()):
-        raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
-    settings = stored_run(stored, machine=[run.machine], seeds=[run.seed], runs=runs)
-    list_names(settings.data_root)
-    (job,) = prepare(settings, learn=True)
-    files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
-    if not files or job.learn is None:
-        return job
-    clips = clips_of_files(files, run.machine, Split.TRAIN)
-    more = check(clips, sample_rate_hz=job.learn.sample_rate_hz, front_end=job.learn.front_end, resample=True)
-    return replace(job, learn=joined([job.learn, more]))
+def dataset_of(config: Run) -> Dataset:
+    """The recordings that the options name; an error where there are none, or nothing tells what they are."""
+    if config.normal:
+        return given_data(config.normal, config.abnormal, config.machine, config.held_out)
+    return open_data(config.data_root, config.layout, config.machine, config.held_out)
 
 
-def check_place(job: Job) -> None:
-    """Refuses to replace a model of another configuration, or the run's own test clips by those of a copy.
+def machines_of(config: Run, dataset: Dataset) -> list[str]:
+    """The machines that the options name."""
+    return dataset.machines() if config.machine == ["all"] else config.machine
+
+
+def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
+    """The training clips of a machine.
 
     Raises:
-        AsdError: the place is taken, and `overwrite` is not set.
+        AsdError: a recording that cannot be used, or of which nothing can be learnt.
     """
-    if job.config.overwrite and job.learn is not None:
-        return
-    if job.run.model.exists() and job.run.config().get("detector") == job.config.detector:
-        job.run.check_version(job.config.detector_version)
-    if job.is_foreign():
-        raise job.run.in_the_way()
-    if job.learn is None or job.test is None or job.is_own():
-        return
-    root = job.run.data_root()
-    own = root and root / job.run.machine
-    if own and own.is_dir():
-        raise AsdError(
-            f"{job.run.path} belongs to {own} and its test clips differ from those in {job.config.data_root}; "
-            f"score them beside it with `score data={job.config.data_root}`, or replace them with overwrite=true"
-        )
+    policy = SupplementalPolicy(config.supplemental.noise, config.supplemental.clean)
+    front_end = config.front_end
+    supplemental = _load_supplemental(config, dataset, machine, policy, front_end)
+    if supplemental is not None:
+        front_end = policy.front_end(front_end, supplemental)
+    recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
+    if beginning := broken(recordings, "training clips"):
+        instead = " or use frontend=near residual=0" if front_end.n_microphones > 1 else ""
+        raise AsdError(f"{beginning}: such a recording would teach what no machine sounds like, remove it{instead}")
+    domains = {clip.domain for clip in recordings.clips}
+    for domain in Domain:
+        if domain not in domains and None not in domains:
+            log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
+    for sentence in dataset.notices(machine) + _notices(dataset, recordings):
+        log.info("%s: %s", machine, sentence)
+    _warn_of_mono(config, recordings)
+    return TrainingData(recordings, supplemental, policy)
 
 
-def begin(config: Run, machine: str) -> None:
-    """Marks a machine as begun: `evaluate` names it where it is missing.
+def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | None) -> TestData:
+    """The test clips of a machine; broken ones are named, with `keep_going` those that cannot be read are left out.
 
-    Args:
-        config: of the run, with its seeds.
-        machine: which one; one that is not there is left out.
+    They share the front end of what was `learnt`. Where nothing is, they share that of the run's model: what it has
+    learnt of noise is not learnt anew.
     """
-    if machine in dataset_of(config).machines():
-        for seed in config.seeds:
-            RunDirectory.of(config.runs, config.run_name, machine, seed).begin(config.stored())
+    model = RunDirectory.of(config.runs, config.run_name, machine, config.seeds[0]).model
+    if learnt is not None:
+        front_end, known = learnt.front_end, kinds(learnt)
+    else:
+        stored = FrontEnd.of_dict(read_json(model / FRONT_END_FILE))
+        front_end = replace(config.front_end, profile=stored.profile, activity=stored.activity)
+        known = read_json(model / RECORDED_FILE)
+    refused: list[Refused] = []
+    clips = dataset.clips(machine, Split.TEST)
+    recordings = _read(config, dataset, clips, front_end, refused if config.keep_going else None)
+    for clip, what in defects(recordings):
+        log.warning("%s %s: it will get a score, but not a meaningful one", clip.path, what)
+    for clip, error in refused:
+        log.error("%s gets no score: %s", clip.name, error)
+    for sentence in _notices(dataset, recordings) if learnt is None else ():
+        log.info("%s: %s", machine, sentence)
+    for sentence in unlike(recordings, known):
+        log.warning("%s: %s", machine, sentence)
+    _warn_of_mono(config, recordings)
+    return TestData(recordings, tuple(refused), dataset.layout)
 
 
-def machines_to_do(config: Run, dataset: Dataset | None = None) -> list[str]:
-    """The machines that the options name.
-
-    Args:
-        config: the options.
-        dataset: their recordings; None: they are looked for.
-
-    Raises:
-        AsdError: `all`, and there is none.
-    """
-    return (dataset or dataset_of(config)).machines() if config.machine == ["all"] else config.machine
-
-
-def warn_of_other_years(config: Run) -> None:
-    """Warns where the folder holds machines of other years and none of the given one.
-
-    One machine of the given year is enough for no warning; machines that are in no catalogue do not count.
-    """
-    dataset = dataset_of(config)
+def _load_supplemental(
+    config: Run, dataset: Dataset, machine: str, policy: SupplementalPolicy, front_end: FrontEnd
+) -> Recordings | None:
+    """Supplemental recordings that are in use; a broken one is refused."""
+    if policy == SupplementalPolicy():
+        return None
     if not dataset.is_strict:
-        return
-    root = config.data_root
-    years = {
-        machine: [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]
-        for machine in dataset.machines()
-    }
-    published = {machine: found for machine, found in years.items() if found}
-    if not published or any(config.year in found for found in published.values()):
-        return
-    machine = min(published, key=lambda name: len(published[name]))  # the one that tells most
-    *others, last = map(str, published[machine])
-    either = f"{', '.join(others)} or {last}" if others else last
-    log.warning(
-        "%s holds no machine of %d, but %s of %s: if these are recordings of the challenge, say year=%s",
-        *(root, config.year, machine, either, either),
+        raise AsdError(
+            f"supplemental.* is for the folders supplemental/ of the challenge, and {config.data_root} has the layout "
+            f"{dataset.layout}; leave it out"
+        )
+    clips = policy.clips(config.data_root, machine)
+    recordings = _read(config, dataset, clips, front_end) if clips else None
+    if recordings and (found := defects(recordings)):
+        raise AsdError(f"{found[0][0].path} {found[0][1]}: remove it, or set supplemental.*=ignore")
+    return recordings
+
+
+def _read(
+    config: Run, dataset: Dataset, clips: Sequence[Clip], front_end: FrontEnd, refused: list[Refused] | None = None
+) -> Recordings:
+    return check(
+        clips,
+        sample_rate_hz=config.sample_rate_hz,
+        front_end=front_end,
+        least_samples=config.detector_settings.least_samples(),
+        refused=refused,
+        resample=not dataset.is_strict,
     )
 
 
-def check_options(config: Run) -> None:
-    """Refuses a device that is not there, and options that ask a detector for what it has not.
+def _notices(dataset: Dataset, recordings: Recordings) -> list[str]:
+    """What was done to recordings to make them fit; those of the challenge are laid down."""
+    return [] if dataset.is_strict else notices(recordings)
 
-    Raises:
-        AsdError: before anything is read or written.
-    """
-    pick_device(config.device)
-    if config.detector in WITHOUT_VECTORS and (config.residual or config.supplemental.noise == "negatives"):
-        word = f"residual={config.residual:g}" if config.residual else "supplemental.noise=negatives"
-        raise AsdError(
-            f"{word} works on clips as vectors, which detector={config.detector} does not know; leave it out or "
-            f"choose another detector"
-        )
-    if config.detector_settings.is_joint and config.supplemental != SupplementalOptions():
-        raise AsdError(
-            f"{config.detector}.joint=true learns from all machines and supplemental.* from one; give one of them"
+
+def _warn_of_mono(config: Run, recordings: Recordings) -> None:
+    """Names recordings by one microphone in a year of two."""
+    if get_year(config.year).channels > recordings.front_end.n_microphones and (alone := mono(recordings)):
+        log.warning(
+            "%s has one channel (as %d of %d %s clips), and recordings of %d have two: it is taken for the near "
+            "microphone",
+            *(alone[0].path, len(alone), len(recordings), alone[0].split, config.year),
         )
 
 

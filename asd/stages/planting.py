@@ -22,7 +22,7 @@ from asd.data.codecs import Waveform, write_wav
 from asd.data.recordings import Recordings
 from asd.features.faults import draw_kinds, with_faults
 from asd.settings.config import Run
-from asd.stages.loading import dataset_of, load_training
+from asd.stages.jobs import dataset_of, load_training
 from asd.types import AsdError, Clip, Domain, Label, Split
 
 HELD_OUT = 4  # of so many training clips of a section and domain, one is held out, and two at least

@@ -22,7 +22,6 @@ from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_stale, write_text
 from asd.settings.stages import Report
-from asd.stages import jobs
 from asd.stages.exhibits import Exhibition, Material, exhibit
 from asd.stages.fitting import fitted
 from asd.stages.scored_clips import (
@@ -31,6 +30,7 @@ from asd.stages.scored_clips import (
     predicted_recordings,
     predicted_scores,
     read_predictions,
+    stored_job,
     threshold_of,
 )
 from asd.types import AsdError
@@ -139,7 +139,7 @@ def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores
         return ShownClips(notes=["clips=0: the page holds no sounds and no pictures."])
     if not run.fit_facts():
         return ShownClips(notes=["A fused run has no model of its own: look at its members for sounds and pictures."])
-    job = jobs.stored_job(run, config.runs)
+    job = stored_job(run, config.runs)
     if job.learn is None or (job.test is None and config.predictions is None):
         raise AsdError(f"{run.path} has no clips at {job.config.data_root}; say clips=0 for a page without sounds")
     if config.predictions:

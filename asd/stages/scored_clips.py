@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ import pandas as pd
 
 from asd.core.storage import list_names
 from asd.data.given import clips_of_files
-from asd.data.recordings import Recordings, check
+from asd.data.recordings import Recordings, check, joined
 from asd.runs import RunDirectory, ScoreFolder
-from asd.stages.jobs import Job
-from asd.stages.loading import dataset_of, load_test
+from asd.settings.parsing import stored_run
+from asd.stages.jobs import Job, dataset_of, load_test, prepare
 from asd.types import AsdError, Split
 
 _NEEDED = ("path", "machine", "score")  # columns of a table of predictions
@@ -35,6 +35,31 @@ class ScoredClips:
     read: Callable[[pd.DataFrame], Recordings]
     folder: Path
     scores: ScoreFolder | None = None
+
+
+def stored_job(run: RunDirectory, runs: Path) -> Job:
+    """The job of a complete run, as its configuration tells it: training clips, and test clips where there are any.
+
+    Recordings that were confirmed as normal after the training count as training clips.
+
+    Args:
+        run: whose configuration.
+        runs: folder of all runs, which may have been moved.
+
+    Raises:
+        AsdError: it has none, or its recordings are not there as they were.
+    """
+    if not (stored := run.config()):
+        raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
+    settings = stored_run(stored, machine=[run.machine], seeds=[run.seed], runs=runs)
+    list_names(settings.data_root)
+    (job,) = prepare(settings, learn=True)
+    files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
+    if not files or job.learn is None:
+        return job
+    clips = clips_of_files(files, run.machine, Split.TRAIN)
+    more = check(clips, sample_rate_hz=job.learn.sample_rate_hz, front_end=job.learn.front_end, resample=True)
+    return replace(job, learn=joined([job.learn, more]))
 
 
 def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: Path | None = None) -> ScoredClips:
