@@ -23,13 +23,7 @@ TEAM = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+")
 
 @dataclass(frozen=True)
 class Listing:
-    """What an archive holds.
-
-    Attributes:
-        entries: (name, bytes, lines) of each file; lines only of text.
-        n_bytes: size of the archive.
-        sha256: of its bytes.
-    """
+    """What an archive holds: (name, bytes, lines) of each file, lines only of text, and its size and hash."""
 
     entries: tuple[tuple[str, int, int | None], ...]
     n_bytes: int
@@ -37,12 +31,7 @@ class Listing:
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
-    """Writes a zip whose bytes depend on names and contents only; the folder must exist.
-
-    Args:
-        path: of the zip.
-        files: content by name inside it.
-    """
+    """Writes a zip whose bytes depend on names and contents only; the folder must exist."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _ZIP_TIME)
@@ -67,10 +56,6 @@ def list_zip(path: Path) -> Listing:
 def systems_of(folder: Path, team: str) -> list[Path]:
     """Folders of a team's packaged systems, in order.
 
-    Args:
-        folder: that holds the packages.
-        team: <LastName>_<Institute>, with which their labels begin.
-
     Raises:
         AsdError: a team name that labels cannot begin with, or no system there.
     """
@@ -85,12 +70,7 @@ def systems_of(folder: Path, team: str) -> list[Path]:
 
 
 def archive_files(systems: list[Path], team: str, report: Path | None) -> dict[str, bytes]:
-    """Name -> content of everything in the archive of some systems.
-
-    Args:
-        systems: folders as `submit` wrote them.
-        team: [LastName]_[Institute], which names the report.
-        report: the technical report, a PDF; None while there is none.
+    """Name -> content of everything in the archive of some systems, as `submit` wrote them, and of the report.
 
     Raises:
         AsdError: the report is missing or no PDF.

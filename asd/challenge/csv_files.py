@@ -38,10 +38,6 @@ def parse_number(text: str) -> float | None:
 def read_rows(path: Path, n_columns: tuple[int, ...]) -> list[list[str]]:
     """The lines of a CSV file without a header, each with one of the given numbers of columns.
 
-    Args:
-        path: of the file.
-        n_columns: numbers of columns that a line may have.
-
     Raises:
         AsdError: the file is missing, empty, no UTF-8 text, or a line has another number of columns.
     """

@@ -40,13 +40,7 @@ class Remote:
 
 
 def download(remote: Remote, path: Path, patience: Patience, on_bytes: OnBytes = int) -> None:
-    """Fetch a file to `path`, continuing what an earlier attempt has left. One that is there and right stays.
-
-    Args:
-        remote: address, size and checksum, as published.
-        path: where it goes.
-        patience: how long to wait and how often to try.
-        on_bytes: is told how many bytes have arrived.
+    """Fetch a file to `path`, continuing what an earlier attempt has left; one that is there and right stays.
 
     Raises:
         AsdError: it cannot be had, the disk is full, or its size or checksum is not what its publisher says.
@@ -162,13 +156,7 @@ Record = Mapping[str, Remote]  # file name -> file
 
 
 class Sources:
-    """Where published files are; asks for each record once.
-
-    Args:
-        archive: address of the archive of records, such as https://zenodo.org.
-        evaluators: address of the host of repositories, such as https://codeload.github.com.
-        patience: with both.
-    """
+    """Where published files are: in an archive such as https://zenodo.org, whose records are asked for once each."""
 
     def __init__(self, archive: str, evaluators: str, patience: Patience) -> None:
         self._archive, self._evaluators = archive.rstrip("/"), evaluators.rstrip("/")
@@ -222,12 +210,7 @@ def _read_record(base: str, number: int, patience: Patience) -> Record:
 
 
 def latest(names: Iterable[str], wanted: str) -> str | None:
-    """The latest release of `wanted` among file names, not older than it; None where there is none.
-
-    Args:
-        names: of files.
-        wanted: name of one release.
-    """
+    """The latest release of `wanted` among file names, not older than it; None where there is none."""
     stem, least = revision(wanted)
     releases = [(revision(name)[1], name) for name in names if revision(name)[0] == stem]
     return max((release for release in releases if release[0] >= least), default=(0, None))[1]

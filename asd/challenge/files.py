@@ -62,10 +62,6 @@ def list_machines(root: Path) -> list[str]:
 def machine_folder(root: Path, machine: str) -> Path:
     """The folder of a machine; accents may be written in either form of Unicode, on the disk and in the name.
 
-    Args:
-        root: folder of the machines.
-        machine: its name.
-
     Raises:
         AsdError: there is no such machine.
     """
@@ -106,10 +102,6 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
 
     Rows for recordings that are not there, training clips without a row, and test clips without one where others
     have one: those of an evaluation set have none.
-
-    Args:
-        root: folder that holds <machine>/{train,test}.
-        machine: its name.
 
     Raises:
         AsdError: an unknown machine, or a CSV that cannot be used.
@@ -184,9 +176,6 @@ def _with_attributes(clip: Clip, table: Mapping[str, Mapping[str, str]]) -> Clip
 
 def read_attributes(folder: Path) -> Table:
     """Recording (see `recording_key`) -> attributes, of all `attributes_NN.csv` of a machine; {} where absent.
-
-    Args:
-        folder: of the machine.
 
     Raises:
         AsdError: a file that is no such table, a recording listed twice, or cells that contradict each other.

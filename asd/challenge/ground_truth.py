@@ -53,10 +53,6 @@ def read_ground_truth(folder: Path, year: Year) -> GroundTruth:
 
     Units come in the order of the official result files: as listed in 2020, sorted from 2021 on.
 
-    Args:
-        folder: the organisers' evaluator, or their ground_truth_data.
-        year: of the challenge.
-
     Raises:
         AsdError: neither shape of folder, or a file of it that is incomplete or unreadable.
     """

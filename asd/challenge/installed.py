@@ -76,12 +76,7 @@ def manifest_name(part: Part) -> str:
 
 
 def published_part(root: Path, year: Year) -> Literal["dev", "eval"] | None:
-    """Which of the year's sets of machines lies in a folder, by its place or by a manifest; None: data of one's own.
-
-    Args:
-        root: folder of machines.
-        year: of the challenge.
-    """
+    """Which of the year's sets of machines lies in a folder, by its place or by a manifest; None: data of one's own."""
     if root.resolve() == year.dev_root.resolve() or any(root.glob("*/manifest_dev.json")):
         return "dev"
     if root.resolve() == year.eval_root.resolve() or any(root.glob("*/manifest_eval_*.json")):
@@ -90,15 +85,7 @@ def published_part(root: Path, year: Year) -> Literal["dev", "eval"] | None:
 
 
 def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) -> Finding:
-    """How it stands with one archive of a machine.
-
-    Args:
-        root: folder of the machines.
-        machine: its name.
-        part: which of its archives.
-        year: the catalogue's entry.
-        quick: compare names and sizes only, not the content.
-    """
+    """How it stands with one archive of a machine; if `quick`, by names and sizes only and not by content."""
     folder = root / machine
     path = folder / manifest_name(part)
     if (folder / f".{manifest_name(part)}").exists():
@@ -120,12 +107,7 @@ def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) ->
 
 
 def recordings(folder: Path, part: Part) -> list[Path]:
-    """Where the recordings of one archive lie, supplemental ones too: by its manifest, or put there by hand.
-
-    Args:
-        folder: of a machine.
-        part: of the year's data.
-    """
+    """Where the recordings of one archive lie, supplemental ones too: by its manifest, or put there by hand."""
     manifest = _read(folder / manifest_name(part))
     if manifest is not None:
         return [folder / name for name in sorted(manifest.files) if is_recording(Path(name))]
@@ -171,12 +153,7 @@ def _is_whole(path: Path, known: tuple[int, int], quick: bool) -> bool:
 
 
 def others(folder: Path, part: Part) -> list[Manifest]:
-    """Readable manifests of the other archives of a machine.
-
-    Args:
-        folder: of a machine.
-        part: of the year's data, whose own manifest is left out.
-    """
+    """Readable manifests of the other archives of a machine."""
     paths = [path for path in sorted(folder.glob("manifest_*.json")) if path.name != manifest_name(part)]
     return [manifest for manifest in map(_read, paths) if manifest is not None]
 
@@ -209,13 +186,6 @@ def install_machine(path: Path, folder: Path, part: Part, source: Archive, md5: 
 
     What another archive of the machine has put there stays, with a warning.
 
-    Args:
-        path: the archive; its name goes into the manifest.
-        folder: of the machine; its name is the machine's.
-        part: which archive of the machine it is.
-        source: where the archive is published.
-        md5: its checksum.
-
     Raises:
         AsdError: the archive is no good, or the place cannot be written. The folder is as it was.
     """
@@ -236,11 +206,6 @@ def install_machine(path: Path, folder: Path, part: Part, source: Archive, md5: 
 
 def install_truth(path: Path, folder: Path, year: Year) -> None:
     """Unpack the ground truth of a year: the published list, or the organisers' evaluator.
-
-    Args:
-        path: of the archive.
-        folder: where the labels go.
-        year: of the challenge.
 
     Raises:
         AsdError: it is not the ground truth of that year, or the place cannot be written.

@@ -37,14 +37,7 @@ def parse_meta(content: bytes) -> object:
 
 
 def meta_defects(meta: object, template: Meta, label: str, machines: tuple[str, ...]) -> Iterator[str]:
-    """Sentences on keys that are missing, empty or of the wrong type.
-
-    Args:
-        meta: as `parse_meta` gives it.
-        template: the meta template whose keys are asked for.
-        label: what `submission.label` must be.
-        machines: those whose results must be given; where empty, any one machine will do.
-    """
+    """Sentences on keys that are missing, empty or of the wrong type; no `machines`: results of any will do."""
     if not isinstance(meta, dict):
         yield f"it is no YAML mapping ({meta})."
         return

@@ -53,11 +53,6 @@ _LOOSE_SECTION_NAME = _section_name("_?", r"\d{4}")
 def parse_name(path: Path, machine: str, split: Split) -> Clip:
     """Everything that the name and the folder of a recording say about it. Does not touch the disk.
 
-    Args:
-        path: the recording; only its name and its folder's name are read.
-        machine: machine type the recording belongs to.
-        split: role of the folder it lies in.
-
     Raises:
         AsdError: the name is outside the grammar, contradicts its folder, or is an anomaly in training data.
     """
@@ -87,13 +82,7 @@ def parse_name(path: Path, machine: str, split: Split) -> Clip:
 
 
 def follows_grammar(path: Path, machine: str, split: Split) -> bool:
-    """Whether a recording is named as in the challenge. Does not touch the disk.
-
-    Args:
-        path: the recording; only its name is read.
-        machine: machine type the recording belongs to.
-        split: role of the folder it lies in.
-    """
+    """Whether a recording is named as in the challenge. Does not touch the disk."""
     try:
         _match(path, machine, split)
     except AsdError:

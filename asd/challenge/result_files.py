@@ -47,22 +47,12 @@ class SystemResult:
         return [metrics for machine in self.evaluation["machines"] for metrics in self.machine(machine)]
 
     def mean_over_sections(self, machine: str, metric: str) -> float:
-        """Arithmetic mean of one metric over the sections of a machine.
-
-        Args:
-            machine: its name.
-            metric: its name.
-        """
+        """Arithmetic mean of one metric over the sections of a machine."""
         return float(np.mean([metrics[metric] for metrics in self.machine(machine)]))
 
 
 def result_rows(system: SystemResult, year: Year) -> list[Row]:
-    """Rows of `<system>_result.csv` (2020: `result_<system>.csv`).
-
-    Args:
-        system: its metrics.
-        year: whose form is written.
-    """
+    """Rows of `<system>_result.csv` (2020: `result_<system>.csv`)."""
     if year.rule == "per_id":
         return _rows_by_id(system)
     rows: list[Row] = []
@@ -146,12 +136,7 @@ def _mean_rows(values: FloatArray, source: FloatArray, target: FloatArray, suffi
 
 
 def official_score_rows(systems: Sequence[SystemResult], year: Year) -> list[Row]:
-    """Rows of official_score.csv: one per system, its means and the AUC of each machine and domain.
-
-    Args:
-        systems: their metrics.
-        year: whose form is written.
-    """
+    """Rows of official_score.csv: one per system, its means and the AUC of each machine and domain."""
     machines = _official_order(systems[0], year)
     header: Row = ["", "official score", "arithmetic mean", "harmonic mean (source)", "harmonic mean (target)"]
     header += [f"{machine} AUC ({domain})" for domain in _DOMAINS for machine in machines]
@@ -166,12 +151,7 @@ def official_score_rows(systems: Sequence[SystemResult], year: Year) -> list[Row
 
 
 def paper_rows(systems: Sequence[SystemResult], year: Year) -> list[Row]:
-    """Rows of official_score_paper.csv: four per system, the parts of the official score and their total.
-
-    Args:
-        systems: their metrics.
-        year: whose form is written.
-    """
+    """Rows of official_score_paper.csv: four per system, the parts of the official score and their total."""
     machines = _official_order(systems[0], year)
     rows: list[Row] = [["System", "metric", "h-mean", "a-mean", *machines]]
     for system in systems:

@@ -34,13 +34,7 @@ SYSTEM_FILE = re.compile(r"(anomaly_score|decision_result)_.*\.csv|.*\.meta\.yam
 
 
 def output_name(kind: Kind, unit: Unit, year: Year) -> str:
-    """The file name that the evaluator of the year expects for one unit.
-
-    Args:
-        kind: scores or decisions.
-        unit: machine and section.
-        year: whose names hold.
-    """
+    """The file name that the evaluator of the year expects for one unit."""
     pattern = {
         "per_id": "{kind}_{machine}_id_{section}.csv",
         "per_domain": "{kind}_{machine}_section_{section}_{domain}_test.csv",

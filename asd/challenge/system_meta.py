@@ -65,10 +65,6 @@ def load_meta(path: Path) -> Meta:
 def load_template(year: Year, path: Path | None = None) -> Meta:
     """The meta template of a year, or the one in `path`.
 
-    Args:
-        year: of the challenge.
-        path: of another template; None: that of the year.
-
     Raises:
         AsdError: `path` is no template: not a YAML mapping of submission, system and results.
     """

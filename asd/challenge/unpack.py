@@ -76,11 +76,6 @@ def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
 def judge(path: Path, infos: Iterable[zipfile.ZipInfo], place: Place) -> dict[str, zipfile.ZipInfo]:
     """The wanted files of an archive by their place, in the order of the archive.
 
-    Args:
-        path: of the archive, for messages.
-        infos: its members.
-        place: as for `unpack`.
-
     Raises:
         AsdError: a name that leads out of the folder, something that is not a file, two files for one
             place, an encrypted file, more files or bytes than a machine can have, or nothing wanted.

@@ -30,12 +30,7 @@ _LONGEST_PAUSE_S = 60.0
 
 
 class PassingError(Exception):
-    """What may pass by itself.
-
-    Args:
-        reason: what happened, as part of a sentence.
-        wait_s: how long the server asks to wait; None where it does not say.
-    """
+    """What may pass by itself; `wait_s` is how long the server asks to wait, where it says."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -100,11 +95,6 @@ def patiently(attempt: Callable[[], T], url: str, patience: Patience, gained: Ca
 def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.HTTPResponse:
     """The answer to a request, from `first_byte` on where the server can do that (status 206, not 200).
 
-    Args:
-        url: address.
-        patience: how long to wait.
-        first_byte: to begin at.
-
     Raises:
         PassingError: the request may succeed later.
         AsdError: it will not.
@@ -133,10 +123,6 @@ def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.H
 
 def read_json(url: str, patience: Patience) -> Any:
     """The JSON document at an address.
-
-    Args:
-        url: address.
-        patience: how long to wait and how often to try.
 
     Raises:
         AsdError: it cannot be had, or is no JSON.

@@ -91,12 +91,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
 
 
 def summary(config: Benchmark, table: pd.DataFrame) -> str:
-    """The table and where it lies.
-
-    Args:
-        config: of the stage.
-        table: what it returned.
-    """
+    """The table and where it lies."""
     return f"{as_markdown(table)}\nwritten to {config.runs}/benchmark.md, .csv and .json"
 
 

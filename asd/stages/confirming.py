@@ -27,34 +27,18 @@ from asd.types import AsdError, Clip, Split
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What was done to the bank of a run.
-
-    Attributes:
-        run: whose bank.
-        n_added: recordings that were added; negative where they were taken back.
-        n_normal: normal recordings in the bank afterwards.
-        before, after: threshold of the default scorer.
-        false_alarm_bound: of the new threshold, see `scoring.threshold.Threshold`.
-    """
+    """What was done to the bank of a run."""
 
     run: RunDirectory
-    n_added: int
-    n_normal: int
-    before: float
+    n_added: int  # negative where recordings were taken back
+    n_normal: int  # in the bank afterwards
+    before: float  # threshold of the default scorer
     after: float
-    false_alarm_bound: float
+    false_alarm_bound: float  # of the new threshold, see `scoring.threshold.Threshold`
 
 
 def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
     """Adds normal recordings to the bank of a run.
-
-    Args:
-        run: complete.
-        runs: folder of all runs.
-        paths: of the recordings.
-
-    Returns:
-        What changed.
 
     Raises:
         AsdError: a recording that cannot be used, is an anomaly by its name or is in the bank already; training
@@ -90,13 +74,6 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
 def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
     """Takes the last confirmed recordings back, of the only run that has some.
 
-    Args:
-        chosen: runs of several machines.
-        runs: folder of all runs.
-
-    Returns:
-        What changed.
-
     Raises:
         AsdError: nothing was confirmed, or for several machines.
     """
@@ -109,13 +86,6 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
 
 def undo(run: RunDirectory, runs: Path) -> Change:
     """Takes the last confirmed recordings back: the model is the one before, byte by byte.
-
-    Args:
-        run: complete.
-        runs: folder of all runs.
-
-    Returns:
-        What changed.
 
     Raises:
         AsdError: nothing was confirmed, or the model before is gone.

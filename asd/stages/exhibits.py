@@ -35,13 +35,7 @@ _MELS, _MOST_FRAMES = 96, 360  # of spectrograms
 
 @dataclass(frozen=True)
 class Exhibition:
-    """How much is shown of a machine.
-
-    Attributes:
-        clips: most clips to look at and listen to.
-        explained: how many of these with a picture of what moved the score.
-        codec: of the sounds.
-    """
+    """How much is shown of a machine: clips, how many of them are explained by a picture, and the codec of sounds."""
 
     clips: int
     explained: int
@@ -69,16 +63,7 @@ class Material:
 
 
 def exhibit(material: Material, wanted: Exhibition, shelf: Shelf) -> ShownClips:
-    """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room.
-
-    Args:
-        material: recordings, scores and model of a machine.
-        wanted: which clips, and how much of each.
-        shelf: files of the page, with the room that is left.
-
-    Returns:
-        What is there to show of each row, the maps of all clips, and notes on what was left out.
-    """
+    """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room."""
     bank, queries = (mean_spectra(each, material.detector.context.device) for each in (material.train, material.test))
     rows = of_interest(material.table, wanted.clips)
     neighbours = {row: _neighbour(material, row, bank, queries[row]) for row in rows}
@@ -138,12 +123,7 @@ class Pair:
         return float(np.sqrt(np.square(self.bank[self.neighbour] - self.queries[self.row]).mean()))
 
     def exhibits(self, codec: Literal["flac", "opus"], gain_db: int) -> tuple[dict[str, Any], dict[str, Medium]]:
-        """What the page says of the pair, and its sounds and spectrograms.
-
-        Args:
-            codec: of the sounds.
-            gain_db: of both of them.
-        """
+        """What the page says of the pair, and its sounds, both louder by one gain, and spectrograms."""
         levels = [levels_db(wave, self.rate, max(64, len(wave) // _MOST_FRAMES), _MELS) for wave in self.waves]
         limits = colour_limits(*levels)
         own, other = self.names

@@ -98,15 +98,9 @@ _COLUMNS = (
 def clip_effects(
     detector: Detector, scorer: str, clip: Clip, wave: Samples, normal: Samples, sample_rate_hz: int
 ) -> Effects:
-    """What each part of a clip did to its score; the clip and all of its altered copies are scored at once.
+    """What each part of a clip (samples,) did to its score: that of a normal neighbour takes its place.
 
-    Args:
-        detector: fitted.
-        scorer: whose score is explained.
-        clip: what the detector is told of the copies.
-        wave: the clip (samples,).
-        normal: a normal neighbour (its own samples,), whose parts are swapped in.
-        sample_rate_hz: of both.
+    The clip and all of its altered copies are scored at once.
     """
     whole = wave.astype(np.float64)
     bands_hz = explain.band_edges(sample_rate_hz)
@@ -135,15 +129,7 @@ def _scores(
 def explanation(
     record: dict[str, Any], n_clips: int, effects: Effects, wave: Samples, normal: Samples, sample_rate_hz: int
 ) -> Figure:
-    """The picture of one clip.
-
-    Args:
-        record: its score, rank, decision, label, verdict and file, and its neighbour with distance_db.
-        n_clips: how many were ranked.
-        effects: as `clip_effects` found them.
-        wave, normal: the clip and its neighbour, (samples,) each.
-        sample_rate_hz: of both.
-    """
+    """The picture of one clip and its neighbour, (samples,) each; the record is a row of `explain_clips`."""
     decided = "anomalous" if record["decision"] else "normal"
     truth = f"{record['label']} ({record['verdict']})" if record["label"] else "unknown"
     words = (f"score {record['score']:.4g}, rank {record['rank']} of {n_clips}", f"called {decided}", f"truth: {truth}")
@@ -157,14 +143,7 @@ def explanation(
 
 
 def levels_db(wave: Samples, sample_rate_hz: int, hop_samples: int, n_mels: int = 128) -> FloatArray:
-    """The spectrogram of a picture, (mels, frames) in dB.
-
-    Args:
-        wave: (samples,).
-        sample_rate_hz: of it.
-        hop_samples: from frame to frame.
-        n_mels: bands.
-    """
+    """The spectrogram of a picture, (mels, frames) in dB."""
     n_fft = 2 ** round(math.log2(_WINDOW_S * sample_rate_hz))
     log_mel = LogMel(sample_rate_hz, n_fft=n_fft, hop_samples=hop_samples, n_mels=n_mels)
     return log_mel(torch.from_numpy(wave)[None])[0].double().numpy()

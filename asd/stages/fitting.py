@@ -37,10 +37,7 @@ Unscored = dict[str, str]  # why test clips have no score, by file name
 def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     """Does all jobs of a configuration in this process; all input is checked before anything is done.
 
-    Args:
-        config: which machines, seeds and data.
-        learn: whether training clips are needed.
-        again: score clips anew that have scores already.
+    Clips that have scores are left alone, or scored `again`.
 
     Raises:
         AsdError: input that cannot be used, or what failed.
@@ -173,13 +170,7 @@ def store_model(
 ) -> None:
     """Writes a fitted detector to its run, whole or not at all.
 
-    Args:
-        run: where to.
-        detector: fitted.
-        learnt: the training clips.
-        settings: hash of what decided the model besides them.
-        data: hash of them.
-        more: JSON files that belong to the model, by name.
+    `settings` and `data` are hashes of what decided the model; `more` are JSON files that belong to it, by name.
     """
     training = pd.DataFrame(detector.score_training(learnt))
     training.insert(0, "file", [clip.name for clip in learnt.clips])

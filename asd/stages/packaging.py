@@ -30,14 +30,7 @@ from asd.types import AsdError, Clip, Domain, Split
 
 @dataclass(frozen=True)
 class Package:
-    """A package or an archive: where its zip lies, what it holds, what is wrong with it.
-
-    Attributes:
-        zip: the file; of a dry run, where it would be.
-        listing: its content.
-        findings: of the validator.
-        written: whether it is there.
-    """
+    """A package or an archive: its zip (of a dry run, where it would be), what it holds and what is wrong with it."""
 
     zip: Path
     listing: Listing
@@ -98,12 +91,7 @@ def bundle_systems(config: Bundle) -> Package:
 
 
 def expected_in(data: Path | None, year: Year) -> dict[Unit, set[str]] | None:
-    """The clips that a submission on the recordings under `data` must score; None for the evaluation set.
-
-    Args:
-        data: folder of machines; None: that of the year.
-        year: of the challenge.
-    """
+    """The clips that a submission on the recordings under `data` must score; None for the evaluation set."""
     if data is None:
         return None
     clips = [

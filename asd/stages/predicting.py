@@ -118,20 +118,12 @@ def _machine(clip: Clip, machines: Sequence[str]) -> str:
 
 
 class Piece(NamedTuple):
-    """Recordings of a machine that are scored at once, wherever that is.
+    """Recordings of a machine that are scored at once, wherever that is."""
 
-    Attributes:
-        model: hash of the model.
-        run: where its run lies, as every computer knows it.
-        clips: the recordings.
-        scorer: whose score; None: the first.
-        device: where to compute.
-    """
-
-    model: str
-    run: str
+    model: str  # its hash
+    run: str  # where its run lies, as every computer knows it
     clips: tuple[Clip, ...]
-    scorer: str | None
+    scorer: str | None  # None: the first
     device: str
 
 
@@ -189,15 +181,7 @@ class Journal:
             write_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     def begin(self, model: str, clips: Sequence[Clip]) -> list[Clip]:
-        """Takes over what the same model found of the same files.
-
-        Args:
-            model: hash of the model.
-            clips: what is to be scored.
-
-        Returns:
-            The clips of which nothing is known yet.
-        """
+        """Takes over what the same model found of the same files; returns the clips of which nothing is known yet."""
         known = {_key(clip): _stamp(clip.path) for clip in clips}
         done = set()
         for line in self._lines:
@@ -208,13 +192,7 @@ class Journal:
         return [clip for clip in clips if _key(clip) not in done]
 
     def add(self, model: str, table: pd.DataFrame, refused: Sequence[Refused]) -> None:
-        """Takes what a piece found, and writes it down.
-
-        Args:
-            model: hash of the model.
-            table: rows of the clips that could be used.
-            refused: the others, and why.
-        """
+        """Takes what a piece found, rows of the usable clips and why others were refused, and writes it down."""
         found: dict[str, Any] = {row["path"]: row for row in table.to_dict("records")}
         found |= {_key(clip): spelled(str(error)) for clip, error in refused}
         for path, finding in found.items():

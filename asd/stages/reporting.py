@@ -38,14 +38,7 @@ from asd.types import AsdError
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A page that was written.
-
-    Attributes:
-        path: of the file.
-        n_bytes: its size.
-        n_machines, n_clips: what it is about.
-        n_shown: clips to look at and listen to.
-    """
+    """A page that was written: its file, its size, what it is about, and how many clips can be listened to."""
 
     path: Path
     n_bytes: int

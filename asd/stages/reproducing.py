@@ -54,12 +54,7 @@ def reproduce(config: Reproduce) -> str:
 
 
 def summary(config: Reproduce, page: str) -> str:
-    """The tables, and where they are.
-
-    Args:
-        config: of the stage.
-        page: what it wrote, as Markdown.
-    """
+    """The tables, and where they are."""
     return f"{page}\nwritten to {config.runs / str(config.year)}/reproduce.md"
 
 

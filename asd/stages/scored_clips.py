@@ -42,10 +42,6 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
 
     Recordings that were confirmed as normal after the training count as training clips.
 
-    Args:
-        run: whose configuration.
-        runs: folder of all runs, which may have been moved.
-
     Raises:
         AsdError: it has none, or its recordings are not there as they were.
     """
@@ -63,16 +59,7 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
 
 
 def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: Path | None = None) -> ScoredClips:
-    """The clips of a machine that a run has scored.
-
-    Args:
-        job: of the run, with its training clips.
-        scorer: whose scores.
-        data: other recordings that were scored, instead of the run's own test clips.
-        predictions: a table that `predict` wrote, instead of both.
-
-    Returns:
-        Their table, their recordings and a place for pictures.
+    """The clips of a machine that a run has scored: its test clips, those of `data`, or those that `predict` wrote of.
 
     Raises:
         AsdError: there are no such scores, or their recordings are not there.
@@ -103,13 +90,6 @@ def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: P
 def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
     """The recordings of rows of a score table, by their names.
 
-    Args:
-        test: all test clips.
-        rows: of the table.
-
-    Returns:
-        One recording per row, in order.
-
     Raises:
         AsdError: one is not among the test clips.
     """
@@ -121,13 +101,6 @@ def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
 
 def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
     """The recordings of rows of a table of predictions, read as the training clips were.
-
-    Args:
-        rows: of one machine.
-        train: the training clips.
-
-    Returns:
-        One recording per row, in order.
 
     Raises:
         AsdError: one cannot be read.
@@ -163,11 +136,6 @@ def read_predictions(path: Path) -> pd.DataFrame:
 def predicted_machines(table: pd.DataFrame, runs: Sequence[RunDirectory], path: Path) -> list[RunDirectory]:
     """The runs of the machines in a table of predictions.
 
-    Args:
-        table: as `read_predictions` gives it.
-        runs: of all machines.
-        path: of the table, for messages.
-
     Raises:
         AsdError: it has clips of another machine.
     """
@@ -178,30 +146,14 @@ def predicted_machines(table: pd.DataFrame, runs: Sequence[RunDirectory], path: 
 
 
 def predicted_scores(table: pd.DataFrame, machine: str, threshold: float) -> pd.DataFrame:
-    """The score table of a machine in a table of predictions.
-
-    Args:
-        table: as `read_predictions` gives it.
-        machine: whose clips.
-        threshold: of the run, where the table has none.
-
-    Returns:
-        Its rows, numbered from 0, with `threshold` and `decision`.
-    """
+    """The rows of a machine in a table of predictions, with `decision` and `threshold`, by default the run's."""
     rows = table[table["machine"] == machine].reset_index(drop=True)
     limits = rows["threshold"].astype(float) if "threshold" in rows else threshold
     return rows.assign(threshold=limits, decision=(rows["score"] > limits).astype(int))
 
 
 def threshold_of(run: RunDirectory, scorer: str) -> float:
-    """The decision threshold of a run.
-
-    Args:
-        run: complete.
-        scorer: whose threshold.
-
-    Returns:
-        The value above which a score is anomalous.
+    """The threshold of a run above which a score is anomalous.
 
     Raises:
         AsdError: it has none for the scorer.

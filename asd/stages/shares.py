@@ -45,11 +45,6 @@ class Share(NamedTuple):
 def run_shares(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     """Does the jobs of a configuration, and names what failed when all else is done.
 
-    Args:
-        config: which machines, seeds and data, and where the jobs run.
-        learn: whether training clips are needed.
-        again: score clips anew that have scores already.
-
     Raises:
         AsdError: what failed.
     """

@@ -104,12 +104,7 @@ def sweep(config: Sweep) -> Swept:
 
 
 def summary(config: Sweep, found: Swept) -> str:
-    """The table, what the choice is worth, and the best configuration as a command.
-
-    Args:
-        config: of the stage.
-        found: what it returned.
-    """
+    """The table, what the choice is worth, and the best configuration as a command."""
     lines = [as_markdown(found.table, found.machines)]
     if found.elsewhere is not None:
         share = 100 * found.elsewhere
@@ -254,12 +249,7 @@ def _written(
 
 
 def as_markdown(table: pd.DataFrame, machines: Sequence[str]) -> str:
-    """The table for a document, scores in per cent.
-
-    Args:
-        table: of `Swept`.
-        machines: its columns of the machines.
-    """
+    """The table for a document, scores in per cent."""
     shares = {"score", *machines}
     rows = [
         ["" if pd.isna(row[c]) else f"{100 * row[c]:.1f}" if c in shares else _cell(row[c]) for c in table.columns]

@@ -65,10 +65,7 @@ class Choice:
         return [self._at(k) for k in range(self.count(key))]
 
     def count(self, key: str) -> int:
-        """How many values there are.
-
-        Args:
-            key: of the option, for messages.
+        """How many values the option has.
 
         Raises:
             AsdError: a range without a step has too many.
@@ -82,12 +79,7 @@ class Choice:
         return int(np.floor((self.high - self.low) / self.step + 1e-9)) + 1
 
     def draw(self, key: str, rng: random.Random) -> Any:
-        """A value by chance.
-
-        Args:
-            key: of the option, for messages.
-            rng: of the draws.
-        """
+        """A value by chance."""
         if self.values or self.step is not None:
             return self._at(rng.randrange(self.count(key)))
         if self.log:
@@ -95,12 +87,7 @@ class Choice:
         return self._typed(rng.uniform(self.low - 0.5 * self.is_whole, self.high + 0.499 * self.is_whole))
 
     def suggest(self, key: str, trial: Any) -> Any:
-        """A value that Optuna chooses.
-
-        Args:
-            key: of the option.
-            trial: an `optuna.Trial`.
-        """
+        """A value that an `optuna.Trial` chooses."""
         if self.values:
             return self.values[trial.suggest_categorical(key, range(len(self.values)))]
         if self.is_whole:
@@ -182,13 +169,7 @@ def grid(space: Space) -> list[Options]:
 
 
 def draws(space: Space, n: int, seed: int) -> list[Options]:
-    """Configurations by chance, none of them twice.
-
-    Args:
-        space: what is drawn from.
-        n: how many; fewer where the space has no more.
-        seed: of the draws.
-    """
+    """Configurations by chance, none of them twice; fewer where the space has no more."""
     rng, found = random.Random(seed), {}
     for _ in range(20 * n):
         options = {key: choice.draw(key, rng) for key, choice in space.items()}
@@ -253,17 +234,7 @@ class Trial:
         return [evaluate_table(table, self.shared["year"])["official_score"] for table in tables]
 
     def conclude(self, score: float, state: str, seconds: float, n_done: int) -> dict[str, Any]:
-        """Writes the result.
-
-        Args:
-            score: official score over the machines that are done.
-            state: complete, or ended early.
-            seconds: that it took.
-            n_done: how many machines are done.
-
-        Returns:
-            The result, with a score for each of these machines.
-        """
+        """Writes the result and returns it, with a score for each of the machines that are done."""
         each = {m: float(np.mean(self.official([m]))) for m in self.machines[:n_done]}
         result = {"options": self.options, "score": score, "state": state, "seconds": seconds, "machines": each}
         write_json(self._result, result)
