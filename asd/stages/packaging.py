@@ -10,9 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from asd.challenge.archive import Listing, archive_files, list_zip, systems_of, write_zip
 from asd.challenge.files import list_clips, list_machines
-from asd.challenge.submission import check_label, write_submission
+from asd.challenge.submission import (
+    Listing,
+    archive_files,
+    check_label,
+    list_zip,
+    systems_of,
+    write_submission,
+    write_zip,
+)
 from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission

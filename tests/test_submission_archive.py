@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from asd.challenge.archive import list_zip, write_zip
-from asd.challenge.submission import write_submission
+from asd.challenge.submission import list_zip, write_submission, write_zip
 from asd.challenge.years import get_year
 from tests.command import asd, contents, refuses, succeeds
 from tests.made_submission import facts, score_table
