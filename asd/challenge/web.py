@@ -43,19 +43,12 @@ class RangeRefusedError(PassingError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to keep trying.
+    """How long to keep trying."""
 
-    Attributes:
-        attempts: failures in a row, none of them with a new byte, after which it is given up.
-        longest_wait_s: a server that asks for more is not waited for.
-        timeout_s: silence after which a connection counts as broken.
-        sleep: how to wait; takes seconds.
-    """
-
-    attempts: int = 6
-    longest_wait_s: float = 600.0
-    timeout_s: float = 30.0
-    sleep: Callable[[float], object] = time.sleep
+    attempts: int = 6  # failures in a row, none of them with a new byte, after which it is given up
+    longest_wait_s: float = 600.0  # a server that asks for more is not waited for
+    timeout_s: float = 30.0  # silence after which a connection counts as broken
+    sleep: Callable[[float], object] = time.sleep  # how to wait; takes seconds
 
 
 def patiently(attempt: Callable[[], T], url: str, patience: Patience, gained: Callable[[], int] = int) -> T:

@@ -20,6 +20,7 @@ from asd.evaluation.report.contents import Medium, Shelf, ShownClips, of_interes
 from asd.evaluation.report.pictures import figure_picture, projections, spectrogram_picture
 from asd.evaluation.style import colour_limits
 from asd.features.normal_spectra import mean_spectra
+from asd.settings.stages import Report
 from asd.stages.explaining import clip_effects, explanation, levels_db
 from asd.types import Clip
 
@@ -34,72 +35,47 @@ _MELS, _MOST_FRAMES = 96, 360  # of spectrograms
 
 
 @dataclass(frozen=True)
-class Exhibition:
-    """How much is shown of a machine: clips, how many of them are explained by a picture, and the codec of sounds."""
-
-    clips: int
-    explained: int
-    codec: Literal["flac", "opus"]
-
-
-@dataclass(frozen=True)
 class Material:
-    """What exhibits are made of.
+    """What exhibits are made of."""
 
-    Attributes:
-        detector: fitted.
-        scorer: whose scores are shown.
-        table: score table, rows numbered from 0; with a column `nearest`, the name of a training clip, where that
-            is known.
-        test: recordings of the rows, in order.
-        train: what the detector was fitted on.
-    """
-
-    detector: Detector
-    scorer: str
-    table: pd.DataFrame
-    test: Recordings
-    train: Recordings
+    detector: Detector  # fitted
+    scorer: str  # whose scores are shown
+    table: pd.DataFrame  # scores, rows numbered from 0; a column `nearest` names a training clip, where that is known
+    test: Recordings  # of the rows, in order
+    train: Recordings  # what the detector was fitted on
 
 
-def exhibit(material: Material, wanted: Exhibition, shelf: Shelf) -> ShownClips:
+def exhibit(material: Material, config: Report, shelf: Shelf) -> ShownClips:
     """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room."""
     bank, queries = (mean_spectra(each, material.detector.context.device) for each in (material.train, material.test))
-    rows = of_interest(material.table, wanted.clips)
+    rows = of_interest(material.table, config.clips)
     neighbours = {row: _neighbour(material, row, bank, queries[row]) for row in rows}
     gain_db = _gain_db(material, neighbours)
     shown = ShownClips([condition(clip) for clip in material.test.clips])
     can_explain = not material.test.front_end.residual  # a score of two waveforms, of which one would be altered
     for place, row in enumerate(progress(rows, f"{material.test.clips[0].machine} exhibits")):
         pair = Pair(material, row, neighbours[row], bank, queries)
-        part, media = pair.exhibits(wanted.codec, gain_db)
-        if can_explain and place < wanted.explained:
+        part, media = pair.exhibits(config.audio, gain_db)
+        if can_explain and place < config.explained:
             explained, picture = pair.explained()
             part, media = part | explained, media | picture
         if not shelf.put(media):
             break
         shown.parts[row] = part
-    _note_sounds(shown, len(material.table), gain_db, wanted)
+    _note_sounds(shown, len(material.table), gain_db, config.clips)
     _lay_out(shown, material, bank, queries)
     return shown
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A clip and the training clip beside it.
-
-    Attributes:
-        material: where both are.
-        row: of the clip.
-        neighbour: index of the training clip.
-        bank, queries: mean spectra of all training clips and of all clips, (clips, bands) in dB.
-    """
+    """A clip and the training clip beside it."""
 
     material: Material
-    row: int
-    neighbour: int
-    bank: FloatArray
-    queries: FloatArray
+    row: int  # of the clip
+    neighbour: int  # index of the training clip
+    bank: FloatArray  # mean spectra of all training clips, (clips, bands) in dB
+    queries: FloatArray  # and of all clips
 
     @property
     def rate(self) -> int:
@@ -192,10 +168,10 @@ def _sound(wave: Samples, rate: int, gain_db: int, codec: Literal["flac", "opus"
     return Medium(content, "audio/ogg" if content.startswith(b"OggS") else "audio/flac")
 
 
-def _note_sounds(shown: ShownClips, n_clips: int, gain_db: int, wanted: Exhibition) -> None:
+def _note_sounds(shown: ShownClips, n_clips: int, gain_db: int, n_wanted: int) -> None:
     """Notes how many clips have a player, which ones, and how loud they are played."""
     n_shown = len(shown.parts)
-    why = "" if n_shown >= min(wanted.clips, n_clips) else " (the size of the page allows no more)"
+    why = "" if n_shown >= min(n_wanted, n_clips) else " (the size of the page allows no more)"
     louder = f"{abs(gain_db)} dB {'louder' if gain_db >= 0 else 'quieter'} than recorded"
     shown.notes.append(
         f"{n_shown} of {n_clips} clips can be looked at and listened to{why}: the highest scores, and where labels "

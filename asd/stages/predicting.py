@@ -37,21 +37,13 @@ PIECE = 256  # recordings that are read and scored at once
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What `predict` found.
+    """What `predict` found."""
 
-    Attributes:
-        folder: where it lies.
-        table: one row per recording, see `stages.predictions.predictions`; of each machine the most suspicious first.
-        skipped: why a recording could not be used, by path.
-        exit_code: 3 where anomalies were found and count as a failure, 1 where recordings were skipped, else 0.
-        changes: of the banks of runs.
-    """
-
-    folder: Path
-    table: pd.DataFrame
-    skipped: Mapping[str, str]
-    exit_code: int
-    changes: Sequence[Change] = ()
+    folder: Path  # where it lies
+    table: pd.DataFrame  # rows of `stages.predictions.predictions`, of each machine the most suspicious first
+    skipped: Mapping[str, str]  # why a recording could not be used, by path
+    exit_code: int  # 3 where anomalies were found and count as a failure, 1 where recordings were skipped, else 0
+    changes: Sequence[Change] = ()  # of the banks of runs
 
 
 def predict_files(config: Predict) -> Predicted:

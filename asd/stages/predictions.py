@@ -21,15 +21,10 @@ COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_
 
 @dataclass(frozen=True, eq=False)
 class Normal:
-    """What the scores of clips are held against.
+    """What the scores of clips are held against."""
 
-    Attributes:
-        scores: of the normal training clips by each scorer, none of which met itself, a column per scorer.
-        spectra: of the same clips; None: the model was stored before there were any.
-    """
-
-    scores: pd.DataFrame
-    spectra: NormalSpectra | None
+    scores: pd.DataFrame  # of the normal training clips by each scorer, none of which met itself, a column per scorer
+    spectra: NormalSpectra | None  # of the same clips; None: the model was stored before there were any
 
 
 def predictions(

@@ -22,7 +22,7 @@ from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_stale, write_text
 from asd.settings.stages import Report
-from asd.stages.exhibits import Exhibition, Material, exhibit
+from asd.stages.exhibits import Material, exhibit
 from asd.stages.fitting import fitted
 from asd.stages.scored_clips import (
     in_order,
@@ -140,7 +140,7 @@ def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores
     else:
         test = in_order(job.test.recordings if job.test else job.learn, scores.table)
     material = Material(fitted(job), scorer, scores.table, test, job.learn)
-    return exhibit(material, Exhibition(config.clips, config.explained, config.audio), shelf)
+    return exhibit(material, config, shelf)
 
 
 def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) -> dict[str, Any] | None:

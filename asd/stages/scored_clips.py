@@ -22,19 +22,12 @@ _NEEDED = ("path", "machine", "score")  # columns of a table of predictions
 
 @dataclass(frozen=True, eq=False)
 class ScoredClips:
-    """Clips of one machine that have scores.
+    """Clips of one machine that have scores."""
 
-    Attributes:
-        table: score table, rows numbered from 0; `file` is a path where it is of predictions.
-        read: rows of the table to their recordings, in order.
-        folder: where pictures of them go.
-        scores: the folder of the run that the table is in; None where it is of predictions.
-    """
-
-    table: pd.DataFrame
-    read: Callable[[pd.DataFrame], Recordings]
-    folder: Path
-    scores: ScoreFolder | None = None
+    table: pd.DataFrame  # score table, rows numbered from 0; `file` is a path where it is of predictions
+    read: Callable[[pd.DataFrame], Recordings]  # rows of the table to their recordings, in order
+    folder: Path  # where pictures of them go
+    scores: ScoreFolder | None = None  # the folder of the run that the table is in; None where it is of predictions
 
 
 def stored_job(run: RunDirectory, runs: Path) -> Job:

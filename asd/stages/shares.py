@@ -17,25 +17,15 @@ from asd.types import AsdError
 
 
 class Share(NamedTuple):
-    """Jobs that are done together, as plain values that any process understands.
+    """Jobs that are done together, as plain values that any process understands."""
 
-    Attributes:
-        options: of `train`, as they are stored in config.yaml.
-        machine: whose jobs.
-        seeds: of the jobs.
-        learn: whether training clips are needed.
-        again: score clips anew that have scores already.
-        patient: wait where another command is at work, instead of refusing.
-        command: of which it is a share, by a word that no other command has.
-    """
-
-    options: dict[str, Any]
-    machine: str
-    seeds: list[int]
-    learn: bool
-    again: bool
-    patient: bool
-    command: str
+    options: dict[str, Any]  # of `train`, as they are stored in config.yaml
+    machine: str  # whose jobs
+    seeds: list[int]  # of the jobs
+    learn: bool  # whether training clips are needed
+    again: bool  # score clips anew that have scores already
+    patient: bool  # wait where another command is at work, instead of refusing
+    command: str  # of which it is a share, by a word that no other command has
 
     def __str__(self) -> str:
         """What a message calls it: the machine, with the seed where each seed is a share."""

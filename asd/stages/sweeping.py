@@ -40,18 +40,11 @@ from asd.types import AsdError, Label, Split
 
 @dataclass(frozen=True, eq=False)
 class Swept:
-    """What a sweep found.
-
-    Attributes:
-        folder: where it lies.
-        table: a row per configuration, best first: score, state, seconds, its options, and a score per machine.
-        machines: columns of the machines.
-        elsewhere: score where each machine takes the configuration that is best on the others; None for one machine.
-    """
+    """What a sweep found; `elsewhere` is the score where each machine takes what is best on the others, if any."""
 
     folder: Path
-    table: pd.DataFrame
-    machines: list[str]
+    table: pd.DataFrame  # a row per configuration, best first: score, state, seconds, options, a score per machine
+    machines: list[str]  # its columns of the machines
     elsewhere: float | None
 
 

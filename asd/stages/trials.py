@@ -39,21 +39,13 @@ COMPLETE = "complete"  # state of a trial on all machines
 
 @dataclass(frozen=True)
 class Choice:
-    """The values that an option may take.
+    """The values that an option may take."""
 
-    Attributes:
-        values: one by one; () for a range.
-        low: lowest of a range.
-        high: highest of it.
-        step: between neighbours; None: any number between.
-        log: uniform in the logarithm.
-    """
-
-    values: tuple[Any, ...] = ()
-    low: float = 0
-    high: float = 0
-    step: float | None = None
-    log: bool = False
+    values: tuple[Any, ...] = ()  # one by one; () for a range
+    low: float = 0  # lowest of a range
+    high: float = 0  # highest of it
+    step: float | None = None  # between neighbours; None: any number between
+    log: bool = False  # uniform in the logarithm
 
     @property
     def is_whole(self) -> bool:
@@ -181,19 +173,12 @@ def draws(space: Space, n: int, seed: int) -> list[Options]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A configuration to be tried.
+    """A configuration to be tried."""
 
-    Attributes:
-        options: of `train`.
-        shared: options of `train` that all trials have: data, year, seeds, device.
-        machines: to try it on, in this order.
-        place: of the sweep, as every computer knows it.
-    """
-
-    options: Options
-    shared: Options
-    machines: tuple[str, ...]
-    place: str
+    options: Options  # of `train`
+    shared: Options  # options of `train` that all trials have: data, year, seeds, device
+    machines: tuple[str, ...]  # to try it on, in this order
+    place: str  # of the sweep, as every computer knows it
 
     @property
     def runs(self) -> Path:
