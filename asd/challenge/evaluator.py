@@ -71,6 +71,11 @@ def evaluate_submissions(submission: Path, ground_truth: Path, year: int, out: P
 def read_submission(folder: Path, truth: GroundTruth, year: Year) -> pd.DataFrame:
     """One system's folder of CSVs as a score table (`types.SCORE_COLUMNS`), rows as in the ground truth.
 
+    Args:
+        folder: of one system.
+        truth: test clips with their labels.
+        year: whose file names and rules hold.
+
     Raises:
         AsdError: a file is missing or belongs to no unit of the ground truth, or holds anything but one
             finite score, or one decision 0 or 1, per test clip.

@@ -62,6 +62,10 @@ def list_machines(root: Path) -> list[str]:
 def machine_folder(root: Path, machine: str) -> Path:
     """The folder of a machine; accents may be written in either form of Unicode, on the disk and in the name.
 
+    Args:
+        root: folder of the machines.
+        machine: its name.
+
     Raises:
         AsdError: there is no such machine.
     """
@@ -102,6 +106,10 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
 
     Rows for recordings that are not there, training clips without a row, and test clips without one where others
     have one: those of an evaluation set have none.
+
+    Args:
+        root: folder that holds <machine>/{train,test}.
+        machine: its name.
 
     Raises:
         AsdError: an unknown machine, or a CSV that cannot be used.

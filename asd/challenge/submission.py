@@ -40,7 +40,13 @@ SYSTEM_FILE = re.compile(r"(anomaly_score|decision_result)_.*\.csv|.*\.meta\.yam
 
 
 def output_name(kind: Kind, unit: Unit, year: Year) -> str:
-    """The file name that the evaluator of the year expects for one unit."""
+    """The file name that the evaluator of the year expects for one unit.
+
+    Args:
+        kind: scores or decisions.
+        unit: machine and section.
+        year: whose names hold.
+    """
     pattern = {
         "per_id": "{kind}_{machine}_id_{section}.csv",
         "per_domain": "{kind}_{machine}_section_{section}_{domain}_test.csv",
@@ -220,7 +226,12 @@ class Listing:
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
-    """Writes a zip whose bytes depend on names and contents only; the folder must exist."""
+    """Writes a zip whose bytes depend on names and contents only; the folder must exist.
+
+    Args:
+        path: of the zip.
+        files: content by name inside it.
+    """
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _ZIP_TIME)
@@ -245,6 +256,10 @@ def list_zip(path: Path) -> Listing:
 def systems_of(folder: Path, team: str) -> list[Path]:
     """Folders of a team's packaged systems, in order.
 
+    Args:
+        folder: that holds the packages.
+        team: <LastName>_<Institute>, with which their labels begin.
+
     Raises:
         AsdError: a team name that labels cannot begin with, or no system there.
     """
@@ -259,7 +274,12 @@ def systems_of(folder: Path, team: str) -> list[Path]:
 
 
 def archive_files(systems: list[Path], team: str, report: Path | None) -> dict[str, bytes]:
-    """Name -> content of everything in the archive of some systems, as `submit` wrote them, and of the report.
+    """Name -> content of everything in the archive of some systems.
+
+    Args:
+        systems: folders as `submit` wrote them.
+        team: [LastName]_[Institute], which names the report.
+        report: the technical report, a PDF; None while there is none.
 
     Raises:
         AsdError: the report is missing or no PDF.

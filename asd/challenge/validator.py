@@ -53,7 +53,12 @@ class _Rules:
 
 
 def expected_files(clips: Iterable[Clip], year: Year) -> dict[Unit, set[str]]:
-    """The file names that a submission for these test clips must list, unit by unit."""
+    """The file names that a submission for these test clips must list, unit by unit.
+
+    Args:
+        clips: test clips.
+        year: whose names hold.
+    """
     expected: dict[Unit, set[str]] = {}
     for clip in clips:
         domain = clip.domain if year.rule == "per_domain" else None

@@ -121,6 +121,10 @@ class Year:
     def archive(self, part: Part, machine: str) -> Archive:
         """Where the zip file of one machine is published.
 
+        Args:
+            part: of the year's data.
+            machine: its name.
+
         Raises:
             AsdError: the machine is not in that part of the year's data.
         """
