@@ -182,11 +182,15 @@ def section_metrics(section: SectionScores, year: int) -> SectionMetrics:
         return metrics
     for domain in ("",) if rule == "per_id" else tuple(Domain):
         clips = section.domains == domain
-        values = precision_recall_f1(section.is_anomaly[clips], section.decisions[clips])
-        suffix = f"_{domain}" if domain else ""
-        metrics |= {f"{name}{suffix}": x for name, x in zip(("precision", "recall", "f1"), values, strict=True)}
-        metrics[f"false_alarms{suffix}"] = float(np.mean(section.decisions[clips & ~section.is_anomaly]))
+        metrics |= decision_metrics(section.is_anomaly[clips], section.decisions[clips], f"_{domain}" if domain else "")
     return metrics
+
+
+def decision_metrics(is_anomaly: BoolArray, decisions: FloatArray, suffix: str = "") -> SectionMetrics:
+    """`precision`, `recall`, `f1` and `false_alarms`, with a suffix, of clips of both classes."""
+    names = ("precision", "recall", "f1", "false_alarms")
+    values = (*precision_recall_f1(is_anomaly, decisions), float(np.mean(decisions[~is_anomaly])))
+    return {f"{name}{suffix}": value for name, value in zip(names, values, strict=True)}
 
 
 def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:

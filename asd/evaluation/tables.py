@@ -16,7 +16,7 @@ from asd.challenge.years import MetricRule, get_year
 from asd.evaluation.confidence import bootstrap_official_score, decision_intervals
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.score_table import read_sections
-from asd.metrics import SectionMetrics, aggregate, evaluate_table, pauc, precision_recall_f1
+from asd.metrics import SectionMetrics, aggregate, decision_metrics, evaluate_table, pauc
 from asd.types import AsdError, Domain
 
 Tables = Mapping[str, Mapping[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
@@ -88,10 +88,7 @@ def _condition_metrics(table: pd.DataFrame) -> dict[tuple[str, str], SectionMetr
             metrics[f"auc_{domain}"] = pauc(truth, section.scores[clips], max_fpr=1.0)
             metrics[f"pauc_{domain}"] = pauc(truth, section.scores[clips])
             if section.decisions is not None:
-                decided = section.decisions[clips]
-                values = (*precision_recall_f1(truth, decided), float(decided[~truth].mean()))
-                names = ("precision", "recall", "f1", "false_alarms")
-                metrics |= {f"{name}_{domain}": value for name, value in zip(names, values, strict=True)}
+                metrics |= decision_metrics(truth, section.decisions[clips], f"_{domain}")
     return found
 
 

@@ -11,8 +11,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from asd.core.storage import list_names
-from asd.evaluation.markdown import plain, table
-from asd.evaluation.page import spread
+from asd.evaluation.markdown import plain, spread, table
 from asd.runs import read_json
 from asd.sed import dataset
 from asd.sed.cell_metrics import cell_metrics

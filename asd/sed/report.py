@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from asd.addresses import spelled
-from asd.evaluation.page import write_page
+from asd.evaluation.markdown import write_page
 from asd.evaluation.style import GREY, colours, styled
 from asd.sed.config import Train
 from asd.sed.dataset import read_part

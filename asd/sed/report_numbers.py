@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.evaluation.page import spread
+from asd.evaluation.markdown import spread
 from asd.sed.cell_metrics import calibration, check_cells, class_rows, overall, reliability
 from asd.types import AsdError
 

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from asd.evaluation.markdown import MISSING, plain, signed
-from asd.evaluation.page import Section, as_markdown
+from asd.evaluation.markdown import MISSING, Section, as_markdown, plain, signed
 from asd.sed.report_numbers import CLASS_MEASURES, COMPARED, N_RESAMPLES
 
 NAMES = {

@@ -26,8 +26,6 @@ def describe(command: str, meaning: str, stage: type[Settings], detector: str | 
 
     Args:
         command: as it is typed, such as "train" or "sed train".
-        meaning: what the stage does.
-        stage: the model of its options.
         detector: list the options of this detector only; None: of all that come with the package.
     """
     blocks = [f"python -m asd {command} [key=value ...]: {meaning}"]

@@ -31,16 +31,12 @@ Pairs = list[tuple[str, Any]]
 def parse(
     stage: type[S], arguments: Sequence[str], base: Mapping[str, Any] | None = None, command: str = "<stage>"
 ) -> S:
-    """Options of a stage from `key=value` arguments.
+    """Validated options of a stage from `key=value` arguments.
 
     Args:
-        stage: the model to fill.
         arguments: such as ["machine=fan", "training.epochs=5"]; the file of `config=FILE` is read first.
         base: values to start from, below the file and the arguments.
         command: how the stage is called, for messages.
-
-    Returns:
-        The validated options.
 
     Raises:
         AsdError: an argument without `=`, an unknown key (the nearest is named), a value that does not fit, or a
@@ -69,14 +65,7 @@ def parse(
 
 
 def keys(stage: type[Settings], prefix: str = "") -> Iterator[str]:
-    """Full names of all options of a stage.
-
-    Args:
-        stage: the model of its options.
-        prefix: what stands before each name.
-
-    Returns:
-        Names such as `autoencoder.training.epochs`, in the order of their declaration.
+    """Names of all options of a stage, such as `autoencoder.training.epochs`, in the order of their declaration.
 
     Example:
         >>> from asd.settings.config import Demo
@@ -108,11 +97,7 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
-    """The options that a run was trained with.
-
-    Args:
-        content: what its config.yaml holds.
-        changes: options that take another value.
+    """The options that a run was trained with, as its config.yaml holds them, but for `changes`.
 
     Raises:
         AsdError: the file holds options that this version does not know.

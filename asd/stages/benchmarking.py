@@ -24,9 +24,8 @@ from asd.core.storage import list_names, publish_files
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
 from asd.evaluation.labelling import labelled_scores, meant_year, published_labels
-from asd.evaluation.markdown import place_in
+from asd.evaluation.markdown import place_in, without_nan
 from asd.evaluation.markdown import table as markdown_table
-from asd.evaluation.page import without_nan
 from asd.runs import find_runs, write_json, write_text
 from asd.settings.config import Run
 from asd.settings.parsing import parse

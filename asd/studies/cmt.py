@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from asd.evaluation.markdown import MISSING
-from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.markdown import MISSING, Section, as_markdown, plus_minus, spread, write_page
 from asd.evaluation.style import colours, styled
 from asd.sed.run import SedRun
 from asd.studies.config import Cmt

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.markdown import Section, as_markdown, plus_minus, spread, write_page
 from asd.metrics import evaluate_table
 from asd.studies.config import Halls
 from asd.studies.grid import Result, run_grid

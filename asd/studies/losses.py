@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from asd.evaluation.markdown import MISSING, signed
-from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.markdown import MISSING, Section, as_markdown, plus_minus, signed, spread, write_page
 from asd.evaluation.style import INK, colours, styled
 from asd.studies.config import Losses
 from asd.studies.grid import run_grid

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.markdown import Section, as_markdown, plus_minus, spread, write_page
 from asd.metrics import evaluate_table
 from asd.studies.config import Reuse
 from asd.studies.grid import Result, run_grid

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import classification_report
 
-from asd.evaluation.page import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.markdown import Section, as_markdown, plus_minus, spread, write_page
 from asd.studies.digits.inspection import Inspection, confusion_figure, evidence_figure, filters_figure, maps_figure
 
 TARGETS = {"known": 0.95, "unseen": 0.85}

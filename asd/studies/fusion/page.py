@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from asd.core.networks.gated_fusion import FUSIONS
-from asd.evaluation.markdown import signed
-from asd.evaluation.page import Section, as_markdown, plus_minus, write_page
+from asd.evaluation.markdown import Section, as_markdown, plus_minus, signed, write_page
 from asd.evaluation.style import INK, colours, styled
 from asd.studies.fusion.study import COLUMNS, findings
 from asd.studies.fusion.training import TERMS

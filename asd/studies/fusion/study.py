@@ -21,8 +21,7 @@ from asd.core.checkpoint import save_tensors
 from asd.core.networks.gated_fusion import FUSIONS
 from asd.core.runtime import MetricsLog, fingerprint, pick_device
 from asd.evaluation.explain import FloatArray
-from asd.evaluation.markdown import signed
-from asd.evaluation.page import spread
+from asd.evaluation.markdown import signed, spread
 from asd.runs import TrainingDirectory
 from asd.studies.config import Fusion
 from asd.studies.fusion import analysis
