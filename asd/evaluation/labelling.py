@@ -157,7 +157,7 @@ def published_labels(
     missing = merged(
         {machine: [f"of {year} is not in the run"] for machine in wanted - {run.machine for run in folders}},
         {m: what for m, what in completeness.missing_runs(runs, name, machines).items() if m in wanted},
-        {m: what for m, what in completeness.missing_scores(folders, default).items()},
+        completeness.missing_scores(folders, default),
         _missing_units(folders, default, truth),
     )
     lacks = require_whole(runs / name, missing, {run.machine for run in folders}, machines)
