@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from asd.core.losses.binary import Bce
-from asd.core.losses.cells import Cells, Reduction
+from asd.core.losses.cells import Cells
 from asd.types import AsdError
 
 
@@ -77,9 +77,9 @@ class EventsAndActivity(nn.Module):
         activity_weight: lambda, of which no published value is known.
     """
 
-    def __init__(self, events: nn.Module, activity_weight: float = 1.0, activity_reduction: Reduction = "mean") -> None:
+    def __init__(self, events: nn.Module, activity_weight: float = 1.0) -> None:
         super().__init__()
-        self.tasks = MultiTask({"events": events, "activity": Bce(activity_reduction)}, {"activity": activity_weight})
+        self.tasks = MultiTask({"events": events, "activity": Bce()}, {"activity": activity_weight})
 
     def forward(
         self,
