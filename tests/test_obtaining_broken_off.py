@@ -34,7 +34,7 @@ def words(server: ArchiveServer) -> list[str]:
 
 def test_two_commands_do_not_fill_one_place(server: ArchiveServer) -> None:
     Path("data/dcase2024t2/archives").mkdir(parents=True)
-    with Path("data/dcase2024t2/archives/.lock").open("w") as lock:
+    with Path("data/dcase2024t2/.archives.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         refuses(*words(server), saying="another make data works in")
 

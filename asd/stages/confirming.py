@@ -72,24 +72,16 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
 
 
 def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
-    """Takes the last confirmed recordings back, of the only run that has some.
+    """Takes the last confirmed recordings back, of the only run that has some; its model is byte by byte that before.
 
     Raises:
-        AsdError: nothing was confirmed, or for several machines.
+        AsdError: nothing was confirmed, or for several machines; or the model before is gone.
     """
     grown = [run for run in chosen if run.confirmed()]
     if len(grown) > 1:
         names = ", ".join(run.machine for run in grown)
         raise AsdError(f"recordings of several machines were confirmed ({names}); say machine=")
-    return undo((grown or list(chosen))[0], runs)
-
-
-def undo(run: RunDirectory, runs: Path) -> Change:
-    """Takes the last confirmed recordings back: the model is the one before, byte by byte.
-
-    Raises:
-        AsdError: nothing was confirmed, or the model before is gone.
-    """
+    run = (grown or list(chosen))[0]
     with alone(run.path, busy=f"another command works on {run.path}; wait until it is done"):
         changes = run.confirmed()
         if not changes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fcntl
 import shutil
 import sys
 import threading
@@ -22,6 +21,7 @@ from asd.challenge.ground_truth import read_ground_truth
 from asd.challenge.installed import UNPACKING, Finding, inspect, install_machine, install_truth, recordings
 from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
+from asd.core.files import alone
 from asd.core.runtime import log, progress
 from asd.data.recordings import unusable
 from asd.settings.stages import Data, DataCheck
@@ -246,12 +246,7 @@ def _fetch(target: Target, remote: Remote, year: Year, config: Data, patience: P
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """Keeps a second command out of the folder; removes what a killed one was unpacking there."""
-    (place / "archives").mkdir(parents=True, exist_ok=True)
-    with (place / "archives/.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AsdError(f"another make data works in {place}: wait for it, or stop it first") from error
+    with alone(place / "archives", busy=f"another make data works in {place}: wait for it, or stop it first"):
         _clear(place)
         try:
             yield
