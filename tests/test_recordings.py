@@ -12,7 +12,8 @@ from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.microphones import FrontEnd
-from asd.data.recordings import Refused, check, defects, in_memory, joined, mono, unusable
+from asd.data.notices import unusable
+from asd.data.recordings import Refused, check, defects, in_memory, joined, mono
 from asd.data.supplemental import MixedSound, mix
 from asd.types import AsdError, Clip, Split
 from tests.machines import write_clip

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from asd.data.recordings import Recordings
+from asd.data.recordings import Recordings, check
+from asd.types import AsdError, Clip, Split
 
 RECORDED_FILE = "recorded.json"  # `kinds` of the training clips, in the folder of a model
 
@@ -68,6 +70,23 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
             f"were learnt from reach {learnt['top_hz']} Hz: that counts as anomalous; record at one rate, or train "
             f"with sample_rate_hz={min(narrow)}"
         )
+    return sentences
+
+
+def unusable(paths: Sequence[Path], *, sample_rate_hz: int, n_channels: int) -> list[str]:
+    """Reads every file; a sentence for each that is not a recording of this rate and number of channels."""
+    sentences = []
+    for path in paths:
+        try:
+            (sound,) = check([Clip(path, "", "", Split.TEST)], sample_rate_hz=sample_rate_hz).sounds
+        except AsdError as error:
+            sentences.append(str(error))
+            continue
+        if sound.n_channels != n_channels:
+            channels = "1 channel" if sound.n_channels == 1 else f"{sound.n_channels} channels"
+            sentences.append(
+                f"{path} has {channels}, not {n_channels}; check that it is of that year, or copy it again"
+            )
     return sentences
 
 

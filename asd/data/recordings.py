@@ -266,8 +266,12 @@ def mono(recordings: Recordings) -> list[Clip]:
 
 def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_samples: int) -> None:
     """Refuses a recording of another rate, with too few microphones, or too short."""
-    _check_rate(sound, sample_rate_hz)
     what = sound.path or "a waveform in memory"
+    if sound.sample_rate_hz != sample_rate_hz:
+        raise AsdError(
+            f"{what} is sampled at {sound.sample_rate_hz} Hz, not {sample_rate_hz} Hz; resample it, or set "
+            f"sample_rate_hz={sound.sample_rate_hz} for the whole run"
+        )
     if sound.n_channels < front_end.n_microphones:
         word = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
         raise AsdError(
@@ -279,36 +283,3 @@ def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_sam
             f"{what} has {sound.n_samples} samples, fewer than the {least_samples} of the detector's "
             f"shortest input; remove it or let the detector look at less at once"
         )
-
-
-def _check_rate(sound: Sound, sample_rate_hz: int) -> None:
-    """Refuses a recording of another sample rate."""
-    if sound.sample_rate_hz != sample_rate_hz:
-        raise AsdError(
-            f"{sound.path} is sampled at {sound.sample_rate_hz} Hz, not {sample_rate_hz} Hz; resample it, or set "
-            f"sample_rate_hz={sound.sample_rate_hz} for the whole run"
-        )
-
-
-def unusable(paths: Sequence[Path], *, sample_rate_hz: int, n_channels: int) -> list[str]:
-    """Reads every file; a sentence for each that is not a recording of this rate and channels.
-
-    Args:
-        paths: of the files.
-        sample_rate_hz: that each must have.
-        n_channels: that each must have.
-    """
-    found = (_unusable(path, sample_rate_hz, n_channels) for path in paths)
-    return [sentence for sentence in found if sentence]
-
-
-def _unusable(path: Path, sample_rate_hz: int, n_channels: int) -> str | None:
-    try:
-        sound = read_sound(path)
-        _check_rate(sound, sample_rate_hz)
-    except AsdError as error:
-        return str(error)
-    if sound.n_channels == n_channels:
-        return None
-    channels = "1 channel" if sound.n_channels == 1 else f"{sound.n_channels} channels"
-    return f"{path} has {channels}, not {n_channels}; check that it is of that year, or copy it again"

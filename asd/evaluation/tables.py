@@ -255,9 +255,12 @@ def _title(metric: str) -> str:
     return " ".join([{"auc": "AUC", "pauc": "pAUC", "f1": "F1"}.get(kind, kind), *rest])
 
 
-_ENDS = ("", *(f"_{domain}" for domain in Domain))
-_AREAS = [kind + end for kind in ("auc", "pauc") for end in _ENDS]
-_DECISIONS = [kind + end for end in _ENDS for kind in ("f1", "precision", "recall", "false_alarms")]
+_AREAS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target")
+_DECISIONS = (
+    *("f1", "precision", "recall", "false_alarms"),
+    *("f1_source", "precision_source", "recall_source", "false_alarms_source"),
+    *("f1_target", "precision_target", "recall_target", "false_alarms_target"),
+)
 _RULES = {
     "per_id": "mean of AUC and pAUC of each machine ID",
     "per_domain": "harmonic mean of AUC and pAUC of each section and domain",

@@ -23,7 +23,7 @@ from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
 from asd.core.files import alone
 from asd.core.runtime import log, progress
-from asd.data.recordings import unusable
+from asd.data.notices import unusable
 from asd.settings.stages import Data, DataCheck
 from asd.types import AsdError
 
