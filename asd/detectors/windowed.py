@@ -69,9 +69,9 @@ def windows_of(recordings: Recordings, n_samples: int) -> tuple[WindowedRecordin
         for start in np.linspace(0, length - size, count).round().astype(int).tolist():
             spans.append((start, start + size))
             owner.append(clip)
-    clips = recordings.subset(owner)
-    fields = {name: getattr(clips, name) for name in Recordings.__dataclass_fields__}
-    return WindowedRecordings(**fields, spans=tuple(spans)), np.array(owner, np.int64)
+    each = recordings.subset(owner)
+    windows = WindowedRecordings(each.clips, each.sounds, each.sample_rate_hz, each.front_end, tuple(spans))
+    return windows, np.array(owner, np.int64)
 
 
 class Windowed(Detector):

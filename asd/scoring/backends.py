@@ -121,7 +121,8 @@ class PerSectionScorer:
             masks[ALL] = np.ones(len(references), dtype=bool)
         self._references: References | None = references
         self._sections = references.sections
-        self.parts = {name: replace(self.backend).fit(references[mask]) for name, mask in masks.items()}
+        own = {name: references if mask.all() else references[mask] for name, mask in masks.items()}
+        self.parts = {name: replace(self.backend).fit(some) for name, some in own.items()}
         return self
 
     def score(self, queries: FloatArray, sections: Sections) -> FloatArray:
