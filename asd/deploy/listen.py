@@ -20,7 +20,7 @@ from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
 from asd.deploy.sources import source_of
 from asd.deploy.stream import Piece
 from asd.library import Model, load
-from asd.runs import RunDirectory, find_runs
+from asd.runs import RunDirectory
 from asd.settings.stages import Listen
 from asd.types import AsdError
 
@@ -55,28 +55,19 @@ class Voice:
 
     def __init__(self, config: Listen) -> None:
         self.config = config
-        name = config.name
-        runs = find_runs(config.runs, name, config.seed)
-        machines = list(dict.fromkeys(run.machine for run in runs))
-        if config.machine is None and len(machines) > 1:
-            raise AsdError(f"the run {name} has several machines ({', '.join(machines)}); name one with machine=")
-        chosen = [run for run in runs if config.machine in (None, run.machine)]
-        if not chosen:
-            raise AsdError(f"the run {name} has no machine {config.machine}; it has {', '.join(machines)}")
-        self.run: RunDirectory = chosen[0]
-        self.section = "00" if config.section is None else self.run.section_named(config.section)
-        self._read()
-
-    def _read(self) -> None:
+        self._read(config.machine)
         self._stamp = self._now()
-        root = self.run.path.parents[1]
-        self.model: Model = load(root, self.run.machine, seed=self.run.seed, device=self.config.device)
-        if self.config.scorer not in (None, *self.model.scorers):
-            raise AsdError(
-                f"scorer={self.config.scorer} is not among the model's scorers: {', '.join(self.model.scorers)}"
-            )
-        self.scorer = self.config.scorer or self.model.scorers[0]
-        self.training_scores: npt.NDArray[np.float64] = self.run.training_scores()[self.scorer].to_numpy(float)
+        self.section = "00" if config.section is None else self.run.section_named(config.section)
+
+    def _read(self, machine: str | None) -> None:
+        config = self.config
+        self.model: Model = load(config.runs / config.name, machine, seed=config.seed, device=config.device)
+        options, scorers = self.model.options, self.model.scorers
+        self.run = RunDirectory.of(config.runs, config.name, options.machine[0], options.seeds[0])
+        if config.scorer not in (None, *scorers):
+            raise AsdError(f"scorer={config.scorer} is not among the model's scorers: {', '.join(scorers)}")
+        self.scorer = config.scorer or scorers[0]
+        self.training_scores: npt.NDArray[np.float64] = self.model.normal.scores[self.scorer].to_numpy(float)
 
     def _now(self) -> int:
         path = self.run.path / "DONE"
@@ -86,11 +77,11 @@ class Voice:
         """Whether another model lies there than the one that was read; it is read then."""
         if (now := self._now()) in (0, self._stamp):
             return False
+        self._stamp = now
         try:
-            self._read()
+            self._read(self.run.machine)
         except AsdError as error:
             log.error("the recalibrated model cannot be used (%s); the one from before listens on", error)
-            self._stamp = now
             return False
         return True
 
