@@ -154,7 +154,7 @@ def test_a_graph_that_differs_from_its_model_is_not_written(place: Path, monkeyp
 
 
 def test_what_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuses("export", "out=x.onnx", "scorer=loudest", saying="scorer=loudest is not among")
+    refuses("export", "out=x.onnx", "scorer=loudest", saying="scorer=loudest is unknown; there are ensemble")
     refuses("export", "out=x.onnx", "machine=valve", saying="has no machine valve; it has fan")
     refuses("export", "out=x.onnx", "name=gone", saying="runs/gone does not exist")
     succeeds("train", "machine=fan", "data=data", "detector=tests.loudness:Loudness", "name=own")

@@ -135,7 +135,7 @@ def test_what_cannot_be_listened_to_is_refused_before_anything_is_written(plant:
     refuses("listen", "name=fans", "input=nothing-there", saying="no file, no folder and no sound card")
     refuses("listen", "name=nobody", f"input={path}", saying="does not exist")
     refuses("listen", "name=fans", "machine=pump", f"input={path}", saying="has no machine pump; it has fan")
-    refuses("listen", "name=fans", "scorer=best", f"input={path}", saying="scorer=best is not among")
+    refuses("listen", "name=fans", "scorer=best", f"input={path}", saying="scorer=best is unknown; there are ensemble")
     refuses("listen", "name=fans", "window_s=1", "hop_s=2", f"input={path}", saying="hop_s=2 leaves something out")
     refuses("listen", "name=fans", "window_s=0.001", f"input={path}", saying="shortest input")
     refuses("listen", "name=fans", f"input={path}", "webhook=plant", saying="webhook=plant is no address")

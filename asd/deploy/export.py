@@ -25,7 +25,7 @@ from asd.detectors.base import Detector
 from asd.library import Model, load
 from asd.runs import RunDirectory
 from asd.settings.stages import Export
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, Split, one_of
 
 Samples = npt.NDArray[np.float32]
 
@@ -156,9 +156,7 @@ def _require_libraries() -> None:
 
 def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
     """What the graph says of itself: plain text by name."""
-    if scorer not in model.scorers:
-        raise AsdError(f"scorer={scorer} is not among the model's scorers: {', '.join(model.scorers)}")
-    if scorer not in model.thresholds:
+    if one_of(scorer, model.scorers, "scorer") not in model.thresholds:
         raise AsdError(f"{run.scores.path} has no threshold of {scorer}; make score writes it anew")
     options, front_end = model.options, model.detector.context.front_end
     return {

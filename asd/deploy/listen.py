@@ -22,7 +22,7 @@ from asd.deploy.stream import Piece
 from asd.library import Model, load
 from asd.runs import RunDirectory
 from asd.settings.stages import Listen
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 _CLOSE_S = 15.0  # that sinks have at the end to deliver what is left
 _NAMED = 3  # defects that the last message names
@@ -64,9 +64,7 @@ class Voice:
         self.model: Model = load(config.runs / config.name, machine, seed=config.seed, device=config.device)
         options, scorers = self.model.options, self.model.scorers
         self.run = RunDirectory.of(config.runs, config.name, options.machine[0], options.seeds[0])
-        if config.scorer not in (None, *scorers):
-            raise AsdError(f"scorer={config.scorer} is not among the model's scorers: {', '.join(scorers)}")
-        self.scorer = config.scorer or scorers[0]
+        self.scorer = one_of(config.scorer or scorers[0], scorers, "scorer")
         self.training_scores: npt.NDArray[np.float64] = self.model.normal.scores[self.scorer].to_numpy(float)
 
     def _now(self) -> int:
