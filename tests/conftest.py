@@ -16,11 +16,16 @@ import tarfile
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.command import short_training, succeeds, tiny_machines
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples every time, and as long as they take: no test depends on how busy the machine is.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.load_profile("suite")
 
 SHARED = Path(os.environ.get("ASD_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 EXCERPT = Path(__file__).parent / "golden/reference.tar.xz"

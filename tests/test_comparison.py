@@ -89,3 +89,9 @@ def test_a_constant_advantage_is_never_a_tie(advantage: float, seed: int) -> Non
 def test_a_reference_that_is_no_entry() -> None:
     with pytest.raises(AsdError, match="reference=x is not on the board"):
         ranked([entry("a", fan=[0.5])], "x")
+
+
+def test_seeds_that_give_the_same_do_not_spread() -> None:
+    same = Entry("same", {"fan": np.full((3, 3), 0.7)}, np.array([0.5, 0.6]), "mixed")
+    assert same.scores.std(ddof=1) > 0  # by its rounding
+    assert ranked([same])["std"].tolist() == [0.0]

@@ -97,7 +97,7 @@ def _row(entry: Entry, against: Entry) -> dict[str, object]:
     return {
         "run": entry.name,
         "official_score": entry.score,
-        "std": float(entry.scores.std(ddof=1)) if len(entry.scores) > 1 else 0.0,
+        "std": float(entry.scores.std(ddof=1)) if np.ptp(entry.scores) else 0.0,  # equal seeds: 0 without rounding
         "seeds": len(entry.scores),
         "low": own.low,
         "high": own.high,
