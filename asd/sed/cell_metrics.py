@@ -122,10 +122,7 @@ def precision_recall_f1(
 def check_cells(
     probabilities: npt.ArrayLike, targets: npt.ArrayLike, classes: Sequence[str], what: str
 ) -> tuple[FloatArray, FloatArray]:
-    """Both as float64 (..., classes).
-
-    Args:
-        what: they are, for messages.
+    """Both as float64 (cells, classes); `what` they are is for messages.
 
     Raises:
         AsdError: nothing there, shapes or names that do not fit, or a value that is no number from 0 to 1.
@@ -149,11 +146,7 @@ def check_cells(
 
 
 def _threshold_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
-    """Thresholds (classes,) from one for all, or from one for each.
-
-    Raises:
-        AsdError: a class without one.
-    """
+    """Thresholds (classes,) from one for all, or from one for each."""
     if isinstance(threshold, Mapping):
         missing = [name for name in classes if name not in threshold]
         if missing:

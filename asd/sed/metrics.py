@@ -216,11 +216,7 @@ def _counts(events: Events, classes: Sequence[str]) -> dict[str, int]:
 
 
 def _library(name: str) -> Any:
-    """One of the extra's libraries; with pandas 3 they install, but fail in the middle.
-
-    Raises:
-        AsdError: it cannot be used here.
-    """
+    """One of the extra's libraries; with pandas 3 they install, but fail in the middle."""
     way_out = "run `make setup-sed` and repeat the command with .venv-sed/bin/python in the place of python"
     if int(pd.__version__.split(".")[0]) > 2:
         raise AsdError(f"measures of events need {name}, which does not work with pandas {pd.__version__}; {way_out}")

@@ -13,7 +13,7 @@ total = strong + loss.weak weak + loss.activity activity + loss.graph graph
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,14 +31,6 @@ from asd.sed.network import EventLogits, EventNetwork
 from asd.types import AsdError
 
 Terms = dict[str, torch.Tensor]
-
-
-class Batch(NamedTuple):
-    """Clips of a step, mixed and blanked: input of the student, input of the teacher, and labels."""
-
-    student: torch.Tensor
-    teacher: torch.Tensor
-    clips: Clips
 
 
 class Objective:
@@ -77,22 +69,23 @@ class Objective:
 
     def __call__(self, indices: torch.Tensor) -> tuple[torch.Tensor, Terms]:
         """Loss of the clips (batch,), and its terms."""
-        batch = self._batch(indices)
-        logits: EventLogits = self.student(batch.student, batch.clips.absent)
-        total, terms = self._strong(logits, batch.clips)
-        terms["weak"] = self.weak(logits.clips, batch.clips.clip_targets, ignore=~batch.clips.clips_known[:, None])
+        clips, blanked = self._batch(indices)
+        logits: EventLogits = self.student(blanked, clips.absent)
+        total, terms = self._strong(logits, clips)
+        terms["weak"] = self.weak(logits.clips, clips.clip_targets, ignore=~clips.clips_known[:, None])
         total = total + self.loss.weak * terms["weak"]
         if self.graph is not None:
-            terms["graph"] = self.graph(logits.frames, ignore=_unlabelled_frames(batch.clips))
+            terms["graph"] = self.graph(logits.frames, ignore=_unlabelled_frames(clips))
             total = total + self.loss.graph * terms["graph"]
         if self.semi.method != "none":
-            consistency, more = self._consistency(logits, batch)
+            consistency, more = self._consistency(logits, clips)
             ramp = exponential_ramp(float(self.teacher.n_updates), self.ramp_steps)
             total = total + self.semi.weight * ramp * consistency
             terms |= more
         return total, terms
 
-    def _batch(self, indices: torch.Tensor) -> Batch:
+    def _batch(self, indices: torch.Tensor) -> tuple[Clips, torch.Tensor]:
+        """Clips, mixed, and their levels as the student gets them, blanked; the teacher gets all of them."""
         clips = self.clips.at(indices)
         if self.augment.mixup:
             clips = _mixed(clips, self.augment.mixup)
@@ -100,7 +93,7 @@ class Objective:
         if self.augment.mask:
             blanks = draw_masks(len(clips), self.augment.mask)
             student = mask(student.transpose(1, 2), blanks).transpose(1, 2)
-        return Batch(student, clips.log_mel, clips)
+        return clips, student
 
     def _strong(self, logits: EventLogits, clips: Clips) -> tuple[torch.Tensor, Terms]:
         unlabelled = _unlabelled_frames(clips)
@@ -110,11 +103,11 @@ class Objective:
         both = self.activity(logits.frames, logits.activity, clips.frame_targets, ignore=unlabelled)
         return both.total, {"strong": both.terms["events"], "activity": both.terms["activity"]}
 
-    def _consistency(self, logits: EventLogits, batch: Batch) -> tuple[torch.Tensor, Terms]:
+    def _consistency(self, logits: EventLogits, batch: Clips) -> tuple[torch.Tensor, Terms]:
         """Sum of the terms of clips and frames where labels are missing."""
-        taught: EventLogits = self.teacher(batch.teacher, batch.clips.absent)
-        clip_labels = batch.clips.clips_known[:, None]
-        frame_labels = batch.clips.frames_known[:, None, None] | batch.clips.absent[:, :, None]
+        taught: EventLogits = self.teacher(batch.log_mel, batch.absent)
+        clip_labels = batch.clips_known[:, None]
+        frame_labels = batch.frames_known[:, None, None] | batch.absent[:, :, None]
         y_clips, y_frames = taught.clips.float().sigmoid(), taught.frames.float().sigmoid()
         if self.semi.method == "mean_teacher":
             distance = Consistency()

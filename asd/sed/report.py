@@ -164,11 +164,7 @@ def _models(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping
 
 @styled
 def _reliability_figure(title: str, models: Mapping[str, Any]) -> Figure:
-    """How often a class occurs by its predicted probability, above how many labels have that probability.
-
-    Returns:
-        A figure with the axes (by label) "reliability" and "counts".
-    """
+    """How often a class occurs by its predicted probability, above how many labels have that probability."""
     figure = Figure(figsize=(6, 6.6))
     on_lines, on_counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     on_lines.set_label("reliability")
@@ -191,11 +187,7 @@ def _reliability_figure(title: str, models: Mapping[str, Any]) -> Figure:
 
 @styled
 def _classes_figure(title: str, models: Mapping[str, Any], baseline: str) -> Figure:
-    """F1 and calibration error of each class by each model, best class of the baseline on top.
-
-    Returns:
-        A figure with the axes (by label) "f1" and "ece".
-    """
+    """F1 and calibration error of each class by each model, best class of the baseline on top."""
     rows = {name: row for name, row in models[baseline]["classes"].items() if row["n_positive"]}
     order = sorted(rows, key=lambda name: float(rows[name]["f1"]))
     figure = Figure(figsize=(10, 1.9 + 0.32 * len(order)))

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from asd.evaluation.markdown import MISSING, Section, as_markdown, plus_minus, spread, write_page
 from asd.evaluation.style import colours, styled
+from asd.sed.report import compare
 from asd.sed.run import SedRun
 from asd.studies.config import Cmt
 from asd.studies.grid import run_grid
@@ -56,8 +57,6 @@ def run(config: Cmt) -> str:
     Raises:
         AsdError: events that no soundscape can be made of.
     """
-    from asd.sed.report import compare
-
     folder = config.runs / "cmt"
     data = soundscapes(config, _RECIPE, folder / "soundscapes")
     results = run_grid(cells(config, data), run_cell, folder, config, device=config.device, label="CMT study")

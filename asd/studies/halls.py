@@ -15,8 +15,12 @@ import pandas as pd
 
 from asd.evaluation.markdown import Section, as_markdown, plus_minus, spread, write_page
 from asd.metrics import evaluate_table
+from asd.pipeline import train
+from asd.settings.config import Run
+from asd.settings.parsing import parse
 from asd.studies.config import Halls
 from asd.studies.grid import Result, run_grid
+from asd.synthetic import make_machines
 from asd.types import AsdError
 
 YEAR = 2026  # its rule, which is that of 2025, too
@@ -58,11 +62,6 @@ def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[
 
 def run_methods(settings: dict[str, Any], folder: Path) -> Result:
     """Official score in per cent of every method on one set of machines."""
-    from asd.pipeline import train
-    from asd.settings.config import Run
-    from asd.settings.parsing import parse
-    from asd.synthetic import make_machines
-
     data = folder / "data"
     make_machines(data, **settings["machines"])
     result: Result = {}
@@ -72,17 +71,20 @@ def run_methods(settings: dict[str, Any], folder: Path) -> Result:
             place = [f"data={data}", f"runs={folder / 'runs'}", f"name={detector}-{method}".replace(" ", "_")]
             about = [f"seed={settings['machines']['seed']}", f"device={settings['device']}"]
             runs = train(parse(Run, [*DETECTORS[detector], *words, *place, *about]))
-            table = pd.concat([run.scores.table(SCORERS[detector]) for run in runs], ignore_index=True)
-            result[detector][method] = 100.0 * evaluate_table(table, YEAR)["official_score"]
+            result[detector][method] = official_score([run.scores.table(SCORERS[detector]) for run in runs], YEAR)
     return result
+
+
+def official_score(tables: Sequence[pd.DataFrame], year: int) -> float:
+    """Of all sections of the score tables together, in per cent."""
+    return 100.0 * float(evaluate_table(pd.concat(tables, ignore_index=True), year)["official_score"])
 
 
 def sections(config: Halls, results: Mapping[str, Result], usual: str) -> list[Section]:
     """A table per detector: rows are methods, columns are ratios.
 
-    Returns:
-        In each cell the mean and the standard deviation over seeds; for all methods but the usual one then the
-        mean difference from it on the same machines.
+    A cell has the mean and the standard deviation over seeds; for all methods but the usual one then the mean
+    difference from it on the same machines.
     """
     found = []
     for detector in config.detectors:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from asd.evaluation.markdown import Section, as_markdown, plus_minus, spread, write_page
-from asd.metrics import evaluate_table
+from asd.pipeline import train
+from asd.settings.config import Run
+from asd.settings.parsing import parse
 from asd.studies.config import Reuse
 from asd.studies.grid import Result, run_grid
+from asd.studies.halls import official_score
+from asd.synthetic import make_machines
 from asd.types import AsdError
 
 YEAR = 2025  # whose rule is measured by
@@ -78,10 +81,6 @@ def run_cell(settings: dict[str, Any], folder: Path) -> Result:
     Returns:
         {"official": {scorer: per cent}, "machines": {scorer: {machine: per cent}}, "seconds" of one machine}.
     """
-    from asd.pipeline import train
-    from asd.settings.config import Run
-    from asd.settings.parsing import parse
-
     place = folder.parents[2] / "runs" / folder.parents[1].name / folder.name
     config = parse(
         Run,
@@ -95,13 +94,9 @@ def run_cell(settings: dict[str, Any], folder: Path) -> Result:
     )
     runs = train(config)
     tables = {scorer: {run.machine: run.scores.table(scorer) for run in runs} for scorer in SCORERS}
-
-    def score(table: pd.DataFrame) -> float:
-        return 100.0 * float(evaluate_table(table, YEAR)["official_score"])
-
     return {
-        "official": {s: score(pd.concat(each.values(), ignore_index=True)) for s, each in tables.items()},
-        "machines": {s: {name: score(table) for name, table in each.items()} for s, each in tables.items()},
+        "official": {s: official_score([*each.values()], YEAR) for s, each in tables.items()},
+        "machines": {s: {m: official_score([table], YEAR) for m, table in each.items()} for s, each in tables.items()},
         "seconds": float(np.mean([run.done()["seconds"] for run in runs])),
     }
 
@@ -110,8 +105,6 @@ def _data(settings: dict[str, Any], place: Path) -> str:
     """Folder of the machines; synthetic ones are made by the cell's seed."""
     if isinstance(settings["machines"], str):
         return settings["machines"]
-    from asd.synthetic import make_machines
-
     make_machines(place / "data", **settings["machines"], seed=settings["seed"])
     return str(place / "data")
 
@@ -127,14 +120,10 @@ def write_report(folder: Path, results: Results, without: Mapping[str, str | Non
 
 
 def sections(results: Results, without: Mapping[str, str | None]) -> list[Section]:
-    """A table per kind of machines.
+    """A table per kind of machines; `without` names for each method the one that is the same without it.
 
-    Args:
-        without: by method, the one that is the same without it; None: there is none.
-
-    Returns:
-        A row has for each scorer the score, the paired difference from the method without, and in how many of all
-        machines and seeds it is higher; then the seconds of one machine.
+    A row has for each scorer the score, the paired difference from the method without, and in how many of all machines
+    and seeds it is higher; then the seconds of one machine.
     """
     scorers = list(next(iter(results.values()))["official"])
     columns = [column for scorer in scorers for column in (scorer, "difference", "higher")]

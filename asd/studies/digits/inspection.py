@@ -14,7 +14,6 @@ from asd.core.networks.raw_wave import RawWaveCNN
 from asd.evaluation.explain import FloatArray
 from asd.evaluation.style import AGAINST, FOR, INK, styled
 from asd.studies.digits.recordings import Words
-from asd.studies.digits.study import predict
 
 _N_FFT = 512  # of the frequency responses and of the STFT, whose hop is 128
 _HOP = 128
@@ -58,7 +57,7 @@ def inspect_network(net: RawWaveCNN, words: Words, tested: torch.Tensor) -> Insp
     for label, word in enumerate(words.classes):
         for first in tested[words.labels[tested] == label][:1]:
             waveform = words.waveforms[first]
-            called = words.classes[int(predict(net, waveform[None])[0].argmax())]
+            called = words.classes[int(net.eval()(waveform[None]).argmax())]
             maps = activation_maps(net, waveform)
             block = max((k for k, x in enumerate(maps) if x.shape[1] >= _LEAST_STEPS), default=0)
             evidence = class_activation_map(net, waveform, label, block)

@@ -128,11 +128,7 @@ def _percent(found: Mapping[str, float]) -> str:
 
 
 def write_report(folder: Path, summary: Summary, inspection: Inspection) -> None:
-    """Writes all files of the report into `folder`, each whole or not at all.
-
-    Raises:
-        AsdError: the place cannot be written.
-    """
+    """Writes all files of the report into `folder`, each whole or not at all."""
     figures = {
         "confusion": confusion_figure(
             {f"{SPLITS[part]}: {_percent(summary[part]['accuracy'])}": summary[part]["confusion"] for part in SPLITS},

@@ -16,6 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from torch.nn.functional import one_hot
 
 from asd.core.checkpoint import load_into, load_tensors, save_tensors
@@ -28,6 +34,8 @@ from asd.evaluation.explain import hz_to_mel, mel_to_hz
 from asd.features.augment import draw_mixup, mixup
 from asd.runs import TrainingDirectory
 from asd.studies.config import Digits
+from asd.studies.digits.inspection import inspect_network
+from asd.studies.digits.page import headline, summarise, write_report
 from asd.studies.digits.recordings import KNOWN, Words, draw_perturbation, load_words, perturb
 from asd.studies.grid import run_grid
 from asd.types import AsdError
@@ -49,7 +57,6 @@ networks for raw waveforms", ICASSP 2017. 2 x 4^6 = 8192 samples, 1.024 s at 8 k
 128 features as in `features128`, and a dense layer makes 32 of them."""
 
 NETWORKS = {"small": SMALL, **DESIGNS}
-CLASSIFIERS = ("k-NN", "logistic regression", "SVM")
 
 _BATCH = 256  # recordings looked at together where nothing is learnt
 
@@ -60,9 +67,6 @@ def run(config: Digits) -> str:
     Raises:
         AsdError: recordings that cannot be used, an unknown speaker or network.
     """
-    from asd.studies.digits.inspection import inspect_network
-    from asd.studies.digits.page import headline, summarise, write_report
-
     folder = config.runs / "digits" / config.network
     words = load_words(config.data, config.sample_rate_hz, config.duration_s, pick_device("cpu"))
     net = build_network(config, len(words.classes), seed=0)  # refuses now what every cell would refuse
@@ -115,8 +119,6 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str)
     Raises:
         AsdError: recordings that cannot be used, or settings that the network refuses.
     """
-    from sklearn.metrics import confusion_matrix
-
     started = time.perf_counter()
     config, known_as = Digits.model_validate(settings["study"]), fingerprint(settings)
     TrainingDirectory(folder).make_way(known_as, overwrite=True)
@@ -156,15 +158,9 @@ def classify(
         labels: (recordings,) classes.
         train, test: indices of recordings.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import SVC
-
     right = {}
-    kinds = (KNeighborsClassifier(), LogisticRegression(max_iter=1000), SVC())
-    for name, kind in zip(CLASSIFIERS, kinds, strict=True):
+    kinds = {"k-NN": KNeighborsClassifier(), "logistic regression": LogisticRegression(max_iter=1000), "SVM": SVC()}
+    for name, kind in kinds.items():
         classifier = make_pipeline(StandardScaler(), kind).fit(features[train], labels[train])
         right[name] = int((classifier.predict(features[test]) == labels[test]).sum())
     return right

@@ -22,11 +22,7 @@ Summary = Mapping[str, Any]
 
 
 def write_report(folder: Path, summary: Summary) -> None:
-    """Writes all files of the report into `folder`, each whole or not at all.
-
-    Raises:
-        AsdError: the place cannot be written.
-    """
+    """Writes all files of the report into `folder`, each whole or not at all."""
     figures = {
         "losses": _losses_figure(summary),
         "training": _training_figure(summary),
