@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from asd.core.storage import list_names
-from asd.evaluation.markdown import plain, spread, table
+from asd.evaluation.markdown import Section, as_markdown, plain, spread
 from asd.runs import read_json
 from asd.sed import dataset
 from asd.sed.cell_metrics import cell_metrics
@@ -126,14 +126,14 @@ def summarise(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 def to_markdown(summary: Mapping[str, Any]) -> str:
     """Tables of a summary."""
     seeds = ", ".join(map(str, summary["seeds"]))
-    lines = [f"# {summary['name']}: {summary['part']}, mean ± standard deviation over seeds {seeds}"]
+    sections = []
     for kind, measures in _SHOWN.items():
         models = [model for model in MODELS if kind in summary["mean"][model]]
-        if not models:
-            continue
         rows = [[model, *(_cell(summary, model, kind, measure) for measure in measures)] for model in models]
-        lines += ["", _MEANINGS[kind], "", *table(["model", *measures], rows)]
-    return "\n".join(lines) + "\n"
+        if rows:
+            sections.append(Section(text=_MEANINGS[kind], head=["model", *measures], rows=rows))
+    title = f"{summary['name']}: {summary['part']}, mean ± standard deviation over seeds {seeds}"
+    return as_markdown(title, [], sections)
 
 
 def _cell(summary: Mapping[str, Any], model: str, kind: str, measure: str) -> str:
