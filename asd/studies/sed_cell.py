@@ -24,9 +24,8 @@ Cell = dict[str, Any]
 
 def soundscapes(config: SedStudy, recipe: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Makes the data folder of a study, or finds it made; returns the options that made it."""
-    shared = config.model_dump(include=set(MakeSoundscapes.model_fields))
-    options = {**shared, **recipe, "seed": config.data_seed, "out": out, "overwrite": True}
-    made = MakeSoundscapes.model_validate(options)
+    own = {"seed": config.data_seed, "out": out, "overwrite": True}
+    made = MakeSoundscapes.model_validate({**config.own(MakeSoundscapes), **recipe, **own})
     make_soundscapes(made)
     return made.model_dump(mode="json", exclude={"overwrite"})
 
