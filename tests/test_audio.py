@@ -91,7 +91,7 @@ def test_truncated_file_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 60))
-@settings(derandomize=True, deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_no_bytes_give_anything_but_samples_or_a_sentence(noise: bytes, n_kept: int) -> None:
     content = io.BytesIO()
     soundfile.write(content, np.linspace(-0.5, 0.5, 30), 16000, format="WAV")

@@ -29,7 +29,7 @@ def published(
     return -(active * z * y.log() + inactive * (1 - z) * (1 - y).log())
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), a=st.floats(0, 3), b=st.floats(0, 3))
 def test_logits_give_the_published_values(seed: int, a: float, b: float) -> None:
     logits, z = case(seed)
@@ -44,7 +44,7 @@ def test_logits_give_the_published_values(seed: int, a: float, b: float) -> None
         torch.testing.assert_close(loss(logits, z), values, rtol=1e-6, atol=1e-9)
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), spread=st.sampled_from([1.0, 10.0, 100.0]))
 def test_every_loss_has_bce_as_its_special_case(seed: int, spread: float) -> None:
     logits, z = case(seed, spread)
@@ -67,7 +67,7 @@ def test_weights_and_mean_are_those_of_torch() -> None:
     torch.testing.assert_close(Bce()(logits, z, weight), expected)
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000))
 def test_gradients_are_those_of_the_published_form_where_that_has_any(seed: int) -> None:
     logits, z = case(seed)

@@ -119,7 +119,7 @@ def test_views_have_the_same_dims_for_every_length(rate_hz: int) -> None:
         assert all(torch.isfinite(values).all() for values in views.values())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(-60, 40), st.floats(-0.5, 0.5), st.integers(0, 100))
 def test_neither_gain_nor_offset_changes_a_view(gain_db: float, offset: float, seed: int) -> None:
     extract = ClipStatistics()

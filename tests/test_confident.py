@@ -32,7 +32,7 @@ def tensor(x: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(x).float()
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), clip_at=st.floats(0.1, 0.9), frame_at=st.floats(0.1, 0.9))
 def test_cmt_normal_is_the_published_formula(seed: int, clip_at: float, frame_at: float) -> None:
     clips, frames = teacher(seed)
@@ -49,7 +49,7 @@ def test_cmt_normal_is_the_published_formula(seed: int, clip_at: float, frame_at
         assert float(level.negative_mass) == 0
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), positive_at=st.floats(0.55, 0.95), negative_at=st.floats(0.05, 0.5))
 def test_cmt_neg_is_its_formula_on_masks(seed: int, positive_at: float, negative_at: float) -> None:
     clips, frames = teacher(seed)
@@ -68,7 +68,7 @@ def test_cmt_neg_is_its_formula_on_masks(seed: int, positive_at: float, negative
         assert float(level.negative_mass) == pytest.approx(float((negative * (1 - y)).sum()), rel=1e-5)
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), balance=st.booleans(), skew=st.floats(-3, 3))
 def test_no_cell_is_both_and_only_the_undecided_have_no_weight(seed: int, balance: bool, skew: float) -> None:
     for level in cmt_neg(*teacher(seed, skew=skew), windows_frames=WINDOWS, balance=balance):
@@ -210,7 +210,7 @@ def by_definition(values: torch.Tensor, windows: list[int]) -> torch.Tensor:
 ODD = st.integers(0, 20).map(lambda half: 2 * half + 1)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), frames=st.integers(1, 40), windows=st.lists(ODD, min_size=1, max_size=5))
 def test_values_and_masks_get_the_median_of_their_window(seed: int, frames: int, windows: list[int]) -> None:
     generator = torch.Generator().manual_seed(seed)

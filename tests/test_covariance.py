@@ -21,7 +21,7 @@ from asd.scoring.references import References
 from asd.types import AsdError
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(2, 60), st.integers(1, 12), st.integers(1, 17), st.integers(0, 99))
 def test_streamed_covariance_equals_sklearn(n: int, dims: int, batch: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -69,7 +69,7 @@ def test_the_shrinkage_is_at_most_all() -> None:
     np.testing.assert_allclose(covariance.numpy(), ledoit_wolf(vectors)[0], atol=1e-12)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(0, 99), st.floats(0.0, 3.0))
 def test_the_intensity_equals_scikit_learn_s(n: int, dims: int, seed: int, correlation: float) -> None:
     rng = np.random.default_rng(seed)

@@ -36,7 +36,7 @@ def test_nothing_drawn_changes_nothing() -> None:
     torch.testing.assert_close(perturb(x, none), x, atol=1e-5, rtol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shift=st.integers(-N_SAMPLES, N_SAMPLES))
 def test_a_shift_moves_samples_and_fills_with_zeros(shift: int) -> None:
     x = torch.randn(1, N_SAMPLES, generator=torch.Generator().manual_seed(0))

@@ -180,7 +180,7 @@ FAULTS = st.lists(
 
 
 @given(FAULTS)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_goes_wrong_up_to_three_times_the_file_arrives(
     running: ArchiveServer, tmp_path_factory: pytest.TempPathFactory, faults: list[Fault]
 ) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from asd.core.networks.encoder import Convolution, HalvingConvolution
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(bands=st.integers(7, 40), frames=st.integers(7, 40), stride=st.integers(1, 2), padding=st.integers(0, 3))
 def test_faster_convolutions_are_torchs_own(bands: int, frames: int, stride: int, padding: int) -> None:
     """Values and gradients; ours get frames by bands, with kernels kept as bands by frames."""

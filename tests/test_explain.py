@@ -39,7 +39,7 @@ def noise(seed: int, n_samples: int) -> FloatArray:
     return 0.1 * np.random.default_rng(seed).normal(size=n_samples)
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n_samples=st.integers(2, 3000), n_parts=st.integers(1, 20), sample_rate_hz=st.sampled_from([8000, 16000, 48000]))
 def test_parts_add_up_to_the_whole(n_samples: int, n_parts: int, sample_rate_hz: int) -> None:
     wave = noise(0, n_samples)

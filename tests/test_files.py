@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.challenge.files import attribute_gaps, list_clips, list_machines
@@ -95,7 +95,6 @@ VALUES = st.from_regex(r"[A-Za-z0-9.-]{1,6}", fullmatch=True)
     split=st.sampled_from([None, Split.TEST]),
     attributes=st.dictionaries(KEYS, VALUES, max_size=5),
 )
-@settings(derandomize=True, deadline=None)
 def test_format_and_parse_are_inverse(
     section: str,
     number: int,
@@ -110,7 +109,6 @@ def test_format_and_parse_are_inverse(
 
 
 @given(section=st.sampled_from(["00", "06"]), number=st.integers(0, 99999999), label=st.sampled_from([None, *Label]))
-@settings(derandomize=True, deadline=None)
 def test_format_and_parse_are_inverse_for_machine_ids(section: str, number: int, label: Label | None) -> None:
     clip = parse_name(Path(format_name(section, number, label=label, by_id=True)), "fan", Split.TEST)
     assert (clip.section, clip.label, clip.domain) == (section, label, None)

@@ -83,7 +83,7 @@ def test_without_the_extra_a_sentence_names_it(tmp_path: Path, monkeypatch: pyte
 
 
 @given(rate_hz=st.sampled_from([8000, 22050, 44100, 48000, 96000]), tone_hz=st.floats(50, 3500))
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_tone_is_the_same_tone_at_another_rate(
     tmp_path_factory: pytest.TempPathFactory, rate_hz: int, tone_hz: float
 ) -> None:

@@ -94,7 +94,7 @@ def test_a_silent_far_microphone_changes_nothing_and_two_equal_ones_leave_nothin
     assert rms(same) < 1e-5 * rms(x)
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(sorted(FRONT_ENDS)),
     n=st.integers(1, 5000),
@@ -183,7 +183,7 @@ def test_a_machine_at_work_is_found_in_noise_that_was_not_learnt() -> None:
     assert work > 2 * rest
 
 
-@settings(derandomize=True, deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(n=st.integers(1, 4000), level=st.sampled_from([0.0, 1e-6, 1.0]), seed=st.integers(0, 99))
 def test_anything_is_weighted_without_a_hole(n: int, level: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

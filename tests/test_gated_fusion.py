@@ -100,7 +100,7 @@ def test_what_stands_in_an_absent_modality_changes_neither_output_nor_gradient(k
         assert gradient[present[..., i]].any()
 
 
-@settings(derandomize=True, deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(FUSIONS))
 def test_a_modality_alone_gives_what_its_values_give_and_nothing_else(seed: int, kind: str) -> None:
     net, features, other = fusion(kind), inputs(4, seed=seed), inputs(4, seed=seed + 1)
@@ -172,7 +172,7 @@ def test_attention_adds_up_to_one_and_carries_the_forward_pass() -> None:
     torch.testing.assert_close(attend.out_proj(mixed), attend(x, x, x)[0])
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), probability=st.floats(0, 1))
 def test_dropping_takes_whole_modalities_and_never_the_last(seed: int, probability: float) -> None:
     present = torch.rand(5, 7, 3, generator=torch.Generator().manual_seed(seed)) < 0.7

@@ -62,7 +62,7 @@ def test_normal_target_clips_are_near_their_own_mean() -> None:
     assert model.score(refs.vectors[refs.is_target] + 30.0).mean() > 30
 
 
-@settings(derandomize=True, deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 1000), st.floats(0.01, 100.0))
 def test_units_of_a_dimension_change_nothing(seed: int, factor: float) -> None:
     refs = references(seed=seed)

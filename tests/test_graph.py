@@ -21,7 +21,7 @@ def logits(seed: int, frames: int = 7) -> torch.Tensor:
     return 3 * torch.randn(3, frames, N_CLASSES, generator=generator, dtype=torch.float64)
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10_000))
 def test_the_sum_over_pairs_is_the_trace(seed: int) -> None:
     a, x = graph(seed), logits(seed)
@@ -32,7 +32,7 @@ def test_the_sum_over_pairs_is_the_trace(seed: int) -> None:
     torch.testing.assert_close(GraphLaplacian(a)(x), traces.mean(), rtol=1e-5, atol=1e-5)
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), diagonal=st.floats(0, 100))
 def test_the_diagonal_has_no_say(seed: int, diagonal: float) -> None:
     a, x = graph(seed), logits(seed)
@@ -40,7 +40,7 @@ def test_the_diagonal_has_no_say(seed: int, diagonal: float) -> None:
     assert torch.equal(GraphLaplacian(a)(x), GraphLaplacian(changed)(x))
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), frames=st.integers(1, 30))
 def test_a_mean_over_frames_needs_a_strength_larger_by_their_square(seed: int, frames: int) -> None:
     a, x = graph(seed), logits(seed, frames)

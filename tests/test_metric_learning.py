@@ -108,7 +108,7 @@ def test_extreme_embeddings_keep_loss_and_gradient_finite(name: str, dtype: torc
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in loss.parameters())
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(name=st.sampled_from(sorted(LOSSES)), seed=st.integers(0, 1000), batch=st.integers(1, 6))
 def test_reductions_and_rows_agree(name: str, seed: int, batch: int) -> None:
     torch.manual_seed(seed)

@@ -30,7 +30,7 @@ def labelled_scores(draw: st.DrawFn) -> Labelled:
     return is_anomaly, np.array(levels) * draw(st.sampled_from([1.0, 0.1, -3e-9, 1e12]))
 
 
-properties = settings(derandomize=True, deadline=None, max_examples=100)
+properties = settings(max_examples=100)
 
 
 @properties

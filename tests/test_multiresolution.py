@@ -43,7 +43,7 @@ def test_rows_do_not_depend_on_their_company() -> None:
         torch.testing.assert_close(net(x[i : i + 1])[0], together[i], rtol=1e-5, atol=1e-6)
 
 
-@settings(derandomize=True, deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(gain=st.floats(1e-3, 1e3))
 def test_the_level_is_heard_only_where_asked(gain: float) -> None:
     x = waveforms(2)
@@ -76,7 +76,7 @@ def test_a_click_and_a_hum_show_where_they_should() -> None:
     assert (short[0].sum(0) > 0.1).sum() == 2  # half overlapping windows
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(n=st.integers(1, 70))
 def test_bands_are_pooled_as_torch_does(n: int) -> None:
     x = torch.randn(2, 3, n, generator=torch.Generator().manual_seed(n))

@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 Metric = Literal["euclid", "cosine"]
 METRICS: tuple[Metric, Metric] = ("euclid", "cosine")
 INDEXES: tuple[Literal["flat"], Literal["ivf"]] = ("flat", "ivf")
-properties = settings(derandomize=True, deadline=None, max_examples=80)
+properties = settings(max_examples=80)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -294,7 +294,7 @@ def test_lists_find_most_and_measure_exactly(
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     index=st.sampled_from(["ivf", "ivfpq"]),
     metric=st.sampled_from(METRICS),

@@ -15,7 +15,7 @@ def case(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return logits, torch.rand(3, 5, 4, generator=generator, dtype=torch.float64)
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     seed=st.integers(0, 10_000),
     alpha=st.floats(0, 2),
@@ -31,7 +31,7 @@ def test_logits_give_the_published_value(seed: int, alpha: float, beta: float, g
     torch.testing.assert_close(FocalBatchTversky(alpha, beta, gamma, eta)(logits, z), expected)
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), eta=st.floats(0.01, 10))
 def test_tversky_without_prices_and_focus_is_dice(seed: int, eta: float) -> None:
     logits, z = case(seed)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.settings.config import Run
@@ -129,7 +129,6 @@ def test_json_is_a_word_though_python_needs_another_name() -> None:
     assert parse(Evaluate, ["json=out.json"]).json_ == Path("out.json")
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.integers(1, 10**6), st.floats(1e-6, 10, allow_nan=False))
 def test_settings_survive_being_written_as_words(epochs: int, rate: float) -> None:
     given = ["detector=autoencoder", f"training.epochs={epochs}", f"training.learning_rate={rate!r}"]

@@ -65,7 +65,7 @@ def test_the_extractors_compress_to_what_they_are_named_after(name: str, n_featu
     assert network(name).n_features == n_features
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     n_samples=st.integers(30, 400),
     kernel=st.sampled_from([1, 3, 5]),

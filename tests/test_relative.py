@@ -71,7 +71,7 @@ def slow_scores(
     return (scores - training.mean()) / training.std(), (training - training.mean()) / training.std()
 
 
-@settings(derandomize=True, deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     n=st.integers(12, 24),
     dims=st.integers(4, 30),
@@ -178,7 +178,7 @@ def test_a_near_copy_keeps_its_neighbourhood() -> None:
     np.testing.assert_allclose(fitted.score(query), expected)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 9), st.integers(0, 3), st.integers(1, 40), st.integers(0, 99))
 def test_few_clips_give_finite_scores_that_grow_with_distance(n: int, n_target: int, dims: int, seed: int) -> None:
     n_target = min(n_target, n)

@@ -132,7 +132,7 @@ def test_the_area_under_a_curve_is_the_auc() -> None:
     assert roc_curves(table[table["label"] == "normal"]) == {}
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     scores=st.lists(st.floats(-9, 9), min_size=1, max_size=20),
     most=st.integers(1, 20),

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
@@ -20,7 +20,6 @@ def test_ramps_at_their_ends_and_in_the_middle() -> None:
     assert linear_ramp(0, 0) == exponential_ramp(0, 0) == 1  # no ramp
 
 
-@settings(derandomize=True, deadline=None)
 @given(n_steps=st.integers(0, 300))
 def test_ramps_only_rise(n_steps: int) -> None:
     for ramp in (linear_ramp, exponential_ramp):
@@ -32,7 +31,6 @@ def test_ramps_only_rise(n_steps: int) -> None:
 PLANS = st.integers(1, 200).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n - 1)))
 
 
-@settings(derandomize=True, deadline=None)
 @given(plan=PLANS, floor=st.floats(0, 0.5))
 def test_cosine_is_its_closed_form_and_never_comes_up_again(plan: tuple[int, int], floor: float) -> None:
     n, w = plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.sed.labels import events_of_frames, frame_targets, require_positives
@@ -27,7 +27,6 @@ def test_a_frame_is_active_where_its_middle_is() -> None:
     assert targets[:, 0].tolist() == [0, 0, 0, 1, 0, 0]  # too short for any middle: the nearest frame
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 60), st.integers(2, 20)), min_size=1, max_size=4),
     st.sampled_from([0.02, 0.05, 0.064]),

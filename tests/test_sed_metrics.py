@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -137,7 +137,6 @@ def test_what_cannot_be_counted_is_left_out_with_a_warning(caplog: pytest.LogCap
     assert found["classes"]["dog"]["n_events"] == 1
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=40))
 def test_ties_under_a_curve_count_half(segments: list[tuple[bool, int]]) -> None:
     true, scores = (np.array(column) for column in zip(*segments, strict=True))

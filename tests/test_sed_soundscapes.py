@@ -129,7 +129,7 @@ def test_recorded_backgrounds_are_shared_out_and_brought_to_the_sample_rate(tmp_
     assert behind.samples(next(iter(drawn["test"])), 0.2, 3.0).shape == (3 * RATE_HZ,)  # repeated
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), overlap=st.integers(1, 3))
 def test_scenes_keep_to_their_recipe(seed: int, overlap: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     recordings = by_label(tmp_path_factory.getbasetemp() / "events")

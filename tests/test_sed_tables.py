@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.sed.labels import clip_targets, frame_targets
@@ -135,7 +135,6 @@ def events_of(*rows: tuple[str, float, float, str]) -> pd.DataFrame:
 NOTHING = ("quiet.wav", np.nan, np.nan, "")
 
 
-@settings(derandomize=True, deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.integers(0, 20), st.integers(1, 9), st.sampled_from(["Dog", "Cat"])),

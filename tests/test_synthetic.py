@@ -238,7 +238,7 @@ def test_extra_tone_lies_where_the_design_says() -> None:
     assert peak_hz == pytest.approx(design.tone_order * speed_rpm / 60, rel=0.02)
 
 
-@settings(derandomize=True, deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     machine=st.from_regex(r"[A-Za-z0-9]{1,12}", fullmatch=True),
     seed=st.integers(0, 2**31),

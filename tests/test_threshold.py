@@ -57,7 +57,7 @@ def test_a_threshold_keeps_its_promise_on_the_scores_it_was_fitted_to(name: str,
     assert_kept(SCORES[name], quantile)
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(st.floats(-1e6, 1e6) | st.sampled_from([0.0, 1.0]), min_size=1, max_size=60), st.floats(0.05, 0.95))
 @example([0.0] * 9 + [1e6], 0.9)
 @example([1e-300] + [1.0] * 20, 0.5)
@@ -65,7 +65,7 @@ def test_whatever_the_scores_the_promise_is_kept(values: list[float], quantile: 
     assert_kept(np.array(values), quantile)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["lognorm", "t", "gamma", "weibull_min", "uniform"]),
     st.floats(0.3, 5.0),
@@ -86,7 +86,6 @@ def assert_kept(scores: FloatArray, quantile: float) -> None:
     assert np.mean(scores >= fitted.value) >= 1 - quantile - tolerance
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.floats(0.05, 0.95))
 def test_percentile_lets_the_wanted_share_pass(values: list[float], quantile: float) -> None:
     scores = np.array(values)
@@ -209,7 +208,6 @@ def test_every_member_moves_the_result_by_its_share(method: str) -> None:
     np.testing.assert_allclose(fused[1] - fused[0], (alone[1] - alone[0]) / 3)
 
 
-@settings(derandomize=True, deadline=None)
 @given(st.floats(0.01, 100.0), st.floats(-100.0, 100.0), st.sampled_from(sorted(FUSIONS)))
 def test_units_of_a_member_change_nothing(factor: float, shift: float, method: str) -> None:
     fuse = FUSIONS[method]

@@ -48,7 +48,7 @@ def test_what_is_random_is_drawn_first_and_stays_as_it_is() -> None:
     assert lacking.present.tolist() == [[[False, False, True]] * CLEAN.n_steps]
 
 
-@settings(derandomize=True, deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 1000),
     absent=st.floats(0, 1),

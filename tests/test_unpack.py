@@ -160,7 +160,7 @@ GOOD = zipped({f"fan/train/{i}.wav": bytes(range(256)) * 8 for i in range(5)})
 
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255), st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_damaged_archive_is_a_sentence_or_unpacks_to_the_truth(
     tmp_path_factory: pytest.TempPathFactory, position: int, change: int, cut: bool
 ) -> None:

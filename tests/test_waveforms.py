@@ -20,7 +20,7 @@ def counting(gain: float = 1.0) -> Recordings:
     return in_memory([(own * gain / 32768).astype(np.float32) for own in steps], 16000)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(clip=st.integers(0, 2), n_samples=st.integers(1, 30), seed=st.integers(0, 99))
 def test_segments_are_stretches_of_their_clip(clip: int, n_samples: int, seed: int) -> None:
     resident = ResidentWaveforms(counting(), CPU, 1000)
@@ -58,7 +58,7 @@ def test_more_than_the_limit_is_refused() -> None:
         ResidentWaveforms(counting(), CPU, 75)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(length=st.integers(1, 60), n_samples=st.integers(1, 20))
 def test_whole_clips_are_covered(length: int, n_samples: int) -> None:
     x = torch.arange(length).repeat(2, 1)

@@ -47,7 +47,7 @@ def ramps(*lengths: int) -> list[npt.NDArray[np.float32]]:
     return [np.arange(1, length + 1, dtype=np.float32) / 1000 for length in lengths]
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=5), st.integers(1, 40))
 def test_windows_cover_each_clip_in_order_and_as_few_as_can(lengths: list[int], size: int) -> None:
     clips = ramps(*lengths)
