@@ -164,10 +164,9 @@ def test_bootstrap_of_perfect_scores_has_no_width() -> None:
     assert bootstrap_official_score(table, 2024) == pytest.approx((1.0, 1.0), abs=1e-12)
 
 
-@pytest.mark.parametrize("arguments", [{"confidence": 1.0}, {"confidence": 0}, {"n_resamples": 0}])
-def test_bootstrap_arguments_out_of_range(arguments: dict[str, float]) -> None:
-    with pytest.raises(AsdError, match=r"must (lie in|be positive)"):
-        bootstrap_official_score(make_table(), 2024, **arguments)  # type: ignore[arg-type]
+def test_a_bootstrap_of_no_resamples_is_refused() -> None:
+    with pytest.raises(AsdError, match="must be positive"):
+        bootstrap_official_score(make_table(), 2024, n_resamples=0)
 
 
 @pytest.mark.parametrize("seed", range(5))

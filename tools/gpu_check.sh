@@ -20,7 +20,6 @@
 #   asd/core/train_state.py             cuda                    tests: random state in checkpoints, resumed
 #   asd/core/checkpoint.py              map_location            tests: a file of one device on the other
 #   asd/core/losses/cells.py            autocast                tests: losses keep float32
-#   asd/core/losses/overlap.py          autocast                tests: losses keep float32
 #   asd/core/losses/graph.py            autocast                tests: losses keep float32
 #   asd/core/losses/metric_learning.py  autocast                tests: losses keep float32
 #   asd/core/losses/cells.py            autocast                tests: losses keep float32
