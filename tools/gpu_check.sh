@@ -22,7 +22,6 @@
 #   asd/core/losses/cells.py            autocast                tests: losses keep float32
 #   asd/core/losses/graph.py            autocast                tests: losses keep float32
 #   asd/core/losses/metric_learning.py  autocast                tests: losses keep float32
-#   asd/core/losses/cells.py            autocast                tests: losses keep float32
 #   asd/detectors/encoders/published.py map_location            tests: a file of one device on the other
 #   asd/detectors/encoders/training.py  autocast                train: filter banks keep float32
 #   asd/features/clip_statistics.py     is_cuda                 train: the whole batch at once
