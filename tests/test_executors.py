@@ -34,6 +34,7 @@ def work(task: int) -> tuple[int, int]:
     return task * task, os.getpid()
 
 
+@pytest.mark.slow
 def test_a_failure_or_a_dead_process_costs_its_own_task() -> None:
     found = {each.task: each for each in finished(work, range(8), SideBySide(workers=2))}
     assert sorted(found) == list(range(8))
@@ -47,6 +48,7 @@ def test_a_failure_or_a_dead_process_costs_its_own_task() -> None:
     assert len(places) <= 3  # two, and one instead of the dead
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_between_two_tasks_costs_none() -> None:
     found = finished(work, [4, 5, 6], SideBySide(workers=1))
     first = next(found)

@@ -50,13 +50,14 @@ class Plan:
 
 
 PLANS = [
-    pytest.param(Plan(2020, "fan", "fan"), marks=pytest.mark.slow, id="2020: machine IDs"),
-    pytest.param(Plan(2021, "pump", "pump"), marks=pytest.mark.slow, id="2021: a score per domain"),
+    pytest.param(Plan(2020, "fan", "fan"), id="2020: machine IDs"),
+    pytest.param(Plan(2021, "pump", "pump"), id="2021: a score per domain"),
     pytest.param(Plan(2024, "fan", "RoboticArm,ToothBrush"), id="2024: machines never seen before"),
-    pytest.param(Plan(2026, "fan", "Sander", "frontend=cancel"), marks=pytest.mark.slow, id="2026: two microphones"),
+    pytest.param(Plan(2026, "fan", "Sander", "frontend=cancel"), id="2026: two microphones"),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_year_from_its_archives_to_the_official_score(
     plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
