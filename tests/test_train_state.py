@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from asd.core.checkpoint import load_tensors
+from asd.core.checkpoint import load_tensors, save_tensors
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import TrainSettings, train
 from asd.runs import interrupted
@@ -95,6 +95,16 @@ def test_stopped_at_any_batch_it_ends_the_same(tmp_path: Path, stop_at: int, cap
         found = run(tmp_path / "parts")
     assert f"resuming after epoch {epoch}, batch {batch} of the next one" in caplog.text
     assert_same(tmp_path / "parts", tmp_path / "whole", found, expected)
+
+
+def test_a_state_without_the_losses_of_its_batches_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop_at=2)
+    tensors, facts = load_tensors(tmp_path / "state.safetensors")
+    tensors["so_far"] = tensors.pop("so_far.loss")  # as it was called before
+    save_tensors(tmp_path / "state.safetensors", tensors, facts)
+    with pytest.raises(AsdError, match="left by another version in the middle of an epoch; remove it"):
+        run(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ class StateFile:
         """Sets network, optimiser, scaler and teacher to the state, where there is one; how far it had come.
 
         Raises:
-            AsdError: the file is damaged, or of another network, configuration or data.
+            AsdError: the file is damaged, or of another network, configuration, data or version.
         """
         if not self.path.exists():
             return Position()
@@ -145,6 +145,11 @@ class StateFile:
         )
         so_far = _below("so_far.", tensors, update.device)
         position.losses = {name: list(values) for name, values in so_far.items()}
+        if len(position.losses.get("loss", ())) != position.batch:
+            raise AsdError(
+                f"{self.path} was left by another version in the middle of an epoch; remove it, and the same command "
+                "trains from the beginning"
+            )
         return position
 
 
