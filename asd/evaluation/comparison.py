@@ -15,6 +15,7 @@ import pandas as pd
 
 from asd.challenge.years import MetricRule, get_year
 from asd.evaluation.confidence import Interval, percentile_interval, resampled_scores
+from asd.evaluation.markdown import spread
 from asd.evaluation.score_table import FloatArray
 from asd.metrics import aggregate, evaluate_table, score_metrics
 from asd.types import AsdError
@@ -97,7 +98,7 @@ def _row(entry: Entry, against: Entry) -> dict[str, object]:
     return {
         "run": entry.name,
         "official_score": entry.score,
-        "std": float(entry.scores.std(ddof=1)) if np.ptp(entry.scores) else 0.0,  # equal seeds: 0 without rounding
+        "std": spread(entry.scores)["std"],
         "seeds": len(entry.scores),
         "low": own.low,
         "high": own.high,

@@ -143,8 +143,9 @@ def write_page(
 
 
 def spread(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, float]:
-    """{"mean", "std"}: mean and sample standard deviation over seeds, 0 for one."""
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+    """{"mean", "std"}: mean and sample standard deviation over seeds, exactly 0 for one and for equal ones."""
+    differ = len(values) > 1 and np.ptp(values) != 0
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if differ else 0.0}
 
 
 def plus_minus(found: Mapping[str, float], decimals: int, *, sign: bool = False, factor: float = 1) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from asd.challenge.years import MetricRule, get_year
 from asd.evaluation.confidence import bootstrap_official_score, decision_intervals
+from asd.evaluation.markdown import spread
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.score_table import read_sections
 from asd.metrics import SectionMetrics, aggregate, decision_metrics, evaluate_table, pauc
@@ -45,11 +46,11 @@ def evaluate_tables(tables: Tables, year: int, default: str, *, plain: bool = Fa
     scorers = {}
     for scorer, by_seed in sorted(tables.items(), key=lambda item: item[0] != default):
         evaluations = [evaluate_table(table, year) for table in by_seed.values()]
-        official = np.array([evaluation["official_score"] for evaluation in evaluations])
+        official = spread([evaluation["official_score"] for evaluation in evaluations])
         interval = bootstrap_official_score(next(iter(by_seed.values())), year)
         scorers[scorer] = {
-            "official_score": float(official.mean()),
-            "official_score_std": float(official.std(ddof=1)) if len(official) > 1 else 0.0,
+            "official_score": official["mean"],
+            "official_score_std": official["std"],
             "official_score_bootstrap95": [interval.low, interval.high],
             "machines": _mean([evaluation["machines"] for evaluation in evaluations]),
             "decisions95": _decisions95(next(iter(by_seed.values())), get_year(year).rule),

@@ -209,10 +209,7 @@ class NeighbourBank:
         most = min(len(self), max(MOST_CANDIDATES, count))
         while len(pending):
             proxies, found = self._propose(frame[pending], count, everywhere)
-            exact = self._measured(points[pending], found)
-            order = np.lexsort((found, exact), axis=-1)[:, :wanted]
-            squared[pending] = np.take_along_axis(exact, order, 1)
-            rows[pending] = np.take_along_axis(found, order, 1)
+            squared[pending], rows[pending] = self._nearest_of(points[pending], found, wanted)
             if everywhere and count == most:
                 break
             doubtful = ~np.isfinite(squared[pending, -1])
@@ -240,10 +237,13 @@ class NeighbourBank:
         if count == 1:
             found = proxies.argmin(1)[:, None]
             return self._measured(points, found), found
-        found = np.argpartition(proxies, count - 1)[:, :count]
-        exact = self._measured(points, found)
-        order = np.lexsort((found, exact), axis=-1)[:, :wanted]
-        return np.take_along_axis(exact, order, 1), np.take_along_axis(found, order, 1)
+        return self._nearest_of(points, np.argpartition(proxies, count - 1)[:, :count], wanted)
+
+    def _nearest_of(self, points: FloatArray, candidates: IntArray, wanted: int) -> tuple[FloatArray, IntArray]:
+        """Squared distances and rows, (q, wanted), of the nearest candidates (q, m), of equal ones the lower row."""
+        exact = self._measured(points, candidates)
+        order = np.lexsort((candidates, exact), axis=-1)[:, :wanted]
+        return np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
 
     def _certain(self, norms: FloatArray, farthest: FloatArray, last_proxy: FloatArray) -> npt.NDArray[np.bool_]:
         """Where no row outside the candidates can be as near as the farthest one found.

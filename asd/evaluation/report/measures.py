@@ -13,6 +13,7 @@ from asd.challenge.years import get_year
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.confidence import percentile_interval, resampled_metrics
 from asd.evaluation.labelling import PLAIN_YEAR
+from asd.evaluation.markdown import spread
 from asd.evaluation.score_table import FloatArray
 from asd.metrics import aggregate, evaluate_table, score_metrics
 from asd.types import Domain, Label
@@ -77,7 +78,7 @@ def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
     scores = [evaluation["official_score"] for evaluation in evaluations]
     return {
         "score": _number(scores, [aggregate(_stacked(each), rule) for each in draws]),
-        "std": float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
+        "std": spread(scores)["std"],
         "machines": machines,
     }
 
