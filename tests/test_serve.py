@@ -272,6 +272,16 @@ def test_slow_and_idle_connections_keep_nobody_out(plant: Path, monkeypatch: pyt
                 each.close()
 
 
+def test_one_connection_too_many_ends_the_one_that_was_idle_for_longest(plant: Path) -> None:
+    with listening(plant, 3) as (host, port):
+        idle = [socket.create_connection((host, port)) for _ in range(3)]
+        assert httpx.get(f"http://{host}:{port}/health").status_code == 200
+        assert ended(idle[0])
+        assert select.select(idle[1:], [], [], 0.1)[0] == []
+        for each in idle:
+            each.close()
+
+
 def test_bodies_that_never_end_leave_health_and_metrics_alone(plant: Path) -> None:
     head = b"POST /score?machine=fan HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n"
     with listening(plant, 256) as place, httpx.Client(base_url="http://{}:{}".format(*place)) as caller:
