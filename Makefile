@@ -141,7 +141,7 @@ test: setup  ## the tests, under five minutes without a GPU
 	$(BIN)/pytest -n 2 -m "not slow and not gpu"
 
 test-sed: setup-sed  ## the tests of what needs that environment
-	.venv-sed/bin/pytest -m sed
+	.venv-sed/bin/python -m pytest -m sed
 
 test-all: setup  ## all tests, the slow ones too; those for the GPU run where there is one
 	$(BIN)/pytest -n 2
@@ -169,12 +169,21 @@ clean:  ## caches and the demonstration; runs and downloaded data stay
 	rm -rf site build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf runs/.cache runs/demo data/demo submissions/Demo_ASD_task2_1 submissions/Demo_ASD_task2_1.zip
 
-.venv/ready: requirements.lock
-.venv-sed/ready: requirements-sed.lock
-.venv/ready .venv-sed/ready: pyproject.toml
+INSTALL = $(@D)/bin/python -m pip --quiet --disable-pip-version-check install
+SITE = bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+
+.venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than 3.11; say make setup PYTHON=python3.11"; exit 2; }
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(filter %.lock,$^)
-	$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# It reads the packages of the first environment and holds only those that differ: 0.2 GB instead of 8.
+.venv-sed/ready: requirements-sed.lock .venv/ready
+	$(PYTHON) -m venv --clear $(@D)
+	.venv/$(SITE) > "$$($(@D)/$(SITE))/first.pth"
+	$(INSTALL) --require-hashes -r $<
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -6,11 +6,13 @@ asd.load("runs/mine").score_files("new_recordings")              # a table
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO, WARNING
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -235,7 +237,7 @@ def fit(
     check_lengths(recordings, run.detector_settings.least_samples())
     if beginning := broken(recordings, "recordings"):
         raise AsdError(f"{beginning}; leave them out")
-    model = detector_of(run, _context(run, recordings.front_end))
+    model = _detector(run, recordings.front_end)
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))
     held_against = Normal(training, NormalSpectra.of(recordings, model.context.device))
@@ -271,7 +273,7 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=device)
     run.check_model()
     run.check_version(options.detector_version)
-    detector = detector_of(options, _context(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE))))
+    detector = _detector(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE)))
     detector.load(run.model)
     found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in run.scores.thresholds().items()}
     spectra = run.model / SPECTRA_FILE
@@ -279,17 +281,17 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE))
 
 
-_PLACES: list[TemporaryDirectory[str]] = []  # kept until the process ends
-
-
-def _context(run: Run, front_end: FrontEnd) -> RunContext:
-    """A place to work in that goes with the process."""
-    _PLACES.append(TemporaryDirectory(prefix="asd-", ignore_cleanup_errors=True))
-    return RunContext(
+def _detector(run: Run, front_end: FrontEnd) -> Detector:
+    """A detector to fit or load, with a place to work in that goes with it."""
+    place = Path(tempfile.mkdtemp(prefix="asd-"))
+    context = RunContext(
         device=pick_device(run.device),
-        cache=Path(_PLACES[-1].name, "cache"),
-        directory=Path(_PLACES[-1].name, "run"),
+        cache=place / "cache",
+        directory=place / "run",
         seed=run.seeds[0],
         sample_rate_hz=run.sample_rate_hz,
         front_end=front_end,
     )
+    detector = detector_of(run, context)
+    weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)
+    return detector

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,15 @@ def test_saved_and_loaded_it_says_the_same(data: Path) -> None:
     with pytest.raises(AsdError, match="is saved already"):
         again.save("runs/other")
     succeeds("score", "name=mine", "machine=fan", "data=data", "seed=3")
+
+
+def test_the_place_where_a_model_works_goes_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (6, 16000)), sample_rate_hz=16000)
+    assert len(list(tmp_path.iterdir())) == 1
+    del model
+    gc.collect()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_detector_of_ones_own_by_its_class(data: Path) -> None:
