@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from asd.scoring.gamma import Gamma, fit_gamma
 from asd.scoring.threshold import FUSIONS, ScoreNormalizer, false_alarm_bound, fit_threshold, fuse_rank, fuse_z
 from asd.types import AsdError
 
@@ -118,12 +119,11 @@ def test_a_corner_solution_is_fitted_again_with_fixed_location(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = np.random.default_rng(1).gamma(2.0, 1.0, 300) + 8.0
-    official = stats.gamma.fit
 
-    def cornered(values: FloatArray, **fixed: float) -> tuple[float, ...]:
-        return official(values, **fixed) if fixed else (0.01, 8.0, 1e6)
+    def cornered(values: FloatArray, location: float | None = None) -> Gamma:
+        return Gamma(0.01, 8.0, 1e6) if location is None else fit_gamma(values, location)
 
-    monkeypatch.setattr("scipy.stats.gamma.fit", cornered)
+    monkeypatch.setattr("asd.scoring.threshold.fit_gamma", cornered)
     with caplog.at_level(logging.WARNING, logger="asd"):
         fitted = fit_threshold(scores, "gamma", 0.9)
     assert fitted.method == "gamma"

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from scipy.special import betaincinv
 
 from asd.core.runtime import log
+from asd.scoring.gamma import Gamma, fit_gamma
 from asd.types import AsdError, one_of
 
 Method = Literal["gamma", "percentile", "bound"]
@@ -199,10 +200,10 @@ def _gamma(scores: FloatArray, quantile: float) -> Threshold:
     """
     reasons = []
     below = float(scores.min() - 0.01 * np.ptp(scores))
-    for label, fixed in (("", {}), (" with fixed location", {"floc": below})):
+    for label, location in (("", None), (" with fixed location", below)):
         try:
-            value, parameters = _gamma_quantile(scores, quantile, fixed)
-        except (ValueError, RuntimeError, FloatingPointError) as error:  # scipy's FitError is a RuntimeError
+            value, parameters = _gamma_quantile(scores, quantile, location)
+        except ValueError as error:
             reasons.append(f"the gamma fit fails ({error})")
             continue
         fallback = f"{reasons[0]}, the one{label} takes its place" if reasons else ""
@@ -210,19 +211,16 @@ def _gamma(scores: FloatArray, quantile: float) -> Threshold:
     return _percentile(scores, quantile, f"{reasons[0]}, the {100 * quantile:g} percentile takes its place")
 
 
-def _gamma_quantile(scores: FloatArray, quantile: float, fixed: dict[str, float]) -> tuple[float, tuple[float, ...]]:
-    """Quantile and parameters of a fitted gamma distribution; ValueError where it does not describe the scores."""
-    from scipy.stats import gamma  # takes half a second to import
-
+def _gamma_quantile(scores: FloatArray, quantile: float, location: float | None) -> tuple[float, Gamma]:
+    """Quantile of a fitted gamma distribution, and itself; ValueError where it does not describe the scores."""
     if np.ptp(scores) == 0:
         raise ValueError("all scores are equal")
-    with np.errstate(all="ignore"):  # moments of extreme scores overflow; the check below sees it
-        parameters = tuple(float(value) for value in gamma.fit(scores, **fixed))
-    value = float(gamma.ppf(quantile, parameters[0], loc=parameters[1], scale=parameters[2]))
+    found = fit_gamma(scores, location)
+    value = found.quantile(quantile)
     share = float((scores > value).mean())
     if not abs(share - (1 - quantile)) <= max(PROMISE, 1 / len(scores)):
         raise ValueError(f"{share:.0%} of the clips lie above, not {1 - quantile:.0%}")
-    return value, parameters
+    return value, found
 
 
 _METHODS = {"gamma": _gamma, "percentile": _percentile}

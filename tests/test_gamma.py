@@ -1,0 +1,48 @@
+"""asd.scoring.gamma against scipy.stats."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from asd.scoring.gamma import Gamma, fit_gamma
+
+SCALES = st.sampled_from([1e-150, 1e-9, 1.0, 1e6, 1e150])
+
+
+@settings(max_examples=40)
+@given(st.floats(0.2, 30.0), st.integers(2, 300), SCALES, st.sampled_from([-1e3, 0.0, 7.0]), st.integers(0, 999))
+@example(3.0, 50, 1e300, 0.0, 0)  # moments overflow
+@example(3.0, 50, 1e-300, 0.0, 0)  # and underflow
+def test_any_location_is_what_scipy_fits(shape: float, n: int, scale: float, location: float, seed: int) -> None:
+    scores = np.random.default_rng(seed).gamma(shape, scale, n) + location * scale
+    with np.errstate(all="ignore"):
+        try:
+            expected = stats.gamma.fit(scores)
+        except RuntimeError:  # scipy's FitError
+            with pytest.raises(ValueError, match="no gamma distribution"):
+                fit_gamma(scores)
+            return
+    assert fit_gamma(scores) == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+@settings(max_examples=40)
+@given(st.floats(0.2, 30.0), st.integers(2, 300), SCALES, st.floats(1e-3, 10.0), st.integers(0, 999))
+def test_a_fixed_location_is_what_scipy_fits(shape: float, n: int, scale: float, below: float, seed: int) -> None:
+    scores = np.random.default_rng(seed).gamma(shape, scale, n)
+    location = float(scores.min() - below * scale)
+    assert fit_gamma(scores, location) == pytest.approx(stats.gamma.fit(scores, floc=location), rel=1e-9)
+
+
+def test_no_score_may_lie_at_the_fixed_location() -> None:
+    with pytest.raises(ValueError, match="nan"):
+        fit_gamma(np.array([1.0, 2.0, 3.0]), 1.0)
+
+
+@given(st.floats(1e-3, 1e3), st.floats(-10.0, 10.0), st.floats(1e-6, 1e6), st.floats(1e-3, 1 - 1e-3))
+def test_quantiles_are_those_of_scipy(shape: float, location: float, scale: float, share: float) -> None:
+    expected = stats.gamma.ppf(share, shape, location, scale)
+    assert Gamma(shape, location, scale).quantile(share) == pytest.approx(expected, rel=1e-12)
