@@ -30,7 +30,11 @@ class Gamma(NamedTuple):
 
 
 def fit_gamma(scores: FloatArray, location: float | None = None) -> Gamma:
-    """The distribution that makes scores (n,) likeliest, of any location or of one that is below all scores.
+    """The distribution that makes scores likeliest.
+
+    Args:
+        scores: (n,).
+        location: where the distribution begins, below all scores; None: anywhere.
 
     Raises:
         ValueError: there is none.
