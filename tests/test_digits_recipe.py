@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from asd.studies.config import Digits
+from asd.studies.digits import band_passes, build_network, fit, predict
 from asd.studies.digits.recordings import Perturbation, Words, perturb
-from asd.studies.digits.study import band_passes, build_network, fit, predict
 
 SHORT = Digits(duration_s=0.512, epochs=2, batch_size=4, precision="float32")
 
@@ -67,7 +67,7 @@ def test_one_seed_fixes_the_training_and_an_interrupted_one_ends_the_same(
         return perturb(waveforms, params)
 
     with monkeypatch.context() as patch:
-        patch.setattr("asd.studies.digits.study.perturb", stopping)
+        patch.setattr("asd.studies.digits.perturb", stopping)
         with pytest.raises(RuntimeError, match="killed"):
             trained("stopped")
     assert (tmp_path / "stopped/state.safetensors").exists()

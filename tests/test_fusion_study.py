@@ -11,8 +11,7 @@ import torch
 
 from asd.core.checkpoint import load_weights
 from asd.studies.config import Fusion
-from asd.studies.fusion import analysis
-from asd.studies.fusion.study import cells, run_cell
+from asd.studies.fusion import analysis, cells, run_cell
 from asd.studies.fusion.training import build_losses, build_network, split_indices
 from asd.synthetic.tracks import MODALITIES
 from asd.types import AsdError
@@ -65,13 +64,13 @@ def test_a_cell_stopped_anywhere_ends_as_if_it_had_not_been(tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("asd.studies.fusion.study.analysis.on_complete", killed)  # trained, not scored yet
+        patch.setattr("asd.studies.fusion.analysis.on_complete", killed)  # trained, not scored yet
         with pytest.raises(KeyboardInterrupt):
             run_cell(settings, tmp_path / "torn")
     assert (tmp_path / "torn" / "state.safetensors").exists()
     assert plain(run_cell(settings, tmp_path / "torn")) == plain(whole)
     with monkeypatch.context() as patch:
-        patch.setattr("asd.studies.fusion.study.analysis.on_complete", killed)
+        patch.setattr("asd.studies.fusion.analysis.on_complete", killed)
         with pytest.raises(KeyboardInterrupt):
             run_cell(cell("added/seed0", learning_rate=1e-4), tmp_path / "other")
     assert plain(run_cell(settings, tmp_path / "other")) == plain(whole)  # what is left of another study goes

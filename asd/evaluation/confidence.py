@@ -46,6 +46,12 @@ from asd.types import AsdError
 IntArray = NDArray[np.int64]
 
 
+N_RESAMPLES = 2000  # of clips and seeds, in `difference_interval`
+
+Ratio = tuple[FloatArray, FloatArray]
+"""Numerators and denominators of a ratio of sums, both (seeds, clips): of a mean the values and ones."""
+
+
 class Interval(NamedTuple):
     """A confidence interval, in the unit of what it bounds."""
 
@@ -171,6 +177,27 @@ def percentile_interval(resampled: FloatArray) -> Interval:
     """The middle part of resampled values (n_resamples,) that holds 95 % of them."""
     low, high = np.quantile(resampled, [(1 - 0.95) / 2, (1 + 0.95) / 2])
     return Interval(float(low), float(high))
+
+
+def difference_interval(a: Ratio, b: Ratio, *, same_seeds: bool = False) -> Interval:
+    """Where a ratio of a minus that of b, each a mean over seeds, lies in 95 % of resampled sets of clips and seeds.
+
+    Args:
+        a, b: of the same clips, which are resampled together.
+        same_seeds: whether the seeds are too, as those of a student and its teacher, or each on their own.
+    """
+    rng = np.random.default_rng(0)
+
+    def drawn(n: int) -> FloatArray:
+        return rng.multinomial(n, np.full(n, 1 / n), N_RESAMPLES).astype(float)
+
+    clips = drawn(a[0].shape[1])
+    of_a, of_b = (drawn(len(numerators)) / len(numerators) for numerators, _ in (a, b))
+    resampled = [
+        (seeds * (clips @ numerators.T) / np.maximum(clips @ denominators.T, 1)).sum(1)
+        for (numerators, denominators), seeds in ((a, of_a), (b, of_a if same_seeds else of_b))
+    ]
+    return percentile_interval(resampled[0] - resampled[1])
 
 
 def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0) -> FloatArray:

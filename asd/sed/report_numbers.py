@@ -16,16 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from asd.evaluation.confidence import Ratio, difference_interval
 from asd.evaluation.markdown import spread
 from asd.sed.cell_metrics import calibration, check_cells, class_rows, overall, reliability
 from asd.types import AsdError
 
-N_RESAMPLES = 2000
 THRESHOLD = 0.5  # above which a probability is a yes
 
 FloatArray = npt.NDArray[np.float64]
-ClipCounts = tuple[FloatArray, FloatArray]  # hits, and predicted + true, both (seeds, clips)
-
 Key = tuple[str, str, str]  # network, data set, model
 
 COMPARED = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece", "brier")
@@ -65,7 +63,7 @@ def summarise(networks: Networks, baseline: str) -> dict[str, Any]:
     """
     datasets = _check(networks, baseline)
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    counts: dict[Key, ClipCounts] = {}
+    counts: dict[Key, Ratio] = {}
     for network, models in networks.items():
         for model, by in models.items():
             for dataset in datasets:
@@ -77,7 +75,7 @@ def summarise(networks: Networks, baseline: str) -> dict[str, Any]:
     def minus(key: Key, other: Key, *, same_seeds: bool = False) -> dict[str, Any]:
         """One model minus another, unrounded, and what the clips settle about it."""
         one, rest = (found[network][dataset][model]["overall"] for network, dataset, model in (key, other))
-        low, high = f1_difference_interval(counts[key], counts[other], same_seeds=same_seeds)
+        low, high = difference_interval(counts[key], counts[other], same_seeds=same_seeds)
         named = dict(zip(("network", "dataset", "model"), key, strict=True))
         differences = {name: one[name]["mean"] - rest[name]["mean"] for name in COMPARED}
         return {**named, **differences, "f1_low": low, "f1_high": high, "verdict": verdict(low, high)}
@@ -164,14 +162,14 @@ def _measure(predictions: Predictions) -> dict[str, Any]:
     }
 
 
-def _best(found: Mapping[str, Any], counts: Mapping[str, ClipCounts]) -> dict[str, Any]:
+def _best(found: Mapping[str, Any], counts: Mapping[str, Ratio]) -> dict[str, Any]:
     """The model of the highest F1, and each of the others behind it."""
     leader = max(found, key=lambda model: found[model]["overall"]["f1"]["mean"])
     f1 = found[leader]["overall"]["f1"]["mean"]
     others = []
     for model in found:
         if model != leader:
-            low, high = f1_difference_interval(counts[leader], counts[model])
+            low, high = difference_interval(counts[leader], counts[model])
             others.append(
                 {
                     "model": model,
@@ -184,43 +182,15 @@ def _best(found: Mapping[str, Any], counts: Mapping[str, ClipCounts]) -> dict[st
     return {"model": leader, "f1": f1, "others": others, "tie": any(other["tie"] for other in others)}
 
 
-def clip_counts(probabilities: FloatArray, targets: FloatArray) -> ClipCounts:
-    """What the micro F1 is made of, clip by clip.
+def clip_counts(probabilities: FloatArray, targets: FloatArray) -> Ratio:
+    """What the micro F1 is made of, clip by clip: twice the hits, and what is predicted or true.
 
     Args:
         probabilities: (seeds, clips, classes).
         targets: (clips, classes).
     """
     predicted, true = probabilities > THRESHOLD, targets > 0.5
-    return (predicted & true).sum(-1).astype(float), (predicted.sum(-1) + true.sum(-1)).astype(float)
-
-
-def f1_difference_interval(a: ClipCounts, b: ClipCounts, *, same_seeds: bool = False) -> tuple[float, float]:
-    """Where the micro F1 of a minus that of b lies in 95 % of resampled sets of clips and seeds.
-
-    Args:
-        a, b: of the same clips, which are resampled together.
-        same_seeds: whether the seeds are too, as those of a student and its teacher, or each on their own.
-    """
-    rng = np.random.default_rng(0)
-    n_clips = a[0].shape[1]
-    clips = rng.multinomial(n_clips, np.full(n_clips, 1 / n_clips), N_RESAMPLES).astype(float)
-    seeds_of_a, seeds_of_b = (_shares(len(hits), rng) for hits, _ in (a, b))
-    differences = _resampled_f1(a, clips, seeds_of_a) - _resampled_f1(
-        b, clips, seeds_of_a if same_seeds else seeds_of_b
-    )
-    low, high = np.percentile(differences, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _shares(n_seeds: int, rng: np.random.Generator) -> FloatArray:
-    """How much each seed counts, (resamples, seeds)."""
-    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), N_RESAMPLES) / n_seeds
-
-
-def _resampled_f1(counts: ClipCounts, clips: FloatArray, seeds: FloatArray) -> FloatArray:
-    hits, total = counts
-    return (seeds * 2 * (clips @ hits.T) / np.maximum(clips @ total.T, 1)).sum(1)
+    return 2.0 * (predicted & true).sum(-1), (predicted.sum(-1) + true.sum(-1)).astype(float)
 
 
 def verdict(low: float, high: float) -> str:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from asd.evaluation.confidence import N_RESAMPLES
 from asd.evaluation.markdown import MISSING, Section, as_markdown, plain, signed
-from asd.sed.report_numbers import CLASS_MEASURES, COMPARED, N_RESAMPLES
+from asd.sed.report_numbers import CLASS_MEASURES, COMPARED
 
 NAMES = {
     "accuracy": "accuracy",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from asd.core.losses.multitask import MultiTask
@@ -45,10 +46,8 @@ def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, c
         "frequencies": means(score(losses, guess, test)),
     }
     if len(test.features) > 1:
-        found["withheld"] = {}
-        for name in test.features:
-            less = test.withhold(name)
-            found["withheld"][name] = means(score(losses, answers(net, less), less))
+        less = {name: test.withhold(name) for name in test.features}
+        found["withheld"] = {name: means(score(losses, answers(net, rest), rest)) for name, rest in less.items()}
     return found
 
 
@@ -76,13 +75,8 @@ def answers(net: MultimodalTransformer, data: Batch) -> TrackOutput:
     net.eval()
     chunks = [data.at(part) for part in _chunks(data)]
     given = [net(chunk.features, chunk.present) for chunk in chunks]
-    gates = None if given[0].gates is None else torch.cat([part.gates for part in given if part.gates is not None])
-    return TrackOutput(
-        torch.cat([part.active for part in given]),
-        torch.cat([part.asset for part in given]),
-        torch.cat([part.numbers for part in given]),
-        gates,
-    )
+    parts: list[Any] = [None if part[0] is None else torch.cat(part) for part in zip(*given, strict=True)]
+    return TrackOutput(*parts)
 
 
 def score(losses: MultiTask, given: TrackOutput, data: Batch) -> PerSequence:
@@ -115,8 +109,7 @@ def coverage(sequences: Sequences) -> dict[str, dict[str, float]]:
     found = {}
     for i, (name, x) in enumerate(sequences.features.items()):
         present = sequences.present[..., i]
-        values = x[present]
-        unknown = float((values != values).mean()) if values.size else 0.0
+        unknown = float(np.isnan(x[present]).mean()) if present.any() else 0.0
         found[name] = {"steps": float(present.mean()), "sequences": float(present.all(1).mean()), "nan_values": unknown}
     return found
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from asd.core.networks.gated_fusion import FUSIONS
 from asd.evaluation.markdown import Section, as_markdown, plus_minus, signed, write_page
 from asd.evaluation.style import INK, colours, styled
-from asd.studies.fusion.study import COLUMNS, findings
+from asd.studies.fusion import COLUMNS, findings
 from asd.studies.fusion.training import TERMS
 from asd.synthetic.tracks import MODALITIES
 
@@ -122,11 +122,11 @@ def _losses(summary: Summary, on: str, text: str) -> Section:
         for cell, found in summary["cells"].items()
         if on in found
     ]  # fmt: skip
-    head = ["network", "training sequences", "total", *TERMS, "active right", "asset right"]
+    head, figures = ["network", "training sequences", "total", *TERMS, "active right", "asset right"], []
     if on == "complete":
         rows.append(["without looking", "", *(f"{summary['frequencies'][name]:.3f}" for name in COLUMNS)])
-        return Section(f"Losses on {on} test sequences", text, head=head, rows=rows, figures=["losses"])
-    return Section(f"Losses on {on} test sequences", text, head=head, rows=rows)
+        figures = ["losses"]
+    return Section(f"Losses on {on} test sequences", text, head=head, rows=rows, figures=figures)
 
 
 def _epochs(summary: Summary, network: str) -> Section:
