@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from asd.addresses import mirrored
+from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.core.storage import fetch
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
@@ -26,7 +27,7 @@ from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
 from asd.data.recordings import Recordings, Refused, broken, check
 from asd.detectors.base import Detector, RunContext
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
-from asd.runs import RunDirectory, find_runs, read_json
+from asd.runs import RunDirectory, find_runs
 from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run

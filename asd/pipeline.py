@@ -28,6 +28,7 @@ import pandas as pd
 from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
+from asd.core.files import write_json, write_text
 from asd.core.storage import publish_files, publish_folder
 from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.explain import choose_clips
@@ -36,7 +37,7 @@ from asd.evaluation.labelling import LATEST_YEAR, evaluation_name, labelled_scor
 from asd.evaluation.leaderboard import rank_runs
 from asd.evaluation.markdown import place_in
 from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, evaluate_tables
-from asd.runs import RunDirectory, note_scores, warn_of_stale, write_json, write_text
+from asd.runs import RunDirectory, note_scores, warn_of_stale
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.settings.stages import (
     Bundle,

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from asd.core.checkpoint import save_tensors
+from asd.core.files import save_tensors
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import TrainSettings, train
 

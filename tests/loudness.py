@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.files import load_tensors, save_tensors
 from asd.data.recordings import Recordings
 from asd.detectors import DetectorSettings
 from asd.detectors.base import Detector, RunContext, Scores

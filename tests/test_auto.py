@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from asd.core.files import read_json
 from asd.detectors import AutoSettings, StatisticsSettings, detector_class
-from asd.runs import read_json
 from asd.types import AsdError
 from tests.command import refuses, succeeds
 from tests.machines import recordings, tone_machine, workplace

@@ -14,8 +14,13 @@ import torch
 from scipy.stats import gamma
 
 from asd.challenge.names import parse_name
-from asd.core.checkpoint import load_tensors
-from asd.core.networks.autoencoder import MLPAutoencoder
+from asd.core.files import load_tensors
+from asd.core.networks.autoencoder import (
+    MLPAutoencoder,
+    covariances_around_batches,
+    mean_frame_distance,
+    mean_residual_distance,
+)
 from asd.core.train_settings import TrainSettings
 from asd.detectors import AutoencoderSettings
 from asd.detectors.autoencoder import Autoencoder
@@ -23,7 +28,6 @@ from asd.metrics import auc, pauc
 from asd.pipeline import train
 from asd.scoring.backends import backend_named
 from asd.scoring.references import references_of
-from asd.scoring.residual_distance import covariances_around_batches, mean_frame_distance, mean_residual_distance
 from asd.scoring.threshold import fit_threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from asd.core.checkpoint import load_tensors
+from asd.core.files import load_tensors
 from asd.core.networks.beats import Beats, BeatsConfig, _buckets
 from asd.types import AsdError
 

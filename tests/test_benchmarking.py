@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from asd.runs import read_json
+from asd.core.files import read_json
 from asd.settings.stages import Benchmark, Evaluate
 from asd.stages.benchmarking import ELSEWHERE, ORACLE, as_markdown, benchmark, read_methods
 from asd.types import AsdError

@@ -20,7 +20,7 @@ import yaml
 from asd.challenge import years
 from asd.challenge.validator import validate
 from asd.challenge.years import get_year
-from asd.runs import read_json
+from asd.core.files import read_json
 from tests.archive_server import ArchiveServer, serving
 from tests.command import Answer, succeeds
 from tests.miniature_year import publish_year

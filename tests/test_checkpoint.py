@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from asd.core.checkpoint import (
-    flatten_optimizer,
-    load_into,
-    load_tensors,
-    load_weights,
-    restore_optimizer,
-    save_tensors,
-)
-from asd.core.files import atomic
+from asd.core.checkpoint import load_into, load_weights
+from asd.core.files import atomic, load_tensors, save_tensors
 from asd.core.runtime import MetricsLog, epoch_seed, fingerprint, pick_device
+from asd.core.train_state import flatten_optimizer, restore_optimizer
 from asd.types import AsdError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asd.core.checkpoint import load_tensors
+from asd.core.files import load_tensors
 from asd.data.recordings import check
 from asd.detectors import REGISTRY, detector_class
 from asd.detectors.base import Detector, Scores

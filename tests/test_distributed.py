@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from asd.core.checkpoint import load_tensors
-from asd.core.distributed import World, join
+from asd.core.files import load_tensors
+from asd.core.update import World, join
 from tests.distributed_training import train_there
 
 ROOT = Path(__file__).parent.parent

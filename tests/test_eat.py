@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from asd.core.checkpoint import load_tensors
+from asd.core.files import load_tensors
 from asd.core.networks.eat import Eat, EatConfig
 from asd.types import AsdError
 from tests.tiny_encoders import EAT

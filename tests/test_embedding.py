@@ -10,7 +10,7 @@ import torch
 
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
 from asd.challenge.years import get_year
-from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.files import load_tensors, save_tensors
 from asd.data.microphones import FrontEnd
 from asd.data.recordings import check
 from asd.data.supplemental import Supplement

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from asd.core.files import read_json
 from asd.detectors import REGISTRY
-from asd.runs import read_json
 from asd.synthetic import make_machines
 from tests.command import succeeds
 

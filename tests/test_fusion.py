@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from asd import pipeline
-from asd.runs import RunDirectory, read_json
+from asd.core.files import read_json
+from asd.runs import RunDirectory
 from asd.settings.config import Fuse, Run
 from asd.types import AsdError
 from tests.machines import tone_machine

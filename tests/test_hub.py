@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.files import load_tensors, save_tensors
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.types import AsdError

@@ -14,12 +14,12 @@ import pytest
 import soundfile
 import torch
 
+from asd.core.files import read_json
 from asd.data.recordings import Recordings
 from asd.detectors.base import Scores
 from asd.detectors.statistics import Statistics
 from asd.features.clip_statistics import ClipStatistics
 from asd.features.logmel import LogMel
-from asd.runs import read_json
 from tests.command import asd, refuses, succeeds, tiny_machines
 from tests.machines import workplace
 

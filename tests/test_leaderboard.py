@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from asd.core.files import read_json
 from asd.evaluation.confidence import resampled_scores
 from asd.metrics import evaluate_table
-from asd.runs import RunDirectory, read_json
+from asd.runs import RunDirectory
 from asd.types import SCORE_COLUMNS
 from tests.command import asd, refuses, succeeds
 

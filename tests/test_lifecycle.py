@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asd.core.checkpoint import save_tensors
+from asd.core.files import save_tensors
 from asd.runs import RunDirectory, TrainingDirectory, directories_with, interrupted
 from asd.types import AsdError
 

@@ -403,7 +403,7 @@ def test_mistakes_are_sentences() -> None:
         NeighbourBank(vectors[:0])
     with pytest.raises(AsdError, match="metric=manhattan is unknown"):
         NeighbourBank(vectors, metric="manhattan")  # type: ignore[arg-type]
-    with pytest.raises(AsdError, match="index=hnsw is unknown; use one of auto, flat, ivf"):
+    with pytest.raises(AsdError, match="index=hnsw is unknown; there are auto, flat, ivf"):
         NeighbourBank(vectors, index="hnsw")  # type: ignore[arg-type]
     with pytest.raises(AsdError, match=r"array of shape \(3,\)"):
         NeighbourBank(np.zeros(3))

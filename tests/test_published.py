@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.files import load_tensors, save_tensors
 from asd.detectors.encoders.published import BeatsInput, EatInput, content_hash, given_path, load_beats, load_eat
 from asd.types import AsdError
 from tests.tiny_encoders import BEATS, EAT, beats_pt, eat_folder

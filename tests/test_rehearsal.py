@@ -17,7 +17,7 @@ import yaml
 from asd.challenge.ground_truth import TrueClip, read_ground_truth
 from asd.challenge.submission import output_name
 from asd.challenge.years import Unit, Year, get_year
-from asd.runs import read_json
+from asd.core.files import read_json
 from asd.types import Domain, Label
 from tests.archive_server import serving
 from tests.command import contents, refuses, succeeds

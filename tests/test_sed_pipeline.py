@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from asd.core.checkpoint import load_tensors
+from asd.core.files import load_tensors
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
 from tests.command import contents, refuses, succeeds

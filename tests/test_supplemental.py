@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from asd.challenge.names import CONTENT
-from asd.core.checkpoint import load_tensors
+from asd.core.files import load_tensors
 from asd.data.audio import Sound
 from asd.data.microphones import NEAR
 from asd.data.supplemental import LEAST_SNR_DB, MOST_SNR_DB, NOTHING, MixedSound, mix, mix_noise

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.files import load_tensors, save_tensors
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import TrainSettings, train
 from asd.runs import interrupted

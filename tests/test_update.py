@@ -9,11 +9,10 @@ import torch
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
-from asd.core.distributed import World
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.train_settings import TrainSettings
 from asd.core.trainer import train
-from asd.core.update import Update
+from asd.core.update import Update, World
 
 DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
 RATE = 1e-2

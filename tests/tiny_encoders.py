@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from asd.core.checkpoint import save_tensors
+from asd.core.files import save_tensors
 from asd.core.networks.beats import Beats, BeatsConfig
 from asd.core.networks.eat import Eat, EatConfig
 

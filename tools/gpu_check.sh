@@ -12,7 +12,7 @@
 #
 #   asd/core/runtime.py                 cuda                    train: the device of every training
 #   asd/core/executors.py               cuda                    tests: one process per card
-#   asd/core/distributed.py             nccl                    train: one process; several cards need torchrun
+#   asd/core/update.py                  nccl                    train: one process; several cards need torchrun
 #   asd/core/update.py                  cuda                    train: bfloat16 where the device has it
 #   asd/core/update.py                  GradScaler              tests: float16, resumed
 #   asd/core/update.py                  autocast                train: precision of the forward pass
@@ -28,9 +28,9 @@
 #   asd/features/logmel.py              is_cuda                 train: the whole batch at once
 #   asd/features/spectral_statistics.py is_cuda                 train: the whole batch at once
 #   asd/features/envelope_statistics.py is_cuda                 train: the transform of whole recordings
-#   asd/scoring/faiss_index.py          cuda                    faiss: beside torch, against the CPU
-#   asd/scoring/faiss_index.py          GpuResources            faiss: beside torch, against the CPU
-#   asd/scoring/faiss_index.py          index_cpu_to_gpu        faiss: beside torch, against the CPU
+#   asd/scoring/neighbours.py           cuda                    faiss: beside torch, against the CPU
+#   asd/scoring/neighbours.py           GpuResources            faiss: beside torch, against the CPU
+#   asd/scoring/neighbours.py           index_cpu_to_gpu        faiss: beside torch, against the CPU
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,63 +1,19 @@
-"""Tensors and small facts on disk: safetensors with a JSON header, written whole or not at all.
-
-No pickle anywhere: a model directory can be opened by anybody without running its code.
-"""
+"""Weights of networks: read from checkpoints without running any code in them, loaded strictly, and hashed."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
-from asd.core.files import atomic
+from asd.core.files import load_tensors
 from asd.types import AsdError
 
 CONTAINERS = ("model_state_dict", "state_dict", "model")  # under which training scripts keep the weights
 _WRAPPERS = ("module.", "_orig_mod.")
-
-
-def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None) -> None:
-    """Writes named tensors and JSON-able facts to one safetensors file, atomically.
-
-    Args:
-        path: of the file.
-        tensors: by name.
-        facts: plain values that are stored beside them.
-
-    Raises:
-        AsdError: the file cannot be written.
-    """
-    # safetensors wants no two names on one memory, as two domains that share a covariance have
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
-        # Not its save_file: that has a temporary file of its own, which a killed process leaves for good.
-        temporary.write_bytes(save(plain, metadata={"facts": json.dumps(dict(facts or {}))}))
-
-
-def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Reads what `save_tensors` wrote: (tensors, facts).
-
-    Args:
-        path: of the file.
-        device: where the tensors go.
-
-    Raises:
-        AsdError: the file is missing, truncated or not safetensors.
-    """
-    try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
-    except FileNotFoundError as error:
-        raise AsdError(f"{path} does not exist") from error
-    except (SafetensorError, OSError, ValueError) as error:
-        raise AsdError(f"{path} is damaged or no safetensors file ({error})") from error
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -138,31 +94,3 @@ def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: 
             f"{len(shapes)} of another shape (first: {example}); use the configuration it was trained with"
         )
     module.load_state_dict(dict(state))
-
-
-def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """State of an optimiser as flat named tensors ("optimizer.<parameter>.<name>")."""
-    state = optimizer.state_dict()["state"]
-    return {f"optimizer.{i}.{key}": value for i, slots in state.items() for key, value in slots.items()}
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Inverse of `flatten_optimizer`; learning rates and other options stay those of `optimizer`.
-
-    Args:
-        optimizer: of the same parameters.
-        tensors: what `flatten_optimizer` gave, among others.
-    """
-    full = optimizer.state_dict()
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    slots: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            like = parameters[int(index)]
-            if tensor.shape == like.shape:
-                # Fused kernels walk memory, not indices: a moment has to lie in the order of its weight.
-                tensor = torch.empty_like(like).copy_(tensor)
-            slots.setdefault(int(index), {})[key] = tensor
-    full["state"] = slots
-    optimizer.load_state_dict(full)

@@ -1,4 +1,7 @@
-"""Files written whole or not at all, by one process at a time, and read back: text, JSON and YAML."""
+"""Files written whole or not at all, by one process at a time, and read back: text, JSON, YAML and tensors.
+
+No pickle anywhere: a model directory can be opened by anybody without running its code.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
 from asd.types import AsdError
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_VALUES = 100_000  # a file written by hand has hundreds
 
@@ -197,6 +203,48 @@ def read_yaml(
         reason = " ".join(str(error).split())
         raise AsdError(f"{option}{path} is not a readable YAML file ({reason}){advice}") from error
     return content
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None) -> None:
+    """Writes named tensors and JSON-able facts to one safetensors file, atomically.
+
+    Args:
+        path: of the file.
+        tensors: by name.
+        facts: plain values that are stored beside them.
+
+    Raises:
+        AsdError: the file cannot be written.
+    """
+    from safetensors.torch import save  # which imports torch
+
+    # safetensors wants no two names on one memory, as two domains that share a covariance have
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic(path) as temporary:
+        # Not its save_file: that has a temporary file of its own, which a killed process leaves for good.
+        temporary.write_bytes(save(plain, metadata={"facts": json.dumps(dict(facts or {}))}))
+
+
+def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Reads what `save_tensors` wrote: (tensors, facts).
+
+    Args:
+        path: of the file.
+        device: where the tensors go.
+
+    Raises:
+        AsdError: the file is missing, truncated or not safetensors.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
+    except FileNotFoundError as error:
+        raise AsdError(f"{path} does not exist") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise AsdError(f"{path} is damaged or no safetensors file ({error})") from error
 
 
 def _n_values(value: Any, known: dict[int, float]) -> float:

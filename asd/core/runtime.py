@@ -13,9 +13,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -128,6 +130,33 @@ class MetricsLog:
     def read(self) -> Sequence[dict[str, Any]]:
         """All epochs so far."""
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+
+class Tracker(ABC):
+    """Where parameters, curves and results of one training go."""
+
+    @abstractmethod
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Notes options, {name: value}."""
+
+    @abstractmethod
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """Notes numbers at a step of a curve.
+
+        Args:
+            step: an epoch, counted from 1; 0: of the whole training.
+        """
+
+    @abstractmethod
+    def artifact(self, path: Path) -> None:
+        """Keeps a file."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Writes what is left."""
+
+
+TRACKER: ContextVar[Tracker | None] = ContextVar("tracker", default=None)  # what listens, see `tracking`; None: nothing
 
 
 def fingerprint(*parts: Any) -> str:

@@ -1,21 +1,20 @@
 """Trainings in the trackers of experiments that people have: TensorBoard, MLflow, Weights & Biases. None is needed.
 
-A training asks `tracker()` and need not know which one there is, or whether there is any. One that goes on after an
-interruption goes on in the tracker, too: it is found by its identity.
+A training asks `runtime.TRACKER` and need not know which one there is, or whether there is any. One that goes on after
+an interruption goes on in the tracker, too: it is found by its identity.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from asd.core.runtime import TRACKER, Tracker
 from asd.types import AsdError
 
 TrackerName = Literal["none", "tensorboard", "mlflow", "wandb"]
@@ -39,30 +38,6 @@ class Tracked:
         """
         place = directory.resolve()
         return cls(place.parts[-1 - levels], "/".join(place.parts[-levels:]), f"{place} {identity}", directory)
-
-
-class Tracker(ABC):
-    """Where parameters, curves and results of one training go."""
-
-    @abstractmethod
-    def parameters(self, values: Mapping[str, Any]) -> None:
-        """Notes options, {name: value}."""
-
-    @abstractmethod
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
-        """Notes numbers at a step of a curve.
-
-        Args:
-            step: an epoch, counted from 1; 0: of the whole training.
-        """
-
-    @abstractmethod
-    def artifact(self, path: Path) -> None:
-        """Keeps a file."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Writes what is left."""
 
 
 class _TensorBoard(Tracker):
@@ -167,13 +142,6 @@ class _Wandb(Tracker):
 
 _TRACKERS: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _TensorBoard, "mlflow": _Mlflow, "wandb": _Wandb}
 
-_CURRENT: ContextVar[Tracker | None] = ContextVar("tracker", default=None)
-
-
-def tracker() -> Tracker | None:
-    """The tracker that listens; None where none does."""
-    return _CURRENT.get()
-
 
 @contextmanager
 def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
@@ -186,13 +154,13 @@ def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None
         AsdError: its package is not installed, or it cannot be reached.
     """
     opened = _TRACKERS[name](what)
-    token = _CURRENT.set(opened)
+    token = TRACKER.set(opened)
     try:
         if options is not None:
             opened.parameters(dict(_flat(options)))
         yield opened
     finally:
-        _CURRENT.reset(token)
+        TRACKER.reset(token)
         opened.close()
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from asd.core.checkpoint import flatten_optimizer, load_into, load_tensors, restore_optimizer, save_tensors
+from asd.core.checkpoint import load_into
+from asd.core.files import load_tensors, save_tensors
 from asd.core.update import Update
 from asd.types import AsdError
 
@@ -158,6 +159,34 @@ def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) 
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """State of an optimiser as flat named tensors ("optimizer.<parameter>.<name>")."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{i}.{key}": value for i, slots in state.items() for key, value in slots.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Inverse of `flatten_optimizer`; learning rates and other options stay those of `optimizer`.
+
+    Args:
+        optimizer: of the same parameters.
+        tensors: what `flatten_optimizer` gave, among others.
+    """
+    full = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            like = parameters[int(index)]
+            if tensor.shape == like.shape:
+                # Fused kernels walk memory, not indices: a moment has to lie in the order of its weight.
+                tensor = torch.empty_like(like).copy_(tensor)
+            slots.setdefault(int(index), {})[key] = tensor
+    full["state"] = slots
+    optimizer.load_state_dict(full)
 
 
 def _below(start: str, tensors: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:

@@ -19,13 +19,11 @@ from typing import Self
 
 import torch
 
-from asd.core.distributed import join
-from asd.core.runtime import MetricsLog, epoch_seed, keep_freed_memory, log, progress
+from asd.core.runtime import TRACKER, MetricsLog, epoch_seed, keep_freed_memory, log, progress
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.tracking import tracker
 from asd.core.train_settings import TrainSettings
 from asd.core.train_state import Position, StateFile, set_random_states
-from asd.core.update import Step, Update
+from asd.core.update import Step, Update, join
 from asd.types import AsdError
 
 __all__ = ["TrainSettings", "Trained", "train"]
@@ -127,7 +125,7 @@ def train(
         inside = f", batch {position.batch} of the next one," if position.batch else ""
         log.info("resuming after epoch %d%s from %s", position.epoch, inside, file.path)
     metrics = MetricsLog(directory / "metrics.jsonl", keep=position.epoch) if world.is_first else None
-    listener = tracker() if world.is_first else None
+    listener = TRACKER.get() if world.is_first else None
     remaining = range(position.epoch, settings.epochs)
     with StopRequest(defer=world.size == 1) as stop:
         for epoch in progress(remaining, label, total=len(remaining)) if world.is_first else remaining:

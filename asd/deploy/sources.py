@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from asd.core.files import write_text
 from asd.core.runtime import log
 from asd.data.audio import read_sound
 from asd.deploy.sound_card import Device, open_sound_card
 from asd.deploy.stream import NOTHING, Piece, Samples
 from asd.deploy.wave import RAW, Coding, samples_of
 from asd.recording_files import find_recordings, is_recording
-from asd.runs import write_text
 from asd.types import AsdError
 
 _ALL = 64  # channels of a file

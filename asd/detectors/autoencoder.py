@@ -30,8 +30,16 @@ import numpy.typing as npt
 import torch
 from torch.nn.functional import mse_loss
 
-from asd.core.checkpoint import load_into, load_tensors, load_weights, save_tensors
-from asd.core.networks.autoencoder import MLPAutoencoder
+from asd.core.checkpoint import load_into, load_weights
+from asd.core.files import load_tensors, save_tensors
+from asd.core.networks.autoencoder import (
+    MLPAutoencoder,
+    covariances_around_batches,
+    inverse,
+    mean_frame_distance,
+    mean_residual_distance,
+    segment_mean,
+)
 from asd.core.trainer import train
 from asd.data.recordings import Recordings
 from asd.detectors import AutoencoderSettings
@@ -41,13 +49,6 @@ from asd.scoring.backends import PerSectionScorer, backend_named
 from asd.scoring.base import nested, part_of
 from asd.scoring.covariance import streamed_ledoit_wolf
 from asd.scoring.references import references_of, sections_of
-from asd.scoring.residual_distance import (
-    covariances_around_batches,
-    inverse,
-    mean_frame_distance,
-    mean_residual_distance,
-    segment_mean,
-)
 from asd.types import AsdError
 
 _OFFICIAL, _FRAMES = ("mse", "mahalanobis"), "mahalanobis_frames"

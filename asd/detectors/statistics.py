@@ -21,8 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.core.checkpoint import load_tensors, save_tensors
-from asd.core.files import write_json
+from asd.core.files import load_tensors, save_tensors, write_json
 from asd.core.runtime import log, on_threads
 from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings

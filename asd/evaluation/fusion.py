@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.core.files import atomic
+from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
 from asd.evaluation.completeness import ALL, chosen_runs, first_of, merged, missing_runs, missing_scores, require_whole
-from asd.runs import RunDirectory, ScoredData, digests, directories_with, read_json, write_json
+from asd.runs import RunDirectory, ScoredData, digests, directories_with
 from asd.scoring.threshold import FUSIONS, fit_threshold
 from asd.types import AsdError
 

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from asd.challenge.years import get_year
+from asd.core.files import write_json, write_text
 from asd.core.runtime import log
 from asd.core.storage import publish_files
 from asd.evaluation.comparison import Entry, ranked
@@ -23,7 +24,7 @@ from asd.evaluation.completeness import ALL, first_of, is_all
 from asd.evaluation.labelling import labelled_scores, meant_year
 from asd.evaluation.markdown import table
 from asd.metrics import evaluate_table
-from asd.runs import run_names, warn_of_stale, write_json, write_text
+from asd.runs import run_names, warn_of_stale
 from asd.types import AsdError
 
 _CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison

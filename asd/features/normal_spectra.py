@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from asd.addresses import spelled
-from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.files import load_tensors, save_tensors
 from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
 from asd.features.clip_statistics import ClipStatistics

@@ -1,6 +1,5 @@
 """The one run lifecycle: where a run lies, what is complete, what belongs to which configuration, score tables."""
 
-from asd.core.files import read_json, write_json, write_text
 from asd.runs.directory import RunDirectory, begun_runs, find_runs, place_name, run_names, same_seeds
 from asd.runs.lifecycle import TrainingDirectory, digests, directories_with, interrupted, note_scores, warn_of_stale
 from asd.runs.scores import ScoredData, ScoreFolder, clips_of, read_scores, score_table
@@ -18,12 +17,9 @@ __all__ = [
     "interrupted",
     "note_scores",
     "place_name",
-    "read_json",
     "read_scores",
     "run_names",
     "same_seeds",
     "score_table",
     "warn_of_stale",
-    "write_json",
-    "write_text",
 ]

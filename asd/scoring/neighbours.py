@@ -10,23 +10,23 @@ it be another.
 
 With weights, distances are w_y d(x, y), the nearest row in that sense is a maximum inner product in two more
 dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among
-the rows nearest without weights.
-
-Metrics and their coordinates: `asd.scoring.references`.
+the rows nearest without weights. `asd.scoring.references` has the metrics and their coordinates.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from functools import cache
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from asd.scoring.faiss_index import TRAINING_ROWS_PER_LIST, empty_index, import_faiss, single
+from asd.core.runtime import log
 from asd.scoring.references import FloatArray, IntArray, Metric, Vectors, blocks, checked, to_distance, to_euclidean
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 IndexName = Literal["auto", "flat", "ivf", "ivfpq"]
 
@@ -35,28 +35,22 @@ LISTS_LIMIT = 10_000_000  # rows up to which it keeps them in half precision: mo
 LEAST_CODED = 10_000  # rows to learn 256 codes from, 39 for each as k-means wants
 MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
 
-_SPARE = {
-    "flat": 4,
-    "ivf": 64,
-    "ivfpq": 256,
-    "weighted lists": 256,
-}  # candidates beyond k; measuring again repairs their order
+# candidates beyond k; measuring again repairs their order
+_SPARE = {"flat": 4, "ivf": 64, "ivfpq": 256, "weighted lists": 256}
 _PRODUCT_VALUES = 1 << 18  # of rows times queries: so few are found by one product sooner than faiss is asked
 _LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
 _FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
+_ROWS_PER_LIST = 64  # that lists are learnt from: k-means needs about 40
+_LANES = 16  # half-precision vectors whose length is no multiple of this are compared ten times slower
+_DIMS_PER_CODE = 4  # of a product code, a byte
+_PROBED_LISTS = 128  # lists looked into per query; time and recall grow with it
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The k nearest rows of each query, nearest first, ties by lower row.
+class Neighbours(NamedTuple):
+    """The k nearest rows of each query, nearest first, ties by lower row."""
 
-    Attributes:
-        distances: (queries, k) float64.
-        rows: (queries, k) int64 rows of the bank.
-    """
-
-    distances: FloatArray
-    rows: IntArray
+    distances: FloatArray  # (queries, k) float64
+    rows: IntArray  # (queries, k) int64, of the bank
 
 
 class NeighbourBank:
@@ -65,10 +59,8 @@ class NeighbourBank:
     Args:
         vectors: (n, dims) finite float32 or float64, kept without a copy where contiguous.
         metric: "euclid" or "cosine".
-        index: "flat" is exact; "ivf" and "ivfpq" may miss neighbours; "auto" is flat up to `FLAT_LIMIT` rows, ivf up to
-            `LISTS_LIMIT`, ivfpq above.
-        device: faiss searches on the GPU where this is a CUDA device and faiss sees one, else, and by product codes, on
-            the CPU.
+        index: "flat" is exact, "ivf" and "ivfpq" may miss neighbours; "auto" goes by `FLAT_LIMIT` and `LISTS_LIMIT`.
+        device: a CUDA device searches where faiss sees one, but never by product codes: these stay on the CPU.
         weights: (n,) positive factors of the distances to each row, by default 1.
 
     Raises:
@@ -84,20 +76,21 @@ class NeighbourBank:
         device: object = "cpu",
         weights: FloatArray | None = None,
     ) -> None:
-        for option, value, known in (("metric", metric, Metric), ("index", index, IndexName)):
-            if value not in get_args(known):
-                raise AsdError(f"{option}={value} is unknown; use one of {', '.join(get_args(known))}")
+        one_of(metric, get_args(Metric), "metric")
+        one_of(index, get_args(IndexName), "index")
         self.vectors = checked(vectors, "training vector")
         if not len(self.vectors):
             raise AsdError("a neighbour bank needs at least one vector, got none; check the training clips")
         self.metric = metric
-        self.index = _index_for(len(self)) if index == "auto" else index
+        by_size = "flat" if len(self) <= FLAT_LIMIT else "ivf" if len(self) <= LISTS_LIMIT else "ivfpq"
+        self.index = by_size if index == "auto" else index
         if self.index == "ivfpq" and len(self) < LEAST_CODED:
             raise AsdError(
                 f"index=ivfpq learns its codes from {LEAST_CODED:,} vectors or more, and the bank has {len(self):,}; "
                 f"use index=flat"
             )
         self._squares = None if weights is None else np.square(weights)
+        self._by_product = self.index == "flat" and weights is not None
         self._centre, self._radius = self._frame()
         self._norms: FloatArray | None = None  # (n,) squared lengths of the rows, computed when first asked for
         self._searcher = self._built(str(device))
@@ -122,18 +115,6 @@ class NeighbourBank:
             array([[1, 0]])
         """
         queries = checked(queries, "vector")
-        self._check_request(queries, k, exclude)
-        wanted = k + (exclude is not None)
-        parts = blocks(max(len(queries), 1), queries.shape[1])
-        each = [self._nearest(to_euclidean(queries[part], self.metric), wanted) for part in parts]
-        squared, rows = each[0] if len(each) == 1 else map(np.concatenate, zip(*each, strict=True))
-        if exclude is not None:
-            # The excluded row goes last; where it is not among the found, the last one goes.
-            order = np.argsort(rows == exclude[:, None], axis=1, kind="stable")[:, :k]
-            squared, rows = np.take_along_axis(squared, order, 1), np.take_along_axis(rows, order, 1)
-        return Neighbours(to_distance(squared, self.metric), rows)
-
-    def _check_request(self, queries: Vectors, k: int, exclude: IntArray | None) -> None:
         if queries.shape[1] != self.vectors.shape[1]:
             raise AsdError(
                 f"the vectors have {queries.shape[1]} dimensions but those of the bank {self.vectors.shape[1]}; "
@@ -145,54 +126,77 @@ class NeighbourBank:
                 f"neighbours={k} were asked for, but a clip has {left} others to compare with; "
                 f"ask for 1 to {left}, or give more training clips"
             )
+        wanted = k + (exclude is not None)
+        points = (to_euclidean(queries[part], self.metric) for part in blocks(max(len(queries), 1), queries.shape[1]))
+        each = [self._nearest(some, wanted) for some in points]
+        squared, rows = each[0] if len(each) == 1 else map(np.concatenate, zip(*each, strict=True))
+        if exclude is not None:
+            # The excluded row goes last; where it is not among the found, the last one goes.
+            order = np.argsort(rows == exclude[:, None], axis=1, kind="stable")[:, :k]
+            squared, rows = np.take_along_axis(squared, order, 1), np.take_along_axis(rows, order, 1)
+        return Neighbours(to_distance(squared, self.metric), rows)
 
     def _frame(self) -> tuple[FloatArray, float]:
         """Mean of the rows and their largest distance from it: float32 keeps most digits in this frame."""
 
         def points() -> Iterator[FloatArray]:
-            return (to_euclidean(self.vectors[rows], self.metric) for rows in self._row_blocks())
+            return (to_euclidean(self.vectors[rows], self.metric) for rows in blocks(*self.vectors.shape))
 
         centre = np.asarray(sum(block.sum(0) for block in points()) / len(self))
         radius = float(np.sqrt(max(np.square(block - centre).sum(1).max() for block in points())))
         return centre, radius if radius > _LEAST_RADIUS else 1.0
 
-    def _row_blocks(self) -> Iterator[slice]:
-        return blocks(len(self), self.vectors.shape[1])
-
     def _built(self, device: str) -> Any:
         """The trained and filled faiss index."""
-        inner_product = self.index == "flat" and self._squares is not None
-        dims = len(self._centre) + 2 * inner_product
-        searcher = empty_index(self.index, dims, len(self), device, inner_product=inner_product)
+        searcher = self._empty(device)
         if not searcher.is_trained:
-            sample = np.random.default_rng(0).permutation(len(self))
-            sample = sample[: max(TRAINING_ROWS_PER_LIST * searcher.nlist, LEAST_CODED)]
+            n_rows = max(_ROWS_PER_LIST * searcher.nlist, LEAST_CODED)
+            sample = np.random.default_rng(0).permutation(len(self))[:n_rows]
             searcher.train(self._as_rows(np.sort(sample)))
-        for block in self._row_blocks():
+        for block in blocks(*self.vectors.shape):
             searcher.add(self._as_rows(block))
         return searcher
+
+    def _empty(self, device: str) -> Any:
+        """The index without rows: flat, or lists of half-precision vectors or of product codes; on the CPU or a GPU."""
+        faiss = import_faiss()
+        dims = len(self._centre) + 2 * self._by_product
+        dims += -dims % _LANES
+        if self.index == "flat":
+            index = faiss.IndexFlat(dims, faiss.METRIC_INNER_PRODUCT if self._by_product else faiss.METRIC_L2)
+        else:
+            lists = 2 ** round(np.log2(len(self)) / 2)
+            # "np" leaves out polysemous codes, which nothing here asks for and which take a minute to learn
+            codes = "SQfp16" if self.index == "ivf" else f"PQ{dims // _DIMS_PER_CODE}np"
+            index = faiss.index_factory(dims, f"IVF{lists},{codes}")
+            index.cp.min_points_per_centroid = 1  # a small bank in lists is odd, not wrong
+            index.nprobe = min(_PROBED_LISTS, lists)
+        if device.startswith("cuda") and self.index != "ivfpq":
+            if faiss.get_num_gpus():
+                return faiss.index_cpu_to_gpu(_gpu_resources(), int(device.partition(":")[2] or 0), index)
+            log.warning("device=%s, but this faiss sees no GPU: neighbours are searched on the CPU", device)
+        return index
 
     def _as_rows(self, rows: slice | IntArray) -> npt.NDArray[np.float32]:
         """Rows of the bank as faiss holds them."""
         points = (to_euclidean(self.vectors[rows], self.metric) - self._centre) / self._radius
-        if self.index != "flat" or self._squares is None:
-            return single(points)
-        weights = (self._squares[rows] / self._squares.max())[:, None]
-        norms = np.square(points).sum(1, keepdims=True)
-        return single(np.concatenate([weights, weights * points, weights * norms], axis=1))
+        if self._squares is not None and self._by_product:
+            weights = (self._squares[rows] / self._squares.max())[:, None]
+            norms = np.square(points).sum(1, keepdims=True)
+            points = np.concatenate([weights, weights * points, weights * norms], axis=1)
+        return _single(points)
 
     def _propose(self, points: FloatArray, count: int, everywhere: bool) -> tuple[FloatArray, IntArray]:
         """Squared distances of candidates as float32 sees them, ascending, and rows; -1: none found."""
         options = {}
         if everywhere and self.index != "flat":
             options["params"] = import_faiss().SearchParametersIVF(nprobe=self._searcher.nlist)
-        if self.index != "flat" or self._squares is None:
-            proxies, rows = self._searcher.search(single(points), count, **options)
-            return proxies.astype(np.float64), rows
-        norms = np.square(points).sum(1, keepdims=True)
-        queries = np.concatenate([-norms, 2 * points, -np.ones_like(norms)], axis=1)
-        products, rows = self._searcher.search(single(queries), count)
-        return -products.astype(np.float64), rows
+        if self._by_product:
+            norms = np.square(points).sum(1, keepdims=True)
+            points = np.concatenate([-norms, 2 * points, -np.ones_like(norms)], axis=1)
+        found, rows = self._searcher.search(_single(points), count, **options)
+        proxies = found.astype(np.float64)
+        return -proxies if self._by_product else proxies, rows
 
     def _nearest(self, points: FloatArray, wanted: int) -> tuple[FloatArray, IntArray]:
         """Squared distances and rows, (q, wanted): candidates are doubled until float32 leaves no doubt."""
@@ -203,8 +207,8 @@ class NeighbourBank:
         frame *= np.minimum(1.0, _FAR / np.maximum(norms, 1.0))
         squared = np.empty((len(points), wanted))
         rows = np.empty((len(points), wanted), dtype=np.int64)
-        weighted_lists = self.index != "flat" and self._squares is not None
-        count = min(len(self), wanted + _SPARE["weighted lists" if weighted_lists else self.index])
+        in_lists = self._squares is not None and not self._by_product
+        count = min(len(self), wanted + _SPARE["weighted lists" if in_lists else self.index])
         pending, everywhere = np.arange(len(points)), False
         most = min(len(self), max(MOST_CANDIDATES, count))
         while len(pending):
@@ -255,8 +259,7 @@ class NeighbourBank:
         farthest = farthest / self._radius**2 / largest
         reach = norms + np.minimum(1.0, norms + np.sqrt(farthest * largest / least))
         noise = (len(self._centre) + 16) * (np.finfo(np.float32).eps * reach**2 + np.finfo(np.float32).tiny)
-        certain: npt.NDArray[np.bool_] = farthest < last_proxy - noise
-        return certain
+        return np.asarray(farthest < last_proxy - noise)
 
     def _measured(self, points: FloatArray, rows: IntArray) -> FloatArray:
         """Squared (weighted) distances of points (q, dims) to rows (q, m) in float64; infinite for row -1."""
@@ -271,5 +274,26 @@ class NeighbourBank:
         return squared
 
 
-def _index_for(n_rows: int) -> Literal["flat", "ivf", "ivfpq"]:
-    return "flat" if n_rows <= FLAT_LIMIT else "ivf" if n_rows <= LISTS_LIMIT else "ivfpq"
+def _single(points: FloatArray) -> npt.NDArray[np.float32]:
+    """Points (n, dims) in float32 with zeros appended up to a multiple of `_LANES` dimensions."""
+    padded = np.zeros((len(points), points.shape[1] + -points.shape[1] % _LANES), dtype=np.float32)
+    padded[:, : points.shape[1]] = points
+    return padded
+
+
+@cache
+def _gpu_resources() -> Any:
+    """Scratch memory and streams of faiss on the GPU: once for all banks of the process, as each takes its share."""
+    resources = import_faiss().StandardGpuResources()
+    resources.setTempMemory(256 * 2**20)  # bytes
+    return resources
+
+
+@cache
+def import_faiss() -> ModuleType:
+    """faiss, after torch: the other order crashed, and gave wrong neighbours on GPUs (faiss issues 2126, 4273)."""
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it tried
+    import torch  # noqa: F401  # isort: skip
+    import faiss
+
+    return faiss

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
+from asd.core.files import read_json
 from asd.core.storage import list_names
 from asd.evaluation.markdown import Section, as_markdown, plain, spread
-from asd.runs import read_json
 from asd.sed import dataset
 from asd.sed.cell_metrics import cell_metrics
 from asd.sed.config import Train

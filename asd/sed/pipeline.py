@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asd.core.files import atomic
+from asd.core.files import atomic, read_json, write_json, write_text
 from asd.core.runtime import log, pick_device
 from asd.core.storage import list_names, publish, publish_files, publish_folder
-from asd.runs import read_json, write_json, write_text
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
 from asd.sed.evaluation import evaluate_run, summarise, to_markdown

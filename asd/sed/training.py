@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from asd.core.checkpoint import load_into, load_tensors, save_tensors
+from asd.core.checkpoint import load_into
+from asd.core.files import load_tensors, read_json, save_tensors, write_json
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.storage import fetch, publish
 from asd.core.tracking import Tracked, tracking
 from asd.core.trainer import train
-from asd.runs import read_json, write_json
 from asd.sed import dataset
 from asd.sed.config import Train
 from asd.sed.dataset import Clips, Corpus, MelStandardizer, Part, front_end

@@ -18,7 +18,7 @@ import pandas as pd
 
 from asd.addresses import spelled
 from asd.core.executors import run_tasks
-from asd.core.files import read_yaml
+from asd.core.files import read_yaml, write_json, write_text
 from asd.core.runtime import log
 from asd.core.storage import list_names, publish_files
 from asd.data.dataset import open_data
@@ -26,7 +26,7 @@ from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsew
 from asd.evaluation.labelling import labelled_scores, meant_year, published_labels
 from asd.evaluation.markdown import place_in, without_nan
 from asd.evaluation.markdown import table as markdown_table
-from asd.runs import find_runs, write_json, write_text
+from asd.runs import find_runs
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.settings.stages import Benchmark

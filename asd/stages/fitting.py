@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from asd.challenge.years import YEARS, get_year
-from asd.core.files import alone, atomic
+from asd.core.files import alone, atomic, write_json
 from asd.core.runtime import log, pick_device
 from asd.core.storage import list_names, publish
 from asd.core.tracking import Tracked, tracking
@@ -24,7 +24,7 @@ from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.metrics import auc
-from asd.runs import RunDirectory, score_table, warn_of_stale, write_json
+from asd.runs import RunDirectory, score_table, warn_of_stale
 from asd.scoring.threshold import Threshold, fit_threshold
 from asd.settings.config import Run
 from asd.stages.jobs import Job, TestData, dataset_of, prepare

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asd.challenge.years import get_year
+from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.core.storage import fetch
 from asd.data.dataset import Dataset, given_data, open_data
@@ -15,7 +16,7 @@ from asd.data.microphones import FRONT_END_FILE, NEAR, FrontEnd
 from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
-from asd.runs import RunDirectory, ScoredData, ScoreFolder, read_json
+from asd.runs import RunDirectory, ScoredData, ScoreFolder
 from asd.settings.config import Run
 from asd.types import AsdError, Clip, Domain, Split
 

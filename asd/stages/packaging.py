@@ -24,13 +24,13 @@ from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Unit, Year, get_year
-from asd.core.files import atomic
+from asd.core.files import atomic, read_json
 from asd.core.runtime import log
 from asd.core.storage import fetch
 from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
-from asd.runs import RunDirectory, clips_of, find_runs, read_json, warn_of_stale
+from asd.runs import RunDirectory, clips_of, find_runs, warn_of_stale
 from asd.settings.stages import Bundle, Submit
 from asd.types import AsdError, Clip, Domain, Split
 

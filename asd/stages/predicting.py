@@ -20,13 +20,13 @@ import pandas as pd
 
 from asd.addresses import mirrored, spelled, written
 from asd.core.executors import finished
-from asd.core.files import alone
+from asd.core.files import alone, write_text
 from asd.core.runtime import fingerprint, log
 from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs
 from asd.library import Model, load
-from asd.runs import RunDirectory, place_name, write_text
+from asd.runs import RunDirectory, place_name
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, most_suspicious_first, with_ranks

@@ -9,11 +9,10 @@ import pandas as pd
 
 from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
-from asd.core.files import read_yaml
+from asd.core.files import read_yaml, write_text
 from asd.core.storage import publish_files
 from asd.evaluation.markdown import table as markdown_table
 from asd.options import SideBySide
-from asd.runs import write_text
 from asd.settings.stages import Benchmark, Data, Reproduce
 from asd.stages.benchmarking import as_markdown, benchmark, read_methods
 from asd.stages.obtaining import obtain_data

@@ -25,13 +25,12 @@ import yaml
 
 from asd.addresses import address_of, spelled, written
 from asd.core.executors import finished
-from asd.core.files import atomic
+from asd.core.files import atomic, write_text
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, list_names, publish_files, publish_folder
 from asd.data.dataset import open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
 from asd.evaluation.markdown import table as markdown_table
-from asd.runs import write_text
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
 from asd.stages.trials import COMPLETE, Options, Space, Trial, draws, grid, read_space, run_trial

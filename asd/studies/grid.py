@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.executors import run_tasks
+from asd.core.files import read_json, write_json
 from asd.core.runtime import log
 from asd.options import Execution
-from asd.runs import read_json, write_json
 
 Result = dict[str, Any]
 Work = Callable[[dict[str, Any], Path], Result]

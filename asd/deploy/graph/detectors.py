@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from asd.core.networks.autoencoder import inverse
 from asd.deploy.graph.encoders import embedding_parts, layers
 from asd.deploy.graph.features import clip_statistics, log_mel
 from asd.deploy.graph.formula import Graph, Value
@@ -22,7 +23,6 @@ from asd.detectors.windowed import Windowed
 from asd.features.frames import STEPS_PER_DB
 from asd.features.logmel import LogMel
 from asd.scoring.backends import PerSectionScorer
-from asd.scoring.residual_distance import inverse
 from asd.types import AsdError
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.core.checkpoint import load_tensors, save_tensors
+from asd.core.files import load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, log, progress
 from asd.data.recordings import Recordings

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 from torch.nn.functional import pad
 
-from asd.core.checkpoint import load_tensors, state_in, without_wrappers
+from asd.core.checkpoint import state_in, without_wrappers
+from asd.core.files import load_tensors
 from asd.core.networks.beats import Beats, BeatsConfig
 from asd.core.networks.eat import Eat, EatConfig
 from asd.features.logmel import KaldiFbank

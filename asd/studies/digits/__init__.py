@@ -24,7 +24,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch.nn.functional import one_hot
 
-from asd.core.checkpoint import load_into, load_tensors, save_tensors
+from asd.core.checkpoint import load_into
+from asd.core.files import load_tensors, save_tensors
 from asd.core.losses.cells import SoftCrossEntropy
 from asd.core.networks.raw_wave import DESIGNS, RawWaveCNN, RawWaveDesign
 from asd.core.runtime import fingerprint, pick_device

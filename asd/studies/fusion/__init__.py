@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from asd.core.checkpoint import save_tensors
+from asd.core.files import save_tensors
 from asd.core.networks.gated_fusion import FUSIONS
 from asd.core.runtime import MetricsLog, fingerprint, pick_device
 from asd.evaluation.confidence import difference_interval
