@@ -107,11 +107,11 @@ class Model:
             True
         """
         name = one_of(scorer or self.scorers[0], self.scorers, "scorer")
-        front_end = self.detector.context.front_end
-        recordings = from_arrays([waveform], sample_rate_hz, front_end, Split.TEST, section=section)
-        check_lengths(recordings, self.options.detector_settings.least_samples())
         if sample_rate_hz != (wanted := self.options.sample_rate_hz):
-            raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz} Hz; resample the waveform")
+            raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz!r} Hz; resample the waveform")
+        front_end = self.detector.context.front_end
+        recordings = from_arrays([waveform], wanted, front_end, Split.TEST, section=section)
+        check_lengths(recordings, self.options.detector_settings.least_samples())
         value, limit = float(usable_scores(self.detector, recordings)[1][name][0]), self.thresholds[name].value
         return ClipScore(value, limit, value > limit, name)
 
@@ -175,11 +175,12 @@ class Model:
             The folder of this machine and seed.
 
         Raises:
-            AsdError: the model was loaded and not fitted here.
+            AsdError: the model was loaded and not fitted here, or no run or machine can be called so.
         """
         if self._learnt is None:
             raise AsdError("a loaded model is saved already; copy the folder of its run")
         path, name = Path(path), machine or self.options.machine[0]
+        parse(Run, [], {"name": path.name, "machine": [name]})  # before anything is written
         options = self.options.model_copy(update={"machine": [name], "name": path.name, "runs": path.parent})
         run = RunDirectory.of(path.parent, path.name, name, options.seeds[0])
         run.clear()
@@ -232,8 +233,9 @@ def fit(
     name = detector if isinstance(detector, str) else f"{detector.__module__}:{detector.__qualname__}"
     about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
     about |= {"channel": channel, **(options or {})}
-    front_end = parse(Run, [], about).front_end
-    recordings = training_recordings(normal, sample_rate_hz, machine, front_end)
+    given = parse(Run, [], about if sample_rate_hz is None else {**about, "sample_rate_hz": sample_rate_hz})
+    rate_hz = None if sample_rate_hz is None else given.sample_rate_hz
+    recordings = training_recordings(normal, rate_hz, machine, given.front_end)
     run = parse(Run, [], {**about, "sample_rate_hz": recordings.sample_rate_hz})
     check_lengths(recordings, run.detector_settings.least_samples())
     if beginning := broken(recordings, "recordings"):
@@ -250,7 +252,7 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     """Loads a model that `asd train` or `Model.save` wrote.
 
     Args:
-        path: folder of the run, such as runs/statistics, or its address.
+        path: folder of the run, such as runs/statistics, or of one of its machines or seeds; or its address.
         machine: which machine's; None: the only one.
         seed: which seed's; None: the first.
         device: "auto", "cpu" or "cuda".
@@ -261,7 +263,13 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     Raises:
         AsdError: there is no such run, it is damaged, or it has several machines and none was named.
     """
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise AsdError(f"{path!r} names no run; give its folder, such as runs/statistics")
     path = mirrored(path)
+    if (path / "DONE").is_file():  # of one seed, as `save` returns it
+        seed, path = int(path.absolute().name.removeprefix("seed")), path.absolute().parent
+    if any(path.glob("seed*/DONE")):
+        machine, path = path.absolute().name, path.absolute().parent
     runs = find_runs(path.parent, path.name, seed)
     machines = list(dict.fromkeys(run.machine for run in runs))
     if machine is None and len(machines) > 1:

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from asd.addresses import TO_MIRROR, is_address
+from asd.recording_files import names_a_folder
 
 T = TypeVar("T", int, str)
 
@@ -37,6 +38,8 @@ def _split(value: Any) -> Any:
 def _some(values: list[str]) -> list[str]:
     if not all(values) or not values:
         raise ValueError("it is empty; name one, several separated by commas, or all")
+    if unusable := [value for value in values if not names_a_folder(value)]:
+        raise ValueError(f"{unusable[0]!r} has a slash or begins with a dot, and names a folder among the results")
     return _once(values)
 
 

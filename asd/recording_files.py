@@ -35,6 +35,11 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv", ".parquet")
 
 
+def names_a_folder(name: str) -> bool:
+    """Whether a machine, a run or a detector can be called so: a folder of this name is one, and not hidden."""
+    return not name.startswith(".") and not {"/", "\\", "\0", "\n"} & {*name}
+
+
 def find_recordings(folder: Path, pattern: str = "*") -> list[Path]:
     """The recordings in a folder, sorted by path; empty where there is no such folder.
 

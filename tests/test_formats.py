@@ -54,6 +54,14 @@ def test_whatever_libsndfile_writes_is_read(tmp_path: Path, suffix: str) -> None
         read_sound(path)
 
 
+def test_a_codec_in_which_nothing_can_be_sought_is_read(tmp_path: Path) -> None:
+    path, wave = tmp_path / "a.wav", tone(8000)
+    soundfile.write(path, wave, 8000, subtype="GSM610")  # as telephone systems record
+    sound = read_sound(path)
+    assert (sound.sample_rate_hz, sound.lossy) == (8000, "GSM610")
+    assert np.corrcoef(sound.waveform(1)[0][: len(wave)], wave)[0, 1] > 0.95
+
+
 @pytest.mark.parametrize(
     ("suffix", "codec", "rate_hz"), [(".m4a", "aac", 44100), (".webm", "libopus", 48000), (".mov", "pcm_s16le", 44100)]
 )  # fmt: skip

@@ -40,6 +40,12 @@ def test_files_tell_their_rate_and_arrays_do_not(tmp_path: Path) -> None:
         training_recordings(np.zeros((2, 100)), None, "fan")
 
 
+@pytest.mark.parametrize("given", [None, 3, "", [], np.zeros((0, 9)), ["a.wav", ""], [Path("a.wav"), np.ones(9)]])
+def test_what_is_no_recording_at_all_is_one_sentence(given: object) -> None:
+    with pytest.raises(AsdError, match=r"neither recordings nor|no recordings|does not exist"):
+        training_recordings(given, 8000, "fan")
+
+
 def test_arrays_become_recordings() -> None:
     waves = np.random.default_rng(0).normal(0, 0.1, (3, 400))
     found = from_arrays(waves, 8000, FrontEnd(), Split.TEST)
@@ -51,9 +57,9 @@ def test_arrays_become_recordings() -> None:
 @pytest.mark.parametrize(
     ("waveforms", "saying"),
     [
-        ([], "there are no waveforms"),
         ([np.zeros(9, np.int16)], "waveform 0 holds int16, not floats .* divide 16-bit integers by 32768"),
-        (np.ones(5), "waveform 0 has 0 dimensions"),
+        (np.ones(5), "waveform 0 has 0 dimensions.* a list"),
+        ([np.ones((9, 2))], r"waveform 0 has the shape \(9, 2\).* transpose it"),
         ([np.full(9, np.nan)], "NaN|nan|finite|no recording"),
         ([np.ones(0)], "holds no samples"),
     ],

@@ -180,6 +180,39 @@ def test_a_table_beside_or_named(tmp_path: Path) -> None:
         open_data(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "saying"),
+    [
+        ("path,label\na.wav,normal,x\n", "is not a readable table .*fields.*; correct or remove it"),
+        ("path,Label,label\na.wav,normal,\n", "has the column label twice"),
+        ("path,label,label\na.wav,normal,\n", "has the column label twice"),
+        ("path,machine\na.wav,hall/fan\n", r"row 2 has the machine 'hall/fan'; write a name without slashes"),
+        ("path,machine\na.wav,..\n", r"row 2 has the machine '\.\.'"),
+        ("", "is not a readable table .*; correct or remove it"),
+    ],
+)
+def test_a_table_that_means_nothing_or_two_things_is_refused(tmp_path: Path, text: str, saying: str) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "recordings.csv").write_text(text)
+    with pytest.raises(AsdError, match=saying):
+        open_data(tmp_path)
+
+
+def test_rows_may_end_early_and_a_column_without_a_name_only_counts_them(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    (tmp_path / "recordings.csv").write_text(",path,file,label,speed\n0,a.wav,x,normal,5\n1,b.wav,y,normal\n")
+    ((one, other),) = opened(tmp_path).by_machine.values()
+    assert (one.attributes, other.attributes) == ({"speed": "5"}, {})
+
+
+def test_a_table_without_a_normal_recording_says_what_to_write(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "recordings.csv").write_text("path\na.wav\n")
+    data = opened(tmp_path)
+    with pytest.raises(AsdError, match=r"has no normal recordings in .*; write normal into the column label"):
+        data.clips(data.machines()[0], Split.TRAIN)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_a_table_as_spreadsheets_write_it(tmp_path: Path, encoding: str) -> None:
     touch(tmp_path, "Prüfstand/früh – 1.wav")

@@ -135,6 +135,30 @@ def test_what_cannot_be_fitted_is_one_sentence(data: Path) -> None:
         asd.fit(normal, RATE, options={"bakend": "knn"})
     with pytest.raises(AsdError, match="detector=knn is unknown"):
         asd.fit(normal, RATE, detector="knn")
+    for rate_hz in (0, -1, float("nan"), 16000.5, 1e9, "fast"):
+        with pytest.raises(AsdError, match=r"sample_rate_hz=.* does not fit"):
+            asd.fit(normal, rate_hz)  # type: ignore[arg-type]
+    with pytest.raises(AsdError, match="'a/b' has a slash"):
+        asd.fit(normal, RATE, machine="a/b")
+
+
+def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) -> None:
+    model = asd.fit(arrays(data), RATE, options={"views": ["modulation"]}, machine="fan", seed=3)
+    for path in ("", "runs/my run", ".hidden"):
+        with pytest.raises(AsdError, match=r"name=.* does not fit"):
+            model.save(path)
+    with pytest.raises(AsdError, match="has a slash"):
+        model.save("runs/mine", machine="../fan")
+    assert not Path("runs").exists()
+    saved = model.save("runs/mine")
+    for place in (saved, str(saved.parent), "runs/mine"):
+        assert asd.load(place).score(arrays(data)[0], RATE) == model.score(arrays(data)[0], RATE)
+    for place, saying in {
+        "": "'' names no run", None: "None names no run", "runs": "is a folder of runs; name one of them: mine",
+        saved / "config.yaml": "is a file, and a run is a folder", data: "holds no complete run",
+    }.items():  # fmt: skip
+        with pytest.raises(AsdError, match=saying):
+            asd.load(place)  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:

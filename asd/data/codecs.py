@@ -119,7 +119,7 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
     with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
         _check_header(path, file)
         kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
-        samples = file.read(dtype=kind, always_2d=True).T
+        samples = file.read(file.frames, dtype=kind, always_2d=True).T
         if samples.shape[1] < _LEAST_DECODED * file.frames:
             raise truncated(path, file.frames, samples.shape[1], "samples")
         lossy = file.subtype.replace("MPEG_LAYER_III", "MP3") if _LOSSY.search(file.subtype) else ""

@@ -98,7 +98,10 @@ class OwnData:
         found = [clip for clip in self.by_machine[machine] if clip.split is split]
         if not found:
             what, where = ("normal", "normal/") if split is Split.TRAIN else ("test", "test/")
-            raise AsdError(f"{machine} has no {what} recordings in {self.root}; add some to {where}")
+            way = f"add some to {where}"
+            if self.layout == "table":
+                way = f"write {'normal into the column label' if what == 'normal' else 'test into the column split'}"
+            raise AsdError(f"{machine} has no {what} recordings in {self.root}; {way}")
         return sorted(found, key=lambda clip: clip.name)
 
     def has_test(self, machine: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -49,8 +50,12 @@ def training_recordings(
         if front_end not in (NEAR, normal.front_end):
             raise AsdError("the recordings have a front end of their own; leave channel= and frontend= out")
         return normal
+    if not isinstance(normal, (str, Path, Iterable)):
+        raise AsdError(f"{normal!r} is neither recordings nor waveforms; give a folder, files or a list of waveforms")
     normal = normal if isinstance(normal, (str, Path, np.ndarray)) else list(normal)
-    if isinstance(normal, (str, Path)) or (len(normal) and isinstance(normal[0], (str, Path))):
+    if not isinstance(normal, Path) and not len(normal):
+        raise AsdError("there are no recordings; give some of the machine in good order")
+    if isinstance(normal, (str, Path)) or any(isinstance(one, (str, Path)) for one in normal):
         clips = clips_of_files(normal, machine, Split.TRAIN)
         rate_hz = sample_rate_hz or read_sound(clips[0].path).sample_rate_hz
         recordings = check(clips, sample_rate_hz=rate_hz, front_end=front_end, resample=True)
@@ -82,19 +87,22 @@ def from_arrays(
         section: which of its sections they are of.
 
     Raises:
-        AsdError: there are none, they are no floats, or of another shape.
+        AsdError: they are no floats, or of another shape.
     """
-    if not len(waveforms):
-        raise AsdError("there are no waveforms; give some of the machine in good order")
     arrays = [np.asarray(waveform) for waveform in waveforms]
     for i, array in enumerate(arrays):
+        if array.ndim not in (1, 2):
+            raise AsdError(
+                f"waveform {i} has {array.ndim} dimensions; it has to be (samples,) or (microphones, samples), and "
+                f"several are given as a list of them"
+            )
         if not np.issubdtype(array.dtype, np.floating):
             raise AsdError(
                 f"waveform {i} holds {array.dtype}, not floats with full scale 1; divide 16-bit integers by 32768"
             )
-        if array.ndim not in (1, 2):
+        if len(array) > array.shape[-1]:
             raise AsdError(
-                f"waveform {i} has {array.ndim} dimensions; it has to be (samples,) or (microphones, samples)"
+                f"waveform {i} has the shape {array.shape}, and (microphones, samples) is wanted; transpose it"
             )
     label = Label.NORMAL if split is Split.TRAIN else None
     clips = [Clip(Path(f"waveform {i}"), machine, section, split, None, label) for i in range(len(arrays))]
@@ -132,6 +140,8 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
         AsdError: there are none, or one to learn from is an anomaly by its name.
     """
     several = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if unknown := [place for place in several if not (isinstance(place, Path) or (isinstance(place, str) and place))]:
+        raise AsdError(f"{reprlib.repr(unknown[0])} names no recordings; give a file, a folder, a pattern or a table")
     clips = [clip for place in several for clip in _found(place, machine, split)]
     if not clips:
         raise AsdError("there are no recordings; give a file, a folder, a pattern or a table")

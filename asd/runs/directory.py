@@ -221,6 +221,8 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
     """
     root = runs / name
     fetch(root, without="model")
+    if root.is_file():
+        raise AsdError(f"{root} is a file, and a run is a folder; name one that train wrote, such as runs/statistics")
     if not root.is_dir():
         names = ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
         raise AsdError(f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}")
@@ -234,6 +236,8 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
                 f"seeds={run.seed} for one more seed"
             )
     if not found:
+        if inner := run_names(root):
+            raise AsdError(f"{root} is a folder of runs; name one of them: {', '.join(inner)}")
         wanted = "" if seed is None else f" with seed={seed}"
         raise AsdError(f"{root} holds no complete run{wanted}; start the same make train again: it resumes")
     return found

@@ -30,7 +30,7 @@ class MakeSoundscapes(Settings):
     validation: int = Field(60, ge=1, description="clips that tune thresholds and windows")
     test: int = Field(100, ge=1, description="clips that are measured")
     duration_s: float = Field(5.0, ge=0.5, description="of a clip")
-    sample_rate_hz: int = Field(16000, ge=2000, description="of a clip; recordings are brought to it")
+    sample_rate_hz: int = Field(16000, ge=2000, le=1_000_000, description="of a clip; recordings are brought to it")
     least_events: int = Field(1, ge=0, description="fewest events drawn for a clip")
     most_events: int = Field(5, ge=1, description="most events drawn for a clip")
     least_snr_db: float = Field(6.0, description="quietest event over its background")
@@ -45,7 +45,7 @@ class MakeSoundscapes(Settings):
 class Features(Settings):
     """Input of the network: log-mel levels; the window and step of Imoto (2021) at 16 kHz."""
 
-    sample_rate_hz: int = Field(16000, ge=2000, description="of all recordings")
+    sample_rate_hz: int = Field(16000, ge=2000, le=1_000_000, description="of all recordings")
     n_fft: int = Field(640, ge=16, description="window in samples (40 ms at 16 kHz)")
     hop_samples: int = Field(320, ge=1, description="step between frames in samples (20 ms at 16 kHz)")
     n_mels: int = Field(64, ge=2, description="mel bands")

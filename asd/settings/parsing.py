@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from asd.addresses import mirrored
 from asd.core.files import read_yaml
@@ -225,13 +225,24 @@ def _validated(stage: type[S], values: Mapping[str, Any], command: str) -> S:
         return stage.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+        key = _option(stage, first["loc"])
         if first["type"] == "missing":
             raise AsdError(f"{key}= is missing; see python -m asd {command} --help") from error
-        reason = first["msg"].removeprefix("Value error, ")
+        reasons = [one["msg"] for one in error.errors() if _option(stage, one["loc"]) == key]  # one per kind it may be
+        reason = ", or ".join(dict.fromkeys(reason.removeprefix("Value error, ") for reason in reasons))
         if not key:  # of several options together
             raise AsdError(f"{reason}; see python -m asd {command} --help") from error
         raise AsdError(f"{key}={first['input']!s} does not fit: {reason}") from error
+
+
+def _option(stage: type[BaseModel], loc: Sequence[int | str]) -> str:
+    """The option that an error is about, without what pydantic adds: places in a list, kinds that a value may be."""
+    if not loc:
+        return ""
+    field = stage.model_fields.get(str(loc[0]))
+    inner = field.annotation if field else None
+    rest = _option(inner, loc[1:]) if isinstance(inner, type) and issubclass(inner, BaseModel) else ""
+    return f"{loc[0]}.{rest}" if rest else str(loc[0])
 
 
 def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ any other column is an attribute
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import pandas as pd
 
 from asd.addresses import address_of, is_address, mirrored
 from asd.data.layouts.words import domain_of, label_of, split_of
-from asd.recording_files import is_table
+from asd.recording_files import is_table, names_a_folder
 from asd.types import AsdError, Clip, Label, Split
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
@@ -35,7 +36,9 @@ def read_table(path: Path) -> list[Clip]:
         AsdError: it is no such table, a row names no recording or one that is not there, or a cell means nothing.
     """
     table = _cells(path)
-    table.columns = [str(column).strip().lower() for column in table.columns]
+    if table.columns.has_duplicates:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise AsdError(f"{path} has the column {twice} twice; rename or remove one")
     named = [column for column in _PATH_COLUMNS if column in table.columns]
     if not named:
         raise AsdError(f"{path} has the columns {', '.join(table.columns)} and none is called path; rename one")
@@ -53,19 +56,25 @@ def _cells(path: Path) -> pd.DataFrame:
     """All cells as text."""
     try:
         if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path, dtype_backend="numpy_nullable")
-            return table.astype("string").fillna("")
+            table = pd.read_parquet(path, dtype_backend="numpy_nullable").astype("string").fillna("")
+            return table.rename(columns=_column)
         text = _text(path.read_bytes())
         header = text.split("\n", 1)[0]
         separator = max(",;\t", key=header.count)
-        return pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False)
+        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None)
     except ImportError as error:
         raise AsdError(
             f"{path} is read by the extra parquet; pip install 'asd[parquet]', or write it as CSV"
         ) from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise AsdError(f"{path} is not a readable table of recordings ({reason})") from error
+        raise AsdError(f"{path} is not a readable table of recordings ({reason}); correct or remove it") from error
+    header, rows = table.iloc[0].map(_column), table.iloc[1:]
+    return rows.set_axis(header, axis=1).loc[:, [bool(name) for name in header]]  # a column without a name counts rows
+
+
+def _column(name: object) -> str:
+    return str(name).strip().lower()
 
 
 def _text(content: bytes) -> str:
@@ -88,11 +97,14 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) 
         raise AsdError(f"{where} names {name}, and there is no file {path}; paths are relative to the table")
     label, domain = label_of(cells.get("label", ""), where), domain_of(cells.get("domain", ""), where)
     split = split_of(cells.get("split", ""), where)
-    known = {path_column, *_KNOWN}
+    machine = unicodedata.normalize("NFC", cells.get("machine", ""))
+    if machine and not names_a_folder(machine):
+        raise AsdError(f"{where} has the machine {machine!r}; write a name without slashes and without a dot before it")
+    known = {*_PATH_COLUMNS, *_KNOWN}
     section = cells.get("section", "")
     return Clip(
         path=path,
-        machine=cells.get("machine", ""),
+        machine=machine,
         section=section.zfill(2) if section.isdecimal() else section or "00",  # spreadsheets make 0 of 00
         split=split or (Split.TRAIN if label is Label.NORMAL else Split.TEST),
         domain=domain,
