@@ -54,6 +54,13 @@ class Clip:
     attributes: dict[str, str] = field(default_factory=dict, hash=False)  # {} where hidden or absent
     file: str = ""  # its name in tables, where that of the file is not enough
 
+    def __post_init__(self) -> None:
+        """Refuses a name that no table could hold."""
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise AsdError(f"{ascii(str(self.path))} has a name that is no UTF-8; rename it") from error
+
     @property
     def name(self) -> str:
         """What tables call it: file name without folders, as submissions list it; with them where names repeat."""

@@ -69,8 +69,9 @@ def _cells(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AsdError(f"{path} is not a readable table of recordings ({reason}); correct or remove it") from error
-    header, rows = table.iloc[0].map(_column), table.iloc[1:]
-    return rows.set_axis(header, axis=1).loc[:, [bool(name) for name in header]]  # a column without a name counts rows
+    columns = [_column(cell) for cell in table.iloc[0]]
+    rows = table.iloc[1:].set_axis(columns, axis=1)
+    return rows.loc[:, [bool(name) for name in columns]]  # a column without a name counts the rows
 
 
 def _column(name: object) -> str:
