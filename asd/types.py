@@ -59,7 +59,7 @@ class Clip:
         try:
             str(self.path).encode()
         except UnicodeEncodeError as error:
-            raise AsdError(f"{ascii(str(self.path))} has a name that is no UTF-8; rename it") from error
+            raise AsdError(f"{str(self.path)!a} has a name that is no UTF-8; rename it") from error
 
     @property
     def name(self) -> str:
