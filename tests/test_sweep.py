@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 import yaml
@@ -13,6 +15,7 @@ import yaml
 from asd.challenge.files import list_clips
 from asd.data.audio import read_wav
 from asd.evaluation.importance import chosen_elsewhere, importances
+from asd.pipeline import train
 from asd.settings.config import Run
 from asd.stages.planting import COPIES, plant
 from asd.stages.trials import draws, grid, read_space
@@ -197,17 +200,83 @@ def test_the_best_configuration_is_a_file_for_train(place: Path) -> None:
     refuses(*words, "judge=others", "machine=fan", saying="judges fan by other machines, and there is none")
 
 
+LEVELS = "detector: tests.loudness:Loudness\nloudness.floor_db: "
+SEARCH = ("sweep", "data=data", "space=space.yaml", "executor=here", "device=cpu", "judge=labels", "method=optuna")
+
+
 @pytest.mark.slow
-def test_optuna_goes_on_where_it_was(place: Path) -> None:
-    words = ("sweep", "data=data", "space=space.yaml", "executor=here", "device=cpu", "method=optuna")
-    succeeds(*words, "trials=2")
-    succeeds(*words, "trials=6")
+def test_a_search_that_was_stopped_finds_what_it_would_have_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space_file(place, LEVELS + "{low: -120.0, high: 0.0}\n")
+    words = (*SEARCH, "trials=8")
+    succeeds(*words, "runs=whole")
+    whole = pd.read_csv("whole/sweep/sweep.csv").drop(columns="seconds")
+    assert {*whole["state"]} == {"complete", "ended early"}
+    assert whole["state"][0] == "complete"
+    ended = [json.loads(path.read_text()) for path in Path("whole/sweep/results").glob("*.json")]
+    assert {len(result["so_far"]) for result in ended if result["state"] == "ended early"} == {1}
+    for runs in ("stopped", (place / "bucket").as_uri()):
+        steps = iter([False] * 10 + [True])  # in the middle of the sixth configuration, after one that ended early
+
+        def stopped(config: Run, steps: Iterator[bool] = steps) -> None:
+            if next(steps):
+                raise KeyboardInterrupt
+            train(config)
+
+        monkeypatch.setenv("XDG_CACHE_HOME", str(place / "one computer"))
+        with monkeypatch.context() as patch:
+            patch.setattr("asd.pipeline.train", stopped)
+            assert asd(*words, f"runs={runs}").code == 130
+        monkeypatch.setenv("XDG_CACHE_HOME", str(place / "another"))
+        assert "asd-mirror" not in succeeds(*words, f"runs={runs}").out
+        folder = place / runs.rpartition("/")[2] / "sweep"
+        assert len([*folder.glob("results/*.json")]) == 8
+        pd.testing.assert_frame_equal(pd.read_csv(folder / "sweep.csv").drop(columns="seconds"), whole)
+
+
+@pytest.mark.slow
+def test_a_search_goes_by_what_another_method_tried_and_ends_where_nothing_is_left(place: Path) -> None:
+    space_file(place, LEVELS + "[-120.0, -90.0, -6.0, 0.0]\n")
+    succeeds(*SEARCH, "method=random", "trials=2")
+    done = {path: path.read_bytes() for path in Path("runs/sweeps/sweep/results").glob("*.json")}
+    assert len(done) == 2
+    succeeds(*SEARCH, "trials=3", "executor=local", "workers=2")
+    assert len(pd.read_csv("runs/sweeps/sweep/sweep.csv")) == 3
+    succeeds(*SEARCH, "trials=9")
     table = pd.read_csv("runs/sweeps/sweep/sweep.csv")
-    assert len(table) == 6
-    assert {*table["state"]} <= {"complete", "ended early"}
-    assert table["state"][0] == "complete"
-    assert asd(*words, "trials=6").code == 0
-    assert len(pd.read_csv("runs/sweeps/sweep/sweep.csv")) == 6
+    assert sorted(table["loudness.floor_db"]) == [-120, -90, -6, 0]
+    assert {path: path.read_bytes() for path in done} == done
+    space_file(place, LEVELS + "[-120.0, -1.0]\n")
+    succeeds(*SEARCH, "trials=2")  # of the results only one fits this space
+    assert sorted(pd.read_csv("runs/sweeps/sweep/sweep.csv")["loudness.floor_db"]) == [-120, -1]
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("statistics.backend", "[knn, gaussian]"),
+        ("statistics.neighbours", "{low: 1, high: 9}"),
+        ("statistics.neighbours", "{low: 1, high: 9, step: 2}"),
+        ("statistics.neighbours", "{low: 1, high: 900, log: true}"),
+        ("decision.quantile", "{low: 0.1, high: 0.9}"),
+        ("decision.quantile", "{low: 0.1, high: 0.9, step: 0.1}"),
+        ("decision.quantile", "{low: 0.001, high: 0.9, log: true}"),
+    ],
+)
+def test_what_is_drawn_can_be_told_to_optuna_and_back(tmp_path: Path, option: str, values: str) -> None:
+    choice = read_space(space_file(tmp_path, f"{option}: {values}\n"))[option]
+    distributions = {option: choice.distribution()}
+    for drawn in draws({option: choice}, 30, seed=0):
+        params = {option: choice.parameter(drawn[option])}
+        told = optuna.trial.create_trial(params=params, distributions=distributions, value=0.0)  # or ValueError
+        assert choice.drawn(told.params[option]) == drawn[option]
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(30):
+        found = choice.drawn(study.ask(distributions).params[option])
+        assert type(found) in {type(value) for value in choice.values or (choice.low,)}
+        if choice.values or choice.step:
+            assert any(found == pytest.approx(value) for value in choice.all(option))
+        else:
+            assert choice.low <= found <= choice.high
 
 
 @pytest.mark.slow

@@ -215,7 +215,9 @@ class Sweep(SideBySide):
     method: Literal["grid", "random", "optuna"] = Field(
         "grid", description="grid: all combinations; random; optuna: guided, and bad trials end early"
     )
-    trials: int = Field(20, ge=1, le=10_000, description="configurations to try, with random and optuna")
+    trials: int = Field(
+        20, ge=1, le=10_000, description="configurations of random and optuna, those tried before included"
+    )
     judge: Literal["faults", "others", "labels"] = Field(
         "faults",
         description="faults: normal clips with planted faults; labels: those of the test clips; others: for each "

@@ -2,19 +2,19 @@
 
     <runs>/<name>/data/          normal training clips with planted faults, for judge=faults
                   trials/        a run per configuration
-                  results/       its score, one JSON file each
+                  results/       what came of it, one JSON file each
                   sweep.{csv,md} all of them, best first
                   best.yaml      the best configuration: make train config=...
                   best/          for judge=others that of each machine, by the labels of the other machines
                   importance.png what mattered
 
-A configuration that was tried is not tried again, so an interrupted sweep goes on with the same command.
+A configuration that was tried is not tried again, so an interrupted sweep goes on with the same command. Optuna learns
+from results/ alone, here and at an address: each step of its search reads them anew.
 """
 
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from asd.addresses import address_of, spelled, written
+from asd.addresses import spelled, written
 from asd.core.executors import finished
-from asd.core.files import atomic, write_text
+from asd.core.files import atomic, read_json, write_text
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, list_names, publish_files, publish_folder
 from asd.data.dataset import open_data
@@ -33,7 +33,7 @@ from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
 from asd.evaluation.markdown import table as markdown_table
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
-from asd.stages.trials import COMPLETE, Options, Space, Trial, draws, grid, read_space, run_trial
+from asd.stages.trials import COMPLETE, Options, Result, Space, Trial, draws, grid, read_space, run_trial
 from asd.types import AsdError, Label, Split
 
 
@@ -56,11 +56,6 @@ def sweep(config: Sweep) -> Swept:
     space = read_space(config.space)
     if config.method == "optuna":
         import_optuna()
-        if address := address_of(config.folder):
-            raise AsdError(
-                f"method=optuna keeps a journal that several processes append to, which {address} cannot hold; give "
-                f"runs= a folder of this computer, or say method=random"
-            )
         every = []
     else:
         every = grid(space) if config.method == "grid" else draws(space, config.trials, config.seed)
@@ -88,7 +83,7 @@ def sweep(config: Sweep) -> Swept:
         publish_folder(data)
     shared = {"data": spelled(str(data)), "year": year, "seeds": config.seeds, "device": config.device}
     first = Trial({}, shared, tuple(machines), spelled(str(config.folder)))
-    fetch(config.folder / "results")
+    fetch(first.results)
     results = _guided(config, space, first) if config.method == "optuna" else _listed(config, every, first)
     if not any(result["state"] == COMPLETE for result in results):
         raise AsdError(f"none of {len(results)} configurations could be tried: {results[0]['state']}")
@@ -110,7 +105,7 @@ def summary(config: Sweep, found: Swept) -> str:
     return "\n".join([*lines, f"next: python -m asd train {best} name=best"])
 
 
-def _listed(config: Sweep, every: Sequence[Options], first: Trial) -> list[dict[str, Any]]:
+def _listed(config: Sweep, every: Sequence[Options], first: Trial) -> list[Result]:
     """Results of configurations that are known beforehand."""
     trials = [replace(first, options=options) for options in every]
     known = [trial.known() for trial in trials]
@@ -120,74 +115,81 @@ def _listed(config: Sweep, every: Sequence[Options], first: Trial) -> list[dict[
     return [*filter(None, known), *new]
 
 
-def _result(result: dict[str, Any] | None, error: Exception | None, options: Options) -> dict[str, Any]:
+def _result(result: Result | None, error: Exception | None, options: Options) -> Result:
     if result is not None:
         return result
     log.error("%s: %s", options, error)
     return {"options": options, "score": None, "state": f"failed: {error}", "seconds": None, "machines": {}}
 
 
-class _Guided(NamedTuple):
+class _Step(NamedTuple):
     """One step of a search that Optuna guides."""
 
     number: int
+    config: Sweep
     space: Space
     first: Trial
-    study: str
-    seed: int
 
 
-def _guided(config: Sweep, space: Space, first: Trial) -> list[dict[str, Any]]:
-    """Results of configurations that Optuna chooses; what it knows lies in a file that all workers share."""
-    key = fingerprint(first.key, [(name, repr(choice)) for name, choice in space.items()])
-    study = _study(config.folder, key, config.seed)
-    known = [trial.user_attrs["result"] for trial in study.trials if "result" in trial.user_attrs]
-    steps = [_Guided(k, space, first, key, config.seed) for k in range(len(known), config.trials)]
+def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
+    """Results of configurations that Optuna chooses by those that are there already, whichever method tried them."""
+    known = _stored(space, first)
+    numbers = {*range(config.trials)} - {result.get("number") for result in known}
+    steps = [_Step(number, config, space, first) for number in sorted(numbers)[: max(config.trials - len(known), 0)]]
     for _, result, error in finished(_step, steps, config, device=config.device, label="sweep"):
-        known.append(_result(result, error, {}))
+        if result or error:
+            known.append(_result(result, error, {}))
     return known
 
 
-def _step(step: _Guided) -> dict[str, Any]:
-    """Asks Optuna for a configuration and tries it; it may end early where it falls behind the others."""
-    optuna = import_optuna()
-    study = _study(Path(step.first.place), step.study, step.seed + step.number)
-    asked = study.ask()
-    options = {key: choice.suggest(key, asked) for key, choice in step.space.items()}
-    trial = replace(step.first, options=options)
-    started_s, score, n_done, state = time.perf_counter(), 0.0, 0, COMPLETE
-    try:
-        with trial.alone():
-            for n_done, score in enumerate(trial.scores(), 1):
-                asked.report(score, n_done)
-                if n_done < len(trial.machines) and asked.should_prune():
-                    state = "ended early"
-                    break
-            result = trial.conclude(score, state, time.perf_counter() - started_s, n_done)
-    except AsdError:
-        study.tell(asked, state=optuna.trial.TrialState.FAIL)
-        raise
-    asked.set_user_attr("result", result)
-    pruned = optuna.trial.TrialState.PRUNED
-    study.tell(asked, **({"values": score} if state == COMPLETE else {"state": pruned}))
-    return result
-
-
-def _study(folder: Path, key: str, seed: int) -> Any:
-    """The study in a file of the sweep's folder."""
-    optuna = import_optuna()
-    journal = optuna.storages.journal
-    folder.mkdir(parents=True, exist_ok=True)
-    path = str(folder / "optuna.log")
-    file = journal.JournalFileBackend(path, lock_obj=journal.JournalFileOpenLock(path))
-    return optuna.create_study(
-        storage=optuna.storages.JournalStorage(file),
-        study_name=key,
+def _step(step: _Step) -> Result | None:
+    """Tries what Optuna chooses, or a draw where that was tried; it may end early. None: the space has no other."""
+    optuna, seed = import_optuna(), step.config.seed + step.number
+    study = optuna.create_study(
         direction="maximize",
-        load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
+    fetch(step.first.results)
+    study.add_trials([_told(step.space, result) for result in _stored(step.space, step.first)])
+    asked = study.ask({key: choice.distribution() for key, choice in step.space.items()})
+
+    def falls_behind(so_far: Sequence[float]) -> bool:
+        asked.report(so_far[-1], len(so_far))
+        return bool(asked.should_prune())
+
+    chosen = {key: choice.drawn(asked.params[key]) for key, choice in step.space.items()}
+    for options in [chosen, *draws(step.space, step.config.trials, seed)]:
+        trial = replace(step.first, options=options)
+        with trial.alone():
+            if not trial.stored():
+                return trial.tried(falls_behind, step.number)
+    return None
+
+
+def _stored(space: Space, first: Trial) -> list[Result]:
+    """Results of trials like the first whose options are those of the space, by their numbers."""
+    results = [(path.stem, read_json(path)) for path in sorted(first.results.glob("*.json"))]
+    fitting = [r for key, r in results if key == replace(first, options=r.get("options", {})).key and _told(space, r)]
+    return sorted(fitting, key=lambda result: result.get("number", -1))
+
+
+def _told(space: Space, result: Result) -> Any:
+    """A result as a trial of Optuna; None where its options are not of the space."""
+    optuna = import_optuna()
+    if result["options"].keys() != space.keys():
+        return None
+    is_complete = result["state"] == COMPLETE
+    try:
+        return optuna.trial.create_trial(
+            params={key: choice.parameter(result["options"][key]) for key, choice in space.items()},
+            distributions={key: choice.distribution() for key, choice in space.items()},
+            intermediate_values=dict(enumerate(result.get("so_far", ()), 1)),
+            value=result["score"] if is_complete else None,
+            state=optuna.trial.TrialState.COMPLETE if is_complete else optuna.trial.TrialState.PRUNED,
+        )
+    except ValueError:
+        return None
 
 
 def import_optuna() -> Any:
@@ -198,7 +200,6 @@ def import_optuna() -> Any:
     """
     try:
         import optuna
-        import optuna.storages.journal
     except ImportError as error:
         raise AsdError(
             "method=optuna needs Optuna; install asd with the extra sweep: pip install 'asd[sweep]'"
@@ -207,9 +208,7 @@ def import_optuna() -> Any:
     return optuna
 
 
-def _written(
-    folder: Path, results: Sequence[dict[str, Any]], keys: Sequence[str], machines: list[str], *, each: bool
-) -> Swept:
+def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machines: list[str], *, each: bool) -> Swept:
     """The table, the best configuration and the figure, in files."""
     from asd.evaluation.importance import best_elsewhere, chosen_elsewhere, importance_figure, importances
 

@@ -6,7 +6,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError
 
 Options = dict[str, Any]  # option of train -> value
+Result = dict[str, Any]  # of a trial: what its file in results/ holds
 _RANGE = {"low", "high", "log", "step"}
 _SHARED = {
     *("data", "normal", "abnormal", "machine", "year", "seed", "seeds", "name", "runs", "device", "weights", "track"),
@@ -77,13 +78,27 @@ class Choice:
             return self._typed(float(self.low * (self.high / self.low) ** rng.random()))
         return self._typed(rng.uniform(self.low - 0.5 * self.is_whole, self.high + 0.499 * self.is_whole))
 
-    def suggest(self, key: str, trial: Any) -> Any:
-        """A value that an `optuna.Trial` chooses."""
+    def distribution(self) -> Any:
+        """What Optuna draws from: positions of single values, or numbers of a range."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
         if self.values:
-            return self.values[trial.suggest_categorical(key, range(len(self.values)))]
+            return CategoricalDistribution(range(len(self.values)))
         if self.is_whole:
-            return trial.suggest_int(key, self.low, self.high, step=int(self.step or 1), log=self.log)
-        return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def drawn(self, parameter: Any) -> Any:
+        """The value of what Optuna drew."""
+        return self.values[parameter] if self.values else parameter
+
+    def parameter(self, value: Any) -> Any:
+        """What Optuna would have drawn for a value.
+
+        Raises:
+            ValueError: it is none of the single values.
+        """
+        return self.values.index(value) if self.values else value
 
     def _at(self, k: int) -> Any:
         return self.values[k] if self.values else self._typed(self.low + k * (self.step or 1))
@@ -185,52 +200,64 @@ class Trial:
         return mirrored(self.place) / "trials"
 
     @property
-    def _result(self) -> Path:
-        return mirrored(self.place) / "results" / f"{self.key}.json"
+    def results(self) -> Path:
+        """Folder of the results of all trials."""
+        return mirrored(self.place) / "results"
 
     @property
     def key(self) -> str:
         """Its name."""
         return fingerprint(self.options, self.shared, self.machines)
 
+    @property
+    def _result(self) -> Path:
+        return self.results / f"{self.key}.json"
+
     def alone(self) -> AbstractContextManager[None]:
         """Waits while another sweep in this folder tries the same configuration."""
         return alone(self._result)
 
-    def known(self) -> dict[str, Any]:
+    def stored(self) -> Result:
+        """Its result, which may have ended early; {} where there is none."""
+        return read_json(self._result)
+
+    def known(self) -> Result:
         """Its result; {} where it was not tried on all machines."""
-        result = read_json(self._result)
+        result = self.stored()
         return result if result.get("state") == COMPLETE else {}
 
-    def scores(self) -> Iterator[float]:
-        """Trains it machine by machine; the official score of those done so far."""
+    def tried(self, falls_behind: Callable[[Sequence[float]], bool] = lambda _: False, number: int = -1) -> Result:
+        """Trains it machine by machine, and writes down what came of it.
+
+        Args:
+            falls_behind: whether it ends early, by the official scores of the first machine, of the first two, ...
+            number: of the trial, in a search that goes by what was tried before.
+        """
         from asd.pipeline import train
 
+        started_s, so_far, each = time.perf_counter(), [], {}
         for n, machine in enumerate(self.machines, 1):
             about = {"runs": spelled(str(self.runs)), "name": self.key, "machine": [machine]}
             train(parse(Run, [], {**self.shared, **self.options, **about}))
-            yield float(np.mean(self.official(self.machines[:n])))
-
-    def official(self, machines: Sequence[str]) -> list[float]:
-        """Official score of some machines that are done, per seed."""
-        found = labelled_scores(self.runs, self.key, self.shared["year"], machines)
-        tables = found.tables[found.default].values()
-        return [evaluate_table(table, self.shared["year"])["official_score"] for table in tables]
-
-    def conclude(self, score: float, state: str, seconds: float, n_done: int) -> dict[str, Any]:
-        """Writes the result and returns it, with a score for each of the machines that are done."""
-        each = {m: float(np.mean(self.official([m]))) for m in self.machines[:n_done]}
-        result = {"options": self.options, "score": score, "state": state, "seconds": seconds, "machines": each}
+            each[machine] = self._official([machine])
+            so_far.append(self._official(self.machines[:n]))
+            if n < len(self.machines) and falls_behind(so_far):
+                break
+        state = COMPLETE if len(each) == len(self.machines) else "ended early"
+        result = {"options": self.options, "score": so_far[-1], "state": state, "so_far": so_far, "machines": each}
+        result |= {"number": number, "seconds": time.perf_counter() - started_s}
         write_json(self._result, result)
         publish_files(self._result)
         return result
 
+    def _official(self, machines: Sequence[str]) -> float:
+        """Official score of some machines that are done, the mean over seeds."""
+        found = labelled_scores(self.runs, self.key, self.shared["year"], machines)
+        tables = found.tables[found.default].values()
+        return float(np.mean([evaluate_table(table, self.shared["year"])["official_score"] for table in tables]))
 
-def run_trial(trial: Trial) -> dict[str, Any]:
+
+def run_trial(trial: Trial) -> Result:
     """The result of a trial, computed where it is not known yet."""
     with trial.alone():
-        if known := trial.known():
-            return known
-        started_s = time.perf_counter()
-        *_, score = trial.scores()
-        return trial.conclude(score, COMPLETE, time.perf_counter() - started_s, len(trial.machines))
+        return trial.known() or trial.tried()
