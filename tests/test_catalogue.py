@@ -106,7 +106,7 @@ def test_descending_finds_the_labels(name: str) -> None:
 
 
 def test_words_that_do_not_fit_are_answered_with_those_that_do() -> None:
-    with pytest.raises(AsdError, match="no loss is called 'focal'; choose one of bce, srl, ifl, afl, dice, fbtl"):
+    with pytest.raises(AsdError, match="loss=focal is unknown; there are bce, srl, ifl, afl, dice, fbtl"):
         decision_loss("focal")
     with pytest.raises(AsdError, match=r"'afl' has the settings gamma, zeta, reduction; got gama"):
         decision_loss("afl", gama=0.1)

@@ -222,7 +222,7 @@ def test_features_and_presence_that_do_not_fit_are_told() -> None:
 
 
 def test_networks_that_cannot_be_are_told() -> None:
-    with pytest.raises(AsdError, match="fusion=sum is unknown; use one of gated, concatenated, added"):
+    with pytest.raises(AsdError, match="fusion=sum is unknown; there are gated, concatenated, added"):
         GatedFusion(WIDTHS, fusion="sum")
     with pytest.raises(AsdError, match="received no modality"):
         GatedFusion({})

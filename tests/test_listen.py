@@ -24,7 +24,7 @@ from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
 from asd.deploy.application import application
 from asd.deploy.models import Models
-from asd.deploy.service import Limits
+from asd.settings.stages import Serve
 from tests.command import asd as asd_command
 from tests.command import refuses, succeeds
 from tests.machines import tone_machine, two_sections, write_clip
@@ -247,4 +247,4 @@ def test_a_stream_is_of_the_section_that_is_named(tmp_path: Path, monkeypatch: p
 
 
 def service(models: Models) -> TestClient:
-    return TestClient(application(models, Limits("", 1 << 24, 8, 600, 600, 8, 60)))
+    return TestClient(application(models, Serve()))

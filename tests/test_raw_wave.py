@@ -121,7 +121,7 @@ def test_a_wrong_shape_is_told(shape: tuple[int, ...]) -> None:
 
 
 def test_an_unknown_design_and_a_short_waveform_are_told() -> None:
-    with pytest.raises(AsdError, match="design=ch33 is unknown; use one of base, ch32"):
+    with pytest.raises(AsdError, match="design=ch33 is unknown; there are base, ch32"):
         RawWaveCNN("ch33")
     with pytest.raises(AsdError, match="n_samples=2000 is too short"):
         RawWaveCNN("ch32", n_samples=2000)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
-from asd.sed.soundscapes import Event, Recipe, Scene, _fits, draw_scene, render, unequal
+from asd.sed.config import MakeSoundscapes
+from asd.sed.soundscapes import Event, Scene, _fits, draw_scene, render, unequal
 from asd.sed.sources import Recording, SyntheticBackgrounds, backgrounds, list_recordings, split_sources
 from asd.synthetic.design import generator
 from asd.types import AsdError
@@ -33,18 +34,11 @@ class Silence:
         return np.full(round(duration_s * RATE_HZ), 1e-6, np.float32)
 
 
-def recipe(**changes: object) -> Recipe:
-    usual = {
-        "classes": list(PITCHES_HZ),
-        "odds": [0.5, 0.25, 0.25],
-        "lengths_s": [0.0, 0.0, 0.0],
-        "duration_s": 3.0,
-        "sample_rate_hz": RATE_HZ,
-        "n_events": (2, 6),
-        "snr_db": (10.0, 20.0),
-        "overlap": 2,
-    }
-    return Recipe(**{**usual, **changes})  # type: ignore[arg-type]
+CLASSES = {name: {"odds": odds, "length_s": 0.0} for name, odds in zip(PITCHES_HZ, (0.5, 0.25, 0.25), strict=True)}
+RECIPE = MakeSoundscapes(
+    events=Path(), duration_s=3.0, sample_rate_hz=RATE_HZ, least_events=2, most_events=6, least_snr_db=10.0,
+    most_snr_db=20.0,
+)  # fmt: skip
 
 
 def by_label(folder: Path) -> dict[str, list[Recording]]:
@@ -133,9 +127,9 @@ def test_recorded_backgrounds_are_shared_out_and_brought_to_the_sample_rate(tmp_
 @given(seed=st.integers(0, 10_000), overlap=st.integers(1, 3))
 def test_scenes_keep_to_their_recipe(seed: int, overlap: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     recordings = by_label(tmp_path_factory.getbasetemp() / "events")
-    ours = recipe(overlap=overlap)
-    scene = draw_scene(ours, recordings, Silence(), "train", generator(seed))
-    assert scene == draw_scene(ours, recordings, Silence(), "train", generator(seed))
+    ours = RECIPE.model_copy(update={"overlap": overlap})
+    scene = draw_scene(ours, CLASSES, recordings, Silence(), "train", generator(seed))
+    assert scene == draw_scene(ours, CLASSES, recordings, Silence(), "train", generator(seed))
     assert len(scene.events) <= 6
     for t in np.arange(0, 3, 0.01):
         at_once = [e.label for e in scene.events if e.onset_s <= t < e.onset_s + e.duration_s]
@@ -158,10 +152,9 @@ def test_two_events_of_one_class_never_fit_together() -> None:
 def test_events_are_cut_or_repeated_and_stand_above_the_background_as_drawn(tmp_path: Path, length_s: float) -> None:
     recordings = by_label(tmp_path)
     event = Event(str(recordings["mid"][0].path), "mid", 1.0, length_s, 0.0, 20.0)
-    ours = recipe()
     behind = SyntheticBackgrounds(RATE_HZ)
-    empty = render(Scene("fan/1", 0.0, ()), ours, behind)
-    mixed = render(Scene("fan/1", 0.0, (event,)), ours, behind)
+    empty = render(Scene("fan/1", 0.0, ()), RECIPE, behind)
+    mixed = render(Scene("fan/1", 0.0, (event,)), RECIPE, behind)
     scale = mixed[:RATE_HZ] @ empty[:RATE_HZ] / (empty[:RATE_HZ] @ empty[:RATE_HZ])
     alone = mixed / scale - empty
     inside = slice(RATE_HZ, RATE_HZ + round(length_s * RATE_HZ))
@@ -172,12 +165,13 @@ def test_events_are_cut_or_repeated_and_stand_above_the_background_as_drawn(tmp_
 
 
 def test_unequal_classes_have_the_ratios_asked_for() -> None:
-    odds, lengths_s = unequal(list("abcdef"), 16.0, 4.0, 10.0, seed=3)
+    classes = unequal(list("abcdef"), 16.0, 4.0, 10.0, seed=3)
+    odds, lengths_s = ([each[name] for each in classes.values()] for name in ("odds", "length_s"))
     assert abs(sum(odds) - 1) < 1e-9
     assert max(odds) / min(odds) == pytest.approx(10)
     assert max(lengths_s) == 4.0
     assert max(lengths_s) / min(lengths_s) == pytest.approx(16)
-    assert unequal(list("abc"), 1.0, 4.0, 1.0, seed=3) == ([1 / 3] * 3, [0.0] * 3)
+    assert unequal(list("abc"), 1.0, 4.0, 1.0, seed=3) == {name: {"odds": 1 / 3, "length_s": 0.0} for name in "abc"}
 
 
 def test_spoken_digits_keep_their_speakers_apart(shared: Path, tmp_path: Path) -> None:

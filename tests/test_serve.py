@@ -32,12 +32,12 @@ import asd
 from asd.deploy import application as service
 from asd.deploy.models import Models, Upload, score_uploads
 from asd.deploy.serve import _bound
-from asd.deploy.service import Limits
+from asd.settings.stages import Serve
 from tests.command import refuses
 from tests.machines import tone_machine, write_clip
 
 ROOT = Path(__file__).parents[1]
-LIMITS = Limits(token="", n_bytes=3_000_000, n_recordings=8, seconds=20, per_minute=6000, n_at_once=64, timeout_s=60)
+LIMITS = Serve(megabytes=3, recordings=8, seconds=20, rate=6000, concurrency=64, timeout_s=60)
 
 
 @pytest.fixture(scope="module")
@@ -285,7 +285,7 @@ def test_one_connection_too_many_ends_the_one_that_was_idle_for_longest(plant: P
 def test_bodies_that_never_end_leave_health_and_metrics_alone(plant: Path) -> None:
     head = b"POST /score?machine=fan HTTP/1.1\r\nHost: a\r\nContent-Length: 9000\r\n\r\n"
     with listening(plant, 256) as place, httpx.Client(base_url="http://{}:{}".format(*place)) as caller:
-        slow = [socket.create_connection(place) for _ in range(LIMITS.n_at_once)]
+        slow = [socket.create_connection(place) for _ in range(LIMITS.concurrency)]
         for each in slow:
             each.sendall(head)
         while caller.post("/score?machine=fan", content=b"x").status_code != 503:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Send
 
-from asd.deploy.service import Guard, Limits, Rate, RefusalError
+from asd.deploy.service import Guard, Rate, RefusalError
+from asd.settings.stages import Serve
 
-LIMITS = Limits(token="", n_bytes=100, n_recordings=3, seconds=10, per_minute=600, n_at_once=2, timeout_s=5)
+LIMITS = Serve(megabytes=1e-4, recordings=3, seconds=10, rate=600, concurrency=2, timeout_s=5)
 Answer = tuple[int, dict[bytes, bytes], Any]
 
 
@@ -48,8 +49,7 @@ async def reading(scope: Message, receive: Receive, send: Send) -> None:
 
 def guard(app: Any = reading, **changes: Any) -> tuple[Guard, list[tuple[Any, ...]]]:
     watched: list[tuple[Any, ...]] = []
-    values = {name: getattr(LIMITS, name) for name in Limits.__dataclass_fields__}
-    return Guard(app, Limits(**{**values, **changes}), lambda *facts: watched.append(facts)), watched
+    return Guard(app, LIMITS.model_copy(update=changes), lambda *facts: watched.append(facts)), watched
 
 
 def test_what_is_within_the_limits_passes() -> None:

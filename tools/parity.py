@@ -98,9 +98,9 @@ def _served(runs: Path, name: str, machine: str, clips: Sequence[Path]) -> list[
 
     from asd.deploy.application import application
     from asd.deploy.models import Models
-    from asd.deploy.service import Limits
+    from asd.settings.stages import Serve
 
-    limits = Limits("", 1 << 30, len(clips), 3600, 1e6, 1, 600)
+    limits = Serve(megabytes=1000, recordings=len(clips), seconds=3600, rate=1e6)
     files = [("recording", (clip.name, clip.read_bytes())) for clip in clips]
     with TestClient(application(Models(runs, name, "cpu"), limits)) as client:
         said = client.post(f"/score?machine={machine}", files=files).json()

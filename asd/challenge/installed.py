@@ -158,19 +158,6 @@ def others(folder: Path, part: Part) -> list[Manifest]:
     return [manifest for manifest in map(_read, paths) if manifest is not None]
 
 
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write a manifest, whole or not at all.
-
-    Args:
-        path: of the manifest.
-        manifest: what was unpacked.
-
-    Raises:
-        AsdError: the place cannot be written.
-    """
-    write_json(path, asdict(manifest))
-
-
 def _read(path: Path) -> Manifest | None:
     """The manifest; None where it is damaged."""
     try:
@@ -200,7 +187,7 @@ def install_machine(path: Path, folder: Path, part: Part, source: Archive, md5: 
             if folder.exists():
                 _fill(folder, unpacked, part, manifest)
             else:
-                write_manifest(unpacked / manifest_name(part), manifest)
+                write_json(unpacked / manifest_name(part), asdict(manifest))
                 unpacked.replace(folder)
 
 
@@ -228,7 +215,7 @@ def install_truth(path: Path, folder: Path, year: Year) -> None:
 def _fill(folder: Path, unpacked: Path, part: Part, manifest: Manifest) -> None:
     """Moves what was unpacked into a folder that has something in it; the manifest tells when that is done."""
     filling = folder / f".{manifest_name(part)}"
-    write_manifest(filling, manifest)
+    write_json(filling, asdict(manifest))
     (folder / manifest_name(part)).unlink(missing_ok=True)
     for name in sorted({_top(name) for name in manifest.files}):
         if (folder / name).is_dir():

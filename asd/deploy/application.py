@@ -20,7 +20,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from asd.core.runtime import log
 from asd.deploy.models import Models, Upload, score_uploads
-from asd.deploy.service import Guard, Limits, RefusalError
+from asd.deploy.service import Guard, RefusalError
+from asd.settings.stages import Serve
 
 ROUTES = ("/health", "/models", "/score", "/metrics", "/openapi.json")
 _FILE = {"type": "string", "format": "binary"}
@@ -61,10 +62,10 @@ class Metrics:
             self.recordings.labels(run, machine, result).inc()
 
 
-def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
-    """The service as an ASGI application, which scores so many recordings at once."""
+def application(models: Models, config: Serve) -> Guard:
+    """The service as an ASGI application."""
     app = FastAPI(title="asd", docs_url=None, redoc_url=None)
-    metrics, pool = Metrics(), ThreadPoolExecutor(workers, "score")
+    metrics, pool = Metrics(), ThreadPoolExecutor(config.workers, "score")
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -93,9 +94,9 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
         if scorer not in (None, *model.scorers):
             raise RefusalError(422, f"scorer={scorer} is not among {', '.join(model.scorers)}; name one of these")
         section = models.section(run, machine, section)
-        uploads = await _uploads(request, limits.n_recordings)
+        uploads = await _uploads(request, config.recordings)
         loop, ended = asyncio.get_running_loop(), threading.Event()
-        words = (model, uploads, scorer, limits.seconds, section, ended.is_set)
+        words = (model, uploads, scorer, config.seconds, section, ended.is_set)
         try:
             rows = await loop.run_in_executor(pool, score_uploads, *words)
         finally:
@@ -132,7 +133,7 @@ def application(models: Models, limits: Limits, workers: int = 1) -> Guard:
         log.error("a request failed", exc_info=error)
         return RefusalError(500, "the server failed on this request; its log says why").answer()
 
-    return Guard(app, limits, metrics.answered)
+    return Guard(app, config, metrics.answered)
 
 
 class Connection(H11Protocol):

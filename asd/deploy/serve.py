@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from asd.core.runtime import log, stopped_by_termination
 from asd.deploy.models import Models
-from asd.deploy.service import Limits
 from asd.settings.stages import Serve
 from asd.types import AsdError
 
@@ -40,21 +39,12 @@ def serve(config: Serve) -> Served:
             f"host={config.host} is reached from other computers, and they have to show a token; give token=, of 16 "
             f"characters or more"
         )
-    models = Models(config.runs, config.name, config.device)
-    limits = Limits(
-        token=token,
-        n_bytes=round(config.megabytes * 1e6),
-        n_recordings=config.recordings,
-        seconds=config.seconds,
-        per_minute=config.rate,
-        n_at_once=config.concurrency,
-        timeout_s=config.timeout_s,
-    )
+    models, config = Models(config.runs, config.name, config.device), config.model_copy(update={"token": token})
     with _bound(config.host, config.port) as place:
         host, port = place.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("serving %d models at %s; Ctrl-C ends it", len(models.loaded), address)
-        settings = settings_of(application(models, limits, config.workers), 4 * config.concurrency)
+        settings = settings_of(application(models, config), 4 * config.concurrency)
         try:
             with stopped_by_termination():  # uvicorn raises the signal again when it has ended
                 uvicorn.Server(settings).run(sockets=[place])

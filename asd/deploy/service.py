@@ -10,8 +10,9 @@ import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from asd.settings.stages import Serve
 
 if TYPE_CHECKING:
     from starlette.responses import JSONResponse
@@ -19,19 +20,6 @@ if TYPE_CHECKING:
 
 _ALWAYS = {("GET", "/health"), ("GET", "/metrics")}  # who watches the service asks when it is busy
 _CALLERS = 4096  # whose rate is remembered at once
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one caller, and all together, may ask for."""
-
-    token: str  # that callers have to show; "": none
-    n_bytes: int  # of a request
-    n_recordings: int  # of a request
-    seconds: float  # of a recording
-    per_minute: float  # requests of a caller
-    n_at_once: int  # requests that are waiting or worked on
-    timeout_s: float  # of a request, its body included
 
 
 class RefusalError(Exception):
@@ -76,13 +64,14 @@ class Guard:
 
     Args:
         app: the other one.
-        limits: for every request; `GET /health` and `GET /metrics` are answered however many others are worked on.
+        limits: of a request and of all together; `GET /health` and `GET /metrics` are answered however many others are
+            worked on.
         watch: is told of every answer: method, path, status, seconds.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, watch: Callable[[str, str, int, float], None]) -> None:
+    def __init__(self, app: ASGIApp, limits: Serve, watch: Callable[[str, str, int, float], None]) -> None:
         self.app, self.limits, self.watch = app, limits, watch
-        self._rate, self._n_now = Rate(limits.per_minute), 0
+        self._rate, self._n_now = Rate(limits.rate), 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -117,7 +106,7 @@ class Guard:
         self._n_now += 1
         try:
             async with asyncio.timeout(self.limits.timeout_s):
-                await self.app(scope, _limited(receive, self.limits.n_bytes), send)
+                await self.app(scope, _limited(receive, self.limits.megabytes), send)
         except TimeoutError as error:
             raise RefusalError(
                 504, f"the request took longer than {self.limits.timeout_s:g} s; send less at once", 1
@@ -133,17 +122,15 @@ class Guard:
     def _check(self, headers: dict[bytes, bytes], caller: str) -> None:
         limits = self.limits
         if wait_s := self._rate.wait_s(caller):
-            raise RefusalError(
-                429, f"more than {limits.per_minute:g} requests in a minute; wait", max(1, round(wait_s))
-            )
-        if self._n_now >= limits.n_at_once:
-            raise RefusalError(503, f"{limits.n_at_once} requests are worked on already; try again", 1)
+            raise RefusalError(429, f"more than {limits.rate:g} requests in a minute; wait", max(1, round(wait_s)))
+        if self._n_now >= limits.concurrency:
+            raise RefusalError(503, f"{limits.concurrency} requests are worked on already; try again", 1)
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > limits.n_bytes:
-            raise _too_large(limits.n_bytes)
+        if not length.isdigit() or int(length) > limits.megabytes * 1e6:
+            raise _too_large(limits.megabytes)
 
 
-def _limited(receive: Receive, n_bytes: int) -> Receive:
+def _limited(receive: Receive, megabytes: float) -> Receive:
     """The body of a request, which may be longer than its header says."""
     n_read = 0
 
@@ -151,12 +138,12 @@ def _limited(receive: Receive, n_bytes: int) -> Receive:
         nonlocal n_read
         message = await receive()
         n_read += len(message.get("body", b""))
-        if n_read > n_bytes:
-            raise _too_large(n_bytes)
+        if n_read > megabytes * 1e6:
+            raise _too_large(megabytes)
         return message
 
     return limited
 
 
-def _too_large(n_bytes: int) -> RefusalError:
-    return RefusalError(413, f"the request holds more than {n_bytes / 1e6:g} MB; send fewer or shorter recordings")
+def _too_large(megabytes: float) -> RefusalError:
+    return RefusalError(413, f"the request holds more than {megabytes:g} MB; send fewer or shorter recordings")

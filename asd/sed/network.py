@@ -23,7 +23,7 @@ from torch.nn.functional import logsigmoid
 
 from asd.core.networks.frame_classifiers import CRNN, CNNTransformer, FrameClassifier, FrequencyPooledCNN
 from asd.sed.config import Network
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 Pooling = Literal["attention", "linear_softmax"]
 
@@ -61,10 +61,8 @@ class EventNetwork(nn.Module):
 
     def __init__(self, trunk: FrameClassifier, pooling: Pooling = "attention") -> None:
         super().__init__()
-        if pooling not in get_args(Pooling):
-            raise AsdError(f"pooling={pooling} is unknown; choose one of {', '.join(get_args(Pooling))}")
-        self.trunk, self.pooling = trunk, pooling
-        n_classes = trunk.out.out_features
+        one_of(pooling, get_args(Pooling), "pooling")
+        self.trunk, n_classes = trunk, trunk.out.out_features
         self.attention = nn.Linear(trunk.n_features, n_classes) if pooling == "attention" else None
         self.activity = nn.Linear(trunk.n_features, 1)
 

@@ -42,22 +42,16 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
     groups, shares = ("train", "validation", "test"), (0.6, 0.2, 0.2)
     behind = backgrounds(config.background, groups, shares, config.sample_rate_hz)
     by_group = split_sources(recordings, groups, shares, config.seed)
-    recipe = _recipe(config, classes)
+    kinds = soundscapes.unequal(classes, config.duration_ratio, config.longest_s, config.frequency_ratio, config.seed)
     n_clips = (config.strong, config.weak, config.unlabelled, config.validation, config.test)
     counts = {part: n for part, n in zip(soundscapes.PARTS, n_clips, strict=True) if n}
     with atomic(config.out) as folder:
         folder.mkdir(parents=True)
         facts = {
-            part: soundscapes.write_part(
-                folder, part, n, recipe, by_group[soundscapes.group_of(part)], behind, config.seed
-            )
+            part: soundscapes.write_part(folder, part, n, config, kinds, by_group[soundscapes.group_of(part)], behind)
             for part, n in counts.items()
         }
-        classes_facts = {
-            name: {"odds": odds, "length_s": length_s}
-            for name, odds, length_s in zip(classes, recipe.odds, recipe.lengths_s, strict=True)
-        }
-        write_json(folder / "soundscapes.json", {"words": words, "classes": classes_facts, "parts": facts})
+        write_json(folder / "soundscapes.json", {"words": words, "classes": kinds, "parts": facts})
     listing = ", ".join(f"{n} {part}" for part, n in counts.items())
     return (
         f"{config.out}: {listing} clips of {config.duration_s:g} s at {config.sample_rate_hz} Hz, classes "
@@ -151,13 +145,3 @@ def _classes(config: MakeSoundscapes, known: set[str]) -> list[str]:
             f"classes={unknown[0]} has no recording in {config.events}; there are {', '.join(sorted(known))}"
         )
     return list(dict.fromkeys(classes))
-
-
-def _recipe(config: MakeSoundscapes, classes: list[str]) -> soundscapes.Recipe:
-    odds, lengths_s = soundscapes.unequal(
-        classes, config.duration_ratio, config.longest_s, config.frequency_ratio, config.seed
-    )
-    ranges = (config.least_events, config.most_events), (config.least_snr_db, config.most_snr_db)
-    return soundscapes.Recipe(
-        classes, odds, lengths_s, config.duration_s, config.sample_rate_hz, *ranges, config.overlap
-    )

@@ -16,7 +16,7 @@ The three training parts share sources (for example speakers) and backgrounds; v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import pandas as pd
 
 from asd.core.runtime import progress
 from asd.data.codecs import write_wav
+from asd.sed.config import MakeSoundscapes
 from asd.sed.sources import Backgrounds, Recording, Samples, load
 from asd.sed.tables import STRONG_COLUMNS, WEAK_COLUMNS
 from asd.synthetic.design import generator
@@ -38,21 +39,12 @@ _FADE_S = 0.005
 _TRIES = 20  # at a place for an event, before the scene does without it
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How scenes are drawn.
+Classes = Mapping[str, Mapping[str, float]]
+"""Of each class "odds", how often it is drawn, which sum to one, and "length_s", its typical duration.
 
-    An event longer than its recording repeats it; for a shorter one, a stretch is cut from it.
-    """
-
-    classes: Sequence[str]
-    odds: Sequence[float]  # (classes,) how often each is drawn, summing to one
-    lengths_s: Sequence[float]  # (classes,) typical duration of each class, 0 for that of its recordings
-    duration_s: float  # of a clip
-    sample_rate_hz: int
-    n_events: tuple[int, int]  # fewest and most events drawn for a clip
-    snr_db: tuple[float, float]  # lowest and highest level of an event over its background
-    overlap: int  # most events at a time; two of one class never overlap
+A length of 0 stands for that of its recordings. An event longer than its recording repeats it; for a shorter one, a
+stretch is cut from it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +70,8 @@ class Scene:
 
 def unequal(
     classes: Sequence[str], duration_ratio: float, longest_s: float, frequency_ratio: float, seed: int
-) -> tuple[list[float], list[float]]:
-    """Odds and lengths (classes,) that fall geometrically; which class is long or frequent is drawn.
+) -> Classes:
+    """Classes whose odds and lengths fall geometrically; which class is long or frequent is drawn.
 
     Args:
         duration_ratio: longest class over shortest; 1 leaves every event as it was recorded.
@@ -91,38 +83,44 @@ def unequal(
     odds = rng.permutation(frequency_ratio**-steps)
     lengths_s = rng.permutation(longest_s * duration_ratio**-steps)
     lengths_s = np.zeros(len(classes)) if duration_ratio == 1 else lengths_s
-    return list(odds / odds.sum()), [round(float(length), 6) for length in lengths_s]
+    return {
+        name: {"odds": float(share), "length_s": round(float(length_s), 6)}
+        for name, share, length_s in zip(classes, odds / odds.sum(), lengths_s, strict=True)
+    }
 
 
 def draw_scene(
-    recipe: Recipe,
+    config: MakeSoundscapes,
+    classes: Classes,
     recordings: Mapping[str, Sequence[Recording]],
     backgrounds: Backgrounds,
     part: str,
     rng: np.random.Generator,
 ) -> Scene:
     """Draws one scene."""
-    background, background_start_s = backgrounds.draw(part, recipe.duration_s, rng)
+    background, background_start_s = backgrounds.draw(part, config.duration_s, rng)
+    labels, odds = list(classes), [each["odds"] for each in classes.values()]
     events: list[Event] = []
-    for _ in range(rng.integers(*recipe.n_events, endpoint=True)):
-        label = recipe.classes[int(rng.choice(len(recipe.classes), p=recipe.odds))]
-        event = _draw_event(recipe, label, recordings[label], rng)
-        for onset_s in rng.uniform(0.0, recipe.duration_s - event.duration_s, _TRIES).round(3):
-            placed = Event(event.path, label, float(onset_s), event.duration_s, event.start_s, event.snr_db)
-            if _fits(placed, events, recipe.overlap):
+    for _ in range(rng.integers(config.least_events, config.most_events, endpoint=True)):
+        label = labels[int(rng.choice(len(labels), p=odds))]
+        event = _draw_event(config, label, classes[label]["length_s"], recordings[label], rng)
+        for onset_s in rng.uniform(0.0, config.duration_s - event.duration_s, _TRIES).round(3):
+            placed = replace(event, onset_s=float(onset_s))
+            if _fits(placed, events, config.overlap):
                 events.append(placed)
                 break
     return Scene(background, background_start_s, tuple(sorted(events, key=lambda e: (e.onset_s, e.label))))
 
 
-def _draw_event(recipe: Recipe, label: str, recordings: Sequence[Recording], rng: np.random.Generator) -> Event:
+def _draw_event(
+    config: MakeSoundscapes, label: str, typical_s: float, recordings: Sequence[Recording], rng: np.random.Generator
+) -> Event:
     recording = recordings[int(rng.integers(len(recordings)))]
-    recorded_s = len(load(recording.path, recipe.sample_rate_hz)) / recipe.sample_rate_hz
-    typical_s = recipe.lengths_s[recipe.classes.index(label)]
+    recorded_s = len(load(recording.path, config.sample_rate_hz)) / config.sample_rate_hz
     wanted_s = typical_s * rng.uniform(0.7, 1.3) if typical_s else recorded_s
-    duration_s = round(min(wanted_s, recipe.duration_s), 3)
+    duration_s = round(min(wanted_s, config.duration_s), 3)
     start_s = rng.uniform(0.0, max(recorded_s - duration_s, 0.0))
-    snr_db = rng.uniform(*recipe.snr_db)
+    snr_db = rng.uniform(config.least_snr_db, config.most_snr_db)
     return Event(str(recording.path), label, 0.0, duration_s, round(float(start_s), 6), round(float(snr_db), 2))
 
 
@@ -140,10 +138,10 @@ def _fits(event: Event, others: Sequence[Event], overlap: int) -> bool:
     return max(at_once) < overlap
 
 
-def render(scene: Scene, recipe: Recipe, backgrounds: Backgrounds) -> Samples:
+def render(scene: Scene, config: MakeSoundscapes, backgrounds: Backgrounds) -> Samples:
     """Waveform (samples,) of a scene; a clip whose sum would clip is turned down as a whole."""
-    rate = recipe.sample_rate_hz
-    mixture = backgrounds.samples(scene.background, scene.background_start_s, recipe.duration_s).copy()
+    rate = config.sample_rate_hz
+    mixture = backgrounds.samples(scene.background, scene.background_start_s, config.duration_s).copy()
     mixture *= _BACKGROUND_RMS / max(_rms(mixture), 1e-9)
     for event in scene.events:
         samples = _stretch(Path(event.path), event, rate)
@@ -179,21 +177,22 @@ def write_part(
     folder: Path,
     part: str,
     n_clips: int,
-    recipe: Recipe,
+    config: MakeSoundscapes,
+    classes: Classes,
     recordings: Sequence[Recording],
     backgrounds: Backgrounds,
-    seed: int,
 ) -> dict[str, Any]:
     """Writes the clips of a part and its table; returns events and active seconds of each class."""
-    by_label = {name: [r for r in recordings if r.label == name] for name in recipe.classes}
+    by_label = {name: [r for r in recordings if r.label == name] for name in classes}
     (folder / part).mkdir(parents=True)
     rows: list[tuple[str, float | str, float | str, str]] = []
     for i in progress(range(n_clips), part, total=n_clips):
-        scene = draw_scene(recipe, by_label, backgrounds, group_of(part), generator("scene", seed, part, i))
+        rng = generator("scene", config.seed, part, i)
+        scene = draw_scene(config, classes, by_label, backgrounds, group_of(part), rng)
         name = f"{part}_{i:05d}.wav"
-        write_wav(folder / part / name, render(scene, recipe, backgrounds)[None], recipe.sample_rate_hz)
+        write_wav(folder / part / name, render(scene, config, backgrounds)[None], config.sample_rate_hz)
         for event in scene.events:
-            offset_s = min(round(event.onset_s + event.duration_s, 3), recipe.duration_s)
+            offset_s = min(round(event.onset_s + event.duration_s, 3), config.duration_s)
             rows.append((name, event.onset_s, offset_s, event.label))
         rows += [(name, "", "", "")] * (not scene.events)
     events = pd.DataFrame(rows, columns=list(STRONG_COLUMNS))

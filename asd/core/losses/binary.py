@@ -40,7 +40,7 @@ from torch import nn
 from torch.nn.functional import logsigmoid
 
 from asd.core.losses.cells import CellLoss, Cells, DecisionLoss, Reduction
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 Factor = torch.Tensor | float
 
@@ -206,9 +206,7 @@ def decision_loss(name: str, **settings: Any) -> nn.Module:
     Raises:
         AsdError: an unknown name, a setting that the loss does not have, or one that it needs.
     """
-    if name not in DECISION_LOSSES:
-        raise AsdError(f"no loss is called {name!r}; choose one of {', '.join(DECISION_LOSSES)}")
-    signature = inspect.signature(DECISION_LOSSES[name])
+    signature = inspect.signature(DECISION_LOSSES[one_of(name, tuple(DECISION_LOSSES), "loss")])
     try:
         signature.bind(**settings)
     except TypeError as error:

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from asd.core.networks.transformer_layers import sinusoids
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 FUSIONS = ("gated", "concatenated", "added")
 
@@ -57,11 +57,9 @@ class GatedFusion(nn.Module):
 
     def __init__(self, widths: Mapping[str, int], n_dims: int = 256, fusion: str = "gated") -> None:
         super().__init__()
-        if fusion not in FUSIONS:
-            raise AsdError(f"fusion={fusion} is unknown; use one of {', '.join(FUSIONS)}")
         if not widths:
             raise AsdError("fusion received no modality; name at least one with the length of its vectors")
-        self.widths, self.fusion = dict(widths), fusion
+        self.widths, self.fusion = dict(widths), one_of(fusion, FUSIONS, "fusion")
         self.embed = nn.ModuleDict({name: nn.Linear(n, n_dims) for name, n in widths.items()})
         if fusion == "gated":
             self.gate = nn.ModuleDict({name: nn.Linear(n_dims, n_dims) for name in widths})

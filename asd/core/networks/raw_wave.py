@@ -36,7 +36,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,7 @@ class RawWaveCNN(nn.Module):
 
     def __init__(self, design: str | RawWaveDesign = "ch32", n_classes: int = 16, n_samples: int = 16000) -> None:
         super().__init__()
-        if isinstance(design, str):
-            if design not in DESIGNS:
-                raise AsdError(f"design={design} is unknown; use one of {', '.join(DESIGNS)}")
-            design = DESIGNS[design]
+        design = DESIGNS[one_of(design, tuple(DESIGNS), "design")] if isinstance(design, str) else design
         self.n_samples = n_samples
         self.blocks, n_steps = _blocks(design, n_samples)
         self.n_features = design.channels[-1] * n_steps

@@ -39,7 +39,7 @@ from asd.studies.digits.inspection import inspect_network
 from asd.studies.digits.page import headline, summarise, write_report
 from asd.studies.digits.recordings import KNOWN, Words, draw_perturbation, load_words, perturb
 from asd.studies.grid import run_grid
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 SMALL = RawWaveDesign(
     (32, 64, 64, 96, 64),
@@ -173,10 +173,9 @@ def build_network(config: Digits, n_classes: int, seed: int) -> RawWaveCNN:
     Raises:
         AsdError: an unknown name, or waveforms too short for it.
     """
-    if config.network not in NETWORKS:
-        raise AsdError(f"network={config.network} is unknown; use one of {', '.join(NETWORKS)}")
+    design = NETWORKS[one_of(config.network, tuple(NETWORKS), "network")]
     torch.manual_seed(seed)
-    net = RawWaveCNN(NETWORKS[config.network], n_classes, round(config.duration_s * config.sample_rate_hz))
+    net = RawWaveCNN(design, n_classes, round(config.duration_s * config.sample_rate_hz))
     if config.tuned:
         first = next(layer for layer in net.modules() if isinstance(layer, torch.nn.Conv1d))
         n_filters, _, n_taps = first.weight.shape
