@@ -110,7 +110,7 @@ def test_what_is_done_is_not_done_again_wherever_the_recordings_lie(
     ("words", "saying"),
     [
         (["data=nowhere"], "data=nowhere is not a folder; give the folder of the Free Spoken Digit Dataset"),
-        (["held_out=eve"], "held_out=eve is none of the speakers ann, bob_jr"),
+        (["held_out=eve"], "held_out=eve is unknown; there are ann, bob_jr"),
         (["network=ch33"], "network=ch33 is unknown; there are small, base"),
         (["duration_s=0.1"], "n_samples=800 is too short"),
         (["n_known_test=9"], "the split 'known' tests 3 words and learns 0"),

@@ -73,9 +73,9 @@ def test_the_grid_holds_every_loss_network_and_seed() -> None:
     assert afl["loss"]["weak"] == 0
     assert afl["seeds"] == [2]
     assert afl["teacher"]["method"] == "none"
-    with pytest.raises(AsdError, match="losses=huber is none of the study's losses bce, srl"):
+    with pytest.raises(AsdError, match="losses=huber is unknown; there are bce, srl"):
         cells(Losses(losses=["huber"]), data)
-    with pytest.raises(AsdError, match="networks=rnn is none of the study's networks crnn, transformer"):
+    with pytest.raises(AsdError, match="networks=rnn is unknown; there are crnn, transformer"):
         cells(Losses(networks=["rnn"]), data)
 
 

@@ -68,7 +68,7 @@ def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(AsdError, match="methods=magic is none of the study's methods bottleneck, ema"):
+    with pytest.raises(AsdError, match="methods=magic is unknown; there are bottleneck, ema"):
         cells(Reuse(methods=["magic"]))
 
 

@@ -168,7 +168,7 @@ def test_no_name_of_a_caller_leads_anywhere(client: TestClient, plant: Path, nam
         ("", {"content": b"x"}, 422, r"several models fit; name one of run=fans&machine=fan, run=fans&machine=pump"),
         ("?machine=valve", {"content": b"x"}, 404, "there is no such model; name one of"),
         ("?machine=../fan", {"content": b"x"}, 404, "there is no such model"),
-        ("?machine=fan&scorer=best", {"content": b"x"}, 422, "scorer=best is not among ensemble"),
+        ("?machine=fan&scorer=best", {"content": b"x"}, 422, "scorer=best is unknown; there are ensemble"),
         ("?machine=fan", {}, 422, "holds no recording"),
         ("?machine=fan", {"content": b"x" * 3_000_001}, 413, "more than 3 MB"),
         ("?machine=fan", {"files": [("recording", (f"{i}.wav", b"x")) for i in range(9)]}, 400, "files"),

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asd.synthetic.folders as folders_module
-from asd.synthetic import FAULTS, Design, Health, draw_design, make_machines, render_clip
-from asd.synthetic.design import CHARACTERS, generator
+from asd.synthetic.design import CHARACTERS, FAULTS, Design, Health, draw_design, generator
+from asd.synthetic.folders import make_machines
+from asd.synthetic.sound import render_clip
 from asd.types import AsdError, Domain
 
 SMALL = {"train_source": 6, "train_target": 2, "test_per_cell": 2, "duration_s": 0.5}

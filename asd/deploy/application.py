@@ -22,6 +22,7 @@ from asd.core.runtime import log
 from asd.deploy.models import Models, Upload, score_uploads
 from asd.deploy.service import Guard, RefusalError
 from asd.settings.stages import Serve
+from asd.types import AsdError, one_of
 
 ROUTES = ("/health", "/models", "/score", "/metrics", "/openapi.json")
 _FILE = {"type": "string", "format": "binary"}
@@ -91,18 +92,16 @@ def application(models: Models, config: Serve) -> Guard:
     ) -> JSONResponse:
         """Scores of recordings: a body of audio, or a form with a file for each of several."""
         run, machine, model = models.chosen(run, machine)
-        if scorer not in (None, *model.scorers):
-            raise RefusalError(422, f"scorer={scorer} is not among {', '.join(model.scorers)}; name one of these")
-        section = models.section(run, machine, section)
+        name = one_of(model.scorers[0] if scorer is None else scorer, model.scorers, "scorer")
+        section = None if section is None else models.runs[run, machine].section_named(section)
         uploads = await _uploads(request, config.recordings)
         loop, ended = asyncio.get_running_loop(), threading.Event()
-        words = (model, uploads, scorer, config.seconds, section, ended.is_set)
+        words = (model, uploads, name, config.seconds, section, ended.is_set)
         try:
             rows = await loop.run_in_executor(pool, score_uploads, *words)
         finally:
             ended.set()  # a request that took too long takes no more of the others' time
         metrics.scored(run, machine, rows)
-        name = scorer or model.scorers[0]
         about = {"run": run, "machine": machine, "scorer": name, "threshold": model.thresholds[name].value}
         status = 422 if all("error" in row for row in rows) else 200
         return JSONResponse({**about, "results": rows}, status)
@@ -112,6 +111,10 @@ def application(models: Models, config: Serve) -> Guard:
     @app.exception_handler(RefusalError)
     async def refused(request: Request, error: RefusalError) -> JSONResponse:
         return error.answer()
+
+    @app.exception_handler(AsdError)
+    async def unusable(request: Request, error: AsdError) -> JSONResponse:
+        return RefusalError(422, str(error)).answer()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -71,17 +71,6 @@ class Models:
             for (run, machine), model in self.loaded.items()
         ]
 
-    def section(self, run: str, machine: str, given: str | None) -> str | None:
-        """The section that a request names; None where it names none.
-
-        Raises:
-            RefusalError: the model was not trained on it.
-        """
-        try:
-            return None if given is None else self.runs[run, machine].section_named(given)
-        except AsdError as error:
-            raise RefusalError(422, str(error)) from error
-
     def chosen(self, run: str | None, machine: str | None) -> tuple[str, str, Model]:
         """Run, machine and model that a request names, or the only one.
 

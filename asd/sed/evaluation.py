@@ -23,17 +23,12 @@ from asd.types import AsdError
 
 FloatArray = npt.NDArray[np.float64]
 
-_SHOWN = {
-    "frames_half": ("f1", "macro_f1", "roc_auc", "macro_roc_auc", "map"),
-    "frames": ("f1", "macro_f1"),
-    "clips": ("f1", "macro_f1", "map", "ece"),
-    "events": ("segment_f1", "segment_error_rate", "event_f1", "intersection_f1", "psds1", "psds2"),
-}
-_MEANINGS = {
-    "frames_half": "frames, threshold 0.5",
-    "frames": "frames, tuned thresholds",
-    "clips": "clips, threshold 0.5",
-    "events": "events, tuned thresholds",
+_EVENTS = ("segment_f1", "segment_error_rate", "event_f1", "intersection_f1", "psds1", "psds2")
+_SHOWN = {  # kind of measures -> what it is called, and those of a table
+    "frames_half": ("frames, threshold 0.5", ("f1", "macro_f1", "roc_auc", "macro_roc_auc", "map")),
+    "frames": ("frames, tuned thresholds", ("f1", "macro_f1")),
+    "clips": ("clips, threshold 0.5", ("f1", "macro_f1", "map", "ece")),
+    "events": ("events, tuned thresholds", _EVENTS),
 }
 
 
@@ -45,6 +40,8 @@ def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[st
     """
     config = Train.model_validate(run.config())
     list_names(config.data)
+    place = config.data / part
+    again = f"score that folder again: python -m asd sed score audio={place}"
     truth = dataset.read_part(config.data, part, config.classes, config.features.sample_rate_hz)
     if truth.events is None:
         raise AsdError(f"part={part} has no strong table, and events cannot be measured without one")
@@ -54,13 +51,12 @@ def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[st
         frames, clips = run.frames(model, part), run.clips(model, part)
         if set(clips.index) != set(truth.filenames):
             raise AsdError(
-                f"{run.path} scored {len(clips)} clips as {part}, which are not the {len(truth.filenames)} in "
-                f"{config.data / part}; score that folder again: python -m asd sed score audio={config.data / part}"
+                f"{run.path} scored {len(clips)} clips as {part}, which are not the {len(truth.filenames)} in {place}; "
+                f"{again}"
             )
         if run.scored(part).get("fingerprint", truth.recordings.fingerprint) != truth.recordings.fingerprint:
             raise AsdError(
-                f"{run.path} scored other recordings as {part}, under the names of those in {config.data / part}; "
-                f"score that folder again: python -m asd sed score audio={config.data / part}"
+                f"{run.path} scored other recordings as {part}, under the names of those in {place}; {again}"
             )
         thresholds = decodings[model]["thresholds"]
         results[model] = cells(config, truth.events, frames, clips, thresholds)
@@ -127,11 +123,11 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
     """Tables of a summary."""
     seeds = ", ".join(map(str, summary["seeds"]))
     sections = []
-    for kind, measures in _SHOWN.items():
+    for kind, (meaning, measures) in _SHOWN.items():
         models = [model for model in MODELS if kind in summary["mean"][model]]
         rows = [[model, *(_cell(summary, model, kind, measure) for measure in measures)] for model in models]
         if rows:
-            sections.append(Section(text=_MEANINGS[kind], head=["model", *measures], rows=rows))
+            sections.append(Section(text=meaning, head=["model", *measures], rows=rows))
     title = f"{summary['name']}: {summary['part']}, mean ± standard deviation over seeds {seeds}"
     return as_markdown(title, [], sections)
 

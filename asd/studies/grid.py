@@ -9,7 +9,7 @@ it was. Cells do not know each other: how many run at once changes no result.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from asd.core.executors import run_tasks
 from asd.core.files import read_json, write_json
 from asd.core.runtime import log
 from asd.options import Execution
+from asd.types import one_of
 
 Result = dict[str, Any]
 Work = Callable[[dict[str, Any], Path], Result]
@@ -48,6 +49,15 @@ def run_grid(
     tasks = [(work, wanted[key], folder / key) for key in missing]
     run_tasks(_run, tasks, where, device=device, label=label)
     return {key: _known(folder / key)["result"] for key in wanted}
+
+
+def chosen(names: Sequence[str], known: Iterable[str], option: str) -> list[str]:
+    """What an option asks for of all that there is; none: all of it.
+
+    Raises:
+        AsdError: a name that is not known.
+    """
+    return [one_of(name, tuple(known), option) for name in names] or list(known)
 
 
 def _run(task: tuple[Work, dict[str, Any], Path]) -> None:

@@ -19,9 +19,8 @@ from asd.pipeline import train
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.studies.config import Halls
-from asd.studies.grid import Result, run_grid
+from asd.studies.grid import Result, chosen, run_grid
 from asd.synthetic import make_machines
-from asd.types import AsdError
 
 YEAR = 2026  # its rule, which is that of 2025, too
 
@@ -45,12 +44,11 @@ def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[
     Raises:
         AsdError: a detector that the study does not know, or what a cell raised.
     """
-    if unknown := [detector for detector in config.detectors if detector not in methods]:
-        raise AsdError(f"detectors={unknown[0]} is not in this study; it has {', '.join(methods)}")
+    detectors = chosen(config.detectors, methods, "detectors")
     cells = {
         f"{snr_db:g}dB/seed{seed}": {
             "machines": {**config.machines(), **hall, "snr_db": float(snr_db), "seed": seed},
-            "methods": {detector: dict(methods[detector]) for detector in config.detectors},
+            "methods": {detector: dict(methods[detector]) for detector in detectors},
             "device": config.device,
         }
         for snr_db in config.snrs_db

@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 from asd.evaluation.markdown import MISSING, Section, as_markdown, plus_minus, signed, spread, write_page
 from asd.evaluation.style import INK, colours, styled
 from asd.studies.config import Losses
-from asd.studies.grid import run_grid
+from asd.studies.grid import chosen, run_grid
 from asd.studies.sed_cell import Cell, cell, run_cell, soundscapes
-from asd.types import AsdError
 
 NETWORKS = ["crnn", "transformer"]
 
@@ -90,18 +89,14 @@ def cells(config: Losses, data: dict[str, Any]) -> dict[str, Cell]:
         AsdError: a loss or network that is not of the study.
     """
     known = LOSSES | VARIANTS
-    chosen = config.losses or list(known)
-    for what, names, choices in (("losses", chosen, list(known)), ("networks", config.networks, NETWORKS)):
-        if unknown := [name for name in names if name not in choices]:
-            raise AsdError(f"{what}={unknown[0]} is none of the study's {what} {', '.join(choices)}")
     training = config.model_dump(include={"epochs", "learning_rate", "batch_size"})
     shared = {"teacher": {"method": "none"}, "training": training}
     return {
         f"{network}/{name}/seed{seed}": cell(
             data, seed, config.device, {"network": {"kind": network}, "loss": {"weak": 0.0, **known[name]}, **shared}
         )
-        for network in config.networks
-        for name in chosen
+        for network in chosen(config.networks, NETWORKS, "networks")
+        for name in chosen(config.losses, known, "losses")
         if network == "crnn" or name in LOSSES
         for seed in config.seeds
     }

@@ -18,10 +18,9 @@ from asd.pipeline import train
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.studies.config import Reuse
-from asd.studies.grid import Result, run_grid
+from asd.studies.grid import Result, chosen, run_grid
 from asd.studies.halls import official_score
 from asd.synthetic import make_machines
-from asd.types import AsdError
 
 YEAR = 2025  # whose rule is measured by
 SCORERS = ("knn", "mahalanobis")
@@ -63,14 +62,11 @@ def cells(config: Reuse) -> dict[str, dict[str, Any]]:
     Raises:
         AsdError: a method that is not of the study.
     """
-    chosen = config.methods or list(METHODS)
-    if unknown := [name for name in chosen if name not in METHODS]:
-        raise AsdError(f"methods={unknown[0]} is none of the study's methods {', '.join(METHODS)}")
     shared = {"device": config.device, "epochs": config.epochs, "segment_samples": config.segment_samples}
     return {
         f"{kind}/{name}/seed{seed}": {"machines": machines, "words": list(METHODS[name].words), "seed": seed, **shared}
         for kind, machines in (("recorded", str(config.data)), ("synthetic", config.machines()))
-        for name in chosen
+        for name in chosen(config.methods, METHODS, "methods")
         for seed in config.seeds
     }
 

@@ -38,8 +38,8 @@ from asd.studies.config import Digits
 from asd.studies.digits.inspection import inspect_network
 from asd.studies.digits.page import headline, summarise, write_report
 from asd.studies.digits.recordings import KNOWN, Words, draw_perturbation, load_words, perturb
-from asd.studies.grid import run_grid
-from asd.types import AsdError, one_of
+from asd.studies.grid import chosen, run_grid
+from asd.types import one_of
 
 SMALL = RawWaveDesign(
     (32, 64, 64, 96, 64),
@@ -91,10 +91,7 @@ def cells(config: Digits, words: Words) -> dict[str, dict[str, Any]]:
     Raises:
         AsdError: a speaker of whom there are no recordings.
     """
-    for name in config.held_out:
-        if name not in words.names:
-            raise AsdError(f"held_out={name} is none of the speakers {', '.join(words.names)} of {config.data}")
-    splits = [KNOWN, *(config.held_out or words.names)]
+    splits = [KNOWN, *chosen(config.held_out, words.names, "held_out")]
     for split in splits:
         words.split(split, config.n_known_test)
     shared = {"recordings": words.fingerprint, "study": config.settings()}
