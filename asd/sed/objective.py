@@ -121,10 +121,8 @@ class Objective:
         return clips + frames, {
             "consistency_clips": clips,
             "consistency_frames": frames,
-            "positive_mass_clips": sure.clips.positive_mass,
-            "negative_mass_clips": sure.clips.negative_mass,
-            "positive_mass_frames": sure.frames.positive_mass,
-            "negative_mass_frames": sure.frames.negative_mass,
+            **{f"positive_mass_{kind}": each.positive_mass for kind, each in sure._asdict().items()},
+            **{f"negative_mass_{kind}": each.negative_mass for kind, each in sure._asdict().items()},
         }
 
     def _sure(self, clips: torch.Tensor, frames: torch.Tensor, ignore: torch.Tensor) -> ConfidentTargets:

@@ -12,6 +12,7 @@ A clip without an event has a row with its name alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -64,20 +65,14 @@ def read_weak(path: Path, classes: Sequence[str]) -> dict[str, list[str]]:
         AsdError: a missing file or column, or a label outside `classes`.
     """
     table = _read(path, WEAK_COLUMNS)
-    by_clip: dict[str, list[str]] = {}
-    for line, name, cell in table.itertuples():
-        labels = split_labels(cell, classes)
-        _check_labels(pd.Series(labels, [line] * len(labels), dtype=str), classes, path)
-        by_clip[name] = list(dict.fromkeys([*by_clip.get(name, []), *labels]))
-    if len(by_clip) < len(table):
-        first = table.loc[table["filename"].duplicated(), "filename"].iloc[0]
-        log.warning(
-            "%s: %d clips have several rows, %s first; their labels are merged",
-            path,
-            table.loc[table["filename"].duplicated(), "filename"].nunique(),
-            first,
-        )
-    return by_clip
+    labels = table["event_labels"].map(lambda cell: split_labels(cell, classes))
+    _check_labels(labels.explode().dropna(), classes, path)
+    again = table.loc[table["filename"].duplicated(), "filename"]
+    if len(again):
+        message = "%s: %d clips have several rows, %s first; their labels are merged"
+        log.warning(message, path, again.nunique(), again.iloc[0])
+    by_clip = labels.groupby(table["filename"], sort=False)
+    return {str(name): list(dict.fromkeys(chain(*rows))) for name, rows in by_clip}
 
 
 def labels_of(path: Path, known: Iterable[str] = ()) -> set[str]:

@@ -53,10 +53,6 @@ class Batch:
         present[..., list(self.features).index(modality)] = False
         return replace(self, present=present)
 
-    def complete(self) -> torch.Tensor:
-        """Numbers (n,) of the sequences with every modality at every step."""
-        return self.present.flatten(1).all(1).nonzero()[:, 0]
-
 
 Scales = Mapping[str, tuple[np.ndarray, np.ndarray]]  # modality -> mean and spread, (width,) each
 
