@@ -29,13 +29,13 @@ from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
 from asd.core.files import write_json, write_text
-from asd.core.storage import publish_files, publish_folder
+from asd.core.storage import publish_folder
 from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
-from asd.evaluation.labelling import LATEST_YEAR, evaluation_name, labelled_scores, meant_year, published_labels
+from asd.evaluation.labelling import LATEST_YEAR, evaluation_name, labelled_scores, meant_year
 from asd.evaluation.leaderboard import rank_runs
-from asd.evaluation.markdown import place_in
+from asd.evaluation.markdown import place_in, write_results
 from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, evaluate_tables
 from asd.runs import RunDirectory, note_scores, warn_of_stale
 from asd.settings.config import Demo, Enroll, Fuse, Run
@@ -106,18 +106,14 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     name = config.name
     place = config.page and place_in(config.page, f"decisions of {name}")
     year, plain = meant_year(config.runs, name, config.machine, config.data, config.year)
-    if config.part == "dev":
-        scores = labelled_scores(config.runs, name, year, config.machine, config.data)
-    else:
-        scores = published_labels(config.runs, name, year, config.ground_truth, config.machine)
+    scores = labelled_scores(
+        *(config.runs, name, year, config.machine, config.data), part=config.part, ground_truth=config.ground_truth
+    )
     found = evaluate_tables(scores.tables, year, config.scorer or scores.default, plain=plain)
     facts = {"untrained_sections": scores.untrained, "missing": scores.missing, "scored": scores.scored}
     evaluation = {"name": name, **found, **facts}
     stem = config.runs / name / evaluation_name(config.part, config.data)
-    write_json(stem.with_suffix(".json"), evaluation)
-    write_text(stem.with_suffix(".md"), as_markdown(evaluation, name))
-    write_text(stem.with_suffix(".csv"), as_rows(evaluation).to_csv(index=False))
-    publish_files(*(stem.with_suffix(suffix) for suffix in (".json", ".md", ".csv")))
+    write_results(stem, evaluation, as_rows(evaluation), as_markdown(evaluation, name))
     warn_of_stale(config.runs, name)
     if config.json_:
         write_json(config.json_, evaluation)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 import asd
+from asd.evaluation.figures import colours, styled
 from asd.evaluation.markdown import (
     MISSING,
     Section,
@@ -27,7 +28,6 @@ from asd.evaluation.markdown import (
     without_nan,
     write_page,
 )
-from asd.evaluation.style import colours, styled
 
 
 def test_columns_of_numbers_are_aligned_to_the_right() -> None:
@@ -96,12 +96,12 @@ The end.
 def test_a_page_has_its_parts_in_order_and_nothing_for_what_is_empty() -> None:
     section = Section("Section", "A paragraph.", ["point"], ["a", "b"], [["x", "1.0"]], ["a_figure"], "The end.")
     sections = [Section(text="Text alone."), section, Section("Deeper", level=3), Section()]
-    assert as_markdown("Title", ["One finding.", "Another."], sections) == PAGE
-    assert as_markdown("Title", [], []) == "# Title\n"
+    assert as_markdown("Title", [Section(points=["One finding.", "Another."]), *sections]) == PAGE
+    assert as_markdown("Title", []) == "# Title\n"
 
 
 def test_text_is_taken_literally_and_long_lines_are_folded() -> None:
-    text = as_markdown("A <b> & {{ c }}", ["word " * 60], [Section(text="other " * 60)])
+    text = as_markdown("A <b> & {{ c }}", [Section(points=["word " * 60]), Section(text="other " * 60)])
     assert text.startswith("# A <b> & {{ c }}\n")
     assert max(map(len, text.splitlines())) <= 118
     assert text.splitlines()[3].startswith("  word")
@@ -111,7 +111,8 @@ def test_the_files_of_a_page_say_the_same(tmp_path: Path) -> None:
     named = pd.DataFrame({"n": [1, 2]}, pd.Index(["x", "y"], name="class"))
     tables = {"named": named, "plain": pd.DataFrame({"n": [3]}), "empty": pd.DataFrame()}
     numbers = {"mean": 0.1, "rest": [math.nan, {"deep": (math.nan, 1)}]}
-    write_page(tmp_path, "page", "# Text\n", numbers=numbers, tables=tables, figures={"drawn": Figure()})
+    text = write_page(tmp_path, "page", "Text", [], numbers=numbers, tables=tables, figures={"drawn": Figure()})
+    assert (tmp_path / "page.md").read_text() == text == "# Text\n"
     files = {path.name for path in tmp_path.iterdir()}
     assert files == {"page.md", "page.json", "named.csv", "plain.csv", "drawn.png"}
     assert json.loads((tmp_path / "page.json").read_text()) == {"mean": 0.1, "rest": [None, {"deep": [None, 1]}]}

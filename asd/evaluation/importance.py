@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from asd.evaluation.style import BLUE, GREY, styled
+from asd.evaluation.figures import BLUE, GREY, styled
 
 _LEAST = 4  # configurations without which nothing can be said
 

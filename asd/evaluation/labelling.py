@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ import pandas as pd
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.years import Unit, Year, get_year
 from asd.evaluation import completeness
-from asd.evaluation.completeness import Missing, chosen_runs, is_all, merged, require_whole
+from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, merged, require_whole
 from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, place_name, same_seeds
 from asd.types import AsdError, Split
 
@@ -67,19 +67,30 @@ class Labelled:
 
 
 def labelled_scores(
-    runs: Path, name: str, year: int, machines: Sequence[str] = completeness.ALL, data: Path | None = None
+    runs: Path,
+    name: str,
+    year: int,
+    machines: Sequence[str] = completeness.ALL,
+    data: Path | None = None,
+    *,
+    part: EvaluatedPart = "dev",
+    ground_truth: Path | None = None,
 ) -> Labelled:
-    """Scores of clips whose names tell their labels.
-
-    Machines without any label are left out where they belong to the evaluation set of the year.
+    """Scores of clips with their labels.
 
     Args:
         data: folder of other recordings that were scored; by default the run's own test clips.
+        part: "dev": names tell the labels, and machines of the year's evaluation set without any are left out; "eval":
+            the organisers' labels and domains of the evaluation set stand in place of the names'.
+        ground_truth: folder of the organisers' labels, by default where `data` puts it.
 
     Raises:
-        AsdError: there is nothing to evaluate, or something is missing and no machine was named.
+        AsdError: there is nothing to evaluate, no ground truth, a clip that is not in it or missing, or something is
+            missing and no machine was named.
     """
     found = chosen_runs(runs, name, machines)
+    if part == "eval":
+        return _by_truth(runs / name, found, get_year(year), ground_truth, machines)
     folders = _folders(found, data)
     hidden = {*get_year(year).eval}
     labels = {run: _labels(folder) for run, folder in folders.items()}
@@ -101,9 +112,7 @@ def labelled_machines(runs: Path, name: str) -> list[str]:
     return sorted({run.machine for run in find_runs(runs, name) if _labels(run.scores)})
 
 
-def _whole(
-    place: Path, folders: Mapping[RunDirectory, ScoreFolder], year: Year, machines: Sequence[str], are_own: bool
-) -> Labelled:
+def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], are_own: bool) -> Labelled:
     default = next(run for run, folder in folders.items() if folder.scorers).default_scorer()
     first = {run.machine: folder.table(default) for run, folder in folders.items() if default in folder.scorers}
     own = {run.machine for run, folder in folders.items() if folder.is_own}
@@ -122,61 +131,53 @@ def _whole(
     lacks += [f"{machine} {what}" for machine, whats in unlabelled.items() for what in whats]
     tables = _tables_of(folders)
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
-    scored = digests(place, folders.values())
-    return Labelled([*folders], known, default, untrained_sections(folders), lacks, scored)
+    return _labelled(place, folders, known, default, lacks)
 
 
-def published_labels(
-    runs: Path, name: str, year: int, ground_truth: Path | None, machines: Sequence[str] = completeness.ALL
+def _by_truth(
+    place: Path, runs: Sequence[RunDirectory], year: Year, ground_truth: Path | None, machines: Sequence[str]
 ) -> Labelled:
-    """Scores of an evaluation set with the organisers' labels and domains in place of the names'.
-
-    Args:
-        ground_truth: its folder, by default where `data` puts it.
-
-    Raises:
-        AsdError: there is no ground truth, a clip is missing or not in it, or a machine or section is missing
-            and no machine was named.
-    """
-    rules = get_year(year)
-    place = ground_truth or rules.truth_root
-    if not place.is_dir():
-        raise AsdError(f"no ground truth in {place}: make data year={year} part=eval fetches it, once published")
-    truth = read_ground_truth(place, rules)
+    """Scores of an evaluation set by the organisers' labels."""
+    root = ground_truth or year.truth_root
+    if not root.is_dir():
+        raise AsdError(f"no ground truth in {root}: make data year={year.year} part=eval fetches it, once published")
+    truth = read_ground_truth(root, year)
     every = {unit.machine for unit in truth}
     if not is_all(machines):
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
-    folders = {
-        run: run.scores for run in chosen_runs(runs, name, machines) if run.machine in wanted and run.scores.scorers
-    }
+    folders = {run: run.scores for run in runs if run.machine in wanted and run.scores.scorers}
     if not folders:
-        raise AsdError(f"{runs / name} has no scores of {', '.join(sorted(wanted))}, which {place} is about")
+        raise AsdError(f"{place} has no scores of {', '.join(sorted(wanted))}, which {root} is about")
     same_seeds([*folders])
     default = next(iter(folders)).default_scorer()
     missing = merged(
-        {machine: [f"of {year} is not in the run"] for machine in wanted - {run.machine for run in folders}},
-        {m: what for m, what in completeness.missing_runs(runs, name, machines).items() if m in wanted},
+        {machine: [f"of {year.year} is not in the run"] for machine in wanted - {run.machine for run in folders}},
+        {m: what for m, what in completeness.missing_runs(place.parent, place.name, machines).items() if m in wanted},
         completeness.missing_scores(folders, default),
         _missing_units(folders, default, truth),
     )
-    lacks = require_whole(runs / name, missing, {run.machine for run in folders}, machines)
+    lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{m} is left out by machine=" for m in sorted(every - wanted)]
     tables = {
-        scorer: {seed: with_truth(table, truth, rules) for seed, table in by_seed.items()}
+        scorer: {seed: with_truth(table, truth, year) for seed, table in by_seed.items()}
         for scorer, by_seed in _tables_of(folders).items()
     }
-    scored = digests(runs / name, folders.values())
+    return _labelled(place, folders, tables, default, lacks)
+
+
+def _labelled(place: Path, folders: Folders, tables: Tables, default: str, lacks: list[str]) -> Labelled:
+    scored = digests(place, folders.values())
     return Labelled([*folders], tables, default, untrained_sections(folders), lacks, scored)
 
 
-def untrained_sections(folders: Mapping[RunDirectory, ScoreFolder]) -> dict[str, list[str]]:
+def untrained_sections(folders: Folders) -> dict[str, list[str]]:
     """Sections that were scored and never trained on, by machine."""
     found = {run.machine: data.untrained_sections for run, folder in folders.items() if (data := folder.data())}
     return {machine: sections for machine, sections in found.items() if sections}
 
 
-def _tables_of(folders: Mapping[RunDirectory, ScoreFolder]) -> Tables:
+def _tables_of(folders: Folders) -> Tables:
     """Score tables of all machines together, of the scorers that all of them have: {scorer: {seed: table}}."""
     scored = {run: folder for run, folder in folders.items() if folder.scorers}
     common = set.intersection(*({*folder.scorers} for folder in scored.values()))
@@ -202,7 +203,7 @@ def _labels(folder: ScoreFolder) -> bool:
     return any((folder.table(scorer)["label"] != "").any() for scorer in folder.scorers[:1])
 
 
-def _missing_units(folders: Mapping[RunDirectory, ScoreFolder], scorer: str, truth: GroundTruth) -> Missing:
+def _missing_units(folders: Folders, scorer: str, truth: GroundTruth) -> Missing:
     """Sections of the evaluation set of which a machine has no scores."""
     missing: Missing = {}
     for run, folder in folders.items():

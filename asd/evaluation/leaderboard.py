@@ -16,13 +16,11 @@ from typing import Any
 import pandas as pd
 
 from asd.challenge.years import get_year
-from asd.core.files import write_json, write_text
 from asd.core.runtime import log
-from asd.core.storage import publish_files
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import ALL, first_of, is_all
 from asd.evaluation.labelling import labelled_scores, meant_year
-from asd.evaluation.markdown import table
+from asd.evaluation.markdown import table, write_results
 from asd.metrics import evaluate_table
 from asd.runs import run_names, warn_of_stale
 from asd.types import AsdError
@@ -96,10 +94,8 @@ def rank_runs(
         raise AsdError(f"reference={reference} is not on the board: it holds {', '.join(names)}")
     board = pd.concat([_board(group, reference) for group in boards], ignore_index=True)
     scored = {path: digest for member in found for path, digest in member.scored.items()}
-    write_json(runs / "leaderboard.json", {"rows": board.to_dict("records"), "scored": scored})
-    write_text(runs / "leaderboard.csv", board.to_csv(index=False))
-    write_text(runs / "leaderboard.md", as_markdown(board))
-    publish_files(*(runs / f"leaderboard.{suffix}" for suffix in ("json", "csv", "md")))
+    numbers = {"rows": board.to_dict("records"), "scored": scored}
+    write_results(runs / "leaderboard", numbers, board, as_markdown(board))
     for run in sorted({name.partition(":")[0] for name in names}):
         warn_of_stale(runs, run)
     return board

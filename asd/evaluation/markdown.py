@@ -1,6 +1,6 @@
 """Results in Markdown: numbers and tables that are tables in a terminal too, pages with figures, and the files beside.
 
-A page has findings, and sections with tables and figures, by one template.
+A page has sections with sentences, tables and figures, by one template.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.files import atomic, write_json, write_text
+from asd.core.storage import publish_files
 from asd.types import AsdError
 
 if TYPE_CHECKING:
@@ -101,26 +102,27 @@ class Section:
     level: int = 2  # of the heading
 
 
-def as_markdown(title: str, findings: Sequence[str], sections: Sequence[Section]) -> str:
+def as_markdown(title: str, sections: Sequence[Section]) -> str:
     """The page as Markdown; its figures lie beside it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("asd.evaluation", ""), undefined=StrictUndefined, autoescape=False)
     environment.filters |= {"item": _item, "paragraph": _paragraph}
     page = environment.get_template("page.md.jinja")
-    return page.render(title=title, findings=findings, sections=sections, table=table) + "\n"
+    return page.render(title=title, sections=sections, table=table) + "\n"
 
 
 def write_page(
     folder: Path,
     name: str,
-    text: str,
+    title: str,
+    sections: Sequence[Section],
     *,
     numbers: Mapping[str, Any],
     tables: Mapping[str, pd.DataFrame] | None = None,
     figures: Mapping[str, Figure] | None = None,
-) -> None:
-    """Writes a page and what belongs to it, each file whole or not at all.
+) -> str:
+    """Writes a page and what belongs to it, each file whole or not at all; returns the page.
 
     Args:
         name: of the page and of its numbers: <name>.md and <name>.json.
@@ -139,7 +141,17 @@ def write_page(
             named = any(frame.index.names)
             write_text(folder / f"{stem}.csv", frame.to_csv(index=named))
     write_json(folder / f"{name}.json", without_nan(numbers))
+    text = as_markdown(title, sections)
     write_text(folder / f"{name}.md", text)
+    return text
+
+
+def write_results(stem: Path, numbers: Mapping[str, Any], table: pd.DataFrame, text: str) -> None:
+    """Writes <stem>.json, .csv and .md, and sends them to where an address lies."""
+    write_json(stem.with_suffix(".json"), numbers)
+    write_text(stem.with_suffix(".csv"), table.to_csv(index=False))
+    write_text(stem.with_suffix(".md"), text)
+    publish_files(*(stem.with_suffix(suffix) for suffix in (".json", ".csv", ".md")))
 
 
 def spread(values: Sequence[float] | np.ndarray[Any, Any]) -> dict[str, float]:

@@ -129,7 +129,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
         if rows:
             sections.append(Section(text=meaning, head=["model", *measures], rows=rows))
     title = f"{summary['name']}: {summary['part']}, mean ± standard deviation over seeds {seeds}"
-    return as_markdown(title, [], sections)
+    return as_markdown(title, sections)
 
 
 def _cell(summary: Mapping[str, Any], model: str, kind: str, measure: str) -> str:

@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from asd.addresses import spelled
+from asd.evaluation.figures import GREY, colours, styled
 from asd.evaluation.markdown import write_page
-from asd.evaluation.style import GREY, colours, styled
 from asd.sed.config import Train
 from asd.sed.dataset import read_part
 from asd.sed.evaluation import evaluate_run
 from asd.sed.labels import clip_targets
 from asd.sed.report_numbers import MEASURES, Networks, Predictions, summarise
-from asd.sed.report_page import figure_name, findings, page_of
+from asd.sed.report_page import figure_name, findings, sections_of
 from asd.sed.run import MODELS, SedRun, find_runs
 from asd.types import AsdError
 
@@ -127,8 +127,8 @@ def write_report(
     }
     sentences = findings(summary)
     numbers = {**summary, "facts": facts, "findings": sentences}
-    text = page_of(summary, facts)
-    write_page(folder, "report", text, numbers=numbers, tables=tables, figures=figures)
+    title, page = "Sound event detection: analysis", sections_of(summary, facts)
+    write_page(folder, "report", title, page, numbers=numbers, tables=tables, figures=figures)
     lines = [line for name, each in sentences.items() for line in (name, *(f"  {one}" for one in each))]
     return "\n".join([*lines, "", f"written: {folder / 'report.md'}, report.json, CSV and PNG beside it"])
 

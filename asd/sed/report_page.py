@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from asd.evaluation.confidence import N_RESAMPLES
-from asd.evaluation.markdown import MISSING, Section, as_markdown, plain, signed
+from asd.evaluation.markdown import MISSING, Section, plain, signed
 from asd.sed.report_numbers import CLASS_MEASURES, COMPARED
 
 NAMES = {
@@ -27,8 +27,8 @@ _SHOWN = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece")
 RANKED_BELOW_THRESHOLD = 0.2  # by so much the average precision lies above F1 where only the threshold limits it
 
 
-def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]]) -> str:
-    """The whole document; figures lie beside it."""
+def sections_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]]) -> list[Section]:
+    """What the whole document holds; figures lie beside it."""
     sections = [
         Section(text=_how_to_read(summary)),
         Section(
@@ -52,7 +52,7 @@ def page_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str]]) 
         sections += [Section(network), _overall(by)]
         for dataset, models in by.items():
             sections += _dataset(summary, network, dataset, models)
-    return as_markdown("Sound event detection: analysis", [], sections)
+    return sections
 
 
 def _how_to_read(summary: Mapping[str, Any]) -> str:

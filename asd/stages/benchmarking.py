@@ -18,13 +18,13 @@ import pandas as pd
 
 from asd.addresses import spelled
 from asd.core.executors import run_tasks
-from asd.core.files import read_yaml, write_json, write_text
+from asd.core.files import read_yaml, write_text
 from asd.core.runtime import log
-from asd.core.storage import list_names, publish_files
+from asd.core.storage import list_names
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
-from asd.evaluation.labelling import labelled_scores, meant_year, published_labels
-from asd.evaluation.markdown import place_in, without_nan
+from asd.evaluation.labelling import labelled_scores, meant_year
+from asd.evaluation.markdown import place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
 from asd.runs import find_runs
 from asd.settings.config import Run
@@ -80,10 +80,8 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     full = wanted if config.scorers == "all" else {}
     shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
     table = _as_table(shown, rows, reference)
-    write_json(config.runs / "benchmark.json", {"rows": without_nan(table.to_dict("records"))})
-    write_text(config.runs / "benchmark.csv", table.to_csv(index=False))
-    write_text(config.runs / "benchmark.md", as_markdown(table))
-    publish_files(*(config.runs / f"benchmark.{suffix}" for suffix in ("json", "csv", "md")))
+    numbers = {"rows": without_nan(table.to_dict("records"))}
+    write_results(config.runs / "benchmark", numbers, table, as_markdown(table))
     if config.page:  # read again: a benchmark takes long, and a page is written meanwhile
         write_text(config.page, f"\n\n{as_markdown(table)}\n".join(place_in(config.page, _title(config))))
     return table
@@ -169,10 +167,7 @@ def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
     """A row per scorer of a method, the default first."""
     name = run_name(label)
     year, _ = meant_year(config.runs, name, machines, None, config.year)
-    if config.part == "dev":
-        scores = labelled_scores(config.runs, name, year, machines)
-    else:
-        scores = published_labels(config.runs, name, year, config.ground_truth, machines)
+    scores = labelled_scores(config.runs, name, year, machines, part=config.part, ground_truth=config.ground_truth)
     runs = [run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds]
     seconds = float(np.mean([run.done()["seconds"] for run in runs]))
     rows = []

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from asd.evaluation.markdown import MISSING, Section, as_markdown, plus_minus, spread, write_page
-from asd.evaluation.style import colours, styled
+from asd.evaluation.figures import colours, styled
+from asd.evaluation.markdown import MISSING, Section, plus_minus, spread, write_page
 from asd.sed.report import compare
 from asd.sed.run import SedRun
 from asd.studies.config import Cmt
@@ -61,9 +61,9 @@ def run(config: Cmt) -> str:
     data = soundscapes(config, _RECIPE, folder / "soundscapes")
     results = run_grid(cells(config, data), run_cell, folder, config, device=config.device, label="CMT study")
     by_method = {method: [results[f"{method}/seed{seed}"] for seed in config.seeds] for method in METHODS}
-    text = overview(by_method, "baseline")
     epochs = {method: SedRun(folder / method / f"seed{config.seeds[0]}").epochs() for method in METHODS}
-    write_page(folder, "overview", text, numbers=by_method, figures={"masses": _masses_figure(epochs)})
+    page, figures = overview(by_method, "baseline"), {"masses": _masses_figure(epochs)}
+    text = write_page(folder, "overview", "Confident mean teacher", page, numbers=by_method, figures=figures)
     compared = compare(list(METHODS), folder, ["test"], folder / "report", seeds=config.seeds)
     return f"{text}\n{compared}\n{folder}/overview.md, overview.json, masses.png, report/"
 
@@ -78,7 +78,7 @@ def cells(config: Cmt, data: dict[str, Any]) -> dict[str, Cell]:
     }
 
 
-def overview(results: Results, baseline: str) -> str:
+def overview(results: Results, baseline: str) -> list[Section]:
     """A table per model: mean and spread over the seeds, and the paired gain in clip F1 over the baseline."""
     sections = []
     for model in ("student", "teacher"):
@@ -91,7 +91,7 @@ def overview(results: Results, baseline: str) -> str:
         head = ["method", *_MEASURES.values(), "clip F1 gain"]
         sections.append(Section(model, head=head, rows=rows))
     masses = Section("Confident targets", "Weight mass of the teacher's targets per batch.", figures=["masses"])
-    return as_markdown("Confident mean teacher", [], [*sections, masses])
+    return [*sections, masses]
 
 
 @styled

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.evaluation.markdown import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.markdown import Section, plus_minus, spread, write_page
 from asd.metrics import evaluate_table
 from asd.pipeline import train
 from asd.settings.config import Run
@@ -99,8 +99,8 @@ def write_tables(config: Halls, name: str, title: str, results: Mapping[str, Res
     """Writes the page and its numbers beside the cells, and returns where they lie."""
     folder = config.runs / name
     about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."
-    text = as_markdown(title, [], [Section(text=about), *sections(config, results, usual)])
-    write_page(folder, "table", text, numbers=dict(results))
+    page = [Section(text=about), *sections(config, results, usual)]
+    text = write_page(folder, "table", title, page, numbers=dict(results))
     return f"{text}\nwritten to {folder / 'table.md'}"
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from asd.evaluation.markdown import MISSING, Section, as_markdown, plus_minus, signed, spread, write_page
-from asd.evaluation.style import INK, colours, styled
+from asd.evaluation.figures import INK, colours, styled
+from asd.evaluation.markdown import MISSING, Section, plus_minus, signed, spread, write_page
 from asd.studies.config import Losses
 from asd.studies.grid import chosen, run_grid
 from asd.studies.sed_cell import Cell, cell, run_cell, soundscapes
@@ -207,6 +207,8 @@ def figure(summary: Summary) -> Figure:
 
 def write_report(folder: Path, summary: Summary) -> str:
     """Writes losses.md, losses.json and losses.png, and returns the text."""
-    text = as_markdown("Losses of event detection", [], sections(summary))
-    write_page(folder, "losses", text, numbers=summary, figures={"losses": figure(summary)})
+    figures = {"losses": figure(summary)}
+    text = write_page(
+        folder, "losses", "Losses of event detection", sections(summary), numbers=summary, figures=figures
+    )
     return f"{text}\n{folder}/losses.md, losses.json, losses.png"

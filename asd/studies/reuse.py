@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from asd.evaluation.markdown import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.markdown import Section, plus_minus, spread, write_page
 from asd.pipeline import train
 from asd.settings.config import Run
 from asd.settings.parsing import parse
@@ -108,10 +108,8 @@ def _data(settings: dict[str, Any], place: Path) -> str:
 def write_report(folder: Path, results: Results, without: Mapping[str, str | None]) -> str:
     """Writes reuse.md and reuse.json to the study's folder; returns the page and where it lies."""
     about = "Official score in per cent, mean ± standard deviation over seeds."
-    text = as_markdown(
-        "Parts of the core in an anomaly detector", [], [Section(text=about), *sections(results, without)]
-    )
-    write_page(folder, "reuse", text, numbers=results)
+    page = [Section(text=about), *sections(results, without)]
+    text = write_page(folder, "reuse", "Parts of the core in an anomaly detector", page, numbers=results)
     return f"{text}\n{folder} has reuse.md and reuse.json"
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from asd.core.networks.raw_wave import RawWaveCNN
 from asd.evaluation.explain import FloatArray
-from asd.evaluation.style import AGAINST, FOR, INK, styled
+from asd.evaluation.figures import AGAINST, FOR, INK, styled
 from asd.studies.digits.recordings import Words
 
 _N_FFT = 512  # of the frequency responses and of the STFT, whose hop is 128

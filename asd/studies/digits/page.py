@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import classification_report
 
-from asd.evaluation.markdown import Section, as_markdown, plus_minus, spread, write_page
+from asd.evaluation.markdown import Section, plus_minus, spread, write_page
 from asd.studies.digits.inspection import Inspection, confusion_figure, evidence_figure, filters_figure, maps_figure
 
 TARGETS = {"known": 0.95, "unseen": 0.85}
@@ -138,8 +138,9 @@ def write_report(folder: Path, summary: Summary, inspection: Inspection) -> None
         "activation_maps": maps_figure(inspection.examples[0], inspection.sample_rate_hz),
         "class_activation": evidence_figure(inspection),
     }
-    text = as_markdown("Spoken digits from the waveform", findings(summary), _sections(summary, inspection))
-    write_page(folder, "report", text, numbers=summary, tables=tables(summary), figures=figures)
+    page = [Section(points=findings(summary)), *_sections(summary, inspection)]
+    title = "Spoken digits from the waveform"
+    write_page(folder, "report", title, page, numbers=summary, tables=tables(summary), figures=figures)
 
 
 def tables(summary: Summary) -> dict[str, pd.DataFrame]:

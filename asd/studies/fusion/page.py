@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from asd.core.networks.gated_fusion import FUSIONS
-from asd.evaluation.markdown import Section, as_markdown, plus_minus, signed, write_page
-from asd.evaluation.style import INK, colours, styled
+from asd.evaluation.figures import INK, colours, styled
+from asd.evaluation.markdown import Section, plus_minus, signed, write_page
 from asd.studies.fusion import COLUMNS, findings
 from asd.studies.fusion.training import TERMS
 from asd.synthetic.tracks import MODALITIES
@@ -29,8 +29,8 @@ def write_report(folder: Path, summary: Summary) -> None:
         "gates": _gates_figure(summary),
         "attention": _attention_figure(summary),
     }
-    text = as_markdown("Fusion study", findings(summary), sections(summary))
-    write_page(folder, "report", text, numbers=summary, tables=tables(summary), figures=figures)
+    page = [Section(points=findings(summary)), *sections(summary)]
+    write_page(folder, "report", "Fusion study", page, numbers=summary, tables=tables(summary), figures=figures)
 
 
 def tables(summary: Summary) -> dict[str, pd.DataFrame]:
