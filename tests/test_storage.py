@@ -243,8 +243,16 @@ def test_methods_and_configurations_are_compared_at_an_address(bucket: Any, monk
 def test_events_are_detected_at_an_address(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stage on a computer that has nothing yet, beside the same stages in folders."""
     words = (f"events={write_events(Path('events'))}", *SOUNDSCAPES)
-    refuses("sed", "make-soundscapes", *words, "out=memory://scenes", saying="takes a folder or file of this computer")
-    succeeds("sed", "make-soundscapes", *words, "out=scenes")
+    succeeds("sed", "make-soundscapes", *words, "background=events", "out=scenes")
+    bucket.put("events", "/events", recursive=True)
+    there = ("events=memory://events", "background=memory://events")
+    assert "asd-mirror" not in succeeds("sed", "make-soundscapes", *words, *there, "out=the same").out
+    same, scenes = contents(Path("the same")), contents(Path("scenes"))
+    assert {n: c for n, c in same.items() if n != "soundscapes.json"} == {
+        n: c for n, c in scenes.items() if n != "soundscapes.json"
+    }
+    assert b'"memory://events"' in same["soundscapes.json"]
+    assert b"asd-mirror" not in same["soundscapes.json"]
     bucket.put("scenes", "/scenes", recursive=True)
     said = {}
     for at, data in (("runs=runs", "scenes"), (f"runs={RUNS}", "memory://scenes")):
@@ -362,7 +370,6 @@ def test_an_address_that_cannot_be_used_is_a_sentence(bucket: Any, words: tuple[
     [
         ("reproduce", "data=memory://year"),
         ("data", "data=memory://year"),
-        ("sed", "make-soundscapes", "events=memory://events"),
         ("sed", "make-soundscapes", "events=events", "out=memory://scenes"),
         ("study", "reuse", "runs=memory://runs"),
         ("study", "digits", "data=memory://digits"),

@@ -19,7 +19,7 @@ from asd.options import AnyNames, Names, Numbers, Seeds, Settings
 class MakeSoundscapes(Settings):
     """What `sed make-soundscapes` mixes."""
 
-    events: Path = Field(description="folder of labelled WAVs: <label>/<source>_*.wav or <label>_<source>_*.wav")
+    events: Place = Field(description="folder of labelled WAVs: <label>/<source>_*.wav or <label>_<source>_*.wav")
     background: str = Field("", description="folder of WAVs to put behind them, or synthetic: machines running")
     out: Path = Field(Path("data/soundscapes"), description="the data folder that is made")
     classes: AnyNames = Field([], description="labels to use; none: all there are")

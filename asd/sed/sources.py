@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from asd.addresses import mirrored
 from asd.core.runtime import log
+from asd.core.storage import list_names
 from asd.data.audio import read_wav
 from asd.features.logmel import resample
 from asd.recording_files import find_in_tree, find_recordings
@@ -45,6 +47,7 @@ def list_recordings(folder: Path) -> list[Recording]:
     Raises:
         AsdError: no folder, no WAV in it, or a name without a label.
     """
+    list_names(folder)
     if not folder.is_dir():
         raise AsdError(f"events={folder} is not a folder; give one of labelled WAV files")
     found = []
@@ -143,7 +146,9 @@ def backgrounds(place: str, parts: Sequence[str], shares: Sequence[float], sampl
         raise AsdError("background= is missing: give a folder of WAV files, or background=synthetic")
     if place == "synthetic":
         return SyntheticBackgrounds(sample_rate_hz)
-    return RecordedBackgrounds(Path(place), parts, shares, sample_rate_hz)
+    folder = mirrored(place)
+    list_names(folder)
+    return RecordedBackgrounds(folder, parts, shares, sample_rate_hz)
 
 
 def split_sources(
