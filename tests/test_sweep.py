@@ -14,7 +14,7 @@ import yaml
 
 from asd.challenge.files import list_clips
 from asd.data.audio import read_wav
-from asd.evaluation.importance import chosen_elsewhere, importances
+from asd.evaluation.comparison import importances, mean_elsewhere
 from asd.pipeline import train
 from asd.settings.config import Run
 from asd.stages.planting import COPIES, plant
@@ -149,7 +149,7 @@ def test_importance_is_that_of_the_option_which_moves_the_score() -> None:
 def test_a_choice_on_the_other_machines() -> None:
     scores = pd.DataFrame({"fan": [0.9, 0.5], "pump": [0.6, 0.7], "valve": [0.6, 0.8]})
     # fan: pump and valve prefer the second (0.5); pump: (0.75, 0.65) the first (0.6); valve: (0.75, 0.6) the first
-    assert chosen_elsewhere(scores) == pytest.approx((0.5 + 0.6 + 0.6) / 3)
+    assert mean_elsewhere(scores) == pytest.approx((0.5 + 0.6 + 0.6) / 3)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@
 #   asd/features/clip_statistics.py     is_cuda                 train: the whole batch at once
 #   asd/features/logmel.py              is_cuda                 train: the whole batch at once
 #   asd/features/spectral_statistics.py is_cuda                 train: the whole batch at once
-#   asd/features/envelope_statistics.py is_cuda                 train: the transform of whole recordings
+#   asd/features/clip_statistics.py     is_cuda                 train: the transform of whole recordings
 #   asd/scoring/neighbours.py           cuda                    faiss: beside torch, against the CPU
 #   asd/scoring/neighbours.py           GpuResources            faiss: beside torch, against the CPU
 #   asd/scoring/neighbours.py           index_cpu_to_gpu        faiss: beside torch, against the CPU

@@ -44,7 +44,6 @@ TESTS = {
     "asd/core/networks/autoencoder.py": "autoencoder",
     "asd/scoring/threshold.py": "threshold",
     "asd/features/clip_statistics.py": "clip_statistics",
-    "asd/features/envelope_statistics.py": "clip_statistics",
     "asd/features/logmel.py": "features clip_statistics",
     "asd/features/pooling.py": "pooling",
     "asd/features/spectral_statistics.py": "clip_statistics",

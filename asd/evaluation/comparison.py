@@ -1,4 +1,4 @@
-"""Methods side by side on the same clips: official scores per seed, paired differences, and what choosing is worth.
+"""Methods side by side on the same clips: scores per seed, paired differences, what choosing is worth, what mattered.
 
 Two methods differ by what they differ on the same resampled clips (a paired bootstrap): that interval is narrower
 than those of the two scores, because a hard clip is hard for both. Over machines there is a sign test: one clip more
@@ -19,6 +19,8 @@ from asd.evaluation.markdown import spread
 from asd.evaluation.score_table import FloatArray
 from asd.metrics import aggregate, evaluate_table, score_metrics
 from asd.types import AsdError
+
+_LEAST = 4  # configurations without which nothing can be said
 
 
 @dataclass(frozen=True)
@@ -155,3 +157,54 @@ def composed(name: str, choice: Mapping[str, Entry]) -> Entry:
 
 def _best(candidates: Sequence[Entry], machines: Sequence[str]) -> Entry:
     return max(candidates, key=lambda entry: float(entry.over(machines).mean()))
+
+
+def mean_elsewhere(scores: pd.DataFrame) -> float:
+    """Mean score where each machine takes the configuration that is best on the other machines."""
+    return float(np.mean([scores[machine].iloc[row] for machine, row in best_elsewhere(scores).items()]))
+
+
+def best_elsewhere(scores: pd.DataFrame) -> dict[str, int]:
+    """For each machine the configuration that is best on the other machines: no label of its own has a say.
+
+    Args:
+        scores: (configurations, machines), two machines at least.
+
+    Returns:
+        Row of the configuration by machine.
+    """
+    return {str(name): int(scores.drop(columns=name).mean(axis=1).to_numpy().argmax()) for name in scores}
+
+
+def importances(options: pd.DataFrame, scores: pd.Series) -> dict[str, float]:
+    """How much each option moved the score: a forest predicts it, and one option after another is shuffled.
+
+    Args:
+        options: (configurations, options) values, numbers or names.
+        scores: (configurations,) of each.
+
+    Returns:
+        Share of each option in the loss of R2, most first; they sum to 1, or are all 0 where nothing mattered or
+        there are fewer than four configurations.
+
+    Source: L. Breiman, "Random Forests", 2001, by scikit-learn's permutation_importance.
+    """
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    if len(options) < _LEAST:
+        return dict.fromkeys(map(str, options.columns), 0.0)
+    values = np.column_stack([_numbers(options[key]) for key in options.columns])
+    forest = RandomForestRegressor(n_estimators=200, random_state=0).fit(values, scores)
+    lost = permutation_importance(forest, values, scores, n_repeats=20, random_state=0).importances_mean
+    lost = np.maximum(lost, 0)
+    shares = lost / lost.sum() if lost.sum() > 0 else lost
+    pairs = zip(map(str, options.columns), shares.tolist(), strict=True)
+    return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    """Numbers as they are; names by the order of their appearance."""
+    if pd.api.types.is_numeric_dtype(values):
+        return values.to_numpy(float)
+    return pd.factorize(values.astype(str))[0].astype(float)

@@ -1,4 +1,4 @@
-"""Figures, drawn without a display: their style, one colour per method wherever it appears, and that of `explain`.
+"""Figures, drawn without a display: their style, one colour per method, and those of `explain` and `sweep`.
 
 The colours are those of Okabe and Ito, "Color Universal Design", 2008, which colour-blind people can tell apart.
 """
@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -184,3 +185,27 @@ def _words(axes: Axes, effects: Effects) -> None:
         for column, (colour, words) in enumerate(parts):
             place = (0.02 + 0.36 * column, 0.84 - 0.21 * row)
             axes.text(*place, words, color=colour, fontsize=9.5, transform=axes.transAxes, va="top")
+
+
+@styled
+def importance_figure(table: pd.DataFrame, keys: Sequence[str], shares: dict[str, float]) -> Figure:
+    """A bar per option, and the score of every configuration against each of the first five options.
+
+    Args:
+        table: a row per configuration, with its options and its `score`.
+    """
+    shown = list(shares)[:5]
+    figure = Figure(figsize=(3.2 * (1 + len(shown)), 3.4), layout="constrained")
+    bars, *scatters = figure.subplots(1, 1 + len(shown))
+    names = list(shares)[::-1]
+    bars.barh([name.split(".")[-1] for name in names], [shares[name] for name in names], color=BLUE)
+    bars.set_xlabel("share of the importance")
+    for axes, key in zip(scatters, shown, strict=True):
+        values = table[key]
+        is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        places = values if is_number else values.astype(str)
+        axes.scatter(places, 100 * table["score"], color=BLUE, edgecolor=GREY)
+        axes.set_xlabel(key.split(".")[-1])
+        axes.tick_params(axis="x", rotation=0 if is_number else 30)
+    scatters[0].set_ylabel("official score in per cent")
+    return figure

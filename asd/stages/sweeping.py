@@ -210,7 +210,8 @@ def import_optuna() -> Any:
 
 def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machines: list[str], *, each: bool) -> Swept:
     """The table, the best configuration and the figure, in files."""
-    from asd.evaluation.importance import best_elsewhere, chosen_elsewhere, importance_figure, importances
+    from asd.evaluation.comparison import best_elsewhere, importances, mean_elsewhere
+    from asd.evaluation.figures import importance_figure
 
     rows = [
         {"score": r["score"], "state": r["state"], "seconds": r["seconds"], **r["options"], **r["machines"]}
@@ -221,7 +222,7 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
     order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False, kind="stable").index
     table, results = table.loc[order].reset_index(drop=True), [results[i] for i in order]
     whole = table[table["state"] == COMPLETE]
-    elsewhere = chosen_elsewhere(whole[machines]) if len(machines) > 1 else None
+    elsewhere = mean_elsewhere(whole[machines]) if len(machines) > 1 else None
     write_text(folder / "sweep.csv", table.to_csv(index=False))
     write_text(folder / "sweep.md", as_markdown(table, machines))
     write_text(folder / "best.yaml", yaml.safe_dump(results[0]["options"], sort_keys=False))

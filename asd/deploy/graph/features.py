@@ -1,6 +1,6 @@
 """The features of a clip as a graph: what `asd.features` computes, for clips of any length.
 
-The formulas stand in `features.spectral_statistics`, `features.envelope_statistics`, `features.clip_statistics` and
+The formulas stand in `features.spectral_statistics`, `features.clip_statistics` and
 `features.logmel`; windows and filters are taken from their modules. `tests/test_export.py` compares both.
 
 Conventions: waveforms (clips, samples) and spectra (clips, frames, bins) float32, as the detectors have them; what is
@@ -17,10 +17,9 @@ import torch
 
 from asd.deploy.graph.formula import MOST_COLUMNS, Graph, Value
 from asd.detectors import LEAST_SAMPLES
-from asd.features import envelope_statistics as envelope
+from asd.features import clip_statistics as envelope
 from asd.features import spectral_statistics as spectral
-from asd.features.clip_statistics import ClipStatistics, WindowStatistics
-from asd.features.envelope_statistics import EnvelopeSpectrum, EnvelopeStatistics
+from asd.features.clip_statistics import ClipStatistics, EnvelopeSpectrum, EnvelopeStatistics, WindowStatistics
 from asd.features.logmel import POWER_FLOOR, LogMel, log_edges
 from asd.features.spectral_statistics import FilterBank, SpectralStatistics
 
