@@ -26,8 +26,8 @@ Results = dict[str, list[dict[str, Any]]]
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     config = TINY.model_copy(update={"seeds": [0, 1], "epochs": 3})
     folder, found = tmp_path_factory.mktemp("fusion"), {}
-    for key, settings in cells(config).items():
-        found.setdefault(key.split("/")[0], []).append(run_cell(settings, folder / key))
+    for name, settings in cells(config).items():
+        found[name] = [run_cell({**settings, "seed": seed}, folder / f"{name}/seed{seed}") for seed in (0, 1)]
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 

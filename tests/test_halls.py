@@ -17,7 +17,8 @@ SMALL = {"train_source": 8, "train_target": 2, "test_per_cell": 2, "duration_s":
 
 def test_a_cell_gives_the_official_score_of_every_method_and_resumes(tmp_path: Path) -> None:
     settings = {
-        "machines": {"machines": ["fan"], "channels": 2, "snr_db": 0.0, "seed": 3, **SMALL},
+        "machines": {"machines": ["fan"], "channels": 2, "snr_db": 0.0, **SMALL},
+        "seed": 3,
         "methods": {"nearest": {"near": [], "near - 0.5 far": ["residual=0.5"]}},
         "device": "cpu",
     }
@@ -32,8 +33,10 @@ def test_a_cell_gives_the_official_score_of_every_method_and_resumes(tmp_path: P
 
 def test_a_table_says_mean_spread_and_paired_gain() -> None:
     config = Halls(seeds=[0, 1], snrs_db=[-6.0, 0.5], detectors=["statistics"])
-    scores = {"-6dB/seed0": (50, 53), "-6dB/seed1": (60, 65), "0.5dB/seed0": (70, 69), "0.5dB/seed1": (70, 69)}
-    results = {key: {"statistics": dict(zip(("near", "far"), pair, strict=True))} for key, pair in scores.items()}
+    scores = {"-6dB": [(50, 53), (60, 65)], "0.5dB": [(70, 69), (70, 69)]}
+    results = {
+        ratio: [{"statistics": {"near": near, "far": far}} for near, far in seeds] for ratio, seeds in scores.items()
+    }
     (section,) = sections(config, results, "near")
     assert section.head == ["statistics", "-6 dB", "0.5 dB"]
     assert section.rows == [["near", "55.0 ± 7.1", "70.0 ± 0.0"], ["far", "59.0 ± 8.5 (+4.0)", "69.0 ± 0.0 (-1.0)"]]

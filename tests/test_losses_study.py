@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from asd.studies.config import Losses
-from asd.studies.losses import LOSSES, VARIANTS, cells, figure, sections, summarise, verdicts, write_report
+from asd.studies.losses import LOSSES, VARIANTS, figure, sections, summarise, trainings, verdicts, write_report
+from asd.studies.sed_cell import settings
 from asd.types import AsdError
 from tests.command import refuses, succeeds
 from tests.sounds import write_events
@@ -19,15 +20,13 @@ def result(f1: float, macro: float) -> dict[str, object]:
     return {"student": {"frames_half": half, "frames": {"macro_f1": macro}}}
 
 
-def results() -> dict[str, dict[str, object]]:
+def results() -> dict[str, list[dict[str, object]]]:
     table = {"bce": (0.40, 0.10), "afl": (0.50, 0.10), "srl": (0.35, 0.08)}
-    off = (0.0, 0.01, 0.02)
     found = {
-        f"crnn/{loss}/seed{seed}": result(f1 + off[seed], macro + off[seed])
+        f"crnn/{loss}": [result(f1 + off, macro + off) for off in (0.0, 0.01, 0.02)]
         for loss, (f1, macro) in table.items()
-        for seed in range(3)
     }
-    found["crnn/afl/seed1"] = result(0.51, 0.02)  # the seeds disagree about macro F1
+    found["crnn/afl"][1] = result(0.51, 0.02)  # the seeds disagree about macro F1
     return found
 
 
@@ -59,24 +58,25 @@ def test_a_table_is_sorted_by_macro_f1_and_a_figure_shows_both_measures(tmp_path
 
 
 def test_a_loss_that_never_predicts_is_no_empty_bar() -> None:
-    table = {f"crnn/{loss}/seed{seed}": result(f1, f1) for loss, f1 in (("bce", 0.4), ("ifl", 0.0)) for seed in (0, 1)}
+    table = {f"crnn/{loss}": [result(f1, f1)] * 2 for loss, f1 in (("bce", 0.4), ("ifl", 0.0))}
     for axes in figure(summarise(table)).axes:
         assert [text.get_text() for text in axes.texts] == [" 0: no frame above 0.5"]
 
 
-def test_the_grid_holds_every_loss_network_and_seed() -> None:
-    data = {"out": "data"}
-    grid = cells(Losses(seeds=[0, 2]), data)
-    assert len(grid) == (2 * len(LOSSES) + len(VARIANTS)) * 2
-    afl = grid["transformer/afl/seed2"]["train"]
+def test_the_study_holds_every_loss_and_network() -> None:
+    config = Losses()
+    found = trainings(config)
+    assert len(found) == 2 * len(LOSSES) + len(VARIANTS)
+    afl = settings(config, {"out": "data"}, found["transformer/afl"])
+    assert afl["network"]["kind"] == "transformer"
     assert afl["loss"]["gamma"] == 0.0625
     assert afl["loss"]["weak"] == 0
-    assert afl["seeds"] == [2]
+    assert afl["training"]["epochs"] == config.epochs
     assert afl["teacher"]["method"] == "none"
     with pytest.raises(AsdError, match="losses=huber is unknown; there are bce, srl"):
-        cells(Losses(losses=["huber"]), data)
+        trainings(Losses(losses=["huber"]))
     with pytest.raises(AsdError, match="networks=rnn is unknown; there are crnn, transformer"):
-        cells(Losses(networks=["rnn"]), data)
+        trainings(Losses(networks=["rnn"]))
 
 
 @pytest.mark.slow

@@ -19,8 +19,7 @@ from asd.evaluation.markdown import MISSING, Section, plus_minus, spread, write_
 from asd.sed.report import compare
 from asd.sed.run import SedRun
 from asd.studies.config import Cmt
-from asd.studies.grid import run_grid
-from asd.studies.sed_cell import Cell, cell, run_cell, soundscapes
+from asd.studies.sed_cell import train_all
 
 METHODS: dict[str, dict[str, Any]] = {
     "baseline": {"method": "none"},
@@ -58,24 +57,13 @@ def run(config: Cmt) -> str:
         AsdError: events that no soundscape can be made of.
     """
     folder = config.runs / "cmt"
-    data = soundscapes(config, _RECIPE, folder / "soundscapes")
-    results = run_grid(cells(config, data), run_cell, folder, config, device=config.device, label="CMT study")
-    by_method = {method: [results[f"{method}/seed{seed}"] for seed in config.seeds] for method in METHODS}
+    trainings = {method: {"teacher": teacher} for method, teacher in METHODS.items()}
+    by_method = train_all(config, folder, _RECIPE, trainings, "CMT study")
     epochs = {method: SedRun(folder / method / f"seed{config.seeds[0]}").epochs() for method in METHODS}
     page, figures = overview(by_method, "baseline"), {"masses": _masses_figure(epochs)}
     text = write_page(folder, "overview", "Confident mean teacher", page, numbers=by_method, figures=figures)
     compared = compare(list(METHODS), folder, ["test"], folder / "report", seeds=config.seeds)
     return f"{text}\n{compared}\n{folder}/overview.md, overview.json, masses.png, report/"
-
-
-def cells(config: Cmt, data: dict[str, Any]) -> dict[str, Cell]:
-    """Settings of every training by its folder, <method>/seed<k>."""
-    training = config.model_dump(include={"epochs", "learning_rate", "batch_size"})
-    return {
-        f"{method}/seed{seed}": cell(data, seed, config.device, {"teacher": teacher, "training": training})
-        for method, teacher in METHODS.items()
-        for seed in config.seeds
-    }
 
 
 def overview(results: Results, baseline: str) -> list[Section]:

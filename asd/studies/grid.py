@@ -1,8 +1,8 @@
-"""A grid of experiments: each cell runs once, in a process of its own thread, and leaves a result to read.
+"""A grid of experiments: each cell runs once with every seed, in a process of its own thread, and leaves a result.
 
-    folder/<key>/result.json    {"settings": {...}, "result": {...}}; whatever else the cell writes lies beside
+    folder/<key>/seed<k>/result.json    {"settings": {...}, "result": {...}}; whatever else it writes lies beside
 
-A cell whose result with the same settings is there is not run again, so an interrupted study goes on where
+What has left a result with the same settings is not run again, so an interrupted study goes on where
 it was. Cells do not know each other: how many run at once changes no result.
 """
 
@@ -16,39 +16,38 @@ from typing import Any
 from asd.core.executors import run_tasks
 from asd.core.files import read_json, write_json
 from asd.core.runtime import log
-from asd.options import Execution
+from asd.studies.config import Study
 from asd.types import one_of
 
 Result = dict[str, Any]
 Work = Callable[[dict[str, Any], Path], Result]
-"""(settings of the cell, its folder) -> its result, both plain JSON values; a function that can be imported."""
+"""(settings of a cell and "seed", its folder) -> its result, both plain JSON values; it can be imported by its name."""
 
 
 def run_grid(
-    cells: Mapping[str, Mapping[str, Any]],
-    work: Work,
-    folder: Path,
-    where: Execution,
-    *,
-    device: str = "auto",
-    label: str = "study",
-) -> dict[str, Result]:
-    """Results of all cells in the order given, computing those that are missing.
+    cells: Mapping[str, Mapping[str, Any]], work: Work, folder: Path, config: Study, label: str = "study"
+) -> dict[str, list[Result]]:
+    """Results of all cells in the order given, one of each seed, computing those that are missing.
 
     Args:
         cells: settings by key; the key is a relative path.
         work: what is done with them. It resumes by itself in its folder, where that is worth it.
+        config: says with which seeds, where and on which device.
 
     Raises:
         AsdError: what a cell raised; the results of the others are kept.
     """
-    wanted = {key: json.loads(json.dumps(dict(settings))) for key, settings in cells.items()}
+    wanted = {
+        f"{key}/seed{seed}": json.loads(json.dumps({**settings, "seed": seed}))
+        for key, settings in cells.items()
+        for seed in config.seeds
+    }
     missing = [key for key in wanted if _known(folder / key).get("settings") != wanted[key]]
     if len(missing) < len(wanted):
         log.info("%s: %d of %d cells are done already", label, len(wanted) - len(missing), len(wanted))
     tasks = [(work, wanted[key], folder / key) for key in missing]
-    run_tasks(_run, tasks, where, device=device, label=label)
-    return {key: _known(folder / key)["result"] for key in wanted}
+    run_tasks(_run, tasks, config, device=config.device, label=label)
+    return {key: [_known(folder / f"{key}/seed{seed}")["result"] for seed in config.seeds] for key in cells}
 
 
 def chosen(names: Sequence[str], known: Iterable[str], option: str) -> list[str]:

@@ -33,10 +33,11 @@ DETECTORS = {
 SCORERS = {"statistics": "ensemble", "nearest": "ensemble", "autoencoder": "mahalanobis", "embedding": "knn"}
 
 Methods = Mapping[str, Sequence[str]]  # name of a method -> its options
+Results = Mapping[str, Sequence[Result]]  # ratio -> what each seed gave
 
 
-def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[str, Methods]) -> dict[str, Result]:
-    """Official scores of methods by ratio and seed: {"<snr_db>dB/seed<k>": {detector: {method: score}}}.
+def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[str, Methods]) -> Results:
+    """Official scores of methods by ratio: {"<snr_db>dB": [{detector: {method: score}} of each seed]}.
 
     Args:
         hall: keyword arguments of `synthetic.make_machines` besides ratio and seed.
@@ -46,28 +47,26 @@ def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[
     """
     detectors = chosen(config.detectors, methods, "detectors")
     cells = {
-        f"{snr_db:g}dB/seed{seed}": {
-            "machines": {**config.machines(), **hall, "snr_db": float(snr_db), "seed": seed},
+        f"{snr_db:g}dB": {
+            "machines": {**config.machines(), **hall, "snr_db": float(snr_db)},
             "methods": {detector: dict(methods[detector]) for detector in detectors},
             "device": config.device,
         }
         for snr_db in config.snrs_db
-        for seed in config.seeds
     }
-    folder = config.runs / name
-    return run_grid(cells, run_methods, folder, config, device=config.device, label=f"{name} study")
+    return run_grid(cells, run_methods, config.runs / name, config, f"{name} study")
 
 
 def run_methods(settings: dict[str, Any], folder: Path) -> Result:
     """Official score in per cent of every method on one set of machines."""
     data = folder / "data"
-    make_machines(data, **settings["machines"])
+    make_machines(data, **settings["machines"], seed=settings["seed"])
     result: Result = {}
     for detector, methods in settings["methods"].items():
         result[detector] = {}
         for method, words in methods.items():
             place = [f"data={data}", f"runs={folder / 'runs'}", f"name={detector}-{method}".replace(" ", "_")]
-            about = [f"seed={settings['machines']['seed']}", f"device={settings['device']}"]
+            about = [f"seed={settings['seed']}", f"device={settings['device']}"]
             runs = train(parse(Run, [*DETECTORS[detector], *words, *place, *about]))
             result[detector][method] = official_score([run.scores.table(SCORERS[detector]) for run in runs], YEAR)
     return result
@@ -78,7 +77,7 @@ def official_score(tables: Sequence[pd.DataFrame], year: int) -> float:
     return 100.0 * float(evaluate_table(pd.concat(tables, ignore_index=True), year)["official_score"])
 
 
-def sections(config: Halls, results: Mapping[str, Result], usual: str) -> list[Section]:
+def sections(config: Halls, results: Results, usual: str) -> list[Section]:
     """A table per detector: rows are methods, columns are ratios.
 
     A cell has the mean and the standard deviation over seeds; for all methods but the usual one then the mean
@@ -87,15 +86,14 @@ def sections(config: Halls, results: Mapping[str, Result], usual: str) -> list[S
     found = []
     for detector in config.detectors:
         by_ratio = [
-            pd.DataFrame([results[f"{snr_db:g}dB/seed{seed}"][detector] for seed in config.seeds])
-            for snr_db in config.snrs_db
+            pd.DataFrame([of_seed[detector] for of_seed in results[f"{snr_db:g}dB"]]) for snr_db in config.snrs_db
         ]
         rows = [[str(m), *(_cell(scores, str(m), usual) for scores in by_ratio)] for m in by_ratio[0].columns]
         found.append(Section(head=[detector, *(f"{snr_db:g} dB" for snr_db in config.snrs_db)], rows=rows))
     return found
 
 
-def write_tables(config: Halls, name: str, title: str, results: Mapping[str, Result], usual: str) -> str:
+def write_tables(config: Halls, name: str, title: str, results: Results, usual: str) -> str:
     """Writes the page and its numbers beside the cells, and returns where they lie."""
     folder = config.runs / name
     about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."

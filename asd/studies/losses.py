@@ -8,7 +8,7 @@ soundscapes of spoken digits whose classes differ in length and in frequency. Ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from asd.evaluation.figures import INK, colours, styled
 from asd.evaluation.markdown import MISSING, Section, plus_minus, signed, spread, write_page
 from asd.studies.config import Losses
-from asd.studies.grid import chosen, run_grid
-from asd.studies.sed_cell import Cell, cell, run_cell, soundscapes
+from asd.studies.grid import chosen
+from asd.studies.sed_cell import train_all
 
 NETWORKS = ["crnn", "transformer"]
 
@@ -77,45 +77,43 @@ def run(config: Losses) -> str:
         AsdError: an unknown loss, or events that no soundscape can be made of.
     """
     folder = config.runs / "losses"
-    data = soundscapes(config, _RECIPE, folder / "soundscapes")
-    results = run_grid(cells(config, data), run_cell, folder, config, device=config.device, label="loss study")
-    return write_report(folder, summarise(results))
+    return write_report(folder, summarise(train_all(config, folder, _RECIPE, trainings(config), "loss study")))
 
 
-def cells(config: Losses, data: dict[str, Any]) -> dict[str, Cell]:
-    """Settings of every training by its folder, <network>/<loss>/seed<k>.
+def trainings(config: Losses) -> dict[str, dict[str, Any]]:
+    """What makes every training different, by <network>/<loss>.
 
     Raises:
         AsdError: a loss or network that is not of the study.
     """
     known = LOSSES | VARIANTS
-    training = config.model_dump(include={"epochs", "learning_rate", "batch_size"})
-    shared = {"teacher": {"method": "none"}, "training": training}
     return {
-        f"{network}/{name}/seed{seed}": cell(
-            data, seed, config.device, {"network": {"kind": network}, "loss": {"weak": 0.0, **known[name]}, **shared}
-        )
+        f"{network}/{name}": {
+            "network": {"kind": network},
+            "loss": {"weak": 0.0, **known[name]},
+            "teacher": {"method": "none"},
+        }
         for network in chosen(config.networks, NETWORKS, "networks")
         for name in chosen(config.losses, known, "losses")
         if network == "crnn" or name in LOSSES
-        for seed in config.seeds
     }
 
 
-def summarise(results: Mapping[str, Mapping[str, Any]]) -> Summary:
+def summarise(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Summary:
     """Per cent by network, loss and measure: {"mean", "std", "gain", "gain_std", "seeds_up", "n_seeds"}.
 
     The gain is over BCE of the same network and seed; `seeds_up` counts the seeds in which there is one.
 
     Args:
-        results: {"<network>/<loss>/seed<k>": {model: {kind: measures}}}.
+        results: {"<network>/<loss>": [{model: {kind: measures}} of each seed]}.
     """
     values: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for key, result in results.items():
-        network, loss, _ = key.split("/")
-        lists = values.setdefault(network, {}).setdefault(loss, {name: [] for name in MEASURES})
-        for name, (kind, _) in MEASURES.items():
-            lists[name].append(100 * result["student"][kind][name.removeprefix("tuned_")])
+    for key, seeds in results.items():
+        network, loss = key.split("/")
+        values.setdefault(network, {})[loss] = {
+            name: [100 * seed["student"][kind][name.removeprefix("tuned_")] for seed in seeds]
+            for name, (kind, _) in MEASURES.items()
+        }
     return {
         network: {
             loss: {name: _with_gain(lists[name], losses.get("bce", {}).get(name)) for name in MEASURES}

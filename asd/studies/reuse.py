@@ -7,7 +7,7 @@ single machine: what does not help across them stays off.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +28,8 @@ SCORERS = ("knn", "mahalanobis")
 _MLP = "embedding.encoder=bottleneck"
 
 KINDS = ("recorded", "synthetic")
-Results = Mapping[str, Mapping[str, Any]]  # "<kind>/<method>/seed<k>" -> result of a cell
+Seeds = Sequence[Mapping[str, Any]]  # what each gave, see `run_cell`
+Results = Mapping[str, Seeds]  # by "<kind>/<method>"
 
 
 class Method(NamedTuple):
@@ -52,22 +53,21 @@ def run(config: Reuse) -> str:
         AsdError: an unknown method, or what a cell raised.
     """
     folder = config.runs / "reuse"
-    results = run_grid(cells(config), run_cell, folder, config, device=config.device, label="reuse study")
+    results = run_grid(cells(config), run_cell, folder, config, "reuse study")
     return write_report(folder, results, {name: method.without for name, method in METHODS.items()})
 
 
 def cells(config: Reuse) -> dict[str, dict[str, Any]]:
-    """Settings of every training by its folder, <recorded or synthetic>/<method>/seed<k>.
+    """Settings of every training by its folder, <recorded or synthetic>/<method>.
 
     Raises:
         AsdError: a method that is not of the study.
     """
     shared = {"device": config.device, "epochs": config.epochs, "segment_samples": config.segment_samples}
     return {
-        f"{kind}/{name}/seed{seed}": {"machines": machines, "words": list(METHODS[name].words), "seed": seed, **shared}
+        f"{kind}/{name}": {"machines": machines, "words": list(METHODS[name].words), **shared}
         for kind, machines in (("recorded", str(config.data)), ("synthetic", config.machines()))
         for name in chosen(config.methods, METHODS, "methods")
-        for seed in config.seeds
     }
 
 
@@ -119,41 +119,27 @@ def sections(results: Results, without: Mapping[str, str | None]) -> list[Sectio
     A row has for each scorer the score, the paired difference from the method without, and in how many of all machines
     and seeds it is higher; then the seconds of one machine.
     """
-    scorers = list(next(iter(results.values()))["official"])
+    scorers = list(next(iter(results.values()))[0]["official"])
     columns = [column for scorer in scorers for column in (scorer, "difference", "higher")]
     found = []
     for kind in KINDS:
         rows = []
         for name, other in without.items():
-            if cells := _cells(results, kind, name):
-                compared = [
-                    text
-                    for scorer in scorers
-                    for text in _compared(cells, _cells(results, kind, other) if other else {}, scorer)
-                ]
-                seconds = np.mean([cell["seconds"] for cell in cells.values()])
-                rows.append([name, other or "", *compared, f"{seconds:.0f}"])
+            if own := results.get(f"{kind}/{name}"):
+                rest = results.get(f"{kind}/{other}", [])
+                compared = [text for scorer in scorers for text in _compared(own, rest, scorer)]
+                rows.append([name, other or "", *compared, f"{np.mean([seed['seconds'] for seed in own]):.0f}"])
         if rows:
             found.append(Section(head=[f"{kind} machines", "without", *columns, "s"], rows=rows))
     return found
 
 
-def _compared(own: Results, rest: Results, scorer: str) -> list[str]:
+def _compared(own: Seeds, rest: Seeds, scorer: str) -> list[str]:
     """Score, difference and how often it is higher; the last two empty where there is nothing to compare with."""
-    score = plus_minus(spread([cell["official"][scorer] for cell in own.values()]), 1)
-    seeds = [seed for seed in own if seed in rest]
-    if not seeds:
+    score = plus_minus(spread([seed["official"][scorer] for seed in own]), 1)
+    if not rest:
         return [score, "", ""]
-    gains = [own[s]["official"][scorer] - rest[s]["official"][scorer] for s in seeds]
-    pairs = [
-        own[s]["machines"][scorer][machine] - rest[s]["machines"][scorer][machine]
-        for s in seeds
-        for machine in own[s]["machines"][scorer]
-    ]
+    both = list(zip(own, rest, strict=True))
+    gains = [a["official"][scorer] - b["official"][scorer] for a, b in both]
+    pairs = [x - b["machines"][scorer][machine] for a, b in both for machine, x in a["machines"][scorer].items()]
     return [score, plus_minus(spread(gains), 1, sign=True), f"{sum(gain > 0 for gain in pairs)} of {len(pairs)}"]
-
-
-def _cells(results: Results, kind: str, name: str) -> dict[str, Mapping[str, Any]]:
-    """Results of a method by seed."""
-    start = f"{kind}/{name}/"
-    return {key.removeprefix(start): cell for key, cell in results.items() if key.startswith(start)}

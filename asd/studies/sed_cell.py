@@ -1,4 +1,4 @@
-"""What the studies of event detection share: soundscapes made once, and a cell that goes through the real stages."""
+"""What the studies of event detection share: soundscapes made once, and trainings that go through the real stages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from asd.sed.evaluation import evaluate_run
 from asd.sed.pipeline import make_soundscapes, train
 from asd.sed.run import find_runs
 from asd.studies.config import SedStudy
+from asd.studies.grid import Result, run_grid
 
 # 40 ms windows every 40 ms, and a network of a fifteenth of the published size (Imoto, 2021): a cell is to cost half a
 # minute of one core.
@@ -19,34 +20,41 @@ SMALL: dict[str, Any] = {
     "network": {"channels": [16, 16, 32], "pools": [5, 4, 2], "n_heads": 8, "n_feedforward": 64},
 }
 
-Cell = dict[str, Any]
+Sections = Mapping[str, Mapping[str, Any]]  # of `sed train`
 
 
-def soundscapes(config: SedStudy, recipe: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Makes the data folder of a study, or finds it made; returns the options that made it."""
-    own = {"seed": config.data_seed, "out": out, "overwrite": True}
-    made = MakeSoundscapes.model_validate({**config.own(MakeSoundscapes), **recipe, **own})
-    make_soundscapes(made)
-    return made.model_dump(mode="json", exclude={"overwrite"})
-
-
-def cell(data: Mapping[str, Any], seed: int, device: str, *words: Mapping[str, Any]) -> Cell:
-    """Settings of one training: the small form, and what makes this cell different.
+def train_all(
+    config: SedStudy, folder: Path, recipe: Mapping[str, Any], trainings: Mapping[str, Sections], label: str
+) -> dict[str, list[Result]]:
+    """Measures of the test for every training and seed, {name: [{model: {"frames_half", "frames", "clips"}}]}.
 
     Args:
-        words: sections of `sed train`, later ones on top.
+        folder: of the study, which gets soundscapes/ and <name>/seed<k>/.
+        recipe: options of `sed make-soundscapes`, besides those of the study.
+        trainings: by name, what makes each different from the small form.
     """
-    merged: dict[str, Any] = {"data": data["out"], "seeds": [seed], "device": device}
-    for sections in (SMALL, *words):
-        for name, values in sections.items():
-            merged[name] = {**merged.get(name, {}), **values}
-    return {"soundscapes": dict(data), "train": Train.model_validate(merged).model_dump(mode="json")}
+    own = {"seed": config.data_seed, "out": folder / "soundscapes", "overwrite": True}
+    made = MakeSoundscapes.model_validate({**config.own(MakeSoundscapes), **recipe, **own})
+    make_soundscapes(made)
+    data = made.model_dump(mode="json", exclude={"overwrite"})
+    cells = {name: {"soundscapes": data, "train": settings(config, data, each)} for name, each in trainings.items()}
+    return run_grid(cells, run_cell, folder, config, label)
 
 
-def run_cell(settings: Cell, folder: Path) -> dict[str, Any]:
+def settings(config: SedStudy, data: Mapping[str, Any], sections: Sections) -> dict[str, Any]:
+    """Options of a training: the small form, and the sections that make it different."""
+    training = config.model_dump(include={"epochs", "learning_rate", "batch_size"})
+    merged: dict[str, Any] = {"data": data["out"], "device": config.device, "training": training, **SMALL}
+    for name, values in sections.items():
+        merged[name] = {**merged.get(name, {}), **values}
+    return Train.model_validate(merged).model_dump(mode="json", exclude={"seeds"})
+
+
+def run_cell(settings: dict[str, Any], folder: Path) -> Result:
     """Trains, and measures the test: {model: {"frames_half", "frames", "clips": measures}}."""
     runs, name = (folder.parent.parent, folder.parent.name)  # the cell's folder <name>/seed<k> is that of its run
-    config = Train.model_validate({**settings["train"], "name": name, "runs": runs, "overwrite": True})
+    own = {"name": name, "runs": runs, "seeds": [settings["seed"]], "overwrite": True}
+    config = Train.model_validate({**settings["train"], **own})
     train(config)
     (run,) = find_runs(runs, name, config.seeds)
     return evaluate_run(run, "test", with_events=False)

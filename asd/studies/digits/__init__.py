@@ -71,10 +71,13 @@ def run(config: Digits) -> str:
     folder = config.runs / "digits" / config.network
     words = load_words(config.data, config.sample_rate_hz, config.duration_s, pick_device("cpu"))
     net = build_network(config, len(words.classes), seed=0)  # refuses now what every cell would refuse
-    wanted = cells(config, words)
     work = partial(run_cell, data=config.data, device=config.device)
-    results = run_grid(wanted, work, folder, config, device=config.device, label="digits study")
-    found = [{**wanted[key], **result} for key, result in results.items()]
+    results = run_grid(cells(config, words), work, folder, config, "digits study")
+    found = [
+        {"split": split, "seed": seed, **result}
+        for split, of_split in results.items()
+        for seed, result in zip(config.seeds, of_split, strict=True)
+    ]
     summary = summarise(found, KNOWN, config.settings(), words.classes, config.chosen_on)
     path = folder / KNOWN / f"seed{config.seeds[0]}" / "weights.safetensors"
     load_into(net, load_tensors(path)[0], path)
@@ -95,9 +98,7 @@ def cells(config: Digits, words: Words) -> dict[str, dict[str, Any]]:
     for split in splits:
         words.split(split, config.n_known_test)
     shared = {"recordings": words.fingerprint, "study": config.settings()}
-    return {
-        f"{split}/seed{seed}": {"split": split, "seed": seed, **shared} for split in splits for seed in config.seeds
-    }
+    return {split: {"split": split, **shared} for split in splits}
 
 
 def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str) -> dict[str, Any]:

@@ -54,11 +54,8 @@ def run(config: Fusion) -> str:
     from asd.studies.fusion.page import write_report
 
     folder = config.runs / "fusion"
-    results = run_grid(cells(config), run_cell, folder, config, device=config.device, label="fusion study")
-    by_cell: dict[str, list[dict[str, Any]]] = {}
-    for key, result in results.items():
-        by_cell.setdefault(key.split("/")[0], []).append(result)
-    summary = summarise(by_cell, config.settings(), list(config.seeds))
+    results = run_grid(cells(config), run_cell, folder, config, "fusion study")
+    summary = summarise(results, config.settings(), config.seeds)
     write_report(folder, summary)
     return (
         f"{headline(summary)}\nReport: {folder / 'report.md'}, tables in *.csv, all numbers in report.json, "
@@ -70,15 +67,8 @@ def cells(config: Fusion) -> dict[str, dict[str, Any]]:
     """Settings of every experiment by its folder: each fusion of all modalities, and each modality alone."""
     kinds = {fusion: (fusion, MODALITIES) for fusion in FUSIONS} | {name: ("gated", (name,)) for name in MODALITIES}
     return {
-        f"{cell}/seed{seed}": {
-            "fusion": fusion,
-            "modalities": modalities,
-            "seed": seed,
-            "sequences": VERSION,
-            "study": config.settings(),
-        }
+        cell: {"fusion": fusion, "modalities": modalities, "sequences": VERSION, "study": config.settings()}
         for cell, (fusion, modalities) in kinds.items()
-        for seed in config.seeds
     }
 
 
