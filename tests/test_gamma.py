@@ -1,4 +1,4 @@
-"""asd.scoring.gamma against scipy.stats."""
+"""The gamma distribution of asd.scoring.threshold against scipy.stats."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd.scoring.gamma import Gamma, fit_gamma
+from asd.scoring.threshold import Gamma, fit_gamma
 
 SCALES = st.sampled_from([1e-150, 1e-9, 1.0, 1e6, 1e150])
 

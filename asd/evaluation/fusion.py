@@ -17,8 +17,9 @@ from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
 from asd.evaluation.completeness import ALL, chosen_runs, first_of, merged, missing_runs, missing_scores, require_whole
+from asd.evaluation.score_table import FloatArray
 from asd.runs import RunDirectory, ScoredData, digests, directories_with
-from asd.scoring.threshold import FUSIONS, fit_threshold
+from asd.scoring.threshold import ScoreNormalizer, fit_threshold
 from asd.types import AsdError
 
 SCORER = "fused"
@@ -210,3 +211,23 @@ def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     test["score"] = combine([table["score"].to_numpy(float) for table in tests], scales)
     training["score"] = combine(scales, scales)
     return test, training
+
+
+def fuse_z(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:
+    """Mean of z scores, (clips,), of scores (clips,) of each member and its training scores, which give it a scale."""
+    return np.mean([ScoreNormalizer.of(t).z(s) for s, t in zip(scores, training, strict=True)], axis=0)
+
+
+def fuse_rank(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:
+    """Mean rank among the training scores, in [0, 1]; beyond all of them the z score decides, scaled small.
+
+    Robust to members whose scores have long tails, but coarse: n training clips give n + 1 ranks.
+    """
+    ranks = [
+        np.searchsorted(np.sort(t), s, side="left") / len(t) + 1e-6 * ScoreNormalizer.of(t).z(s)
+        for s, t in zip(scores, training, strict=True)
+    ]
+    return np.mean(ranks, axis=0)
+
+
+FUSIONS = {"z": fuse_z, "rank": fuse_rank}
