@@ -143,6 +143,8 @@ def leaderboard(config: Leaderboard) -> pd.DataFrame:
 
 def fuse(config: Fuse) -> list[RunDirectory]:
     """Makes one run of several: scores on a common scale by training scores, averaged per clip."""
+    for name in dict.fromkeys(member.partition(":")[0] for member in config.members):
+        warn_of_stale(config.runs, name)
     return fuse_runs(
         config.runs,
         config.members,

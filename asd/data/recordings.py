@@ -146,6 +146,11 @@ class Recordings:
             ]
         )
 
+    @property
+    def contents(self) -> dict[str, str]:
+        """SHA-256 of each file by its absolute path."""
+        return {str(s.path.absolute()): s.content for s in self.sounds if s.path is not None}
+
     def key(self) -> list[Any]:
         """What decides the waveforms and what they are taken for: plain values, for the key of a cache."""
         return [self.fingerprint, self.sample_rate_hz, self.front_end.key()]

@@ -11,8 +11,8 @@ runs/<name>/<machine>/seed<k>/
 
 from __future__ import annotations
 
-import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from asd.core.files import read_json, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch
 from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
-from asd.runs.scores import ScoreFolder
+from asd.runs.scores import ScoreFolder, file_hash
 from asd.types import AsdError
 
 
@@ -122,9 +122,9 @@ class RunDirectory(TrainingDirectory):
             clip_s: length of the clips in seconds, by the median.
         """
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        files = {path.relative_to(folder).as_posix(): _file_hash(path) for path in paths}
+        files = {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
         facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "version": version}
-        write_json(folder / "fit.json", facts | {"clip_s": clip_s, "files": files})
+        write_json(folder / "fit.json", facts | {"machine": self.machine, "clip_s": clip_s, "files": files})
 
     def check_version(self, version: int) -> None:
         """Makes sure that the model, where there is one, was made by this version of its detector.
@@ -140,14 +140,21 @@ class RunDirectory(TrainingDirectory):
             )
 
     def check_model(self) -> None:
-        """Makes sure that every file of the model is as it was written.
+        """Makes sure that every file of the model is as it was written, and where: for the machine of this folder.
 
         Raises:
             AsdError: one is not.
         """
-        for name, digest in self.fit_facts().get("files", {}).items():
+        facts = self.fit_facts()
+        machine = unicodedata.normalize("NFC", self.machine)
+        if (other := unicodedata.normalize("NFC", facts.get("machine", machine))) != machine:
+            raise AsdError(
+                f"{self.model} was fitted on {other} and lies in the folder of {machine}; if it is a copy, remove it, "
+                f"else give the folder its name back"
+            )
+        for name, digest in facts.get("files", {}).items():
             path = self.model / name
-            if not path.is_file() or _file_hash(path) != digest:
+            if not path.is_file() or file_hash(path) != digest:
                 raise AsdError(
                     f"{path} is missing or damaged; remove {self.model} and train again, with the same options"
                 )
@@ -195,10 +202,6 @@ class RunDirectory(TrainingDirectory):
             path = self.path / "DONE"
             raise AsdError(f"{path} is damaged (it names no scorer); remove it and make score writes it anew")
         return name
-
-
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def place_name(root: Path) -> str:

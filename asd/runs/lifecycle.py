@@ -159,7 +159,7 @@ def note_scores(file: Path, place: Path, folders: Iterable[ScoreFolder]) -> None
 
 
 def warn_of_stale(runs: Path, name: str) -> None:
-    """Names what was made of scores that are others since, such as evaluations, a report, pictures and fusions."""
+    """Names recordings that are others since they were scored, and what was made of scores that are others since."""
     place, complete = runs / name, directories_with(TrainingDirectory, runs / name, "DONE")
     made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
     made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]
@@ -169,6 +169,12 @@ def warn_of_stale(runs: Path, name: str) -> None:
     ]
     made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
     made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
+    for run in {run.path.parent: run for run in complete}.values():  # the clips of all seeds are the same
+        if changes := ScoreFolder(run.path / "scores").changes():
+            more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""
+            log.warning(
+                "%s since the scores of %s were made%s; make score makes them anew", changes[0], run.path.parent, more
+            )
     for what, start, file, way in made:
         scored = read_json(file).get("scored", {})
         if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:

@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import pandas as pd
 from asd.addresses import written
 from asd.core.files import atomic, read_json
 from asd.core.runtime import fingerprint
+from asd.recording_files import find_recordings, is_table, recording_key
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 
@@ -35,6 +37,7 @@ class ScoredData:
     trained_sections: tuple[str, ...]  # sections that the model was fitted on
     clips: tuple[tuple[str, str, str], ...]  # (file, section, domain or "") of every test clip
     layout: str = "challenge"  # of the folder; the rules of a challenge's year are for "challenge"
+    contents: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of their files, and of a table of them, by path
 
     @classmethod
     def of(
@@ -44,10 +47,34 @@ class ScoredData:
         trained_sections: Sequence[str],
         clips: Sequence[Clip],
         layout: str = "challenge",
+        contents: Mapping[str, str] | None = None,
     ) -> ScoredData:
         """What is to be scored."""
         rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
-        return cls(written(root), fingerprint, tuple(sorted({*trained_sections})), rows, layout)
+        tables = [root] if root.is_file() else root.glob("recordings.*")
+        listed = {str(path.absolute()): file_hash(path) for path in tables if is_table(path)}
+        trained = tuple(sorted({*trained_sections}))
+        return cls(written(root), fingerprint, trained, rows, layout, {**listed, **(contents or {})})
+
+    def changes(self, since_s: float) -> list[str]:
+        """What has become of the recordings since a time, as sentences; [] where all of them lie elsewhere by now.
+
+        A file is read again only where it or its name is of a later time.
+        """
+        there = [path for path in map(Path, self.contents) if path.exists()]
+        if not there:
+            return []
+        found = [f"{path} has gone" for path in self.contents if not Path(path).exists()]
+        for path in there:
+            stat = path.stat()
+            if max(stat.st_mtime, stat.st_ctime) >= since_s and file_hash(path) != self.contents[str(path)]:
+                found.append(f"{path} has changed")
+        if self.layout == "challenge":
+            known = {recording_key(file) for file, _, _ in self.clips}
+            folders = sorted({path.parent for path in there})
+            beside = [path for folder in folders for path in find_recordings(folder, "*.wav")]
+            found += [f"{path} has come" for path in beside if recording_key(path.name) not in known]
+        return found
 
     @property
     def sections(self) -> set[str]:
@@ -115,6 +142,11 @@ class ScoreFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise AsdError(f"{path} is damaged ({error}); make score writes it anew") from error
 
+    def changes(self) -> list[str]:
+        """What has become of the recordings since they were scored, as sentences; [] where that is not known."""
+        data = self.data()
+        return data.changes((self.path / "clips.json").stat().st_mtime) if data else []
+
     def digest(self) -> str:
         """Hash of the rows of the score tables: another one after a change of any score, label or decision."""
         tables = {
@@ -168,6 +200,11 @@ class ScoreFolder:
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""
         return read_json(self.path / "unscored.json")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def score_table(

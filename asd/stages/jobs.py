@@ -110,10 +110,9 @@ class Job:
 
     def scored_data(self, test: TestData) -> ScoredData:
         """The record of what is scored."""
-        learnt = (
-            self.run.fit_facts().get("sections", []) if self.learn is None else [c.section for c in self.learn.clips]
-        )
-        return ScoredData.of(self.config.data_root, self.test_data, learnt, test.clips, test.layout)
+        facts, root, read = self.run.fit_facts(), self.config.data_root, test.recordings.contents
+        learnt = facts.get("sections", []) if self.learn is None else [c.section for c in self.learn.clips]
+        return ScoredData.of(root, self.test_data, learnt, test.clips, test.layout, read)
 
     def is_foreign(self) -> bool:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -33,6 +34,31 @@ def linked(path: Path, to: str) -> Callable[[], object]:
 def machine_named(name: str) -> Callable[[], object]:
     return lambda: FAN.rename(FAN.with_name(name))
 
+
+def since(has: str) -> dict[str, Expected]:
+    """Whatever reads scores says that a test clip is another one."""
+    said = Warned(rf"data/fan/test/section_00_\S+ has {has} since the scores of runs/one/fan were made.*make score")
+    return dict.fromkeys(("evaluate", "leaderboard", "fuse", "submit"), said)
+
+
+def scored_here(then: Callable[[], object]) -> Callable[[], object]:
+    """What was scored in the place that this one is a copy of was scored here."""
+
+    def plant() -> None:
+        path = Path("runs/one/fan/seed0/scores/clips.json")
+        content = path.read_text()
+        path.write_text(content.replace(json.loads(content)["root"], str(Path("data").absolute())))
+        then()
+
+    return plant
+
+
+LATER = [
+    Fault("a test clip was recorded anew after it was scored", scored_here(lambda: shutil.copyfile(a_clip(), a_clip("test"))), since("changed")),
+    Fault("a test clip was labelled anew after it was scored", scored_here(renamed(lambda name: name.replace("normal_0", "anomaly_9"), "test")), since("gone")),
+    Fault("a test clip came after the others were scored", scored_here(lambda: shutil.copyfile(a_clip("test"), FAN / "test/section_00_source_test_normal_0099.wav")), since("come")),
+    Fault("a test clip was written again as it was", scored_here(lambda: a_clip("test").write_bytes(a_clip("test").read_bytes())), {"evaluate": Same()}),
+]  # fmt: skip
 
 FOLDERS = [
     Fault("the data folder is gone", lambda: shutil.rmtree("data"), {"train": Refused("data"), "score": Refused("data")}),
@@ -128,4 +154,4 @@ def _tables() -> list[Fault]:
     ]
 
 
-FAULTS = [*FOLDERS, *_tables()]
+FAULTS = [*FOLDERS, *LATER, *_tables()]

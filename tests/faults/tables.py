@@ -102,6 +102,12 @@ def other_version() -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 0}))
 
 
+def swapped() -> None:
+    """The folders of two machines have each other's names."""
+    for old, new in (("fan", "x"), ("pump", "fan"), ("x", "pump")):
+        Path("runs/one", old).rename(Path("runs/one", new))
+
+
 MODEL_FILES = ("weights.safetensors", "training_scores.csv", "front_end.json", "facts.json")
 
 
@@ -137,6 +143,7 @@ RUN_FILES = [
     Fault("fit.json is no JSON", spoilt("model/fit.json", b"{"), {"score": Refused("fit.json|no model|damaged"), "train again": Refused("damaged.*remove it")}),
     Fault("fit.json holds a list", spoilt("model/fit.json", b"[]"), {"score": Refused("fit.json|no model|damaged"), "train again": Refused("damaged.*remove it")}),
     Fault("a machine's run was copied under another name", lambda: shutil.copytree("runs/one/fan", "runs/one/lathe"), {**dict.fromkeys(READERS, Refused("lathe/seed0/scores/.*holds scores of fan in the folder of lathe")), "train again": Same()}),
+    Fault("a machine's run was swapped for that of another", swapped, {"score": Refused("fan/seed0/model was fitted on pump and lies in the folder of fan")}),
     Fault("a score was changed after the evaluation", cell(6, "0.123"), {"evaluate": Done(), **dict.fromkeys(("leaderboard", "submit", "train again"), Warned("runs/one/evaluation.json is of earlier scores"))}),
     Fault("a model was made by another version", other_version, dict.fromkeys(("score", "explain", "train again"), Refused("version 0 of its detector and this is version 1.*overwrite=true"))),
     Fault("another file lies in the run", lambda: (RUN / "notes.txt").write_text("x"), {"evaluate": Same(), "submit": Same(), "score": Same()}),
