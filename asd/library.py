@@ -32,7 +32,7 @@ from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
 from asd.stages.fitting import detector_of, store_model, thresholds_of
-from asd.stages.predictions import Normal, predictions, usable_scores
+from asd.stages.predictions import Normal, predictions, usable_scores, warn_of_defects
 from asd.types import AsdError, Clip, Split, one_of
 
 
@@ -45,12 +45,14 @@ class ClipScore:
         threshold: a score above is called anomalous.
         decision: whether it is.
         scorer: whose score it is.
+        defect: what is wrong with the recording itself, such as "is silent (all samples are zero)"; None for most.
     """
 
     score: float
     threshold: float
     decision: bool
     scorer: str
+    defect: str | None = None
 
 
 class Model:
@@ -93,7 +95,7 @@ class Model:
             section: which section of the machine it is of, where the model was trained on several.
 
         Returns:
-            Score, threshold, decision and scorer.
+            Score, threshold, decision, scorer, and the defect of the recording where it has one.
 
         Raises:
             AsdError: another sample rate, too few samples, samples that are no sound, or an unknown scorer.
@@ -113,7 +115,7 @@ class Model:
         recordings = from_arrays([waveform], wanted, front_end, Split.TEST, section=section)
         check_lengths(recordings, self.options.detector_settings.least_samples())
         value, limit = float(usable_scores(self.detector, recordings)[1][name][0]), self.thresholds[name].value
-        return ClipScore(value, limit, value > limit, name)
+        return ClipScore(value, limit, value > limit, name, recordings.sounds[0].defect)
 
     def score_files(self, paths: Files, scorer: str | None = None) -> pd.DataFrame:
         """What the model says of recordings in files, as `predict` writes it.
@@ -129,7 +131,9 @@ class Model:
         Raises:
             AsdError: there is no recording, one cannot be used, or the scorer is unknown.
         """
-        return self.score_clips(clips_of_files(paths, self.options.machine[0], Split.TEST), scorer)
+        table = self.score_clips(clips_of_files(paths, self.options.machine[0], Split.TEST), scorer)
+        warn_of_defects(table)
+        return table
 
     def score_clips(
         self, clips: Sequence[Clip], scorer: str | None = None, refused: list[Refused] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,21 @@ def test_the_nearest_normal_recording_of_a_quieter_copy_is_the_original(inbox: P
         write_wav(inbox / f"copy{i}.wav", 0.5 * waveform, rate)
     table = library.load("runs/statistics").score_files(sorted(inbox.glob("copy*.wav")))
     assert table["nearest"].tolist() == [str(path) for path in originals]
+
+
+def test_a_recording_without_a_sound_is_named_wherever_it_gets_a_score(inbox: Path) -> None:
+    silence = np.zeros((1, 16000), np.float32)
+    write_wav(inbox / "silent.wav", silence, 16000)
+    answer = succeeds("predict", f"audio={inbox}")
+    said = r"silent\.wav is silent \(all samples are zero\): it has a score, but not a meaningful one"
+    assert re.search(f"WARNING: .*{said}", answer.err)
+    table = pd.read_csv(RESULT, keep_default_na=False).set_index("path")["defect"]
+    assert table[str(inbox / "silent.wav")] == "is silent (all samples are zero)"
+    assert {*table.drop(str(inbox / "silent.wav"))} == {""}
+    model = library.load("runs/statistics")
+    assert model.score(silence[0], 16000).defect == "is silent (all samples are zero)"
+    assert model.score(silence[0] + np.sin(np.arange(16000)), 16000).defect is None
+    assert model.score_files(inbox / "silent.wav")["defect"].tolist() == ["is silent (all samples are zero)"]
 
 
 def test_what_cannot_be_used_is_skipped_and_named(inbox: Path) -> None:

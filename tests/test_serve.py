@@ -169,6 +169,8 @@ def test_no_name_of_a_caller_leads_anywhere(client: TestClient, plant: Path, nam
         ("?machine=valve", {"content": b"x"}, 404, "there is no such model; name one of"),
         ("?machine=../fan", {"content": b"x"}, 404, "there is no such model"),
         ("?machine=fan&scorer=best", {"content": b"x"}, 422, "scorer=best is unknown; there are ensemble"),
+        ("?machine=fan&machin=pump", {"content": b"x"}, 422, "machin= is unknown; there are run, machine"),
+        ("?machine=fan&machine=pump", {"content": b"x"}, 422, "machine= is given more than once"),
         ("?machine=fan", {}, 422, "holds no recording"),
         ("?machine=fan", {"content": b"x" * 3_000_001}, 413, "more than 3 MB"),
         ("?machine=fan", {"files": [("recording", (f"{i}.wav", b"x")) for i in range(9)]}, 400, "files"),
@@ -189,6 +191,14 @@ def test_what_is_refused_is_one_sentence_of_json(
     (sentence,) = answer.json().values()
     assert re.search(saying, sentence), sentence
     assert "Traceback" not in answer.text
+
+
+def test_a_recording_without_a_sound_has_a_defect_besides_its_score(client: TestClient) -> None:
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros(16000), 16000, format="WAV")
+    (row,) = client.post("/score?machine=fan", content=content.getvalue()).json()["results"]
+    assert row["defect"] == "is silent (all samples are zero)"
+    assert {"score", "decision"} < row.keys()
 
 
 def test_other_pages_and_methods_are_refused_alike(client: TestClient) -> None:

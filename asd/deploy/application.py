@@ -25,6 +25,7 @@ from asd.settings.stages import Serve
 from asd.types import AsdError, one_of
 
 ROUTES = ("/health", "/models", "/score", "/metrics", "/openapi.json")
+_ASKED = ("run", "machine", "scorer", "section")
 _FILE = {"type": "string", "format": "binary"}
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -91,6 +92,7 @@ def application(models: Models, config: Serve) -> Guard:
         section: str | None = None,
     ) -> JSONResponse:
         """Scores of recordings: a body of audio, or a form with a file for each of several."""
+        _check_asked([key for key, _ in request.query_params.multi_items()])
         run, machine, model = models.chosen(run, machine)
         name = one_of(model.scorers[0] if scorer is None else scorer, model.scorers, "scorer")
         section = None if section is None else models.runs[run, machine].section_named(section)
@@ -190,6 +192,14 @@ def settings_of(app: Guard, most: int) -> Config:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
     )
+
+
+def _check_asked(keys: Sequence[str]) -> None:
+    """Refuses a request that would be answered as if a part of it was not there."""
+    if unknown := [key for key in keys if key not in _ASKED]:
+        raise RefusalError(422, f"{unknown[0]}= is unknown; there are {', '.join(_ASKED)}")
+    if twice := [key for key in _ASKED if keys.count(key) > 1]:
+        raise RefusalError(422, f"{twice[0]}= is given more than once; give it once")
 
 
 async def _uploads(request: Request, most: int) -> list[Upload]:

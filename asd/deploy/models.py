@@ -102,7 +102,8 @@ def score_uploads(
         is_given_up: whether nobody waits for the rest any more.
 
     Returns:
-        A row per recording: its name, and score and decision, or what is wrong with it.
+        A row per recording: its name, and score and decision, or the error that it has none for; of a recording
+        without a usable sound the defect besides.
     """
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="asd-serve-") as folder:
@@ -129,7 +130,8 @@ def _scored(model: Model, path: Path, scorer: str | None, seconds: float, sectio
         (row,) = model.score_clips([clip], scorer, refused).to_dict("records")
     except AsdError as error:
         return {"error": str(refused[0][1] if refused else error)}
-    return {"score": float(row["score"]), "decision": bool(row["decision"])}
+    found = {"score": float(row["score"]), "decision": bool(row["decision"])}
+    return {**found, "defect": row["defect"]} if row["defect"] else found
 
 
 def _write(folder: Path, upload: Upload) -> Path:

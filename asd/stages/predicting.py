@@ -29,7 +29,7 @@ from asd.library import Model, load
 from asd.runs import RunDirectory, place_name
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
-from asd.stages.predictions import COLUMNS, most_suspicious_first, with_ranks
+from asd.stages.predictions import COLUMNS, most_suspicious_first, warn_of_defects, with_ranks
 from asd.types import AsdError, Clip, Split
 
 PIECE = 256  # recordings that are read and scored at once
@@ -77,6 +77,7 @@ def predict_files(config: Predict) -> Predicted:
         if table.empty:
             raise AsdError(f"none of {len(clips)} recordings can be used, as {next(iter(skipped.values()))}")
         _write(folder, table, skipped)
+        warn_of_defects(table)
         journal.remove()
     exit_code = 3 if config.fail_on_anomaly and table["decision"].any() else int(bool(skipped))
     changes = []

@@ -10,13 +10,14 @@ import pandas as pd
 import torch
 
 from asd.addresses import spelled
+from asd.core.runtime import log
 from asd.data.recordings import Recordings, Refused
 from asd.detectors.base import Detector, Scores
 from asd.features.normal_spectra import FloatArray, NormalSpectra, mean_spectra
 from asd.scoring.threshold import Threshold
 from asd.types import AsdError
 
-COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_above", "nearest")
+COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_above", "nearest", "defect")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +36,8 @@ def predictions(
     Returns:
         One row per clip with `COLUMNS`: decision is 1 above the threshold, rank 1 is the highest score of a machine,
         normal_above is the share of normal training clips with a higher score, nearest the path of the normal
-        recording whose mean spectrum is nearest ("" where the model does not know).
+        recording whose mean spectrum is nearest ("" where the model does not know), defect what is wrong with the
+        recording itself, such as "is silent", where its score says nothing of the machine.
     """
     training = np.sort(normal.scores[scorer].to_numpy(float))
     above = len(training) - np.searchsorted(training, scores, side="right")
@@ -49,6 +51,7 @@ def predictions(
             "rank": 0,
             "normal_above": above / len(training),
             "nearest": _nearest(recordings, normal.spectra, device),
+            "defect": [sound.defect or "" for sound in recordings.sounds],
         }
     )
     return with_ranks(table)
@@ -113,6 +116,17 @@ def with_ranks(table: pd.DataFrame) -> pd.DataFrame:
 def most_suspicious_first(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of each machine by rank."""
     return table.sort_values(["machine", "rank"], ignore_index=True)
+
+
+def warn_of_defects(table: pd.DataFrame) -> None:
+    """Names recordings without a usable sound, whose scores look like any others."""
+    broken = table[table["defect"].fillna("") != ""]
+    if len(broken):
+        first, others = broken.iloc[0], f" (as have {len(broken) - 1} more of {len(table)}: see the column defect)"
+        log.warning(
+            "%s %s: it has a score, but not a meaningful one%s",
+            *(first["path"], first["defect"], others if len(broken) > 1 else ""),
+        )
 
 
 def _nearest(recordings: Recordings, spectra: NormalSpectra | None, device: torch.device) -> list[str]:
