@@ -29,7 +29,7 @@ properties = settings(max_examples=80)
 def every_bank_asks_faiss() -> Iterator[None]:
     """Small banks as well, which would need one product."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_PRODUCT_VALUES", 0)
+        patch.setattr(module, "_ROWS_BY_PRODUCT", 0)
         yield
 
 
@@ -89,7 +89,7 @@ def test_ties_and_duplicates_equal_brute_force(
     expected = brute_force(vectors, vectors, k, metric, exclude=exclude)
     for limit in (0, 1 << 18):  # by faiss, and by one product
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "_PRODUCT_VALUES", limit)
+            patch.setattr(module, "_ROWS_BY_PRODUCT", limit)
             found = NeighbourBank(vectors, metric=metric).search(vectors, k, exclude)
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_array_equal(found.distances, expected.distances)
@@ -126,7 +126,7 @@ def test_neighbours_equal_brute_force(
         vectors, queries = vectors.astype(np.float32), queries.astype(np.float32)  # type: ignore[assignment]
     weights = np.exp(scattered(n, 1, seed + 2)[:, 0]) if weighted and metric == "euclid" else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_PRODUCT_VALUES", limit)
+        patch.setattr(module, "_ROWS_BY_PRODUCT", limit)
         found = NeighbourBank(vectors, metric=metric, weights=weights).search(queries, min(k, n))
     expected = brute_force(vectors, queries, min(k, n), metric, 1.0 if weights is None else weights)
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-12, atol=0.0)
@@ -179,7 +179,7 @@ def test_rows_that_float32_cannot_tell_apart_are_all_looked_at(weighted: bool) -
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("limit", [0, 1 << 18])
 def test_a_query_beyond_float32_gets_its_distance(limit: int, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PRODUCT_VALUES", limit)
+    monkeypatch.setattr(module, "_ROWS_BY_PRODUCT", limit)
     vectors = scattered(3000, 8, 0)
     weights = np.full(3000, 0.5) if weighted else None
     found = NeighbourBank(vectors, weights=weights).search(np.full((1, 8), 1e45), 2)
@@ -223,7 +223,7 @@ def test_results_do_not_depend_on_batch_or_block(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_few_values_need_one_product_and_no_faiss(
+def test_few_rows_need_one_product_and_no_faiss(
     metric: Metric, weighted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(3)
@@ -233,16 +233,16 @@ def test_few_values_need_one_product_and_no_faiss(
     bank = NeighbourBank(vectors, metric=metric, weights=weights)
     asked = bank.search(queries, 5, exclude=np.arange(8))
     monkeypatch.setattr(bank, "_propose", None)
-    monkeypatch.setattr(module, "_PRODUCT_VALUES", queries.shape[0] * vectors.size)
+    monkeypatch.setattr(module, "_ROWS_BY_PRODUCT", 40)
     found = bank.search(queries, 5, exclude=np.arange(8))
     factors = 1.0 if weights is None else weights if metric == "euclid" else weights**2  # cosine is squared
     expected = brute_force(vectors, queries, 5, metric, factors, np.arange(8))
     np.testing.assert_array_equal(found.rows, asked.rows)
     np.testing.assert_array_equal(found.distances, asked.distances)
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-12, atol=1e-7)
-    monkeypatch.setattr(module, "_PRODUCT_VALUES", queries.shape[0] * vectors.size - 1)
+    monkeypatch.setattr(module, "_ROWS_BY_PRODUCT", 39)
     with pytest.raises(TypeError):
-        bank.search(queries, 5)  # one value more and faiss is asked
+        bank.search(queries, 5)  # one row more and faiss is asked
 
 
 def test_one_vector_and_constant_vectors() -> None:
@@ -373,7 +373,7 @@ def test_the_size_chooses_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("n", "lists"), [(4096, 64), (1100, 32)])
 def test_there_are_about_as_many_lists_as_rows_in_each(n: int, lists: int) -> None:
     bank = NeighbourBank(np.random.default_rng(0).normal(size=(n, 4)), index="ivf")
-    assert bank._built("cpu").nlist == lists
+    assert bank._searcher.nlist == lists
 
 
 def test_no_queries_give_no_neighbours() -> None:
@@ -409,13 +409,14 @@ def test_mistakes_are_sentences() -> None:
         NeighbourBank(np.zeros(3))
 
 
-def test_faiss_comes_after_torch_and_only_with_a_bank() -> None:
+def test_faiss_comes_after_torch_and_only_with_a_bank_of_many_rows() -> None:
     code = (
         "import logging, sys, numpy as np; logging.basicConfig(level=0); "
         "from asd.scoring.backends import backend_named; "
-        "assert 'faiss' not in sys.modules and 'torch' not in sys.modules; "
         "from asd.scoring.neighbours import NeighbourBank; "
-        "NeighbourBank(np.eye(3)).search(np.eye(3), 1); names = list(sys.modules); "
+        "NeighbourBank(np.eye(3)).search(np.eye(3), 1); "
+        "assert 'faiss' not in sys.modules and 'torch' not in sys.modules; "
+        "NeighbourBank(np.ones((2000, 3))).search(np.eye(3), 1); names = list(sys.modules); "
         "assert names.index('torch') < names.index('faiss')"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

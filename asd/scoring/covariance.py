@@ -10,7 +10,7 @@ is how much likelier the clip is among faulty ones: `fault_covariance` says how 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -123,7 +123,8 @@ class Whitening:
             covariance = residuals.T @ residuals
             sphere = np.trace(covariance) / dims
             own = max(intensity, _LEAST_VARIANCE) * sphere * np.eye(dims)
-            ratios, axes = scipy.linalg.eigh(faults, (1 - intensity) * covariance + own)
+            normal = (1 - intensity) * covariance + own
+            ratios, axes = scipy.linalg.eigh(faults, normal, overwrite_b=True, check_finite=False)
             ratios = np.maximum(ratios, 0.0)
             return cls(scale, np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(()))
         if dims <= n_clips:
@@ -153,7 +154,7 @@ class Whitening:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, the arguments that make it again."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def fault_covariance(positions: FloatArray, statistics: npt.NDArray[np.int64]) -> FloatArray:

@@ -10,14 +10,14 @@ it be another.
 
 With weights, distances are w_y d(x, y), the nearest row in that sense is a maximum inner product in two more
 dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among
-the rows nearest without weights. `asd.scoring.references` has the metrics and their coordinates.
+the rows nearest without weights. Few rows need no faiss, see `candidates`. `asd.scoring.references` has the metrics and their coordinates.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.runtime import log
+from asd.scoring.candidates import nearest_candidates
 from asd.scoring.references import FloatArray, IntArray, Metric, Vectors, blocks, checked, to_distance, to_euclidean
 from asd.types import AsdError, one_of
 
@@ -37,7 +38,8 @@ MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
 
 # candidates beyond k; measuring again repairs their order
 _SPARE = {"flat": 4, "ivf": 64, "ivfpq": 256, "weighted lists": 256}
-_PRODUCT_VALUES = 1 << 18  # of rows times queries: so few are found by one product sooner than faiss is asked
+_ROWS_BY_PRODUCT = 1024  # a flat bank of so few is compared by one product in less time than faiss takes
+_MOST_BY_PRODUCT = 8  # neighbours: each takes a pass over the distances
 _LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
 _FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
 _ROWS_PER_LIST = 64  # that lists are learnt from: k-means needs about 40
@@ -91,9 +93,10 @@ class NeighbourBank:
             )
         self._squares = None if weights is None else np.square(weights)
         self._by_product = self.index == "flat" and weights is not None
-        self._centre, self._radius = self._frame()
-        self._norms: FloatArray | None = None  # (n,) squared lengths of the rows, computed when first asked for
-        self._searcher = self._built(str(device))
+        self._lengths: FloatArray | None = None  # (n,) squared lengths of the rows, computed when first asked for
+        self._device = str(device)
+        if self.index != "flat":
+            self._searcher  # noqa: B018 - lists are learnt now; a flat index is made when a search needs it
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -126,16 +129,28 @@ class NeighbourBank:
                 f"neighbours={k} were asked for, but a clip has {left} others to compare with; "
                 f"ask for 1 to {left}, or give more training clips"
             )
-        wanted = k + (exclude is not None)
-        points = (to_euclidean(queries[part], self.metric) for part in blocks(max(len(queries), 1), queries.shape[1]))
-        each = [self._nearest(some, wanted) for some in points]
+        few = self.index == "flat" and k <= _MOST_BY_PRODUCT and len(self) <= _ROWS_BY_PRODUCT
+        nearest = self._nearest_by_product if few else self._nearest
+        parts = blocks(max(len(queries), 1), max(queries.shape[1], len(self) if few else 1))
+        each = [
+            nearest(to_euclidean(queries[p], self.metric), k, None if exclude is None else exclude[p]) for p in parts
+        ]
         squared, rows = each[0] if len(each) == 1 else map(np.concatenate, zip(*each, strict=True))
-        if exclude is not None:
-            # The excluded row goes last; where it is not among the found, the last one goes.
-            order = np.argsort(rows == exclude[:, None], axis=1, kind="stable")[:, :k]
-            squared, rows = np.take_along_axis(squared, order, 1), np.take_along_axis(rows, order, 1)
         return Neighbours(to_distance(squared, self.metric), rows)
 
+    @cached_property
+    def _searcher(self) -> Any:
+        """The trained and filled faiss index."""
+        searcher = self._empty(self._device)
+        if not searcher.is_trained:
+            n_rows = max(_ROWS_PER_LIST * searcher.nlist, LEAST_CODED)
+            sample = np.random.default_rng(0).permutation(len(self))[:n_rows]
+            searcher.train(self._as_rows(np.sort(sample)))
+        for block in blocks(*self.vectors.shape):
+            searcher.add(self._as_rows(block))
+        return searcher
+
+    @cached_property
     def _frame(self) -> tuple[FloatArray, float]:
         """Mean of the rows and their largest distance from it: float32 keeps most digits in this frame."""
 
@@ -146,21 +161,10 @@ class NeighbourBank:
         radius = float(np.sqrt(max(np.square(block - centre).sum(1).max() for block in points())))
         return centre, radius if radius > _LEAST_RADIUS else 1.0
 
-    def _built(self, device: str) -> Any:
-        """The trained and filled faiss index."""
-        searcher = self._empty(device)
-        if not searcher.is_trained:
-            n_rows = max(_ROWS_PER_LIST * searcher.nlist, LEAST_CODED)
-            sample = np.random.default_rng(0).permutation(len(self))[:n_rows]
-            searcher.train(self._as_rows(np.sort(sample)))
-        for block in blocks(*self.vectors.shape):
-            searcher.add(self._as_rows(block))
-        return searcher
-
     def _empty(self, device: str) -> Any:
         """The index without rows: flat, or lists of half-precision vectors or of product codes; on the CPU or a GPU."""
         faiss = import_faiss()
-        dims = len(self._centre) + 2 * self._by_product
+        dims = len(self._frame[0]) + 2 * self._by_product
         dims += -dims % _LANES
         if self.index == "flat":
             index = faiss.IndexFlat(dims, faiss.METRIC_INNER_PRODUCT if self._by_product else faiss.METRIC_L2)
@@ -179,7 +183,8 @@ class NeighbourBank:
 
     def _as_rows(self, rows: slice | IntArray) -> npt.NDArray[np.float32]:
         """Rows of the bank as faiss holds them."""
-        points = (to_euclidean(self.vectors[rows], self.metric) - self._centre) / self._radius
+        centre, radius = self._frame
+        points = (to_euclidean(self.vectors[rows], self.metric) - centre) / radius
         if self._squares is not None and self._by_product:
             weights = (self._squares[rows] / self._squares.max())[:, None]
             norms = np.square(points).sum(1, keepdims=True)
@@ -198,13 +203,13 @@ class NeighbourBank:
         proxies = found.astype(np.float64)
         return -proxies if self._by_product else proxies, rows
 
-    def _nearest(self, points: FloatArray, wanted: int) -> tuple[FloatArray, IntArray]:
-        """Squared distances and rows, (q, wanted): candidates are doubled until float32 leaves no doubt."""
-        if self.index == "flat" and len(points) * self.vectors.size <= _PRODUCT_VALUES:
-            return self._nearest_by_product(points, wanted)
-        frame = (points - self._centre) / self._radius
+    def _nearest(self, points: FloatArray, k: int, exclude: IntArray | None) -> tuple[FloatArray, IntArray]:
+        """Squared distances and rows, (q, k): candidates are doubled until float32 leaves no doubt."""
+        centre, radius = self._frame
+        frame = (points - centre) / radius
         norms = np.sqrt(np.square(frame).sum(1, keepdims=True))
         frame *= np.minimum(1.0, _FAR / np.maximum(norms, 1.0))
+        wanted = k + (exclude is not None)
         squared = np.empty((len(points), wanted))
         rows = np.empty((len(points), wanted), dtype=np.int64)
         in_lists = self._squares is not None and not self._by_product
@@ -220,32 +225,25 @@ class NeighbourBank:
             if self.index == "flat" and count < len(self):
                 doubtful |= ~self._certain(norms[pending, 0], squared[pending, -1], proxies[:, -1])
             pending, count, everywhere = pending[doubtful], min(4 * count, most), True
-        return squared, rows
+        if exclude is None:
+            return squared, rows
+        # The excluded row goes last; where it is not among the found, the last one goes.
+        order = np.argsort(rows == exclude[:, None], axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(squared, order, 1), np.take_along_axis(rows, order, 1)
 
-    def _nearest_by_product(self, points: FloatArray, wanted: int) -> tuple[FloatArray, IntArray]:
-        """The same for few points and rows: |x|² - 2xy + |y|² is off by rounding only, and what is within it measured.
-
-        A sum of `dims` float64 products errs by at most dims * eps * (|x| + |y|)², as in `_certain`.
-        """
+    def _nearest_by_product(self, points: FloatArray, k: int, exclude: IntArray | None) -> tuple[FloatArray, IntArray]:
+        """The same for few points and rows."""
         rows = to_euclidean(self.vectors, self.metric)
-        if self._norms is None:
-            self._norms = np.einsum("ij,ij->i", rows, rows)
-        lengths = np.einsum("ij,ij->i", points, points)[:, None]
-        proxies = lengths - 2.0 * (points @ rows.T) + self._norms
-        noise = 4.0 * (rows.shape[1] + 16) * np.finfo(np.float64).eps * (lengths + self._norms.max())
-        if self._squares is not None:
-            proxies *= self._squares
-            noise *= self._squares.max()
-        sorted_to = np.partition(proxies, wanted - 1) if wanted > 1 else proxies.min(1, keepdims=True)
-        count = int((proxies <= sorted_to[:, wanted - 1 : wanted] + 2.0 * noise).sum(1).max(initial=wanted))
-        if count == 1:
-            found = proxies.argmin(1)[:, None]
-            return self._measured(points, found), found
-        return self._nearest_of(points, np.argpartition(proxies, count - 1)[:, :count], wanted)
+        if self._lengths is None:
+            self._lengths = np.einsum("ij,ij->i", rows, rows)
+        found = nearest_candidates(points, rows, k, self._lengths, self._squares, exclude)
+        return self._nearest_of(points, found, k)
 
     def _nearest_of(self, points: FloatArray, candidates: IntArray, wanted: int) -> tuple[FloatArray, IntArray]:
         """Squared distances and rows, (q, wanted), of the nearest candidates (q, m), of equal ones the lower row."""
         exact = self._measured(points, candidates)
+        if candidates.shape[1] == 1:
+            return exact, candidates
         order = np.lexsort((candidates, exact), axis=-1)[:, :wanted]
         return np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
 
@@ -256,9 +254,10 @@ class NeighbourBank:
         dims * eps * (|x| + |y|)², so its proxy would not have exceeded the last one proposed.
         """
         largest, least = (1.0, 1.0) if self._squares is None else (self._squares.max(), self._squares.min())
-        farthest = farthest / self._radius**2 / largest
+        centre, radius = self._frame
+        farthest = farthest / radius**2 / largest
         reach = norms + np.minimum(1.0, norms + np.sqrt(farthest * largest / least))
-        noise = (len(self._centre) + 16) * (np.finfo(np.float32).eps * reach**2 + np.finfo(np.float32).tiny)
+        noise = (len(centre) + 16) * (np.finfo(np.float32).eps * reach**2 + np.finfo(np.float32).tiny)
         return np.asarray(farthest < last_proxy - noise)
 
     def _measured(self, points: FloatArray, rows: IntArray) -> FloatArray:
