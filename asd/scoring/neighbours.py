@@ -10,7 +10,8 @@ it be another.
 
 With weights, distances are w_y d(x, y), the nearest row in that sense is a maximum inner product in two more
 dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among
-the rows nearest without weights. Few rows need no faiss, see `candidates`. `asd.scoring.references` has the metrics and their coordinates.
+the rows nearest without weights. Few rows need no faiss, see `candidates`.
+`asd.scoring.references` has the metrics and their coordinates.
 """
 
 from __future__ import annotations
