@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from asd.core.semi.teacher import EmaTeacher
 from asd.features.logmel import KaldiFbank
-from asd.sed.config import Augmentation, Loss, Network, Teacher
+from asd.sed.config import Augmentation, Loss, Network, Teacher, Train
 from asd.sed.dataset import Clips
 from asd.sed.network import EventNetwork, build_network
 from asd.sed.objective import Objective, _mixed
@@ -49,7 +49,9 @@ def objective(
     student = network()
     student.train()
     aim, ways = semi or Teacher(method="none"), augment or Augmentation()
-    return Objective(student, EmaTeacher(student), data or clips(), Loss(**loss), aim, ways, ramp_steps)
+    aim = aim.model_copy(update={"ramp_epochs": ramp_steps})  # the clips fit into one step
+    config = Train(loss=Loss(**loss), teacher=aim, augment=ways)
+    return Objective(config, student, EmaTeacher(student), data or clips())
 
 
 def poisoned(data: Clips, which: list[int], name: str) -> Clips:

@@ -12,6 +12,7 @@ total = strong + loss.weak weak + loss.activity activity + loss.graph graph
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from asd.core.semi.confident import ConfidentTargets, cmt_neg, cmt_normal
 from asd.core.semi.teacher import Consistency, EmaTeacher
 from asd.core.train_settings import exponential_ramp
 from asd.features.augment import draw_masks, draw_mixup, mask, mixup
-from asd.sed.config import Augmentation, Loss, Teacher
+from asd.sed.config import Train
 from asd.sed.dataset import Clips
 from asd.sed.network import EventLogits, EventNetwork
 from asd.types import AsdError
@@ -38,25 +39,17 @@ class Objective:
 
     Args:
         clips: all of them, on the device, standardised.
-        semi: how the targets of the teacher are used; "none" keeps one without any effect.
-        ramp_steps: over which the weight of the teacher's targets rises.
 
     Raises:
         AsdError: a setting that the loss does not have, or classes that never co-occur for a graph.
     """
 
-    def __init__(
-        self,
-        student: EventNetwork,
-        teacher: EmaTeacher,
-        clips: Clips,
-        loss: Loss,
-        semi: Teacher,
-        augment: Augmentation,
-        ramp_steps: int = 0,
-    ) -> None:
+    def __init__(self, config: Train, student: EventNetwork, teacher: EmaTeacher, clips: Clips) -> None:
         self.student, self.teacher, self.clips = student, teacher, clips
-        self.loss, self.semi, self.augment, self.ramp_steps = loss, semi, augment, ramp_steps
+        self.loss, self.semi, self.augment = config.loss, config.teacher, config.augment
+        loss = config.loss
+        steps_per_epoch = math.ceil(len(clips) / config.training.batch_size)
+        self.ramp_steps = round(config.teacher.ramp_epochs * steps_per_epoch)
         strong = clips.frame_targets[clips.frames_known]
         if loss.name == "ifl":
             ended = clips.absent[clips.frames_known].unsqueeze(-1).expand_as(strong)

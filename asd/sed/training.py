@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -105,8 +104,7 @@ def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: 
     After each epoch the macro F1 over validation frames at the threshold 0.5 is logged, of both, and that of
     the student is the score by which `patience` stops.
     """
-    settings, n_clips = config.training, len(corpus.clips)
-    ramp_steps = round(config.teacher.ramp_epochs * math.ceil(n_clips / settings.batch_size))
+    settings, clips = config.training, corpus.clips
 
     def validate(epoch: int) -> dict[str, float]:
         del epoch
@@ -118,10 +116,8 @@ def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: 
 
     train(
         models.student,
-        Objective(
-            models.student, models.teacher, corpus.clips, config.loss, config.teacher, config.augment, ramp_steps
-        ),
-        torch.arange(n_clips, device=corpus.clips.log_mel.device),
+        Objective(config, models.student, models.teacher, clips),
+        torch.arange(len(clips), device=clips.log_mel.device),
         settings,
         run.path,
         seed=seed,
