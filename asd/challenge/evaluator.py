@@ -8,22 +8,22 @@ their time; 2025 and 2026 follow 2024. Where the scripts crash or pass over a de
 
 from __future__ import annotations
 
-import csv
 import difflib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from asd.challenge.csv_files import read_numbers
+from asd.challenge.csv_files import csv_text, read_numbers
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.result_files import Row, SystemResult, official_score_rows, paper_rows, result_rows
 from asd.challenge.submission import Kind, kinds, output_name
 from asd.challenge.years import Unit, Year, get_year
+from asd.core.files import write_text
 from asd.evaluation.confidence import bootstrap_official_score, ci95_jackknife, ci95_official_compat
 from asd.evaluation.score_table import read_sections
 from asd.metrics import auc, evaluate_table
@@ -64,7 +64,8 @@ def evaluate_submissions(submission: Path, ground_truth: Path, year: int, out: P
             "pooled_ci95_jackknife": ci95_jackknife(table["label"] == Label.ANOMALY, table["score"]),
             "pooled_ci95_official_compat": result.ci95_official_compat,
         }
-    _write_files(out, _result_files(results, rules))
+    for name, rows in _result_files(results, rules).items():
+        write_text(out / name, csv_text(rows))
     return {"year": year, "systems": report}
 
 
@@ -195,19 +196,3 @@ def _result_files(results: Sequence[SystemResult], year: Year) -> dict[str, list
         files["official_score.csv"] = official_score_rows(results, year)
         files["official_score_paper.csv"] = paper_rows(results, year)
     return files
-
-
-def _write_files(out: Path, files: Mapping[str, Sequence[Row]]) -> None:
-    """Write each file under a temporary name and rename it: a reader never meets half a file."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, rows in files.items():
-            temporary = out / f".{name}.{os.getpid()}"
-            try:
-                with temporary.open("w", newline="", encoding="utf-8") as lines:
-                    csv.writer(lines, lineterminator="\n").writerows(rows)
-                temporary.replace(out / name)
-            finally:
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise AsdError(f"out={out} cannot be written: {error}") from error

@@ -7,9 +7,7 @@ up to four  ─► <folder>/<team>_task2.zip    task2/<label>/..., task2/<team>.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import re
 import shutil
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import yaml
 
+from asd.challenge.csv_files import csv_text
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_meta, load_template
 from asd.challenge.years import Unit, Year
 from asd.types import SCORE_COLUMNS, AsdError, Domain, Split
@@ -156,10 +155,10 @@ def _output_files(table: pd.DataFrame, year: Year) -> dict[str, str]:
     files: dict[str, str] = {}
     for unit, clips in sorted(groups.items()):
         _check_rows(unit, clips, year)
-        files[output_name("anomaly_score", unit, year)] = _csv(sorted((file, repr(s)) for file, s, _ in clips))
+        files[output_name("anomaly_score", unit, year)] = csv_text(sorted((file, repr(s)) for file, s, _ in clips))
         if year.decisions:
             decided = sorted((file, str(int(decision))) for file, _, decision in clips)
-            files[output_name("decision_result", unit, year)] = _csv(decided)
+            files[output_name("decision_result", unit, year)] = csv_text(decided)
     return files
 
 
@@ -183,12 +182,6 @@ def _check_rows(unit: Unit, clips: list[tuple[str, float, float]], year: Year) -
             raise AsdError(f"{where}: the score of {file} is {score!r}: every score must be finite.")
         if year.decisions and decision not in {0, 1}:
             raise AsdError(f"{where}: the decision on {file} is {decision!r}: it must be 0 or 1.")
-
-
-def _csv(rows: list[tuple[str, str]]) -> str:
-    lines = io.StringIO()
-    csv.writer(lines, lineterminator="\n").writerows(rows)
-    return lines.getvalue()
 
 
 def _replace(new: Path, old: Path, folder: Path) -> None:
