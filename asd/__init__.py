@@ -16,7 +16,9 @@ module imports nothing until a name is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,6 +55,17 @@ def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return import_module(_PACKAGES[name])
     raise AttributeError(f"module 'asd' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
+
+
+def lazy_modules(package: str) -> Callable[[str], Any]:
+    """What a package takes for its `__getattr__`: its modules are imported when they are first asked for."""
+
+    def module(name: str) -> Any:
+        if name.startswith("_") or find_spec(f"{package}.{name}") is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return import_module(f"{package}.{name}")
+
+    return module
 
 
 def __dir__() -> list[str]:

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 
 from asd.data.codecs import encode
 from asd.evaluation.confidence import bootstrap_official_score
-from asd.evaluation.report.contents import Medium, Shelf, of_interest, recorded_at
+from asd.evaluation.report.contents import Medium, Shelf, of_interest, projections, recorded_at
 from asd.evaluation.report.measures import measured, roc_curves, rule_year
-from asd.evaluation.report.pictures import projections
 from asd.metrics import auc, evaluate_table, pauc
 from asd.types import SCORE_COLUMNS
 from tests.command import refuses, succeeds, tiny_machines

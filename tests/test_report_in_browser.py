@@ -9,8 +9,16 @@ import pandas as pd
 import pytest
 
 from asd.data.codecs import encode
-from asd.evaluation.report.contents import MachineScores, Medium, Shelf, ShownClips, as_html, machine_part
-from asd.evaluation.report.pictures import projections, spectrogram_picture
+from asd.evaluation.report.contents import (
+    MachineScores,
+    Medium,
+    Shelf,
+    ShownClips,
+    as_html,
+    machine_part,
+    projections,
+    spectrogram_picture,
+)
 from asd.types import SCORE_COLUMNS
 from tests.browser import Page, opened
 from tests.command import succeeds, tiny_machines

@@ -1,6 +1,12 @@
 """Files written whole or not at all, by one process at a time, and read back: text, JSON, YAML and tensors.
 
 No pickle anywhere: a model directory can be opened by anybody without running its code.
+
+Args:
+    path: of the file.
+    values, text, tensors: what it is to hold, tensors by name.
+    facts: plain values that are stored beside tensors.
+    device: where tensors go.
 """
 
 from __future__ import annotations
@@ -208,11 +214,6 @@ def read_yaml(
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None) -> None:
     """Writes named tensors and JSON-able facts to one safetensors file, atomically.
 
-    Args:
-        path: of the file.
-        tensors: by name.
-        facts: plain values that are stored beside them.
-
     Raises:
         AsdError: the file cannot be written.
     """
@@ -227,10 +228,6 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Reads what `save_tensors` wrote: (tensors, facts).
-
-    Args:
-        path: of the file.
-        device: where the tensors go.
 
     Raises:
         AsdError: the file is missing, truncated or not safetensors.

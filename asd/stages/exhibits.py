@@ -17,8 +17,15 @@ from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.evaluation.explain import VERDICTS
 from asd.evaluation.figures import colour_limits
-from asd.evaluation.report.contents import Medium, Shelf, ShownClips, of_interest
-from asd.evaluation.report.pictures import figure_picture, projections, spectrogram_picture
+from asd.evaluation.report.contents import (
+    Medium,
+    Shelf,
+    ShownClips,
+    figure_picture,
+    of_interest,
+    projections,
+    spectrogram_picture,
+)
 from asd.features.normal_spectra import mean_spectra
 from asd.settings.stages import Report
 from asd.stages.explaining import clip_effects, explanation, levels_db
