@@ -154,6 +154,8 @@ def test_a_graph_that_differs_from_its_model_is_not_written(place: Path, monkeyp
 
 
 def test_what_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuses("export", "out=runs", saying="cannot write runs: Is a directory; choose another place")
+    refuses("export", "out=/dev/null/x.onnx", saying="cannot write /dev/null/x.onnx: Not a directory")
     refuses("export", "out=x.onnx", "scorer=loudest", saying="scorer=loudest is unknown; there are ensemble")
     refuses("export", "out=x.onnx", "machine=valve", saying="has no machine valve; it has fan")
     refuses("export", "out=x.onnx", "name=gone", saying="runs/gone does not exist")

@@ -255,6 +255,7 @@ def test_what_cannot_be_reported_is_refused(run: Path) -> None:
     refuses("report", "name=three", saying="three does not exist")
     refuses("report", "name=one", "scorer=best", saying="scorer=best")
     refuses("report", "name=one", "seed=7", saying="seed=7")
+    refuses("report", "name=one", "out=runs", saying="cannot write runs: Is a directory; choose another place")
     refuses("report", "name=one", "members=four", saying="four does not exist")
     refuses("report", "name=one", "predictions=none.csv", saying=r"predictions=none.csv is no readable")
     Path("bad.csv").write_text("path,machine\na.wav,fan\n")

@@ -71,6 +71,18 @@ def atomic(path: Path) -> Iterator[Path]:
             _remove(temporary)
 
 
+def check_file_place(path: Path) -> None:
+    """Refuses a place where no file can be written, before the long work whose result goes there.
+
+    Raises:
+        AsdError: it is a folder, or lies in none that can be written.
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    number = errno.EISDIR if path.is_dir() else 0 if os.access(folder, os.W_OK) else errno.EACCES
+    if number := number if folder.is_dir() else errno.ENOTDIR:
+        raise AsdError(f"cannot write {path}: {os.strerror(number)}; choose another place")
+
+
 @contextmanager
 def alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
     """Keeps other processes from working on `path` at the same time; a killed one holds nothing.

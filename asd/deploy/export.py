@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asd.core.files import atomic
+from asd.core.files import atomic, check_file_place
 from asd.detectors.base import Detector
 from asd.library import Model, load
 from asd.runs import RunDirectory
@@ -52,6 +52,7 @@ def export(config: Export) -> Exported:
             or graph and model differ.
     """
     _require_libraries()
+    check_file_place(config.out)
     name = config.name
     model = load(config.runs / name, config.machine, seed=config.seed, device="cpu")
     scorer = config.scorer or model.scorers[0]

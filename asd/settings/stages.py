@@ -247,7 +247,7 @@ class Drifting(Settings):
 class Listen(OfRun):
     """Options of `listen`."""
 
-    input: str = Field(description="- (standard input), a file, a folder to watch, or a sound card")
+    input: str = Field(min_length=1, description="- (standard input), a file, a folder to watch, or a sound card")
     machine: str | None = Field(None, description="whose model, by default the only one of the run")
     section: str | None = Field(None, description="which section of the machine it is, by default 00")
     out: Path | None = Field(None, description="folder of what is found, by default listening/<run>/<machine>")

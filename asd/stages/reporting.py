@@ -13,7 +13,7 @@ import pandas as pd
 
 from asd.addresses import spelled
 from asd.challenge.years import get_year
-from asd.core.files import write_text
+from asd.core.files import check_file_place, write_text
 from asd.core.runtime import log
 from asd.core.storage import fetch, publish_files
 from asd.core.tracking import Tracked, tracking
@@ -56,6 +56,7 @@ def write_report(config: Report) -> WrittenReport:
     """
     name = config.name
     every = chosen_runs(config.runs, name, config.machine)
+    check_file_place(path := config.out or config.runs / name / "report.html")
     warn_of_stale(config.runs, name)
     seed = every[0].seed if config.seed is None else config.seed
     runs = {run.machine: run for run in chosen_runs(config.runs, name, config.machine, seed)}
@@ -86,7 +87,6 @@ def write_report(config: Report) -> WrittenReport:
         "numbers": numbers,
         "data": {"machines": parts, "comparisons": (numbers or {}).get("comparisons", [])},
     }
-    path = config.out or config.runs / name / "report.html"
     text = as_html(contents, shelf.media)
     write_text(path, text)
     if config.out is None:
