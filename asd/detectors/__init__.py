@@ -83,6 +83,13 @@ class DetectorSettings(Settings):
         """Shortest clip that the detector can use."""
         return 1
 
+    def check_names(self) -> None:
+        """Looks up what the options name, before any recording is read.
+
+        Raises:
+            AsdError: there is none of that name.
+        """
+
 
 class SearchSettings(Settings):
     """How back ends search their bank of training vectors."""
@@ -113,6 +120,13 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
     views: Names = Field(["all"], description="groups of clip statistics or single views, or all groups")
     backend: str = Field("knn_relative", description="back end that scores a view")
     choose: bool = Field(False, description="only what finds faults planted in normal clips votes, see choice.json")
+
+    def check_names(self) -> None:
+        """Looks up the groups and the back end."""
+        from asd.detectors.statistic_groups import groups_named  # brings torch
+
+        groups_named(self.views)
+        self.search_options([self.backend], "cpu")
 
     def least_samples(self) -> int:
         """Some frames for the envelopes to move in."""

@@ -148,6 +148,7 @@ def prepare(config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Se
             configuration in the way.
     """
     pick_device(config.device)  # or it is refused
+    config.detector_settings.check_names()
     given = _weights_hash(config.weights) if config.weights else ""
     dataset = dataset_of(config)
     asked = machines_of(config, dataset)

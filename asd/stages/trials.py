@@ -127,7 +127,7 @@ def read_space(path: Path) -> Space:
     for key, choice in space.items():
         for value in choice.values or (choice.low, choice.high):
             try:
-                parse(Run, [], {"detector": detector[0], key: value})
+                parse(Run, [], {"detector": detector[0], key: value}).detector_settings.check_names()
             except AsdError as error:
                 raise AsdError(f"space={path}: {error}") from error
     return space

@@ -169,6 +169,10 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
     )
     joint: bool = Field(False, description="one encoder for all machines of the run")
 
+    def check_names(self) -> None:
+        """Looks up the back ends; the encoder is known already."""
+        self.search_options(self.backends, "cpu")
+
     def refuse_unread(self) -> None:
         """Refuses options that `fault_mlp` would leave unread.
 
