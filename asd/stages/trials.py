@@ -34,6 +34,7 @@ _SHARED = {
     *("overwrite", *Execution.model_fields),
 }  # by all configurations
 _MOST = 10_000  # configurations of a grid
+_DECIMALS = 12  # of a number on a step: 0.1 + 0.2 is 0.3
 COMPLETE = "complete"  # state of a trial on all machines
 
 
@@ -84,13 +85,16 @@ class Choice:
 
         if self.values:
             return CategoricalDistribution(range(len(self.values)))
+        high = self._at(self.count("") - 1) if self.step else self.high
         if self.is_whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+            return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, high, log=self.log, step=self.step)
 
     def drawn(self, parameter: Any) -> Any:
         """The value of what Optuna drew."""
-        return self.values[parameter] if self.values else parameter
+        if self.values:
+            return self.values[parameter]
+        return self._at(round((parameter - self.low) / self.step)) if self.step else parameter
 
     def parameter(self, value: Any) -> Any:
         """What Optuna would have drawn for a value.
@@ -101,7 +105,7 @@ class Choice:
         return self.values.index(value) if self.values else value
 
     def _at(self, k: int) -> Any:
-        return self.values[k] if self.values else self._typed(self.low + k * (self.step or 1))
+        return self.values[k] if self.values else self._typed(round(self.low + k * (self.step or 1), _DECIMALS))
 
     def _typed(self, value: float) -> int | float:
         return round(value) if self.is_whole else value
