@@ -73,12 +73,7 @@ def run(config: Digits) -> str:
     net = build_network(config, len(words.classes), seed=0)  # refuses now what every cell would refuse
     work = partial(run_cell, data=config.data, device=config.device)
     results = run_grid(cells(config, words), work, folder, config, "digits study")
-    found = [
-        {"split": split, "seed": seed, **result}
-        for split, of_split in results.items()
-        for seed, result in zip(config.seeds, of_split, strict=True)
-    ]
-    summary = summarise(found, KNOWN, config.settings(), words.classes, config.chosen_on)
+    summary = summarise(results, config.seeds, config.settings(), words.classes, config.chosen_on)
     path = folder / KNOWN / f"seed{config.seeds[0]}" / "weights.safetensors"
     load_into(net, load_tensors(path)[0], path)
     write_report(folder, summary, inspect_network(net, words, words.split(KNOWN, config.n_known_test)[1]))

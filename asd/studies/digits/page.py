@@ -12,23 +12,27 @@ from sklearn.metrics import classification_report
 
 from asd.evaluation.markdown import Section, plus_minus, spread, write_page
 from asd.studies.digits.inspection import Inspection, confusion_figure, evidence_figure, filters_figure, maps_figure
+from asd.studies.digits.recordings import KNOWN
 
 TARGETS = {"known": 0.95, "unseen": 0.85}
 SPLITS = {"known": "known speakers", "unseen": "unseen speakers"}
 _N_CONFUSIONS = 8  # listed
 
-Run = Mapping[str, Any]
+Splits = Sequence[Sequence[Mapping[str, Any]]]  # of each split what `run_cell` gave, seed by seed
 Summary = Mapping[str, Any]
 
 
 def summarise(
-    runs: Sequence[Run], known: str, settings: Mapping[str, Any], classes: Sequence[str], chosen_on: Sequence[str]
+    results: Mapping[str, Sequence[Mapping[str, Any]]],
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
+    classes: Sequence[str],
+    chosen_on: Sequence[str],
 ) -> dict[str, Any]:
     """All numbers of the page.
 
     Args:
-        runs: of `study.run_cell`, each with its "split" and "seed".
-        known: name of the split in which all speakers are known; the others are named after who is left out.
+        results: of `run_cell` by split, one of each seed; splits but `KNOWN` are named after who is left out.
         chosen_on: speakers on whom the settings were chosen; the others are also reported apart.
 
     Returns:
@@ -36,30 +40,28 @@ def summarise(
         "untouched": of the speakers nothing was chosen on, None where there are none; and what is known of the
         runs. Accuracies are {"mean", "std"} over seeds. Plain values only.
     """
-    seeds = sorted({run["seed"] for run in runs})
-    unseen = [run for run in runs if run["split"] != known]
-    speakers = list(dict.fromkeys(run["split"] for run in unseen))
-    untouched = [run for run in unseen if run["split"] not in chosen_on]
-    parts = {"known": [run for run in runs if run["split"] == known], "unseen": unseen}
+    speakers = {name: runs for name, runs in results.items() if name != KNOWN}
+    untouched = [runs for name, runs in speakers.items() if name not in chosen_on]
+    parts = {"known": [results[KNOWN]], "unseen": list(speakers.values())}
     return {
         "settings": dict(settings),
-        "seeds": seeds,
+        "seeds": list(seeds),
         "classes": list(classes),
-        "parameters": runs[0]["parameters"],
+        "parameters": results[KNOWN][0]["parameters"],
         "chosen_on": [name for name in chosen_on if name in speakers],
-        "seconds": float(np.mean([run["seconds"] for run in runs])),
+        "seconds": float(np.mean([run["seconds"] for runs in results.values() for run in runs])),
         **{
             part: {
-                "accuracy": _accuracy(of_part, seeds),
-                "confusion": _confusion(of_part).tolist(),
-                "classifiers": _classifiers(of_part, seeds),
-                "n_train": of_part[0]["n_train"],
-                "n_test": sum(run["n_test"] for run in of_part) // len(seeds),
+                "accuracy": _accuracy(splits),
+                "confusion": np.sum([run["confusion"] for runs in splits for run in runs], axis=0).tolist(),
+                "classifiers": _classifiers(splits),
+                "n_train": splits[0][0]["n_train"],
+                "n_test": sum(runs[0]["n_test"] for runs in splits),
             }
-            for part, of_part in parts.items()
+            for part, splits in parts.items()
         },
-        "speakers": {name: _accuracy([run for run in unseen if run["split"] == name], seeds) for name in speakers},
-        "untouched": _accuracy(untouched, seeds) if untouched else None,
+        "speakers": {name: _accuracy([runs]) for name, runs in speakers.items()},
+        "untouched": _accuracy(untouched) if untouched else None,
     }
 
 
@@ -247,25 +249,19 @@ def _classification_section(summary: Summary, part: str) -> Section:
     )
 
 
-def _confusion(runs: Sequence[Run]) -> np.ndarray[Any, Any]:
-    return np.sum([run["confusion"] for run in runs], axis=0)
-
-
-def _accuracy(runs: Sequence[Run], seeds: Sequence[int]) -> dict[str, float]:
+def _accuracy(splits: Splits) -> dict[str, float]:
     """Over seeds, of all test recordings of a seed."""
-    matrices = [_confusion([run for run in runs if run["seed"] == seed]) for seed in seeds]
+    matrices = [np.sum([run["confusion"] for run in of_seed], axis=0) for of_seed in zip(*splits, strict=True)]
     return spread([np.trace(matrix) / matrix.sum() for matrix in matrices])
 
 
-def _classifiers(runs: Sequence[Run], seeds: Sequence[int]) -> list[dict[str, Any]]:
+def _classifiers(splits: Splits) -> list[dict[str, Any]]:
     """A row per length of features and classifier."""
+    by_seed = list(zip(*splits, strict=True))
+    n_test = np.array([sum(run["n_test"] for run in of_seed) for of_seed in by_seed])
     rows = []
-    for size, kinds in runs[0]["classifiers"].items():
+    for size, kinds in splits[0][0]["classifiers"].items():
         for kind in kinds:
-            shares = []
-            for seed in seeds:
-                of_seed = [run for run in runs if run["seed"] == seed]
-                right = sum(run["classifiers"][size][kind] for run in of_seed)
-                shares.append(right / sum(run["n_test"] for run in of_seed))
-            rows.append({"features": size, "classifier": kind, "accuracy": spread(shares)})
+            right = [sum(run["classifiers"][size][kind] for run in of_seed) for of_seed in by_seed]
+            rows.append({"features": size, "classifier": kind, "accuracy": spread(right / n_test)})
     return rows
