@@ -36,16 +36,22 @@ Methods = Mapping[str, Sequence[str]]  # name of a method -> its options
 Results = Mapping[str, Sequence[Result]]  # ratio -> what each seed gave
 
 
-def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[str, Methods]) -> Results:
-    """Official scores of methods by ratio: {"<snr_db>dB": [{detector: {method: score}} of each seed]}.
+def compare(
+    config: Halls, name: str, title: str, hall: Mapping[str, Any], methods: Mapping[str, Methods], usual: str
+) -> str:
+    """Runs what is missing of a study, and writes its page and numbers beside the cells; returns the page.
 
     Args:
+        name: of the study.
+        title: of its page.
         hall: keyword arguments of `synthetic.make_machines` besides ratio and seed.
+        methods: of each detector.
+        usual: the method that the others are compared with.
 
     Raises:
         AsdError: a detector that the study does not know, or what a cell raised.
     """
-    detectors = chosen(config.detectors, methods, "detectors")
+    folder, detectors = config.runs / name, chosen(config.detectors, methods, "detectors")
     cells = {
         f"{snr_db:g}dB": {
             "machines": {**config.machines(), **hall, "snr_db": float(snr_db)},
@@ -54,7 +60,11 @@ def measure(config: Halls, name: str, hall: Mapping[str, Any], methods: Mapping[
         }
         for snr_db in config.snrs_db
     }
-    return run_grid(cells, run_methods, config.runs / name, config, f"{name} study")
+    results = run_grid(cells, run_methods, folder, config, f"{name} study")
+    about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."
+    page = [Section(text=about), *sections(config, results, usual)]
+    text = write_page(folder, "table", title, page, numbers=results)
+    return f"{text}\nwritten to {folder / 'table.md'}"
 
 
 def run_methods(settings: dict[str, Any], folder: Path) -> Result:
@@ -93,18 +103,7 @@ def sections(config: Halls, results: Results, usual: str) -> list[Section]:
     return found
 
 
-def write_tables(config: Halls, name: str, title: str, results: Results, usual: str) -> str:
-    """Writes the page and its numbers beside the cells, and returns where they lie."""
-    folder = config.runs / name
-    about = "Official score in per cent: mean ± standard deviation over seeds (mean difference)."
-    page = [Section(text=about), *sections(config, results, usual)]
-    text = write_page(folder, "table", title, page, numbers=dict(results))
-    return f"{text}\nwritten to {folder / 'table.md'}"
-
-
 def _cell(scores: pd.DataFrame, method: str, usual: str) -> str:
     values = scores[method].to_numpy(float)
-    text = plus_minus(spread(values), 1)
-    if method == usual:
-        return text
-    return f"{text} ({np.mean(values - scores[usual].to_numpy(float)):+.1f})"
+    gain = "" if method == usual else f" ({np.mean(values - scores[usual].to_numpy(float)):+.1f})"
+    return plus_minus(spread(values), 1) + gain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asd.studies.config import Microphones
-from asd.studies.halls import measure, write_tables
+from asd.studies.halls import compare
 
 FRONT_ENDS = ("near", "far", "mean", "cancel", "subtract")
 
@@ -19,5 +19,4 @@ METHODS = {
 
 def run(config: Microphones) -> str:
     """Runs what is missing of the study; returns its tables."""
-    results = measure(config, "microphones", {"channels": 2}, METHODS)
-    return write_tables(config, "microphones", "Front ends for two microphones", results, "near")
+    return compare(config, "microphones", "Front ends for two microphones", {"channels": 2}, METHODS, "near")

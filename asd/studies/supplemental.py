@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asd.studies.config import Supplemental
-from asd.studies.halls import measure, write_tables
+from asd.studies.halls import compare
 
 NOISE, CLEAN = ("mix", "negatives", "profile"), ("references", "activity")
 
@@ -22,5 +22,5 @@ METHODS = {
 
 def run(config: Supplemental) -> str:
     """Runs what is missing of the study; returns its tables."""
-    results = measure(config, "supplemental", {"supplemental": config.supplemental}, METHODS)
-    return write_tables(config, "supplemental", "Uses of supplemental recordings", results, "ignore")
+    hall = {"supplemental": config.supplemental}
+    return compare(config, "supplemental", "Uses of supplemental recordings", hall, METHODS, "ignore")
