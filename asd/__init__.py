@@ -16,7 +16,6 @@ module imports nothing until a name is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -57,15 +56,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'asd' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
 
 
-def lazy_modules(package: str) -> Callable[[str], Any]:
-    """What a package takes for its `__getattr__`: its modules are imported when they are first asked for."""
-
-    def module(name: str) -> Any:
-        if name.startswith("_") or find_spec(f"{package}.{name}") is None:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return import_module(f"{package}.{name}")
-
-    return module
+def lazy_module(package: str, name: str) -> Any:
+    """A module of a package, imported when it is first asked for: with the package, its `__getattr__`."""
+    if name.startswith("_") or find_spec(f"{package}.{name}") is None:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    return import_module(f"{package}.{name}")
 
 
 def __dir__() -> list[str]:

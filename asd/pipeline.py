@@ -38,19 +38,8 @@ from asd.evaluation.leaderboard import rank_runs
 from asd.evaluation.markdown import place_in, write_results
 from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, evaluate_tables
 from asd.runs import RunDirectory, note_scores, warn_of_stale
+from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
-from asd.settings.stages import (
-    Bundle,
-    Data,
-    DataCheck,
-    Evaluate,
-    Explain,
-    Leaderboard,
-    Predict,
-    Report,
-    Submit,
-    Validate,
-)
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
 from asd.stages.packaging import Package, bundle_systems, expected_in, package
 from asd.synthetic import make_machines
@@ -61,12 +50,12 @@ if TYPE_CHECKING:
     from asd.stages.reporting import WrittenReport
 
 
-def data(config: Data) -> list[Target]:
+def data(config: options.Data) -> list[Target]:
     """Fetches and unpacks the published data of a year; what is there already stays."""
     return obtain_data(config)
 
 
-def data_check(config: DataCheck) -> Inventory:
+def data_check(config: options.DataCheck) -> Inventory:
     """What of a year's data is present, missing or damaged."""
     return check_data(config)
 
@@ -99,7 +88,7 @@ def _done(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     return run_shares(config, learn=learn, again=again)
 
 
-def evaluate(config: Evaluate) -> dict[str, Any]:
+def evaluate(config: options.Evaluate) -> dict[str, Any]:
     """Official score of a run, written to runs/<name>/evaluation.{json,csv,md}; or of submissions."""
     if config.submission or (config.ground_truth and config.part == "dev"):
         return _evaluate_submissions(config)
@@ -122,7 +111,7 @@ def evaluate(config: Evaluate) -> dict[str, Any]:
     return evaluation
 
 
-def _evaluate_submissions(config: Evaluate) -> dict[str, Any]:
+def _evaluate_submissions(config: options.Evaluate) -> dict[str, Any]:
     from asd.challenge.evaluator import evaluate_submissions
 
     if not (config.submission and config.ground_truth and config.out):
@@ -134,7 +123,7 @@ def _evaluate_submissions(config: Evaluate) -> dict[str, Any]:
     return result
 
 
-def leaderboard(config: Leaderboard) -> pd.DataFrame:
+def leaderboard(config: options.Leaderboard) -> pd.DataFrame:
     """Ranks runs, with paired intervals of their differences; written to runs/leaderboard.{md,csv,json}."""
     return rank_runs(
         config.runs, config.year, members=config.members, machines=config.machine, reference=config.reference
@@ -156,14 +145,14 @@ def fuse(config: Fuse) -> list[RunDirectory]:
     )
 
 
-def predict(config: Predict) -> Predicted:
+def predict(config: options.Predict) -> Predicted:
     """Scores any recordings with a trained run, which stays as it is: predictions.csv, resumable."""
     from asd.stages.predicting import predict_files
 
     return predict_files(config)
 
 
-def explain(config: Explain) -> pd.DataFrame:
+def explain(config: options.Explain) -> pd.DataFrame:
     """What moved the scores of clips: a picture for each, in explain/ beside their scores."""
     from asd.stages.explaining import explain_clips
     from asd.stages.fitting import fitted
@@ -172,7 +161,7 @@ def explain(config: Explain) -> pd.DataFrame:
     predictions = config.predictions
     if config.audio:
         shared = config.model_dump(include={"audio", "name", "machine", "scorer", "seed", "runs"})
-        predictions = predict(Predict(**shared)).folder / "predictions.csv"
+        predictions = predict(options.Predict(**shared)).folder / "predictions.csv"
     every = chosen_runs(config.runs, config.name, config.machine, config.seed)
     runs = [run for run in every if run.seed == every[0].seed]
     if predictions is not None:
@@ -192,24 +181,24 @@ def explain(config: Explain) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def report(config: Report) -> WrittenReport:
+def report(config: options.Report) -> WrittenReport:
     """One HTML file on a run, which needs nothing else: runs/<name>/report.html."""
     from asd.stages.reporting import write_report
 
     return write_report(config)
 
 
-def submit(config: Submit) -> Package:
+def submit(config: options.Submit) -> Package:
     """Packages the scores of a run as a challenge submission and validates the package."""
     return package(config)
 
 
-def bundle(config: Bundle) -> Package:
+def bundle(config: options.Bundle) -> Package:
     """Puts the packaged systems of a team into one archive and validates the archive."""
     return bundle_systems(config)
 
 
-def validate(config: Validate) -> Findings:
+def validate(config: options.Validate) -> Findings:
     """Everything that is wrong with a package, in sentences."""
     year = get_year(config.year)
     expected = expected_in(config.data, year)
@@ -220,6 +209,6 @@ def demo(config: Demo) -> tuple[list[RunDirectory], dict[str, Any], Package]:
     """Everything once on synthetic machines: data, train, score, evaluate, submit, validate."""
     make_machines(config.data)
     runs = train(Run(data=config.data, runs=config.runs, name="demo"))
-    evaluation = evaluate(Evaluate(name="demo", runs=config.runs))
-    packed = submit(Submit(label="Demo_ASD_task2_1", name="demo", runs=config.runs, out=config.out))
+    evaluation = evaluate(options.Evaluate(name="demo", runs=config.runs))
+    packed = submit(options.Submit(label="Demo_ASD_task2_1", name="demo", runs=config.runs, out=config.out))
     return runs, evaluation, packed

@@ -1,5 +1,7 @@
 """Vectors to scores, scores to one scale and to decisions; where vectors come from does not matter."""
 
-from asd import lazy_modules
+from functools import partial
 
-__getattr__ = lazy_modules(__name__)
+from asd import lazy_module
+
+__getattr__ = partial(lazy_module, __name__)

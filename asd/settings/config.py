@@ -29,25 +29,8 @@ from asd.detectors import (
 )
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.options import Execution, Given, Names, Seeds, Settings
-from asd.settings.stages import (
-    DEFAULT_DETECTOR,
-    Benchmark,
-    Bundle,
-    Data,
-    DataCheck,
-    Evaluate,
-    Explain,
-    Export,
-    Leaderboard,
-    Listen,
-    Predict,
-    Report,
-    Reproduce,
-    Serve,
-    Submit,
-    Sweep,
-    Validate,
-)
+from asd.settings import stages as options
+from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError
 
 WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only
@@ -262,25 +245,25 @@ class Demo(Settings):
 
 
 STAGES: dict[str, type[Settings]] = {
-    "data": Data,
-    "data-check": DataCheck,
+    "data": options.Data,
+    "data-check": options.DataCheck,
     "train": Run,
     "enroll": Enroll,
     "score": Score,
-    "evaluate": Evaluate,
-    "leaderboard": Leaderboard,
+    "evaluate": options.Evaluate,
+    "leaderboard": options.Leaderboard,
     "fuse": Fuse,
-    "submit": Submit,
-    "bundle": Bundle,
-    "validate": Validate,
-    "predict": Predict,
-    "explain": Explain,
-    "report": Report,
-    "benchmark": Benchmark,
-    "sweep": Sweep,
-    "listen": Listen,
-    "serve": Serve,
-    "export": Export,
-    "reproduce": Reproduce,
+    "submit": options.Submit,
+    "bundle": options.Bundle,
+    "validate": options.Validate,
+    "predict": options.Predict,
+    "explain": options.Explain,
+    "report": options.Report,
+    "benchmark": options.Benchmark,
+    "sweep": options.Sweep,
+    "listen": options.Listen,
+    "serve": options.Serve,
+    "export": options.Export,
+    "reproduce": options.Reproduce,
     "demo": Demo,
 }

@@ -27,19 +27,8 @@ from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
 from asd.runs import RunDirectory, ScoreFolder
 from asd.scoring.threshold import CONFIDENCE
+from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
-from asd.settings.stages import (
-    Bundle,
-    Data,
-    DataCheck,
-    Evaluate,
-    Explain,
-    Leaderboard,
-    Predict,
-    Report,
-    Submit,
-    Validate,
-)
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package, findings_lines
 from asd.types import Label
@@ -53,7 +42,7 @@ _NAMED_CLIPS = 10  # the most suspicious recordings of each machine
 _NAMED = 3  # recordings of an archive that are named when several cannot be used
 
 
-def data(config: Data, targets: Sequence[Target]) -> str:
+def data(config: options.Data, targets: Sequence[Target]) -> str:
     """Where the clips are, and what to do with them."""
     places = dict.fromkeys(str(target.folder.parent if target.part else target.folder) for target in targets)
     lines = [f"there are {len(targets)} archives of {config.year} in", *(f"  {place}" for place in places)]
@@ -61,7 +50,7 @@ def data(config: Data, targets: Sequence[Target]) -> str:
     return "\n".join([*lines, f"next: python -m asd train machine=all year={config.year}{data}"])
 
 
-def data_check(config: DataCheck, inventory: Inventory) -> str:
+def data_check(config: options.DataCheck, inventory: Inventory) -> str:
     """A line per archive, a sentence for recordings that cannot be used, and how many are not good."""
     rows = [("machine", "part", "clips", "state", "")]
     rows += [(f.machine, f.part, str(f.n_clips), f.state, f.about) for f in inventory.findings]
@@ -118,7 +107,7 @@ def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     return f"scored:\n{places}\n{note}{after}"
 
 
-def evaluate(config: Evaluate, result: dict[str, Any]) -> str:
+def evaluate(config: options.Evaluate, result: dict[str, Any]) -> str:
     """The table, and where it lies."""
     if config.submission:
         lines = [
@@ -144,7 +133,7 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     return "\n".join([f"fused {', '.join(config.members)}:", *places, advice])
 
 
-def predict(config: Predict, result: Predicted) -> str:
+def predict(config: options.Predict, result: Predicted) -> str:
     """The most suspicious recordings, those that could not be used, and what to do next."""
     table, skipped = result.table, result.skipped
     changes = [_change(change, config) for change in result.changes]
@@ -164,7 +153,7 @@ def predict(config: Predict, result: Predicted) -> str:
     return "\n".join([*lines, f"written: {path}", *changes, f"next: python -m asd report {run}"])
 
 
-def _change(change: Change, config: Predict) -> str:
+def _change(change: Change, config: options.Predict) -> str:
     """What was done to the bank of a run, how sure it is now, and how to take it back."""
     n, machine = abs(change.n_added), change.run.machine
     what = "added to" if change.n_added > 0 else "taken out of"
@@ -184,14 +173,14 @@ def _how_sure(n_normal: int, false_alarm_bound: float) -> str:
     )
 
 
-def explain(config: Explain, table: pd.DataFrame) -> str:
+def explain(config: options.Explain, table: pd.DataFrame) -> str:
     """The clips, what moved them, and where the pictures are."""
     columns = ["machine", "kind", "file", "score", "verdict", "nearest", "top_bands", "top_stretch"]
     text = table[columns].to_string(index=False, float_format="%.3f")
     return f"{text}\npictures and explain.csv: {', '.join(dict.fromkeys(table['folder']))}"
 
 
-def report(config: Report, result: WrittenReport) -> str:
+def report(config: options.Report, result: WrittenReport) -> str:
     """Where the page is, and what it holds."""
     return (
         f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {result.n_clips} clips of "
@@ -200,12 +189,12 @@ def report(config: Report, result: WrittenReport) -> str:
     )
 
 
-def leaderboard(config: Leaderboard, board: pd.DataFrame) -> str:
+def leaderboard(config: options.Leaderboard, board: pd.DataFrame) -> str:
     """The board and where it lies."""
     return f"{board_table(board)}\nwritten to {config.runs}/leaderboard.md, .csv and .json"
 
 
-def submit(config: Submit, result: Package) -> str:
+def submit(config: options.Submit, result: Package) -> str:
     """Where the package is and what is still wrong with it."""
     folder = result.zip.with_suffix("")
     if not result.written:
@@ -214,7 +203,7 @@ def submit(config: Submit, result: Package) -> str:
     return "\n".join([*lines, f"next: python -m asd validate {shlex.quote(str(folder))} year={config.year}"])
 
 
-def bundle(config: Bundle, result: Package) -> str:
+def bundle(config: options.Bundle, result: Package) -> str:
     """What the archive holds, and whether it may go out."""
     if result.written:
         return "\n".join([f"archived: {result.zip}", *result.lines(), "valid: ready to be sent"])
@@ -222,7 +211,7 @@ def bundle(config: Bundle, result: Package) -> str:
     return "\n".join([f"{result.zip} would hold", *result.lines(), f"nothing was written: {why}"])
 
 
-def validate(config: Validate, findings: Findings) -> str:
+def validate(config: options.Validate, findings: Findings) -> str:
     """Every defect and every reminder."""
     verdict = f"{len(findings.defects)} defects" if findings.defects else "valid"
     return "\n".join([f"{config.path}: {verdict}", *findings_lines(findings)])
@@ -240,14 +229,14 @@ def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Package
     )
 
 
-def _options_to_repair(config: DataCheck, defects: Sequence[Finding]) -> list[str]:
+def _options_to_repair(config: options.DataCheck, defects: Sequence[Finding]) -> list[str]:
     """Options of `data`: it finds by itself what is missing or changed; what cannot be used is pointed at."""
     pointed_at = all(found.unusable for found in defects)
     machines = list(dict.fromkeys(found.machine for found in defects)) if pointed_at else config.machine
-    options = [f"year={config.year}", f"part={config.part}"]
-    options += [] if machines == ["all"] else [f"machine={','.join(machines)}"]
-    options += [f"data={config.data}"] if config.data else []
-    return [*options, "overwrite=true"] if pointed_at else options
+    given = [f"year={config.year}", f"part={config.part}"]
+    given += [] if machines == ["all"] else [f"machine={','.join(machines)}"]
+    given += [f"data={config.data}"] if config.data else []
+    return [*given, "overwrite=true"] if pointed_at else given
 
 
 def _option(name: str, value: object) -> str:

@@ -5,6 +5,8 @@ entropy. On it stand `binary` (BCE, its reweightings, dice, Tversky; by name), `
 (their weighted sum). `metric_learning` shapes embeddings and stands alone.
 """
 
-from asd import lazy_modules
+from functools import partial
 
-__getattr__ = lazy_modules(__name__)
+from asd import lazy_module
+
+__getattr__ = partial(lazy_module, __name__)
