@@ -100,8 +100,13 @@ def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark
 def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> None:
     runs = Path("runs/none")
     Path("odd.yaml").write_text('"good": detector=statistics\n"odd": detector=statistics nonsense=1\n')
+    Path("magic.yaml").write_text("odd: detector=statistics statistics.backend=magic\n")
+    Path("named.yaml").write_text("odd: detector=statistics name=x\n")
     for changed, saying in (
         ({"methods": Path("odd.yaml")}, "nonsense"),
+        ({"methods": Path("magic.yaml")}, "backend=magic is unknown"),
+        ({"methods": Path("named.yaml")}, r"named\.yaml: name=x of odd is the same for all methods"),
+        ({"machine": ["lathe"]}, "machine='lathe' is not under"),
         ({"detectors": ["embedding"]}, "detectors=embedding have no method among the 2"),
         ({"reference": "nobody"}, "reference='nobody' is no method"),
         ({"page": Path("gone.md")}, "page=gone.md cannot be read"),
@@ -109,6 +114,10 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
     ):
         with pytest.raises(AsdError, match=saying):
             benchmark(config.model_copy(update={"runs": runs, **changed}))
+    for clip in Path("data/fan/test").glob("*anomaly*"):
+        clip.rename(clip.with_name(clip.name.replace("anomaly_0", "normal_9")))
+    with pytest.raises(AsdError, match="fan has no test clips labelled normal and anomaly; leave it out"):
+        benchmark(config.model_copy(update={"runs": runs}))
     assert not runs.exists()
 
 

@@ -226,6 +226,13 @@ def test_any_recordings_are_explained_and_the_run_stays_as_it_is(run: Path) -> N
     refuses("explain", f"predictions={predictions}", "audio=in box", saying="audio= and predictions=")
 
 
+def test_recordings_that_were_moved_are_found_where_they_were_scored_again(run: Path) -> None:
+    Path("data").rename("moved")
+    refuses("explain", "worst=1", saying="no data folder .*data")
+    succeeds("score", "machine=fan", "data=moved")
+    succeeds("explain", "worst=1")
+
+
 def test_clips_of_other_data_are_explained(run: Path) -> None:
     refuses("explain", "data=other", saying="no scores of other")
     tone_machine(Path("other"), n_train=0, n_target=0, n_test=2)

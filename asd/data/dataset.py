@@ -267,6 +267,10 @@ def _with_held_out(clips: Sequence[Clip], share: float) -> list[Clip]:
     held = {
         clip.name for members in strata.values() for clip in sorted(members, key=_draw)[: round(share * len(members))]
     }
+    if strata and all(clip.name in held for members in strata.values() for clip in members):
+        raise AsdError(
+            f"held_out={share:g} leaves no normal recording of {clips[0].machine} to learn from; give a smaller share"
+        )
     return [replace(c, split=Split.TEST) if c.split is Split.TRAIN and c.name in held else c for c in clips]
 
 

@@ -30,7 +30,7 @@ from asd.runs import find_runs
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.settings.stages import Benchmark
-from asd.types import AsdError
+from asd.types import AsdError, Label, Split
 
 ORACLE = "oracle: the best per machine by test labels"
 ELSEWHERE = "chosen on the other machines: leave one machine out"
@@ -41,6 +41,9 @@ class Task(NamedTuple):
 
     machine: str
     methods: Mapping[str, Sequence[str]]
+
+
+_SHARED = ("data", "normal", "abnormal", "machine", "name", "runs", "seed", "seeds")  # by all methods
 
 
 class Row(NamedTuple):
@@ -74,7 +77,12 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     if config.page:
         place_in(config.page, _title(config))
     list_names(config.data)
-    machines = open_data(config.data).machines() if config.machine == ["all"] else config.machine
+    dataset = open_data(config.data)
+    machines = dataset.machines() if config.machine == ["all"] else config.machine
+    for machine in machines:
+        dataset.require(machine)
+        if config.part == "dev" and not {*Label} <= {clip.label for clip in dataset.clips(machine, Split.TEST)}:
+            raise AsdError(f"{machine} has no test clips labelled normal and anomaly; leave it out with machine=")
     _train(config, methods, machines)
     rows = [row for label in methods for row in _rows(config, label, machines)]
     full = wanted if config.scorers == "all" else {}
@@ -102,6 +110,9 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     if not content or not all(isinstance(words, str) for words in content.values()):
         raise AsdError(f"methods={path} is no list of `label: detector=... key=value` lines")
     methods = {str(label): words.split() for label, words in content.items()}
+    for label, words in methods.items():
+        if given := [word for word in words if word.partition("=")[0] in _SHARED]:
+            raise AsdError(f"methods={path}: {given[0]} of {label} is the same for all methods; leave it out")
     name, count = Counter(map(run_name, methods)).most_common(1)[0]
     if count > 1:
         raise AsdError(f"methods={path} has {count} labels for the run {name}; let them differ in a letter or digit")
@@ -142,7 +153,7 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     for machine in machines:
         words = {m: [*shared, f"machine={machine}", f"name={run_name(m)}", *own] for m, own in methods.items()}
         for own in words.values():
-            parse(Run, own)  # a wrong option is refused before anything is done
+            parse(Run, own).detector_settings.check_names()  # what is wrong is refused before anything is done
         tasks.append(Task(machine, words))
     failed = run_tasks(_work, tasks, config, label="benchmark")
     if sentences := [sentence for each in failed for sentence in each]:

@@ -103,6 +103,11 @@ def write_report(config: Report) -> WrittenReport:
 
 def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores]:
     """The scores of a run's own test clips."""
+    if not any(run.scores.scorers for run in runs.values()):
+        raise AsdError(
+            f"no test clips of {next(iter(runs.values())).path.parents[1]} were scored; put some into test/ and make "
+            f"score, or make predict audio=... and report predictions=..."
+        )
     return [
         MachineScores(machine, table, threshold_of(run, scorer), _training_scores(run, scorer))
         for machine, run in runs.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from asd.addresses import mirrored
 from asd.core.storage import list_names
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, joined
@@ -41,6 +42,9 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
     if not (stored := run.config()):
         raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
     settings = stored_run(stored, machine=[run.machine], seeds=[run.seed], runs=runs)
+    known = run.scores.data()
+    if known and not settings.normal and not settings.data_root.exists():  # they were moved, and scored there
+        settings = settings.model_copy(update={"data": mirrored(known.root)})
     list_names(settings.data_root)
     (job,) = prepare(settings, learn=True)
     files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
