@@ -1,8 +1,7 @@
-"""Weights of networks: read from checkpoints without running any code in them, loaded strictly, and hashed."""
+"""Weights of networks: read from checkpoints without running any code in them, and loaded strictly."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,14 +62,6 @@ def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
         if all(name.startswith(prefix) for name in state):
             return without_wrappers({name.removeprefix(prefix): value for name, value in state.items()})
     return dict(state)
-
-
-def digest(module: torch.nn.Module, *also: str) -> str:
-    """Hash of a module's weights and buffers by name, and of what else decides what it gives."""
-    content = hashlib.sha256("".join(also).encode())
-    for name, tensor in module.state_dict().items():
-        content.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    return content.hexdigest()[:16]
 
 
 def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:

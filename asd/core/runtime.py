@@ -1,4 +1,4 @@
-"""Device, seeds, threads, log, progress and the numbers of every epoch.
+"""Device, seeds, threads, hashes, log, progress and the numbers of every epoch.
 
 Nothing here knows about audio, machines or configurations; torch is imported only where it is needed.
 """
@@ -162,6 +162,14 @@ TRACKER: ContextVar[Tracker | None] = ContextVar("tracker", default=None)  # wha
 def fingerprint(*parts: Any) -> str:
     """Short hash of plain values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def digest(module: torch.nn.Module, *also: str) -> str:
+    """Hash of a module's weights and buffers by name, and of what else decides what it gives."""
+    content = hashlib.sha256("".join(also).encode())
+    for name, tensor in module.state_dict().items():
+        content.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return content.hexdigest()[:16]
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from asd.core.checkpoint import digest, load_into
+from asd.core.checkpoint import load_into
 from asd.core.files import load_tensors, save_tensors
-from asd.core.runtime import on_threads
+from asd.core.runtime import digest, on_threads
 from asd.data.recordings import Recordings
 from asd.detectors.base import ClipEncoder, Detector, RunContext, Scores, require_finite
 from asd.detectors.encoders.fault_mlp import FaultMlp

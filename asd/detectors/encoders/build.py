@@ -12,11 +12,10 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from asd.core.checkpoint import digest
 from asd.core.networks.encoder import Encoder
 from asd.core.networks.multiresolution import MultiResolution
 from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE, first_bin
-from asd.core.runtime import fingerprint
+from asd.core.runtime import digest, fingerprint
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.detectors.encoders.hub import load_hub
 from asd.detectors.encoders.pretrained import Pretrained

@@ -20,11 +20,11 @@ import torch
 from torch import nn
 from torch.nn.functional import one_hot
 
-from asd.core.checkpoint import digest, load_into
+from asd.core.checkpoint import load_into
 from asd.core.files import alone, load_tensors, save_tensors
 from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.networks.encoder import Encoder
-from asd.core.runtime import fingerprint, log
+from asd.core.runtime import digest, fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
 from asd.data.frontends import activity_target
