@@ -6,9 +6,6 @@ asd.load("runs/mine").score_files("new_recordings")              # a table
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from logging import INFO, WARNING
@@ -19,19 +16,19 @@ import pandas as pd
 
 from asd.addresses import mirrored
 from asd.core.files import read_json
-from asd.core.runtime import fingerprint, log, pick_device
+from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.microphones import FRONT_END_FILE, Channel, FrontEnd
 from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
 from asd.data.recordings import Recordings, Refused, broken, check
-from asd.detectors.base import Detector, RunContext
+from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.runs import RunDirectory, find_runs
 from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
-from asd.stages.fitting import detector_of, store_model, thresholds_of
+from asd.stages.fitting import lone_detector, store_model, thresholds_of
 from asd.stages.predictions import Normal, predictions, usable_scores, warn_of_defects
 from asd.types import AsdError, Clip, Split, one_of
 
@@ -244,7 +241,7 @@ def fit(
     check_lengths(recordings, run.detector_settings.least_samples())
     if beginning := broken(recordings, "recordings"):
         raise AsdError(f"{beginning}; leave them out")
-    model = _detector(run, recordings.front_end)
+    model = lone_detector(run, recordings.front_end)
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))
     held_against = Normal(training, NormalSpectra.of(recordings, model.context.device))
@@ -286,25 +283,9 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=device)
     run.check_model()
     run.check_version(options.detector_version)
-    detector = _detector(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE)))
+    detector = lone_detector(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE)))
     detector.load(run.model)
     found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in run.scores.thresholds().items()}
     spectra = run.model / SPECTRA_FILE
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE))
-
-
-def _detector(run: Run, front_end: FrontEnd) -> Detector:
-    """A detector to fit or load, with a place to work in that goes with it."""
-    place = Path(tempfile.mkdtemp(prefix="asd-"))
-    context = RunContext(
-        device=pick_device(run.device),
-        cache=place / "cache",
-        directory=place / "run",
-        seed=run.seeds[0],
-        sample_rate_hz=run.sample_rate_hz,
-        front_end=front_end,
-    )
-    detector = detector_of(run, context)
-    weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)
-    return detector

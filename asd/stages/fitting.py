@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +20,7 @@ from asd.core.files import alone, atomic, write_json
 from asd.core.runtime import log, pick_device
 from asd.core.storage import list_names, publish
 from asd.core.tracking import Tracked, tracking
-from asd.data.microphones import FRONT_END_FILE
+from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.notices import RECORDED_FILE, kinds
 from asd.data.recordings import Recordings, Refused
 from asd.detectors import detector_class
@@ -257,3 +261,19 @@ def detector_of(config: Run, context: RunContext) -> Detector:
     settings = config.detector_settings
     detector = detector_class(config.detector)(context, settings)
     return Windowed(detector, config.window_s, settings.least_samples()) if config.window_s else detector
+
+
+def lone_detector(config: Run, front_end: FrontEnd) -> Detector:
+    """A detector to fit or load outside a run, with a place to work in that goes with it."""
+    place = Path(tempfile.mkdtemp(prefix="asd-"))
+    context = RunContext(
+        device=pick_device(config.device),
+        cache=place / "cache",
+        directory=place / "run",
+        seed=config.seeds[0],
+        sample_rate_hz=config.sample_rate_hz,
+        front_end=front_end,
+    )
+    detector = detector_of(config, context)
+    weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)
+    return detector
