@@ -241,12 +241,46 @@ def test_links_lead_to_other_disks_and_not_round_in_circles(tmp_path: Path) -> N
     assert sorted(every(opened(root))) == ["pump/abnormal/c.wav", "pump/normal/a.wav", "pump/normal/b.wav"]
 
 
+def test_a_blank_beside_a_name_of_a_folder_makes_no_other_word_of_it(tmp_path: Path) -> None:
+    data = opened(touch(tmp_path, "pump /normal /a.wav", "pump / abnormal/b.wav"))
+    assert data.machines() == ["pump"]
+    assert {clip.path.name: clip.label for clip in data.by_machine["pump"]} == {
+        "a.wav": Label.NORMAL,
+        "b.wav": Label.ANOMALY,
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["fan/Train/section_00_source_train_normal_0001.wav", "fan/train/normal_id_00_00000001.flac"]
+)
+def test_names_of_the_challenge_in_another_layout_are_not_read_and_said(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened(touch(tmp_path, name))
+    assert f"{tmp_path / name} is named as in the challenge, and does not lie as there" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("names", "saying"),
     [
         (["pump/normal/a.wav", "pump/b.wav"], r"pump/b\.wav lies in no folder that says whether it is normal"),
         (["pump/normal/a.wav", "b.wav"], r"b\.wav lies in no folder that says whether it is normal"),
         (["pump/train/bad/a.wav"], "lies in training data and in a folder of anomalies"),
+        (
+            ["pump/abnormal/normal/a.wav", "pump/normal/b.wav"],
+            "in a folder of normal recordings and in one of anomalies",
+        ),
+        (["normal/normal/a.wav", "normal/abnormal/b.wav"], "in a folder of normal recordings and in one of anomalies"),
+        (
+            ["pump/normal/a.wav", "pump/normal_2/b.wav"],
+            "normal_2/, which may be a fault or not; put it into normal/ or",
+        ),
+        (
+            ["pump/normal/a.wav", "pump/not ok/b.wav"],
+            "not ok/, which may be a fault or not; put it .* abnormal/not ok/",
+        ),
+        (["train/pump/normal/a.wav", "test/pump/bad/b.wav"], r"anomalies, pump; .* put that folder above train/"),
+        (["normal/pump/a.wav", "abnormal/pump/b.wav"], r"anomalies, pump; .* put that folder above train/"),
         (["a.wav", "b.wav"], "no folder or name in it says which are normal"),
         (["pump/a.wav", "fan/b.flac"], "no folder or name in it says which are normal"),
         (["notes.txt"], "holds no machine"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from asd.challenge import files
 from asd.challenge.names import follows_grammar
+from asd.core.runtime import log
 from asd.data.given import clips_of_files
 from asd.data.layouts import REGISTRY, table
 from asd.recording_files import is_recording, is_table, walk_tree
@@ -158,6 +159,12 @@ def open_data(
         return ChallengeData(root)
     for name in REGISTRY if layout == "auto" else [layout]:
         if clips := REGISTRY[name](root, every):
+            if name != "table" and (named := [path for path in every if _is_named_as_there(path)]):
+                log.warning(
+                    "%s is named as in the challenge, and does not lie as there (WAV files in <machine>/train and "
+                    "<machine>/test): its name is not read",
+                    named[0],
+                )
             return own_data(root, name, clips, machines, held_out)
     if not any(map(is_recording, every)):
         return ChallengeData(root)  # its sentences say what is missing
@@ -226,6 +233,11 @@ def _place_name(root: Path) -> str:
 def _is_of_challenge(path: Path) -> bool:
     """Whether a recording has a name of the challenge in a folder of the challenge, at whatever depth."""
     return path.parent.name in files.CLIP_FOLDERS and follows_grammar(path, "", Split.TEST)
+
+
+def _is_named_as_there(path: Path) -> bool:
+    """Whether a recording of any format has a name of the challenge."""
+    return is_recording(path) and follows_grammar(path.with_suffix(".wav"), "", Split.TEST)
 
 
 def _with_unique_names(clips: Sequence[Clip], root: Path) -> list[Clip]:

@@ -28,7 +28,7 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     Raises:
         AsdError: a folder of training data is one of anomalies, or nothing tells what a recording is.
     """
-    places = {path: path.relative_to(root).parts[:-1] for path in files if is_recording(path)}
+    places = {path: _folders(path, root) for path in files if is_recording(path)}
     if not {part.lower() for parts in places.values() for part in parts} & (_WORDS - UNKNOWN):
         return None
     starts = {path: _first_word(parts) for path, parts in places.items()}
@@ -45,8 +45,12 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     found = [_clip(path, names[parts[: starts[path]]], parts[starts[path] :]) for path, parts in places.items()]
     faults = {(clip.machine, clip.attributes[FAULT]) for clip in found if FAULT in clip.attributes}
     for clip in found:
-        if clip.split is Split.TRAIN and any((clip.machine, part) in faults for part in places[clip.path]):
-            raise _learnt_fault(clip.path)
+        also = [part for part in places[clip.path] if (clip.machine, part) in faults]
+        if clip.split is Split.TRAIN and also:
+            raise AsdError(
+                f"{clip.path} lies in training data and in a folder of anomalies, {also[0]}; move it to test/, or, "
+                f"where {also[0]} is a machine, put that folder above train/ and normal/"
+            )
     return found
 
 
@@ -56,13 +60,18 @@ def industrial_clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     Raises:
         AsdError: as `clips`.
     """
-    places = [tuple(map(str.lower, p.relative_to(root).parts[:-1])) for p in files if is_recording(p)]
+    places = [tuple(map(str.lower, _folders(path, root))) for path in files if is_recording(path)]
     learnt = [parts for parts in places if "train" in parts]
     if not learnt or not all("train" in parts or "test" in parts for parts in places):
         return None
     if not all({*parts[parts.index("train") + 1 :]} & NORMAL for parts in learnt):
         return None
     return clips(root, files)
+
+
+def _folders(path: Path, root: Path) -> Parts:
+    """The folders of a recording; a blank beside a name, which no one sees, makes no other word of it."""
+    return tuple(part.strip() for part in path.relative_to(root).parts[:-1])
 
 
 def _first_word(parts: Parts) -> int | None:
@@ -75,11 +84,19 @@ def _clip(path: Path, machine: str, parts: Parts) -> Clip:
     """A recording by the folders below that of its machine."""
     words = [part.lower() for part in parts]
     is_test, is_train = (bool({*words} & known) for known in (TESTING, TRAINING))
-    label = next((label for word in words if (label := _label(word))), None)
+    labels = [label for word in words if (label := _label(word))]
+    if {*Label} <= {*labels}:
+        raise AsdError(f"{path} lies in a folder of normal recordings and in one of anomalies; move it out of one")
+    label = labels[0] if labels else None
     domain = next((Domain(word) for word in words if word in {*Domain}), None)
     others = [part for part in parts if part.lower() not in _WORDS | {*Domain} and not _NO_FAULT.fullmatch(part)]
     if label is None and not is_train and others and not {*words} & UNKNOWN:
         label = Label.ANOMALY
+        if {*re.split(r"[^a-z]+", others[0].lower())} & NORMAL:
+            raise AsdError(
+                f"{path} lies in {others[0]}/, which may be a fault or not; put it into normal/ or into "
+                f"abnormal/{others[0]}/"
+            )
     if is_train and label is Label.ANOMALY:
         raise _learnt_fault(path)
     if is_train:
