@@ -47,8 +47,8 @@ def nearest_candidates(
         farthest = squared[every, column]
         squared[every, column] = np.inf
     is_close = squared <= farthest[:, None] + 2.0 * noise
-    n_close = int(is_close.sum(1).max(initial=0))
-    if n_close == 0:
+    if not is_close.any():
         return found
+    n_close = int(is_close.sum(1).max())
     close = np.argpartition(squared, n_close - 1)[:, :n_close]
     return np.append(found, np.where(np.take_along_axis(is_close, close, 1), close, -1), axis=1)
