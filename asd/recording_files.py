@@ -8,7 +8,6 @@ joins rows with recordings joins them by `recording_key`, and says which of both
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -96,11 +95,9 @@ def recording_key(name: str) -> str:
         >>> recording_key("fan/train/Clip 1.WAV ")
         'Clip 1'
     """
-    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1].strip()
-    for suffix in SUFFIXES:
-        if last.lower().endswith(suffix):
-            return last[: -len(suffix)].strip()
-    return last
+    last = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2].strip()
+    stem, dot, suffix = last.rpartition(".")
+    return stem.strip() if (dot + suffix).lower() in SUFFIXES else last
 
 
 def unmatched(names: Iterable[str], others: Iterable[str]) -> list[str]:
