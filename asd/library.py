@@ -25,7 +25,7 @@ from asd.data.recordings import Recordings, Refused, broken, check
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.runs import RunDirectory, find_runs
-from asd.scoring.threshold import Threshold
+from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
 from asd.stages.fitting import lone_detector, store_model, thresholds_of
@@ -279,13 +279,15 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     if not chosen:
         raise AsdError(f"{path} has no machine {machine}; it has {', '.join(machines)}")
     run, content = chosen[0], chosen[0].config()
+    if not content:
+        raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
     fetch(run.path)
     options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=device)
     run.check_model()
     run.check_version(options.detector_version)
     detector = lone_detector(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE)))
     detector.load(run.model)
-    found = {k: Threshold(**v | {"parameters": tuple(v["parameters"])}) for k, v in run.scores.thresholds().items()}
+    found = stored_thresholds(run.scores.thresholds(), detector.scorers, run.scores.path / "thresholds.json")
     spectra = run.model / SPECTRA_FILE
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE))

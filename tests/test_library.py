@@ -161,6 +161,27 @@ def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) ->
             asd.load(place)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("content", "saying"),
+    [
+        ("{}", "has no threshold of ensemble; make score"),
+        ('{"ensemble": {"value": NaN}}', "is damaged .the one of ensemble is nan.; make score"),
+        ('{"ensemble": {"value": "1"}}', "is damaged .the one of ensemble is 1.; make score"),
+        ('{"ensemble": 1}', "is damaged .the one of ensemble is None.; make score"),
+        ('{"ensemble": {"value": 1.0}}', "is damaged .'parameters'.; make score"),
+        (None, r"config\.yaml is missing; train the run again"),
+    ],
+)
+def test_a_run_without_its_thresholds_or_options_is_not_loaded(data: Path, content: str | None, saying: str) -> None:
+    saved = asd.fit(arrays(data), RATE, options={"views": ["modulation"]}).save("runs/mine")
+    if content is None:
+        (saved / "config.yaml").unlink()
+    else:
+        (saved / "scores/thresholds.json").write_text(content)
+    with pytest.raises(AsdError, match=saying):
+        asd.load("runs/mine")
+
+
 def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
     model = asd.fit(arrays(data), RATE, options={"views": ["modulation"]})
     with pytest.raises(AsdError, match="fitted for 16000 Hz, not 8000 Hz"):

@@ -108,6 +108,14 @@ def test_a_recording_without_a_sound_is_named_wherever_it_gets_a_score(inbox: Pa
     assert model.score_files(inbox / "silent.wav")["defect"].tolist() == ["is silent (all samples are zero)"]
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[]\n", b'{"model": 1, "found": [[1, 2]]}\n', b"{"])
+def test_notes_of_an_interrupted_command_that_are_none_are_passed_over(inbox: Path, content: bytes) -> None:
+    Path("notes").mkdir()
+    Path("notes/.predictions.partial.jsonl").write_bytes(content)
+    succeeds("predict", f"audio={inbox}", "out=notes")
+    assert len(pd.read_csv("notes/predictions.csv")) == len([*inbox.rglob("*.wav")])
+
+
 def test_what_cannot_be_used_is_skipped_and_named(inbox: Path) -> None:
     (inbox / "torn.wav").write_bytes(b"RIFF and no more")
     write_clip(inbox / "short.wav", 1, duration_s=0.001)

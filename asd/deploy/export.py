@@ -157,8 +157,7 @@ def _require_libraries() -> None:
 
 def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
     """What the graph says of itself: plain text by name."""
-    if one_of(scorer, model.scorers, "scorer") not in model.thresholds:
-        raise AsdError(f"{run.scores.path} has no threshold of {scorer}; make score writes it anew")
+    one_of(scorer, model.scorers, "scorer")
     options, front_end = model.options, model.detector.context.front_end
     return {
         "scorer": scorer,

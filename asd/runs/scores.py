@@ -194,8 +194,18 @@ class ScoreFolder:
         return data is not None and data.layout != "challenge"
 
     def thresholds(self) -> dict[str, dict[str, Any]]:
-        """The decision threshold of each scorer and how it was found; {} where none is written."""
-        return read_json(self.path / "thresholds.json")
+        """The decision threshold of each scorer and how it was found; {} where none is written.
+
+        Raises:
+            AsdError: the file is damaged, or a threshold in it is no number.
+        """
+        path = self.path / "thresholds.json"
+        found = read_json(path)
+        for scorer, threshold in found.items():
+            value = threshold.get("value") if isinstance(threshold, dict) else None
+            if not isinstance(value, (int, float)) or not np.isfinite(value):
+                raise AsdError(f"{path} is damaged (the one of {scorer} is {value}); make score writes it anew")
+        return found
 
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""

@@ -9,7 +9,9 @@ often ends before the highest point, so another way up would give other threshol
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -77,6 +79,28 @@ class Threshold:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
         return asdict(self)
+
+
+def stored_thresholds(
+    stored: Mapping[str, Mapping[str, Any]], scorers: Sequence[str], path: Path
+) -> dict[str, Threshold]:
+    """The thresholds that a file holds as `Threshold.as_dict` gives them.
+
+    Args:
+        stored: what it holds, by scorer.
+        scorers: those that it has to have.
+        path: the file, for messages.
+
+    Raises:
+        AsdError: a threshold is missing, or none.
+    """
+    try:
+        found = {name: Threshold(**{**each, "parameters": tuple(each["parameters"])}) for name, each in stored.items()}
+    except (KeyError, TypeError) as error:
+        raise AsdError(f"{path} is damaged ({error}); make score writes it anew") from error
+    if lacking := [name for name in scorers if name not in found]:
+        raise AsdError(f"{path} has no threshold of {lacking[0]}; make score writes it anew")
+    return found
 
 
 def fit_threshold(

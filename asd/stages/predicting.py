@@ -215,12 +215,14 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of an earlier, interrupted command."""
-    for line in path.read_text().splitlines() if path.exists() else []:
+    """The lines of an earlier, interrupted command, up to one that is none."""
+    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
-            yield json.loads(line)
-        except ValueError:
+            line = json.loads(text)
+            line["model"], [(path, stamp, found) for path, stamp, found in line["found"]]
+        except (ValueError, KeyError, TypeError):
             return
+        yield line
 
 
 def _key(clip: Clip) -> str:
