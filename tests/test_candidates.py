@@ -1,4 +1,4 @@
-"""asd.scoring.candidates against whole numbers, whose distances are exact."""
+"""Candidates of asd.scoring.neighbours against whole numbers, whose distances are exact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.scoring.candidates import nearest_candidates
+from asd.scoring.neighbours import nearest_candidates
 
 
 @given(

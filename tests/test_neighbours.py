@@ -12,9 +12,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 
+from asd.scoring import faiss_index
 from asd.scoring import neighbours as module
 from asd.scoring.backends import backend_named
-from asd.scoring.neighbours import LEAST_CODED, NeighbourBank, Neighbours
+from asd.scoring.faiss_index import LEAST_CODED, FaissIndex
+from asd.scoring.neighbours import NeighbourBank, Neighbours
 from asd.scoring.references import References, to_distance, to_euclidean
 from asd.types import AsdError
 
@@ -196,13 +198,13 @@ def test_a_tie_group_larger_than_the_surplus_goes_to_the_lower_rows() -> None:
 def test_the_usual_bank_needs_one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ordinary vectors must leave float32 no doubt, or every search would be done twice."""
     counts: list[int] = []
-    propose = NeighbourBank._propose
+    propose = FaissIndex.propose
 
-    def spy(self: NeighbourBank, points: FloatArray, count: int, everywhere: bool) -> Any:
+    def spy(self: FaissIndex, points: FloatArray, count: int, everywhere: bool) -> Any:
         counts.append(count)
         return propose(self, points, count, everywhere)
 
-    monkeypatch.setattr(NeighbourBank, "_propose", spy)
+    monkeypatch.setattr(FaissIndex, "propose", spy)
     vectors = scattered(3000, 128, 0, level=-60.0)
     NeighbourBank(vectors).search(vectors, 2, exclude=np.arange(3000))
     NeighbourBank(vectors, weights=np.exp(0.1 * scattered(3000, 1, 1)[:, 0])).search(vectors, 2)
@@ -232,7 +234,7 @@ def test_few_rows_need_one_product_and_no_faiss(
     weights = rng.uniform(0.5, 2.0, 40) if weighted else None
     bank = NeighbourBank(vectors, metric=metric, weights=weights)
     asked = bank.search(queries, 5, exclude=np.arange(8))
-    monkeypatch.setattr(bank, "_propose", None)
+    monkeypatch.setattr(bank._faiss, "propose", None)
     monkeypatch.setattr(module, "_ROWS_BY_PRODUCT", 40)
     found = bank.search(queries, 5, exclude=np.arange(8))
     factors = 1.0 if weights is None else weights if metric == "euclid" else weights**2  # cosine is squared
@@ -276,7 +278,7 @@ def test_cosine_is_euclidean_among_unit_vectors(seed: int, dims: int) -> None:
 def test_lists_find_most_and_measure_exactly(
     index: Literal["ivf", "ivfpq"], metric: Metric, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LEAST_CODED", 6000)
+    monkeypatch.setattr(faiss_index, "LEAST_CODED", 6000)
     rng = np.random.default_rng(5)
     centres = 3 * rng.normal(size=(100, 24))
     vectors = centres[rng.integers(100, size=6000)] + rng.normal(size=(6000, 24))
@@ -364,7 +366,7 @@ def test_an_approximate_index_that_finds_too_few_looks_everywhere() -> None:
 def test_the_size_chooses_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FLAT_LIMIT", 100)
     monkeypatch.setattr(module, "LISTS_LIMIT", 300)
-    monkeypatch.setattr(module, "LEAST_CODED", 301)
+    monkeypatch.setattr(faiss_index, "LEAST_CODED", 301)
     found = [NeighbourBank(scattered(n, 4, 0)).index for n in (100, 101, 300, 301)]
     assert found == ["flat", "ivf", "ivf", "ivfpq"]
     assert NeighbourBank(scattered(120, 4, 0), index="flat").index == "flat"
@@ -373,7 +375,7 @@ def test_the_size_chooses_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("n", "lists"), [(4096, 64), (1100, 32)])
 def test_there_are_about_as_many_lists_as_rows_in_each(n: int, lists: int) -> None:
     bank = NeighbourBank(np.random.default_rng(0).normal(size=(n, 4)), index="ivf")
-    assert bank._searcher.nlist == lists
+    assert bank._faiss.searcher.nlist == lists
 
 
 def test_no_queries_give_no_neighbours() -> None:
