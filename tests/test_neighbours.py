@@ -278,7 +278,8 @@ def test_cosine_is_euclidean_among_unit_vectors(seed: int, dims: int) -> None:
 def test_lists_find_most_and_measure_exactly(
     index: Literal["ivf", "ivfpq"], metric: Metric, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faiss_index, "LEAST_CODED", 6000)
+    for place in (faiss_index, module):
+        monkeypatch.setattr(place, "LEAST_CODED", 6000)
     rng = np.random.default_rng(5)
     centres = 3 * rng.normal(size=(100, 24))
     vectors = centres[rng.integers(100, size=6000)] + rng.normal(size=(6000, 24))
@@ -366,7 +367,8 @@ def test_an_approximate_index_that_finds_too_few_looks_everywhere() -> None:
 def test_the_size_chooses_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FLAT_LIMIT", 100)
     monkeypatch.setattr(module, "LISTS_LIMIT", 300)
-    monkeypatch.setattr(faiss_index, "LEAST_CODED", 301)
+    for place in (faiss_index, module):
+        monkeypatch.setattr(place, "LEAST_CODED", 301)
     found = [NeighbourBank(scattered(n, 4, 0)).index for n in (100, 101, 300, 301)]
     assert found == ["flat", "ivf", "ivf", "ivfpq"]
     assert NeighbourBank(scattered(120, 4, 0), index="flat").index == "flat"

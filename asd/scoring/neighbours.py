@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from asd.scoring import faiss_index
+from asd.scoring.faiss_index import LEAST_CODED, FaissIndex
 from asd.scoring.references import FloatArray, IntArray, Metric, Vectors, blocks, checked, to_distance, to_euclidean
 from asd.types import AsdError, one_of
 
@@ -68,9 +68,9 @@ class NeighbourBank:
         self.metric = metric
         by_size = "flat" if len(self) <= FLAT_LIMIT else "ivf" if len(self) <= LISTS_LIMIT else "ivfpq"
         self.index = by_size if index == "auto" else index
-        if self.index == "ivfpq" and len(self) < faiss_index.LEAST_CODED:
+        if self.index == "ivfpq" and len(self) < LEAST_CODED:
             raise AsdError(
-                f"index=ivfpq learns its codes from {faiss_index.LEAST_CODED:,} vectors or more, and the bank has "
+                f"index=ivfpq learns its codes from {LEAST_CODED:,} vectors or more, and the bank has "
                 f"{len(self):,}; use index=flat"
             )
         self._squares = None if weights is None else np.square(weights)
@@ -120,8 +120,8 @@ class NeighbourBank:
         return Neighbours(to_distance(squared, self.metric), rows)
 
     @cached_property
-    def _faiss(self) -> faiss_index.FaissIndex:
-        return faiss_index.FaissIndex(self.vectors, self.metric, self.index, self._device, self._squares)
+    def _faiss(self) -> FaissIndex:
+        return FaissIndex(self.vectors, self.metric, self.index, self._device, self._squares)
 
     def _nearest_by_faiss(self, points: FloatArray, k: int, exclude: IntArray | None) -> tuple[FloatArray, IntArray]:
         """Squared distances and rows, (q, k)."""
