@@ -97,7 +97,13 @@ class FaissIndex:
         return _single(points)
 
     def propose(self, points: FloatArray, count: int, everywhere: bool) -> tuple[FloatArray, IntArray]:
-        """Squared distances of candidates as float32 sees them, ascending, and rows; -1: none found."""
+        """Squared distances of candidates as float32 sees them, ascending, and rows; -1: none found.
+
+        Args:
+            points: (q, dims) in the frame of the bank.
+            count: candidates of each point.
+            everywhere: look into all lists.
+        """
         options = {}
         if everywhere and self._kind != "flat":
             options["params"] = import_faiss().SearchParametersIVF(nprobe=self.searcher.nlist)
