@@ -226,6 +226,7 @@ def test_any_recordings_are_explained_and_the_run_stays_as_it_is(run: Path) -> N
     refuses("explain", f"predictions={predictions}", "audio=in box", saying="audio= and predictions=")
 
 
+@pytest.mark.slow
 def test_recordings_that_were_moved_are_found_where_they_were_scored_again(run: Path) -> None:
     Path("data").rename("moved")
     refuses("explain", "worst=1", saying="no data folder .*data")

@@ -133,6 +133,9 @@ def test_a_broken_header_from_standard_input_is_one_sentence(plant: Path) -> Non
 def test_what_cannot_be_listened_to_is_refused_before_anything_is_written(plant: Path) -> None:
     path = write_clip(Path("short.wav"), 1, 0.3)
     refuses("listen", "name=fans", "input=nothing-there", saying="no file, no folder and no sound card")
+    refuses(
+        "listen", "name=fans", f"input={path}", f"out={path}", saying="alarms.jsonl: Not a directory; choose another"
+    )
     refuses("listen", "name=fans", "input=", saying="input= does not fit: .*at least 1 character")
     refuses("listen", "name=nobody", f"input={path}", saying="does not exist")
     refuses("listen", "name=fans", "machine=pump", f"input={path}", saying="has no machine pump; it has fan")

@@ -131,6 +131,8 @@ def test_what_cannot_be_used_is_skipped_and_named(inbox: Path) -> None:
     succeeds("predict", f"audio={inbox}", "out=result")
     assert not Path("result/skipped.csv").exists()
     refuses("predict", f"audio={Path('nowhere')}", saying="nowhere")
+    Path("file").write_text("mine")
+    refuses("predict", f"audio={inbox}", "out=file", saying="cannot write file/predictions.csv: Not a directory")
     (Path("bad") / "x").mkdir(parents=True)
     Path("bad/x/a.wav").write_bytes(b"no sound")
     refuses("predict", "audio=bad", saying="none of 1 recordings can be used, as .*a.wav")

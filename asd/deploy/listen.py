@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asd.core.files import alone
+from asd.core.files import alone, check_file_place
 from asd.core.runtime import log, stopped_by_termination
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
@@ -141,6 +141,7 @@ def listen(config: Listen) -> Heard:
     voice = Voice(config)
     plan = voice.plan()
     folder = config.out or Path("listening") / config.name / voice.run.machine
+    check_file_place(folder / "alarms.jsonl")
     busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
     with alone(folder, busy=busy):
         pieces = source_of(

@@ -20,7 +20,7 @@ import pandas as pd
 
 from asd.addresses import mirrored, spelled, written
 from asd.core.executors import finished
-from asd.core.files import alone, write_text
+from asd.core.files import alone, check_file_place, write_text
 from asd.core.runtime import fingerprint, log
 from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
@@ -61,6 +61,7 @@ def predict_files(config: Predict) -> Predicted:
     known = sorted(runs)
     clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_of_files(config.audio, "", Split.TEST)]
     folder = config.out or Path("predictions") / name / _place(config.audio)
+    check_file_place(folder / "predictions.csv")
     with alone(folder, busy=f"another command writes to {folder}; wait until it is done, or say out="):
         journal = Journal(folder / ".predictions.partial.jsonl")
         pieces = list(_pieces(config, runs, clips, journal))
