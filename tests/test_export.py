@@ -237,7 +237,7 @@ def test_every_back_end(backend: str, dims: int) -> None:
     np.testing.assert_allclose(found, fitted.score(queries), rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize("sample_rate_hz", [16000, *(pytest.param(r, marks=pytest.mark.slow) for r in (8000, 44100))])
+@pytest.mark.parametrize("sample_rate_hz", [8000, *(pytest.param(r, marks=pytest.mark.slow) for r in (16000, 44100))])
 def test_every_view_is_that_of_the_detector(sample_rate_hz: int) -> None:
     views = (*VIEWS, *POOLED_VIEWS)
     extract = ClipStatistics(views, sample_rate_hz)
