@@ -26,12 +26,12 @@ def tone(frequency_hz: float, seconds: float = 1.0, rate_hz: int = 16000) -> tor
     return torch.sin(2 * torch.pi * frequency_hz * time_s)
 
 
-def by_hand(waveform: torch.Tensor, n_fft: int = 256, n_mels: int = 32) -> dict[str, np.ndarray]:
+def by_hand(waveform: torch.Tensor, ms: int = 16, n_mels: int = 32, overlap: int = 4) -> dict[str, np.ndarray]:
     """The four spectral statistics of one clip, frame by frame in float64."""
-    samples = waveform[0].double().numpy()
+    samples, n_fft = waveform[0].double().numpy(), 16 * ms
     samples = np.pad(samples - samples.mean(), n_fft // 2, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-    starts = range(0, len(samples) - n_fft + 1, n_fft // 4)
+    starts = range(0, len(samples) - n_fft + 1, n_fft // overlap)
     spectra = [np.fft.rfft(samples[start : start + n_fft] * window) for start in starts]
     bank = mel_filters(n_fft, n_mels).double().numpy()
     means = bank / bank.sum(1, keepdims=True)
@@ -40,10 +40,10 @@ def by_hand(waveform: torch.Tensor, n_fft: int = 256, n_mels: int = 32) -> dict[
     steps = np.mean([np.abs(after - before) for before, after in itertools.pairwise(levels)], axis=0)
     level = np.mean(levels, axis=0)
     return {
-        "level_16": level - level.mean(),
-        "flux_16": np.log(steps + 0.05),
-        "roughness_16": np.log(means[:, :-1] @ np.abs(np.diff(bins)) + 0.05),
-        "skewness_16": ((levels - level) ** 3).mean(0) / (np.std(levels, axis=0, ddof=1) ** 3 + 1e-3),
+        f"level_{ms}": level - level.mean(),
+        f"flux_{ms}": np.log(steps + 0.05),
+        f"roughness_{ms}": np.log(means[:, :-1] @ np.abs(np.diff(bins)) + 0.05),
+        f"skewness_{ms}": ((levels - level) ** 3).mean(0) / (np.std(levels, axis=0, ddof=1) ** 3 + 1e-3),
     }
 
 
@@ -54,17 +54,26 @@ def test_spectral_statistics_are_those_computed_frame_by_frame() -> None:
         np.testing.assert_allclose(views[name][0], expected, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.parametrize("overlap", [2, 4, 8])
+def test_longer_windows_overlap_as_often_as_they_are_told_to(overlap: int) -> None:
+    waveform = noise(seconds=0.5) + 0.02 * tone(1000, 0.5) + 0.3
+    views = ClipStatistics([*SHORT_SPECTRA, *(name.replace("16", "64") for name in SHORT_SPECTRA)], overlap=overlap)
+    found = views(waveform)
+    for name, expected in (by_hand(waveform) | by_hand(waveform, 64, 64, overlap)).items():
+        np.testing.assert_allclose(found[name][0], expected, atol=2e-4, err_msg=name)
+
+
 def test_frames_are_mirrored_at_both_ends_whatever_the_length() -> None:
     window = torch.hann_window(256)
-    for n_samples in (129, 130, 256, 1000, 1023, 1024):
+    for n_samples, hop in itertools.product((129, 130, 256, 1000, 1023, 1024), (128, 64, 32)):
         wave = noise(n_samples, 0.1)[:, :n_samples]
         padded = np.pad(wave[0].numpy(), 128, mode="reflect")
-        starts = range(0, len(padded) - 255, 64)
+        starts = range(0, len(padded) - 255, hop)
         expected = [np.abs(np.fft.rfft(padded[start : start + 256] * window.numpy())) ** 2 for start in starts]
-        np.testing.assert_allclose(frame_power(wave, window)[0], expected, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(frame_power(wave, window, hop)[0], expected, rtol=1e-3, atol=1e-5)
     half = noise(1, 0.1)[:, :128]  # too short to be mirrored: it goes back and forth
     there_and_back = torch.cat([half, half.flip(1)], 1)
-    torch.testing.assert_close(frame_power(half, window), frame_power(there_and_back, window))
+    torch.testing.assert_close(frame_power(half, window, 64), frame_power(there_and_back, window, 64))
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 48000])

@@ -58,6 +58,16 @@ def test_unknown_views_and_back_ends_are_named(tmp_path: Path) -> None:
         Statistics(workplace(tmp_path), StatisticsSettings(backend="magic"))
 
 
+def test_statistics_of_one_overlap_are_not_taken_for_those_of_another(data: Path, tmp_path: Path) -> None:
+    same = recordings(data)
+    four, eight, alone = (
+        Statistics(workplace(tmp_path), StatisticsSettings(views=["flux_64"], overlap=overlap)).vectors(clips)
+        for overlap, clips in ((4, same), (8, same), (8, recordings(data)))
+    )
+    np.testing.assert_array_equal(eight["flux_64"], alone["flux_64"])
+    assert np.abs(eight["flux_64"] - four["flux_64"]).min() > 0.01
+
+
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
     clips = two_microphones(tmp_path / "data")
     near, far, residual = (

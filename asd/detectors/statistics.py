@@ -64,7 +64,8 @@ class Statistics(Detector):
         self.views = tuple(
             dict.fromkeys(view for group in self.groups.values() for part in group.parts for view in part.views)
         )
-        self.extract = ClipStatistics(self.views, context.sample_rate_hz).to(context.device)
+        statistics = ClipStatistics(self.views, context.sample_rate_hz, self.settings.overlap)
+        self.extract = statistics.to(context.device)
         self.fitted: dict[Part, PartScorer] = {}
         self.spreads: dict[str, FloatArray] = {}  # view -> (dims,) within conditions
         self.nuisances: dict[str, FloatArray] = {}  # view -> (directions, dims) that are left out

@@ -49,6 +49,8 @@ ENVELOPE_SPECTRUM = ("envelope_spectrum", "envelope_spectrum_fine")
 VIEWS = (*(f"{name}_{ms}" for name in SPECTRAL for ms in WINDOWS_MS), *ENVELOPE, *ENVELOPE_SPECTRUM)
 POOLED_VIEWS = ("log_mel64", "log_mel128", "gwrp98", "gwrp90", "rdp4", "rdp8", "rdp_gem")
 
+OVERLAP = 4  # windows that hold a sample
+
 _SHORTEST_MS = min(WINDOWS_MS)
 _LOWEST_HZ = 20.0
 _CACHE_SAMPLES = 1 << 17  # transformed at once on a CPU: what its cache holds is twice as fast
@@ -68,13 +70,14 @@ class ClipStatistics(nn.Module):
     Args:
         views: which ones, of `VIEWS` and `POOLED_VIEWS`.
         sample_rate_hz: sample rate of the waveforms. Windows have the power of two of samples next to their length.
+        overlap: windows that hold a sample; those of 16 ms overlap fourfold whatever it is.
     """
 
-    def __init__(self, views: Sequence[str] = VIEWS, sample_rate_hz: int = 16000) -> None:
+    def __init__(self, views: Sequence[str] = VIEWS, sample_rate_hz: int = 16000, overlap: int = OVERLAP) -> None:
         super().__init__()
-        self.views = tuple(views)
+        self.views, self.overlap = tuple(views), overlap
         wanted = set(views)
-        windows = [WindowStatistics(ms, sample_rate_hz, wanted) for ms in WINDOWS_MS]
+        windows = [WindowStatistics(ms, sample_rate_hz, wanted, overlap) for ms in WINDOWS_MS]
         self.parts = nn.ModuleList(window for window in windows if window.spectral or window.envelopes)
         if wanted & set(ENVELOPE_SPECTRUM):
             self.parts.append(EnvelopeSpectrum(sample_rate_hz))
@@ -112,11 +115,12 @@ class WindowStatistics(nn.Module):
 
     window: torch.Tensor
 
-    def __init__(self, window_ms: int, sample_rate_hz: int, wanted: Collection[str]) -> None:
+    def __init__(self, window_ms: int, sample_rate_hz: int, wanted: Collection[str], overlap: int) -> None:
         super().__init__()
         self.window_ms = window_ms
         n_fft = window_samples(window_ms, sample_rate_hz)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.hop_samples = n_fft // (OVERLAP if window_ms == _SHORTEST_MS else overlap)
         names = [name for name in SPECTRAL if f"{name}_{window_ms}" in wanted]
         bands, averages = _banks(window_ms, n_fft, sample_rate_hz)
         self.bands = FilterBank(bands)
@@ -126,7 +130,7 @@ class WindowStatistics(nn.Module):
 
     def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
-        power = frame_power(waveforms, self.window)
+        power = frame_power(waveforms, self.window, self.hop_samples)
         bands = at_least(self.bands(power), BAND_RANGE)
         spectral = self.spectral(power, bands) if self.spectral else {}
         envelopes = self.envelopes(power, bands) if self.envelopes else {}
@@ -148,7 +152,7 @@ class EnvelopeStatistics(nn.Module):
     def __init__(self, n_fft: int, sample_rate_hz: int) -> None:
         super().__init__()
         self.coarse = FilterBank(mel_filters(n_fft, 12, sample_rate_hz))
-        rates = _modulation_filters(sample_rate_hz / (n_fft // 4)).T.contiguous()
+        rates = _modulation_filters(sample_rate_hz / (n_fft // OVERLAP)).T.contiguous()
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from asd.addresses import spelled
 from asd.core.files import load_tensors, save_tensors
 from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
-from asd.features.clip_statistics import ClipStatistics
+from asd.features.clip_statistics import OVERLAP, ClipStatistics
 
 FloatArray = npt.NDArray[np.float64]
 Alter = Callable[[npt.NDArray[np.int64], torch.Tensor], torch.Tensor]  # indices (b,), waveforms (b, samples)
@@ -72,8 +72,8 @@ class NormalSpectra:
 
 def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
     """Mean spectra in dB without the level of the clip, (clips, bands); known where `views_of` computed them."""
-    if _VIEW in recordings.known:
-        return recordings.known[_VIEW]
+    if (name := _known_as(_VIEW, OVERLAP)) in recordings.known:
+        return recordings.known[name]
     return views_of(recordings, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)[_VIEW]
 
 
@@ -96,8 +96,9 @@ def views_of(
     Returns:
         {view: (clips, dims)}.
     """
-    if alter is None and recordings.known.keys() >= {*extract.views}:
-        return {view: recordings.known[view] for view in extract.views}
+    names = {view: _known_as(view, extract.overlap) for view in extract.views}
+    if alter is None and recordings.known.keys() >= {*names.values()}:
+        return {view: recordings.known[name] for view, name in names.items()}
     vectors: dict[str, FloatArray] = {}
 
     def add(indices: npt.NDArray[np.int64]) -> None:
@@ -113,5 +114,10 @@ def views_of(
     else:
         on_threads(add, batches, what)
     if alter is None:
-        recordings.known.update(vectors)
+        recordings.known.update({names[view]: rows for view, rows in vectors.items()})
     return vectors
+
+
+def _known_as(view: str, overlap: int) -> str:
+    """The name under which recordings keep a view."""
+    return f"{view}/{overlap}"

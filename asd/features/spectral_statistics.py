@@ -1,7 +1,7 @@
 """What one resolution of the short-time spectrum tells about a clip: vectors of statistics over time.
 
-Conventions: waveforms (batch, samples) float32; power (batch, frames, bins) of periodic Hann windows, a quarter of a
-window apart; vectors (batch, bands). All statistics are levels or ratios, so a gain changes none of them.
+Conventions: waveforms (batch, samples) float32; power (batch, frames, bins) of overlapping periodic Hann windows;
+vectors (batch, bands). All statistics are levels or ratios, so a gain changes none of them.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class SpectralStatistics(nn.Module):
         return found
 
 
-def frame_power(waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
-    """Power (batch, frames, bins) of overlapping frames, a quarter window apart, centred from the first sample on.
+def frame_power(waveforms: torch.Tensor, window: torch.Tensor, hop_samples: int) -> torch.Tensor:
+    """Power (batch, frames, bins) of frames that begin `hop_samples` apart, centred from the first sample on.
 
     The ends are mirrored; a clip shorter than half a window is repeated back and forth until it is long enough.
     """
@@ -100,7 +100,7 @@ def frame_power(waveforms: torch.Tensor, window: torch.Tensor) -> torch.Tensor:
     while waveforms.shape[1] <= half:
         waveforms = torch.cat([waveforms, waveforms.flip(1)], 1)
     before, after = waveforms[:, 1 : half + 1].flip(1), waveforms[:, -half - 1 : -1].flip(1)
-    frames = torch.cat([before, waveforms, after], 1).unfold(1, n_fft, n_fft // 4)
+    frames = torch.cat([before, waveforms, after], 1).unfold(1, n_fft, hop_samples)
     n_values = frames.numel() if frames.is_cuda else _CACHED_VALUES
     n_frames = max(1, n_values // (n_fft * len(frames)))
     power = frames.new_empty(*frames.shape[:2], half + 1)

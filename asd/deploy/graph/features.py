@@ -37,7 +37,7 @@ def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict
             found |= _envelope_spectrum(g, statistics, around_zero)
         else:
             assert isinstance(statistics, WindowStatistics)
-            power = _frame_power(g, around_zero, statistics.window)
+            power = _frame_power(g, around_zero, statistics.window, statistics.hop_samples)
             bands = _at_least(g, g.real(_summed(g, statistics.bands, power)), spectral.BAND_RANGE)
             if statistics.spectral:
                 views = _spectral(g, statistics.spectral, power, bands).items()
@@ -98,7 +98,7 @@ def frames(g: Graph, waveforms: Value, n_samples: int, hop: int) -> Value:
     return g.shaped(taken, 0, n_frames, n_samples)
 
 
-def _frame_power(g: Graph, waveforms: Value, window: torch.Tensor) -> Value:
+def _frame_power(g: Graph, waveforms: Value, window: torch.Tensor, hop_samples: int) -> Value:
     """`spectral_statistics.frame_power`."""
     n_fft = len(window)
     half = n_fft // 2
@@ -109,7 +109,7 @@ def _frame_power(g: Graph, waveforms: Value, window: torch.Tensor) -> Value:
             lambda inner: _repeated(inner, waveforms, half),
         )
     padded = g.op.Pad(waveforms, [0, half, 0, half], mode="reflect")
-    return g.power(frames(g, padded, n_fft, n_fft // 4) * g.constant(window, single=True), n_fft)
+    return g.power(frames(g, padded, n_fft, hop_samples) * g.constant(window, single=True), n_fft)
 
 
 def _repeated(g: Graph, waveforms: Value, n_exceeded: int) -> Value:
