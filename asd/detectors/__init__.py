@@ -120,7 +120,7 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
     views: Names = Field(["all"], description="groups of clip statistics or single views, or all groups")
     backend: str = Field("knn_relative", description="back end that scores a view")
     choose: bool = Field(False, description="only what finds faults planted in normal clips votes, see choice.json")
-    overlap: Literal[2, 4, 8] = Field(4, description="windows that hold a sample (16 ms: always 4); 8: finer, slower")
+    overlap: int = Field(4, ge=2, le=16, description="windows that hold a sample (16 ms: always 4); 8: finer, slower")
 
     def check_names(self) -> None:
         """Looks up the groups and the back end."""
