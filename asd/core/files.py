@@ -78,8 +78,11 @@ def check_file_place(path: Path) -> None:
         AsdError: it is a folder, or lies in none that can be written.
     """
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    number = errno.EISDIR if path.is_dir() else 0 if os.access(folder, os.W_OK) else errno.EACCES
-    if number := number if folder.is_dir() else errno.ENOTDIR:
+    if path.is_dir() or not folder.is_dir():
+        number = errno.EISDIR if path.is_dir() else errno.ENOTDIR
+        raise AsdError(f"cannot write {path}: {os.strerror(number)}; choose another place")
+    if not os.access(folder, os.W_OK):
+        number = errno.EROFS if os.statvfs(folder).f_flag & os.ST_RDONLY else errno.EACCES
         raise AsdError(f"cannot write {path}: {os.strerror(number)}; choose another place")
 
 

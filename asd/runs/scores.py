@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.addresses import written
+from asd.addresses import address_of, written
 from asd.core.files import atomic, read_json
 from asd.core.runtime import fingerprint
 from asd.recording_files import find_recordings, is_table, recording_key
@@ -53,13 +53,13 @@ class ScoredData:
         rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
         tables = [root] if root.is_file() else root.glob("recordings.*")
         listed = {str(path.absolute()): file_hash(path) for path in tables if is_table(path)}
-        trained = tuple(sorted({*trained_sections}))
-        return cls(written(root), fingerprint, trained, rows, layout, {**listed, **(contents or {})})
+        hashes = {address_of(Path(path)) or path: found for path, found in {**listed, **(contents or {})}.items()}
+        return cls(written(root), fingerprint, tuple(sorted({*trained_sections})), rows, layout, hashes)
 
     def changes(self, since_s: float) -> list[str]:
         """What has become of the recordings since a time, as sentences; [] where all of them lie elsewhere by now.
 
-        A file is read again only where it or its name is of a later time.
+        A file is read again only where it or its name is of a later time. Those at an address are not looked at.
         """
         there = [path for path in map(Path, self.contents) if path.exists()]
         if not there:
