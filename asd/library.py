@@ -268,7 +268,7 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
         raise AsdError(f"{path!r} names no run; give its folder, such as runs/statistics")
     path = mirrored(path)
     if (path / "DONE").is_file():  # of one seed, as `save` returns it
-        seed, path = int(path.absolute().name.removeprefix("seed")), path.absolute().parent
+        seed, path = RunDirectory(path.absolute()).seed, path.absolute().parent
     if any(path.glob("seed*/DONE")):
         machine, path = path.absolute().name, path.absolute().parent
     runs = find_runs(path.parent, path.name, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -153,7 +154,9 @@ def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) ->
     saved = model.save("runs/mine")
     for place in (saved, str(saved.parent), "runs/mine"):
         assert asd.load(place).score(arrays(data)[0], RATE) == model.score(arrays(data)[0], RATE)
+    shutil.copytree(saved, "backup")
     for place, saying in {
+        "backup": "backup is a model whose folder names no seed; call it seed0",
         "": "'' names no run", None: "None names no run", "runs": "is a folder of runs; name one of them: mine",
         saved / "config.yaml": "is a file, and a run is a folder", data: "holds no complete run",
     }.items():  # fmt: skip

@@ -39,7 +39,12 @@ class TrainingDirectory:
     @property
     def seed(self) -> int:
         """Of the training."""
-        return int(self.path.name.removeprefix("seed"))
+        number = self.path.name.removeprefix("seed")
+        if not number.isdecimal():
+            raise AsdError(
+                f"{self.path} is a model whose folder names no seed; call it seed0 in the folder of its machine"
+            )
+        return int(number)
 
     @property
     def model(self) -> Path:
