@@ -14,6 +14,7 @@ import torch
 
 Params = Mapping[str, torch.Tensor]  # name -> (batch,), (batch, n) or (batch, samples)
 
+MOST_IMPACTS_HZ = 200.0
 HIGHEST = 0.494  # of the sample rate: the highest frequency of anything
 _LOWEST_HZ = 20.0
 _SLOPE = 12.0  # of a band's edges, per neper of frequency
@@ -63,6 +64,10 @@ class Kind:
     ranges: Mapping[str, Range]
     apply: Callable[[torch.Tensor, Params, int], torch.Tensor]
 
+    def draw(self, n: int, n_samples: int, sample_rate_hz: int, generator: torch.Generator | None = None) -> Params:
+        """Parameters of `n` faults in waveforms of so many samples, on the CPU."""
+        return {name: r.draw(n, n_samples, sample_rate_hz, generator) for name, r in self.ranges.items()}
+
 
 CENTRE = {"centre_hz": Range(80.0, 0.4375, "hz")}  # of a band, see `band`
 NOISE = {"noise": Range(scale="normal", size="samples")}
@@ -99,6 +104,22 @@ def bumps(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
         distance = (seconds(x, rate) - middle_s) / p["lengths_s"][:, k, None]
         envelope += torch.exp(-0.5 * distance.square()) * (k + 1 <= p["n_bumps"])[:, None]
     return envelope
+
+
+def ringing(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
+    """Impacts at an unsteady `rate_hz`, each of which rings at `resonance_hz` and fades within `decay_s`."""
+    n_samples = x.shape[1]
+    n = math.ceil(n_samples / rate * MOST_IMPACTS_HZ) + 2
+    unsteady = p["jitter"][:, None] * p["noise"][:, :n]
+    turns = torch.arange(unsteady.shape[1], device=x.device) + p["phase"][:, None] + unsteady
+    place = (turns / p["rate_hz"][:, None] * rate).long()
+    strength = p["strengths"][:, : place.shape[1]] * ((place >= 0) & (place < n_samples))
+    impulses = torch.zeros_like(x).scatter_add_(1, place.clamp(0, n_samples - 1), strength)
+    time_s = seconds(x, rate)
+    ring = torch.sin(2 * math.pi * p["resonance_hz"][:, None] * time_s)
+    kernel = torch.exp(-time_s / p["decay_s"][:, None]) * ring
+    spectrum = torch.fft.rfft(impulses, 2 * n_samples) * torch.fft.rfft(kernel, 2 * n_samples)
+    return torch.fft.irfft(spectrum, 2 * n_samples)[:, :n_samples]
 
 
 def band(x: torch.Tensor, p: Params, rate: int) -> torch.Tensor:
