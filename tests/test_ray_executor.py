@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from asd.core.executors import finished
+from asd.core.files import alone
 from asd.options import Execution
 from asd.types import AsdError
 from tests.command import asd, start, succeeds, tiny_machines
@@ -204,6 +205,48 @@ def test_comparisons_are_the_local_ones(cluster: Any, tmp_path: Path, monkeypatc
         here, remote = (pd.read_csv(f"executor={name}/{path}").drop(columns="seconds") for name in ("here", "ray"))
         key = list(here.columns)
         pd.testing.assert_frame_equal(*(t.sort_values(key, ignore_index=True) for t in (here, remote)))
+
+
+def test_a_search_on_the_cluster_is_the_local_one_with_two_drivers_and_after_a_kill(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One trial after another, so that each is chosen by the same results; some of them end early."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    for machine in ("fan", "pump"):
+        tone_machine(Path("data"), machine, n_train=16, n_target=4, n_test=4)
+    Path("space.yaml").write_text("detector: tests.loudness:Loudness\nloudness.floor_db: {low: -120.0, high: 0.0}\n")
+    words = ("sweep", "data=data", "space=space.yaml", "judge=labels", "method=optuna", "trials=8", "device=cpu")
+    remote = (*words, "executor=ray", f"address={cluster.address}", "workers=1")
+    succeeds(*words, "executor=here", "runs=here")
+    here = table_of("here")
+    assert {*here["state"]} == {"complete", "ended early"}
+
+    drivers = [start(*remote, "runs=shared"), start(*remote, "runs=shared")]
+    said = [driver.communicate() for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], said
+    assert said[0][0] == said[1][0]
+    pd.testing.assert_frame_equal(table_of("shared"), here)
+
+    done = Path("stopped/sweep/results")
+    with alone(done / "5"):  # the driver waits for the sixth trial when it is killed
+        driver = start(*remote, "runs=stopped")
+        until(lambda: len([*done.glob("*.json")]) == 5)
+        driver.kill()
+        driver.communicate()
+    times = {path: path.stat().st_mtime_ns for path in done.glob("*.json")}
+    assert len(times) == 5
+    succeeds(*remote, "runs=stopped")
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    pd.testing.assert_frame_equal(table_of("stopped"), here)
+
+    succeeds(*remote[:-1], "workers=2", "runs=both")  # a trial is chosen by what is there when it begins
+    assert len({*table_of("both")["loudness.floor_db"]}) == 8
+
+
+def table_of(runs: str) -> pd.DataFrame:
+    """What a sweep found, without the time it took."""
+    return pd.read_csv(Path(runs, "sweep/sweep.csv")).drop(columns="seconds")
 
 
 def test_computers_that_share_no_folder_work_at_an_address(

@@ -25,7 +25,7 @@ import yaml
 
 from asd.addresses import spelled, written
 from asd.core.executors import finished
-from asd.core.files import atomic, read_json, write_text
+from asd.core.files import alone, atomic, read_json, write_text
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, list_names, publish_files, publish_folder
 from asd.data.dataset import open_data
@@ -143,27 +143,34 @@ def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
 
 
 def _step(step: _Step) -> Result | None:
-    """Tries what Optuna chooses, or a draw where that was tried; it may end early. None: the space has no other."""
+    """Tries what Optuna chooses, or a draw where that was tried; it may end early. None: the space has no other.
+
+    A step has one number and one result: another command that is at the same step is waited for.
+    """
     optuna, seed = import_optuna(), step.config.seed + step.number
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
-    fetch(step.first.results)
-    study.add_trials([_told(step.space, result) for result in _stored(step.space, step.first)])
-    asked = study.ask({key: choice.distribution() for key, choice in step.space.items()})
+    with alone(step.first.results / str(step.number)):
+        fetch(step.first.results)
+        stored = _stored(step.space, step.first)
+        if meanwhile := [result for result in stored if result.get("number") == step.number]:
+            return meanwhile[0]
+        study.add_trials([_told(step.space, result) for result in stored])
+        asked = study.ask({key: choice.distribution() for key, choice in step.space.items()})
 
-    def falls_behind(so_far: Sequence[float]) -> bool:
-        asked.report(so_far[-1], len(so_far))
-        return bool(asked.should_prune())
+        def falls_behind(so_far: Sequence[float]) -> bool:
+            asked.report(so_far[-1], len(so_far))
+            return bool(asked.should_prune())
 
-    chosen = {key: choice.drawn(asked.params[key]) for key, choice in step.space.items()}
-    for options in [chosen, *draws(step.space, step.config.trials, seed)]:
-        trial = replace(step.first, options=options)
-        with trial.alone():
-            if not trial.stored():
-                return trial.tried(falls_behind, step.number)
+        chosen = {key: choice.drawn(asked.params[key]) for key, choice in step.space.items()}
+        for options in [chosen, *draws(step.space, step.config.trials, seed)]:
+            trial = replace(step.first, options=options)
+            with trial.alone():
+                if not trial.stored():
+                    return trial.tried(falls_behind, step.number)
     return None
 
 
