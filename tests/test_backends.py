@@ -9,9 +9,9 @@ import pytest
 
 from asd.scoring.backends import BACKENDS, LEAST_CLIPS, PerSectionScorer, backend_named, search_options
 from asd.scoring.gaussian import Mahalanobis
-from asd.scoring.nearest import NearestOfMade
+from asd.scoring.nearest import RelativeNearest
+from asd.scoring.nearest_variants import DomainNearest, NearestOfMade
 from asd.scoring.references import References
-from asd.scoring.relative import DomainNearest, RelativeNearest
 from asd.types import AsdError
 from tests.machines import references
 

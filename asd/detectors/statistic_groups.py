@@ -16,8 +16,8 @@ from asd.features.spectral_statistics import SPECTRAL
 from asd.scoring.backends import PerSectionScorer, Sections
 from asd.scoring.base import Arrays, Backend, nested, part_of
 from asd.scoring.covariance import fault_covariance
+from asd.scoring.nearest import RelativeNearest
 from asd.scoring.references import FloatArray, References
-from asd.scoring.relative import RelativeNearest
 from asd.types import AsdError
 
 RELATIVE = {"density": 0.6, "neighbours": 2, "offset": 1.5}  # options of the density-relative k-NN

@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from asd.scoring.base import Arrays, Backend, NeighbourBackend, held_out_scores, nested, part_of
 from asd.scoring.gaussian import Mahalanobis, Mixture, SelectiveMahalanobis
-from asd.scoring.nearest import Bandwise, Nearest, NearestOfMade
+from asd.scoring.nearest import Nearest, RelativeNearest
+from asd.scoring.nearest_variants import Bandwise, DomainNearest, NearestOfMade
 from asd.scoring.neighbours import IndexName
 from asd.scoring.references import FloatArray, References
-from asd.scoring.relative import DomainNearest, RelativeNearest
 from asd.types import AsdError
 
 BACKENDS: dict[str, Callable[..., Backend]] = {

@@ -1,17 +1,25 @@
-"""k-NN back ends by plain distance: to the training clips, to points made from them, or band by band."""
+"""k-NN back ends by the distance to the nearest training clip: plain, or relative to how dense normal clips lie there.
+
+A hundred source clips for each target clip: the nearest reference of a normal target clip is farther away, and one
+threshold cannot serve both.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from asd.core.runtime import log
 from asd.scoring.base import NeighbourBackend
-from asd.scoring.covariance import spread_of
-from asd.scoring.references import FloatArray, References
-from asd.types import one_of
+from asd.scoring.covariance import Groups, Whitening
+from asd.scoring.neighbours import NeighbourBank
+from asd.scoring.references import FloatArray, IntArray, References
+from asd.types import AsdError
+
+_NEAREST = math.log(0.1)  # closer than a tenth of what is usual is as close as that: a copy is no record
+CONSTANT = 1e-9  # values that vary by less than this, relative to their mean, differ by rounding only
 
 
 @dataclass(eq=False, kw_only=True)
@@ -36,101 +44,137 @@ class Nearest(NeighbourBackend):
 
 
 @dataclass(eq=False, kw_only=True)
-class NearestOfMade(Nearest):
-    """Mean distance to the nearest of points that were made from the references.
+class RelativeNearest(NeighbourBackend):
+    """Whitened, density-relative k-NN: min over references y of log d(x, y) - a log b(y) - o(y).
 
-    "smote" (Chawla et al. 2002): target points on lines between target clips, until there are a fifth as
-    many as source clips; the settings are those of a public toolkit's k-NN back end. "memmixup" (GenRep,
-    Saengthong and Shinozaki 2024): target clips drawn a little, by 0.1, towards each of the 990 nearest
-    source clips. "kmeans" (Wilkinghoff, DCASE 2023): 16 centres of the source clips, and the target clips.
+    d is the distance after whitening by the scatter within conditions, b(y) the mean distance of y to its
+    nearest other references, a the share of density that counts, and o the offset of y's condition: how much
+    higher its n clips score by the others than all clips do, times n / (n + `offset_clips`).
 
-    Made points are relatives of each clip, so training scores leave whole folds out before they are made.
+    References that are copies of each other count once, and a copy is left out with the clip itself. No
+    score, and no density, is taken for less than a tenth of the usual one, so that near copies attract
+    without being a record that no other clip can reach.
 
-    Args:
-        made: "smote", "memmixup" or "kmeans".
-    """
-
-    made: Literal["smote", "memmixup", "kmeans"] = "smote"
-
-    @property
-    def method(self) -> str:  # type: ignore[override]
-        """What a meta file calls it."""
-        return "k-means" if self.made == "kmeans" else "k-NN"
-
-    def _learn(self, references: References) -> None:
-        references = references.sorted()
-        source = references.vectors[~references.is_target]
-        target = references.vectors[references.is_target]
-        make = {"smote": self._smote, "memmixup": self._mem_mixup, "kmeans": _centres_of_source}
-        self.points = make[one_of(self.made, [*make], "made")](source, target)
-
-    def leave_one_out(self) -> FloatArray | None:
-        """Nothing: the relatives of a clip would stay in."""
-        return None
-
-    def _smote(self, source: FloatArray, target: FloatArray, share: float = 0.2) -> FloatArray:
-        every = np.concatenate([source, target])
-        if len(target) < 2 or not len(source):
-            log.warning("SMOTE leaves %d source and %d target clips as they are", len(source), len(target))
-            return every
-        if int(len(source) * share) <= len(target):
-            return every
-        from imblearn.over_sampling import SMOTE  # takes a second to import
-
-        sampler = SMOTE(sampling_strategy=share, k_neighbors=min(2, len(target) - 1), random_state=0)
-        return np.asarray(sampler.fit_resample(every, np.arange(len(every)) >= len(source))[0])
-
-    def _mem_mixup(self, source: FloatArray, target: FloatArray, weight: float = 0.9) -> FloatArray:
-        every = np.concatenate([source, target])
-        if not len(source) or not len(target):
-            log.warning("MemMixup leaves %d source and %d target clips as they are", len(source), len(target))
-            return every
-        near = source[self.bank(source).search(target, min(990, len(source))).rows]
-        mixed = weight * target[:, None] + (1.0 - weight) * near
-        return np.concatenate([every, mixed.reshape(-1, every.shape[1])])
-
-
-@dataclass(eq=False, kw_only=True)
-class Bandwise(NeighbourBackend):
-    """Mean over bands of the distance to the nearest references in that band alone.
-
-    A fault in one band need not look for a training clip that fits in all others at once. Distances in
-    contiguous blocks of dimensions, each dimension in units of its spread; source and target in one memory.
-    Source: BEAM, arXiv 2603.13749, there with cosine distance on the frequency patches of a pretrained
-    encoder; on levels, whose directions around a mean are noise, distances tell more.
+    Sources: local density, Wilkinghoff et al., "Keeping the Balance: Anomaly Score Calculation for Domain
+    Generalization", ICASSP 2025; variance minimisation in log space, arXiv 2603.04605.
 
     Args:
-        bands: blocks; fewer where there are fewer dimensions.
+        neighbours: that define the density.
+        density: the exponent a; None fits it so that training distances vary least, a = Cov(log d, log b) /
+            Var(log b) over the training clips and their nearest others.
+        whiten: whether to whiten at all.
+        shrinkage: factor on the Ledoit-Wolf intensity of the whitening.
+        offset_clips: clips of a condition at which half of its offset counts; None: no offset.
+        offset: factor on the offsets.
+        faults: covariance (dims, dims) of what a fault adds to a vector, in units of the spread within conditions, see
+            `covariance.Whitening`; None: whitening as it is.
     """
 
-    bands: int = 16
+    density: float | None = 0.5
+    whiten: bool = True
+    shrinkage: float = 2.0
+    offset_clips: float | None = 5.0
+    offset: float = 1.0
+    faults: FloatArray | None = None
 
-    fitted: ClassVar[tuple[str, ...]] = ("scale", "points")
+    fitted: ClassVar[tuple[str, ...]] = (
+        *("scale", "axes", "gains", "rest"),  # the whitening
+        *("points", "copy_of", "log_scales", "least"),
+    )
 
     def _learn(self, references: References) -> None:
-        self.scale = spread_of(references.vectors)
-        self.points = references.vectors / self.scale
+        self.scale, self.axes, self.gains, self.rest = self._whitening(references).state().values()
+        first, self.copy_of = _distinct(references.vectors)
+        if len(first) < 2:
+            raise AsdError(
+                f"the vectors of {len(references)} training clips are all the same: there is nothing to "
+                f"measure a distance against; give recordings that differ, or check the encoder"
+            )
+        self.points = self._space()(references.vectors[first])
+        self.log_scales = self._log_densities()
+        others = self._others(self._weighted())
+        self.log_scales = self.log_scales + self._offsets(others, references.conditions[first])
+        self.least = np.asarray(np.median(others) + _NEAREST)
 
     def _prepare(self) -> None:
-        self._banks = [self.bank(part) for part in self._blocks(self.points)]
+        self._whiten = self._space()
+        self._bank = self._weighted()
 
     def score(self, queries: FloatArray) -> FloatArray:
         """Scores (queries,) of vectors (queries, dims)."""
-        parts = zip(self._banks, self._blocks(queries / self.scale), strict=True)
-        return np.mean([self.mean_distance(bank, part) for bank, part in parts], axis=0)
+        nearest = self._bank.search(self._whiten(queries), 1)
+        return np.maximum(self._logarithms(nearest.distances[:, 0]), self.least)
 
     def leave_one_out(self) -> FloatArray | None:
-        """Scores (references,) of the training clips, each without itself."""
-        return np.mean([self.mean_distance_of_others(bank) for bank in self._banks], axis=0)
+        """Scores (references,) of the training clips, each without itself and its copies."""
+        return np.maximum(self._others(self._bank), self.least)[self.copy_of]
 
-    def _blocks(self, vectors: FloatArray) -> list[FloatArray]:
-        return np.array_split(vectors, min(self.bands, vectors.shape[1]), axis=1)
+    def _whitening(self, references: References) -> Whitening:
+        if self.whiten:
+            return Whitening.of(Groups.of(references, "condition"), self.shrinkage, self.faults)
+        dims = references.vectors.shape[1]
+        return Whitening(np.ones(dims), np.empty((dims, 0)), np.empty(0), np.array(1.0))
+
+    def _space(self) -> Whitening:
+        return Whitening(self.scale, self.axes, self.gains, self.rest)
+
+    def _weighted(self) -> NeighbourBank:
+        """The points, with distances divided by their scales."""
+        return self.bank(self.points, np.exp(self.log_scales.min() - self.log_scales))
+
+    def _logarithms(self, weighted: FloatArray) -> FloatArray:
+        """log d - log scale from distances of the weighted bank."""
+        with np.errstate(divide="ignore"):
+            return np.log(weighted) - self.log_scales.min()
+
+    def _others(self, bank: NeighbourBank) -> FloatArray:
+        """Scores (points,) of the points in a weighted bank, each by the others."""
+        nearest = bank.search(self.points, 1, exclude=np.arange(len(self.points)))
+        return self._logarithms(nearest.distances[:, 0])
+
+    def _log_densities(self) -> FloatArray:
+        """a log b of each point."""
+        n = len(self.points)
+        if self.density == 0.0:
+            return np.zeros(n)
+        reach = min(self.neighbours + 1, n - 1)  # one more, for when one of them is left out
+        near = self.bank(self.points).search(self.points, reach, exclude=np.arange(n))
+        spacing = near.distances[:, : self.neighbours].mean(1)
+        spacing = np.maximum(spacing, math.exp(_NEAREST) * np.median(spacing))
+        if self.density is not None:
+            return self.density * np.log(spacing)
+        # b of the nearest other, without the point itself
+        gone = near.rows[near.rows[:, 0]] == np.arange(n)[:, None]
+        kept = np.argsort(gone, axis=1, kind="stable")[:, : self.neighbours]
+        b = np.log(np.take_along_axis(near.distances[near.rows[:, 0]], kept, 1).mean(1))
+        d = np.log(near.distances[:, 0])
+        return _slope(b, d) * np.log(spacing)
+
+    def _offsets(self, others: FloatArray, conditions: IntArray) -> FloatArray:
+        """How much higher the condition of each point scores than all do, drawn to 0 where it has few."""
+        offsets = np.zeros(len(others))
+        if self.offset_clips is not None:
+            for condition in np.unique(conditions):
+                own = conditions == condition
+                if own.sum() == 1:
+                    continue  # how the others score one clip says nothing of its condition
+                share = self.offset * own.sum() / (own.sum() + self.offset_clips)
+                offsets[own] = share * (others[own].mean() - others.mean())
+        return offsets
 
 
-def _centres_of_source(source: FloatArray, target: FloatArray, count: int = 16) -> FloatArray:
-    """k-means centres of the source clips, or these where they are few; then the target clips."""
-    if len(np.unique(source, axis=0)) > count:
-        from sklearn.cluster import KMeans  # takes half a second to import
+def _distinct(vectors: FloatArray) -> tuple[IntArray, IntArray]:
+    """Rows that differ: where each occurs first, and which of them every row is."""
+    if len(np.unique(vectors[:, 0])) == len(vectors):  # as of nearly all recordings
+        return np.arange(len(vectors)), np.arange(len(vectors))
+    numbers: dict[bytes, int] = {}
+    number_of = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in vectors + 0.0])  # -0 is 0
+    return np.unique(number_of, return_index=True)[1], number_of
 
-        source = KMeans(count, n_init=4, random_state=0).fit(source).cluster_centers_
-    return np.concatenate([source, target])
+
+def _slope(x: FloatArray, y: FloatArray) -> float:
+    """Slope of the line through y over x by least squares; 0 where x is constant or has two values at most."""
+    if len(x) < 3 or x.std() <= CONSTANT:
+        return 0.0
+    covariance = np.cov(x, y)
+    return float(covariance[0, 1] / covariance[0, 0])

@@ -16,9 +16,9 @@ from asd.scoring.backends import ALL, PerSectionScorer
 from asd.scoring.base import Backend, NeighbourBackend
 from asd.scoring.covariance import Whitening
 from asd.scoring.gaussian import Mahalanobis, Mixture, SelectiveMahalanobis
-from asd.scoring.nearest import Bandwise, Nearest, NearestOfMade
+from asd.scoring.nearest import Nearest, RelativeNearest
+from asd.scoring.nearest_variants import Bandwise, DomainNearest, NearestOfMade
 from asd.scoring.references import FloatArray, Metric, to_euclidean
-from asd.scoring.relative import DomainNearest, RelativeNearest
 from asd.types import AsdError
 
 

@@ -1,0 +1,177 @@
+"""Other k-NN back ends, of published systems: with points that are made, band by band, or normalised by domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from asd.core.runtime import log
+from asd.scoring.base import NeighbourBackend
+from asd.scoring.covariance import spread_of
+from asd.scoring.nearest import CONSTANT, Nearest
+from asd.scoring.references import FloatArray, References
+from asd.types import one_of
+
+
+@dataclass(eq=False, kw_only=True)
+class NearestOfMade(Nearest):
+    """Mean distance to the nearest of points that were made from the references.
+
+    "smote" (Chawla et al. 2002): target points on lines between target clips, until there are a fifth as
+    many as source clips; the settings are those of a public toolkit's k-NN back end. "memmixup" (GenRep,
+    Saengthong and Shinozaki 2024): target clips drawn a little, by 0.1, towards each of the 990 nearest
+    source clips. "kmeans" (Wilkinghoff, DCASE 2023): 16 centres of the source clips, and the target clips.
+
+    Made points are relatives of each clip, so training scores leave whole folds out before they are made.
+
+    Args:
+        made: "smote", "memmixup" or "kmeans".
+    """
+
+    made: Literal["smote", "memmixup", "kmeans"] = "smote"
+
+    @property
+    def method(self) -> str:  # type: ignore[override]
+        """What a meta file calls it."""
+        return "k-means" if self.made == "kmeans" else "k-NN"
+
+    def _learn(self, references: References) -> None:
+        references = references.sorted()
+        source = references.vectors[~references.is_target]
+        target = references.vectors[references.is_target]
+        make = {"smote": self._smote, "memmixup": self._mem_mixup, "kmeans": _centres_of_source}
+        self.points = make[one_of(self.made, [*make], "made")](source, target)
+
+    def leave_one_out(self) -> FloatArray | None:
+        """Nothing: the relatives of a clip would stay in."""
+        return None
+
+    def _smote(self, source: FloatArray, target: FloatArray, share: float = 0.2) -> FloatArray:
+        every = np.concatenate([source, target])
+        if len(target) < 2 or not len(source):
+            log.warning("SMOTE leaves %d source and %d target clips as they are", len(source), len(target))
+            return every
+        if int(len(source) * share) <= len(target):
+            return every
+        from imblearn.over_sampling import SMOTE  # takes a second to import
+
+        sampler = SMOTE(sampling_strategy=share, k_neighbors=min(2, len(target) - 1), random_state=0)
+        return np.asarray(sampler.fit_resample(every, np.arange(len(every)) >= len(source))[0])
+
+    def _mem_mixup(self, source: FloatArray, target: FloatArray, weight: float = 0.9) -> FloatArray:
+        every = np.concatenate([source, target])
+        if not len(source) or not len(target):
+            log.warning("MemMixup leaves %d source and %d target clips as they are", len(source), len(target))
+            return every
+        near = source[self.bank(source).search(target, min(990, len(source))).rows]
+        mixed = weight * target[:, None] + (1.0 - weight) * near
+        return np.concatenate([every, mixed.reshape(-1, every.shape[1])])
+
+
+def _centres_of_source(source: FloatArray, target: FloatArray, count: int = 16) -> FloatArray:
+    """k-means centres of the source clips, or these where they are few; then the target clips."""
+    if len(np.unique(source, axis=0)) > count:
+        from sklearn.cluster import KMeans  # takes half a second to import
+
+        source = KMeans(count, n_init=4, random_state=0).fit(source).cluster_centers_
+    return np.concatenate([source, target])
+
+
+@dataclass(eq=False, kw_only=True)
+class Bandwise(NeighbourBackend):
+    """Mean over bands of the distance to the nearest references in that band alone.
+
+    A fault in one band need not look for a training clip that fits in all others at once. Distances in
+    contiguous blocks of dimensions, each dimension in units of its spread; source and target in one memory.
+    Source: BEAM, arXiv 2603.13749, there with cosine distance on the frequency patches of a pretrained
+    encoder; on levels, whose directions around a mean are noise, distances tell more.
+
+    Args:
+        bands: blocks; fewer where there are fewer dimensions.
+    """
+
+    bands: int = 16
+
+    fitted: ClassVar[tuple[str, ...]] = ("scale", "points")
+
+    def _learn(self, references: References) -> None:
+        self.scale = spread_of(references.vectors)
+        self.points = references.vectors / self.scale
+
+    def _prepare(self) -> None:
+        self._banks = [self.bank(part) for part in self._blocks(self.points)]
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Scores (queries,) of vectors (queries, dims)."""
+        parts = zip(self._banks, self._blocks(queries / self.scale), strict=True)
+        return np.mean([self.mean_distance(bank, part) for bank, part in parts], axis=0)
+
+    def leave_one_out(self) -> FloatArray | None:
+        """Scores (references,) of the training clips, each without itself."""
+        return np.mean([self.mean_distance_of_others(bank) for bank in self._banks], axis=0)
+
+    def _blocks(self, vectors: FloatArray) -> list[FloatArray]:
+        return np.array_split(vectors, min(self.bands, vectors.shape[1]), axis=1)
+
+
+@dataclass(eq=False, kw_only=True)
+class DomainNearest(NeighbourBackend):
+    """min over domains of (d(x, domain) - location) / scale, d the mean distance to its nearest references.
+
+    "z": mean and deviation of the domain's own references, each scored without itself: the domain
+    normalisation of GenRep (Saengthong and Shinozaki 2024), which takes those of the test set instead.
+    "median": 0 and their median.
+
+    A domain of one reference, or with nothing to divide by (constant distances, a median of zero), takes the
+    statistic over all references together; if that gives nothing either, the scale is 1.
+
+    Args:
+        statistic: "z" or "median".
+    """
+
+    statistic: Literal["z", "median"] = "z"
+
+    fitted: ClassVar[tuple[str, ...]] = ("points", "is_target", "locations", "scales")
+
+    def _learn(self, references: References) -> None:
+        self.points, self.is_target = references.vectors, references.is_target
+        self._prepare()
+        statistics = {"z": _moments, "median": _median}
+        statistic = statistics[one_of(self.statistic, [*statistics], "statistic")]
+        own = [self.mean_distance_of_others(bank) for bank in self._banks]
+        every = self.mean_distance_of_others(self.bank(self.points))
+        otherwise = (float(every.mean()) if self.statistic == "z" else 0.0, 1.0)
+        found = [statistic(values) or statistic(every) or otherwise for values in own]
+        self.locations, self.scales = np.array(found).T
+
+    def _prepare(self) -> None:
+        masks = (~self.is_target, self.is_target)
+        self._members = [np.flatnonzero(mask) for mask in masks if mask.any()]
+        self._banks = [self.bank(self.points[rows]) for rows in self._members]
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Scores (queries,) of vectors (queries, dims)."""
+        distances = np.stack([self.mean_distance(bank, queries) for bank in self._banks], axis=1)
+        return ((distances - self.locations) / self.scales).min(1)
+
+    def leave_one_out(self) -> FloatArray | None:
+        """Scores (references,) of the training clips, each without itself."""
+        distances = np.stack([self.mean_distance(bank, self.points) for bank in self._banks], axis=1)
+        for domain, (rows, bank) in enumerate(zip(self._members, self._banks, strict=True)):
+            distances[rows, domain] = self.mean_distance_of_others(bank)
+        return ((distances - self.locations) / self.scales).min(1)
+
+
+def _moments(distances: FloatArray) -> tuple[float, float] | None:
+    """Mean and deviation, or nothing where they do not vary."""
+    if not np.isfinite(distances).all() or distances.std() <= CONSTANT * distances.mean():
+        return None
+    return float(distances.mean()), float(distances.std())
+
+
+def _median(distances: FloatArray) -> tuple[float, float] | None:
+    """Zero and the median, or nothing where that is zero."""
+    median = float(np.median(distances))
+    return (0.0, median) if 0.0 < median < np.inf else None
