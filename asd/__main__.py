@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     stage, *rest = arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
-    from asd.addresses import spelled
+    from asd.places import spelled
     from asd.types import AsdError
 
     try:
@@ -120,7 +120,7 @@ def _dispatch(stage: str, arguments: list[str]) -> int:
 
 
 def _run(stage: str, arguments: list[str]) -> int:
-    from asd.addresses import spelled
+    from asd.places import spelled
     from asd.settings import config
     from asd.settings.parsing import parse, run_config
 
@@ -138,7 +138,7 @@ def _run(stage: str, arguments: list[str]) -> int:
 
 def _group(group: str, arguments: list[str]) -> int:
     """Runs one stage of a group, which returns what there is to say at the end."""
-    from asd.addresses import spelled
+    from asd.places import spelled
     from asd.settings.parsing import parse
 
     package, meaning = GROUPS[group]

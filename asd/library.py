@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from asd.addresses import mirrored
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch
@@ -24,6 +23,7 @@ from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
 from asd.data.recordings import Recordings, Refused, broken, check
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
+from asd.places import mirrored
 from asd.runs import RunDirectory, find_runs
 from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run

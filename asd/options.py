@@ -22,8 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from asd.addresses import TO_MIRROR, is_address
-from asd.recording_files import names_a_folder
+from asd.places import TO_MIRROR, is_address, names_a_folder
 
 T = TypeVar("T", int, str)
 

@@ -8,7 +8,7 @@ import pytest
 
 from asd.challenge.files import attribute_gaps, list_clips, list_machines, read_attributes
 from asd.challenge.names import parse_name
-from asd.recording_files import walk_tree
+from asd.places import walk_tree
 from asd.types import AsdError, Domain, Split
 
 

@@ -27,7 +27,7 @@ from asd.challenge.system_meta import load_template
 from asd.challenge.unpack import machine_place, unpack
 from asd.challenge.years import get_year
 from asd.data.audio import read_wav
-from asd.recording_files import recording_key
+from asd.places import recording_key
 from asd.runs import read_scores
 from asd.settings.config import Run
 from asd.settings.parsing import parse

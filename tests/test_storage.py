@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import asd as library
-from asd.addresses import address_of, mirrored, spelled, written
 from asd.core import storage
 from asd.core.ray_executor import shared_place
 from asd.options import Execution
+from asd.places import address_of, mirrored, spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Predict
 from asd.types import AsdError

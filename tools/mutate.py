@@ -26,8 +26,8 @@ WORK = ROOT / ".mutate-work"  # a folder per module: what mutmut knows of it
 
 # The module, and the tests that should notice a change: those of the module, and of what is made of it.
 TESTS = {
-    "asd/types.py": "recording_files",
-    "asd/recording_files.py": "recording_files found_clips",
+    "asd/types.py": "places",
+    "asd/places.py": "places found_clips storage",
     "asd/challenge/names.py": "files found_clips layouts",
     "asd/challenge/files.py": "files found_clips layouts",
     "asd/metrics.py": "metrics",

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from asd.recording_files import is_recording
+from asd.places import is_recording
 from asd.types import AsdError
 
 

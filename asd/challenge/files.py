@@ -9,7 +9,7 @@ A machine's folder, in the layouts of the years:
                     /supplemental/              2025: clean machine sound, or noise without the machine
                     /attributes_00.csv          conditions of each clip: file_name,d1p,d1v,d2p,d2v,...
 
-Rows of an attributes table name a recording as `bearing/train/x.wav`, `x.wav` or `x`; see `recording_files`.
+Rows of an attributes table name a recording as `bearing/train/x.wav`, `x.wav` or `x`; see `places`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from asd.challenge.names import CONTENT, HIDDEN, follows_grammar, parse_name
-from asd.recording_files import doubled, find_recordings, recording_key, unmatched
+from asd.places import doubled, find_recordings, recording_key, unmatched
 from asd.types import AsdError, Clip, Split, count_and_first
 
 _FOLDERS = {

@@ -26,7 +26,7 @@ from asd.challenge.unpack import machine_place, truth_place, unpack
 from asd.challenge.years import Archive, Part, Year, revision
 from asd.core.files import write_json
 from asd.core.runtime import log
-from asd.recording_files import find_recordings, is_recording
+from asd.places import find_recordings, is_recording
 from asd.types import AsdError, Split
 
 State = Literal["present", "by hand", "missing", "half-unpacked", "damaged", "replaced", "other year"]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from asd.challenge.files import CLIP_FOLDERS
 from asd.challenge.years import revision
-from asd.recording_files import is_recording
+from asd.places import is_recording
 from asd.types import AsdError
 
 # A machine has at most some 5,000 clips of at most 1.2 MB (18 s, 16 kHz, 16 bit, two channels), and

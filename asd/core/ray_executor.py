@@ -18,9 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from asd.addresses import address_of, mirrored
 from asd.core.executors import Finished, attempt, begin_worker, on_gpu
 from asd.options import Execution
+from asd.places import address_of, mirrored
 from asd.types import AsdError
 
 T = TypeVar("T")

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
-from asd.addresses import spelled
 from asd.core.files import write_text
+from asd.places import spelled
 from asd.types import AsdError
 
 if TYPE_CHECKING:

@@ -15,9 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from asd.addresses import address_of
 from asd.core.files import alone, atomic
-from asd.recording_files import is_table
+from asd.places import address_of, is_table
 from asd.types import AsdError
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it

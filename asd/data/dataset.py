@@ -17,7 +17,7 @@ from asd.challenge.names import follows_grammar
 from asd.core.runtime import log
 from asd.data.given import clips_of_files
 from asd.data.layouts import REGISTRY, table
-from asd.recording_files import is_recording, is_table, walk_tree
+from asd.places import is_recording, is_table, walk_tree
 from asd.types import AsdError, Clip, Label, Split, one_of
 
 LAYOUTS = ("auto", "challenge", *REGISTRY)

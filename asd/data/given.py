@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asd.addresses import mirrored, spelled
 from asd.challenge.names import follows_grammar, parse_name
 from asd.core.runtime import log
 from asd.core.storage import list_names
@@ -25,7 +24,7 @@ from asd.data.layouts.words import ANOMALOUS
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.notices import notices
 from asd.data.recordings import Recordings, check, in_memory
-from asd.recording_files import find_in_tree, is_recording, is_table, walk_tree
+from asd.places import find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
 from asd.types import AsdError, Clip, Label, Split
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first

@@ -15,7 +15,7 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.deploy.service import RefusalError
 from asd.library import Model, load
-from asd.recording_files import is_recording
+from asd.places import is_recording
 from asd.runs import RunDirectory, find_runs, run_names
 from asd.types import AsdError, Split
 

@@ -16,7 +16,7 @@ from asd.data.audio import read_sound
 from asd.deploy.sound_card import Device, open_sound_card
 from asd.deploy.stream import NOTHING, Piece, Samples
 from asd.deploy.wave import RAW, Coding, samples_of
-from asd.recording_files import find_recordings, is_recording
+from asd.places import find_recordings, is_recording
 from asd.types import AsdError
 
 _ALL = 64  # channels of a file

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from asd.addresses import mirrored
 from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
+from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs
 from asd.types import AsdError, Split
 

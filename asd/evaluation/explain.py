@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.recording_files import recording_key
+from asd.places import recording_key
 from asd.types import AsdError, Label
 
 FloatArray = npt.NDArray[np.float64]

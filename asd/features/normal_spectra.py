@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.addresses import spelled
 from asd.core.files import load_tensors, save_tensors
 from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
 from asd.features.clip_statistics import OVERLAP, ClipStatistics
+from asd.places import spelled
 
 FloatArray = npt.NDArray[np.float64]
 Alter = Callable[[npt.NDArray[np.int64], torch.Tensor], torch.Tensor]  # indices (b,), waveforms (b, samples)

@@ -20,12 +20,12 @@ from typing import Any
 
 import pandas as pd
 
-from asd.addresses import mirrored, written
 from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
 from asd.core.files import read_json, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch
+from asd.places import mirrored, written
 from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
 from asd.runs.scores import ScoreFolder, file_hash
 from asd.types import AsdError

@@ -21,10 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.addresses import address_of, written
 from asd.core.files import atomic, read_json
 from asd.core.runtime import fingerprint
-from asd.recording_files import find_recordings, is_table, recording_key
+from asd.places import address_of, find_recordings, is_table, recording_key, written
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.addresses import Place
 from asd.core.tracking import TrackerName
 from asd.core.train_settings import TrainSettings
 from asd.options import AnyNames, Names, Numbers, Seeds, Settings
+from asd.places import Place
 
 
 class MakeSoundscapes(Settings):

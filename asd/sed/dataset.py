@@ -26,7 +26,7 @@ from asd.core.runtime import fingerprint
 from asd.core.storage import list_names
 from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
-from asd.recording_files import find_recordings
+from asd.places import find_recordings
 from asd.sed import labels, tables
 from asd.sed.config import Train
 from asd.types import AsdError, Clip, Split

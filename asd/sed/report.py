@@ -12,9 +12,9 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from asd.addresses import spelled
 from asd.evaluation.figures import GREY, colours, styled
 from asd.evaluation.markdown import write_page
+from asd.places import spelled
 from asd.sed.config import Train
 from asd.sed.dataset import read_part
 from asd.sed.evaluation import evaluate_run

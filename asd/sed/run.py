@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.addresses import written
 from asd.core.files import atomic, read_json, write_json
 from asd.core.storage import fetch
+from asd.places import written
 from asd.runs import TrainingDirectory, directories_with, place_name
 from asd.sed.dataset import Part
 from asd.sed.tables import STRONG_COLUMNS

@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from asd.addresses import mirrored
 from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import read_wav
 from asd.features.logmel import resample
-from asd.recording_files import find_in_tree, find_recordings
+from asd.places import find_in_tree, find_recordings, mirrored
 from asd.synthetic.design import CHARACTERS, Health, draw_design, generator
 from asd.synthetic.sound import render_clip
 from asd.types import AsdError, Domain

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import log
-from asd.recording_files import doubled, recording_key, unmatched
+from asd.places import doubled, recording_key, unmatched
 from asd.types import AsdError
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")

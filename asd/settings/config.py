@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, create_model, model_validator
 
-from asd.addresses import Place, mirrored
 from asd.challenge.years import get_year
 from asd.core.tracking import TrackerName
 from asd.data.dataset import HELD_OUT
@@ -29,6 +28,7 @@ from asd.detectors import (
 )
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.options import Execution, Given, Names, Seeds, Settings
+from asd.places import Place, mirrored
 from asd.settings import stages as options
 from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError

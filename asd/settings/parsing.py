@@ -12,12 +12,12 @@ from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
-from asd.addresses import mirrored
 from asd.core.files import read_yaml
 from asd.core.runtime import log
 from asd.core.storage import fetch, read_bytes
 from asd.detectors import section_of
 from asd.options import Settings
+from asd.places import mirrored
 from asd.settings.config import Run
 from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError

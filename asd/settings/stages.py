@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from asd.addresses import Place, address_of
 from asd.options import Execution, Given, Names, Seeds, Settings, SideBySide
+from asd.places import Place, address_of
 
 DEFAULT_DETECTOR = "statistics"
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from asd.addresses import spelled
 from asd.core.executors import run_tasks
 from asd.core.files import read_yaml, write_text
 from asd.core.runtime import log
@@ -26,6 +25,7 @@ from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsew
 from asd.evaluation.labelling import labelled_scores, meant_year
 from asd.evaluation.markdown import place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
+from asd.places import spelled
 from asd.runs import find_runs
 from asd.settings.config import Run
 from asd.settings.parsing import parse

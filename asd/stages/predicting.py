@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from asd.addresses import mirrored, spelled, written
 from asd.core.executors import finished
 from asd.core.files import alone, check_file_place, write_text
 from asd.core.runtime import fingerprint, log
@@ -26,6 +25,7 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs
 from asd.library import Model, load
+from asd.places import mirrored, spelled, written
 from asd.runs import RunDirectory, place_name
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last

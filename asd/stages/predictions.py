@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asd.addresses import spelled
 from asd.core.runtime import log
 from asd.data.recordings import Recordings, Refused
 from asd.detectors.base import Detector, Scores
 from asd.features.normal_spectra import FloatArray, NormalSpectra, mean_spectra
+from asd.places import spelled
 from asd.scoring.threshold import Threshold
 from asd.types import AsdError
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.addresses import spelled
 from asd.challenge.years import get_year
 from asd.core.files import check_file_place, write_text
 from asd.core.runtime import log
@@ -21,6 +20,7 @@ from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.labelling import meant_year
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_html, machine_part
 from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
+from asd.places import spelled
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_stale
 from asd.settings.stages import Report
 from asd.stages.exhibits import Material, exhibit

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from asd.addresses import mirrored
 from asd.core.storage import list_names
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, joined
+from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.parsing import stored_run
 from asd.stages.jobs import Job, dataset_of, load_test, prepare

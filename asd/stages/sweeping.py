@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from asd.addresses import spelled, written
 from asd.core.executors import finished
 from asd.core.files import alone, atomic, read_json, write_text
 from asd.core.runtime import fingerprint, log
@@ -31,6 +30,7 @@ from asd.core.storage import fetch, list_names, publish_files, publish_folder
 from asd.data.dataset import open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
 from asd.evaluation.markdown import table as markdown_table
+from asd.places import spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
 from asd.stages.trials import COMPLETE, Options, Result, Space, Trial, draws, grid, read_space, run_trial

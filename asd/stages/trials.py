@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from asd.addresses import mirrored, spelled
 from asd.core.files import alone, read_json, read_yaml, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import publish_files, read_bytes
 from asd.evaluation.labelling import labelled_scores
 from asd.metrics import evaluate_table
 from asd.options import Execution
+from asd.places import mirrored, spelled
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.settings.stages import DEFAULT_DETECTOR

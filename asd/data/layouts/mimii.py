@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asd.data.layouts.words import machine_names
-from asd.recording_files import is_recording
+from asd.places import is_recording
 from asd.types import AsdError, Clip, Label, Split
 
 _ID = re.compile(r"id_(\d{2})")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from asd.data.layouts.words import ANOMALOUS, NORMAL, TESTING, TRAINING, UNKNOWN, Parts, machine_names
-from asd.recording_files import is_recording
+from asd.places import is_recording
 from asd.types import AsdError, Clip, Domain, Label, Split
 
 _WORDS = NORMAL | ANOMALOUS | TRAINING | TESTING | UNKNOWN

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from asd.addresses import address_of, is_address, mirrored
 from asd.data.layouts.words import domain_of, label_of, split_of
-from asd.recording_files import is_table, names_a_folder
+from asd.places import address_of, is_address, is_table, mirrored, names_a_folder
 from asd.types import AsdError, Clip, Label, Split
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")

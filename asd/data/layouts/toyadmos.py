@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from asd.recording_files import is_recording
+from asd.places import is_recording
 from asd.types import Clip, Label, Split
 
 _FIRST = re.compile(

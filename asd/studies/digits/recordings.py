@@ -22,7 +22,7 @@ from asd.core.runtime import log
 from asd.data.audio import read_wav
 from asd.data.codecs import Waveform
 from asd.features.augment import Generator
-from asd.recording_files import find_recordings
+from asd.places import find_recordings
 from asd.studies.config import Digits
 from asd.types import AsdError
 

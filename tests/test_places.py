@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.recording_files import doubled, find_in_tree, find_recordings, is_recording, recording_key, unmatched
+from asd.places import doubled, find_in_tree, find_recordings, is_recording, recording_key, unmatched
 from asd.types import count_and_first, named
 
 STEMS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=9)
