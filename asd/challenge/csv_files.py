@@ -12,11 +12,7 @@ from asd.types import AsdError
 
 
 def parse_rows(text: str) -> list[list[str]]:
-    """The lines of a CSV text as cells; blank lines at the end, as editors leave them, are none.
-
-    Raises:
-        csv.Error: the text is no CSV.
-    """
+    """The lines of a CSV text as cells; blank lines at the end, as editors leave them, are none."""
     rows = list(csv.reader(io.StringIO(text, newline="")))
     while rows and not any(cell.strip() for cell in rows[-1]):
         rows.pop()
@@ -44,11 +40,7 @@ def parse_number(text: str) -> float | None:
 
 
 def read_rows(path: Path, n_columns: tuple[int, ...]) -> list[list[str]]:
-    """The lines of a CSV file without a header, each with one of the given numbers of columns.
-
-    Raises:
-        AsdError: the file is missing, empty, no UTF-8 text, or a line has another number of columns.
-    """
+    """The lines of a CSV file without a header, each with one of the given numbers of columns."""
     try:
         rows = parse_rows(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
@@ -65,11 +57,7 @@ def read_rows(path: Path, n_columns: tuple[int, ...]) -> list[list[str]]:
 
 
 def read_numbers(path: Path) -> dict[str, float]:
-    """File name -> number of a CSV file with two columns and no header.
-
-    Raises:
-        AsdError: as `read_rows`, a header line, a value that is no number, or a file name that occurs twice.
-    """
+    """File name -> number of a CSV file with two columns and no header."""
     numbers: dict[str, float] = {}
     for line, (name, value) in enumerate(read_rows(path, (2,)), start=1):
         number = parse_number(value)

@@ -167,9 +167,6 @@ class Sources:
         """The file behind a source, or a later release of it (`_r2`, `_r3`), with a warning.
 
         Neither size nor checksum is told of a repository.
-
-        Raises:
-            AsdError: the record cannot be had, or the file is not in it.
         """
         if isinstance(source, Repository):
             title = f"{source.name.rsplit('/', 1)[-1]}-{source.commit[:12]}"

@@ -52,9 +52,6 @@ def read_ground_truth(folder: Path, year: Year) -> GroundTruth:
     """The test clips of every unit that a submission of `year` must score.
 
     Units come in the order of the official result files: as listed in 2020, sorted from 2021 on.
-
-    Raises:
-        AsdError: neither shape of folder, or a file of it that is incomplete or unreadable.
     """
     if (folder / _LIST_NAME).is_file():
         truth = _read_list(_follow(folder / _LIST_NAME), year)

@@ -192,11 +192,7 @@ def install_machine(path: Path, folder: Path, part: Part, source: Archive, md5: 
 
 
 def install_truth(path: Path, folder: Path, year: Year) -> None:
-    """Unpack the ground truth of a year: the published list, or the organisers' evaluator.
-
-    Raises:
-        AsdError: it is not the ground truth of that year, or the place cannot be written.
-    """
+    """Unpack the ground truth of a year: the published list, or the organisers' evaluator."""
     with _aside(folder, "truth") as unpacked:
         if path.suffix == ".csv":
             unpacked.mkdir()

@@ -54,20 +54,12 @@ class SystemFacts:
 
 
 def load_meta(path: Path) -> Meta:
-    """Read a YAML mapping.
-
-    Raises:
-        AsdError: no such file, or not a YAML mapping.
-    """
+    """Read a YAML mapping."""
     return read_yaml(path, advice=f"; start from {_TEMPLATES}/<year>.yaml")
 
 
 def load_template(year: Year, path: Path | None = None) -> Meta:
-    """The meta template of a year, or the one in `path`.
-
-    Raises:
-        AsdError: `path` is no template: not a YAML mapping of submission, system and results.
-    """
+    """The meta template of a year, or the one in `path`."""
     path = path or _TEMPLATES / f"{year.year}.yaml"
     template = load_meta(path)
     for section in _SECTIONS:

@@ -59,9 +59,6 @@ def patiently(attempt: Callable[[], T], url: str, patience: Patience, gained: Ca
         url: for the sentences.
         patience: how often and how long.
         gained: bytes that there are so far; more of them than ever before is a success on the way.
-
-    Raises:
-        AsdError: too many failures, or the server asks to wait for too long.
     """
     failures, best = 0, gained()
     while True:
@@ -115,11 +112,7 @@ def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.H
 
 
 def read_json(url: str, patience: Patience) -> Any:
-    """The JSON document at an address.
-
-    Raises:
-        AsdError: it cannot be had, or is no JSON.
-    """
+    """The JSON document at an address."""
 
     def attempt() -> bytes:
         with open_url(url, patience) as response:

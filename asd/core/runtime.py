@@ -48,11 +48,7 @@ log.addFilter(_spell)
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Device by name: "auto" takes the GPU where torch sees one, else the CPU.
-
-    Raises:
-        AsdError: a device that torch does not know or that is not there.
-    """
+    """Device by name: "auto" takes the GPU where torch sees one, else the CPU."""
     import torch
 
     if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
@@ -114,11 +110,7 @@ class MetricsLog:
             write_text(path, "".join(lines))
 
     def append(self, values: dict[str, Any]) -> None:
-        """Writes one epoch.
-
-        Raises:
-            AsdError: the file cannot be written.
-        """
+        """Writes one epoch."""
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps(values) + "\n")
@@ -141,11 +133,7 @@ class Tracker(ABC):
 
     @abstractmethod
     def numbers(self, values: Mapping[str, float], step: int) -> None:
-        """Notes numbers at a step of a curve.
-
-        Args:
-            step: an epoch, counted from 1; 0: of the whole training.
-        """
+        """Notes numbers at a step of a curve: an epoch, counted from 1; 0: of the whole training."""
 
     @abstractmethod
     def artifact(self, path: Path) -> None:
@@ -195,9 +183,6 @@ def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "", most:
         work: what is done with an item. Gradients are off in other threads than the first.
         what: is being done, for a progress bar; "": there is none.
         most: threads, 1 for what takes less time than to start others; None: as many as torch may use.
-
-    Raises:
-        Exception: the first that an item raised.
     """
     import torch
 

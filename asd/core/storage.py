@@ -28,12 +28,7 @@ Stamp = tuple[int, int]  # size in bytes, time of the last change in millisecond
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a recording, here or at its address.
-
-    Raises:
-        OSError: it cannot be read.
-        AsdError: its address cannot be reached.
-    """
+    """The content of a recording, here or at its address."""
     if (address := address_of(path)) is None:
         return path.read_bytes()
     with _reached(address) as (storage, file):
@@ -47,9 +42,6 @@ def list_names(folder: Path, command: str = "") -> None:
     Args:
         folder: a folder with recordings, or a table of them.
         command: names that were listed for this command already will do; "": they are listed now.
-
-    Raises:
-        AsdError: the address cannot be reached, or nothing is there.
     """
     if (address := address_of(folder)) is None:
         return
@@ -82,9 +74,6 @@ def fetch(folder: Path, without: str = "") -> None:
     Args:
         folder: a run directory (which is waited for), or a folder with such at any depth.
         without: a folder of each run that is not needed.
-
-    Raises:
-        AsdError: the address cannot be reached.
     """
     if (address := address_of(folder)) is None:
         return
@@ -124,11 +113,7 @@ def _fetch_files(storage: Any, root: str, folder: Path, there: Mapping[str, Stam
 
 
 def publish(folder: Path) -> None:
-    """Brings a complete run directory from its mirror to its address, DONE last; a path is left alone.
-
-    Raises:
-        AsdError: the address cannot be reached or written.
-    """
+    """Brings a complete run directory from its mirror to its address, DONE last; a path is left alone."""
     if (address := address_of(folder)) is None or not (folder / "DONE").exists():
         return
     with _reached(address) as (storage, root):
@@ -149,11 +134,7 @@ def publish(folder: Path) -> None:
 
 
 def withdraw(folder: Path) -> None:
-    """Removes a run directory at its address, DONE first; a path is left alone.
-
-    Raises:
-        AsdError: the address cannot be reached or written.
-    """
+    """Removes a run directory at its address, DONE first; a path is left alone."""
     if address := address_of(folder):
         with _reached(address) as (storage, root):
             for name in sorted(_stamps(storage, root), key=_done_last, reverse=True):

@@ -149,9 +149,6 @@ def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None
 
     Args:
         options: of the training, nested; None: they are noted already.
-
-    Raises:
-        AsdError: its package is not installed, or it cannot be reached.
     """
     opened = _TRACKERS[name](what)
     token = TRACKER.set(opened)

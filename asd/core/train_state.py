@@ -117,11 +117,7 @@ class StateFile:
         save_tensors(self.path, tensors, facts)
 
     def load(self) -> Position:
-        """Sets network, optimiser, scaler and teacher to the state, where there is one; how far it had come.
-
-        Raises:
-            AsdError: the file is damaged, or of another network, configuration, data or version.
-        """
+        """Sets network, optimiser, scaler and teacher to the state, where there is one; how far it had come."""
         if not self.path.exists():
             return Position()
         try:
@@ -168,12 +164,7 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tenso
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Inverse of `flatten_optimizer`; learning rates and other options stay those of `optimizer`.
-
-    Args:
-        optimizer: of the same parameters.
-        tensors: what `flatten_optimizer` gave, among others.
-    """
+    """Inverse of `flatten_optimizer`; learning rates and other options stay those of `optimizer`."""
     full = optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, torch.Tensor]] = {}

@@ -45,12 +45,7 @@ class Exported:
 
 
 def export(config: Export) -> Exported:
-    """Writes the model of a run and machine as an ONNX graph.
-
-    Raises:
-        AsdError: the extra is missing, there is no such run, machine or scorer, the model has a part without a formula,
-            or graph and model differ.
-    """
+    """Writes the model of a run and machine as an ONNX graph."""
     _require_libraries()
     check_file_place(config.out)
     name = config.name
@@ -81,11 +76,7 @@ def summary(config: Export, result: Exported) -> str:
 
 
 def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:
-    """A fitted detector as a checked and simplified ONNX model, the content of a file.
-
-    Raises:
-        AsdError: the extra is missing, or a part of the detector has no formula.
-    """
+    """A fitted detector as a checked and simplified ONNX model, the content of a file."""
     _require_libraries()
     import onnx
     import onnx_ir as ir

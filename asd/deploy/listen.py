@@ -47,11 +47,7 @@ class Heard:
 
 
 class Voice:
-    """The model of a run, loaded again when the run was recalibrated meanwhile.
-
-    Raises:
-        AsdError: there is no such model.
-    """
+    """The model of a run, loaded again when the run was recalibrated meanwhile."""
 
     def __init__(self, config: Listen) -> None:
         self.config = config
@@ -92,11 +88,7 @@ class Voice:
         return Rule(threshold, below, self.config.smooth, round(self.config.duration_s * rate))
 
     def plan(self) -> Plan:
-        """Windows as long as a training clip, every quarter of one but not more often than once a second.
-
-        Raises:
-            AsdError: windows that the detector cannot use, or that leave something out.
-        """
+        """Windows as long as a training clip, every quarter of one but not more often than once a second."""
         config, options = self.config, self.model.options
         window_s = config.window_s or self.run.fit_facts().get("clip_s")
         if window_s is None:
@@ -133,11 +125,7 @@ class Voice:
 
 
 def listen(config: Listen) -> Heard:
-    """Listens until the stream ends, or until Ctrl-C or a termination signal.
-
-    Raises:
-        AsdError: no such run, nothing to listen to, or another listener writes to the same place.
-    """
+    """Listens until the stream ends, or until Ctrl-C or a termination signal."""
     voice = Voice(config)
     plan = voice.plan()
     folder = config.out or Path("listening") / config.name / voice.run.machine

@@ -36,9 +36,6 @@ class Models:
 
     Args:
         name: only this run; None: all of them.
-
-    Raises:
-        AsdError: there is none, or one is damaged.
     """
 
     def __init__(self, runs: Path, name: str | None, device: str) -> None:

@@ -22,11 +22,7 @@ class Served:
 
 
 def serve(config: Serve) -> Served:
-    """Answers until Ctrl-C or a termination signal.
-
-    Raises:
-        AsdError: no model, an address that is taken, or one that others reach without a token.
-    """
+    """Answers until Ctrl-C or a termination signal."""
     try:
         import uvicorn
 

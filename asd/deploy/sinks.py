@@ -89,9 +89,6 @@ class Webhook:
         timeout_s: how long an answer may take.
         first_wait_s: pause before the second try; it doubles with each further one.
 
-    Raises:
-        AsdError: an address that is none, or the library is missing.
-
     Source: RFC 2104 (HMAC).
     """
 
@@ -194,9 +191,6 @@ class Mqtt:
 
     Args:
         address: mqtt://[user:password@]host[:port]/topic, or mqtts:// with TLS.
-
-    Raises:
-        AsdError: an address that is none, or the library is missing.
     """
 
     def __init__(self, address: str) -> None:

@@ -92,11 +92,7 @@ class Device:
 
 
 def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable[[Take], Opened]:
-    """How a sound card is opened, by its name, a part of it or its number: all there is to know of the library.
-
-    Raises:
-        AsdError: the library is not installed.
-    """
+    """How a sound card is opened, by its name, a part of it or its number: all there is to know of the library."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: without libportaudio

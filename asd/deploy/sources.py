@@ -34,9 +34,6 @@ def source_of(
         format_: of raw samples from standard input.
         n_channels: of raw samples, and of a sound card.
         mark: file in which a folder's last recording is remembered, so that a restart goes on after it.
-
-    Raises:
-        AsdError: nothing of that name, another rate, or a stream that is no sound.
     """
     place = Path(given)
     raw = Coding(sample_rate_hz, n_channels, *RAW[format_])
@@ -166,11 +163,7 @@ def _identity(place: Path) -> tuple[int, int] | None:
 
 
 def _watch(place: Path, take: Callable[[Path | None], object]) -> Any:
-    """A thread of watchdog that hands over every recording which is complete in the folder, and None when that goes.
-
-    Raises:
-        AsdError: the library is missing, or the system watches no more folders.
-    """
+    """A thread of watchdog that hands over every recording which is complete in the folder, and None when that goes."""
     try:
         from watchdog.events import DirDeletedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
         from watchdog.events import FileSystemEventHandler as Handling

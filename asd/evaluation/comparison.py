@@ -35,11 +35,7 @@ class Entry:
 
     @classmethod
     def of(cls, name: str, by_seed: Mapping[int, pd.DataFrame], year: int) -> Entry:
-        """A method by its score tables {seed: table of all machines}; every entry gets the same resamples.
-
-        Raises:
-            AsdError: a metric cannot be computed.
-        """
+        """A method by its score tables {seed: table of all machines}; every entry gets the same resamples."""
         evaluations = [evaluate_table(table, year)["machines"] for table in by_seed.values()]
         values = {
             machine: np.array([score_metrics(each[machine].values(), year) for each in evaluations])
@@ -79,9 +75,6 @@ def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFra
         The columns run, official_score, std (over seeds), seeds, low, high (95 % of resampled clips), reference,
         difference, difference_low, difference_high, tie (the interval holds 0), wins, losses (machines where it
         is better or worse) and sign_p.
-
-    Raises:
-        AsdError: no entry of that name.
     """
     best_first = sorted(entries, key=lambda entry: -entry.score)
     by_name = {entry.name: entry for entry in best_first}

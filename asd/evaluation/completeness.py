@@ -26,11 +26,7 @@ Folders = Mapping[RunDirectory, ScoreFolder]  # whose scores are looked at
 
 
 def chosen_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None = None) -> list[RunDirectory]:
-    """Complete runs of a name: all, or those of the machines that are named.
-
-    Raises:
-        AsdError: there is none, or a machine is not among them.
-    """
+    """Complete runs of a name: all, or those of the machines that are named."""
     found = find_runs(runs, name, seed)
     if is_all(machines):
         return found
@@ -46,11 +42,7 @@ def is_all(machines: Sequence[str]) -> bool:
 
 
 def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: Sequence[str]) -> list[str]:
-    """What is missing, in sentences; refuses a part of a run, unless machine= has asked for it: then it warns.
-
-    Raises:
-        AsdError: something is missing and no machine was named.
-    """
+    """What is missing, in sentences; refuses a part of a run, unless machine= has asked for it: then it warns."""
     sentences = [f"{machine} {what}" for machine, lacks in sorted(missing.items()) for what in lacks]
     if not is_all(machines):
         for machine in sorted({*machines} & missing.keys()):
@@ -78,11 +70,7 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
 
 
 def missing_scores(folders: Folders, scorer: str) -> Missing:
-    """Scores, sections, clips and scorers that should be there; what each seed lacks is said once.
-
-    Raises:
-        AsdError: none of the machines has such a scorer.
-    """
+    """Scores, sections, clips and scorers that should be there; what each seed lacks is said once."""
     every = {name for folder in folders.values() for name in folder.scorers}
     if every and scorer not in every:
         raise AsdError(f"the run has no scores of scorer={scorer}; it has {', '.join(sorted(every))}")

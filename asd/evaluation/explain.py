@@ -127,9 +127,6 @@ def fit_neighbour(
         clip_bands: (bands, samples) of the clip.
         neighbour: (its own samples,).
         edges_hz: (bands + 1,).
-
-    Returns:
-        Waveform (samples,), and the difference in dB.
     """
     n_samples = clip_bands.shape[1]
     fitted = np.pad(neighbour, (0, max(0, n_samples - len(neighbour))), mode="symmetric")[:n_samples]
@@ -151,9 +148,6 @@ def choose_clips(table: pd.DataFrame, clip: str | None, worst: int) -> pd.DataFr
 
     Returns:
         Their rows with `kind`, `rank` (1 is the highest score of the table) and `verdict` beside them.
-
-    Raises:
-        AsdError: an empty table, no such clip, or `worst` below 1.
     """
     if table.empty:
         raise AsdError("there are no scored test clips to explain; put some into test/ and make score first")

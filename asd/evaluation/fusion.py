@@ -63,9 +63,6 @@ def fuse_runs(
         members: runs to fuse, each RUN or RUN:SCORER.
         machines: which machines; by default all, which each member has to have.
         decision: arguments of `fit_threshold`.
-
-    Raises:
-        AsdError: a member that is not there or lacks a machine, seed or clip, or a run in the way.
     """
     found = {member: _whole_runs(runs, member, machines) for member in members}
     shared = _shared_machines(found)
@@ -179,9 +176,6 @@ def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataF
     Returns:
         The score table of the test clips (decisions still those of the first member) and a table of the
         training clips with the columns file and score.
-
-    Raises:
-        AsdError: members that scored different clips, or a scorer that a member lacks.
     """
     fused = [_averaged(member, method) for member in members]
     first_test, first_training = fused[0]

@@ -30,9 +30,6 @@ def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None
     Args:
         data: folder of other recordings that were scored; None: the run's own test clips.
         year: that was asked for; None: by the recordings, as only the challenge's have a rule of a year.
-
-    Raises:
-        AsdError: there is no such run or machine.
     """
     if year is not None:
         return year, False
@@ -83,10 +80,6 @@ def labelled_scores(
         part: "dev": names tell the labels, and machines of the year's evaluation set without any are left out; "eval":
             the organisers' labels and domains of the evaluation set stand in place of the names'.
         ground_truth: folder of the organisers' labels, by default where `data` puts it.
-
-    Raises:
-        AsdError: there is nothing to evaluate, no ground truth, a clip that is not in it or missing, or something is
-            missing and no machine was named.
     """
     found = chosen_runs(runs, name, machines)
     if part == "eval":

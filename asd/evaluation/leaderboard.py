@@ -47,11 +47,7 @@ class Member:
         return replace(self, machines=list(machines), by_seed=parts)
 
     def clips(self) -> Clips:
-        """What was scored.
-
-        Raises:
-            AsdError: the seeds scored different clips.
-        """
+        """What was scored."""
         first, *others = [
             tuple(sorted(map(tuple, scores[_CLIP].astype(str).to_numpy().tolist()))) for scores in self.by_seed.values()
         ]
@@ -79,9 +75,6 @@ def rank_runs(
     Returns:
         One row per run, boards one after the other, best first in each: machines, rule, run, official_score, std
         (over seeds), and the other columns of `comparison.ranked`.
-
-    Raises:
-        AsdError: no labelled runs, or members that lack something or scored different clips.
     """
     if year is not None:
         get_year(year)  # a year that is unknown is no fault of the runs
@@ -157,11 +150,7 @@ def _cells(row: Mapping[Hashable, Any]) -> list[str]:
 
 
 def _member(runs: Path, name: str, year: int | None, machines: Sequence[str]) -> Member:
-    """A run by its name, RUN or RUN:SCORER.
-
-    Raises:
-        AsdError: it is not there, lacks something, or has no such scorer.
-    """
+    """A run by its name, RUN or RUN:SCORER."""
     run, _, scorer = name.partition(":")
     meant, plain = meant_year(runs, run, machines, None, year)
     scores = labelled_scores(runs, run, meant, machines)

@@ -40,11 +40,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def place_in(page: Path, what: str) -> tuple[str, str]:
-    """The text of a page up to the line `<!-- what -->`, and from `<!-- end -->` on; a table goes between them.
-
-    Raises:
-        AsdError: there is no such page, or it has no such place.
-    """
+    """The text of a page up to the line `<!-- what -->`, and from `<!-- end -->` on; a table goes between them."""
     begin, end = f"<!-- {what} -->", "<!-- end -->"
     try:
         text = page.read_text()
@@ -129,9 +125,6 @@ def write_page(
         numbers: all of them, unrounded; what is not defined becomes null.
         tables: by file name without ".csv"; one without rows is not written.
         figures: by file name without ".png".
-
-    Raises:
-        AsdError: the place cannot be written.
     """
     for stem, figure in (figures or {}).items():
         with atomic(folder / f"{stem}.png") as temporary:

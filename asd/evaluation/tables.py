@@ -37,9 +37,6 @@ def evaluate_tables(tables: Tables, year: int, default: str, *, plain: bool = Fa
         "plain", the score the mean of AUC and pAUC, and known domains have metrics of their own.
         The spread is the standard deviation over seeds (0 for one); the bootstrap resamples the clips of
         the first seed.
-
-    Raises:
-        AsdError: an unknown default scorer, or a metric that cannot be computed.
     """
     if default not in tables:
         raise AsdError(f"scorer={default} is not among the run's scorers: {', '.join(tables)}")
@@ -177,11 +174,7 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
 
 
 def decisions_as_markdown(evaluation: Mapping[str, Any]) -> str:
-    """False alarms and recall of the default scorer per machine, in per cent, with the mean over machines.
-
-    Raises:
-        AsdError: there are no decisions by domain.
-    """
+    """False alarms and recall of the default scorer per machine, in per cent, with the mean over machines."""
     result = evaluation["scorers"][evaluation["default"]]
     names = [f"{what}_{domain}" for what in ("false_alarms", "recall") for domain in Domain]
     sections = [values for machine in result["machines"].values() for values in machine.values()]

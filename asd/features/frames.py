@@ -57,9 +57,6 @@ def log_mel_frames(
         cache: folder of all caches; one subfolder per content.
         device: where to compute.
         exact: float32 instead of 16-bit steps.
-
-    Raises:
-        AsdError: an unreadable clip, levels that cannot be kept, or a cache that cannot be written.
     """
     if not recordings.is_on_disk:
         return _computed(recordings, log_mel, device, exact)
@@ -92,13 +89,7 @@ def _read(folder: Path) -> Frames | None:
 
 
 class Windows:
-    """All runs of `n_frames` consecutive frames within a clip, without copying a frame.
-
-    Args:
-        frames: frames of all clips.
-        n_frames: frames per window; every clip has at least as many.
-        device: where the frames go, once.
-    """
+    """All runs of `n_frames` consecutive frames within a clip, which has at least as many; no frame is copied."""
 
     def __init__(self, frames: Frames, n_frames: int, device: torch.device) -> None:
         values = frames.to(device)

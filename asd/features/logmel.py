@@ -71,12 +71,6 @@ class LogMel(nn.Module):
 
     Slaney mel scale and normalisation, periodic Hann window, zero-padded centred frames,
     power 2, `10 log10(max(mel, 2.2e-16))`; no normalisation of the input.
-
-    Args:
-        sample_rate_hz: sample rate of the waveforms.
-        n_fft: window and transform length in samples.
-        hop_samples: step between frames.
-        n_mels: number of bands.
     """
 
     def __init__(

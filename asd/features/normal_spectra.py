@@ -61,11 +61,7 @@ class NormalSpectra:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Reads what `save` wrote.
-
-        Raises:
-            AsdError: the file is missing or damaged.
-        """
+        """Reads what `save` wrote."""
         tensors, facts = load_tensors(path)
         return cls(facts["paths"], tensors["spectra"].numpy())
 

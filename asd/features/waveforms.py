@@ -17,16 +17,7 @@ _BYTES_PER_SAMPLE = 2
 
 
 class ResidentWaveforms:
-    """All waveforms of the recordings on the device, back to back.
-
-    Args:
-        recordings: checked clips.
-        device: where the samples go, once.
-        most_bytes: how much memory they may take.
-
-    Raises:
-        AsdError: they would take more.
-    """
+    """All waveforms of the recordings on the device, back to back."""
 
     def __init__(self, recordings: Recordings, device: torch.device, most_bytes: int) -> None:
         lengths = recordings.lengths_samples

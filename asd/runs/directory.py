@@ -88,9 +88,6 @@ class RunDirectory(TrainingDirectory):
 
         Args:
             given: what it is called; 3 is 03.
-
-        Raises:
-            AsdError: the model was trained on others only.
         """
         known = self.fit_facts().get("sections", [])
         if not given or (section := given.zfill(2)) not in known:
@@ -127,11 +124,7 @@ class RunDirectory(TrainingDirectory):
         write_json(folder / "fit.json", facts | {"machine": self.machine, "clip_s": clip_s, "files": files})
 
     def check_version(self, version: int) -> None:
-        """Makes sure that the model, where there is one, was made by this version of its detector.
-
-        Raises:
-            AsdError: it was not.
-        """
+        """Makes sure that the model, where there is one, was made by this version of its detector."""
         facts = self.fit_facts()
         if facts and (made_by := facts.get("version", 1)) != version:
             raise AsdError(
@@ -140,11 +133,7 @@ class RunDirectory(TrainingDirectory):
             )
 
     def check_model(self) -> None:
-        """Makes sure that every file of the model is as it was written, and where: for the machine of this folder.
-
-        Raises:
-            AsdError: one is not.
-        """
+        """Makes sure that every file of the model is as it was written, and where: for the machine of this folder."""
         facts = self.fit_facts()
         machine = unicodedata.normalize("NFC", self.machine)
         if (other := unicodedata.normalize("NFC", facts.get("machine", machine))) != machine:
@@ -160,11 +149,7 @@ class RunDirectory(TrainingDirectory):
                 )
 
     def training_scores(self) -> pd.DataFrame:
-        """Scores of the training clips without self-match: the column `file` and one per scorer.
-
-        Raises:
-            AsdError: the model is damaged.
-        """
+        """Scores of the training clips without self-match: the column `file` and one per scorer."""
         self.check_model()
         path = self.model / "training_scores.csv"
         try:
@@ -192,11 +177,7 @@ class RunDirectory(TrainingDirectory):
         return found[-1] if found else None
 
     def default_scorer(self) -> str:
-        """The scorer that stands for the run.
-
-        Raises:
-            AsdError: DONE does not say.
-        """
+        """The scorer that stands for the run."""
         name = self.done().get("default")
         if not isinstance(name, str):
             path = self.path / "DONE"
@@ -217,11 +198,7 @@ def run_names(runs: Path) -> list[str]:
 
 
 def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
-    """All complete runs of a name, or those of one seed, sorted by machine and seed.
-
-    Raises:
-        AsdError: there is no such run, none of it is complete, or a seed's folder is a copy of another's.
-    """
+    """All complete runs of a name, or those of one seed, sorted by machine and seed."""
     root = runs / name
     fetch(root, without="model")
     if root.is_file():

@@ -61,11 +61,7 @@ class TrainingDirectory:
         write_text(self.path / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
 
     def config(self) -> dict[str, Any]:
-        """The resolved configuration; {} where there is none.
-
-        Raises:
-            AsdError: the file is damaged.
-        """
+        """The resolved configuration; {} where there is none."""
         path = self.path / "config.yaml"
         return read_yaml(path, advice="; train the run again with overwrite=true") if path.exists() else {}
 
@@ -95,19 +91,11 @@ class TrainingDirectory:
         (self.path / STATE).unlink(missing_ok=True)
 
     def held(self) -> str | None:
-        """Fingerprint of the training that lies here, complete or broken off; None where the place is free.
-
-        Raises:
-            AsdError: a damaged state.
-        """
+        """Fingerprint of the training that lies here, complete or broken off; None where the place is free."""
         return self.done().get("fingerprint") or interrupted(self.path)
 
     def make_way(self, fingerprint: str, *, overwrite: bool) -> None:
-        """Makes sure that a training may begin or go on here; with `overwrite`, one of another fingerprint is removed.
-
-        Raises:
-            AsdError: there is one, and it is to stay.
-        """
+        """Makes sure that a training may begin or go on here; with `overwrite`, one of another fingerprint goes."""
         if self.held() in (None, fingerprint):
             return
         if not overwrite:
@@ -134,11 +122,7 @@ def directories_with(kind: type[T], root: Path, file: str, pattern: str = "*/see
 
 
 def interrupted(folder: Path) -> str | None:
-    """Fingerprint of the training that was stopped in a folder; None where there is none to resume.
-
-    Raises:
-        AsdError: the state there is damaged.
-    """
+    """Fingerprint of the training that was stopped in a folder; None where there is none to resume."""
     path = folder / STATE
     if not path.exists():
         return None

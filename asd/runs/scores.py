@@ -103,11 +103,7 @@ class ScoreFolder:
         return {scorer: self._read(scorer) for scorer in self.scorers}
 
     def table(self, scorer: str) -> pd.DataFrame:
-        """The score table of one scorer.
-
-        Raises:
-            AsdError: there is no such scorer.
-        """
+        """The score table of one scorer."""
         if scorer not in self.scorers:
             have = ", ".join(self.scorers) or "none"
             raise AsdError(f"{self.path} has no scores of scorer={scorer}; it has {have}")
@@ -125,11 +121,7 @@ class ScoreFolder:
         return table
 
     def data(self) -> ScoredData | None:
-        """What the scores are about; None where that was not written, as by earlier versions.
-
-        Raises:
-            AsdError: the file is damaged.
-        """
+        """What the scores are about; None where that was not written, as by earlier versions."""
         path = self.path / "clips.json"
         content = read_json(path)
         if not content:
@@ -169,9 +161,6 @@ class ScoreFolder:
             tables: by scorer; every score survives to the last bit.
             unscored: file names of the test clips that have no score, and why.
             before: called when all is written aside and nothing but renaming is left to fail.
-
-        Raises:
-            AsdError: the place cannot be written.
         """
         files = {f"{scorer}.csv": table.to_csv(index=False) for scorer, table in tables.items()}
         files["thresholds.json"] = json.dumps(thresholds, indent=1) + "\n"
@@ -193,11 +182,7 @@ class ScoreFolder:
         return data is not None and data.layout != "challenge"
 
     def thresholds(self) -> dict[str, dict[str, Any]]:
-        """The decision threshold of each scorer and how it was found; {} where none is written.
-
-        Raises:
-            AsdError: the file is damaged, or a threshold in it is no number.
-        """
+        """The decision threshold of each scorer and how it was found; {} where none is written."""
         path = self.path / "thresholds.json"
         found = read_json(path)
         for scorer, threshold in found.items():
@@ -254,11 +239,7 @@ def clips_of(table: pd.DataFrame) -> list[Clip]:
 
 
 def read_scores(path: Path) -> pd.DataFrame:
-    """Reads a score table.
-
-    Raises:
-        AsdError: the file is not one.
-    """
+    """Reads a score table."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if list(table.columns) != list(SCORE_COLUMNS):

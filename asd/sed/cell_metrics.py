@@ -38,9 +38,6 @@ def cell_metrics(
 
     Returns:
         What `overall` gives, "ece", "adaptive_ece" and "brier" over all cells, and "classes": {name: its row}.
-
-    Raises:
-        AsdError: as `check_cells`, or no positive cell at all.
     """
     values, truth = check_cells(probabilities, targets, classes, "the predictions")
     rows = class_rows(values, truth, classes, threshold)
@@ -83,9 +80,6 @@ def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
     Returns:
         accuracy, precision, recall, f1 (micro); macro_precision (a class never predicted counts as 0), macro_recall,
         macro_f1; map, the mean of the average precisions; n_positive, n_cells.
-
-    Raises:
-        AsdError: no class has a positive cell.
     """
     known = rows[rows["n_positive"] > 0]
     if known.empty:

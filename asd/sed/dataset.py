@@ -94,12 +94,7 @@ class MelStandardizer:
 
 
 def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int) -> Part:
-    """A part of a data folder, its recordings and table checked; a part that is not for training is strong.
-
-    Raises:
-        AsdError: no recordings, one of another sample rate, an unknown training part, or a table that does not
-            fit the recordings.
-    """
+    """A part of a data folder, its recordings and table checked; a part that is not for training is strong."""
     if name.startswith("train") and name not in TRAIN_PARTS:
         raise AsdError(f"{data / name} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it")
     part = Part(name, list_wavs(data / name, sample_rate_hz))
@@ -133,11 +128,7 @@ def train_parts(data: Path) -> list[str]:
 
 
 def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
-    """All WAV files of a folder, checked.
-
-    Raises:
-        AsdError: none there, or one that is damaged or of another sample rate.
-    """
+    """All WAV files of a folder, checked."""
     paths = find_recordings(folder)
     if not paths:
         what = "holds no WAV files" if folder.is_dir() else "is not a folder"
@@ -151,9 +142,6 @@ def find_classes(data: Path, wanted: Sequence[str] = ()) -> list[str]:
 
     Args:
         wanted: labels as the command line cuts them at commas; those of the tables may have commas in them.
-
-    Raises:
-        AsdError: nothing is wanted and there is no training table.
     """
     found: set[str] = set()
     for name in ("train_strong", "train_soft", "train_weak"):  # the weak last: only there commas part labels
@@ -226,11 +214,7 @@ class Corpus:
 
 
 def read_corpus(config: Train, device: torch.device) -> Corpus:
-    """Reads a data folder, and refuses it before long work where something is wrong.
-
-    Raises:
-        AsdError: recordings or tables that do not fit, or a class without an example.
-    """
+    """Reads a data folder, and refuses it before long work where something is wrong."""
     data, rate = config.data, config.features.sample_rate_hz
     list_names(data)
     if not data.is_dir():

@@ -33,11 +33,7 @@ _SHOWN = {  # kind of measures -> what it is called, and those of a table
 
 
 def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[str, Any]:
-    """Measures of both models: {model: {"frames_half", "frames", "clips"[, "events"]: measures}}.
-
-    Raises:
-        AsdError: the part was not scored, its table does not fit, or the extra is missing.
-    """
+    """Measures of both models: {model: {"frames_half", "frames", "clips"[, "events"]: measures}}."""
     config = Train.model_validate(run.config())
     list_names(config.data)
     place = config.data / part

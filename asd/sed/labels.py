@@ -30,11 +30,7 @@ COLLAR_S = 0.2  # how far an onset may be off, as in the event-based measures
 
 
 def require_positives(counts: Mapping[str, float], what: str) -> None:
-    """Makes sure that there is something to learn, or to measure, of every class.
-
-    Raises:
-        AsdError: a class without any.
-    """
+    """Makes sure that there is something to learn, or to measure, of every class."""
     empty = [name for name, count in counts.items() if not count > 0]
     if empty:
         raise AsdError(f"{what} has no example of {', '.join(empty)}; label one, or leave the class out with classes=")
@@ -110,9 +106,6 @@ def tune(
         probabilities: (clips, frames, classes).
         targets: same shape, 0 or 1.
         absent: (clips, frames) padding.
-
-    Raises:
-        AsdError: a class without an active frame.
     """
     truth = (targets > 0.5) & ~absent.unsqueeze(-1)
     counts = truth.sum((0, 1)).tolist()

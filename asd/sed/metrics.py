@@ -60,9 +60,6 @@ def evaluate_events(
         segment_f1, segment_macro_f1, segment_error_rate, segment_roc_auc, segment_map, event_f1, event_macro_f1,
         event_error_rate, intersection_f1, intersection_macro_f1, psds1, psds2; and, of the classes that have an
         event, "classes": {name: {n_events, segment_f1, segment_roc_auc, segment_ap, event_f1, intersection_f1}}.
-
-    Raises:
-        AsdError: the extra is not installed, or scores, truth, durations and thresholds do not fit together.
     """
     classes = _check(scores, durations_s, thresholds)
     events = _true_events(truth, {name: durations_s[name] for name in scores}, classes)

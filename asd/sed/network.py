@@ -80,11 +80,7 @@ class EventNetwork(nn.Module):
 
 
 def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwork:
-    """The network that the options describe; those that the other kind needs are not used.
-
-    Raises:
-        AsdError: an unknown kind or pooling.
-    """
+    """The network that the options describe; those that the other kind needs are not used."""
     convolutions = FrequencyPooledCNN(n_mels, settings.channels, settings.pools)
     trunk: FrameClassifier
     if settings.kind == "crnn":

@@ -39,9 +39,6 @@ class Objective:
 
     Args:
         clips: all of them, on the device, standardised.
-
-    Raises:
-        AsdError: a setting that the loss does not have, or classes that never co-occur for a graph.
     """
 
     def __init__(self, config: Train, student: EventNetwork, teacher: EmaTeacher, clips: Clips) -> None:

@@ -25,11 +25,7 @@ from asd.types import AsdError
 
 
 def make_soundscapes(config: MakeSoundscapes) -> str:
-    """Mixes a data folder; one made with the same options is left as it is.
-
-    Raises:
-        AsdError: sources that do not suffice, or a folder made with other options in the way.
-    """
+    """Mixes a data folder; one made with the same options is left as it is."""
     words = config.model_dump(mode="json", exclude={"out", "overwrite"})
     if read_json(config.out / "soundscapes.json").get("words") == words:
         return f"{config.out} is there already, made with the same options"
@@ -61,11 +57,7 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
 
 
 def train(config: Train) -> str:
-    """Learns events, a training per seed, tunes on validation, and scores validation and test.
-
-    Raises:
-        AsdError: data that cannot be used, or a run of other options in the way.
-    """
+    """Learns events, a training per seed, tunes on validation, and scores validation and test."""
     device = pick_device(config.device)
     corpus = dataset.read_corpus(config, device)
     log.info("%d training clips, classes %s", len(corpus.clips), ", ".join(corpus.classes))
@@ -81,11 +73,7 @@ def train(config: Train) -> str:
 
 
 def score(config: Score) -> str:
-    """Finds events in a folder of recordings with the networks of a trained run.
-
-    Raises:
-        AsdError: no such run, or recordings that cannot be used.
-    """
+    """Finds events in a folder of recordings with the networks of a trained run."""
     device = pick_device(config.device)
     list_names(config.audio)
     places = []
@@ -101,11 +89,7 @@ def score(config: Score) -> str:
 
 
 def evaluate(config: Evaluate) -> str:
-    """Measures student and teacher of every seed on a part, by the same code.
-
-    Raises:
-        AsdError: no such run or part, or the extra `sed` is missing where events are to be measured.
-    """
+    """Measures student and teacher of every seed on a part, by the same code."""
     runs = find_runs(config.runs, config.name)
     by_seed = {run.seed: evaluate_run(run, config.part, with_events=config.events) for run in runs}
     summary = {"name": config.name, "part": config.part, **summarise(by_seed)}
@@ -118,11 +102,7 @@ def evaluate(config: Evaluate) -> str:
 
 
 def report(config: Report) -> str:
-    """Compares runs: tables, deltas, intervals, reliability, findings.
-
-    Raises:
-        AsdError: no such run, or runs of other clips.
-    """
+    """Compares runs: tables, deltas, intervals, reliability, findings."""
     from asd.sed.report import compare  # with matplotlib
 
     text = compare(config.members, config.runs, config.parts, config.out, with_events=config.events)

@@ -43,9 +43,6 @@ def compare(
         members: names of runs, trained with the same seeds on the same data; the first is the baseline.
         parts: of the data folder, scored by all of them.
         seeds: to compare; None: all.
-
-    Raises:
-        AsdError: nothing to compare, a run or part that is not there, or runs of other clips or classes.
     """
     if not members or not parts:
         raise AsdError("members= or parts= is empty; name the runs to compare and the parts to compare them on")
@@ -108,9 +105,6 @@ def write_report(
     Args:
         networks: {"student": {model: {data set: Predictions}}, "teacher": ...}, all with the same models and data.
         facts: what there is to know of each model (checkpoint, configuration, time, device).
-
-    Raises:
-        AsdError: predictions that do not fit together, or a place that cannot be written.
     """
     summary, facts = summarise(networks, baseline), facts or {}
     figures = {}

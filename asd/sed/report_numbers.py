@@ -57,9 +57,6 @@ def summarise(networks: Networks, baseline: str) -> dict[str, Any]:
         (n_seeds, "overall" and "events" as {measure: {mean, std}}, "classes", "reliability"), and the lists
         "differences" (each model minus the baseline), "best" (per network and data set) and "networks" (other
         networks minus the first).
-
-    Raises:
-        AsdError: predictions that do not fit together, or no such baseline.
     """
     datasets = _check(networks, baseline)
     found: dict[str, dict[str, dict[str, Any]]] = {}

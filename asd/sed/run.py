@@ -70,21 +70,13 @@ class SedRun(TrainingDirectory):
         return read_json(self.path / "scores" / f"{part}.json")
 
     def frames(self, model: str, part: str) -> dict[str, pd.DataFrame]:
-        """Scores of the frames by file name: onset, offset and a column per class.
-
-        Raises:
-            AsdError: the part was not scored.
-        """
+        """Scores of the frames by file name: onset, offset and a column per class."""
         clips = self.clips(model, part)
         folder = self.path / "scores" / model / part
         return {name: pd.read_csv(folder / f"{Path(name).stem}.tsv", sep="\t") for name in clips.index}
 
     def clips(self, model: str, part: str) -> pd.DataFrame:
-        """Probabilities of the clips: a row per file name, a column per class.
-
-        Raises:
-            AsdError: the part was not scored.
-        """
+        """Probabilities of the clips: a row per file name, a column per class."""
         path = self.path / "scores" / model / f"{part}.clips.tsv"
         if not path.exists():
             known = ", ".join(sorted(p.name[: -len(".clips.tsv")] for p in path.parent.glob("*.clips.tsv")))
@@ -93,11 +85,7 @@ class SedRun(TrainingDirectory):
 
 
 def find_runs(runs: Path, name: str, seeds: Sequence[int] | None = None) -> list[SedRun]:
-    """Complete runs of a name, by seed.
-
-    Raises:
-        AsdError: there is none.
-    """
+    """Complete runs of a name, by seed."""
     fetch(runs / name)
     complete = directories_with(SedRun, runs, "DONE")
     found = [run for run in complete if run.path.parent.name == name and (seeds is None or run.seed in seeds)]

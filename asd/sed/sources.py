@@ -41,11 +41,7 @@ class Recording:
 
 
 def list_recordings(folder: Path) -> list[Recording]:
-    """Labelled recordings of a folder, in the order of their names.
-
-    Raises:
-        AsdError: no folder, no WAV in it, or a name without a label.
-    """
+    """Labelled recordings of a folder, in the order of their names."""
     list_names(folder)
     if not folder.is_dir():
         raise AsdError(f"events={folder} is not a folder; give one of labelled WAV files")
@@ -72,9 +68,6 @@ class RecordedBackgrounds:
     Args:
         folder: of WAV files, any depth.
         shares: one number per part.
-
-    Raises:
-        AsdError: no folder, or fewer recordings than parts.
     """
 
     def __init__(self, folder: Path, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> None:
@@ -136,11 +129,7 @@ Backgrounds = RecordedBackgrounds | SyntheticBackgrounds
 
 
 def backgrounds(place: str, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> Backgrounds:
-    """Backgrounds of a folder, or "synthetic" ones.
-
-    Raises:
-        AsdError: no place at all, or a folder without enough recordings.
-    """
+    """Backgrounds of a folder, or "synthetic" ones."""
     if not place:
         raise AsdError("background= is missing: give a folder of WAV files, or background=synthetic")
     if place == "synthetic":
@@ -157,9 +146,6 @@ def split_sources(
 
     Args:
         shares: of the sources, one per part.
-
-    Raises:
-        AsdError: fewer sources than parts, or a part without a class.
     """
     sources = sorted({recording.source for recording in recordings})
     if len(sources) < len(parts):
@@ -185,11 +171,7 @@ def split_sources(
 
 @lru_cache(maxsize=512)
 def load(path: Path, sample_rate_hz: int) -> Samples:
-    """First channel of a recording at that rate, (samples,); not to be written to.
-
-    Raises:
-        AsdError: the file is missing, no audio, empty, or without any sound.
-    """
+    """First channel of a recording at that rate, (samples,); not to be written to."""
     waveform, own_rate_hz = read_wav(path)
     if waveform.shape[1] == 0:
         raise AsdError(f"{path} holds no samples; remove it or copy it again")

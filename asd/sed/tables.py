@@ -30,22 +30,14 @@ _ROUNDING_S = 1e-3  # tables are written to the millisecond, so that a label may
 
 
 def read_strong(path: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """Events of a strong table: `STRONG_COLUMNS`; a clip without events has an empty label and NaN for times.
-
-    Raises:
-        AsdError: a missing file or column, a label outside `classes`, or times that are no event's.
-    """
+    """Events of a strong table: `STRONG_COLUMNS`; a clip without events has an empty label and NaN for times."""
     table = _read(path, STRONG_COLUMNS)
     _check_events(table, classes, path)
     return table
 
 
 def read_soft(path: Path, classes: Sequence[str]) -> pd.DataFrame:
-    """Segments of a soft table: `SOFT_COLUMNS`, values from 0 to 1; a row that stands twice counts once.
-
-    Raises:
-        AsdError: as `read_strong`, or a value out of range.
-    """
+    """Segments of a soft table: `SOFT_COLUMNS`, values from 0 to 1; a row that stands twice counts once."""
     table = _read(path, SOFT_COLUMNS)
     segments = table[table["event_label"] != ""]
     bad = segments[~segments["value"].between(0, 1)]
@@ -59,11 +51,7 @@ def read_soft(path: Path, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def read_weak(path: Path, classes: Sequence[str]) -> dict[str, list[str]]:
-    """Labels of each clip of a weak table, [] where there is no event; rows of one clip are merged.
-
-    Raises:
-        AsdError: a missing file or column, or a label outside `classes`.
-    """
+    """Labels of each clip of a weak table, [] where there is no event; rows of one clip are merged."""
     table = _read(path, WEAK_COLUMNS)
     labels = table["event_labels"].map(lambda cell: split_labels(cell, classes))
     _check_labels(labels.explode().dropna(), classes, path)
@@ -80,9 +68,6 @@ def labels_of(path: Path, known: Iterable[str] = ()) -> set[str]:
 
     Args:
         known: labels that may have commas in them, for a weak table.
-
-    Raises:
-        AsdError: it cannot be read.
     """
     weak = path.stem == "train_weak"
     cells = _read(path, WEAK_COLUMNS if weak else STRONG_COLUMNS).iloc[:, -1]

@@ -53,11 +53,7 @@ class Models:
 
     @classmethod
     def load(cls, config: Train, run: SedRun, device: torch.device) -> Models:
-        """The networks of a complete run, in eval mode.
-
-        Raises:
-            AsdError: no such file, a damaged one, or the weights of another network.
-        """
+        """The networks of a complete run, in eval mode."""
         tensors, _ = load_tensors(run.weights, device)
         scale = MelStandardizer(tensors.pop("scale.mean"), tensors.pop("scale.spread"))
         student = _network(config, len(config.classes)).to(device)
@@ -67,11 +63,7 @@ class Models:
 
 
 def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> SedRun:
-    """Trains, tunes on validation and scores, or finds that all of it is done.
-
-    Raises:
-        AsdError: a run of other options or data in the way.
-    """
+    """Trains, tunes on validation and scores, or finds that all of it is done."""
     run = SedRun.of(config.runs, config.name, seed)
     fetch(run.path)
     key = fingerprint(config.decisive(), list(corpus.classes), corpus.fingerprint, seed)

@@ -138,11 +138,7 @@ class Run(Execution):
 
     @classmethod
     def with_detector(cls, detector: str) -> type[Self]:
-        """This model, with a field for the options of a detector that lives outside this package.
-
-        Raises:
-            AsdError: there is no such detector.
-        """
+        """This model, with a field for the options of a detector that lives outside this package."""
         name = section_of(detector)
         if detector in REGISTRY:
             return cls

@@ -97,11 +97,7 @@ def read_pairs(path: Path) -> Pairs:
 
 
 def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
-    """The options that a run was trained with, as its config.yaml holds them, but for `changes`.
-
-    Raises:
-        AsdError: the file holds options that this version does not know.
-    """
+    """The options that a run was trained with, as its config.yaml holds them, but for `changes`."""
     _refuse_fusion(content)
     known = {key: value for key, value in _flatten(content) if not key.endswith(_RETIRED)}
     try:
@@ -171,11 +167,7 @@ def _assign(stage: type[Settings], values: dict[str, Any], pairs: Pairs) -> dict
 
 
 def _full_key(stage: type[Settings], key: str, detector: str) -> str:
-    """An option by its full name; the name of the chosen detector may be left out.
-
-    Raises:
-        AsdError: there is no such option, or another detector than the chosen one has it.
-    """
+    """An option by its full name; the name of the chosen detector may be left out."""
     known = list(keys(stage))
     if key == "seed" and "seeds" in known:
         return "seeds"

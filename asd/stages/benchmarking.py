@@ -63,10 +63,6 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         on the other machines), worst (machine), difference to the reference with its interval, wins, losses and
         sign_p over machines, a column per machine, seconds. Below them what a choice among all rows is worth, by
         leaving one machine out and by test labels.
-
-    Raises:
-        AsdError: a method file that is not one, a page without a place for the table, or what methods raised, when
-            all others are done.
     """
     every = read_methods(config.methods)
     reference = config.reference or next(iter(every))
@@ -101,11 +97,7 @@ def summary(config: Benchmark, table: pd.DataFrame) -> str:
 
 
 def read_methods(path: Path) -> dict[str, list[str]]:
-    """Label -> options of `train`, from a YAML file of `label: key=value ...` lines.
-
-    Raises:
-        AsdError: the file is missing, empty or has another form, or two labels name the same run.
-    """
+    """Label -> options of `train`, from a YAML file of `label: key=value ...` lines."""
     content = read_yaml(path, "methods=")
     if not content or not all(isinstance(words, str) for words in content.values()):
         raise AsdError(f"methods={path} is no list of `label: detector=... key=value` lines")
@@ -120,11 +112,7 @@ def read_methods(path: Path) -> dict[str, list[str]]:
 
 
 def _of_detectors(methods: Mapping[str, list[str]], detectors: Sequence[str]) -> dict[str, list[str]]:
-    """The methods of some detectors.
-
-    Raises:
-        AsdError: there is none.
-    """
+    """The methods of some detectors."""
     if list(detectors) == ["all"]:
         return dict(methods)
     chosen = {label: own for label, own in methods.items() if parse(Run, own).detector in detectors}

@@ -45,20 +45,13 @@ def explain_clips(
     """Writes <clip>.png for every chosen clip, and explain.csv with a row for each.
 
     Args:
-        detector: fitted.
-        scorer: whose score is explained.
-        train: the clips it was fitted on, where neighbours are looked for.
-        chosen: the clips.
-        rows: of these in a score table, see `evaluation.explain.choose_clips`.
+        train: the clips that the detector was fitted on, where neighbours are looked for.
+        rows: of the chosen clips in a score table, see `evaluation.explain.choose_clips`.
         n_clips: of the whole table.
-        folder: where everything goes.
 
     Returns:
         One row per clip with `_COLUMNS` and the folder: rank 1 is the highest score, distance_db that of the mean
         spectra (root mean square over bands), louder_db the clip's level above its neighbour's.
-
-    Raises:
-        AsdError: no such scorer, or a place that cannot be written.
     """
     if scorer not in detector.scorers:
         raise AsdError(f"scorer={scorer} is unknown to this run; it has {', '.join(detector.scorers)}")

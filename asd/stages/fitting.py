@@ -42,9 +42,6 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     """Does all jobs of a configuration in this process; all input is checked before anything is done.
 
     Clips that have scores are left alone, or scored `again`.
-
-    Raises:
-        AsdError: input that cannot be used, or what failed.
     """
     list_names(config.data_root)
     warn_of_other_years(config)

@@ -141,12 +141,7 @@ class Job:
 
 
 def prepare(config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Sequence[int] = ()) -> Iterator[Job]:
-    """Jobs of a configuration, or of some of its machines and seeds; training clips are read only to `learn`.
-
-    Raises:
-        AsdError: an unknown device, year or machine, a recording that cannot be used, or a run of another
-            configuration in the way.
-    """
+    """Jobs of a configuration, or of some of its machines and seeds; training clips are read only to `learn`."""
     pick_device(config.device)  # or it is refused
     config.detector_settings.check_names()
     given = _weights_hash(config.weights) if config.weights else ""
@@ -195,11 +190,7 @@ def machines_of(config: Run, dataset: Dataset) -> list[str]:
 
 
 def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
-    """The training clips of a machine.
-
-    Raises:
-        AsdError: a recording that cannot be used, or of which nothing can be learnt.
-    """
+    """The training clips of a machine."""
     policy = SupplementalPolicy(config.supplemental.noise, config.supplemental.clean)
     front_end = config.front_end
     supplemental = _load_supplemental(config, dataset, machine, policy, front_end)

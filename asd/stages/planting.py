@@ -30,11 +30,7 @@ COPIES = 2  # with a fault, of each clip that is held out
 
 
 def plant(config: Run, machine: str, folder: Path, seed: int) -> None:
-    """Writes the training and test clips of a machine, with faults that the seed fixes; what is there already stays.
-
-    Raises:
-        AsdError: recordings that cannot be used, or too few of a section and domain.
-    """
+    """Writes the training and test clips of a machine, with faults that the seed fixes; what is there already stays."""
     place = folder / machine
     with alone(place):
         if place.is_dir():

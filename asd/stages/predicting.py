@@ -50,9 +50,6 @@ def predict_files(config: Predict) -> Predicted:
     """Scores recordings; what they are called and where they lie is up to the user.
 
     With `confirm_normal` they are added to the bank of the run afterwards, with `undo` the last ones are taken back.
-
-    Raises:
-        AsdError: no such run, no recordings, none that can be used, or unclear whose they are.
     """
     name = config.name
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}

@@ -49,11 +49,7 @@ class WrittenReport:
 
 
 def write_report(config: Report) -> WrittenReport:
-    """Writes the page.
-
-    Raises:
-        AsdError: no such run, nothing was scored, recordings that are not there, or a place that cannot be written.
-    """
+    """Writes the page."""
     name = config.name
     every = chosen_runs(config.runs, name, config.machine)
     check_file_place(path := config.out or config.runs / name / "report.html")

@@ -28,10 +28,6 @@ def reproduce(config: Reproduce) -> str:
 
     Returns:
         The page: a table of each set of machines, and published scores beside ours.
-
-    Raises:
-        AsdError: a file of methods or of published scores that is not one, an archive that cannot be had, or what
-            methods raised, when all others are done.
     """
     read_methods(config.methods)
     published = read_published(config.published).get(config.year, [])
@@ -58,11 +54,7 @@ def summary(config: Reproduce, page: str) -> str:
 
 
 def read_published(path: Path) -> dict[int, list[dict[str, Any]]]:
-    """Published official scores by year: system, part, score (per cent), ours (`method / scorer`), source.
-
-    Raises:
-        AsdError: the file is missing or has another form.
-    """
+    """Published official scores by year: system, part, score (per cent), ours (`method / scorer`), source."""
     content = read_yaml(path, "published=")
     keys = {"system", "part", "score", "source"}
     rows = [row for each in content.values() for row in (each if isinstance(each, list) else [None])]

@@ -35,9 +35,6 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
     """The job of a complete run, as its configuration tells it: training clips, and test clips where there are any.
 
     Recordings that were confirmed as normal after the training count as training clips.
-
-    Raises:
-        AsdError: it has none, or its recordings are not there as they were.
     """
     if not (stored := run.config()):
         raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
@@ -56,11 +53,7 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
 
 
 def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: Path | None = None) -> ScoredClips:
-    """The clips of a machine that a run has scored: its test clips, those of `data`, or those that `predict` wrote of.
-
-    Raises:
-        AsdError: there are no such scores, or their recordings are not there.
-    """
+    """The clips of a machine that a run has scored: its test clips, those of `data`, or those of `predict`."""
     run, train = job.run, job.learn
     assert train is not None
     if predictions is not None:
@@ -85,11 +78,7 @@ def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: P
 
 
 def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
-    """The recordings of rows of a score table, by their names.
-
-    Raises:
-        AsdError: one is not among the test clips.
-    """
+    """The recordings of rows of a score table, by their names."""
     index = {clip.name: i for i, clip in enumerate(test.clips)}
     if missing := [file for file in rows["file"] if file not in index]:
         raise AsdError(f"{missing[0]} has a score but is not among the test clips; score again with the same data=")
@@ -97,21 +86,13 @@ def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
 
 
 def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
-    """The recordings of rows of a table of predictions, read as the training clips were.
-
-    Raises:
-        AsdError: one cannot be read.
-    """
+    """The recordings of rows of a table of predictions, read as the training clips were."""
     clips = clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST)
     return check(clips, sample_rate_hz=train.sample_rate_hz, front_end=train.front_end, resample=True)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
-    """A table of predictions with the columns of a score table but `decision`, beside `path` and `nearest`.
-
-    Raises:
-        AsdError: the file is none.
-    """
+    """A table of predictions with the columns of a score table but `decision`, beside `path` and `nearest`."""
     list_names(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -131,11 +112,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def predicted_machines(table: pd.DataFrame, runs: Sequence[RunDirectory], path: Path) -> list[RunDirectory]:
-    """The runs of the machines in a table of predictions.
-
-    Raises:
-        AsdError: it has clips of another machine.
-    """
+    """The runs of the machines in a table of predictions."""
     machines, known = {*table["machine"]}, [run.machine for run in runs]
     if unknown := machines - {*known}:
         raise AsdError(f"{path} has clips of {min(unknown)}, which the run lacks; it has {', '.join(known)}")
@@ -150,11 +127,7 @@ def predicted_scores(table: pd.DataFrame, machine: str, threshold: float) -> pd.
 
 
 def threshold_of(run: RunDirectory, scorer: str) -> float:
-    """The threshold of a run above which a score is anomalous.
-
-    Raises:
-        AsdError: it has none for the scorer.
-    """
+    """The threshold of a run above which a score is anomalous."""
     found = run.scores.thresholds().get(scorer, {}).get("value")
     if found is None:
         raise AsdError(

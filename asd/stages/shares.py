@@ -33,11 +33,7 @@ class Share(NamedTuple):
 
 
 def run_shares(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
-    """Does the jobs of a configuration, and names what failed when all else is done.
-
-    Raises:
-        AsdError: what failed.
-    """
+    """Does the jobs of a configuration, and names what failed when all else is done."""
     command = uuid.uuid4().hex
     list_names(config.data_root, command)
     warn_of_other_years(config)

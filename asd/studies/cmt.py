@@ -51,11 +51,7 @@ Results = Mapping[str, Sequence[Mapping[str, Any]]]  # method -> {model: {kind: 
 
 
 def run(config: Cmt) -> str:
-    """Runs what is missing of the study and writes its page and report; returns them in short.
-
-    Raises:
-        AsdError: events that no soundscape can be made of.
-    """
+    """Runs what is missing of the study and writes its page and report; returns them in short."""
     folder = config.runs / "cmt"
     trainings = {method: {"teacher": teacher} for method, teacher in METHODS.items()}
     by_method = train_all(config, folder, _RECIPE, trainings, "CMT study")

@@ -33,9 +33,6 @@ def run_grid(
         cells: settings by key; the key is a relative path.
         work: what is done with them. It resumes by itself in its folder, where that is worth it.
         config: says with which seeds, where and on which device.
-
-    Raises:
-        AsdError: what a cell raised; the results of the others are kept.
     """
     wanted = {
         f"{key}/seed{seed}": json.loads(json.dumps({**settings, "seed": seed}))
@@ -51,11 +48,7 @@ def run_grid(
 
 
 def chosen(names: Sequence[str], known: Iterable[str], option: str) -> list[str]:
-    """What an option asks for of all that there is; none: all of it.
-
-    Raises:
-        AsdError: a name that is not known.
-    """
+    """What an option asks for of all that there is; none: all of it."""
     return [one_of(name, tuple(known), option) for name in names] or list(known)
 
 

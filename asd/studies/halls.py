@@ -47,9 +47,6 @@ def compare(
         hall: keyword arguments of `synthetic.make_machines` besides ratio and seed.
         methods: of each detector.
         usual: the method that the others are compared with.
-
-    Raises:
-        AsdError: a detector that the study does not know, or what a cell raised.
     """
     folder, detectors = config.runs / name, chosen(config.detectors, methods, "detectors")
     cells = {

@@ -71,21 +71,13 @@ Summary = dict[str, dict[str, dict[str, Any]]]
 
 
 def run(config: Losses) -> str:
-    """Runs what is missing of the study and writes its page; returns it.
-
-    Raises:
-        AsdError: an unknown loss, or events that no soundscape can be made of.
-    """
+    """Runs what is missing of the study and writes its page; returns it."""
     folder = config.runs / "losses"
     return write_report(folder, summarise(train_all(config, folder, _RECIPE, trainings(config), "loss study")))
 
 
 def trainings(config: Losses) -> dict[str, dict[str, Any]]:
-    """What makes every training different, by <network>/<loss>.
-
-    Raises:
-        AsdError: a loss or network that is not of the study.
-    """
+    """What makes every training different, by <network>/<loss>."""
     known = LOSSES | VARIANTS
     return {
         f"{network}/{name}": {

@@ -47,22 +47,14 @@ METHODS = {
 
 
 def run(config: Reuse) -> str:
-    """Runs what is missing of the study and writes its page; returns it.
-
-    Raises:
-        AsdError: an unknown method, or what a cell raised.
-    """
+    """Runs what is missing of the study and writes its page; returns it."""
     folder = config.runs / "reuse"
     results = run_grid(cells(config), run_cell, folder, config, "reuse study")
     return write_report(folder, results, {name: method.without for name, method in METHODS.items()})
 
 
 def cells(config: Reuse) -> dict[str, dict[str, Any]]:
-    """Settings of every training by its folder, <recorded or synthetic>/<method>.
-
-    Raises:
-        AsdError: a method that is not of the study.
-    """
+    """Settings of every training by its folder, <recorded or synthetic>/<method>."""
     shared = {"device": config.device, "epochs": config.epochs, "segment_samples": config.segment_samples}
     return {
         f"{kind}/{name}": {"machines": machines, "words": list(METHODS[name].words), **shared}

@@ -73,9 +73,6 @@ def make_machines(
 
     A machine appears under its name only when complete; one already made from the same arguments is left
     as it is.
-
-    Raises:
-        AsdError: an argument makes no sense, the folder holds something else, or it cannot be written.
     """
     folders = []
     for machine in machines:

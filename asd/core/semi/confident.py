@@ -130,9 +130,6 @@ def cmt_normal(
         windows_frames: odd window of the median filter, per class; None: no filter.
         ignore: (batch, frames or 1, classes or 1) bool, cells that no target is made of. A clip's class is
             ignored where all its frames are.
-
-    Raises:
-        AsdError: shapes, thresholds or windows that do not fit.
     """
     _require_probability_range(clip_threshold, frame_threshold)
     clip_cells, frame_cells = _cells(clips, frames, ignore)
@@ -162,9 +159,6 @@ def cmt_neg(
     Args:
         balance: scales the heavier of positives and negatives down to the mass of the lighter, for clips and
             frames apart (elsewhere `pos_neg_scale`). Where one has no mass, neither has.
-
-    Raises:
-        AsdError: shapes, thresholds or windows that do not fit.
     """
     _require_probability_range(positive_threshold, negative_threshold)
     if not negative_threshold < positive_threshold:

@@ -31,9 +31,6 @@ def clip_scores(g: Graph, detector: Detector, scorer: str, recorded: Value, sect
 
     Args:
         section: (clips,) section of each clip; None where the detector has one.
-
-    Raises:
-        AsdError: a detector, encoder, view or back end that has no formula.
     """
     formula = _FORMULAS.get(type(detector))
     if formula is None:

@@ -36,9 +36,6 @@ def embedding_parts(g: Graph, encoder: ClipEncoder, name: str, front_end: FrontE
     Args:
         name: how messages call it.
         recorded: (clips, microphones, samples).
-
-    Raises:
-        AsdError: an encoder that has no formula, or a step that ONNX has no operator for.
     """
     if isinstance(encoder, FaultMlp):
         views = less_far(g, front_end, recorded, lambda waveforms: clip_statistics(g, encoder.statistics, waveforms))

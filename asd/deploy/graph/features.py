@@ -25,11 +25,7 @@ from asd.features.spectral_statistics import FilterBank, SpectralStatistics
 
 
 def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict[str, Value]:
-    """The views of clips: (clips, samples) -> {view: (clips, dims)}.
-
-    Raises:
-        AsdError: a view that has no formula here.
-    """
+    """The views of clips: (clips, samples) -> {view: (clips, dims)}."""
     around_zero = g.single(g.real(waveforms) - g.mean(g.real(waveforms), 1))
     found: dict[str, Value] = {}
     for statistics in extract.parts:

@@ -44,11 +44,7 @@ def section_scores(
 
 
 def back_end(g: Graph, backend: Backend, vectors: Value) -> Value:
-    """Scores of a fitted back end: (clips, dims) -> (clips,).
-
-    Raises:
-        AsdError: a back end of one's own.
-    """
+    """Scores of a fitted back end: (clips, dims) -> (clips,)."""
     formula = _FORMULAS.get(type(backend))
     if formula is None:
         raise AsdError(

@@ -28,21 +28,13 @@ _CHUNK_SAMPLES = 1 << 21  # embedded at once: about 300 MB of activations at the
 
 
 def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device) -> Vectors:
-    """Embeddings (clips, parts * dims) of unit length.
-
-    Raises:
-        AsdError: an embedding that is not finite; names its clip.
-    """
+    """Embeddings (clips, parts * dims) of unit length."""
     clip = recordings.clips[0]
     return _embedded(encoder, recordings, device, f"embed {clip.machine} {clip.split}")
 
 
 def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device, cache: Path) -> Vectors:
-    """The same of a frozen encoder, known by its `origin`: read from `cache` or computed there.
-
-    Raises:
-        AsdError: as `clip_embeddings`, or a cache that cannot be written.
-    """
+    """The same of a frozen encoder, known by its `origin`: read from `cache` or computed there."""
     if not recordings.is_on_disk:
         return clip_embeddings(encoder, recordings, device)
     first = recordings.clips[0]

@@ -116,13 +116,7 @@ class FaultClassifiers(nn.Module):
         self.scales = nn.Buffer(torch.ones(len(inputs)))
 
     def set_normal(self, vectors: torch.Tensor, spread: torch.Tensor, axes: torch.Tensor) -> None:
-        """Takes centre and scales from normal vectors; their spread and the axes as they are given.
-
-        Args:
-            vectors: (clips, dims).
-            spread: (dims,).
-            axes: (dims, axes).
-        """
+        """Takes centre and scales from normal vectors (clips, dims); spread (dims,) and axes (dims, axes) as given."""
         self.centre.copy_(vectors.mean(0))
         self.spread.copy_(spread)
         self.axes.copy_(axes)
@@ -133,10 +127,6 @@ class FaultClassifiers(nn.Module):
         """Sum of the classifiers' cross entropies of vectors (batch, dims) and classes (batch,), a scalar.
 
         A sum, so that each classifier has the gradient that it would have alone.
-
-        Args:
-            vectors: (batch, dims).
-            classes: (batch,) int64.
         """
         losses = []
         for network, x in zip(self.networks, self._inputs(self._columns(vectors)), strict=True):
@@ -167,12 +157,7 @@ def _classifier(module: nn.Module) -> FaultClassifier:
 
 
 class FaultMlp(ClipEncoder):
-    """Fault classifiers of one machine, as many on each of three kinds of inputs.
-
-    Args:
-        context: device, seed, folder of the run, sample rate.
-        recipe: faults, networks and training.
-    """
+    """Fault classifiers of one machine, as many on each of three kinds of inputs."""
 
     module: FaultClassifiers
 

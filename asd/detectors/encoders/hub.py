@@ -72,9 +72,6 @@ def load_hub(encoder: str, folder: Path, sample_rate_hz: int, window_s: float) -
         folder: written by `save_pretrained`, or a snapshot of a published one.
         sample_rate_hz: of the recordings.
         window_s: the length of one input.
-
-    Raises:
-        AsdError: the library is missing, the folder is not such a one, or holds another model than asked for.
     """
     library = optional("transformers", f"embedding.encoder={encoder}")
     library.utils.logging.disable_progress_bar()  # reading a file is not long work

@@ -67,9 +67,6 @@ def classes_of(
         least_classes: a section with as many real classes is left as it is.
         most_classes: cap on the classes of a section that is split.
         seed: of k-means.
-
-    Raises:
-        AsdError: there is nothing to tell apart.
     """
     names = np.array([class_name(clip) for clip in clips], dtype=object)
     sections = np.array([f"{clip.machine} {clip.section}" for clip in clips], dtype=object)

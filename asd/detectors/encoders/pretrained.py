@@ -62,9 +62,6 @@ class Pretrained(Encoder):
         origin: see `Encoder`.
         lora_rank: of the adapters; 0 leaves the network frozen.
         n_dims: length of each part behind the projection, where there are adapters.
-
-    Raises:
-        AsdError: a pooling or a layer that there is not, or adapters for a network unknown to us.
     """
 
     def __init__(

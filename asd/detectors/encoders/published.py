@@ -59,11 +59,7 @@ def given_path(encoder: str, checkpoint: Path | None) -> Path:
 
 
 def load_beats(path: Path) -> Beats:
-    """A BEATs with its published weights.
-
-    Raises:
-        AsdError: unreadable, or a checkpoint of another model.
-    """
+    """A BEATs with its published weights."""
     tensors, config = _read(path, "beats")
     network = Beats(BeatsConfig.of(config))
     _fill(network, tensors, path, "beats")
@@ -71,11 +67,7 @@ def load_beats(path: Path) -> Beats:
 
 
 def load_eat(path: Path) -> Eat:
-    """An EAT with its published weights, named as by fairseq or as at Hugging Face.
-
-    Raises:
-        AsdError: unreadable, or a checkpoint of another model.
-    """
+    """An EAT with its published weights, named as by fairseq or as at Hugging Face."""
     tensors, config = _read(path, "eat")
     tensors = {_eat_name(name): tensor for name, tensor in tensors.items()}
     network = Eat(EatConfig.of(_eat_sizes(tensors, path) | config))
@@ -206,11 +198,7 @@ class EatInput(nn.Module):
 
 
 def optional(package: str, purpose: str) -> ModuleType:
-    """The package, imported for a purpose: the setting that needs it.
-
-    Raises:
-        AsdError: it is not installed.
-    """
+    """The package, imported for a purpose: the setting that needs it."""
     try:
         return import_module(package)
     except ImportError as error:

@@ -42,11 +42,7 @@ _LOG_MEL = {"n_fft": 1024, "hop_samples": 512, "n_mels": 128}  # what pseudo-cla
 
 
 def classifier(recipe: Recipe, n_dims: int, n_classes: int) -> ClassificationLoss:
-    """A fresh loss of a recipe, on embeddings (batch, n_dims).
-
-    Raises:
-        AsdError: there is no such loss, or it has no such parameter.
-    """
+    """A fresh loss of a recipe, on embeddings (batch, n_dims)."""
     given = {"scale": recipe.scale, "margin": recipe.margin, "n_centres": recipe.n_centres}
     return loss_named(recipe.loss, n_dims, n_classes, **{k: v for k, v in given.items() if v is not None})
 
@@ -118,15 +114,8 @@ def train_encoder(
 
     Args:
         recordings: normal training clips, of one machine or of several.
-        recipe: network, loss, augmentation, training.
-        device: where everything happens.
         cache: folder of log-mel features, for pseudo-classes.
         directory: receives metrics.jsonl and the state to resume from.
-        seed: fixes every random draw.
-        fingerprint: hash of configuration and data.
-
-    Raises:
-        AsdError: nothing to tell apart, too much memory, or a loss that is not finite.
     """
     classes = classes_of(
         recordings.clips,

@@ -48,9 +48,6 @@ def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
     Returns:
         {"score": number, "std": over seeds, "machines": {machine: {"score": number, "sections": {section:
         {metric: number}}}}}; a number is {"value", "low", "high"}, a mean over seeds.
-
-    Raises:
-        AsdError: a metric cannot be computed.
     """
     rule = get_year(year).rule
     evaluations = [evaluate_table(table, year) for table in by_seed.values()]

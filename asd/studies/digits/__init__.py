@@ -63,11 +63,7 @@ _BATCH = 256  # recordings looked at together where nothing is learnt
 
 
 def run(config: Digits) -> str:
-    """Runs what is missing of the study and writes its page; returns the headline.
-
-    Raises:
-        AsdError: recordings that cannot be used, an unknown speaker or network.
-    """
+    """Runs what is missing of the study and writes its page; returns the headline."""
     folder = config.runs / "digits" / config.network
     words = load_words(config.data, config.sample_rate_hz, config.duration_s, pick_device("cpu"))
     net = build_network(config, len(words.classes), seed=0)  # refuses now what every cell would refuse
@@ -84,11 +80,7 @@ def run(config: Digits) -> str:
 
 
 def cells(config: Digits, words: Words) -> dict[str, dict[str, Any]]:
-    """Settings of every experiment by its folder: known speakers, then each speaker left out.
-
-    Raises:
-        AsdError: a speaker of whom there are no recordings.
-    """
+    """Settings of every experiment by its folder: known speakers, then each speaker left out."""
     splits = [KNOWN, *chosen(config.held_out, words.names, "held_out")]
     for split in splits:
         words.split(split, config.n_known_test)
@@ -109,9 +101,6 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str)
         "confusion" (classes, classes) of the network, rows actual; "classifiers": by length of the features and
         name of the classifier, how many test recordings it calls rightly; "n_train", "n_test", "parameters",
         "seconds".
-
-    Raises:
-        AsdError: recordings that cannot be used, or settings that the network refuses.
     """
     started = time.perf_counter()
     config, known_as = Digits.model_validate(settings["study"]), fingerprint(settings)
@@ -161,11 +150,7 @@ def classify(
 
 
 def build_network(config: Digits, n_classes: int, seed: int) -> RawWaveCNN:
-    """The network with its first weights.
-
-    Raises:
-        AsdError: an unknown name, or waveforms too short for it.
-    """
+    """The network with its first weights."""
     design = NETWORKS[one_of(config.network, tuple(NETWORKS), "network")]
     torch.manual_seed(seed)
     net = RawWaveCNN(design, n_classes, round(config.duration_s * config.sample_rate_hz))

@@ -52,9 +52,6 @@ class Words:
             name: of the speaker who is left out of training and tested on; or `KNOWN`: the first recordings of
                 every word and speaker are tested on, the rest are learnt from.
             n_known_test: how many of them, 5 of 50 by the convention of the dataset.
-
-        Raises:
-            AsdError: nothing is left to learn from or to test on, or a word of the test is never learnt.
         """
         held_out = self.numbers < n_known_test if name == KNOWN else self.speakers == self.names.index(name)
         learnt, tested = self.labels[~held_out].unique(), self.labels[held_out].unique()
@@ -70,10 +67,6 @@ def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: tor
     """Reads all recordings of a folder.
 
     A recording that is too long keeps the stretch with the most energy; a shorter one lies in the middle.
-
-    Raises:
-        AsdError: no folder, no recordings, a name without word, speaker and number, a silent
-            recording, or one of another sample rate.
     """
     paths = _wav_files(folder)
     parts = [_parts(path) for path in paths]

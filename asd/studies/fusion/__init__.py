@@ -46,11 +46,7 @@ Summary = Mapping[str, Any]
 
 
 def run(config: Fusion) -> str:
-    """Runs what is missing of the study and writes its page; returns the headline.
-
-    Raises:
-        AsdError: settings under which a cell has nothing to learn from, or that a network refuses.
-    """
+    """Runs what is missing of the study and writes its page; returns the headline."""
     from asd.studies.fusion.page import write_report
 
     folder = config.runs / "fusion"
@@ -84,9 +80,6 @@ def run_cell(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         each test sequence with all modalities), "frequencies" (what is lost there without looking), "coverage";
         of a network with all modalities also "withheld", "all" (losses of every test sequence), "worst",
         "attention", and "gates" and "example" where it has gates.
-
-    Raises:
-        AsdError: too few sequences with one of the modalities, or settings that the network refuses.
     """
     started = time.perf_counter()
     config, modalities = Fusion.model_validate(settings["study"]), settings["modalities"]

@@ -65,11 +65,7 @@ def split_indices(config: Fusion) -> dict[str, torch.Tensor]:
 
 
 def measure_scales(sequences: Sequences, n_train: int) -> Scales:
-    """Mean and spread of every feature over the steps of the first `n_train` sequences where it is known.
-
-    Raises:
-        AsdError: a feature that is not known once.
-    """
+    """Mean and spread of every feature over the steps of the first `n_train` sequences where it is known."""
     scales = {}
     for name, x in sequences.features.items():
         rows = x[:n_train].reshape(-1, x.shape[-1])
@@ -112,11 +108,7 @@ def layout_of(config: Fusion) -> Layout:
 
 
 def build_network(config: Fusion, modalities: Sequence[str], fusion: str, seed: int) -> MultimodalTransformer:
-    """The network with its first weights.
-
-    Raises:
-        AsdError: heads that do not divide the width.
-    """
+    """The network with its first weights."""
     torch.manual_seed(seed)
     widths = layout_of(config).widths()
     own = {"n_tracks", "n_assets", "n_dims", "n_heads", "n_layers", "n_feedforward", "dropout"}
@@ -151,11 +143,7 @@ def active_logits(answers: TrackOutput) -> torch.Tensor:
 
 
 def usable(data: Batch, indices: torch.Tensor, split: str) -> torch.Tensor:
-    """Those of the sequences `indices` in which no step is without any of the modalities.
-
-    Raises:
-        AsdError: fewer than two.
-    """
+    """Those of the sequences `indices` in which no step is without any of the modalities."""
     found = indices[data.present[indices].any(-1).all(-1).cpu()]
     if len(found) < 2:
         raise AsdError(
@@ -172,9 +160,6 @@ def fit(net: MultimodalTransformer, data: Batch, config: Fusion, seed: int, dire
 
     Returns:
         The epoch kept, counted from 1.
-
-    Raises:
-        AsdError: too few sequences with one of the modalities at every step.
     """
     losses, splits = build_losses(config.weights.model_dump()), split_indices(config)
 
