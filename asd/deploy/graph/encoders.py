@@ -77,7 +77,7 @@ def layers(g: Graph, modules: Any, x: Value) -> Value:
 
 
 def _segment_direction(g: Graph, encoder: Encoder, name: str, waveforms: Value) -> Value:
-    """`encoders.clips.clip_embeddings`: the direction of the mean embedding of a clip's segments."""
+    """`encoders.segment_encoder.clip_embeddings`: the direction of the mean embedding of a clip's segments."""
     spectra = next((formula for kind, formula in SPECTRA.items() if isinstance(encoder, kind)), None)
     if spectra is None:
         raise AsdError(f"embedding.encoder={name} has no formula in the graph; train with fault_mlp or multires_cnn")

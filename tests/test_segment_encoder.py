@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import save
 
 from asd.core.networks.encoder import Encoder
-from asd.detectors.encoders import clips
 from asd.detectors.encoders.build import build
-from asd.detectors.encoders.clips import cached_embeddings, clip_embeddings
 from asd.detectors.encoders.recipe import Recipe
+from asd.detectors.encoders.segment_encoder import cached_embeddings, clip_embeddings
 from asd.types import AsdError, Split
 from tests.machines import recordings, tone_machine, write_clip
 from tests.tiny_encoders import beats_pt
@@ -51,7 +50,7 @@ def test_embeddings_are_computed_once(root: Path, tmp_path: Path, monkeypatch: p
     first = cached_embeddings(beats(checkpoint), own, CPU, tmp_path)
     np.testing.assert_allclose(first, fresh, atol=1e-6)
     with monkeypatch.context() as patch:
-        patch.setattr(clips, "_means", None)
+        patch.setattr(segment_encoder, "_means", None)
         again = cached_embeddings(beats(checkpoint), own, CPU, tmp_path)
         with pytest.raises(TypeError):
             cached_embeddings(beats(checkpoint, layers=[1]), own, CPU, tmp_path)
@@ -65,7 +64,7 @@ def test_embeddings_are_computed_once(root: Path, tmp_path: Path, monkeypatch: p
 def test_an_interrupted_computation_goes_on_where_it_stopped(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(clips, "_CLIPS_PER_FILE", 2)
+    monkeypatch.setattr(segment_encoder, "_CLIPS_PER_FILE", 2)
     own, encoder = recordings(root), beats(root / "BEATs_tiny.pt")
     whole = cached_embeddings(encoder, own, CPU, tmp_path)
     files = sorted(tmp_path.glob("fan-train-embedding-*/*.safetensors"))
