@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save
 
 from asd.core.networks.encoder import Encoder
+from asd.detectors.encoders import segment_encoder
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.segment_encoder import cached_embeddings, clip_embeddings
