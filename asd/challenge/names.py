@@ -104,10 +104,6 @@ def format_name(
 
     Args:
         section: two digits; the machine ID where `by_id`.
-        number: running number of the clip.
-        split: train or test.
-        domain: source or target.
-        label: normal or anomaly.
         attributes: conditions in order; an empty mapping is written as `noAttribute`.
         by_id: the grammar of 2020, which names only label, ID and number.
     """

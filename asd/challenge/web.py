@@ -55,8 +55,6 @@ def patiently(attempt: Callable[[], T], url: str, patience: Patience, gained: Ca
     """What `attempt` returns, once it no longer ends in `PassingError`.
 
     Args:
-        attempt: the request.
-        url: for the sentences.
         patience: how often and how long.
         gained: bytes that there are so far; more of them than ever before is a success on the way.
     """

@@ -40,7 +40,6 @@ def list_names(folder: Path, command: str = "") -> None:
     """Brings the names under an address into its mirror, and the tables there; a path is left alone.
 
     Args:
-        folder: a folder with recordings, or a table of them.
         command: names that were listed for this command already will do; "": they are listed now.
     """
     if (address := address_of(folder)) is None:

@@ -133,7 +133,6 @@ class World:
 
         Args:
             batch: (items,) indices, the same in every process.
-            n_pieces: pieces per process.
         """
         pieces = batch.tensor_split(min(n_pieces * self.size, max(len(batch) // 2, 1)))
         own = [(piece, len(piece) / len(batch)) for piece in pieces[self.rank :: self.size]]

@@ -49,11 +49,6 @@ def promised_length(path: Path) -> tuple[float, int, int]:
 def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
     """Writes a waveform (channels, samples) as 16-bit PCM; the folder must exist.
 
-    Args:
-        path: of the file.
-        waveform: (channels, samples), full scale is 1.
-        sample_rate_hz: of the waveform.
-
     Raises:
         OSError: the file cannot be written.
     """

@@ -112,8 +112,6 @@ class Drift:
 
     Args:
         training_scores: (clips,) of normal training clips, none of which met itself.
-        n_windows: windows of a look.
-        window_s: seconds from one of them to the next.
         per_day: false warnings that are expected in a day at most.
     """
 

@@ -71,7 +71,6 @@ class Listener:
         training_scores: (clips,) of normal training clips.
         score: of a window (channels, samples), by the model.
         emit, write_score: take every event, and a line per window.
-        folder: of the recordings.
     """
 
     def __init__(

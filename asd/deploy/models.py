@@ -32,11 +32,7 @@ class Upload:
 
 
 class Models:
-    """The models of a folder of runs, by run and machine; of several seeds the first.
-
-    Args:
-        name: only this run; None: all of them.
-    """
+    """The models of a folder of runs, by run and machine; of several seeds the first."""
 
     def __init__(self, runs: Path, name: str | None, device: str) -> None:
         self.loaded: dict[tuple[str, str], Model] = {}
@@ -93,10 +89,7 @@ def score_uploads(
     """What a model makes of recordings of a request, as `predict` does: one after another, so that memory holds one.
 
     Args:
-        uploads: they are written to folders of ours.
-        seconds: longest recording.
         section: of the machine that all of them are of; None: as their names say.
-        is_given_up: whether nobody waits for the rest any more.
 
     Returns:
         A row per recording: its name, and score and decision, or the error that it has none for; of a recording

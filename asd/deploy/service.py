@@ -63,7 +63,6 @@ class Guard:
     """An ASGI application around another one, which lets through what is within the limits.
 
     Args:
-        app: the other one.
         limits: of a request and of all together; `GET /health` and `GET /metrics` are answered however many others are
             worked on.
         watch: is told of every answer: method, path, status, seconds.

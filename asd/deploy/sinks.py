@@ -83,10 +83,7 @@ class Webhook:
     event may arrive twice where an answer was lost; its `id` is the same then.
 
     Args:
-        url: http:// or https://.
         secret: shared with the other side; "": the body is not signed.
-        tries: how often an event is sent before it is given up.
-        timeout_s: how long an answer may take.
         first_wait_s: pause before the second try; it doubles with each further one.
 
     Source: RFC 2104 (HMAC).
@@ -177,9 +174,7 @@ def signature(secret: str, timestamp: str, body: bytes) -> str:
     """What the header `X-Asd-Signature` holds: "sha256=" and 64 hexadecimal digits.
 
     Args:
-        secret: shared by both sides.
         timestamp: the header `X-Asd-Timestamp`; an old one is a message that somebody repeats.
-        body: of the request, as it came.
     """
     return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 

@@ -29,8 +29,6 @@ def source_of(
     """All that comes from what `input=` names, as soon as it comes: `-`, a folder, a file, or else a sound card.
 
     Args:
-        given: the word.
-        sample_rate_hz: that the model was fitted for.
         format_: of raw samples from standard input.
         n_channels: of raw samples, and of a sound card.
         mark: file in which a folder's last recording is remembered, so that a restart goes on after it.

@@ -62,7 +62,6 @@ def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterat
     """Samples of a stream, which says by its first bytes whether it is a WAV file.
 
     Args:
-        what: it is called in messages.
         raw: how samples lie in a stream that is no WAV file.
 
     Returns:

@@ -52,10 +52,7 @@ def log_mel_frames(
     """Log-mel frames of the recordings, read from `cache` or computed there.
 
     Args:
-        recordings: checked clips.
         log_mel: keyword arguments of `features.LogMel` without the sample rate.
-        cache: folder of all caches; one subfolder per content.
-        device: where to compute.
         exact: float32 instead of 16-bit steps.
     """
     if not recordings.is_on_disk:

@@ -40,8 +40,6 @@ def rdp_gem_pool(values: torch.Tensor, sharpness: float = 9.0, exponent: float =
 
     Args:
         values: (batch, bands, frames), magnitudes or the activations of a network; what is negative counts as 0.
-        sharpness: exponent of the weights.
-        exponent: p of the generalised mean.
     """
     weights = _deviation_weights(values, sharpness)[:, None]
     largest = values.amax((1, 2), keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)

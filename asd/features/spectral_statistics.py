@@ -59,7 +59,6 @@ class SpectralStatistics(nn.Module):
 
     Args:
         averages: (bands, bins) bank over which the steps of roughness are averaged.
-        names: which statistics are computed.
     """
 
     averages: torch.Tensor

@@ -44,7 +44,6 @@ class ResidentWaveforms:
 
         Args:
             clips: (batch,) int64 indices, on the device.
-            n_samples: length of a segment.
             generator: of random numbers on the CPU; None: torch's own.
 
         Returns:

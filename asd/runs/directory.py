@@ -115,7 +115,6 @@ class RunDirectory(TrainingDirectory):
         Args:
             folder: where the model lies; its files are hashed.
             settings: hash of what decided the model besides its clips.
-            data: hash of the clips.
             clip_s: length of the clips in seconds, by the median.
         """
         paths = sorted(path for path in folder.rglob("*") if path.is_file())

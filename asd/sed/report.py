@@ -42,7 +42,6 @@ def compare(
     Args:
         members: names of runs, trained with the same seeds on the same data; the first is the baseline.
         parts: of the data folder, scored by all of them.
-        seeds: to compare; None: all.
     """
     if not members or not parts:
         raise AsdError("members= or parts= is empty; name the runs to compare and the parts to compare them on")

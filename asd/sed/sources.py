@@ -63,12 +63,7 @@ def list_recordings(folder: Path) -> list[Recording]:
 
 
 class RecordedBackgrounds:
-    """Stretches of recordings; no recording is behind clips of two parts.
-
-    Args:
-        folder: of WAV files, any depth.
-        shares: one number per part.
-    """
+    """Stretches of recordings; no recording is behind clips of two parts."""
 
     def __init__(self, folder: Path, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz
@@ -142,11 +137,7 @@ def backgrounds(place: str, parts: Sequence[str], shares: Sequence[float], sampl
 def split_sources(
     recordings: Sequence[Recording], parts: Sequence[str], shares: Sequence[float], seed: int
 ) -> dict[str, list[Recording]]:
-    """Recordings of each part; no source is in two of them, and every part has every class.
-
-    Args:
-        shares: of the sources, one per part.
-    """
+    """Recordings of each part; no source is in two of them, and every part has every class."""
     sources = sorted({recording.source for recording in recordings})
     if len(sources) < len(parts):
         raise AsdError(

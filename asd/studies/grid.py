@@ -32,7 +32,6 @@ def run_grid(
     Args:
         cells: settings by key; the key is a relative path.
         work: what is done with them. It resumes by itself in its folder, where that is worth it.
-        config: says with which seeds, where and on which device.
     """
     wanted = {
         f"{key}/seed{seed}": json.loads(json.dumps({**settings, "seed": seed}))

@@ -42,10 +42,7 @@ def compare(
     """Runs what is missing of a study, and writes its page and numbers beside the cells; returns the page.
 
     Args:
-        name: of the study.
-        title: of its page.
         hall: keyword arguments of `synthetic.make_machines` besides ratio and seed.
-        methods: of each detector.
         usual: the method that the others are compared with.
     """
     folder, detectors = config.runs / name, chosen(config.detectors, methods, "detectors")

@@ -93,7 +93,6 @@ def emitted(
     """Spectrum (bins,) of what the machine emits, before any room.
 
     Args:
-        turns: of the shaft.
         octaves: of each bin, for spectral slopes.
         load_db: how much louder it is under load.
     """

@@ -217,12 +217,7 @@ class Graph:
         return self.op.Cos(angle), self.op.Sin(angle)
 
     def choice(self, condition: Value, then: Callable[[Graph], Value], otherwise: Callable[[Graph], Value]) -> Value:
-        """One of two float32 values, of which only that one is computed.
-
-        Args:
-            condition: a bool without axes.
-            then, otherwise: give the value in the graph of a branch, which may use everything outside.
-        """
+        """One of two float32 values, of which only that one is computed."""
 
         def branch(name: str, formula: Callable[[Graph], Value]) -> ir.Graph:
             def trace(op: Any) -> Value:
@@ -244,9 +239,7 @@ class Graph:
         """A network of torch, float32, that takes a list of tensors.
 
         Args:
-            module: in the state in which it is to work.
             example: its inputs; every length is kept but that of the first axis.
-            values: the same as values of the graph, of any type.
             any_time: that of the last axis may differ, too.
         """
         open_axes = {0: torch.export.Dim("batch"), **({-1: torch.export.Dim.DYNAMIC} if any_time else {})}

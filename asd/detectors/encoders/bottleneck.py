@@ -29,8 +29,6 @@ class Bottleneck(Encoder):
     The last rectifier is left out, for a direction needs both signs.
 
     Args:
-        segment_samples: length of a segment.
-        sample_rate_hz: of the waveforms.
         n_dims: width of the bottleneck; the official autoencoder's is 8.
         level: whether the level of a segment counts; else its mean level in dB is taken off.
         activity: whether windows weigh as the machine is active in them, at least `LEAST_WEIGHT`.

@@ -23,7 +23,6 @@ class HubInput(nn.Module):
     """The model's own feature extractor, which works on the CPU.
 
     Args:
-        extractor: of the library.
         shortest_samples: least length of an input; most extractors fill up with silence what is shorter.
     """
 
@@ -70,8 +69,6 @@ def load_hub(encoder: str, folder: Path, sample_rate_hz: int, window_s: float) -
     Args:
         encoder: "ast", or "transformers" for any model.
         folder: written by `save_pretrained`, or a snapshot of a published one.
-        sample_rate_hz: of the recordings.
-        window_s: the length of one input.
     """
     library = optional("transformers", f"embedding.encoder={encoder}")
     library.utils.logging.disable_progress_bar()  # reading a file is not long work

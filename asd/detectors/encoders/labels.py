@@ -62,11 +62,9 @@ def classes_of(
     """Classes of training clips, with pseudo-classes where a machine's section has fewer than `least_classes`.
 
     Args:
-        clips: normal training clips, of one machine or of several.
         vectors: called with indices (n,) of clips to cluster: (n, dims) that describe their sound.
         least_classes: a section with as many real classes is left as it is.
         most_classes: cap on the classes of a section that is split.
-        seed: of k-means.
     """
     names = np.array([class_name(clip) for clip in clips], dtype=object)
     sections = np.array([f"{clip.machine} {clip.section}" for clip in clips], dtype=object)

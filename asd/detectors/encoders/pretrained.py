@@ -54,12 +54,9 @@ class Pretrained(Encoder):
 
     Args:
         listen: waveforms (batch, samples) to the spectrum that the network wants; see `detectors.encoders.published`.
-        network: see `Body`.
         layers: numbers of the layers that are taken, from 1; empty: the last.
         pooling: name in `POOLINGS`, over time within each band.
         bands: keep the frequency bands side by side instead of their mean.
-        segment_samples: longest input.
-        origin: see `Encoder`.
         lora_rank: of the adapters; 0 leaves the network frozen.
         n_dims: length of each part behind the projection, where there are adapters.
     """

@@ -113,7 +113,6 @@ def train_encoder(
     """Trains an encoder to tell the recordings' classes apart; resumes from `directory`.
 
     Args:
-        recordings: normal training clips, of one machine or of several.
         cache: folder of log-mel features, for pseudo-classes.
         directory: receives metrics.jsonl and the state to resume from.
     """

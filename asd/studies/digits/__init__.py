@@ -139,7 +139,6 @@ def classify(
     Args:
         features: (recordings, n) of the network.
         labels: (recordings,) classes.
-        train, test: indices of recordings.
     """
     right = {}
     kinds = {"k-NN": KNeighborsClassifier(), "logistic regression": LogisticRegression(max_iter=1000), "SVM": SVC()}
