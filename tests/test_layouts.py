@@ -6,8 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from asd.data.dataset import HELD_OUT, LAYOUTS, OwnData, given_data, open_data
+from asd.data.layouts import plain
 from asd.settings.config import LayoutName, Run
 from asd.types import AsdError, Clip, Label, Split
 from tests.machines import tone_machine
@@ -135,7 +138,7 @@ def test_eight_ids_of_mimii_are_sections(tmp_path: Path) -> None:
     held = Counter(clip.section for clip in clips if clip.split is Split.TEST and clip.label is Label.NORMAL)
     assert held == {"00": 2, "06": 2}
     (tmp_path / "fan/notes.wav").touch()
-    with pytest.raises(AsdError, match=r"fan/notes\.wav lies in no folder <type>/id_<NN>/normal or abnormal"):
+    with pytest.raises(AsdError, match=r"fan/notes\.wav lies in no folder that says whether it is normal"):
         open_data(tmp_path)
 
 
@@ -226,7 +229,9 @@ def test_a_fault_is_one_in_training_too_and_new_alone_names_none(tmp_path: Path)
     touch(tmp_path / "a", "pump/train/monday/1.wav", "pump/test/leak/1.wav")
     assert told(every(opened(tmp_path / "a"))["pump/train/monday/1.wav"]) == ("pump", "train", "normal")
     touch(tmp_path / "a", "pump/train/leak/2.wav")
-    with pytest.raises(AsdError, match=r"pump/train/leak/2\.wav lies in training data and in a folder of anom"):
+    with pytest.raises(
+        AsdError, match=r"test/leak/1\.wav lies in leak/, as normal recordings do, and nothing says what"
+    ):
         opened(tmp_path / "a")
     touch(tmp_path / "b", "monday/1.wav", "new/1.wav")
     with pytest.raises(AsdError, match="no folder or name in it says which are normal"):
@@ -276,11 +281,24 @@ def test_names_of_the_challenge_in_another_layout_are_not_read_and_said(
             "normal_2/, which may be a fault or not; put it into normal/ or",
         ),
         (
-            ["pump/normal/a.wav", "pump/not ok/b.wav"],
-            "not ok/, which may be a fault or not; put it .* abnormal/not ok/",
+            ["pump/normal/a.wav", "pump/nearly ok/b.wav"],
+            "nearly ok/, which may be a fault or not; put it .* abnormal/nearly ok/",
         ),
-        (["train/pump/normal/a.wav", "test/pump/bad/b.wav"], r"anomalies, pump; .* put that folder above train/"),
-        (["normal/pump/a.wav", "abnormal/pump/b.wav"], r"anomalies, pump; .* put that folder above train/"),
+        (
+            ["normal/pump/a.wav", "abnormal/fan/b.wav"],
+            r"lies in no folder of a machine with normal recordings \(pump\)",
+        ),
+        (["normal/pump/a.wav", "normal/fan/a.wav", "test/fan/pump/b.wav"], r"several machines .* \(fan, pump\)"),
+        (
+            ["normal/a.wav", "normal/pump/b.wav", "abnormal/pump/b.wav"],
+            r"a\.wav lies in no folder of a machine, .*pump",
+        ),
+        (["normal/a.wav", "pump/normal/b.wav"], r"a\.wav lies in no folder of a machine, as others do \(pump\)"),
+        (["pump/a.wav", "pump/abnormal/b.wav"], r"pump/a\.wav lies in no folder that says whether it is normal"),
+        (["pump/normal/faulty bearing/a.wav"], "faulty bearing speaks of a fault; move it to abnormal/, or rename it"),
+        (["pump_faulty/train/a.wav"], "pump_faulty speaks of a fault; move it to abnormal/"),
+        (["pump/normal/anomaly_001.wav"], r"anomaly_001\.wav speaks of a fault; move it to abnormal/"),
+        (["pump/normal/section_00_source_test_anomaly_0001.wav"], "is an anomaly by its name; move it to test/"),
         (["a.wav", "b.wav"], "no folder or name in it says which are normal"),
         (["pump/a.wav", "fan/b.flac"], "no folder or name in it says which are normal"),
         (["notes.txt"], "holds no machine"),
@@ -290,6 +308,129 @@ def test_names_of_the_challenge_in_another_layout_are_not_read_and_said(
 def test_odd_trees_are_a_sentence(tmp_path: Path, names: list[str], saying: str) -> None:
     with pytest.raises(AsdError, match=saying):
         open_data(touch(tmp_path, *names)).machines()
+
+
+@pytest.mark.parametrize(
+    ("normal", "anomalous"),
+    [
+        ("pump/normal/1.wav", "pump/abnormal/leak/1.wav"),
+        ("normal/pump/1.wav", "abnormal/leak/pump/1.wav"),
+        ("Normal/pump/1.wav", "pump/NG/leak/1.wav"),
+        ("train/pump/1.wav", "test/pump/leak/1.wav"),
+        ("train/good/pump/1.wav", "test/leak/pump/1.wav"),
+        ("train/hall 1/pump/OK/1.wav", "test/hall 1/pump/leak/1.wav"),
+        ("data/pump/normal data/wav/1.wav", "data/pump/anomaly_data/leak/1.wav"),
+        ("2026-03-01/pump/healthy/1.wav", "2026-03-02/pump/faulty/leak/1.wav"),
+        ("pump/2026/03/01/good/1.wav", "pump/2026/03/02/leak/bad/1.wav"),
+        ("good/pump/monday/1.wav", "leak/pump/tuesday/1.wav"),
+        ("Training data/pump/0_normal/1.wav", "Testing data/pump/1_abnormal/leak/1.wav"),
+        ("train/pump/normal_001.wav", "test/pump/leak/abnormal_001.wav"),
+    ],
+)
+def test_trees_that_people_have(normal: str, anomalous: str) -> None:
+    found = plain.clips(Path("/data"), [Path("/data", normal), Path("/data", anomalous)])
+    assert found is not None
+    assert [told(clip) for clip in found] == [("pump", "train", "normal"), ("pump", "test", "anomaly")]
+    assert [clip.attributes for clip in found] == [{}, {"fault": "leak"}]
+
+
+def test_further_folders_of_normal_recordings_are_an_attribute_and_said(tmp_path: Path) -> None:
+    names = [f"normal/pump/speed_{i % 2}/{i}.wav" for i in range(4)] + ["abnormal/pump/speed_1/a.wav"]
+    data = opened(touch(tmp_path, *names, "abnormal/pump/leak/speed_1/b.wav"))
+    assert data.machines() == ["pump"]
+    assert every(data)["abnormal/pump/speed_1/a.wav"].attributes == {"folder": "speed_1"}
+    assert every(data)["abnormal/pump/leak/speed_1/b.wav"].attributes == {"fault": "leak", "folder": "speed_1"}
+    assert data.notices("pump")[0].endswith("; faults leak; folders speed_0, speed_1")
+
+
+def test_sections_are_told_by_folders_in_any_order() -> None:
+    names = ["fan/id_02/normal/1.wav", "abnormal/id_02/fan/1.wav"]
+    found = plain.mimii_clips(Path("/data"), [Path("/data", name) for name in names])
+    assert found is not None
+    assert [(clip.section, *told(clip)) for clip in found] == [
+        ("02", "fan", "train", "normal"),
+        ("02", "fan", "test", "anomaly"),
+    ]
+
+
+GOOD_WORDS, FAULTY_WORDS = (
+    ["normal", "OK", "Good condition", "healthy", "0_normal"],
+    ["abnormal", "NG", "bad", "not ok"],
+)
+DATES = [(), ("2026-03-01",), ("2026", "03", "01"), ("monday",)]
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> dict[Path, tuple[str, str, str | None, str]]:
+    """Paths whose folders stand in any order, each recording in its own, and what they tell: also of which fault."""
+    tree = {}
+    for machine in draw(st.sets(st.sampled_from(["pump", "Fan 2", "hall-7 mill"]), min_size=1)):
+        kinds = [("train", "normal", ""), *draw(st.lists(st.sampled_from(KINDS), max_size=4))]
+        for number, (split, label, fault) in enumerate(kinds):
+            says_split = (split == "test" and label != "anomaly") or draw(st.booleans())
+            says_label = split == "train" or label == "normal" or (label == "anomaly" and not fault)
+            levels = [(machine,), draw(st.sampled_from(DATES)), (fault,) if fault else ()]
+            levels += [
+                (draw(st.sampled_from(["Train", "training"] if split == "train" else ["test", "eval"])),)
+            ] * says_split
+            levels += [(draw(st.sampled_from(GOOD_WORDS if label == "normal" else FAULTY_WORDS)),)] * says_label
+            order = draw(st.permutations(levels))
+            tree[Path("/data", *(part for level in order for part in level), f"{machine}{number}.wav")] = (
+                machine, split, label or None, fault
+            )  # fmt: skip
+    return tree
+
+
+KINDS = [
+    ("train", "normal", ""),
+    ("test", "normal", ""),
+    ("test", "anomaly", ""),
+    ("test", "anomaly", "leak"),
+    ("test", "", ""),
+]
+
+
+@settings(max_examples=40)
+@given(trees())
+def test_folders_tell_the_same_in_any_order(tree: dict[Path, tuple[str, str, str | None, str]]) -> None:
+    found = plain.clips(Path("/data"), list(tree))
+    assert found is not None
+    assert {clip.path: (*told(clip), clip.attributes.get("fault", "")) for clip in found} == tree
+
+
+SOUP = [
+    "normal",
+    "OK",
+    "abnormal",
+    "NG",
+    "train",
+    "test",
+    "pump",
+    "fan",
+    "leak",
+    "2026",
+    "03",
+    "new",
+    "source",
+    "not ok",
+]
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.lists(st.sampled_from([*SOUP, "normal_2", "pump_faulty", "id_02"]), max_size=4), min_size=1, max_size=6)
+)
+def test_whatever_the_folders_no_anomaly_is_learnt_and_no_recording_is_lost(tree: list[list[str]]) -> None:
+    paths = [Path("/data", *folders, f"{i}.wav") for i, folders in enumerate(tree)]
+    try:
+        found = plain.clips(Path("/data"), paths)
+    except AsdError:
+        return
+    for clip in found or []:
+        if clip.split is Split.TRAIN:
+            assert {"normal", "OK", "train"} & {*clip.path.parts}
+            assert not {"abnormal", "NG", "not ok", "test"} & {*clip.path.parts}
+    assert found is None or {clip.path for clip in found} == {*paths}
 
 
 def test_nothing_to_learn_from_or_to_score_is_a_sentence(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from asd.core.runtime import log
 from asd.data.given import clips_of_files
 from asd.data.layouts import REGISTRY, table
 from asd.places import is_recording, is_table, walk_tree
-from asd.types import AsdError, Clip, Label, Split, one_of
+from asd.types import AsdError, Clip, Label, Split, named, one_of
 
 LAYOUTS = ("auto", "challenge", *REGISTRY)
 HELD_OUT = 0.2  # of the normal recordings, where nothing says which are for the check
@@ -120,8 +120,10 @@ class OwnData:
         words = [
             f"{n} {label or 'unlabelled'} to {_VERBS[split]}" for (split, label), n in sorted(counts.items(), key=str)
         ]
-        faults = sorted({clip.attributes["fault"] for clip in clips if "fault" in clip.attributes})
-        sentences = [f"layout {self.layout}: {', '.join(words)}" + (f"; faults {', '.join(faults)}" if faults else "")]
+        for key in ("fault", "folder"):
+            if names := sorted({clip.attributes[key] for clip in clips if key in clip.attributes}):
+                words[-1] += f"; {key}s {named(names)}"
+        sentences = [f"layout {self.layout}: {', '.join(words)}"]
         if count := self.n_held_out.get(machine, 0):
             n_normal = sum(clip.label is Label.NORMAL for clip in clips)
             sentences.append(
@@ -159,12 +161,8 @@ def open_data(
         return ChallengeData(root)
     for name in REGISTRY if layout == "auto" else [layout]:
         if clips := REGISTRY[name](root, every):
-            if name != "table" and (named := [path for path in every if _is_named_as_there(path)]):
-                log.warning(
-                    "%s is named as in the challenge, and does not lie as there (WAV files in <machine>/train and "
-                    "<machine>/test): its name is not read",
-                    named[0],
-                )
+            if name != "table":
+                _look_at_names(clips)
             return own_data(root, name, clips, machines, held_out)
     if not any(map(is_recording, every)):
         return ChallengeData(root)  # its sentences say what is missing
@@ -211,13 +209,13 @@ def own_data(
     by_machine: dict[str, list[Clip]] = {}
     for clip in clips:
         by_machine.setdefault(clip.machine or alone, []).append(replace(clip, machine=clip.machine or alone))
-    named = {machine: _with_unique_names(own, root) for machine, own in by_machine.items()}
-    split = {machine: _with_held_out(own, held_out) for machine, own in named.items()}
+    unique = {machine: _with_unique_names(own, root) for machine, own in by_machine.items()}
+    split = {machine: _with_held_out(own, held_out) for machine, own in unique.items()}
     changed = {
         machine: sum(
-            before.split is not after.split for before, after in zip(named[machine], split[machine], strict=True)
+            before.split is not after.split for before, after in zip(unique[machine], split[machine], strict=True)
         )
-        for machine in named
+        for machine in unique
     }
     return OwnData(root, layout, split, changed)
 
@@ -235,9 +233,20 @@ def _is_of_challenge(path: Path) -> bool:
     return path.parent.name in files.CLIP_FOLDERS and follows_grammar(path, "", Split.TEST)
 
 
-def _is_named_as_there(path: Path) -> bool:
-    """Whether a recording of any format has a name of the challenge."""
-    return is_recording(path) and follows_grammar(path.with_suffix(".wav"), "", Split.TEST)
+def _look_at_names(clips: Sequence[Clip]) -> None:
+    """Warns of recordings with names of the challenge, and refuses to learn from what is an anomaly by such a name."""
+    named = [clip for clip in clips if follows_grammar(clip.path.with_suffix(".wav"), "", Split.TEST)]
+    for clip in named:
+        if clip.split is Split.TRAIN and "anomaly" in clip.path.stem.split("_"):
+            raise AsdError(
+                f"{clip.path} lies where normal recordings do, and is an anomaly by its name; move it to test/"
+            )
+    if named:
+        log.warning(
+            "%s is named as in the challenge, and does not lie as there (WAV files in <machine>/train and "
+            "<machine>/test): its name is not read",
+            named[0].path,
+        )
 
 
 def _with_unique_names(clips: Sequence[Clip], root: Path) -> list[Clip]:

@@ -20,7 +20,7 @@ from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
 from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
-from asd.data.layouts.words import ANOMALOUS
+from asd.data.layouts.words import speaks_of_fault
 from asd.data.microphones import NEAR, FrontEnd
 from asd.data.notices import notices
 from asd.data.recordings import Recordings, check, in_memory
@@ -183,11 +183,12 @@ def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
         raise AsdError(f"{folder} holds recordings of faults and no normal ones; name a folder with normal ones")
     if learnt and (n_left := sum(map(is_recording, files)) - len(learnt)):
         log.info("%s: %d recordings that are no normal training clips are left out", folder, n_left)
+    named = [_clip(clip.path, machine, Split.TRAIN) for clip in learnt]  # refuses an anomaly by its name
     return [
-        _clip(clip.path, machine, Split.TRAIN)
+        by_name
         if follows_grammar(clip.path, machine, Split.TRAIN)
         else replace(clip, machine=machine, label=Label.NORMAL)
-        for clip in learnt
+        for clip, by_name in zip(learnt, named, strict=True)
     ]
 
 
@@ -196,7 +197,7 @@ def _laid_out(layout: Layout, folder: Path, files: Sequence[Path]) -> list[Clip]
     try:
         return layout(folder, files)
     except AsdError:
-        if any(part.lower() in ANOMALOUS for path in files for part in path.relative_to(folder).parts[:-1]):
+        if any(speaks_of_fault(part) for path in files for part in path.relative_to(folder).parts[:-1]):
             raise
         return None
 

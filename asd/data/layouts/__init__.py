@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from asd.data.layouts import mimii, plain, table, toyadmos
+from asd.data.layouts import plain, table, toyadmos
 from asd.types import Clip
 
 Layout = Callable[[Path, Sequence[Path]], list[Clip] | None]  # data folder, all files under it
@@ -18,7 +18,7 @@ Layout = Callable[[Path, Sequence[Path]], list[Clip] | None]  # data folder, all
 # In the order in which they are tried. The challenge's comes before all of them; `challenge.files` reads it.
 REGISTRY: dict[str, Layout] = {
     "table": table.clips,
-    "mimii": mimii.clips,
+    "mimii": plain.mimii_clips,
     "toyadmos": toyadmos.clips,
     "industrial": plain.industrial_clips,
     "plain": plain.clips,

@@ -1,57 +1,95 @@
-"""Plain folders: `<machine>/{normal,good,ok,train}` and `<machine>/{abnormal,bad,ng,<fault>}`, in `test/` or beside.
+"""Plain folders, in any order: those that say normal or anomalous, training or test, and those of machines and faults.
 
-So is industrial inspection: `<machine>/train/good`, `<machine>/test/good` and `<machine>/test/<defect>`.
+    pump/normal, pump/leak              normal/pump, abnormal/pump          train/pump, test/pump/leak
+    pump/train/good, pump/test/leak     train/good/pump, test/leak/pump     pump/2026/03/01/OK, pump/2026/03/02/NG
 
-Folders are read from the data folder down. The first one whose name is such a word ends the name of the machine; what
-is above it is the machine's folder. The words may be nested (`test/normal`, `normal/train`), and folders below them
-that say nothing (`normal/2026-03`) are gone through. Any other folder in test/ or beside normal/ names a fault.
+`words.meaning` tells what the name of a folder says, and which may be those of machines and faults. The rest is a rule:
+
+- The folders above the first word are the machine of a normal recording; where there are none, those above the last
+  word; then the first folder below, unless others lie there directly. Further folders are an attribute.
+- Any other recording is of the machine whose folders are all on its path. What is left of the path, and is no folder of
+  normal recordings, names a fault, and makes an anomaly of a recording of which nothing else tells what it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asd.data.layouts.words import ANOMALOUS, NORMAL, TESTING, TRAINING, UNKNOWN, Parts, machine_names
+from asd.data.layouts import words
+from asd.data.layouts.words import Parts, machine_names, meaning
 from asd.places import is_recording
-from asd.types import AsdError, Clip, Domain, Label, Split
+from asd.types import AsdError, Clip, Domain, Label, Split, named
 
-_WORDS = NORMAL | ANOMALOUS | TRAINING | TESTING | UNKNOWN
-_NO_FAULT = re.compile(r"[\d\W_]+")  # a date or a number says nothing
-FAULT = "fault"  # the attribute with the name of the folder
+FAULT, FOLDER = "fault", "folder"  # attributes with the names of folders
+_LABELS = frozenset(map(str, Label))
+_WORDS = _LABELS | {Split.TRAIN, Split.TEST}
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A recording and what the folders above it say.
+
+    Attributes:
+        folders: from the data folder down.
+        above: those of the machine, where they stand above a word.
+        names: those that may be of a machine, a fault or anything else.
+        says: what the others say, see `words`.
+    """
+
+    path: Path
+    folders: Parts
+    above: Parts
+    names: Parts
+    says: Parts
+
+    @classmethod
+    def of(cls, path: Path, folders: Parts) -> _Place:
+        """The place of a recording; a number below a date is part of the date."""
+        says = [meaning(folder) for folder in folders]
+        for i, word in enumerate(says):
+            if word == words.NUMBER and words.DATE in says[:i]:
+                says[i] = words.DATE
+        at = [i for i, word in enumerate(says) if word in _WORDS]
+        may_name = (words.NAME, words.NUMBER, words.NOT_KNOWN)
+        runs = [tuple(folders[i] for i in range(end) if says[i] in may_name) for end in (at[0], at[-1])] if at else []
+        names = tuple(folder for folder, word in zip(folders, says, strict=True) if word == words.NAME)
+        return cls(path, folders, next(filter(None, runs), ()), names, tuple(says))
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether a word says so, or it is to be learnt from."""
+        return Label.NORMAL in self.says or (Split.TRAIN in self.says and Label.ANOMALY not in self.says)
 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
-    """The clips of a folder whose folders tell what is normal; None where none does.
+    """The clips of a folder whose folders, or the names of files in them, tell what is normal; None where none does.
 
     Raises:
-        AsdError: a folder of training data is one of anomalies, or nothing tells what a recording is.
+        AsdError: what the folders say is contradictory, or nothing tells what a recording is or of which machine.
     """
-    places = {path: _folders(path, root) for path in files if is_recording(path)}
-    if not {part.lower() for parts in places.values() for part in parts} & (_WORDS - UNKNOWN):
+    folders = {path: _folders(path, root) for path in files if is_recording(path)}
+    if not _LABELS & {meaning(folder) for parts in folders.values() for folder in parts}:
+        folders = {path: (*parts, *_label_of_file(path)) for path, parts in folders.items()}
+    places = {parts: _Place.of(path, parts) for path, parts in reversed(folders.items())}  # by its first recording
+    if not any(_WORDS & {*place.says} for place in places.values()):
         return None
-    starts = {path: _first_word(parts) for path, parts in places.items()}
-    machines = {places[path][:start] for path, start in starts.items() if start is not None}
-    for path, parts in places.items():
-        if starts[path] is None:  # the folder of a fault beside normal/
-            starts[path] = max((len(m) for m in machines if parts[: len(m)] == m and len(parts) > len(m)), default=None)
-            if starts[path] is None:
-                raise AsdError(
-                    f"{path} lies in no folder that says whether it is normal; put it into normal/, abnormal/ or "
-                    f"test/, or remove it"
-                )
-    names = machine_names(parts[: starts[path]] for path, parts in places.items())
-    found = [_clip(path, names[parts[: starts[path]]], parts[starts[path] :]) for path, parts in places.items()]
-    faults = {(clip.machine, clip.attributes[FAULT]) for clip in found if FAULT in clip.attributes}
-    for clip in found:
-        also = [part for part in places[clip.path] if (clip.machine, part) in faults]
-        if clip.split is Split.TRAIN and also:
-            raise AsdError(
-                f"{clip.path} lies in training data and in a folder of anomalies, {also[0]}; move it to test/, or, "
-                f"where {also[0]} is a machine, put that folder above train/ and normal/"
-            )
-    return found
+    for place in places.values():
+        _refuse_contradiction(place)
+    known = _machines_of_normal(places.values())
+    machines = {parts: _machine(place, known) for parts, place in places.items()}
+    learnt: dict[Parts, set[str]] = {}
+    for parts, place in places.items():
+        if place.is_normal:
+            learnt.setdefault(machines[parts], set()).update(place.names)
+    names = machine_names(machines.values())
+    found = {p: _clip(place, m := machines[p], names[m], learnt.get(m, set())) for p, place in places.items()}
+    for path, parts in folders.items():
+        if found[parts].label is Label.NORMAL and Label.ANOMALY in _label_of_file(path):
+            raise _doubtful(path, path.name)
+    return [replace(found[parts], path=path) for path, parts in folders.items()]
 
 
 def industrial_clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
@@ -60,13 +98,26 @@ def industrial_clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     Raises:
         AsdError: as `clips`.
     """
-    places = [tuple(map(str.lower, _folders(path, root))) for path in files if is_recording(path)]
-    learnt = [parts for parts in places if "train" in parts]
-    if not learnt or not all("train" in parts or "test" in parts for parts in places):
+    places = [{meaning(folder) for folder in _folders(path, root)} for path in files if is_recording(path)]
+    learnt = [says for says in places if Split.TRAIN in says]
+    if not learnt or any(Split.TEST not in says for says in places if says not in learnt):
         return None
-    if not all({*parts[parts.index("train") + 1 :]} & NORMAL for parts in learnt):
-        return None
-    return clips(root, files)
+    return clips(root, files) if all(Label.NORMAL in says for says in learnt) else None
+
+
+def mimii_clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
+    """The clips of MIMII: `<type>/id_<NN>/{normal,abnormal}/<number>.wav`, of eight channels; None of any other folder.
+
+    MIMII DUE and MIMII DG have the names of the challenge, and are read as such.
+
+    Source: Purohit et al., "MIMII dataset: sound dataset for malfunctioning industrial machine investigation and
+    inspection", 2019.
+
+    Raises:
+        AsdError: as `clips`.
+    """
+    is_mimii = any(words.section_of(folder) for path in files if is_recording(path) for folder in _folders(path, root))
+    return clips(root, files) if is_mimii else None
 
 
 def _folders(path: Path, root: Path) -> Parts:
@@ -74,44 +125,113 @@ def _folders(path: Path, root: Path) -> Parts:
     return tuple(part.strip() for part in path.relative_to(root).parts[:-1])
 
 
-def _first_word(parts: Parts) -> int | None:
-    words = [part.lower() for part in parts]
-    places = [i for known in (_WORDS - UNKNOWN, UNKNOWN) for i, word in enumerate(words) if word in known]
-    return places[0] if places else None
+def _label_of_file(path: Path) -> Parts:
+    """("normal",) of a file that is called `normal_0001.wav`; () where its name is no label with a number."""
+    label = meaning(re.sub(r"[\d\W_]+$", "", path.stem))
+    return (label,) if label in _LABELS else ()
 
 
-def _clip(path: Path, machine: str, parts: Parts) -> Clip:
-    """A recording by the folders below that of its machine."""
-    words = [part.lower() for part in parts]
-    is_test, is_train = (bool({*words} & known) for known in (TESTING, TRAINING))
-    labels = [label for word in words if (label := _label(word))]
-    if {*Label} <= {*labels}:
-        raise AsdError(f"{path} lies in a folder of normal recordings and in one of anomalies; move it out of one")
-    label = labels[0] if labels else None
-    domain = next((Domain(word) for word in words if word in {*Domain}), None)
-    others = [part for part in parts if part.lower() not in _WORDS | {*Domain} and not _NO_FAULT.fullmatch(part)]
-    if label is None and not is_train and others and not {*words} & UNKNOWN:
-        label = Label.ANOMALY
-        if {*re.split(r"[^a-z]+", others[0].lower())} & NORMAL:
-            raise AsdError(
-                f"{path} lies in {others[0]}/, which may be a fault or not; put it into normal/ or into "
-                f"abnormal/{others[0]}/"
-            )
-    if is_train and label is Label.ANOMALY:
-        raise _learnt_fault(path)
-    if is_train:
-        label = Label.NORMAL
-    is_learnt = label is Label.NORMAL and not is_test
-    faults = {FAULT: others[0]} if label is Label.ANOMALY and others else {}
-    return Clip(path, machine, "00", Split.TRAIN if is_learnt else Split.TEST, domain, label, faults)
+def _refuse_contradiction(place: _Place) -> None:
+    """An anomaly is never learnt from: whatever speaks of one beside a word for normal or training is refused."""
+    if {*place.says} >= _LABELS:
+        raise AsdError(
+            f"{place.path} lies in a folder of normal recordings and in one of anomalies; move it out of one"
+        )
+    if {Split.TRAIN, Label.ANOMALY} <= {*place.says}:
+        raise AsdError(
+            f"{place.path} lies in training data and in a folder of anomalies; a model is fitted on normal recordings, "
+            f"so move it to test/"
+        )
+    start = max((i for i, word in enumerate(place.says) if word == Label.NORMAL), default=0)
+    if place.is_normal and (doubtful := [*filter(words.speaks_of_fault, place.folders[start:])]):
+        raise _doubtful(place.path, doubtful[0])
 
 
-def _learnt_fault(path: Path) -> AsdError:
+def _doubtful(path: Path, name: str) -> AsdError:
     return AsdError(
-        f"{path} lies in training data and in a folder of anomalies; a model is fitted on normal recordings, so "
-        f"move it to test/"
+        f"{path} lies where normal recordings do, and {name} speaks of a fault; move it to abnormal/, or rename it"
     )
 
 
-def _label(word: str) -> Label | None:
-    return Label.NORMAL if word in NORMAL else Label.ANOMALY if word in ANOMALOUS else None
+def _machines_of_normal(places: Collection[_Place]) -> set[Parts]:
+    """The machines of which there are normal recordings, each by its folders."""
+    normal = [place for place in places if place.is_normal]
+    known = {place.above for place in normal if place.above}
+    below = [place for place in normal if not place.above and not _on_path(place, known)]
+    first = {place.names[:1] for place in below}
+    direct = next((place.path for place in below if not place.names), None)
+    elsewhere = {name for place in places if not place.is_normal for name in place.names}
+    others = [machine[-1] for machine in known] or [name for (name,) in filter(None, first) if name in elsewhere]
+    if direct and others:
+        raise AsdError(
+            f"{direct} lies in no folder of a machine, as others do ({min(others)}); put it into that of its machine"
+        )
+    return known | ({()} if direct else first)
+
+
+def _on_path(place: _Place, machines: Collection[Parts]) -> list[Parts]:
+    """Those machines whose folders are all above a recording, but for those that others of them lie in."""
+    found = [machine for machine in machines if {*machine} <= {*place.folders}]
+    return [machine for machine in found if not any({*machine} < {*other} for other in found)]
+
+
+def _machine(place: _Place, known: Collection[Parts]) -> Parts:
+    """The folders of the machine of a recording; `known` are those with normal recordings."""
+    if place.above in known and _WORDS & {*place.says}:
+        return place.above
+    found = [machine for machine in _on_path(place, known) if machine or not place.above]
+    if len(found) == 1:
+        return found[0]
+    if not _WORDS & {*place.says}:
+        raise _unsaid(place)
+    if place.above or not known:
+        return place.above
+    which = "no folder of a machine with" if not found else "folders of several machines with"
+    raise AsdError(
+        f"{place.path} lies in {which} normal recordings ({named(sorted(m[-1] for m in found or known))}); put it "
+        f"into that of its machine, or, where these are no machines, put all into one folder with the machine's name"
+    )
+
+
+def _clip(place: _Place, machine: Parts, name: str, learnt: Collection[str]) -> Clip:
+    """A recording of a machine by its other folders; in those that are `learnt` lie normal recordings of it, too."""
+    names = [folder for folder in place.names if folder not in machine]
+    new = [folder for folder in names if folder not in learnt]
+    label = Label.NORMAL if place.is_normal else Label.ANOMALY if Label.ANOMALY in place.says else None
+    if label is None and words.NOT_KNOWN not in place.says:
+        if not _WORDS & {*place.says} and len(place.folders) == len(machine):
+            raise _unsaid(place)
+        label = _label_of_fault(place, names, new) if names else None
+    faults = {FAULT: new[0]} if label is Label.ANOMALY and new else {}
+    others = "/".join(folder for folder in names if folder not in faults.values())
+    return Clip(
+        place.path,
+        name,
+        next(filter(None, map(words.section_of, place.folders)), "00"),
+        Split.TRAIN if label is Label.NORMAL and Split.TEST not in place.says else Split.TEST,
+        next((Domain(word) for word in place.says if word in {*Domain}), None),
+        label,
+        faults | ({FOLDER: others} if others else {}),
+    )
+
+
+def _label_of_fault(place: _Place, names: Sequence[str], new: Sequence[str]) -> Label:
+    """An anomaly, where nothing but the name of a folder tells that it is one."""
+    if not new:
+        raise AsdError(
+            f"{place.path} lies in {names[0]}/, as normal recordings do, and nothing says what it is; put it into "
+            f"normal/ or abnormal/, or, where {names[0]} is a machine, put that folder above train/ and test/"
+        )
+    if words.may_be_normal(new[0]):
+        raise AsdError(
+            f"{place.path} lies in {new[0]}/, which may be a fault or not; put it into normal/ or into "
+            f"abnormal/{new[0]}/"
+        )
+    return Label.ANOMALY
+
+
+def _unsaid(place: _Place) -> AsdError:
+    return AsdError(
+        f"{place.path} lies in no folder that says whether it is normal; put it into normal/, abnormal/ or test/, or "
+        f"remove it"
+    )

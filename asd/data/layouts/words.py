@@ -2,21 +2,98 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 
 from asd.types import AsdError, Domain, Label, Split
 
-NORMAL = frozenset({"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "normalsound"})
+NORMAL = frozenset({"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "intact", "pass", "normalsound"})
 ANOMALOUS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "bad", "ng", "nok", "faulty", "fault", "faults", "defect"}
-    | {"defects", "defective", "broken", "anomaloussound"}
+    | {"defects", "defective", "broken", "damaged", "failure", "failures", "fail", "unhealthy", "anomaloussound"}
 )
 TRAINING = frozenset({"train", "training"})
 TESTING = frozenset({"test", "testing", "eval", "evaluation", "val", "validation"})
 UNKNOWN = frozenset({"unknown", "unlabelled", "unlabeled", "unsorted", "new", "inbox", "incoming", "recent", "today"})
+_NEGATIONS = frozenset({"not", "no", "non", "un", "free", "without"})
+_FILLERS = frozenset(
+    {"data", "dataset", "audio", "wav", "sound", "sounds", "recording", "recordings", "clips", "files", "samples"}
+    | {"condition", "conditions", "state", "operation"}
+)
+_TIMES = frozenset(
+    {"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march"}
+    | {"april", "may", "june", "july", "august", "september", "october", "november", "december", "day", "week"}
+    | {"morning", "afternoon", "evening", "night", "am", "pm"}
+)
 
 Parts = tuple[str, ...]  # folders from the data folder down
+
+# What the name of a folder says beside a label, a split and a domain.
+NAME, NUMBER, DATE, SECTION, NOT_KNOWN, NOTHING = "name", "number", "date", "section", "not known", "nothing"
+_SECTION = re.compile(r"(?:id|section)_(\d\d)")
+_YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)|(?<!\d)(?:19|20)\d{6}(?!\d)")
+
+
+@cache
+def meaning(part: str) -> str:
+    """What the name of a folder says: a label, a split, a domain, or one of the constants above.
+
+    Example:
+        >>> [str(meaning(part)) for part in ("NG", "not ok", "0_normal", "test data", "normal_2", "2026-03", "pump 3")]
+        ['anomaly', 'anomaly', 'normal', 'test', 'name', 'date', 'name']
+    """
+    lower = part.lower()
+    words = _words(lower)
+    telling = [word for word in words if word not in _FILLERS] if lower[-1:].isalpha() else words
+    if not words:
+        return DATE if _YEAR.search(part) else NUMBER
+    if _SECTION.fullmatch(lower):
+        return SECTION
+    if {*words} <= _TIMES:
+        return DATE
+    if not telling:
+        return NOTHING
+    if len(telling) == 2 and telling[0] in _NEGATIONS and telling[1] in NORMAL:
+        return Label.ANOMALY
+    if len(telling) > 1 or not lower[-1:].isalpha():
+        return NAME
+    return _MEANINGS.get(telling[0], NAME)
+
+
+def section_of(part: str) -> str | None:
+    """The section that a folder such as `id_02` names, None of any other."""
+    match = _SECTION.fullmatch(part.lower())
+    return match[1] if match else None
+
+
+def speaks_of_fault(name: str) -> bool:
+    """Whether a name holds a word for an anomaly, or denies one for normal: `pump_faulty`, `not ok`."""
+    words = {*_words(name.lower())}
+    if not words & (NORMAL | ANOMALOUS):
+        return False
+    return bool(words & ANOMALOUS) is not bool(words & _NEGATIONS)
+
+
+def may_be_normal(name: str) -> bool:
+    """Whether a name holds a word for normal, or denies an anomaly: `normal_2`, `fault free`."""
+    words = {*_words(name.lower())}
+    return bool(words & NORMAL or (words & ANOMALOUS and words & _NEGATIONS))
+
+
+def _words(lower: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", lower)
+
+
+_MEANINGS: dict[str, str] = {
+    **dict.fromkeys(NORMAL, Label.NORMAL),
+    **dict.fromkeys(ANOMALOUS, Label.ANOMALY),
+    **dict.fromkeys(TRAINING, Split.TRAIN),
+    **dict.fromkeys(TESTING, Split.TEST),
+    **dict.fromkeys(UNKNOWN, NOT_KNOWN),
+    **{domain.value: domain for domain in Domain},
+}
 
 
 def label_of(word: str, where: str) -> Label | None:
