@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger("asd")
+_NOT_OWN = {"asd", "torch", *sys.stdlib_module_names}  # packages whose code is no one's own
+_INSTALLED = ("site-packages", "dist-packages")  # folders of modules that have nothing to do with each other
 
 
 def _spell(record: logging.LogRecord) -> bool:
@@ -158,6 +161,35 @@ def digest(module: torch.nn.Module, *also: str) -> str:
     for name, tensor in module.state_dict().items():
         content.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return content.hexdigest()[:16]
+
+
+def own_code(classes: Iterable[type]) -> str:
+    """Hash of the code outside this package that classes are made of; "" where all of it is inside.
+
+    Args:
+        classes: their modules and those of their bases are read, and what these take from modules of the same
+            package or folder. Libraries beside, such as torch, do not count.
+    """
+    bases = {base.__module__ for kind in classes for base in kind.__mro__}
+    todo = sorted(name for name in bases if name.partition(".")[0] not in _NOT_OWN)
+    packages = {name.partition(".")[0] for name in todo}
+    folders = {path.parent for name in todo if (path := _file_of(name)) and path.parent.name not in _INSTALLED}
+    texts: dict[str, str] = {}
+    while todo:
+        name = todo.pop()
+        path = None if name in texts else _file_of(name)
+        if path is None or not (name.partition(".")[0] in packages or path.parent in folders):
+            continue
+        texts[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        for value in vars(sys.modules[name]).values():
+            used = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            todo += [used] if isinstance(used, str) else []
+    return fingerprint(texts) if texts else ""
+
+
+def _file_of(module: str) -> Path | None:
+    path = getattr(sys.modules.get(module), "__file__", None)
+    return Path(path).absolute() if path else None
 
 
 @contextmanager

@@ -56,19 +56,28 @@ def detector_class(detector: str) -> type[Detector]:
         hint = f"did you mean {near[0]}?" if near else "or name a class of your own as package.module:Class"
         raise AsdError(f"detector={detector} is unknown; choose one of {', '.join(places)}; {hint}")
     base = import_module("asd.detectors.base").Detector
+    found = class_at(place, f"detector={detector}")
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise AsdError(f"detector={detector} is no subclass of asd.detectors.base.Detector")
+    return cast("type[Detector]", found)
+
+
+def class_at(place: str, option: str) -> Any:
+    """What "package.module:Class" names.
+
+    Raises:
+        AsdError: it cannot be imported; the sentence begins with the `option` that names it.
+    """
     module, _, attribute = place.partition(":")
     if "" not in sys.path:
         sys.path.append("")  # the installed command `asd` does not look where it is run, `python -m asd` does
     try:
-        found = getattr(import_module(module), attribute)
+        return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise AsdError(
-            f"detector={detector} cannot be imported ({error}); the module has to be installed, or lie in the folder "
-            f"where the command is run"
+            f"{option} cannot be imported ({error}); the module has to be installed, or lie in the folder where the "
+            f"command is run"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise AsdError(f"detector={detector} is no subclass of asd.detectors.base.Detector")
-    return cast("type[Detector]", found)
 
 
 class DetectorSettings(Settings):
@@ -89,6 +98,14 @@ class DetectorSettings(Settings):
         Raises:
             AsdError: there is none of that name.
         """
+
+    def own_classes(self) -> list[type]:
+        """Classes that the options name as package.module:Class: their code decides the scores, too.
+
+        Raises:
+            AsdError: one cannot be imported, or is not of the kind that the option takes.
+        """
+        return []
 
 
 class SearchSettings(Settings):

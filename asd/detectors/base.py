@@ -40,6 +40,7 @@ class RunContext:
         fingerprint: hash of configuration and data, so that a foreign state is refused.
         sample_rate_hz: of every recording.
         supplement: what there is to learn from besides a machine's training clips.
+        code: hash of what computes the scores and is no part of this package, see `core.runtime.own_code`.
         front_end: that of the recordings which the detector is fitted on; for waveforms that are in no file.
     """
 
@@ -51,6 +52,7 @@ class RunContext:
     sample_rate_hz: int = 16000
     supplement: Supplement = NOTHING
     front_end: FrontEnd = NEAR
+    code: str = ""
 
     def all_normals(self, recordings: Recordings) -> Recordings:
         """The training clips first, and all other normal recordings."""

@@ -23,7 +23,7 @@ import pandas as pd
 from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
 from asd.core.files import read_json, write_json
-from asd.core.runtime import fingerprint
+from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch
 from asd.places import mirrored, written
 from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
@@ -109,6 +109,7 @@ class RunDirectory(TrainingDirectory):
         sections: Sequence[str],
         version: int = 1,
         clip_s: float | None = None,
+        code: str = "",
     ) -> None:
         """Writes fit.json into a finished model.
 
@@ -116,10 +117,12 @@ class RunDirectory(TrainingDirectory):
             folder: where the model lies; its files are hashed.
             settings: hash of what decided the model besides its clips.
             clip_s: length of the clips in seconds, by the median.
+            code: hash of what is no part of this package and decided the model.
         """
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
         facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "version": version}
+        facts |= {"code": code} if code else {}
         write_json(folder / "fit.json", facts | {"machine": self.machine, "clip_s": clip_s, "files": files})
 
     def check_version(self, version: int) -> None:
@@ -130,6 +133,19 @@ class RunDirectory(TrainingDirectory):
                 f"{self.model} was made by version {made_by} of its detector and this is version {version}, which "
                 f"computes other scores: train again with overwrite=true, or under another name="
             )
+
+    def check_code(self, code: str, *, refuse: bool = True) -> None:
+        """Makes sure that the model was made by the code of one's own that there is now, or only warns.
+
+        Raises:
+            AsdError: it was not.
+        """
+        if self.fit_facts().get("code", code) == code:
+            return
+        what = f"{self.model} was made by other code: the module of the detector or encoder has changed since"
+        if refuse:
+            raise AsdError(f"{what}; train again with overwrite=true, or under another name=")
+        log.warning("%s; train with overwrite=true makes the model anew", what)
 
     def check_model(self) -> None:
         """Makes sure that every file of the model is as it was written, and where: for the machine of this folder."""

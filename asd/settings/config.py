@@ -175,14 +175,26 @@ class Run(Execution):
         settings: DetectorSettings = getattr(self, section_of(self.detector))
         return settings
 
-    def settings(self) -> dict[str, Any]:
-        """What decides the fitted model, apart from data and seed: plain values, for a hash."""
+    def settings(self, code: str = "") -> dict[str, Any]:
+        """What decides the fitted model, apart from data and seed: plain values, for a hash.
+
+        Args:
+            code: see `own_code`.
+        """
         names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
         given = {name: getattr(self, name) for name in ("window_s", "channel")}
         shared = self.model_dump(mode="json", include=names)
         shared |= {name: value for name, value in given.items() if value is not None}
-        version = {} if self.detector_version == 1 else {"version": self.detector_version}
-        return shared | {"options": self.detector_settings.deciding()} | version
+        shared |= {} if self.detector_version == 1 else {"version": self.detector_version}
+        shared |= {"code": code} if code else {}
+        return shared | {"options": self.detector_settings.deciding()}
+
+    @property
+    def own_code(self) -> str:
+        """Hash of what computes the scores and is no part of this package: a detector or an encoder of one's own."""
+        from asd.core.runtime import own_code
+
+        return own_code([detector_class(self.detector), *self.detector_settings.own_classes()])
 
     @property
     def detector_version(self) -> int:

@@ -142,6 +142,7 @@ def fitted(job: Job) -> Detector:
         sample_rate_hz=job.config.sample_rate_hz,
         supplement=job.supplement,
         front_end=job.front_end,
+        code=job.code,
     )
     detector = detector_of(job.config, context)
     foreign = job.is_foreign()
@@ -187,7 +188,7 @@ def store_model(
             write_json(folder / name, content)
         sections = [clip.section for clip in learnt.clips]
         clip_s = float(np.median(learnt.lengths_samples)) / learnt.sample_rate_hz
-        run.seal_model(folder, settings, data, sections, detector.version, clip_s)
+        run.seal_model(folder, settings, data, sections, detector.version, clip_s, detector.context.code)
 
 
 def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machine: str) -> dict[str, Threshold]:
@@ -270,6 +271,7 @@ def lone_detector(config: Run, front_end: FrontEnd) -> Detector:
         seed=config.seeds[0],
         sample_rate_hz=config.sample_rate_hz,
         front_end=front_end,
+        code=config.own_code,
     )
     detector = detector_of(config, context)
     weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)

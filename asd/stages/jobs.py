@@ -72,6 +72,7 @@ class Job:
     test: TestData | None  # None: there are no test clips yet
     settings: str  # hash of what decides the model besides data and seed
     data: str  # hash of the training clips, or of those the model there was fitted on
+    code: str = ""  # hash of what is no part of this package and decides the model
 
     @property
     def front_end(self) -> FrontEnd:
@@ -127,6 +128,7 @@ class Job:
             return
         if run.model.exists() and run.config().get("detector") == config.detector:
             run.check_version(config.detector_version)
+            run.check_code(self.code)
         if self.is_foreign():
             raise run.in_the_way()
         if self.learn is None or self.test is None or self.is_own():
@@ -164,15 +166,19 @@ def prepare(config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Se
         for seed in seeds or config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
             fetch(run.path)
-            settings = fingerprint(config.settings(), seed, given)
+            facts, code, supplement = run.fit_facts(), config.own_code, NOTHING
             if own is None:
-                job = Job(config, run, None, NOTHING, test, settings, run.fit_facts().get("data", ""))
+                run.check_code(code, refuse=False)
+                data, code = facts.get("data", ""), facts.get("code", "")
             else:
                 others_clips = joined([data.recordings for data in others.values()]) if others else None
                 hashes = {name: data.fingerprint for name, data in training.items()}
-                data = fingerprint(hashes) if others else own.fingerprint
-                supplement = own.supplement(seed, others_clips)
-                job = Job(config, run, own.recordings, supplement, test, settings, data)
+                data, supplement = (
+                    fingerprint(hashes) if others else own.fingerprint,
+                    own.supplement(seed, others_clips),
+                )
+            settings = fingerprint(config.settings(code), seed, given)
+            job = Job(config, run, own and own.recordings, supplement, test, settings, data, code)
             job.check_place()
             yield job
 

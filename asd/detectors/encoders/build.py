@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,12 +14,12 @@ from torch.nn.functional import normalize
 from asd.core.networks.encoder import Encoder
 from asd.core.networks.multiresolution import MultiResolution
 from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE, first_bin
-from asd.core.runtime import digest, fingerprint
+from asd.core.runtime import digest, fingerprint, own_code
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.detectors.encoders.hub import load_hub
 from asd.detectors.encoders.pretrained import Pretrained
 from asd.detectors.encoders.published import BeatsInput, EatInput, content_hash, given_path, load_beats, load_eat
-from asd.detectors.encoders.recipe import Recipe
+from asd.detectors.encoders.recipe import Recipe, encoder_class
 from asd.types import AsdError
 
 _PRETRAINED_RATE_HZ = 16000
@@ -172,13 +171,7 @@ _BUILDERS: dict[str, Callable[[Recipe, int], Encoder]] = {
 
 def _constructed(path: str, recipe: Recipe, sample_rate_hz: int) -> nn.Module:
     """An instance of the class that `package.module:Class` names."""
-    module, _, name = path.partition(":")
-    try:
-        kind = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise AsdError(f"embedding.encoder={path} cannot be imported ({error}); check the path") from error
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise AsdError(f"embedding.encoder={path} is no torch.nn.Module; name a class that is one")
+    kind = encoder_class(path)
     given = {name: getattr(recipe, name) for name in ("segment_samples", "n_dims", "width", "level")}
     given["sample_rate_hz"] = sample_rate_hz
     known = inspect.signature(kind).parameters
@@ -192,10 +185,12 @@ def _constructed(path: str, recipe: Recipe, sample_rate_hz: int) -> nn.Module:
 
 
 def _own(module: nn.Module, recipe: Recipe) -> Encoder:
-    """A module as an encoder; one that is frozen is known by a hash of its weights."""
+    """A module as an encoder; one that is frozen is known by a hash of its weights and of its code."""
     encoder = module if isinstance(module, Encoder) else OwnEncoder(module, recipe.segment_samples, recipe.name)
     if recipe.is_frozen:
-        encoder.origin = fingerprint(recipe.name, encoder.segment_samples, digest(encoder))
+        encoder.origin = fingerprint(
+            recipe.name, encoder.segment_samples, digest(encoder), own_code({type(m) for m in module.modules()})
+        )
     return encoder
 
 

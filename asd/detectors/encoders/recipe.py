@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from asd.core.train_settings import TrainSettings
-from asd.detectors import LEAST_SAMPLES, DetectorSettings, SearchSettings
+from asd.detectors import LEAST_SAMPLES, DetectorSettings, SearchSettings, class_at
 from asd.options import NO_RESULT, Names, Numbers, Sizes
 from asd.types import AsdError
 
@@ -52,6 +52,20 @@ if TYPE_CHECKING:
     EncoderOption = str | nn.Module
 else:
     EncoderOption = Annotated[Any, BeforeValidator(_checked_encoder), PlainSerializer(_name_of, return_type=str)]
+
+
+def encoder_class(place: str) -> type[nn.Module]:
+    """The network that "package.module:Class" names.
+
+    Raises:
+        AsdError: it cannot be imported, or is none.
+    """
+    from torch import nn
+
+    kind = class_at(place, f"embedding.encoder={place}")
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise AsdError(f"embedding.encoder={place} is no torch.nn.Module; name a class that is one")
+    return kind
 
 
 class Recipe(TrainSettings):
@@ -170,8 +184,15 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
     joint: bool = Field(False, description="one encoder for all machines of the run")
 
     def check_names(self) -> None:
-        """Looks up the back ends; the encoder is known already."""
+        """Looks up the back ends, and the class of an encoder of one's own; the names of others are known already."""
+        self.own_classes()
         self.search_options(self.backends, "cpu")
+
+    def own_classes(self) -> list[type]:
+        """The class of an encoder that is none of this package."""
+        if isinstance(self.encoder, str):
+            return [encoder_class(self.encoder)] if ":" in self.encoder else []
+        return sorted({type(module) for module in self.encoder.modules()}, key=str)
 
     def refuse_unread(self) -> None:
         """Refuses options that `fault_mlp` would leave unread.
