@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,28 @@ def test_a_frozen_module_of_other_weights_has_a_cache_of_its_own() -> None:
     origins = {build(Recipe(encoder=net, segment_samples=8000)).origin for net in (one, other, one)}
     assert len(origins) == 2
     assert "" not in origins
+
+
+def test_a_frozen_module_of_other_code_has_a_cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    origins = []
+    for pooling in ("mean", "amax", "mean"):
+        text = f"""import torch
+class Pooled(torch.nn.Module):
+    def forward(self, waveforms):
+        return waveforms.unflatten(1, (20, -1)).{pooling}(2)
+"""
+        (tmp_path / "pooled_here.py").write_text(text)
+        monkeypatch.delitem(sys.modules, "pooled_here", raising=False)
+        net = importlib.import_module("pooled_here").Pooled()
+        origins.append(build(Recipe(encoder=net, segment_samples=8000)).origin)
+    assert origins[0] == origins[2] != origins[1]
+
+
+def test_an_encoder_that_there_is_not_is_refused_before_any_recording_is_read() -> None:
+    with pytest.raises(AsdError, match=r"embedding\.encoder=tests\.test_build:Nothing cannot be imported"):
+        EmbeddingSettings(encoder="tests.test_build:Nothing").check_names()
 
 
 def test_statistics_are_not_exchanged_where_there_is_no_spectrogram(tmp_path: Path) -> None:

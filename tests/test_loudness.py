@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from asd import detectors
 from asd.types import Split
+from tests import loudness
 from tests.command import refuses, succeeds
 from tests.loudness import Loudness, LoudnessSettings
 from tests.machines import recordings, tone_machine, workplace
@@ -52,6 +55,46 @@ def test_an_entry_point_gives_it_a_name(data: Path, monkeypatch: pytest.MonkeyPa
     assert detectors.detector_class("loud") is Loudness
     succeeds("train", "data=data", "detector=loud", "loud.floor_db=-5")
     assert Path("runs/loud/fan/seed0/DONE").exists()
+
+
+def _now_with(factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes the detector to a module beside the data, with distances so many times as large."""
+    text = Path(loudness.__file__).read_text()
+    Path("mine.py").write_text(text.replace("np.abs(", f"{factor} * np.abs("))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    importlib.invalidate_caches()
+
+
+def _levels(run: str) -> pd.Series[float]:
+    return pd.read_csv(f"runs/{run}/fan/seed0/scores/level.csv")["score"]
+
+
+def test_code_that_has_changed_is_never_done_already(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    words = ("data=data", "detector=mine:Loudness", "name=mine")
+    _now_with(1, monkeypatch)
+    succeeds("train", *words)
+    assert "done already" in succeeds("train", *words).err
+    before = _levels("mine")
+    _now_with(20, monkeypatch)
+    refuses("train", *words, saying="seed0/model was made by other code: .*changed since; train again with overwrite")
+    succeeds("train", *words, "overwrite=true")
+    assert _levels("mine").to_numpy() == pytest.approx(20 * before.to_numpy())
+    _now_with(300, monkeypatch)
+    assert "made by other code" in succeeds("score", "data=data", "name=mine").err  # a model may have taken hours
+    assert _levels("mine").to_numpy() == pytest.approx(300 * before.to_numpy())
+    assert "made by other code" in succeeds("predict", "name=mine", "audio=data/fan/test").err
+
+
+def test_a_run_of_a_package_that_is_missing_is_not_trained_again(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    _now_with(1, monkeypatch)
+    succeeds("train", "data=data", "detector=mine:Loudness", "name=mine")
+    Path("mine.py").unlink()
+    monkeypatch.delitem(sys.modules, "mine")
+    importlib.invalidate_caches()
+    said = refuses("predict", "name=mine", "audio=data/fan/test", saying="mine:Loudness cannot be imported")
+    assert "overwrite" not in said
 
 
 def test_its_options_are_checked() -> None:

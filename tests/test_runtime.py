@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,36 @@ from pathlib import Path
 import pytest
 
 from asd.core.files import alone
+from asd.core.runtime import own_code
 from asd.types import AsdError
+
+
+def test_own_code_is_that_of_a_class_and_of_what_its_modules_take_from_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    texts = {
+        "code_of_mine": "import numpy as np\nfrom code_beside import half\nclass Mine:\n    f = half\n",
+        "code_beside": "import code_further\ndef half(x):\n    return x / code_further.two\n",
+        "code_further": "two = 2\n",
+        "code_elsewhere": "three = 3\n",
+    }
+
+    def hashed() -> str:
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(text)
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        importlib.invalidate_caches()
+        return own_code([importlib.import_module("code_of_mine").Mine])
+
+    first = hashed()
+    assert hashed() == first != ""
+    texts["code_elsewhere"] += "four = 4\n"
+    assert hashed() == first
+    texts["code_further"] = "two = 2.0\n"
+    assert hashed() != first
+    assert own_code([Path, AsdError]) == ""
 
 
 def in_child(work: Callable[[], object]) -> int:

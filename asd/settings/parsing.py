@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from asd.core.files import read_yaml
 from asd.core.runtime import log
 from asd.core.storage import fetch, read_bytes
-from asd.detectors import section_of
+from asd.detectors import REGISTRY, detector_class, section_of
 from asd.options import Settings
 from asd.places import mirrored
 from asd.settings.config import Run
@@ -100,6 +100,8 @@ def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
     """The options that a run was trained with, as its config.yaml holds them, but for `changes`."""
     _refuse_fusion(content)
     known = {key: value for key, value in _flatten(content) if not key.endswith(_RETIRED)}
+    if (detector := known.get("detector", DEFAULT_DETECTOR)) not in REGISTRY:
+        detector_class(str(detector))  # the package that brings it may be missing here: nothing has to be trained again
     try:
         return parse(Run, [], {**known, **changes})
     except AsdError as error:

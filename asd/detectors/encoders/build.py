@@ -189,7 +189,7 @@ def _own(module: nn.Module, recipe: Recipe) -> Encoder:
     encoder = module if isinstance(module, Encoder) else OwnEncoder(module, recipe.segment_samples, recipe.name)
     if recipe.is_frozen:
         encoder.origin = fingerprint(
-            recipe.name, encoder.segment_samples, digest(encoder), own_code({type(m) for m in module.modules()})
+            recipe.name, encoder.segment_samples, digest(encoder), own_code({*map(type, module.modules())})
         )
     return encoder
 

@@ -192,7 +192,7 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
         """The class of an encoder that is none of this package."""
         if isinstance(self.encoder, str):
             return [encoder_class(self.encoder)] if ":" in self.encoder else []
-        return sorted({type(module) for module in self.encoder.modules()}, key=str)
+        return [type(module) for module in self.encoder.modules()]
 
     def refuse_unread(self) -> None:
         """Refuses options that `fault_mlp` would leave unread.

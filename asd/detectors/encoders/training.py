@@ -24,7 +24,7 @@ from asd.core.checkpoint import load_into
 from asd.core.files import alone, load_tensors, save_tensors
 from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.networks.encoder import Encoder
-from asd.core.runtime import digest, fingerprint, log
+from asd.core.runtime import digest, fingerprint, log, own_code
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
 from asd.data.frontends import activity_target
@@ -157,7 +157,8 @@ def joint_encoder(recordings: Recordings, recipe: Recipe, *, device: torch.devic
     torch.manual_seed(seed)
     encoder = build(recipe, recordings.sample_rate_hz).to(device)
     decisive = recipe.deciding()
-    key = fingerprint(decisive, encoder.origin or digest(encoder), seed, device.type, recordings.key())
+    origin = encoder.origin or digest(encoder, own_code({*map(type, encoder.modules())}))
+    key = fingerprint(decisive, origin, seed, device.type, recordings.key())
     folder = cache / f"encoder-{key}"
     path = folder / "encoder.safetensors"
     with alone(folder):  # machines that are trained side by side ask for the same encoder
