@@ -178,7 +178,7 @@ def prepare(config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Se
                     own.supplement(seed, others_clips),
                 )
             settings = fingerprint(config.settings(code), seed, given)
-            job = Job(config, run, own and own.recordings, supplement, test, settings, data, code)
+            job = Job(config, run, own.recordings if own else None, supplement, test, settings, data, code)
             job.check_place()
             yield job
 
