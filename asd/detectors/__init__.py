@@ -65,8 +65,15 @@ def detector_class(detector: str) -> type[Detector]:
 def class_at(place: str, option: str) -> Any:
     """What "package.module:Class" names.
 
+    Args:
+        place: such a name; the module is installed, or lies where the command is run.
+        option: that gave it, as messages begin: "detector=package.module:Class".
+
+    Returns:
+        The class, or whatever else has that name there.
+
     Raises:
-        AsdError: it cannot be imported; the sentence begins with the `option` that names it.
+        AsdError: it cannot be imported.
     """
     module, _, attribute = place.partition(":")
     if "" not in sys.path:
