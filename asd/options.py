@@ -1,4 +1,4 @@
-"""What options are made of: a validated group of settings, lists that are written with commas, where jobs run.
+"""What options are made of: a validated group of settings, lists written with commas, where jobs run, how to train.
 
 One model per thing is at once the argument of a constructor and a part of the command line: the field is the
 option, its `description` the help text. Nothing declares an option twice.
@@ -135,3 +135,27 @@ class SideBySide(Execution):
     executor: Literal["here", "local", "ray"] = Field(
         "local", description="local: processes of one thread, ray: a cluster, here: one by one in this process"
     )
+
+
+class TrainSettings(Settings):
+    """How long and how to train by gradient.
+
+    Accumulating leaves the gradient that of the whole batch where the loss is a mean over items; batch
+    normalisation and losses over a batch see a piece. Weights stay float32 at any precision.
+    """
+
+    epochs: int = Field(100, ge=1, description="passes over the training data")
+    batch_size: int = Field(256, ge=2, description="items per step of the optimiser")
+    learning_rate: float = Field(1e-3, gt=0, description="largest step size")
+    weight_decay: float = Field(0.0, ge=0, description="per step and unit of learning rate")
+    warmup: float = Field(0.0, ge=0, le=1, description="share of steps in which the learning rate rises")
+    schedule: Literal["constant", "cosine"] = Field(
+        "constant", description="of the learning rate after that: constant or cosine"
+    )
+    optimizer: Literal["adamw", "adam", "radam"] = Field("adamw", description="adamw, adam or radam")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "float32", description="float32, bfloat16, float16; auto: bfloat16 on a GPU, float32 on a CPU"
+    )
+    clip_norm: float | None = Field(None, gt=0, description="longest gradient; a longer one is shortened")
+    accumulate: int = Field(1, ge=1, description="pieces that a batch is cut into, to save memory")
+    floor: float = Field(0.0, ge=0, description="last learning rate of the cosine")

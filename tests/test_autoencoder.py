@@ -21,10 +21,10 @@ from asd.core.networks.autoencoder import (
     mean_frame_distance,
     mean_residual_distance,
 )
-from asd.core.train_settings import TrainSettings
 from asd.detectors import AutoencoderSettings
 from asd.detectors.autoencoder import Autoencoder
 from asd.metrics import auc, pauc
+from asd.options import TrainSettings
 from asd.pipeline import train
 from asd.scoring.backends import backend_named
 from asd.scoring.references import references_of

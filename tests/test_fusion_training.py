@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from asd.core.update import learning_rate_at
 from asd.studies.config import Fusion
 from asd.studies.fusion.training import (
     Batch,
@@ -51,7 +52,7 @@ def test_at_full_size_it_is_the_described_network_but_for_three_numbers_without_
 def test_the_recipe_is_that_of_the_document() -> None:
     settings = train_settings(Fusion(epochs=10, learning_rate=1e-4))
     assert (settings.optimizer, settings.weight_decay, settings.clip_norm) == ("adam", 1e-5, 1.0)
-    rates = [settings.learning_rate_at(step, 530) for step in range(530)]
+    rates = [learning_rate_at(settings, step, 530) for step in range(530)]
     assert max(rates) == rates[105] == rates[106] == 1e-4  # two of ten epochs with 53 batches
     assert rates[:106] == sorted(rates[:106])
     assert rates[106:] == sorted(rates[106:], reverse=True)

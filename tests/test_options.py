@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from pydantic import Field, ValidationError
 
-from asd.core.train_settings import TrainSettings
 from asd.detectors import AutoencoderSettings, StatisticsSettings
 from asd.detectors.encoders.recipe import EmbeddingSettings
-from asd.options import Names, Settings
+from asd.options import Names, Settings, TrainSettings
 from asd.sed.config import Learning, Train
 from asd.settings.config import Run
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
-from asd.core.train_settings import exponential_ramp, linear_ramp, warmup_cosine
+from asd.core.update import exponential_ramp, linear_ramp, warmup_cosine
 from asd.types import AsdError
 
 

@@ -10,9 +10,9 @@ from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.train_settings import TrainSettings
 from asd.core.trainer import train
 from asd.core.update import Update, World
+from asd.options import TrainSettings
 
 DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))
 RATE = 1e-2

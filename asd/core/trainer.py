@@ -21,9 +21,9 @@ import torch
 
 from asd.core.runtime import TRACKER, MetricsLog, epoch_seed, keep_freed_memory, log, progress
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.train_settings import TrainSettings
 from asd.core.train_state import Position, StateFile, set_random_states
-from asd.core.update import Step, Update, join
+from asd.core.update import Step, Update, join, learning_rate_at
+from asd.options import TrainSettings
 from asd.types import AsdError
 
 __all__ = ["TrainSettings", "Trained", "train"]
@@ -187,7 +187,7 @@ def _epoch(
     update.set_mode(training=True)
     for batch in batches[position.batch :]:
         done = epoch * len(batches) + position.batch
-        rate = settings.learning_rate_at(done, settings.epochs * len(batches))
+        rate = learning_rate_at(settings, done, settings.epochs * len(batches))
         position.add(update(batch, rate))
         if stop.requested:
             _finite(update, position, settings)

@@ -1,4 +1,7 @@
-"""One step of the optimiser: precision, pieces of a batch, clipping, averaging teacher; in one process or several.
+"""One step of the optimiser: learning rate, precision, pieces of a batch, clipping, teacher; in one process or several.
+
+A schedule is a function of the step alone, counted from 0, so a resumed run needs no state of it. After its last step
+it keeps its last value.
 
 Of several processes that torchrun started, each takes its pieces of every batch, the gradients are averaged over all
 items of the batch, and the first process writes the files. So the result is that of one process with the same batches,
@@ -9,6 +12,7 @@ draws.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -25,7 +29,8 @@ from torch.optim import Adam, AdamW, Optimizer, RAdam
 
 from asd.core.runtime import log
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.train_settings import TrainSettings
+from asd.options import TrainSettings
+from asd.types import AsdError
 
 T = TypeVar("T")
 
@@ -208,3 +213,75 @@ class _Called(nn.Module):
 
     def forward(self, indices: torch.Tensor) -> Any:
         return self.step(indices)
+
+
+def linear_ramp(step: float, n_steps: int) -> float:
+    """Rises from 0 at step 0 to 1 at step `n_steps` in a straight line; 1 at once where there are no steps.
+
+    Args:
+        step: counted from 0.
+        n_steps: length of the ramp.
+    """
+    return min(max(step, 0) / n_steps, 1.0) if n_steps > 0 else 1.0
+
+
+def exponential_ramp(step: float, n_steps: int) -> float:
+    """Rises from exp(-5) at step 0 to 1 at step `n_steps` as exp(-5 (1 - t)^2), t the linear ramp.
+
+    Args:
+        step: counted from 0.
+        n_steps: length of the ramp.
+
+    Source: Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017.
+    """
+    return math.exp(-5 * (1 - linear_ramp(step, n_steps)) ** 2)
+
+
+def warmup_cosine(step: int, n_steps: int, n_warmup: int, peak: float, floor: float = 0.0) -> float:
+    """Linear warm-up, then half a cosine that never comes up again.
+
+    Step k of n, w of them warm-up:
+
+        k < w     peak (k + 1) / w
+        k >= w    floor + (peak - floor) (1 + cos(pi (k - w) / (n - w - 1))) / 2
+
+    so the first step learns something, the step after the warm-up has the peak, and step n - 1, the last
+    one, and all after it have the floor.
+
+    Args:
+        step: 0 for the first one.
+        n_steps: steps of the whole training.
+        n_warmup: steps of the warm-up, fewer than `n_steps`.
+        peak: largest value.
+        floor: last value.
+
+    Raises:
+        AsdError: a warm-up that leaves no step.
+
+    Example:
+        >>> tuple(round(warmup_cosine(step, 5, 2, peak=1.0), 2) for step in range(5))
+        (0.5, 1.0, 1.0, 0.5, 0.0)
+    """
+    if not 0 <= n_warmup < n_steps:
+        raise AsdError(
+            f"a warm-up of {n_warmup} steps does not fit a training of {n_steps}; it takes from 0 steps to "
+            f"one less than all"
+        )
+    if step < n_warmup:
+        return peak * (step + 1) / n_warmup
+    done = min((step - n_warmup) / max(n_steps - n_warmup - 1, 1), 1.0)
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def learning_rate_at(settings: TrainSettings, step: int, n_steps: int) -> float:
+    """Learning rate of step 0 to `n_steps` - 1; see `warmup_cosine`.
+
+    Args:
+        settings: of the training.
+        step: counted from 0.
+        n_steps: of the whole training.
+    """
+    n_warmup = min(round(settings.warmup * n_steps), n_steps - 1)
+    if settings.schedule == "constant":
+        return settings.learning_rate * linear_ramp(step + 1, n_warmup)
+    return warmup_cosine(step, n_steps, n_warmup, settings.learning_rate, settings.floor)

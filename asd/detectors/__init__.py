@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
-from asd.core.train_settings import TrainSettings
-from asd.options import Names, Settings
+from asd.options import Names, Settings, TrainSettings
 from asd.types import AsdError
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from asd.core.tracking import TrackerName
-from asd.core.train_settings import TrainSettings
-from asd.options import AnyNames, Names, Numbers, Seeds, Settings
+from asd.options import AnyNames, Names, Numbers, Seeds, Settings, TrainSettings
 from asd.places import Place
 
 

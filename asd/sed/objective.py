@@ -24,7 +24,7 @@ from asd.core.losses.graph import GraphLaplacian, co_occurrence
 from asd.core.losses.multitask import EventsAndActivity
 from asd.core.semi.confident import ConfidentTargets, cmt_neg, cmt_normal
 from asd.core.semi.teacher import Consistency, EmaTeacher
-from asd.core.train_settings import exponential_ramp
+from asd.core.update import exponential_ramp
 from asd.features.augment import draw_masks, draw_mixup, mask, mixup
 from asd.sed.config import Train
 from asd.sed.dataset import Clips

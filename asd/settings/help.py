@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from asd.core.train_settings import TrainSettings
 from asd.detectors import section_of
-from asd.options import Settings
+from asd.options import Settings, TrainSettings
 from asd.settings.config import Run
 
 # What every training can be told and few are: listed once.

@@ -4,5 +4,5 @@
                                                  └─ `confident` ones only ─► targets and weights of a BCE
 
 Confident ones are smoothed by a median in time. How strongly all this counts at which step is a ramp of
-`asd.core.train_settings`.
+`asd.core.update`.
 """

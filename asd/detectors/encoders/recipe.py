@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from asd.core.train_settings import TrainSettings
 from asd.detectors import LEAST_SAMPLES, DetectorSettings, SearchSettings, class_at
-from asd.options import NO_RESULT, Names, Numbers, Sizes
+from asd.options import NO_RESULT, Names, Numbers, Sizes, TrainSettings
 from asd.types import AsdError
 
 if TYPE_CHECKING:

@@ -29,10 +29,10 @@ from asd.core.files import load_tensors, save_tensors
 from asd.core.losses.cells import SoftCrossEntropy
 from asd.core.networks.raw_wave import DESIGNS, RawWaveCNN, RawWaveDesign
 from asd.core.runtime import fingerprint, pick_device
-from asd.core.train_settings import TrainSettings
 from asd.core.trainer import train
 from asd.evaluation.explain import hz_to_mel, mel_to_hz
 from asd.features.augment import draw_mixup, mixup
+from asd.options import TrainSettings
 from asd.runs import TrainingDirectory
 from asd.studies.config import Digits
 from asd.studies.digits.inspection import inspect_network
