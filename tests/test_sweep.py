@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from asd.settings.config import Run
 from asd.stages.planting import COPIES, plant
 from asd.stages.trials import draws, grid, read_space
 from asd.types import AsdError, Label, Split
+from tests import loudness
 from tests.command import asd, contents, refuses, succeeds
 from tests.machines import tone_machine
 from tests.trees import write_tree
@@ -206,6 +209,34 @@ def test_the_best_configuration_is_a_file_for_train(place: Path) -> None:
     assert "importance.png" not in single
     assert not (folder / "importance.png").exists()
     refuses(*words, "judge=others", "machine=fan", saying="judges fan by other machines, and there is none")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", ["faults", "labels"])
+def test_results_are_of_the_recordings_and_of_the_code_that_there_are(
+    place: Path, judge: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    words = ("sweep", "data=data", "space=space.yaml", "executor=here", "device=cpu", f"judge={judge}")
+    text = Path(loudness.__file__).read_text()
+    Path("mine.py").write_text(text)
+    Path("space.yaml").write_text("detector: mine:Loudness\nloudness.floor_db: [-90, -80]\n")
+    results = Path("runs/sweeps/sweep/results")
+
+    def known() -> set[str]:
+        monkeypatch.delitem(sys.modules, "mine", raising=False)
+        importlib.invalidate_caches()
+        succeeds(*words)
+        return {path.stem for path in results.glob("*.json")}
+
+    first = known()
+    assert known() == first
+    clips = sorted(Path("data/fan/train").glob("*.wav"))
+    clips[0].write_bytes(clips[1].read_bytes())
+    second = known() - first
+    assert len(second) == 2
+    Path("mine.py").write_text(text.replace("np.abs(", "-np.abs("))
+    assert len(known() - first - second) == 2
 
 
 LEVELS = "detector: tests.loudness:Loudness\nloudness.floor_db: "

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,10 +27,11 @@ from asd.core.executors import finished
 from asd.core.files import alone, atomic, read_json, write_text
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, list_names, publish_files, publish_folder
-from asd.data.dataset import open_data
+from asd.data.dataset import Dataset, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
 from asd.evaluation.markdown import table as markdown_table
-from asd.places import spelled, written
+from asd.places import address_of, spelled, written
+from asd.runs.scores import file_hash
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
 from asd.stages.trials import COMPLETE, Options, Result, Space, Trial, draws, grid, read_space, run_trial
@@ -73,21 +74,30 @@ def sweep(config: Sweep) -> Swept:
             )
     if config.judge == "others" and len(machines) == 1:
         raise AsdError(f"judge=others judges {machines[0]} by other machines, and there is none; say judge=faults")
-    data = config.data
+    data, recordings = config.data, _fingerprint(dataset, machines, config.judge)
     if config.judge == "faults":
         from asd.stages.planting import plant
 
-        data = config.folder / f"data-{fingerprint(written(config.data), config.seed)[:8]}"
+        data = config.folder / f"data-{fingerprint(written(config.data), recordings, config.seed)[:8]}"
         for machine in machines:
             plant(Run(data=config.data, year=year), machine, data, config.seed)
         publish_folder(data)
     shared = {"data": spelled(str(data)), "year": year, "seeds": config.seeds, "device": config.device}
-    first = Trial({}, shared, tuple(machines), spelled(str(config.folder)))
+    first = Trial({}, shared, tuple(machines), spelled(str(config.folder)), recordings)
     fetch(first.results)
     results = _guided(config, space, first) if config.method == "optuna" else _listed(config, every, first)
     if not any(result["state"] == COMPLETE for result in results):
         raise AsdError(f"none of {len(results)} configurations could be tried: {results[0]['state']}")
     return _written(config.folder, results, [*space], machines, each=config.judge == "others")
+
+
+def _fingerprint(dataset: Dataset, machines: Sequence[str], judge: str) -> str:
+    """Hash of what the results are of: recordings by what is known of them and their content; by an address, unread."""
+    splits = (Split.TRAIN,) if judge == "faults" else (Split.TRAIN, Split.TEST)
+    clips = [clip for machine in machines for split in splits for clip in dataset.clips(machine, split)]
+    contents = ["" if address_of(clip.path) else file_hash(clip.path) for clip in clips]
+    known = [astuple(replace(clip, path=Path(clip.name))) for clip in clips]
+    return fingerprint(known, contents)
 
 
 def summary(config: Sweep, found: Swept) -> str:

@@ -17,6 +17,8 @@ import numpy as np
 from asd.core.files import alone, read_json, read_yaml, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import publish_files, read_bytes
+from asd.detectors import REGISTRY
+from asd.detectors.encoders.recipe import ENCODERS
 from asd.evaluation.labelling import labelled_scores
 from asd.metrics import evaluate_table
 from asd.options import Execution
@@ -197,6 +199,7 @@ class Trial:
     shared: Options  # options of `train` that all trials have: data, year, seeds, device
     machines: tuple[str, ...]  # to try it on, in this order
     place: str  # of the sweep, as every computer knows it
+    recordings: str  # their hash
 
     @property
     def runs(self) -> Path:
@@ -210,8 +213,11 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """Its name."""
-        return fingerprint(self.options, self.shared, self.machines)
+        """Its name: a hash of all that its result depends on."""
+        options = {**self.shared, **self.options}
+        named = {str(options[key]) for key in ("detector", "embedding.encoder", "encoder") if key in options}
+        code = parse(Run, [], options).own_code if named - {*REGISTRY, *ENCODERS} else ""
+        return fingerprint(self.options, self.shared, self.machines, self.recordings, code)
 
     @property
     def _result(self) -> Path:
