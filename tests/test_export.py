@@ -240,7 +240,7 @@ def test_every_back_end(backend: str, dims: int) -> None:
 @pytest.mark.parametrize("sample_rate_hz", [8000, *(pytest.param(r, marks=pytest.mark.slow) for r in (16000, 44100))])
 def test_every_view_is_that_of_the_detector(sample_rate_hz: int) -> None:
     views = (*VIEWS, *POOLED_VIEWS)
-    extract = ClipStatistics(views, sample_rate_hz, overlap=8 if sample_rate_hz == 8000 else 4)
+    extract = ClipStatistics(views, sample_rate_hz, overlap=4 if sample_rate_hz == 8000 else 8)
     names: list[str] = []
 
     def make(g: Graph, waveforms: Any) -> list[Any]:

@@ -26,7 +26,7 @@ from asd.scoring.backends import backend_named
 from asd.scoring.covariance import Groups, Whitening, faults_of_spectra
 from asd.scoring.references import references_of
 from asd.types import AsdError, Label, Split
-from tests.machines import recordings, tone_machine, two_microphones, workplace
+from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
 
 QUICK = {"copies": 4, "networks": 1, "epochs": 3}
 
@@ -200,8 +200,23 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
 def test_copies_are_fewer_where_there_is_much_sound(tmp_path: Path) -> None:
     encoder = FaultMlp(workplace(tmp_path), FaultRecipe(copies=8))
     for n_clips, seconds, expected in ((200, 2, 8), (400, 2, 5), (1000, 10, 3), (2, 1, 8)):
-        sound = SimpleNamespace(lengths_samples=np.full(n_clips, seconds * 16000))
+        sound = SimpleNamespace(durations_s=np.full(n_clips, float(seconds)))
         assert encoder._n_copies(sound) == expected  # type: ignore[arg-type]
+
+
+def test_windows_overlap_as_those_of_the_training_clips_did(root: Path, tmp_path: Path) -> None:
+    test, names = recordings(root, "fan", Split.TEST), [f"section_00_source_train_normal_{i:04d}.wav" for i in range(6)]
+    for i, name in enumerate(names):
+        write_clip(tmp_path / "long/fan/train" / name, i, 4.5)
+    encoders = {8: fitted(root, tmp_path / "8"), 4: FaultMlp(workplace(tmp_path / "4"), FaultRecipe(**QUICK))}
+    encoders[4].fit(recordings(tmp_path / "long"))
+    for overlap, encoder in encoders.items():
+        again = FaultMlp(workplace(tmp_path / "again"), FaultRecipe(**QUICK))
+        again.module.load_state_dict(encoder.module.state_dict())
+        (flux,) = ClipStatistics(["flux_64"], overlap=overlap)(torch.from_numpy(test.waveform(0))[None]).values()
+        own = again.own["flux_64"]
+        found = again._vectors(test.subset([0]))[0, own.start : own.stop]
+        torch.testing.assert_close(found, flux[0].float(), atol=1e-4, rtol=1e-4)
 
 
 def test_its_statistics_are_those_of_clip_statistics(root: Path, tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from asd.data.supplemental import Supplement
 from asd.detectors import StatisticsSettings
 from asd.detectors.statistic_groups import GROUPS
 from asd.detectors.statistics import Statistics
+from asd.features.clip_statistics import ClipStatistics
 from asd.scoring.backends import backend_named
 from asd.scoring.covariance import fault_covariance
 from asd.scoring.references import references_of
 from asd.types import AsdError, Domain, Split
-from tests.machines import recordings, tone_machine, two_microphones, workplace
+from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,24 @@ def test_statistics_of_one_overlap_are_not_taken_for_those_of_another(data: Path
     )
     np.testing.assert_array_equal(eight["flux_64"], alone["flux_64"])
     assert np.abs(eight["flux_64"] - four["flux_64"]).min() > 0.01
+
+
+@pytest.mark.parametrize(("seconds", "asked", "overlap"), [(3.9, 0, 8), (4.0, 0, 4), (4.0, 8, 8), (1.0, 2, 2)])
+def test_windows_overlap_by_the_length_of_the_normal_clips(
+    tmp_path: Path, data: Path, seconds: float, asked: int, overlap: int
+) -> None:
+    for i in range(5):  # most of them last so long
+        name = f"section_00_source_train_normal_{i:04d}.wav"
+        write_clip(tmp_path / "fan/train" / name, i, seconds if i < 3 else 7.9 - seconds)
+    settings = StatisticsSettings.model_validate({"views": ["flux_64"], "overlap": asked})
+    detector, again = (Statistics(workplace(tmp_path), settings) for _ in range(2))
+    detector.fit(recordings(tmp_path))
+    detector.save(tmp_path)
+    again.load(tmp_path)
+    test = recordings(data, split=Split.TEST).subset(range(1))  # which lasts 1 s
+    (expected,) = ClipStatistics(["flux_64"], overlap=overlap)(torch.from_numpy(test.waveform(0))[None]).values()
+    np.testing.assert_allclose(again.vectors(test)["flux_64"], expected, atol=1e-5)
+    assert [*detector.score(test).values()] == [*again.score(test).values()]
 
 
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:

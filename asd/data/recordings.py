@@ -51,6 +51,11 @@ class Recordings:
         return np.array([sound.n_samples for sound in self.sounds], np.int64)
 
     @property
+    def durations_s(self) -> npt.NDArray[np.float64]:
+        """Length of each clip in seconds, (clips,)."""
+        return self.lengths_samples / self.sample_rate_hz
+
+    @property
     def is_on_disk(self) -> bool:
         """Whether what is computed of them may be asked for again: they are in files."""
         return all(sound.path is not None for sound in self.sounds)

@@ -150,7 +150,7 @@ def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
 
 def _some(recordings: Recordings) -> Recordings:
     """The first recordings, as long as `_MOST_SECONDS` in all: more would not change a mean."""
-    seconds = np.cumsum(recordings.lengths_samples) / recordings.sample_rate_hz
+    seconds = np.cumsum(recordings.durations_s)
     return recordings.subset(range(max(1, int(np.searchsorted(seconds, _MOST_SECONDS)))))
 
 

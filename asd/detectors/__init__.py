@@ -143,7 +143,12 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
     views: Names = Field(["all"], description="groups of clip statistics or single views, or all groups")
     backend: str = Field("knn_relative", description="back end that scores a view")
     choose: bool = Field(False, description="only what finds faults planted in normal clips votes, see choice.json")
-    overlap: int = Field(4, ge=2, le=16, description="windows that hold a sample (16 ms: always 4); 8: finer, slower")
+    overlap: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="windows that hold a sample (16 ms: always 4); 0: 8 where normal clips are below 4 s, else 4",
+    )
 
     def check_names(self) -> None:
         """Looks up the groups and the back end."""

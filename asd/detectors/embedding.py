@@ -43,7 +43,9 @@ class Embedding(Detector):
     """
 
     settings_type = EmbeddingSettings
-    version = 2  # 2: fault_mlp sees what faults move most, and keeps first layers and spectra as parts
+    # 2: fault_mlp sees what faults move most, and keeps first layers and spectra as parts;
+    # 3: its longer windows overlap eightfold
+    version = 3
 
     def __init__(self, context: RunContext, settings: EmbeddingSettings | None = None) -> None:
         super().__init__(context)

@@ -28,7 +28,7 @@ from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
 from asd.detectors.choice import LEAST_CLIPS, Choice, choose, read_choice
 from asd.detectors.statistic_groups import RELATIVE, Part, PartScorer, groups_named
-from asd.features.clip_statistics import ClipStatistics
+from asd.features.clip_statistics import OVERLAP, ClipStatistics, overlap_of
 from asd.features.faults import draw_kinds, with_faults
 from asd.features.normal_spectra import Alter, views_of
 from asd.scoring.backends import backend_named
@@ -53,7 +53,9 @@ class Statistics(Detector):
     """
 
     settings_type = StatisticsSettings
-    version = 3  # 3: whitening knows how faults move bands; 2: relative neighbours, local bands, correlations of steps
+    # 2: relative neighbours, local bands, correlations of steps; 3: whitening knows how faults move bands;
+    # 4: longer windows overlap eightfold
+    version = 4
 
     def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
         super().__init__(context)
@@ -64,7 +66,7 @@ class Statistics(Detector):
         self.views = tuple(
             dict.fromkeys(view for group in self.groups.values() for part in group.parts for view in part.views)
         )
-        statistics = ClipStatistics(self.views, context.sample_rate_hz, self.settings.overlap)
+        statistics = ClipStatistics(self.views, context.sample_rate_hz, self.settings.overlap or OVERLAP)
         self.extract = statistics.to(context.device)
         self.fitted: dict[Part, PartScorer] = {}
         self.spreads: dict[str, FloatArray] = {}  # view -> (dims,) within conditions
@@ -75,6 +77,7 @@ class Statistics(Detector):
         """Takes the statistics of the training clips as references, without what the noise varies in."""
         supplement = self.context.supplement
         learn = self.context.all_normals(recordings)
+        self.extract.set_overlap(self.settings.overlap or overlap_of(learn.durations_s))
         if supplement.noise_only:
             noise = self._views(supplement.noise_only)
             self.nuisances = {view: nuisance_directions(noise[view]) for view in self.views}
@@ -113,7 +116,8 @@ class Statistics(Detector):
         for part, scorer in self.fitted.items():
             arrays |= nested(part.name, scorer.state())
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        save_tensors(directory / "bank.safetensors", tensors, {"backend": self.settings.backend})
+        facts = {"backend": self.settings.backend, "overlap": self.extract.overlap}
+        save_tensors(directory / "bank.safetensors", tensors, facts)
         if self.settings.choose:
             write_json(directory / "choice.json", self.choice.facts())
 
@@ -122,6 +126,7 @@ class Statistics(Detector):
         path = directory / "bank.safetensors"
         tensors, facts = load_tensors(path)
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        self.extract.set_overlap(facts["overlap"])
         self.spreads, self.nuisances = part_of("spread", arrays), part_of("nuisance", arrays)
         if missing := [view for view in self.views if view not in self.spreads]:
             raise AsdError(f"{path} has no {missing[0]}; it is the bank of another configuration")

@@ -20,6 +20,8 @@ import functools
 import itertools
 from collections.abc import Collection, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import scipy.fft
 import torch
 from torch import nn
@@ -49,9 +51,11 @@ ENVELOPE_SPECTRUM = ("envelope_spectrum", "envelope_spectrum_fine")
 VIEWS = (*(f"{name}_{ms}" for name in SPECTRAL for ms in WINDOWS_MS), *ENVELOPE, *ENVELOPE_SPECTRUM)
 POOLED_VIEWS = ("log_mel64", "log_mel128", "gwrp98", "gwrp90", "rdp4", "rdp8", "rdp_gem")
 
-OVERLAP = 4  # windows that hold a sample
+OVERLAP, LONG_OVERLAP = 8, 4  # windows that hold a sample, in short clips and in long ones, see `overlap_of`
+LONG_S = 4.0
 
 _SHORTEST_MS = min(WINDOWS_MS)
+_SHORTEST_OVERLAP = 4  # whose frames are close enough
 _LOWEST_HZ = 20.0
 _CACHE_SAMPLES = 1 << 17  # transformed at once on a CPU: what its cache holds is twice as fast
 SEGMENT_FRAMES = 256  # envelope transformed at once: about 1 s, so the slowest modulation is 1 Hz
@@ -75,15 +79,23 @@ class ClipStatistics(nn.Module):
 
     def __init__(self, views: Sequence[str] = VIEWS, sample_rate_hz: int = 16000, overlap: int = OVERLAP) -> None:
         super().__init__()
-        self.views, self.overlap = tuple(views), overlap
+        self.views = tuple(views)
         wanted = set(views)
-        windows = [WindowStatistics(ms, sample_rate_hz, wanted, overlap) for ms in WINDOWS_MS]
+        windows = [WindowStatistics(ms, sample_rate_hz, wanted) for ms in WINDOWS_MS]
         self.parts = nn.ModuleList(window for window in windows if window.spectral or window.envelopes)
         if wanted & set(ENVELOPE_SPECTRUM):
             self.parts.append(EnvelopeSpectrum(sample_rate_hz))
         self.log_mel64 = LogMel(sample_rate_hz, n_mels=64) if "log_mel64" in wanted else None
         pooled = wanted & (set(POOLED_VIEWS) - {"log_mel64"})
         self.log_mel128 = LogMel(sample_rate_hz, n_mels=128) if pooled else None
+        self.set_overlap(overlap)
+
+    def set_overlap(self, overlap: int) -> None:
+        """Has another number of windows hold a sample from now on."""
+        self.overlap = overlap
+        for part in self.parts:
+            if isinstance(part, WindowStatistics):
+                part.set_overlap(overlap)
 
     def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
@@ -105,6 +117,15 @@ class ClipStatistics(nn.Module):
         return found
 
 
+def overlap_of(durations_s: npt.NDArray[np.float64]) -> int:
+    """How often windows overlap by default on a machine whose normal clips last (clips,) seconds.
+
+    Flux, the step from frame to frame, tells more when steps are short; in long clips the mean over many of them
+    tells as much at half the cost. A machine has one overlap, as flux differs between two (docs/benchmark.md).
+    """
+    return OVERLAP if np.median(durations_s) < LONG_S else LONG_OVERLAP
+
+
 def window_samples(window_ms: int, sample_rate_hz: int) -> int:
     """Power of two next to a window's length: 16 ms are 256 samples at 16 kHz and 512 at 44.1 kHz."""
     return int(2 ** round(torch.tensor(window_ms * 1e-3 * sample_rate_hz).log2().item()))
@@ -115,18 +136,22 @@ class WindowStatistics(nn.Module):
 
     window: torch.Tensor
 
-    def __init__(self, window_ms: int, sample_rate_hz: int, wanted: Collection[str], overlap: int) -> None:
+    def __init__(self, window_ms: int, sample_rate_hz: int, wanted: Collection[str]) -> None:
         super().__init__()
         self.window_ms = window_ms
         n_fft = window_samples(window_ms, sample_rate_hz)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.hop_samples = n_fft // (OVERLAP if window_ms == _SHORTEST_MS else overlap)
         names = [name for name in SPECTRAL if f"{name}_{window_ms}" in wanted]
         bands, averages = _banks(window_ms, n_fft, sample_rate_hz)
         self.bands = FilterBank(bands)
         self.spectral = SpectralStatistics(averages, names) if names else None
         has_envelopes = window_ms == _SHORTEST_MS and not set(ENVELOPE).isdisjoint(wanted)
         self.envelopes = EnvelopeStatistics(n_fft, sample_rate_hz) if has_envelopes else None
+        self.set_overlap(OVERLAP)
+
+    def set_overlap(self, overlap: int) -> None:
+        """Sets how many windows hold a sample; the shortest overlap fourfold whatever is asked for."""
+        self.hop_samples = len(self.window) // (_SHORTEST_OVERLAP if self.window_ms == _SHORTEST_MS else overlap)
 
     def forward(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
@@ -152,7 +177,7 @@ class EnvelopeStatistics(nn.Module):
     def __init__(self, n_fft: int, sample_rate_hz: int) -> None:
         super().__init__()
         self.coarse = FilterBank(mel_filters(n_fft, 12, sample_rate_hz))
-        rates = _modulation_filters(sample_rate_hz / (n_fft // OVERLAP)).T.contiguous()
+        rates = _modulation_filters(sample_rate_hz / (n_fft // _SHORTEST_OVERLAP)).T.contiguous()
         self.register_buffer("rates", rates, persistent=False)
 
     def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ import torch
 from asd.core.files import load_tensors, save_tensors
 from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
-from asd.features.clip_statistics import OVERLAP, ClipStatistics
+from asd.features.clip_statistics import LONG_OVERLAP, OVERLAP, ClipStatistics
 from asd.places import spelled
 
 FloatArray = npt.NDArray[np.float64]
@@ -68,8 +68,9 @@ class NormalSpectra:
 
 def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
     """Mean spectra in dB without the level of the clip, (clips, bands); known where `views_of` computed them."""
-    if (name := _known_as(_VIEW, OVERLAP)) in recordings.known:
-        return recordings.known[name]
+    for overlap in (OVERLAP, LONG_OVERLAP):
+        if (name := _known_as(_VIEW, overlap)) in recordings.known:
+            return recordings.known[name]
     return views_of(recordings, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)[_VIEW]
 
 

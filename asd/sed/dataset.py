@@ -51,8 +51,7 @@ class Part:
     @property
     def durations_s(self) -> dict[str, float]:
         """By file name."""
-        seconds = self.recordings.lengths_samples / self.recordings.sample_rate_hz
-        return dict(zip(self.filenames, map(float, seconds), strict=True))
+        return dict(zip(self.filenames, map(float, self.recordings.durations_s), strict=True))
 
 
 @dataclass(frozen=True)

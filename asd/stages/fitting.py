@@ -187,7 +187,7 @@ def store_model(
         for name, content in (more or {}).items():
             write_json(folder / name, content)
         sections = [clip.section for clip in learnt.clips]
-        clip_s = float(np.median(learnt.lengths_samples)) / learnt.sample_rate_hz
+        clip_s = float(np.median(learnt.durations_s))
         run.seal_model(folder, settings, data, sections, detector.version, clip_s, detector.context.code)
 
 

@@ -30,7 +30,7 @@ from asd.data.recordings import Recordings
 from asd.detectors.base import ClipEncoder, RunContext
 from asd.detectors.encoders.recipe import FaultRecipe
 from asd.detectors.statistic_groups import GROUPS, RELATIVE, Part
-from asd.features.clip_statistics import WINDOWS_MS, ClipStatistics
+from asd.features.clip_statistics import OVERLAP, WINDOWS_MS, ClipStatistics, overlap_of
 from asd.features.faults import KINDS, draw_kinds, with_faults
 from asd.features.normal_spectra import views_of
 from asd.scoring.covariance import Groups, Whitening, faults_of_spectra, spread_of
@@ -94,6 +94,7 @@ class FaultClassifiers(nn.Module):
         centre, spread: (dims,) of normal vectors.
         axes: (dims, axes), of vectors in units of their spread.
         scales: (classifiers,) standard deviation over all of a classifier's inputs, to which these are brought.
+        overlap: () of the windows behind the vectors.
     """
 
     FARTHEST = 10.0  # inputs are cut there: one dimension that runs away must not decide alone
@@ -114,6 +115,7 @@ class FaultClassifiers(nn.Module):
         self.spread = nn.Buffer(torch.ones(n_dims))
         self.axes = nn.Buffer(torch.zeros(n_dims, n_axes))
         self.scales = nn.Buffer(torch.ones(len(inputs)))
+        self.overlap = nn.Buffer(torch.tensor(OVERLAP))
 
     def set_normal(self, vectors: torch.Tensor, spread: torch.Tensor, axes: torch.Tensor) -> None:
         """Takes centre and scales from normal vectors (clips, dims); spread (dims,) and axes (dims, axes) as given."""
@@ -163,9 +165,9 @@ class FaultMlp(ClipEncoder):
 
     def __init__(self, context: RunContext, recipe: FaultRecipe) -> None:
         self.context, self.recipe = context, recipe
-        self.statistics = ClipStatistics(VIEWS, context.sample_rate_hz).to(context.device)
+        self.extract = ClipStatistics(VIEWS, context.sample_rate_hz).to(context.device)
         tenth = torch.zeros(1, context.sample_rate_hz // 10, device=context.device)
-        self.dims = {name: view.shape[1] for name, view in self.statistics(tenth).items()}
+        self.dims = {name: view.shape[1] for name, view in self.extract(tenth).items()}
         ends = np.cumsum([*self.dims.values()]).tolist()
         self.own = {name: range(end - n, end) for (name, n), end in zip(self.dims.items(), ends, strict=True)}
         n_dims, n_axes = ends[-1], _AXES * len(JOINT)
@@ -180,6 +182,7 @@ class FaultMlp(ClipEncoder):
         """Alters copies of the clips and trains the classifiers to tell them apart."""
         place, supplement = self.context, self.context.supplement
         learn = place.all_normals(recordings)
+        self.module.overlap.fill_(overlap_of(learn.durations_s))
         normal = self._vectors(learn)
         self.module.set_normal(normal, *self._spread_and_axes(learn, normal))
         copies = self._n_copies(learn)
@@ -199,6 +202,12 @@ class FaultMlp(ClipEncoder):
             fingerprint=place.fingerprint,
             label=f"train {recordings.clips[0].machine}",
         )
+
+    @property
+    def statistics(self) -> ClipStatistics:
+        """Statistics of clips with windows that overlap as those of the training clips did."""
+        self.extract.set_overlap(int(self.module.overlap))
+        return self.extract
 
     def embed(self, recordings: Recordings) -> list[FloatArray]:
         """First hidden layer of each classifier, and level, flux and roughness of each resolution."""
@@ -279,6 +288,6 @@ class FaultMlp(ClipEncoder):
 
     def _n_copies(self, recordings: Recordings) -> int:
         """Copies of each clip: those asked for, or fewer where there is much sound already."""
-        seconds = float(recordings.lengths_samples.sum()) / self.context.sample_rate_hz
+        seconds = float(recordings.durations_s.sum())
         affordable = max(_LEAST_COPIES, round(_MOST_FAULTY_S / seconds))
         return min(self.recipe.copies, affordable)
