@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+
+import asd.core.lean_torch  # noqa: F401  # isort: skip
 import torch
 from torch import nn
 

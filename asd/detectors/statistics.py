@@ -115,7 +115,7 @@ class Statistics(Detector):
         arrays: dict[str, npt.NDArray[Any]] = {**nested("spread", self.spreads), **nested("nuisance", self.nuisances)}
         for part, scorer in self.fitted.items():
             arrays |= nested(part.name, scorer.state())
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        tensors = {name: torch.from_numpy(np.asarray(array, order="C")) for name, array in arrays.items()}
         facts = {"backend": self.settings.backend, "overlap": self.extract.overlap}
         save_tensors(directory / "bank.safetensors", tensors, facts)
         if self.settings.choose:
