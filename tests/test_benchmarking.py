@@ -77,6 +77,22 @@ def test_finished_methods_are_not_trained_again(config: Benchmark) -> None:
 
 
 @pytest.mark.slow
+def test_methods_are_measured_anew_where_recordings_have_changed(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(place / "data/fan", "data/fan")
+    config = Benchmark(data=Path("data"), methods=place / "methods.yaml", seeds=[0], executor="here")
+    before = benchmark(config)
+    first, second, *_ = sorted(Path("data/fan/train").glob("*.wav"))
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(AsdError, match="on other clips; .*overwrite=true"):
+        benchmark(config)
+    assert not benchmark(config.model_copy(update={"overwrite": True})).equals(before)
+    benchmark(config)
+
+
+@pytest.mark.slow
 def test_the_first_method_is_the_reference_of_any_choice(config: Benchmark) -> None:
     Path("two.yaml").write_text(METHODS + '"net": detector=autoencoder training.epochs=1\n')
     chosen = {"methods": Path("two.yaml"), "detectors": ["autoencoder"], "scorers": "all", "page": None, "seeds": [0]}
@@ -102,10 +118,13 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
     runs = Path("runs/none")
     Path("odd.yaml").write_text('"good": detector=statistics\n"odd": detector=statistics nonsense=1\n')
     Path("magic.yaml").write_text("odd: detector=statistics statistics.backend=magic\n")
+    Path("absent.yaml").write_text("odd: detector=embedding embedding.encoder=tests.nowhere:Net\n")
     Path("named.yaml").write_text("odd: detector=statistics name=x\n")
     for changed, saying in (
         ({"methods": Path("odd.yaml")}, "nonsense"),
         ({"methods": Path("magic.yaml")}, "backend=magic is unknown"),
+        ({"methods": Path("absent.yaml")}, "encoder=tests.nowhere:Net cannot be imported"),
+        ({"methods": Path("none.yaml")}, r"none\.yaml does not exist; write a file of `label: detector="),
         ({"methods": Path("named.yaml")}, r"named\.yaml: name=x of odd is the same for all methods"),
         ({"machine": ["lathe"]}, "machine='lathe' is not under"),
         ({"detectors": ["embedding"]}, "detectors=embedding have no method among the 2"),

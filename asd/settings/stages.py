@@ -191,6 +191,7 @@ class Benchmark(SideBySide):
     reference: str | None = Field(None, description="method that others are compared with, by default the first of all")
     page: Path | None = Field(None, description="document whose table between markers is replaced")
     runs: Place = Field(Path("runs/benchmark"), description="folder of the runs and the table")
+    overwrite: bool = Field(False, description="start anew where a run of other recordings, options or code lies")
 
 
 class Reproduce(SideBySide):

@@ -43,6 +43,7 @@ class Task(NamedTuple):
     methods: Mapping[str, Sequence[str]]
 
 
+_LINES = "`label: detector=... key=value` lines"
 _SHARED = ("data", "normal", "abnormal", "machine", "name", "runs", "seed", "seeds")  # by all methods
 
 
@@ -98,9 +99,9 @@ def summary(config: Benchmark, table: pd.DataFrame) -> str:
 
 def read_methods(path: Path) -> dict[str, list[str]]:
     """Label -> options of `train`, from a YAML file of `label: key=value ...` lines."""
-    content = read_yaml(path, "methods=")
+    content = read_yaml(path, "methods=", f"; write a file of {_LINES}, one for each method")
     if not content or not all(isinstance(words, str) for words in content.values()):
-        raise AsdError(f"methods={path} is no list of `label: detector=... key=value` lines")
+        raise AsdError(f"methods={path} is no list of {_LINES}")
     methods = {str(label): words.split() for label, words in content.items()}
     for label, words in methods.items():
         if given := [word for word in words if word.partition("=")[0] in _SHARED]:
@@ -136,7 +137,7 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     """Does what is not done yet, and says what failed when all else is done."""
     shared = [spelled(f"data={config.data}"), spelled(f"runs={config.runs}")]
     shared += [] if config.year is None else [f"year={config.year}"]
-    shared.append(f"seeds={','.join(map(str, config.seeds))}")
+    shared += [f"seeds={','.join(map(str, config.seeds))}", f"overwrite={config.overwrite}"]
     tasks = []
     for machine in machines:
         words = {m: [*shared, f"machine={machine}", f"name={run_name(m)}", *own] for m, own in methods.items()}

@@ -30,6 +30,7 @@ from asd.types import AsdError
 
 Options = dict[str, Any]  # option of train -> value
 Result = dict[str, Any]  # of a trial: what its file in results/ holds
+_LINES = "; write lines such as statistics.backend: [knn, gaussian]"
 _RANGE = {"low", "high", "log", "step"}
 _SHARED = {
     *("data", "normal", "abnormal", "machine", "year", "seed", "seeds", "name", "runs", "device", "weights", "track"),
@@ -123,8 +124,8 @@ def read_space(path: Path) -> Space:
         AsdError: the file cannot be read, holds something else, an option that `train` does not have, or one that is
             the same for all configurations.
     """
-    if not (space := dict(_choices(path, read_yaml(path, "space=", read=read_bytes)))):
-        raise AsdError(f"space={path} holds no options; write lines such as statistics.backend: [knn, gaussian]")
+    if not (space := dict(_choices(path, read_yaml(path, "space=", _LINES, read_bytes)))):
+        raise AsdError(f"space={path} holds no options{_LINES}")
     if given := sorted(_SHARED & space.keys()):
         raise AsdError(
             f"space={path}: {given[0]} is the same for all configurations of a sweep; leave it out, or give it to sweep"
