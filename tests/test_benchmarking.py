@@ -86,7 +86,7 @@ def test_methods_are_measured_anew_where_recordings_have_changed(
     before = benchmark(config)
     first, second, *_ = sorted(Path("data/fan/train").glob("*.wav"))
     first.write_bytes(second.read_bytes())
-    with pytest.raises(AsdError, match="on other clips; .*overwrite=true"):
+    with pytest.raises(AsdError, match=r"on other clips; .*overwrite=true"):
         benchmark(config)
     assert not benchmark(config.model_copy(update={"overwrite": True})).equals(before)
     benchmark(config)
