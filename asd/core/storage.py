@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.files import alone, atomic
-from asd.places import address_of, is_table
+from asd.places import at_addresses, is_table, left_alone
 from asd.types import AsdError
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it
@@ -27,23 +27,22 @@ _LISTED = ".listed"  # holds the command for which the names in a mirror were br
 Stamp = tuple[int, int]  # size in bytes, time of the last change in milliseconds
 
 
-def read_bytes(path: Path) -> bytes:
+@at_addresses(otherwise=Path.read_bytes)
+def read_bytes(path: Path, address: str) -> bytes:
     """The content of a recording, here or at its address."""
-    if (address := address_of(path)) is None:
-        return path.read_bytes()
+    del path
     with _reached(address) as (storage, file):
         content: bytes = storage.cat_file(file)
         return content
 
 
-def list_names(folder: Path, command: str = "") -> None:
+@at_addresses(otherwise=left_alone)
+def list_names(folder: Path, address: str, command: str = "") -> None:
     """Brings the names under an address into its mirror, and the tables there; a path is left alone.
 
     Args:
         command: names that were listed for this command already will do; "": they are listed now.
     """
-    if (address := address_of(folder)) is None:
-        return
     with alone(folder), _reached(address) as (storage, root):
         listed = folder / _LISTED
         if command and listed.exists() and listed.read_text() == command:
@@ -64,7 +63,8 @@ def list_names(folder: Path, command: str = "") -> None:
             listed.write_text(command)
 
 
-def fetch(folder: Path, without: str = "") -> None:
+@at_addresses(otherwise=left_alone)
+def fetch(folder: Path, address: str, without: str = "") -> None:
     """Brings run directories at an address, and the files between them, into its mirror; a path is left alone.
 
     Complete runs there replace what is here, as do tables and pages outside of runs; of other runs comes what is
@@ -74,8 +74,6 @@ def fetch(folder: Path, without: str = "") -> None:
         folder: a run directory (which is waited for), or a folder with such at any depth.
         without: a folder of each run that is not needed.
     """
-    if (address := address_of(folder)) is None:
-        return
     with _reached(address) as (storage, root):
         runs: dict[str, dict[str, Stamp]] = {}
         is_run = _SEED.fullmatch(f"{folder.name}/") is not None
@@ -111,9 +109,10 @@ def _fetch_files(storage: Any, root: str, folder: Path, there: Mapping[str, Stam
             _get(storage, f"{root}/{name}", folder / name, there[name])
 
 
-def publish(folder: Path) -> None:
+@at_addresses(otherwise=left_alone)
+def publish(folder: Path, address: str) -> None:
     """Brings a complete run directory from its mirror to its address, DONE last; a path is left alone."""
-    if (address := address_of(folder)) is None or not (folder / "DONE").exists():
+    if not (folder / "DONE").exists():
         return
     with _reached(address) as (storage, root):
         there, here = _stamps(storage, root), _files(folder)
@@ -132,27 +131,31 @@ def publish(folder: Path) -> None:
             _set_time(folder / name, stamp)
 
 
-def withdraw(folder: Path) -> None:
+@at_addresses(otherwise=left_alone)
+def withdraw(folder: Path, address: str) -> None:
     """Removes a run directory at its address, DONE first; a path is left alone."""
-    if address := address_of(folder):
-        with _reached(address) as (storage, root):
-            for name in sorted(_stamps(storage, root), key=_done_last, reverse=True):
-                storage.rm_file(f"{root}/{name}")
+    del folder
+    with _reached(address) as (storage, root):
+        for name in sorted(_stamps(storage, root), key=_done_last, reverse=True):
+            storage.rm_file(f"{root}/{name}")
 
 
 def publish_files(*paths: Path) -> None:
     """Brings single files from their mirror to their address; paths are left alone."""
     for path in paths:
-        if address := address_of(path):
-            with _reached(address) as (storage, file):
-                _put(storage, path, file)
-                _set_time(path, _stamps(storage, file)[""])
+        _publish_file(path)
 
 
-def publish_folder(folder: Path) -> None:
+@at_addresses(otherwise=left_alone)
+def _publish_file(path: Path, address: str) -> None:
+    with _reached(address) as (storage, file):
+        _put(storage, path, file)
+        _set_time(path, _stamps(storage, file)[""])
+
+
+@at_addresses(otherwise=left_alone)
+def publish_folder(folder: Path, address: str) -> None:
     """Brings the files of a folder that are not in step from its mirror to its address; a path is left alone."""
-    if (address := address_of(folder)) is None:
-        return
     with _reached(address) as (storage, root):
         there, here = _stamps(storage, root), _files(folder)
         for name in here:

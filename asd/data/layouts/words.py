@@ -92,7 +92,8 @@ _MEANINGS: dict[str, str] = {
     **dict.fromkeys(TRAINING, Split.TRAIN),
     **dict.fromkeys(TESTING, Split.TEST),
     **dict.fromkeys(UNKNOWN, NOT_KNOWN),
-    **{domain.value: domain for domain in Domain},
+    Domain.SOURCE.value: Domain.SOURCE,
+    Domain.TARGET.value: Domain.TARGET,
 }
 
 
