@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from asd.data import audio
@@ -12,8 +13,8 @@ from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.microphones import FrontEnd
-from asd.data.notices import unusable
-from asd.data.recordings import Refused, check, defects, in_memory, joined, mono
+from asd.data.notices import check_units, kinds, notices, unlike, unusable
+from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined, mono
 from asd.data.supplemental import MixedSound, mix
 from asd.types import AsdError, Clip, Split
 from tests.machines import write_clip
@@ -234,3 +235,26 @@ def test_recordings_of_another_kind_are_named_one_by_one(tmp_path: Path) -> None
     assert unusable([two], sample_rate_hz=16000, n_channels=2) == []
     (mono_file,) = unusable([one], sample_rate_hz=16000, n_channels=2)
     assert mono_file.startswith(f"{one} has 1 channel, not 2; ")
+
+
+def test_floats_in_16_bit_steps_are_refused_beside_others_and_said_alone(tmp_path: Path) -> None:
+    def read(*levels: float) -> Recordings:
+        paths = [tmp_path / f"{level:g}.wav" for level in levels]
+        for path, level in zip(paths, levels, strict=True):
+            soundfile.write(path, np.random.default_rng(0).uniform(-level, level, 1600), 16000, subtype="FLOAT")
+        return check([clip(path) for path in paths], sample_rate_hz=16000)
+
+    whole, steps, loud = read(1.0, 0.1), read(12000.0, 300.0), read(1.0, 2.0)
+    for recordings in (whole, steps, loud):
+        check_units(recordings)
+    with pytest.raises(
+        AsdError, match=r"/5000\.wav holds floats far beyond 1, and 2 of 4 .* leave out 5000.wav, 40.wav"
+    ):
+        check_units(read(0.5, 5000.0, 40.0, 0.01))
+    assert notices(whole) == notices(loud) == []
+    assert "2 of 2 recordings hold floats far beyond the full scale of 1" in notices(steps)[0]
+    assert unlike(steps, kinds(steps)) == unlike(whole, kinds(loud)) == []
+    (sentence,) = unlike(steps, kinds(whole))
+    assert "2 of 2 recordings are in 16-bit steps (12000.wav, 300.wav), and those that were learnt from" in sentence
+    assert "learnt from are in 16-bit steps" in unlike(whole, kinds(steps))[0]
+    assert unlike(whole, {"lossy": [""], "top_hz": 8000}) == []  # as earlier versions wrote it

@@ -51,6 +51,7 @@ class Sound:
         n_channels: of the file.
         channel: which of them is used; None: the first ones.
         n_samples: per channel, at `sample_rate_hz`.
+        peak: largest absolute sample of the file, 1 where it holds integers; full scale is 1.
         lossy: what compressed the file with a loss, such as MP3; "" where nothing did.
         defect: what makes it useless, as the predicate of a sentence; None where nothing does.
         kept: (microphones, samples) that are used; None: they are read again when needed.
@@ -62,6 +63,7 @@ class Sound:
     file_rate_hz: int
     n_channels: int
     n_samples: int
+    peak: float = 1.0
     channel: Channel | None = None
     lossy: str = ""
     defect: str | None = None
@@ -91,6 +93,7 @@ class Sound:
             file_rate_hz=sample_rate_hz,
             n_channels=n_channels,
             n_samples=n_samples,
+            peak=_peak(waveform),
             defect=broken,
             kept=waveform,
         )
@@ -137,6 +140,7 @@ def read_sound(
         file_rate_hz=file_rate_hz,
         n_channels=len(samples),
         n_samples=chosen.shape[1],
+        peak=_peak(samples),
         lossy=lossy,
         channel=channel,
         defect=broken,
@@ -264,6 +268,10 @@ def _still_shares(wave: _Wave, least_samples: int) -> tuple[float, float]:
     at_zero = wave[starts] == 0
     still, silent = (float(lengths[long & which].sum()) / len(wave) for which in (~at_zero, at_zero))
     return still, silent
+
+
+def _peak(samples: Samples) -> float:
+    return 1.0 if samples.dtype == np.int16 else max(float(samples.max()), -float(samples.min()))
 
 
 def _at_full_scale_1(value: np.generic) -> float:

@@ -22,7 +22,7 @@ from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
 from asd.data.layouts.words import speaks_of_fault
 from asd.data.microphones import NEAR, FrontEnd
-from asd.data.notices import notices
+from asd.data.notices import check_units, notices
 from asd.data.recordings import Recordings, check, in_memory
 from asd.places import find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
 from asd.types import AsdError, Clip, Label, Split
@@ -62,6 +62,7 @@ def training_recordings(
         raise AsdError("sample_rate_hz= is missing; waveforms do not tell it, so give it, such as sample_rate_hz=16000")
     else:
         recordings = from_arrays(normal, sample_rate_hz, front_end, Split.TRAIN, machine)
+    check_units(recordings)
     for sentence in notices(recordings):
         log.info("%s: %s", machine, sentence)
     return recordings

@@ -13,7 +13,7 @@ from asd.core.runtime import fingerprint, log, pick_device
 from asd.core.storage import fetch
 from asd.data.dataset import Dataset, given_data, open_data
 from asd.data.microphones import FRONT_END_FILE, NEAR, FrontEnd
-from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
+from asd.data.notices import RECORDED_FILE, check_units, kinds, notices, unlike
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.runs import RunDirectory, ScoredData, ScoreFolder
@@ -265,7 +265,7 @@ def _load_supplemental(
 def _read(
     config: Run, dataset: Dataset, clips: Sequence[Clip], front_end: FrontEnd, refused: list[Refused] | None = None
 ) -> Recordings:
-    return check(
+    recordings = check(
         clips,
         sample_rate_hz=config.sample_rate_hz,
         front_end=front_end,
@@ -273,6 +273,8 @@ def _read(
         refused=refused,
         resample=not dataset.is_strict,
     )
+    check_units(recordings)
+    return recordings
 
 
 def _notices(dataset: Dataset, recordings: Recordings) -> list[str]:
