@@ -289,7 +289,8 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     run.check_code(options.own_code, refuse=False)
     detector = lone_detector(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE)))
     detector.load(run.model)
-    found = stored_thresholds(run.scores.thresholds(), detector.scorers, run.scores.path / "thresholds.json")
+    scores = run.scores
+    found = stored_thresholds(scores.thresholds(), detector.scorers, scores.path / "thresholds.json", scores.remedy)
     spectra = run.model / SPECTRA_FILE
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE))

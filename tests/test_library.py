@@ -167,11 +167,11 @@ def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) ->
 @pytest.mark.parametrize(
     ("content", "saying"),
     [
-        ("{}", "has no threshold of ensemble; make score"),
-        ('{"ensemble": {"value": NaN}}', "is damaged .the one of ensemble is nan.; make score"),
-        ('{"ensemble": {"value": "1"}}', "is damaged .the one of ensemble is 1.; make score"),
-        ('{"ensemble": 1}', "is damaged .the one of ensemble is None.; make score"),
-        ('{"ensemble": {"value": 1.0}}', "is damaged .'parameters'.; make score"),
+        ("{}", "has no threshold of ensemble; .*overwrite=true writes it anew"),
+        ('{"ensemble": {"value": NaN}}', "is damaged .the one of ensemble is nan.; .*overwrite=true writes it anew"),
+        ('{"ensemble": {"value": "1"}}', "is damaged .the one of ensemble is 1.; .*overwrite=true writes it anew"),
+        ('{"ensemble": 1}', "is damaged .the one of ensemble is None.; .*overwrite=true writes it anew"),
+        ('{"ensemble": {"value": 1.0}}', "is damaged .'parameters'.; .*overwrite=true writes it anew"),
         (None, r"config\.yaml is missing; train the run again"),
     ],
 )

@@ -138,6 +138,20 @@ def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:
     refuses("submit", "label=Nishida_HIT_task2_1", saying="recordings that are not the challenge's")
 
 
+def test_damaged_thresholds_of_a_run_without_test_clips_are_written_anew_by_training(place: Path) -> None:
+    for i in range(10):
+        write_clip(place / f"normal/{i}.wav", i)
+    train = ("train", "machine=pump", "normal=normal", "held_out=0", CPU)
+    succeeds(*train)
+    path = Path("runs/statistics/pump/seed0/scores/thresholds.json")
+    whole = path.read_bytes()
+    for content, more in (("{", ()), ('{"ensemble": {"value": "x"}}', ("overwrite=true",))):
+        path.write_text(content)
+        refuses("predict", "audio=normal", CPU, saying="is damaged .*; train with .* overwrite=true writes it anew")
+        succeeds(*train, *more)
+        assert path.read_bytes() == whole
+
+
 def test_other_rates_and_channels_are_taken_and_said_once(place: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(12):

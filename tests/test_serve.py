@@ -337,12 +337,17 @@ def test_metrics_count_answers_and_recordings(client: TestClient, plant: Path) -
     assert "not/there" not in after
 
 
-def test_a_service_for_others_needs_a_token_and_a_folder_of_runs(tmp_path: Path, plant: Path) -> None:
+def test_a_service_for_others_needs_a_token_and_a_folder_of_runs(
+    tmp_path: Path, plant: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refuses("serve", f"runs={plant / 'runs'}", "host=0.0.0.0", saying="host=0.0.0.0 .* token=")
     refuses("serve", f"runs={plant / 'runs'}", "host=::", saying="token=")
     refuses("serve", f"runs={plant / 'runs'}", "token=short", saying="token=")
     refuses("serve", f"runs={tmp_path}", saying="holds no trained run")
     refuses("serve", f"runs={plant / 'runs'}", "name=valves", saying="does not exist")
+    monkeypatch.setenv("ASD_TOKEN", "fifteen letters")
+    for host in ("127.0.0.1", "0.0.0.0"):
+        refuses("serve", f"runs={plant / 'runs'}", f"host={host}", saying="ASD_TOKEN has 15 characters; give it 16")
 
 
 def test_without_the_libraries_a_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

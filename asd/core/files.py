@@ -163,8 +163,12 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str = "remove it and run the same command again") -> dict[str, Any]:
     """Reads a JSON object; {} where there is no file.
+
+    Args:
+        path: of the file.
+        remedy: what mends a damaged one, for the message.
 
     Raises:
         AsdError: the file is damaged.
@@ -177,7 +181,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
-        raise AsdError(f"{path} is damaged ({error}); remove it and run the same command again") from error
+        raise AsdError(f"{path} is damaged ({error}); {remedy}") from error
 
 
 def load_yaml(text: str | bytes) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from asd.core.runtime import log, stopped_by_termination
 from asd.deploy.models import Models
-from asd.settings.stages import Serve
+from asd.settings.stages import LEAST_TOKEN, Serve
 from asd.types import AsdError
 
 
@@ -30,10 +30,12 @@ def serve(config: Serve) -> Served:
     except ImportError as error:
         raise AsdError(f"serve needs the library {error.name}; pip install 'asd[serve]'") from error
     token = config.token or os.environ.get("ASD_TOKEN", "")
+    if token and len(token) < LEAST_TOKEN:
+        raise AsdError(f"ASD_TOKEN has {len(token)} characters; give it {LEAST_TOKEN} or more, or remove it")
     if not token and not _is_loopback(config.host):
         raise AsdError(
-            f"host={config.host} is reached from other computers, and they have to show a token; give token=, of 16 "
-            f"characters or more"
+            f"host={config.host} is reached from other computers, and they have to show a token; give token= or "
+            f"ASD_TOKEN, of {LEAST_TOKEN} characters or more"
         )
     models, config = Models(config.runs, config.name, config.device), config.model_copy(update={"token": token})
     with _bound(config.host, config.port) as place:

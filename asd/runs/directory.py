@@ -46,9 +46,9 @@ class RunDirectory(TrainingDirectory):
         return self.path.parent.name
 
     def is_done(self, fingerprint: str) -> bool:
-        """Whether this exact run, options and data, is complete: its model is there, and every score table."""
+        """Whether this exact run, options and data, is complete: its model, thresholds and every score table."""
         promised = {*self.done().get("scorers", ())}
-        whole = bool(self.fit_facts()) and promised <= {*self.scores.scorers}
+        whole = bool(self.fit_facts()) and promised <= {*self.scores.scorers} and self.scores.has_thresholds()
         return TrainingDirectory.is_done(self, fingerprint) and whole
 
     def held(self) -> str | None:

@@ -184,12 +184,26 @@ class ScoreFolder:
     def thresholds(self) -> dict[str, dict[str, Any]]:
         """The decision threshold of each scorer and how it was found; {} where none is written."""
         path = self.path / "thresholds.json"
-        found = read_json(path)
+        found = read_json(path, self.remedy)
         for scorer, threshold in found.items():
             value = threshold.get("value") if isinstance(threshold, dict) else None
             if not isinstance(value, (int, float)) or not np.isfinite(value):
-                raise AsdError(f"{path} is damaged (the one of {scorer} is {value}); make score writes it anew")
+                raise AsdError(f"{path} is damaged (the one of {scorer} is {value}); {self.remedy}")
         return found
+
+    def has_thresholds(self) -> bool:
+        """Whether the thresholds are there and whole."""
+        try:
+            return bool(self.thresholds())
+        except AsdError:
+            return False
+
+    @property
+    def remedy(self) -> str:
+        """What writes damaged files of this folder anew, as the end of a sentence; `score` takes test clips for it."""
+        return (
+            f"{'make score' if self.scorers else 'train with the options of the run and overwrite=true'} writes it anew"
+        )
 
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""

@@ -82,14 +82,14 @@ class Threshold:
 
 
 def stored_thresholds(
-    stored: Mapping[str, Mapping[str, Any]], scorers: Sequence[str], path: Path
+    stored: Mapping[str, Mapping[str, Any]], scorers: Sequence[str], path: Path, remedy: str
 ) -> dict[str, Threshold]:
     """The thresholds that a file holds as `Threshold.as_dict` gives them.
 
     Args:
         stored: what it holds, by scorer.
         scorers: those that it has to have.
-        path: the file, for messages.
+        path, remedy: the file and what writes it anew, for messages.
 
     Raises:
         AsdError: a threshold is missing, or none.
@@ -97,9 +97,9 @@ def stored_thresholds(
     try:
         found = {name: Threshold(**{**each, "parameters": tuple(each["parameters"])}) for name, each in stored.items()}
     except (KeyError, TypeError) as error:
-        raise AsdError(f"{path} is damaged ({error}); make score writes it anew") from error
+        raise AsdError(f"{path} is damaged ({error}); {remedy}") from error
     if lacking := [name for name in scorers if name not in found]:
-        raise AsdError(f"{path} has no threshold of {lacking[0]}; make score writes it anew")
+        raise AsdError(f"{path} has no threshold of {lacking[0]}; {remedy}")
     return found
 
 

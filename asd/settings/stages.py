@@ -273,6 +273,9 @@ class Listen(OfRun):
     device: str = Field("cpu", description="auto, cpu or cuda")
 
 
+LEAST_TOKEN = 16  # characters
+
+
 class Serve(Settings):
     """Options of `serve`."""
 
@@ -281,7 +284,7 @@ class Serve(Settings):
     host: str = Field("127.0.0.1", description="address to listen at; any other one needs token=")
     port: int = Field(8000, ge=0, le=65535, description="port to listen at; 0: a free one")
     token: str | None = Field(
-        None, min_length=16, description="what callers have to show; by default what ASD_TOKEN holds"
+        None, min_length=LEAST_TOKEN, description="what callers have to show; by default what ASD_TOKEN holds"
     )
     megabytes: float = Field(64.0, gt=0, description="most that a request may hold")
     recordings: int = Field(64, ge=1, description="most recordings of a request")
