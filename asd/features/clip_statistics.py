@@ -29,7 +29,7 @@ from torch.nn.functional import pad
 
 from asd.core.runtime import on_threads
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
-from asd.features.pooling import gwrp_pool, mean_pool, rdp_gem_pool, rdp_pool
+from asd.features.pooling import mean_pool, pooled_views
 from asd.features.spectral_statistics import (
     BAND_RANGE,
     SPECTRAL,
@@ -38,6 +38,7 @@ from asd.features.spectral_statistics import (
     at_least,
     frame_power,
     logarithm,
+    real_spectrum,
     squared,
 )
 
@@ -113,7 +114,7 @@ class ClipStatistics(nn.Module):
             levels = mean_pool(self.log_mel64(waveforms))
             found["log_mel64"] = levels - levels.mean(1, keepdim=True)
         if self.log_mel128:
-            found |= _pooled(self.log_mel128(waveforms))
+            found |= pooled_views(self.log_mel128(waveforms))
         return found
 
 
@@ -245,18 +246,6 @@ def _banks(window_ms: int, n_fft: int, sample_rate_hz: int) -> tuple[torch.Tenso
     return bands, bands
 
 
-def _pooled(levels: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Log-mel levels, pooled over time as others do it."""
-    return {
-        "log_mel128": mean_pool(levels),
-        "gwrp98": gwrp_pool(levels, 0.98),
-        "gwrp90": gwrp_pool(levels, 0.9),
-        "rdp4": rdp_pool(levels, 4.0),
-        "rdp8": rdp_pool(levels, 8.0),
-        "rdp_gem": 20.0 * rdp_gem_pool(10.0 ** (levels / 20.0)).log10(),
-    }
-
-
 @functools.lru_cache(maxsize=16)
 def _octaves_and_rates(n_samples: int, sample_rate_hz: int) -> tuple[list[slice], torch.Tensor, torch.Tensor]:
     """Bins of each octave, and means over bands of rate, (rates, 20) and (rates, 96), for clips of one length."""
@@ -282,13 +271,6 @@ def _squared_envelope_power(band: torch.Tensor, n_samples: int, n_rates: int) ->
     power = squared(spectrum / total) * n_samples
     power[:, 0] = 0.0  # what is relative to the mean has none
     return pad(power, (0, n_rates - power.shape[1]))
-
-
-def real_spectrum(values: torch.Tensor) -> torch.Tensor:
-    """Spectrum of long real rows, (batch, n) -> (batch, n // 2 + 1): on a CPU scipy takes half of torch's time."""
-    if values.is_cuda:
-        return torch.fft.rfft(values)
-    return torch.from_numpy(scipy.fft.rfft(values.numpy()))
 
 
 def _correlations(values: torch.Tensor) -> torch.Tensor:

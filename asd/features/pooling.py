@@ -47,6 +47,18 @@ def rdp_gem_pool(values: torch.Tensor, sharpness: float = 9.0, exponent: float =
     return largest[:, 0] * (relative**exponent * weights).sum(2) ** (1.0 / exponent)
 
 
+def pooled_views(levels: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Levels (batch, bands, frames) pooled over time as others do it, {view: (batch, bands)}."""
+    return {
+        "log_mel128": mean_pool(levels),
+        "gwrp98": gwrp_pool(levels, 0.98),
+        "gwrp90": gwrp_pool(levels, 0.9),
+        "rdp4": rdp_pool(levels, 4.0),
+        "rdp8": rdp_pool(levels, 8.0),
+        "rdp_gem": 20.0 * rdp_gem_pool(10.0 ** (levels / 20.0)).log10(),
+    }
+
+
 def _deviation_weights(values: torch.Tensor, sharpness: float) -> torch.Tensor:
     """Weights of frames, (batch, bands, frames) -> (batch, frames); each row sums to 1."""
     distance = (values - values.mean(2, keepdim=True)).norm(dim=1)
