@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from runpy import run_path
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import asd as library
+from asd.core.executors import Finished, LostError, attempt
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
 from asd.data.recordings import Recordings
@@ -172,6 +173,27 @@ def test_it_goes_on_where_it_was_interrupted(inbox: Path, monkeypatch: pytest.Mo
     assert sorted(scored[5:]) == sorted({*map(str, inbox.rglob("*.wav"))} - {*first[1:]})
     assert_same(pd.read_csv(RESULT), pd.read_csv("whole/predictions.csv"))
     assert [*RESULT.parent.iterdir()] == [RESULT]
+
+
+def test_a_lost_process_costs_its_piece(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeds("predict", f"audio={inbox}", "out=whole")
+    monkeypatch.setattr(predicting, "PIECE", 2)
+    done: list[str] = []
+
+    def once_lost(work: Any, pieces: Sequence[predicting.Piece], *_: Any, **__: Any) -> Iterator[Finished]:
+        for i, piece in enumerate(pieces):
+            if i == 1 and not done:
+                yield Finished(i, None, LostError("its process was killed by signal 9; start it again"))
+            else:
+                yield Finished(i, *attempt(work, piece))
+
+    monkeypatch.setattr(predicting, "finished", once_lost)
+    said = refuses("predict", f"audio={inbox}", saying=r"2 recordings .*Take 02.* its process was killed by signal 9")
+    assert "all others are kept" in said
+    assert not RESULT.exists()
+    done.append("once")
+    assert "10 of 12 recordings are scored already" in succeeds("predict", f"audio={inbox}").err
+    assert_same(pd.read_csv(RESULT), pd.read_csv("whole/predictions.csv"))
 
 
 def test_another_model_takes_nothing_over(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:

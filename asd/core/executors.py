@@ -27,12 +27,16 @@ R = TypeVar("R")
 LOG_FORMAT = "%(levelname)s: %(message)s"
 
 
+class LostError(AsdError):
+    """The process of a task was lost; another might do it."""
+
+
 class Finished(NamedTuple):
     """What became of a task."""
 
     task: int  # its place among the tasks
     result: Any  # what the work returned; None where it failed
-    error: Exception | None  # what it raised, or an `AsdError` that says how its process died
+    error: Exception | None  # what it raised, or a `LostError` that says how its process died
 
 
 def finished(
@@ -160,12 +164,12 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _death(process: multiprocessing.process.BaseProcess) -> AsdError:
+def _death(process: multiprocessing.process.BaseProcess) -> LostError:
     process.join()
     code = process.exitcode or 0
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     log.error("a worker %s", how)
-    return AsdError(f"its process {how}, as when memory runs out; give fewer workers= and start it again")
+    return LostError(f"its process {how}, as when memory runs out; give fewer workers= and start it again")
 
 
 def _default_workers(device: str) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from asd.core.executors import Finished, attempt, begin_worker, on_gpu
+from asd.core.executors import Finished, LostError, attempt, begin_worker, on_gpu
 from asd.options import Execution
 from asd.places import address_of, mirrored
 from asd.types import AsdError
@@ -168,10 +168,10 @@ def _attempt(work: Callable[[T], Any], task: T, place: str) -> tuple[Any, Except
     return attempt(work, task)
 
 
-def _death(error: Exception | None) -> AsdError:
+def _death(error: Exception | None) -> LostError:
     """The sentence of a task whose process or computer was lost again and again."""
     kind = f" ({type(error).__name__})" if error else ""
-    return AsdError(
+    return LostError(
         f"its process was lost again and again{kind}, as when memory runs out; give fewer workers= or a computer with "
         f"more memory, and start it again"
     )

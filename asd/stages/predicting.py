@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from asd.core.executors import finished
+from asd.core.executors import LostError, finished
 from asd.core.files import alone, check_file_place, write_text
 from asd.core.runtime import fingerprint, log
 from asd.data.given import clips_of_files
@@ -61,16 +61,7 @@ def predict_files(config: Predict) -> Predicted:
     check_file_place(folder / "predictions.csv")
     with alone(folder, busy=f"another command writes to {folder}; wait until it is done, or say out="):
         journal = Journal(folder / ".predictions.partial.jsonl")
-        pieces = list(_pieces(config, runs, clips, journal))
-        try:
-            for i, found, error in finished(
-                score_piece, pieces, config, device=config.device, label="predict", keeps=True
-            ):
-                if error is not None:
-                    raise error
-                journal.add(pieces[i].model, *found)
-        finally:
-            _model.cache_clear()  # the same folder may hold another model next time
+        _score(list(_pieces(config, runs, clips, journal)), journal, config)
         table, skipped = journal.of(clips)
         if table.empty:
             raise AsdError(f"none of {len(clips)} recordings can be used, as {next(iter(skipped.values()))}")
@@ -134,6 +125,29 @@ def _pieces(
             log.info("%s: %d of %d recordings are scored already", machine, len(own) - len(todo), len(own))
         for start in range(0, len(todo), PIECE):
             yield Piece(key, written(run.path), tuple(todo[start : start + PIECE]), config.scorer, config.device)
+
+
+def _score(pieces: Sequence[Piece], journal: Journal, config: Predict) -> None:
+    """Does all pieces and writes down what they find; a process that is lost costs its piece.
+
+    Raises:
+        AsdError: what a piece raised, at once, or what was lost, when all others are done.
+    """
+    lost: dict[int, LostError] = {}
+    try:
+        for i, found, error in finished(score_piece, pieces, config, device=config.device, label="predict", keeps=True):
+            if isinstance(error, LostError):
+                lost[i] = error
+            elif error is not None:
+                raise error
+            else:
+                journal.add(pieces[i].model, *found)
+    finally:
+        _model.cache_clear()  # the same folder may hold another model next time
+    if lost:
+        first, count = min(lost), sum(len(pieces[i].clips) for i in lost)
+        where = f"{count} recordings from {pieces[first].clips[0].path} on"
+        raise AsdError(f"{where} have no score, those of all others are kept: {lost[first]}")
 
 
 def score_piece(piece: Piece) -> tuple[pd.DataFrame, list[Refused]]:
