@@ -74,6 +74,10 @@ class Model:
         self.normal, self.recorded, self._learnt = normal, recorded, learnt
         self._told: set[int] = set()  # `predict` comes back with many pieces of one folder
 
+    def __repr__(self) -> str:
+        about = self.options
+        return f"Model(detector={about.detector}, machine={about.machine[0]}, sample_rate_hz={about.sample_rate_hz})"
+
     @property
     def scorers(self) -> tuple[str, ...]:
         """Ways to turn what was learnt into a score; the first is the default."""
@@ -107,7 +111,8 @@ class Model:
         """
         name = one_of(scorer or self.scorers[0], self.scorers, "scorer")
         if sample_rate_hz != (wanted := self.options.sample_rate_hz):
-            raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz!r} Hz; resample the waveform")
+            way = f"resample the waveform, or fit with sample_rate_hz={sample_rate_hz!r}"
+            raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz!r} Hz; {way}")
         front_end = self.detector.context.front_end
         recordings = from_arrays([waveform], wanted, front_end, Split.TEST, section=section)
         check_lengths(recordings, self.options.detector_settings.least_samples())

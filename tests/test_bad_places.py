@@ -15,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asd.core.files import alone
+from asd.core.files import alone, append_text
 from asd.stages import fitting
+from asd.types import AsdError
 from tests.command import NAME, a_clip, asd, assert_nothing_done, contents, refuses, short_training, start, succeeds
 
 
@@ -33,6 +34,8 @@ def test_a_full_device_stays_a_device(run: Path) -> None:
     assert Path("/dev/full").is_char_device()
     succeeds("evaluate", NAME, "json=/dev/null")
     assert Path("/dev/null").is_char_device()
+    with pytest.raises(AsdError, match="cannot write /dev/full: No space left on device; free some space"):
+        append_text(Path("/dev/full"), "a line\n")
 
 
 # Grows a memory disk until the training fits: each time before that, one sentence and no trace.

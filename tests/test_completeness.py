@@ -203,10 +203,14 @@ def test_a_fusion_has_no_model_and_is_not_trained_over(trained: Path) -> None:
 
 def test_machines_of_the_challenge_are_known_by_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    tiny_machines(Path("data/dcase2025t2/dev_data/raw"), "fan")
+    tiny_machines(Path("data/dcase2025t2/dev_data/raw"), "fan", "valve")
     assert "evaluate name=statistics machine=fan" in succeeds("train", "machine=fan").out
     refuses("evaluate", saying=r"ToyTrain of 2025 is not in the run; bearing .* machine=fan$")
-    succeeds("evaluate", "machine=fan")
+    assert "valve of 2025 is not in the run" in succeeds("evaluate", "machine=fan").out
+    succeeds("train", "machine=valve")
+    said = succeeds("evaluate", "machine=fan").out
+    assert "valve is left out by machine=" in said
+    assert "valve of 2025 is not in the run" not in said
 
 
 def as_other_section(machine: Path, section: str, split: str) -> None:

@@ -213,12 +213,16 @@ def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
 
 
 def test_standard_input_of_another_rate_and_a_terminal_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     content = write_clip(tmp_path / "a.wav", 1, 0.1).read_bytes()
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
     with pytest.raises(AsdError, match=r"sampled at 16000 Hz.*fitted for 8000 Hz.*ffmpeg -i FILE -ar 8000"):
         source_of("-", 8000)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content[44:])))  # raw samples tell no rate
+    with caplog.at_level("INFO", "asd"):
+        source_of("-", 8000, n_channels=2)
+    assert "read as raw samples: format=s16le channels=2 at 8000 Hz" in caplog.text
     terminal = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(sys, "stdin", terminal)

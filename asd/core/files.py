@@ -206,6 +206,20 @@ def load_yaml(text: str | bytes) -> Any:
     return content
 
 
+def append_text(path: Path, text: str) -> None:
+    """Adds text to a file, which may be a new one.
+
+    Raises:
+        AsdError: it cannot be written.
+    """
+    try:
+        with path.open("a") as file:
+            file.write(text)
+    except OSError as error:
+        reason = error.strerror or error
+        raise AsdError(f"cannot write {path}: {reason}; free some space, the same command resumes") from error
+
+
 def read_yaml(
     path: Path, option: str = "", advice: str = "", read: Callable[[Path], bytes] = Path.read_bytes
 ) -> dict[Any, Any]:

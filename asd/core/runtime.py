@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
-from asd.core.files import write_text
+from asd.core.files import append_text, write_text
 from asd.places import spelled
 from asd.types import AsdError
 
@@ -114,13 +114,7 @@ class MetricsLog:
 
     def append(self, values: dict[str, Any]) -> None:
         """Writes one epoch."""
-        try:
-            with self.path.open("a") as file:
-                file.write(json.dumps(values) + "\n")
-        except OSError as error:
-            raise AsdError(
-                f"cannot write {self.path}: {error.strerror}; free some space, the same command resumes"
-            ) from error
+        append_text(self.path, json.dumps(values) + "\n")
 
     def read(self) -> Sequence[dict[str, Any]]:
         """All epochs so far."""

@@ -68,10 +68,11 @@ def export(config: Export) -> Exported:
 
 def summary(config: Export, result: Exported) -> str:
     """Where the graph is, what it says of itself, and how to use it."""
-    about = "\n".join(f"  {name}: {value}" for name, value in result.metadata.items())
+    about, rate_hz = "\n".join(f"  {k}: {v}" for k, v in result.metadata.items()), result.metadata["sample_rate_hz"]
     return (
         f"written: {result.path}, {result.n_bytes / 1e6:.1f} MB, at most {result.difference:.1e} of a score from the "
-        f"model\n{about}\nnext: python docs/examples/score_onnx.py {shlex.quote(str(result.path))} RECORDING.wav"
+        f"model\n{about}\nnext: onnxruntime alone scores recordings of {rate_hz} Hz with it, as "
+        f"docs/examples/score_onnx.py of the source does: python score_onnx.py {shlex.quote(str(result.path))} a.wav"
     )
 
 

@@ -38,7 +38,11 @@ def source_of(
     if given == "-":
         if sys.stdin.isatty():
             raise AsdError("input=- reads standard input, and that is a terminal; pipe a recorder into it")
-        return _stream("standard input", sample_rate_hz, *samples_of(sys.stdin.buffer, "standard input", raw))
+        coding, blocks = samples_of(sys.stdin.buffer, "standard input", raw)
+        if coding is raw:
+            as_what = f"format={format_} channels={n_channels} at {sample_rate_hz} Hz"
+            log.info("standard input is no WAV file, and is read as raw samples: %s", as_what)
+        return _stream("standard input", sample_rate_hz, coding, blocks)
     if place.is_dir():
         return Folder(place, sample_rate_hz, mark).pieces()
     if place.exists():

@@ -118,9 +118,9 @@ def _untrained_machines(runs: Sequence[RunDirectory]) -> Missing:
     return {machine: ["was to be trained with the others and is not in the run"] for machine in asked - have}
 
 
-def absent_machines(folders: Folders, year: Year) -> Missing:
+def absent_machines(folders: Folders, year: Year, left_out: Iterable[str]) -> Missing:
     """Machines of the year's data that the run does not have, where its recordings are the challenge's."""
-    have = {run.machine for run in folders}
+    have = {run.machine for run in folders} | {*left_out}
     missing: Missing = {}
     for root in {data.root for folder in folders.values() if (data := folder.data())}:
         part = published_part(mirrored(root), year)
@@ -131,11 +131,11 @@ def absent_machines(folders: Folders, year: Year) -> Missing:
 
 
 def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:
-    """Machines of a run that machine= does not name, in sentences."""
+    """Machines of a run that machine= does not name."""
     if is_all(machines):
         return []
     every = {run.machine for run in (*find_runs(runs, name), *begun_runs(runs, name))}
-    return [f"{machine} is left out by machine=" for machine in sorted(every - {*machines})]
+    return sorted(every - {*machines})
 
 
 def merged(*several: Missing) -> Missing:

@@ -112,14 +112,15 @@ def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], a
     # Machines of the evaluation set may be in the same run; on other recordings, what there is was asked for.
     elsewhere = {*year.eval} - {*year.dev} - {run.machine for run in folders}
     begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else {}
+    left_out = completeness.left_out(place.parent, place.name, machines)
     missing = merged(
         {machine: what for machine, what in begun.items() if machine not in elsewhere},
         completeness.missing_scores(folders, default),
         completeness.missing_labels({machine: first[machine] for machine in first if machine not in own}),
-        completeness.absent_machines(folders, year),
+        completeness.absent_machines(folders, year, left_out),
     )
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
-    lacks += completeness.left_out(place.parent, place.name, machines)
+    lacks += [f"{machine} is left out by machine=" for machine in left_out]
     unlabelled = completeness.missing_labels({machine: first[machine] for machine in first if machine in own})
     lacks += [f"{machine} {what}" for machine, whats in unlabelled.items() for what in whats]
     tables = _tables_of(folders)

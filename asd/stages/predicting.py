@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from asd.core.executors import LostError, finished
-from asd.core.files import alone, check_file_place, write_text
+from asd.core.files import alone, append_text, check_file_place, write_text
 from asd.core.runtime import fingerprint, log
 from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
@@ -204,8 +204,7 @@ class Journal:
             self._take(path, finding)
         line = {"model": model, "found": [(path, _stamp(mirrored(path)), f) for path, f in found.items()]}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_text(self.path, json.dumps(line) + "\n")
 
     def of(self, clips: Sequence[Clip]) -> tuple[pd.DataFrame, dict[str, str]]:
         """The table, of each machine the most suspicious first, and why the other clips have no row."""
