@@ -192,8 +192,7 @@ class Model:
         run.clear()
         run.write_config(options.stored())
         settings = fingerprint(options.settings(self.detector.context.code), run.seed, "")
-        data = fingerprint([self._learnt.fingerprint])
-        store_model(run, self.detector, self._learnt, settings, data)
+        store_model(run, self.detector, self._learnt, settings, fingerprint([self._learnt.fingerprint]))
         run.scores.write({}, {scorer: threshold.as_dict() for scorer, threshold in self.thresholds.items()})
         run.finish("", default=self.scorers[0], seconds=0.0)
         return run.path
