@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from asd.core.files import read_json
 from asd.settings.stages import Benchmark, Evaluate
 from asd.stages.benchmarking import ELSEWHERE, ORACLE, as_markdown, benchmark, read_methods
 from asd.types import AsdError
+from tests.command import succeeds
 from tests.machines import tone_machine
 
 METHODS = """
@@ -90,6 +92,23 @@ def test_methods_are_measured_anew_where_recordings_have_changed(
         benchmark(config)
     assert not benchmark(config.model_copy(update={"overwrite": True})).equals(before)
     benchmark(config)
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_is_compared_as_its_page_says(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[1] / "docs/pretrained.md").read_text()
+    [network] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    [methods] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    [command] = re.findall(r"^    python -m asd (benchmark .*)$", page, re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    Path("mynet.py").write_text(network)
+    Path("methods.yaml").write_text(methods)
+    words = command.replace("DIR", str(place / "data")).split()
+    said = succeeds(*words, "machine=fan", "seeds=0", "executor=here").out
+    assert "my network" in said
+    assert "| default " in said
 
 
 @pytest.mark.slow
