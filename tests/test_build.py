@@ -183,6 +183,12 @@ def test_a_pretrained_encoder_from_the_command_line(place: Path) -> None:
     refuses(*words, checkpoint, "embedding.layers=7", saying=r"layers=7 is beyond the 3 layers")
     succeeds(*words, checkpoint, "embedding.layers=1,3")
     assert len(list(Path("runs/.cache").glob("fan-*-embedding-*"))) == 2
+    beats_pt(place, seed=1)  # other weights in the same file
+    refuses(
+        *words, checkpoint, "embedding.layers=1,3", saying="made by other code or weights: .*checkpoint, has changed"
+    )
+    succeeds(*words, checkpoint, "embedding.layers=1,3", "overwrite=true")
+    assert len(list(Path("runs/.cache").glob("fan-*-embedding-*"))) == 4
     succeeds(*words[:-1], "embedding.encoder=bottleneck", "name=bottleneck", "embedding.epochs=1")
     spectrum = ("embedding.encoder=multires_cnn", "embedding.windows_samples=", "embedding.epochs=1")
     succeeds(*words[:-1], *spectrum, "name=spectrum")

@@ -77,7 +77,11 @@ def test_code_that_has_changed_is_never_done_already(data: Path, monkeypatch: py
     assert "done already" in succeeds("train", *words).err
     before = _levels("mine")
     _now_with(20, monkeypatch)
-    refuses("train", *words, saying="seed0/model was made by other code: .*changed since; train again with overwrite")
+    refuses(
+        "train",
+        *words,
+        saying="seed0/model was made by other code or weights: .*changed since; train again with overwrite",
+    )
     succeeds("train", *words, "overwrite=true")
     assert _levels("mine").to_numpy() == pytest.approx(20 * before.to_numpy())
     _now_with(300, monkeypatch)

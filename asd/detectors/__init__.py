@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
@@ -111,6 +112,10 @@ class DetectorSettings(Settings):
         Raises:
             AsdError: one cannot be imported, or is not of the kind that the option takes.
         """
+        return []
+
+    def own_files(self) -> list[Path]:
+        """Files and folders that the options name, and whose content decides the scores."""
         return []
 
 

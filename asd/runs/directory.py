@@ -117,7 +117,7 @@ class RunDirectory(TrainingDirectory):
             folder: where the model lies; its files are hashed.
             settings: hash of what decided the model besides its clips.
             clip_s: length of the clips in seconds, by the median.
-            code: hash of what is no part of this package and decided the model.
+            code: hash of code and files outside this package that decided the model.
         """
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
@@ -135,14 +135,15 @@ class RunDirectory(TrainingDirectory):
             )
 
     def check_code(self, code: str, *, refuse: bool = True) -> None:
-        """Makes sure that the model was made by the code of one's own that there is now, or only warns.
+        """Makes sure that the model was made by the code and the checkpoint that there are now, or only warns.
 
         Raises:
             AsdError: it was not.
         """
         if self.fit_facts().get("code", code) == code:
             return
-        what = f"{self.model} was made by other code: the module of the detector or encoder has changed since"
+        cause = "the module of the detector or encoder, or its checkpoint, has changed since"
+        what = f"{self.model} was made by other code or weights: {cause}"
         if refuse:
             raise AsdError(f"{what}; train again with overwrite=true, or under another name=")
         log.warning("%s; train with overwrite=true makes the model anew", what)

@@ -191,10 +191,16 @@ class Run(Execution):
 
     @property
     def own_code(self) -> str:
-        """Hash of what computes the scores and is no part of this package: a detector or an encoder of one's own."""
-        from asd.core.runtime import own_code
+        """Hash of what decides the scores and is no part of this package: code of one's own, a checkpoint's content."""
+        from asd.core.runtime import fingerprint, own_code
 
-        return own_code([detector_class(self.detector), *self.detector_settings.own_classes()])
+        options = self.detector_settings
+        code = own_code([detector_class(self.detector), *options.own_classes()])
+        if not (files := options.own_files()):
+            return code
+        from asd.detectors.encoders.published import content_hash
+
+        return fingerprint(code, [content_hash(path) for path in files])
 
     @property
     def detector_version(self) -> int:

@@ -18,7 +18,7 @@ from asd.core.files import alone, read_json, read_yaml, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import publish_files, read_bytes
 from asd.detectors import REGISTRY
-from asd.detectors.encoders.recipe import ENCODERS
+from asd.detectors.encoders.recipe import FAULTS, TRAINED
 from asd.evaluation.labelling import labelled_scores
 from asd.metrics import evaluate_table
 from asd.options import Execution
@@ -217,7 +217,7 @@ class Trial:
         """Its name: a hash of all that its result depends on."""
         options = {**self.shared, **self.options}
         named = {str(options[key]) for key in ("detector", "embedding.encoder", "encoder") if key in options}
-        code = parse(Run, [], options).own_code if named - {*REGISTRY, *ENCODERS} else ""
+        code = parse(Run, [], options).own_code if named - {*REGISTRY, FAULTS, *TRAINED} else ""
         return fingerprint(self.options, self.shared, self.machines, self.recordings, code)
 
     @property

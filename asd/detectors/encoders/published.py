@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -80,9 +81,16 @@ def content_hash(path: Path) -> str:
     content = hashlib.sha256()
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.is_file():
-            with file.open("rb") as stream:
-                content.update(hashlib.file_digest(stream, "sha256").digest())
+            facts = file.stat()
+            content.update(_digest(file.absolute(), facts.st_size, facts.st_mtime_ns))
     return content.hexdigest()[:16]
+
+
+@lru_cache
+def _digest(file: Path, _size: int, _written: int) -> bytes:
+    """Of a file as it is now: a checkpoint is large, and every job asks for it."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _read(path: Path, encoder: str) -> tuple[Tensors, dict[str, Any]]:

@@ -193,6 +193,10 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
             return [encoder_class(self.encoder)] if ":" in self.encoder else []
         return [type(module) for module in self.encoder.modules()]
 
+    def own_files(self) -> list[Path]:
+        """The checkpoint, where there is one: a missing one is refused by what needs it."""
+        return [self.checkpoint] if self.checkpoint and self.checkpoint.exists() else []
+
     def refuse_unread(self) -> None:
         """Refuses options that `fault_mlp` would leave unread.
 
