@@ -7,10 +7,12 @@ import re
 import resource
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,21 @@ def test_ray_data_keeps_its_processes_and_names_a_task_that_kills_them(on_ray: E
     assert "its process was lost again and again" in str(dies.error)
     assert [times(path) for path, _ in tasks[:8]] == [*[1] * 7, 2]
     assert 1 < times(tasks[8][0]) <= 4  # a try that finds no process yet counts
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_computer_without_the_package_is_a_sentence(on_ray: Execution, keeps: bool) -> None:
+    """The work lies in a module that the driver alone has."""
+    module = ModuleType("only_here")
+    exec("def work(task): return task", module.__dict__)
+    sys.modules["only_here"] = module
+    try:
+        errors = [each.error for each in finished(module.work, [1], on_ray, keeps=keeps)]
+    except AsdError as error:
+        errors = [error]
+    finally:
+        del sys.modules["only_here"]
+    assert re.search(r"cannot load it \(No module named 'only_here'\); install the same version of asd", str(errors[0]))
 
 
 def test_a_task_without_memory_is_named_and_costs_no_other(on_ray: Execution, tmp_path: Path) -> None:

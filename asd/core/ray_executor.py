@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sys
 import warnings
@@ -64,7 +65,7 @@ def on_ray_data(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, 
     Tasks and results stream through the cluster, which holds a few of them at a time.
 
     Raises:
-        AsdError: Ray is not installed, or there is no cluster at that address.
+        AsdError: Ray is not installed, there is no cluster at that address, or a computer there cannot load `work`.
     """
     with connected(where.address) as ray:
         data, pickler = import_module("ray.data"), ray.cloudpickle
@@ -84,10 +85,13 @@ def on_ray_data(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, 
                 max_task_retries=RETRIES,
             )
         lost = {*range(len(tasks))}
-        for row in found.iter_rows():
-            index, result, error = pickler.loads(row["found"])
-            lost.remove(index)
-            yield Finished(index, result, error)
+        try:
+            for row in found.iter_rows():
+                index, result, error = pickler.loads(row["found"])
+                lost.remove(index)
+                yield Finished(index, result, error)
+        except ray.exceptions.RayError as error:
+            raise _death(error) from error
         for index in lost:
             yield Finished(index, None, _death(None))
 
@@ -168,8 +172,12 @@ def _attempt(work: Callable[[T], Any], task: T, place: str) -> tuple[Any, Except
     return attempt(work, task)
 
 
-def _death(error: Exception | None) -> LostError:
-    """The sentence of a task whose process or computer was lost again and again."""
+def _death(error: Exception | None) -> AsdError:
+    """The sentence of a task that a computer could not load, or whose process or computer was lost again and again."""
+    if unfit := re.search(r"System error: (.+)", str(error)):
+        return AsdError(
+            f"a computer of the cluster cannot load it ({unfit[1]}); install the same version of asd on all of them"
+        )
     kind = f" ({type(error).__name__})" if error else ""
     return LostError(
         f"its process was lost again and again{kind}, as when memory runs out; give fewer workers= or a computer with "
