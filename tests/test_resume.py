@@ -87,15 +87,17 @@ def test_killed_or_interrupted_training_ends_like_an_uninterrupted_one(place: Pa
         assert_same_run(Path("runs", name, "fan/seed0"), Path("runs/whole/fan/seed0"))
 
 
-# Lets child after child train until its n-th file is about to get its name, and dies there without a word.
+# Lets child after child work until its n-th file is about to get its name, and dies there without a word.
 _DIE_EVERYWHERE = """
-import os, sys
+import os, shutil, sys
 from pathlib import Path
 import torch._dynamo, asd.detectors.autoencoder, asd.pipeline, asd.scoring.threshold, asd.stages.summary  # once
 from asd.__main__ import main
 
 rename = Path.replace
 for n in range(100):
+    if Path("before").exists():
+        shutil.copytree("before", f"r{n}/runs/dies{n}")
     child = os.fork()
     if child == 0:
         left = n
@@ -106,7 +108,7 @@ for n in range(100):
             left -= 1
             return rename(self, target)
         Path.replace = counted
-        os._exit(main(["train", *sys.argv[1:], f"name=dies{n}", f"runs=r{n}/runs"]))
+        os._exit(main([*sys.argv[1:], f"name=dies{n}", f"runs=r{n}/runs"]))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == 0:
         break
@@ -120,10 +122,7 @@ def test_dead_before_any_file_gets_its_name(place: Path) -> None:
     """Features, configuration, each epoch's state, model, scores, thresholds, DONE."""
     quick = "decision.method=percentile"
     succeeds("train", *words("whole"), quick)
-    command = [sys.executable, "-c", _DIE_EVERYWHERE, *map(str, words("replaced below")), quick]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    deaths = int(process.stdout.splitlines()[-1])
+    deaths = die_everywhere("train", *words("replaced below"), quick)
     assert deaths >= 10
     for n in range(deaths):
         runs = Path(f"r{n}/runs")
@@ -132,6 +131,34 @@ def test_dead_before_any_file_gets_its_name(place: Path) -> None:
         succeeds("train", *words(f"dies{n}"), quick, f"runs={runs}")
         assert not list(runs.rglob("*.tmp"))
         assert_same_run(runs / f"dies{n}/fan/seed0", Path("runs/whole/fan/seed0"))
+
+
+@pytest.mark.slow
+def test_a_scoring_that_dies_anywhere_leaves_old_scores_or_none_that_count(place: Path) -> None:
+    succeeds("train", *words("whole"))
+    Path("runs/whole").rename("before")
+    (Path("data/fan/test") / min(os.listdir("data/fan/test"))).unlink()
+    shutil.copytree("before", "runs/whole")
+    succeeds("score", "name=whole")
+    deaths = die_everywhere("score")
+    assert deaths >= 5
+    for n in range(deaths):
+        run = Path(f"r{n}/runs/dies{n}/fan/seed0")
+        if (run / "DONE").exists():
+            assert (run / "scores/mse.csv").read_bytes() == Path("before/fan/seed0/scores/mse.csv").read_bytes()
+        else:
+            refuses("evaluate", f"name=dies{n}", f"runs=r{n}/runs", saying="holds no complete run")
+        succeeds("score", f"name=dies{n}", f"runs=r{n}/runs")
+        assert not list(run.rglob("*.tmp"))
+        assert_same_run(run, Path("runs/whole/fan/seed0"))
+
+
+def die_everywhere(*words: object) -> int:
+    """Runs the command until it dies before its first file gets its name, its second, and so on; how often it did."""
+    command = [sys.executable, "-c", _DIE_EVERYWHERE, *map(str, words)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    return int(process.stdout.splitlines()[-1])
 
 
 def test_the_same_command_again_changes_nothing(place: Path) -> None:
