@@ -86,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         groups = {name: meaning for name, (_, meaning) in GROUPS.items()}
         print(USAGE.format(stages=_lines(STAGES), groups=_lines(groups)))
         return 0
+    if arguments[0] in {"-V", "--version"}:
+        from importlib.metadata import version
+
+        print(f"asd {version('asd')}")
+        return 0
     stage, *rest = arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     from asd.places import spelled

@@ -151,6 +151,13 @@ def test_a_misspelt_file_is_paired_with_the_missing_one(package: Path) -> None:
     assert f"should it be {SCORES}?" in stray
 
 
+def test_scores_of_a_development_machine_are_taken_for_no_other_machine(package: Path) -> None:
+    (package / SCORES).rename(package / "anomaly_score_fan_section_00_test.csv")
+    missing, stray = defects_of(package)
+    assert f"{SCORES} is missing" in missing
+    assert "not a file of a 2024 submission: fan is a development machine, score the evaluation machines." in stray
+
+
 def test_all_defects_are_named_at_once(package: Path) -> None:
     for damage in (CSV_DEFECTS["header"][0], CSV_DEFECTS["decision 2"][0], CSV_DEFECTS["stray file"][0]):
         damage(package)

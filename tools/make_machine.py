@@ -35,6 +35,9 @@ WHOLE_NUMBERS = {
 
 def main(arguments: Sequence[str]) -> int:
     """Make the machines that the command line asks for; return the exit status."""
+    if {"-h", "--help"} & {*arguments}:
+        print(__doc__)
+        return 0
     try:
         words = _parse(arguments)
         if "out" not in words:

@@ -135,7 +135,7 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
 def _machine_folders(root: Path) -> dict[str, Path]:
     """Machine -> folder. Names are composed Unicode (NFC), whatever the disk's is."""
     if not root.is_dir():
-        raise AsdError(f"no data folder {root.absolute()}: download the data, or say data=DIR.")
+        raise AsdError(f"no data folder {root.absolute()}: fetch it by python -m asd data, or say data=DIR.")
     found: dict[str, Path] = {}
     for folder in sorted(root.iterdir()):
         if folder.name.startswith(".") or not any((folder / name).is_dir() for name in _WITH_CLIPS):

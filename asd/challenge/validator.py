@@ -172,8 +172,10 @@ def _system_defects(label: str, files: Files, rules: _Rules) -> Iterator[str]:
 def _stray_defects(files: Files, wanted: list[str], year: Year) -> Iterator[str]:
     for name in sorted(files.keys() - {*wanted}):
         if not name.endswith(".pdf"):
-            near = difflib.get_close_matches(name, [other for other in wanted if other not in files], n=1)
+            near = difflib.get_close_matches(name, [other for other in wanted if other not in files], n=1, cutoff=0.9)
             guess = f"should it be {near[0]}?" if near else "remove it."
+            if developed := [machine for machine in year.dev if f"_{machine}_section" in name]:
+                guess = f"{developed[0]} is a development machine, score the evaluation machines."
             yield f"{name} is not a file of a {year.year} submission: {guess}"
 
 
