@@ -216,9 +216,7 @@ class Sweep(SideBySide):
     method: Literal["grid", "random", "optuna"] = Field(
         "grid", description="grid: all combinations; random; optuna: guided, and bad trials end early"
     )
-    trials: int = Field(
-        20, ge=1, le=10_000, description="configurations of random and optuna, those tried before included"
-    )
+    trials: int = Field(20, ge=1, le=10_000, description="configurations of random and optuna, earlier ones included")
     judge: Literal["faults", "others", "labels"] = Field(
         "faults",
         description="faults: normal clips with planted faults; labels: those of the test clips; others: for each "
@@ -257,9 +255,7 @@ class Listen(OfRun):
     threshold: float | None = Field(None, description="scores above are suspicious; by default the run's")
     smooth: int = Field(3, ge=1, description="windows whose mean score counts")
     duration_s: float = Field(5.0, ge=0, description="seconds above the threshold before an alarm is raised")
-    hysteresis: float = Field(
-        0.25, ge=0, le=1, description="an alarm ends so far on the way from the threshold to the median"
-    )
+    hysteresis: float = Field(0.25, ge=0, le=1, description="an alarm ends so far on the way from threshold to median")
     before_s: float = Field(10.0, ge=0, le=600, description="seconds before an alarm that are recorded with it")
     after_s: float = Field(10.0, ge=0, le=600, description="seconds after it")
     webhook: str | None = Field(None, description="address that every event is sent to; see webhook_secret")
