@@ -94,7 +94,10 @@ class Settings(BaseModel):
         if value == "" and Path in parts:
             raise ValueError("it is empty; name a place or leave the option out")
         if Path in parts and TO_MIRROR not in parts and is_address(value):
-            raise ValueError("this option takes a folder or file of this computer, not an address")
+            raise ValueError(
+                "this option takes a folder or file of this computer, not an address; copy there or from there by the "
+                "storage's own tools"
+            )
         return value
 
     def deciding(self) -> dict[str, Any]:
