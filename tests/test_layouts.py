@@ -125,6 +125,9 @@ def test_the_folder_of_one_machine_takes_the_name_that_is_given(tmp_path: Path) 
 def test_machines_of_the_same_name_in_two_halls(tmp_path: Path) -> None:
     root = touch(tmp_path, "hall 1/fan/normal/a.wav", "hall 2/fan/normal/a.wav", "hall 2/pump/good/b.wav")
     assert opened(root).machines() == ["hall 1_fan", "hall 2_fan", "pump"]
+    assert opened(touch(tmp_path / "b", "pump/1/ok/a.wav", "pump/2/ok/a.wav", "3/ok/a.wav")).machines() == [
+        *("3", "pump_1", "pump_2")
+    ]
 
 
 def test_eight_ids_of_mimii_are_sections(tmp_path: Path) -> None:

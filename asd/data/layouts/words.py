@@ -146,7 +146,7 @@ def domain_of(word: str, where: str) -> Domain | None:
 
 
 def machine_names(places: Iterable[Parts]) -> dict[Parts, str]:
-    """The name of each machine: its folder's, with the folders above where two are called the same.
+    """The name of each machine: its folder's, with the folders above where two are called the same, or by a number.
 
     Example:
         >>> machine_names([("hall 1", "fan"), ("hall 2", "fan"), ("hall 2", "pump")])
@@ -154,4 +154,5 @@ def machine_names(places: Iterable[Parts]) -> dict[Parts, str]:
     """
     every = dict.fromkeys(places)
     count = Counter(place[-1:] for place in every)
-    return {place: "_".join(place if count[place[-1:]] > 1 else place[-1:]) for place in every}
+    unclear = {place for place in every if count[place[-1:]] > 1 or not any(map(str.isalpha, "".join(place[-1:])))}
+    return {place: "_".join(place if place in unclear else place[-1:]) for place in every}
