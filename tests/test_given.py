@@ -54,6 +54,13 @@ def test_arrays_become_recordings() -> None:
     assert found.clips[1].label is None
 
 
+def test_rows_that_may_be_meant_as_recordings_are_said_to_be_channels(caplog: pytest.LogCaptureFixture) -> None:
+    batch = np.random.default_rng(0).normal(0, 0.1, (7, 400))
+    for front_end, saying in ((FrontEnd(channel=3), 0), (FrontEnd("mean"), 0), (FrontEnd(), 1), (FrontEnd(), 1)):
+        from_arrays([batch], 8000, front_end, Split.TEST)
+        assert caplog.text.count("7 rows is one recording with so many channels, and the first is used") == saying
+
+
 @pytest.mark.parametrize(
     ("waveforms", "saying"),
     [

@@ -6,6 +6,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from glob import glob, has_magic
 from os.path import lexists
 from pathlib import Path
@@ -104,6 +105,8 @@ def from_arrays(
             raise AsdError(
                 f"waveform {i} has the shape {array.shape}, and (microphones, samples) is wanted; transpose it"
             )
+    if front_end.channel is None and front_end.n_microphones == 1:
+        _warn_of_channels(max((len(array) for array in arrays if array.ndim > 1), default=1))
     label = Label.NORMAL if split is Split.TRAIN else None
     clips = [Clip(Path(f"waveform {i}"), machine, section, split, None, label) for i in range(len(arrays))]
     if front_end.channel is not None:
@@ -112,6 +115,17 @@ def from_arrays(
             for clip, array in zip(clips, arrays, strict=True)
         ]
     return in_memory([array.astype(np.float32) for array in arrays], sample_rate_hz, clips, front_end)
+
+
+@cache
+def _warn_of_channels(n: int) -> None:
+    """Says once that of several channels the first is used: they may have been meant as several recordings."""
+    if n > 1:
+        log.warning(
+            "a waveform of %d rows is one recording with so many channels, and the first is used; fit with channel= for "
+            "another one or their mean, and give several recordings one by one",
+            n,
+        )
 
 
 def check_lengths(recordings: Recordings, least_samples: int) -> None:
