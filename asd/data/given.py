@@ -122,8 +122,8 @@ def _warn_of_channels(n: int) -> None:
     """Says once that of several channels the first is used: they may have been meant as several recordings."""
     if n > 1:
         log.warning(
-            "a waveform of %d rows is one recording with so many channels, and the first is used; fit with channel= for "
-            "another one or their mean, and give several recordings one by one",
+            "a waveform of %d rows is one recording with so many channels, and the first is used; fit with channel= "
+            "for another or for their mean, and give several recordings one by one",
             n,
         )
 
