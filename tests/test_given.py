@@ -29,6 +29,22 @@ def test_an_anomaly_is_nothing_to_learn_from(tmp_path: Path) -> None:
     assert clips_of_files([clip], "fan", Split.TEST)[0].label is Label.ANOMALY
 
 
+def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: Path) -> None:
+    for name in (
+        "a/normal_1.wav",
+        "a/bad_2.wav",
+        "b/normal/1.wav",
+        "b/normal/anomaly_2.wav",
+        "c/normal/leaky_faulty/1.wav",
+    ):
+        write_clip(tmp_path / name, 1)
+    (learnt,) = clips_of_files(tmp_path / "a", "fan", Split.TRAIN)
+    assert learnt.path.name == "normal_1.wav"
+    for folder in ("b", "c"):
+        with pytest.raises(AsdError, match="speaks of a fault; move it to abnormal/, or rename it"):
+            clips_of_files(tmp_path / folder, "fan", Split.TRAIN)
+
+
 def test_files_tell_their_rate_and_arrays_do_not(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "a.wav", 1)
     for given in (clip, str(clip), [clip], (str(path) for path in [clip]), tmp_path):

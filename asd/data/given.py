@@ -208,11 +208,11 @@ def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
 
 
 def _laid_out(layout: Layout, folder: Path, files: Sequence[Path]) -> list[Clip] | None:
-    """The clips of a folder in a layout; None where it does not fit and no folder is one of anomalies."""
+    """The clips of a folder in a layout; None where it does not fit and no name in it speaks of a fault."""
     try:
         return layout(folder, files)
     except AsdError:
-        if any(speaks_of_fault(part) for path in files for part in path.relative_to(folder).parts[:-1]):
+        if any(speaks_of_fault(part) for path in files for part in path.relative_to(folder).with_suffix("").parts):
             raise
         return None
 
