@@ -135,7 +135,10 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
 def _machine_folders(root: Path) -> dict[str, Path]:
     """Machine -> folder. Names are composed Unicode (NFC), whatever the disk's is."""
     if not root.is_dir():
-        raise AsdError(f"no data folder {root.absolute()}: fetch it by python -m asd data, or say data=DIR.")
+        what = ", which is a file" if root.is_file() else ""
+        raise AsdError(
+            f"no data folder {root.absolute()}{what}: fetch a year's by python -m asd data, or say data=DIR."
+        )
     found: dict[str, Path] = {}
     for folder in sorted(root.iterdir()):
         if folder.name.startswith(".") or not any((folder / name).is_dir() for name in _WITH_CLIPS):
@@ -145,7 +148,10 @@ def _machine_folders(root: Path) -> dict[str, Path]:
             raise AsdError(f"{found[name]} and {folder} are one name in two spellings: rename one of them.")
         found[name] = folder
     if not found:
-        raise AsdError(f"{root.absolute()} holds no machine: expected <machine>/train and <machine>/test in it.")
+        root = root.absolute()
+        machine = next((above for above in (root, root.parent) if any((above / n).is_dir() for n in _WITH_CLIPS)), None)
+        hint = f"; for the machine {machine.name}, say data={machine.parent} machine={machine.name}" if machine else "."
+        raise AsdError(f"{root} holds no machine: expected <machine>/train and <machine>/test in it{hint}")
     return found
 
 

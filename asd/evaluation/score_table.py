@@ -91,7 +91,7 @@ def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray)
     """Refuses a metric that compares clips of one class only, and names what would help."""
     domain = metric.partition("_")[2]
     where = f" of the {domain} domain" if domain else ""
-    way = "add such clips, or leave the machine out with machine="
+    way = "add such clips (predict and report do without), or leave the machine out with machine="
     if domain and 0 < np.sum(section.is_anomaly) < section.is_anomaly.size:
         way += ", or take the rule that knows no domains with year=2020"
     for label, count in (
