@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from asd import detectors
-from asd.types import Split
+from asd.types import AsdError, Split
 from tests import loudness
 from tests.command import refuses, succeeds
 from tests.loudness import Loudness, LoudnessSettings
@@ -99,6 +99,11 @@ def test_a_run_of_a_package_that_is_missing_is_not_trained_again(data: Path, mon
     importlib.invalidate_caches()
     said = refuses("predict", "name=mine", "audio=data/fan/test", saying="mine:Loudness cannot be imported")
     assert "overwrite" not in said
+
+
+def test_a_class_of_a_script_is_nobody_elses() -> None:
+    with pytest.raises(AsdError, match=r"detector=__main__:Loudness cannot .*: put the class into a module"):
+        detectors.detector_class("__main__:Loudness")
 
 
 def test_its_options_are_checked() -> None:

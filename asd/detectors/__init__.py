@@ -81,10 +81,10 @@ def class_at(place: str, option: str) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise AsdError(
-            f"{option} cannot be imported ({error}); the module has to be installed, or lie in the folder where the "
-            f"command is run"
-        ) from error
+        way = "the module has to be installed, or lie in the folder where the command is run"
+        if module == "__main__":
+            way = "only the script or notebook that holds the class can name it so: put the class into a module"
+        raise AsdError(f"{option} cannot be imported ({error}); {way}") from error
 
 
 class DetectorSettings(Settings):
