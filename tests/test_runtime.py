@@ -23,13 +23,16 @@ def test_own_code_is_that_of_a_class_and_of_what_its_modules_take_from_beside(
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     texts = {
         "code_of_mine": "import numpy as np\nfrom code_beside import half\nclass Mine:\n    f = half\n",
-        "code_beside": "import code_further\ndef half(x):\n    return x / code_further.two\n",
+        "code_beside": "from code_further import two\ndef half(x):\n    from code_of.late import one\n    return one\n",
         "code_further": "two = 2\n",
+        "code_of/late": "from . import deep\none = 1\n",
+        "code_of/deep": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import code_elsewhere\n",
         "code_elsewhere": "three = 3\n",
     }
 
     def hashed() -> str:
         for name, text in texts.items():
+            (tmp_path / f"{name}.py").parent.mkdir(exist_ok=True)
             (tmp_path / f"{name}.py").write_text(text)
             monkeypatch.delitem(sys.modules, name, raising=False)
         importlib.invalidate_caches()
@@ -39,9 +42,29 @@ def test_own_code_is_that_of_a_class_and_of_what_its_modules_take_from_beside(
     assert hashed() == first != ""
     texts["code_elsewhere"] += "four = 4\n"
     assert hashed() == first
-    texts["code_further"] = "two = 2.0\n"
-    assert hashed() != first
+    for name in ("code_further", "code_of/late", "code_of/deep"):
+        before = hashed()
+        texts[name] += "five = 5\n"
+        assert hashed() != before
     assert own_code([Path, AsdError]) == ""
+
+
+def test_own_code_that_is_installed_is_that_of_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(place)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (place / "package_of_mine").mkdir(parents=True)
+    (place / "package_of_mine/__init__.py").write_text(
+        "from .deep import one\nimport package_beside\nclass Mine: ...\n"
+    )
+    (place / "package_of_mine/deep.py").write_text("one = 1\n")
+    (place / "package_beside.py").write_text("two = 2\n")
+    mine = importlib.import_module("package_of_mine").Mine
+    first = own_code([mine])
+    (place / "package_beside.py").write_text("two = 3\n")
+    assert own_code([mine]) == first
+    (place / "package_of_mine/deep.py").write_text("one = 4\n")
+    assert own_code([mine]) != first
 
 
 def in_child(work: Callable[[], object]) -> int:

@@ -87,6 +87,11 @@ def test_windows_overlap_by_the_length_of_the_normal_clips(
     assert [*detector.score(test).values()] == [*again.score(test).values()]
 
 
+def test_windows_that_do_not_overlap_are_refused() -> None:
+    with pytest.raises(ValueError, match="one window that holds a sample overlaps no other; write 2 to 16, or 0"):
+        StatisticsSettings(overlap=1)
+
+
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
     clips = two_microphones(tmp_path / "data")
     near, far, residual = (

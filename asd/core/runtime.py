@@ -5,6 +5,7 @@ Nothing here knows about audio, machines or configurations; torch is imported on
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import hashlib
 import json
@@ -20,7 +21,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+Name = tuple[str, ...]  # of a module: the packages around it, and its own
 log = logging.getLogger("asd")
 _NOT_OWN = {"asd", "torch", *sys.stdlib_module_names}  # packages whose code is no one's own
-_INSTALLED = ("site-packages", "dist-packages")  # folders of modules that have nothing to do with each other
+_INSTALLED = ("site-packages", "dist-packages")  # folders of packages that have nothing to do with each other
 
 
 def _spell(record: logging.LogRecord) -> bool:
@@ -161,29 +162,56 @@ def own_code(classes: Iterable[type]) -> str:
     """Hash of the code outside this package that classes are made of; "" where all of it is inside.
 
     Args:
-        classes: their modules and those of their bases are read, and what these take from modules of the same
-            package or folder. Libraries beside, such as torch, do not count.
+        classes: their modules and those of their bases are read, and what these import from the same folder and the
+            folders in it, or from the same package where it is installed. Other libraries do not count.
     """
-    bases = {base.__module__ for kind in classes for base in kind.__mro__}
-    todo = sorted(name for name in bases if name.partition(".")[0] not in _NOT_OWN)
-    packages = {name.partition(".")[0] for name in todo}
-    folders = {path.parent for name in todo if (path := _file_of(name)) and path.parent.name not in _INSTALLED}
-    texts: dict[str, str] = {}
+    modules = {base.__module__ for kind in classes for base in kind.__mro__}
+    found: dict[Name, str] = {}
+    for module in sorted(tuple(module.split(".")) for module in modules):
+        if module[0] not in _NOT_OWN and (file := getattr(sys.modules.get(".".join(module)), "__file__", None)):
+            _read_code(Path(file).absolute(), module, found)
+    return fingerprint(sorted(found.items())) if found else ""
+
+
+def _read_code(path: Path, module: Name, found: dict[Name, str]) -> None:
+    """Adds the hashes of a module and of those in its folder or package that it imports; nothing is executed."""
+    root = path.parents[len(module) - 1 + (path.stem == "__init__")]
+    todo = [(path, module)]
     while todo:
-        name = todo.pop()
-        path = None if name in texts else _file_of(name)
-        if path is None or not (name.partition(".")[0] in packages or path.parent in folders):
+        file, name = todo.pop()
+        if name in found:
             continue
-        texts[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        for value in vars(sys.modules[name]).values():
-            used = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
-            todo += [used] if isinstance(used, str) else []
-    return fingerprint(texts) if texts else ""
+        content = file.read_bytes()
+        found[name] = hashlib.sha256(content).hexdigest()
+        for used in _imports(content, name if file.stem == "__init__" else name[:-1]) if file.suffix == ".py" else ():
+            if used[0] in _NOT_OWN or (root.name in _INSTALLED and used[0] != module[0]):
+                continue
+            parts = [(root.joinpath(*used[:n]), used[:n]) for n in range(1, len(used) + 1)]
+            todo += [(place / "__init__.py", part) for place, part in parts if (place / "__init__.py").is_file()]
+            todo += [(place.with_suffix(".py"), part) for place, part in parts if place.with_suffix(".py").is_file()]
 
 
-def _file_of(module: str) -> Path | None:
-    path = getattr(sys.modules.get(module), "__file__", None)
-    return Path(path).absolute() if path else None
+@cache
+def _imports(code: bytes, package: Name) -> tuple[Name, ...]:
+    """Names of modules, and of what is taken from them, in the import statements of a module of a package."""
+    found: list[Name] = []
+    try:
+        todo: list[ast.AST] = [ast.parse(code)]
+    except (SyntaxError, ValueError):
+        return ()  # another Python's: what cannot be imported here decides nothing
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            found += [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            base = (*above, *(node.module.split(".") if node.module else ()))
+            found += [(*base, alias.name) for alias in node.names]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            todo += node.orelse  # what is for the type checker decides nothing
+        elif isinstance(node, ast.Module | ast.stmt | ast.ExceptHandler | ast.match_case):
+            todo += ast.iter_child_nodes(node)
+    return tuple(found)
 
 
 @contextmanager

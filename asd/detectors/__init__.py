@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from asd.options import Names, Settings, TrainSettings
 from asd.types import AsdError
@@ -154,6 +154,13 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
         le=16,
         description="windows that hold a sample (16 ms: always 4); 0: 8 where normal clips are below 4 s, else 4",
     )
+
+    @field_validator("overlap")
+    @classmethod
+    def _is_an_overlap(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one window that holds a sample overlaps no other; write 2 to 16, or 0")
+        return value
 
     def check_names(self) -> None:
         """Looks up the groups and the back end."""

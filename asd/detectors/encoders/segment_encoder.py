@@ -144,7 +144,7 @@ def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.de
 
 
 def unit(vectors: FloatArray) -> FloatArray:
-    """FloatArray (clips, dims) at length one; zero stays zero."""
+    """Vectors (clips, dims) at length one; zero stays zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny))
 
