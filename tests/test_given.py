@@ -36,6 +36,8 @@ def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: P
         "b/normal/1.wav",
         "b/normal/anomaly_2.wav",
         "c/normal/leaky_faulty/1.wav",
+        "d/pump/gut/1.wav",
+        "d/pump/defekt/1.wav",
     ):
         write_clip(tmp_path / name, 1)
     (learnt,) = clips_of_files(tmp_path / "a", "fan", Split.TRAIN)
@@ -43,6 +45,7 @@ def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: P
     for folder in ("b", "c"):
         with pytest.raises(AsdError, match="speaks of a fault; move it to abnormal/, or rename it"):
             clips_of_files(tmp_path / folder, "fan", Split.TRAIN)
+    assert [clip.path.parent.name for clip in clips_of_files(tmp_path / "d", "fan", Split.TRAIN)] == ["gut"]
 
 
 def test_files_tell_their_rate_and_arrays_do_not(tmp_path: Path) -> None:

@@ -328,6 +328,10 @@ def test_odd_trees_are_a_sentence(tmp_path: Path, names: list[str], saying: str)
         ("good/pump/monday/1.wav", "leak/pump/tuesday/1.wav"),
         ("Training data/pump/0_normal/1.wav", "Testing data/pump/1_abnormal/leak/1.wav"),
         ("train/pump/normal_001.wav", "test/pump/leak/abnormal_001.wav"),
+        ("pump/gut/1.wav", "pump/Defekt/leak/1.wav"),
+        ("pump/iO/1.wav", "pump/niO/leak/1.wav"),
+        ("pump/正常/1.wav", "pump/異常/leak/1.wav"),
+        ("pump/normal/1.wav", "pump/de\N{COMBINING ACUTE ACCENT}faut/leak/1.wav"),  # as macOS writes it
     ],
 )
 def test_trees_that_people_have(normal: str, anomalous: str) -> None:

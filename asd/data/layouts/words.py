@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 
 from asd.types import AsdError, Domain, Label, Split
 
-NORMAL = frozenset({"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "intact", "pass", "normalsound"})
+NORMAL = frozenset(
+    {"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "intact", "pass", "normalsound"}
+    | {"gut", "io", "normale", "bueno", "bon", "sano", "正常", "正常音", "良品"}
+)
 ANOMALOUS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "bad", "ng", "nok", "faulty", "fault", "faults", "defect"}
     | {"defects", "defective", "broken", "damaged", "failure", "failures", "fail", "unhealthy", "anomaloussound"}
+    | {"defekt", "defekte", "nio", "kaputt", "schlecht", "anomal", "anomalie", "anormal", "défaut"}
+    | {"panne", "fallo", "avería", "averia", "malo", "anomalia", "guasto", "difetto", "異常", "異常音", "不良", "故障"}
 )
 TRAINING = frozenset({"train", "training"})
 TESTING = frozenset({"test", "testing", "eval", "evaluation", "val", "validation"})
@@ -83,7 +89,7 @@ def may_be_normal(name: str) -> bool:
 
 
 def _words(lower: str) -> list[str]:
-    return re.findall(r"[^\W\d_]+", lower)
+    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", lower))
 
 
 _MEANINGS: dict[str, str] = {
