@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile as sf
 
 from asd.stages import confirming
 from tests.command import asd, contents, refuses, succeeds, train_on_tones
@@ -91,6 +92,8 @@ def test_what_may_not_be_confirmed_changes_nothing(run: Path) -> None:
     refuses("predict", f"audio={odd}", "--confirm-normal", saying="is an anomaly by its name")
     known = next(Path("data/fan/train").glob("*.wav"))
     refuses("predict", f"audio={known}", "--confirm-normal", saying="in the bank already")
+    sf.write("steps.wav", 32768 * sf.read(known)[0][::-1], 16000, subtype="FLOAT")
+    refuses("predict", "audio=steps.wav", "--confirm-normal", saying="steps.wav holds floats far beyond 1")
     refuses("predict", "--confirm-normal", saying="audio= is missing")
     refuses("predict", "audio=inbox", "--undo", saying="leave audio= and confirm_normal= out")
     assert contents(Path("runs")) == before

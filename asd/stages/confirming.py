@@ -18,6 +18,7 @@ from typing import Any
 
 from asd.core.files import alone, atomic
 from asd.data.given import clips_of_files
+from asd.data.notices import check_units
 from asd.data.recordings import Recordings, check, defects, joined
 from asd.runs import RunDirectory
 from asd.stages.fitting import fitted, store_model, write_job_scores
@@ -49,6 +50,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
         assert job.learn is not None
         known = job.learn
         new = _usable(clips_of_files(list(paths), run.machine, Split.TRAIN), known)
+        check_units(joined([known, new]))
         kept = [_keep(run, clip, sound.content) for clip, sound in zip(new.clips, new.sounds, strict=True)]
         new = replace(new, clips=tuple(replace(c, path=path) for c, path in zip(new.clips, kept, strict=True)))
         detector = fitted(job)
