@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
@@ -36,6 +37,7 @@ from asd.stages.predictions import usable_scores
 from asd.types import AsdError, Label
 
 Unscored = dict[str, str]  # why test clips have no score, by file name
+_FEW = 10  # normal recordings, of which any may be above a threshold at 10 %
 
 
 def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
@@ -198,11 +200,18 @@ def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machi
     for scorer in detector.scorers:
         normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
         found[scorer] = fit_threshold(normal, **decision, scorer=None)
-    fallen_back = [scorer for scorer, threshold in found.items() if threshold.fallback]
-    if fallen_back:
+    default = found[detector.scorers[0]]
+    if fallen_back := [scorer for scorer, threshold in found.items() if threshold.fallback]:
         first, *others = fallen_back
         more = f"; so it is with {', '.join(others)}" if others else ""
-        log.warning("threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
+        level = logging.WARNING if default.fallback else logging.INFO
+        log.log(level, "threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
+    if len(training) < _FEW and config.window_s is None:
+        log.warning(
+            "%s: with %d normal recordings, up to %.0f%% of normal ones may lie above the threshold; give more, or set "
+            "window_s=1 as enroll does, which compares windows of them",
+            *(machine, len(training), 100 * default.false_alarm_bound),
+        )
     return found
 
 
