@@ -73,7 +73,7 @@ WAVE = NORMAL / "x.wav"
 NOT_READ = {"train own": Refused("x.wav"), "predict": Defect("x.wav")}
 FAULTS = [
     Fault("own recordings lie loose beside the folders", copied("own/loose.wav"), {"train own": Refused("loose.wav lies in no folder that says"), "predict": Done()}),
-    Fault("own faults lie in the training folder", copied("own/pump/train/leak/x.wav"), {"train own": Refused("leak/x.wav lies in training data and in a folder of anomalies")}),
+    Fault("own faults lie in the training folder", copied("own/pump/train/leak/x.wav"), {"train own": Refused("lies in leak/, as normal recordings do, and nothing says what it is")}),
     Fault("own normal recordings are gone", lambda: [p.unlink() for p in NORMAL.iterdir()], {"train own": Refused("own"), "predict": Done()}),
     Fault("own recordings are all gone", lambda: (shutil.rmtree("own"), Path("own").mkdir()), {"train own": Refused("own"), "predict": Refused("own holds no recordings")}),
     Fault("own normal recordings lie a folder deeper", lambda: (shutil.move(NORMAL, "x"), NORMAL.mkdir(), shutil.move("x", NORMAL / "hall 3")), {"train own": Same()}),
