@@ -110,7 +110,7 @@ def make_table(seed: int = 0, n: int = 50, machines: str = "fan valve", digits: 
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
-@pytest.mark.parametrize("year", [2020, 2021, pytest.param(2024, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("year", [2020, *(pytest.param(year, marks=pytest.mark.slow) for year in (2021, 2024))])
 def test_bootstrap_agrees_with_plain_resampling(year: int) -> None:
     """The interval equals, up to chance, that of tables whose rows are drawn within the strata one by one."""
     table = make_table(n=20, digits=1)  # with ties
@@ -187,6 +187,7 @@ def test_intervals_of_decisions_are_those_of_the_beta_distribution(seed: int) ->
     assert decision_intervals([True], [0])["false_alarms"] == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_the_interval_of_f1_covers_it_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     wanted = 2 * 0.4 * 0.8 / (0.4 + 0.4 * 0.8 + 0.6 * 0.2)  # of clips without end

@@ -68,6 +68,7 @@ def test_here_it_is_this_process_one_task_after_another() -> None:
     assert isinstance(found[1].error, AsdError)
 
 
+@pytest.mark.slow
 def test_the_first_error_ends_the_tasks_and_their_processes(tmp_path: Path) -> None:
     with pytest.raises(AsdError, match="one is no number"):
         run_tasks(work, [1, *[4] * 50], SideBySide(workers=1))

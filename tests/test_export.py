@@ -213,6 +213,7 @@ def test_the_autoencoder(compatible: bool) -> None:
     check_scorers("autoencoder", options, (2048, 16000, 16001, 40000))
 
 
+@pytest.mark.slow
 def test_the_embedding_of_synthetic_faults() -> None:
     check_scorers("embedding", {"faults.epochs": 1, "faults.copies": 1}, (2048, 16000, 40000))
 

@@ -27,6 +27,7 @@ QUICK = {
         "embedding.windows_samples=512",
     ],
 }
+EACH = [pytest.param(name, marks=[pytest.mark.slow] * (name in QUICK)) for name in sorted(REGISTRY)]
 
 
 def hide_attributes(machine: Path) -> None:
@@ -67,7 +68,7 @@ def model(name: str, machine: str) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("detector", sorted(REGISTRY))
+@pytest.mark.parametrize("detector", EACH)
 def test_one_configuration_fits_every_machine(place: Path, detector: str) -> None:
     train(detector)
     configurations = [
@@ -84,9 +85,7 @@ def test_one_configuration_fits_every_machine(place: Path, detector: str) -> Non
     assert hidden[["domain", "label"]].isna().all(axis=None)
 
 
-@pytest.mark.parametrize(
-    "detector", [pytest.param(name, marks=[pytest.mark.slow] * (name in QUICK)) for name in sorted(REGISTRY)]
-)
+@pytest.mark.parametrize("detector", EACH)
 def test_test_clips_decide_nothing_about_the_model(place: Path, detector: str) -> None:
     train(detector)
     for machine in MACHINES:

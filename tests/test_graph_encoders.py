@@ -27,7 +27,8 @@ def test_an_embedding_of_segments(encoder: str, level: bool) -> None:
     check_scorers("embedding", options, (2048, 12000, 40000), n_clips=40)
 
 
-@pytest.mark.parametrize("level", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [True, False])
 def test_an_embedding_of_codes(level: bool) -> None:
     options = {"encoder": "bottleneck", "epochs": 1, "segment_samples": 12000, "backends": "knn_relative"}
     options |= {"level": level, "activity": not level}

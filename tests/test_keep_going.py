@@ -132,7 +132,9 @@ NETWORKS = [
     ("detector=statistics", "statistics.views=level_64", "statistics.backend=knn"),
     ("detector=statistics", "statistics.views=level_64", "statistics.backend=gaussian"),
     ("detector=embedding", "embedding.encoder=bottleneck", "training.epochs=1", "embedding.backends=knn"),
-    ("detector=embedding", "embedding.faults.networks=1", "embedding.backends=gaussian"),
+    pytest.param(
+        ("detector=embedding", "embedding.faults.networks=1", "embedding.backends=gaussian"), marks=pytest.mark.slow
+    ),
     ("detector=autoencoder", "autoencoder.training.epochs=1", "autoencoder.n_mels=16"),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from asd.data import audio
+from asd.data import audio, codecs
 from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
@@ -107,13 +107,12 @@ def test_a_file_is_read_once_while_memory_lasts(tmp_path: Path, monkeypatch: pyt
     some = [clip(write_clip(tmp_path / f"{i}.wav", i)) for i in range(4)]
     wanted = [read_wav(one.path)[0][0] for one in some]
     reads: list[Path] = []
-    read_bytes = Path.read_bytes
 
     def counted(path: Path) -> bytes:
         reads.append(path)
-        return read_bytes(path)
+        return path.read_bytes()
 
-    monkeypatch.setattr(Path, "read_bytes", counted)
+    monkeypatch.setattr(codecs, "read_bytes", counted)
     monkeypatch.setattr(audio, "KEPT_BYTES", audio._MEMORY.n_bytes + 2 * 32000)  # two clips of a second
     recordings = check(some, sample_rate_hz=16000)
     assert reads == [one.path for one in some]

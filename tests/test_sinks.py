@@ -212,6 +212,7 @@ def test_a_broker_gets_events_on_the_topic(tmp_path: Path) -> None:
 
 
 @needs_broker
+@pytest.mark.slow
 def test_events_wait_for_a_broker_that_comes_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     with caplog.at_level(logging.WARNING, "asd"):

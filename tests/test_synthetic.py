@@ -270,6 +270,7 @@ def test_any_name_is_a_machine(
     assert np.abs(waveform).max() < 1.0
 
 
+@pytest.mark.slow
 def test_detection_is_neither_trivial_nor_hopeless(tmp_path: Path) -> None:
     """Nearest neighbour on mean band levels: good on the source, clearly worse on the target."""
     areas: dict[str, list[float]] = {"source": [], "target": []}
