@@ -77,8 +77,10 @@ def test_a_leaderboard_a_benchmark_and_a_report_measure_as_evaluate_does(place: 
     assert "cannot be used" not in page
     refuses("leaderboard", "year=2025", saying="no run with labelled|has domain ''")
     for i in range(10):
-        write_clip(place / f"normal/{i}.wav", i)
-    answer = succeeds("train", "machine=fan", "normal=normal", "name=alone", CPU)
+        write_clip(place / f"mine/normal/{i}.wav", i)
+    write_clip(place / "mine/abnormal/1.wav", 10)
+    answer = succeeds("train", "machine=fan", "normal=mine", "name=alone", CPU)
+    assert answer.err.count("1 recordings that are no normal training clips are left out") == 1  # listed once
     assert answer.err.count("the gamma fit fails") <= 1  # the other scorers are named beside
     assert "alone is left out: fan section 00 has no test clips labelled anomaly" in succeeds("leaderboard").err
 

@@ -187,9 +187,10 @@ def whole_command(words: list[str]) -> list[Row]:
 def _job(words: list[str]) -> Job:
     from asd.settings.config import Run
     from asd.settings.parsing import parse
-    from asd.stages.jobs import prepare
+    from asd.stages.jobs import dataset_of, prepare
 
-    return next(iter(prepare(parse(Run, words), learn=True)))
+    config = parse(Run, words)
+    return next(prepare(config, dataset_of(config), learn=True))
 
 
 def _detector(words: list[str]) -> tuple[Autoencoder, Job]:

@@ -21,6 +21,7 @@ from asd.core.files import alone, atomic, write_json
 from asd.core.runtime import log, pick_device
 from asd.core.storage import list_names, publish
 from asd.core.tracking import Tracked, tracking
+from asd.data.dataset import Dataset
 from asd.data.microphones import FRONT_END_FILE, FrontEnd
 from asd.data.notices import RECORDED_FILE, kinds
 from asd.data.recordings import Recordings, Refused
@@ -46,18 +47,18 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     Clips that have scores are left alone, or scored `again`.
     """
     list_names(config.data_root)
-    warn_of_other_years(config)
-    runs = [run for run, _ in do(list(prepare(config, learn=learn)), again=again)]
+    dataset = dataset_of(config)
+    warn_of_other_years(config, dataset)
+    runs = [run for run, _ in do(list(prepare(config, dataset, learn=learn)), again=again)]
     warn_of_stale(config.runs, config.run_name)
     return runs
 
 
-def warn_of_other_years(config: Run) -> None:
+def warn_of_other_years(config: Run, dataset: Dataset) -> None:
     """Warns where the folder holds machines of other years and none of the given one.
 
     One machine of the given year is enough for no warning; machines that are in no catalogue do not count.
     """
-    dataset = dataset_of(config)
     if not dataset.is_strict:
         return
     years = {

@@ -142,12 +142,13 @@ class Job:
             )
 
 
-def prepare(config: Run, *, learn: bool, machines: Sequence[str] = (), seeds: Sequence[int] = ()) -> Iterator[Job]:
+def prepare(
+    config: Run, dataset: Dataset, *, learn: bool, machines: Sequence[str] = (), seeds: Sequence[int] = ()
+) -> Iterator[Job]:
     """Jobs of a configuration, or of some of its machines and seeds; training clips are read only to `learn`."""
     pick_device(config.device)  # or it is refused
     config.detector_settings.check_names()
     given = _weights_hash(config.weights) if config.weights else ""
-    dataset = dataset_of(config)
     asked = machines_of(config, dataset)
     if not dataset.is_strict:
         config = config.model_copy(update={"machine": asked})  # a run remembers what it was asked for

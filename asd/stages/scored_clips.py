@@ -43,7 +43,7 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
     if known and not settings.normal and not settings.data_root.exists():  # they were moved, and scored there
         settings = settings.model_copy(update={"data": mirrored(known.root)})
     list_names(settings.data_root)
-    (job,) = prepare(settings, learn=True)
+    (job,) = prepare(settings, dataset_of(settings), learn=True)
     files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
     if not files or job.learn is None:
         return job

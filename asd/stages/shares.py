@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from asd.core.executors import finished
 from asd.core.runtime import log, pick_device
 from asd.core.storage import fetch, list_names
+from asd.data.dataset import Dataset
 from asd.runs import RunDirectory, warn_of_stale
 from asd.settings.config import Run
 from asd.settings.parsing import stored_run
@@ -36,8 +37,9 @@ def run_shares(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     """Does the jobs of a configuration, and names what failed when all else is done."""
     command = uuid.uuid4().hex
     list_names(config.data_root, command)
-    warn_of_other_years(config)
-    shares = _shares(config, learn=learn, again=again, command=command)
+    dataset = dataset_of(config)
+    warn_of_other_years(config, dataset)
+    shares = _shares(config, dataset, learn=learn, again=again, command=command)
     done: dict[int, list[tuple[RunDirectory, Unscored]]] = {}
     failed: list[str] = []
     broken: set[str] = set()
@@ -53,7 +55,7 @@ def run_shares(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
         failed.append(f"{share} ({error})")
         broken.add(share.machine)
         if learn:
-            _begin(config, share.machine)
+            _begin(config, dataset, share.machine)
     fetch(config.runs / config.run_name, without="model")
     runs = [
         RunDirectory.of(config.runs, config.run_name, run.machine, run.seed)
@@ -67,9 +69,8 @@ def run_shares(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     return runs
 
 
-def _shares(config: Run, *, learn: bool, again: bool, command: str) -> list[Share]:
+def _shares(config: Run, dataset: Dataset, *, learn: bool, again: bool, command: str) -> list[Share]:
     """One share per machine in this process, where its recordings are read once; else one per machine and seed."""
-    dataset = dataset_of(config)
     machines = machines_of(config, dataset)
     is_here = config.executor == "here"
     if not config.keep_going:
@@ -77,15 +78,15 @@ def _shares(config: Run, *, learn: bool, again: bool, command: str) -> list[Shar
         for machine in machines:
             dataset.require(machine)
         for machine in machines if learn else ():
-            _begin(config, machine)
+            _begin(config, dataset, machine)
     parts = [config.seeds] if is_here else [[seed] for seed in config.seeds]
     options = config.stored()
     return [Share(options, machine, part, learn, again, not is_here, command) for machine in machines for part in parts]
 
 
-def _begin(config: Run, machine: str) -> None:
+def _begin(config: Run, dataset: Dataset, machine: str) -> None:
     """Marks a machine as begun, so that `evaluate` names it where it is missing; one that is not there is left out."""
-    if machine in dataset_of(config).machines():
+    if machine in dataset.machines():
         for seed in config.seeds:
             RunDirectory.of(config.runs, config.run_name, machine, seed).begin(config.stored())
 
@@ -94,5 +95,6 @@ def do_share(share: Share) -> list[tuple[RunDirectory, Unscored]]:
     """Does the jobs of a share, in whatever process: each run, and which of its clips have no score and why."""
     config = stored_run(share.options)
     list_names(config.data_root, share.command)
-    todo = list(prepare(config, learn=share.learn, machines=[share.machine], seeds=share.seeds))
+    machines, seeds = [share.machine], share.seeds
+    todo = list(prepare(config, dataset_of(config), learn=share.learn, machines=machines, seeds=seeds))
     return do(todo, again=share.again, patient=share.patient)
