@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asd.settings.config import Run
-from asd.stages.jobs import prepare
+from asd.stages.jobs import dataset_of, prepare
 from asd.types import AsdError
 from tests.machines import tone_machine, write_clip
 
@@ -20,7 +20,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def jobs(data: Path, **options: object) -> list:  # type: ignore[type-arg]
-    return list(prepare(Run(data=data, runs=data.parent / "runs", **options), learn=True))  # type: ignore[arg-type]
+    config = Run(data=data, runs=data.parent / "runs", **options)  # type: ignore[arg-type]
+    return list(prepare(config, dataset_of(config), learn=True))
 
 
 def test_a_job_per_machine_and_seed(data: Path) -> None:

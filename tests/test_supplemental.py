@@ -18,7 +18,7 @@ from asd.data.microphones import NEAR
 from asd.data.supplemental import LEAST_SNR_DB, MOST_SNR_DB, NOTHING, MixedSound, mix, mix_noise
 from asd.detectors.base import RunContext
 from asd.settings.config import Run
-from asd.stages.jobs import Job, prepare
+from asd.stages.jobs import Job, dataset_of, prepare
 from asd.synthetic import make_machines
 from tests.command import refuses, succeeds
 from tests.machines import write_clip
@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(data: Path, runs: Path, seed: int = 0, **uses: str) -> Job:
     config = Run(data=data, runs=runs, seeds=[seed], supplemental=uses)  # type: ignore[arg-type]
-    (found,) = prepare(config, learn=True)
+    (found,) = prepare(config, dataset_of(config), learn=True)
     assert found.learn is not None
     return found
 
