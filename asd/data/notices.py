@@ -98,7 +98,8 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
         )
     was_in_steps = learnt.get("in_steps")  # earlier versions did not write it
     if was_in_steps is not None and (others := _in_steps(recordings, not was_in_steps)):
-        here, there = ("of full scale 1", "in 16-bit steps")[:: -1 if not was_in_steps else 1]
+        ours, steps = "of full scale 1", "in 16-bit steps"
+        here, there = (ours, steps) if was_in_steps else (steps, ours)
         sentences.append(
             f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
             f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"

@@ -169,6 +169,14 @@ def false_alarm_bound(n_above: int, n: int) -> float:
     return 1.0 if n_above >= n else float(betaincinv(n_above + 1, n - n_above, CONFIDENCE))
 
 
+def how_sure(n_normal: int, bound: float) -> str:
+    """What so many normal recordings can promise, in words; `bound` is a `Threshold.false_alarm_bound`."""
+    return (
+        f"with {n_normal} normal recordings and a confidence of {CONFIDENCE:.0%}, at most {bound:.0%} of normal "
+        f"recordings are called anomalous"
+    )
+
+
 def _threshold(scores: FloatArray, value: float, method: Method, quantile: float, **more: Any) -> Threshold:
     bound = false_alarm_bound(int((scores > value).sum()), len(scores))
     return Threshold(value, method, quantile, bound, **more)

@@ -31,7 +31,7 @@ from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.metrics import auc
 from asd.runs import RunDirectory, score_table, warn_of_stale
-from asd.scoring.threshold import Threshold, fit_threshold
+from asd.scoring.threshold import Threshold, fit_threshold, how_sure
 from asd.settings.config import Run
 from asd.stages.jobs import Job, TestData, dataset_of, prepare
 from asd.stages.predictions import usable_scores
@@ -208,11 +208,9 @@ def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machi
         level = logging.WARNING if default.fallback else logging.INFO
         log.log(level, "threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
     if len(training) < _FEW and config.window_s is None:
-        log.warning(
-            "%s: with %d normal recordings, up to %.0f%% of normal ones may lie above the threshold; give more, or set "
-            "window_s=1 as enroll does, which compares windows of them",
-            *(machine, len(training), 100 * default.false_alarm_bound),
-        )
+        promise = how_sure(len(training), default.false_alarm_bound)
+        way = "give more, or set window_s=1 as enroll does, which compares windows of them"
+        log.warning("%s: %s; %s", machine, promise, way)
     return found
 
 

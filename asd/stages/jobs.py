@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from asd.data.notices import RECORDED_FILE, check_units, kinds, notices, unlike
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.runs import RunDirectory, ScoredData, ScoreFolder
+from asd.runs.scores import file_hash
 from asd.settings.config import Run
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -174,10 +174,8 @@ def prepare(
             else:
                 others_clips = joined([data.recordings for data in others.values()]) if others else None
                 hashes = {name: data.fingerprint for name, data in training.items()}
-                data, supplement = (
-                    fingerprint(hashes) if others else own.fingerprint,
-                    own.supplement(seed, others_clips),
-                )
+                data = fingerprint(hashes) if others else own.fingerprint
+                supplement = own.supplement(seed, others_clips)
             settings = fingerprint(config.settings(code), seed, given)
             job = Job(config, run, own.recordings if own else None, supplement, test, settings, data, code)
             job.check_place()
@@ -295,6 +293,6 @@ def _warn_of_mono(config: Run, recordings: Recordings) -> None:
 
 def _weights_hash(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise AsdError(f"weights={path} cannot be read ({error.strerror}); name an existing file") from error

@@ -26,7 +26,7 @@ from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
 from asd.runs import RunDirectory, ScoreFolder
-from asd.scoring.threshold import CONFIDENCE
+from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.stages.obtaining import Inventory, Target
@@ -86,7 +86,7 @@ def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
     for run in runs:
         n_normal = len(run.training_scores())
         bound = run.scores.thresholds()[run.default_scorer()]["false_alarm_bound"]
-        lines.append(f"{run.machine}: {_how_sure(n_normal, bound)} ({run.path})")
+        lines.append(f"{run.machine}: {how_sure(n_normal, bound)} ({run.path})")
         rate = config.decision.false_alarm_rate
         if rate is not None and bound > rate:
             needed = math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-rate))
@@ -160,16 +160,8 @@ def _change(change: Change, config: options.Predict) -> str:
     undo = f"; python -m asd predict name={config.name} machine={machine} --undo takes them back"
     return (
         f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
-        f"{change.before:.4g} -> {change.after:.4g}; {_how_sure(change.n_normal, change.false_alarm_bound)}"
+        f"{change.before:.4g} -> {change.after:.4g}; {how_sure(change.n_normal, change.false_alarm_bound)}"
         f"{undo if change.n_added > 0 else ''}"
-    )
-
-
-def _how_sure(n_normal: int, false_alarm_bound: float) -> str:
-    """What so many normal recordings can promise, in words."""
-    return (
-        f"with {n_normal} normal recordings and a confidence of {CONFIDENCE:.0%}, at most {false_alarm_bound:.0%} of "
-        f"normal recordings are called anomalous"
     )
 
 
