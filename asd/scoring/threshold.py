@@ -170,7 +170,15 @@ def false_alarm_bound(n_above: int, n: int) -> float:
 
 
 def how_sure(n_normal: int, bound: float) -> str:
-    """What so many normal recordings can promise, in words; `bound` is a `Threshold.false_alarm_bound`."""
+    """What normal recordings can promise, in words.
+
+    Args:
+        n_normal: recordings that a threshold was fitted to.
+        bound: its `false_alarm_bound`.
+
+    Returns:
+        A clause without an end.
+    """
     return (
         f"with {n_normal} normal recordings and a confidence of {CONFIDENCE:.0%}, at most {bound:.0%} of normal "
         f"recordings are called anomalous"
