@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import glob
 import hashlib
 import json
 import logging
@@ -14,14 +15,12 @@ import os
 import signal
 import sys
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, AnyStr, TypeVar
 
 from tqdm import tqdm
 
@@ -68,6 +67,31 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise AsdError(f"device={name} was asked for but torch sees no GPU; use device=auto or device=cpu")
     return device
+
+
+@contextmanager
+def lean_torch() -> Iterator[None]:
+    """torch that is imported in here loads no CUDA libraries where no NVIDIA driver could use them.
+
+    It loads `nvidia/*/lib` beforehand, for two of its libraries that may not find each other on a GPU. Where faiss for
+    GPUs is installed it meets those of faiss there, which are of another CUDA than its own and take 180 MiB of memory.
+    What torch is linked with it finds in any case, and faiss loads its own. With a driver everything stays as it is.
+
+    Source: `_load_global_deps` in torch/__init__.py of torch 2.11, to which libraries that are not there are no error.
+    """
+    found = glob.glob
+
+    def without_cuda(pathname: AnyStr, **options: Any) -> list[AnyStr]:
+        return [] if "/nvidia/" in str(pathname) else found(pathname, **options)
+
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        glob.glob = without_cuda
+    try:
+        yield
+    finally:
+        glob.glob = found
 
 
 def keep_freed_memory() -> bool:
@@ -120,29 +144,6 @@ class MetricsLog:
     def read(self) -> Sequence[dict[str, Any]]:
         """All epochs so far."""
         return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
-
-
-class Tracker(ABC):
-    """Where parameters, curves and results of one training go."""
-
-    @abstractmethod
-    def parameters(self, values: Mapping[str, Any]) -> None:
-        """Notes options, {name: value}."""
-
-    @abstractmethod
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
-        """Notes numbers at a step of a curve: an epoch, counted from 1; 0: of the whole training."""
-
-    @abstractmethod
-    def artifact(self, path: Path) -> None:
-        """Keeps a file."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Writes what is left."""
-
-
-TRACKER: ContextVar[Tracker | None] = ContextVar("tracker", default=None)  # what listens, see `tracking`; None: nothing
 
 
 def fingerprint(*parts: Any) -> str:

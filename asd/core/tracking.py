@@ -1,6 +1,6 @@
 """Trainings in the trackers of experiments that people have: TensorBoard, MLflow, Weights & Biases. None is needed.
 
-A training asks `runtime.TRACKER` and need not know which one there is, or whether there is any. One that goes on after
+A training asks `TRACKER` and need not know which one there is, or whether there is any. One that goes on after
 an interruption goes on in the tracker, too: it is found by its identity.
 """
 
@@ -8,16 +8,40 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from asd.core.runtime import TRACKER, Tracker
 from asd.types import AsdError
 
 TrackerName = Literal["none", "tensorboard", "mlflow", "wandb"]
+
+
+class Tracker(ABC):
+    """Where parameters, curves and results of one training go."""
+
+    @abstractmethod
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Notes options, {name: value}."""
+
+    @abstractmethod
+    def numbers(self, values: Mapping[str, float], step: int) -> None:
+        """Notes numbers at a step of a curve: an epoch, counted from 1; 0: of the whole training."""
+
+    @abstractmethod
+    def artifact(self, path: Path) -> None:
+        """Keeps a file."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Writes what is left."""
+
+
+TRACKER: ContextVar[Tracker | None] = ContextVar("tracker", default=None)  # what listens, None: nothing
 
 
 @dataclass(frozen=True, slots=True)

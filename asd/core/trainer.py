@@ -19,8 +19,9 @@ from typing import Self
 
 import torch
 
-from asd.core.runtime import TRACKER, MetricsLog, epoch_seed, keep_freed_memory, log, progress
+from asd.core.runtime import MetricsLog, epoch_seed, keep_freed_memory, log, progress
 from asd.core.semi.teacher import EmaTeacher
+from asd.core.tracking import TRACKER
 from asd.core.train_state import Position, StateFile, set_random_states
 from asd.core.update import Step, Update, join, learning_rate_at
 from asd.options import TrainSettings

@@ -16,8 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-import asd.core.lean_torch  # noqa: F401  # isort: skip
-import torch
+from asd.core.runtime import lean_torch
+
+with lean_torch():
+    import torch
+
 from torch import nn
 
 from asd.data.microphones import NEAR, FrontEnd
