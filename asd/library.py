@@ -17,9 +17,8 @@ import pandas as pd
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch
+from asd.data.dataset import FRONT_END_FILE, RECORDED_FILE, kinds, notices, unlike
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
-from asd.data.microphones import FRONT_END_FILE, Channel, FrontEnd
-from asd.data.notices import RECORDED_FILE, kinds, notices, unlike
 from asd.data.recordings import Recordings, Refused, broken, check
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
@@ -30,7 +29,7 @@ from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
 from asd.stages.fitting import lone_detector, store_model, thresholds_of
 from asd.stages.predictions import Normal, predictions, usable_scores, warn_of_defects
-from asd.types import AsdError, Clip, Split, one_of
+from asd.types import AsdError, Channel, Clip, FrontEnd, Split, one_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Model:
     Attributes:
         detector, options, thresholds: the fitted detector, what it was fitted with, and a threshold per scorer.
         normal: the training clips, against which scores of others are held.
-        recorded: how these were stored, see `data.notices.kinds`.
+        recorded: how these were stored, see `data.dataset.kinds`.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from asd.types import AsdError
+from asd.types import AsdError, in_utf8
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -90,7 +90,8 @@ def written(path: Path) -> str:
 
 
 def spelled(text: str) -> str:
-    """A text with addresses in place of their mirrors."""
+    """A text with addresses in place of their mirrors, in UTF-8."""
+    text = in_utf8(text)
     mirrors = re.compile(rf"(?:{re.escape(str(_cache()))}|[^\s,;:='\"(]*)/{_MARK}/([a-z0-9+.:-]+)/")
     return mirrors.sub(lambda m: f"{m[1]}://{'/' * (m[1] in _ROOTED)}", text) if _MARK in text else text
 

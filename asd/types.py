@@ -1,4 +1,4 @@
-"""Shared vocabulary of the framework: what a clip and an error are, and what a score table holds.
+"""Shared vocabulary of the framework: what a clip, a front end and an error are, and what a score table holds.
 
 Conventions used everywhere:
     - waveforms are float32 in [-1, 1], shape (channels, samples) for one clip;
@@ -9,10 +9,11 @@ Conventions used everywhere:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, Literal
 
 
 class AsdError(Exception):
@@ -54,21 +55,85 @@ class Clip:
     attributes: dict[str, str] = field(default_factory=dict, hash=False)  # {} where hidden or absent
     file: str = ""  # its name in tables, where that of the file is not enough
 
-    def __post_init__(self) -> None:
-        """Refuses a name that no table could hold."""
-        try:
-            str(self.path).encode()
-        except UnicodeEncodeError as error:
-            raise AsdError(f"{str(self.path)!a} has a name that is no UTF-8; rename it") from error
-
     @property
     def name(self) -> str:
         """What tables call it: file name without folders, as submissions list it; with them where names repeat."""
-        return self.file or self.path.name
+        return in_utf8(self.file or self.path.name)
+
+
+FrontEndName = Literal["near", "far", "mean", "cancel", "subtract"]
+Channel = int | Literal["mean"]  # of a file, counted from 0, or the mean of all
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """From all microphones of a recording to one waveform.
+
+    Attributes:
+        name: one of `data.frontends.FRONT_ENDS`.
+        residual: detectors that know a clip as a vector take this much of the far microphone's vector off.
+        channel: of the file that is the near microphone; None: the first.
+        profile: (bins,) magnitudes of a known noise that is subtracted; none where empty.
+        activity: (bands + 1,) weights by which frames without the machine are turned down; none where empty.
+    """
+
+    name: FrontEndName = "near"
+    residual: float = 0.0
+    channel: Channel | None = None
+    profile: tuple[float, ...] = ()
+    activity: tuple[float, ...] = ()
+
+    @property
+    def n_microphones(self) -> int:
+        """How many channels a file must have."""
+        return 1 if self.name == "near" and not self.residual else 2
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the waveform is what the near microphone recorded."""
+        return (self.name, self.profile, self.activity) == ("near", (), ())
+
+    def key(self) -> list[Any]:
+        """What decides the waveform: plain values, for a hash."""
+        own = [self.name, self.profile, self.activity]
+        return own if self.channel is None else [*own, self.channel]
+
+    @classmethod
+    def of_dict(cls, values: Mapping[str, Any]) -> FrontEnd:
+        """A front end by its plain values."""
+        fields: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in values.items()}
+        return cls(**fields)
+
+    def description(self) -> str | None:
+        """What a submission says of it; None where there is nothing to say."""
+        parts = (
+            _WORDS[self.name],
+            "" if self.channel is None else f"channel {self.channel}",
+            f"minus {self.residual:g} times the far microphone's vector" if self.residual else "",
+            "spectral subtraction of a noise profile" if self.profile else "",
+            "frames weighted by machine activity" if self.activity else "",
+        )
+        return ", ".join(part for part in parts if part) or None
+
+
+NEAR = FrontEnd()
+
+_WORDS = {
+    "near": "",
+    "mean": "mean of both microphones",
+    "far": "far microphone",
+    "cancel": "least-squares cancellation of the far microphone",
+    "subtract": "spectral subtraction of the far microphone",
+}
 
 
 # Columns of `scores/<scorer>.csv`, in order. `decision` is 0/1; unknown domain and label are empty cells.
 SCORE_COLUMNS = ("machine", "section", "domain", "split", "label", "file", "score", "decision")
+
+
+def in_utf8(text: str) -> str:
+    """A text that any file can hold: bytes of a file name that are no UTF-8 are spelled out."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def one_of(value: str, choices: Sequence[str], what: str) -> str:
@@ -93,7 +158,7 @@ def count_and_first(names: Iterable[str]) -> str:
     return f"{len(every)} ({'the first ' * (len(every) > 1)}{every[0]})"
 
 
-def named(names: Sequence[str], most: int = 20) -> str:
+def named(names: Sequence[str], most: int = 5) -> str:
     """Names for a sentence: "a.wav, b.wav", or the first of them and how many more there are.
 
     Args:

@@ -11,13 +11,12 @@ import torch
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_template
 from asd.challenge.years import get_year
 from asd.core.files import load_tensors, save_tensors
-from asd.data.microphones import FrontEnd
 from asd.data.recordings import check
 from asd.data.supplemental import Supplement
 from asd.detectors.embedding import Embedding
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.metrics import auc
-from asd.types import AsdError, Label, Split
+from asd.types import AsdError, FrontEnd, Label, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace
 from tests.tiny_encoders import beats_pt
 

@@ -13,7 +13,6 @@ import torch
 from scipy.spatial.distance import pdist
 from torch.nn.functional import cross_entropy
 
-from asd.data.microphones import FrontEnd
 from asd.data.recordings import check
 from asd.data.supplemental import Supplement
 from asd.detectors.embedding import Embedding
@@ -25,7 +24,7 @@ from asd.metrics import auc
 from asd.scoring.backends import backend_named
 from asd.scoring.covariance import Groups, Whitening, faults_of_spectra
 from asd.scoring.references import references_of
-from asd.types import AsdError, Label, Split
+from asd.types import AsdError, FrontEnd, Label, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
 
 QUICK = {"copies": 4, "networks": 1, "epochs": 3}

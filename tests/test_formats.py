@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from scipy.signal import firwin, resample_poly
 
 from asd.data.audio import read_sound
-from asd.data.microphones import FrontEnd
-from asd.data.notices import notices
+from asd.data.dataset import notices
 from asd.data.recordings import check
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, FrontEnd, Split
 from tests.machines import write_media
 
 TONE_HZ, SECONDS = 440.0, 0.5

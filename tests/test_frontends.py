@@ -21,7 +21,7 @@ from asd.data.frontends import (
     subtract_profile,
     turn_down,
 )
-from asd.data.microphones import FrontEnd
+from asd.types import FrontEnd
 
 Wave = npt.NDArray[np.float64]
 

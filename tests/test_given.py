@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from asd.data.given import clips_of_files, from_arrays, training_recordings
-from asd.data.microphones import FrontEnd
-from asd.types import AsdError, Domain, Label, Split
+from asd.types import AsdError, Domain, FrontEnd, Label, Split
 from tests.machines import write_clip
 
 

@@ -13,9 +13,9 @@ import torch
 
 import asd as library
 from asd.data.frontends import apply_front_end, fit_activity, magnitude_profile
-from asd.data.microphones import FrontEnd
 from asd.deploy.export import graph_score, session_of
 from asd.deploy.graph.microphones import heard
+from asd.types import FrontEnd
 from tests.command import succeeds
 from tests.exported import assert_close, run_graph, spread_of
 

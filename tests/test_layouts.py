@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.dataset import HELD_OUT, LAYOUTS, OwnData, given_data, open_data
-from asd.data.layouts import plain
+from asd.data.dataset import LAYOUTS, open_data
+from asd.data.given import given_data
+from asd.data.layouts import HELD_OUT, OwnData, plain
 from asd.settings.config import LayoutName, Run
 from asd.types import AsdError, Clip, Label, Split
 from tests.machines import tone_machine
@@ -329,6 +330,9 @@ def test_odd_trees_are_a_sentence(tmp_path: Path, names: list[str], saying: str)
         ("Training data/pump/0_normal/1.wav", "Testing data/pump/1_abnormal/leak/1.wav"),
         ("train/pump/normal_001.wav", "test/pump/leak/abnormal_001.wav"),
         ("pump/gut/1.wav", "pump/Defekt/leak/1.wav"),
+        ("pump/run 1/normal/1.wav", "pump/run 2/abnormal/leak/1.wav"),
+        ("pump/Session_01/train/1.wav", "pump/Session_02/test/leak/1.wav"),
+        ("run 1/pump/normal/1.wav", "run 2/pump/leak/1.wav"),
         ("pump/iO/1.wav", "pump/niO/leak/1.wav"),
         ("pump/正常/1.wav", "pump/異常/leak/1.wav"),
         ("pump/normal/1.wav", "pump/de\N{COMBINING ACUTE ACCENT}faut/leak/1.wav"),  # as macOS writes it

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from asd.data.microphones import FrontEnd
+from asd.types import FrontEnd
 
 
 @pytest.mark.parametrize(

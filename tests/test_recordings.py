@@ -9,15 +9,16 @@ import pytest
 import soundfile
 import torch
 
+from asd.challenge.years import get_year
 from asd.data import audio, codecs
 from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
+from asd.data.dataset import check_units, kinds, notices, unlike
 from asd.data.frontends import FRONT_ENDS
-from asd.data.microphones import FrontEnd
-from asd.data.notices import check_units, kinds, notices, unlike, unusable
 from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined, mono
 from asd.data.supplemental import MixedSound, mix
-from asd.types import AsdError, Clip, Split
+from asd.stages.obtaining import recording_defects
+from asd.types import AsdError, Clip, FrontEnd, Split
 from tests.machines import write_clip
 
 
@@ -228,14 +229,14 @@ def test_recordings_of_another_kind_are_named_one_by_one(tmp_path: Path) -> None
     one, two = write_clip(tmp_path / "one.wav", 0), two_microphones(tmp_path / "two.wav", 0.1, 0.1)
     slow, gone = tmp_path / "slow.wav", tmp_path / "gone.wav"
     write_wav(slow, np.full((1, 90), 0.1, np.float32), 8000)
-    found = unusable([one, two, slow, gone], sample_rate_hz=16000, n_channels=1)
+    found = [sentence for path in (one, two, slow, gone) for sentence in recording_defects(path, get_year(2025))]
     assert [sentence.split("; ")[0] for sentence in found[:2]] == [
         f"{two} has 2 channels, not 1",
         f"{slow} is sampled at 8000 Hz, not 16000 Hz",
     ]
     assert found[2].startswith(f"{gone} does not exist")
-    assert unusable([two], sample_rate_hz=16000, n_channels=2) == []
-    (mono_file,) = unusable([one], sample_rate_hz=16000, n_channels=2)
+    assert [*recording_defects(two, get_year(2026))] == []
+    (mono_file,) = recording_defects(one, get_year(2026))
     assert mono_file.startswith(f"{one} has 1 channel, not 2; ")
 
 

@@ -11,7 +11,6 @@ import torch
 from asd.challenge.files import list_clips
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
-from asd.data.microphones import FrontEnd
 from asd.data.recordings import Recordings, check
 from asd.data.supplemental import Supplement
 from asd.detectors import StatisticsSettings
@@ -21,7 +20,7 @@ from asd.features.clip_statistics import ClipStatistics
 from asd.scoring.backends import backend_named
 from asd.scoring.covariance import fault_covariance
 from asd.scoring.references import references_of
-from asd.types import AsdError, Domain, Split
+from asd.types import AsdError, Domain, FrontEnd, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
 
 

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 
 from asd.challenge.names import CONTENT
 from asd.core.files import load_tensors
 from asd.data.audio import Sound
-from asd.data.microphones import NEAR
 from asd.data.supplemental import LEAST_SNR_DB, MOST_SNR_DB, NOTHING, MixedSound, mix, mix_noise
 from asd.detectors.base import RunContext
 from asd.settings.config import Run
 from asd.stages.jobs import Job, dataset_of, prepare
 from asd.synthetic import make_machines
+from asd.types import NEAR
 from tests.command import refuses, succeeds
 from tests.machines import write_clip
 
@@ -173,6 +174,8 @@ def test_a_broken_or_nameless_one_is_refused(made: Path, tmp_path: Path) -> None
     clip = write_clip(tmp_path / "fan/supplemental/section_00_noise_0000.wav", 0)
     clip.write_bytes(clip.read_bytes()[:5000])
     refuses(*words, saying=rf"{clip} is truncated")
+    soundfile.write(clip, np.random.default_rng(0).uniform(-9000, 9000, 8000), 16000, subtype="FLOAT")
+    refuses(*words, saying=rf"{clip} holds floats far beyond 1, and 11 of 12 recordings keep to the full scale of 1")
 
 
 def test_joint_learning_and_supplemental_recordings_exclude_each_other(made: Path, tmp_path: Path) -> None:

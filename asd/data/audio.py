@@ -23,8 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.data.codecs import Samples, Waveform, check_levels, decode
-from asd.data.microphones import Channel
-from asd.types import AsdError
+from asd.types import AsdError, Channel
 
 # Of samples in memory at once: 200 clips of 10 s at 16 kHz, 16 bit, one microphone. To read a clip again takes a
 # twentieth of what its features take.

@@ -19,7 +19,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import interpolate, pad
 
-from asd.data.microphones import FrontEnd
+from asd.types import FrontEnd
 
 CANCEL_SAMPLES, CANCEL_HOP_SAMPLES = 1024, 512
 SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES = 512, 256

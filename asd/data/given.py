@@ -19,14 +19,13 @@ from asd.challenge.names import follows_grammar, parse_name
 from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
-from asd.data.layouts import REGISTRY, Layout
+from asd.data.dataset import check_units, notices
+from asd.data.layouts import HELD_OUT, REGISTRY, Layout, OwnData, own_data
 from asd.data.layouts.table import read_table
 from asd.data.layouts.words import speaks_of_fault
-from asd.data.microphones import NEAR, FrontEnd
-from asd.data.notices import check_units, notices
 from asd.data.recordings import Recordings, check, in_memory
 from asd.places import find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
-from asd.types import AsdError, Clip, Label, Split
+from asd.types import NEAR, AsdError, Clip, FrontEnd, Label, Split
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first
 Files = str | Path | Iterable[str | Path]  # a file, a folder, a pattern, a table, or several of these
@@ -161,6 +160,23 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
         raise AsdError("there are no recordings; give a file, a folder, a pattern or a table")
     repeated = {name for name, count in Counter(clip.path.name for clip in clips).items() if count > 1}
     return [replace(c, file=spelled(str(c.path))) if c.path.name in repeated and not c.file else c for c in clips]
+
+
+def given_data(normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT) -> OwnData:
+    """Recordings that are named one by one: normal ones, and anomalous ones for the check.
+
+    Args:
+        normal, abnormal: each a file, a folder, a pattern or a table.
+        machines, held_out: as of `dataset.open_data`.
+
+    Raises:
+        AsdError: there are none.
+    """
+    clips = clips_of_files(normal, "", Split.TRAIN)
+    if abnormal:
+        faulty = clips_of_files(abnormal, "", Split.TEST)
+        clips += [replace(clip, label=Label.ANOMALY) for clip in faulty]
+    return own_data(Path(normal), "given", [replace(clip, machine="") for clip in clips], machines, held_out)
 
 
 def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:

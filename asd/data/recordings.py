@@ -13,8 +13,7 @@ import numpy.typing as npt
 from asd.core.runtime import fingerprint, on_threads
 from asd.data.audio import Sound, read_sound
 from asd.data.codecs import Waveform
-from asd.data.microphones import NEAR, FrontEnd
-from asd.types import AsdError, Clip, Split, named
+from asd.types import NEAR, AsdError, Clip, FrontEnd, Split, in_utf8, named
 
 if TYPE_CHECKING:
     import torch
@@ -131,7 +130,7 @@ class Recordings:
 
     def far(self) -> Recordings:
         """The same clips by the far microphone alone."""
-        return replace(self, front_end=self.front_end.far())
+        return replace(self, front_end=FrontEnd("far"))
 
     @property
     def fingerprint(self) -> str:
@@ -187,6 +186,8 @@ def check(
 
     def checked(clip: Clip) -> Sound | AsdError:
         try:
+            if in_utf8(str(clip.path)) != str(clip.path):
+                raise AsdError(f"{str(clip.path)!a} has a name that is no UTF-8; rename it")
             sound = read_sound(
                 clip.path,
                 front_end.n_microphones,

@@ -18,6 +18,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -26,9 +27,11 @@ from asd.challenge.names import CONTENT
 from asd.core.runtime import log
 from asd.data.audio import Sound
 from asd.data.codecs import Waveform
-from asd.data.microphones import CleanUse, FrontEnd, NoiseUse
 from asd.data.recordings import Recordings, joined
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, FrontEnd, Split
+
+NoiseUse = Literal["ignore", "mix", "negatives", "profile"]  # of recordings without the machine
+CleanUse = Literal["ignore", "references", "activity"]  # of recordings of the machine alone
 
 _MOST_SECONDS = 120.0  # of noise or of the machine that a front end is fitted on
 LEAST_SNR_DB, MOST_SNR_DB = (0.0, 12.0)  # power of the recording, machine and background, over that of the added noise

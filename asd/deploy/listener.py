@@ -17,10 +17,9 @@ from asd.core.files import atomic
 from asd.core.runtime import log
 from asd.data.audio import chosen_channels, defect
 from asd.data.codecs import write_wav
-from asd.data.microphones import Channel
 from asd.deploy.alarms import Alarms, Drift, Rule
 from asd.deploy.stream import Piece, Samples, Window, Windows
-from asd.types import AsdError
+from asd.types import AsdError, Channel
 
 Emit = Callable[[dict[str, Any]], None]
 

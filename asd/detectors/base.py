@@ -23,12 +23,11 @@ with lean_torch():
 
 from torch import nn
 
-from asd.data.microphones import NEAR, FrontEnd
 from asd.data.recordings import Recordings, in_memory, joined
 from asd.data.supplemental import NOTHING, Supplement
 from asd.detectors import DetectorSettings
 from asd.scoring.references import FloatArray
-from asd.types import AsdError, Clip, Domain
+from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd
 
 Scores = dict[str, npt.NDArray[np.float64]]  # scorer -> (clips,)
 

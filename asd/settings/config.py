@@ -15,8 +15,8 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 
 from asd.challenge.years import get_year
 from asd.core.tracking import TrackerName
-from asd.data.dataset import HELD_OUT
-from asd.data.microphones import CleanUse, FrontEnd, FrontEndName, NoiseUse
+from asd.data.layouts import HELD_OUT
+from asd.data.supplemental import CleanUse, NoiseUse
 from asd.detectors import (
     REGISTRY,
     AutoencoderSettings,
@@ -31,7 +31,7 @@ from asd.options import Execution, Given, Names, Seeds, Settings
 from asd.places import Place, mirrored
 from asd.settings import stages as options
 from asd.settings.stages import DEFAULT_DETECTOR
-from asd.types import AsdError
+from asd.types import AsdError, FrontEnd, FrontEndName
 
 WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.files import alone, atomic
+from asd.data.dataset import check_units
 from asd.data.given import clips_of_files
-from asd.data.notices import check_units
 from asd.data.recordings import Recordings, check, defects, joined
 from asd.runs import RunDirectory
 from asd.stages.fitting import fitted, store_model, write_job_scores

@@ -21,9 +21,7 @@ from asd.core.files import alone, atomic, write_json
 from asd.core.runtime import log, pick_device
 from asd.core.storage import list_names, publish
 from asd.core.tracking import Tracked, tracking
-from asd.data.dataset import Dataset
-from asd.data.microphones import FRONT_END_FILE, FrontEnd
-from asd.data.notices import RECORDED_FILE, kinds
+from asd.data.dataset import FRONT_END_FILE, RECORDED_FILE, Dataset, kinds
 from asd.data.recordings import Recordings, Refused
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
@@ -35,7 +33,7 @@ from asd.scoring.threshold import Threshold, fit_threshold, how_sure
 from asd.settings.config import Run
 from asd.stages.jobs import Job, TestData, dataset_of, prepare
 from asd.stages.predictions import usable_scores
-from asd.types import AsdError, Label
+from asd.types import AsdError, FrontEnd, Label
 
 Unscored = dict[str, str]  # why test clips have no score, by file name
 _FEW = 10  # normal recordings, of which any may be above a threshold at 10 %

@@ -10,15 +10,15 @@ from asd.challenge.years import get_year
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.core.storage import fetch
-from asd.data.dataset import Dataset, given_data, open_data
-from asd.data.microphones import FRONT_END_FILE, NEAR, FrontEnd
-from asd.data.notices import RECORDED_FILE, check_units, kinds, notices, unlike
+from asd.data.dataset import FRONT_END_FILE, RECORDED_FILE, Dataset, check_units, kinds, notices, open_data, unlike
+from asd.data.given import given_data
+from asd.data.layouts import OwnData
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.runs import RunDirectory, ScoredData, ScoreFolder
 from asd.runs.scores import file_hash
 from asd.settings.config import Run
-from asd.types import AsdError, Clip, Domain, Split
+from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def prepare(
     wanted = {*machines, *(dataset.machines() if is_joint else [])} if learn else set()
     training = {machine: load_training(config, dataset, machine) for machine in sorted(wanted)}
     for machine in machines:
-        for sentence in dataset.warnings(machine):
+        for sentence in () if isinstance(dataset, OwnData) else dataset.warnings(machine):
             log.warning(sentence)
         own = training.get(machine)
         others = {other: data for other, data in training.items() if other != machine} if is_joint else {}
@@ -202,6 +202,8 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     if supplemental is not None:
         front_end = policy.front_end(front_end, supplemental)
     recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
+    if supplemental is not None:
+        check_units(joined([recordings, supplemental]))
     if beginning := broken(recordings, "training clips"):
         instead = " or use frontend=near residual=0" if front_end.n_microphones > 1 else ""
         raise AsdError(f"{beginning}: such a recording would teach what no machine sounds like, remove it{instead}")
@@ -209,7 +211,7 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     for domain in Domain:
         if domain not in domains and None not in domains:
             log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
-    for sentence in dataset.notices(machine) + _notices(dataset, recordings):
+    for sentence in dataset.notices(machine) + notices(recordings) if isinstance(dataset, OwnData) else ():
         log.info("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TrainingData(recordings, supplemental, policy)
@@ -235,7 +237,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.warning("%s %s: it will get a score, but not a meaningful one", clip.path, what)
     for clip, error in refused:
         log.error("%s gets no score: %s", clip.name, error)
-    for sentence in _notices(dataset, recordings) if learnt is None else ():
+    for sentence in notices(recordings) if learnt is None and not dataset.is_strict else ():
         log.info("%s: %s", machine, sentence)
     for sentence in unlike(recordings, known):
         log.warning("%s: %s", machine, sentence)
@@ -274,11 +276,6 @@ def _read(
     )
     check_units(recordings)
     return recordings
-
-
-def _notices(dataset: Dataset, recordings: Recordings) -> list[str]:
-    """What was done to recordings to make them fit; those of the challenge are laid down."""
-    return [] if dataset.is_strict else notices(recordings)
 
 
 def _warn_of_mono(config: Run, recordings: Recordings) -> None:

@@ -23,9 +23,9 @@ from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
 from asd.core.files import alone
 from asd.core.runtime import log, progress
-from asd.data.notices import unusable
+from asd.data.recordings import check
 from asd.settings.stages import Data, DataCheck
-from asd.types import AsdError
+from asd.types import AsdError, Clip, Split
 
 TRUTH = "ground truth"
 _PARTS: dict[str, tuple[Part, ...]] = {
@@ -104,7 +104,7 @@ def _looked_into(finding: Finding, target: Target, year: Year) -> Finding:
     if not target.part or not finding.is_good:
         return finding
     paths = recordings(target.folder, target.part)
-    sentences = unusable(paths, sample_rate_hz=year.sample_rate_hz, n_channels=year.channels)
+    sentences = [sentence for path in paths for sentence in recording_defects(path, year)]
     if not sentences:
         return finding
     return replace(
@@ -114,6 +114,18 @@ def _looked_into(finding: Finding, target: Target, year: Year) -> Finding:
         about=f"{len(sentences)} of {len(paths)} recordings cannot be used",
         unusable=tuple(sentences),
     )
+
+
+def recording_defects(path: Path, year: Year) -> Iterator[str]:
+    """A sentence on a file that is no recording of the year's rate and channels."""
+    try:
+        (sound,) = check([Clip(path, "", "", Split.TEST)], sample_rate_hz=year.sample_rate_hz).sounds
+    except AsdError as error:
+        yield str(error)
+        return
+    if sound.n_channels != year.channels:
+        channels = "1 channel" if sound.n_channels == 1 else f"{sound.n_channels} channels"
+        yield f"{path} has {channels}, not {year.channels}; check that it is of that year, or copy it again"
 
 
 def _targets(config: Data | DataCheck, year: Year) -> list[Target]:

@@ -88,7 +88,7 @@ FAULTS = [
     Fault("an own folder holds notes and a hidden folder", lambda: ((NORMAL / "notes.txt").write_text("x"), copied("own/pump/normal/.trash/x.wav")()), {"train own": Same(), "predict": Done()}),
     Fault("own recordings of two folders have one name", copied("own/pump/normal/a/x.wav", "own/pump/normal/b/x.wav"), {"train own": Done(), "predict": Done()}),
     Fault("own recordings have accents and blanks in their names", copied("own/pump/normal/März  früh é.wav"), {"train own": Done(), "predict": Done()}),
-    Fault("an own recording has a name that is no UTF-8", lambda: copied(os.fsdecode(b"own/pump/normal/\xff.wav"))(), {"train own": Refused("udcff.wav' has a name that is no UTF-8; rename it"), "predict": Refused("is no UTF-8")}),
+    Fault("an own recording has a name that is no UTF-8", lambda: copied(os.fsdecode(b"own/pump/normal/\xff.wav"))(), {"train own": Refused("udcff.wav' has a name that is no UTF-8; rename it"), "predict": Defect("udcff.wav")}),
     Fault("own recordings are at 44100 Hz", coded(NORMAL, ".flac", 44100), {"train own": Done(), "predict": Done()}),
     Fault("own faults are compressed and normal recordings are not", coded(LEAK, ".mp3"), {"train own": Warned("2 of|compressed with a loss"), "predict": Warned("compressed with a loss")}),
     Fault("an own table names a recording that is not there", listed("path,label", "gone.wav,normal"), {"train own": Refused("gone.wav")}),

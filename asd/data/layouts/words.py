@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from asd.types import AsdError, Domain, Label, Split
@@ -33,10 +33,14 @@ _TIMES = frozenset(
     | {"april", "may", "june", "july", "august", "september", "october", "november", "december", "day", "week"}
     | {"morning", "afternoon", "evening", "night", "am", "pm"}
 )
+_SESSIONS = frozenset(
+    {"run", "session", "take", "measurement", "recording", "visit", "campaign", "shift"}
+    | {"lauf", "sitzung", "messung", "aufnahme", "schicht"}
+)
 
 Parts = tuple[str, ...]  # folders from the data folder down
 
-# What the name of a folder says beside a label, a split and a domain.
+# What the name of a folder says beside a label, a split and a domain; a numbered session of recordings is a date, too.
 NAME, NUMBER, DATE, SECTION, NOT_KNOWN, NOTHING = "name", "number", "date", "section", "not known", "nothing"
 _SECTION = re.compile(r"(?:id|section)_(\d\d)")
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)|(?<!\d)(?:19|20)\d{6}(?!\d)")
@@ -49,6 +53,8 @@ def meaning(part: str) -> str:
     Example:
         >>> [str(meaning(part)) for part in ("NG", "not ok", "0_normal", "test data", "normal_2", "2026-03", "pump 3")]
         ['anomaly', 'anomaly', 'normal', 'test', 'name', 'date', 'name']
+        >>> [meaning(part) for part in ("run 1", "Session_02 2026-03-01", "take B", "run")]
+        ['date', 'date', 'date', 'name']
     """
     lower = part.lower()
     words = _words(lower)
@@ -57,7 +63,7 @@ def meaning(part: str) -> str:
         return DATE if _YEAR.search(part) else NUMBER
     if _SECTION.fullmatch(lower):
         return SECTION
-    if {*words} <= _TIMES:
+    if {*words} <= _TIMES or _is_session(lower, words):
         return DATE
     if not telling:
         return NOTHING
@@ -66,6 +72,13 @@ def meaning(part: str) -> str:
     if len(telling) > 1 or not lower[-1:].isalpha():
         return NAME
     return _MEANINGS.get(telling[0], NAME)
+
+
+def _is_session(lower: str, words: Sequence[str]) -> bool:
+    """Whether a name is that of one of several sessions of recordings: `run 1`, `take b`, `session_02 2026-03-01`."""
+    spelled = {word for word in words if len(word) > 1}
+    is_numbered = len(spelled) < len(words) or any(map(str.isdigit, lower))
+    return is_numbered and bool(spelled & _SESSIONS) and spelled <= _SESSIONS | _TIMES
 
 
 def section_of(part: str) -> str | None:

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from asd.core.networks.encoder import Branches, Encoder
-from asd.data.microphones import FrontEnd
 from asd.deploy.graph.features import clip_statistics, frames, log_mel
 from asd.deploy.graph.formula import Graph, Value
 from asd.deploy.graph.microphones import less_far
@@ -25,7 +24,7 @@ from asd.detectors.encoders.hub import HubInput
 from asd.detectors.encoders.pretrained import Pretrained
 from asd.detectors.encoders.published import PATCH_FRAMES, BeatsInput, EatInput
 from asd.features.logmel import KaldiFbank
-from asd.types import AsdError
+from asd.types import AsdError, FrontEnd
 
 _TINY = float(np.finfo(np.float32).tiny)
 

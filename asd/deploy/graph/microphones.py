@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.data import frontends
-from asd.data.microphones import FrontEnd
 from asd.deploy.graph.features import frames
 from asd.deploy.graph.formula import Graph, Value
+from asd.types import FrontEnd
 
 Spectrum = tuple[Value, Value]
 
@@ -42,7 +42,7 @@ def less_far(
     near = vectors(heard(g, front_end, recorded))
     if not front_end.residual:
         return near
-    far = vectors(heard(g, front_end.far(), recorded))
+    far = vectors(heard(g, FrontEnd("far"), recorded))
     return {name: x - far[name] * front_end.residual for name, x in near.items()}
 
 
