@@ -253,7 +253,17 @@ def test_events_are_detected_at_an_address(bucket: Any, monkeypatch: pytest.Monk
     }
     assert b'"memory://events"' in same["soundscapes.json"]
     assert b"asd-mirror" not in same["soundscapes.json"]
-    bucket.put("scenes", "/scenes", recursive=True)
+    at_address = ("make-soundscapes", *words, "background=events", "out=memory://scenes")
+    assert "next: python -m asd sed train data=memory://scenes" in succeeds("sed", *at_address).out
+    assert files(bucket, "/scenes/") == scenes
+    another_computer(monkeypatch, "third")
+    assert "there already" in succeeds("sed", *at_address).out
+    refuses("sed", *at_address, "seed=7", saying="out=memory://scenes holds something else")
+    bucket.pipe("/scenes/of/another.wav", b"1")
+    bucket.rm("/scenes/soundscapes.json")
+    refuses("sed", *at_address, saying="out=memory://scenes holds something else")
+    succeeds("sed", *at_address, "overwrite=true")
+    assert files(bucket, "/scenes/") == scenes
     said = {}
     for at, data in (("runs=runs", "scenes"), (f"runs={RUNS}", "memory://scenes")):
         for stage in (
@@ -370,7 +380,6 @@ def test_an_address_that_cannot_be_used_is_a_sentence(bucket: Any, words: tuple[
     [
         ("reproduce", "data=memory://year"),
         ("data", "data=memory://year"),
-        ("sed", "make-soundscapes", "events=events", "out=memory://scenes"),
         ("study", "reuse", "runs=memory://runs"),
         ("study", "digits", "data=memory://digits"),
     ],

@@ -163,7 +163,11 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=1) + "\n")
 
 
-def read_json(path: Path, remedy: str = "remove it and run the same command again") -> dict[str, Any]:
+def read_json(
+    path: Path,
+    remedy: str = "remove it and run the same command again",
+    read: Callable[[Path], str | bytes] = Path.read_text,
+) -> dict[str, Any]:
     """Reads a JSON object; {} where there is no file.
 
     Args:
@@ -174,7 +178,7 @@ def read_json(path: Path, remedy: str = "remove it and run the same command agai
         AsdError: the file is damaged.
     """
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read(path))
         if not isinstance(content, dict):
             raise ValueError("not a JSON object")
         return content

@@ -36,6 +36,14 @@ def read_bytes(path: Path, address: str) -> bytes:
         return content
 
 
+@at_addresses(otherwise=Path.exists)
+def is_taken(path: Path, address: str) -> bool:
+    """Whether a file or folder is there, here or at its address."""
+    del path
+    with _reached(address) as (storage, place):
+        return bool(storage.exists(place))
+
+
 @at_addresses(otherwise=left_alone)
 def list_names(folder: Path, address: str, command: str = "") -> None:
     """Brings the names under an address into its mirror, and the tables there; a path is left alone.
@@ -110,9 +118,9 @@ def _fetch_files(storage: Any, root: str, folder: Path, there: Mapping[str, Stam
 
 
 @at_addresses(otherwise=left_alone)
-def publish(folder: Path, address: str) -> None:
-    """Brings a complete run directory from its mirror to its address, DONE last; a path is left alone."""
-    if not (folder / "DONE").exists():
+def publish(folder: Path, address: str, last: str = "DONE") -> None:
+    """Brings a complete folder from its mirror to its address, the file `last` at last; a path is left alone."""
+    if not (folder / last).exists():
         return
     with _reached(address) as (storage, root):
         there, here = _stamps(storage, root), _files(folder)
@@ -120,10 +128,10 @@ def publish(folder: Path, address: str) -> None:
         gone = there.keys() - {*here}
         if not changed | gone:
             return
-        if "DONE" in there:
-            storage.rm_file(f"{root}/DONE")
-        for name in sorted(changed | {"DONE"}, key=_done_last):
-            if name == "DONE":
+        if last in there:
+            storage.rm_file(f"{root}/{last}")
+        for name in sorted(changed | {last}, key=last.__eq__):
+            if name == last:
                 for old in gone:
                     storage.rm_file(f"{root}/{old}")
             _put(storage, folder / name, f"{root}/{name}")

@@ -20,7 +20,7 @@ class MakeSoundscapes(Settings):
 
     events: Place = Field(description="folder of labelled WAVs: <label>/<source>_*.wav or <label>_<source>_*.wav")
     background: str = Field("", description="folder of WAVs to put behind them, or synthetic: machines running")
-    out: Path = Field(Path("data/soundscapes"), description="the data folder that is made")
+    out: Place = Field(Path("data/soundscapes"), description="the data folder that is made")
     classes: AnyNames = Field([], description="labels to use; none: all there are")
     seed: int = Field(0, ge=0, description="same seed, same bytes")
     strong: int = Field(200, ge=0, description="training clips with onsets and offsets")

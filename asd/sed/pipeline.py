@@ -13,7 +13,7 @@ from pathlib import Path
 
 from asd.core.files import atomic, read_json, write_json, write_text
 from asd.core.runtime import log, pick_device
-from asd.core.storage import list_names, publish, publish_files, publish_folder
+from asd.core.storage import is_taken, list_names, publish, publish_files, publish_folder, read_bytes
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
 from asd.sed.evaluation import evaluate_run, summarise, to_markdown
@@ -27,9 +27,10 @@ from asd.types import AsdError
 def make_soundscapes(config: MakeSoundscapes) -> str:
     """Mixes a data folder; one made with the same options is left as it is."""
     words = config.model_dump(mode="json", exclude={"out", "overwrite"})
-    if read_json(config.out / "soundscapes.json").get("words") == words:
+    about = config.out / "soundscapes.json"
+    if is_taken(about) and read_json(about, read=read_bytes).get("words") == words:
         return f"{config.out} is there already, made with the same options"
-    if config.out.exists() and not config.overwrite:
+    if is_taken(config.out) and not config.overwrite:
         raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
     _check_ranges(config)
     recordings = list_recordings(config.events)
@@ -47,7 +48,8 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
             part: soundscapes.write_part(folder, part, n, config, kinds, by_group[soundscapes.group_of(part)], behind)
             for part, n in counts.items()
         }
-        write_json(folder / "soundscapes.json", {"words": words, "classes": kinds, "parts": facts})
+        write_json(folder / about.name, {"words": words, "classes": kinds, "parts": facts})
+    publish(config.out, last=about.name)
     listing = ", ".join(f"{n} {part}" for part, n in counts.items())
     return (
         f"{config.out}: {listing} clips of {config.duration_s:g} s at {config.sample_rate_hz} Hz, classes "
