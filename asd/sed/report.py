@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,17 @@ def compare(
     if not members or not parts:
         raise AsdError("members= or parts= is empty; name the runs to compare and the parts to compare them on")
     found = {name: find_runs(runs, name, seeds) for name in members}
-    networks = {
-        model: {
-            name: {part: predictions(trained, model, part, with_events=with_events) for part in parts}
-            for name, trained in found.items()
-        }
-        for model in MODELS
-    }
-    facts = {name: _facts(trained) for name, trained in found.items()}
-    return write_report(networks, out, members[0], facts)
+    networks: dict[str, dict[str, dict[str, Predictions]]] = {model: {name: {} for name in members} for model in MODELS}
+    for name, trained in found.items():
+        for part in parts:
+            measured = [evaluate_run(run, part, with_events=with_events) for run in trained]
+            for model in MODELS:
+                networks[model][name][part] = _predictions(trained, model, part, [seed[model] for seed in measured])
+    return write_report(networks, out, members[0], {name: _facts(trained) for name, trained in found.items()})
 
 
-def predictions(runs: Sequence[SedRun], model: str, part: str, *, with_events: bool = False) -> Predictions:
+def _predictions(runs: Sequence[SedRun], model: str, part: str, measured: Sequence[Mapping[str, Any]]) -> Predictions:
     """Predictions of one model of all seeds for the clips of a part, with the labels of its table."""
-    measured = [evaluate_run(run, part, with_events=with_events)[model] for run in runs]
     config = Train.model_validate(runs[0].config())
     truth = read_part(config.data, part, config.classes, config.features.sample_rate_hz)
     assert truth.events is not None  # a scored part has a strong table
@@ -105,16 +102,19 @@ def write_report(
         networks: {"student": {model: {data set: Predictions}}, "teacher": ...}, all with the same models and data.
         facts: what there is to know of each model (checkpoint, configuration, time, device).
     """
-    summary, facts = summarise(networks, baseline), facts or {}
-    figures = {}
+    summary, facts, figures = summarise(networks, baseline), facts or {}, {}
+    rows: list[tuple[dict[str, str], dict[str, Any]]] = []  # what is measured, and what was found
     for network, by in summary["found"].items():
         for dataset, models in by.items():
             heading = f"{dataset}, {network}"
             figures[figure_name("reliability", network, dataset)] = _reliability_figure(heading, models)
             figures[figure_name("classes", network, dataset)] = _classes_figure(heading, models, baseline)
+            rows += [({"network": network, "dataset": dataset, "model": m}, values) for m, values in models.items()]
     tables = {
-        "overall": _overall_table(summary),
-        "classes": _class_table(summary),
+        "overall": pd.DataFrame({**named, **_overall(values)} for named, values in rows),
+        "classes": pd.DataFrame(
+            {**named, "class": name, **row} for named, values in rows for name, row in values["classes"].items()
+        ),
         "differences": pd.DataFrame(summary["differences"]),
         "networks": pd.DataFrame(summary["networks"]),
     }
@@ -126,33 +126,13 @@ def write_report(
     return "\n".join([*lines, "", f"written: {folder / 'report.md'}, report.json, CSV and PNG beside it"])
 
 
-def _overall_table(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """One row per network, data set and model; each measure and, as <measure>_std, its spread over seeds."""
-    rows = []
-    for network, dataset, model, values in _models(summary):
-        row = {"network": network, "dataset": dataset, "model": model, "n_seeds": values["n_seeds"]}
-        for measured in ({name: values["overall"][name] for name in MEASURES}, values["events"]):
-            row |= {name: spread["mean"] for name, spread in measured.items()}
-            row |= {f"{name}_std": spread["std"] for name, spread in measured.items()}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _class_table(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """One row per network, data set, model and class."""
-    return pd.DataFrame(
-        {"network": network, "dataset": dataset, "model": model, "class": name, **row}
-        for network, dataset, model, values in _models(summary)
-        for name, row in values["classes"].items()
-    )
-
-
-def _models(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
-    """Network, data set, model, and what was measured of it."""
-    for network, by in summary["found"].items():
-        for dataset, models in by.items():
-            for model, values in models.items():
-                yield network, dataset, model, values
+def _overall(values: Mapping[str, Any]) -> dict[str, float]:
+    """Each measure of a model and, as <measure>_std, its spread over seeds."""
+    row = {"n_seeds": values["n_seeds"]}
+    for measured in ({name: values["overall"][name] for name in MEASURES}, values["events"]):
+        row |= {name: spread["mean"] for name, spread in measured.items()}
+        row |= {f"{name}_std": spread["std"] for name, spread in measured.items()}
+    return row
 
 
 @styled

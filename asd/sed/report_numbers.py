@@ -18,7 +18,7 @@ import pandas as pd
 
 from asd.evaluation.confidence import Ratio, difference_interval
 from asd.evaluation.markdown import spread
-from asd.sed.cell_metrics import calibration, check_cells, class_rows, overall, reliability
+from asd.sed.cell_metrics import calibration, class_rows, overall, reliability
 from asd.types import AsdError
 
 THRESHOLD = 0.5  # above which a probability is a yes
@@ -58,16 +58,16 @@ def summarise(networks: Networks, baseline: str) -> dict[str, Any]:
         "differences" (each model minus the baseline), "best" (per network and data set) and "networks" (other
         networks minus the first).
     """
-    datasets = _check(networks, baseline)
+    first = next(iter(networks))
+    references = networks[first][baseline]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     counts: dict[Key, Ratio] = {}
     for network, models in networks.items():
-        for model, by in models.items():
-            for dataset in datasets:
-                own = by[dataset]
+        for dataset, reference in references.items():
+            for model, own in ((model, by[dataset]) for model, by in models.items()):
+                _check_alike(own, reference, f"{network} {model} on {dataset}")
                 found.setdefault(network, {}).setdefault(dataset, {})[model] = _measure(own)
                 counts[network, dataset, model] = clip_counts(own.probabilities, own.targets)
-    keys = [(network, dataset, model) for network, by in found.items() for dataset in by for model in by[dataset]]
 
     def minus(key: Key, other: Key, *, same_seeds: bool = False) -> dict[str, Any]:
         """One model minus another, unrounded, and what the clips settle about it."""
@@ -77,55 +77,40 @@ def summarise(networks: Networks, baseline: str) -> dict[str, Any]:
         differences = {name: one[name]["mean"] - rest[name]["mean"] for name in COMPARED}
         return {**named, **differences, "f1_low": low, "f1_high": high, "verdict": verdict(low, high)}
 
-    first = next(iter(found))
+    def best(network: str, dataset: str) -> dict[str, Any]:
+        """The model of the highest F1, and each of the others behind it."""
+        f1 = {model: values["overall"]["f1"]["mean"] for model, values in found[network][dataset].items()}
+        leader = max(f1, key=lambda model: f1[model])
+        others = []
+        for model in [name for name in f1 if name != leader]:
+            row = minus((network, dataset, leader), (network, dataset, model))
+            tie = row["verdict"] == "tie"
+            others.append(
+                {"model": model, "difference": row["f1"], "low": row["f1_low"], "high": row["f1_high"], "tie": tie}
+            )
+        settled = {"others": others, "tie": any(other["tie"] for other in others)}
+        return {"network": network, "dataset": dataset, "model": leader, "f1": f1[leader], **settled}
+
     return {
         "baseline": baseline,
         "threshold": THRESHOLD,
-        "datasets": datasets,
+        "datasets": {
+            dataset: {
+                "n_clips": len(reference.clips),
+                "classes": list(reference.classes),
+                "n_positive": (reference.targets > 0.5).sum(0).tolist(),
+            }
+            for dataset, reference in references.items()
+        },
         "found": found,
-        "differences": [minus(key, (*key[:2], baseline)) for key in keys if key[2] != baseline],
-        "best": [
-            {"network": network, "dataset": dataset, **_best(models, {m: counts[network, dataset, m] for m in models})}
-            for network, by in found.items()
-            for dataset, models in by.items()
-        ],
-        "networks": [minus(key, (first, *key[1:]), same_seeds=True) for key in keys if key[0] != first],
-    }
-
-
-def _check(networks: Networks, baseline: str) -> dict[str, dict[str, Any]]:
-    """Data sets; makes sure that all models were asked about the same clips."""
-    first_network = next(iter(networks), None)
-    if first_network is None or baseline not in networks[first_network]:
-        names = ", ".join(networks[first_network]) if first_network else "none"
-        raise AsdError(f"baseline={baseline} is not among the models: {names}; name one of them")
-    references = networks[first_network][baseline]
-    for network, models in networks.items():
-        for model, by in models.items():
-            if by.keys() != references.keys() or models.keys() != networks[first_network].keys():
-                raise AsdError(
-                    f"{network} {model} has predictions for {', '.join(by)}, {baseline} for "
-                    f"{', '.join(references)}; compare models that were all scored on the same data"
-                )
-            for dataset, predictions in by.items():
-                _check_alike(predictions, references[dataset], f"{network} {model} on {dataset}")
-                n_seeds = len(networks[first_network][model][dataset].probabilities)
-                if len(predictions.probabilities) != n_seeds:
-                    raise AsdError(
-                        f"{network} {model} on {dataset} has {len(predictions.probabilities)} seeds, {first_network} "
-                        f"{n_seeds}; score the same seeds of both"
-                    )
-    return {
-        dataset: {
-            "n_clips": len(reference.clips),
-            "classes": list(reference.classes),
-            "n_positive": (reference.targets > 0.5).sum(0).tolist(),
-        }
-        for dataset, reference in references.items()
+        "differences": [minus(key, (*key[:2], baseline)) for key in counts if key[2] != baseline],
+        "best": [best(network, dataset) for network, by in found.items() for dataset in by],
+        "networks": [minus(key, (first, *key[1:]), same_seeds=True) for key in counts if key[0] != first],
     }
 
 
 def _check_alike(predictions: Predictions, reference: Predictions, what: str) -> None:
+    """Makes sure that a model was asked about the clips of the baseline."""
     if (
         list(predictions.clips) != list(reference.clips)
         or list(predictions.classes) != list(reference.classes)
@@ -134,10 +119,6 @@ def _check_alike(predictions: Predictions, reference: Predictions, what: str) ->
         raise AsdError(
             f"{what} has other clips, classes or labels than the baseline; score all models on the same data"
         )
-    if len(set(predictions.clips)) != len(predictions.targets) or not len(predictions.probabilities):
-        raise AsdError(f"{what} is to have a name for each of its clips, and a seed at least")
-    for probabilities in predictions.probabilities:
-        check_cells(probabilities, predictions.targets, predictions.classes, what)
 
 
 def _measure(predictions: Predictions) -> dict[str, Any]:
@@ -157,26 +138,6 @@ def _measure(predictions: Predictions) -> dict[str, Any]:
         "classes": by_class.to_dict("index"),
         "reliability": reliability(predictions.probabilities, everything).to_dict("list"),
     }
-
-
-def _best(found: Mapping[str, Any], counts: Mapping[str, Ratio]) -> dict[str, Any]:
-    """The model of the highest F1, and each of the others behind it."""
-    leader = max(found, key=lambda model: found[model]["overall"]["f1"]["mean"])
-    f1 = found[leader]["overall"]["f1"]["mean"]
-    others = []
-    for model in found:
-        if model != leader:
-            low, high = difference_interval(counts[leader], counts[model])
-            others.append(
-                {
-                    "model": model,
-                    "difference": f1 - found[model]["overall"]["f1"]["mean"],
-                    "low": low,
-                    "high": high,
-                    "tie": verdict(low, high) == "tie",
-                }
-            )
-    return {"model": leader, "f1": f1, "others": others, "tie": any(other["tie"] for other in others)}
 
 
 def clip_counts(probabilities: FloatArray, targets: FloatArray) -> Ratio:
