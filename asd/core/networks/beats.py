@@ -13,7 +13,6 @@ positions: Chi et al., "XLM-E", ACL 2022; DeepNorm: Wang et al., arXiv 2203.0055
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +20,14 @@ import torch
 from torch import nn
 from torch.nn.functional import conv1d, gelu
 
-from asd.core.networks.transformer_layers import attend, heads, post_norm_layer, published_sizes
+from asd.core.networks.transformer_layers import PublishedSizes, attend, heads, post_norm_layer
 
 _MELS = 128
 _GATE_DIMS = 8  # of a query's projection that decides its gates: two groups of four, summed
 
 
 @dataclass(frozen=True)
-class BeatsConfig:
+class BeatsConfig(PublishedSizes):
     """Sizes of a network; the names are those of the published `cfg`.
 
     Attributes:
@@ -52,23 +51,14 @@ class BeatsConfig:
     max_distance: int = 800
     deep_norm: bool = True
 
-    # Of all published checkpoints.
-    _COMMON = {  # noqa: RUF012 (not a field)
+    network = "a BEATs"
+    common = {  # noqa: RUF012 (not a field)
         "conv_bias": False,
         "activation_fn": "gelu",
         "layer_norm_first": False,
         "relative_position_embedding": True,
         "gru_rel_pos": True,
     }
-
-    @classmethod
-    def of(cls, published: Mapping[str, Any]) -> BeatsConfig:
-        """The configuration in a published `cfg`.
-
-        Raises:
-            AsdError: it is of a variant that was never published.
-        """
-        return cls(**published_sizes(published, cls.__dataclass_fields__, cls._COMMON, "a BEATs"))
 
 
 class Beats(nn.Module):

@@ -11,19 +11,17 @@ Baevski et al., "data2vec 2.0", ICML 2023.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from asd.core.networks.transformer_layers import attend, heads, post_norm_layer, published_sizes
+from asd.core.networks.transformer_layers import PublishedSizes, attend, heads, post_norm_layer
 from asd.types import AsdError
 
 
 @dataclass(frozen=True)
-class EatConfig:
+class EatConfig(PublishedSizes):
     """Sizes of a network; the names are those of the published `config.json`.
 
     Attributes:
@@ -43,8 +41,8 @@ class EatConfig:
     max_length: int = 768
     norm_eps: float = 1e-6
 
-    # Of all published checkpoints.
-    _COMMON = {  # noqa: RUF012 (not a field)
+    network = "an EAT"
+    common = {  # noqa: RUF012 (not a field)
         "stride": 16,
         "in_chans": 1,
         "qkv_bias": True,
@@ -52,15 +50,6 @@ class EatConfig:
         "norm_affine": True,
         "fixed_positions": True,
     }
-
-    @classmethod
-    def of(cls, published: Mapping[str, Any]) -> EatConfig:
-        """The configuration in a published `config.json`.
-
-        Raises:
-            AsdError: it is of a variant that was never published.
-        """
-        return cls(**published_sizes(published, cls.__dataclass_fields__, cls._COMMON, "an EAT"))
 
 
 class Eat(nn.Module):

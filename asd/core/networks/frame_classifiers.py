@@ -56,11 +56,7 @@ class FrequencyPooledCNN(nn.Module):
         self.n_features = n_in * n_bands
 
     def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, mels) -> (batch, frames, n_features).
-
-        Raises:
-            AsdError: another number of axes or of mel bands.
-        """
+        """(batch, frames, mels) -> (batch, frames, n_features); other numbers of axes and bands are refused."""
         if log_mel.dim() != 3 or log_mel.shape[2] != self.n_mels:
             raise AsdError(
                 f"a network for log-mel spectrograms (batch, frames, {self.n_mels}) received the shape "
@@ -92,11 +88,7 @@ class FrameClassifier(nn.Module):
         """Vectors (batch, frames, n_features of the convolutions) -> (batch, frames, width)."""
 
     def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, frames, classes) of log-mel spectrograms (batch, frames, mels).
-
-        Raises:
-            AsdError: another number of axes or of mel bands.
-        """
+        """Logits (batch, frames, classes) of log-mel spectrograms (batch, frames, mels)."""
         logits: torch.Tensor = self.out(self.features(log_mel))
         return logits
 

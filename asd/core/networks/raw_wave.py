@@ -91,29 +91,17 @@ class RawWaveCNN(nn.Module):
         self.apply(_start)
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, classes) of waveforms (batch, n_samples).
-
-        Raises:
-            AsdError: waveforms of another length or number of axes.
-        """
+        """Logits (batch, classes) of waveforms (batch, n_samples); other lengths and numbers of axes are refused."""
         logits: torch.Tensor = self.head(self.features(waveforms))
         return logits
 
     def features(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """The flattened last activation map (batch, n_features), channel by channel, for another classifier.
-
-        Raises:
-            AsdError: waveforms of another length or number of axes.
-        """
+        """The flattened last activation map (batch, n_features), channel by channel, for another classifier."""
         features: torch.Tensor = self.feature_norm(self.activation_maps(waveforms)[-1].flatten(1))
         return features
 
     def activation_maps(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
-        """What every block gives: (batch, channels, steps) after its ReLU and pooling, first block first.
-
-        Raises:
-            AsdError: waveforms of another length or number of axes.
-        """
+        """What every block gives: (batch, channels, steps) after its ReLU and pooling, first block first."""
         if waveforms.dim() != 2 or waveforms.shape[1] != self.n_samples:
             raise AsdError(
                 f"a network for waveforms (batch, {self.n_samples}) received the shape "

@@ -7,8 +7,8 @@ has no parameters of its own is shared.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -75,19 +75,20 @@ def sinusoids(n_steps: int, n_dims: int, like: torch.Tensor) -> torch.Tensor:
     return torch.stack([angle.sin(), angle.cos()], 2).flatten(1)[:, :n_dims].to(like.dtype)
 
 
-def published_sizes(
-    published: Mapping[str, Any], sizes: Collection[str], common: Mapping[str, Any], network: str
-) -> dict[str, Any]:
-    """The entries of a published configuration that are sizes, by name.
+class PublishedSizes:
+    """Sizes of a network under the names of a published configuration; a subclass is a dataclass of them."""
 
-    Args:
-        common: what all published checkpoints have in common; a network with anything else is another one.
-        network: what the sentence of the error calls it, such as "a BEATs".
+    network: ClassVar[str]  # what messages call it, such as "a BEATs"
+    common: ClassVar[Mapping[str, Any]]  # what all published checkpoints have; a network with anything else is another
 
-    Raises:
-        AsdError: it is of a variant that was never published.
-    """
-    for name, usual in common.items():
-        if published.get(name, usual) != usual:
-            raise AsdError(f"{network} network with {name}={published[name]!r} is none of the published ones")
-    return {name: published[name] for name in sizes if name in published}
+    @classmethod
+    def of(cls, published: Mapping[str, Any]) -> Self:
+        """The sizes in a published configuration.
+
+        Raises:
+            AsdError: it is of a variant that was never published.
+        """
+        for name, usual in cls.common.items():
+            if published.get(name, usual) != usual:
+                raise AsdError(f"{cls.network} network with {name}={published[name]!r} is none of the published ones")
+        return cls(**{name: published[name] for name in cls.__annotations__ if name in published})

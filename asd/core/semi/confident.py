@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+from torch.nn.functional import avg_pool1d
 
 from asd.core.losses.cells import Cells
 from asd.types import AsdError
@@ -59,25 +60,15 @@ def median_filter(values: torch.Tensor, windows_frames: Sequence[int]) -> torch.
         raise AsdError(
             f"a median filter over {values.shape[-1]} classes needs as many odd windows from 1 on; got {windows}"
         )
-    if values.dtype == torch.bool:
-        return _majority(values, windows)
     filtered = torch.empty_like(values)
     for window in sorted(set(windows)):  # few: classes of the same window go together
         classes = [k for k, other in enumerate(windows) if other == window]
         mirrored = _mirrored(values[..., classes], window // 2)
-        filtered[..., classes] = mirrored.unfold(1, window, 1).median(-1).values
+        if values.dtype == torch.bool:  # the majority, for which no window is copied
+            filtered[..., classes] = avg_pool1d(mirrored.mT.float(), window, 1).mT > 0.5
+        else:
+            filtered[..., classes] = mirrored.unfold(1, window, 1).median(-1).values
     return filtered
-
-
-def _majority(mask: torch.Tensor, windows: Sequence[int]) -> torch.Tensor:
-    """Median of a mask from running counts: no memory is spent on windows, however long."""
-    margin = max(windows) // 2
-    counts = _mirrored(mask, margin).cumsum(1)
-    counts = torch.cat([torch.zeros_like(counts[:, :1]), counts], 1)  # counts[t]: True before frame t
-    half = torch.tensor(windows, device=mask.device) // 2
-    middle = torch.arange(mask.shape[1], device=mask.device)[:, None] + margin
-    first, last = ((middle + offset).expand_as(mask) for offset in (-half, half + 1))
-    return counts.gather(1, last) - counts.gather(1, first) > half
 
 
 def _mirrored(values: torch.Tensor, margin: int) -> torch.Tensor:
