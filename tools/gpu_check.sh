@@ -28,9 +28,9 @@
 #   asd/features/logmel.py              is_cuda                 train: the whole batch at once
 #   asd/features/spectral_statistics.py is_cuda                 train: the whole batch at once
 #   asd/features/clip_statistics.py     is_cuda                 train: the transform of whole recordings
-#   asd/scoring/faiss_index.py          cuda                    faiss: beside torch, against the CPU
-#   asd/scoring/faiss_index.py          GpuResources            faiss: beside torch, against the CPU
-#   asd/scoring/faiss_index.py          index_cpu_to_gpu        faiss: beside torch, against the CPU
+#   asd/scoring/neighbours.py           cuda                    faiss: beside torch, against the CPU
+#   asd/scoring/neighbours.py           GpuResources            faiss: beside torch, against the CPU
+#   asd/scoring/neighbours.py           index_cpu_to_gpu        faiss: beside torch, against the CPU
 set -euo pipefail
 
 HERE=$(cd "$(dirname "$0")/.." && pwd)

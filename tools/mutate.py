@@ -36,7 +36,6 @@ TESTS = {
     "asd/scoring/backends.py": "backends",
     "asd/scoring/base.py": "backends gaussian neighbours",
     "asd/scoring/covariance.py": "covariance gaussian",
-    "asd/scoring/faiss_index.py": "neighbours",
     "asd/scoring/gaussian.py": "gaussian backends",
     "asd/scoring/nearest.py": "nearest neighbours backends",
     "asd/scoring/nearest_variants.py": "nearest_variants backends",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import glob
 import hashlib
 import json
 import logging
@@ -20,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, AnyStr, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
@@ -67,31 +66,6 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise AsdError(f"device={name} was asked for but torch sees no GPU; use device=auto or device=cpu")
     return device
-
-
-@contextmanager
-def lean_torch() -> Iterator[None]:
-    """torch that is imported in here loads no CUDA libraries where no NVIDIA driver could use them.
-
-    It loads `nvidia/*/lib` beforehand, for two of its libraries that may not find each other on a GPU. Where faiss for
-    GPUs is installed it meets those of faiss there, which are of another CUDA than its own and take 180 MiB of memory.
-    What torch is linked with it finds in any case, and faiss loads its own. With a driver everything stays as it is.
-
-    Source: `_load_global_deps` in torch/__init__.py of torch 2.11, to which libraries that are not there are no error.
-    """
-    found = glob.glob
-
-    def without_cuda(pathname: AnyStr, **options: Any) -> list[AnyStr]:
-        return [] if "/nvidia/" in str(pathname) else found(pathname, **options)
-
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        glob.glob = without_cuda
-    try:
-        yield
-    finally:
-        glob.glob = found
 
 
 def keep_freed_memory() -> bool:

@@ -15,12 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-
-from asd.core.runtime import lean_torch
-
-with lean_torch():
-    import torch
-
+import torch
 from torch import nn
 
 from asd.data.recordings import Recordings, in_memory, joined

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,7 @@ from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
 from asd.features.clip_statistics import LONG_OVERLAP, OVERLAP, ClipStatistics
 from asd.places import spelled
+from asd.scoring.neighbours import NeighbourBank
 
 FloatArray = npt.NDArray[np.float64]
 Alter = Callable[[npt.NDArray[np.int64], torch.Tensor], torch.Tensor]  # indices (b,), waveforms (b, samples)
@@ -51,9 +53,12 @@ class NormalSpectra:
         Returns:
             Index of the nearest clip (queries,), and its distance in dB per band, root mean square (queries,).
         """
-        squares = np.square(self.spectra).sum(axis=1)
-        indices = np.array([(squares - 2 * self.spectra @ query).argmin() for query in spectra], dtype=np.int64)
-        return indices, np.sqrt(np.square(self.spectra[indices] - spectra).mean(axis=1))
+        found = self._bank.search(spectra, 1)
+        return found.rows[:, 0], found.distances[:, 0] / np.sqrt(self.spectra.shape[1])
+
+    @cached_property
+    def _bank(self) -> NeighbourBank:
+        return NeighbourBank(self.spectra)
 
     def save(self, path: Path) -> None:
         """Writes a safetensors file."""

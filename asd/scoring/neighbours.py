@@ -1,23 +1,29 @@
 """Nearest neighbours by faiss, measured again in float64: the engine of every neighbour search.
 
-faiss proposes a few candidates more than asked for, in float32 (flat, exact), or from the most promising lists only,
-in half precision (ivf, for millions of rows) or as product codes of a byte for four dimensions each (ivfpq, for tens of
-millions; Jégou, Douze and Schmid, "Product quantization for nearest neighbor search", PAMI 2011). Their distances are
-then computed anew from the original vectors in float64, and sorted by (distance, row): duplicates lie at distance 0,
-ties go to the lower row. On a flat index more candidates are looked at where float32 could have missed one, so the
-answer is that of a brute-force search; only among more than `MOST_CANDIDATES` rows that float32 cannot tell apart may
-it be another. A small bank is compared by one product, without faiss. `faiss_index` and `references` beside this module
-have what faiss holds, and the metrics with their coordinates.
+faiss proposes candidates in float32 (flat, exact), or from the most promising lists only, in half precision (ivf, for
+millions of rows) or as product codes of a byte for four dimensions each (ivfpq, for tens of millions; Jégou, Douze and
+Schmid, "Product quantization for nearest neighbor search", PAMI 2011). Those that may be among the nearest are measured
+anew from the original vectors in float64, and sorted by (distance, row): duplicates lie at distance 0, ties go to the
+lower row. On a flat index these are all that float32 cannot tell from the nearest, so the answer is that of a
+brute-force search; only among more than `MOST_CANDIDATES` such rows may it be another.
+
+With weights, distances are w_y d(x, y), the nearest row in that sense is a maximum inner product in two more
+dimensions, -w²d² = (-|x|², 2x, -1) . (w², w²y, w²|y|²), so the same exact index finds it. Lists look for it among
+the rows nearest without weights.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+import logging
+import os
+from functools import cache, cached_property
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from asd.scoring.faiss_index import LEAST_CODED, FaissIndex
+from asd.core.runtime import log
 from asd.scoring.references import FloatArray, IntArray, Metric, Vectors, blocks, checked, to_distance, to_euclidean
 from asd.types import AsdError, one_of
 
@@ -25,9 +31,20 @@ IndexName = Literal["auto", "flat", "ivf", "ivfpq"]
 
 FLAT_LIMIT = 1_000_000  # rows up to which index=auto is exact: one query takes about 50 ms there
 LISTS_LIMIT = 10_000_000  # rows up to which it keeps them in half precision: more take product codes
+LEAST_CODED = 10_000  # rows to learn 256 codes from, 39 for each as k-means wants
+MOST_CANDIDATES = 2048  # of a query; faiss gives no more on a GPU
 
-_ROWS_BY_PRODUCT = 1024  # a flat bank of so few is compared by one product in less time than faiss takes
-_MOST_BY_PRODUCT = 8  # neighbours: each takes a pass over the distances
+# candidates beyond k; measuring again repairs their order
+_SPARE = {"flat": 1, "ivf": 64, "ivfpq": 256, "weighted lists": 256}
+_LEAST_RADIUS = 1e-50  # a smaller bank is not blown up: values near the largest allowed would overflow
+_FAR = 1e15  # queries farther out, in radii of the bank, are searched from there: float32 must not overflow
+_ROWS_PER_LIST = 64  # that lists are learnt from: k-means needs about 40
+_LANES = 16  # half-precision vectors whose length is no multiple of this are compared ten times slower
+_DIMS_PER_CODE = 4  # of a product code, a byte
+_PROBED_LISTS = 128  # lists looked into per query; time and recall grow with it
+_KERNELS = {"AVX512": "SkylakeX", "AVX2": "Haswell"}  # of OpenBLAS, by what torch can run
+_LEAST_BY_BLAS = 2048  # queries times dimensions; fewer are compared one by one in less time
+_EPS, _TINY = (float(x) for x in (np.finfo(np.float32).eps, np.finfo(np.float32).tiny))
 
 
 class Neighbours(NamedTuple):
@@ -74,10 +91,10 @@ class NeighbourBank:
                 f"{len(self):,}; use index=flat"
             )
         self._squares = None if weights is None else np.square(weights)
-        self._lengths: FloatArray | None = None  # (n,) squared lengths of the rows, computed when first asked for
+        self._by_product = self.index == "flat" and weights is not None
         self._device = str(device)
         if self.index != "flat":
-            self._faiss  # noqa: B018 - lists are learnt now; a flat index is made when a search needs it
+            self._searcher  # noqa: B018 - lists are learnt now; a flat index is made when a search needs it
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -110,94 +127,174 @@ class NeighbourBank:
                 f"neighbours={k} were asked for, but a clip has {left} others to compare with; "
                 f"ask for 1 to {left}, or give more training clips"
             )
-        few = self.index == "flat" and k <= _MOST_BY_PRODUCT and len(self) <= _ROWS_BY_PRODUCT
-        nearest = self._nearest_by_product if few else self._nearest_by_faiss
-        parts = blocks(max(len(queries), 1), max(queries.shape[1], len(self) if few else 1))
-        each = [
-            nearest(to_euclidean(queries[p], self.metric), k, None if exclude is None else exclude[p]) for p in parts
-        ]
-        squared, rows = each[0] if len(each) == 1 else map(np.concatenate, zip(*each, strict=True))
+        spare = _SPARE["weighted lists" if self._squares is not None and self.index != "flat" else self.index]
+        count = min(len(self), k + (exclude is not None) + spare)
+        squared, rows = np.empty((len(queries), k)), np.empty((len(queries), k), np.int64)
+        for part in blocks(len(queries), queries.shape[1]):
+            points, gone = to_euclidean(queries[part], self.metric), None if exclude is None else exclude[part]
+            squared[part], rows[part] = self._nearest(points, k, gone, count, self.index == "flat")
         return Neighbours(to_distance(squared, self.metric), rows)
 
-    @cached_property
-    def _faiss(self) -> FaissIndex:
-        return FaissIndex(self.vectors, self.metric, self.index, self._device, self._squares)
+    def _nearest(
+        self, points: FloatArray, k: int, exclude: IntArray | None, count: int, everywhere: bool
+    ) -> tuple[FloatArray, IntArray]:
+        """Squared distances and rows, (q, k): more candidates are looked at where float32 leaves a doubt.
 
-    def _nearest_by_faiss(self, points: FloatArray, k: int, exclude: IntArray | None) -> tuple[FloatArray, IntArray]:
-        """Squared distances and rows, (q, k)."""
-        return self._faiss.nearest(points, k, exclude, self._nearest_of)
+        Args:
+            points: (q, dims).
+            k: rows per point.
+            exclude: (q,) a row that is none of them for each point.
+            count: candidates of each point, more than `k` if the bank has so many.
+            everywhere: look into all lists.
+        """
+        frame, norms = self._framed(points)
+        proxies, found = self._propose(frame, norms, count, everywhere)
+        wanted = found >= 0 if exclude is None else (found >= 0) & (found != exclude[:, None])
+        if self.index == "flat":
+            # Sums of `dims` float32 products err by dims * eps * (|x| + |y|)² at most, where |y| <= 1.
+            noise = (points.shape[1] + 16) * (_EPS * np.square(norms + 1.0) + _TINY)
+            farthest = proxies[:, k - (exclude is None)] + 2.0 * noise
+            wanted &= proxies <= farthest[:, None]
+            doubtful = proxies[:, -1] <= farthest
+        else:
+            doubtful = wanted.sum(1) < k
+        exact = self._measured(points, found, wanted)
+        order = np.lexsort((found, exact))[:, :k]
+        every = np.arange(len(points))[:, None]
+        squared, rows = exact[every, order], found[every, order]
+        most = min(len(self), MOST_CANDIDATES)
+        if doubtful.any() and (count < most or not everywhere):
+            gone = None if exclude is None else exclude[doubtful]
+            more = min(4 * count, most)
+            squared[doubtful], rows[doubtful] = self._nearest(points[doubtful], k, gone, max(count, more), True)
+        return squared, rows
 
-    def _nearest_by_product(self, points: FloatArray, k: int, exclude: IntArray | None) -> tuple[FloatArray, IntArray]:
-        """The same for few points and rows."""
-        rows = to_euclidean(self.vectors, self.metric)
-        if self._lengths is None:
-            self._lengths = np.einsum("ij,ij->i", rows, rows)
-        found = nearest_candidates(points, rows, k, self._lengths, self._squares, exclude)
-        return self._nearest_of(points, found, k)
-
-    def _nearest_of(self, points: FloatArray, candidates: IntArray, wanted: int) -> tuple[FloatArray, IntArray]:
-        """Squared distances and rows, (q, wanted), of the nearest candidates (q, m), of equal ones the lower row."""
-        exact = self._measured(points, candidates)
-        if candidates.shape[1] == 1:
-            return exact, candidates
-        order = np.lexsort((candidates, exact), axis=-1)[:, :wanted]
-        return np.take_along_axis(exact, order, 1), np.take_along_axis(candidates, order, 1)
-
-    def _measured(self, points: FloatArray, rows: IntArray) -> FloatArray:
-        """Squared (weighted) distances of points (q, dims) to rows (q, m) in float64; infinite for row -1."""
-        squared = np.empty(rows.shape)
-        for block in blocks(len(points), points.shape[1] * rows.shape[1]):
-            there = to_euclidean(self.vectors[rows[block]], self.metric)
-            there -= points[block, None]
-            squared[block] = np.square(there, out=there).sum(-1)
-        if self._squares is not None:
-            squared *= self._squares[rows]
-        squared[rows < 0] = np.inf
+    def _measured(self, points: FloatArray, rows: IntArray, wanted: npt.NDArray[np.bool_]) -> FloatArray:
+        """Squared (weighted) distances of points (q, dims) to rows (q, m) in float64; infinite where not wanted."""
+        squared = np.full(rows.shape, np.inf)
+        point, column = wanted.nonzero()
+        row = rows[point, column]
+        each = np.empty(len(row))
+        for block in blocks(len(row), points.shape[1]):
+            there = to_euclidean(self.vectors[row[block]], self.metric)  # a copy
+            there -= points[point[block]]
+            each[block] = np.square(there, out=there).sum(1)
+        squared[point, column] = each if self._squares is None else each * self._squares[row]
         return squared
 
+    def _propose(
+        self, frame: FloatArray, norms: FloatArray, count: int, everywhere: bool
+    ) -> tuple[FloatArray, IntArray]:
+        """Squared distances of candidates as faiss sees them, (q, count), ascending, and rows; -1: none found.
 
-def nearest_candidates(
-    points: FloatArray,
-    rows: FloatArray,
-    k: int,
-    lengths: FloatArray,
-    squares: FloatArray | None = None,
-    exclude: IntArray | None = None,
-) -> IntArray:
-    """The `k` nearest rows of each point, and all others that rounding cannot tell from these.
+        Args:
+            frame: (q, dims) points in the frame of the bank.
+            norms: (q,) how far they lie from its centre.
+            count: candidates of each point.
+            everywhere: look into all lists.
+        """
+        import torch
 
-    |x|² - 2xy + |y|² is off by rounding only: a sum of float64 products errs by dims * eps * (|x| + |y|)² at most.
+        faiss, searcher = import_faiss(), self._searcher
+        options = {}
+        if everywhere and self.index != "flat":
+            options["params"] = faiss.SearchParametersIVF(nprobe=searcher.nlist)
+        points = np.zeros((len(frame), searcher.d), np.float32)
+        if not self._by_product:
+            points[:, : frame.shape[1]] = frame
+        else:
+            points[:, 0], points[:, 1:-1], points[:, -1] = -np.square(norms), 2.0 * frame, -1.0
+        faiss.omp_set_num_threads(torch.get_num_threads())  # one where others compute beside it
+        found, rows = searcher.search(points, count, **options)
+        return (-found if self._by_product else found).astype(np.float64), rows
 
-    Args:
-        points: (q, dims).
-        rows: (n, dims).
-        k: how many count, at most n, less one with `exclude`; each takes a pass over the distances.
-        lengths: (n,) squared lengths of the rows.
-        squares: (n,) factors on squared distances.
-        exclude: (q,) a row that is none of them for each point.
+    @cached_property
+    def _frame(self) -> tuple[FloatArray, float]:
+        """Mean of the rows and their largest distance from it: float32 keeps most digits in this frame."""
+        parts = [self.vectors[rows] for rows in blocks(*self.vectors.shape)]
+        centre = np.asarray(sum(to_euclidean(part, self.metric).sum(0) for part in parts) / len(self))
+        radius = max(np.square(to_euclidean(part, self.metric) - centre).sum(1).max() for part in parts) ** 0.5
+        return centre, float(radius) if radius > _LEAST_RADIUS else 1.0
 
-    Returns:
-        (q, k or more) rows; -1: none.
+    def _framed(self, points: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Points (q, dims) in the frame of the bank, and their distances from its centre (q,), `_FAR` at most."""
+        centre, radius = self._frame
+        frame = (points - centre) / radius
+        norms = np.sqrt(np.square(frame).sum(1))
+        if norms.max(initial=0.0) > _FAR:
+            frame *= np.minimum(1.0, _FAR / np.maximum(norms, 1.0))[:, None]
+        return frame, np.minimum(norms, _FAR)
+
+    @cached_property
+    def _searcher(self) -> Any:
+        """The index of faiss, trained and filled: flat, or lists; on the CPU or a GPU."""
+        index = self._empty_searcher()
+        if not index.is_trained:
+            n_rows = max(_ROWS_PER_LIST * index.nlist, LEAST_CODED)
+            sample = np.random.default_rng(0).permutation(len(self))[:n_rows]
+            index.train(self._as_rows(np.sort(sample), index.d))
+        for block in blocks(*self.vectors.shape):
+            index.add(self._as_rows(block, index.d))
+        return index
+
+    def _empty_searcher(self) -> Any:
+        faiss = import_faiss()
+        dims = len(self._frame[0])
+        if self.index == "flat":
+            metric = faiss.METRIC_INNER_PRODUCT if self._by_product else faiss.METRIC_L2
+            index = faiss.IndexFlat(dims + 2 * self._by_product, metric)
+        else:
+            dims += -dims % _LANES
+            lists = 2 ** round(np.log2(len(self)) / 2)
+            # "np" leaves out polysemous codes, which nothing here asks for and which take a minute to learn
+            codes = "SQfp16" if self.index == "ivf" else f"PQ{dims // _DIMS_PER_CODE}np"
+            index = faiss.index_factory(dims, f"IVF{lists},{codes}")
+            index.cp.min_points_per_centroid = 1  # a small bank in lists is odd, not wrong
+            index.nprobe = min(_PROBED_LISTS, lists)
+        if self._device.startswith("cuda") and self.index != "ivfpq":
+            if faiss.get_num_gpus():
+                return faiss.index_cpu_to_gpu(_gpu_resources(), int(self._device.partition(":")[2] or 0), index)
+            log.warning("device=%s, but this faiss sees no GPU: neighbours are searched on the CPU", self._device)
+        return index
+
+    def _as_rows(self, rows: slice | IntArray, dims: int) -> npt.NDArray[np.float32]:
+        """Rows of the bank as faiss holds them, (rows, dims): in the frame, with zeros up to so many dimensions."""
+        frame, norms = self._framed(to_euclidean(self.vectors[rows], self.metric))
+        points = np.zeros((len(frame), dims), np.float32)
+        if self._squares is None or not self._by_product:
+            points[:, : frame.shape[1]] = frame
+        else:
+            weights = self._squares[rows] / self._squares.max()
+            points[:, 0], points[:, 1:-1] = weights, weights[:, None] * frame
+            points[:, -1] = weights * np.square(norms)
+        return points
+
+
+@cache
+def _gpu_resources() -> Any:
+    """Scratch memory and streams of faiss on the GPU: once for all banks of the process, as each takes its share."""
+    resources = import_faiss().StandardGpuResources()
+    resources.setTempMemory(256 * 2**20)  # bytes
+    return resources
+
+
+@cache
+def import_faiss() -> ModuleType:
+    """faiss, after torch: the other order crashed, and gave wrong neighbours on GPUs (faiss issues 2126, 4273).
+
+    It brings an OpenBLAS of 2021, which takes processors that it does not know for the first of their kind, and asks it
+    only for 500 queries of 256 dimensions or more. Told what the processor can run, and asked from eight such queries
+    on, it is four times faster in a bank of 1,000 rows and ten times in one of 100,000.
     """
-    own = np.einsum("ij,ij->i", points, points)[:, None]
-    squared = points @ rows.T
-    squared *= -2.0
-    squared += own
-    squared += lengths
-    noise = 4.0 * (rows.shape[1] + 16) * np.finfo(np.float64).eps * (own + lengths.max())
-    if squares is not None:
-        squared *= squares
-        noise *= squares.max()
-    every, found = np.arange(len(points)), np.empty((len(points), k), np.int64)
-    if exclude is not None:
-        squared[every, exclude] = np.inf
-    for column in found.T:
-        column[:] = squared.argmin(1)
-        farthest = squared[every, column]
-        squared[every, column] = np.inf
-    is_close = squared <= farthest[:, None] + 2.0 * noise
-    if not is_close.any():
-        return found
-    n_close = int(is_close.sum(1).max())
-    close = np.argpartition(squared, n_close - 1)[:, :n_close]
-    return np.append(found, np.where(np.take_along_axis(is_close, close, 1), close, -1), axis=1)
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it tried
+    import torch  # isort: skip
+
+    is_given = "OPENBLAS_CORETYPE" in os.environ
+    if kernels := _KERNELS.get(torch.backends.cpu.get_cpu_capability()):
+        os.environ.setdefault("OPENBLAS_CORETYPE", kernels)
+    import faiss
+
+    if not is_given:
+        os.environ.pop("OPENBLAS_CORETYPE", None)
+    faiss.cvar.distance_compute_blas_threshold = _LEAST_BY_BLAS
+    return faiss
