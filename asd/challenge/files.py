@@ -26,12 +26,12 @@ from asd.challenge.names import CONTENT, HIDDEN, follows_grammar, parse_name
 from asd.places import doubled, find_recordings, recording_key, unmatched
 from asd.types import AsdError, Clip, Split, count_and_first
 
-_FOLDERS = {
+FOLDERS = {
     Split.TRAIN: ("train",),
     Split.TEST: ("test", "source_test", "target_test"),
     Split.SUPPLEMENTAL: ("supplemental",),
 }
-CLIP_FOLDERS = tuple(name for names in _FOLDERS.values() for name in names)  # as they are published
+CLIP_FOLDERS = tuple(name for names in FOLDERS.values() for name in names)  # as they are published
 _RENAMED = "test_rename"
 _WITH_CLIPS = (*CLIP_FOLDERS, _RENAMED)
 
@@ -44,7 +44,7 @@ def has_challenge_names(root: Path) -> bool:
     return any(
         follows_grammar(path, folder.name, split)
         for folder in folders
-        for split, names in _FOLDERS.items()
+        for split, names in FOLDERS.items()
         for name in (*names, _RENAMED)
         for path in find_recordings(folder / name)
     )
@@ -95,7 +95,7 @@ def list_clips(root: Path, machine: str, split: Split, *, original_names: bool =
     folder = machine_folder(root, machine)
     paths = _recordings(folder, split, original_names)
     if not paths and split is not Split.SUPPLEMENTAL:
-        where = " or ".join(str(folder / name) for name in _FOLDERS[split])
+        where = " or ".join(str(folder / name) for name in FOLDERS[split])
         raise AsdError(f"{machine} has no {split} clips: looked for *.wav in {where}.")
     table = read_attributes(folder)
     return [_with_attributes(parse_name(path, machine, split), table) for path in paths]
@@ -157,7 +157,7 @@ def _machine_folders(root: Path) -> dict[str, Path]:
 
 def _recordings(folder: Path, split: Split, original_names: bool) -> list[Path]:
     """Recordings of one machine and split, sorted by name."""
-    names = _FOLDERS[split]
+    names = FOLDERS[split]
     if split is Split.TEST and not original_names and (folder / _RENAMED).is_dir():
         names = (_RENAMED,)
     found = [path for name in names for path in find_recordings(folder / name)]

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from asd.challenge.files import FOLDERS
 from asd.challenge.ground_truth import read_ground_truth
 from asd.challenge.names import parse_name
 from asd.challenge.unpack import machine_place, truth_place, unpack
@@ -32,11 +33,10 @@ from asd.types import AsdError, Split
 State = Literal["present", "by hand", "missing", "half-unpacked", "damaged", "replaced", "other year"]
 """by hand: clips are there, and no manifest to compare them with. replaced: a later release exists."""
 
-_TRAIN, _TEST = ("train",), ("test", "source_test", "target_test")
-_NAMES: dict[Part, tuple[tuple[str, ...], ...]] = {
-    "dev": (_TRAIN, _TEST),
-    "eval_train": (_TRAIN,),
-    "eval_test": (_TEST,),
+_SPLITS: dict[Part, tuple[Split, ...]] = {
+    "dev": (Split.TRAIN, Split.TEST),
+    "eval_train": (Split.TRAIN,),
+    "eval_test": (Split.TEST,),
 }
 
 UNPACKING = ".unpacking"
@@ -112,34 +112,32 @@ def recordings(folder: Path, part: Part) -> list[Path]:
     if manifest is not None:
         return [folder / name for name in sorted(manifest.files) if is_recording(Path(name))]
     beside = [] if part == "eval_test" else find_recordings(folder / "supplemental")
-    return [path for half in _by_hand(folder, part) for path in half] + beside
+    return [path for paths in _by_hand(folder, part).values() for path in paths] + beside
 
 
 def _unrecorded(folder: Path, part: Part, year: Year) -> Finding:
     """Clips without a manifest: unpacked by hand, if their sections are those of the year."""
     machine = folder.name
     halves = _by_hand(folder, part)
-    clips = [path for half in halves for path in half]
-    if not all(halves):
-        return Finding(machine, part, "missing", len(clips), "a half is there" if clips else "")
+    n_clips = sum(map(len, halves.values()))
+    if not all(halves.values()):
+        return Finding(machine, part, "missing", n_clips, "a half is there" if n_clips else "")
     known = {*year.sections(part)[machine]}
     try:
-        sections = {parse_name(path, machine, _split(path)).section for path in clips}
+        sections = {parse_name(path, machine, split).section for split, paths in halves.items() for path in paths}
     except AsdError as error:
-        return Finding(machine, part, "other year", len(clips), str(error))
+        return Finding(machine, part, "other year", n_clips, str(error))
     if sections != known:
         about = f"sections {', '.join(sorted(sections))} where {year.year} has {', '.join(sorted(known))}"
-        return Finding(machine, part, "other year", len(clips), about)
-    return Finding(machine, part, "by hand", len(clips), "no manifest to compare with")
+        return Finding(machine, part, "other year", n_clips, about)
+    return Finding(machine, part, "by hand", n_clips, "no manifest to compare with")
 
 
-def _by_hand(folder: Path, part: Part) -> list[list[Path]]:
-    """The clips of each folder that an archive fills, sorted: train, test or both."""
-    return [[path for name in names for path in find_recordings(folder / name)] for names in _NAMES[part]]
-
-
-def _split(path: Path) -> Split:
-    return Split.TRAIN if path.parent.name == "train" else Split.TEST
+def _by_hand(folder: Path, part: Part) -> dict[Split, list[Path]]:
+    """The clips of each split that an archive fills, sorted."""
+    return {
+        split: [path for name in FOLDERS[split] for path in find_recordings(folder / name)] for split in _SPLITS[part]
+    }
 
 
 def _is_whole(path: Path, known: tuple[int, int], quick: bool) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import yaml
 from asd.challenge.csv_files import csv_text
 from asd.challenge.system_meta import SystemFacts, fill_meta, load_meta, load_template
 from asd.challenge.years import Unit, Year
+from asd.core.files import remove
 from asd.types import SCORE_COLUMNS, AsdError, Domain, Split
 
 if TYPE_CHECKING:  # the validator shares this module and must start in an instant
@@ -196,17 +196,10 @@ def _replace(new: Path, old: Path, folder: Path) -> None:
     except BaseException:
         for name in names:
             if not (new / name).exists():
-                _remove(folder / name)
+                remove(folder / name)
             if (old / name).exists():
                 (old / name).rename(folder / name)
         raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def atomic(path: Path) -> Iterator[Path]:
         raise AsdError(f"cannot write {given}: {error.strerror or error}; {way} another place") from error
     finally:
         if temporary != path:
-            _remove(temporary)
+            remove(temporary)
 
 
 def check_file_place(path: Path) -> None:
@@ -136,12 +136,13 @@ def _remove_abandoned(path: Path) -> None:
         try:
             os.kill(int(left.name.rsplit("-", 1)[-1].removesuffix(".tmp")), 0)
         except ProcessLookupError:
-            _remove(left)
+            remove(left)
         except (PermissionError, ValueError):  # a living process of another user; a name of another form
             pass
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Removes a file or a folder with all in it, as far as it can be."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -82,18 +82,16 @@ class Sound:
         if not waveform.size:
             raise AsdError("a waveform in memory holds no samples; leave it out")
         check_levels("a waveform in memory", waveform)
-        content = hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).hexdigest()
         n_channels, n_samples = waveform.shape
-        broken = defect(waveform, sample_rate_hz)
         return cls(
             path=None,
-            content=content,
+            content=hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).hexdigest(),
             sample_rate_hz=sample_rate_hz,
             file_rate_hz=sample_rate_hz,
             n_channels=n_channels,
             n_samples=n_samples,
             peak=_peak(waveform),
-            defect=broken,
+            defect=defect(waveform, sample_rate_hz),
             kept=waveform,
         )
 

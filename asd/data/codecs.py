@@ -73,19 +73,12 @@ def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus
 
 
 class Decoded(NamedTuple):
-    """What a file holds.
+    """What a file holds."""
 
-    Attributes:
-        samples: (channels, samples).
-        sample_rate_hz: of the samples.
-        lossy: what compressed them with a loss, such as MP3; "" where nothing did.
-        content: SHA-256 of the file.
-    """
-
-    samples: Samples
+    samples: Samples  # (channels, samples)
     sample_rate_hz: int
-    lossy: str
-    content: str
+    lossy: str  # what compressed them with a loss, such as MP3; "" where nothing did
+    content: str  # SHA-256 of the file
 
 
 def decode(path: Path) -> Decoded:
@@ -112,7 +105,11 @@ def decode(path: Path) -> Decoded:
 def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
     """Samples (channels, samples), sample rate in Hz and lossy coding of the bytes of a file, by libsndfile."""
     with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
-        _check_header(path, file)
+        data = _TRUNCATED.search(file.extra_info)
+        if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
+            raise truncated(path, int(data[1]), int(data[2]))
+        if file.frames == 0:
+            raise _empty(path)
         kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
         samples = file.read(file.frames, dtype=kind, always_2d=True).T
         if samples.shape[1] < _LEAST_DECODED * file.frames:
@@ -128,14 +125,6 @@ def truncated(what: Path | str, promised: int, held: int, unit: str = "bytes of 
 
 def _empty(path: Path) -> AsdError:
     return AsdError(f"{path} holds no samples; remove it or copy it again")
-
-
-def _check_header(path: Path, file: soundfile.SoundFile) -> None:
-    data = _TRUNCATED.search(file.extra_info)
-    if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
-        raise truncated(path, int(data[1]), int(data[2]))
-    if file.frames == 0:
-        raise _empty(path)
 
 
 def check_levels(what: Path | str, samples: Samples) -> None:
@@ -218,5 +207,5 @@ def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], in
     except (av.FFmpegError, ValueError) as error:
         raise AsdError(f"{path} is not a readable recording ({error}); remove it or copy it again") from error
     if not parts:
-        raise AsdError(f"{path} holds no samples; remove it or copy it again")
+        raise _empty(path)
     return np.concatenate(parts, axis=1), sample_rate_hz, codec.canonical_name.upper() if codec.lossy else ""

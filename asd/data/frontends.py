@@ -16,10 +16,12 @@ has it: a frame of weight w is turned down to sqrt(w), and its power counts w ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn.functional import interpolate, pad
 
-from asd.types import FrontEnd
+from asd.types import FrontEnd, FrontEndName
 
 CANCEL_SAMPLES, CANCEL_HOP_SAMPLES = 1024, 512
 SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES = 512, 256
@@ -41,21 +43,6 @@ def apply_front_end(front_end: FrontEnd, recorded: torch.Tensor) -> torch.Tensor
     if front_end.activity:
         waveforms = turn_down(waveforms, torch.tensor(front_end.activity, device=waveforms.device))
     return waveforms
-
-
-def near(pairs: torch.Tensor) -> torch.Tensor:
-    """The microphone near the machine: (batch, 2, samples) -> (batch, samples)."""
-    return pairs[:, 0]
-
-
-def far(pairs: torch.Tensor) -> torch.Tensor:
-    """The microphone far from the machine: (batch, 2, samples) -> (batch, samples)."""
-    return pairs[:, 1]
-
-
-def mean(pairs: torch.Tensor) -> torch.Tensor:
-    """The mean of both microphones: (batch, 2, samples) -> (batch, samples)."""
-    return pairs.mean(1)
 
 
 def cancel(pairs: torch.Tensor) -> torch.Tensor:
@@ -95,7 +82,13 @@ def magnitude_profile(waveforms: torch.Tensor) -> torch.Tensor:
     return _spectra(waveforms, SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES).abs().mean(-1)
 
 
-FRONT_ENDS = {"near": near, "far": far, "mean": mean, "cancel": cancel, "subtract": subtract}
+FRONT_ENDS: dict[FrontEndName, Callable[[torch.Tensor], torch.Tensor]] = {  # (batch, 2, samples) -> (batch, samples)
+    "near": lambda pairs: pairs[:, 0],
+    "far": lambda pairs: pairs[:, 1],
+    "mean": lambda pairs: pairs.mean(1),
+    "cancel": cancel,
+    "subtract": subtract,
+}
 
 
 def _less(spectra: torch.Tensor, magnitudes: torch.Tensor, n_samples: int) -> torch.Tensor:

@@ -34,13 +34,9 @@ Files = str | Path | Iterable[str | Path]  # a file, a folder, a pattern, a tabl
 def training_recordings(
     normal: Any, sample_rate_hz: int | None, machine: str, front_end: FrontEnd = NEAR
 ) -> Recordings:
-    """Whatever is given to `asd.fit` as checked recordings.
+    """Whatever is given to `asd.fit` as checked recordings: `Recordings`, waveforms, or what `clips_of_files` takes.
 
-    Args:
-        normal: `Recordings`, waveforms, or what `clips_of_files` takes.
-        sample_rate_hz: of the waveforms; to which files are brought, None takes that of the first.
-        machine: what the machine is called.
-        front_end: from the channels of each to one waveform; `Recordings` have theirs.
+    Waveforms have the sample rate, and files are brought to it; None takes that of the first file.
 
     Raises:
         AsdError: there are none, one cannot be used, or the sample rate of waveforms is missing.
@@ -76,15 +72,7 @@ def from_arrays(
     machine: str = "machine",
     section: str = "00",
 ) -> Recordings:
-    """Waveforms that are in no file as recordings.
-
-    Args:
-        waveforms: each (samples,), or (microphones, samples) with the one near the machine first.
-        sample_rate_hz: of all of them.
-        front_end: from the microphones to one waveform.
-        split: what they are for.
-        machine: what the machine is called.
-        section: which of its sections they are of.
+    """Waveforms of one machine and section that are in no file, as recordings.
 
     Raises:
         AsdError: they are no floats, or of another shape.
@@ -163,11 +151,7 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
 
 
 def given_data(normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT) -> OwnData:
-    """Recordings that are named one by one: normal ones, and anomalous ones for the check.
-
-    Args:
-        normal, abnormal: each a file, a folder, a pattern or a table.
-        machines, held_out: as of `dataset.open_data`.
+    """Normal recordings, and anomalous ones for the check, each named by a file, a folder, a pattern or a table.
 
     Raises:
         AsdError: there are none.
@@ -197,7 +181,7 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
         matches = [Path(match) for match in sorted(glob(str(path), recursive=True))]
         inside = [find_in_tree(match) if match.is_dir() else [match] for match in matches]
         every = [file for files in inside for file in files if is_recording(file)]
-        every.sort(key=_depth, reverse=True)
+        every.sort(key=lambda file: (len(file.parts), file), reverse=True)
         found = sorted({file.resolve(): file for file in every}.values())  # once, though links lead to it
     if not found:
         what = "holds" if path.is_dir() else "matches"
@@ -231,10 +215,6 @@ def _laid_out(layout: Layout, folder: Path, files: Sequence[Path]) -> list[Clip]
         if any(speaks_of_fault(part) for path in files for part in path.relative_to(folder).with_suffix("").parts):
             raise
         return None
-
-
-def _depth(path: Path) -> tuple[int, Path]:
-    return len(path.parts), path
 
 
 def _listed(table: Path, machine: str, split: Split) -> list[Clip]:

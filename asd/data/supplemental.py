@@ -39,17 +39,11 @@ LEAST_SNR_DB, MOST_SNR_DB = (0.0, 12.0)  # power of the recording, machine and b
 
 @dataclass(frozen=True)
 class Supplement:
-    """What there is to learn from besides a machine's training clips.
+    """What there is to learn from besides a machine's training clips."""
 
-    Attributes:
-        extra_normals: more normal recordings of the machine; they are not scored.
-        noise_only: recordings without the machine.
-        other_machines: normal training clips of other machines, for detectors that learn jointly.
-    """
-
-    extra_normals: Recordings | None = None
-    noise_only: Recordings | None = None
-    other_machines: Recordings | None = None
+    extra_normals: Recordings | None = None  # of the machine; they are not scored
+    noise_only: Recordings | None = None  # without the machine
+    other_machines: Recordings | None = None  # normal training clips, for detectors that learn jointly
 
 
 NOTHING = Supplement()
@@ -57,15 +51,10 @@ NOTHING = Supplement()
 
 @dataclass(frozen=True)
 class SupplementalPolicy:
-    """What supplemental recordings are for.
+    """What supplemental recordings are for."""
 
-    Attributes:
-        noise: those without the machine.
-        clean: those of the machine alone.
-    """
-
-    noise: NoiseUse = "ignore"
-    clean: CleanUse = "ignore"
+    noise: NoiseUse = "ignore"  # of those without the machine
+    clean: CleanUse = "ignore"  # of those of the machine alone
 
     def clips(self, root: Path, machine: str) -> list[Clip]:
         """The clips of a machine in <root>/<machine>/supplemental that are of use.
@@ -81,14 +70,13 @@ class SupplementalPolicy:
                 f"{nameless[0].path} does not say what is recorded: put 'noise' or 'machine' into its name, as in "
                 f"section_00_noise_0000.wav, or remove it"
             )
-        for content, use in (("noise", self.noise), ("machine", self.clean)):
-            if use != "ignore" and not _of(clips, content):
-                word = "noise" if content == "noise" else "clean"
+        wanted = {"noise": self.noise, "machine": self.clean}
+        for content, what, word in (("noise", "noise-only", "noise"), ("machine", "clean", "clean")):
+            if wanted[content] != "ignore" and not _of(clips, content):
                 log.warning(
                     "%s has no %s recordings in supplemental/: supplemental.%s=%s does nothing for it",
-                    *(machine, "noise-only" if content == "noise" else "clean", word, use),
+                    *(machine, what, word, wanted[content]),
                 )
-        wanted = {"noise": self.noise, "machine": self.clean}
         return [clip for clip in clips if wanted[clip.attributes[CONTENT]] != "ignore"]
 
     def front_end(self, plain: FrontEnd, recordings: Recordings) -> FrontEnd:
@@ -159,29 +147,16 @@ def _some(recordings: Recordings) -> Recordings:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MixedSound(Sound):
-    """A recording with noise in it.
-
-    Attributes:
-        recording, noise: what is mixed.
-        snr_db: power of the recording over that of the added noise.
-        start: where in the noise the recording begins, as a share of its length.
-    """
+    """A recording with noise in it."""
 
     recording: Sound
     noise: Sound
-    snr_db: float
-    start: float
+    snr_db: float  # power of the recording over that of the added noise
+    start: float  # where in the noise the recording begins, as a share of its length
 
     @classmethod
     def with_noise(cls, recording: Sound, noise: Sound, snr_db: float, start: float) -> MixedSound:
-        """The recording with that much noise in it.
-
-        Args:
-            recording: of the machine.
-            noise: without it.
-            snr_db: power of the recording over that of the added noise.
-            start: where in the noise to begin, as a share of its length.
-        """
+        """The recording with that much noise in it."""
         parts = json.dumps([recording.content, noise.content, snr_db, start])
         return cls(
             path=recording.path,
@@ -217,10 +192,8 @@ def mix(recorded: Waveform, noise: Waveform, snr_db: float, start: float) -> Wav
     """A recording with noise in it, the latter repeated where it is shorter.
 
     Args:
-        recorded: (channels, samples).
-        noise: (channels, its own samples).
-        snr_db: power of the first channel over that of the noise added to it.
-        start: where in the noise to begin, as a share of its length.
+        recorded, noise: (channels, samples), each of its own length.
+        snr_db, start: as of `MixedSound`; the ratio holds for the first channel.
 
     Returns:
         (channels, samples). Where one of the two is silent, the recording is returned as it is.

@@ -38,8 +38,7 @@ class OwnData:
     """Recordings of one's own.
 
     Attributes:
-        root: where they lie, for messages.
-        layout: how.
+        root, layout: where they lie, for messages, and how.
         by_machine: clips of each machine, with names that are unique in it; those that are held out are test clips.
         n_held_out: how many these are, by machine.
     """
@@ -106,10 +105,10 @@ def own_data(
     """Clips by machine, under unique names, some normal ones held out where the check has none.
 
     Args:
-        root: where they lie.
-        layout: how.
+        root, layout: where they lie, and how.
         clips: of all machines.
-        machines, held_out: as of `open_data`.
+        machines: that are asked for; a single name is that of the clips that name none.
+        held_out: share of the normal clips.
 
     Raises:
         AsdError: a recording is there twice.

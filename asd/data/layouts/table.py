@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from asd.data.layouts.words import domain_of, label_of, split_of
+from asd.data.layouts.words import read_cell
 from asd.places import address_of, is_address, is_table, mirrored, names_a_folder
-from asd.types import AsdError, Clip, Label, Split
+from asd.types import AsdError, Clip, Domain, Label, Split
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")
@@ -95,8 +95,9 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) 
     path = mirrored(name) if is_address(name) else table.parent / name
     if address_of(path) is None and not path.is_file():
         raise AsdError(f"{where} names {name}, and there is no file {path}; paths are relative to the table")
-    label, domain = label_of(cells.get("label", ""), where), domain_of(cells.get("domain", ""), where)
-    split = split_of(cells.get("split", ""), where)
+    label = read_cell(cells.get("label", ""), Label, where)
+    domain = read_cell(cells.get("domain", ""), Domain, where)
+    split = read_cell(cells.get("split", ""), Split, where)
     machine = unicodedata.normalize("NFC", cells.get("machine", ""))
     if machine and not names_a_folder(machine):
         raise AsdError(f"{where} has the machine {machine!r}; write a name without slashes and without a dot before it")

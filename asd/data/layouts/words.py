@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
+from typing import TypeVar
 
 from asd.types import AsdError, Domain, Label, Split
 
@@ -116,52 +117,27 @@ _MEANINGS: dict[str, str] = {
 }
 
 
-def label_of(word: str, where: str) -> Label | None:
-    """The label that a cell names, None where it names none; messages say `where` it stands.
+_CELLS: dict[type[Label | Split | Domain], str] = {
+    Label: "normal, anomaly, or nothing where it is not known",
+    Split: "train, test, or nothing where it shall be decided",
+    Domain: "source or target, or put a condition into the column section",
+}
+Cell = TypeVar("Cell", Label, Split, Domain)
+
+
+def read_cell(word: str, kind: type[Cell], where: str) -> Cell | None:
+    """The label, split or domain that a cell names, None where it names none; messages say `where` it stands.
 
     Raises:
-        AsdError: the word means nothing.
+        AsdError: the word means nothing of that kind.
     """
     lower = word.lower()
-    if lower in NORMAL | {"0"}:
-        return Label.NORMAL
-    if lower in ANOMALOUS | {"1"}:
-        return Label.ANOMALY
-    if lower in UNKNOWN | {""}:
+    if not lower or (kind is Label and lower in UNKNOWN):
         return None
-    raise AsdError(f"{where} has the label {word!r}; write normal, anomaly, or nothing where it is not known")
-
-
-def split_of(word: str, where: str) -> Split | None:
-    """The split that a cell names, None where it names none; messages say `where` it stands.
-
-    Raises:
-        AsdError: a word that names no split.
-    """
-    lower = word.lower()
-    if lower in TRAINING:
-        return Split.TRAIN
-    if lower in TESTING:
-        return Split.TEST
-    if not lower:
-        return None
-    raise AsdError(f"{where} has the split {word!r}; write train, test, or nothing where it shall be decided")
-
-
-def domain_of(word: str, where: str) -> Domain | None:
-    """The domain that a cell names, None where it names none; messages say `where` it stands.
-
-    Raises:
-        AsdError: a word that names no domain.
-    """
-    lower = word.lower()
-    if lower in {*Domain}:
-        return Domain(lower)
-    if not lower:
-        return None
-    raise AsdError(
-        f"{where} has the domain {word!r}; write source or target, or put a condition into the column section"
-    )
+    meant = {"0": Label.NORMAL, "1": Label.ANOMALY}.get(lower) or _MEANINGS.get(lower)
+    if isinstance(meant, kind):
+        return meant
+    raise AsdError(f"{where} has the {kind.__name__.lower()} {word!r}; write {_CELLS[kind]}")
 
 
 def machine_names(places: Iterable[Parts]) -> dict[Parts, str]:
