@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from asd.challenge.names import follows_grammar, parse_name
+from asd.challenge.names import parse_name
 from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
@@ -186,7 +186,8 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
     if not found:
         what = "holds" if path.is_dir() else "matches"
         raise AsdError(f"{place} {what} no recordings; name a folder with some, files, or a table of them")
-    return [_clip(file, machine, split) for file in found]
+    label = Label.NORMAL if split is Split.TRAIN else None
+    return [_named(Clip(file, machine, "00", split, None, label)) for file in found]
 
 
 def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
@@ -198,13 +199,7 @@ def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
         raise AsdError(f"{folder} holds recordings of faults and no normal ones; name a folder with normal ones")
     if learnt and (n_left := sum(map(is_recording, files)) - len(learnt)):
         log.info("%s: %d recordings that are no normal training clips are left out", folder, n_left)
-    named = [_clip(clip.path, machine, Split.TRAIN) for clip in learnt]  # refuses an anomaly by its name
-    return [
-        by_name
-        if follows_grammar(clip.path, machine, Split.TRAIN)
-        else replace(clip, machine=machine, label=Label.NORMAL)
-        for clip, by_name in zip(learnt, named, strict=True)
-    ]
+    return [_named(replace(clip, machine=machine, label=Label.NORMAL)) for clip in learnt]
 
 
 def _laid_out(layout: Layout, folder: Path, files: Sequence[Path]) -> list[Clip] | None:
@@ -230,18 +225,17 @@ def _listed(table: Path, machine: str, split: Split) -> list[Clip]:
     return [replace(clip, label=Label.NORMAL) for clip in wanted]
 
 
-def _clip(path: Path, machine: str, split: Split) -> Clip:
-    """A recording; its name is read under both roles, as a folder of one's own may mix them."""
-    label = Label.NORMAL if split is Split.TRAIN else None
-    for named in (Split.TRAIN, Split.TEST):
+def _named(clip: Clip) -> Clip:
+    """What the name tells of a clip where it is one of the challenge, under either role, as folders may mix them."""
+    for role in (Split.TRAIN, Split.TEST):
         try:
-            clip = parse_name(path, machine, named)
+            named = parse_name(clip.path, clip.machine, role)
         except AsdError:
             continue
-        if split is Split.TRAIN:
-            _refuse_anomaly(clip, "name")
-        return replace(clip, split=split, label=label or clip.label)
-    return Clip(path, machine, "00", split, None, label)
+        if clip.split is Split.TRAIN:
+            _refuse_anomaly(named, "name")
+        return replace(named, split=clip.split, label=clip.label or named.label)
+    return clip
 
 
 def _refuse_anomaly(clip: Clip, by: str) -> None:
