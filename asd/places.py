@@ -130,6 +130,11 @@ def names_a_folder(name: str) -> bool:
     return not name.startswith(".") and not {"/", "\\", "\0", "\n"} & {*name}
 
 
+def place_name(root: Path) -> str:
+    """What files about the recordings under `root` are called: the folder's name, without blanks."""
+    return re.sub(r"[^\w.-]+", "-", root.resolve().name).strip(".-") or "data"
+
+
 def find_recordings(folder: Path, pattern: str = "*") -> list[Path]:
     """The recordings in a folder, sorted by path; empty where there is no such folder.
 

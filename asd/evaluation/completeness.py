@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from asd.challenge.files import list_machines
 from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
@@ -113,9 +114,18 @@ def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:
 
 def _untrained_machines(runs: Sequence[RunDirectory]) -> Missing:
     """Machines that were asked for when others of the run were trained, and of which there is nothing."""
-    asked = {machine for run in runs for machine in run.asked_machines()}
+    asked = {machine for run in runs for machine in _asked(run)}
     have = {run.machine for run in runs}
     return {machine: ["was to be trained with the others and is not in the run"] for machine in asked - have}
+
+
+def _asked(run: RunDirectory) -> list[str]:
+    """The machines that the training of a run was asked for."""
+    asked: list[str] = run.config().get("machine") or []
+    if asked != ["all"]:
+        return asked
+    root = run.data_root()
+    return list_machines(root) if root is not None and root.is_dir() else []
 
 
 def absent_machines(folders: Folders, year: Year, left_out: Iterable[str]) -> Missing:

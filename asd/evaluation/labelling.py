@@ -13,7 +13,8 @@ from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.years import Unit, Year, get_year
 from asd.evaluation import completeness
 from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, merged, require_whole
-from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, place_name, same_seeds
+from asd.places import place_name
+from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, same_seeds
 from asd.types import AsdError, Split
 
 EvaluatedPart = Literal["dev", "eval"]

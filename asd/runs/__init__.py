@@ -1,8 +1,8 @@
 """The one run lifecycle: where a run lies, what is complete, what belongs to which configuration, score tables."""
 
-from asd.runs.directory import RunDirectory, begun_runs, find_runs, place_name, run_names, same_seeds
-from asd.runs.lifecycle import TrainingDirectory, digests, directories_with, interrupted, note_scores, warn_of_stale
-from asd.runs.scores import ScoredData, ScoreFolder, clips_of, read_scores, score_table
+from asd.runs.directory import RunDirectory, TrainingDirectory, directories_with, interrupted
+from asd.runs.finding import begun_runs, find_runs, run_names, same_seeds
+from asd.runs.scores import ScoredData, ScoreFolder, digests, note_scores, read_scores, score_table, warn_of_stale
 
 __all__ = [
     "RunDirectory",
@@ -10,13 +10,11 @@ __all__ = [
     "ScoredData",
     "TrainingDirectory",
     "begun_runs",
-    "clips_of",
     "digests",
     "directories_with",
     "find_runs",
     "interrupted",
     "note_scores",
-    "place_name",
     "read_scores",
     "run_names",
     "same_seeds",

@@ -1,34 +1,123 @@
 """Run directories: what lies where, what is complete, and what belongs to which configuration.
 
 runs/<name>/<machine>/seed<k>/
-    config.yaml            resolved configuration
-    model/                 what the detector saved, fit.json, facts.json, training_scores.csv
+    config.yaml            resolved configuration, from the beginning on
+    model/                 what was learnt; of a detector with fit.json, facts.json, training_scores.csv
     scores/                scores of the run's own test clips, see `scores`
     other/<data>/          scores of other recordings, in the same form
     metrics.jsonl          one JSON object per epoch
-    DONE                   appears only after model/ and scores/
+    state.safetensors      while training only: what to resume from
+    DONE                   appears last and holds the hash of all that decides the result
 """
 
 from __future__ import annotations
 
-import re
+import json
+import shutil
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
+import yaml
+from safetensors import SafetensorError, safe_open
 
-from asd.challenge.files import list_machines
 from asd.challenge.years import get_year
-from asd.core.files import read_json, write_json
+from asd.core.files import read_json, read_yaml, write_json, write_text
 from asd.core.runtime import fingerprint, log
-from asd.core.storage import fetch
-from asd.places import mirrored, written
-from asd.runs.lifecycle import TrainingDirectory, directories_with, interrupted
+from asd.places import mirrored, place_name, written
 from asd.runs.scores import ScoreFolder, file_hash
 from asd.types import AsdError
+
+T = TypeVar("T", bound="TrainingDirectory")
+
+STATE = "state.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingDirectory:
+    """The place of one training with one seed, of a detector or of event detection; existing or not."""
+
+    path: Path
+
+    @property
+    def seed(self) -> int:
+        """Of the training."""
+        number = self.path.name.removeprefix("seed")
+        if not number.isdecimal():
+            raise AsdError(
+                f"{self.path} is a model whose folder names no seed; call it seed0 in the folder of its machine"
+            )
+        return int(number)
+
+    @property
+    def model(self) -> Path:
+        """Folder of what was learnt."""
+        return self.path / "model"
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Marks the run as begun, so that later stages can name results that are missing."""
+        if not (self.path / "config.yaml").exists():
+            self.write_config(settings)
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Writes the resolved configuration."""
+        write_text(self.path / "config.yaml", yaml.safe_dump(dict(settings), sort_keys=False))
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration; {} where there is none."""
+        path = self.path / "config.yaml"
+        return read_yaml(path, advice="; train the run again with overwrite=true") if path.exists() else {}
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """What the training logged, an object per epoch."""
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+
+    def done(self) -> dict[str, Any]:
+        """What DONE holds: "fingerprint" and more; {} where the run is not complete."""
+        return read_json(self.path / "DONE")
+
+    def is_done(self, fingerprint: str) -> bool:
+        """Whether this exact run, options and data, is complete."""
+        return self.done().get("fingerprint") == fingerprint
+
+    def reopen(self) -> None:
+        """Removes DONE: results are about to change."""
+        (self.path / "DONE").unlink(missing_ok=True)
+
+    def finish(self, fingerprint: str, **facts: Any) -> None:
+        """Writes DONE: all outputs exist."""
+        write_json(self.path / "DONE", {"fingerprint": fingerprint, **facts})
+        self.end_training()
+
+    def end_training(self) -> None:
+        """Removes the state to resume from: the model is written."""
+        (self.path / STATE).unlink(missing_ok=True)
+
+    def held(self) -> str | None:
+        """Fingerprint of the training that lies here, complete or broken off; None where the place is free."""
+        return self.done().get("fingerprint") or interrupted(self.path)
+
+    def make_way(self, fingerprint: str, *, overwrite: bool) -> None:
+        """Makes sure that a training may begin or go on here; with `overwrite`, one of another fingerprint goes."""
+        if self.held() in (None, fingerprint):
+            return
+        if not overwrite:
+            raise self.in_the_way()
+        self.clear()
+
+    def in_the_way(self) -> AsdError:
+        """The error of a training that finds another one in its place."""
+        return AsdError(
+            f"{self.path} was trained with another configuration or on other clips; give the same options again, "
+            f"choose another name=, or train anew with overwrite=true"
+        )
+
+    def clear(self) -> None:
+        """Removes everything of this run."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +157,6 @@ class RunDirectory(TrainingDirectory):
             return mirrored(given)
         return get_year(settings["year"]).dev_root if "year" in settings else None
 
-    def asked_machines(self) -> set[str]:
-        """The machines that its training was asked for, this one among them."""
-        asked, root = self.config().get("machine") or [], self.data_root()
-        if asked == ["all"]:
-            asked = list_machines(root) if root is not None and root.is_dir() else []
-        return {self.machine, *asked}
-
     def fused_members(self) -> list[str]:
         """The runs that this one was fused of; [] for a run that was trained."""
         return list(self.config().get("members", ()))
@@ -98,8 +180,7 @@ class RunDirectory(TrainingDirectory):
 
     def confirmed(self) -> list[dict[str, Any]]:
         """What was added to the bank after the training: {"date", "files": [{"path", "kept", "content"}]} each time."""
-        changes: list[dict[str, Any]] = read_json(self.model / "confirmed.json").get("changes", [])
-        return changes
+        return list(read_json(self.model / "confirmed.json").get("changes", []))
 
     def seal_model(
         self,
@@ -184,72 +265,36 @@ class RunDirectory(TrainingDirectory):
 
     def scores_of(self, root: Path) -> ScoreFolder | None:
         """The latest scores of the clips under `root`, the run's own or others; None where there are none."""
-        place = written(root)
         files = [*self.path.glob("scores/clips.json"), *self.path.glob("other/*/clips.json")]
-        folders = [
-            ScoreFolder(path.parent, self.machine) for path in sorted(files, key=lambda path: path.stat().st_mtime)
-        ]
-        found = [folder for folder in folders if (data := folder.data()) and data.root == place]
+        files.sort(key=lambda path: path.stat().st_mtime)
+        folders = [ScoreFolder(path.parent, self.machine) for path in files]
+        found = [folder for folder in folders if (data := folder.data()) and data.root == written(root)]
         return found[-1] if found else None
 
     def default_scorer(self) -> str:
         """The scorer that stands for the run."""
         name = self.done().get("default")
         if not isinstance(name, str):
-            path = self.path / "DONE"
-            raise AsdError(f"{path} is damaged (it names no scorer); remove it and make score writes it anew")
+            raise AsdError(f"{self.path}/DONE is damaged (it names no scorer); remove it and make score writes it anew")
         return name
 
 
-def place_name(root: Path) -> str:
-    """What files about the recordings under `root` are called: the folder's name, without blanks."""
-    return re.sub(r"[^\w.-]+", "-", root.resolve().name).strip(".-") or "data"
+def directories_with(kind: type[T], root: Path, file: str, pattern: str = "*/seed*") -> list[T]:
+    """The directories under `root` that match the pattern and hold a file, by path and seed."""
+    places = [path.parent for path in root.glob(f"{pattern}/{file}")]
+    found = [kind(place) for place in places if place.name.removeprefix("seed").isdecimal()]
+    return sorted(found, key=lambda run: (run.path.parent, run.seed))
 
 
-def run_names(runs: Path) -> list[str]:
-    """Names of the runs of which something is complete, sorted; what begins with a dot is none."""
-    fetch(runs, without="model")
-    names = {done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}
-    return sorted(name for name in names if name[0] != ".")
-
-
-def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
-    """All complete runs of a name, or those of one seed, sorted by machine and seed."""
-    root = runs / name
-    fetch(root, without="model")
-    if root.is_file():
-        raise AsdError(f"{root} is a file, and a run is a folder; name one that train wrote, such as runs/statistics")
-    if not root.is_dir():
-        names = ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
-        raise AsdError(f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}")
-    found = [run for run in directories_with(RunDirectory, root, "DONE") if seed is None or run.seed == seed]
-    originals: dict[tuple[str, str], RunDirectory] = {}
-    for run in found:
-        original = originals.setdefault((run.machine, run.done().get("fingerprint", str(run.path))), run)
-        if original is not run or run.seed not in run.config().get("seeds", [run.seed]):
-            raise AsdError(
-                f"{run.path} is a copy of a training with another seed, not one of its own; remove it, and train with "
-                f"seeds={run.seed} for one more seed"
-            )
-    if not found:
-        if inner := run_names(root):
-            raise AsdError(f"{root} is a folder of runs; name one of them: {', '.join(inner)}")
-        wanted = "" if seed is None else f" with seed={seed}"
-        raise AsdError(f"{root} holds no complete run{wanted}; start the same make train again: it resumes")
-    return found
-
-
-def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
-    """Runs of a name that were begun and are not complete, sorted by machine and seed."""
-    done = {*directories_with(RunDirectory, runs / name, "DONE")}
-    return [run for run in directories_with(RunDirectory, runs / name, "config.yaml") if run not in done]
-
-
-def same_seeds(runs: Sequence[RunDirectory]) -> None:
-    """Raises AsdError unless every machine was trained with the same seeds."""
-    seeds: dict[str, list[int]] = {}
-    for run in runs:
-        seeds.setdefault(run.machine, []).append(run.seed)
-    if len({tuple(value) for value in seeds.values()}) > 1:
-        listing = "; ".join(f"{machine} {','.join(map(str, s))}" for machine, s in seeds.items())
-        raise AsdError(f"the machines have different seeds ({listing}); train the missing ones, then go on")
+def interrupted(folder: Path) -> str | None:
+    """Fingerprint of the training that was stopped in a folder; None where there is none to resume."""
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        way = "remove it, and the same command trains from the beginning"
+        raise AsdError(f"{path} is damaged or no safetensors file ({error}); {way}") from error
+    return str(facts.get("fingerprint", ""))

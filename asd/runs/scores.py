@@ -1,4 +1,4 @@
-"""Score tables: one CSV file per scorer in a folder, and the list of the clips that were to be scored.
+"""Score tables: one CSV file per scorer in a folder, the clips that were to be scored, and what is older than scores.
 
 <folder>/<scorer>.csv      score table (types.SCORE_COLUMNS)
          clips.json        `ScoredData`: where the clips lay, which there were, which sections were trained on
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.core.files import atomic, read_json
-from asd.core.runtime import fingerprint
+from asd.core.files import atomic, read_json, write_json
+from asd.core.runtime import fingerprint, log
 from asd.places import address_of, find_recordings, is_table, recording_key, written
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
@@ -236,23 +236,6 @@ def score_table(
     return table
 
 
-def clips_of(table: pd.DataFrame) -> list[Clip]:
-    """The clips of a score table, without folders and attributes."""
-    columns: list[list[str]] = table[["file", *SCORE_COLUMNS[:5]]].astype(str).to_numpy().tolist()
-    return [
-        Clip(
-            Path(file),
-            machine,
-            section,
-            Split(split),
-            Domain(domain) if domain else None,
-            Label(label) if label else None,
-            file=file,
-        )
-        for file, machine, section, domain, split, label in columns
-    ]
-
-
 def read_scores(path: Path) -> pd.DataFrame:
     """Reads a score table."""
     try:
@@ -278,3 +261,33 @@ def _check_rows(table: pd.DataFrame) -> None:
             raise ValueError(f"{name} {row[name]} of {row['file']}")
     for file in table["file"][table.duplicated(["machine", "section", "file"])]:
         raise ValueError(f"{file} is there twice")
+
+
+def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:
+    """Hash of the score tables in each folder, by its path."""
+    return {folder.path.relative_to(place).as_posix(): folder.digest() for folder in folders}
+
+
+def note_scores(file: Path, place: Path, folders: Iterable[ScoreFolder]) -> None:
+    """Writes which scores a page or pictures are of, so that `warn_of_stale` can tell when they are others."""
+    write_json(file, {"scored": digests(place, folders)})
+
+
+def warn_of_stale(runs: Path, name: str) -> None:
+    """Names recordings that are others since they were scored, and what was made of scores that are others since."""
+    place = runs / name
+    complete = [done for done in sorted(place.glob("*/seed*/DONE")) if done.parent.name[4:].isdecimal()]
+    made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
+    made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]
+    pictures = sorted(place.rglob("explain/scored.json"))
+    made += [(path.parent, place, path, "make explain writes them anew") for path in pictures]
+    made += [(done.parent, runs, done, "fuse anew with overwrite=true") for done in complete]
+    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
+    for machine, run in {done.parents[1]: done.parent for done in complete}.items():  # all seeds have the same clips
+        if changes := ScoreFolder(run / "scores").changes():
+            more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""
+            log.warning("%s since the scores of %s were made%s; make score makes them anew", changes[0], machine, more)
+    for what, start, file, way in made:
+        scored = read_json(file).get("scored", {})
+        if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:
+            log.warning("%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way)

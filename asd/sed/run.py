@@ -1,6 +1,6 @@
 """Run directories of event detection: predictions of a trained run, written whole and read back.
 
-runs/sed/<name>/seed<k>/                 as in `asd.runs.lifecycle`, and
+runs/sed/<name>/seed<k>/                 as in `asd.runs.directory`, and
   model/weights.safetensors              student, teacher, and the scale of their input
   model/decoding.json                    windows and thresholds, tuned on validation, of each
   scores/<part>.json                     where the recordings lay, and the hash of their contents
@@ -22,8 +22,8 @@ import pandas as pd
 
 from asd.core.files import atomic, read_json, write_json
 from asd.core.storage import fetch
-from asd.places import written
-from asd.runs import TrainingDirectory, directories_with, place_name
+from asd.places import place_name, written
+from asd.runs import TrainingDirectory, directories_with
 from asd.sed.dataset import Part
 from asd.sed.tables import STRONG_COLUMNS
 from asd.types import AsdError

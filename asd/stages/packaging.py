@@ -30,7 +30,7 @@ from asd.core.storage import fetch
 from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
-from asd.runs import RunDirectory, clips_of, find_runs, warn_of_stale
+from asd.runs import RunDirectory, find_runs, warn_of_stale
 from asd.settings.stages import Bundle, Submit
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -171,13 +171,10 @@ def _clips_to_submit(runs: Sequence[RunDirectory], table: pd.DataFrame) -> list[
     """Every test clip of the runs, scored or not; those of the table where the run does not tell."""
     clips = []
     for run in runs:
-        if data := run.scores.data():
-            clips += [
-                Clip(Path(file), run.machine, section, Split.TEST, Domain(domain) if domain else None)
-                for file, section, domain in data.clips
-            ]
-        else:
-            clips += clips_of(table[table["machine"] == run.machine])
+        data, own = run.scores.data(), table[table["machine"] == run.machine]
+        listed = data.clips if data else own[["file", "section", "domain"]].itertuples(index=False)
+        for file, section, domain in listed:
+            clips.append(Clip(Path(file), run.machine, section, Split.TEST, Domain(domain) if domain else None))
     return clips
 
 

@@ -25,11 +25,11 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs
 from asd.library import Model, load
-from asd.places import mirrored, spelled, written
-from asd.runs import RunDirectory, place_name
+from asd.places import mirrored, place_name, spelled, written
+from asd.runs import RunDirectory
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
-from asd.stages.predictions import COLUMNS, most_suspicious_first, warn_of_defects, with_ranks
+from asd.stages.predictions import COLUMNS, warn_of_defects, with_ranks
 from asd.types import AsdError, Clip, Split
 
 PIECE = 256  # recordings that are read and scored at once
@@ -179,50 +179,41 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: dict[str, dict[str, Any]] = {}  # by path
-        self.skipped: dict[str, str] = {}
+        self.found: dict[str, dict[str, Any] | str] = {}  # rows by path, or why there is none
         self._lines = list(_whole_lines(path))
         if self._lines:
             write_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     def begin(self, model: str, clips: Sequence[Clip]) -> list[Clip]:
         """Takes over what the same model found of the same files; returns the clips of which nothing is known yet."""
-        known = {_key(clip): _stamp(clip.path) for clip in clips}
-        done = set()
+        stamps = {_key(clip): _stamp(clip.path) for clip in clips}
         for line in self._lines:
-            for path, stamp, found in line["found"]:
-                if line["model"] == model and known.get(path) == stamp:
-                    self._take(path, found)
-                    done.add(path)
-        return [clip for clip in clips if _key(clip) not in done]
+            if line["model"] == model:
+                self.found |= {path: found for path, stamp, found in line["found"] if stamps.get(path) == stamp}
+        return [clip for clip in clips if _key(clip) not in self.found]
 
     def add(self, model: str, table: pd.DataFrame, refused: Sequence[Refused]) -> None:
         """Takes what a piece found, rows of the usable clips and why others were refused, and writes it down."""
         found: dict[str, Any] = {row["path"]: row for row in table.to_dict("records")}
         found |= {_key(clip): spelled(str(error)) for clip, error in refused}
-        for path, finding in found.items():
-            self._take(path, finding)
+        self.found |= found
         line = {"model": model, "found": [(path, _stamp(mirrored(path)), f) for path, f in found.items()]}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         append_text(self.path, json.dumps(line) + "\n")
 
     def of(self, clips: Sequence[Clip]) -> tuple[pd.DataFrame, dict[str, str]]:
         """The table, of each machine the most suspicious first, and why the other clips have no row."""
-        paths = [_key(clip) for clip in clips]
-        rows = [self.rows[path] for path in paths if path in self.rows]
+        found = [(path, self.found[path]) for path in map(_key, clips) if path in self.found]
+        rows = [finding for _, finding in found if not isinstance(finding, str)]
         table = pd.DataFrame(rows, columns=list(COLUMNS))
-        skipped = {path: self.skipped[path] for path in paths if path in self.skipped}
-        return most_suspicious_first(with_ranks(table)) if rows else table, skipped
+        skipped = {path: finding for path, finding in found if isinstance(finding, str)}
+        if rows:
+            table = with_ranks(table).sort_values(["machine", "rank"], ignore_index=True)
+        return table, skipped
 
     def remove(self) -> None:
         """Removes the file: what it held is written elsewhere."""
         self.path.unlink(missing_ok=True)
-
-    def _take(self, path: str, finding: dict[str, Any] | str) -> None:
-        if isinstance(finding, str):
-            self.skipped[path] = finding
-        else:
-            self.rows[path] = finding
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -113,11 +113,6 @@ def with_ranks(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(rank=ranks.astype(int))
 
 
-def most_suspicious_first(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each machine by rank."""
-    return table.sort_values(["machine", "rank"], ignore_index=True)
-
-
 def warn_of_defects(table: pd.DataFrame) -> None:
     """Names recordings without a usable sound, whose scores look like any others."""
     broken = table[table["defect"].fillna("") != ""]

@@ -46,8 +46,8 @@ def data(config: options.Data, targets: Sequence[Target]) -> str:
     """Where the clips are, and what to do with them."""
     places = dict.fromkeys(str(target.folder.parent if target.part else target.folder) for target in targets)
     lines = [f"there are {len(targets)} archives of {config.year} in", *(f"  {place}" for place in places)]
-    data = "" if (root := targets[0].folder.parent) == get_year(config.year).dev_root else _option("data", root)
-    return "\n".join([*lines, f"next: python -m asd train machine=all year={config.year}{data}"])
+    data = [] if (root := targets[0].folder.parent) == get_year(config.year).dev_root else [f"data={root}"]
+    return "\n".join([*lines, f"next: python -m asd train machine=all {shlex.join([f'year={config.year}', *data])}"])
 
 
 def data_check(config: options.DataCheck, inventory: Inventory) -> str:
@@ -76,7 +76,7 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
             f"or score any recordings: {_predict(config)}"
         )
     else:
-        advice = _after_scores(config, folders, "", runs[0].default_scorer())
+        advice = _after_scores(config, folders, runs[0].default_scorer())
     return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
 
 
@@ -102,8 +102,7 @@ def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     beside = folders != [run.scores for run in runs]
     places = "\n".join(f"  {folder.path}" for folder in folders)
     note = "these are no test clips of the run: their scores lie beside its own\n" if beside else ""
-    further = _option("data", root) if beside else ""
-    after = _after_scores(config, folders, further, runs[0].default_scorer())
+    after = _after_scores(config, folders, runs[0].default_scorer(), *([f"data={root}"] if beside else []))
     return f"scored:\n{places}\n{note}{after}"
 
 
@@ -231,16 +230,12 @@ def _options_to_repair(config: options.DataCheck, defects: Sequence[Finding]) ->
     return [*given, "overwrite=true"] if pointed_at else given
 
 
-def _option(name: str, value: object) -> str:
-    """An option as a shell takes it, with a space before."""
-    return " " + shlex.quote(f"{name}={value}")
-
-
-def _after_scores(config: Run, folders: Sequence[ScoreFolder], further: str, scorer: str) -> str:
-    """What to do with scores: `evaluate` needs labels, and both kinds of clip."""
+def _after_scores(config: Run, folders: Sequence[ScoreFolder], scorer: str, *more: str) -> str:
+    """What to do with scores: `evaluate` needs labels, and both kinds of clip; `more` are options of it."""
     labels = {*pd.concat([folder.table(folder.scorers[0])["label"] for folder in folders])}
     if {*Label} <= labels:
-        return f"next: python -m asd evaluate {_options(config)}{further}"
+        year = [] if config.year == 2025 else [f"year={config.year}"]
+        return f"next: python -m asd evaluate {_of_run(config.run_name, config.runs, *year, *_machines(config), *more)}"
     if any(folder.is_own for folder in folders):
         return f"{_false_alarms(folders, scorer)}next: {_predict(config)}"
     if labels == {""}:
@@ -265,11 +260,6 @@ def _of_run(name: str, runs: Path, *more: str) -> str:
     """Which run is meant, as options that a shell takes."""
     place = [] if runs == Path("runs") else [f"runs={runs}"]
     return shlex.join([f"name={name}", *place, *more])
-
-
-def _options(config: Run) -> str:
-    year = [] if config.year == 2025 else [f"year={config.year}"]
-    return _of_run(config.run_name, config.runs, *year, *_machines(config))
 
 
 def _predict(config: Run) -> str:

@@ -1,0 +1,59 @@
+"""Which runs there are: complete ones, those that were begun, and those that do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from asd.core.storage import fetch
+from asd.runs.directory import RunDirectory, directories_with
+from asd.types import AsdError
+
+
+def run_names(runs: Path) -> list[str]:
+    """Names of the runs of which something is complete, sorted; what begins with a dot is none."""
+    fetch(runs, without="model")
+    names = {done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}
+    return sorted(name for name in names if name[0] != ".")
+
+
+def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
+    """All complete runs of a name, or those of one seed, sorted by machine and seed."""
+    root = runs / name
+    fetch(root, without="model")
+    if root.is_file():
+        raise AsdError(f"{root} is a file, and a run is a folder; name one that train wrote, such as runs/statistics")
+    if not root.is_dir():
+        names = ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
+        raise AsdError(f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}")
+    found = [run for run in directories_with(RunDirectory, root, "DONE") if seed is None or run.seed == seed]
+    originals: dict[tuple[str, str], RunDirectory] = {}
+    for run in found:
+        original = originals.setdefault((run.machine, run.done().get("fingerprint", str(run.path))), run)
+        if original is not run or run.seed not in run.config().get("seeds", [run.seed]):
+            raise AsdError(
+                f"{run.path} is a copy of a training with another seed, not one of its own; remove it, and train with "
+                f"seeds={run.seed} for one more seed"
+            )
+    if not found:
+        if inner := run_names(root):
+            raise AsdError(f"{root} is a folder of runs; name one of them: {', '.join(inner)}")
+        wanted = "" if seed is None else f" with seed={seed}"
+        raise AsdError(f"{root} holds no complete run{wanted}; start the same make train again: it resumes")
+    return found
+
+
+def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
+    """Runs of a name that were begun and are not complete, sorted by machine and seed."""
+    done = {*directories_with(RunDirectory, runs / name, "DONE")}
+    return [run for run in directories_with(RunDirectory, runs / name, "config.yaml") if run not in done]
+
+
+def same_seeds(runs: Sequence[RunDirectory]) -> None:
+    """Raises AsdError unless every machine was trained with the same seeds."""
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        seeds.setdefault(run.machine, []).append(run.seed)
+    if len({tuple(value) for value in seeds.values()}) > 1:
+        listing = "; ".join(f"{machine} {','.join(map(str, s))}" for machine, s in seeds.items())
+        raise AsdError(f"the machines have different seeds ({listing}); train the missing ones, then go on")
