@@ -56,19 +56,18 @@ def exhibit(material: Material, config: Report, shelf: Shelf) -> ShownClips:
     """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room."""
     bank, queries = (mean_spectra(each, material.detector.context.device) for each in (material.train, material.test))
     rows = of_interest(material.table, config.clips)
-    neighbours = {row: _neighbour(material, row, bank, queries[row]) for row in rows}
-    gain_db = _gain_db(material, neighbours)
+    pairs = [_pair(material, row, bank, queries[row]) for row in rows]
+    gain_db = _gain_db(pairs)
     shown = ShownClips([condition(clip) for clip in material.test.clips])
     can_explain = not material.test.front_end.residual  # a score of two waveforms, of which one would be altered
-    for place, row in enumerate(progress(rows, f"{material.test.clips[0].machine} exhibits")):
-        pair = Pair(material, row, neighbours[row], bank, queries)
+    for place, pair in enumerate(progress(pairs, f"{material.test.clips[0].machine} exhibits")):
         part, media = pair.exhibits(config.audio, gain_db)
         if can_explain and place < config.explained:
             explained, picture = pair.explained()
             part, media = part | explained, media | picture
         if not shelf.put(media):
             break
-        shown.parts[row] = part
+        shown.parts[pair.row] = part
     _note_sounds(shown, len(material.table), gain_db, config.clips)
     _lay_out(shown, material, bank, queries)
     return shown
@@ -81,13 +80,7 @@ class Pair:
     material: Material
     row: int  # of the clip
     neighbour: int  # index of the training clip
-    bank: FloatArray  # mean spectra of all training clips, (clips, bands) in dB
-    queries: FloatArray  # and of all clips
-
-    @property
-    def rate(self) -> int:
-        """Sample rate in Hz of both."""
-        return self.material.test.sample_rate_hz
+    distance_db: float  # between their mean spectra, per band (root mean square)
 
     @property
     def waves(self) -> tuple[Samples, Samples]:
@@ -100,14 +93,10 @@ class Pair:
         machine = self.material.test.clips[self.row].machine
         return f"{machine}-{self.row}", f"{machine}-t{self.neighbour}"
 
-    @property
-    def distance_db(self) -> float:
-        """Between their mean spectra, per band (root mean square)."""
-        return float(np.sqrt(np.square(self.bank[self.neighbour] - self.queries[self.row]).mean()))
-
     def exhibits(self, codec: Literal["flac", "opus"], gain_db: int) -> tuple[dict[str, Any], dict[str, Medium]]:
         """What the page says of the pair, and its sounds, both louder by one gain, and spectrograms."""
-        levels = [levels_db(wave, self.rate, max(64, len(wave) // _MOST_FRAMES), _MELS) for wave in self.waves]
+        waves, rate = self.waves, self.material.test.sample_rate_hz
+        levels = [levels_db(wave, rate, max(64, len(wave) // _MOST_FRAMES), _MELS) for wave in waves]
         limits = colour_limits(*levels)
         own, other = self.names
         pictures = {  # the neighbour is drawn in the colours of this clip, so the picture belongs to the pair
@@ -115,25 +104,24 @@ class Pair:
             for name, level in zip((f"{own}-picture", f"{own}-beside"), levels, strict=True)
         }
         sounds = {
-            f"{name}-sound": _sound(wave, self.rate, gain_db, codec)
-            for name, wave in zip((own, other), self.waves, strict=True)
+            f"{name}-sound": _sound(wave, rate, gain_db, codec) for name, wave in zip((own, other), waves, strict=True)
         }
         part = {
             "nearest": self.material.train.clips[self.neighbour].name,
             "distance_db": round(self.distance_db, 2),
             "sounds": [*sounds],
             "pictures": [*pictures],
-            "seconds": [round(len(wave) / self.rate, 2) for wave in self.waves],
-            "top_hz": self.rate // 2,
+            "seconds": [round(len(wave) / rate, 2) for wave in waves],
+            "top_hz": rate // 2,
         }
         return part, sounds | pictures
 
     def explained(self) -> tuple[dict[str, Any], dict[str, Medium]]:
         """What moved the score of the clip, in words and as the picture that `explain` makes."""
-        material, waves = self.material, self.waves
+        material, waves, rate = self.material, self.waves, self.material.test.sample_rate_hz
         clip = material.test.clips[self.row]
         found: dict[str, Any] = {str(key): value for key, value in material.table.iloc[self.row].items()}
-        effects = clip_effects(material.detector, material.scorer, clip, *waves, self.rate)
+        effects = clip_effects(material.detector, material.scorer, clip, *waves, rate)
         record = {
             **found,
             "rank": int((material.table["score"] > found["score"]).sum()) + 1,
@@ -141,7 +129,7 @@ class Pair:
             "nearest": material.train.clips[self.neighbour].name,
             "distance_db": self.distance_db,
         }
-        figure = explanation(record, len(material.table), effects, *waves, self.rate)
+        figure = explanation(record, len(material.table), effects, *waves, rate)
         name = f"{self.names[0]}-explained"
         return {"explained": name, "effects": effects.as_columns()}, {name: figure_picture(figure)}
 
@@ -151,20 +139,22 @@ def condition(clip: Clip) -> str:
     return ", ".join(f"{key} {value}" for key, value in clip.attributes.items())
 
 
-def _neighbour(material: Material, row: int, bank: FloatArray, query: FloatArray) -> int:
-    """Index of the training clip that is played beside a clip: the one that the table names, or the nearest."""
+def _pair(material: Material, row: int, bank: FloatArray, query: FloatArray) -> Pair:
+    """A clip and the training clip that is played beside it: the one that the table names, or the nearest.
+
+    `bank` holds the mean spectra of the training clips, (clips, bands) in dB, `query` (bands,) that of the clip.
+    """
     named = str(material.table.at[row, "nearest"]) if "nearest" in material.table else ""
-    for index, clip in enumerate(material.train.clips):
-        if named and named in (clip.name, str(clip.path)):
-            return index
-    return int(np.square(bank - query).sum(axis=1).argmin())
+    distances_db = np.sqrt(np.square(bank - query).mean(axis=1))
+    every = enumerate(material.train.clips) if named else ()
+    found = [index for index, clip in every if named in (clip.name, str(clip.path))]
+    neighbour = found[0] if found else int(distances_db.argmin())
+    return Pair(material, row, neighbour, float(distances_db[neighbour]))
 
 
-def _gain_db(material: Material, neighbours: dict[int, int]) -> int:
+def _gain_db(pairs: Sequence[Pair]) -> int:
     """What brings the loudest of the shown sounds to full scale, in whole dB: one number for all of a machine."""
-    waves = [material.test.waveform(row) for row in neighbours]
-    waves += [material.train.waveform(index) for index in {*neighbours.values()}]
-    peak = max((float(np.abs(wave).max()) for wave in waves), default=1.0)
+    peak = max((float(np.abs(wave).max()) for pair in pairs for wave in pair.waves), default=1.0)
     return int(np.clip(math.floor(20 * math.log10(_PEAK / max(peak, 1e-9))), -_MOST_GAIN_DB, _MOST_GAIN_DB))
 
 
