@@ -51,7 +51,9 @@ def parse(
     files = [(path := mirrored(value), read_pairs(path)) for key, value in given if key == "config"]
     given = [(key, value) for key, value in given if key != "config"]
     below = list(_flatten(base or {}))
-    stage = _with_detector(stage, [below, *(pairs for _, pairs in files), given])
+    if issubclass(stage, Run):
+        named = [value for pairs in (below, *(p for _, p in files), given) for key, value in pairs if key == "detector"]
+        stage = cast(type[S], stage.with_detector(str(named[-1]) if named else DEFAULT_DETECTOR))
     values: dict[str, Any] = {}
     _assign(stage, values, below)
     for path, pairs in files:
@@ -145,14 +147,6 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     machines = {path.parents[1].name for path in found}
     only = {"machine": machines.pop()} if len(machines) == 1 else {}
     return only | {key: value for key, value in configs[0].items() if key not in own}
-
-
-def _with_detector(stage: type[S], sources: Sequence[Pairs]) -> type[S]:
-    """The model of a stage with the options of the detector that the last source names."""
-    if not issubclass(stage, Run):
-        return stage
-    named = [value for pairs in sources for key, value in pairs if key == "detector"]
-    return cast(type[S], stage.with_detector(str(named[-1]) if named else DEFAULT_DETECTOR))
 
 
 def _assign(stage: type[Settings], values: dict[str, Any], pairs: Pairs) -> dict[str, str]:

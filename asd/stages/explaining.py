@@ -6,7 +6,6 @@ Works with every detector: it is only asked for scores of altered copies of a cl
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +105,10 @@ def clip_effects(
         *explain.swap_each(whole, bands, explain.split_bands(neighbour, bands_hz, sample_rate_hz)),
         *explain.swap_each(whole, stretches, explain.split_stretches(neighbour, stretches_s, sample_rate_hz)),
     ]
-    scores = _scores(detector, scorer, clip, [whole, *altered], sample_rate_hz)
+    copies = [waveform.astype(np.float32) for waveform in (whole, *altered)]
+    scores = detector.score(in_memory(copies, sample_rate_hz, [clip] * len(copies)))[scorer]
     by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
     return Effects(bands_hz, by_band, stretches_s, by_stretch, louder_db, float(by_level[0]))
-
-
-def _scores(
-    detector: Detector, scorer: str, clip: Clip, waveforms: Sequence[FloatArray], sample_rate_hz: int
-) -> FloatArray:
-    """Scores of altered copies of a clip, (copies,)."""
-    copies = [waveform.astype(np.float32) for waveform in waveforms]
-    return detector.score(in_memory(copies, sample_rate_hz, [clip] * len(copies)))[scorer]
 
 
 def explanation(

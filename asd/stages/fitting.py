@@ -77,11 +77,10 @@ def warn_of_other_years(config: Run, dataset: Dataset) -> None:
 
 def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
     """Does jobs one after another; a patient command waits where another one is at work, instead of refusing."""
-    if not again:
-        for job in todo:
-            job.run.begin(job.config.stored())
     for job in todo:
-        if again and not job.config.weights and not job.run.fit_facts():
+        if not again:
+            job.run.begin(job.config.stored())
+        elif not job.config.weights and not job.run.fit_facts():
             raise AsdError(
                 f"{job.run.model} holds no model; first make train machine={job.run.machine} "
                 f"name={job.config.run_name}, or give weights="
@@ -223,8 +222,9 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     thresholds = thresholds_of(detector, job.run.training_scores(), job.config, job.run.machine)
     tables: dict[str, pd.DataFrame] = {}
     unscored: Unscored = {}
-    scored = None if job.test is None else job.scored_data(job.test)
-    if job.test is not None and scored is not None:
+    scored = None
+    if job.test is not None:
+        scored = job.scored_data(job.test)
         for section in scored.untrained_sections:
             what = f"{job.run.machine} section {section} has test clips but was never trained on"
             log.warning("%s: they are scored against the other sections", what)

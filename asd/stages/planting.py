@@ -18,7 +18,7 @@ import torch
 from asd.challenge.names import format_name
 from asd.core.files import alone, atomic
 from asd.core.runtime import epoch_seed, progress
-from asd.data.codecs import Waveform, write_wav
+from asd.data.codecs import write_wav
 from asd.data.recordings import Recordings
 from asd.features.faults import draw_kinds, with_faults
 from asd.settings.config import Run
@@ -74,13 +74,9 @@ def _write_test(recordings: Recordings, i: int, folder: Path, seed: int) -> None
     near = torch.from_numpy(sound[0]).expand(COPIES, -1)
     for copy, faulty in enumerate(with_faults(near, kinds, rate_hz, generator)):
         name = _name(clip, i * COPIES + copy, Split.TEST, Label.ANOMALY)
-        write_wav(folder / name, _with_near(sound, faulty.numpy()), rate_hz)
-
-
-def _with_near(sound: Waveform, near: Waveform) -> Waveform:
-    """A recording (microphones, samples) with another near one (samples,), within full scale."""
-    changed = np.concatenate([near[None], sound[1:]])
-    return (changed / max(1.0, float(np.abs(changed).max()))).astype(np.float32)
+        changed = np.concatenate([faulty.numpy()[None], sound[1:]])
+        within_full_scale = changed / max(1.0, float(np.abs(changed).max()))
+        write_wav(folder / name, within_full_scale.astype(np.float32), rate_hz)
 
 
 def _name(clip: Clip, number: int, split: Split, label: Label) -> str:

@@ -8,7 +8,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from asd.challenge.years import get_year
@@ -105,7 +104,7 @@ def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores
             f"score, or make predict audio=... and report predictions=..."
         )
     return [
-        MachineScores(machine, table, threshold_of(run, scorer), _training_scores(run, scorer))
+        MachineScores(machine, table, threshold_of(run, scorer), run.training_scores()[scorer].to_numpy(float))
         for machine, run in runs.items()
         if len(table := run.scores.table(scorer).reset_index(drop=True))
     ]
@@ -118,14 +117,9 @@ def _predicted(config: Report, runs: Mapping[str, RunDirectory], scorer: str) ->
     found = []
     for run in predicted_machines(table, [*runs.values()], path):
         rows = predicted_scores(table, run.machine, threshold_of(run, scorer))
-        threshold = float(rows["threshold"].iloc[0])
-        found.append(MachineScores(run.machine, rows, threshold, _training_scores(run, scorer)))
+        threshold, training = float(rows["threshold"].iloc[0]), run.training_scores()[scorer].to_numpy(float)
+        found.append(MachineScores(run.machine, rows, threshold, training))
     return found
-
-
-def _training_scores(run: RunDirectory, scorer: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Scores of the normal training clips, (clips,)."""
-    return run.training_scores()[scorer].to_numpy(np.float64)
 
 
 def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores, shelf: Shelf) -> ShownClips:
