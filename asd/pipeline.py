@@ -156,7 +156,7 @@ def explain(config: options.Explain) -> pd.DataFrame:
     """What moved the scores of clips: a picture for each, in explain/ beside their scores."""
     from asd.stages.explaining import explain_clips
     from asd.stages.fitting import fitted
-    from asd.stages.scored_clips import predicted_machines, read_predictions, scored_clips, stored_job
+    from asd.stages.scored_clips import predicted_clips, predicted_tables, scored_clips, stored_job
 
     predictions = config.predictions
     if config.audio:
@@ -164,13 +164,15 @@ def explain(config: options.Explain) -> pd.DataFrame:
         predictions = predict(options.Predict(**shared)).folder / "predictions.csv"
     every = chosen_runs(config.runs, config.name, config.machine, config.seed)
     runs = [run for run in every if run.seed == every[0].seed]
-    if predictions is not None:
-        runs = predicted_machines(read_predictions(predictions), runs, predictions)
+    predicted = predicted_tables(predictions, runs, config.scorer) if predictions else None
     tables = []
-    for run in runs:
+    for run in predicted or runs:
         job = stored_job(run, config.runs)
         scorer = config.scorer or run.default_scorer()
-        scored = scored_clips(job, scorer, config.data, predictions)
+        if predictions and predicted:
+            scored = predicted_clips(job, predicted[run], predictions)
+        else:
+            scored = scored_clips(job, scorer, config.data)
         rows = choose_clips(scored.table, config.clip, config.worst)
         if job.learn is not None:
             found = (job.learn, scored.read(rows), rows, len(scored.table), scored.folder)

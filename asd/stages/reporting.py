@@ -24,15 +24,7 @@ from asd.runs import RunDirectory, find_runs, note_scores, warn_of_stale
 from asd.settings.stages import Report
 from asd.stages.exhibits import Material, exhibit
 from asd.stages.fitting import fitted
-from asd.stages.scored_clips import (
-    in_order,
-    predicted_machines,
-    predicted_recordings,
-    predicted_scores,
-    read_predictions,
-    stored_job,
-    threshold_of,
-)
+from asd.stages.scored_clips import in_order, predicted_recordings, predicted_tables, stored_job, threshold_of
 from asd.types import AsdError
 
 
@@ -58,7 +50,11 @@ def write_report(config: Report) -> WrittenReport:
     for run in runs.values():
         fetch(run.path)
     scorer = config.scorer or next(iter(runs.values())).default_scorer()
-    scored = _predicted(config, runs, scorer) if config.predictions else _scored(runs, scorer)
+    if config.predictions:  # their clips have no labels unless a column says so
+        tables = predicted_tables(config.predictions, [*runs.values()], scorer)
+    else:
+        tables = _scored(runs, scorer)
+    scored = [_machine_scores(run, table, scorer) for run, table in tables.items() if len(table)]
     numbers = None if config.predictions else _numbers(config, name, every, scorer)
     shelf = Shelf(0)
     parts = []
@@ -96,30 +92,20 @@ def write_report(config: Report) -> WrittenReport:
     return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)
 
 
-def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores]:
+def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> dict[RunDirectory, pd.DataFrame]:
     """The scores of a run's own test clips."""
     if not any(run.scores.scorers for run in runs.values()):
         raise AsdError(
             f"no test clips of {next(iter(runs.values())).path.parents[1]} were scored; put some into test/ and make "
             f"score, or make predict audio=... and report predictions=..."
         )
-    return [
-        MachineScores(machine, table, threshold_of(run, scorer), run.training_scores()[scorer].to_numpy(float))
-        for machine, run in runs.items()
-        if len(table := run.scores.table(scorer).reset_index(drop=True))
-    ]
+    return {run: run.scores.table(scorer).reset_index(drop=True) for run in runs.values()}
 
 
-def _predicted(config: Report, runs: Mapping[str, RunDirectory], scorer: str) -> list[MachineScores]:
-    """The scores of a table of predictions, whose clips have no labels unless a column says so."""
-    path = config.predictions or Path()
-    table = read_predictions(path)
-    found = []
-    for run in predicted_machines(table, [*runs.values()], path):
-        rows = predicted_scores(table, run.machine, threshold_of(run, scorer))
-        threshold, training = float(rows["threshold"].iloc[0]), run.training_scores()[scorer].to_numpy(float)
-        found.append(MachineScores(run.machine, rows, threshold, training))
-    return found
+def _machine_scores(run: RunDirectory, table: pd.DataFrame, scorer: str) -> MachineScores:
+    """Scores of clips beside the threshold and the scores of the training clips; predictions tell a threshold."""
+    threshold = float(table["threshold"].iloc[0]) if "threshold" in table else threshold_of(run, scorer)
+    return MachineScores(run.machine, table, threshold, run.training_scores()[scorer].to_numpy(float))
 
 
 def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores, shelf: Shelf) -> ShownClips:

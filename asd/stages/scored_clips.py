@@ -52,15 +52,9 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
     return replace(job, learn=joined([job.learn, more]))
 
 
-def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: Path | None = None) -> ScoredClips:
-    """The clips of a machine that a run has scored: its test clips, those of `data`, or those of `predict`."""
-    run, train = job.run, job.learn
-    assert train is not None
-    if predictions is not None:
-        table = predicted_scores(read_predictions(predictions), run.machine, threshold_of(run, scorer))
-        return ScoredClips(
-            table, lambda rows: predicted_recordings(rows, train), predictions.parent / "explain" / run.machine
-        )
+def scored_clips(job: Job, scorer: str, data: Path | None = None) -> ScoredClips:
+    """The clips of a machine that a run has scored: its test clips, or those of `data`."""
+    run = job.run
     if data is None:
         if job.test is None:
             raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")
@@ -71,10 +65,17 @@ def scored_clips(job: Job, scorer: str, data: Path | None = None, predictions: P
             raise AsdError(f"{run.path} has no scores of {data}; first make score with data={data}")
         list_names(data)
         other = job.config.model_copy(update={"data": data, "normal": None, "abnormal": None, "layout": "auto"})
-        test = load_test(other, dataset_of(other), run.machine, train).recordings
+        test = load_test(other, dataset_of(other), run.machine, job.learn).recordings
         folder, place = found, found.path
     table = folder.table(scorer).reset_index(drop=True)
     return ScoredClips(table, lambda rows: in_order(test, rows), place / "explain", folder)
+
+
+def predicted_clips(job: Job, table: pd.DataFrame, path: Path) -> ScoredClips:
+    """The clips of a machine in a table of predictions, see `predicted_tables`, which lies in a file."""
+    train, folder = job.learn, path.parent / "explain" / job.run.machine
+    assert train is not None
+    return ScoredClips(table, lambda rows: predicted_recordings(rows, train), folder)
 
 
 def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
@@ -91,8 +92,28 @@ def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
     return check(clips, sample_rate_hz=train.sample_rate_hz, front_end=train.front_end, resample=True)
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
-    """A table of predictions with the columns of a score table but `decision`, beside `path` and `nearest`."""
+def predicted_tables(path: Path, runs: Sequence[RunDirectory], scorer: str | None) -> dict[RunDirectory, pd.DataFrame]:
+    """A table of predictions by runs: the rows of each machine, with the columns of a score table and `threshold`.
+
+    Args:
+        path: of the table; where it tells no thresholds, those of the runs hold.
+        runs: one of each machine; those without a row are left out.
+        scorer: whose thresholds; None: the default of a run.
+    """
+    table, known = _read_predictions(path), [run.machine for run in runs]
+    if unknown := {*table["machine"]} - {*known}:
+        raise AsdError(f"{path} has clips of {min(unknown)}, which the run lacks; it has {', '.join(known)}")
+    found = {}
+    for run in runs:
+        rows = table[table["machine"] == run.machine].reset_index(drop=True)
+        if len(rows):
+            its_own = "threshold" in rows
+            limits = rows["threshold"].astype(float) if its_own else threshold_of(run, scorer or run.default_scorer())
+            found[run] = rows.assign(threshold=limits, decision=(rows["score"] > limits).astype(int))
+    return found
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
     list_names(path)
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -109,21 +130,6 @@ def read_predictions(path: Path) -> pd.DataFrame:
     for column in known.keys() - {*table}:
         table[column] = known[column]
     return table.assign(file=table["path"])
-
-
-def predicted_machines(table: pd.DataFrame, runs: Sequence[RunDirectory], path: Path) -> list[RunDirectory]:
-    """The runs of the machines in a table of predictions."""
-    machines, known = {*table["machine"]}, [run.machine for run in runs]
-    if unknown := machines - {*known}:
-        raise AsdError(f"{path} has clips of {min(unknown)}, which the run lacks; it has {', '.join(known)}")
-    return [run for run in runs if run.machine in machines]
-
-
-def predicted_scores(table: pd.DataFrame, machine: str, threshold: float) -> pd.DataFrame:
-    """The rows of a machine in a table of predictions, with `decision` and `threshold`, by default the run's."""
-    rows = table[table["machine"] == machine].reset_index(drop=True)
-    limits = rows["threshold"].astype(float) if "threshold" in rows else threshold
-    return rows.assign(threshold=limits, decision=(rows["score"] > limits).astype(int))
 
 
 def threshold_of(run: RunDirectory, scorer: str) -> float:
