@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from asd.sed.evaluation import roc_auc, summarise, to_markdown
+from asd.evaluation.markdown import as_markdown
+from asd.sed.evaluation import page_of, roc_auc, summarise
 
 
 def measures(f1: float) -> dict[str, dict[str, dict[str, object]]]:
@@ -24,7 +25,7 @@ def test_mean_and_spread_are_over_the_seeds() -> None:
     assert summary["std"]["teacher"]["clips"]["f1"] == pytest.approx(np.std([0.1, 0.2, 0.6], ddof=1))
     assert "classes" not in summary["mean"]["student"]["frames"]
     assert summary["by_seed"]["3"]["student"]["frames"]["classes"]["dog"]["f1"] == 0.2
-    text = to_markdown({"name": "run", "part": "test", **summary})
+    text = as_markdown(*page_of({"name": "run", "part": "test", **summary}))
     assert "over seeds 0, 3, 4" in text
     assert "0.300 ± 0.265" in text
     assert "events, tuned thresholds" not in text  # they were not measured

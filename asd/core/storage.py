@@ -151,24 +151,17 @@ def withdraw(folder: Path, address: str) -> None:
 def publish_files(*paths: Path) -> None:
     """Brings single files from their mirror to their address; paths are left alone."""
     for path in paths:
-        _publish_file(path)
-
-
-@at_addresses(otherwise=left_alone)
-def _publish_file(path: Path, address: str) -> None:
-    with _reached(address) as (storage, file):
-        _put(storage, path, file)
-        _set_time(path, _stamps(storage, file)[""])
+        publish_folder(path)
 
 
 @at_addresses(otherwise=left_alone)
 def publish_folder(folder: Path, address: str) -> None:
-    """Brings the files of a folder that are not in step from its mirror to its address; a path is left alone."""
+    """Brings what is not in step of a folder, or a file, from its mirror to its address; a path is left alone."""
     with _reached(address) as (storage, root):
         there, here = _stamps(storage, root), _files(folder)
         for name in here:
             if there.get(name) != _stamp(folder / name):
-                _put(storage, folder / name, f"{root}/{name}")
+                _put(storage, folder / name, f"{root}/{name}".rstrip("/"))
         for name, stamp in _stamps(storage, root).items():
             if name in here:
                 _set_time(folder / name, stamp)
@@ -252,7 +245,9 @@ def _put(storage: Any, path: Path, file: str) -> None:
 
 
 def _files(folder: Path) -> list[str]:
-    """The files under a folder, hidden ones left out, by the path below it."""
+    """The files under a folder, hidden ones left out, by the path below it; "" for a file itself."""
+    if folder.is_file():
+        return [""]
     every = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return [str(path) for path in every if not any(part.startswith(".") for part in path.parts)]
 

@@ -12,7 +12,6 @@ Of the training parts, those that exist are used.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from asd.core.storage import list_names
 from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
 from asd.places import find_recordings
+from asd.runs.scores import file_hash
 from asd.sed import labels, tables
 from asd.sed.config import Train
 from asd.types import AsdError, Clip, Split
@@ -246,8 +246,6 @@ def front_end(config: Train) -> LogMel:
 
 def _fingerprint(parts: Sequence[Part], data: Path) -> str:
     """Hash of recordings and tables: moved data is the same data."""
-    tables = [data / f"{part.name}.tsv" for part in parts]
-    hashes = [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "" for path in tables]
-    return fingerprint(
-        [(part.name, part.recordings.fingerprint, table) for part, table in zip(parts, hashes, strict=True)]
-    )
+    by_part = {part.name: data / f"{part.name}.tsv" for part in parts}
+    hashes = {name: file_hash(table) if table.exists() else "" for name, table in by_part.items()}
+    return fingerprint([(part.name, part.recordings.fingerprint, hashes[part.name]) for part in parts])

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from asd.core.files import read_json
 from asd.core.storage import list_names
-from asd.evaluation.markdown import Section, as_markdown, plain, spread
+from asd.evaluation.markdown import Section, plain, spread
 from asd.sed import dataset
 from asd.sed.cell_metrics import cell_metrics
 from asd.sed.config import Train
@@ -115,8 +115,8 @@ def summarise(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     return {"seeds": list(by_seed), "mean": over_seeds("mean"), "std": over_seeds("std"), "by_seed": by_name}
 
 
-def to_markdown(summary: Mapping[str, Any]) -> str:
-    """Tables of a summary."""
+def page_of(summary: Mapping[str, Any]) -> tuple[str, list[Section]]:
+    """Title and tables of a summary."""
     seeds = ", ".join(map(str, summary["seeds"]))
     sections = []
     for kind, (meaning, measures) in _SHOWN.items():
@@ -124,8 +124,7 @@ def to_markdown(summary: Mapping[str, Any]) -> str:
         rows = [[model, *(_cell(summary, model, kind, measure) for measure in measures)] for model in models]
         if rows:
             sections.append(Section(text=meaning, head=["model", *measures], rows=rows))
-    title = f"{summary['name']}: {summary['part']}, mean ± standard deviation over seeds {seeds}"
-    return as_markdown(title, sections)
+    return f"{summary['name']}: {summary['part']}, mean ± standard deviation over seeds {seeds}", sections
 
 
 def _cell(summary: Mapping[str, Any], model: str, kind: str, measure: str) -> str:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asd.core.files import atomic, read_json, write_json, write_text
+from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import log, pick_device
 from asd.core.storage import is_taken, list_names, publish, publish_files, publish_folder, read_bytes
+from asd.evaluation.markdown import write_page
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
-from asd.sed.evaluation import evaluate_run, summarise, to_markdown
+from asd.sed.evaluation import evaluate_run, page_of, summarise
 from asd.sed.run import MODELS, find_runs
 from asd.sed.sources import backgrounds, list_recordings, split_sources
 from asd.sed.tables import split_labels
@@ -95,12 +96,10 @@ def evaluate(config: Evaluate) -> str:
     runs = find_runs(config.runs, config.name)
     by_seed = {run.seed: evaluate_run(run, config.part, with_events=config.events) for run in runs}
     summary = {"name": config.name, "part": config.part, **summarise(by_seed)}
-    place = config.runs / config.name / f"evaluation_{config.part}"
-    write_json(place.with_suffix(".json"), summary)
-    text = to_markdown(summary)
-    write_text(place.with_suffix(".md"), text)
-    publish_files(place.with_suffix(".json"), place.with_suffix(".md"))
-    return f"{text}\n{place}.json and .md"
+    folder, name = config.runs / config.name, f"evaluation_{config.part}"
+    text = write_page(folder, name, *page_of(summary), numbers=summary)
+    publish_files(folder / f"{name}.json", folder / f"{name}.md")
+    return f"{text}\n{folder / name}.json and .md"
 
 
 def report(config: Report) -> str:

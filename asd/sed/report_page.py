@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from asd.evaluation.confidence import N_RESAMPLES
@@ -76,6 +76,10 @@ def _overall(by: Mapping[str, Any]) -> Section:
     return Section("Overall", head=["model", "data set", *(NAMES[name] for name in _SHOWN)], rows=rows, level=3)
 
 
+def _rows(every: Sequence[dict[str, Any]], network: str, dataset: str) -> list[dict[str, Any]]:
+    return [row for row in every if (row["network"], row["dataset"]) == (network, dataset)]
+
+
 def _number(found: Mapping[str, float]) -> str:
     return plain(found["mean"]) + (f" ± {found['std']:.4f}" if found["std"] else "")
 
@@ -87,7 +91,7 @@ def _dataset(summary: Mapping[str, Any], network: str, dataset: str, models: Map
         f"{facts['n_clips']} clips, {len(facts['classes'])} classes, {sum(facts['n_positive'])} positive labels.",
         level=3,
     )
-    differences = [row for row in summary["differences"] if (row["network"], row["dataset"]) == (network, dataset)]
+    differences = _rows(summary["differences"], network, dataset)
     yield Section(
         text=f"Against {baseline} (a negative ΔECE and ΔBrier is a gain):" if differences else "",
         head=["model", *(f"Δ{NAMES[name]}" for name in COMPARED), "95 % of ΔF1", "verdict"],
@@ -159,7 +163,7 @@ def findings(summary: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _leaders(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator[str]:
-    best = next(row for row in summary["best"] if (row["network"], row["dataset"]) == (network, dataset))
+    (best,) = _rows(summary["best"], network, dataset)
     tied = [other["model"] for other in best["others"] if other["tie"]]
     if tied:
         yield f"{best['model']} has the highest F1 ({best['f1']:.4f}), but ties with {', '.join(tied)}."
@@ -169,9 +173,7 @@ def _leaders(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator
 
 def _trades(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator[str]:
     """How each model moves precision and recall against the baseline."""
-    for row in summary["differences"]:
-        if (row["network"], row["dataset"]) != (network, dataset):
-            continue
+    for row in _rows(summary["differences"], network, dataset):
         precision, recall = round(row["precision"], 4), round(row["recall"], 4)  # as printed
         moves = f"recall {signed(recall)}, precision {signed(precision)}"
         if recall > 0 > precision:

@@ -185,8 +185,8 @@ def probabilities(network: nn.Module, clips: Clips, batch_size: int) -> Probabil
     return Probabilities(frames, whole)
 
 
-def _frame_f1(frames: torch.Tensor, clips: Clips, threshold: float = 0.5) -> float:
-    """Macro F1 over frames of probabilities (clips, frames, classes)."""
-    true, predicted = clips.frame_targets > threshold, frames > threshold
+def _frame_f1(frames: torch.Tensor, clips: Clips) -> float:
+    """Macro F1 over frames of probabilities (clips, frames, classes), at the threshold 0.5."""
+    true, predicted = clips.frame_targets > 0.5, frames > 0.5
     hits, misses = (true & predicted).sum((0, 1)), (true ^ predicted).sum((0, 1))
     return float((2 * hits / (2 * hits + misses).clamp_min(1)).mean())
