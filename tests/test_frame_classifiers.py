@@ -14,13 +14,13 @@ from asd.types import AsdError
 
 def crnn(n_classes: int = 3) -> CRNN:
     torch.manual_seed(0)
-    return CRNN(n_classes, FrequencyPooledCNN(channels=(8, 8, 8)), n_recurrent=4, n_dense=4)
+    return CRNN(n_classes, FrequencyPooledCNN(channels=(8, 8, 8)), n_recurrent=4)
 
 
 def transformer(n_heads: int = 4) -> CNNTransformer:
     torch.manual_seed(0)
     convolutions = FrequencyPooledCNN(channels=(8, 8, 8))
-    return CNNTransformer(3, convolutions, n_heads=n_heads, n_feedforward=16, n_dense=4)
+    return CNNTransformer(3, convolutions, n_heads=n_heads, n_feedforward=16)
 
 
 BOTH = pytest.mark.parametrize("network", [crnn, transformer])

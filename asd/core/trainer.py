@@ -133,7 +133,7 @@ def train(
             if patience is not None and epoch - position.best_epoch >= patience:
                 break
             started = time.perf_counter() - position.seconds
-            losses = _epoch(update, file, position, stop, train_indices, weights, settings, seed, epoch)
+            losses = _epoch(update, file, position, stop, train_indices, weights, seed, epoch)
             world.align(file.parts.values())
             update.set_mode(training=False)
             valid, scores = world.from_first(partial(_validated, update, valid_indices, validate, epoch))
@@ -165,12 +165,11 @@ def _epoch(
     stop: StopRequest,
     train_indices: torch.Tensor,
     weights: torch.Tensor | None,
-    settings: TrainSettings,
     seed: int,
     epoch: int,
 ) -> dict[str, torch.Tensor]:
     """Runs what is left of an epoch: its losses and their terms by name, each (batches,)."""
-    started = time.perf_counter() - position.seconds
+    started, settings = time.perf_counter() - position.seconds, update.settings
     torch.manual_seed(epoch_seed(seed, epoch))
     if weights is None:
         order = torch.randperm(len(train_indices))
@@ -191,16 +190,16 @@ def _epoch(
         rate = learning_rate_at(settings, done, settings.epochs * len(batches))
         position.add(update(batch, rate))
         if stop.requested:
-            _finite(update, position, settings)
+            _finite(update, position)
             position.seconds = time.perf_counter() - started
             file.save(position)
             place = (epoch + 1, position.batch, len(batches), file.path)
             log.info("stopped in epoch %d after batch %d of %d; %s has it all", *place)
             raise KeyboardInterrupt
-    return _finite(update, position, settings)
+    return _finite(update, position)
 
 
-def _finite(update: Update, position: Position, settings: TrainSettings) -> dict[str, torch.Tensor]:
+def _finite(update: Update, position: Position) -> dict[str, torch.Tensor]:
     """Losses and terms of the epoch so far, (batches,), once they and the weights are known to be finite."""
     losses = {name: torch.stack(values).float() for name, values in position.losses.items()}
     norm = torch.nn.utils.get_total_norm(update.module.parameters())
@@ -216,7 +215,7 @@ def _finite(update: Update, position: Position, settings: TrainSettings) -> dict
         return losses
     raise AsdError(
         f"{what} in epoch {position.epoch + 1}, batch {batch} of {position.batch}; lower learning_rate (now "
-        f"{settings.learning_rate}): the state before the epoch is kept"
+        f"{update.settings.learning_rate}): the state before the epoch is kept"
     )
 
 

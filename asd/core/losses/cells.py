@@ -24,7 +24,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
-from asd.types import AsdError
+from asd.types import AsdError, one_of
 
 # With l the loss of a cell and w its weight:
 #     none           w l of each cell, 0 where ignored
@@ -143,7 +143,8 @@ class CellLoss(DecisionLoss):
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__()
-        self.reduction = known_reduction(reduction)
+        one_of(reduction, get_args(Reduction), "reduction")
+        self.reduction: Reduction = reduction
 
     def _loss(self, cells: Cells, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return cells.reduce(self._cell_losses(logits, targets), self.reduction)
@@ -151,13 +152,6 @@ class CellLoss(DecisionLoss):
     @abstractmethod
     def _cell_losses(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Loss of every cell; finite, and with a finite gradient, for finite input."""
-
-
-def known_reduction(reduction: Reduction) -> Reduction:
-    """The reduction itself; raises AsdError where it is none of `Reduction`."""
-    if reduction not in get_args(Reduction):
-        raise AsdError(f"no reduction is called {reduction!r}; choose one of {', '.join(get_args(Reduction))}")
-    return reduction
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:

@@ -17,12 +17,12 @@ co-occurrence", ICASSP 2019 (arXiv 1902.00816).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
-from asd.core.losses.cells import Cells, Reduction, known_reduction
+from asd.core.losses.cells import Cells, Reduction
 from asd.types import AsdError, one_of
 
 
@@ -52,7 +52,8 @@ class GraphLaplacian(nn.Module):
             )
         self.register_buffer("adjacency", adjacency.float())
         self.frames = one_of(frames, ("sum", "mean"), "frames")
-        self.reduction = known_reduction(reduction)
+        one_of(reduction, get_args(Reduction), "reduction")
+        self.reduction: Reduction = reduction
 
     def forward(
         self, logits: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None

@@ -3,7 +3,7 @@
 Every loss is a module with
 
     logits(embeddings)             (batch, dims) -> (batch, classes), not normalised
-    forward(embeddings, labels)    soft labels (batch, classes) -> scalar, or (batch,) with reduction="none"
+    forward(embeddings, labels)    soft labels (batch, classes) -> scalar, the mean over the batch
 
 Labels are soft (rows sum to one), because mixup and feature exchange make them so; the loss is the cross
 entropy between them and the softmax of the logits. All arithmetic is done in float32 or better, whatever
@@ -31,20 +31,16 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, normalize
 
-from asd.core.losses.cells import Reduction, SoftCrossEntropy, at_least_float32
+from asd.core.losses.cells import SoftCrossEntropy, at_least_float32
 from asd.types import AsdError, one_of
 
 
 class ClassificationLoss(nn.Module, ABC):
-    """Cross entropy of soft labels on the logits of a subclass.
+    """Cross entropy of soft labels on the logits of a subclass."""
 
-    Raises:
-        AsdError: an unknown reduction.
-    """
-
-    def __init__(self, reduction: Reduction = "mean") -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.cross_entropy = SoftCrossEntropy(reduction)
+        self.cross_entropy = SoftCrossEntropy()
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Loss of embeddings (batch, dims) against soft labels (batch, classes)."""
@@ -65,8 +61,8 @@ class ClassificationLoss(nn.Module, ABC):
 class CrossEntropy(ClassificationLoss):
     """Plain softmax classifier: the floor that the angular losses are measured against."""
 
-    def __init__(self, n_dims: int, n_classes: int, reduction: Reduction = "mean") -> None:
-        super().__init__(reduction)
+    def __init__(self, n_dims: int, n_classes: int) -> None:
+        super().__init__()
         self.classifier = nn.Linear(n_dims, n_classes)
 
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -87,15 +83,8 @@ class SubClusterAdaCos(ClassificationLoss):
         scale: factor of the cosine; None: the formula above.
     """
 
-    def __init__(
-        self,
-        n_dims: int,
-        n_classes: int,
-        n_centres: int = 16,
-        scale: float | None = None,
-        reduction: Reduction = "mean",
-    ) -> None:
-        super().__init__(reduction)
+    def __init__(self, n_dims: int, n_classes: int, n_centres: int = 16, scale: float | None = None) -> None:
+        super().__init__()
         self.centres = nn.Parameter(_directions(n_classes, n_centres, n_dims))
         self.scale = scale or _adacos_scale(n_classes * n_centres)
 
@@ -116,15 +105,8 @@ class AdaProj(ClassificationLoss):
         scale: factor of the cosine; None: the formula above.
     """
 
-    def __init__(
-        self,
-        n_dims: int,
-        n_classes: int,
-        n_centres: int = 32,
-        scale: float | None = None,
-        reduction: Reduction = "mean",
-    ) -> None:
-        super().__init__(reduction)
+    def __init__(self, n_dims: int, n_classes: int, n_centres: int = 32, scale: float | None = None) -> None:
+        super().__init__()
         self.basis = nn.Parameter(_directions(n_classes, n_centres, n_dims))
         self.scale = scale or _adacos_scale(n_classes)
 
@@ -164,9 +146,8 @@ class ArcFace(ClassificationLoss):
         scale: float = 30.0,
         margin: float = 0.5,
         margin_on: Literal["true", "all"] = "true",
-        reduction: Reduction = "mean",
     ) -> None:
-        super().__init__(reduction)
+        super().__init__()
         self.centres = nn.Parameter(_directions(n_classes, 1, n_dims).squeeze(1))
         self.scale, self.margin = scale, margin
         self.margin_on = one_of(margin_on, ("true", "all"), "margin_on")

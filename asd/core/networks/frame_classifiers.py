@@ -73,15 +73,16 @@ class FrameClassifier(nn.Module):
         convolutions: from spectrograms to a vector per frame; None: those of the source.
     """
 
+    n_features = 32  # of the dense layer before the logits
+
     def __init__(self, convolutions: FrequencyPooledCNN | None) -> None:
         super().__init__()
         self.convolutions = convolutions or FrequencyPooledCNN()
 
-    def _add_head(self, width: int, n_dense: int, n_classes: int) -> None:
+    def _add_head(self, width: int, n_classes: int) -> None:
         """Dense layers behind vectors (batch, frames, width); added last, so that seeds keep their weights."""
-        self.dense = nn.Sequential(nn.Linear(width, n_dense), nn.LeakyReLU())
-        self.out = nn.Linear(n_dense, n_classes)
-        self.n_features = n_dense
+        self.dense = nn.Sequential(nn.Linear(width, self.n_features), nn.LeakyReLU())
+        self.out = nn.Linear(self.n_features, n_classes)
 
     @abstractmethod
     def along_time(self, x: torch.Tensor) -> torch.Tensor:
@@ -106,16 +107,12 @@ class CRNN(FrameClassifier):
     """
 
     def __init__(
-        self,
-        n_classes: int = 25,
-        convolutions: FrequencyPooledCNN | None = None,
-        n_recurrent: int = 32,
-        n_dense: int = 32,
+        self, n_classes: int = 25, convolutions: FrequencyPooledCNN | None = None, n_recurrent: int = 32
     ) -> None:
         super().__init__(convolutions)
         n_in = self.convolutions.n_features
         self.recurrent = nn.GRU(n_in, n_recurrent, batch_first=True, bidirectional=True)
-        self._add_head(2 * n_recurrent, n_dense, n_classes)
+        self._add_head(2 * n_recurrent, n_classes)
 
     def along_time(self, x: torch.Tensor) -> torch.Tensor:
         """Both directions of the GRU, one after the other: (batch, frames, 2 n_recurrent)."""
@@ -139,8 +136,6 @@ class CNNTransformer(FrameClassifier):
         n_heads: int = 32,
         n_layers: int = 2,
         n_feedforward: int = 512,
-        n_dense: int = 32,
-        dropout: float = 0.1,
     ) -> None:
         super().__init__(convolutions)
         width = self.convolutions.n_features
@@ -148,9 +143,9 @@ class CNNTransformer(FrameClassifier):
             raise AsdError(
                 f"n_heads={n_heads} does not divide the {width} features of the convolutions; choose a divisor"
             )
-        layer = nn.TransformerEncoderLayer(width, n_heads, n_feedforward, dropout, batch_first=True)
+        layer = nn.TransformerEncoderLayer(width, n_heads, n_feedforward, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, n_layers, enable_nested_tensor=False)
-        self._add_head(width, n_dense, n_classes)
+        self._add_head(width, n_classes)
 
     def along_time(self, x: torch.Tensor) -> torch.Tensor:
         """Vectors of the encoder, with positions added before it."""

@@ -22,21 +22,20 @@ from torch.nn.functional import normalize, pad, relu
 
 from asd.core.networks.encoder import Branches, Convolution, HalvingConvolution
 
-LOWEST_HZ = 200.0
+LOWEST_HZ = 200.0  # STFT branches leave out what is below
 LEAST_BINS = _LEAST_FRAMES = 11  # the fewest of which the first layers leave anything
 _CONVOLUTIONS = ((256, 64), (64, 32), (16, 4))  # kernel and stride along the spectrum
 _REDUCTION = 16  # channels per unit in the middle of squeeze and excitation
 
 
-def first_bin(window_samples: int, sample_rate_hz: int, lowest_hz: float = LOWEST_HZ) -> int:
-    """The lowest bin of an STFT that counts.
+def first_bin(window_samples: int, sample_rate_hz: int) -> int:
+    """The lowest bin that counts of an STFT.
 
     Args:
         window_samples: length of the STFT's window.
         sample_rate_hz: of the waveform.
-        lowest_hz: frequencies below do not count.
     """
-    return math.ceil(lowest_hz * window_samples / sample_rate_hz)
+    return math.ceil(LOWEST_HZ * window_samples / sample_rate_hz)
 
 
 class ResNetSE(Branches):
@@ -44,7 +43,6 @@ class ResNetSE(Branches):
 
     Args:
         width: channels of the first ResNet stage; the last has eight times as many.
-        lowest_hz: STFT branches leave out what is below.
     """
 
     def __init__(
@@ -56,7 +54,6 @@ class ResNetSE(Branches):
         width: int = 16,
         level: bool = True,
         sample_rate_hz: int = 16000,
-        lowest_hz: float = LOWEST_HZ,
     ) -> None:
         super().__init__(
             segment_samples,
@@ -66,7 +63,7 @@ class ResNetSE(Branches):
             level,
             partial(SpectrogramBranch, n_dims=n_dims, width=width),
             partial(SpectrumBranch, n_dims=n_dims),
-            first_bins=[first_bin(n, sample_rate_hz, lowest_hz) for n in windows_samples],
+            first_bins=[first_bin(n, sample_rate_hz) for n in windows_samples],
             centred=True,
         )
 
