@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft
 
 from asd.synthetic.design import REFERENCE_RMS, Array, Design, Health, Scene, draw_design, generator
-from asd.synthetic.sound import FAR_DB, amplitude, emitted, noise_spectrum, octaves_of, shaft_turns
+from asd.synthetic.sound import FAR_DB, amplitude, emitted, noise_spectrum, octaves_of
 from asd.types import Domain
 
 Content = Literal["both", "machine", "noise"]
@@ -55,7 +55,7 @@ def draw_hall(machine: str, seed: int, sample_rate_hz: int) -> Hall:
     rms = {}
     for domain, scene in design.scenes.items():
         speed_rpm = float(np.mean(scene.speeds_rpm))
-        sound = _machine(design, scene.load_db, Health(), rng, speed_rpm, _REFERENCE_S, sample_rate_hz)
+        sound = _machine(design, Health(), scene.load_db, rng, speed_rpm, _REFERENCE_S, sample_rate_hz)
         rms[domain] = float(_heard(sound, responses[_MACHINE])[0].std())
     return Hall(responses.astype(np.float32), rms, sample_rate_hz)
 
@@ -82,7 +82,7 @@ def record_in_hall(
     """
     scene, n_samples = design.scenes[domain], round(duration_s * hall.sample_rate_hz)
     load_db = scene.load_db + rng.normal(0.0, LOAD_DB)
-    machine = _machine(design, load_db, health, rng, speed_rpm, duration_s, hall.sample_rate_hz)
+    machine = _machine(design, health, load_db, rng, speed_rpm, duration_s, hall.sample_rate_hz)
     level_db = 20 * np.log10(hall.rms[domain]) - snr_db + rng.normal(0.0, LEVEL_DB)
     colour = _colour(scene, machine.size, hall.sample_rate_hz, rng)
     shared, *alone = (_noise(colour, machine.size, hall.sample_rate_hz, rng) for _ in range(3))
@@ -96,8 +96,8 @@ def record_in_hall(
 
 def _machine(
     design: Design,
-    load_db: float,
     health: Health,
+    load_db: float,
     rng: np.random.Generator,
     speed_rpm: float,
     duration_s: float,
@@ -105,8 +105,7 @@ def _machine(
 ) -> Array:
     """What the machine emits, (samples,), a little longer than asked for where that is faster."""
     n_fft = fft.next_fast_len(round(duration_s * sample_rate_hz), real=True)
-    turns = shaft_turns(speed_rpm / 60, health.speed_jitter, n_fft, sample_rate_hz, rng)
-    spectrum = emitted(design, health, turns, octaves_of(n_fft, sample_rate_hz), load_db, sample_rate_hz, rng)
+    spectrum = emitted(design, health, load_db, rng, speed_rpm, n_fft, sample_rate_hz)
     return np.asarray(fft.irfft(spectrum, n_fft), np.float32)
 
 

@@ -41,8 +41,7 @@ def render_clip(
     background_db = scene.background_db + rng.normal(0.0, 1.5)
     background = amplitude(scene.background_db_per_octave * octaves)
 
-    turns = shaft_turns(speed_rpm / 60, health.speed_jitter, n_fft, sample_rate_hz, rng)
-    machine = emitted(design, health, turns, octaves, load_db, sample_rate_hz, rng)
+    machine = emitted(design, health, load_db, rng, speed_rpm, n_fft, sample_rate_hz)
     hall = noise_spectrum(background, background_db, n_fft, rng)
     recorded = np.empty((channels, octaves.size), np.complex64)
     for channel in range(channels):
@@ -66,7 +65,7 @@ def amplitude(level_db: NDArray[np.floating] | float) -> Array:
     return np.asarray(10 ** (np.asarray(level_db) / 20), np.float32)
 
 
-def shaft_turns(
+def _shaft_turns(
     rotation_hz: float, jitter: float, n_samples: int, sample_rate_hz: int, rng: np.random.Generator
 ) -> Phase:
     """Revolutions of the shaft, (samples,): the speed wanders from quarter second to quarter second.
@@ -84,22 +83,23 @@ def shaft_turns(
 def emitted(
     design: Design,
     health: Health,
-    turns: Phase,
-    octaves: Array,
     load_db: float,
-    sample_rate_hz: int,
     rng: np.random.Generator,
+    speed_rpm: float,
+    n_fft: int,
+    sample_rate_hz: int,
 ) -> Spectrum:
     """Spectrum (bins,) of what the machine emits, before any room.
 
     Args:
-        octaves: of each bin, for spectral slopes.
         load_db: how much louder it is under load.
     """
+    turns = _shaft_turns(speed_rpm / 60, health.speed_jitter, n_fft, sample_rate_hz, rng)
+    octaves = octaves_of(n_fft, sample_rate_hz)
     ringing = fft.rfft(_clicks(design, health, turns, sample_rate_hz, rng))
     ringing *= fft.rfft(_ring(design, sample_rate_hz), turns.size)
     band = _bell(octaves, design.turbulence_hz, design.turbulence_octaves)
-    rush = noise_spectrum(band, design.character.turbulence_db + load_db, turns.size, rng)
+    rush = noise_spectrum(band, design.character.turbulence_db + load_db, n_fft, rng)
     body = amplitude(health.resonance_db * _bell(octaves, design.resonance_hz, 0.2))
     shaft = fft.rfft(_shaft(design, health, turns, load_db, sample_rate_hz))
     return np.asarray((shaft + ringing + rush) * body, np.complex64)

@@ -25,18 +25,8 @@ from asd.evaluation.confidence import difference_interval
 from asd.evaluation.markdown import signed, spread
 from asd.runs import TrainingDirectory
 from asd.studies.config import Fusion
-from asd.studies.fusion import analysis
-from asd.studies.fusion.training import (
-    TERMS,
-    build_network,
-    fit,
-    layout_of,
-    measure_scales,
-    prepare,
-    split_indices,
-    train_settings,
-    usable,
-)
+from asd.studies.fusion import analysis, training
+from asd.studies.fusion.training import TERMS
 from asd.studies.grid import run_grid
 from asd.synthetic.tracks import MODALITIES, VERSION, make_sequences
 
@@ -85,16 +75,16 @@ def run_cell(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     config, modalities = Fusion.model_validate(settings["study"]), settings["modalities"]
     TrainingDirectory(folder).make_way(fingerprint(settings), overwrite=True)
-    device, splits = pick_device(config.device), split_indices(config)
-    sequences = make_sequences(layout_of(config), config.data_seed, range(sum(map(len, splits.values()))))
-    scales = measure_scales(sequences, config.n_train)
-    data = prepare(sequences, scales, modalities, config.n_assets, device)
-    net = build_network(config, modalities, settings["fusion"], settings["seed"]).to(device)
-    n_training = len(usable(data, splits["training"], "training"))
+    device, splits = pick_device(config.device), training.split_indices(config)
+    sequences = make_sequences(training.layout_of(config), config.data_seed, range(sum(map(len, splits.values()))))
+    scales = training.measure_scales(sequences, config.n_train)
+    data = training.prepare(sequences, scales, modalities, config.n_assets, device)
+    net = training.build_network(config, modalities, settings["fusion"], settings["seed"]).to(device)
+    n_training = len(training.usable(data, splits["training"], "training"))
     result = {
         "parameters": sum(p.numel() for p in net.parameters()),
         "n_training": n_training,
-        "best_epoch": fit(net, data, config, settings["seed"], folder, fingerprint(settings)),
+        "best_epoch": training.fit(net, data, config, settings["seed"], folder, fingerprint(settings)),
         "epochs": _epochs(folder, config, n_training),
         "coverage": {name: analysis.coverage(sequences.at(indices.numpy())) for name, indices in splits.items()},
         **analysis.on_complete(net, data, sequences, config),
@@ -108,7 +98,7 @@ def run_cell(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _epochs(folder: Path, config: Fusion, n_training: int) -> list[dict[str, float]]:
     """Losses of every epoch, with the learning rate at its end."""
-    settings = train_settings(config)
+    settings = training.train_settings(config)
     n_batches = n_training // config.batch_size + (n_training % config.batch_size > 1)
     rows = MetricsLog(folder / "metrics.jsonl", keep=config.epochs).read()
     return [

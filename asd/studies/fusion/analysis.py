@@ -10,15 +10,8 @@ import torch
 from asd.core.losses.multitask import MultiTask
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput
 from asd.studies.config import Fusion
-from asd.studies.fusion.training import (
-    TERMS,
-    Batch,
-    active_logits,
-    answer_frequencies,
-    build_losses,
-    losses_of,
-    split_indices,
-)
+from asd.studies.fusion import training
+from asd.studies.fusion.training import TERMS, Batch
 from asd.synthetic.tracks import BoolArray, IntArray, Sequences
 from asd.types import AsdError
 
@@ -30,7 +23,7 @@ PerSequence = dict[str, list[float]]
 
 def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
     """What is found on the test sequences that have all modalities, the same for every network."""
-    losses, splits = build_losses(config.weights.model_dump()), split_indices(config)
+    losses, splits = training.build_losses(config.weights.model_dump()), training.split_indices(config)
     everything = torch.from_numpy(sequences.present.all((1, 2)))
     indices = splits["test"][everything[splits["test"]]]
     if len(indices) < 2:
@@ -40,7 +33,7 @@ def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, c
         )
     device = data.present.device
     test = data.at(indices.to(device))
-    guess = answer_frequencies(data.at(splits["training"].to(device)), (len(test), config.n_steps))
+    guess = training.answer_frequencies(data.at(splits["training"].to(device)), (len(test), config.n_steps))
     found: dict[str, Any] = {
         "complete": score(losses, answers(net, test), test),
         "frequencies": means(score(losses, guess, test)),
@@ -53,7 +46,7 @@ def on_complete(net: MultimodalTransformer, data: Batch, sequences: Sequences, c
 
 def on_all(net: MultimodalTransformer, data: Batch, sequences: Sequences, config: Fusion) -> dict[str, Any]:
     """What is found on all test sequences, with whatever they lack."""
-    losses, indices = build_losses(config.weights.model_dump()), split_indices(config)["test"]
+    losses, indices = training.build_losses(config.weights.model_dump()), training.split_indices(config)["test"]
     test, seen = data.at(indices.to(data.present.device)), sequences.at(indices.numpy())
     given = answers(net, test)
     rows = score(losses, given, test)
@@ -89,11 +82,11 @@ def score(losses: MultiTask, given: TrackOutput, data: Batch) -> PerSequence:
         one = torch.tensor([i], device=data.present.device)
         batch = data.at(one)
         answer = TrackOutput(given.active[one], given.asset[one], given.numbers[one], None)
-        found = losses_of(losses, answer, batch)
+        found = training.losses_of(losses, answer, batch)
         rows["total"].append(float(found.total))
         for name in TERMS:
             rows[name].append(float(found.terms[name]))
-        rows["active_right"].append(float(((active_logits(answer) > 0) == batch.active).float().mean()))
+        rows["active_right"].append(float(((training.active_logits(answer) > 0) == batch.active).float().mean()))
         right = (answer.asset.argmax(-1) == batch.asset.argmax(-1))[batch.active]
         rows["asset_right"].append(float(right.float().mean()) if len(right) else 1.0)
     return rows
