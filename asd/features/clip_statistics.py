@@ -25,7 +25,6 @@ import numpy.typing as npt
 import scipy.fft
 import torch
 from torch import nn
-from torch.nn.functional import pad
 
 from asd.core.runtime import on_threads
 from asd.features.logmel import LogMel, band_means, log_edges, mel_filters
@@ -36,6 +35,7 @@ from asd.features.spectral_statistics import (
     FilterBank,
     SpectralStatistics,
     at_least,
+    complex_spectrum,
     frame_power,
     logarithm,
     real_spectrum,
@@ -104,7 +104,7 @@ class ClipStatistics(nn.Module):
         parts = on_threads(self._found, waveforms.split(rows))
         return {view: torch.cat([part[view] for part in parts]) for view in self.views}
 
-    @torch.no_grad()  # which holds in the thread that says so
+    @torch.inference_mode()  # a tenth faster than no_grad; both hold in the thread that says so
     def _found(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         found: dict[str, torch.Tensor] = {}
         around_zero = waveforms - waveforms.mean(1, keepdim=True)
@@ -158,8 +158,8 @@ class WindowStatistics(nn.Module):
         """Views of clips: (batch, samples) -> {view: (batch, dims)}."""
         power = frame_power(waveforms, self.window, self.hop_samples)
         bands = at_least(self.bands(power), BAND_RANGE)
+        envelopes = self.envelopes(power, bands) if self.envelopes else {}  # before power is overwritten
         spectral = self.spectral(power, bands) if self.spectral else {}
-        envelopes = self.envelopes(power, bands) if self.envelopes else {}
         return {f"{name}_{self.window_ms}": vectors for name, vectors in spectral.items()} | envelopes
 
 
@@ -184,10 +184,9 @@ class EnvelopeStatistics(nn.Module):
     def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:
         """Statistics over time."""
         envelope = bands.sqrt()
-        squares = (envelope / envelope.mean(1, keepdim=True) - 1.0).square()
+        squares = envelope.div_(envelope.mean(1, keepdim=True)).sub_(1.0).square_()
         spread = squares.mean(1, dtype=torch.float64).sqrt() + 1e-9  # a sum over time in float32 would cost digits
-        standard = squares / spread.clamp_min(LEAST_SPREAD)[:, None].square().to(squares)
-        kurtosis = standard.square().mean(1, dtype=torch.float64)
+        kurtosis = squares.square_().mean(1, dtype=torch.float64) / spread.clamp_min(LEAST_SPREAD).pow(4)
         silence = 1e-20 + 1e-10 * power.mean((1, 2), keepdim=True)
         coarse = (self.coarse(power) + silence).sqrt()
         levels = logarithm(coarse)
@@ -201,11 +200,11 @@ class EnvelopeStatistics(nn.Module):
 
     def _modulation(self, envelope: torch.Tensor) -> torch.Tensor:
         """Level in dB of each band's envelope by rate: (batch, frames, bands) -> (batch, bands * rates)."""
-        relative = envelope / envelope.mean(1, keepdim=True) - 1.0
-        n = min(SEGMENT_FRAMES, relative.shape[1])
-        segments = relative.unfold(1, n, SEGMENT_FRAMES // 2)  # (batch, segments, bands, n)
+        relative = (envelope / envelope.mean(1, keepdim=True) - 1.0).transpose(1, 2).contiguous()
+        n = min(SEGMENT_FRAMES, relative.shape[2])
+        segments = relative.unfold(2, n, SEGMENT_FRAMES // 2)  # (batch, bands, segments, n)
         window = torch.hann_window(n, periodic=False, device=envelope.device)
-        power = squared(torch.fft.rfft(segments * window, SEGMENT_FRAMES)).mean(1) / SEGMENT_FRAMES
+        power = squared(torch.fft.rfft(segments * window, SEGMENT_FRAMES)).mean(2) / SEGMENT_FRAMES
         return (10.0 * torch.log10(power @ self.rates + 1e-6)).flatten(1)
 
 
@@ -228,8 +227,13 @@ class EnvelopeSpectrum(nn.Module):
         n_samples = waveforms.shape[1]
         octaves, coarse, fine = _octaves_and_rates(n_samples, self.sample_rate_hz)
         spectrum = real_spectrum(waveforms)
-        bands = [_squared_envelope_power(spectrum[:, bins], n_samples, len(coarse)) for bins in octaves]
-        power = torch.stack(bands, 1)  # (batch, octaves, rates)
+        envelopes = spectrum.new_zeros(len(waveforms), len(octaves), len(coarse))
+        for octave, bins in enumerate(octaves):
+            found = _squared_envelope(spectrum[:, bins], len(coarse))
+            envelopes[:, octave, : found.shape[1]] = found
+        total = envelopes[..., :1].real.clamp_min(torch.finfo(torch.float32).tiny)
+        power = squared(envelopes / total) * n_samples  # (batch, octaves, rates)
+        power[..., 0] = 0.0  # what is relative to the mean has none
         return {
             "envelope_spectrum": (10.0 * torch.log10(power @ coarse.to(power) + 1e-4)).flatten(1),
             "envelope_spectrum_fine": (10.0 * torch.log10(power @ fine.to(power) + 1e-4)).mean(1),
@@ -258,19 +262,16 @@ def _octaves_and_rates(n_samples: int, sample_rate_hz: int) -> tuple[list[slice]
     return ([slice(*pair) for pair in itertools.pairwise(edges)], coarse, band_means(fine_hz, rates_hz).T.contiguous())
 
 
-def _squared_envelope_power(band: torch.Tensor, n_samples: int, n_rates: int) -> torch.Tensor:
-    """Power spectrum of the relative squared envelope of one band: (batch, bins) -> (batch, rates).
+def _squared_envelope(band: torch.Tensor, n_rates: int) -> torch.Tensor:
+    """Spectrum of the squared envelope of one band: (batch, bins) -> (batch, up to n_rates).
 
     The bins alone, moved down to 0 Hz, have the same envelope as the band of the whole signal, and its square is no
     wider than the band. So many samples as bins and rates hold the slow rates without aliasing: a fraction of a clip's.
+    The envelope runs backwards, which changes no magnitude.
     """
     n_bins = band.shape[1]
     n_short = scipy.fft.next_fast_len(max(n_bins + min(n_bins, n_rates), 2), real=True)
-    spectrum = real_spectrum(squared(torch.fft.ifft(band, n_short)))[:, :n_rates]
-    total = spectrum[:, :1].real.clamp_min(torch.finfo(torch.float32).tiny)
-    power = squared(spectrum / total) * n_samples
-    power[:, 0] = 0.0  # what is relative to the mean has none
-    return pad(power, (0, n_rates - power.shape[1]))
+    return real_spectrum(squared(complex_spectrum(band, n_short)))[:, :n_rates]
 
 
 def _correlations(values: torch.Tensor) -> torch.Tensor:
