@@ -41,3 +41,11 @@ def test_aliases_are_read_as_long_as_they_stand_for_little() -> None:
 def test_whatever_is_wrong_is_one_kind_of_error(text: str | bytes) -> None:
     with pytest.raises(yaml.YAMLError):
         load_yaml(text)
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 1", "a: {b: 1, c: 2, b: 3}", "- a: 1\n  a: 2"])
+def test_a_key_that_is_there_twice_is_named(text: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=r"line 1 begins a part that has [ab] twice"):
+        load_yaml(text)
+    merged = load_yaml("base: &base {a: 1, b: 2}\nin: {mine: &mine {<<: *base, a: 3}}\nyours: {<<: *mine, b: 4}")
+    assert (merged["in"]["mine"], merged["yours"]) == ({"a": 3, "b": 2}, {"a": 3, "b": 4})

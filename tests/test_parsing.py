@@ -139,3 +139,17 @@ def test_settings_survive_being_written_as_words(epochs: int, rate: float) -> No
 def test_what_does_not_decide_the_model_is_not_in_its_settings() -> None:
     base = Run().settings()
     assert Run(runs=Path("x"), name="y", device="cpu").settings() == base
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("seed: 0\nseeds: 1", "seeds"),
+        ("decision.quantile: 0.8\ndecision: {quantile: 0.5}", "decision.quantile"),
+        ("backend: knn\nstatistics: {backend: gaussian}", "statistics.backend"),
+    ],
+)
+def test_a_file_gives_an_option_once_however_it_spells_it(tmp_path: Path, text: str, key: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(AsdError, match=rf"config=.*a\.yaml gives {key} twice; keep one"):
+        parse(Run, [f"config={tmp_path / 'a.yaml'}"])

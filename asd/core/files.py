@@ -18,6 +18,7 @@ import json
 import math
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -189,6 +190,18 @@ def read_json(
         raise AsdError(f"{path} is damaged ({error}); {remedy}") from error
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """Plain values; of a key that is there twice one value would be dropped unsaid."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        """The keys and values of a mapping as they are written, before others are merged into it."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        names = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [name for (_, name), n in names.items() if n > 1]:
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1} begins a part that has {twice[0]} twice; keep one")
+        return node
+
+
 def load_yaml(text: str | bytes) -> Any:
     """Plain values of a YAML document.
 
@@ -196,11 +209,11 @@ def load_yaml(text: str | bytes) -> Any:
         text: the document; bytes are read as UTF-8, or as UTF-16 where a byte order mark says so.
 
     Raises:
-        yaml.YAMLError: no YAML, nested too deeply, a date or number that there is not, or aliases that unfold to
-            more than MOST_VALUES values (a few lines can stand for billions).
+        yaml.YAMLError: no YAML, a key that is there twice, nested too deeply, a date or number that there is not, or
+            aliases that unfold to more than MOST_VALUES values (a few lines can stand for billions).
     """
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, _EachKeyOnce)
         n_values = _n_values(content, {})
     except (ValueError, OverflowError) as error:  # "2025-02-30", bytes that are no text
         raise yaml.YAMLError(str(error)) from error

@@ -6,6 +6,7 @@ Precedence, later wins: the defaults of the models, a YAML file named by `config
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -61,6 +62,8 @@ def parse(
             used = _assign(stage, values, pairs)
         except AsdError as error:
             raise AsdError(f"{path}: {error}") from error
+        if twice := [name for name, n in Counter(used[key] for key, _ in pairs).items() if n > 1]:
+            raise AsdError(f"config={path} gives {twice[0]} twice; keep one")
         _warn_of_no_effect(stage, values, used)
     _warn_of_no_effect(stage, values, _assign(stage, values, given))
     return _validated(stage, values, command)
