@@ -162,6 +162,13 @@ def test_clips_without_a_score_are_named(trained: Path) -> None:
     assert f"it lacks '{lost[0]}' and 1 more" in packaged.out
 
 
+def test_scores_of_clips_that_are_no_test_clips_are_named(trained: Path) -> None:
+    path = RUN / "fan/seed0/scores/ensemble.csv"
+    path.write_text(path.read_text() + path.read_text().splitlines()[-1].replace("_0002", "_0099") + "\n")
+    for words in (["evaluate"], ["submit", "label=A_B_task2_1"], ["leaderboard", "members=statistics"]):
+        refuses(*words, saying=r"fan has scores that are of none of its test clips: 1 \(section_00_.*_0099")
+
+
 def test_clips_without_a_label_are_counted_and_named(trained: Path) -> None:
     hide_labels(Path("data/fan/test"), 3)
     succeeds("score")

@@ -97,6 +97,8 @@ def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
     scored = {*folder.table(scorer)["file"]} if scorer in folder.scorers else set()
     if absent := [file for file, _, _ in data.clips if file not in scored]:
         lacks.append(f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({first_of(absent)})")
+    if strange := sorted(scored - {file for file, _, _ in data.clips}):
+        lacks.append(f"has scores that are of none of its test clips: {len(strange)} ({first_of(strange)})")
     return lacks
 
 
