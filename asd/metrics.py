@@ -107,9 +107,14 @@ def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[Boo
     """Labels and scores as arrays, once they are known to be usable.
 
     Raises:
-        AsdError: other shapes, one class only, or a score that is not finite.
+        AsdError: other shapes, labels that are neither true nor false, one class only, or a score that is not finite.
     """
-    truth, values = np.asarray(is_anomaly, bool), np.asarray(scores, np.float64)
+    labels, values = np.asarray(is_anomaly), np.asarray(scores, np.float64)
+    if labels.dtype != bool and (strange := [label for label in np.unique(labels) if label not in (0, 1)]):
+        raise AsdError(
+            f"labels have to be 0 of normal clips and 1 of anomalous ones, or False and True, got {strange[0]}"
+        )
+    truth = labels.astype(bool)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise AsdError(f"labels and scores must be two lists of equal length, got {truth.shape} and {values.shape}")
     if not np.isfinite(values).all():

@@ -276,3 +276,9 @@ def test_no_test_rows_and_unknown_year() -> None:
         evaluate_table(make_table().assign(split="train"), 2024)
     with pytest.raises(AsdError, match="2019"):
         evaluate_table(make_table(), 2019)
+
+
+@pytest.mark.parametrize("labels", [["normal", "anomaly"], ["0", "1"], [-1, 1], [1, 2], [0.0, float("nan")]])
+def test_labels_that_are_neither_true_nor_false_are_refused(labels: list[object]) -> None:
+    with pytest.raises(AsdError, match="labels have to be 0 of normal clips and 1 of anomalous ones"):
+        auc(labels, [0.1, 0.2])
