@@ -17,7 +17,7 @@ import pandas as pd
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch
-from asd.data.dataset import FRONT_END_FILE, RECORDED_FILE, kinds, notices, unlike
+from asd.data.dataset import FRONT_END_FILE, RECORDED_FILE, kinds, notices, of_no_section, unlike, unlike_in_length
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, broken, check
 from asd.detectors.base import Detector
@@ -26,10 +26,10 @@ from asd.places import mirrored
 from asd.runs import RunDirectory, find_runs
 from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run
-from asd.settings.parsing import parse, stored_run
+from asd.settings.parsing import check_options, parse, stored_run
 from asd.stages.fitting import lone_detector, store_model, thresholds_of
 from asd.stages.predictions import Normal, predictions, usable_scores, warn_of_defects
-from asd.types import AsdError, Channel, Clip, FrontEnd, Split, one_of
+from asd.types import AsdError, Channel, Clip, FrontEnd, Split, one_of, section_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class Model:
         detector, options, thresholds: the fitted detector, what it was fitted with, and a threshold per scorer.
         normal: the training clips, against which scores of others are held.
         recorded: how these were stored, see `data.dataset.kinds`.
+        sections: of which they were; empty where earlier versions did not write it.
     """
 
     def __init__(
@@ -67,11 +68,12 @@ class Model:
         thresholds: Mapping[str, Threshold],
         normal: Normal,
         recorded: Mapping[str, Any],
+        sections: Sequence[str],
         learnt: Recordings | None = None,
     ) -> None:
         self.detector, self.options, self.thresholds = detector, options, dict(thresholds)
-        self.normal, self.recorded, self._learnt = normal, recorded, learnt
-        self._told: set[int] = set()  # `predict` comes back with many pieces of one folder
+        self.normal, self.recorded, self.sections, self._learnt = normal, recorded, tuple(sections), learnt
+        self._told: set[str] = set()  # `predict` comes back with many pieces of one folder
 
     def __repr__(self) -> str:
         about = self.options
@@ -83,7 +85,7 @@ class Model:
         return self.detector.scorers
 
     def score(
-        self, waveform: Waveform, sample_rate_hz: int, scorer: str | None = None, section: str = "00"
+        self, waveform: Waveform, sample_rate_hz: int, scorer: str | None = None, section: str | None = None
     ) -> ClipScore:
         """Score and decision of one recording.
 
@@ -92,13 +94,13 @@ class Model:
                 fitted with `channel`; full scale is 1.
             sample_rate_hz: the one the model was fitted for.
             scorer: one of `scorers`; None: the first.
-            section: which section of the machine it is of, where the model was trained on several.
+            section: which section of the machine it is of, where the model was trained on several; None: 00.
 
         Returns:
             Score, threshold, decision, scorer, and the defect of the recording where it has one.
 
         Raises:
-            AsdError: another sample rate, too few samples, samples that are no sound, or an unknown scorer.
+            AsdError: another sample rate, too few samples, samples that are no sound, or an unknown scorer or section.
 
         Example:
             >>> import numpy as np, asd
@@ -113,8 +115,11 @@ class Model:
             way = f"resample the waveform, or fit with sample_rate_hz={sample_rate_hz!r}"
             raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz!r} Hz; {way}")
         front_end = self.detector.context.front_end
-        recordings = from_arrays([waveform], wanted, front_end, Split.TEST, section=section)
+        own = "00" if section is None else section_among(self.sections, str(section), self.options.machine[0])
+        recordings = from_arrays([waveform], wanted, front_end, Split.TEST, section=own)
         check_lengths(recordings, self.options.detector_settings.least_samples())
+        self._tell("length", WARNING, unlike_in_length(recordings, self.recorded))
+        self._tell("section", WARNING, of_no_section(recordings, self.sections))
         value, limit = float(usable_scores(self.detector, recordings)[1][name][0]), self.thresholds[name].value
         return ClipScore(value, limit, value > limit, name, recordings.sounds[0].defect)
 
@@ -161,13 +166,18 @@ class Model:
             refused=refused,
             resample=True,
         )
-        for level, found in ((INFO, notices(recordings)), (WARNING, unlike(recordings, self.recorded))):
-            for sentence in found if level not in self._told else ():
-                log.log(level, "%s: %s", self.options.machine[0], sentence)
-            self._told |= {level} if found else set()
+        self._tell("notices", INFO, notices(recordings))
+        self._tell("unlike", WARNING, unlike(recordings, self.recorded))
+        self._tell("section", WARNING, of_no_section(recordings, self.sections))
         recordings, scores = usable_scores(self.detector, recordings, refused)
         device = self.detector.context.device
         return predictions(recordings, scores[name], self.thresholds[name], self.normal, name, device)
+
+    def _tell(self, what: str, level: int, sentences: Sequence[str]) -> None:
+        """Says something of recordings where it is not said yet."""
+        for sentence in sentences if what not in self._told else ():
+            log.log(level, "%s: %s", self.options.machine[0], sentence)
+        self._told |= {what} if sentences else set()
 
     def save(self, path: str | Path, machine: str | None = None) -> Path:
         """Writes the model as a run, which `asd.load` and the stages of the command line read.
@@ -227,7 +237,8 @@ def fit(
         The model.
 
     Raises:
-        AsdError: no recordings, recordings that cannot be used or hold no sound, or an unknown detector or option.
+        AsdError: no recordings, recordings that cannot be used or hold no sound, or an unknown detector or option, or
+            one that has no meaning here.
 
     Example:
         >>> import numpy as np, asd
@@ -235,6 +246,7 @@ def fit(
         >>> asd.fit(normal, sample_rate_hz=16000).scorers[0]
         'ensemble'
     """
+    check_options(options)
     name = detector if isinstance(detector, str) else f"{detector.__module__}:{detector.__qualname__}"
     about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
     about |= {"channel": channel, **(options or {})}
@@ -250,7 +262,8 @@ def fit(
     training = pd.DataFrame(model.score_training(recordings))
     held_against = Normal(training, NormalSpectra.of(recordings, model.context.device))
     thresholds = thresholds_of(model, training, run, machine)
-    return Model(model, run, thresholds, held_against, kinds(recordings), recordings)
+    sections = sorted({clip.section for clip in recordings.clips})
+    return Model(model, run, thresholds, held_against, kinds(recordings), sections, recordings)
 
 
 def load(path: str | Path, machine: str | None = None, *, seed: int | None = None, device: str = "auto") -> Model:
@@ -296,4 +309,5 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     found = stored_thresholds(scores.thresholds(), detector.scorers, scores.path / "thresholds.json", scores.remedy)
     spectra = run.model / SPECTRA_FILE
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
-    return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE))
+    sections = run.fit_facts().get("sections", [])
+    return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE), sections)

@@ -167,3 +167,20 @@ def named(names: Sequence[str], most: int = 5) -> str:
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def section_among(known: Sequence[str], given: str, machine: str) -> str:
+    """A section that a model was trained on, such as "03".
+
+    Args:
+        known: all of them.
+        given: what it is called; 3 is 03.
+        machine: whose model it is, for messages.
+
+    Raises:
+        AsdError: the model was not trained on it.
+    """
+    section = given.zfill(2) if given.isdecimal() else given
+    if not given or section not in known:
+        raise AsdError(f"section={given} is none that the model of {machine} was trained on; it has {', '.join(known)}")
+    return section

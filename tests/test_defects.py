@@ -51,6 +51,14 @@ def test_silence_is_named_by_its_microphone() -> None:
     assert defect_of(np.full((1, 4000), 0.25, np.float32)) == "is silent (all samples are 0.25)"
 
 
+@pytest.mark.parametrize(("peak", "is_broken"), [(1e-40, True), (1e-12, True), (1e-8, False)])
+def test_floats_that_hold_less_than_any_recorder_writes_are_silent(peak: float, is_broken: bool) -> None:
+    wave = waves(1.0)
+    found = defect((wave / np.abs(wave).max() * peak).astype(np.float32), RATE_HZ)  # 16-bit samples are none of these
+    assert (found or "").startswith("is silent (no two samples differ by more than" if is_broken else "")
+    assert (found is not None) == is_broken
+
+
 def hanging(share: float, value: float = 0.03, n_stretches: int = 1) -> np.ndarray:
     """Noise of which a share holds one value, in so many stretches."""
     wave = waves(0.1)

@@ -220,6 +220,14 @@ def test_a_table_without_a_normal_recording_says_what_to_write(tmp_path: Path) -
         data.clips(data.machines()[0], Split.TRAIN)
 
 
+def test_rows_to_learn_from_count_without_a_label(tmp_path: Path) -> None:
+    names = [f"{i}.wav" for i in range(10)]
+    touch(tmp_path, *names)
+    (tmp_path / "recordings.csv").write_text("\n".join(["path,split", *(f"{name},train" for name in names)]))
+    data = opened(tmp_path)
+    assert "2 of 10 normal recordings (drawn by their names) are held out" in data.notices(data.machines()[0])[1]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_a_table_as_spreadsheets_write_it(tmp_path: Path, encoding: str) -> None:
     touch(tmp_path, "Prüfstand/früh – 1.wav")

@@ -98,6 +98,25 @@ def test_few_recordings_promise_little(n: int, said: str, caplog: pytest.LogCapt
     assert bool(said) is ("normal recordings are called anomalous" in caplog.text)
 
 
+def test_another_length_than_that_of_the_normal_recordings_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (20, 16000))
+    model = asd.fit(noise, sample_rate_hz=16000)
+    with caplog.at_level("WARNING", logger="asd"):
+        model.score(noise[0], 16000)
+        assert caplog.text == ""
+        short = model.score(noise[0, :8000], 16000)
+        model.score(noise[1, :8000], 16000)
+    assert short.decision  # though it is normal
+    assert caplog.text.count("1 of 1 recordings last 0.5 s, and those that were learnt from 1 s") == 1
+
+
+def test_two_recordings_promise_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING", logger="asd"):
+        model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (2, 16000)), sample_rate_hz=16000)
+    assert "all 2 normal recordings score the same, so nothing tells how far a new one may lie" in caplog.text
+    assert model.thresholds["ensemble"].false_alarm_bound == 1.0
+
+
 def test_the_place_where_a_model_works_goes_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (6, 16000)), sample_rate_hz=16000)
@@ -149,6 +168,24 @@ def test_what_cannot_be_fitted_is_one_sentence(data: Path) -> None:
             asd.fit(normal, rate_hz)  # type: ignore[arg-type]
     with pytest.raises(AsdError, match="'a/b' has a slash"):
         asd.fit(normal, RATE, machine="a/b")
+    with pytest.raises(AsdError, match="names no recordings"):
+        asd.fit([*normal, "a.wav"], RATE)
+
+
+@pytest.mark.parametrize(
+    ("options", "saying"),
+    [
+        ({"sample_rate_hz": 8000}, "sample_rate_hz is an argument of fit"),
+        ({"machine": "pump"}, "machine is an argument of fit"),
+        ({"normal": "good"}, "normal is an option of train that fit has no use for"),
+        ({"supplemental.noise": "mix"}, "supplemental is an option of train that fit has no use for"),
+        ({"held_out": 0.5}, "held_out is an option of train that fit has no use for"),
+        (["backend"], "is no mapping; give names and values"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(data: Path, options: Any, saying: str) -> None:
+    with pytest.raises(AsdError, match=saying):
+        asd.fit(arrays(data), RATE, options=options)
 
 
 def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) -> None:
@@ -203,6 +240,13 @@ def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
         model.score(np.ones(10), RATE)
     with pytest.raises(AsdError, match="nothing here does not exist"):
         model.score_files(data / "nothing here")
+    for nothing in (None, 3):
+        with pytest.raises(AsdError, match=f"{nothing} names no recordings"):
+            model.score_files(nothing)  # type: ignore[arg-type]
+    for unknown in ("07", "B"):
+        with pytest.raises(AsdError, match=f"section={unknown} is none .* it has 00"):
+            model.score(arrays(data)[0], RATE, section=unknown)
+    assert model.score(arrays(data)[0], RATE, section=0) == model.score(arrays(data)[0], RATE)  # type: ignore[arg-type]
 
 
 def test_two_microphones_are_one_array(data: Path) -> None:
@@ -211,6 +255,15 @@ def test_two_microphones_are_one_array(data: Path) -> None:
     model = asd.fit(normal, RATE, options={"views": ["modulation"]})
     alone = asd.fit([pair[0] for pair in normal], RATE, options={"views": ["modulation"]})
     assert model.score(normal[3], RATE).score == pytest.approx(alone.score(normal[3][0], RATE).score)
+
+
+@pytest.mark.parametrize("gain", [0.0, 1.0])
+def test_a_channel_that_is_not_used_may_be_silent_or_a_copy(data: Path, gain: float) -> None:
+    stereo = [np.stack([wave, gain * wave]) for wave in arrays(data)]
+    model = asd.fit(stereo, RATE, options={"views": ["modulation"]})
+    assert model.score(stereo[0], RATE).defect is None
+    with pytest.raises(AsdError, match=r"waveform 0 has .* (both microphones|far microphone)"):
+        asd.fit(stereo, RATE, options={"views": ["modulation"], "frontend": "mean"})
 
 
 @pytest.mark.parametrize("layout", NORMAL)
@@ -254,3 +307,27 @@ def test_a_channel_is_chosen_of_arrays_and_of_files(tmp_path: Path, channel: Any
         asd.fit(normal, RATE, channel=5)
     with pytest.raises(AsdError, match="channel=1 takes one channel, and frontend=mean"):
         asd.fit(normal, RATE, channel=1, options={"frontend": "mean"})
+
+
+def test_recordings_of_no_section_that_was_learnt_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        f"{write_clip(Path(f'{unit}{i}.wav'), i, tone_hz)},{unit},normal"
+        for i in range(6)
+        for unit, tone_hz in (("A", 300.0), ("B", 700.0))
+    ]
+    Path("list.csv").write_text("\n".join(["path,section,label", *rows]))
+    model = asd.fit("list.csv", options={"views": ["level"]})
+    with caplog.at_level("WARNING", logger="asd"):
+        model.score_files("A0.wav")
+        waveform, rate_hz = soundfile.read("A0.wav")
+        model.score(waveform, rate_hz)
+    assert caplog.text.count("1 of 1 recordings are of section 00, and the model was trained on A, B") == 1
+    with caplog.at_level("WARNING", logger="asd"):
+        caplog.clear()
+        again = asd.load(model.save("runs/units"))
+        again.score(waveform, rate_hz, section="A")
+        assert again.sections == ("A", "B")
+    assert caplog.text == ""

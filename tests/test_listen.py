@@ -242,6 +242,7 @@ def test_a_stream_is_of_the_section_that_is_named(tmp_path: Path, monkeypatch: p
             assert pd.read_csv(f"{section}/predictions.csv")["score"][0] == pytest.approx(score)
             said = client.post(f"/score?section={section}", content=Path("x.wav").read_bytes()).json()
             assert said["results"][0]["score"] == pytest.approx(score)
+            assert "of section" not in succeeds("predict", "name=fans", "audio=x.wav", f"section={section}").err
         said = client.post("/score?section=07", content=Path("x.wav").read_bytes())
     unknown = "section=07 is none that the model of fan was trained on; it has 00, 03"
     assert (said.status_code, said.json()) == (422, {"error": unknown})

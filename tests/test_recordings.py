@@ -261,3 +261,22 @@ def test_floats_in_16_bit_steps_are_refused_beside_others_and_said_alone(tmp_pat
     assert "2 of 2 recordings are in 16-bit steps (12000.wav, 300.wav), and those that were learnt from" in sentence
     assert "learnt from are in 16-bit steps" in unlike(whole, kinds(steps))[0]
     assert unlike(whole, {"lossy": [""], "top_hz": 8000}) == []  # as earlier versions wrote it
+
+
+@pytest.mark.parametrize(
+    ("durations_s", "said"),
+    [
+        ((1.0, 2.0), ""),
+        ((0.97, 3.9), ""),
+        ((0.9, 1.5), "1 of 2 recordings last 0.9 s, and those that were learnt from 1 to 2 s"),
+        ((0.5, 6.0), "2 of 2 recordings last 0.5 to 6 s, and"),
+    ],
+)
+def test_recordings_of_another_length_are_told(durations_s: tuple[float, ...], said: str) -> None:
+    def recorded(*lengths_s: float) -> Recordings:
+        rng = np.random.default_rng(0)
+        return in_memory([rng.normal(0, 0.1, round(16000 * s)).astype(np.float32) for s in lengths_s], 16000)
+
+    found = unlike(recorded(*durations_s), kinds(recorded(1.0, 1.5, 2.0)))
+    assert len(found) == bool(said)
+    assert "".join(found).startswith(said)

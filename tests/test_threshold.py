@@ -107,6 +107,7 @@ def test_equal_scores_fall_back_loudly(caplog: pytest.LogCaptureFixture) -> None
         fitted = fit_threshold(np.full(20, 1.5), "gamma", 0.9)
     assert fitted.method == "percentile"
     assert fitted.value == 1.5
+    assert fitted.false_alarm_bound == fit_threshold(np.ones(99), false_alarm_rate=0.1).false_alarm_bound == 1.0
     assert "all scores are equal" in fitted.fallback
     assert "the gamma fit fails" in caplog.text
 

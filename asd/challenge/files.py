@@ -135,7 +135,7 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
 def _machine_folders(root: Path) -> dict[str, Path]:
     """Machine -> folder. Names are composed Unicode (NFC), whatever the disk's is."""
     if not root.is_dir():
-        what = ", which is a file" if root.is_file() else ""
+        what = ", which is a file and no table of recordings (.csv, .tsv, .parquet)" if root.is_file() else ""
         raise AsdError(
             f"no data folder {root.absolute()}{what}: fetch a year's by python -m asd data, or say data=DIR."
         )

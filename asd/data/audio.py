@@ -36,6 +36,7 @@ _MOST_STILL = 0.1  # share of a recording in such stretches that is still a reco
 _MOST_SILENT = 0.5  # the same of stretches at zero, which may be padding or a gate
 _MOST_CLIPPED = 0.2  # share of samples at the two limits
 _LEAST_SPAN = 64 / 32768  # between those limits: the samples of a quieter recording know few values
+_NO_SPAN = 1e-9  # of the full scale, two steps of 32 bits: below it the smallest powers of features take over
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,12 +70,13 @@ class Sound:
     kept: Samples | None = None
 
     @classmethod
-    def of(cls, waveform: Waveform, sample_rate_hz: int) -> Sound:
+    def of(cls, waveform: Waveform, sample_rate_hz: int, n_microphones: int = 2) -> Sound:
         """The sound of a waveform (channels, samples) in memory.
 
         Args:
             waveform: (channels, samples).
             sample_rate_hz: of the waveform.
+            n_microphones: how many of its channels are of interest, from the first on.
 
         Raises:
             AsdError: it is empty, or holds samples that no recording holds.
@@ -91,7 +93,7 @@ class Sound:
             n_channels=n_channels,
             n_samples=n_samples,
             peak=_peak(waveform),
-            defect=defect(waveform, sample_rate_hz),
+            defect=defect(waveform[:n_microphones], sample_rate_hz),
             kept=waveform,
         )
 
@@ -245,11 +247,14 @@ def _defect_of_one(wave: _Wave, sample_rate_hz: int) -> str | None:
     if lowest == highest:
         value = "zero" if lowest == 0 else f"{_at_full_scale_1(lowest):.4g}"
         return f"is silent (all samples are {value})"
+    span = _at_full_scale_1(highest) - _at_full_scale_1(lowest)
+    if span < _NO_SPAN:
+        return f"is silent (no two samples differ by more than {span:.2g}, and full scale is 1)"
     still, silent = _still_shares(wave, max(_STILL_SAMPLES, round(_STILL_S * sample_rate_hz)))
     if still > _MOST_STILL or still + silent > _MOST_SILENT:
         return f"holds still for {still + silent:.0%} of its length, in stretches of one value"
     clipped = (np.count_nonzero(wave == lowest) + np.count_nonzero(wave == highest)) / len(wave)
-    if clipped > _MOST_CLIPPED and _at_full_scale_1(highest) - _at_full_scale_1(lowest) > _LEAST_SPAN:
+    if clipped > _MOST_CLIPPED and span > _LEAST_SPAN:
         return f"is clipped ({clipped:.0%} of its samples are at one of two limits)"
     return None
 

@@ -22,6 +22,7 @@ from asd.types import AsdError, Clip, Split, named, one_of
 
 FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
 RECORDED_FILE = "recorded.json"  # the same of `kinds` of the training clips
+_SHORTER, _LONGER = 0.95, 2.0  # of the shortest and longest training clip: beyond, normal clips score as anomalous
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
 LAYOUTS = ("auto", "challenge", *REGISTRY)
 
@@ -162,16 +163,19 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
 
     Returns:
         "lossy": what compressed them with a loss, sorted, "" for nothing; "top_hz": up to where all have sound;
-        "in_steps": whether samples are in 16-bit steps, and not of full scale 1.
-        {} where they come from memory.
+        "in_steps": whether samples are in 16-bit steps, and not of full scale 1; "seconds": shortest and longest.
+        Of what comes from memory only the last.
     """
+    durations_s = recordings.durations_s
+    seconds = {"seconds": [float(durations_s.min()), float(durations_s.max())]} if len(recordings) else {}
     if not recordings.is_on_disk:
-        return {}
+        return seconds
     rates = [recordings.sample_rate_hz, *(sound.file_rate_hz for sound in recordings.sounds)]
     return {
         "lossy": sorted({sound.lossy for sound in recordings.sounds}),
         "top_hz": min(rates) // 2,
         "in_steps": bool(_in_steps(recordings, True)),
+        **seconds,
     }
 
 
@@ -184,8 +188,8 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
         recordings: to be scored.
         learnt: `kinds` of the training clips; {}: they are unknown.
     """
-    if not learnt or not len(recordings):
-        return []
+    if "lossy" not in learnt or not len(recordings):
+        return unlike_in_length(recordings, learnt)
     sentences = []
     coded = Counter(sound.lossy for sound in recordings.sounds if sound.lossy not in learnt["lossy"])
     if coded:
@@ -209,7 +213,49 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
             f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
             f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
         )
-    return sentences
+    return [*sentences, *unlike_in_length(recordings, learnt)]
+
+
+def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """How far recordings are from the lengths that a model learnt from, in a sentence; nothing where they are near.
+
+    Statistics of a short recording scatter more than those of a long one, which a detector hears as a change.
+
+    Args:
+        recordings: to be scored.
+        learnt: `kinds` of the training clips; {}: they are unknown.
+    """
+    if not (known := learnt.get("seconds")):  # earlier versions did not write it
+        return []
+    durations_s = recordings.durations_s
+    others = durations_s[(durations_s < _SHORTER * known[0]) | (durations_s > _LONGER * known[1])]
+    if not len(others):
+        return []
+    return [
+        f"{len(others)} of {len(recordings)} recordings last {_span(others.min(), others.max())}, and those that were "
+        f"learnt from {_span(*known)}: to most detectors another length is anomalous; cut long ones, or train with "
+        f"recordings as long as these"
+    ]
+
+
+def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
+    """How many recordings are of no section that a model learnt, in a sentence; nothing where that is but one.
+
+    Args:
+        recordings: to be scored.
+        sections: of the training clips.
+    """
+    strange = [clip for clip in recordings.clips if clip.section not in sections]
+    if len(sections) < 2 or not strange:
+        return []
+    return [
+        f"{len(strange)} of {len(recordings)} recordings are of section {strange[0].section}, and the model was "
+        f"trained on {', '.join(sections)}: they are scored against all of these; name theirs with section="
+    ]
+
+
+def _span(least_s: float, most_s: float) -> str:
+    return f"{least_s:.3g} s" if f"{least_s:.3g}" == f"{most_s:.3g}" else f"{least_s:.3g} to {most_s:.3g} s"
 
 
 def _in_steps(recordings: Recordings, wanted: bool) -> list[Clip]:

@@ -140,7 +140,7 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
     Raises:
         AsdError: there are none, or one to learn from is an anomaly by its name.
     """
-    several = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    several = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str) else [paths]
     if unknown := [place for place in several if not (isinstance(place, Path) or (isinstance(place, str) and place))]:
         raise AsdError(f"{reprlib.repr(unknown[0])} names no recordings; give a file, a folder, a pattern or a table")
     clips = [clip for place in several for clip in _found(place, machine, split)]

@@ -53,7 +53,7 @@ class Voice:
         self.config = config
         self._read(config.machine)
         self._stamp = self._now()
-        self.section = "00" if config.section is None else self.run.section_named(config.section)
+        self.section = None if config.section is None else self.run.section_named(config.section)
 
     def _read(self, machine: str | None) -> None:
         config = self.config

@@ -29,7 +29,7 @@ from asd.core.files import read_json, read_yaml, write_json, write_text
 from asd.core.runtime import fingerprint, log
 from asd.places import mirrored, place_name, written
 from asd.runs.scores import ScoreFolder, file_hash
-from asd.types import AsdError
+from asd.types import AsdError, section_among
 
 T = TypeVar("T", bound="TrainingDirectory")
 
@@ -171,12 +171,7 @@ class RunDirectory(TrainingDirectory):
         Args:
             given: what it is called; 3 is 03.
         """
-        known = self.fit_facts().get("sections", [])
-        if not given or (section := given.zfill(2)) not in known:
-            raise AsdError(
-                f"section={given} is none that the model of {self.machine} was trained on; it has {', '.join(known)}"
-            )
-        return section
+        return section_among(self.fit_facts().get("sections", []), given, self.machine)
 
     def confirmed(self) -> list[dict[str, Any]]:
         """What was added to the bank after the training: {"date", "files": [{"path", "kept", "content"}]} each time."""

@@ -60,7 +60,8 @@ class Threshold:
         method: how it was found: "gamma", "percentile", or "bound" for a wanted false-alarm rate.
         quantile: share of normal clips meant to lie below.
         false_alarm_bound: the share of new normal clips above the value is at most this with a confidence of
-            `CONFIDENCE`, as far as these clips can tell, and if new normal clips score as they do.
+            `CONFIDENCE`, as far as these clips can tell, and if new normal clips score as they do; 1 where all of
+            them score the same.
         parameters: shape, location and scale of the gamma distribution; empty without one.
         fallback: why something other than what was asked for stands here; empty otherwise.
     """
@@ -186,7 +187,8 @@ def how_sure(n_normal: int, bound: float) -> str:
 
 
 def _threshold(scores: FloatArray, value: float, method: Method, quantile: float, **more: Any) -> Threshold:
-    bound = false_alarm_bound(int((scores > value).sum()), len(scores))
+    n_above = int((scores > value).sum()) if np.ptp(scores) else len(scores)  # equal scores promise nothing
+    bound = false_alarm_bound(n_above, len(scores))
     return Threshold(value, method, quantile, bound, **more)
 
 

@@ -23,6 +23,9 @@ from asd.settings.config import Run
 from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError
 
+# Options of `train` that `asd.fit` has as arguments, and those that it reads besides the detector's.
+_ARGUMENTS = {"machine", "seed", "seeds", "device", "detector", "channel", "sample_rate_hz"}
+_READ = {"decision", "frontend", "residual", "window_s", "year"}
 _RETIRED = ".tensorboard"  # an option of earlier versions that changed no result
 
 S = TypeVar("S", bound=Settings)
@@ -83,6 +86,24 @@ def keys(stage: type[Settings], prefix: str = "") -> Iterator[str]:
             yield from keys(type(default), f"{prefix}{name}.")
         else:
             yield prefix + (field.alias or name)
+
+
+def check_options(options: Mapping[str, Any] | None) -> None:
+    """Refuses options for `asd.fit` that it has as arguments or no use for, which would change nothing.
+
+    Raises:
+        AsdError: there is one, or they are no mapping.
+    """
+    if options is None:
+        return
+    if not isinstance(options, Mapping):
+        raise AsdError(f"options={options!r} is no mapping; give names and values, such as {{'backend': 'knn'}}")
+    unused = {*Run.model_fields} - Run.detector_names() - _ARGUMENTS - _READ
+    for key in (str(word).partition(".")[0] for word in options):
+        if key in _ARGUMENTS:
+            raise AsdError(f"{key} is an argument of fit and none of its options; give it beside options=")
+        if key in unused:
+            raise AsdError(f"{key} is an option of train that fit has no use for; leave it out")
 
 
 def _split_pair(argument: str) -> tuple[str, str]:

@@ -204,7 +204,13 @@ def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machi
         more = f"; so it is with {', '.join(others)}" if others else ""
         level = logging.WARNING if default.fallback else logging.INFO
         log.log(level, "threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
-    if len(training) < _FEW and config.window_s is None:
+    if len(training) > 1 and training[detector.scorers[0]].nunique() == 1:
+        log.warning(
+            "%s: all %d normal recordings score the same, so nothing tells how far a new one may lie: expect each to "
+            "be above the threshold; give more recordings, or longer ones to enroll",
+            *(machine, len(training)),
+        )
+    elif len(training) < _FEW and config.window_s is None:
         promise = how_sure(len(training), default.false_alarm_bound)
         way = "give more, or set window_s=1 as enroll does, which compares windows of them"
         log.warning("%s: %s; %s", machine, promise, way)

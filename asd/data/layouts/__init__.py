@@ -91,7 +91,7 @@ class OwnData:
                 words[-1] += f"; {key}s {named(names)}"
         sentences = [f"layout {self.layout}: {', '.join(words)}"]
         if count := self.n_held_out.get(machine, 0):
-            n_normal = sum(clip.label is Label.NORMAL for clip in clips)
+            n_normal = sum(clip.split is Split.TRAIN for clip in clips) + count
             sentences.append(
                 f"{count} of {n_normal} normal recordings (drawn by their names) are held out for the "
                 f"check; put those of your choice into test/normal instead"
