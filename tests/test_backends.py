@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from asd.scoring.backends import BACKENDS, LEAST_CLIPS, PerSectionScorer, backend_named, search_options
+from asd.detectors import SearchSettings
+from asd.scoring.backends import BACKENDS, LEAST_CLIPS, PerSectionScorer, backend_named
 from asd.scoring.gaussian import Mahalanobis
 from asd.scoring.nearest import RelativeNearest
-from asd.scoring.nearest_variants import DomainNearest, NearestOfMade
 from asd.scoring.references import References
+from asd.scoring.variants import DomainNearest, NearestOfMade
 from asd.types import AsdError
 from tests.machines import references
 
@@ -141,19 +142,19 @@ def test_methods_have_the_organisers_tags(name: str, method: str) -> None:
 
 def test_options_of_the_search_go_to_the_back_ends_that_search() -> None:
     names = ["knn_relative", "mahalanobis", "bandwise"]
-    options = search_options(names, neighbours=3, index="flat")
+    options = SearchSettings(neighbours=3, index="flat").search_options(names)
     assert options == {
         "knn_relative": {"device": "cpu", "neighbours": 3, "index": "flat"},
         "mahalanobis": {"device": "cpu"},
         "bandwise": {"device": "cpu", "neighbours": 3, "index": "flat"},
     }
-    assert search_options(["knn"], device="cuda:1") == {"knn": {"device": "cuda:1"}}
+    assert SearchSettings().search_options(["knn"], "cuda:1") == {"knn": {"device": "cuda:1"}}
     with pytest.raises(AsdError, match="neighbours=3 is for k-NN back ends, and gaussian, gmm searches no"):
-        search_options(["gaussian", "gmm"], neighbours=3)
+        SearchSettings(neighbours=3).search_options(["gaussian", "gmm"])
     with pytest.raises(AsdError, match="index=ivf is for k-NN back ends"):
-        search_options(["gaussian"], index="ivf")
+        SearchSettings(index="ivf").search_options(["gaussian"])
     with pytest.raises(AsdError, match="backend=magic is unknown"):
-        search_options(["magic"])
+        SearchSettings().search_options(["magic"])
 
 
 def two_sections(n_second: int = 30) -> References:

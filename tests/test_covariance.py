@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 
-from asd.scoring.covariance import (
+from asd.core.networks.autoencoder import streamed_ledoit_wolf
+from asd.scoring.gaussian import (
     Groups,
     Whitening,
     fault_covariance,
     ledoit_wolf_intensity,
     nuisance_directions,
-    streamed_ledoit_wolf,
     without_directions,
 )
 from asd.scoring.references import References

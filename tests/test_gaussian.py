@@ -12,8 +12,9 @@ from sklearn.covariance import LedoitWolf, ledoit_wolf_shrinkage
 from sklearn.mixture import GaussianMixture
 
 from asd.scoring.backends import backend_named
-from asd.scoring.gaussian import Mahalanobis, Mixture, SelectiveMahalanobis
+from asd.scoring.gaussian import Mahalanobis
 from asd.scoring.references import References, conditions_of
+from asd.scoring.variants import Mixture, SelectiveMahalanobis
 from asd.types import AsdError, Clip, Domain, Split
 from tests.machines import references
 
@@ -40,7 +41,7 @@ def test_shrinkage_equals_sklearn_on_standardised_vectors() -> None:
     intensity = expected.shrinkage_
     covariance = standard.T @ standard / 29
     shrunk = (1 - intensity) * covariance + intensity * np.trace(covariance) / 5 * np.eye(5)
-    whitening = model.whiten(np.diag(model.scale))
+    whitening = model.whitening(np.diag(model.scale))
     np.testing.assert_allclose(np.linalg.inv(whitening @ whitening.T), shrunk, rtol=1e-8)
 
 
@@ -75,7 +76,7 @@ def test_units_of_a_dimension_change_nothing(seed: int, factor: float) -> None:
 
 def test_whitened_references_scatter_like_a_sphere() -> None:
     refs = references(n=500, n_target=0)
-    white = Mahalanobis(means="all").fit(refs).whiten(refs.vectors)
+    white = Mahalanobis(means="all").fit(refs).whitening(refs.vectors)
     np.testing.assert_allclose(np.cov(white.T), np.eye(5), atol=0.3)  # shrinkage bends the smallest axes
 
 

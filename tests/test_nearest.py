@@ -13,8 +13,8 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import ledoit_wolf
 
 from asd.scoring.nearest import Nearest, RelativeNearest
-from asd.scoring.nearest_variants import DomainNearest
 from asd.scoring.references import References
+from asd.scoring.variants import DomainNearest
 from asd.types import AsdError
 from tests.machines import references
 

@@ -8,8 +8,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 
-from asd.scoring.nearest_variants import Bandwise, DomainNearest, NearestOfMade
 from asd.scoring.references import References
+from asd.scoring.variants import Bandwise, DomainNearest, NearestOfMade
 from tests.machines import references
 
 FloatArray = npt.NDArray[np.float64]

@@ -86,6 +86,6 @@ def test_an_embedding_that_is_not_finite_is_named_and_not_kept(root: Path, tmp_p
     content = torch.load(root / "BEATs_tiny.pt", weights_only=True)
     content["model"]["encoder.layers.2.fc2.bias"][0] = torch.inf
     torch.save(content, tmp_path / "damaged.pt")
-    with pytest.raises(AsdError, match=r"section_00_.*\.wav holds NaN or infinity; .* fetch embedding\.checkpoint"):
+    with pytest.raises(AsdError, match=r"section_00_.*\.wav holds NaN or infinity .*; .* fetch embedding\.checkpoint"):
         cached_embeddings(beats(tmp_path / "damaged.pt"), recordings(root), CPU, tmp_path / "cache")
     assert not list(tmp_path.glob("cache/*/*.safetensors"))

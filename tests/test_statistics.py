@@ -14,11 +14,11 @@ from asd.data.codecs import write_wav
 from asd.data.recordings import Recordings, check
 from asd.data.supplemental import Supplement
 from asd.detectors import StatisticsSettings
-from asd.detectors.statistic_groups import GROUPS
-from asd.detectors.statistics import Statistics
+from asd.detectors.statistic_groups import GROUPS, Part
+from asd.detectors.statistics import Statistics, columns_of
 from asd.features.clip_statistics import ClipStatistics
 from asd.scoring.backends import backend_named
-from asd.scoring.covariance import fault_covariance
+from asd.scoring.gaussian import fault_covariance
 from asd.scoring.references import references_of
 from asd.types import AsdError, Domain, FrontEnd, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
@@ -131,6 +131,13 @@ def default(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Statistics:
     return fitted(data, tmp_path_factory.mktemp("default"))
 
 
+def z_of(detector: Statistics, part: Part, clips: Recordings) -> np.ndarray:
+    """z scores of a part: the highest of its bands."""
+    scaled = {name: detector.vectors(clips)[name] / detector.spreads[name] for name in part.views}
+    bands, sections = [(part, number) for number in range(part.n_bands)], np.zeros(len(clips), np.int64)
+    return np.max([detector.fitted[band].z(columns_of(band, scaled), sections) for band in bands], axis=0)
+
+
 def test_the_ensemble_is_the_weighted_mean_of_its_groups(data: Path, default: Statistics) -> None:
     scores = default.score(recordings(data, split=Split.TEST))
     weights = dict.fromkeys(GROUPS, 0.35) | {"level": 1.0, "joint": 1.0, "local": 0.75}
@@ -161,9 +168,7 @@ def test_a_joint_part_is_whitened_side_by_side(data: Path, default: Statistics) 
     assert own is not None
     expected = (backend.score(side_by_side(default.vectors(test))) - own.mean()) / own.std()
     part = next(part for part in GROUPS["joint"].parts if part.views == tuple(names))
-    scaled = {name: default.vectors(test)[name] / default.spreads[name] for name in names}
-    found = default.fitted[part].z(scaled, np.zeros(len(test), np.int64))
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(z_of(default, part, test), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_neither_gain_nor_offset_changes_a_score(data: Path, tmp_path: Path, default: Statistics) -> None:
@@ -219,9 +224,7 @@ def test_the_highest_band_of_a_local_part_counts(data: Path, default: Statistics
         own = backend.leave_one_out()
         assert own is not None
         scores.append((backend.score(query) - own.mean()) / own.std())
-    scaled = {name: default.vectors(test)[name] / default.spreads[name] for name in part.views}
-    found = default.fitted[part].z(scaled, np.zeros(len(test), np.int64))
-    np.testing.assert_allclose(found, np.max(scores, axis=0), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(z_of(default, part, test), np.max(scores, axis=0), rtol=1e-6, atol=1e-8)
 
 
 def test_a_view_of_two_groups_keeps_a_back_end_for_each(data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -22,6 +22,7 @@ from asd.types import AsdError
 
 if TYPE_CHECKING:
     from asd.detectors.base import Detector
+    from asd.detectors.statistic_groups import Group
 
 # name -> "module:class"; imported only when used, so that `--help` needs no torch
 REGISTRY = {
@@ -127,7 +128,7 @@ class SearchSettings(Settings):
         "auto", description="faiss index of the k-NN back ends: flat is exact, ivf for millions of rows, ivfpq for more"
     )
 
-    def search_options(self, names: Sequence[str], device: object) -> dict[str, dict[str, Any]]:
+    def search_options(self, names: Sequence[str], device: object = "cpu") -> dict[str, dict[str, Any]]:
         """What `scoring.backends.backend_named` is to be given for each of these back ends.
 
         Args:
@@ -137,9 +138,15 @@ class SearchSettings(Settings):
         Raises:
             AsdError: there is none of a name, or the options above are given and none of them searches.
         """
-        from asd.scoring.backends import search_options  # brings scikit-learn
+        from asd.scoring.backends import backend_named  # brings torch
 
-        return search_options(names, device=str(device), neighbours=self.neighbours, index=self.index)
+        options = {"neighbours": self.neighbours, "index": self.index}
+        given = {name: value for name, value in options.items() if value not in (None, "auto")}
+        searching = [name for name in names if hasattr(backend_named(name), "neighbours")]
+        if given and not searching:
+            option, value = next(iter(given.items()))
+            raise AsdError(f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours")
+        return {name: {"device": str(device), **(given if name in searching else {})} for name in names}
 
 
 class StatisticsSettings(SearchSettings, DetectorSettings):
@@ -164,10 +171,24 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
 
     def check_names(self) -> None:
         """Looks up the groups and the back end."""
-        from asd.detectors.statistic_groups import groups_named  # brings torch
+        self.groups()
+        self.search_options([self.backend])
 
-        groups_named(self.views)
-        self.search_options([self.backend], "cpu")
+    def groups(self) -> Mapping[str, Group]:
+        """The groups that `views` names; a single view is a group of one part.
+
+        Raises:
+            AsdError: there is none of a name.
+        """
+        from asd.detectors.statistic_groups import GROUPS, Group, Part
+        from asd.features.clip_statistics import POOLED_VIEWS, VIEWS  # brings torch
+
+        if self.views == ["all"]:
+            return GROUPS
+        known = list(dict.fromkeys([*GROUPS, *VIEWS, *POOLED_VIEWS]))
+        if unknown := [name for name in self.views if name not in known]:
+            raise AsdError(f"statistics.views={unknown[0]} is unknown; there are {', '.join(known)}")
+        return {name: GROUPS.get(name, Group((Part((name,)),), weight=1.0)) for name in self.views}
 
     def least_samples(self) -> int:
         """Some frames for the envelopes to move in."""

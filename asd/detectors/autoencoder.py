@@ -39,15 +39,14 @@ from asd.core.networks.autoencoder import (
     mean_frame_distance,
     mean_residual_distance,
     segment_mean,
+    streamed_ledoit_wolf,
 )
 from asd.core.trainer import train
 from asd.data.recordings import Recordings
 from asd.detectors import AutoencoderSettings
 from asd.detectors.base import Detector, RunContext, Scores, is_target
 from asd.features.frames import Windows, log_mel_frames
-from asd.scoring.backends import PerSectionScorer, backend_named
-from asd.scoring.base import nested, part_of
-from asd.scoring.covariance import streamed_ledoit_wolf
+from asd.scoring.backends import PerSectionScorer, backend_named, nested, part_of
 from asd.scoring.references import references_of, sections_of
 from asd.types import AsdError
 

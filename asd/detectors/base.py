@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from asd.core.checkpoint import load_into
+from asd.core.files import load_tensors
 from asd.data.recordings import Recordings, in_memory, joined
 from asd.data.supplemental import NOTHING, Supplement
 from asd.detectors import DetectorSettings
@@ -172,13 +174,16 @@ def is_target(recordings: Recordings) -> npt.NDArray[np.bool_]:
     return np.array([clip.domain is Domain.TARGET for clip in recordings.clips], dtype=bool)
 
 
-def require_finite(vectors: npt.NDArray[np.float64], recordings: Recordings, what: str) -> None:
+def require_finite(
+    vectors: FloatArray, recordings: Recordings, what: str, way: str = "repair or remove the recording"
+) -> None:
     """Refuses vectors (clips, dims) that are not finite: no back end shall make a number of them.
 
     Args:
         vectors: one for each clip.
         recordings: the clips.
         what: they are, as the subject of a sentence.
+        way: out, as the end of one.
 
     Raises:
         AsdError: names the first recording whose vector is not finite.
@@ -187,7 +192,7 @@ def require_finite(vectors: npt.NDArray[np.float64], recordings: Recordings, wha
     if len(bad):
         raise AsdError(
             f"{what} of {recordings.clips[bad[0]].path} holds NaN or infinity ({len(bad)} of {len(vectors)} clips); "
-            f"repair or remove the recording"
+            f"{way}"
         )
 
 
@@ -219,6 +224,14 @@ class ClipEncoder(ABC):
         Raises:
             AsdError: an embedding that is not finite; names its clip.
         """
+
+    def load(self, path: Path) -> None:
+        """Reads what was learnt, as `module.state_dict` gave it to a file.
+
+        Raises:
+            AsdError: missing, damaged or of another network.
+        """
+        load_into(self.module, load_tensors(path)[0], path)
 
     def backend_options(self, part: int) -> dict[str, Any]:
         """Options of the back end `knn_relative` of a part.

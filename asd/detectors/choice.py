@@ -9,7 +9,7 @@ end takes over where it finds planted faults better by more than `MARGIN` standa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ class Choice:
 
     backend: str
     weights: Mapping[str, float]
-    found: Mapping[str, float]
-    backends: Mapping[str, float]
-    why: str
+    found: Mapping[str, float] = field(default_factory=dict)
+    backends: Mapping[str, float] = field(default_factory=dict)
+    why: str = ""
 
     def facts(self) -> dict[str, Any]:
         """Plain values, the arguments that make it again."""

@@ -20,16 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from asd.core.checkpoint import load_into
 from asd.core.files import load_tensors, save_tensors
 from asd.core.runtime import digest, on_threads
 from asd.data.recordings import Recordings
-from asd.detectors.base import ClipEncoder, Detector, RunContext, Scores, require_finite
+from asd.detectors.base import ClipEncoder, Detector, RunContext, Scores
 from asd.detectors.encoders.fault_mlp import FaultMlp
 from asd.detectors.encoders.recipe import FAULTS, EmbeddingSettings
 from asd.detectors.encoders.segment_encoder import SegmentEncoder
-from asd.scoring.backends import PerSectionScorer, backend_named
-from asd.scoring.base import nested, part_of
+from asd.scoring.backends import PerSectionScorer, backend_named, nested, part_of
 from asd.scoring.references import FloatArray, references_of, sections_of
 from asd.types import AsdError
 
@@ -72,8 +70,6 @@ class Embedding(Detector):
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""
         fitted, parts = self._scorers(), self.encoder.embed(recordings)
-        for part in parts:
-            require_finite(part, recordings, "the embedding")
         sections = sections_of(recordings.clips)
         if len(parts) == 1:
             return {name: of_part.score(parts[0], sections) for name, (of_part,) in fitted.items()}
@@ -112,8 +108,7 @@ class Embedding(Detector):
 
     def load(self, directory: Path) -> None:
         """Reads what `save` wrote; a bank of another encoder is refused."""
-        path = directory / "weights.safetensors"
-        load_into(self.encoder.module, load_tensors(path)[0], path)
+        self.encoder.load(directory / "weights.safetensors")
         path = directory / "bank.safetensors"
         tensors, facts = load_tensors(path)
         if facts.get("encoder") != digest(self.encoder.module, self.encoder.origin):

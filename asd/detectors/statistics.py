@@ -1,10 +1,11 @@
 """Score clips by statistics over time of their spectra and envelopes: the default detector; nothing is trained.
 
-The statistics (`features.clip_statistics`) form groups of one kind. A part of a group is one vector per clip, at one
-resolution, with a nearest-neighbour back end of its own over the training clips. Leave-one-out scores of the
-training clips bring all parts to one scale. Scores are averaged within a group, and groups by fixed weights: which
-group is best on a machine cannot be known from normal clips (docs/benchmark.md), and the mean loses little to it. With
-`statistics.choose=true` what does not find faults planted in normal clips has no vote (`choice`).
+The statistics (`features.clip_statistics`) form groups of one kind (`statistic_groups`). A part of a group is one
+vector per clip, at one resolution, with a nearest-neighbour back end of its own over the training clips, or one for
+each of its bands. Leave-one-out scores of the training clips bring all to one scale. Scores are averaged within a
+group, and groups by fixed weights: which group is best on a machine cannot be known from normal clips
+(docs/benchmark.md), and the mean loses little to it. With `statistics.choose=true` what does not find faults planted in
+normal clips has no vote (`choice`).
 
 Scorers:
     ensemble: weighted mean z score over all groups (default).
@@ -13,7 +14,9 @@ Scorers:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +30,20 @@ from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
 from asd.detectors.choice import LEAST_CLIPS, Choice, choose, read_choice
-from asd.detectors.statistic_groups import RELATIVE, Part, PartScorer, groups_named
+from asd.detectors.statistic_groups import OF_BANDS, RELATIVE, Part
 from asd.features.clip_statistics import OVERLAP, ClipStatistics, overlap_of
 from asd.features.faults import draw_kinds, with_faults
 from asd.features.normal_spectra import Alter, views_of
-from asd.scoring.backends import backend_named
-from asd.scoring.base import nested, part_of
-from asd.scoring.covariance import Groups, nuisance_directions, spread_of, without_directions
+from asd.scoring.backends import PerSectionScorer, backend_named, nested, part_of
+from asd.scoring.gaussian import Groups, faults_of_spectra, nuisance_directions, without_directions
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.types import AsdError
 
 _ALTERNATIVE = "gaussian"  # what else could score, see `choice`: the best of another kind (docs/benchmark.md)
 _CLIPS_OF_A_THREAD = 32  # fewer are scored before another thread has started
+_OVERLAP = 0.25  # of a band of a local part with each of its neighbours
+Vectors = Mapping[str, FloatArray]  # view -> (clips, dims)
+Band = tuple[Part, int]  # a part, and the number of one of its bands
 
 
 class Statistics(Detector):
@@ -59,33 +64,32 @@ class Statistics(Detector):
 
     def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
         super().__init__(context)
-        self.settings = settings or StatisticsSettings()
-        self.groups = groups_named(self.settings.views)
+        self.settings = settings = settings or StatisticsSettings()
+        self.groups = settings.groups()
+        self.weights = {name: group.weight for name, group in self.groups.items()}
+        parts = dict.fromkeys(part for group in self.groups.values() for part in group.parts)
+        self.bands: list[Band] = [(part, number) for part in parts for number in range(part.n_bands)]
+        self.views = tuple(dict.fromkeys(view for part in parts for view in part.views))
         self.scorers = ("ensemble", *self.groups)
-        self.search = self.settings.search_options([self.settings.backend], context.device)
-        self.views = tuple(
-            dict.fromkeys(view for group in self.groups.values() for part in group.parts for view in part.views)
-        )
-        statistics = ClipStatistics(self.views, context.sample_rate_hz, self.settings.overlap or OVERLAP)
+        self.search = settings.search_options([settings.backend], context.device)
+        statistics = ClipStatistics(self.views, context.sample_rate_hz, settings.overlap or OVERLAP)
         self.extract = statistics.to(context.device)
-        self.fitted: dict[Part, PartScorer] = {}
+        self.fitted: dict[Band, PerSectionScorer] = {}
         self.spreads: dict[str, FloatArray] = {}  # view -> (dims,) within conditions
         self.nuisances: dict[str, FloatArray] = {}  # view -> (directions, dims) that are left out
-        self.choice = self._unchosen("statistics.choose=false")
+        self.choice = Choice(settings.backend, self.weights, why="statistics.choose=false")
 
     def fit(self, recordings: Recordings) -> None:
         """Takes the statistics of the training clips as references, without what the noise varies in."""
-        supplement = self.context.supplement
-        learn = self.context.all_normals(recordings)
+        learn, noise_only = self.context.all_normals(recordings), self.context.supplement.noise_only
         self.extract.set_overlap(self.settings.overlap or overlap_of(learn.durations_s))
-        if supplement.noise_only:
-            noise = self._views(supplement.noise_only)
-            self.nuisances = {view: nuisance_directions(noise[view]) for view in self.views}
+        if noise_only:
+            self.nuisances = {view: nuisance_directions(noise) for view, noise in self._views(noise_only).items()}
         vectors = self.vectors(learn)
-        references = {view: references_of(learn.clips, vectors[view]) for view in self.views}
-        self.spreads = {view: _spread(refs) for view, refs in references.items()}
-        some, scaled = next(iter(references.values())), self._scaled(vectors)
-        self.choice = self._unchosen("statistics.choose=false")
+        some = references_of(learn.clips, vectors[self.views[0]])
+        self.spreads = {view: Groups.of(some.replace(vectors[view]), "condition").spread for view in self.views}
+        scaled = self._scaled(vectors)
+        self.choice = Choice(self.settings.backend, self.weights, why="statistics.choose=false")
         self.fitted = self._fitted(self.settings.backend, scaled, some)
         if self.settings.choose:
             self._choose(learn, scaled, some)
@@ -96,14 +100,13 @@ class Statistics(Detector):
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores per group and fused."""
-        scaled = self._scaled(self.vectors(recordings))
-        sections = sections_of(recordings.clips)
-        return self._fused(self.fitted, lambda scorer: scorer.z(scaled, sections), len(recordings))
+        scaled, sections = self._scaled(self.vectors(recordings)), sections_of(recordings.clips)
+        return self._fused(self.fitted, lambda band, own: own.z(columns_of(band, scaled), sections), len(recordings))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, each by models that have seen neither it nor its neighbours in time."""
         n = len(recordings)
-        return self._fused(self.fitted, lambda scorer: scorer.z_training()[:n])
+        return self._fused(self.fitted, lambda _, own: own.z_training()[:n])
 
     def embed(self, recordings: Recordings) -> FloatArray:
         """All views side by side, each in units of its spread and with the same weight."""
@@ -113,8 +116,8 @@ class Statistics(Detector):
     def save(self, directory: Path) -> None:
         """Writes bank.safetensors: the fitted back ends, and what vectors are divided by or leave out."""
         arrays: dict[str, npt.NDArray[Any]] = {**nested("spread", self.spreads), **nested("nuisance", self.nuisances)}
-        for part, scorer in self.fitted.items():
-            arrays |= nested(part.name, scorer.state())
+        for band, scorer in self.fitted.items():
+            arrays |= nested(_key(band), scorer.state())
         tensors = {name: torch.from_numpy(np.asarray(array, order="C")) for name, array in arrays.items()}
         facts = {"backend": self.settings.backend, "overlap": self.extract.overlap}
         save_tensors(directory / "bank.safetensors", tensors, facts)
@@ -136,22 +139,21 @@ class Statistics(Detector):
             )
         if self.settings.choose:
             self.choice = read_choice(directory / "choice.json", self.groups)
-        scorers = self._scorers(self.choice.backend)
-        self.fitted = {part: scorer.restore(part_of(part.name, arrays)) for part, scorer in scorers}
+        name = self.choice.backend
+        self.fitted = {band: self._scorer(band, name).restore(part_of(_key(band), arrays)) for band in self.bands}
 
     def facts(self) -> Mapping[str, Any]:
         """What the meta file of a submission wants to know; parameters are the numbers stored for scoring."""
         states = [scorer.state() for scorer in self.fitted.values()]
         stored = (a.size for state in states for name, a in state.items() if not name.endswith("training"))
-        backend = backend_named(self.choice.backend)
         return {
             "total_parameters": sum(stored),
             "acoustic_features": "log-mel energies, spectrogram, modulation spectrum",
-            "machine_learning_method": backend.method,
+            "machine_learning_method": backend_named(self.choice.backend).method,
             "aggregation_method": "weighted average",
             "domain_generalization_method": "normal clips of both domains as references",
             "attribute_usage": "condition" if self.choice.backend in ("knn_relative", "gaussian") else None,
-            "ensemble_method_subsystem_count": len(self.fitted),
+            "ensemble_method_subsystem_count": len({part for part, _ in self.bands}),
             "decision_making": "quantile of the training scores",
         }
 
@@ -168,80 +170,107 @@ class Statistics(Detector):
         if residual := recordings.front_end.residual:
             far = self._views(recordings.far())
             views = {view: near - residual * far[view] for view, near in views.items()}
-        return {
-            view: without_directions(vectors, self.nuisances[view]) if view in self.nuisances else vectors
-            for view, vectors in views.items()
-        }
+        for view, directions in self.nuisances.items():
+            views[view] = without_directions(views[view], directions)
+        return views
 
     def _views(self, recordings: Recordings, alter: Alter | None = None) -> dict[str, FloatArray]:
         clip = recordings.clips[0]
-        what = f"{clip.machine} {clip.split}"
-        vectors = views_of(recordings, self.extract, self.context.device, what, alter)
-        for view in self.views:
-            require_finite(vectors[view], recordings, f"the view {view}")
-        return vectors
+        views = views_of(recordings, self.extract, self.context.device, f"{clip.machine} {clip.split}", alter)
+        for view, vectors in views.items():
+            require_finite(vectors, recordings, f"the view {view}")
+        return views
 
-    def _scaled(self, vectors: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    def _scaled(self, vectors: Vectors) -> Vectors:
         """Vectors in units of their spread within conditions: views of different units can stand side by side."""
         return {view: vectors[view] / self.spreads[view] for view in self.views}
 
-    def _scorers(self, name: str) -> Iterator[tuple[Part, PartScorer]]:
-        """Every part with back ends of a name that are not fitted yet."""
-        for part in dict.fromkeys(part for group in self.groups.values() for part in group.parts):
-            own = {**RELATIVE, "shrinkage": part.shrinkage} if name == "knn_relative" else {}
-            backend = backend_named(name, **{**own, **self.search.get(name, {})})
-            yield part, PartScorer(part, backend, knows_faults=name == "knn_relative")
+    def _scorer(self, band: Band, name: str) -> PerSectionScorer:
+        """A back end of a name for a band, not fitted yet."""
+        (part, number), own = band, self.search.get(name, {})
+        if name == "knn_relative":
+            own = {**RELATIVE, "shrinkage": part.shrinkage, **own}
+            if all(view.partition("_")[0] in OF_BANDS for view in part.views):
+                dims = [len(self.spreads[view]) for view in part.views]
+                own["faults"] = faults_of_spectra(dims, [band_slice(n, number, part.n_bands) for n in dims])
+        return PerSectionScorer(backend_named(name, **own))
 
-    def _fitted(self, name: str, scaled: Mapping[str, FloatArray], some: References) -> dict[Part, PartScorer]:
-        """The back ends of a name, fitted to all parts."""
-        parts, scorers = zip(*self._scorers(name), strict=True)
-        return dict(zip(parts, on_threads(lambda scorer: scorer.fit(scaled, some), scorers), strict=True))
+    def _fitted(self, name: str, scaled: Vectors, some: References) -> dict[Band, PerSectionScorer]:
+        """The back ends of a name, fitted to all bands."""
 
-    def _unchosen(self, why: str) -> Choice:
-        """What holds where nothing is chosen."""
-        return Choice(self.settings.backend, dict(self._weights), {}, {}, why)
+        def fitted(band: Band) -> PerSectionScorer:
+            return self._scorer(band, name).fit(some.replace(columns_of(band, scaled)))
 
-    def _choose(self, learn: Recordings, scaled: Mapping[str, FloatArray], some: References) -> None:
+        return dict(zip(self.bands, on_threads(fitted, self.bands), strict=True))
+
+    def _choose(self, learn: Recordings, scaled: Vectors, some: References) -> None:
         """Plants a fault in a copy of every training clip, and keeps what finds them, see `choice`."""
         own = self.settings.backend
         if len(learn) < LEAST_CLIPS:
-            self.choice = self._unchosen(f"{len(learn)} training clips are too few to choose by")
+            self.choice = replace(self.choice, why=f"{len(learn)} training clips are too few to choose by")
             return
         generator = torch.Generator().manual_seed(self.context.seed)
         kinds, rate_hz = draw_kinds(len(learn), 1, generator)[0], self.context.sample_rate_hz
-        faulty = self._scaled(
-            self.vectors(learn, lambda rows, sound: with_faults(sound, kinds[rows], rate_hz, generator))
-        )
-        others = {_ALTERNATIVE} - {own}
-        fitted = {own: self.fitted} | {name: self._fitted(name, scaled, some) for name in others}
+        copies = self.vectors(learn, lambda rows, sound: with_faults(sound, kinds[rows], rate_hz, generator))
+        faulty, fitted = self._scaled(copies), {own: self.fitted}
+        if own != _ALTERNATIVE:
+            fitted[_ALTERNATIVE] = self._fitted(_ALTERNATIVE, scaled, some)
         self.choice = choose(
-            self._weights,
-            {name: self._fused(parts, PartScorer.z_training) for name, parts in fitted.items()},
-            {name: self._fused(parts, lambda part: part.held_out(faulty)) for name, parts in fitted.items()},
+            self.weights,
+            {name: self._fused(bands, lambda _, own: own.z_training()) for name, bands in fitted.items()},
+            {
+                name: self._fused(bands, lambda band, own: own.held_out(columns_of(band, faulty)))
+                for name, bands in fitted.items()
+            },
             "ensemble",
         )
         self.fitted = fitted[self.choice.backend]
         log.info("%s: %s", learn.clips[0].machine, self.choice.why)
 
-    @property
-    def _weights(self) -> dict[str, float]:
-        return {name: group.weight for name, group in self.groups.items()}
-
     def _fused(
         self,
-        fitted: Mapping[Part, PartScorer],
-        z_of: Callable[[PartScorer], FloatArray],
+        fitted: Mapping[Band, PerSectionScorer],
+        z_of: Callable[[Band, PerSectionScorer], FloatArray],
         n_clips: int = _CLIPS_OF_A_THREAD,
     ) -> Scores:
-        """z scores of all parts to those of the groups and of all."""
+        """z scores of all bands to those of the groups and of all; of the bands of a part the highest counts."""
         most = None if n_clips >= _CLIPS_OF_A_THREAD else 1
-        z = dict(zip(fitted, on_threads(z_of, [*fitted.values()], most=most), strict=True))
-        scores = {name: np.mean([z[part] for part in group.parts], axis=0) for name, group in self.groups.items()}
+        z = dict(zip(fitted, on_threads(lambda one: z_of(*one), [*fitted.items()], most=most), strict=True))
+        scores = {
+            name: np.mean([np.max([z[p, k] for k in range(p.n_bands)], axis=0) for p in group.parts], axis=0)
+            for name, group in self.groups.items()
+        }
         weights = [self.choice.weights[name] for name in scores]
         return {"ensemble": np.average(list(scores.values()), axis=0, weights=weights), **scores}
 
 
-def _spread(references: References) -> FloatArray:
-    """Spread of each dimension within conditions, (dims,)."""
-    groups = Groups.of(references, "condition")
-    return spread_of(groups.residuals, len(groups.means))
+def columns_of(band: Band, vectors: Vectors) -> FloatArray:
+    """The views of a part side by side, (clips, dims), as far as they lie in one of its bands.
+
+    Args:
+        band: the part, and the number of the band.
+        vectors: (clips, dims) by view.
+    """
+    part, number = band
+    views = [vectors[view] for view in part.views]
+    return np.concatenate([view[:, band_slice(view.shape[1], number, part.n_bands)] for view in views], axis=1)
+
+
+def band_slice(dims: int, number: int, n_bands: int) -> slice:
+    """The dimensions of one of several bands, which overlap their neighbours by a quarter; all of them for one band.
+
+    Args:
+        dims: number of dimensions.
+        number: of the band, from 0.
+        n_bands: how many bands.
+    """
+    if n_bands == 1:
+        return slice(0, dims)
+    first = max(0, int((number - _OVERLAP) * dims / n_bands))
+    return slice(first, min(dims, math.ceil((number + 1 + _OVERLAP) * dims / n_bands)))
+
+
+def _key(band: Band) -> str:
+    """The name under which a bank keeps a band."""
+    part, number = band
+    return f"{'+'.join(part.views)}/{part.n_bands}/{part.shrinkage:g}.band{number}"

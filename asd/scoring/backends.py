@@ -1,66 +1,66 @@
-"""Back ends by name, and one fitted to each section. To add one, write a `base.Backend` and name it here.
+"""Back ends by name, what each of them is, and one fitted to each section.
 
-Which section a clip is of (2020: which machine ID) is known for test clips too, and what is normal for one machine
-need not be normal for another. Within a section nothing is known: not the domain, not the attributes.
+A back end is fitted to vectors of normal training clips. It scores any vector, in units of its own, higher for what is
+more anomalous, and gives itself as plain arrays. A score depends neither on other queries nor on the order of the
+references. To add one, write a `Backend` in a module beside this one and name it in `BACKENDS`.
 
 Args:
+    name: of a back end, a key of `BACKENDS`.
+    options: of the back end; they win over those the name stands for.
+    references: normal training clips, in the order of recording where that is known.
     queries: vectors (queries, dims).
     sections: number of the section of each, (queries,).
+    vectors: one for each reference, (references, dims): of the clip itself, or of an altered copy.
+    arrays: what is stored, by name; those of a part under its `prefix`.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from typing import Any, Self
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from importlib import import_module
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from asd.scoring.base import Arrays, Backend, NeighbourBackend, held_out_scores, nested, part_of
-from asd.scoring.gaussian import Mahalanobis, Mixture, SelectiveMahalanobis
-from asd.scoring.nearest import Nearest, RelativeNearest
-from asd.scoring.nearest_variants import Bandwise, DomainNearest, NearestOfMade
-from asd.scoring.neighbours import IndexName
 from asd.scoring.references import FloatArray, References
+from asd.scoring.threshold import ScoreNormalizer
 from asd.types import AsdError
 
-BACKENDS: dict[str, Callable[..., Backend]] = {
-    "knn_relative": RelativeNearest,
-    "knn": Nearest,
-    "knn_cosine": functools.partial(Nearest, metric="cosine"),
-    "knn_whitened": functools.partial(RelativeNearest, density=0.0, offset_clips=None),
-    "knn_density": functools.partial(RelativeNearest, whiten=False, density=1.0, neighbours=4, offset_clips=None),
-    "knn_varmin": functools.partial(RelativeNearest, whiten=False, density=None, offset_clips=None),
-    "knn_domain_median": functools.partial(DomainNearest, statistic="median"),
-    "knn_domain_z": functools.partial(DomainNearest, statistic="z"),
-    "knn_smote": functools.partial(NearestOfMade, made="smote"),
-    "knn_memmixup": functools.partial(NearestOfMade, made="memmixup"),
+_PLAIN = {"whiten": False, "offset_clips": None}
+# name -> module and class, and the options that the name stands for
+BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "knn_relative": ("nearest:RelativeNearest", {}),
+    "knn": ("nearest:Nearest", {}),
+    "knn_cosine": ("nearest:Nearest", {"metric": "cosine"}),
+    "knn_whitened": ("nearest:RelativeNearest", {"density": 0.0, "offset_clips": None}),
+    "knn_density": ("nearest:RelativeNearest", _PLAIN | {"density": 1.0, "neighbours": 4}),
+    "knn_varmin": ("nearest:RelativeNearest", _PLAIN | {"density": None}),
+    "knn_domain_median": ("variants:DomainNearest", {"statistic": "median"}),
+    "knn_domain_z": ("variants:DomainNearest", {"statistic": "z"}),
+    "knn_smote": ("variants:NearestOfMade", {"made": "smote"}),
+    "knn_memmixup": ("variants:NearestOfMade", {"made": "memmixup"}),
     # one covariance within conditions, twice the Ledoit-Wolf shrinkage
-    "gaussian": functools.partial(Mahalanobis, means="condition", shrinkage=2.0),
-    "mahalanobis": functools.partial(Mahalanobis, means="all"),
-    "mahalanobis_within": functools.partial(Mahalanobis, means="domain"),
-    "mahalanobis_selective": SelectiveMahalanobis,
-    "gmm": Mixture,
-    "kmeans": functools.partial(NearestOfMade, made="kmeans"),
-    "bandwise": Bandwise,
+    "gaussian": ("gaussian:Mahalanobis", {"means": "condition", "shrinkage": 2.0}),
+    "mahalanobis": ("gaussian:Mahalanobis", {"means": "all"}),
+    "mahalanobis_within": ("gaussian:Mahalanobis", {"means": "domain"}),
+    "mahalanobis_selective": ("variants:SelectiveMahalanobis", {}),
+    "gmm": ("variants:Mixture", {}),
+    "kmeans": ("variants:NearestOfMade", {"made": "kmeans"}),
+    "bandwise": ("variants:Bandwise", {}),
 }
 
+N_FOLDS = 5  # parts of the training clips that are scored by a model of the others
 LEAST_CLIPS = 8  # with fewer, a section is too small to stand alone: all sections stand for it
-Sections = npt.NDArray[np.int64]
 ALL = -1  # key of the part that is fitted to all sections together
+Sections = npt.NDArray[np.int64]
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def backend_named(name: str, **options: Any) -> Backend:
-    """A registered back end, not fitted yet.
-
-    Args:
-        name: a key of `BACKENDS`.
-        options: of the back end, `neighbours=2` for "knn", say; they win over those the name stands for.
-
-    Raises:
-        AsdError: there is none of that name, or it has no such option.
+    """A registered back end, not fitted yet; `AsdError` where there is none of that name, or it has no such option.
 
     Example:
         >>> backend_named("knn", neighbours=2).neighbours
@@ -68,96 +68,177 @@ def backend_named(name: str, **options: Any) -> Backend:
     """
     if name not in BACKENDS:
         raise AsdError(f"backend={name} is unknown; there are {', '.join(BACKENDS)}")
-    factory = BACKENDS[name]
-    known = [field.name for field in fields(factory())]
+    place, usual = BACKENDS[name]
+    module, _, kind = place.partition(":")
+    found = getattr(import_module(f"asd.scoring.{module}"), kind)
+    known = [field.name for field in fields(found)]
     if unknown := [option for option in options if option not in known]:
         raise AsdError(f"the back end {name} has no option {unknown[0]}=; it has {', '.join(known)}")
-    return factory(**options)
+    return found(**usual | options)
 
 
-def search_options(
-    names: Sequence[str], *, device: str = "cpu", neighbours: int | None = None, index: IndexName = "auto"
-) -> dict[str, dict[str, Any]]:
-    """Options for `backend_named` by name: how each is to search neighbours, where it does.
+@dataclass(eq=False, kw_only=True)
+class Backend(ABC):
+    """A way to score vectors against normal ones: options in the constructor, `fit`, then `score`.
+
+    A subclass is a dataclass of its options. It implements `_learn` and `score`, names the attributes that
+    `_learn` sets in `fitted`, and overrides `leave_one_out` where that takes no second fit.
 
     Args:
-        names: keys of `BACKENDS`.
-        device: where to search.
-        neighbours: how many count; None: what each name stands for.
-        index: of `neighbours.NeighbourBank`.
+        device: where neighbours are searched, "cpu" or "cuda".
+    """
+
+    device: str = "cpu"
+
+    method: ClassVar[str] = "k-NN"  # what a meta file calls it: the organisers' tag where they have one
+    fitted: ClassVar[tuple[str, ...]]  # attributes that are arrays: all there is to save
+
+    def fit(self, references: References) -> Self:
+        """Fits to training clips and returns itself; `AsdError` where they are too few or too much alike."""
+        self._references: References | None = references
+        self._training: FloatArray | None = None
+        self._normalizer: ScoreNormalizer | None = None
+        self._learn(references)
+        self._prepare()
+        return self
+
+    @abstractmethod
+    def _learn(self, references: References) -> None:
+        """Sets the attributes in `fitted`."""
+
+    def _prepare(self) -> None:  # noqa: B027 - not every back end has something to build
+        """Builds from the attributes in `fitted` what scoring needs besides, an index say."""
+
+    @abstractmethod
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Scores (queries,) of vectors (queries, dims)."""
+
+    def leave_one_out(self) -> FloatArray | None:
+        """Scores (references,) of the training clips by what was fitted, each without itself; None: not possible."""
+        return None
+
+    def score_training(self) -> FloatArray:
+        """Scores (references,) of the training clips, as a threshold should be fitted to: see `held_out_scores`.
+
+        Leaving single clips out would leave in what was fitted to them, a whitening say, and the clips recorded
+        just before and after; normal clips of another day would score far above all of it. Only where too few clips
+        differ for runs to be left out, single clips are.
+        """
+        if self._training is None:
+            assert self._references is not None  # `restore` brings training scores
+            try:
+                self._training = held_out_scores(self, self._references, self._references.vectors)
+            except AsdError:
+                self._training = self.leave_one_out()
+                if self._training is None:
+                    raise
+        return self._training
+
+    @property
+    def normalizer(self) -> ScoreNormalizer:
+        """What brings scores of different back ends to one scale: from single clips left out, where possible."""
+        if self._normalizer is None:
+            others = self.leave_one_out()
+            self._normalizer = ScoreNormalizer.of(self.score_training() if others is None else others)
+        return self._normalizer
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything that was learnt, as arrays by name."""
+        arrays = {name: np.asarray(getattr(self, name)) for name in self.fitted}
+        scale = np.array([self.normalizer.mean, self.normalizer.deviation])
+        return {**arrays, "training": self.score_training(), "normalizer": scale}
+
+    def restore(self, arrays: Arrays) -> Self:
+        """Takes what `state` of the same options gave, and returns itself; `AsdError` where an array is missing."""
+        if missing := {*self.fitted, "training", "normalizer"} - arrays.keys():
+            raise AsdError(f"the stored back end has no array {sorted(missing)[0]}; train it again")
+        for name in self.fitted:
+            setattr(self, name, np.asarray(arrays[name]))
+        self._references, self._training = None, np.asarray(arrays["training"])
+        self._normalizer = ScoreNormalizer(*map(float, arrays["normalizer"]))
+        self._prepare()
+        return self
+
+
+def held_out_scores(backend: Backend, references: References, vectors: FloatArray) -> FloatArray:
+    """Scores (references,) of vectors, each by a model that has not seen that reference nor its run.
 
     Raises:
-        AsdError: there is none of a name, or neighbours or an index are wanted and none of them searches.
+        AsdError: without one of its parts the rest is too few or too much alike.
     """
-    wanted: dict[str, Any] = {} if neighbours is None else {"neighbours": neighbours}
-    wanted |= {} if index == "auto" else {"index": index}
-    searching = [name for name in names if isinstance(backend_named(name), NeighbourBackend)]
-    if wanted and not searching:
-        option, value = next(iter(wanted.items()))
-        raise AsdError(f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours")
-    return {name: {"device": device, **(wanted if name in searching else {})} for name in names}
+    if len(references) < 3:
+        raise AsdError(
+            f"{len(references)} training clips are too few for this back end, which leaves parts of them out "
+            f"to score them; give three or more, or choose a k-NN back end"
+        )
+    scores = np.empty(len(references))
+    for held_out in references.folds(N_FOLDS):
+        try:
+            fitted = replace(backend).fit(references[~held_out])
+        except AsdError as error:
+            raise AsdError(
+                f"training scores need models without a part of the {len(references)} training clips, and "
+                f"without {held_out.sum()} of them no model is possible ({error})"
+            ) from error
+        scores[held_out] = fitted.score(vectors[held_out])
+    return scores
 
 
 class PerSectionScorer:
     """A back end fitted to each section of the references, and z scores on the scale of each.
 
+    Which section a clip is of (2020: which machine ID) is known for test clips too, and what is normal for one machine
+    need not be normal for another. Within a section nothing is known: not the domain, not the attributes.
+
     Args:
         backend: whose options are fitted, once for each section.
-
-    Attributes:
-        parts: fitted back end by section; -1: by all sections together.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
-        self.parts: dict[int, Backend] = {}
+        self.parts: dict[int, Backend] = {}  # by section; -1: of all sections together
 
     def fit(self, references: References) -> Self:
         """Fits to training clips of one or several sections and returns itself."""
-        names, counts = np.unique(references.sections, return_counts=True)
-        big = [int(name) for name, count in zip(names, counts, strict=True) if count >= LEAST_CLIPS]
-        masks = {name: references.sections == name for name in big}
-        if len(big) < len(names):
-            masks[ALL] = np.ones(len(references), dtype=bool)
         self._references: References | None = references
         self._sections = references.sections
-        own = {name: references if mask.all() else references[mask] for name, mask in masks.items()}
+        names, counts = np.unique(references.sections, return_counts=True)
+        big, is_one = names[counts >= LEAST_CLIPS], len(names) == 1
+        own = {int(name): references if is_one else references[references.sections == name] for name in big}
+        if len(own) < len(names):
+            own[ALL] = references
         self.parts = {name: replace(self.backend).fit(some) for name, some in own.items()}
         return self
 
     def score(self, queries: FloatArray, sections: Sections) -> FloatArray:
-        """Scores (queries,) of vectors (queries, dims) of sections (queries,), in units of the back end."""
-        return self._each(queries, sections, standardise=False)
+        """Scores (queries,) in units of the back end."""
+        return self._lowest(queries, sections, lambda part, vectors: part.score(vectors))
 
     def z(self, queries: FloatArray, sections: Sections) -> FloatArray:
         """The same in deviations above the mean of the section's training scores."""
-        return self._each(queries, sections, standardise=True)
+        return self._lowest(queries, sections, lambda part, vectors: part.normalizer.z(part.score(vectors)))
 
     def score_training(self) -> FloatArray:
         """Scores (references,) of the training clips, see `Backend.score_training`."""
-        scores = np.empty(len(self._sections))
-        for name in sorted(self.parts):  # all sections first, then each that stands alone
-            own = self._sections == name if name != ALL else np.ones(len(scores), dtype=bool)
-            scores[own] = self.parts[name].score_training()
-        return scores
+
+        def of_section(name: int, own: Any) -> FloatArray:
+            return self.parts[name].score_training() if name in self.parts else self.parts[ALL].score_training()[own]
+
+        return _by_section(self._sections, of_section)
 
     def z_training(self) -> FloatArray:
         """Training scores on the scale of `z`."""
         return self._standardised(self.score_training())
 
     def held_out(self, vectors: FloatArray) -> FloatArray:
-        """`z` of one vector per reference, (references, dims), by models that have not seen the reference.
-
-        Raises:
-            AsdError: the scorer was restored, so it has no references to fit to.
-        """
-        if self._references is None:
+        """`z` (references,) of vectors, each by models without its reference; `AsdError` for a restored scorer."""
+        references = self._references
+        if references is None:
             raise AsdError("a restored scorer holds no training clips to leave out; fit it")
-        values = np.empty(len(self._references))
-        for name in np.unique(self._sections):
-            mask = self._sections == name
-            values[mask] = held_out_scores(self.backend, self._references[mask], vectors[mask])
-        return self._standardised(values)
+        scores = _by_section(
+            self._sections, lambda _, own: held_out_scores(self.backend, references[own], vectors[own])
+        )
+        return self._standardised(scores)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Everything that was learnt, as arrays by name."""
@@ -167,43 +248,51 @@ class PerSectionScorer:
         return arrays
 
     def restore(self, arrays: Arrays) -> Self:
-        """Takes what `state` of a scorer with the same back end gave, and returns itself.
-
-        Raises:
-            AsdError: an array is missing.
-        """
+        """Takes what `state` of the same back end gave, and returns itself; `AsdError` where an array is missing."""
         if "sections" not in arrays:
             raise AsdError("the stored scorer has no array sections; train it again")
         self._references, self._sections = None, np.asarray(arrays["sections"])
-        self.parts = {}
-        for name in (ALL, *map(int, np.unique(self._sections))):
-            if part := part_of(f"section{name}", arrays):
-                self.parts[name] = replace(self.backend).restore(part)
+        stored = {name: part_of(f"section{name}", arrays) for name in (ALL, *map(int, np.unique(self._sections)))}
+        self.parts = {name: replace(self.backend).restore(part) for name, part in stored.items() if part}
         return self
 
-    def _each(self, queries: FloatArray, sections: Sections, *, standardise: bool) -> FloatArray:
-        names = sorted(set(sections.tolist()))
-        if len(names) == 1:
-            return self._nearest_part(queries, names[0], standardise=standardise)
-        scores = np.empty(len(queries))
-        for name in names:
-            mask = sections == name
-            scores[mask] = self._nearest_part(queries[mask], name, standardise=standardise)
-        return scores
+    def _lowest(
+        self, queries: FloatArray, sections: Sections, score: Callable[[Backend, FloatArray], FloatArray]
+    ) -> FloatArray:
+        """By the section's own part; of a section never trained on, by the part that gives the lowest score."""
 
-    def _nearest_part(self, queries: FloatArray, section: int, *, standardise: bool) -> FloatArray:
-        """Scores by the section's own part; by the part that gives the lowest score for a section never trained on."""
-        own = [section] if section in self.parts else [ALL] if ALL in self.parts else list(self.parts)
-        scores = [self.parts[name].score(queries) for name in own]
-        if standardise:
-            normalizers = [self.parts[name].normalizer for name in own]
-            scores = [each.z(values) for each, values in zip(normalizers, scores, strict=True)]
-        return functools.reduce(np.minimum, scores)
+        def of_section(name: int, own: Any) -> FloatArray:
+            names = [name] if name in self.parts else [ALL] if ALL in self.parts else self.parts
+            return np.min([score(self.parts[one], queries[own]) for one in names], axis=0)
+
+        return _by_section(sections, of_section)
 
     def _standardised(self, values: FloatArray) -> FloatArray:
-        result = np.empty(len(values))
-        for name in np.unique(self._sections):
-            mask = self._sections == name
-            part = int(name) if int(name) in self.parts else ALL
-            result[mask] = self.parts[part].normalizer.z(values[mask])
-        return result
+        """Values of the training clips, (references,), on the scale of their sections."""
+
+        def of_section(name: int, own: Any) -> FloatArray:
+            return self.parts[name if name in self.parts else ALL].normalizer.z(values[own])
+
+        return _by_section(self._sections, of_section)
+
+
+def _by_section(sections: Sections, of_section: Callable[[int, Any], FloatArray]) -> FloatArray:
+    """Values (clips,) put together from those of each section, given its number and which clips are its own."""
+    names = np.unique(sections)
+    if len(names) == 1:
+        return of_section(int(names[0]), slice(None))
+    values = np.empty(len(sections))
+    for name in names:
+        values[sections == name] = of_section(int(name), sections == name)
+    return values
+
+
+def nested(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """Arrays under `prefix.name`, for the state of a part."""
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def part_of(prefix: str, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that `nested` put under a prefix, by their own names."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}

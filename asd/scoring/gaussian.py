@@ -1,16 +1,261 @@
-"""Gaussian back ends: how far is a vector from normal, in units of how normal clips scatter."""
+"""How normal vectors scatter, and the Gaussian back ends: how far is a vector from normal in units of that.
+
+Source of the shrinkage: Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance
+matrices", 2004, in the form of `sklearn.covariance.ledoit_wolf`, which the tests compare with.
+
+Whitening asks how unlikely a clip is among normal ones. Where it is known how faults move a vector, the better question
+is how much likelier the clip is among faulty ones: `fault_covariance` says how they move a spectrum.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
-from asd.scoring.base import Arrays, Backend, nested, part_of
-from asd.scoring.covariance import Groups, Share, Whitening, spread_of
+from asd.scoring.backends import Backend
 from asd.scoring.references import FloatArray, References
+from asd.types import AsdError, one_of
+
+Share = Literal["all", "domain", "condition"]
+
+_LEAST_SPREAD = 0.05  # of the median: keeps a band that never moved in training from deciding alone
+_LEAST_VARIANCE = 1e-9  # of the mean variance, along any axis
+_ROUNDING = 1e-12  # residuals below, relative to the vectors, come from rounding a mean
+_FAULT_WIDTH = 0.04  # of the frequency axis: how far bands move together
+_FAULT_VARIANCE = 10.0  # of a fault in a band, in units of the variance of normal clips
+_OTHER_STATISTIC = 0.3  # correlation of what a fault does to two statistics of the same band
+_BAND_ALONE = 0.03  # share of a fault's variance that is each band's own
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """References around the means of their groups.
+
+    Attributes:
+        means: (groups, dims).
+        sizes: (groups,) clips.
+        residuals: (clips, dims) vectors less the mean of their group.
+    """
+
+    means: FloatArray
+    sizes: npt.NDArray[np.int64]
+    residuals: FloatArray
+
+    @property
+    def spread(self) -> FloatArray:
+        """Spread of each dimension within groups, (dims,), see `spread_of`."""
+        return spread_of(self.residuals, len(self.means))
+
+    @classmethod
+    def of(cls, references: References, share: Share) -> Groups:
+        """Groups of clips that share a mean: "all", a "domain", or a "condition".
+
+        Where no clip differs from the mean of its group (one clip per domain, say), a coarser grouping
+        takes its place: conditions, then domains, then all.
+
+        Args:
+            references: training clips.
+            share: "all", "domain" or "condition".
+        """
+        every = {
+            "condition": references.conditions,
+            "domain": references.is_target.astype(np.int64),
+            "all": np.zeros(len(references), np.int64),
+        }
+        shares = list(every)
+        for name in shares[shares.index(one_of(share, shares, "means")) :]:
+            _, index, sizes = np.unique(every[name], return_inverse=True, return_counts=True)
+            means = np.stack([references.vectors[index == group].mean(0) for group in range(len(sizes))])
+            residuals = references.vectors - means[index]
+            if np.abs(residuals).max() > _ROUNDING * np.abs(references.vectors).max():
+                break
+        return cls(means, sizes, residuals)
+
+
+@dataclass(frozen=True, slots=True)
+class Whitening:
+    """Map to coordinates in which the scatter of normal clips within groups is a sphere.
+
+    With |w|² = x^T S^-1 x for S the covariance, shrunk towards a sphere, of vectors in units of their spread.
+    Where clips are fewer than dimensions they span a few axes, and at right angles to these S is the sphere
+    alone, so that no (dims, dims) matrix is ever formed.
+
+    With a covariance F of what faults add, |w|² = x^T (S^-1 - (S + F)^-1) x: twice the logarithm of how much likelier x
+    is with a fault than without, but for a constant. On the axes that make S a sphere and F diagonal, f, each counts by
+    the share f / (1 + f) of its variance that a fault would have. What no fault does counts little, however rare it is.
+
+    Attributes:
+        scale: (dims,) spread of each dimension.
+        axes: (dims, axes) directions in which S is not the sphere; with faults (dims, dims), see above.
+        gains: (axes,) factors along them.
+        rest: factor () at right angles to all of them.
+    """
+
+    scale: FloatArray
+    axes: FloatArray
+    gains: FloatArray
+    rest: FloatArray
+
+    @classmethod
+    def of(cls, groups: Groups, shrinkage: float, faults: FloatArray | None = None) -> Self:
+        """Fitted to the residuals of groups.
+
+        Args:
+            groups: at least one clip differs from the mean of its group.
+            shrinkage: factor on the Ledoit-Wolf intensity; its derivation assumes independent clips, while
+                recordings of one machine come in runs, so it errs towards too little.
+            faults: (dims, dims) covariance of what a fault adds, in units of the spread; None: anything at all.
+
+        Raises:
+            AsdError: the clips do not differ at all.
+        """
+        scale = groups.spread
+        residuals = groups.residuals / scale
+        intensity = min(1.0, shrinkage * ledoit_wolf_intensity(residuals))
+        residuals = residuals / np.sqrt(max(len(residuals) - len(groups.means), 1))
+        n_clips, dims = residuals.shape
+        if faults is not None:
+            covariance = residuals.T @ residuals
+            sphere = np.trace(covariance) / dims * np.eye(dims)
+            normal = (1 - intensity) * covariance + max(intensity, _LEAST_VARIANCE) * sphere
+            ratios, axes = scipy.linalg.eigh(faults, normal, overwrite_b=True, check_finite=False)
+            ratios = np.maximum(ratios, 0.0)
+            return cls(scale, np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(()))
+        if dims <= n_clips:
+            squares, axes = np.linalg.eigh(residuals.T @ residuals)
+        else:
+            squares, mixtures = np.linalg.eigh(residuals @ residuals.T)
+            held = squares > 1e-12 * squares[-1]
+            squares, axes = squares[held], residuals.T @ (mixtures[:, held] / np.sqrt(squares[held]))
+        sphere = squares.sum() / dims
+        variances = (1 - intensity) * np.append(squares, 0.0) + intensity * sphere
+        gains = 1 / np.sqrt(np.maximum(variances, _LEAST_VARIANCE * sphere))
+        return cls(scale, axes, gains[:-1], gains[-1:].reshape(()))
+
+    def __call__(self, vectors: FloatArray) -> FloatArray:
+        """Whitened vectors, (n, dims) -> (n, dims)."""
+        scaled = vectors / self.scale
+        if self.axes.shape[0] == self.axes.shape[1]:
+            return scaled @ self.axes * self.gains
+        return self.rest * scaled + scaled @ self.axes * (self.gains - self.rest) @ self.axes.T
+
+    def clearest(self, n: int) -> FloatArray:
+        """The `n` axes along which faults stand out most, (dims, n): `vectors @ axes` are whitened coordinates.
+
+        Only where faults are known; the axes are ordered by how many times its normal variance a fault would add.
+        """
+        return self.axes[:, -n:] * self.gains[-n:] / self.scale[:, None]
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Its arrays by name, the arguments that make it again."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def fault_covariance(positions: FloatArray, statistics: npt.NDArray[np.int64]) -> FloatArray:
+    """How a fault of a machine moves statistics of bands, (dims, dims), in units of their spread in normal clips.
+
+    A fault has a place on the frequency axis and some width: bands beside each other move together, and other
+    statistics of the same bands with them. It moves a band further than normal clips differ.
+
+    Args:
+        positions: (dims,) of the bands, from 0 to 1 along the frequency axis.
+        statistics: (dims,) number of the statistic that each is.
+
+    Example:
+        >>> fault_covariance(np.array([0.2, 0.2, 0.9]), np.array([0, 1, 1])).round(1)
+        array([[10. ,  2.9,  0. ],
+               [ 2.9, 10. ,  0. ],
+               [ 0. ,  0. , 10. ]])
+    """
+    apart = (positions[:, None] - positions) / _FAULT_WIDTH
+    alike = np.where(statistics[:, None] == statistics, 1.0, _OTHER_STATISTIC)
+    together = (1 - _BAND_ALONE) * alike * np.exp(-0.5 * apart**2)
+    return np.asarray(_FAULT_VARIANCE * (together + _BAND_ALONE * np.eye(len(positions))))
+
+
+def faults_of_spectra(dims: Sequence[int], parts: Sequence[slice] | None = None) -> FloatArray:
+    """`fault_covariance` of spectra side by side.
+
+    Args:
+        dims: number of bands of each.
+        parts: which of them count, of each spectrum; None: all.
+    """
+    each = [(np.arange(n) / n)[part] for n, part in zip(dims, parts or [slice(None)] * len(dims), strict=True)]
+    return fault_covariance(np.concatenate(each), np.repeat(np.arange(len(dims)), [*map(len, each)]))
+
+
+def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:
+    """Standard deviation of each dimension, (dims,), never far below the typical one.
+
+    Args:
+        vectors: (clips, dims); residuals around `n_means` means of theirs, or with 0 the vectors themselves.
+        n_means: number of means that were taken off already.
+
+    Raises:
+        AsdError: the clips do not differ at all.
+    """
+    residuals = vectors if n_means else vectors - vectors.mean(0)
+    spread = np.sqrt((residuals**2).sum(0) / max(len(residuals) - max(n_means, 1), 1))
+    moving = spread[spread > 0]
+    if not len(moving):
+        raise AsdError(
+            f"the vectors of {len(residuals)} training clips are all the same: there is nothing to measure a "
+            f"deviation against; give recordings that differ, or check the encoder"
+        )
+    return np.sqrt(spread**2 + (_LEAST_SPREAD * float(np.median(moving))) ** 2)
+
+
+def ledoit_wolf_intensity(residuals: FloatArray) -> float:
+    """Intensity in [0, 1] of the shrinkage for residuals (clips, dims).
+
+    The squared norm of the covariance is taken from the smaller of R^T R and R R^T, which share it.
+    """
+    n, dims = residuals.shape
+    squares = np.square(residuals).sum(1)
+    products = residuals.T @ residuals if dims <= n else residuals @ residuals.T
+    covariance = np.square(products).sum() / n**2
+    spread = covariance - (squares.sum() / n) ** 2 / dims  # distance of the estimate from the sphere
+    noise = (np.square(squares).sum() / n - covariance) / n  # distance expected from sampling alone
+    return float(min(1.0, noise / spread)) if spread > 0 else 0.0
+
+
+def nuisance_directions(noise: FloatArray, share: float = 0.5) -> FloatArray:
+    """The fewest axes that hold `share` of the variance: (clips, dims) of noise -> (directions, dims), orthonormal.
+
+    What lies along the main axes in which recordings of the noise alone vary is taken out of every vector
+    before anything is measured, so that no back end mistakes it for a fault. Source: Solomonoff, Campbell and
+    Boardman, "Advances in channel compensation for SVM speaker recognition", ICASSP 2005.
+
+    Args:
+        noise: (clips, dims), recordings without the machine.
+        share: of their variance, in (0, 1]; the rest of the axes are the machine's as well.
+
+    Raises:
+        AsdError: too few recordings to vary.
+    """
+    if len(noise) < 2:
+        raise AsdError(
+            f"how noise varies shows in two noise-only recordings or more, got {len(noise)}; give more in "
+            f"supplemental/, or set supplemental.noise=ignore"
+        )
+    _, spread, axes = np.linalg.svd(noise - noise.mean(0), full_matrices=False)
+    held = np.cumsum(np.square(spread))
+    return np.asarray(axes[: 1 + int(np.searchsorted(held, share * held[-1]))])
+
+
+def without_directions(vectors: FloatArray, directions: FloatArray) -> FloatArray:
+    """Vectors projected onto what is at right angles to the directions, (n, dims).
+
+    Args:
+        vectors: (n, dims).
+        directions: (k, dims), orthonormal.
+    """
+    return vectors - vectors @ directions.T @ directions
 
 
 @dataclass(eq=False, kw_only=True)
@@ -25,7 +270,7 @@ class Mahalanobis(Backend):
 
     Args:
         means: whose clips share a mean: "all", "domain" or "condition" (section x domain x attributes).
-        shrinkage: factor on the Ledoit-Wolf intensity, see `covariance.Whitening`.
+        shrinkage: factor on the Ledoit-Wolf intensity, see `Whitening`.
     """
 
     means: Share = "condition"
@@ -42,88 +287,11 @@ class Mahalanobis(Backend):
         self.uncertainty = 1.0 + 1.0 / groups.sizes
 
     def _prepare(self) -> None:
-        self.whiten = Whitening(self.scale, self.axes, self.gains, self.rest)
+        self.whitening = Whitening(self.scale, self.axes, self.gains, self.rest)
 
     def score(self, queries: FloatArray) -> FloatArray:
         """Distances (queries,) of vectors (queries, dims)."""
-        white = self.whiten(queries)
-        distances = _squared_distances(white, self.centres) / self.uncertainty
-        nearest: FloatArray = distances.min(1) / white.shape[1]
+        white = self.whitening(queries)
+        squared = (white**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * white @ self.centres.T
+        nearest: FloatArray = (np.maximum(squared, 0.0) / self.uncertainty).min(1) / white.shape[1]
         return nearest
-
-
-@dataclass(eq=False, kw_only=True)
-class SelectiveMahalanobis(Backend):
-    """Distance to the nearer domain, each with its own mean and its own shrunk covariance.
-
-    With ten target clips the target covariance is mostly shrinkage. A domain without two different clips
-    has no scatter and takes no part; where neither has, all clips are one domain.
-    """
-
-    method: ClassVar[str] = "Mahalanobis distance"
-    fitted: ClassVar[tuple[str, ...]] = ()
-
-    def _learn(self, references: References) -> None:
-        masks = [references.is_target == domain for domain in (False, True)]
-        scattered = [mask for mask in masks if len(np.unique(references.vectors[mask], axis=0)) > 1]
-        parts = [references[mask] for mask in scattered] or [references]
-        self.parts = [Mahalanobis(means="all").fit(part) for part in parts]
-
-    def score(self, queries: FloatArray) -> FloatArray:
-        """Distances (queries,) of vectors (queries, dims)."""
-        return np.min([part.score(queries) for part in self.parts], axis=0)
-
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """The arrays of each domain's part."""
-        parts = [nested(str(number), part.state()) for number, part in enumerate(self.parts)]
-        return super().state() | {name: array for part in parts for name, array in part.items()}
-
-    def restore(self, arrays: Arrays) -> Self:
-        """Takes what `state` gave."""
-        stored = [part for number in range(2) if (part := part_of(str(number), arrays))]
-        self.parts = [Mahalanobis(means="all").restore(part) for part in stored]
-        return super().restore(arrays)
-
-
-@dataclass(eq=False, kw_only=True)
-class Mixture(Backend):
-    """Negative log-likelihood under a mixture of Gaussians, per dimension.
-
-    As in TWFR-GMM (Guan et al., ICASSP 2023), but with vectors in units of their spread and a floor of a
-    tenth of it under every variance: there are seldom more clips than dimensions.
-
-    Args:
-        components: Gaussians; fewer where there are fewer than ten clips for each.
-    """
-
-    components: int = 2
-
-    method: ClassVar[str] = "GMM"
-    fitted: ClassVar[tuple[str, ...]] = ("scale", "weights", "means", "precisions")
-
-    def _learn(self, references: References) -> None:
-        from sklearn.mixture import GaussianMixture  # takes half a second to import
-
-        self.scale = spread_of(references.vectors)
-        n = max(1, min(self.components, len(references) // 10))
-        vectors = references.sorted().vectors / self.scale
-        mixture = GaussianMixture(n, reg_covar=0.1, random_state=0).fit(vectors)
-        self.weights, self.means = mixture.weights_, mixture.means_
-        self.precisions = mixture.precisions_cholesky_  # upper triangles U with U U^T = inverse covariance
-
-    def _prepare(self) -> None:
-        from sklearn.mixture import GaussianMixture
-
-        self.mixture = GaussianMixture(len(self.weights))
-        self.mixture.weights_, self.mixture.means_ = self.weights, self.means
-        self.mixture.precisions_cholesky_ = self.precisions
-
-    def score(self, queries: FloatArray) -> FloatArray:
-        """Scores (queries,) of vectors (queries, dims)."""
-        return -self.mixture.score_samples(queries / self.scale) / queries.shape[1]
-
-
-def _squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    """All squared Euclidean distances: (n, dims), (m, dims) -> (n, m)."""
-    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    return np.maximum(squared, 0.0)

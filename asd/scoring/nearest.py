@@ -2,6 +2,12 @@
 
 A hundred source clips for each target clip: the nearest reference of a normal target clip is farther away, and one
 threshold cannot serve both.
+
+Args:
+    bank: of rows to search.
+    queries: vectors (queries, dims).
+    points: vectors (n, dims).
+    weights: factors (n,) of the distances to them; None: 1.
 """
 
 from __future__ import annotations
@@ -12,14 +18,48 @@ from typing import ClassVar
 
 import numpy as np
 
-from asd.scoring.base import NeighbourBackend
-from asd.scoring.covariance import Groups, Whitening
-from asd.scoring.neighbours import NeighbourBank
-from asd.scoring.references import FloatArray, IntArray, References
+from asd.scoring.backends import Backend
+from asd.scoring.gaussian import Groups, Whitening
+from asd.scoring.neighbours import IndexName, NeighbourBank
+from asd.scoring.references import FloatArray, IntArray, Metric, References
 from asd.types import AsdError
 
 _NEAREST = math.log(0.1)  # closer than a tenth of what is usual is as close as that: a copy is no record
 CONSTANT = 1e-9  # values that vary by less than this, relative to their mean, differ by rounding only
+
+
+@dataclass(eq=False, kw_only=True)
+class NeighbourBackend(Backend):
+    """Base of back ends that search a bank.
+
+    Args:
+        neighbours: how many count; all references where there are fewer.
+        metric: "euclid" or "cosine".
+        index: of `neighbours.NeighbourBank`.
+    """
+
+    neighbours: int = 1
+    metric: Metric = "euclid"
+    index: IndexName = "auto"
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise AsdError(f"neighbours={self.neighbours} gives no distance; use 1 or more")
+
+    def bank(self, points: FloatArray, weights: FloatArray | None = None) -> NeighbourBank:
+        """A bank of points (n, dims) with the options of the back end; distances are multiplied by weights (n,)."""
+        return NeighbourBank(points, metric=self.metric, index=self.index, device=self.device, weights=weights)
+
+    def mean_distance(self, bank: NeighbourBank, queries: FloatArray) -> FloatArray:
+        """Mean distance of each query (queries, dims) to its nearest rows, (queries,)."""
+        return bank.search(queries, min(self.neighbours, len(bank))).distances.mean(1)
+
+    def mean_distance_of_others(self, bank: NeighbourBank) -> FloatArray:
+        """Mean distance of each row to its nearest other rows, (rows,); infinite for a lone row."""
+        if len(bank) == 1:
+            return np.array([np.inf])
+        k = min(self.neighbours, len(bank) - 1)
+        return bank.search(bank.vectors, k, exclude=np.arange(len(bank))).distances.mean(1)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -67,7 +107,7 @@ class RelativeNearest(NeighbourBackend):
         offset_clips: clips of a condition at which half of its offset counts; None: no offset.
         offset: factor on the offsets.
         faults: covariance (dims, dims) of what a fault adds to a vector, in units of the spread within conditions, see
-            `covariance.Whitening`; None: whitening as it is.
+            `gaussian.Whitening`; None: whitening as it is.
     """
 
     density: float | None = 0.5
@@ -83,26 +123,27 @@ class RelativeNearest(NeighbourBackend):
     )
 
     def _learn(self, references: References) -> None:
-        self.scale, self.axes, self.gains, self.rest = self._whitening(references).state().values()
+        whitening = self._whitening(references)
+        self.scale, self.axes, self.gains, self.rest = whitening.state().values()
         first, self.copy_of = _distinct(references.vectors)
         if len(first) < 2:
             raise AsdError(
                 f"the vectors of {len(references)} training clips are all the same: there is nothing to "
                 f"measure a distance against; give recordings that differ, or check the encoder"
             )
-        self.points = self._space()(references.vectors[first])
+        self.points = whitening(references.vectors[first])
         self.log_scales = self._log_densities()
         others = self._others(self._weighted())
         self.log_scales = self.log_scales + self._offsets(others, references.conditions[first])
         self.least = np.asarray(np.median(others) + _NEAREST)
 
     def _prepare(self) -> None:
-        self._whiten = self._space()
+        self.whitening = Whitening(self.scale, self.axes, self.gains, self.rest)
         self._bank = self._weighted()
 
     def score(self, queries: FloatArray) -> FloatArray:
         """Scores (queries,) of vectors (queries, dims)."""
-        nearest = self._bank.search(self._whiten(queries), 1)
+        nearest = self._bank.search(self.whitening(queries), 1)
         return np.maximum(self._logarithms(nearest.distances[:, 0]), self.least)
 
     def leave_one_out(self) -> FloatArray | None:
@@ -114,9 +155,6 @@ class RelativeNearest(NeighbourBackend):
             return Whitening.of(Groups.of(references, "condition"), self.shrinkage, self.faults)
         dims = references.vectors.shape[1]
         return Whitening(np.ones(dims), np.empty((dims, 0)), np.empty(0), np.array(1.0))
-
-    def _space(self) -> Whitening:
-        return Whitening(self.scale, self.axes, self.gains, self.rest)
 
     def _weighted(self) -> NeighbourBank:
         """The points, with distances divided by their scales."""

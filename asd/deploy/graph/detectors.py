@@ -17,8 +17,8 @@ from asd.detectors.auto import Auto
 from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.base import Detector
 from asd.detectors.embedding import Embedding
-from asd.detectors.statistic_groups import PartScorer, band_slice
-from asd.detectors.statistics import Statistics
+from asd.detectors.statistic_groups import Part
+from asd.detectors.statistics import Band, Statistics, band_slice
 from asd.detectors.windowed import Windowed
 from asd.features.frames import STEPS_PER_DB
 from asd.features.logmel import LogMel
@@ -52,7 +52,7 @@ def knows_sections(detector: Detector) -> bool:
 
 def _section_scorers(detector: Detector) -> Iterable[PerSectionScorer]:
     if isinstance(detector, Statistics):
-        return [band for part in detector.fitted.values() for band in part.bands]
+        return detector.fitted.values()
     if isinstance(detector, Embedding):
         return [scorer for scorers in detector.fitted.values() for scorer in scorers]
     return detector.neighbours.values() if isinstance(detector, Autoencoder) else ()
@@ -69,23 +69,25 @@ def _statistics(g: Graph, detector: Statistics, scorer: str, recorded: Value, se
         vectors[view] = x / g.constant(detector.spreads[view])
     dims = {view: len(spread) for view, spread in detector.spreads.items()}
     wanted = detector.groups if scorer == "ensemble" else {scorer: detector.groups[scorer]}
-    parts = {part: None for group in wanted.values() for part in group.parts}
-    z = {part: _part_z(g, detector.fitted[part], vectors, dims, section) for part in parts}
+
+    def part_z(part: Part) -> Value:
+        found = [
+            section_scores(g, detector.fitted[band], _columns(g, band, vectors, dims), section, standardise=True)
+            for band in ((part, number) for number in range(part.n_bands))
+        ]
+        return g.op.Max(*found)
+
+    z = {part: part_z(part) for part in dict.fromkeys(part for group in wanted.values() for part in group.parts)}
     scores = [g.average([z[part] for part in group.parts]) for group in wanted.values()]
     weights = np.array([detector.choice.weights[name] if scorer == "ensemble" else 1.0 for name in wanted])
     return g.op.Sum(*(x * float(w) for x, w in zip(scores, weights / weights.sum(), strict=True)))
 
 
-def _part_z(
-    g: Graph, scorer: PartScorer, vectors: dict[str, Value], dims: dict[str, int], section: Value | None
-) -> Value:
-    """`PartScorer.z`: the highest of its bands."""
-    z, part = [], scorer.part
-    for number, band in enumerate(scorer.bands):
-        slices = {view: band_slice(dims[view], number, part.n_bands) for view in part.views}
-        columns = [g.part(vectors[view], 1, at.start, at.stop) for view, at in slices.items()]
-        z.append(section_scores(g, band, g.op.Concat(*columns, axis=1), section, standardise=True))
-    return g.op.Max(*z)
+def _columns(g: Graph, band: Band, vectors: dict[str, Value], dims: dict[str, int]) -> Value:
+    """`statistics.columns_of` a band."""
+    part, number = band
+    slices = {view: band_slice(dims[view], number, part.n_bands) for view in part.views}
+    return g.op.Concat(*(g.part(vectors[view], 1, at.start, at.stop) for view, at in slices.items()), axis=1)
 
 
 def _auto(g: Graph, detector: Auto, scorer: str, recorded: Value, section: Value | None) -> Value:

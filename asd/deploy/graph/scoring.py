@@ -12,13 +12,11 @@ from typing import Any
 import numpy as np
 
 from asd.deploy.graph.formula import Graph, Value
-from asd.scoring.backends import ALL, PerSectionScorer
-from asd.scoring.base import Backend, NeighbourBackend
-from asd.scoring.covariance import Whitening
-from asd.scoring.gaussian import Mahalanobis, Mixture, SelectiveMahalanobis
-from asd.scoring.nearest import Nearest, RelativeNearest
-from asd.scoring.nearest_variants import Bandwise, DomainNearest, NearestOfMade
+from asd.scoring.backends import ALL, Backend, PerSectionScorer
+from asd.scoring.gaussian import Mahalanobis, Whitening
+from asd.scoring.nearest import Nearest, NeighbourBackend, RelativeNearest
 from asd.scoring.references import FloatArray, Metric, to_euclidean
+from asd.scoring.variants import Bandwise, DomainNearest, Mixture, NearestOfMade, SelectiveMahalanobis
 from asd.types import AsdError
 
 
@@ -100,8 +98,7 @@ def _mean_distance(g: Graph, backend: NeighbourBackend, bank: FloatArray, vector
 
 
 def _relative_nearest(g: Graph, backend: RelativeNearest, vectors: Value) -> Value:
-    whitening = Whitening(backend.scale, backend.axes, backend.gains, backend.rest)
-    white, scales = _whitened(g, whitening, vectors), backend.log_scales
+    white, scales = _whitened(g, backend.whitening, vectors), backend.log_scales
     weighted = _nearest(g, backend.points, white, 1, backend.metric, np.exp(scales.min() - scales))
     logarithms = g.op.Log(g.op.Squeeze(weighted, [1])) - float(scales.min())
     return g.op.Max(logarithms, backend.least.item())
@@ -131,8 +128,7 @@ def _bandwise(g: Graph, backend: Bandwise, vectors: Value) -> Value:
 
 
 def _mahalanobis(g: Graph, backend: Mahalanobis, vectors: Value) -> Value:
-    whitening = Whitening(backend.scale, backend.axes, backend.gains, backend.rest)
-    squared = _squared_distances(g, _whitened(g, whitening, vectors), g.constant(backend.centres))
+    squared = _squared_distances(g, _whitened(g, backend.whitening, vectors), g.constant(backend.centres))
     distances = squared / g.constant(backend.uncertainty)
     return g.op.ReduceMin(distances, [1], keepdims=0) / float(backend.centres.shape[1])
 

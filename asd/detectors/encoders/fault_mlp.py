@@ -8,7 +8,7 @@ merely differs between recordings is left out. The first hidden layer of every p
 
 A third of the perceptrons sees levels and envelopes, a third levels alone, in units of their spread within conditions;
 whitening comes behind, in the back end. The last third sees level, flux and roughness of each resolution along the few
-axes on which faults stand out most from how normal clips vary (`scoring.covariance`): all dimensions of these would be
+axes on which faults stand out most from how normal clips vary (`scoring.gaussian`): all dimensions of these would be
 more than there are clips, and be learnt by heart. They are also parts of the embedding as they are, with a whitening
 that knows faults in the back end. docs/embedding.md has what each part is worth.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,19 +28,17 @@ from torch.nn.functional import cross_entropy, dropout, relu
 from asd.core.runtime import progress
 from asd.core.trainer import train
 from asd.data.recordings import Recordings
-from asd.detectors.base import ClipEncoder, RunContext
+from asd.detectors.base import ClipEncoder, RunContext, require_finite
 from asd.detectors.encoders.recipe import FaultRecipe
-from asd.detectors.statistic_groups import GROUPS, RELATIVE, Part
+from asd.detectors.statistic_groups import JOINT, RELATIVE, Part
 from asd.features.clip_statistics import OVERLAP, WINDOWS_MS, ClipStatistics, overlap_of
 from asd.features.faults import KINDS, draw_kinds, with_faults
 from asd.features.normal_spectra import views_of
-from asd.scoring.covariance import Groups, Whitening, faults_of_spectra, spread_of
+from asd.scoring.gaussian import Groups, Whitening, faults_of_spectra, spread_of
 from asd.scoring.references import FloatArray, references_of
-from asd.types import AsdError
 
 LEVELS = tuple(f"level_{ms}" for ms in WINDOWS_MS)
 ENVELOPES = ("modulation", "variation", "kurtosis")
-JOINT = GROUPS["joint"].parts  # level, flux and roughness of each resolution
 VIEWS = tuple(dict.fromkeys((*LEVELS, *ENVELOPES, *chain(*(part.views for part in JOINT)))))
 _AXES = 48  # of each resolution, along which faults stand out most
 _AXES_SHRINKAGE = 2.0  # of the covariance of normal clips behind them
@@ -98,6 +97,7 @@ class FaultClassifiers(nn.Module):
     """
 
     FARTHEST = 10.0  # inputs are cut there: one dimension that runs away must not decide alone
+    networks: Any  # `FaultClassifier`s
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class FaultClassifiers(nn.Module):
     def embeddings(self, vectors: torch.Tensor) -> list[torch.Tensor]:
         """First hidden layer of each classifier, and what no network changes: (batch, width) each."""
         columns = self._columns(vectors)
-        layers = [_classifier(net).hidden(x) for net, x in zip(self.networks, self._inputs(columns), strict=True)]
+        layers = [net.hidden(x) for net, x in zip(self.networks, self._inputs(columns), strict=True)]
         return layers + [columns[:, list(dims)] for dims in self.direct]
 
     def _columns(self, vectors: torch.Tensor) -> torch.Tensor:
@@ -153,11 +153,6 @@ class FaultClassifiers(nn.Module):
         ]
 
 
-def _classifier(module: nn.Module) -> FaultClassifier:
-    assert isinstance(module, FaultClassifier)
-    return module
-
-
 class FaultMlp(ClipEncoder):
     """Fault classifiers of one machine, as many on each of three kinds of inputs."""
 
@@ -165,11 +160,11 @@ class FaultMlp(ClipEncoder):
 
     def __init__(self, context: RunContext, recipe: FaultRecipe) -> None:
         self.context, self.recipe = context, recipe
-        self.extract = ClipStatistics(VIEWS, context.sample_rate_hz).to(context.device)
+        self.statistics = ClipStatistics(VIEWS, context.sample_rate_hz).to(context.device)
         tenth = torch.zeros(1, context.sample_rate_hz // 10, device=context.device)
-        self.dims = {name: view.shape[1] for name, view in self.extract(tenth).items()}
-        ends = np.cumsum([*self.dims.values()]).tolist()
-        self.own = {name: range(end - n, end) for (name, n), end in zip(self.dims.items(), ends, strict=True)}
+        dims = {name: view.shape[1] for name, view in self.statistics(tenth).items()}
+        ends = np.cumsum([*dims.values()]).tolist()
+        self.own = {name: range(end - n, end) for (name, n), end in zip(dims.items(), ends, strict=True)}
         n_dims, n_axes = ends[-1], _AXES * len(JOINT)
         n_levels, n_inputs = self.own[LEVELS[-1]].stop, self.own[ENVELOPES[-1]].stop
         inputs = [slice(0, n_inputs), slice(0, n_levels), slice(n_dims, n_dims + n_axes)]
@@ -183,6 +178,7 @@ class FaultMlp(ClipEncoder):
         place, supplement = self.context, self.context.supplement
         learn = place.all_normals(recordings)
         self.module.overlap.fill_(overlap_of(learn.durations_s))
+        self.statistics.set_overlap(int(self.module.overlap))
         normal = self._vectors(learn)
         self.module.set_normal(normal, *self._spread_and_axes(learn, normal))
         copies = self._n_copies(learn)
@@ -203,11 +199,10 @@ class FaultMlp(ClipEncoder):
             label=f"train {recordings.clips[0].machine}",
         )
 
-    @property
-    def statistics(self) -> ClipStatistics:
-        """Statistics of clips with windows that overlap as those of the training clips did."""
-        self.extract.set_overlap(int(self.module.overlap))
-        return self.extract
+    def load(self, path: Path) -> None:
+        """Reads what was learnt; windows then overlap as those of the training clips did."""
+        super().load(path)
+        self.statistics.set_overlap(int(self.module.overlap))
 
     def embed(self, recordings: Recordings) -> list[FloatArray]:
         """First hidden layer of each classifier, and level, flux and roughness of each resolution."""
@@ -215,12 +210,8 @@ class FaultMlp(ClipEncoder):
         self.module.eval()
         with torch.inference_mode():
             parts = [part.double().cpu().numpy() for part in self.module.embeddings(vectors)]
-        bad = np.flatnonzero(~np.isfinite(np.concatenate(parts, 1)).all(1))
-        if len(bad):
-            raise AsdError(
-                f"the embedding of {recordings.clips[bad[0]].path} holds NaN or infinity; check the recording, or "
-                f"train again with a lower embedding.faults.learning_rate"
-            )
+        way = "check the recording, or train again with a lower embedding.faults.learning_rate"
+        require_finite(np.concatenate(parts, 1), recordings, "the embedding", way)
         return parts
 
     def backend_options(self, part: int) -> dict[str, Any]:
@@ -252,9 +243,6 @@ class FaultMlp(ClipEncoder):
         views = views_of(recordings, self.statistics, self.context.device, f"statistics {recordings.clips[0].machine}")
         return torch.from_numpy(np.concatenate([*views.values()], 1)).float().to(self.context.device)
 
-    def _of(self, waveforms: torch.Tensor) -> torch.Tensor:
-        return torch.cat(list(self.statistics(waveforms).values()), 1).float()
-
     def _faulty(self, recordings: Recordings, copies: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Statistics (copies * clips, dims) of altered copies, and the kinds of their faults."""
         place = self.context
@@ -266,7 +254,8 @@ class FaultMlp(ClipEncoder):
             altered = with_faults(
                 waveforms.repeat(copies, 1), kinds[:, indices].flatten(), place.sample_rate_hz, generator
             )
-            rows[:, indices] = self._of(altered).unflatten(0, (copies, len(indices)))
+            views = torch.cat([*self.statistics(altered).values()], 1).float()
+            rows[:, indices] = views.unflatten(0, (copies, len(indices)))
         if residual := recordings.front_end.residual:
             rows -= residual * self._statistics(recordings.far())
         return rows.flatten(0, 1), kinds.flatten()
@@ -284,10 +273,9 @@ class FaultMlp(ClipEncoder):
         return [torch.from_numpy(array).to(vectors) for array in (spread, axes)]
 
     def _faults(self, part: Part) -> FloatArray:
-        return faults_of_spectra([self.dims[name] for name in part.views])
+        return faults_of_spectra([len(self.own[name]) for name in part.views])
 
     def _n_copies(self, recordings: Recordings) -> int:
         """Copies of each clip: those asked for, or fewer where there is much sound already."""
-        seconds = float(recordings.durations_s.sum())
-        affordable = max(_LEAST_COPIES, round(_MOST_FAULTY_S / seconds))
+        affordable = max(_LEAST_COPIES, round(_MOST_FAULTY_S / float(recordings.durations_s.sum())))
         return min(self.recipe.copies, affordable)

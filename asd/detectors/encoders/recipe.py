@@ -185,7 +185,7 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
     def check_names(self) -> None:
         """Looks up the back ends, and the class of an encoder of one's own; the names of others are known already."""
         self.own_classes()
-        self.search_options(self.backends, "cpu")
+        self.search_options(self.backends)
 
     def own_classes(self) -> list[type]:
         """The class of an encoder that is none of this package."""

@@ -18,7 +18,7 @@ from asd.core.files import load_tensors, save_tensors
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import fingerprint, log, progress
 from asd.data.recordings import Recordings, joined
-from asd.detectors.base import ClipEncoder, RunContext
+from asd.detectors.base import ClipEncoder, RunContext, require_finite
 from asd.detectors.encoders.build import build, declared
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.detectors.encoders.training import classifier, joint_encoder, train_encoder
@@ -155,13 +155,11 @@ def _embedded(encoder: Encoder, recordings: Recordings, device: torch.device, la
     batches = recordings.batches(device)
     for indices, waveforms in progress(batches, label) if label else batches:
         vectors[indices] = _means(encoder, waveforms)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(1))
-    if len(bad):
-        raise AsdError(
-            f"the embedding of {recordings.clips[bad[0]].path} holds NaN or infinity; the encoder's weights are "
-            f"damaged or its training diverged: fetch embedding.checkpoint again, or train again with a lower "
-            f"embedding.learning_rate"
-        )
+    way = (
+        "the encoder's weights are damaged or its training diverged: fetch embedding.checkpoint again, or train again "
+        "with a lower embedding.learning_rate"
+    )
+    require_finite(vectors, recordings, "the embedding", way)
     return unit(vectors)
 
 

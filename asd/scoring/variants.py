@@ -1,16 +1,17 @@
-"""Other k-NN back ends, of published systems: with points that are made, band by band, or normalised by domain."""
+"""Back ends of published systems: neighbours of made points, by bands or by domains; Gaussians by domain or mixed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from asd.core.runtime import log
-from asd.scoring.base import NeighbourBackend
-from asd.scoring.covariance import spread_of
-from asd.scoring.nearest import CONSTANT, Nearest
+from asd.scoring.backends import Arrays, Backend, nested, part_of
+from asd.scoring.gaussian import Mahalanobis, spread_of
+from asd.scoring.nearest import CONSTANT, Nearest, NeighbourBackend
 from asd.scoring.references import FloatArray, References
 from asd.types import one_of
 
@@ -175,3 +176,74 @@ def _median(distances: FloatArray) -> tuple[float, float] | None:
     """Zero and the median, or nothing where that is zero."""
     median = float(np.median(distances))
     return (0.0, median) if 0.0 < median < np.inf else None
+
+
+@dataclass(eq=False, kw_only=True)
+class SelectiveMahalanobis(Backend):
+    """Distance to the nearer domain, each with its own mean and its own shrunk covariance.
+
+    With ten target clips the target covariance is mostly shrinkage. A domain without two different clips
+    has no scatter and takes no part; where neither has, all clips are one domain.
+    """
+
+    method: ClassVar[str] = "Mahalanobis distance"
+    fitted: ClassVar[tuple[str, ...]] = ()
+
+    def _learn(self, references: References) -> None:
+        masks = [references.is_target == domain for domain in (False, True)]
+        scattered = [mask for mask in masks if len(np.unique(references.vectors[mask], axis=0)) > 1]
+        parts = [references[mask] for mask in scattered] or [references]
+        self.parts = [Mahalanobis(means="all").fit(part) for part in parts]
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Distances (queries,) of vectors (queries, dims)."""
+        return np.min([part.score(queries) for part in self.parts], axis=0)
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of each domain's part."""
+        parts = [nested(str(number), part.state()) for number, part in enumerate(self.parts)]
+        return super().state() | {name: array for part in parts for name, array in part.items()}
+
+    def restore(self, arrays: Arrays) -> Self:
+        """Takes what `state` gave."""
+        stored = [part for number in range(2) if (part := part_of(str(number), arrays))]
+        self.parts = [Mahalanobis(means="all").restore(part) for part in stored]
+        return super().restore(arrays)
+
+
+@dataclass(eq=False, kw_only=True)
+class Mixture(Backend):
+    """Negative log-likelihood under a mixture of Gaussians, per dimension.
+
+    As in TWFR-GMM (Guan et al., ICASSP 2023), but with vectors in units of their spread and a floor of a
+    tenth of it under every variance: there are seldom more clips than dimensions.
+
+    Args:
+        components: Gaussians; fewer where there are fewer than ten clips for each.
+    """
+
+    components: int = 2
+
+    method: ClassVar[str] = "GMM"
+    fitted: ClassVar[tuple[str, ...]] = ("scale", "weights", "means", "precisions")
+
+    def _learn(self, references: References) -> None:
+        from sklearn.mixture import GaussianMixture  # takes half a second to import
+
+        self.scale = spread_of(references.vectors)
+        n = max(1, min(self.components, len(references) // 10))
+        vectors = references.sorted().vectors / self.scale
+        mixture = GaussianMixture(n, reg_covar=0.1, random_state=0).fit(vectors)
+        self.weights, self.means = mixture.weights_, mixture.means_
+        self.precisions = mixture.precisions_cholesky_  # upper triangles U with U U^T = inverse covariance
+
+    def _prepare(self) -> None:
+        from sklearn.mixture import GaussianMixture
+
+        self.mixture = GaussianMixture(len(self.weights))
+        self.mixture.weights_, self.mixture.means_ = self.weights, self.means
+        self.mixture.precisions_cholesky_ = self.precisions
+
+    def score(self, queries: FloatArray) -> FloatArray:
+        """Scores (queries,) of vectors (queries, dims)."""
+        return -self.mixture.score_samples(queries / self.scale) / queries.shape[1]
