@@ -45,7 +45,7 @@ def test_names_lead_to_networks(tmp_path: Path) -> None:
 def test_an_encoder_of_the_whole_spectrum_alone_needs_no_windows() -> None:
     assert build(Recipe(encoder="multires_cnn", windows_samples=())).n_parts == 1
     with pytest.raises(AsdError, match="would have no input"):
-        Recipe(encoder="multires_cnn", windows_samples=(), whole=False)
+        build(Recipe(encoder="multires_cnn", windows_samples=(), whole=False))
 
 
 def test_a_name_that_there_is_not_is_refused() -> None:

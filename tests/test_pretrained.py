@@ -136,7 +136,7 @@ def test_a_state_inside_another_module_keeps_to_what_was_learnt(beats: Path) -> 
 def test_words_that_do_not_go_together_are_refused(beats: Path) -> None:
     for encoder in ("fault_mlp", "multires_cnn"):
         with pytest.raises(AsdError, match=f"encoder={encoder} is trained from nothing"):
-            Recipe(encoder=encoder, checkpoint=beats)
+            build(Recipe(encoder=encoder, checkpoint=beats))
     with pytest.raises(AsdError, match="pretrained at 16000 Hz and cannot take 8000 Hz"):
         build(Recipe(encoder="beats", checkpoint=beats), 8000)
     with pytest.raises(AsdError, match=r"needs embedding\.checkpoint=PATH: BEATs_iter3"):

@@ -145,7 +145,5 @@ class Embedding(Detector):
 
 
 def _encoder(context: RunContext, settings: EmbeddingSettings) -> ClipEncoder:
-    if settings.encoder != FAULTS:
-        return SegmentEncoder(context, settings)
-    settings.refuse_unread()
-    return FaultMlp(context, settings.faults)
+    settings.check()
+    return FaultMlp(context, settings.faults) if settings.encoder == FAULTS else SegmentEncoder(context, settings)

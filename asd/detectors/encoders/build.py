@@ -83,9 +83,10 @@ def build(recipe: Recipe, sample_rate_hz: int = 16000) -> Encoder:
         sample_rate_hz: of the recordings.
 
     Raises:
-        AsdError: no such class, a checkpoint that is missing, damaged or of another model, or a network that the
-            recipe's numbers or the sample rate do not allow.
+        AsdError: no such class, a checkpoint that is missing, damaged or of another model, options that do not go
+            together, or a network that the recipe's numbers or the sample rate do not allow.
     """
+    recipe.check()
     if not isinstance(recipe.encoder, str):
         return _own(deepcopy(recipe.encoder), recipe)
     if ":" in recipe.encoder:

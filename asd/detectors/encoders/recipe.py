@@ -6,9 +6,9 @@ Nothing here loads torch, so that `--help` is quick; `build.build` makes the net
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from asd.detectors import LEAST_SAMPLES, DetectorSettings, SearchSettings, class_at
 from asd.options import NO_RESULT, Names, Numbers, Sizes, TrainSettings
@@ -68,11 +68,7 @@ def encoder_class(place: str) -> type[nn.Module]:
 
 
 class Recipe(TrainSettings):
-    """Everything that decides an encoder besides data and seed: its network, what it learns, and how.
-
-    Raises:
-        AsdError: an encoder that there is not, or options that do not go together.
-    """
+    """Everything that decides an encoder besides data and seed: its network, what it learns, and how."""
 
     encoder: EncoderOption = Field(
         FAULTS,
@@ -118,8 +114,12 @@ class Recipe(TrainSettings):
         "auto", description="float32, bfloat16, float16; auto: bfloat16 on a GPU, float32 on a CPU"
     )
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def check(self) -> None:
+        """Refuses options that do not go together.
+
+        Raises:
+            AsdError: says which.
+        """
         longest = max(self.windows_samples, default=0)
         if longest > self.segment_samples:
             raise AsdError(
@@ -140,7 +140,6 @@ class Recipe(TrainSettings):
                 f"embedding.activity=true weighs the windows of embedding.encoder=bottleneck, and "
                 f"{self.name} has none; leave it out or take that encoder"
             )
-        return self
 
     @property
     def name(self) -> str:
@@ -184,6 +183,7 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
 
     def check_names(self) -> None:
         """Looks up the back ends, and the class of an encoder of one's own; the names of others are known already."""
+        self.check()
         self.own_classes()
         self.search_options(self.backends)
 
@@ -197,12 +197,11 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
         """The checkpoint, where there is one: a missing one is refused by what needs it."""
         return [self.checkpoint] if self.checkpoint and self.checkpoint.exists() else []
 
-    def refuse_unread(self) -> None:
-        """Refuses options that `fault_mlp` would leave unread.
-
-        Raises:
-            AsdError: one is not at its default.
-        """
+    def check(self) -> None:
+        """Refuses options that do not go together, or that `fault_mlp` would leave unread."""
+        super().check()
+        if self.encoder != FAULTS:
+            return
         fields = {**Recipe.model_fields, "joint": EmbeddingSettings.model_fields["joint"]}
         given = [n for n, field in fields.items() if n != "encoder" and getattr(self, n) != field.default]
         if given:
