@@ -9,13 +9,13 @@ import torch
 from asd.core.losses.metric_learning import LOSSES
 from asd.core.networks.multiresolution import MultiResolution
 from asd.data.recordings import Recordings
+from asd.detectors.base import RunContext
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator, joint_encoder, train_encoder
 from asd.types import AsdError
-from tests.machines import recordings, tone_machine
+from tests.machines import recordings, tone_machine, workplace
 
-CPU = torch.device("cpu")
 TINY = {
     "encoder": "multires_cnn",
     "segment_samples": 8000,
@@ -32,15 +32,8 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def trained(clips: Recordings, folder: Path, seed: int = 0, directory: str = "run", **changes: Any) -> MultiResolution:
-    return train_encoder(
-        clips,
-        recipe(**changes),
-        device=CPU,
-        cache=folder / "cache",
-        directory=folder / directory,
-        seed=seed,
-        fingerprint="x",
-    )
+    context = RunContext(torch.device("cpu"), folder / "cache", folder / directory, seed, fingerprint="x")
+    return train_encoder(clips, recipe(**changes), context)
 
 
 def weights(encoder: MultiResolution) -> torch.Tensor:
@@ -102,15 +95,15 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(clips: Recording
 
 
 def test_the_joint_encoder_is_trained_once(clips: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=0)
+    first = joint_encoder(clips, recipe(), workplace(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr("asd.detectors.encoders.training.train_encoder", None)
-        again = joint_encoder(clips, recipe(memory_gib=1.0), device=CPU, cache=tmp_path, seed=0)
+        again = joint_encoder(clips, recipe(memory_gib=1.0), workplace(tmp_path))
     assert torch.equal(weights(first), weights(again))
-    joint_encoder(clips, recipe(), device=CPU, cache=tmp_path, seed=1)
-    joint_encoder(clips, recipe(mixup=0.1), device=CPU, cache=tmp_path, seed=0)
-    assert len(list(tmp_path.glob("encoder-*/encoder.safetensors"))) == 3
-    assert not list(tmp_path.glob("encoder-*/state.safetensors"))
+    joint_encoder(clips, recipe(), workplace(tmp_path, seed=1))
+    joint_encoder(clips, recipe(mixup=0.1), workplace(tmp_path))
+    assert len(list(tmp_path.glob("cache/encoder-*/encoder.safetensors"))) == 3
+    assert not list(tmp_path.glob("cache/encoder-*/state.safetensors"))
 
 
 def test_recipes_that_cannot_work_are_refused() -> None:

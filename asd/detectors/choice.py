@@ -82,9 +82,9 @@ def choose(
         faulty: the same of copies of these clips with a planted fault.
         fused: name of the scores of all groups together.
     """
-    default, *others = normal
     from scipy.stats import mannwhitneyu  # takes half a second to import
 
+    default, *others = normal
     backend, why = default, []
     backends = {name: _auc(normal[name][fused], faulty[name][fused]) for name in normal}
     for name in others:
@@ -94,23 +94,21 @@ def choose(
     if backend != default:
         why.append(f"the back end {backend} finds planted faults better than {default}, beyond chance")
     own, planted = normal[backend], faulty[backend]
-    p_values = {
-        group: float(mannwhitneyu(planted[group], own[group], alternative="greater").pvalue) for group in weights
-    }
     found = {group: _auc(own[group], planted[group]) for group in weights}
-    silent = [group for group, p in p_values.items() if p > LEVEL and found[group] < NEAR_CHANCE]
+
+    def is_silent(group: str) -> bool:
+        p_value = mannwhitneyu(planted[group], own[group], alternative="greater").pvalue
+        return bool(p_value > LEVEL and found[group] < NEAR_CHANCE)
+
+    silent = [*filter(is_silent, weights)]
     if len(silent) == len(weights):
+        silent = []
         why.append("no group finds planted faults, so all vote")
     elif silent:
         why.append(f"no vote for {', '.join(silent)}: planted faults raise their scores no more than chance does")
-    votes = {group: 0.0 if group in silent and len(silent) < len(weights) else w for group, w in weights.items()}
-    return Choice(
-        backend,
-        votes,
-        found,
-        backends,
-        "; ".join(why) or "every group finds planted faults, and no other back end more",
-    )
+    votes = {group: 0.0 if group in silent else weight for group, weight in weights.items()}
+    because = "; ".join(why) or "every group finds planted faults, and no other back end more"
+    return Choice(backend, votes, found, backends, because)
 
 
 def _auc(normal: FloatArray, faulty: FloatArray) -> float:

@@ -69,26 +69,25 @@ class Embedding(Detector):
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""
-        fitted, parts = self._scorers(), self.encoder.embed(recordings)
-        sections = sections_of(recordings.clips)
+        fitted, parts, sections = self._scorers(), self.encoder.embed(recordings), sections_of(recordings.clips)
         if len(parts) == 1:
             return {name: of_part.score(parts[0], sections) for name, (of_part,) in fitted.items()}
-        return {
-            name: np.mean(
-                on_threads(lambda pair: pair[0].z(pair[1], sections), [*zip(scorers, parts, strict=True)]), axis=0
-            )
-            for name, scorers in fitted.items()
-        }
+
+        def z(scorers: list[PerSectionScorer]) -> FloatArray:
+            each = [*zip(scorers, parts, strict=True)]
+            return np.mean(on_threads(lambda pair: pair[0].z(pair[1], sections), each), axis=0)
+
+        return {name: z(scorers) for name, scorers in fitted.items()}
 
     def score_training(self, recordings: Recordings) -> Scores:
         """Scores of the training clips, none of which meets itself."""
-        n = len(recordings)
-        return {
-            name: scorers[0].score_training()[:n]
-            if len(scorers) == 1
-            else np.mean(on_threads(PerSectionScorer.z_training, scorers), axis=0)[:n]
-            for name, scorers in self._scorers().items()
-        }
+
+        def scores(scorers: list[PerSectionScorer]) -> FloatArray:
+            if len(scorers) == 1:
+                return scorers[0].score_training()
+            return np.mean(on_threads(PerSectionScorer.z_training, scorers), axis=0)
+
+        return {name: scores(scorers)[: len(recordings)] for name, scorers in self._scorers().items()}
 
     def embed(self, recordings: Recordings) -> FloatArray:
         """The embeddings of all parts side by side."""

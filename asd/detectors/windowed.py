@@ -8,7 +8,7 @@ the default.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,27 +106,25 @@ class Windowed(Detector):
 
     def fit(self, recordings: Recordings) -> None:
         """Fits the detector to the windows of the training clips."""
-        self.detector.fit(self._windows(recordings)[0])
+        self.detector.fit(windows_of(recordings, self.n_samples)[0])
         self.calibration = self.detector.calibration
 
     def refit(self, recordings: Recordings) -> None:
         """Fits the bank of the detector anew."""
-        self.detector.refit(self._windows(recordings)[0])
+        self.detector.refit(windows_of(recordings, self.n_samples)[0])
         self.calibration = self.detector.calibration
 
     def score(self, recordings: Recordings) -> Scores:
         """Mean score of the windows of each clip, by each scorer."""
-        windows, owner = self._windows(recordings)
-        return _means(self.detector.score(windows), owner)
+        return self._means(recordings, self.detector.score)
 
     def score_training(self, recordings: Recordings) -> Scores:
         """The same of the training clips."""
-        windows, owner = self._windows(recordings)
-        return _means(self.detector.score_training(windows), owner)
+        return self._means(recordings, self.detector.score_training)
 
     def embed(self, recordings: Recordings) -> npt.NDArray[np.float64] | None:
         """Mean of the vectors of the windows of each clip."""
-        windows, owner = self._windows(recordings)
+        windows, owner = windows_of(recordings, self.n_samples)
         vectors = self.detector.embed(windows)
         if vectors is None:
             return None
@@ -151,11 +149,7 @@ class Windowed(Detector):
         """Those of the detector."""
         return self.detector.facts()
 
-    def _windows(self, recordings: Recordings) -> tuple[WindowedRecordings, npt.NDArray[np.int64]]:
-        return windows_of(recordings, self.n_samples)
-
-
-def _means(scores: Scores, owner: npt.NDArray[np.int64]) -> Scores:
-    """Means of window scores (windows,) by clip, for every scorer."""
-    counts = np.bincount(owner)
-    return {scorer: np.bincount(owner, values) / counts for scorer, values in scores.items()}
+    def _means(self, recordings: Recordings, score: Callable[[Recordings], Scores]) -> Scores:
+        """Means of the scores of windows, by clip."""
+        windows, owner = windows_of(recordings, self.n_samples)
+        return {scorer: np.bincount(owner, values) / np.bincount(owner) for scorer, values in score(windows).items()}

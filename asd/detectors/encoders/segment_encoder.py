@@ -45,25 +45,20 @@ class SegmentEncoder(ClipEncoder):
 
     def fit(self, recordings: Recordings) -> None:
         """Trains the network on the classes of the clips, takes the joint one, or leaves it frozen."""
-        place, supplement = self.context, self.context.supplement
-        if self.settings.is_frozen:
-            self._refuse_what_needs_training()
-        elif self.settings.joint:
-            everything = _everything(recordings, supplement.other_machines)
-            self.module = joint_encoder(
-                everything, self.settings, device=place.device, cache=place.cache, seed=place.seed
-            )
+        context, settings, supplement = self.context, self.settings, self.context.supplement
+        if settings.is_frozen:
+            if settings.joint or supplement.noise_only:
+                given = "embedding.joint=true" if settings.joint else "noise as negatives"
+                raise AsdError(
+                    f"{given} is for encoders that are trained, and embedding.encoder={settings.name} is frozen; "
+                    f"fine-tune it with embedding.lora_rank=64, or leave that option out"
+                )
+        elif settings.joint:
+            self.module = joint_encoder(_everything(recordings, supplement.other_machines), settings, context)
         else:
-            learn = place.all_normals(recordings)
-            self.module = train_encoder(
-                joined([learn, supplement.noise_only]) if supplement.noise_only else learn,
-                self.settings,
-                device=place.device,
-                cache=place.cache,
-                directory=place.directory,
-                seed=place.seed,
-                fingerprint=place.fingerprint,
-            )
+            learn = context.all_normals(recordings)
+            learn = joined([learn, supplement.noise_only]) if supplement.noise_only else learn
+            self.module = train_encoder(learn, settings, context)
 
     def embed(self, recordings: Recordings) -> list[FloatArray]:
         """One part of unit length; in the residual view the direction of near - residual * far."""
@@ -94,14 +89,6 @@ class SegmentEncoder(ClipEncoder):
         if self.settings.is_frozen:
             return cached_embeddings(self.module, recordings, place.device, place.cache)
         return clip_embeddings(self.module, recordings, place.device)
-
-    def _refuse_what_needs_training(self) -> None:
-        if self.settings.joint or self.context.supplement.noise_only:
-            given = "embedding.joint=true" if self.settings.joint else "noise as negatives"
-            raise AsdError(
-                f"{given} is for encoders that are trained, and embedding.encoder={self.settings.name} is frozen; "
-                f"fine-tune it with embedding.lora_rank=64, or leave that option out"
-            )
 
 
 def _everything(recordings: Recordings, others: Recordings | None) -> Recordings:

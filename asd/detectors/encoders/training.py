@@ -10,6 +10,7 @@ network, and an epoch's random numbers are a function of (seed, epoch).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,7 @@ from asd.core.semi.teacher import EmaTeacher
 from asd.core.trainer import train
 from asd.data.frontends import activity_target
 from asd.data.recordings import Recordings
+from asd.detectors.base import RunContext
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.labels import classes_of
@@ -100,33 +102,20 @@ class Discriminator(nn.Module):
         return spectra, labels
 
 
-def train_encoder(
-    recordings: Recordings,
-    recipe: Recipe,
-    *,
-    device: torch.device,
-    cache: Path,
-    directory: Path,
-    seed: int,
-    fingerprint: str,
-) -> Encoder:
-    """Trains an encoder to tell the recordings' classes apart; resumes from `directory`.
-
-    Args:
-        cache: folder of log-mel features, for pseudo-classes.
-        directory: receives metrics.jsonl and the state to resume from.
-    """
+def train_encoder(recordings: Recordings, recipe: Recipe, context: RunContext) -> Encoder:
+    """Trains an encoder to tell the recordings' classes apart; resumes from the directory of the context."""
+    device = context.device
     classes = classes_of(
         recordings.clips,
-        lambda indices: mean_spectra(recordings, indices, cache, device),
+        lambda indices: mean_spectra(recordings, indices, context.cache, device),
         least_classes=recipe.least_classes,
         most_classes=recipe.most_classes,
-        seed=seed,
+        seed=context.seed,
     )
     log.info("encoder: %d clips of %d classes", len(recordings), len(classes.names))
     waveforms = ResidentWaveforms(recordings, device, int(recipe.memory_gib * 2**30))
     labels = one_hot(torch.from_numpy(classes.index), len(classes.names)).float().to(device)
-    torch.manual_seed(seed)  # initial weights
+    torch.manual_seed(context.seed)  # initial weights
     encoder = build(recipe, recordings.sample_rate_hz)
     module = Discriminator(encoder, len(classes.names), recipe).to(device)
     teacher = EmaTeacher(module, recipe.ema_decay, "ema") if recipe.ema_decay else None
@@ -135,40 +124,37 @@ def train_encoder(
         lambda clips: module(waveforms.random_segments(clips, encoder.segment_samples), labels[clips]),
         torch.arange(len(recordings), device=device),
         recipe,
-        directory,
-        seed=seed,
+        context.directory,
+        seed=context.seed,
         teacher=teacher,
         weights=torch.from_numpy(classes.balanced_weights(recipe.balance)),
-        fingerprint=fingerprint,
+        fingerprint=context.fingerprint,
         label="train " + " ".join(sorted({clip.machine for clip in recordings.clips})),
     )
     return encoder if teacher is None else cast(Discriminator, teacher.module).encoder
 
 
-def joint_encoder(recordings: Recordings, recipe: Recipe, *, device: torch.device, cache: Path, seed: int) -> Encoder:
-    """The encoder of several machines, trained once: `cache` keeps it under a hash of all it depends on.
+def joint_encoder(recordings: Recordings, recipe: Recipe, context: RunContext) -> Encoder:
+    """The encoder of several machines, trained once: the cache keeps it under a hash of all it depends on.
 
     Args:
         recordings: normal training clips of all machines, in an order that does not depend on the machine
             that asks first.
-        recipe, device, seed: as in `train_encoder`.
-        cache: folder of all caches; an interrupted training resumes there.
+        recipe: as in `train_encoder`.
+        context: of the machine that asks; an interrupted training resumes in its cache.
     """
-    torch.manual_seed(seed)
-    encoder = build(recipe, recordings.sample_rate_hz).to(device)
-    decisive = recipe.deciding()
+    torch.manual_seed(context.seed)
+    encoder = build(recipe, recordings.sample_rate_hz).to(context.device)
     origin = encoder.origin or digest(encoder, own_code({*map(type, encoder.modules())}))
-    key = fingerprint(decisive, origin, seed, device.type, recordings.key())
-    folder = cache / f"encoder-{key}"
+    key = fingerprint(recipe.deciding(), origin, context.seed, context.device.type, recordings.key())
+    folder = context.cache / f"encoder-{key}"
     path = folder / "encoder.safetensors"
     with alone(folder):  # machines that are trained side by side ask for the same encoder
         if not path.exists():
-            trained = train_encoder(
-                recordings, recipe, device=device, cache=cache, directory=folder, seed=seed, fingerprint=key
-            )
+            trained = train_encoder(recordings, recipe, replace(context, directory=folder, fingerprint=key))
             save_tensors(path, trained.state_dict())
             (folder / "state.safetensors").unlink()
-    load_into(encoder, load_tensors(path, device)[0], path)
+    load_into(encoder, load_tensors(path, context.device)[0], path)
     return encoder
 
 
