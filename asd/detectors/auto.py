@@ -71,11 +71,11 @@ class Auto(Detector):
         for name, member in self.members.items():
             (directory / name).mkdir(exist_ok=True)
             member.save(directory / name)
-        scales = {name: [scale.mean, scale.deviation] for name, scale in self.scales.items()}
         why = (
             "the same for every machine: nothing in normal clips tells where the networks can be trusted more; what is "
             "chosen by them within statistics is in statistics/choice.json"
         )
+        scales = {name: [scale.mean, scale.deviation] for name, scale in self.scales.items()}
         write_json(directory / "auto.json", {"weights": self.weights, "why": why, "scales": scales})
 
     def load(self, directory: Path) -> None:
@@ -91,13 +91,8 @@ class Auto(Detector):
     def facts(self) -> Mapping[str, Any]:
         """Those of the statistics, with the networks' parameters and kind of learning."""
         first, second = (member.facts() for member in self.members.values())
-        parts = first["ensemble_method_subsystem_count"] + second["ensemble_method_subsystem_count"]
-        return {
-            **second,
-            **first,
-            "total_parameters": first["total_parameters"] + second["total_parameters"],
-            "ensemble_method_subsystem_count": parts,
-        }
+        sums = {name: first[name] + second[name] for name in ("total_parameters", "ensemble_method_subsystem_count")}
+        return {**second, **first, **sums}
 
     @property
     def weights(self) -> dict[str, float]:

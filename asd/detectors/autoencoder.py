@@ -44,11 +44,11 @@ from asd.core.networks.autoencoder import (
 from asd.core.trainer import train
 from asd.data.recordings import Recordings
 from asd.detectors import AutoencoderSettings
-from asd.detectors.base import Detector, RunContext, Scores, is_target
+from asd.detectors.base import Detector, RunContext, Scores
 from asd.features.frames import Windows, log_mel_frames
 from asd.scoring.backends import PerSectionScorer, backend_named, nested, part_of
 from asd.scoring.references import references_of, sections_of
-from asd.types import AsdError
+from asd.types import AsdError, Domain
 
 _OFFICIAL, _FRAMES = ("mse", "mahalanobis"), "mahalanobis_frames"
 _VECTORS = ("bottleneck_knn", "residual_knn")
@@ -83,7 +83,8 @@ class Autoencoder(Detector):
         """Trains the network, then measures the residuals of both domains."""
         recordings = self.context.all_normals(recordings)
         windows = self._windows(recordings)
-        learn, held_out = self._split(windows, is_target(recordings))
+        is_target = np.array([clip.domain is Domain.TARGET for clip in recordings.clips])  # unknown counts as source
+        learn, held_out = self._split(windows, is_target)
         result = train(
             self.network,
             lambda indices: self._loss(windows[indices]),
@@ -96,7 +97,7 @@ class Autoencoder(Detector):
             label=f"train {recordings.clips[0].machine}",
         )
         self.network.eval()
-        target = torch.from_numpy(is_target(recordings)).to(windows.clip_of.device)[windows.clip_of]
+        target = torch.from_numpy(is_target).to(windows.clip_of.device)[windows.clip_of]
         with torch.no_grad():
             if self.compatible:
                 self._official_covariances(windows, learn, target)
@@ -106,27 +107,22 @@ class Autoencoder(Detector):
                 }
             else:
                 self._pooled_covariances(windows, learn, target)
-        if not self.compatible:
-            found = self._measured(windows)
-            for scorer in _VECTORS:
-                references = references_of(recordings.clips, found[scorer])
-                self.neighbours[scorer] = PerSectionScorer(backend_named(_BACKEND)).fit(references)
+        found = {} if self.compatible else self._measured(windows)
+        for scorer in _VECTORS if found else ():
+            references = references_of(recordings.clips, found[scorer])
+            self.neighbours[scorer] = PerSectionScorer(backend_named(_BACKEND)).fit(references)
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by mean squared error, by selective Mahalanobis distances and by nearest neighbours."""
         found, sections = self._measured(self._windows(recordings)), sections_of(recordings.clips)
-        return {
-            scorer: self.neighbours[scorer].score(found[scorer], sections) if scorer in _VECTORS else found[scorer]
-            for scorer in self.scorers
-        }
+        found |= {name: scorer.score(found[name], sections) for name, scorer in self.neighbours.items()}
+        return {name: found[name] for name in self.scorers}
 
     def score_training(self, recordings: Recordings) -> Scores:
         """The same for the training clips, without any among its own neighbours."""
         found, n = self._measured(self._windows(recordings)), len(recordings)
-        return {
-            scorer: self.neighbours[scorer].score_training()[:n] if scorer in _VECTORS else found[scorer]
-            for scorer in self.scorers
-        }
+        found |= {name: scorer.score_training()[:n] for name, scorer in self.neighbours.items()}
+        return {name: found[name] for name in self.scorers}
 
     def _measured(self, windows: Windows) -> Scores:
         """Scores (clips,) by the scorers without neighbours, and the vectors (clips, dims) of those with."""

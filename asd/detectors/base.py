@@ -24,7 +24,7 @@ from asd.data.recordings import Recordings, in_memory, joined
 from asd.data.supplemental import NOTHING, Supplement
 from asd.detectors import DetectorSettings
 from asd.scoring.references import FloatArray
-from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd
+from asd.types import NEAR, AsdError, Clip, FrontEnd
 
 Scores = dict[str, npt.NDArray[np.float64]]  # scorer -> (clips,)
 
@@ -167,11 +167,6 @@ class Detector(ABC):
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
         """What a submission declares of the system: fields of `challenge.system_meta.SystemFacts`."""
-
-
-def is_target(recordings: Recordings) -> npt.NDArray[np.bool_]:
-    """Which clips are of the target domain, (clips,); a clip without a known domain counts as source."""
-    return np.array([clip.domain is Domain.TARGET for clip in recordings.clips], dtype=bool)
 
 
 def require_finite(

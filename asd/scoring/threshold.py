@@ -59,9 +59,7 @@ class Threshold:
         value: a clip whose score is above is called anomalous.
         method: how it was found: "gamma", "percentile", or "bound" for a wanted false-alarm rate.
         quantile: share of normal clips meant to lie below.
-        false_alarm_bound: the share of new normal clips above the value is at most this with a confidence of
-            `CONFIDENCE`, as far as these clips can tell, and if new normal clips score as they do; 1 where all of
-            them score the same.
+        false_alarm_bound: see the function; holds if new normal clips score as these do. 1 where all score the same.
         parameters: shape, location and scale of the gamma distribution; empty without one.
         fallback: why something other than what was asked for stands here; empty otherwise.
     """
@@ -113,6 +111,11 @@ def fit_threshold(
 ) -> Threshold:
     """Threshold below which a wanted share of normal clips lies.
 
+    A gamma fit is taken only where it keeps its promise on the scores it was fitted to: the share above differs from
+    1 - quantile by at most `PROMISE`, or by one clip. Else a fit with fixed location takes its place, else the
+    percentile; where the clips are too few to promise the false-alarm rate, their highest score does. The reason is in
+    `fallback` and in the log.
+
     Args:
         normal_scores: (clips,) scores of normal clips none of which met itself.
         method: "gamma" fits a gamma distribution, as the official baseline does; "percentile" sorts.
@@ -120,13 +123,6 @@ def fit_threshold(
         false_alarm_rate: in (0, 1), instead of method and quantile: the lowest threshold that normal clips
             exceed at most at this rate, with a confidence of `CONFIDENCE`.
         scorer: whose scores these are, for warnings; None: there are none.
-
-    Returns:
-        The threshold. A gamma fit is taken only where it keeps its promise on the scores it was fitted to:
-        the share above differs from 1 - quantile by at most `PROMISE`, or by one clip. Where the official
-        fit does not, a fit with fixed location takes its place, else the percentile; where the clips are too
-        few to promise the false-alarm rate, their highest score does. The reason is in `fallback` and in the
-        log.
 
     Raises:
         AsdError: no scores, scores that are not finite, or an unknown method.
@@ -151,14 +147,11 @@ def fit_threshold(
 
 
 def false_alarm_bound(n_above: int, n: int) -> float:
-    """Rate of false alarms that is not exceeded with a confidence of `CONFIDENCE`.
+    """Rate of false alarms, in (0, 1], that is not exceeded with a confidence of `CONFIDENCE`.
 
     Args:
         n_above: normal clips above the threshold.
         n: normal clips.
-
-    Returns:
-        The upper limit of the rate, in (0, 1].
 
     Example:
         >>> round(false_alarm_bound(0, 59), 3)
@@ -171,14 +164,11 @@ def false_alarm_bound(n_above: int, n: int) -> float:
 
 
 def how_sure(n_normal: int, bound: float) -> str:
-    """What normal recordings can promise, in words.
+    """What normal recordings can promise: a clause without an end.
 
     Args:
         n_normal: recordings that a threshold was fitted to.
         bound: its `false_alarm_bound`.
-
-    Returns:
-        A clause without an end.
     """
     return (
         f"with {n_normal} normal recordings and a confidence of {CONFIDENCE:.0%}, at most {bound:.0%} of normal "
@@ -214,11 +204,7 @@ def _bounded(scores: FloatArray, rate: float) -> Threshold:
 
 
 def _gamma(scores: FloatArray, quantile: float) -> Threshold:
-    """As the official baseline does it first; its free location often ends in a corner.
-
-    Then the location is fixed a little below the lowest score, which leaves a fit of two parameters that
-    does not; then the percentile.
-    """
+    """As the official baseline does it first; its free location often ends in a corner, a fixed one does not."""
     reasons = []
     below = float(scores.min() - 0.01 * np.ptp(scores))
     for label, location in (("", None), (" with fixed location", below)):

@@ -85,10 +85,9 @@ class SegmentEncoder(ClipEncoder):
         }
 
     def _directions(self, recordings: Recordings) -> FloatArray:
-        place = self.context
         if self.settings.is_frozen:
-            return cached_embeddings(self.module, recordings, place.device, place.cache)
-        return clip_embeddings(self.module, recordings, place.device)
+            return cached_embeddings(self.module, recordings, self.context.device, self.context.cache)
+        return clip_embeddings(self.module, recordings, self.context.device, _label(recordings))
 
 
 def _everything(recordings: Recordings, others: Recordings | None) -> Recordings:
@@ -103,27 +102,35 @@ def _everything(recordings: Recordings, others: Recordings | None) -> Recordings
     return every.subset(sorted(range(len(clips)), key=lambda i: (clips[i].machine, clips[i].name)))
 
 
-def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device) -> FloatArray:
-    """Embeddings (clips, parts * dims) of unit length."""
-    clip = recordings.clips[0]
-    return _embedded(encoder, recordings, device, f"embed {clip.machine} {clip.split}")
+def clip_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device, label: str = "") -> FloatArray:
+    """Embeddings (clips, parts * dims) of unit length, finite; with a progress bar where it has a label."""
+    vectors = np.empty((len(recordings), encoder.n_parts * encoder.n_dims))
+    batches = recordings.batches(device)
+    for indices, waveforms in progress(batches, label) if label else batches:
+        vectors[indices] = _means(encoder, waveforms)
+    way = (
+        "the encoder's weights are damaged or its training diverged: fetch embedding.checkpoint again, or train again "
+        "with a lower embedding.learning_rate"
+    )
+    require_finite(vectors, recordings, "the embedding", way)
+    return unit(vectors)
 
 
 def cached_embeddings(encoder: Encoder, recordings: Recordings, device: torch.device, cache: Path) -> FloatArray:
     """The same of a frozen encoder, known by its `origin`: read from `cache` or computed there."""
     if not recordings.is_on_disk:
-        return clip_embeddings(encoder, recordings, device)
+        return clip_embeddings(encoder, recordings, device, _label(recordings))
     first = recordings.clips[0]
     key = fingerprint(_FORMAT, encoder.origin, recordings.key())
     folder = cache / f"{first.machine}-{first.split}-embedding-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     parts = np.split(np.arange(len(recordings)), range(_CLIPS_PER_FILE, len(recordings), _CLIPS_PER_FILE))
     blocks = []
-    for indices in progress(parts, f"embed {first.machine} {first.split}"):
+    for indices in progress(parts, _label(recordings)):
         path = folder / f"{indices[0]:06d}.safetensors"
         vectors = _read(path)
         if vectors is None or len(vectors) != len(indices):
-            fresh = _embedded(encoder, recordings.subset(indices), device).astype(np.float32)
+            fresh = clip_embeddings(encoder, recordings.subset(indices), device).astype(np.float32)
             save_tensors(path, {"vectors": torch.from_numpy(fresh)})
             vectors = fresh.astype(np.float64)
         blocks.append(vectors)
@@ -136,18 +143,8 @@ def unit(vectors: FloatArray) -> FloatArray:
     return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny))
 
 
-def _embedded(encoder: Encoder, recordings: Recordings, device: torch.device, label: str = "") -> FloatArray:
-    """Finite embeddings; a progress bar of that name."""
-    vectors = np.empty((len(recordings), encoder.n_parts * encoder.n_dims))
-    batches = recordings.batches(device)
-    for indices, waveforms in progress(batches, label) if label else batches:
-        vectors[indices] = _means(encoder, waveforms)
-    way = (
-        "the encoder's weights are damaged or its training diverged: fetch embedding.checkpoint again, or train again "
-        "with a lower embedding.learning_rate"
-    )
-    require_finite(vectors, recordings, "the embedding", way)
-    return unit(vectors)
+def _label(recordings: Recordings) -> str:
+    return f"embed {recordings.clips[0].machine} {recordings.clips[0].split}"
 
 
 def _means(encoder: Encoder, waveforms: torch.Tensor) -> FloatArray:
