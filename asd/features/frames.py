@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,7 +62,7 @@ def log_mel_frames(
             if (frames := _read(folder)) is None:  # else another process has made it meanwhile
                 with atomic(folder) as temporary:
                     temporary.mkdir()
-                    _store(recordings, log_mel, temporary, device, exact)
+                    _computed(recordings, log_mel, device, exact, temporary)
                 frames = _read(folder)
     if frames is None:
         raise AsdError(f"{folder} cannot be read again after it was written; check the disk")
@@ -119,34 +118,25 @@ class Windows:
             clip = after
 
 
-def _layout(
-    recordings: Recordings, settings: dict[str, int], exact: bool
-) -> tuple[LogMel, npt.NDArray[np.int64], dict[str, Any]]:
-    """The transform, the number of frames of each clip, and dtype and shape of all levels."""
+def _computed(
+    recordings: Recordings, settings: dict[str, int], device: torch.device, exact: bool, folder: Path | None = None
+) -> Frames:
+    """Frames in files of a folder; without one, as of recordings that are in no file, in memory."""
     transform = LogMel(recordings.sample_rate_hz, **settings)
     lengths = np.array([transform.n_frames(int(n)) for n in recordings.lengths_samples], np.int64)
-    shape = (int(lengths.sum()), transform.mel.n_mels)
-    return transform, lengths, {"dtype": np.float32 if exact else np.int16, "shape": shape}
-
-
-def _computed(recordings: Recordings, settings: dict[str, int], device: torch.device, exact: bool) -> Frames:
-    """Frames in memory, of recordings that are in no file."""
-    transform, lengths, layout = _layout(recordings, settings, exact)
-    levels = np.empty(**layout)
+    shape, dtype = (int(lengths.sum()), transform.mel.n_mels), np.float32 if exact else np.int16
+    if folder is None:
+        levels = np.empty(shape, dtype)
+    else:
+        path = folder / "levels.npy"
+        levels = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        with path.open("r+b") as file:  # a disk that fills up under a memory map would kill the process
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        np.save(folder / "lengths.npy", lengths)
     _fill(levels, recordings, transform.to(device), lengths, device)
+    if isinstance(levels, np.memmap):
+        levels.flush()
     return Frames(levels, lengths)
-
-
-def _store(recordings: Recordings, settings: dict[str, int], folder: Path, device: torch.device, exact: bool) -> None:
-    """Frames in files of a folder."""
-    transform, lengths, layout = _layout(recordings, settings, exact)
-    path = folder / "levels.npy"
-    levels = np.lib.format.open_memmap(path, mode="w+", **layout)
-    with path.open("r+b") as file:  # a disk that fills up under a memory map would kill the process
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    _fill(levels, recordings, transform.to(device), lengths, device)
-    levels.flush()
-    np.save(folder / "lengths.npy", lengths)
 
 
 def _fill(
