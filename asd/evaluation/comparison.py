@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from asd.challenge.years import MetricRule, get_year
-from asd.evaluation.confidence import Interval, percentile_interval, resampled_scores
+from asd.evaluation.confidence import percentile_interval, resampled_scores
 from asd.evaluation.markdown import spread
 from asd.evaluation.score_table import FloatArray
 from asd.metrics import aggregate, evaluate_table, score_metrics
@@ -85,26 +85,18 @@ def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFra
 
 
 def _row(entry: Entry, against: Entry) -> dict[str, object]:
-    own = percentile_interval(entry.resampled)
-    difference = Interval(0.0, 0.0)
-    if entry is not against:
-        difference = percentile_interval(entry.resampled - against.resampled)
+    low, high = percentile_interval(entry.resampled - against.resampled)
     wins, losses, sign_p = sign_test(entry.by_machine(), against.by_machine())
     return {
         "run": entry.name,
         "official_score": entry.score,
         "std": spread(entry.scores)["std"],
         "seeds": len(entry.scores),
-        "low": own.low,
-        "high": own.high,
+        **percentile_interval(entry.resampled)._asdict(),
         "reference": against.name,
         "difference": entry.score - against.score,
-        "difference_low": difference.low,
-        "difference_high": difference.high,
-        "tie": difference.low <= 0 <= difference.high,
-        "wins": wins,
-        "losses": losses,
-        "sign_p": sign_p,
+        **{"difference_low": low, "difference_high": high, "tie": low <= 0 <= high},
+        **{"wins": wins, "losses": losses, "sign_p": sign_p},
     }
 
 

@@ -105,9 +105,7 @@ def split_stretches(waveform: FloatArray, edges_s: FloatArray, sample_rate_hz: i
 def _shares(points: FloatArray, edges: FloatArray, slope: float) -> FloatArray:
     """How much of each point belongs to each interval, (intervals, points): sums to 1 over intervals."""
     beyond = np.clip((points - edges[1:-1, None]) / slope + 0.5, 0.0, 1.0)
-    ends = np.ones((1, len(points)))
-    beyond = np.concatenate([ends, beyond, 0 * ends])
-    return beyond[:-1] - beyond[1:]
+    return -np.diff(beyond, axis=0, prepend=1.0, append=0.0)
 
 
 def swap_each(whole: FloatArray, parts: FloatArray, others: FloatArray) -> FloatArray:
@@ -139,38 +137,37 @@ def fit_neighbour(
 
 
 def choose_clips(table: pd.DataFrame, clip: str | None, worst: int) -> pd.DataFrame:
-    """The rows of a score table worth explaining.
+    """The rows of a score table worth explaining, with `kind` and what `with_verdicts` adds.
 
     Args:
         clip: name of one file, with or without folders and .wav; None: the worst clips.
         worst: how many of each kind: the highest normals and the lowest anomalies where labels are known,
             else the highest scores.
-
-    Returns:
-        Their rows with `kind`, `rank` (1 is the highest score of the table) and `verdict` beside them.
     """
     if table.empty:
         raise AsdError("there are no scored test clips to explain; put some into test/ and make score first")
     if worst < 1 and clip is None:
         raise AsdError(f"worst={worst} explains nothing; ask for 1 or more, or name a clip with clip=")
-    ranked = table.sort_values("score", ascending=False, kind="stable").assign(rank=range(1, len(table) + 1))
+    ranked = with_verdicts(table).sort_values("rank")
     if clip is not None:
-        parts = [("asked for", ranked.loc[ranked["file"] == _find(clip, table["file"].tolist())])]
+        parts = {"asked for": ranked[ranked["file"] == _find(clip, table["file"].tolist())]}
     elif (ranked["label"] == "").all():
-        parts = [("highest score", ranked.head(worst))]
+        parts = {"highest score": ranked.head(worst)}
     else:
-        parts = [
-            ("highest normal", ranked[ranked["label"] == Label.NORMAL].head(worst)),
-            ("lowest anomaly", ranked[ranked["label"] == Label.ANOMALY].tail(worst)[::-1]),
-        ]
-    chosen = pd.concat([rows.assign(kind=kind) for kind, rows in parts], ignore_index=True)
-    return chosen.assign(
-        verdict=[VERDICTS.get(key, "") for key in zip(chosen["label"], chosen["decision"], strict=True)]
-    )
+        normal, anomalous = (ranked[ranked["label"] == label] for label in (Label.NORMAL, Label.ANOMALY))
+        parts = {"highest normal": normal.head(worst), "lowest anomaly": anomalous.tail(worst)[::-1]}
+    return pd.concat([rows.assign(kind=kind) for kind, rows in parts.items()], ignore_index=True)
+
+
+def with_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """A score table with the `rank` of each clip, 1 for the highest score, and the `verdict` on its decision."""
+    pairs = zip(table["label"], table["decision"], strict=True)
+    ranks = table["score"].rank(method="first", ascending=False).astype(int)
+    return table.assign(rank=ranks, verdict=[_VERDICTS.get(pair, "") for pair in pairs])
 
 
 # What a decision (0 or 1) is when the truth is known.
-VERDICTS = {("normal", 0): "right", ("normal", 1): "false alarm", ("anomaly", 0): "miss", ("anomaly", 1): "right"}
+_VERDICTS = {("normal", 0): "right", ("normal", 1): "false alarm", ("anomaly", 0): "miss", ("anomaly", 1): "right"}
 
 
 def _find(clip: str, names: list[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib.resources import as_file, files
+from itertools import product
 from typing import ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -120,12 +121,8 @@ def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[f
     top_mel = float(hz_to_mel(effects.bands_hz[-1]))
     n_mels = len(picture.levels_db)
     half_mel = 0.5 * top_mel / (n_mels + 1)  # centres of the filters are 1, 2, ... of n_mels + 1 parts
-    image = axes.imshow(
-        picture.levels_db,
-        vmin=limits[0],
-        vmax=limits[1],
-        extent=(0.0, picture.duration_s, half_mel, top_mel - half_mel),
-    )
+    extent = (0.0, picture.duration_s, half_mel, top_mel - half_mel)
+    image = axes.imshow(picture.levels_db, vmin=limits[0], vmax=limits[1], extent=extent)
     shown = [hz for hz in _TICKS_HZ if hz <= 1.001 * effects.bands_hz[-1]]
     axes.set_yticks(hz_to_mel(shown), [f"{hz:,}" for hz in shown])
     axes.set_ylim(0.0, top_mel)
@@ -145,10 +142,8 @@ def _band_bars(axes: Axes, effects: Effects) -> None:
 
 
 def _stretch_bars(axes: Axes, effects: Effects) -> None:
-    edges = effects.stretches_s
-    axes.bar(
-        edges[:-1], effects.by_stretch, width=0.92 * np.diff(edges), align="edge", color=_colours(effects.by_stretch)
-    )
+    edges, values = effects.stretches_s, effects.by_stretch
+    axes.bar(edges[:-1], values, width=0.92 * np.diff(edges), align="edge", color=_colours(values))
     axes.axhline(0.0, color=INK, linewidth=0.8)
     axes.set_xlabel("time (s)")
     axes.set_ylabel("effect of\neach stretch")
@@ -162,10 +157,9 @@ def _colours(effects: FloatArray) -> list[str]:
 
 def _frame_strongest(on_clip: Axes, on_neighbour: Axes, effects: Effects) -> None:
     """Thin lines around the band that raised the score most, in both spectrograms."""
-    for low, high, _ in effects.top_bands(1):
-        for axes in (on_clip, on_neighbour):
-            for hz in (low, high):
-                axes.axhline(float(hz_to_mel(hz)), color="white", linewidth=0.9, linestyle=(0, (4, 3)))
+    edges_hz = [hz for low, high, _ in effects.top_bands(1) for hz in (low, high)]
+    for axes, hz in product((on_clip, on_neighbour), edges_hz):
+        axes.axhline(float(hz_to_mel(hz)), color="white", linewidth=0.9, linestyle=(0, (4, 3)))
 
 
 def _words(axes: Axes, effects: Effects) -> None:

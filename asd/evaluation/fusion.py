@@ -25,17 +25,9 @@ from asd.types import AsdError
 SCORER = "fused"
 
 _LISTED = (
-    "front_end",
-    "acoustic_features",
-    "embeddings",
-    "machine_learning_method",
-    "aggregation_method",
-    "data_augmentation",
-    "domain_generalization_method",
-    "attribute_usage",
-    "decision_making",
-    "external_data_usage",
-)
+    "front_end", "acoustic_features", "embeddings", "machine_learning_method", "aggregation_method",
+    "data_augmentation", "domain_generalization_method", "attribute_usage", "decision_making", "external_data_usage",
+)  # fmt: skip
 _CLIP = ["section", "domain", "file"]  # names a clip within a machine
 
 
@@ -45,6 +37,11 @@ class Member:
 
     runs: Sequence[RunDirectory]
     scorer: str
+
+    @classmethod
+    def of(cls, word: str, runs: Sequence[RunDirectory]) -> Member:
+        """A member by its word, RUN or RUN:SCORER."""
+        return cls(runs, word.partition(":")[2] or runs[0].default_scorer())
 
 
 def fuse_runs(
@@ -73,10 +70,7 @@ def fuse_runs(
         raise AsdError(f"{runs / name} exists; choose another name=, or overwrite=true to replace it")
     fused = []
     for machine in shared:
-        parts = []
-        for member, every in found.items():
-            own = [run for run in every if run.machine == machine]
-            parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
+        parts = [Member.of(word, [run for run in every if run.machine == machine]) for word, every in found.items()]
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
@@ -157,11 +151,9 @@ def _facts(members: Sequence[Member]) -> dict[str, Any]:
     if all(f.get("macs") for f in every):
         facts["macs"] = sum(f["macs"] for f in every)
     for key in _LISTED:
-        words = [word for f in every for word in str(f.get(key) or "").split(", ") if word]
-        if words:
+        if words := [word for f in every for word in str(f.get(key) or "").split(", ") if word]:
             facts[key] = ", ".join(dict.fromkeys(words))
-    datasets = {entry["name"]: entry for f in every for entry in f.get("external_datasets") or ()}
-    if datasets:
+    if datasets := {entry["name"]: entry for f in every for entry in f.get("external_datasets") or ()}:
         facts["external_datasets"] = list(datasets.values())
     counts = [f.get("ensemble_method_subsystem_count") or 1 for f in every]
     return facts | {"ensemble_method_subsystem_count": sum(counts)}
@@ -186,25 +178,18 @@ def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataF
                     f"{members[0].runs[0].path} and a run fused with it scored different {what} clips; "
                     f"train and score all members on the same data"
                 )
-    test, training = first_test.copy(), first_training.copy()
-    test["score"] = np.mean([t["score"] for t, _ in fused], axis=0)
-    training["score"] = np.mean([t["score"] for _, t in fused], axis=0)
-    return test, training
+    test, training = (np.mean([table["score"] for table in tables], axis=0) for tables in zip(*fused, strict=True))
+    return first_test.assign(score=test), first_training.assign(score=training)
 
 
 def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Test and training scores of one member on the common scale, mean over its seeds."""
     combine = FUSIONS[method]
-    tests, trainings = [], []
-    for run in member.runs:
-        tests.append(run.scores.table(member.scorer).sort_values(_CLIP, ignore_index=True))
-        training = run.training_scores()[["file", member.scorer]]
-        trainings.append(training.sort_values("file", ignore_index=True))
+    tests = [run.scores.table(member.scorer).sort_values(_CLIP, ignore_index=True) for run in member.runs]
+    trainings = [run.training_scores().sort_values("file", ignore_index=True) for run in member.runs]
     scales = [table[member.scorer].to_numpy(float) for table in trainings]
-    test, training = tests[0].copy(), trainings[0].set_axis(["file", "score"], axis=1)
-    test["score"] = combine([table["score"].to_numpy(float) for table in tests], scales)
-    training["score"] = combine(scales, scales)
-    return test, training
+    fused = combine([table["score"].to_numpy(float) for table in tests], scales)
+    return tests[0].assign(score=fused), trainings[0][["file"]].assign(score=combine(scales, scales))
 
 
 def fuse_z(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:

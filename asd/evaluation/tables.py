@@ -43,41 +43,33 @@ def evaluate_tables(tables: Tables, year: int, default: str, *, plain: bool = Fa
     scorers = {}
     for scorer, by_seed in sorted(tables.items(), key=lambda item: item[0] != default):
         evaluations = [evaluate_table(table, year) for table in by_seed.values()]
+        if plain:
+            for evaluation, table in zip(evaluations, by_seed.values(), strict=True):
+                _add_conditions(evaluation["machines"], table)
         official = spread([evaluation["official_score"] for evaluation in evaluations])
-        interval = bootstrap_official_score(next(iter(by_seed.values())), year)
+        first = next(iter(by_seed.values()))
         scorers[scorer] = {
             "official_score": official["mean"],
             "official_score_std": official["std"],
-            "official_score_bootstrap95": [interval.low, interval.high],
+            "official_score_bootstrap95": [*bootstrap_official_score(first, year)],
             "machines": _mean([evaluation["machines"] for evaluation in evaluations]),
-            "decisions95": _decisions95(next(iter(by_seed.values())), get_year(year).rule),
+            "decisions95": _decisions95(first, get_year(year).rule),
         }
-        if plain:
-            _add_conditions(scorers[scorer]["machines"], list(by_seed.values()))
     seeds = sorted({seed for by_seed in tables.values() for seed in by_seed})
     rule = {"year": None, "rule": "plain"} if plain else {"year": year, "rule": get_year(year).rule}
     return {**rule, "default": default, "seeds": seeds, "scorers": scorers}
 
 
-def _add_conditions(machines: dict[str, dict[str, dict[str, float]]], tables: Sequence[pd.DataFrame]) -> None:
-    """Adds what is measured within each domain, as means over the seeds."""
-    by_seed = [_condition_metrics(table) for table in tables]
-    for machine, section in by_seed[0]:
-        machines[machine][section] |= _mean([found[machine, section] for found in by_seed])
+def _add_conditions(machines: Mapping[str, Mapping[str, SectionMetrics]], table: pd.DataFrame) -> None:
+    """Adds AUC, pAUC and what the decisions are worth within each domain, where all clips tell theirs.
 
-
-def _condition_metrics(table: pd.DataFrame) -> dict[tuple[str, str], SectionMetrics]:
-    """AUC, pAUC and what the decisions are worth within each domain, where all clips tell theirs.
-
-    Returns:
-        By machine and section; only of domains with clips of both labels, and none where there is one domain.
+    Only domains with clips of both labels get any, and none where there is one domain.
     """
     test = table[table["label"] != ""]
     if test.empty or not test["domain"].isin([*Domain]).all() or test["domain"].nunique() < len(Domain):
-        return {}
-    found: dict[tuple[str, str], SectionMetrics] = {}
+        return
     for section in read_sections(test, with_domains=True):
-        metrics = found.setdefault((section.machine, section.section), {})
+        metrics = machines[section.machine][section.section]
         for domain in Domain:
             clips = section.domains == domain
             truth = section.is_anomaly[clips]
@@ -87,7 +79,6 @@ def _condition_metrics(table: pd.DataFrame) -> dict[tuple[str, str], SectionMetr
             metrics[f"pauc_{domain}"] = pauc(truth, section.scores[clips])
             if section.decisions is not None:
                 metrics |= decision_metrics(truth, section.decisions[clips], f"_{domain}")
-    return found
 
 
 def _decisions95(table: pd.DataFrame, rule: MetricRule) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -137,15 +128,8 @@ def as_rows(evaluation: Mapping[str, Any]) -> pd.DataFrame:
             for section, metrics in sections.items():
                 trained = section not in untrained.get(machine, ())
                 rows.append({"scorer": scorer, "machine": machine, "section": section, "trained": trained, **metrics})
-        rows.append(
-            {
-                "scorer": scorer,
-                "machine": _score_name(evaluation),
-                "section": "",
-                "official_score": result["official_score"],
-                "official_score_std": result["official_score_std"],
-            }
-        )
+        score = {key: result[key] for key in ("official_score", "official_score_std")}
+        rows.append({"scorer": scorer, "machine": _score_name(evaluation), "section": "", **score})
     return pd.DataFrame(rows)
 
 

@@ -182,28 +182,28 @@ def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
 
 def _as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.DataFrame:
     """The table of the methods that are shown, as `benchmark` returns it."""
-    board = ranked([row.entry for row in shown], _first(rows, reference).entry.name).set_index("run")
-    table: list[dict[str, Any]] = []
-    for row in sorted(shown, key=lambda row: -row.entry.score):
-        others = [other.entry for other in rows if other.method == row.method]
-        left_out = composed(row.method, chosen_elsewhere(others)).score if row is _first(rows, row.method) else None
-        compared = {key: board.loc[row.entry.name, key] for key in _COMPARED}
-        own: dict[str, Any] = {"method": row.method, "scorer": row.scorer, "official_score": row.entry.score}
-        table.append(own | compared | _machines(row.entry) | {"leave_one_out": left_out, "seconds": row.seconds})
-    every = [row.entry for row in shown]
+    every, by_name = [row.entry for row in shown], {row.entry.name: row for row in shown}
+    table: list[dict[Any, Any]] = []
+    for compared in ranked(every, _first(rows, reference).entry.name).to_dict("records"):
+        row = by_name[compared["run"]]
+        own = {"method": row.method, "scorer": row.scorer, "seconds": row.seconds, **_machines(row.entry)}
+        if row is _first(rows, row.method):
+            others = [other.entry for other in rows if other.method == row.method]
+            own["leave_one_out"] = composed(row.method, chosen_elsewhere(others)).score
+        table.append({**compared, **own})
     for title, choice in ((ELSEWHERE, chosen_elsewhere(every)), (ORACLE, chosen_by_test_labels(every))):
-        entry = composed(title, choice)
-        table.append({"method": title, "scorer": "", "official_score": entry.score, **_machines(entry)})
+        table.append({"method": title, "scorer": "", **_machines(composed(title, choice))})
     first = ["method", "scorer", "official_score", "std", "leave_one_out", "worst", *_COMPARED[1:]]
-    return pd.DataFrame(table)[[*first, *shown[0].entry.machines, "seconds"]]
+    return pd.DataFrame(table)[[*first, *every[0].machines, "seconds"]]
 
 
 _COMPARED = ("std", "difference", "difference_low", "difference_high", "wins", "losses", "sign_p")
 
 
-def _machines(entry: Entry) -> dict[str, float]:
+def _machines(entry: Entry) -> dict[str, Any]:
+    """The score over all machines, of the worst, and of each."""
     by_machine = entry.by_machine()
-    return {"worst": min(by_machine.values()), **by_machine}
+    return {"official_score": entry.score, "worst": min(by_machine.values()), **by_machine}
 
 
 def _first(rows: Sequence[Row], method: str) -> Row:

@@ -15,7 +15,7 @@ from asd.core.runtime import progress
 from asd.data.codecs import encode
 from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
-from asd.evaluation.explain import VERDICTS
+from asd.evaluation.explain import FloatArray, with_verdicts
 from asd.evaluation.figures import colour_limits
 from asd.evaluation.report.contents import (
     Medium,
@@ -28,11 +28,8 @@ from asd.evaluation.report.contents import (
 )
 from asd.features.normal_spectra import mean_spectra
 from asd.settings.stages import Report
-from asd.stages.explaining import clip_effects, explanation, levels_db
+from asd.stages.explaining import Samples, clip_effects, explanation, levels_db, nearest_spectra
 from asd.types import Clip
-
-Samples = npt.NDArray[np.float32]
-FloatArray = npt.NDArray[np.float64]
 
 _MOST_SOUND_S = 30.0  # of a longer recording, only the beginning is on the page
 _MOST_ON_MAP, _LEAST_TRAINING_ON_MAP = 1200, 300  # clips that t-SNE lays out in seconds
@@ -54,13 +51,17 @@ class Material:
 
 def exhibit(material: Material, config: Report, shelf: Shelf) -> ShownClips:
     """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room."""
-    bank, queries = (mean_spectra(each, material.detector.context.device) for each in (material.train, material.test))
+    test = material.test
+    bank, queries = (mean_spectra(each, material.detector.context.device) for each in (material.train, test))
     rows = of_interest(material.table, config.clips)
-    pairs = [_pair(material, row, bank, queries[row]) for row in rows]
+    pairs = [
+        Pair(material, row, index, float(np.sqrt(np.square(bank[index] - queries[row]).mean())))
+        for row, index in zip(rows, _neighbours(material, rows, bank, queries), strict=True)
+    ]
     gain_db = _gain_db(pairs)
-    shown = ShownClips([condition(clip) for clip in material.test.clips])
-    can_explain = not material.test.front_end.residual  # a score of two waveforms, of which one would be altered
-    for place, pair in enumerate(progress(pairs, f"{material.test.clips[0].machine} exhibits")):
+    shown = ShownClips([condition(clip) for clip in test.clips])
+    can_explain = not test.front_end.residual  # a score of two waveforms, of which one would be altered
+    for place, pair in enumerate(progress(pairs, f"{test.clips[0].machine} exhibits")):
         part, media = pair.exhibits(config.audio, gain_db)
         if can_explain and place < config.explained:
             explained, picture = pair.explained()
@@ -79,7 +80,7 @@ class Pair:
 
     material: Material
     row: int  # of the clip
-    neighbour: int  # index of the training clip
+    neighbour: int  # index of the training clip: the one that the table names, or the nearest
     distance_db: float  # between their mean spectra, per band (root mean square)
 
     @property
@@ -98,13 +99,13 @@ class Pair:
         waves, rate = self.waves, self.material.test.sample_rate_hz
         levels = [levels_db(wave, rate, max(64, len(wave) // _MOST_FRAMES), _MELS) for wave in waves]
         limits = colour_limits(*levels)
-        own, other = self.names
-        pictures = {  # the neighbour is drawn in the colours of this clip, so the picture belongs to the pair
-            name: spectrogram_picture(level, limits)
-            for name, level in zip((f"{own}-picture", f"{own}-beside"), levels, strict=True)
-        }
+        own, other = self.names  # the neighbour is drawn in the colours of this clip, so the picture is of the pair
         sounds = {
             f"{name}-sound": _sound(wave, rate, gain_db, codec) for name, wave in zip((own, other), waves, strict=True)
+        }
+        pictures = {
+            name: spectrogram_picture(level, limits)
+            for name, level in zip((f"{own}-picture", f"{own}-beside"), levels, strict=True)
         }
         part = {
             "nearest": self.material.train.clips[self.neighbour].name,
@@ -118,18 +119,12 @@ class Pair:
 
     def explained(self) -> tuple[dict[str, Any], dict[str, Medium]]:
         """What moved the score of the clip, in words and as the picture that `explain` makes."""
-        material, waves, rate = self.material, self.waves, self.material.test.sample_rate_hz
-        clip = material.test.clips[self.row]
-        found: dict[str, Any] = {str(key): value for key, value in material.table.iloc[self.row].items()}
-        effects = clip_effects(material.detector, material.scorer, clip, *waves, rate)
-        record = {
-            **found,
-            "rank": int((material.table["score"] > found["score"]).sum()) + 1,
-            "verdict": VERDICTS.get((found["label"], found["decision"]), ""),
-            "nearest": material.train.clips[self.neighbour].name,
-            "distance_db": self.distance_db,
-        }
-        figure = explanation(record, len(material.table), effects, *waves, rate)
+        material, clip = self.material, self.material.test.clips[self.row]
+        of_pair = (*self.waves, material.test.sample_rate_hz)
+        effects = clip_effects(material.detector, material.scorer, clip, *of_pair)
+        nearest = {"nearest": material.train.clips[self.neighbour].name, "distance_db": self.distance_db}
+        record = {**with_verdicts(material.table).iloc[self.row], **nearest}
+        figure = explanation(record, len(material.table), effects, *of_pair)
         name = f"{self.names[0]}-explained"
         return {"explained": name, "effects": effects.as_columns()}, {name: figure_picture(figure)}
 
@@ -139,22 +134,18 @@ def condition(clip: Clip) -> str:
     return ", ".join(f"{key} {value}" for key, value in clip.attributes.items())
 
 
-def _pair(material: Material, row: int, bank: FloatArray, query: FloatArray) -> Pair:
-    """A clip and the training clip that is played beside it: the one that the table names, or the nearest.
-
-    `bank` holds the mean spectra of the training clips, (clips, bands) in dB, `query` (bands,) that of the clip.
-    """
-    named = str(material.table.at[row, "nearest"]) if "nearest" in material.table else ""
-    distances_db = np.sqrt(np.square(bank - query).mean(axis=1))
-    every = enumerate(material.train.clips) if named else ()
-    found = [index for index, clip in every if named in (clip.name, str(clip.path))]
-    neighbour = found[0] if found else int(distances_db.argmin())
-    return Pair(material, row, neighbour, float(distances_db[neighbour]))
+def _neighbours(material: Material, rows: Sequence[int], bank: FloatArray, queries: FloatArray) -> list[int]:
+    """The training clip beside each row: the one that the table names, or the nearest."""
+    clips = material.train.clips
+    places = {name: i for i in reversed(range(len(clips))) for name in (clips[i].name, str(clips[i].path))}
+    named = material.table["nearest"].tolist() if "nearest" in material.table else [""] * len(queries)
+    nearest, _ = nearest_spectra(bank, queries[rows])
+    return [places.get(named[row], int(index)) for row, index in zip(rows, nearest, strict=True)]
 
 
 def _gain_db(pairs: Sequence[Pair]) -> int:
     """What brings the loudest of the shown sounds to full scale, in whole dB: one number for all of a machine."""
-    peak = max((float(np.abs(wave).max()) for pair in pairs for wave in pair.waves), default=1.0)
+    peak = max(float(np.abs(wave).max()) for pair in pairs for wave in pair.waves)
     return int(np.clip(math.floor(20 * math.log10(_PEAK / max(peak, 1e-9))), -_MOST_GAIN_DB, _MOST_GAIN_DB))
 
 
@@ -181,13 +172,12 @@ def _lay_out(shown: ShownClips, material: Material, bank: FloatArray, queries: F
     rows = _drawn(len(queries), _MOST_ON_MAP)
     indices = _drawn(len(bank), max(_LEAST_TRAINING_ON_MAP, _MOST_ON_MAP - len(rows)))
     own = [material.detector.embed(each) for each in (material.test.subset(rows), material.train.subset(indices))]
-    vectors = [part for part in own if part is not None] or [queries[rows], bank[indices]]
-    shown.maps = projections(np.concatenate(vectors))
+    vectors = [part for part in own if part is not None]
+    shown.maps = projections(np.concatenate(vectors or [queries[rows], bank[indices]]))
     shown.map_rows = rows.tolist()
-    clips: Sequence[Clip] = [material.train.clips[i] for i in indices]
+    clips = [material.train.clips[i] for i in indices]
     shown.map_training = [(clip.name, clip.domain or "", condition(clip)) for clip in clips]
-    is_own = own[0] is not None
-    shown.map_of = "the detector's own vectors" if is_own else "mean spectra without their level, 64 mel bands"
+    shown.map_of = "the detector's own vectors" if vectors else "mean spectra without their level, 64 mel bands"
     for what, part, every in (("", rows, queries), (" training", indices, bank)):
         if len(part) < len(every):
             shown.notes.append(f"The maps show {len(part)} of {len(every)}{what} clips, drawn at random.")

@@ -6,6 +6,7 @@ Works with every detector: it is only asked for scores of altered copies of a cl
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
 from asd.evaluation.figures import Picture, explanation_figure
 from asd.features.logmel import LogMel
-from asd.features.normal_spectra import NormalSpectra, mean_spectra
+from asd.features.normal_spectra import mean_spectra
+from asd.scoring.neighbours import NeighbourBank
+from asd.scoring.references import IntArray
 from asd.types import AsdError, Clip
 
 Samples = npt.NDArray[np.float32]
@@ -59,18 +62,18 @@ def explain_clips(
             f"residual={chosen.front_end.residual:g} makes a score of two waveforms, and explain alters one of them; "
             f"explain a run without it"
         )
-    device = detector.context.device
-    nearest, distances_db = NormalSpectra.of(train, device).nearest(mean_spectra(chosen, device))
+    spectra, queries = (mean_spectra(each, detector.context.device) for each in (train, chosen))
+    nearest, distances_db = nearest_spectra(spectra, queries)
     records = []
     for i in progress(range(len(rows)), "explain"):
-        waves = chosen.waveform(i), train.waveform(int(nearest[i]))
-        effects = clip_effects(detector, scorer, chosen.clips[i], *waves, chosen.sample_rate_hz)
-        record: dict[str, Any] = {
-            **{str(column): value for column, value in rows.iloc[i].items()},
-            "nearest": train.clips[nearest[i]].name,
-            "distance_db": round(float(distances_db[i]), 2),
+        clip, waves = chosen.clips[i], (chosen.waveform(i), train.waveform(int(nearest[i])))
+        effects = clip_effects(detector, scorer, clip, *waves, chosen.sample_rate_hz)
+        named = {"nearest": train.clips[nearest[i]].name, "distance_db": round(float(distances_db[i]), 2)}
+        record = {
+            **rows.iloc[i],
+            **named,
             **effects.as_columns(),
-            "figure": f"{Path(chosen.clips[i].name.replace('/', '_')).stem}.png",
+            "figure": f"{Path(clip.name.replace('/', '_')).stem}.png",
         }
         figure = explanation(record, n_clips, effects, *waves, chosen.sample_rate_hz)
         with atomic(folder / record["figure"]) as temporary:
@@ -85,6 +88,16 @@ _COLUMNS = (
     "kind", "machine", "file", "label", "score", "decision", "verdict", "rank", "nearest", "distance_db",
     "top_bands", "top_stretch", "louder_db", "level_effect", "figure",
 )  # fmt: skip
+
+
+def nearest_spectra(spectra: FloatArray, queries: FloatArray) -> tuple[IntArray, FloatArray]:
+    """The nearest of the mean spectra (clips, bands) to each query (queries, bands), all in dB.
+
+    Returns:
+        Its row (queries,), and how far it is in dB per band, root mean square (queries,).
+    """
+    found = NeighbourBank(spectra).search(queries, 1)
+    return found.rows[:, 0], found.distances[:, 0] / math.sqrt(spectra.shape[1])
 
 
 def clip_effects(
@@ -112,7 +125,7 @@ def clip_effects(
 
 
 def explanation(
-    record: dict[str, Any], n_clips: int, effects: Effects, wave: Samples, normal: Samples, sample_rate_hz: int
+    record: Mapping[str, Any], n_clips: int, effects: Effects, wave: Samples, normal: Samples, sample_rate_hz: int
 ) -> Figure:
     """The picture of one clip and its neighbour, (samples,) each; the record is a row of `explain_clips`."""
     decided = "anomalous" if record["decision"] else "normal"

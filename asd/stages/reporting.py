@@ -15,10 +15,11 @@ from asd.core.files import check_file_place, write_text
 from asd.core.runtime import log
 from asd.core.storage import fetch, publish_files
 from asd.core.tracking import Tracked, tracking
+from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.labelling import meant_year
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_html, machine_part
-from asd.evaluation.report.measures import BySeed, differences, measured, rule_year
+from asd.evaluation.report.measures import BySeed, measured, rule_year
 from asd.places import spelled
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_stale
 from asd.settings.stages import Report
@@ -138,12 +139,10 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
     if config.members:
         machines = {run.machine for run in every}
         members = {name: own} | {word: _member(config, word, machines) for word in config.members}
-        rows = differences(members, year, name)
-        comparisons.append({"title": "runs", "reference": name, "rows": rows})
+        comparisons.append(_compared("runs", members, year))
     if len(own) > 1:
         seeds = {f"seed {seed}": {seed: table} for seed, table in own.items()}
-        rows = differences(seeds, year, next(iter(seeds)))
-        comparisons.append({"title": "seeds", "reference": next(iter(seeds)), "rows": rows})
+        comparisons.append(_compared("seeds", seeds, year))
     return {
         "year": year,
         "wanted_year": wanted,
@@ -152,6 +151,13 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
         **measured(own, year),
         "comparisons": comparisons,
     }
+
+
+def _compared(title: str, members: Mapping[str, BySeed], year: int) -> dict[str, Any]:
+    """Methods, best first, with their paired differences to the first of them: rows of `comparison.ranked`."""
+    entries = [Entry.of(name, by_seed, year) for name, by_seed in members.items()]
+    reference = entries[0].name
+    return {"title": title, "reference": reference, "rows": ranked(entries, reference).to_dict("records")}
 
 
 def _by_seed(runs: list[RunDirectory], scorer: str) -> dict[int, pd.DataFrame]:

@@ -27,9 +27,7 @@ from asd.types import Label
 
 _SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "report.js")
 _DIGITS = 5  # of a score that the page shows
-_BASE64 = 4 / 3  # characters per byte
-_QUALITY = 70  # of WebP, out of 100
-_KIND = "image/webp"
+_WEBP: dict[str, Any] = {"format": "webp", "pil_kwargs": {"quality": 70}}  # out of 100
 _COMPONENTS = 30  # that t-SNE looks at
 _PERPLEXITY = 30.0
 LEAST_CLIPS = 5  # fewer make no map
@@ -65,7 +63,7 @@ class Medium:
     @property
     def n_characters(self) -> int:
         """What it takes in the page."""
-        return int(len(self.content) * _BASE64)
+        return len(self.content) * 4 // 3
 
     @property
     def base64(self) -> str:
@@ -135,26 +133,20 @@ def of_interest(table: pd.DataFrame, most: int) -> list[int]:
 def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
     """One machine's part of the page: plain values."""
     table = scores.table.reset_index(drop=True)
-    values = table["score"].to_numpy(float)
     training = np.sort(scores.training_scores)
-    above = len(training) - np.searchsorted(training, values, side="right")
-    moments = [recorded_at(name) for name in table["file"]]
-    ranks = (-values).argsort(kind="stable").argsort(kind="stable") + 1
-    conditions = shown.conditions or [""] * len(table)
+    above = len(training) - np.searchsorted(training, table["score"], side="right")
+    ranks = table["score"].rank(method="first", ascending=False)
     clips = [
         {
-            "file": row["file"],
-            "section": row["section"],
-            "domain": row["domain"],
-            "label": row["label"],
+            **row,
             "score": float(f"{row['score']:.{_DIGITS}g}"),
             "rank": int(ranks[i]),
             "share": round(float(above[i] / len(training)), 4) if len(training) else None,
-            "condition": conditions[i],
-            "at": moment.isoformat() if (moment := moments[i]) else None,
+            "condition": shown.conditions[i] if shown.conditions else "",
+            "at": moment.isoformat() if (moment := recorded_at(row["file"])) else None,
             **shown.parts.get(i, {}),
         }
-        for i, row in enumerate(table.to_dict("records"))
+        for i, row in enumerate(table[["file", "section", "domain", "label", "score"]].to_dict("records"))
     ]
     return {
         "machine": scores.machine,
@@ -178,25 +170,15 @@ def spectrogram_picture(levels_db: FloatArray, limits: tuple[float, float]) -> M
         limits: levels in dB of the darkest and of the brightest colour.
     """
     file = io.BytesIO()
-    low, high = limits
-    imsave(
-        file,
-        levels_db,
-        vmin=low,
-        vmax=high,
-        cmap="magma",
-        origin="lower",
-        format="webp",
-        pil_kwargs={"quality": _QUALITY},
-    )
-    return Medium(file.getvalue(), _KIND)
+    imsave(file, levels_db, vmin=limits[0], vmax=limits[1], cmap="magma", origin="lower", **_WEBP)
+    return Medium(file.getvalue(), "image/webp")
 
 
 def figure_picture(figure: Figure) -> Medium:
     """A figure as it is."""
     file = io.BytesIO()
-    figure.savefig(file, format="webp", dpi=90, pil_kwargs={"quality": _QUALITY})
-    return Medium(file.getvalue(), _KIND)
+    figure.savefig(file, dpi=90, **_WEBP)
+    return Medium(file.getvalue(), "image/webp")
 
 
 def projections(vectors: FloatArray) -> dict[str, FloatArray]:
@@ -230,27 +212,16 @@ def as_html(contents: Mapping[str, Any], media: Mapping[str, Medium]) -> str:
         contents: what the template `report.html.jinja` names; what is under "data" goes to the page's script.
         media: sounds and pictures by the name that the contents call them.
     """
-    environment = Environment(
-        loader=PackageLoader("asd.evaluation.report", ""),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "megabytes": _megabytes}
+    loader = PackageLoader("asd.evaluation.report", "")
+    environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    environment.filters["megabytes"] = lambda n_bytes: f"{n_bytes / 1e6:.1f} MB"
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # what comes first is shown first
     folder = files("asd.evaluation.report")
     return environment.get_template("report.html.jinja").render(
-        style=Markup((folder / "report.css").read_text()),  # our own file: nothing to escape
+        style=Markup((folder / "report.css").read_text()),  # a file of the package: nothing to escape
         scripts=[Markup((folder / name).read_text()) for name in _SCRIPTS],
         media=media,
         **contents,
     )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def _megabytes(n_bytes: float) -> str:
-    return f"{n_bytes / 1e6:.1f} MB"

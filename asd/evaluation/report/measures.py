@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ import pandas as pd
 from sklearn.metrics import roc_curve
 
 from asd.challenge.years import get_year
-from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.confidence import percentile_interval, resampled_metrics
 from asd.evaluation.labelling import PLAIN_YEAR
 from asd.evaluation.markdown import spread
@@ -31,15 +31,12 @@ def rule_year(table: pd.DataFrame, year: int) -> int | None:
         The year, where every section has anomalies and normal clips of both domains; else 2020, whose rule knows
         no domains; None where a section lacks normal clips or anomalies.
     """
-    year_counts, plain_counts = [], []
-    for _, rows in table[table["label"] != ""].groupby(["machine", "section"]):
-        counts = rows.groupby(["domain", "label"]).size()
-        is_whole = all((domain, label) in counts.index for domain in Domain for label in Label)
-        year_counts.append(is_whole)
-        plain_counts.append(rows["label"].nunique() == len(Label))
-    if not plain_counts or not all(plain_counts):
+    sections = [rows for _, rows in table[table["label"] != ""].groupby(["machine", "section"])]
+    if not sections or any(rows["label"].nunique() < len(Label) for rows in sections):
         return None
-    return year if get_year(year).rule == "per_id" or all(year_counts) else PLAIN_YEAR
+    pairs = {*product(Domain, Label)}
+    is_whole = all(pairs <= {*zip(rows["domain"], rows["label"], strict=True)} for rows in sections)
+    return year if get_year(year).rule == "per_id" or is_whole else PLAIN_YEAR
 
 
 def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
@@ -107,10 +104,3 @@ def roc_curves(table: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
             fpr, tpr, _ = roc_curve(is_anomaly[chosen], scores[chosen])
             curves[name] = {"fpr": fpr.round(_DECIMALS).tolist(), "tpr": tpr.round(_DECIMALS).tolist()}
     return curves
-
-
-def differences(members: Mapping[str, BySeed], year: int, reference: str) -> list[dict[str, Any]]:
-    """Methods, best first, with their paired differences to one of them: rows of `comparison.ranked`."""
-    entries = [Entry.of(name, by_seed, year) for name, by_seed in members.items()]
-    rows: list[dict[str, Any]] = ranked(entries, reference).to_dict("records")  # type: ignore[assignment]
-    return rows
