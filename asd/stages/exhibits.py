@@ -26,9 +26,9 @@ from asd.evaluation.report.contents import (
     projections,
     spectrogram_picture,
 )
-from asd.features.normal_spectra import mean_spectra
+from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.settings.stages import Report
-from asd.stages.explaining import Samples, clip_effects, explanation, levels_db, nearest_spectra
+from asd.stages.explaining import Samples, clip_effects, explanation, levels_db
 from asd.types import Clip
 
 _MOST_SOUND_S = 30.0  # of a longer recording, only the beginning is on the page
@@ -52,11 +52,12 @@ class Material:
 def exhibit(material: Material, config: Report, shelf: Shelf) -> ShownClips:
     """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room."""
     test = material.test
-    bank, queries = (mean_spectra(each, material.detector.context.device) for each in (material.train, test))
+    device = material.detector.context.device
+    normal, queries = NormalSpectra.of(material.train, device), mean_spectra(test, device)
     rows = of_interest(material.table, config.clips)
     pairs = [
-        Pair(material, row, index, float(np.sqrt(np.square(bank[index] - queries[row]).mean())))
-        for row, index in zip(rows, _neighbours(material, rows, bank, queries), strict=True)
+        Pair(material, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
+        for row, index in zip(rows, _neighbours(material, rows, normal, queries), strict=True)
     ]
     gain_db = _gain_db(pairs)
     shown = ShownClips([condition(clip) for clip in test.clips])
@@ -70,7 +71,7 @@ def exhibit(material: Material, config: Report, shelf: Shelf) -> ShownClips:
             break
         shown.parts[pair.row] = part
     _note_sounds(shown, len(material.table), gain_db, config.clips)
-    _lay_out(shown, material, bank, queries)
+    _lay_out(shown, material, normal.spectra, queries)
     return shown
 
 
@@ -134,12 +135,12 @@ def condition(clip: Clip) -> str:
     return ", ".join(f"{key} {value}" for key, value in clip.attributes.items())
 
 
-def _neighbours(material: Material, rows: Sequence[int], bank: FloatArray, queries: FloatArray) -> list[int]:
+def _neighbours(material: Material, rows: Sequence[int], normal: NormalSpectra, queries: FloatArray) -> list[int]:
     """The training clip beside each row: the one that the table names, or the nearest."""
     clips = material.train.clips
     places = {name: i for i in reversed(range(len(clips))) for name in (clips[i].name, str(clips[i].path))}
     named = material.table["nearest"].tolist() if "nearest" in material.table else [""] * len(queries)
-    nearest, _ = nearest_spectra(bank, queries[rows])
+    nearest, _ = normal.nearest(queries[rows])
     return [places.get(named[row], int(index)) for row, index in zip(rows, nearest, strict=True)]
 
 

@@ -24,9 +24,7 @@ from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
 from asd.evaluation.figures import Picture, explanation_figure
 from asd.features.logmel import LogMel
-from asd.features.normal_spectra import mean_spectra
-from asd.scoring.neighbours import NeighbourBank
-from asd.scoring.references import IntArray
+from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.types import AsdError, Clip
 
 Samples = npt.NDArray[np.float32]
@@ -62,8 +60,8 @@ def explain_clips(
             f"residual={chosen.front_end.residual:g} makes a score of two waveforms, and explain alters one of them; "
             f"explain a run without it"
         )
-    spectra, queries = (mean_spectra(each, detector.context.device) for each in (train, chosen))
-    nearest, distances_db = nearest_spectra(spectra, queries)
+    device = detector.context.device
+    nearest, distances_db = NormalSpectra.of(train, device).nearest(mean_spectra(chosen, device))
     records = []
     for i in progress(range(len(rows)), "explain"):
         clip, waves = chosen.clips[i], (chosen.waveform(i), train.waveform(int(nearest[i])))
@@ -88,16 +86,6 @@ _COLUMNS = (
     "kind", "machine", "file", "label", "score", "decision", "verdict", "rank", "nearest", "distance_db",
     "top_bands", "top_stretch", "louder_db", "level_effect", "figure",
 )  # fmt: skip
-
-
-def nearest_spectra(spectra: FloatArray, queries: FloatArray) -> tuple[IntArray, FloatArray]:
-    """The nearest of the mean spectra (clips, bands) to each query (queries, bands), all in dB.
-
-    Returns:
-        Its row (queries,), and how far it is in dB per band, root mean square (queries,).
-    """
-    found = NeighbourBank(spectra).search(queries, 1)
-    return found.rows[:, 0], found.distances[:, 0] / math.sqrt(spectra.shape[1])
 
 
 def clip_effects(
