@@ -157,7 +157,7 @@ def _group(group: str, arguments: list[str]) -> int:
         return _help(f"{group} {stage}", config.MEANINGS[stage], config.__name__, stage, rest)
     settings = parse(config.STAGES[stage], rest, command=f"{group} {stage}")
     if group == "study":
-        print(import_module(f"{package}.{stage}").run(settings))
+        print(spelled(import_module(f"{package}.{stage}").run(settings)))
     else:
         print(spelled(getattr(import_module(f"{package}.pipeline"), stage.replace("-", "_"))(settings)))
     return 0

@@ -29,7 +29,7 @@ from asd.challenge.validator import Findings
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import get_year
 from asd.core.files import write_json, write_text
-from asd.core.storage import publish_folder
+from asd.core.storage import list_names, publish_files
 from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
@@ -117,6 +117,7 @@ def _evaluate_submissions(config: options.Evaluate) -> dict[str, Any]:
     if not (config.submission and config.ground_truth and config.out):
         raise AsdError("evaluating submissions takes all of submission=DIR ground_truth=DIR out=DIR")
     year = LATEST_YEAR if config.year is None else config.year
+    list_names(config.ground_truth)
     result = evaluate_submissions(config.submission, config.ground_truth, year, config.out)
     if config.json_:
         write_json(config.json_, result)
@@ -179,7 +180,7 @@ def explain(config: options.Explain) -> pd.DataFrame:
             tables.append(explain_clips(fitted(job), scorer, *found))
         if scored.scores is not None:
             note_scores(scored.folder / "scored.json", run.path.parents[1], [scored.scores])
-        publish_folder(scored.folder)
+        publish_files(scored.folder)
     return pd.concat(tables, ignore_index=True)
 
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from asd.challenge.files import list_clips
@@ -76,6 +77,35 @@ def test_what_is_there_is_not_asked_for_again(server: ArchiveServer) -> None:
     assert fetch(server).code == 0
     assert len(server.requests) == n_requests
     assert contents(Path("data")) == before
+
+
+def test_a_year_comes_to_an_address(server: ArchiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files as in a folder; on this computer stay only names, from which another command goes on."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
+    bucket = fsspec.filesystem("memory")
+    try:
+        assert "asd-mirror" not in (answer := fetch(server, "data=memory://year")).out + answer.err
+        assert answer.code == 0, answer.err
+        fetch(server)
+        here = {n: c for n, c in contents(Path("data/dcase2024t2")).items() if ".lock" not in n}
+        assert {n.removeprefix("/year/"): bucket.cat_file(n) for n in bucket.find("/year")} == here
+        assert not [path for path in Path("cache").rglob("*.wav") if path.stat().st_blocks]
+        assert not [*Path("cache").rglob("*.zip")]
+        monkeypatch.setenv("XDG_CACHE_HOME", str(Path("another computer").absolute()))
+        n_requests = len(server.requests)
+        assert fetch(server, "data=memory://year").code == 0
+        assert len(server.requests) == n_requests
+        assert states(check("data=memory://year")) == ["present"] * 6
+        clip = next(name for name in bucket.find("/year/eval_data") if "_test_" in name or "/test/" in name)
+        whole = bucket.cat_file(clip)
+        bucket.pipe(clip, bytes(len(whole)))
+        assert "damaged" in states(check("data=memory://year"))
+        succeeds("data", "year=2024", MACHINES, *server.words, "data=memory://year", "overwrite=true", "keep=true")
+        assert bucket.cat_file(clip) == whole
+        assert len(bucket.find("/year/archives")) == 6
+        assert not [path for path in Path("another computer").rglob("*.wav") if path.stat().st_blocks]
+    finally:
+        bucket.store.clear()
 
 
 @pytest.mark.parametrize(

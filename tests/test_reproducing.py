@@ -13,7 +13,7 @@ from asd.stages.benchmarking import read_methods
 from asd.stages.reproducing import read_published, reproduce
 from asd.types import AsdError
 from tests.archive_server import serving
-from tests.command import refuses, succeeds
+from tests.command import succeeds
 from tests.miniature_year import publish_year
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -36,12 +36,12 @@ def test_one_command_fetches_measures_and_compares(tmp_path: Path, monkeypatch: 
         small = {"train_source": 8, "train_target": 2, "test_per_cell": 2, "duration_s": 0.5}
         publish_year(server, 2023, Path("clips"), dev=["fan"], evaluation=["ToyDrone"], **small)
         said = succeeds("reproduce", *words, *server.words).out
-        # at an address the same is trained and written anew, and archives need a folder
-        said_there = succeeds("reproduce", *words, *server.words, "runs=memory://reproduced").out
+        # at an address the same is fetched, trained and written anew
+        there = ("runs=memory://reproduced", "data=memory://year", "executor=here")
+        said_there = succeeds("reproduce", *words, *server.words, *there).out
         written = fsspec.filesystem("memory").cat_file("/reproduced/2023/reproduce.md").decode()
         assert said_there.startswith(written)
         assert "written to memory://reproduced/2023/reproduce.md" in said_there
-        refuses("reproduce", *words, "data=memory://clips", saying="data=.*takes a folder or file of this computer")
     page = Path("runs/reproduce/2023/reproduce.md").read_text()
     assert page in said
     assert "## Development machines of 2023" in page

@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 import asd as library
 from asd.core import storage
 from asd.core.ray_executor import shared_place
+from asd.data.codecs import write_wav
 from asd.options import Execution
 from asd.places import address_of, mirrored, spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Predict
+from asd.studies.digits.recordings import load_words
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds, tiny_machines
 from tests.machines import tone_machine
@@ -283,6 +287,28 @@ def test_events_are_detected_at_an_address(bucket: Any, monkeypatch: pytest.Monk
     assert not [path for path in Path("train").rglob("*.wav") if path.stat().st_blocks]
 
 
+@pytest.mark.slow
+def test_a_study_at_an_address_goes_on_elsewhere(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ("seeds=0", "snrs_db=0", "detectors=nearest", "executor=here", "device=cpu")
+    small += ("train_source=8", "train_target=2", "test_per_cell=2", "duration_s=0.6")
+    said = succeeds("study", "microphones", f"runs={RUNS}", *small)
+    assert "asd-mirror" not in said.out + said.err
+    succeeds("study", "microphones", *small)
+    assert bucket.cat_file("/runs/microphones/table.md") == Path("runs/studies/microphones/table.md").read_bytes()
+    another_computer(monkeypatch, "second")
+    assert succeeds("study", "microphones", f"runs={RUNS}", *small).out == said.out
+
+
+def test_words_of_the_digits_study_are_read_at_an_address(bucket: Any) -> None:
+    rng = np.random.default_rng(0)
+    for word, speaker in (("one", "ann"), ("one", "bob"), ("two", "ann"), ("two", "bob")):
+        write_wav(Path("a.wav"), 0.1 * rng.standard_normal((1, 2000)).astype(np.float32), 8000)
+        bucket.put_file("a.wav", f"/words/recordings/{word}_{speaker}_0.wav")
+    words = load_words(mirrored("memory://words"), 8000, 0.3, torch.device("cpu"))
+    assert words.classes == ("one", "two")
+    assert words.waveforms.abs().amax(-1).min() > 0.1
+
+
 def test_a_run_is_withdrawn_from_its_address(bucket: Any) -> None:
     bucket.pipe({f"/runs/{name}": b"1" for name in ("x/fan/seed0/DONE", "x/fan/seed0/model/a", "x/pump/seed0/DONE")})
     storage.withdraw(mirrored(f"{RUNS}/x/fan/seed0"))
@@ -375,15 +401,7 @@ def test_an_address_that_cannot_be_used_is_a_sentence(bucket: Any, words: tuple[
     assert files(bucket) == {}
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("reproduce", "data=memory://year"),
-        ("data", "data=memory://year"),
-        ("study", "reuse", "runs=memory://runs"),
-        ("study", "digits", "data=memory://digits"),
-    ],
-)
+@pytest.mark.parametrize("words", [("export", "out=memory://fan.onnx"), ("listen", "input=-", "out=memory://heard")])
 def test_what_takes_a_folder_of_this_computer_only_says_so(bucket: Any, words: tuple[str, ...]) -> None:
     option = words[-1].partition("=")[0]
     refuses(*words, saying=rf"{option}.*takes a folder or file of this computer, not an address")

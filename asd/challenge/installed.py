@@ -27,6 +27,7 @@ from asd.challenge.unpack import machine_place, truth_place, unpack
 from asd.challenge.years import Archive, Part, Year, revision
 from asd.core.files import write_json
 from asd.core.runtime import log
+from asd.core.storage import read_bytes
 from asd.places import find_recordings, is_recording
 from asd.types import AsdError, Split
 
@@ -145,8 +146,8 @@ def _is_whole(path: Path, known: tuple[int, int], quick: bool) -> bool:
     try:
         if path.stat().st_size != size_bytes:
             return False
-        return quick or zlib.crc32(path.read_bytes()) == crc32
-    except OSError:
+        return quick or zlib.crc32(read_bytes(path)) == crc32
+    except (AsdError, OSError):
         return False
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.files import alone, atomic
-from asd.places import at_addresses, is_table, left_alone
+from asd.places import at_addresses, is_recording, is_table, left_alone
 from asd.types import AsdError
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it
@@ -45,25 +45,26 @@ def is_taken(path: Path, address: str) -> bool:
 
 
 @at_addresses(otherwise=left_alone)
-def list_names(folder: Path, address: str, command: str = "") -> None:
-    """Brings the names under an address into its mirror, and the tables there; a path is left alone.
+def list_names(folder: Path, address: str, command: str = "", *, is_new: bool = False) -> None:
+    """Brings the names under an address into its mirror, with tables and manifests; a path is left alone.
 
     Args:
         command: names that were listed for this command already will do; "": they are listed now.
+        is_new: whether an address that holds nothing yet will do.
     """
     with alone(folder), _reached(address) as (storage, root):
         listed = folder / _LISTED
         if command and listed.exists() and listed.read_text() == command:
             return
         there = _stamps(storage, root)
-        if not there:
+        if not there and not is_new:
             raise AsdError(f"{address} holds no files; check the address")
         for name, stamp in there.items():
             path = folder / name
             if _stamp(path) == stamp:
                 continue
-            if is_table(path):  # tables beside recordings are read whole
-                _get(storage, f"{root}/{name}".rstrip("/"), path, stamp)
+            if is_table(path) or path.suffix == ".json":  # what stands beside recordings is read whole
+                _get(storage, _below(root, name), path, stamp)
             else:
                 _note(path, stamp)
         if folder.is_dir():
@@ -90,53 +91,38 @@ def fetch(folder: Path, address: str, without: str = "") -> None:
                 inner = None if is_run else _SEED.match(name)
                 prefix = name[: inner.end()] if inner else ""
                 runs.setdefault(prefix, {})[name.removeprefix(prefix)] = stamp
-        for prefix, files in runs.items():
+        for prefix, there in runs.items():
+            place, is_whole = folder / prefix, "DONE" in there
             try:
-                with alone(folder / prefix, busy=None if is_run else _BUSY):
-                    if is_run or prefix:
-                        _fetch_run(storage, f"{root}/{prefix}".rstrip("/"), folder / prefix, files, without)
-                    else:
-                        _fetch_files(storage, root, folder, files)
+                with alone(place, busy=None if is_run else _BUSY):
+                    for name in sorted(there, key=_done_last):
+                        is_newer = is_whole or not (is_run or prefix) or not (place / name).exists()
+                        if is_newer and _stamp(place / name) != there[name]:
+                            _get(storage, _below(root, prefix + name), place / name, there[name])
+                    if is_whole:
+                        here = {name for name in _files(place) if without not in name.split("/")[:-1]}
+                        _remove(place, here - there.keys())
             except AsdError as error:
                 if str(error) != _BUSY:
                     raise
 
 
-def _fetch_run(storage: Any, root: str, folder: Path, there: Mapping[str, Stamp], without: str) -> None:
-    is_whole = "DONE" in there
-    wanted = {name: stamp for name, stamp in there.items() if is_whole or not (folder / name).exists()}
-    _fetch_files(storage, root, folder, wanted)
-    if is_whole:
-        here = {name for name in _files(folder) if without not in name.split("/")[:-1]}
-        _remove(folder, here - there.keys())
-
-
-def _fetch_files(storage: Any, root: str, folder: Path, there: Mapping[str, Stamp]) -> None:
-    for name in sorted(there, key=_done_last):
-        if _stamp(folder / name) != there[name]:
-            _get(storage, f"{root}/{name}", folder / name, there[name])
-
-
 @at_addresses(otherwise=left_alone)
 def publish(folder: Path, address: str, last: str = "DONE") -> None:
     """Brings a complete folder from its mirror to its address, the file `last` at last; a path is left alone."""
-    if not (folder / last).exists():
-        return
+    if (folder / last).exists():
+        with _reached(address) as (storage, root):
+            _put_changed(storage, root, folder, last, and_no_others=True)
+
+
+@at_addresses(otherwise=left_alone)
+def publish_recordings(folder: Path, address: str) -> None:
+    """Makes an address hold what its mirror holds, of whose recordings only the names stay; a path is left alone."""
     with _reached(address) as (storage, root):
-        there, here = _stamps(storage, root), _files(folder)
-        changed = {name for name in here if there.get(name) != _stamp(folder / name)}
-        gone = there.keys() - {*here}
-        if not changed | gone:
-            return
-        if last in there:
-            storage.rm_file(f"{root}/{last}")
-        for name in sorted(changed | {last}, key=last.__eq__):
-            if name == last:
-                for old in gone:
-                    storage.rm_file(f"{root}/{old}")
-            _put(storage, folder / name, f"{root}/{name}")
+        _put_changed(storage, root, folder, and_no_others=True)
         for name, stamp in _stamps(storage, root).items():
-            _set_time(folder / name, stamp)
+            if is_recording(folder / name) and _stamp(folder / name) == stamp:
+                _note(folder / name, stamp)
 
 
 @at_addresses(otherwise=left_alone)
@@ -148,23 +134,16 @@ def withdraw(folder: Path, address: str) -> None:
             storage.rm_file(f"{root}/{name}")
 
 
-def publish_files(*paths: Path) -> None:
-    """Brings single files from their mirror to their address; paths are left alone."""
-    for path in paths:
-        publish_folder(path)
+def publish_files(*places: Path) -> None:
+    """Brings files, and folders with what is in them, from their mirror to their address; paths are left alone."""
+    for place in places:
+        _publish_files(place)
 
 
 @at_addresses(otherwise=left_alone)
-def publish_folder(folder: Path, address: str) -> None:
-    """Brings what is not in step of a folder, or a file, from its mirror to its address; a path is left alone."""
+def _publish_files(place: Path, address: str) -> None:
     with _reached(address) as (storage, root):
-        there, here = _stamps(storage, root), _files(folder)
-        for name in here:
-            if there.get(name) != _stamp(folder / name):
-                _put(storage, folder / name, f"{root}/{name}".rstrip("/"))
-        for name, stamp in _stamps(storage, root).items():
-            if name in here:
-                _set_time(folder / name, stamp)
+        _put_changed(storage, root, place)
 
 
 @contextmanager
@@ -227,6 +206,7 @@ def _set_time(path: Path, stamp: Stamp) -> None:
 def _note(path: Path, stamp: Stamp) -> None:
     """A file of this size and time that takes no space."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
     path.touch()
     os.truncate(path, stamp[0])
     _set_time(path, stamp)
@@ -239,9 +219,28 @@ def _get(storage: Any, file: str, path: Path, stamp: Stamp) -> None:
         _set_time(temporary, stamp)
 
 
-def _put(storage: Any, path: Path, file: str) -> None:
-    storage.makedirs(file.rpartition("/")[0], exist_ok=True)
-    storage.put_file(str(path), file)
+def _put_changed(storage: Any, root: str, folder: Path, last: str = "DONE", *, and_no_others: bool = False) -> None:
+    """Brings the files that are not in step to a storage; with `and_no_others` those that are not here go there.
+
+    The file `last` goes first and comes last: what changes is incomplete meanwhile.
+    """
+    there, here = _stamps(storage, root), {*_files(folder)}
+    changed = {name for name in here if there.get(name) != _stamp(folder / name)}
+    gone = there.keys() - here if and_no_others else set()
+    done = {last} & there.keys() & here if changed or gone else set()
+    for name in sorted(gone | done, key=last.__ne__):
+        storage.rm_file(_below(root, name))
+    for name in sorted(changed | done, key=last.__eq__):
+        file = _below(root, name)
+        storage.makedirs(file.rpartition("/")[0], exist_ok=True)
+        storage.put_file(str(folder / name), file)
+    stamps = _stamps(storage, root) if changed else {}
+    for name in (changed | done) & stamps.keys():
+        _set_time(folder / name, stamps[name])
+
+
+def _below(root: str, name: str) -> str:
+    return f"{root}/{name}".rstrip("/")
 
 
 def _files(folder: Path) -> list[str]:

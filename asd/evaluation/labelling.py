@@ -11,6 +11,7 @@ import pandas as pd
 
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.years import Unit, Year, get_year
+from asd.core.storage import list_names
 from asd.evaluation import completeness
 from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, merged, require_whole
 from asd.places import place_name
@@ -136,6 +137,7 @@ def _by_truth(
     root = ground_truth or year.truth_root
     if not root.is_dir():
         raise AsdError(f"no ground truth in {root}: make data year={year.year} part=eval fetches it, once published")
+    list_names(root)
     truth = read_ground_truth(root, year)
     every = {unit.machine for unit in truth}
     if not is_all(machines):

@@ -118,7 +118,7 @@ def write_page(
     tables: Mapping[str, pd.DataFrame] | None = None,
     figures: Mapping[str, Figure] | None = None,
 ) -> str:
-    """Writes a page and what belongs to it, each file whole or not at all; returns the page.
+    """Writes a page and what belongs to it, and sends the folder to where an address lies; returns the page.
 
     Args:
         name: of the page and of its numbers: <name>.md and <name>.json.
@@ -136,6 +136,7 @@ def write_page(
     write_json(folder / f"{name}.json", without_nan(numbers))
     text = as_markdown(title, sections)
     write_text(folder / f"{name}.md", text)
+    publish_files(folder)
     return text
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import log, pick_device
-from asd.core.storage import is_taken, list_names, publish, publish_files, publish_folder, read_bytes
+from asd.core.storage import is_taken, list_names, publish, publish_files, read_bytes
 from asd.evaluation.markdown import write_page
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
@@ -107,7 +107,7 @@ def report(config: Report) -> str:
     from asd.sed.report import compare  # with matplotlib
 
     text = compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
-    publish_folder(config.out)
+    publish_files(config.out)
     return text
 
 

@@ -34,7 +34,7 @@ class Selection(Settings):
     part: Literal["dev", "train", "eval", "all"] = Field(
         "all", description="dev, train (of the evaluation machines), eval (their test clips, labels), all"
     )
-    data: Path | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
+    data: Place | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
 
 
 class Data(Selection):
@@ -65,7 +65,7 @@ class Evaluate(Settings):
     part: Literal["dev", "eval"] = Field("dev", description="dev: labels by name; eval: by ground truth")
     scorer: str | None = Field(None, description="scorer the official score is quoted for")
     submission: Path | None = Field(None, description="a system's folder of CSVs, or a folder of such")
-    ground_truth: Path | None = Field(None, description="folder of labels, by default where data puts them")
+    ground_truth: Place | None = Field(None, description="folder of labels, by default where data puts them")
     out: Path | None = Field(None, description="where the official result files go")
     json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
     page: Path | None = Field(None, description="document whose table of decisions between markers is replaced")
@@ -187,7 +187,7 @@ class Benchmark(SideBySide):
     scorers: Literal["default", "all"] = Field("default", description="scorers in the table")
     year: RuleYear = None
     part: Literal["dev", "eval"] = Field("dev", description="labels: in the names, or published (eval)")
-    ground_truth: Path | None = Field(None, description="part=eval: folder of the published labels")
+    ground_truth: Place | None = Field(None, description="part=eval: folder of the published labels")
     reference: str | None = Field(None, description="method that others are compared with, by default the first of all")
     page: Path | None = Field(None, description="document whose table between markers is replaced")
     runs: Place = Field(Path("runs/benchmark"), description="folder of the runs and the table")
@@ -202,7 +202,7 @@ class Reproduce(SideBySide):
     methods: Path = Field(Path("configs/reproduce.yaml"), description="YAML file of label: options of train")
     published: Path = Field(Path("configs/published.yaml"), description="YAML file of scores to compare with")
     seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
-    data: Path | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
+    data: Place | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
     runs: Place = Field(Path("runs/reproduce"), description="folder of the runs and the tables")
     archive: str = Field("https://zenodo.org", description="address of the archive of records")
     evaluators: str = Field("https://codeload.github.com", description="address of the evaluators' host")

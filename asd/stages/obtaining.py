@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +23,14 @@ from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
 from asd.core.files import alone
 from asd.core.runtime import log, progress
+from asd.core.storage import list_names, publish_files, publish_recordings
 from asd.data.recordings import check
+from asd.places import address_of
 from asd.settings.stages import Data, DataCheck
 from asd.types import AsdError, Clip, Split
 
 TRUTH = "ground truth"
+_PUBLISHING = threading.Lock()  # a machine at an address is unpacked here and gone before the next one
 _PARTS: dict[str, tuple[Part, ...]] = {
     "dev": ("dev",),
     "train": ("eval_train",),
@@ -71,6 +74,7 @@ def obtain_data(config: Data) -> list[Target]:
     year = get_year(config.year)
     targets = _targets(config, year)
     with _alone(config.data or year.folder):
+        _list_names(targets)
         failed: dict[Target, AsdError] = {}
         missing: list[Target] = []
         for target in targets:
@@ -89,8 +93,9 @@ def obtain_data(config: Data) -> list[Target]:
 def check_data(config: DataCheck) -> Inventory:
     """Compares what lies there with what was unpacked and with the catalogue, and reads the recordings."""
     year = get_year(config.year)
-    found = []
-    for target in progress(_targets(config, year), "checking"):
+    found, targets = [], _targets(config, year)
+    _list_names(targets)
+    for target in progress(targets, "checking"):
         finding = _inspect(target, year, quick=config.quick)
         if target.part and finding.n_clips:
             for sentence in attribute_gaps(target.folder.parent, target.machine):
@@ -157,6 +162,11 @@ def _targets(config: Data | DataCheck, year: Year) -> list[Target]:
         truth = place / year.truth_root.relative_to(year.folder)
         targets.append(Target(None, "", year.truth, truth))
     return targets
+
+
+def _list_names(targets: Sequence[Target]) -> None:
+    for folder in {target.folder for target in targets}:
+        list_names(folder, is_new=True)
 
 
 def _inspect(target: Target, year: Year, *, quick: bool) -> Finding:
@@ -247,11 +257,15 @@ def _fetch(target: Target, remote: Remote, year: Year, config: Data, patience: P
     path = (config.data or year.folder) / "archives" / remote.name
     download(remote, path, patience, on_bytes)
     on_bytes(0)  # the last moment to stop
-    if target.part and isinstance(target.source, Archive):
-        install_machine(path, target.folder, target.part, target.source, remote.md5)
-    else:
-        install_truth(path, target.folder, year)
-    if not config.keep:
+    with _PUBLISHING if address_of(path) else nullcontext():
+        if target.part and isinstance(target.source, Archive):
+            install_machine(path, target.folder, target.part, target.source, remote.md5)
+        else:
+            install_truth(path, target.folder, year)
+        publish_recordings(target.folder)
+    if config.keep:
+        publish_files(path)
+    if address_of(path) or not config.keep:
         path.unlink()
 
 

@@ -25,8 +25,8 @@ import yaml
 
 from asd.core.executors import finished
 from asd.core.files import alone, atomic, read_json, write_text
-from asd.core.runtime import fingerprint, log
-from asd.core.storage import fetch, list_names, publish_files, publish_folder
+from asd.core.runtime import fingerprint, log, progress
+from asd.core.storage import fetch, list_names, publish_files
 from asd.data.dataset import Dataset, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
 from asd.evaluation.markdown import table as markdown_table
@@ -81,7 +81,7 @@ def sweep(config: Sweep) -> Swept:
         data = config.folder / f"data-{fingerprint(written(config.data), recordings, config.seed)[:8]}"
         for machine in machines:
             plant(Run(data=config.data, year=year), machine, data, config.seed)
-        publish_folder(data)
+        publish_files(data)
     shared = {"data": spelled(str(data)), "year": year, "seeds": config.seeds, "device": config.device}
     first = Trial({}, shared, tuple(machines), spelled(str(config.folder)), recordings)
     fetch(first.results)
@@ -95,7 +95,7 @@ def _fingerprint(dataset: Dataset, machines: Sequence[str], judge: str) -> str:
     """Hash of what the results are of: recordings by what is known of them and their content; by an address, unread."""
     splits = (Split.TRAIN,) if judge == "faults" else (Split.TRAIN, Split.TEST)
     clips = [clip for machine in machines for split in splits for clip in dataset.clips(machine, split)]
-    contents = ["" if address_of(clip.path) else file_hash(clip.path) for clip in clips]
+    contents = ["" if address_of(clip.path) else file_hash(clip.path) for clip in progress(clips, "hashing")]
     known = [astuple(replace(clip, path=Path(clip.name))) for clip in clips]
     return fingerprint(known, contents)
 
@@ -246,7 +246,7 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
     for machine, row in best_elsewhere(whole[machines]).items() if each else ():
         write_text(folder / "best" / f"{machine}.yaml", yaml.safe_dump(results[row]["options"], sort_keys=False))
     publish_files(*(folder / name for name in ("sweep.csv", "sweep.md", "best.yaml")))
-    publish_folder(folder / "best")
+    publish_files(folder / "best")
     varied = [key for key in keys if whole[key].astype(str).nunique() > 1]
     (folder / "importance.png").unlink(missing_ok=True)  # of a sweep that varied something
     if varied:

@@ -8,13 +8,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from asd.options import AnyNames, Levels, Names, Seeds, Settings, SideBySide
+from asd.places import Place
 
 
 class Study(SideBySide):
     """Options of every study."""
 
     seeds: Seeds = Field([0, 1, 2], description="seeds of every cell")
-    runs: Path = Field(Path("runs/studies"), description="folder of the studies' results")
+    runs: Place = Field(Path("runs/studies"), description="folder of the studies' results")
     device: str = Field("auto", description="auto, cpu or cuda")
 
     def settings(self) -> dict[str, Any]:
@@ -95,7 +96,7 @@ class Supplemental(Halls):
 class Digits(Study):
     """Options of the study of raw-waveform classifiers on spoken digits."""
 
-    data: Path = Field(Path("../shared/data/spoken_digits"), description="folder of <word>_<speaker>_<number>.wav")
+    data: Place = Field(Path("../shared/data/spoken_digits"), description="folder of <word>_<speaker>_<number>.wav")
     network: str = Field("small", description="small, or a published design: ch32, base, ...")
     held_out: AnyNames = Field([], description="speakers left out in turn; none: all")
     chosen_on: Names = Field(["lucas", "theo"], description="speakers on whom the defaults were chosen")
@@ -128,7 +129,7 @@ class Digits(Study):
 class SedStudy(Study):
     """Options of the studies of event detection; the soundscapes are made on the way."""
 
-    events: Path = Field(
+    events: Place = Field(
         Path("../shared/data/spoken_digits/recordings"),
         description="folder of labelled WAVs, as in sed make-soundscapes",
     )
@@ -166,7 +167,7 @@ class Cmt(SedStudy):
 class Reuse(Study):
     """Options of the study of reuse: parts of the core, switched on in the detector embedding."""
 
-    data: Path = Field(Path("../shared/data/machines"), description="folder of recorded machines")
+    data: Place = Field(Path("../shared/data/machines"), description="folder of recorded machines")
     methods: AnyNames = Field([], description="those of the study to run; none: all")
     epochs: int = Field(16, ge=1, description="passes over the training clips")
     segment_samples: int = Field(16000, ge=2048, description="length of an encoder's input")

@@ -16,6 +16,8 @@ from typing import Any
 from asd.core.executors import run_tasks
 from asd.core.files import read_json, write_json
 from asd.core.runtime import log
+from asd.core.storage import fetch, publish_files
+from asd.places import mirrored, spelled
 from asd.studies.config import Study
 from asd.types import one_of
 
@@ -38,10 +40,11 @@ def run_grid(
         for key, settings in cells.items()
         for seed in config.seeds
     }
+    fetch(folder)
     missing = [key for key in wanted if _known(folder / key).get("settings") != wanted[key]]
     if len(missing) < len(wanted):
         log.info("%s: %d of %d cells are done already", label, len(wanted) - len(missing), len(wanted))
-    tasks = [(work, wanted[key], folder / key) for key in missing]
+    tasks = [(work, wanted[key], spelled(str(folder / key))) for key in missing]
     run_tasks(_run, tasks, config, device=config.device, label=label)
     return {key: [_known(folder / f"{key}/seed{seed}")["result"] for seed in config.seeds] for key in cells}
 
@@ -51,10 +54,11 @@ def chosen(names: Sequence[str], known: Iterable[str], option: str) -> list[str]
     return [one_of(name, tuple(known), option) for name in names] or list(known)
 
 
-def _run(task: tuple[Work, dict[str, Any], Path]) -> None:
+def _run(task: tuple[Work, dict[str, Any], str]) -> None:
     """In the cell's own process, so that what is done is kept whatever becomes of the others."""
-    work, settings, folder = task
+    work, settings, folder = task[0], task[1], mirrored(task[2])
     write_json(folder / "result.json", {"settings": settings, "result": work(settings, folder)})
+    publish_files(folder)
 
 
 def _known(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from asd.core.storage import publish_files
 from asd.evaluation.markdown import Section, plus_minus, spread, write_page
 from asd.metrics import evaluate_table
 from asd.pipeline import train
@@ -65,6 +66,7 @@ def run_methods(settings: dict[str, Any], folder: Path) -> Result:
     """Official score in per cent of every method on one set of machines."""
     data = folder / "data"
     make_machines(data, **settings["machines"], seed=settings["seed"])
+    publish_files(data)
     result: Result = {}
     for detector, methods in settings["methods"].items():
         result[detector] = {}

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from asd.core.storage import publish_files
 from asd.evaluation.markdown import Section, plus_minus, spread, write_page
 from asd.pipeline import train
+from asd.places import spelled
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.studies.config import Reuse
@@ -58,7 +60,7 @@ def cells(config: Reuse) -> dict[str, dict[str, Any]]:
     shared = {"device": config.device, "epochs": config.epochs, "segment_samples": config.segment_samples}
     return {
         f"{kind}/{name}": {"machines": machines, "words": list(METHODS[name].words), **shared}
-        for kind, machines in (("recorded", str(config.data)), ("synthetic", config.machines()))
+        for kind, machines in (("recorded", spelled(str(config.data))), ("synthetic", config.machines()))
         for name in chosen(config.methods, METHODS, "methods")
     }
 
@@ -94,6 +96,7 @@ def _data(settings: dict[str, Any], place: Path) -> str:
     if isinstance(settings["machines"], str):
         return settings["machines"]
     make_machines(place / "data", **settings["machines"], seed=settings["seed"])
+    publish_files(place / "data")
     return str(place / "data")
 
 

@@ -33,6 +33,7 @@ from asd.core.trainer import train
 from asd.evaluation.explain import hz_to_mel, mel_to_hz
 from asd.features.augment import draw_mixup, mixup
 from asd.options import TrainSettings
+from asd.places import mirrored, spelled
 from asd.runs import TrainingDirectory
 from asd.studies.config import Digits
 from asd.studies.digits.inspection import inspect_network
@@ -67,7 +68,7 @@ def run(config: Digits) -> str:
     folder = config.runs / "digits" / config.network
     words = load_words(config.data, config.sample_rate_hz, config.duration_s, pick_device("cpu"))
     net = build_network(config, len(words.classes), seed=0)  # refuses now what every cell would refuse
-    work = partial(run_cell, data=config.data, device=config.device)
+    work = partial(run_cell, data=spelled(str(config.data)), device=config.device)
     results = run_grid(cells(config, words), work, folder, config, "digits study")
     summary = summarise(results, config.seeds, config.settings(), words.classes, config.chosen_on)
     path = folder / KNOWN / f"seed{config.seeds[0]}" / "weights.safetensors"
@@ -88,14 +89,14 @@ def cells(config: Digits, words: Words) -> dict[str, dict[str, Any]]:
     return {split: {"split": split, **shared} for split in splits}
 
 
-def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str) -> dict[str, Any]:
+def run_cell(settings: dict[str, Any], folder: Path, *, data: str, device: str) -> dict[str, Any]:
     """Trains a network and tests it; resumes where it was stopped.
 
     Args:
         settings: "split" (`recordings.Words.split`), "seed", "study" (words that decide the result), "recordings"
             (their hash).
         folder: receives metrics.jsonl and weights.safetensors.
-        data: folder of the recordings, wherever it lies today.
+        data: folder or address of the recordings, wherever it lies today.
 
     Returns:
         "confusion" (classes, classes) of the network, rows actual; "classifiers": by length of the features and
@@ -105,7 +106,7 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: Path, device: str)
     started = time.perf_counter()
     config, known_as = Digits.model_validate(settings["study"]), fingerprint(settings)
     TrainingDirectory(folder).make_way(known_as, overwrite=True)
-    words = load_words(data, config.sample_rate_hz, config.duration_s, pick_device(device))
+    words = load_words(mirrored(data), config.sample_rate_hz, config.duration_s, pick_device(device))
     learnt, tested = words.split(settings["split"], config.n_known_test)
     net = build_network(config, len(words.classes), settings["seed"]).to(words.waveforms.device)
     fit(net, words, learnt, config, settings["seed"], folder, known_as)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from asd.core.runtime import log
+from asd.core.storage import list_names
 from asd.data.audio import read_wav
 from asd.data.codecs import Waveform
 from asd.features.augment import Generator
@@ -68,6 +69,7 @@ def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: tor
 
     A recording that is too long keeps the stretch with the most energy; a shorter one lies in the middle.
     """
+    list_names(folder)
     paths = _wav_files(folder)
     parts = [_parts(path) for path in paths]
     classes = tuple(sorted({word for word, _, _ in parts}))
