@@ -23,7 +23,7 @@ def test_windows_are_slices_of_the_whole_whatever_the_pieces(
     for size in sizes:
         found += list(windows.feed(whole[:, at : at + size]))
         at += size
-        kept = windows.ring.between(at - n_kept, at)
+        kept = windows.between(at - n_kept, at)
         np.testing.assert_array_equal(kept.samples, whole[:, max(0, at - n_kept) : at])
     starts = range(0, whole.shape[1] - n_window + 1, n_hop)
     assert [window.start for window in found] == list(starts)

@@ -64,7 +64,8 @@ def finished(
 
         found = (on_ray_data if keeps and tasks else on_ray)(work, tasks, where, device)
     elif where.executor == "local":
-        found = _locally(work, tasks, min(where.workers or _default_workers(device), len(tasks)))
+        most = where.workers or (1 if on_gpu(device) else len(os.sched_getaffinity(0)))
+        found = _locally(work, tasks, min(most, len(tasks)))
     else:
         found = (Finished(i, *attempt(work, task)) for i, task in enumerate(tasks))
     yield from progress(found, label, total=len(tasks))
@@ -170,10 +171,6 @@ def _death(process: multiprocessing.process.BaseProcess) -> LostError:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
     log.error("a worker %s", how)
     return LostError(f"its process {how}, as when memory runs out; give fewer workers= and start it again")
-
-
-def _default_workers(device: str) -> int:
-    return 1 if on_gpu(device) else len(os.sched_getaffinity(0))
 
 
 def on_gpu(device: str) -> bool:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 from asd.core.executors import Finished, LostError, attempt, begin_worker, on_gpu
+from asd.core.runtime import imported
 from asd.options import Execution
 from asd.places import address_of, mirrored
 from asd.types import AsdError
@@ -109,7 +109,7 @@ class _Worker:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[ModuleType]:
+def connected(address: str | None) -> Iterator[Any]:
     """Ray, connected to a cluster within the `with`; one that was started for it ends with it.
 
     Args:
@@ -121,10 +121,7 @@ def connected(address: str | None) -> Iterator[ModuleType]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # without end by default
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise AsdError("executor=ray needs Ray; install asd with the extra ray: pip install 'asd[ray]'") from error
+    ray = imported("ray", "executor=ray needs Ray; install asd with the extra ray: pip install 'asd[ray]'")
     if ray.is_initialized():
         yield ray
         return

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,6 +48,14 @@ def _spell(record: logging.LogRecord) -> bool:
 
 
 log.addFilter(_spell)
+
+
+def imported(module: str, otherwise: str) -> Any:
+    """A module of a library that an extra brings; where it is not installed, an `AsdError` of that sentence."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise AsdError(otherwise) from error
 
 
 def pick_device(name: str = "auto") -> torch.device:

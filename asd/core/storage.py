@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.files import alone, atomic
+from asd.core.runtime import imported
 from asd.places import at_addresses, is_recording, is_table, left_alone
 from asd.types import AsdError
 
@@ -149,14 +150,10 @@ def _publish_files(place: Path, address: str) -> None:
 @contextmanager
 def _reached(address: str) -> Iterator[tuple[Any, str]]:
     """The storage of an address, and the path in it."""
+    needed = f"{address} needs fsspec; install asd with the extra remote: pip install 'asd[remote]'"
+    fsspec = imported("fsspec.core", needed)
     try:
-        import fsspec.core
-    except ImportError as error:
-        raise AsdError(
-            f"{address} needs fsspec; install asd with the extra remote: pip install 'asd[remote]'"
-        ) from error
-    try:
-        storage, path = fsspec.core.url_to_fs(address)
+        storage, path = fsspec.url_to_fs(address)
         storage.invalidate_cache()
         yield storage, path.rstrip("/")
     except (AsdError, KeyboardInterrupt):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from asd.core.runtime import imported
 from asd.types import AsdError
 
 TrackerName = Literal["none", "tensorboard", "mlflow", "wandb"]
@@ -68,11 +69,8 @@ class _TensorBoard(Tracker):
     """Event files in the folder `tensorboard` of the training, for `tensorboard --logdir runs`."""
 
     def __init__(self, what: Tracked) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise _missing("tensorboard") from error
-        self._writer: Any = SummaryWriter(str(what.directory / "tensorboard"))
+        library = _library("torch.utils.tensorboard", "tensorboard")
+        self._writer = library.SummaryWriter(str(what.directory / "tensorboard"))
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         rows = "".join(f"| {name} | {value} |\n" for name, value in values.items())
@@ -94,13 +92,10 @@ class _Mlflow(Tracker):
     """A run of MLflow, on the server of MLFLOW_TRACKING_URI or in the folder `mlruns`."""
 
     def __init__(self, what: Tracked) -> None:
-        try:
-            from mlflow import MlflowClient
-        except ImportError as error:
-            raise _missing("mlflow") from error
+        library = _library("mlflow", "mlflow")
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        self._client: Any = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or Path("mlruns").resolve().as_uri())
+        self._client = library.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or Path("mlruns").resolve().as_uri())
         known = self._client.get_experiment_by_name(what.project)
         place = known.experiment_id if known else self._client.create_experiment(what.project)
         found = self._client.search_runs([place], f"tags.`asd.identity` = '{what.identity}'")
@@ -128,14 +123,10 @@ class _Wandb(Tracker):
     """A run of Weights & Biases; WANDB_MODE=offline needs no account."""
 
     def __init__(self, what: Tracked) -> None:
-        try:
-            import wandb
-        except ImportError as error:
-            raise _missing("wandb") from error
-        self._wandb = wandb
+        self._wandb = _library("wandb", "wandb")
         what.directory.mkdir(parents=True, exist_ok=True)
         try:
-            self._run: Any = wandb.init(
+            self._run = self._wandb.init(
                 project="asd",
                 group=what.project,
                 name=what.name,
@@ -144,7 +135,7 @@ class _Wandb(Tracker):
                 dir=str(what.directory),
                 reinit="create_new",
             )
-        except wandb.Error as error:
+        except self._wandb.Error as error:
             raise AsdError(
                 f"track=wandb: {' '.join(str(error).split())}; set WANDB_MODE=offline to keep it on this computer"
             ) from error
@@ -193,8 +184,9 @@ def _flat(options: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, st
             yield f"{above}{name}", str(value)
 
 
-def _missing(name: str) -> AsdError:
-    return AsdError(
+def _library(module: str, name: str) -> Any:
+    return imported(
+        module,
         f"track={name} needs the package {name}, which is not installed; `pip install 'asd[{name}]'`, or leave it "
-        f"out: metrics.jsonl has the same numbers"
+        f"out: metrics.jsonl has the same numbers",
     )

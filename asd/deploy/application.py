@@ -110,35 +110,31 @@ def application(models: Models, config: Serve) -> Guard:
 
     app.post("/score", openapi_extra=_BODY)(score)
 
-    @app.exception_handler(RefusalError)
-    async def refused(request: Request, error: RefusalError) -> JSONResponse:
-        return error.answer()
-
-    @app.exception_handler(AsdError)
-    async def unusable(request: Request, error: AsdError) -> JSONResponse:
-        return RefusalError(422, str(error)).answer()
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return RefusalError(422, f"{'.'.join(map(str, first['loc'][1:]))} does not fit: {first['msg']}").answer()
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
-        routes = ", ".join(ROUTES)
-        known = {404: f"there is no such page; there are {routes}", 405: "this page takes another method"}
-        return RefusalError(error.status_code, known.get(error.status_code, str(error.detail))).answer()
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
-        return RefusalError(400, "the request ended before its body did").answer()  # to nobody, but it is counted
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
-        log.error("a request failed", exc_info=error)
-        return RefusalError(500, "the server failed on this request; its log says why").answer()
-
+    for kind in (RefusalError, AsdError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, _refused)
     return Guard(app, config, metrics.answered)
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a request that got none."""
+    match error:
+        case RefusalError():
+            return error.answer()
+        case AsdError():
+            refusal = RefusalError(422, str(error))
+        case RequestValidationError():
+            first = error.errors()[0]
+            refusal = RefusalError(422, f"{'.'.join(map(str, first['loc'][1:]))} does not fit: {first['msg']}")
+        case HTTPException():
+            pages = f"there is no such page; there are {', '.join(ROUTES)}"
+            known = {404: pages, 405: "this page takes another method"}
+            refusal = RefusalError(error.status_code, known.get(error.status_code, str(error.detail)))
+        case ClientDisconnect():
+            refusal = RefusalError(400, "the request ended before its body did")  # to nobody, but it is counted
+        case _:
+            log.error("a request failed", exc_info=error)
+            refusal = RefusalError(500, "the server failed on this request; its log says why")
+    return refusal.answer()
 
 
 class Connection(H11Protocol):

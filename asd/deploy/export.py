@@ -46,7 +46,8 @@ class Exported:
 
 def export(config: Export) -> Exported:
     """Writes the model of a run and machine as an ONNX graph."""
-    _require_libraries()
+    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
+        raise AsdError(f"{missing[0]} is not installed, which export needs; run pip install 'asd[export]'")
     check_file_place(config.out)
     name = config.name
     model = load(config.runs / name, config.machine, seed=config.seed, device="cpu")
@@ -78,7 +79,6 @@ def summary(config: Export, result: Exported) -> str:
 
 def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:
     """A fitted detector as a checked and simplified ONNX model, the content of a file."""
-    _require_libraries()
     import onnx
     import onnx_ir as ir
 
@@ -140,11 +140,6 @@ def graph_score(session: Any, waveform: Samples, section: int = 0) -> float:
     given = {"waveform": waveform[None].astype(np.float32), "section": np.array([section], np.int64)}
     names = [each.name for each in session.get_inputs()]
     return float(session.run(None, {name: given[name] for name in names})[0][0])
-
-
-def _require_libraries() -> None:
-    if missing := [name for name in _LIBRARIES if find_spec(name) is None]:
-        raise AsdError(f"{missing[0]} is not installed, which export needs; run pip install 'asd[export]'")
 
 
 def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:

@@ -30,20 +30,14 @@ _NAMED = 3  # defects that the last message names
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a listener leaves.
+    """What a listener leaves."""
 
-    Attributes:
-        folder: of alarms.jsonl, scores.jsonl and recordings/.
-        cpu_share: of one core that the sound took, per second of it.
-        defects: what could not be read, written or delivered, in sentences.
-    """
-
-    folder: Path
+    folder: Path  # of alarms.jsonl, scores.jsonl and recordings/
     seconds: float
     n_windows: int
     n_alarms: int
-    cpu_share: float
-    defects: list[str]
+    cpu_share: float  # of one core that the sound took, per second of it
+    defects: list[str]  # what could not be read, written or delivered, in sentences
 
 
 class Voice:

@@ -26,41 +26,24 @@ Emit = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a stream is listened to.
+    """How a stream is listened to."""
 
-    Attributes:
-        sample_rate_hz, n_channels, channel: that the model needs, see `data.audio.chosen_channels`.
-        n_window, n_hop: samples of a window, and from one to the next.
-        n_before, n_after: samples recorded before and after an alarm.
-        rule: when an alarm is raised.
-        drift_windows, drift_per_day: a look at normal scores, and how many false warnings are expected in a day.
-    """
-
-    sample_rate_hz: int
+    sample_rate_hz: int  # this and the channels are what the model needs, see `data.audio.chosen_channels`
     n_channels: int
-    n_window: int
-    n_hop: int
-    n_before: int
-    n_after: int
-    rule: Rule
+    n_window: int  # samples of a window
+    n_hop: int  # and from one to the next
+    n_before: int  # samples recorded before an alarm
+    n_after: int  # and after it
+    rule: Rule  # when an alarm is raised
     channel: Channel | None = None
-    drift_windows: int = 50
-    drift_per_day: float = 0.01
+    drift_windows: int = 50  # of a look at normal scores
+    drift_per_day: float = 0.01  # false warnings that are expected
 
     @property
     def n_kept(self) -> int:
         """Samples that an alarm may ask for: from before its onset to after it was raised, and a little more."""
         lead = self.n_window + self.rule.least_samples + self.n_hop
         return self.n_before + lead + self.n_after + 2 * self.n_hop
-
-
-@dataclass(frozen=True, slots=True)
-class _Due:
-    """A recording that is written as soon as all of it has been heard: a file, or a folder of windows."""
-
-    path: Path
-    start: int
-    stop: int
 
 
 class Listener:
@@ -88,7 +71,7 @@ class Listener:
         self._windows = Windows(plan.n_channels, plan.n_window, plan.n_hop, plan.n_kept)
         self._recording, self._origin, self._alarm = "", 0, ""
         self.defect = ""  # of the last window
-        self._due: list[_Due] = []
+        self._due: list[tuple[Path, int, int]] = []  # recordings, files or folders of windows, of samples still to come
         self.learnt(plan.rule, training_scores)
 
     def learnt(self, rule: Rule, training_scores: npt.NDArray[np.float64]) -> None:
@@ -117,7 +100,7 @@ class Listener:
         self.n_samples += samples.shape[1]
         for window in self._windows.feed(samples):
             self._hear(window)
-            self._write_due(self._windows.ring.end)
+            self._write_due(self._windows.end)
 
     def _channels(self, piece: Piece) -> Samples:
         """What the model listens to, (n_channels, samples)."""
@@ -143,7 +126,7 @@ class Listener:
         elif piece.problem:
             self._problem(piece.problem)
         if piece.recording != self._recording:
-            self._origin = self._windows.ring.end
+            self._origin = self._windows.end
 
     def _hear(self, window: Window) -> None:
         """Scores a window and says what that means."""
@@ -206,17 +189,17 @@ class Listener:
     def _to_record(self, kind: str, start: int, stop: int) -> Path:
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         path = self.folder / "recordings" / f"{kind}-{moment}{'.wav' if kind == 'alarm' else ''}"
-        self._due.append(_Due(path, start, stop))
+        self._due.append((path, start, stop))
         return path
 
     def _write_due(self, heard: int | None) -> None:
         """Writes recordings that are complete; all of them at a cut (None), as far as they go."""
-        for due in [due for due in self._due if heard is None or due.stop <= heard]:
-            self._due.remove(due)
-            samples = self._windows.ring.between(due.start, due.stop).samples
+        for path, start, stop in [due for due in self._due if heard is None or due[-1] <= heard]:
+            self._due.remove((path, start, stop))
+            samples = self._windows.between(start, stop).samples
             try:
-                with atomic(due.path) as temporary:
-                    self._write(temporary, samples, is_file=due.path.suffix == ".wav")
+                with atomic(path) as temporary:
+                    self._write(temporary, samples, is_file=path.suffix == ".wav")
             except AsdError as error:
                 self._problem(str(error))
 

@@ -1,7 +1,8 @@
 """Where alarms go: a file of JSON lines, a webhook, an MQTT broker. None of them ever holds up the listening.
 
-A sink takes an event and returns at once; what cannot be delivered is tried again from a thread of its own, and counted
-when it is given up. The file is the record that stays: it is written first.
+A sink takes an event (`send`) and returns at once; what cannot be delivered is tried again from a thread of its own,
+and counted (`n_lost`) when it is given up. `close` delivers what is left, as far as that takes no longer than its
+timeout. The file is the record that stays: it is written first.
 """
 
 from __future__ import annotations
@@ -15,30 +16,17 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from asd.core.runtime import log
+from asd.core.runtime import imported, log
 from asd.types import AsdError
 
 Event = Mapping[str, Any]
 
 QUEUED = 1000  # events that may wait for a sink that does not answer
-_QUEUE_IS_FULL = 15  # MQTT_ERR_QUEUE_SIZE
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
 SIGNATURE, TIMESTAMP = "X-Asd-Signature", "X-Asd-Timestamp"
-
-
-class Sink(Protocol):
-    """Something that events are given to."""
-
-    n_lost: int  # events that were given up
-
-    def send(self, event: Event) -> None:
-        """Takes an event; does not wait."""
-
-    def close(self, timeout_s: float) -> None:
-        """Delivers what is left, as far as that takes no longer than this."""
 
 
 class JsonLines:
@@ -98,10 +86,7 @@ class Webhook:
         timeout_s: float = 10.0,
         first_wait_s: float = _FIRST_WAIT_S,
     ) -> None:
-        try:
-            import httpx
-        except ImportError as error:
-            raise AsdError("webhook= needs the library httpx; pip install 'asd[stream]'") from error
+        httpx = imported("httpx", "webhook= needs the library httpx; pip install 'asd[stream]'")
         parts, port = _parts(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise AsdError(f"webhook={url} is no address; write http:// or https://, a host and a path")
@@ -189,16 +174,12 @@ class Mqtt:
     """
 
     def __init__(self, address: str) -> None:
-        try:
-            from paho.mqtt.client import Client
-            from paho.mqtt.enums import CallbackAPIVersion
-        except ImportError as error:
-            raise AsdError("mqtt= needs the library paho-mqtt; pip install 'asd[stream]'") from error
+        mqtt = imported("paho.mqtt.client", "mqtt= needs the library paho-mqtt; pip install 'asd[stream]'")
         host, port, topic, user, password, is_tls = _broker(address)
         self.n_lost, self._topic, self._place = 0, topic, f"{host}:{port}"
         self._is_quiet = False  # what is known already is not said again
         self._n_sent, self._n_taken = 0, 0
-        self._client = Client(CallbackAPIVersion.VERSION2)
+        self._client, self._full = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2), mqtt.MQTT_ERR_QUEUE_SIZE
         self._client.max_queued_messages_set(QUEUED)
         self._client.reconnect_delay_set(1, int(_LONGEST_WAIT_S))
         self._client.on_publish = self._taken
@@ -215,7 +196,7 @@ class Mqtt:
     def send(self, event: Event) -> None:
         """Hands an event to the library."""
         message = self._client.publish(self._topic, json.dumps(event, allow_nan=False), qos=1)
-        if message.rc == _QUEUE_IS_FULL:
+        if message.rc == self._full:
             self.n_lost += 1
         else:
             self._n_sent += 1
@@ -246,6 +227,9 @@ class Mqtt:
         if not self._is_quiet:
             log.warning("%s", sentence)
         self._is_quiet = True
+
+
+Sink = JsonLines | Webhook | Mqtt
 
 
 def _broker(address: str) -> tuple[str, int, str, str | None, str | None, bool]:

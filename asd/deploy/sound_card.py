@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,17 +18,6 @@ _SILENT_S = 2.0  # without a block from a device: it has gone
 _AGAIN_S = 0.5  # between two tries to open it
 
 
-class Opened(Protocol):
-    """A device that is recording."""
-
-    @property
-    def active(self) -> bool:
-        """Whether it still is."""
-
-    def close(self) -> None:
-        """Ends it."""
-
-
 Take = Callable[[Samples, bool], None]  # a block (channels, n), and whether samples before it were lost
 
 
@@ -38,17 +27,18 @@ class Device:
     Blocks wait in a queue while a window is scored, so none is lost as long as the computer keeps up on average.
 
     Args:
-        open_: opens it, and has every block taken from a thread of its own; OSError while it is not there.
+        open_: opens it, and has every block taken from a thread of its own; gives what has `active` and `close()`, such
+            as a `sounddevice.InputStream`. OSError while it is not there.
 
     Raises:
         OSError: it is not there at the beginning.
     """
 
-    def __init__(self, name: str, sample_rate_hz: int, open_: Callable[[Take], Opened]) -> None:
+    def __init__(self, name: str, sample_rate_hz: int, open_: Callable[[Take], Any]) -> None:
         self.name, self.rate, self._open = name, sample_rate_hz, open_
         self._queue: queue.Queue[tuple[Samples, bool]] = queue.Queue(round(_QUEUED_S / 0.1))
         self._dropped = False
-        self._opened: Opened | None = open_(self._take)
+        self._opened: Any = open_(self._take)  # None while it is away
 
     def pieces(self) -> Iterator[Piece]:
         """Blocks for ever; where the device was away, a problem as soon as it has gone and a gap when it is back."""
@@ -91,7 +81,7 @@ class Device:
             time.sleep(_AGAIN_S)
 
 
-def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable[[Take], Opened]:
+def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable[[Take], Any]:
     """How a sound card is opened, by its name, a part of it or its number: all there is to know of the library."""
     try:
         import sounddevice
@@ -101,7 +91,7 @@ def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable
             f"pip install 'asd[stream]'"
         ) from error
 
-    def opened(take: Take) -> Opened:
+    def opened(take: Take) -> Any:
         def callback(block: Any, n: int, when: Any, status: Any) -> None:
             take(np.ascontiguousarray(block.T), bool(status.input_overflow))
 

@@ -41,75 +41,56 @@ class Piece:
 NOTHING: Samples = np.zeros((1, 0), np.float32)
 
 
-class Ring:
-    """The last samples of a stream, as far back as the last cut.
-
-    The buffer has room for twice the `n_kept` that are kept at least, so that samples are moved once per round and lie
-    in one piece.
-    """
-
-    def __init__(self, n_channels: int, n_kept: int) -> None:
-        self.n_kept = n_kept
-        self.end = 0  # position of the next sample
-        self._buffer = np.zeros((n_channels, 2 * n_kept), np.float32)
-        self._fill = 0
-
-    @property
-    def start(self) -> int:
-        """Position of the first sample that is kept."""
-        return self.end - self._fill
-
-    def push(self, samples: Samples) -> None:
-        """Takes the next samples (channels, n), n at most `n_kept`."""
-        n = samples.shape[1]
-        if self._fill + n > self._buffer.shape[1]:
-            kept = min(self.n_kept, self._fill)
-            self._buffer[:, :kept] = self._buffer[:, self._fill - kept : self._fill].copy()
-            self._fill = kept
-        self._buffer[:, self._fill : self._fill + n] = samples
-        self._fill += n
-        self.end += n
-
-    def cut(self, n_lost: int = 0) -> None:
-        """Forgets what came before; `n_lost` samples are missing here."""
-        self._fill = 0
-        self.end += n_lost
-
-    def between(self, start: int, stop: int) -> Window:
-        """A copy of what is kept of the samples from `start` up to `stop`, which is left out."""
-        first = self.start
-        start, stop = max(start, first), min(stop, self.end)
-        return Window(start, self._buffer[:, start - first : max(start, stop) - first].copy())
-
-
 class Windows:
     """Windows of a stream, each as soon as its last sample is there; none reaches across a cut.
 
+    The buffer has room for twice the samples that are kept at least, so that they are moved once per round and lie in
+    one piece.
+
     Args:
         n_window, n_hop: samples of a window, and from one to the next.
-        n_kept: samples before the next one that can be asked for in `ring`.
+        n_kept: last samples that can be asked for, as far back as the last cut.
+
+    Attributes:
+        end: position of the next sample.
     """
 
     def __init__(self, n_channels: int, n_window: int, n_hop: int, n_kept: int = 0) -> None:
-        self.n_window, self.n_hop = n_window, n_hop
-        self.ring = Ring(n_channels, max(n_kept, n_window + n_hop))
-        self._next = 0
+        self.n_window, self.n_hop, self._n_kept = n_window, n_hop, max(n_kept, n_window + n_hop)
+        self.end = self._next = self._fill = 0
+        self._buffer = np.zeros((n_channels, 2 * self._n_kept), np.float32)
 
     def feed(self, samples: Samples) -> Iterator[Window]:
         """The windows that end within the next samples (channels, any number)."""
         for start in range(0, samples.shape[1], self.n_hop):
-            self.ring.push(samples[:, start : start + self.n_hop])
-            while self._next + self.n_window <= self.ring.end:
-                window = self.ring.between(self._next, self._next + self.n_window)
+            self._push(samples[:, start : start + self.n_hop])
+            while self._next + self.n_window <= self.end:
+                window = self.between(self._next, self._next + self.n_window)
                 self._next += self.n_hop
                 yield window
 
     def short(self) -> Window | None:
         """All samples since the last cut where they are too few for a window."""
-        left = self.ring.between(self.ring.start, self.ring.end)
+        left = self.between(0, self.end)
         return left if self._next == left.start < left.end else None
 
     def cut(self, n_lost: int = 0) -> None:
         """The stream is interrupted; `n_lost` samples are missing here."""
-        self.ring.cut(n_lost)
-        self._next = self.ring.end
+        self._fill = 0
+        self.end += n_lost
+        self._next = self.end
+
+    def between(self, start: int, stop: int) -> Window:
+        """A copy of what is kept of the samples from `start` up to `stop`, which is left out."""
+        first = self.end - self._fill
+        start, stop = max(start, first), min(stop, self.end)
+        return Window(start, self._buffer[:, start - first : max(start, stop) - first].copy())
+
+    def _push(self, samples: Samples) -> None:
+        n, kept = samples.shape[1], min(self._n_kept, self._fill)
+        if self._fill + n > self._buffer.shape[1]:
+            self._buffer[:, :kept] = self._buffer[:, self._fill - kept : self._fill].copy()
+            self._fill = kept
+        self._buffer[:, self._fill : self._fill + n] = samples
+        self._fill += n
+        self.end += n

@@ -118,34 +118,23 @@ def _read_header(stream: BinaryIO, what: str) -> tuple[Coding, int | None]:
             break
         n_read += size
         if n_read > _MOST_HEADER_BYTES:
-            raise AsdError(
-                f"{what} has a broken WAV header: a part of {size} bytes comes before the samples; check the program "
-                f"that writes it"
-            )
+            raise _broken(what, f"a part of {size} bytes comes before the samples")
         content = _exactly(stream, size + size % 2, what)
         if name == b"fmt ":
             coding = _coding(content, what)
     if coding is None:
-        raise AsdError(
-            f"{what} has a broken WAV header: samples come before their format; check the program that writes it"
-        )
+        raise _broken(what, "samples come before their format")
     return coding, None if size == 0 or size >= _STREAMED_BYTES else size
 
 
 def _coding(content: bytes, what: str) -> Coding:
     if len(content) < 16:
-        raise AsdError(
-            f"{what} has a broken WAV header: its format takes {len(content)} bytes, not 16 or more; check the program "
-            f"that writes it"
-        )
+        raise _broken(what, f"its format takes {len(content)} bytes, not 16 or more")
     kind, n_channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", content)
     if kind == _EXTENSIBLE and len(content) >= 26:
         (kind,) = struct.unpack_from("<H", content, 24)
     if not n_channels or not rate or frame_bytes != n_channels * bits // 8:
-        raise AsdError(
-            f"{what} has a broken WAV header: {n_channels} channels of {bits} bits at {rate} Hz, {frame_bytes} bytes a "
-            f"sample; check the program that writes it"
-        )
+        raise _broken(what, f"{n_channels} channels of {bits} bits at {rate} Hz, {frame_bytes} bytes a sample")
     if (kind, bits) not in {*RAW.values(), (_PCM, 8), (_FLOAT, 64)}:
         raise AsdError(
             f"{what} holds samples of {bits} bits in the WAV format {kind}; send integers of 8 to 32 bits or floats"
@@ -158,3 +147,7 @@ def _exactly(stream: BinaryIO, n: int, what: str) -> bytes:
     if len(content) < n:
         raise AsdError(f"{what} ended within its WAV header; check the program that writes it")
     return content
+
+
+def _broken(what: str, why: str) -> AsdError:
+    return AsdError(f"{what} has a broken WAV header: {why}; check the program that writes it")

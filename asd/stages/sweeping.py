@@ -17,15 +17,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import yaml
 
 from asd.core.executors import finished
 from asd.core.files import alone, atomic, read_json, write_text
-from asd.core.runtime import fingerprint, log, progress
+from asd.core.runtime import fingerprint, imported, log, progress
 from asd.core.storage import fetch, list_names, publish_files
 from asd.data.dataset import Dataset, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
@@ -132,55 +133,46 @@ def _result(result: Result | None, error: Exception | None, options: Options) ->
     return {"options": options, "score": None, "state": f"failed: {error}", "seconds": None, "machines": {}}
 
 
-class _Step(NamedTuple):
-    """One step of a search that Optuna guides."""
-
-    number: int
-    config: Sweep
-    space: Space
-    first: Trial
-
-
 def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
     """Results of configurations that Optuna chooses by those that are there already, whichever method tried them."""
     known = _stored(space, first)
     numbers = {*range(config.trials)} - {result.get("number") for result in known}
-    steps = [_Step(number, config, space, first) for number in sorted(numbers)[: max(config.trials - len(known), 0)]]
-    for _, result, error in finished(_step, steps, config, device=config.device, label="sweep"):
+    step, todo = partial(_step, config, space, first), sorted(numbers)[: max(config.trials - len(known), 0)]
+    for _, result, error in finished(step, todo, config, device=config.device, label="sweep"):
         if result or error:
             known.append(_result(result, error, {}))
     return known
 
 
-def _step(step: _Step) -> Result | None:
+def _step(config: Sweep, space: Space, first: Trial, number: int) -> Result | None:
     """Tries what Optuna chooses, or a draw where that was tried; it may end early. None: the space has no other.
 
     A step has one number and one result: another command that is at the same step is waited for.
     """
-    optuna, seed = import_optuna(), step.config.seed + step.number
+    optuna, seed = import_optuna(), config.seed + number
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=5),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4),
     )
-    with alone(step.first.results / str(step.number)):
-        fetch(step.first.results)
-        stored = _stored(step.space, step.first)
-        if meanwhile := [result for result in stored if result.get("number") == step.number]:
+    with alone(first.results / str(number)):
+        fetch(first.results)
+        stored = _stored(space, first)
+        if meanwhile := [result for result in stored if result.get("number") == number]:
             return meanwhile[0]
-        study.add_trials([_told(step.space, result) for result in stored])
-        asked = study.ask({key: choice.distribution() for key, choice in step.space.items()})
+        study.add_trials([_told(space, result) for result in stored])
+        asked = study.ask({key: choice.distribution() for key, choice in space.items()})
 
         def falls_behind(so_far: Sequence[float]) -> bool:
             asked.report(so_far[-1], len(so_far))
             return bool(asked.should_prune())
 
-        chosen = {key: choice.drawn(asked.params[key]) for key, choice in step.space.items()}
-        for options in [chosen, *draws(step.space, step.config.trials, seed)]:
-            trial = replace(step.first, options=options)
+        chosen = {key: choice.drawn(asked.params[key]) for key, choice in space.items()}
+        for options in [chosen, *draws(space, config.trials, seed)]:
+            trial = replace(first, options=options)
             with trial.alone():
                 if not trial.stored():
-                    return trial.tried(falls_behind, step.number)
+                    return trial.tried(falls_behind, number)
     return None
 
 
@@ -215,12 +207,8 @@ def import_optuna() -> Any:
     Raises:
         AsdError: it is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise AsdError(
-            "method=optuna needs Optuna; install asd with the extra sweep: pip install 'asd[sweep]'"
-        ) from error
+    why = "method=optuna needs Optuna; install asd with the extra sweep: pip install 'asd[sweep]'"
+    optuna = imported("optuna", why)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -43,75 +43,46 @@ COMPLETE = "complete"  # state of a trial on all machines
 
 @dataclass(frozen=True)
 class Choice:
-    """The values that an option may take."""
+    """The values that an option may take: one of several, or any number of a range."""
 
-    values: tuple[Any, ...] = ()  # one by one; () for a range
+    values: Sequence[Any] = ()  # single ones, or the steps of a range; () for a range without steps
     low: float = 0  # lowest of a range
     high: float = 0  # highest of it
-    step: float | None = None  # between neighbours; None: any number between
     log: bool = False  # uniform in the logarithm
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether a range is of whole numbers."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    def all(self, key: str) -> Sequence[Any]:
-        """Every value; `key` and errors as of `count`."""
-        return [self._at(k) for k in range(self.count(key))]
-
-    def count(self, key: str) -> int:
-        """How many values the option has.
-
-        Raises:
-            AsdError: a range without a step has too many.
-        """
-        if self.values:
-            return len(self.values)
-        if self.step is None:
-            raise AsdError(
-                f"{key} is a range without step=, which a grid cannot go through; list its values, or use random"
-            )
-        return int(np.floor((self.high - self.low) / self.step + 1e-9)) + 1
-
-    def draw(self, key: str, rng: random.Random) -> Any:
+    def draw(self, rng: random.Random) -> Any:
         """A value by chance."""
-        if self.values or self.step is not None:
-            return self._at(rng.randrange(self.count(key)))
+        if self.values:
+            return self.values[rng.randrange(len(self.values))]
+        is_whole = isinstance(self.low, int) and isinstance(self.high, int)
         if self.log:
-            return self._typed(float(self.low * (self.high / self.low) ** rng.random()))
-        return self._typed(rng.uniform(self.low - 0.5 * self.is_whole, self.high + 0.499 * self.is_whole))
+            value = float(self.low * (self.high / self.low) ** rng.random())
+        else:
+            value = rng.uniform(self.low - 0.5 * is_whole, self.high + 0.499 * is_whole)
+        return round(value) if is_whole else value
 
     def distribution(self) -> Any:
-        """What Optuna draws from: positions of single values, or numbers of a range."""
+        """What Optuna draws from: positions of values, or numbers of a range."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.values:
-            return CategoricalDistribution(range(len(self.values)))
-        high = self._at(self.count("") - 1) if self.step else self.high
-        if self.is_whole:
-            return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
-        return FloatDistribution(self.low, high, log=self.log, step=self.step)
+            last = len(self.values) - 1
+            return IntDistribution(0, last) if self.low < self.high else CategoricalDistribution(range(last + 1))
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return IntDistribution(self.low, self.high, log=self.log)
+        return FloatDistribution(self.low, self.high, log=self.log)
 
     def drawn(self, parameter: Any) -> Any:
         """The value of what Optuna drew."""
-        if self.values:
-            return self.values[parameter]
-        return self._at(round((parameter - self.low) / self.step)) if self.step else parameter
+        return self.values[parameter] if self.values else parameter
 
     def parameter(self, value: Any) -> Any:
         """What Optuna would have drawn for a value.
 
         Raises:
-            ValueError: it is none of the single values.
+            ValueError: it is none of the values.
         """
         return self.values.index(value) if self.values else value
-
-    def _at(self, k: int) -> Any:
-        return self.values[k] if self.values else self._typed(round(self.low + k * (self.step or 1), _DECIMALS))
-
-    def _typed(self, value: float) -> int | float:
-        return round(value) if self.is_whole else value
 
 
 Space = dict[str, Choice]
@@ -132,7 +103,7 @@ def read_space(path: Path) -> Space:
         )
     detector = (space["detector"].values if "detector" in space else ()) or (DEFAULT_DETECTOR,)
     for key, choice in space.items():
-        for value in choice.values or (choice.low, choice.high):
+        for value in (choice.low, choice.high) if choice.low < choice.high else choice.values:
             try:
                 parse(Run, [], {"detector": detector[0], key: value}).detector_settings.check_names()
             except AsdError as error:
@@ -160,10 +131,15 @@ def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
         raise AsdError(f"space={path}: {key} is no range; write {{low: 1, high: 9}}, with step: or log: true")
     if value.get("log") and (low <= 0 or "step" in value):
         raise AsdError(f"space={path}: {key} has log: true, which takes low above 0 and no step")
-    choice = Choice((), low, high, value.get("step"), bool(value.get("log")))
-    if choice.is_whole and step % 1:
+    is_whole = isinstance(low, int) and isinstance(high, int)
+    if is_whole and step % 1:
         raise AsdError(f"space={path}: {key} is a range of whole numbers, which step={step} leaves; write low: {low}.0")
-    return choice
+    steps: Sequence[Any] = ()
+    if "step" in value and is_whole:
+        steps = range(low, high + 1, int(step))
+    elif "step" in value:
+        steps = [round(low + k * step, _DECIMALS) for k in range(int((high - low) / step + 1e-9) + 1)]
+    return Choice(steps, low, high, bool(value.get("log")))
 
 
 def grid(space: Space) -> list[Options]:
@@ -172,12 +148,17 @@ def grid(space: Space) -> list[Options]:
     Raises:
         AsdError: they are too many, or a range without a step is among the values.
     """
-    if (count := math.prod(choice.count(key) for key, choice in space.items())) > _MOST:
+    for key, choice in space.items():
+        if not choice.values:
+            raise AsdError(
+                f"{key} is a range without step=, which a grid cannot go through; list its values, or use random"
+            )
+    if (count := math.prod(len(choice.values) for choice in space.values())) > _MOST:
         raise AsdError(
             f"the grid has {count:,} configurations and may have {_MOST:,}; list fewer values, or draw some with "
             f"method=random or method=optuna and trials="
         )
-    every = itertools.product(*(choice.all(key) for key, choice in space.items()))
+    every = itertools.product(*(choice.values for choice in space.values()))
     return [dict(zip(space, values, strict=True)) for values in every]
 
 
@@ -185,7 +166,7 @@ def draws(space: Space, n: int, seed: int) -> list[Options]:
     """Configurations by chance, none of them twice; fewer where the space has no more."""
     rng, found = random.Random(seed), {}
     for _ in range(20 * n):
-        options = {key: choice.draw(key, rng) for key, choice in space.items()}
+        options = {key: choice.draw(rng) for key, choice in space.items()}
         found[fingerprint(options)] = options
         if len(found) == n:
             break

@@ -115,10 +115,6 @@ def _of_domains(g: Graph, backend: DomainNearest, vectors: Value) -> Value:
     )
 
 
-def _plain_nearest(g: Graph, backend: Nearest, vectors: Value) -> Value:
-    return _mean_distance(g, backend, backend.points, vectors)
-
-
 def _bandwise(g: Graph, backend: Bandwise, vectors: Value) -> Value:
     scaled = vectors / g.constant(backend.scale)
     dims = backend.points.shape[1]
@@ -131,10 +127,6 @@ def _mahalanobis(g: Graph, backend: Mahalanobis, vectors: Value) -> Value:
     squared = _squared_distances(g, _whitened(g, backend.whitening, vectors), g.constant(backend.centres))
     distances = squared / g.constant(backend.uncertainty)
     return g.op.ReduceMin(distances, [1], keepdims=0) / float(backend.centres.shape[1])
-
-
-def _selective(g: Graph, backend: SelectiveMahalanobis, vectors: Value) -> Value:
-    return g.op.Min(*(_mahalanobis(g, part, vectors) for part in backend.parts))
 
 
 def _mixture(g: Graph, backend: Mixture, vectors: Value) -> Value:
@@ -150,11 +142,13 @@ def _mixture(g: Graph, backend: Mixture, vectors: Value) -> Value:
 
 _FORMULAS: dict[type[Backend], Callable[[Graph, Any, Value], Value]] = {
     RelativeNearest: _relative_nearest,
-    Nearest: _plain_nearest,
-    NearestOfMade: _plain_nearest,
+    Nearest: lambda g, backend, vectors: _mean_distance(g, backend, backend.points, vectors),
+    NearestOfMade: lambda g, backend, vectors: _mean_distance(g, backend, backend.points, vectors),
     DomainNearest: _of_domains,
     Bandwise: _bandwise,
     Mahalanobis: _mahalanobis,
-    SelectiveMahalanobis: _selective,
+    SelectiveMahalanobis: lambda g, backend, vectors: g.op.Min(
+        *(_mahalanobis(g, each, vectors) for each in backend.parts)
+    ),
     Mixture: _mixture,
 }
