@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from asd.core.executors import _default_workers
+from asd.core import executors
 from asd.core.losses.cells import SoftCrossEntropy
 from asd.core.losses.graph import GraphLaplacian
 from asd.core.losses.metric_learning import LOSSES, loss_named
 from asd.detectors.encoders.published import load_beats
 from asd.features.logmel import LogMel
+from asd.options import SideBySide
 from tests.test_catalogue import NAMES, case, made
 from tests.tiny_encoders import beats_pt
 
@@ -82,5 +83,8 @@ def test_faiss_searches_beside_a_network_that_trains() -> None:
         np.testing.assert_array_equal(bank.search(vectors[:50], 3).rows, expected)
 
 
-def test_one_process_per_card() -> None:
-    assert _default_workers("cuda") == 1
+def test_one_process_per_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(executors, "_locally", lambda work, tasks, n_workers: asked.append(n_workers) or iter(()))
+    assert not [*executors.finished(len, ["a", "b"], SideBySide(), device="cuda")]
+    assert asked == [1]

@@ -114,15 +114,22 @@ def real_spectrum(values: torch.Tensor) -> torch.Tensor:
     if values.is_cuda:
         return torch.fft.rfft(values)
     if _suits_mkl(values.shape[1]):  # as complex rows, since for real ones MKL takes three times as long
-        return torch.fft.fft(values.to(values.dtype.to_complex()))[:, : values.shape[1] // 2 + 1]
+        return _one_by_one(values.to(values.dtype.to_complex()), values.shape[1])[:, : values.shape[1] // 2 + 1]
     return torch.from_numpy(scipy.fft.rfft(values.numpy()))
 
 
 def complex_spectrum(values: torch.Tensor, n: int) -> torch.Tensor:
     """Spectrum of long complex rows with zeros behind them, (batch, up to n) -> (batch, n), relative to n."""
-    if values.is_cuda or _suits_mkl(n):
+    if values.is_cuda:
         return torch.fft.fft(values, n, norm="forward")
+    if _suits_mkl(n):
+        return _one_by_one(values, n, "forward")
     return torch.from_numpy(scipy.fft.fft(values.numpy(), n, norm="forward"))
+
+
+def _one_by_one(values: torch.Tensor, n: int, norm: str = "backward") -> torch.Tensor:
+    """Spectra of complex rows, each transformed alone: MKL rounds a row otherwise beside others."""
+    return torch.stack([torch.fft.fft(row, n, norm=norm) for row in values])
 
 
 def _suits_mkl(n: int) -> bool:
