@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from asd import scoring as scoring
     from asd.core import losses as losses
     from asd.core import networks as networks
-    from asd.library import ClipScore as ClipScore
     from asd.library import Model as Model
     from asd.library import fit as fit
     from asd.library import load as load
+    from asd.stages.predictions import ClipScore as ClipScore
     from asd.types import AsdError as AsdError
 
 _PLACES = {
     "fit": "asd.library",
     "load": "asd.library",
     "Model": "asd.library",
-    "ClipScore": "asd.library",
+    "ClipScore": "asd.stages.predictions",
     "AsdError": "asd.types",
 }
 _PACKAGES = {

@@ -7,7 +7,6 @@ asd.load("runs/mine").score_files("new_recordings")              # a table
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from logging import INFO, WARNING
 from pathlib import Path
 from typing import Any
@@ -28,27 +27,8 @@ from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run
 from asd.settings.parsing import check_options, parse, stored_run
 from asd.stages.fitting import lone_detector, store_model, thresholds_of
-from asd.stages.predictions import Normal, predictions, usable_scores, warn_of_defects
+from asd.stages.predictions import ClipScore, Normal, predictions, usable_scores, warn_of_defects
 from asd.types import AsdError, Channel, Clip, FrontEnd, Split, one_of, section_among
-
-
-@dataclass(frozen=True, slots=True)
-class ClipScore:
-    """What a model makes of a recording.
-
-    Attributes:
-        score: the higher, the more anomalous.
-        threshold: a score above is called anomalous.
-        decision: whether it is.
-        scorer: whose score it is.
-        defect: what is wrong with the recording itself, such as "is silent (all samples are zero)"; None for most.
-    """
-
-    score: float
-    threshold: float
-    decision: bool
-    scorer: str
-    defect: str | None = None
 
 
 class Model:

@@ -4,8 +4,7 @@ No pickle anywhere: a model directory can be opened by anybody without running i
 
 Args:
     path: of the file.
-    values, text, tensors: what it is to hold, tensors by name.
-    facts: plain values that are stored beside tensors.
+    values, text, tensors, facts: what it is to hold, tensors by name, facts as plain values beside them.
     device: where tensors go.
 """
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     import torch
 
 MOST_VALUES = 100_000  # a file written by hand has hundreds
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -65,7 +62,7 @@ def atomic(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         temporary.replace(path)
     except OSError as error:
-        way = "free some space or choose" if error.errno in _FULL else "choose"
+        way = "free some space or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose"
         raise AsdError(f"cannot write {given}: {error.strerror or error}; {way} another place") from error
     finally:
         if temporary != path:
@@ -134,12 +131,11 @@ def _locked(lock: Path, busy: str | None) -> IO[str]:
 def _remove_abandoned(path: Path) -> None:
     """Removes temporary siblings of `path` whose process, on this machine, is no more: it was killed."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.{os.uname().nodename}-*.tmp"):
-        try:
-            os.kill(int(left.name.rsplit("-", 1)[-1].removesuffix(".tmp")), 0)
-        except ProcessLookupError:
-            remove(left)
-        except (PermissionError, ValueError):  # a living process of another user; a name of another form
-            pass
+        with suppress(PermissionError, ValueError):  # a living process of another user; a name of another form
+            try:
+                os.kill(int(left.name.rsplit("-", 1)[-1].removesuffix(".tmp")), 0)
+            except ProcessLookupError:
+                remove(left)
 
 
 def remove(path: Path) -> None:
@@ -193,8 +189,7 @@ def read_json(
 class _EachKeyOnce(yaml.SafeLoader):
     """Plain values; of a key that is there twice one value would be dropped unsaid."""
 
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
-        """The keys and values of a mapping as they are written, before others are merged into it."""
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:  # before others are merged
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         names = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         if twice := [name for (_, name), n in names.items() if n > 1]:
@@ -234,8 +229,8 @@ def append_text(path: Path, text: str) -> None:
         with path.open("a") as file:
             file.write(text)
     except OSError as error:
-        reason = error.strerror or error
-        raise AsdError(f"cannot write {path}: {reason}; free some space, the same command resumes") from error
+        way = "free some space, the same command resumes"
+        raise AsdError(f"cannot write {path}: {error.strerror or error}; {way}") from error
 
 
 def read_yaml(
@@ -257,8 +252,9 @@ def read_yaml(
     except FileNotFoundError as error:
         raise AsdError(f"{option}{path} does not exist{advice}") from error
     except (OSError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise AsdError(f"{option}{path} is not a readable YAML file ({reason}){advice}") from error
+        raise AsdError(
+            f"{option}{path} is not a readable YAML file ({' '.join(str(error).split())}){advice}"
+        ) from error
     return content
 
 
@@ -272,8 +268,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping
 
     # safetensors wants no two names on one memory, as two domains that share a covariance have
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
-        # Not its save_file: that has a temporary file of its own, which a killed process leaves for good.
+    with atomic(path) as temporary:  # save_file has a temporary file of its own, which a killed process leaves for good
         temporary.write_bytes(save(plain, metadata={"facts": json.dumps(dict(facts or {}))}))
 
 
@@ -297,10 +292,9 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
 
 def _n_values(value: Any, known: dict[int, float]) -> float:
     """How many values a tree holds with every alias written out; infinity where one holds itself."""
-    if not isinstance(value, (list, dict, tuple, set)):
-        return 1
-    if id(value) not in known:
+    is_tree = isinstance(value, (list, dict, tuple, set))
+    if is_tree and id(value) not in known:
         known[id(value)] = math.inf  # until it is counted
         parts = [*value, *value.values()] if isinstance(value, dict) else value
         known[id(value)] = 1 + sum(_n_values(part, known) for part in parts)
-    return known[id(value)]
+    return known[id(value)] if is_tree else 1

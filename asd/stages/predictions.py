@@ -20,6 +20,25 @@ from asd.types import AsdError
 COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_above", "nearest", "defect")
 
 
+@dataclass(frozen=True, slots=True)
+class ClipScore:
+    """What a model makes of a recording.
+
+    Attributes:
+        score: the higher, the more anomalous.
+        threshold: a score above is called anomalous.
+        decision: whether it is.
+        scorer: whose score it is.
+        defect: what is wrong with the recording itself, such as "is silent (all samples are zero)"; None for most.
+    """
+
+    score: float
+    threshold: float
+    decision: bool
+    scorer: str
+    defect: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Normal:
     """What the scores of clips are held against."""
