@@ -52,6 +52,14 @@ def predictions(
 ) -> pd.DataFrame:
     """Scores of clips with what they mean, in the order of the clips.
 
+    Args:
+        recordings: n clips.
+        scores: (n,) of them.
+        threshold: a score above is called anomalous.
+        normal: what the scores are held against.
+        scorer: whose scores they are.
+        device: where mean spectra are computed.
+
     Returns:
         One row per clip with `COLUMNS`: decision is 1 above the threshold, rank 1 is the highest score of a machine,
         normal_above is the share of normal training clips with a higher score, nearest the path of the normal
@@ -81,7 +89,10 @@ def usable_scores(
 ) -> tuple[Recordings, Scores]:
     """Scores of the clips that get any: one that is refused, or has no finite score, does not cost the others theirs.
 
-    `refused` takes the other clips, with the reason; where it is None, the first one is an error.
+    Args:
+        detector: a fitted one.
+        recordings: any.
+        refused: takes the other clips, with the reason; None: the first one is an error.
 
     Raises:
         AsdError: a clip that gets no score, where `refused` is None; or the detector refuses every clip.
