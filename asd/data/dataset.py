@@ -182,7 +182,7 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
 def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """How recordings were stored in another way than those that a model learnt from, in sentences.
 
-    A detector hears what a codec leaves out, or a narrower band, as a change of the machine.
+    What a codec leaves out, or a narrower band, counts as a change of the machine.
 
     Args:
         recordings: to be scored.
@@ -219,7 +219,7 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """How far recordings are from the lengths that a model learnt from, in a sentence; nothing where they are near.
 
-    Statistics of a short recording scatter more than those of a long one, which a detector hears as a change.
+    Statistics of a short recording scatter more than those of a long one, and that counts as a change of the machine.
 
     Args:
         recordings: to be scored.

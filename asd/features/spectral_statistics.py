@@ -119,7 +119,7 @@ def real_spectrum(values: torch.Tensor) -> torch.Tensor:
 
 
 def complex_spectrum(values: torch.Tensor, n: int) -> torch.Tensor:
-    """Spectrum of long complex rows with zeros behind them, (batch, up to n) -> (batch, n), relative to n."""
+    """Spectrum of long complex rows with zeros behind them, (batch, up to n) -> (batch, n), divided by n."""
     if values.is_cuda:
         return torch.fft.fft(values, n, norm="forward")
     if _suits_mkl(n):
@@ -128,7 +128,7 @@ def complex_spectrum(values: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def _one_by_one(values: torch.Tensor, n: int, norm: str = "backward") -> torch.Tensor:
-    """Spectra of complex rows, each transformed alone: MKL rounds a row otherwise beside others."""
+    """Spectra of complex rows, each transformed alone: MKL rounds a row differently in a batch."""
     return torch.stack([torch.fft.fft(row, n, norm=norm) for row in values])
 
 
