@@ -314,7 +314,7 @@ def test_recordings_of_no_section_that_was_learnt_are_told(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [
-        f"{write_clip(Path(f'{unit}{i}.wav'), i, tone_hz)},{unit},normal"
+        f"{write_clip(Path(f'{unit}{i}.wav'), i, tone_hz=tone_hz)},{unit},normal"
         for i in range(6)
         for unit, tone_hz in (("A", 300.0), ("B", 700.0))
     ]

@@ -30,7 +30,8 @@ from asd.types import AsdError
 if TYPE_CHECKING:
     import torch
 
-MOST_VALUES = 100_000  # a file written by hand has hundreds
+MOST_VALUES, _MOST_LEVELS = 100_000, 100  # a file written by hand has hundreds, and ten
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml takes a tenth of the time
 
 
 @contextmanager
@@ -186,17 +187,6 @@ def read_json(
         raise AsdError(f"{path} is damaged ({error}); {remedy}") from error
 
 
-class _EachKeyOnce(yaml.SafeLoader):
-    """Plain values; of a key that is there twice one value would be dropped unsaid."""
-
-    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:  # before others are merged
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        names = Counter((key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        if twice := [name for (_, name), n in names.items() if n > 1]:
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1} begins a part that has {twice[0]} twice; keep one")
-        return node
-
-
 def load_yaml(text: str | bytes) -> Any:
     """Plain values of a YAML document.
 
@@ -208,15 +198,35 @@ def load_yaml(text: str | bytes) -> Any:
             aliases that unfold to more than MOST_VALUES values (a few lines can stand for billions).
     """
     try:
-        content = yaml.load(text, _EachKeyOnce)
-        n_values = _n_values(content, {})
+        _refuse_traps(text)
+        return yaml.load(text, _LOADER)
     except (ValueError, OverflowError) as error:  # "2025-02-30", bytes that are no text
         raise yaml.YAMLError(str(error)) from error
-    except RecursionError as error:
-        raise yaml.YAMLError("it is nested too deeply") from error
-    if n_values > MOST_VALUES:
+
+
+def _refuse_traps(text: str | bytes) -> None:
+    """YAMLError for what `load_yaml` refuses and YAML allows; libyaml crashes where too much is nested."""
+    parts: list[tuple[Any, list[tuple[str | None, float]]]] = [(None, [])]  # those that are open, with what they hold
+    sizes: dict[str | None, float] = {}  # by anchor
+    for event in yaml.parse(text, _LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            parts.append((event, []))
+            sizes[event.anchor] = math.inf  # of a part that holds itself
+            if len(parts) > _MOST_LEVELS:
+                raise yaml.YAMLError("it is nested too deeply")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            first, held = parts.pop()
+            keys = Counter(name for name, _ in held[::2] if isinstance(event, yaml.MappingEndEvent))
+            for name in (name for name, n in keys.items() if name is not None and n > 1):
+                raise yaml.YAMLError(f"line {first.start_mark.line + 1} begins a part that has {name} twice; keep one")
+            sizes[first.anchor] = 1 + sum(size for _, size in held)
+            parts[-1][1].append((None, sizes[first.anchor]))
+        elif isinstance(event, yaml.AliasEvent):
+            parts[-1][1].append((None, sizes.get(event.anchor, 1)))
+        elif isinstance(event, yaml.ScalarEvent):
+            parts[-1][1].append((event.value, 1))
+    if sum(size for _, size in parts[0][1]) > MOST_VALUES:
         raise yaml.YAMLError(f"its aliases unfold to more than {MOST_VALUES} values: write them out")
-    return content
 
 
 def append_text(path: Path, text: str) -> None:
@@ -288,13 +298,3 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
         raise AsdError(f"{path} does not exist") from error
     except (SafetensorError, OSError, ValueError) as error:
         raise AsdError(f"{path} is damaged or no safetensors file ({error})") from error
-
-
-def _n_values(value: Any, known: dict[int, float]) -> float:
-    """How many values a tree holds with every alias written out; infinity where one holds itself."""
-    is_tree = isinstance(value, (list, dict, tuple, set))
-    if is_tree and id(value) not in known:
-        known[id(value)] = math.inf  # until it is counted
-        parts = [*value, *value.values()] if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_n_values(part, known) for part in parts)
-    return known[id(value)] if is_tree else 1

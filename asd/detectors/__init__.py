@@ -50,8 +50,10 @@ def detector_class(detector: str) -> type[Detector]:
     Raises:
         AsdError: there is none of that name, it cannot be imported, or it is no detector.
     """
-    places = REGISTRY | {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
-    place = detector if ":" in detector else places.get(detector)
+    place = detector if ":" in detector else REGISTRY.get(detector)
+    if place is None:  # asking all installed packages takes a while
+        places = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)} | REGISTRY
+        place = places.get(detector)
     if place is None:
         near = difflib.get_close_matches(detector, places, n=1)
         hint = f"did you mean {near[0]}?" if near else "or name a class of your own as package.module:Class"

@@ -36,7 +36,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtrit
 
 from asd.challenge.years import MAX_FPR, MetricRule, get_year
 from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, comparisons, read_sections
@@ -156,12 +156,10 @@ def decision_intervals(is_anomaly: ArrayLike, decision: ArrayLike) -> dict[str, 
 
 
 def _share_interval(count: int, n_clips: int) -> Interval:
-    from scipy.stats import binomtest
-
-    if n_clips == 0:
-        return Interval(0.0, 1.0)
-    found = binomtest(count, n_clips).proportion_ci(0.95, method="exact")
-    return Interval(float(found.low), float(found.high))
+    """Of 95 % for the share of which `count` in `n_clips` were found (Clopper and Pearson, Biometrika 26, 1934)."""
+    low = betaincinv(count, n_clips - count + 1, 0.025) if count else 0.0
+    high = betaincinv(count + 1, n_clips - count, 0.975) if count < n_clips else 1.0
+    return Interval(float(low), float(high))
 
 
 def bootstrap_official_score(table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0) -> Interval:

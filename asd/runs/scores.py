@@ -257,10 +257,11 @@ def _check_rows(table: pd.DataFrame) -> None:
     wrong["score"] = ~np.isfinite(table["score"])
     wrong["machine"] = table["machine"] != table["machine"].iloc[:1].item() if len(table) else table["score"].isna()
     for name, rows in wrong.items():
-        for _, row in table[rows].iterrows():
+        if rows.any():
+            row = table[rows].iloc[0]
             raise ValueError(f"{name} {row[name]} of {row['file']}")
-    for file in table["file"][table.duplicated(["machine", "section", "file"])]:
-        raise ValueError(f"{file} is there twice")
+    if (twice := table.duplicated(["machine", "section", "file"])).any():
+        raise ValueError(f"{table['file'][twice].iloc[0]} is there twice")
 
 
 def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:

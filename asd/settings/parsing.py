@@ -176,7 +176,8 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
 def _assign(stage: type[Settings], values: dict[str, Any], pairs: Pairs) -> dict[str, str]:
     """Writes options into nested values; returns the full key of each key as it was given."""
     detector = section_of(str(dict(pairs).get("detector", values.get("detector", DEFAULT_DETECTOR))))
-    full = {key: _full_key(stage, key, detector) for key, _ in pairs}
+    known = list(keys(stage))
+    full = {key: _full_key(stage, key, known, detector) for key, _ in pairs}
     for key, value in pairs:
         inner = values
         *path, last = full[key].split(".")
@@ -186,9 +187,8 @@ def _assign(stage: type[Settings], values: dict[str, Any], pairs: Pairs) -> dict
     return full
 
 
-def _full_key(stage: type[Settings], key: str, detector: str) -> str:
-    """An option by its full name; the name of the chosen detector may be left out."""
-    known = list(keys(stage))
+def _full_key(stage: type[Settings], key: str, known: Sequence[str], detector: str) -> str:
+    """An option by its full name, one of those known to the stage; the name of the chosen detector may be left out."""
     if key == "seed" and "seeds" in known:
         return "seeds"
     if key in known:
