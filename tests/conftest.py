@@ -8,6 +8,8 @@ from pathlib import Path
 # Before torch is imported, and inherited by commands that tests start: several workers share few cores, and a process
 # with threads of OpenMP cannot be forked.
 os.environ["OMP_NUM_THREADS"] = "1"
+# They find the package and the tests compiled: each of them would compile anew for a second or two.
+os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 
 import shutil
 import signal
@@ -19,6 +21,8 @@ import pytest
 from hypothesis import settings
 
 from tests.command import short_training, succeeds, tiny_machines
+
+sys.dont_write_bytecode = False
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, which some of them send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
