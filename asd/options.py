@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from asd.places import TO_MIRROR, is_address, names_a_folder
+from asd.places import MOST_NAME_BYTES, TO_MIRROR, is_address, names_a_folder
 
 T = TypeVar("T", int, str)
 
@@ -38,7 +38,10 @@ def _some(values: list[str]) -> list[str]:
     if not all(values) or not values:
         raise ValueError("it is empty; name one, several separated by commas, or all")
     if unusable := [value for value in values if not names_a_folder(value)]:
-        raise ValueError(f"{unusable[0]!r} has a slash or begins with a dot, and names a folder among the results")
+        raise ValueError(
+            f"{unusable[0]!r} has a slash or begins with a dot, or more than {MOST_NAME_BYTES} bytes, and names a "
+            f"folder among the results"
+        )
     return _once(values)
 
 

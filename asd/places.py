@@ -30,6 +30,7 @@ T = TypeVar("T")
 _MARK = "asd-mirror"  # the folder of all mirrors, by which a path in one is known on any computer
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://")
 _ROOTED = ("file", "local")  # protocols whose paths begin at /
+MOST_NAME_BYTES = 180  # of a machine or a run: file systems have 255, and names of files hold more than it
 SUFFIXES = (
     *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
     *(".caf", ".au", ".snd", ".w64", ".rf64"),  # these and those above are read by libsndfile
@@ -126,8 +127,9 @@ def is_table(path: Path) -> bool:
 
 
 def names_a_folder(name: str) -> bool:
-    """Whether a machine, a run or a detector can be called so: a folder of this name is one, and not hidden."""
-    return not name.startswith(".") and not {"/", "\\", "\0", "\n"} & {*name}
+    """Whether a machine, a run or a detector can be called so: a folder can have this name, and is not hidden."""
+    fits = len(name.encode(errors="surrogateescape")) <= MOST_NAME_BYTES
+    return fits and not name.startswith(".") and not {"/", "\\", "\0", "\n"} & {*name}
 
 
 def place_name(root: Path) -> str:

@@ -28,6 +28,15 @@ def test_an_anomaly_is_nothing_to_learn_from(tmp_path: Path) -> None:
     assert clips_of_files([clip], "fan", Split.TEST)[0].label is Label.ANOMALY
 
 
+@pytest.mark.parametrize("name", ["section_00_source_train_anomaly_0001.wav", "pump_faulty_1.wav", "not ok 1.wav"])
+def test_a_name_that_speaks_of_a_fault_is_refused_wherever_it_is_given(tmp_path: Path, name: str) -> None:
+    clip, good = write_clip(tmp_path / name, 1), write_clip(tmp_path / "fault-free 2.wav", 2)
+    for given in ([clip], [good, clip], str(tmp_path / "*.wav")):
+        with pytest.raises(AsdError, match="is an anomaly by its name"):
+            clips_of_files(given, "fan", Split.TRAIN)
+    assert len(clips_of_files([good], "fan", Split.TRAIN)) == 1
+
+
 def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: Path) -> None:
     for name in (
         "a/normal_1.wav",
@@ -147,6 +156,16 @@ def test_a_table_tells_what_is_known(tmp_path: Path, suffix: str) -> None:
     assert [clip.machine for clip in (one, other)] == ["fan", "fan"]
     (learnt,) = clips_of_files(path, "fan", Split.TRAIN)
     assert (learnt.path, learnt.name) == (tmp_path / "clips/2026-03-01 pump.wav", "clips/2026-03-01 pump.wav")
+
+
+@pytest.mark.parametrize(("header", "cell"), [("path", ""), ("path,label,split", ",,"), ("path,label", ",normal")])
+def test_a_table_of_paths_alone_is_learnt_from_where_it_is_named_as_normal(
+    tmp_path: Path, header: str, cell: str
+) -> None:
+    write_clip(tmp_path / "a.wav", 1)
+    (tmp_path / "t.csv").write_text(f"{header}\na.wav{cell}\n")
+    (clip,) = clips_of_files(tmp_path / "t.csv", "fan", Split.TRAIN)
+    assert (clip.split, clip.label) == (Split.TRAIN, Label.NORMAL)
 
 
 @pytest.mark.parametrize(

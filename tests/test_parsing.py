@@ -153,3 +153,8 @@ def test_a_file_gives_an_option_once_however_it_spells_it(tmp_path: Path, text: 
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(AsdError, match=rf"config=.*a\.yaml gives {key} twice; keep one"):
         parse(Run, [f"config={tmp_path / 'a.yaml'}"])
+
+
+def test_the_command_says_which_of_two_values_counts(caplog: pytest.LogCaptureFixture) -> None:
+    assert parse(Run, ["seed=0", "machine=fan", "seeds=1", "machine=fan"]).seeds == [1]
+    assert caplog.messages == ["seeds is given 2 times (seed=0, seeds=1): seeds=1 counts"]

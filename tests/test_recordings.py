@@ -13,7 +13,7 @@ from asd.challenge.years import get_year
 from asd.data import audio, codecs
 from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
-from asd.data.dataset import check_units, kinds, notices, unlike
+from asd.data.dataset import check_units, copies, kinds, notices, unlike
 from asd.data.frontends import FRONT_ENDS
 from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined, mono
 from asd.data.supplemental import MixedSound, mix
@@ -280,3 +280,15 @@ def test_recordings_of_another_length_are_told(durations_s: tuple[float, ...], s
     found = unlike(recorded(*durations_s), kinds(recorded(1.0, 1.5, 2.0)))
     assert len(found) == bool(said)
     assert "".join(found).startswith(said)
+
+
+def test_test_clips_that_were_learnt_from_are_told_whatever_they_are_called(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 2), ("copy of a", 1), ("c", 3)):
+        write_clip(tmp_path / f"{name}.wav", seed)
+    one, two, copy, other = [
+        Clip(tmp_path / f"{name}.wav", "fan", "00", Split.TEST) for name in ("a", "b", "copy of a", "c")
+    ]
+    learnt = check([one, two], sample_rate_hz=16000)
+    assert copies(check([other], sample_rate_hz=16000), learnt) == []
+    (sentence,) = copies(check([copy, other], sample_rate_hz=16000), learnt)
+    assert "1 of 2 test clips are copies of training clips (copy of a.wav)" in sentence

@@ -35,6 +35,16 @@ def fitted(data: Path, folder: Path, **arguments: object) -> Statistics:
     return detector
 
 
+@pytest.mark.parametrize(("neighbours", "warned"), [(500, True), (1, False)])
+def test_neighbours_that_there_are_not_are_told(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, neighbours: int, warned: bool
+) -> None:
+    n = len(recordings(data))
+    fitted(data, tmp_path, backend="knn", neighbours=neighbours, views="level")
+    said = f"neighbours=500 are asked for, and each of {n} training clips has {n - 1} others"
+    assert any(said in message for message in caplog.messages) is warned
+
+
 @pytest.mark.parametrize(
     ("backend", "method"),
     [("gaussian", "Mahalanobis distance"), ("knn_density", "k-NN"), ("gmm", "GMM"), ("kmeans", "k-means")],

@@ -238,6 +238,23 @@ def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[
     ]
 
 
+def copies(recordings: Recordings, learnt: Recordings) -> list[str]:
+    """How many recordings were learnt from, too, in a sentence; nothing where none was. Names do not count.
+
+    Args:
+        recordings: to be scored.
+        learnt: the training clips.
+    """
+    known = {sound.content for sound in learnt.sounds}
+    every = zip(recordings.clips, recordings.sounds, strict=True)
+    if not (found := [clip.name for clip, sound in every if sound.content in known]):
+        return []
+    return [
+        f"{len(found)} of {len(recordings)} test clips are copies of training clips ({named(found)}): they score lower "
+        f"than new recordings do, so results are too good or wrong; remove them from one side"
+    ]
+
+
 def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
     """How many recordings are of no section that a model learnt, in a sentence; nothing where that is but one.
 

@@ -187,6 +187,8 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
         what = "holds" if path.is_dir() else "matches"
         raise AsdError(f"{place} {what} no recordings; name a folder with some, files, or a table of them")
     label = Label.NORMAL if split is Split.TRAIN else None
+    if label and (faulty := [file for file in found if speaks_of_fault(file.stem)]):
+        raise _anomaly(faulty[0], "name")
     return [_named(Clip(file, machine, "00", split, None, label)) for file in found]
 
 
@@ -214,14 +216,14 @@ def _laid_out(layout: Layout, folder: Path, files: Sequence[Path]) -> list[Clip]
 
 def _listed(table: Path, machine: str, split: Split) -> list[Clip]:
     """The recordings of a table that are to be learnt from, or all of them."""
-    clips = [replace(clip, machine=clip.machine or machine) for clip in read_table(table)]
+    clips = [replace(clip, machine=clip.machine or machine) for clip in read_table(table, unsaid=split)]
     if split is not Split.TRAIN:
         return [replace(clip, split=split) for clip in clips]
     wanted = [clip for clip in clips if clip.split is Split.TRAIN]
     if not wanted:
         raise AsdError(f"{table} lists no normal training clips; write train into the column split of some rows")
-    for clip in wanted:
-        _refuse_anomaly(clip, "label")
+    if faulty := [clip.path for clip in wanted if clip.label is Label.ANOMALY]:
+        raise _anomaly(faulty[0], "label")
     return [replace(clip, label=Label.NORMAL) for clip in wanted]
 
 
@@ -232,14 +234,9 @@ def _named(clip: Clip) -> Clip:
             named = parse_name(clip.path, clip.machine, role)
         except AsdError:
             continue
-        if clip.split is Split.TRAIN:
-            _refuse_anomaly(named, "name")
         return replace(named, split=clip.split, label=clip.label or named.label)
     return clip
 
 
-def _refuse_anomaly(clip: Clip, by: str) -> None:
-    if clip.label is Label.ANOMALY:
-        raise AsdError(
-            f"{clip.path} is an anomaly by its {by}, and a model is fitted on normal recordings; leave it out"
-        )
+def _anomaly(path: Path, by: str) -> AsdError:
+    return AsdError(f"{path} is an anomaly by its {by}, and a model is fitted on normal recordings; leave it out")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, field_validator
 
+from asd.core.runtime import log
 from asd.options import Names, Settings, TrainSettings
 from asd.types import AsdError
 
@@ -149,6 +150,19 @@ class SearchSettings(Settings):
             option, value = next(iter(given.items()))
             raise AsdError(f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours")
         return {name: {"device": str(device), **(given if name in searching else {})} for name in names}
+
+    def warn_of_few(self, n_clips: int) -> None:
+        """Says that more neighbours are asked for than there are: all of them count then.
+
+        Args:
+            n_clips: vectors to learn from, of the smallest bank.
+        """
+        if (asked := self.neighbours) and asked >= n_clips:
+            log.warning(
+                "neighbours=%d are asked for, and each of %d training clips has %d others: the mean over all of them "
+                "is taken; give neighbours=%d or fewer",
+                *(asked, n_clips, n_clips - 1, max(1, n_clips - 1)),
+            )
 
 
 class StatisticsSettings(SearchSettings, DetectorSettings):

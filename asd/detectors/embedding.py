@@ -66,6 +66,7 @@ class Embedding(Detector):
         wanted = [(name, part) for name in self.scorers for part in range(n)]
         found = on_threads(lambda one: self._scorer(*one).fit(references[one[1]]), wanted)
         self.fitted = {name: found[k * n : (k + 1) * n] for k, name in enumerate(self.scorers)}
+        self.settings.warn_of_few(found[0].n_least)
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by each back end."""

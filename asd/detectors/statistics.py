@@ -91,6 +91,7 @@ class Statistics(Detector):
         scaled = self._scaled(vectors)
         self.choice = Choice(self.settings.backend, self.weights, why="statistics.choose=false")
         self.fitted = self._fitted(self.settings.backend, scaled, some)
+        self.settings.warn_of_few(next(iter(self.fitted.values())).n_least)
         if self.settings.choose:
             self._choose(learn, scaled, some)
 

@@ -28,7 +28,7 @@ from asd.detectors import (
 )
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.options import Execution, Given, Names, Seeds, Settings
-from asd.places import Place, mirrored
+from asd.places import MOST_NAME_BYTES, Place, mirrored, names_a_folder
 from asd.settings import stages as options
 from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError, FrontEnd, FrontEndName
@@ -42,6 +42,8 @@ def _usable_name(name: str) -> str:
         raise ValueError(
             f"the name of a run has no spaces, slashes, commas or colons and does not begin with a dot; try {usable}"
         )
+    if not names_a_folder(name):
+        raise ValueError(f"the name of a run has at most {MOST_NAME_BYTES} bytes")
     return name
 
 

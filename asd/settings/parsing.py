@@ -65,10 +65,12 @@ def parse(
             used = _assign(stage, values, pairs)
         except AsdError as error:
             raise AsdError(f"{path}: {error}") from error
-        if twice := [name for name, n in Counter(used[key] for key, _ in pairs).items() if n > 1]:
+        if twice := _twice(pairs, used):
             raise AsdError(f"config={path} gives {twice[0]} twice; keep one")
         _warn_of_no_effect(stage, values, used)
-    _warn_of_no_effect(stage, values, _assign(stage, values, given))
+    used = _assign(stage, values, given)
+    _warn_of_earlier(given, used)
+    _warn_of_no_effect(stage, values, used)
     return _validated(stage, values, command)
 
 
@@ -220,6 +222,19 @@ def _nearest(key: str, known: Sequence[str], detector: str) -> str | None:
     last = {name.split(".")[-1]: name for name in reversed(short)}
     near = difflib.get_close_matches(key, [*short, *last], n=1, cutoff=0.5)
     return last.get(near[0], near[0]) if near else None
+
+
+def _twice(pairs: Pairs, used: Mapping[str, str]) -> list[str]:
+    """Options that are given more than once, however they are spelled."""
+    return [name for name, n in Counter(used[key] for key, _ in pairs).items() if n > 1]
+
+
+def _warn_of_earlier(pairs: Pairs, used: Mapping[str, str]) -> None:
+    """Names options that the command gives again with another value: wrappers of commands append theirs."""
+    for name in _twice(pairs, used):
+        words = [f"{key}={value}" for key, value in pairs if used[key] == name]
+        if len({word.partition("=")[2] for word in words}) > 1:
+            log.warning("%s is given %d times (%s): %s counts", name, len(words), ", ".join(words), words[-1])
 
 
 def _warn_of_no_effect(stage: type[Settings], values: Mapping[str, Any], used: Mapping[str, str]) -> None:

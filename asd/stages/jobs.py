@@ -10,7 +10,17 @@ from asd.challenge.years import get_year
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.core.storage import fetch
-from asd.data.dataset import FRONT_END_FILE, RECORDED_FILE, Dataset, check_units, kinds, notices, open_data, unlike
+from asd.data.dataset import (
+    FRONT_END_FILE,
+    RECORDED_FILE,
+    Dataset,
+    check_units,
+    copies,
+    kinds,
+    notices,
+    open_data,
+    unlike,
+)
 from asd.data.given import given_data
 from asd.data.layouts import OwnData
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
@@ -239,7 +249,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.error("%s gets no score: %s", clip.name, error)
     for sentence in notices(recordings) if learnt is None and not dataset.is_strict else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in unlike(recordings, known):
+    for sentence in unlike(recordings, known) + (copies(recordings, learnt) if learnt is not None else []):
         log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TestData(recordings, tuple(refused), dataset.layout)

@@ -19,17 +19,18 @@ from pathlib import Path
 import pandas as pd
 
 from asd.data.layouts.words import read_cell
-from asd.places import address_of, is_address, is_table, mirrored, names_a_folder
+from asd.places import MOST_NAME_BYTES, address_of, is_address, is_table, mirrored, names_a_folder
 from asd.types import AsdError, Clip, Domain, Label, Split
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")
 
 
-def read_table(path: Path) -> list[Clip]:
+def read_table(path: Path, unsaid: Split = Split.TEST) -> list[Clip]:
     """The recordings of a table; `machine` is empty where the table does not name one.
 
-    Rows without a split are training clips where they are normal, and test clips otherwise.
+    Rows without a split are training clips where they are normal, and test clips otherwise. Where no row has a split or
+    a label, all are `unsaid`.
 
     Raises:
         AsdError: it is no such table, a row names no recording or one that is not there, or a cell means nothing.
@@ -41,11 +42,13 @@ def read_table(path: Path) -> list[Clip]:
     named = [column for column in _PATH_COLUMNS if column in table.columns]
     if not named:
         raise AsdError(f"{path} has the columns {', '.join(table.columns)} and none is called path; rename one")
+    if any(str(cell).strip() for column in {"split", "label"} & {*table.columns} for cell in table[column]):
+        unsaid = Split.TEST
     clips = []
     for number, row in enumerate(table.to_dict("records"), start=2):
         cells = {str(column): str(value).strip() for column, value in row.items()}
         if any(cells.values()):
-            clips.append(_clip(cells, named[0], path, number))
+            clips.append(_clip(cells, named[0], path, number, unsaid))
     if not clips:
         raise AsdError(f"{path} lists no recordings; add a row for each")
     return clips
@@ -87,7 +90,7 @@ def _text(content: bytes) -> str:
         return content.decode("cp1252")
 
 
-def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) -> Clip:
+def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, unsaid: Split) -> Clip:
     where = f"{table}, row {number}"
     name = cells[path_column].replace("\\", "/")
     if not name:
@@ -100,14 +103,17 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int) 
     split = read_cell(cells.get("split", ""), Split, where)
     machine = unicodedata.normalize("NFC", cells.get("machine", ""))
     if machine and not names_a_folder(machine):
-        raise AsdError(f"{where} has the machine {machine!r}; write a name without slashes and without a dot before it")
+        raise AsdError(
+            f"{where} has the machine {machine!r}; write a name without slashes and without a dot before it, of "
+            f"{MOST_NAME_BYTES} bytes at most"
+        )
     known = {*_PATH_COLUMNS, *_KNOWN}
     section = cells.get("section", "")
     return Clip(
         path=path,
         machine=machine,
         section=section.zfill(2) if section.isdecimal() else section or "00",  # spreadsheets make 0 of 00
-        split=split or (Split.TRAIN if label is Label.NORMAL else Split.TEST),
+        split=split or (Split.TRAIN if label is Label.NORMAL else unsaid),
         domain=domain,
         label=label,
         attributes={key: value for key, value in cells.items() if key not in known and value},
