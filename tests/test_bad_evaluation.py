@@ -19,14 +19,14 @@ from asd.challenge.years import get_year
 from asd.data.recordings import Recordings
 from asd.detectors.base import Scores
 from tests.archive_server import ArchiveServer, serving
-from tests.command import asd, contents, refuses, succeeds, tiny_machines
+from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, tiny_machines
 from tests.miniature_year import publish_year
 from tests.tiny_encoders import beats_pt, eat_folder
 
 ROOT = get_year(2024).eval_root
 YEAR = "year=2024"
 TWO = "machine=ToothBrush,Scanner"  # the year has more
-TRAIN = ("train", "machine=all", YEAR, f"data={ROOT}")
+TRAIN = ("train", ONE_VIEW, "machine=all", YEAR, f"data={ROOT}")
 LABEL = "Tester_LAB_task2_1"
 PACKAGE = f"submissions/{LABEL}"
 
@@ -151,8 +151,8 @@ def test_embeddings_that_are_not_finite(two_machines: Path, tmp_path: Path) -> N
 
 def test_scoring_machines_of_several_folders_asks_which(two_machines: Path, tmp_path: Path) -> None:
     tiny_machines(Path("elsewhere"), "valve")
-    succeeds("train", "machine=fan", "data=data", "name=mixed")
-    succeeds("train", "machine=valve", "data=elsewhere", "name=mixed")
+    succeeds("train", ONE_VIEW, "machine=fan", "data=data", "name=mixed")
+    succeeds("train", ONE_VIEW, "machine=valve", "data=elsewhere", "name=mixed")
     refuses("score", "name=mixed", saying=r"trained from several folders \(data, elsewhere\); say which with data=")
     succeeds("score", "name=mixed", "machine=valve")
     succeeds("score", "name=mixed", "machine=fan", "data=data")
@@ -165,6 +165,8 @@ def test_a_score_that_is_not_finite_is_not_written(two_machines: Path, monkeypat
         return {scorer: np.full(len(recordings), np.nan) for scorer in self.scorers}
 
     monkeypatch.setattr(Statistics, "score", broken)
-    refuses("train", "machine=fan", "data=data", saying=r"the score of data/fan/test/\S+\.wav is nan \(12 of 12")
+    refuses(
+        "train", ONE_VIEW, "machine=fan", "data=data", saying=r"the score of data/fan/test/\S+\.wav is nan \(12 of 12"
+    )
     assert not list(Path("runs").rglob("DONE"))
     assert not list(Path("runs").rglob("scores/*.csv"))

@@ -10,20 +10,34 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.command import asd, contents, refuses, succeeds, tiny_machines
+from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, tiny_machines
 
 RUN = Path("runs/statistics")
 
 
 @pytest.fixture(scope="module")
-def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recordings of two machines; to be copied, not changed."""
+    return tiny_machines(tmp_path_factory.mktemp("two"), "fan", "pump")
+
+
+@pytest.fixture
+def data(two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a copy of them in data/."""
+    shutil.copytree(two, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="module")
+def trained_once(two: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two machines, trained and evaluated, in `work`; and all of it once more in `kept`."""
     folder = tmp_path_factory.mktemp("completeness")
     with pytest.MonkeyPatch.context() as patch:
         (folder / "work").mkdir()
         patch.chdir(folder / "work")
-        tiny_machines(Path("data"), "fan", "pump")
-        succeeds("train", "data=data")
+        shutil.copytree(two, "data")
+        succeeds("train", ONE_VIEW, "data=data")
         succeeds("evaluate")
     shutil.copytree(folder / "work", folder / "kept")
     return folder
@@ -77,16 +91,18 @@ def test_scores_of_other_recordings_never_replace_those_of_the_run(trained: Path
 def test_training_again_beside_other_test_clips_is_refused_or_asked_for(trained: Path) -> None:
     shutil.copytree("data", "copy")
     before = contents(RUN)
-    succeeds("train", "data=copy")  # the same clips
+    succeeds("train", ONE_VIEW, "data=copy")  # the same clips
     assert contents(RUN) == before
     next(Path("copy/fan/test").glob("*.wav")).unlink()
-    refuses("train", "data=copy", saying="fan and its test clips differ from those in copy; score them beside")
+    refuses(
+        "train", ONE_VIEW, "data=copy", saying="fan and its test clips differ from those in copy; score them beside"
+    )
     assert contents(RUN) == before
-    succeeds("train", "data=copy", "overwrite=true")
+    succeeds("train", ONE_VIEW, "data=copy", "overwrite=true")
     assert len(pd.read_csv(RUN / "fan/seed0/scores/ensemble.csv")) == 11
     Path("copy").rename("moved")
     next(Path("moved/fan/test").glob("*.wav")).unlink()
-    succeeds("train", "data=moved")  # the place that the run knew is gone
+    succeeds("train", ONE_VIEW, "data=moved")  # the place that the run knew is gone
     assert len(pd.read_csv(RUN / "fan/seed0/scores/ensemble.csv")) == 10
 
 
@@ -120,10 +136,8 @@ def test_a_machine_that_was_begun_and_is_not_complete_is_named(trained: Path) ->
     succeeds("submit", "label=A_B_task2_1", "machine=fan")
 
 
-def test_a_machine_that_was_asked_for_and_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    tiny_machines(Path("data"), "fan", "pump")
-    succeeds("train", "data=data", "machine=all")
+def test_a_machine_that_was_asked_for_and_is_gone_is_named(data: Path) -> None:
+    succeeds("train", ONE_VIEW, "data=data", "machine=all")
     shutil.rmtree(RUN / "pump")
     saying = "pump was to be trained with the others and is not in the run"
     refuses("evaluate", saying=saying)
@@ -133,16 +147,14 @@ def test_a_machine_that_was_asked_for_and_is_gone_is_named(tmp_path: Path, monke
     refuses("submit", "label=A_B_task2_1", saying=saying)
     refuses("fuse", "members=statistics", saying=saying)
     assert "is not whole" not in succeeds("evaluate", "machine=fan").err
-    succeeds("train", "data=data", "machine=fan", "name=alone")
+    succeeds("train", ONE_VIEW, "data=data", "machine=fan", "name=alone")
     succeeds("evaluate", "name=alone")
 
 
-def test_a_machine_that_failed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    tiny_machines(Path("data"), "fan", "pump")
+def test_a_machine_that_failed_is_named(data: Path) -> None:
     for clip in Path("data/pump/train").glob("*.wav"):
         clip.write_bytes(b"")
-    assert asd("train", "data=data", "keep_going=true").code == 2
+    assert asd("train", ONE_VIEW, "data=data", "keep_going=true").code == 2
     refuses("evaluate", saying="pump seed 0 was begun and is not complete")
     succeeds("evaluate", "machine=fan")
 
@@ -188,7 +200,7 @@ def test_scorers_that_a_machine_lacks_are_named(trained: Path) -> None:
 
 
 def test_members_of_a_fusion_have_the_same_machines(trained: Path) -> None:
-    succeeds("train", "data=data", "machine=fan", "name=one")
+    succeeds("train", ONE_VIEW, "data=data", "machine=fan", "name=one")
     refuses("fuse", "members=statistics,one", saying="one has no pump, .*machine=fan$")
     succeeds("fuse", "members=statistics,one", "machine=fan")
     succeeds("evaluate", "name=fused")
@@ -202,19 +214,19 @@ def test_a_fusion_has_no_model_and_is_not_trained_over(trained: Path) -> None:
     before = contents(Path("runs/both"))
     for stage in ("explain", "score"):
         refuses(stage, "name=both", saying="this run is a fusion of statistics and has no model of its own")
-    refuses("train", "name=both", "data=data", saying="both/fan/seed0 was trained with another configuration")
+    refuses("train", ONE_VIEW, "name=both", "data=data", saying="both/fan/seed0 was trained with another configuration")
     assert contents(Path("runs/both")) == before
-    succeeds("train", "name=both", "data=data", "overwrite=true")
+    succeeds("train", ONE_VIEW, "name=both", "data=data", "overwrite=true")
     succeeds("score", "name=both")
 
 
 def test_machines_of_the_challenge_are_known_by_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     tiny_machines(Path("data/dcase2025t2/dev_data/raw"), "fan", "valve")
-    assert "evaluate name=statistics machine=fan" in succeeds("train", "machine=fan").out
+    assert "evaluate name=statistics machine=fan" in succeeds("train", ONE_VIEW, "machine=fan").out
     refuses("evaluate", saying=r"ToyTrain of 2025 is not in the run; bearing .* machine=fan$")
     assert "valve of 2025 is not in the run" in succeeds("evaluate", "machine=fan").out
-    succeeds("train", "machine=valve")
+    succeeds("train", ONE_VIEW, "machine=valve")
     said = succeeds("evaluate", "machine=fan").out
     assert "valve is left out by machine=" in said
     assert "valve of 2025 is not in the run" not in said
@@ -226,11 +238,9 @@ def as_other_section(machine: Path, section: str, split: str) -> None:
         path.rename(path.with_name(path.name.replace("section_00", f"section_{section}")))
 
 
-def test_a_section_never_trained_on_is_named_and_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    tiny_machines(Path("data"), "fan", "pump")
+def test_a_section_never_trained_on_is_named_and_marked(data: Path) -> None:
     as_other_section(Path("data/fan"), "07", "test")
-    answer = succeeds("train", "data=data")
+    answer = succeeds("train", ONE_VIEW, "data=data")
     assert "fan section 07 has test clips but was never trained on" in answer.err
     assert "pump section" not in answer.err
     answer = succeeds("evaluate")
@@ -244,13 +254,9 @@ def test_a_section_never_trained_on_is_named_and_marked(tmp_path: Path, monkeypa
     assert "fan was never trained on section 07" in succeeds("evaluate", "name=fused").out
 
 
-def test_a_section_that_was_trained_on_and_has_no_test_clips_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    tiny_machines(Path("data"), "fan", "pump")
+def test_a_section_that_was_trained_on_and_has_no_test_clips_is_named(data: Path) -> None:
     as_other_section(Path("data/fan"), "07", "train")
-    succeeds("train", "data=data")
+    succeeds("train", ONE_VIEW, "data=data")
     refuses("evaluate", saying="fan has no test clips of section 07, which it was trained on; .*machine=pump")
 
 
@@ -268,7 +274,7 @@ def test_decisions_are_printed_as_scikit_learn_counts_them(trained: Path) -> Non
 
 def test_what_was_made_of_earlier_scores_is_named(trained: Path) -> None:
     """A fused run, a leaderboard and an evaluation, whose member is scored anew with another result."""
-    succeeds("fuse", "members=statistics,statistics:level", "name=both")
+    succeeds("fuse", "members=statistics,statistics:level_64", "name=both")
     succeeds("evaluate", "name=statistics")
     succeeds("leaderboard", "members=statistics,both")
     assert "earlier scores" not in succeeds("evaluate", "name=both").err
@@ -285,14 +291,14 @@ def test_what_was_made_of_earlier_scores_is_named(trained: Path) -> None:
     assert f"runs/statistics/evaluation.json is of earlier scores: {scores}; make evaluate" in said
     assert "runs/leaderboard.json is" not in said
     assert "earlier scores" in succeeds("submit", "name=both", "label=A_B_task2_1", "machine=fan").err
-    succeeds("fuse", "members=statistics,statistics:level", "name=both", "overwrite=true")
+    succeeds("fuse", "members=statistics,statistics:level_64", "name=both", "overwrite=true")
     succeeds("evaluate", "name=statistics")
     succeeds("leaderboard", "members=statistics,both")
     assert "earlier scores" not in succeeds("evaluate", "name=both").err
 
 
 def test_a_fusion_that_fails_leaves_the_fused_run_that_is_there(trained: Path) -> None:
-    words = ("fuse", "members=statistics,statistics:level", "name=both")
+    words = ("fuse", "members=statistics,statistics:level_64", "name=both")
     succeeds(*words)
     before = contents(Path("runs/both"))
     (RUN / "pump/seed0/model/training_scores.csv").write_text("file,ensemble\nx.wav,1.0\n")

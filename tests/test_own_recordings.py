@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from asd.metrics import pauc, precision_recall_f1
-from tests.command import Answer, asd, refuses, succeeds
+from tests.command import ONE_VIEW, Answer, asd, refuses, succeeds
 from tests.machines import write_clip
 from tests.trees import NORMAL, write_tree
 
@@ -35,7 +35,7 @@ def scores_of(run: str) -> pd.DataFrame:
 @pytest.mark.parametrize("layout", NORMAL)
 def test_each_layout_is_trained_and_evaluated_by_plain_auc(place: Path, layout: str) -> None:
     write_tree(place / "my data", layout)
-    answer = succeeds("train", "data=my data", CPU)
+    answer = succeeds("train", ONE_VIEW, "data=my data", CPU)
     assert f"layout {layout}: " in answer.err
     assert "next: python -m asd evaluate name=statistics" in answer.out
     answer = succeeds("evaluate")
@@ -61,7 +61,7 @@ def test_each_layout_is_trained_and_evaluated_by_plain_auc(place: Path, layout: 
 def test_a_leaderboard_a_benchmark_and_a_report_measure_as_evaluate_does(place: Path) -> None:
     write_tree(place / "data", "mimii")
     (place / "methods.yaml").write_text("plain means: detector=statistics\n")
-    succeeds("train", "data=data", CPU)
+    succeeds("train", ONE_VIEW, "data=data", CPU)
     succeeds("evaluate")
     wanted = json.loads(Path("runs/statistics/evaluation.json").read_text())["scorers"]["ensemble"]
     assert "AUC and pAUC" in succeeds("leaderboard").out
@@ -79,7 +79,7 @@ def test_a_leaderboard_a_benchmark_and_a_report_measure_as_evaluate_does(place: 
     for i in range(10):
         write_clip(place / f"mine/normal/{i}.wav", i)
     write_clip(place / "mine/abnormal/1.wav", 10)
-    answer = succeeds("train", "machine=fan", "normal=mine", "name=alone", CPU)
+    answer = succeeds("train", ONE_VIEW, "machine=fan", "normal=mine", "name=alone", CPU)
     assert answer.err.count("1 recordings that are no normal training clips are left out") == 1  # listed once
     assert answer.err.count("the gamma fit fails") <= 1  # the other scorers are named beside
     assert "alone is left out: fan section 00 has no test clips labelled anomaly" in succeeds("leaderboard").err
@@ -95,7 +95,7 @@ def test_each_condition_where_a_column_tells_it(place: Path) -> None:
             (f"clips/2026-03-{i:02d}.wav", "test" if is_test else "train", label, domain, "A" if i % 4 < 2 else "B")
         )
     pd.DataFrame(rows, columns=["path", "split", "label", "domain", "section"]).to_csv("recordings.csv", index=False)
-    succeeds("train", "machine=pump3", "data=recordings.csv", CPU)
+    succeeds("train", ONE_VIEW, "machine=pump3", "data=recordings.csv", CPU)
     succeeds("evaluate")
     found = json.loads(Path("runs/statistics/evaluation.json").read_text())["scorers"]["ensemble"]["machines"]
     table = scores_of("runs/statistics")
@@ -113,7 +113,7 @@ def test_clips_without_a_label_are_scored_counted_and_left_out(place: Path) -> N
     for i in range(3):
         write_clip(place / f"data/pump/test/normal/{i}.wav", 50 + i)
         write_clip(place / f"data/pump/new/monday {i}.wav", 60 + i)
-    succeeds("train", "data=data", CPU)
+    succeeds("train", ONE_VIEW, "data=data", CPU)
     assert "has no label for 3 of 9 test clips" in succeeds("evaluate").out
     assert (scores_of("runs/statistics")["label"] == "").sum() == 3
 
@@ -121,11 +121,11 @@ def test_clips_without_a_label_are_scored_counted_and_left_out(place: Path) -> N
 def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:
     for i in range(10):
         write_clip(place / f"my recordings/pump 3/{i}.wav", i)
-    answer = succeeds("train", "machine=pump3", "normal=my recordings/pump 3", CPU)
+    answer = succeeds("train", ONE_VIEW, "machine=pump3", "normal=my recordings/pump 3", CPU)
     assert re.search(r"of 2 normal recordings of the check are above .* between 0% and \d+%", answer.out)
     assert "next: python -m asd predict name=statistics machine=pump3 audio=" in answer.out
     before = scores_of("runs/statistics")
-    assert "is done already" in succeeds("train", "machine=pump3", "normal=my recordings/pump 3", CPU).err
+    assert "is done already" in succeeds("train", ONE_VIEW, "machine=pump3", "normal=my recordings/pump 3", CPU).err
     succeeds("score")
     assert scores_of("runs/statistics").equals(before)
     refuses("train", "machine=pump3", "normal=my recordings", "data=x", saying="both name recordings; give one")
@@ -143,7 +143,7 @@ def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:
 def test_damaged_thresholds_of_a_run_without_test_clips_are_written_anew_by_training(place: Path) -> None:
     for i in range(10):
         write_clip(place / f"normal/{i}.wav", i)
-    train = ("train", "machine=pump", "normal=normal", "held_out=0", CPU)
+    train = ("train", ONE_VIEW, "machine=pump", "normal=normal", "held_out=0", CPU)
     succeeds(*train)
     path = Path("runs/statistics/pump/seed0/scores/thresholds.json")
     whole = path.read_bytes()
@@ -160,10 +160,10 @@ def test_other_rates_and_channels_are_taken_and_said_once(place: Path) -> None:
         path = place / "data/pump/normal" / f"{i}.flac"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, 0.1 * rng.normal(size=(44100, 8)), 44100)
-    answer = succeeds("train", "data=data", CPU)
+    answer = succeeds("train", ONE_VIEW, "data=data", CPU)
     assert answer.err.count("recordings are resampled to 16000 Hz: 10 of 10 at 44100 Hz") == 1
     assert answer.err.count("recordings have 8 channels, and the first is used") == 1
-    answer = succeeds("train", "data=data", CPU, "channel=3", "name=fourth", "sample_rate_hz=44100")
+    answer = succeeds("train", ONE_VIEW, "data=data", CPU, "channel=3", "name=fourth", "sample_rate_hz=44100")
     assert "resampled" not in answer.err
     assert "is used" not in answer.err
     refuses("train", "data=data", CPU, "channel=8", "name=x", saying="channels 0 to 7 and channel=8 is asked for")
@@ -178,12 +178,12 @@ def test_another_codec_or_band_than_was_learnt_from_is_said_once(place: Path) ->
         for folder, name, rate_hz in (("coded", f"{i}.mp3", rate), ("narrow", f"{i}.flac", rate // 2)):
             (place / folder).mkdir(exist_ok=True)
             soundfile.write(place / folder / name, wave[:: rate // rate_hz], rate_hz)
-    succeeds("train", "machine=pump", "normal=normal", CPU)
+    succeeds("train", ONE_VIEW, "machine=pump", "normal=normal", CPU)
     said = {f: succeeds("predict", f"audio={f}", CPU).err for f in ("coded", "narrow", "new")}
     assert said["coded"].count("12 of 12 recordings are compressed with a loss (MP3), and those") == 1
     assert said["narrow"].count("12 of 12 recordings hold nothing above 4000 Hz, and those that were learnt") == 1
     assert "learnt from" not in said["new"]
-    answer = succeeds("train", "machine=pump", "normal=coded", "abnormal=new", "name=mixed", CPU)
+    answer = succeeds("train", ONE_VIEW, "machine=pump", "normal=coded", "abnormal=new", "name=mixed", CPU)
     assert "12 of 14 recordings are without loss, and those that were learnt from compressed" in answer.err
     assert "are without loss" in succeeds("score", "name=mixed").err
 

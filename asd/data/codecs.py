@@ -52,10 +52,9 @@ def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    try:
-        soundfile.write(path, waveform.T, sample_rate_hz, subtype="PCM_16", format="WAV")
-    except soundfile.SoundFileError as error:
-        raise OSError(f"{path}: {error}") from error
+    file = io.BytesIO()  # libsndfile would wait for the disk after every file
+    soundfile.write(file, waveform.T, sample_rate_hz, subtype="PCM_16", format="WAV")
+    path.write_bytes(file.getbuffer())
 
 
 def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus"]) -> bytes:
