@@ -13,7 +13,7 @@ import pytest
 import soundfile as sf
 
 from asd.stages import confirming
-from tests.command import asd, contents, refuses, succeeds, train_on_tones
+from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, train_on_tones
 from tests.machines import write_clip
 
 RUN = Path("runs/statistics/fan/seed0")
@@ -23,7 +23,7 @@ EXTRA = [f"section_00_source_train_normal_{i:04d}_speed_1.wav" for i in (90, 91,
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("confirming")
-    train_on_tones(root, n_train=12, n_test=2)
+    train_on_tones(root, 12, 2, ONE_VIEW)
     for i, name in enumerate(EXTRA):
         write_clip(root / "inbox" / name, 500 + i)
     return root
@@ -46,7 +46,7 @@ def test_a_grown_bank_is_that_of_a_training_with_all_of_them(run: Path) -> None:
     shutil.move("inbox", "elsewhere")  # the run has copies
     for path in Path("elsewhere").iterdir():
         shutil.copy(path, "data/fan/train")
-    succeeds("train", "machine=fan", "data=data", "name=anew")
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW, "name=anew")
     anew = Path("runs/anew/fan/seed0")
     np.testing.assert_allclose(scores(run), scores(anew), rtol=1e-6)
     limits = [json.loads((each / "scores/thresholds.json").read_text())["ensemble"] for each in (run, anew)]
@@ -78,7 +78,7 @@ def test_it_is_logged_and_taken_back_byte_by_byte(run: Path) -> None:
 
 def test_other_stages_go_on_with_a_grown_bank(run: Path) -> None:
     succeeds("predict", "audio=inbox", "--confirm-normal")
-    succeeds("train", "machine=fan", "data=data")  # is done already
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW)  # is done already
     succeeds("predict", "audio=inbox", "out=again")
     table = pd.read_csv("again/predictions.csv")
     assert all(str(run / "confirmed") in path for path in table["nearest"])
@@ -107,19 +107,19 @@ def test_an_interrupted_change_is_never_half_there(run: Path, monkeypatch: pytes
         patch.setattr(confirming, "store_model", interrupted)
         assert asd("predict", "audio=inbox", "--confirm-normal").code == 130
     assert not (run / "DONE").exists()
-    succeeds("train", "machine=fan", "data=data")  # finishes what is there: the model before
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW)  # finishes what is there: the model before
     assert len(pd.read_csv(run / "model/training_scores.csv")) == 12
     with monkeypatch.context() as patch:
         patch.setattr(confirming, "write_job_scores", interrupted)
         assert asd("predict", "audio=inbox", "--confirm-normal").code == 130
-    succeeds("train", "machine=fan", "data=data")  # the new model, and now its scores
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW)  # the new model, and now its scores
     whole = scores(run)
     succeeds("predict", "--undo")
     assert whole != scores(run)
 
 
 def test_a_detector_without_a_bank_says_so(run: Path) -> None:
-    succeeds("train", "machine=fan", "data=data", "detector=autoencoder", "training.epochs=1", "n_mels=16")
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW, "detector=autoencoder", "training.epochs=1", "n_mels=16")
     before = contents(Path("runs/autoencoder/fan/seed0/model"))
     refuses("predict", "name=autoencoder", "audio=inbox", "--confirm-normal", saying="keeps no bank")
     assert contents(Path("runs/autoencoder/fan/seed0/model")) == before

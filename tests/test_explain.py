@@ -19,7 +19,7 @@ from asd.runs import score_table
 from asd.stages.explaining import clip_effects, explain_clips
 from asd.stages.scored_clips import in_order
 from asd.types import AsdError, Split
-from tests.command import contents, refuses, succeeds
+from tests.command import ONE_VIEW, contents, refuses, succeeds
 from tests.machines import recordings, tone_machine, workplace, write_clip
 
 Machine = tuple[Detector, Recordings, Recordings, pd.DataFrame]  # fitted, train, test, scores of test
@@ -202,7 +202,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run, and a folder of recordings with names of one's own, two of which are alike."""
     monkeypatch.chdir(tmp_path)
     tone_machine(Path("data"), n_train=12, n_test=1)
-    succeeds("train", "machine=fan", "data=data")
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW)
     for i, day in enumerate(("monday", "tuesday")):
         write_clip(Path("in box") / day / "hum.wav", 50 + i)
     write_clip(Path("in box") / "whistle.wav", 60, 1.0, 3000.0)

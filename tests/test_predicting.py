@@ -24,7 +24,7 @@ from asd.library import Model
 from asd.stages import predicting
 from asd.stages.predictions import COLUMNS
 from asd.types import AsdError, Clip
-from tests.command import asd, contents, refuses, succeeds, train_on_tones
+from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, train_on_tones
 from tests.machines import tone_machine, write_clip
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ RESULT = Path("predictions/statistics/inbox/predictions.csv")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("predicting")
-    train_on_tones(root, n_train=14, n_test=3)
+    train_on_tones(root, 14, 3, ONE_VIEW)
     return root
 
 
@@ -200,7 +200,7 @@ def test_another_model_takes_nothing_over(inbox: Path, monkeypatch: pytest.Monke
     """What an interrupted command found with the model of yesterday is not what that of today says."""
     monkeypatch.setattr(predicting.Journal, "remove", lambda self: None)
     succeeds("predict", f"audio={inbox}", "out=result")
-    succeeds("train", "machine=fan", "data=data", "backend=knn", "overwrite=true")
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW, "backend=knn", "overwrite=true")
     succeeds("predict", f"audio={inbox}", "out=result")
     own = pd.read_csv(RUN / "scores/ensemble.csv")
     assert sorted(pd.read_csv("result/predictions.csv")["score"]) == sorted(own["score"])
@@ -220,7 +220,7 @@ def test_earlier_predictions_are_kept(inbox: Path) -> None:
 
 def test_folders_say_whose_recordings_they_are(inbox: Path) -> None:
     tone_machine(Path("data"), "pump", n_train=14, n_test=1)
-    succeeds("train", "machine=all", "data=data", "name=both")
+    succeeds("train", "machine=all", "data=data", "name=both", ONE_VIEW)
     answer = refuses("predict", "name=both", f"audio={inbox}", saying="several machines .fan, pump.*machine=")
     assert "Take" in answer
     for machine in ("fan", "pump"):

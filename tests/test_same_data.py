@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.command import refuses, succeeds, tiny_machines
+from tests.command import ONE_VIEW, refuses, succeeds, tiny_machines
 from tests.machines import tone_machine
 
 SMALL_ENCODER = (
@@ -28,7 +28,7 @@ SMALL_ENCODER = (
 
 def train(*words: str) -> str:
     """Trains; returns the log."""
-    return succeeds("train", "machine=fan", "data=data", "device=cpu", *words).err
+    return succeeds("train", "machine=fan", "data=data", "device=cpu", ONE_VIEW, *words).err
 
 
 def scores(run: str, scorer: str = "ensemble") -> pd.Series:
@@ -43,7 +43,7 @@ def test_edited_attributes_are_other_data(place: Path) -> None:
     train("name=edited")
     before, numbers = scores("edited"), itertools.count()
     table.write_text(re.sub(r"speed,\d+", lambda _: f"speed,{next(numbers) % 2}", table.read_text()))
-    words = ("train", "machine=fan", "data=data", "device=cpu", "name=edited")
+    words = ("train", "machine=fan", "data=data", "device=cpu", ONE_VIEW, "name=edited")
     refuses(*words, saying="trained with another configuration or on other clips; .* overwrite=true")
     train("name=edited", "overwrite=true")
     train("name=fresh")
