@@ -25,12 +25,18 @@ from tests.machines import recordings, tone_machine, write_clip
 from tests.trees import NORMAL, write_tree
 
 RATE = 16000
+ONE_VIEW = {"views": ["modulation"]}  # where scores do not matter
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tone_machine(tmp_path_factory.mktemp("tones"), n_train=12, n_target=4, n_test=3)
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    return tone_machine(tmp_path / "data", n_train=12, n_target=4, n_test=3)
+    return Path(shutil.copytree(tones, tmp_path / "data"))
 
 
 def arrays(data: Path, part: str = "train") -> list[npt.NDArray[np.float32]]:
@@ -53,9 +59,9 @@ def test_import_loads_nothing_until_it_is_asked() -> None:
 
 
 def test_a_folder_gives_what_the_stages_give(data: Path) -> None:
-    succeeds("train", "machine=fan", "data=data", "name=staged")
+    succeeds("train", "machine=fan", "data=data", "name=staged", "views=modulation")
     staged = pd.read_csv("runs/staged/fan/seed0/scores/ensemble.csv")
-    for model in (asd.load("runs/staged"), asd.fit(data / "fan/train", machine="fan")):
+    for model in (asd.load("runs/staged"), asd.fit(data / "fan/train", machine="fan", options=ONE_VIEW)):
         table = model.score_files(data / "fan/test").sort_values("path")
         np.testing.assert_allclose(table["score"], staged.sort_values("file")["score"], rtol=1e-9)
         assert [Path(file).name for file in table["path"]] == sorted(staged["file"])
@@ -93,7 +99,7 @@ def test_saved_and_loaded_it_says_the_same(data: Path) -> None:
 @pytest.mark.parametrize(("n", "said"), [(6, "with 6 normal recordings and a confidence of 95%, at most "), (10, "")])
 def test_few_recordings_promise_little(n: int, said: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING", logger="asd"):
-        asd.fit(np.random.default_rng(0).normal(0, 0.1, (n, 16000)), sample_rate_hz=16000)
+        asd.fit(np.random.default_rng(0).normal(0, 0.1, (n, 16000)), RATE, options=ONE_VIEW)
     assert said in caplog.text
     assert bool(said) is ("normal recordings are called anomalous" in caplog.text)
 
@@ -112,14 +118,14 @@ def test_another_length_than_that_of_the_normal_recordings_is_told_once(caplog: 
 
 def test_two_recordings_promise_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING", logger="asd"):
-        model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (2, 16000)), sample_rate_hz=16000)
+        model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (2, 16000)), RATE, options=ONE_VIEW)
     assert "all 2 normal recordings score the same, so nothing tells how far a new one may lie" in caplog.text
     assert model.thresholds["ensemble"].false_alarm_bound == 1.0
 
 
 def test_the_place_where_a_model_works_goes_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (6, 16000)), sample_rate_hz=16000)
+    model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (6, 16000)), RATE, options=ONE_VIEW)
     assert len(list(tmp_path.iterdir())) == 1
     del model
     gc.collect()
@@ -133,14 +139,14 @@ def test_a_detector_of_ones_own_by_its_class(data: Path) -> None:
 
 
 def test_recordings_are_taken_as_they_are(data: Path) -> None:
-    one, other = asd.fit(recordings(data)), asd.fit(data / "fan/train")
+    one, other = (asd.fit(normal, options=ONE_VIEW) for normal in (recordings(data), data / "fan/train"))
     waveform = arrays(data, "test")[0]
     assert one.score(waveform, RATE) == other.score(waveform, RATE)
 
 
 def test_one_machine_of_several_is_named(data: Path) -> None:
     tone_machine(data, "pump", n_train=12, n_target=4, n_test=3)
-    succeeds("train", "data=data")
+    succeeds("train", "data=data", "views=modulation")
     with pytest.raises(AsdError, match=r"has several machines \(fan, pump\); name one with machine="):
         asd.load("runs/statistics")
     with pytest.raises(AsdError, match="has no machine valve; it has fan, pump"):
@@ -189,7 +195,7 @@ def test_an_option_that_would_change_nothing_is_refused(data: Path, options: Any
 
 
 def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) -> None:
-    model = asd.fit(arrays(data), RATE, options={"views": ["modulation"]}, machine="fan", seed=3)
+    model = asd.fit(arrays(data), RATE, options=ONE_VIEW, machine="fan", seed=3)
     for path in ("", "runs/my run", ".hidden"):
         with pytest.raises(AsdError, match=r"name=.* does not fit"):
             model.save(path)
@@ -221,7 +227,7 @@ def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) ->
     ],
 )
 def test_a_run_without_its_thresholds_or_options_is_not_loaded(data: Path, content: str | None, saying: str) -> None:
-    saved = asd.fit(arrays(data), RATE, options={"views": ["modulation"]}).save("runs/mine")
+    saved = asd.fit(arrays(data), RATE, options=ONE_VIEW).save("runs/mine")
     if content is None:
         (saved / "config.yaml").unlink()
     else:
@@ -231,7 +237,7 @@ def test_a_run_without_its_thresholds_or_options_is_not_loaded(data: Path, conte
 
 
 def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
-    model = asd.fit(arrays(data), RATE, options={"views": ["modulation"]})
+    model = asd.fit(arrays(data), RATE, options=ONE_VIEW)
     with pytest.raises(AsdError, match=r"fitted for 16000 Hz, not 8000 Hz; .*fit with sample_rate_hz=8000"):
         model.score(arrays(data)[0], 8000)
     with pytest.raises(AsdError, match="scorer=mse is unknown; there are ensemble, modulation"):
@@ -252,24 +258,24 @@ def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
 def test_two_microphones_are_one_array(data: Path) -> None:
     rng = np.random.default_rng(0)
     normal = [rng.normal(0, 0.1, (2, RATE)) for _ in range(12)]
-    model = asd.fit(normal, RATE, options={"views": ["modulation"]})
-    alone = asd.fit([pair[0] for pair in normal], RATE, options={"views": ["modulation"]})
+    model = asd.fit(normal, RATE, options=ONE_VIEW)
+    alone = asd.fit([pair[0] for pair in normal], RATE, options=ONE_VIEW)
     assert model.score(normal[3], RATE).score == pytest.approx(alone.score(normal[3][0], RATE).score)
 
 
 @pytest.mark.parametrize("gain", [0.0, 1.0])
 def test_a_channel_that_is_not_used_may_be_silent_or_a_copy(data: Path, gain: float) -> None:
     stereo = [np.stack([wave, gain * wave]) for wave in arrays(data)]
-    model = asd.fit(stereo, RATE, options={"views": ["modulation"]})
+    model = asd.fit(stereo, RATE, options=ONE_VIEW)
     assert model.score(stereo[0], RATE).defect is None
     with pytest.raises(AsdError, match=r"waveform 0 has .* (both microphones|far microphone)"):
-        asd.fit(stereo, RATE, options={"views": ["modulation"], "frontend": "mean"})
+        asd.fit(stereo, RATE, options=ONE_VIEW | {"frontend": "mean"})
 
 
 @pytest.mark.parametrize("layout", NORMAL)
 def test_of_a_labelled_folder_the_normal_recordings_are_learnt(tmp_path: Path, layout: str) -> None:
     write_tree(tmp_path / "data", layout)
-    model = asd.fit(tmp_path / "data", options={"views": ["modulation"]})
+    model = asd.fit(tmp_path / "data", options=ONE_VIEW)
     assert model.normal.spectra is not None
     learnt = {Path(path).relative_to(tmp_path / "data") for path in model.normal.spectra.paths}
     assert learnt == {Path(NORMAL[layout].format(i + 1)) for i in range(15)}
@@ -294,14 +300,13 @@ def test_folders_that_name_faults_decide_what_is_learnt(tmp_path: Path) -> None:
 def test_a_channel_is_chosen_of_arrays_and_of_files(tmp_path: Path, channel: Any) -> None:
     rng = np.random.default_rng(0)
     normal = rng.normal(0, 0.1, (12, 2, RATE)).astype(np.float32)
-    options = {"views": ["modulation"]}
     chosen = normal.mean(1) if channel == "mean" else normal[:, 1]
-    alone = asd.fit(chosen, RATE, options=options)
-    of_arrays = asd.fit(normal, RATE, channel=channel, options=options)
+    alone = asd.fit(chosen, RATE, options=ONE_VIEW)
+    of_arrays = asd.fit(normal, RATE, channel=channel, options=ONE_VIEW)
     assert of_arrays.score(normal[3], RATE).score == pytest.approx(alone.score(chosen[3], RATE).score)
     for i, pair in enumerate(normal):
         soundfile.write(tmp_path / f"{i:02d}.wav", pair.T, RATE, subtype="FLOAT")
-    of_files = asd.fit(tmp_path, channel=channel, options=options)
+    of_files = asd.fit(tmp_path, channel=channel, options=ONE_VIEW)
     assert of_files.score_files(tmp_path)["score"][3] == pytest.approx(alone.score(chosen[3], RATE).score, rel=1e-4)
     with pytest.raises(AsdError, match="channels 0 to 1 and channel=5 is asked for"):
         asd.fit(normal, RATE, channel=5)
