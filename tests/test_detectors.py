@@ -18,7 +18,7 @@ from tests.machines import recordings, tone_machine, workplace, write_clip
 
 # What keeps the suite short on two cores; everything else is the default configuration.
 QUICK: dict[str, dict[str, Any]] = {
-    "autoencoder": {"training": {"epochs": 80, "batch_size": 64, "learning_rate": 5e-3}},
+    "autoencoder": {"n_mels": 64, "training": {"epochs": 10, "batch_size": 32, "learning_rate": 1e-2}},
     "embedding": {"faults": {"networks": 1}},
     "auto": {"copies": 2},
 }

@@ -25,9 +25,9 @@ from asd.data.codecs import write_wav
 from asd.deploy.application import application
 from asd.deploy.models import Models
 from asd.settings.stages import Serve
+from tests.command import ONE_VIEW, refuses, succeeds, train_on_tones
 from tests.command import asd as asd_command
-from tests.command import refuses, succeeds
-from tests.machines import tone_machine, two_sections, write_clip
+from tests.machines import two_sections, write_clip
 
 OUT = Path("listening/fans/fan")
 
@@ -36,9 +36,7 @@ OUT = Path("listening/fans/fan")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run fans of the machine fan, whose clips take about a second."""
     place = tmp_path_factory.mktemp("plant")
-    tone_machine(place / "data", n_train=16, n_test=2)
-    words = [sys.executable, "-m", "asd", "train", "machine=fan", "data=data", "name=fans"]
-    subprocess.run(words, cwd=place, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    train_on_tones(place, 16, 2, "name=fans", ONE_VIEW)
     return place
 
 

@@ -46,7 +46,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("plant")
     for machine in ("fan", "pump"):
         tone_machine(place / "data", machine, n_train=12, n_test=3)
-        model = asd.fit(place / "data" / machine / "train", machine=machine)
+        model = asd.fit(place / "data" / machine / "train", machine=machine, options={"views": ["level_64"]})
         model.save(place / "runs/fans", machine)
     return place
 

@@ -21,7 +21,7 @@ from asd.settings.config import Run
 from asd.stages.jobs import Job, dataset_of, prepare
 from asd.synthetic import make_machines
 from asd.types import NEAR
-from tests.command import refuses, succeeds
+from tests.command import ONE_VIEW, refuses, succeeds
 from tests.machines import write_clip
 
 N_TRAIN, N_BESIDE = 11, 4
@@ -45,7 +45,7 @@ def job(data: Path, runs: Path, seed: int = 0, **uses: str) -> Job:
 
 def train(made: Path, runs: Path, *words: str) -> Path:
     name = re.sub(r"\W", "_", "-".join(words)) or "plain"
-    succeeds("train", f"data={made}", f"runs={runs}", f"name={name}", *words)
+    succeeds("train", f"data={made}", f"runs={runs}", f"name={name}", ONE_VIEW, *words)
     return runs / name / "fan/seed0"
 
 
@@ -161,7 +161,7 @@ def test_a_trained_front_end_scores_clips_that_have_no_noise_beside_them(made: P
 
 def test_a_machine_without_them_is_named_and_trained(tmp_path: Path) -> None:
     make_machines(tmp_path, ["fan"], train_source=8, train_target=3, test_per_cell=1, duration_s=0.5)
-    answer = succeeds("train", f"data={tmp_path}", f"runs={tmp_path / 'runs'}", "supplemental.noise=mix")
+    answer = succeeds("train", f"data={tmp_path}", f"runs={tmp_path / 'runs'}", ONE_VIEW, "supplemental.noise=mix")
     assert "WARNING: fan has no noise-only recordings in supplemental/: supplemental.noise=mix" in answer.err
 
 

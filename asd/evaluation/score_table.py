@@ -106,8 +106,9 @@ def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray)
 
 def _one_of(rows: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> NDArray[np.str_]:
     """The column as strings (n_rows,), all of them among `allowed`."""
-    bad = rows[~rows[column].isin(allowed)]
-    if not bad.empty:
+    is_allowed = rows[column].isin(allowed)
+    if not is_allowed.all():
+        bad = rows[~is_allowed]
         value = bad[column].iloc[0]
         way = (
             f"give one of {', '.join(allowed)}"
@@ -121,8 +122,9 @@ def _one_of(rows: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> NDArra
 def _numbers(rows: pd.DataFrame, column: str) -> FloatArray:
     """The column as finite numbers (n_rows,)."""
     numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64)
-    bad = rows[~np.isfinite(numbers)]
-    if not bad.empty:
+    is_finite = np.isfinite(numbers)
+    if not is_finite.all():
+        bad = rows[~is_finite]
         raise AsdError(f"{_row_name(bad)} has {column} {bad[column].iloc[0]!r}: give a finite number")
     return numbers
 
@@ -132,8 +134,9 @@ def _decisions(rows: pd.DataFrame) -> FloatArray | None:
     if "decision" not in rows or rows["decision"].isna().all():
         return None
     decisions = _numbers(rows, "decision")
-    bad = rows[~np.isin(decisions, (0, 1))]
-    if not bad.empty:
+    is_allowed = np.isin(decisions, (0, 1))
+    if not is_allowed.all():
+        bad = rows[~is_allowed]
         raise AsdError(f"{_row_name(bad)} has decision {bad['decision'].iloc[0]!r}: give 0 or 1")
     return decisions
 
