@@ -6,6 +6,7 @@ asd.load("runs/mine").score_files("new_recordings")              # a table
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from logging import INFO, WARNING
 from pathlib import Path
@@ -98,8 +99,8 @@ class Model:
         own = "00" if section is None else section_among(self.sections, str(section), self.options.machine[0])
         recordings = from_arrays([waveform], wanted, front_end, Split.TEST, section=own)
         check_lengths(recordings, self.options.detector_settings.least_samples())
-        self._tell("length", WARNING, unlike_in_length(recordings, self.recorded))
-        self._tell("section", WARNING, of_no_section(recordings, self.sections))
+        self._tell(WARNING, unlike_in_length(recordings, self.recorded))
+        self._tell(WARNING, of_no_section(recordings, self.sections))
         value, limit = float(usable_scores(self.detector, recordings)[1][name][0]), self.thresholds[name].value
         return ClipScore(value, limit, value > limit, name, recordings.sounds[0].defect)
 
@@ -146,18 +147,19 @@ class Model:
             refused=refused,
             resample=True,
         )
-        self._tell("notices", INFO, notices(recordings))
-        self._tell("unlike", WARNING, unlike(recordings, self.recorded))
-        self._tell("section", WARNING, of_no_section(recordings, self.sections))
+        self._tell(INFO, notices(recordings))
+        self._tell(WARNING, unlike(recordings, self.recorded))
+        self._tell(WARNING, of_no_section(recordings, self.sections))
         recordings, scores = usable_scores(self.detector, recordings, refused)
         device = self.detector.context.device
         return predictions(recordings, scores[name], self.thresholds[name], self.normal, name, device)
 
-    def _tell(self, what: str, level: int, sentences: Sequence[str]) -> None:
-        """Says something of recordings where it is not said yet."""
-        for sentence in sentences if what not in self._told else ():
-            log.log(level, "%s: %s", self.options.machine[0], sentence)
-        self._told |= {what} if sentences else set()
+    def _tell(self, level: int, sentences: Sequence[str]) -> None:
+        """Says something of recordings where it is not said yet, of others and of how many there are."""
+        for sentence in sentences:
+            if (what := re.sub(r"\([^)]*\)|[\d.,]+", "", sentence)) not in self._told:
+                log.log(level, "%s: %s", self.options.machine[0], sentence)
+                self._told.add(what)
 
     def save(self, path: str | Path, machine: str | None = None) -> Path:
         """Writes the model as a run, which `asd.load` and the stages of the command line read.

@@ -116,6 +116,21 @@ def test_another_length_than_that_of_the_normal_recordings_is_told_once(caplog: 
     assert caplog.text.count("1 of 1 recordings last 0.5 s, and those that were learnt from 1 s") == 1
 
 
+def test_each_kind_of_difference_from_the_normal_recordings_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (20, 16000))
+    for i, clip in enumerate(noise):
+        soundfile.write(tmp_path / f"{i}.wav", clip, 16000)
+    model = asd.fit(tmp_path, sample_rate_hz=16000)
+    soundfile.write(tmp_path / "narrow.wav", noise[0, :8000], 8000)
+    soundfile.write(tmp_path / "short.wav", noise[0, :8000], 16000)
+    with caplog.at_level("WARNING", logger="asd"):
+        for name in ("narrow.wav", "short.wav", "narrow.wav", "short.wav"):
+            model.score_files(tmp_path / name)
+    assert caplog.text.count("hold nothing above 4000 Hz") == caplog.text.count("recordings last 0.5 s") == 1
+
+
 def test_two_recordings_promise_nothing(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING", logger="asd"):
         model = asd.fit(np.random.default_rng(0).normal(0, 0.1, (2, 16000)), RATE, options=ONE_VIEW)

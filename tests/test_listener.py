@@ -122,6 +122,16 @@ def test_recordings_of_a_folder_are_windows_of_their_own_with_their_own_times(tm
     ]
 
 
+def test_a_whole_recording_is_heard_at_once_and_one_of_the_same_name_begins_anew(tmp_path: Path) -> None:
+    heard = Heard(tmp_path)
+    for seconds, n_heard in ((0.4, 1), (1.0, 2), (0.4, 3)):
+        heard.listener.take(Piece(sound(0.1, seconds), "a.wav", True, is_whole=True))
+        assert len(heard.lines) == n_heard
+        assert (heard.lines[-1]["start_s"], heard.lines[-1]["end_s"]) == (0.0, seconds)
+    heard.listener.finish()
+    assert len(heard.lines) == 3
+
+
 def test_a_dead_microphone_and_broken_samples_are_said_once_and_again_when_over(tmp_path: Path) -> None:
     broken = sound(0.1, 2.0)
     broken[:, 1900] = np.nan
@@ -141,6 +151,7 @@ def test_a_file_that_cannot_be_used_is_a_problem_and_stops_nothing(tmp_path: Pat
     heard.listener.take(Piece(sound(0.1, 2), "mono.wav", True))
     heard.listener.take(Piece(sound(0.1, 2, n_channels=3), "three.wav", True))
     heard.listener.finish()
+    assert [event["recording"] for event in heard.events] == ["bad.wav", "mono.wav"]
     assert [*heard.listener.problems] == [
         "bad.wav is truncated",
         "mono.wav has one channel, and the model needs 2 (near, far)",

@@ -175,6 +175,15 @@ def test_no_name_of_a_caller_leads_anywhere(client: TestClient, plant: Path, nam
         ("?machine=fan", {"content": b"x" * 3_000_001}, 413, "more than 3 MB"),
         ("?machine=fan", {"files": [("recording", (f"{i}.wav", b"x")) for i in range(9)]}, 400, "files"),
         ("?machine=fan", {"content": b"junk", "headers": {"content-type": "multipart/form-data"}}, 400, "boundary"),
+        ("?machine=fan", {"content": b"x", "headers": {"content-encoding": "gzip"}}, 415, "gzip is not undone here"),
+        ("", {"files": [("recording", ("a.wav", b"x"))], "data": {"machine": "fan"}}, 422, "several models"),
+        ("?machine=fan", {"files": [("a", ("a.wav", b"x"))], "data": {"run": "fans"}}, 422, "run that is no file"),
+        (
+            "?machine=fan",
+            {"content": b"junk", "headers": {"content-type": "Multipart/Form-Data; boundary=a"}},
+            400,
+            "Invalid multipart",
+        ),
         (
             "?machine=fan",
             {"content": b"--a--\r\n", "headers": {"content-type": "multipart/form-data; boundary=a"}},

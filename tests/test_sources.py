@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import sys
 import threading
@@ -164,6 +165,35 @@ def test_a_folder_gives_what_is_there_and_what_arrives_once_each(tmp_path: Path)
     again = Folder(place, 16000, tmp_path / "heard").pieces()
     assert names(take(again, 2)) == ["last.wav", "while_away.wav"]  # the one that was not known to be scored, too
     again.close()
+
+
+def test_a_recording_that_is_moved_in_later_is_heard_after_a_restart_however_old_it_is(tmp_path: Path) -> None:
+    place = tmp_path / "in"
+    write_clip(place / "a.wav", 0, 0.1)
+    pieces = Folder(place, 16000, tmp_path / "heard").pieces()
+    take(pieces, 1)
+    old = write_clip(tmp_path / "old.wav", 1, 0.1)
+    os.utime(old, (0, 0))
+    threading.Timer(0.1, lambda: old.rename(place / "old.wav")).start()
+    assert names(take(pieces, 1)) == ["old.wav"]
+    pieces.close()
+    time.sleep(0.01)
+    older = write_clip(tmp_path / "older.wav", 2, 0.1)
+    os.utime(older, (0, 0))
+    older.rename(place / "older.wav")
+    again = Folder(place, 16000, tmp_path / "heard").pieces()
+    assert names(take(again, 2)) == ["old.wav", "older.wav"]  # the last one was not known to be scored
+    again.close()
+
+
+def test_recordings_of_one_moment_are_heard_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_stamp", lambda path: 7)
+    for name in ("a", "b", "c"):
+        write_clip(tmp_path / f"in/{name}.wav", 0, 0.1)
+    folder = Folder(tmp_path / "in", 16000, tmp_path / "heard")
+    for name in ("c", "a"):
+        list(folder._read(tmp_path / f"in/{name}.wav"))
+    assert [path.name for path in Folder(tmp_path / "in", 16000, tmp_path / "heard")._waiting()] == ["b.wav"]
 
 
 def test_a_folder_that_goes_and_comes_back_is_heard_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

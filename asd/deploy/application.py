@@ -200,13 +200,17 @@ def _check_asked(keys: Sequence[str]) -> None:
 
 async def _uploads(request: Request, most: int) -> list[Upload]:
     """The recordings of a request."""
-    kind = request.headers.get("content-type", "")
+    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise RefusalError(415, f"content-encoding: {coding} is not undone here; send the recording as it is")
+    kind = request.headers.get("content-type", "").lower()
     if not kind.startswith("multipart/form-data"):
         content = await request.body()
         if not content:
             raise RefusalError(422, "the request holds no recording; send one as the body, or several as a form")
         return [Upload("recording", content)]
-    async with request.form(max_files=most, max_fields=0) as form:
+    async with request.form(max_files=most, max_fields=len(_ASKED)) as form:
+        if words := [key for key, value in form.multi_items() if isinstance(value, str)]:
+            raise RefusalError(422, f"the form has the field {words[0]} that is no file; ask as in /score?machine=fan")
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
             raise RefusalError(422, "the form holds no file; send each recording as a file of the field recording")

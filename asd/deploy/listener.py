@@ -101,6 +101,8 @@ class Listener:
         for window in self._windows.feed(samples):
             self._hear(window)
             self._write_due(self._windows.end)
+        if piece.is_whole:
+            self._end()
 
     def _channels(self, piece: Piece) -> Samples:
         """What the model listens to, (n_channels, samples)."""
@@ -115,18 +117,23 @@ class Listener:
         self._cut(Piece(np.zeros((self.plan.n_channels, 0), np.float32), self._recording, True))
 
     def _cut(self, piece: Piece) -> None:
-        short = self._windows.short()
-        if short and not piece.lost_s:  # a recording that is shorter than a window is one
-            self._hear(short)
-        self._write_due(None)
-        self._windows.cut(round(piece.lost_s * self.plan.sample_rate_hz))
+        self._end(piece.lost_s)
+        if piece.recording != self._recording or piece.is_whole:
+            self._origin = self._windows.end
+        self._recording = piece.recording
         if piece.lost_s:
             self._alarms.cut()
             self._say("gap", seconds=round(piece.lost_s, 3), why=piece.problem)
         elif piece.problem:
             self._problem(piece.problem)
-        if piece.recording != self._recording:
-            self._origin = self._windows.end
+
+    def _end(self, lost_s: float = 0.0) -> None:
+        """Nothing reaches across this place: a recording that is shorter than a window is one."""
+        short = self._windows.short()
+        if short and not lost_s:
+            self._hear(short)
+        self._write_due(None)
+        self._windows.cut(round(lost_s * self.plan.sample_rate_hz))
 
     def _hear(self, window: Window) -> None:
         """Scores a window and says what that means."""

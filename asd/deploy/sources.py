@@ -93,11 +93,12 @@ class Folder:
     A file counts as complete when it is closed by who writes it, or moved into the folder.
 
     Args:
-        mark: file that says which recording was the last; None: nothing is remembered.
+        mark: file that says when the last recording came and which came then; None: nothing is remembered.
     """
 
     def __init__(self, place: Path, sample_rate_hz: int, mark: Path | None = None) -> None:
         self.place, self.rate, self.mark = place, sample_rate_hz, mark
+        self._last: tuple[int, list[str]] = 0, []  # several come within one tick of the clock of a file system
 
     def pieces(self) -> Iterator[Piece]:
         """Whole recordings; those that cannot be read are named and left out. A folder that has gone is waited for."""
@@ -133,25 +134,28 @@ class Folder:
         except (AsdError, OSError) as error:
             yield Piece(NOTHING, path.name, True, problem=str(error))
         else:
-            yield Piece(waveform, path.name, True)
+            yield Piece(waveform, path.name, True, is_whole=True)
+        self._last = stamp, [*(self._last[1] if stamp == self._last[0] else []), path.name]
         try:
             if self.mark:
-                write_text(self.mark, f"{stamp} {path.name}\n")
+                write_text(self.mark, f"{stamp} {'/'.join(self._last[1])}\n")
         except (AsdError, OSError) as error:
             log.error("%s is not remembered as heard (%s); a restart may hear it again", path.name, error)
 
     def _waiting(self) -> list[Path]:
-        """Recordings of the folder that were written after the last one that was heard, oldest first."""
-        stamps = [(_stamp(path), path.name, path) for path in find_recordings(self.place, "*")]
-        last = self.mark.read_text().split(" ", 1) if self.mark and self.mark.exists() else ["0", ""]
-        heard = (int(last[0]), last[1].rstrip("\n"))
-        return [path for stamp, name, path in sorted(stamps) if (stamp, name) > heard]
+        """Recordings of the folder that came after the last one that was heard, oldest first."""
+        stamps = sorted((_stamp(path), path.name, path) for path in find_recordings(self.place, "*"))
+        if self.mark and self.mark.exists():
+            stamp, names = self.mark.read_text().rstrip("\n").split(" ", 1)
+            self._last = int(stamp), names.split("/")
+        last, heard = self._last
+        return [path for stamp, name, path in stamps if stamp > last or (stamp == last and name not in heard)]
 
 
 def _stamp(path: Path) -> int:
-    """When a file was written; 0 where it has gone."""
+    """When a file was written or moved here, which leaves the time of its content as it is; 0 where it has gone."""
     try:
-        return path.stat().st_mtime_ns
+        return path.stat().st_ctime_ns
     except OSError:
         return 0
 

@@ -36,6 +36,7 @@ class Piece:
     is_new: bool = False  # it does not belong to what came before
     lost_s: float = 0.0  # seconds that are missing before it
     problem: str = ""  # why they are missing, or why a file is left out; "" where nothing is wrong
+    is_whole: bool = False  # nothing that comes later belongs to it
 
 
 NOTHING: Samples = np.zeros((1, 0), np.float32)
