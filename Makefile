@@ -138,13 +138,13 @@ sed-cmt: setup  ## mean teacher and confident mean teacher with few labels (docs
 ##@ Work on the code
 
 test: setup  ## the tests, under five minutes without a GPU
-	$(BIN)/pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-sed: setup-sed  ## the tests of what needs that environment
 	.venv-sed/bin/python -m pytest -m sed
 
 test-all: setup  ## all tests, the slow ones too; those for the GPU run where there is one
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup  ## style, types and the import rules of ARCHITECTURE.md
 	$(BIN)/ruff check .

@@ -41,11 +41,19 @@ def check_scorers(detector: str, options: dict[str, Any], lengths: tuple[int, ..
 
 def run_graph(values: np.ndarray, make: Callable[[Graph, Any], Sequence[Any]]) -> list[np.ndarray]:
     """What a graph of one input makes of it: `make` takes the graph and the input and gives its outputs."""
+    return graph_of(values.dtype, values.ndim, make)(values)
+
+
+def graph_of(
+    dtype: Any, n_axes: int, make: Callable[[Graph, Any], Sequence[Any]]
+) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """A graph of one input of any shape, as a function of it."""
     g = Graph()
-    kind = ir.DataType.DOUBLE if values.dtype == np.float64 else ir.DataType.FLOAT
-    given = g.builder.input("given", kind, [f"axis{i}" for i in range(values.ndim)])
+    kind = ir.DataType.DOUBLE if dtype == np.float64 else ir.DataType.FLOAT
+    given = g.builder.input("given", kind, [f"axis{i}" for i in range(n_axes)])
     with g.arithmetic():
         for number, output in enumerate(make(g, given)):
             g.builder.add_output(output, f"output{number}")
     proto = ir.to_proto(ir.Model(g.builder.graph, ir_version=IR_VERSION))
-    return session_of(proto.SerializeToString()).run(None, {"given": values})
+    session = session_of(proto.SerializeToString())
+    return lambda values: session.run(None, {"given": values})

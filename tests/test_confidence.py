@@ -31,21 +31,23 @@ def labelled_scores(seed: int, n_levels: int | None) -> tuple[NDArray[np.bool_],
     return is_anomaly, scores if n_levels is None else np.round(scores * n_levels)
 
 
-def official_formula(is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None) -> float:
-    """The half-width as the evaluators compute it, one clip left out at a time."""
-    n = scores.size
-    kept = ~np.eye(n, dtype=bool)
-    values = [roc_auc_score(is_anomaly[keep], scores[keep], max_fpr=max_fpr) for keep in kept]
+def left_out(is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None) -> NDArray[np.float64]:
+    """The metric without each clip in turn."""
+    kept = ~np.eye(scores.size, dtype=bool)
+    return np.array([roc_auc_score(is_anomaly[keep], scores[keep], max_fpr=max_fpr) for keep in kept])
+
+
+def official_formula(values: NDArray[np.float64]) -> float:
+    """The half-width as the evaluators compute it of the values without each clip."""
+    n = values.size
     spread = np.sum((values - np.mean(values)) ** 2)
     return float(student.ppf(0.975, n - 1) * np.sqrt(spread / (n * (n - 1))))
 
 
-def pseudo_value_formula(is_anomaly: NDArray[np.bool_], scores: NDArray[np.float64], max_fpr: float | None) -> float:
-    """The half-width as the textbook has it."""
-    n = scores.size
-    whole = roc_auc_score(is_anomaly, scores, max_fpr=max_fpr)
-    kept = ~np.eye(n, dtype=bool)
-    pseudo = [n * whole - (n - 1) * roc_auc_score(is_anomaly[k], scores[k], max_fpr=max_fpr) for k in kept]
+def pseudo_value_formula(values: NDArray[np.float64], whole: float) -> float:
+    """The half-width as the textbook has it, of the values without each clip and the one with all."""
+    n = values.size
+    pseudo = n * whole - (n - 1) * values
     return float(student.ppf(0.975, n - 1) * np.std(pseudo, ddof=1) / np.sqrt(n))
 
 
@@ -53,8 +55,10 @@ def pseudo_value_formula(is_anomaly: NDArray[np.bool_], scores: NDArray[np.float
 @pytest.mark.parametrize("seed", range(3))
 def test_jackknife_equals_brute_force(seed: int, n_levels: int | None) -> None:
     data = labelled_scores(seed, n_levels)
-    correct = np.mean([pseudo_value_formula(*data, max_fpr) for max_fpr in (None, 0.1)])
-    official = np.mean([official_formula(*data, max_fpr) for max_fpr in (None, 0.1)])
+    without = [left_out(*data, max_fpr) for max_fpr in (None, 0.1)]
+    whole = [roc_auc_score(*data, max_fpr=max_fpr) for max_fpr in (None, 0.1)]
+    correct = np.mean([pseudo_value_formula(*each) for each in zip(without, whole, strict=True)])
+    official = np.mean([official_formula(each) for each in without])
     assert ci95_jackknife(*data) == pytest.approx(correct, rel=1e-9, abs=1e-12)
     assert ci95_official_compat(*data) == pytest.approx(official, rel=1e-9, abs=1e-12)
 
@@ -84,7 +88,9 @@ def test_jackknife_needs_two_of_each(is_anomaly: list[bool]) -> None:
     with pytest.raises(AsdError, match="needs two of each class"):
         ci95_jackknife(is_anomaly, [1, 2, 3])
     two_of_each = np.array([False, True, True, False]), np.array([1.0, 2.0, 3.0, 2.5])
-    correct = np.mean([pseudo_value_formula(*two_of_each, max_fpr) for max_fpr in (None, 0.1)])
+    correct = np.mean(
+        [pseudo_value_formula(left_out(*two_of_each, f), roc_auc_score(*two_of_each, max_fpr=f)) for f in (None, 0.1)]
+    )
     assert ci95_jackknife(*two_of_each) == pytest.approx(correct, rel=1e-9)
 
 

@@ -29,7 +29,7 @@ from asd.runs import RunDirectory
 from asd.scoring.backends import backend_named
 from asd.types import Clip, Split
 from tests.command import refuses, succeeds, train_on_tones
-from tests.exported import assert_close, check_scorers, run_graph, spread_of
+from tests.exported import assert_close, check_scorers, graph_of, run_graph, spread_of
 from tests.machines import references, two_sections
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "docs/examples/score_onnx.py"
@@ -249,12 +249,11 @@ def test_every_view_is_that_of_the_detector(sample_rate_hz: int) -> None:
         names.extend(found)
         return [*found.values()]
 
-    exact = extract.double()
+    run, exact = graph_of(np.float32, 2, make), extract.double()
     for n_samples in (2048, 3000, 8192, 20001):
         noise = np.random.default_rng(n_samples).normal(0, 0.05, (2, n_samples))
         waveforms = np.cumsum(noise, axis=1).astype(np.float32)
-        names.clear()
-        found = run_graph(waveforms, make)
+        found = run(waveforms)
         expected = exact(torch.from_numpy(waveforms).double())
         assert [*expected] == names
         for view, vectors in zip(names, found, strict=True):
