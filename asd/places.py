@@ -137,13 +137,28 @@ def place_name(root: Path) -> str:
     return re.sub(r"[^\w.-]+", "-", root.resolve().name).strip(".-") or "data"
 
 
+def forbidden(path: Path) -> AsdError:
+    """What is said of a file or folder that is there and may not be read."""
+    return AsdError(f"{path} may not be read; change its permissions")
+
+
+def check_listed(folder: Path) -> None:
+    """Refuses a folder that may not be looked into: to `Path.glob` it is an empty one."""
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        raise forbidden(folder)
+
+
 def find_recordings(folder: Path, pattern: str = "*") -> list[Path]:
     """The recordings in a folder, sorted by path; empty where there is no such folder.
 
     Args:
         folder: where to look.
         pattern: as in `Path.glob`.
+
+    Raises:
+        AsdError: the folder may not be read.
     """
+    check_listed(folder)
     return sorted(path for path in folder.glob(pattern) if is_recording(path))
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from asd.core.files import alone, append_text
+from asd.core.files import alone, append_text, read_json, read_yaml
 from asd.stages import fitting
 from asd.types import AsdError
 from tests.command import NAME, a_clip, asd, assert_nothing_done, contents, refuses, short_training, start, succeeds
@@ -288,3 +288,28 @@ def test_a_run_that_another_command_made_meanwhile_stays(place: Path, monkeypatc
     monkeypatch.undo()
     monkeypatch.chdir(place)
     assert "is done already" in succeeds(*short_training("training.epochs=2")).err
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("runs/autoencoder/fan", ("evaluate", NAME)),
+        ("runs/autoencoder/fan", ("predict", NAME, "audio=data/fan/test")),
+        ("data/fan/test", short_training()),
+    ],
+)
+def test_a_folder_that_may_not_be_read_is_no_empty_one(
+    run: Path, monkeypatch: pytest.MonkeyPatch, folder: str, words: tuple[object, ...]
+) -> None:
+    access = os.access  # root may read everything, so the answer is made up
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != Path(folder) and access(path, mode))
+    refuses(*words, saying=f"{folder} may not be read; change its permissions")
+
+
+def test_a_file_that_may_not_be_read_is_not_damaged(tmp_path: Path) -> None:
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for read in (read_json, read_yaml):
+        with pytest.raises(AsdError, match="a may not be read; change its permissions"):
+            read(tmp_path / "a", read=denied)

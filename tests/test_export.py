@@ -141,6 +141,10 @@ def test_the_example_needs_nothing_of_this_package(place: Path, model: library.M
         assert_close(float(score), own.loc[path.name, "score"], spread_of(model))
         assert decision == ("anomalous" if own.loc[path.name, "decision"] else "normal")
     assert done.returncode == 1
+    soundfile.write("nan.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
+    done = subprocess.run([sys.executable, EXAMPLE, "fan.onnx", "nan.wav"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nan.wav holds samples that are no numbers" in done.stderr
     assert len(EXAMPLE.read_text().splitlines()) <= 40
 
 

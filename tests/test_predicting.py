@@ -23,7 +23,7 @@ from asd.detectors.statistics import Statistics
 from asd.library import Model
 from asd.stages import predicting
 from asd.stages.predictions import COLUMNS
-from asd.types import AsdError, Clip
+from asd.types import AsdError, Clip, Split
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, train_on_tones
 from tests.machines import tone_machine, write_clip
 
@@ -294,3 +294,14 @@ def test_a_recording_that_the_detector_refuses_costs_no_other(inbox: Path, monke
     whole, left = (pd.read_csv(f"{place}/predictions.csv").set_index("path")["score"] for place in ("whole", "left"))
     assert {*whole.index} - {*left.index} == {skipped.path}
     np.testing.assert_allclose(left, whole[left.index], rtol=1e-6)
+
+
+def test_a_finding_is_of_the_file_as_it_was_before_it_was_read(tmp_path: Path) -> None:
+    """What is replaced while it is scored is scored again, and what could not be used is tried again."""
+    clips = [Clip(write_clip(tmp_path / f"{name}.wav", i), "fan", "00", Split.TEST) for i, name in enumerate("abc")]
+    journal = predicting.Journal(tmp_path / "journal")
+    assert journal.begin("model", clips) == clips
+    write_clip(clips[0].path, 7, duration_s=0.5)
+    rows = pd.DataFrame([{"path": str(clip.path), "score": 1.0} for clip in clips[:2]])
+    journal.add("model", rows, [(clips[2], AsdError("it may not be read"))])
+    assert predicting.Journal(tmp_path / "journal").begin("model", clips) == [clips[0], clips[2]]

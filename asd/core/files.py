@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
+from asd.places import forbidden
 from asd.types import AsdError
 
 if TYPE_CHECKING:
@@ -183,6 +184,8 @@ def read_json(
         return content
     except (FileNotFoundError, NotADirectoryError):
         return {}
+    except PermissionError as error:
+        raise forbidden(path) from error
     except (OSError, ValueError) as error:
         raise AsdError(f"{path} is damaged ({error}); {remedy}") from error
 
@@ -261,6 +264,8 @@ def read_yaml(
             raise yaml.YAMLError("it holds no key: value lines")
     except FileNotFoundError as error:
         raise AsdError(f"{option}{path} does not exist{advice}") from error
+    except PermissionError as error:
+        raise forbidden(path) from error
     except (OSError, yaml.YAMLError) as error:
         raise AsdError(
             f"{option}{path} is not a readable YAML file ({' '.join(str(error).split())}){advice}"
@@ -295,6 +300,6 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
-        raise AsdError(f"{path} does not exist") from error
+        raise (forbidden(path) if path.exists() else AsdError(f"{path} does not exist")) from error
     except (SafetensorError, OSError, ValueError) as error:
         raise AsdError(f"{path} is damaged or no safetensors file ({error})") from error

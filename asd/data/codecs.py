@@ -17,6 +17,7 @@ import numpy.typing as npt
 import soundfile
 
 from asd.core.storage import read_bytes
+from asd.places import forbidden
 from asd.types import AsdError
 
 Waveform = npt.NDArray[np.float32]  # (channels, samples)
@@ -171,7 +172,7 @@ def _unreadable(path: Path, error: Exception, size: int = 0) -> AsdError:
     if not size and not path.exists():
         return AsdError(f"{path} does not exist; check the data folder")
     if isinstance(error, PermissionError):
-        return AsdError(f"{path} may not be read; change its permissions")
+        return forbidden(path)
     size = size or path.stat().st_size
     kind = path.suffix.strip(". ").upper() or "audio"
     reason = re.sub(r"^Error opening <.*?>: ", "", str(error)).rstrip(".")  # it is read from memory

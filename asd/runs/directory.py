@@ -27,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from asd.challenge.years import get_year
 from asd.core.files import read_json, read_yaml, write_json, write_text
 from asd.core.runtime import fingerprint, log
-from asd.places import mirrored, place_name, written
+from asd.places import check_listed, forbidden, mirrored, place_name, written
 from asd.runs.scores import ScoreFolder, file_hash
 from asd.types import AsdError, section_among
 
@@ -246,6 +246,8 @@ class RunDirectory(TrainingDirectory):
         path = self.model / "training_scores.csv"
         try:
             return pd.read_csv(path)
+        except PermissionError as error:
+            raise forbidden(path) from error
         except (OSError, ValueError) as error:
             raise AsdError(f"{path} is damaged ({error}); train again, or fuse anew, with overwrite=true") from error
 
@@ -276,6 +278,8 @@ class RunDirectory(TrainingDirectory):
 
 def directories_with(kind: type[T], root: Path, file: str, pattern: str = "*/seed*") -> list[T]:
     """The directories under `root` that match the pattern and hold a file, by path and seed."""
+    for place in [root, *(root.iterdir() if root.is_dir() else ())]:
+        check_listed(place)  # a machine of the run is not to be missing without a word
     places = [path.parent for path in root.glob(f"{pattern}/{file}")]
     found = [kind(place) for place in places if place.name.removeprefix("seed").isdecimal()]
     return sorted(found, key=lambda run: (run.path.parent, run.seed))

@@ -180,16 +180,21 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.found: dict[str, dict[str, Any] | str] = {}  # rows by path, or why there is none
+        self._stamps: dict[str, list[int]] = {}  # of files by path, from before they were read
         self._lines = list(_whole_lines(path))
         if self._lines:
             write_text(path, "".join(json.dumps(line) + "\n" for line in self._lines))
 
     def begin(self, model: str, clips: Sequence[Clip]) -> list[Clip]:
-        """Takes over what the same model found of the same files; returns the clips of which nothing is known yet."""
-        stamps = {_key(clip): _stamp(clip.path) for clip in clips}
+        """Takes over scores that the same model found of the same files; returns the clips that have none yet.
+
+        What could not be used is tried again: permissions and codecs of a computer change without the file.
+        """
+        self._stamps |= (stamps := {_key(clip): _stamp(clip.path) for clip in clips})
         for line in self._lines:
             if line["model"] == model:
-                self.found |= {path: found for path, stamp, found in line["found"] if stamps.get(path) == stamp}
+                same = {path: found for path, stamp, found in line["found"] if stamps.get(path) == stamp}
+                self.found |= {path: found for path, found in same.items() if not isinstance(found, str)}
         return [clip for clip in clips if _key(clip) not in self.found]
 
     def add(self, model: str, table: pd.DataFrame, refused: Sequence[Refused]) -> None:
@@ -197,7 +202,7 @@ class Journal:
         found: dict[str, Any] = {row["path"]: row for row in table.to_dict("records")}
         found |= {_key(clip): spelled(str(error)) for clip, error in refused}
         self.found |= found
-        line = {"model": model, "found": [(path, _stamp(mirrored(path)), f) for path, f in found.items()]}
+        line = {"model": model, "found": [(path, self._stamps[path], f) for path, f in found.items()]}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         append_text(self.path, json.dumps(line) + "\n")
 

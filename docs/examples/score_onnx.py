@@ -25,6 +25,8 @@ def main(graph: str, *paths: str) -> int:
             )
         if len(channels) < int(about["least_samples"]):
             sys.exit(f"{path} has {len(channels)} samples, and the model needs {about['least_samples']}")
+        if not np.isfinite(channels).all():
+            sys.exit(f"{path} holds samples that are no numbers, whose score would be above no threshold")
         channel, n = about["channel"], int(about["microphones"])  # the microphone, or the mean of all
         sound = channels.mean(1) if channel == "mean" else channels[:, int(channel)]
         given = {"waveform": sound[None] if n == 1 else channels.T[None, :n]}  # full scale is 1
