@@ -20,9 +20,7 @@ def main(graph: str, *paths: str) -> int:
     for path in paths:
         channels, sample_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
         if sample_rate_hz != rate_hz:
-            sys.exit(
-                f"{path} has {sample_rate_hz} Hz, the model {rate_hz} Hz: ffmpeg -i IN -ar {rate_hz} OUT.wav resamples"
-            )
+            sys.exit(f"{path} has {sample_rate_hz} Hz, not {rate_hz} Hz: ffmpeg -i IN -ar {rate_hz} OUT.wav resamples")
         if len(channels) < int(about["least_samples"]):
             sys.exit(f"{path} has {len(channels)} samples, and the model needs {about['least_samples']}")
         if not np.isfinite(channels).all():
