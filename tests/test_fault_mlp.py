@@ -28,7 +28,7 @@ from asd.scoring.references import references_of
 from asd.types import AsdError, FrontEnd, Label, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
 
-QUICK = {"copies": 4, "networks": 1, "epochs": 3}
+QUICK = {"copies": 2, "networks": 1, "epochs": 3}
 
 
 @pytest.fixture(scope="module")
