@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -157,6 +158,17 @@ def test_a_machine_that_failed_is_named(data: Path) -> None:
     assert asd("train", ONE_VIEW, "data=data", "keep_going=true").code == 2
     refuses("evaluate", saying="pump seed 0 was begun and is not complete")
     succeeds("evaluate", "machine=fan")
+
+
+def test_machines_of_other_options_are_named(data: Path) -> None:
+    words = ("data=data", "name=mixed", ONE_VIEW)
+    succeeds("train", "machine=all", *words)
+    assert "other options" not in succeeds("evaluate", "name=mixed").err
+    said = r"WARNING: runs/mixed: \w+ of seed 0 was trained with other options than \w+"
+    assert re.search(said, succeeds("train", "machine=pump", *words, "backend=knn", "overwrite=true").err)
+    for stage in ("evaluate", "leaderboard", "report"):
+        answer = succeeds(stage, "members=mixed" if stage == "leaderboard" else "name=mixed", "machine=fan,pump")
+        assert re.search(said, answer.err), stage
 
 
 def test_clips_without_a_score_are_named(trained: Path) -> None:

@@ -140,6 +140,18 @@ def test_what_cannot_be_used_is_skipped_and_named(inbox: Path) -> None:
     assert not Path("predictions/statistics/bad/predictions.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["a\rb.wav", "a\nb.wav", 'a"b.wav', "a,b;c.wav", " a.wav", "%s'.wav"])
+def test_what_is_written_can_be_read_whatever_recordings_are_called(inbox: Path, name: str) -> None:
+    shutil.rmtree(inbox)
+    write_clip(inbox / "plain.wav", 1)
+    write_clip(inbox / name, 2)
+    answer = asd("predict", f"audio={inbox}", "out=result")
+    table = pd.read_csv("result/predictions.csv")
+    assert {*table["path"]} == {str(inbox / "plain.wav")} | ({str(inbox / name)} if "\r" not in name else set())
+    assert answer.code == int("\r" in name)
+    succeeds("report", "predictions=result/predictions.csv")
+
+
 def test_an_anomaly_is_a_failure_on_demand(inbox: Path) -> None:
     assert asd("predict", f"audio={inbox}", "--fail-on-anomaly").code == 3
     table = pd.read_csv(RESULT)

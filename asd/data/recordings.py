@@ -188,6 +188,8 @@ def check(
         try:
             if in_utf8(str(clip.path)) != str(clip.path):
                 raise AsdError(f"{str(clip.path)!a} has a name that is no UTF-8; rename it")
+            if "\r" in str(clip.path):
+                raise AsdError(f"{str(clip.path)!a} has a carriage return in its name, which breaks tables; rename it")
             sound = read_sound(
                 clip.path,
                 front_end.n_microphones,

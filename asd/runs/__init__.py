@@ -1,7 +1,7 @@
 """The one run lifecycle: where a run lies, what is complete, what belongs to which configuration, score tables."""
 
 from asd.runs.directory import RunDirectory, TrainingDirectory, directories_with, interrupted
-from asd.runs.finding import begun_runs, find_runs, run_names, same_seeds
+from asd.runs.finding import begun_runs, find_runs, run_names, same_seeds, warn_of_other_options
 from asd.runs.scores import ScoredData, ScoreFolder, digests, note_scores, read_scores, score_table, warn_of_stale
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "run_names",
     "same_seeds",
     "score_table",
+    "warn_of_other_options",
     "warn_of_stale",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from asd.core.runtime import log
 from asd.core.storage import fetch
 from asd.runs.directory import RunDirectory, directories_with
 from asd.types import AsdError
@@ -57,3 +58,20 @@ def same_seeds(runs: Sequence[RunDirectory]) -> None:
     if len({tuple(value) for value in seeds.values()}) > 1:
         listing = "; ".join(f"{machine} {','.join(map(str, s))}" for machine, s in seeds.items())
         raise AsdError(f"the machines have different seeds ({listing}); train the missing ones, then go on")
+
+
+def warn_of_other_options(runs: Path, name: str) -> None:
+    """Names machines of a run that were trained with other options: one configuration is to serve every machine."""
+    machines: dict[tuple[int, str], list[str]] = {}
+    for run in directories_with(RunDirectory, runs / name, "DONE"):
+        if settings := run.fit_facts().get("settings"):  # a fusion has none
+            machines.setdefault((run.seed, settings), []).append(run.machine)
+    for seed in sorted({seed for seed, _ in machines}):
+        first, *others = [found for (of, _), found in machines.items() if of == seed]
+        if others:
+            log.warning(
+                "%s: %s of seed %d was trained with other options than %s: a score over both is of no single "
+                "configuration; train one of them anew with overwrite=true, or under another name",
+                *(runs / name, others[0][0], seed, first[0]),
+            )
+            return
