@@ -1,4 +1,7 @@
-"""What `test_distributed.py` trains, alone or as one of several processes: `python -m tests.distributed_training`."""
+"""What `test_distributed.py` trains, alone or as one of several processes.
+
+They are started as `python -m tests.distributed_training DIR KIND...`.
+"""
 
 from __future__ import annotations
 
@@ -75,4 +78,5 @@ if __name__ == "__main__":
     import os
 
     torch.set_num_threads(1)
-    train_there(Path(sys.argv[1]), int(os.environ["RANK"]), int(sys.argv[2]), sys.argv[3])
+    for name in sys.argv[2:]:  # one training after the other: most of the time goes into starting processes
+        train_there(Path(sys.argv[1], name), int(os.environ["RANK"]), kind=name.partition("-")[0])

@@ -15,11 +15,21 @@ from tests.distributed_training import train_there
 ROOT = Path(__file__).parent.parent
 
 
-def torchrun(directory: Path, epochs: int = 4, kind: str = "plain", n: int = 2) -> subprocess.CompletedProcess[str]:
-    """Trains in `n` processes on this machine, connected by Gloo."""
+def torchrun(directory: Path, *names: str, n: int = 2) -> subprocess.CompletedProcess[str]:
+    """Trains in `n` processes on this machine, connected by Gloo, a folder for each name, which begins with a kind."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}"]
-    command += ["-m", "tests.distributed_training", str(directory), str(epochs), kind]
+    command += ["-m", "tests.distributed_training", str(directory), *names]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folders of what two processes have trained, one of which one process began, and their log."""
+    root = tmp_path_factory.mktemp("by_two")
+    train_there(root / "plain-resumed", 0, epochs=2)
+    answer = torchrun(root, "plain", "pieces", "normalised", "plain-resumed")
+    assert answer.returncode == 0, answer.stderr
+    return root, answer.stderr
 
 
 def metrics(directory: Path) -> list[dict[str, float]]:
@@ -41,41 +51,41 @@ def assert_same_training(directory: Path, reference: Path, n: int = 2) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "n"), [("plain", 2), ("pieces", 2), ("plain", 3)])
-def test_processes_train_what_one_process_trains(tmp_path: Path, kind: str, n: int) -> None:
-    """33 items in batches of 10: the last one has 3, so pieces are unequal, and a third process has none."""
-    train_there(tmp_path / "one", 0)
-    answer = torchrun(tmp_path / "many", kind=kind, n=n)
-    assert answer.returncode == 0, answer.stderr
-    assert_same_training(tmp_path / "many", tmp_path / "one", n)
+@pytest.mark.parametrize("kind", ["plain", "pieces"])
+def test_processes_train_what_one_process_trains(by_two: tuple[Path, str], tmp_path: Path, kind: str) -> None:
+    """33 items in batches of 10: the last one has 3, so pieces are unequal."""
+    train_there(tmp_path, 0)
+    assert_same_training(by_two[0] / kind, tmp_path)
 
 
 @pytest.mark.slow
-def test_processes_resume_together_what_one_process_began(tmp_path: Path) -> None:
+def test_a_process_may_have_no_piece_of_the_last_batch(tmp_path: Path) -> None:
     train_there(tmp_path / "one", 0)
-    train_there(tmp_path / "many", 0, epochs=2)
-    train_there(tmp_path / "alone", 0, epochs=2)
-    answer = torchrun(tmp_path / "many")
+    answer = torchrun(tmp_path, "plain", n=3)
     assert answer.returncode == 0, answer.stderr
-    train_there(tmp_path / "alone", 0)
-    assert_same_training(tmp_path / "many", tmp_path / "alone")
+    assert_same_training(tmp_path / "plain", tmp_path / "one", 3)
 
 
 @pytest.mark.slow
-def test_batch_normalisation_is_warned_of_and_ends_alike_in_all_processes(tmp_path: Path) -> None:
-    answer = torchrun(tmp_path, kind="normalised")
-    assert answer.returncode == 0, answer.stderr
-    assert "batch normalisation takes its statistics from the pieces of a batch" in answer.stderr
-    first, second = (load_tensors(tmp_path / f"rank{rank}.safetensors")[0] for rank in (0, 1))
+def test_processes_resume_together_what_one_process_began(by_two: tuple[Path, str], tmp_path: Path) -> None:
+    train_there(tmp_path, 0, epochs=2)
+    train_there(tmp_path, 0)
+    assert_same_training(by_two[0] / "plain-resumed", tmp_path)
+
+
+@pytest.mark.slow
+def test_batch_normalisation_is_warned_of_and_ends_alike_in_all_processes(by_two: tuple[Path, str]) -> None:
+    assert "batch normalisation takes its statistics from the pieces of a batch" in by_two[1]
+    first, second = (load_tensors(by_two[0] / f"normalised/rank{rank}.safetensors")[0] for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.slow
 def test_a_loss_of_one_process_that_is_not_finite_stops_all(tmp_path: Path) -> None:
-    answer = torchrun(tmp_path, kind="nan")
+    answer = torchrun(tmp_path, "nan")
     assert answer.returncode == 1
     assert "the training loss became nan in epoch 1, batch" in answer.stderr
-    assert not (tmp_path / "state.safetensors").exists()
+    assert not (tmp_path / "nan/state.safetensors").exists()
 
 
 def test_pieces_are_all_of_a_batch_once_and_their_shares_sum_to_one() -> None:

@@ -16,7 +16,7 @@ from asd.core.executors import finished, run_tasks
 from asd.options import Execution, SideBySide
 from asd.stages.shares import Share
 from asd.types import AsdError
-from tests.command import asd, contents, refuses, succeeds, tiny_machines
+from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, tiny_machines
 
 MACHINES = ("fan", "pump", "valve")
 LOCAL = ("executor=local", "workers=2")
@@ -123,7 +123,7 @@ def test_a_machine_that_fails_is_named_and_the_others_are_done(place: Path) -> N
     clip = next(Path("data/pump/train").glob("*.wav"))
     whole = clip.read_bytes()
     clip.write_bytes(whole[:100])
-    answer = asd("train", "data=data", *LOCAL)
+    answer = asd("train", "data=data", ONE_VIEW, *LOCAL)
     assert answer.code == 2
     last = answer.err.strip().splitlines()[-1]
     assert last.startswith("error: 1 failed: pump (")
@@ -132,7 +132,7 @@ def test_a_machine_that_fails_is_named_and_the_others_are_done(place: Path) -> N
     assert "pump" in refuses("evaluate", "name=statistics", saying="missing|not complete")
     clip.write_bytes(whole)
     done = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("DONE")}
-    succeeds("train", "data=data", *LOCAL)  # goes on with what is missing
+    succeeds("train", "data=data", ONE_VIEW, *LOCAL)  # goes on with what is missing
     assert {path: path.stat().st_mtime_ns for path in done} == done
     before = results("statistics")
     succeeds("score", "data=data", *LOCAL)

@@ -27,14 +27,14 @@ from asd.settings.config import Run
 from asd.settings.stages import Predict
 from asd.studies.digits.recordings import load_words
 from asd.types import AsdError
-from tests.command import contents, refuses, succeeds, tiny_machines
+from tests.command import ONE_VIEW, contents, refuses, succeeds, tiny_machines
 from tests.machines import tone_machine
 from tests.sounds import SOUNDSCAPES, write_events
 from tests.sounds import TRAIN as TRAIN_EVENTS
 
 PLANT, RUNS = "memory://plant", "memory://runs"
 RUN = f"{RUNS}/statistics/fan/seed0"
-TRAIN = ("train", f"data={PLANT}", f"runs={RUNS}", "device=cpu")
+TRAIN = ("train", f"data={PLANT}", f"runs={RUNS}", "device=cpu", ONE_VIEW)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_results_are_those_of_folders_and_recordings_stay_where_they_are(bucket:
     answer = succeeds(*TRAIN)
     assert "asd-mirror" not in answer.out + answer.err
     assert RUN in answer.out
-    succeeds("train", "data=data", "device=cpu")
+    succeeds("train", "data=data", "device=cpu", ONE_VIEW)
     here, there = contents(Path("runs/statistics")), files(bucket, "/runs/statistics/")
     assert here.keys() == there.keys()
     named = ("DONE", "config.yaml", "clips.json", "fit.json", "normal_spectra.safetensors")  # seconds and places
@@ -162,7 +162,7 @@ def test_every_stage_reads_runs_at_an_address(bucket: Any, monkeypatch: pytest.M
     """Each on a computer that has nothing yet; what it writes lies at the address, and is found there by the next."""
     for words in ((), ("statistics.backend=knn", "name=other")):
         succeeds(*TRAIN, *words)
-        succeeds("train", "data=data", "device=cpu", *words)
+        succeeds("train", "data=data", "device=cpu", ONE_VIEW, *words)
     at = f"runs={RUNS}"
     another_computer(monkeypatch, "leaderboard")
     said = succeeds("leaderboard", at)
