@@ -89,8 +89,11 @@ def test_the_signature_is_that_of_openssl() -> None:
     assert signature("key", "17", b"{}") == "sha256=" + done.stdout.decode().split()[-1]
 
 
-def test_what_a_webhook_refuses_for_good_is_given_up_and_said(caplog: pytest.LogCaptureFixture) -> None:
-    with serving(400) as hook, caplog.at_level(logging.WARNING, "asd"):
+@pytest.mark.parametrize(("status", "more"), [(400, ""), (307, " and leads elsewhere; name the address it leads to")])
+def test_what_a_webhook_refuses_for_good_is_given_up_and_said(
+    caplog: pytest.LogCaptureFixture, status: int, more: str
+) -> None:
+    with serving(status) as hook, caplog.at_level(logging.INFO):
         sink = Webhook(hook.url, first_wait_s=0.001)
         sink.send({"id": "first"})
         sink.send({"id": "second"})
@@ -98,7 +101,7 @@ def test_what_a_webhook_refuses_for_good_is_given_up_and_said(caplog: pytest.Log
     assert sink.n_lost == 1
     assert len(hook.got) == 2
     assert SIGNATURE not in hook.got[0][1]
-    assert "never took event first: it answers 400" in caplog.text
+    assert f"never took event first: it answers {status}{more}" in caplog.text
     assert "/alarms" not in caplog.text  # a path may hold a key
 
 

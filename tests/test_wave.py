@@ -55,6 +55,18 @@ def test_a_size_that_a_recorder_could_not_know_means_until_the_end(size: int) ->
     np.testing.assert_array_equal(read(streamed), read(content))
 
 
+@pytest.mark.parametrize("n_samples", [1000, 1001])
+@pytest.mark.parametrize("follows", ["samples", "another file"])
+def test_samples_beyond_what_the_header_promises_are_named(n_samples: int, follows: str) -> None:
+    content = wav(n_samples, "PCM_U8")
+    coding, blocks = samples_of(io.BytesIO(content + (b"\x90" * 500 if follows == "samples" else content)), "it", RAW)
+    heard: list[int] = []
+    with pytest.raises(AsdError, match=f"it goes on after the {n_samples} bytes of samples that its header promises"):
+        heard.extend(block.shape[1] for block in blocks)
+    assert (coding.bits, sum(heard)) == (8, n_samples)
+    assert read(content + bytes(50)).shape == read(content).shape == (1, n_samples)
+
+
 def test_what_follows_the_samples_is_no_sound_and_an_odd_part_before_them_is_skipped() -> None:
     content = wav(300)
     at = content.index(b"data")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import queue
 import threading
 import time
@@ -94,6 +95,7 @@ class Webhook:
         self._place = f"{parts.scheme}://{parts.hostname}"  # without a password or a key, for messages
         self._url, self._secret, self._tries, self._wait_s = url, secret, tries, first_wait_s
         self._client = httpx.Client(timeout=timeout_s)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log the whole address, with its key
         self._failures = (httpx.HTTPError, httpx.InvalidURL)
         self._queue: queue.Queue[Event | None] = queue.Queue(QUEUED)
         self._closing = threading.Event()
@@ -140,6 +142,9 @@ class Webhook:
                 if answer.is_success:
                     return True
                 why = f"it answers {answer.status_code}"
+                if answer.is_redirect:
+                    why += " and leads elsewhere; name the address it leads to with webhook="
+                    break
                 if answer.is_client_error and answer.status_code not in (408, 425, 429):
                     break  # the same again would get the same answer
             except self._failures as error:

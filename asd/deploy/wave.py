@@ -105,6 +105,16 @@ def _blocks(stream: BinaryIO, what: str, coding: Coding, size: int | None, rest:
                 raise truncated(what, size, size - left + len(content))
             return
         rest, left = b"", None if left is None else left - wanted
+    if size and not _is_end(stream.read(size % 2 + 4)[size % 2 :]):
+        raise AsdError(
+            f"{what} goes on after the {size} bytes of samples that its header promises, and the rest is not heard; "
+            f"write a header without a length, or raw samples"
+        )
+
+
+def _is_end(follows: bytes) -> bool:
+    """Whether a WAV file may end so: with nothing, zeros, or a further chunk, by the four characters of its name."""
+    return not follows.strip(b"\0") or (follows != b"RIFF" and follows.isascii() and follows.decode().isprintable())
 
 
 def _read_header(stream: BinaryIO, what: str) -> tuple[Coding, int | None]:
