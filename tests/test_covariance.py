@@ -134,15 +134,20 @@ def test_a_whitening_is_that_of_the_shrunk_covariance(n: int, dims: int, sizes: 
             np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("between", [0.0, 0.2])
 @pytest.mark.parametrize(("n", "dims"), [(30, 4), (7, 9)])
-def test_a_whitening_that_knows_faults_tells_how_much_likelier_a_clip_is_with_one(n: int, dims: int) -> None:
+def test_a_whitening_that_knows_faults_tells_how_much_likelier_a_clip_is_with_one(
+    n: int, dims: int, between: float
+) -> None:
     groups = Groups.of(grouped(n, dims, [n - 3, 3]), "condition")
     faults = fault_covariance(np.arange(dims) / dims, np.arange(dims) % 2)
-    whitening = Whitening.of(groups, 2.0, faults)
+    whitening = Whitening.of(groups, 2.0, faults, between)
     residuals = groups.residuals / whitening.scale
     intensity = min(1.0, 2.0 * ledoit_wolf_shrinkage(residuals, assume_centered=True))
     scatter = residuals.T @ residuals / (n - 2)
-    normal = (1 - intensity) * scatter + intensity * np.trace(scatter) / dims * np.eye(dims)
+    apart = (groups.means[0] - groups.means[1]) / whitening.scale
+    of_means = (n - 3) * 3 / n * np.outer(apart, apart) / (n - 2)  # of two groups around the mean of all clips
+    normal = (1 - intensity) * (scatter + between * of_means) + intensity * np.trace(scatter) / dims * np.eye(dims)
 
     def log_ratio(vectors: np.ndarray) -> np.ndarray:
         zero = np.zeros(dims)
@@ -153,6 +158,14 @@ def test_a_whitening_that_knows_faults_tells_how_much_likelier_a_clip_is_with_on
     queries = np.random.default_rng(2).normal(size=(8, dims))
     expected = 2 * (log_ratio(queries / whitening.scale) - log_ratio(np.zeros(dims)))
     np.testing.assert_allclose((whitening(queries) ** 2).sum(1), expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("n", "dims"), [(30, 4), (7, 9)])
+def test_what_tells_conditions_apart_counts_less_the_more_of_it_is_normal(n: int, dims: int) -> None:
+    groups = Groups.of(grouped(n, dims, [n - 3, 3]), "condition")
+    apart = groups.means[:1] - groups.means[1:]
+    lengths = [np.linalg.norm(Whitening.of(groups, 1.0, None, share)(apart)) for share in (0.0, 0.1, 0.5, 2.0)]
+    assert (np.diff(lengths) < 0).all()
 
 
 def test_faults_move_neighbouring_bands_together() -> None:

@@ -280,7 +280,7 @@ def test_real_machines(real: tuple[Path, library.Model, Any]) -> None:
     spread = exporting.spread_of(model, "ensemble")
     assert exporting.difference(found, table["score"], spread) < 1e-4
     apart = np.abs(found - table["score"])  # nearly always of the score alone as well, however near to 0
-    assert (apart > 1e-4 * table["score"].abs()).sum() <= 1
+    assert (apart > 1e-4 * table["score"].abs()).mean() <= 0.01
     decisions = found > model.thresholds["ensemble"].value
     assert decisions.tolist() == table["decision"].astype(bool).tolist()
 

@@ -23,6 +23,8 @@ from asd.scoring.references import references_of
 from asd.types import AsdError, Domain, FrontEnd, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
 
+OF_THE_DEFAULT = {"density": 0.6, "neighbours": 2, "offset": 1.5, "between": 0.2}  # of its back end
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -172,7 +174,7 @@ def test_a_joint_part_is_whitened_side_by_side(data: Path, default: Statistics) 
 
     places = np.tile(np.arange(64) / 64, 3)  # of 64 mel bands on the frequency axis
     faults = fault_covariance(places, np.repeat(np.arange(3), 64))
-    backend = backend_named("knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5, faults=faults)
+    backend = backend_named("knn_relative", shrinkage=1.0, faults=faults, **OF_THE_DEFAULT)
     backend.fit(references_of(train.clips, side_by_side(default.vectors(train))))
     own = backend.leave_one_out()
     assert own is not None
@@ -225,7 +227,7 @@ def test_the_highest_band_of_a_local_part_counts(data: Path, default: Statistics
     for bands in rows:
         places = np.arange(64)[bands] / 64
         faults = fault_covariance(np.tile(places, 2), np.repeat([0, 1], len(places)))
-        backend = backend_named("knn_relative", shrinkage=1.0, density=0.6, neighbours=2, offset=1.5, faults=faults)
+        backend = backend_named("knn_relative", shrinkage=1.0, faults=faults, **OF_THE_DEFAULT)
         reference, query = (
             np.concatenate([vectors[name][:, bands] / default.spreads[name][bands] for name in part.views], 1)
             for vectors in (default.vectors(train), default.vectors(test))

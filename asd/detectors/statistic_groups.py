@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from asd.features.spectral_statistics import SPECTRAL
 
-RELATIVE = {"density": 0.6, "neighbours": 2, "offset": 1.5}  # options of the density-relative k-NN
+RELATIVE = {"density": 0.6, "neighbours": 2, "offset": 1.5, "between": 0.2}  # options of the density-relative k-NN
 OF_BANDS = {*SPECTRAL, "variation", "kurtosis"}  # statistics with one value for each band, in order of frequency
 
 

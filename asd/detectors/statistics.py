@@ -59,8 +59,8 @@ class Statistics(Detector):
 
     settings_type = StatisticsSettings
     # 2: relative neighbours, local bands, correlations of steps; 3: whitening knows how faults move bands;
-    # 4: longer windows overlap eightfold
-    version = 4
+    # 4: longer windows overlap eightfold; 5: how conditions differ counts as normal scatter
+    version = 5
 
     def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
         super().__init__(context)

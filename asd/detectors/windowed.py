@@ -2,7 +2,7 @@
 
 A bank then holds a row per window instead of one per clip, a million of them for a few days of recordings, and a
 short event weighs more in its window than in its clip. Statistics of a window are noisier than those of a clip: on six
-real machines the default detector has an official score of 89.1 by clips and 81.8 with `window_s=0.5`, so clips are
+real machines the default detector has an official score of 89.3 by clips and 81.9 with `window_s=0.5`, so clips are
 the default.
 """
 

@@ -102,7 +102,7 @@ class Whitening:
     rest: FloatArray
 
     @classmethod
-    def of(cls, groups: Groups, shrinkage: float, faults: FloatArray | None = None) -> Self:
+    def of(cls, groups: Groups, shrinkage: float, faults: FloatArray | None = None, between: float = 0.0) -> Self:
         """Fitted to the residuals of groups.
 
         Args:
@@ -110,6 +110,7 @@ class Whitening:
             shrinkage: factor on the Ledoit-Wolf intensity; its derivation assumes independent clips, while
                 recordings of one machine come in runs, so it errs towards too little.
             faults: (dims, dims) covariance of what a fault adds, in units of the spread; None: anything at all.
+            between: share of the scatter of the groups' means that counts beside that within them.
 
         Raises:
             AsdError: the clips do not differ at all.
@@ -117,22 +118,24 @@ class Whitening:
         scale = groups.spread
         residuals = groups.residuals / scale
         intensity = min(1.0, shrinkage * ledoit_wolf_intensity(residuals))
-        residuals = residuals / np.sqrt(max(len(residuals) - len(groups.means), 1))
-        n_clips, dims = residuals.shape
+        freedom = max(len(residuals) - len(groups.means), 1)
+        sphere = np.square(residuals).sum() / (freedom * residuals.shape[1])
+        if between:
+            apart = (groups.means - np.average(groups.means, axis=0, weights=groups.sizes)) / scale
+            residuals = np.concatenate([residuals, apart * np.sqrt(between * groups.sizes)[:, None]])
+        residuals = residuals / np.sqrt(freedom)
+        n_rows, dims = residuals.shape
         if faults is not None:
-            covariance = residuals.T @ residuals
-            sphere = np.trace(covariance) / dims * np.eye(dims)
-            normal = (1 - intensity) * covariance + max(intensity, _LEAST_VARIANCE) * sphere
+            normal = (1 - intensity) * residuals.T @ residuals + max(intensity, _LEAST_VARIANCE) * sphere * np.eye(dims)
             ratios, axes = scipy.linalg.eigh(faults, normal, overwrite_b=True, check_finite=False)
             ratios = np.maximum(ratios, 0.0)
             return cls(scale, np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(()))
-        if dims <= n_clips:
+        if dims <= n_rows:
             squares, axes = np.linalg.eigh(residuals.T @ residuals)
         else:
             squares, mixtures = np.linalg.eigh(residuals @ residuals.T)
             held = squares > 1e-12 * squares[-1]
             squares, axes = squares[held], residuals.T @ (mixtures[:, held] / np.sqrt(squares[held]))
-        sphere = squares.sum() / dims
         variances = (1 - intensity) * np.append(squares, 0.0) + intensity * sphere
         gains = 1 / np.sqrt(np.maximum(variances, _LEAST_VARIANCE * sphere))
         return cls(scale, axes, gains[:-1], gains[-1:].reshape(()))

@@ -104,6 +104,8 @@ class RelativeNearest(NeighbourBackend):
             Var(log b) over the training clips and their nearest others.
         whiten: whether to whiten at all.
         shrinkage: factor on the Ledoit-Wolf intensity of the whitening.
+        between: share of the scatter between conditions that counts as normal in the whitening: what tells two
+            conditions apart is no fault, and a condition that is to come may lie farther the same way.
         offset_clips: clips of a condition at which half of its offset counts; None: no offset.
         offset: factor on the offsets.
         faults: covariance (dims, dims) of what a fault adds to a vector, in units of the spread within conditions, see
@@ -113,6 +115,7 @@ class RelativeNearest(NeighbourBackend):
     density: float | None = 0.5
     whiten: bool = True
     shrinkage: float = 2.0
+    between: float = 0.0
     offset_clips: float | None = 5.0
     offset: float = 1.0
     faults: FloatArray | None = None
@@ -152,7 +155,7 @@ class RelativeNearest(NeighbourBackend):
 
     def _whitening(self, references: References) -> Whitening:
         if self.whiten:
-            return Whitening.of(Groups.of(references, "condition"), self.shrinkage, self.faults)
+            return Whitening.of(Groups.of(references, "condition"), self.shrinkage, self.faults, self.between)
         dims = references.vectors.shape[1]
         return Whitening(np.ones(dims), np.empty((dims, 0)), np.empty(0), np.array(1.0))
 
