@@ -37,7 +37,7 @@ from asd.evaluation.labelling import LATEST_YEAR, evaluation_name, labelled_scor
 from asd.evaluation.leaderboard import rank_runs
 from asd.evaluation.markdown import place_in, write_results
 from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, evaluate_tables
-from asd.runs import RunDirectory, note_scores, warn_of_other_options, warn_of_stale
+from asd.runs import RunDirectory, note_scores, warn_of_run
 from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
@@ -103,8 +103,7 @@ def evaluate(config: options.Evaluate) -> dict[str, Any]:
     evaluation = {"name": name, **found, **facts}
     stem = config.runs / name / evaluation_name(config.part, config.data)
     write_results(stem, evaluation, as_rows(evaluation), as_markdown(evaluation, name))
-    warn_of_stale(config.runs, name)
-    warn_of_other_options(config.runs, name)
+    warn_of_run(config.runs, name)
     if config.json_:
         write_json(config.json_, evaluation)
     if config.page and place:
@@ -135,7 +134,7 @@ def leaderboard(config: options.Leaderboard) -> pd.DataFrame:
 def fuse(config: Fuse) -> list[RunDirectory]:
     """Makes one run of several: scores on a common scale by training scores, averaged per clip."""
     for name in dict.fromkeys(member.partition(":")[0] for member in config.members):
-        warn_of_stale(config.runs, name)
+        warn_of_run(config.runs, name)
     return fuse_runs(
         config.runs,
         config.members,

@@ -22,7 +22,7 @@ from asd.evaluation.completeness import ALL, first_of, is_all
 from asd.evaluation.labelling import labelled_scores, meant_year
 from asd.evaluation.markdown import table, write_results
 from asd.metrics import evaluate_table
-from asd.runs import run_names, warn_of_other_options, warn_of_stale
+from asd.runs import run_names, warn_of_run
 from asd.types import AsdError
 
 _CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison
@@ -90,8 +90,7 @@ def rank_runs(
     numbers = {"rows": board.to_dict("records"), "scored": scored}
     write_results(runs / "leaderboard", numbers, board, as_markdown(board))
     for run in sorted({name.partition(":")[0] for name in names}):
-        warn_of_stale(runs, run)
-        warn_of_other_options(runs, run)
+        warn_of_run(runs, run)
     return board
 
 

@@ -1,8 +1,8 @@
 """The one run lifecycle: where a run lies, what is complete, what belongs to which configuration, score tables."""
 
 from asd.runs.directory import RunDirectory, TrainingDirectory, directories_with, interrupted
-from asd.runs.finding import begun_runs, find_runs, run_names, same_seeds, warn_of_other_options
-from asd.runs.scores import ScoredData, ScoreFolder, digests, note_scores, read_scores, score_table, warn_of_stale
+from asd.runs.finding import begun_runs, find_runs, run_names, same_seeds, warn_of_run
+from asd.runs.scores import ScoredData, ScoreFolder, digests, note_scores, read_scores, score_table
 
 __all__ = [
     "RunDirectory",
@@ -19,6 +19,5 @@ __all__ = [
     "run_names",
     "same_seeds",
     "score_table",
-    "warn_of_other_options",
-    "warn_of_stale",
+    "warn_of_run",
 ]

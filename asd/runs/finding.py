@@ -8,6 +8,7 @@ from pathlib import Path
 from asd.core.runtime import log
 from asd.core.storage import fetch
 from asd.runs.directory import RunDirectory, directories_with
+from asd.runs.scores import warn_of_stale
 from asd.types import AsdError
 
 
@@ -60,10 +61,16 @@ def same_seeds(runs: Sequence[RunDirectory]) -> None:
         raise AsdError(f"the machines have different seeds ({listing}); train the missing ones, then go on")
 
 
-def warn_of_other_options(runs: Path, name: str) -> None:
+def warn_of_run(runs: Path, name: str) -> None:
+    """Names what is to be known of a run whose results are used: older than its scores, or of other options."""
+    warn_of_stale(runs, name)
+    _warn_of_other_options(runs / name)
+
+
+def _warn_of_other_options(place: Path) -> None:
     """Names machines of a run that were trained with other options: one configuration is to serve every machine."""
     machines: dict[tuple[int, str], list[str]] = {}
-    for run in directories_with(RunDirectory, runs / name, "DONE"):
+    for run in directories_with(RunDirectory, place, "DONE"):
         if settings := run.fit_facts().get("settings"):  # a fusion has none
             machines.setdefault((run.seed, settings), []).append(run.machine)
     for seed in sorted({seed for seed, _ in machines}):
@@ -72,6 +79,6 @@ def warn_of_other_options(runs: Path, name: str) -> None:
             log.warning(
                 "%s: %s of seed %d was trained with other options than %s: a score over both is of no single "
                 "configuration; train one of them anew with overwrite=true, or under another name",
-                *(runs / name, others[0][0], seed, first[0]),
+                *(place, others[0][0], seed, first[0]),
             )
             return

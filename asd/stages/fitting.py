@@ -28,7 +28,7 @@ from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.metrics import auc
-from asd.runs import RunDirectory, score_table, warn_of_other_options, warn_of_stale
+from asd.runs import RunDirectory, score_table, warn_of_run
 from asd.scoring.threshold import Threshold, fit_threshold, how_sure
 from asd.settings.config import Run
 from asd.stages.jobs import Job, TestData, dataset_of, prepare
@@ -48,8 +48,7 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     dataset = dataset_of(config)
     warn_of_other_years(config, dataset)
     runs = [run for run, _ in do(list(prepare(config, dataset, learn=learn)), again=again)]
-    warn_of_stale(config.runs, config.run_name)
-    warn_of_other_options(config.runs, config.run_name)
+    warn_of_run(config.runs, config.run_name)
     return runs
 
 

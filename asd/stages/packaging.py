@@ -30,7 +30,7 @@ from asd.core.storage import fetch
 from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
-from asd.runs import RunDirectory, find_runs, warn_of_other_options, warn_of_stale
+from asd.runs import RunDirectory, find_runs, warn_of_run
 from asd.settings.stages import Bundle, Submit
 from asd.types import AsdError, Clip, Domain, Split
 
@@ -117,8 +117,7 @@ def _package(config: Submit, out: Path) -> Package:
             f"{own[0].path} holds scores of recordings that are not the challenge's, and a package holds those of its "
             f"evaluation set; score that with data=, or give another name="
         )
-    warn_of_stale(config.runs, name)
-    warn_of_other_options(config.runs, name)
+    warn_of_run(config.runs, name)
     runs = [run for run in every if run.seed == every[0].seed]
     chosen = _machines_to_submit(config, year, {run.machine for run in runs})
     scorer = config.scorer or runs[0].default_scorer()

@@ -21,7 +21,7 @@ from asd.evaluation.labelling import meant_year
 from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_html, machine_part
 from asd.evaluation.report.measures import BySeed, measured, rule_year
 from asd.places import spelled
-from asd.runs import RunDirectory, find_runs, note_scores, warn_of_other_options, warn_of_stale
+from asd.runs import RunDirectory, find_runs, note_scores, warn_of_run
 from asd.settings.stages import Report
 from asd.stages.exhibits import Material, exhibit
 from asd.stages.fitting import fitted
@@ -45,8 +45,7 @@ def write_report(config: Report) -> WrittenReport:
     name = config.name
     every = chosen_runs(config.runs, name, config.machine)
     check_file_place(path := config.out or config.runs / name / "report.html")
-    warn_of_stale(config.runs, name)
-    warn_of_other_options(config.runs, name)
+    warn_of_run(config.runs, name)
     seed = every[0].seed if config.seed is None else config.seed
     runs = {run.machine: run for run in chosen_runs(config.runs, name, config.machine, seed)}
     for run in runs.values():

@@ -9,7 +9,7 @@ from asd.core.executors import finished
 from asd.core.runtime import log, pick_device
 from asd.core.storage import fetch, list_names
 from asd.data.dataset import Dataset
-from asd.runs import RunDirectory, warn_of_other_options, warn_of_stale
+from asd.runs import RunDirectory, warn_of_run
 from asd.settings.config import Run
 from asd.settings.parsing import stored_run
 from asd.stages.fitting import Unscored, do, warn_of_other_years
@@ -62,8 +62,7 @@ def run_shares(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
         for index in sorted(done)
         for run, _ in done[index]
     ]
-    warn_of_stale(config.runs, config.run_name)
-    warn_of_other_options(config.runs, config.run_name)
+    warn_of_run(config.runs, config.run_name)
     if failed := list(dict.fromkeys(failed)):
         names = ", ".join(dict.fromkeys(run.machine for run in runs if run.machine not in broken)) or "none"
         raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {names}")
