@@ -42,8 +42,8 @@ class Embedding(Detector):
 
     settings_type = EmbeddingSettings
     # 2: fault_mlp sees what faults move most, and keeps first layers and spectra as parts;
-    # 3: its longer windows overlap eightfold
-    version = 3
+    # 3: its longer windows overlap eightfold; 4: how conditions differ counts as normal scatter
+    version = 4
 
     def __init__(self, context: RunContext, settings: EmbeddingSettings | None = None) -> None:
         super().__init__(context)

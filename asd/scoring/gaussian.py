@@ -115,27 +115,27 @@ class Whitening:
         Raises:
             AsdError: the clips do not differ at all.
         """
-        scale = groups.spread
-        residuals = groups.residuals / scale
+        residuals = groups.residuals / (scale := groups.spread)
         intensity = min(1.0, shrinkage * ledoit_wolf_intensity(residuals))
-        freedom = max(len(residuals) - len(groups.means), 1)
-        sphere = np.square(residuals).sum() / (freedom * residuals.shape[1])
-        if between:
-            apart = (groups.means - np.average(groups.means, axis=0, weights=groups.sizes)) / scale
-            residuals = np.concatenate([residuals, apart * np.sqrt(between * groups.sizes)[:, None]])
+        freedom, dims = max(len(residuals) - len(groups.means), 1), len(scale)
         residuals = residuals / np.sqrt(freedom)
-        n_rows, dims = residuals.shape
+        apart = (groups.means - np.average(groups.means, axis=0, weights=groups.sizes)) / scale
+        apart *= np.sqrt(between * groups.sizes / freedom)[:, None]
         if faults is not None:
-            normal = (1 - intensity) * residuals.T @ residuals + max(intensity, _LEAST_VARIANCE) * sphere * np.eye(dims)
+            covariance = residuals.T @ residuals
+            sphere = np.trace(covariance) / dims * np.eye(dims)
+            normal = (1 - intensity) * (covariance + apart.T @ apart) + max(intensity, _LEAST_VARIANCE) * sphere
             ratios, axes = scipy.linalg.eigh(faults, normal, overwrite_b=True, check_finite=False)
             ratios = np.maximum(ratios, 0.0)
             return cls(scale, np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(()))
-        if dims <= n_rows:
+        residuals = np.concatenate([residuals, apart]) if between else residuals
+        if dims <= len(residuals):
             squares, axes = np.linalg.eigh(residuals.T @ residuals)
         else:
             squares, mixtures = np.linalg.eigh(residuals @ residuals.T)
             held = squares > 1e-12 * squares[-1]
             squares, axes = squares[held], residuals.T @ (mixtures[:, held] / np.sqrt(squares[held]))
+        sphere = (squares.sum() - np.square(apart).sum()) / dims
         variances = (1 - intensity) * np.append(squares, 0.0) + intensity * sphere
         gains = 1 / np.sqrt(np.maximum(variances, _LEAST_VARIANCE * sphere))
         return cls(scale, axes, gains[:-1], gains[-1:].reshape(()))
