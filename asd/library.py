@@ -17,13 +17,13 @@ import pandas as pd
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch
-from asd.data.dataset import FRONT_END_FILE, RECORDED_FILE, kinds, notices, of_no_section, unlike, unlike_in_length
+from asd.data.dataset import kinds, notices, of_no_section, unlike, unlike_in_length
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, broken, check
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.places import mirrored
-from asd.runs import RunDirectory, find_runs
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, find_runs
 from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run
 from asd.settings.parsing import check_options, parse, stored_run

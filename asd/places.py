@@ -142,6 +142,17 @@ def forbidden(path: Path) -> AsdError:
     return AsdError(f"{path} may not be read; change its permissions")
 
 
+def unreadable(path: Path, error: Exception, sentence: str) -> AsdError:
+    """What is said of a file that cannot be read: that it may not be, or what else is wrong with it.
+
+    Args:
+        path: of the file.
+        error: what reading it raised.
+        sentence: what is wrong, with the file and the way out, where permission is not.
+    """
+    return forbidden(path) if isinstance(error, PermissionError) else AsdError(sentence)
+
+
 def check_listed(folder: Path) -> None:
     """Refuses a folder that may not be looked into: to `Path.glob` it is an empty one."""
     if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):

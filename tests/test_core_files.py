@@ -43,6 +43,15 @@ def test_whatever_is_wrong_is_one_kind_of_error(text: str | bytes) -> None:
         load_yaml(text)
 
 
+@pytest.mark.parametrize("brackets", ["[]", "{}"])
+def test_what_is_nested_without_end_is_refused_before_it_is_composed(brackets: str) -> None:
+    opened, closed = brackets
+    assert load_yaml(f"{'[' * 50}{']' * 50}")
+    inner = "x: " if opened == "{" else ""
+    with pytest.raises(yaml.YAMLError, match="nested too deeply"):
+        load_yaml(f"{f'{opened}{inner}' * 150}1{closed * 150}")
+
+
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 1", "a: {b: 1, c: 2, b: 3}", "- a: 1\n  a: 2"])
 def test_a_key_that_is_there_twice_is_named(text: str) -> None:
     with pytest.raises(yaml.YAMLError, match=r"line 1 begins a part that has [ab] twice"):

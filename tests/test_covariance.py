@@ -114,8 +114,9 @@ def test_a_whitening_does_not_depend_on_the_unit(n: int, dims: int, scale: float
     )
 
 
+@pytest.mark.parametrize("between", [0.0, 0.2])
 @pytest.mark.parametrize(("n", "dims", "sizes"), [(12, 4, [8, 4]), (5, 9, [3, 2]), (3, 4, [2, 1]), (4, 4, [2, 2])])
-def test_a_whitening_is_that_of_the_shrunk_covariance(n: int, dims: int, sizes: list[int]) -> None:
+def test_a_whitening_is_that_of_the_shrunk_covariance(n: int, dims: int, sizes: list[int], between: float) -> None:
     refs = grouped(n, dims, sizes)
     groups = Groups.of(refs, "condition")
     residuals = groups.residuals / np.sqrt(
@@ -123,14 +124,17 @@ def test_a_whitening_is_that_of_the_shrunk_covariance(n: int, dims: int, sizes: 
         + (0.05 * np.median(np.sqrt((groups.residuals**2).sum(0) / (n - len(sizes))))) ** 2
     )
     scatter = residuals.T @ residuals / (n - len(sizes))
+    units = residuals[0] / groups.residuals[0]
+    apart = (groups.means[0] - groups.means[1]) * units
+    of_means = sizes[0] * sizes[1] / n * np.outer(apart, apart) / (n - len(sizes))  # around the mean of all clips
     for factor in (1.0, 1e9):
         intensity = min(1.0, factor * ledoit_wolf_shrinkage(residuals, assume_centered=True))
-        shrunk = (1 - intensity) * scatter + intensity * np.trace(scatter) / dims * np.eye(dims)
+        shrunk = (1 - intensity) * (scatter + between * of_means) + intensity * np.trace(scatter) / dims * np.eye(dims)
         queries = np.random.default_rng(1).normal(size=(6, dims))
-        scaled = queries * (residuals[0] / groups.residuals[0])
+        scaled = queries * units
         expected = np.sqrt(np.einsum("qi,ij,qj->q", scaled, np.linalg.pinv(shrunk), scaled))
         if intensity > 1e-6:  # else only axes in which the clips vary are inverted
-            found = np.linalg.norm(Whitening.of(groups, factor)(queries), axis=1)
+            found = np.linalg.norm(Whitening.of(groups, factor, None, between)(queries), axis=1)
             np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

@@ -260,6 +260,11 @@ def test_documents_fit_a_terminal() -> None:
         assert not long, f"{relative(path)}: {long[0]}"
 
 
+def test_files_stay_under_300_lines() -> None:
+    lengths = {relative(path): len(path.read_text().splitlines()) for path in (ROOT / "asd").rglob("*.py")}
+    assert {name: n for name, n in lengths.items() if n > 300} == {}
+
+
 @pytest.mark.slow
 def test_the_benchmark_prints_every_stage(tmp_path: Path) -> None:
     tone_machine(tmp_path, "fan")

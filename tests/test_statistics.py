@@ -37,13 +37,13 @@ def fitted(data: Path, folder: Path, **arguments: object) -> Statistics:
     return detector
 
 
-@pytest.mark.parametrize(("neighbours", "warned"), [(500, True), (1, False)])
+@pytest.mark.parametrize(("neighbours", "warned"), [(500, True), (24, True), (23, False), (1, False)])
 def test_neighbours_that_there_are_not_are_told(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, neighbours: int, warned: bool
 ) -> None:
     n = len(recordings(data))
     fitted(data, tmp_path, backend="knn", neighbours=neighbours, views="level")
-    said = f"neighbours=500 are asked for, and each of {n} training clips has {n - 1} others"
+    said = f"neighbours={neighbours} are asked for, and each of {n} training clips has {n - 1} others"
     assert any(said in message for message in caplog.messages) is warned
 
 

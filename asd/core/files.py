@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
-from asd.places import forbidden
+from asd.places import forbidden, unreadable
 from asd.types import AsdError
 
 if TYPE_CHECKING:
@@ -184,10 +184,8 @@ def read_json(
         return content
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except PermissionError as error:
-        raise forbidden(path) from error
     except (OSError, ValueError) as error:
-        raise AsdError(f"{path} is damaged ({error}); {remedy}") from error
+        raise unreadable(path, error, f"{path} is damaged ({error}); {remedy}") from error
 
 
 def load_yaml(text: str | bytes) -> Any:
@@ -264,12 +262,9 @@ def read_yaml(
             raise yaml.YAMLError("it holds no key: value lines")
     except FileNotFoundError as error:
         raise AsdError(f"{option}{path} does not exist{advice}") from error
-    except PermissionError as error:
-        raise forbidden(path) from error
     except (OSError, yaml.YAMLError) as error:
-        raise AsdError(
-            f"{option}{path} is not a readable YAML file ({' '.join(str(error).split())}){advice}"
-        ) from error
+        reason = " ".join(str(error).split())
+        raise unreadable(path, error, f"{option}{path} is not a readable YAML file ({reason}){advice}") from error
     return content
 
 

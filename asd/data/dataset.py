@@ -20,8 +20,6 @@ from asd.data.recordings import Recordings
 from asd.places import is_recording, is_table, walk_tree
 from asd.types import AsdError, Clip, Split, named, one_of
 
-FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
-RECORDED_FILE = "recorded.json"  # the same of `kinds` of the training clips
 _SHORTER, _LONGER = 0.95, 2.0  # of the shortest and longest training clip: beyond, normal clips score as anomalous
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
 LAYOUTS = ("auto", "challenge", *REGISTRY)
@@ -238,14 +236,14 @@ def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[
     ]
 
 
-def copies(recordings: Recordings, learnt: Recordings) -> list[str]:
+def copies(recordings: Recordings, learnt: Recordings | None) -> list[str]:
     """How many recordings were learnt from, too, in a sentence; nothing where none was. Names do not count.
 
     Args:
         recordings: to be scored.
-        learnt: the training clips.
+        learnt: the training clips, where they are known.
     """
-    known = {sound.content for sound in learnt.sounds}
+    known = {sound.content for sound in learnt.sounds} if learnt is not None else set()
     every = zip(recordings.clips, recordings.sounds, strict=True)
     if not (found := [clip.name for clip, sound in every if sound.content in known]):
         return []

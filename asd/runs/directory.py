@@ -27,13 +27,15 @@ from safetensors import SafetensorError, safe_open
 from asd.challenge.years import get_year
 from asd.core.files import read_json, read_yaml, write_json, write_text
 from asd.core.runtime import fingerprint, log
-from asd.places import check_listed, forbidden, mirrored, place_name, written
+from asd.places import check_listed, mirrored, place_name, unreadable, written
 from asd.runs.scores import ScoreFolder, file_hash
 from asd.types import AsdError, section_among
 
 T = TypeVar("T", bound="TrainingDirectory")
 
 STATE = "state.safetensors"
+FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
+RECORDED_FILE = "recorded.json"  # the same of `data.dataset.kinds` of the training clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,10 +248,9 @@ class RunDirectory(TrainingDirectory):
         path = self.model / "training_scores.csv"
         try:
             return pd.read_csv(path)
-        except PermissionError as error:
-            raise forbidden(path) from error
         except (OSError, ValueError) as error:
-            raise AsdError(f"{path} is damaged ({error}); train again, or fuse anew, with overwrite=true") from error
+            sentence = f"{path} is damaged ({error}); train again, or fuse anew, with overwrite=true"
+            raise unreadable(path, error, sentence) from error
 
     @property
     def scores(self) -> ScoreFolder:

@@ -23,7 +23,7 @@ import pandas as pd
 
 from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import fingerprint, log
-from asd.places import address_of, find_recordings, forbidden, is_table, recording_key, written
+from asd.places import address_of, find_recordings, is_table, recording_key, unreadable, written
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 
@@ -245,10 +245,9 @@ def read_scores(path: Path) -> pd.DataFrame:
         table["score"] = table["score"].astype(float)  # by Python: the same bits as were written
         table["decision"] = table["decision"].astype(int)
         _check_rows(table)
-    except PermissionError as error:
-        raise forbidden(path) from error
     except (OSError, ValueError) as error:
-        raise AsdError(f"{path} is not a readable score table ({error}); make score writes it anew") from error
+        sentence = f"{path} is not a readable score table ({error}); make score writes it anew"
+        raise unreadable(path, error, sentence) from error
     return table
 
 

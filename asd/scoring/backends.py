@@ -192,9 +192,6 @@ class PerSectionScorer:
 
     Args:
         backend: whose options are fitted, once for each section.
-
-    Attributes:
-        n_least: training clips of the smallest part, once fitted.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -210,7 +207,7 @@ class PerSectionScorer:
         own = {int(name): references if is_one else references[references.sections == name] for name in big}
         if len(own) < len(names):
             own[ALL] = references
-        self.n_least = min(len(some) for some in own.values())
+        self.n_least = min(len(some) for some in own.values())  # training clips of the smallest part
         self.parts = {name: replace(self.backend).fit(some) for name, some in own.items()}
         return self
 

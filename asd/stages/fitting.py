@@ -21,14 +21,14 @@ from asd.core.files import alone, atomic, write_json
 from asd.core.runtime import log, pick_device
 from asd.core.storage import list_names, publish
 from asd.core.tracking import Tracked, tracking
-from asd.data.dataset import FRONT_END_FILE, RECORDED_FILE, Dataset, kinds
+from asd.data.dataset import Dataset, kinds
 from asd.data.recordings import Recordings, Refused
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.metrics import auc
-from asd.runs import RunDirectory, score_table, warn_of_run
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, score_table, warn_of_run
 from asd.scoring.threshold import Threshold, fit_threshold, how_sure
 from asd.settings.config import Run
 from asd.stages.jobs import Job, TestData, dataset_of, prepare

@@ -10,22 +10,12 @@ from asd.challenge.years import get_year
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.core.storage import fetch
-from asd.data.dataset import (
-    FRONT_END_FILE,
-    RECORDED_FILE,
-    Dataset,
-    check_units,
-    copies,
-    kinds,
-    notices,
-    open_data,
-    unlike,
-)
+from asd.data.dataset import Dataset, check_units, copies, kinds, notices, open_data, unlike
 from asd.data.given import given_data
 from asd.data.layouts import OwnData
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
-from asd.runs import RunDirectory, ScoredData, ScoreFolder
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder
 from asd.runs.scores import file_hash
 from asd.settings.config import Run
 from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split
@@ -249,7 +239,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.error("%s gets no score: %s", clip.name, error)
     for sentence in notices(recordings) if learnt is None and not dataset.is_strict else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in unlike(recordings, known) + (copies(recordings, learnt) if learnt is not None else []):
+    for sentence in [*unlike(recordings, known), *copies(recordings, learnt)]:
         log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TestData(recordings, tuple(refused), dataset.layout)
