@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_into, load_weights
-from asd.core.files import atomic, load_tensors, save_tensors
-from asd.core.runtime import MetricsLog, epoch_seed, fingerprint, pick_device
-from asd.core.train_state import flatten_optimizer, restore_optimizer
+from asd.core.files import append_text, atomic, load_tensors, save_tensors
+from asd.core.runtime import epoch_seed, fingerprint, pick_device
+from asd.core.train_state import flatten_optimizer, keep_lines, restore_optimizer
+from asd.runs import TrainingDirectory
 from asd.types import AsdError
 
 
@@ -135,12 +136,12 @@ def test_weights_cross_between_devices(tmp_path: Path) -> None:
 
 
 def test_metrics_log_drops_what_comes_after_the_resumed_epoch(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "m.jsonl")
-    for epoch in range(4):
-        log.append({"epoch": epoch})
-    again = MetricsLog(tmp_path / "m.jsonl", keep=2)
-    again.append({"epoch": 9})
-    assert [line["epoch"] for line in again.read()] == [0, 1, 9]
+    path = tmp_path / "metrics.jsonl"
+    keep_lines(path, 2)  # of a run that begins
+    path.write_text("".join(f'{{"epoch": {epoch}}}\n' for epoch in range(4)))
+    keep_lines(path, 2)
+    append_text(path, '{"epoch": 9}\n')
+    assert [line["epoch"] for line in TrainingDirectory(tmp_path).epochs()] == [0, 1, 9]
 
 
 def test_seeds_of_epochs_differ() -> None:

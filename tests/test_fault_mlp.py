@@ -65,7 +65,7 @@ def test_noise_is_added_in_training_only() -> None:
         torch.manual_seed(0)
         module = FaultClassifiers([slice(0, 4)], 4, 0, 3, noise).train(training)
         network: Any = module.networks[0]
-        network.dropout = 0.0
+        network.DROPOUT = 0.0
         x = torch.randn(8, 4)
         return [module(x, torch.arange(8) % 3).item() for _ in range(2)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +77,7 @@ def test_what_the_libraries_of_ffmpeg_read_is_read(tmp_path: Path, suffix: str, 
 
 def test_without_the_extra_a_sentence_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_media(tmp_path / "a.m4a", "aac", tone(44100), 44100)
-    real = builtins.__import__
-
-    def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name == "av":
-            raise ImportError(name)
-        return real(name, *rest, **named)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(AsdError, match=r"a\.m4a is read by the extra media; pip install 'asd\[media\]'"):
         read_sound(path)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,6 @@ import pytest
 import torch
 
 from asd.core.checkpoint import load_into
-from asd.detectors.encoders import published
 from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator
@@ -80,10 +80,7 @@ def test_a_frozen_network_has_learnt_nothing(beats: Path) -> None:
 
 
 def test_a_missing_library_names_the_command_that_installs_it(beats: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(name: str) -> None:
-        raise ImportError(f"No module named {name!r}")
-
-    monkeypatch.setattr(published, "import_module", absent)
+    monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(AsdError, match=r"lora_rank=4 needs the package peft, .*pip install -e '\.\[pretrained\]'"):
         encoder(beats, lora_rank=4)
 

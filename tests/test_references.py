@@ -47,11 +47,8 @@ def test_conditions_do_not_depend_on_the_order_of_clips() -> None:
     np.testing.assert_array_equal(conditions_of([CLIPS[i] for i in order]), conditions_of(CLIPS)[order])
 
 
-def test_facts_make_the_references_again() -> None:
+def test_a_part_of_references_keeps_what_is_known_of_its_clips() -> None:
     found = references_of(CLIPS, np.random.default_rng(0).normal(size=(len(CLIPS), 3)))
-    again = References(found.vectors, **found.facts())
-    for name in ("conditions", "is_target", "sections"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
     part = found[np.array([0, 12])]
     assert (list(part.sections), list(part.is_target)) == ([0, crc32(b"hall 2")], [False, True])
     alone = References(found.vectors, found.conditions, found.is_target)

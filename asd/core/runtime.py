@@ -1,4 +1,4 @@
-"""Device, seeds, threads, hashes, log, progress and the numbers of every epoch.
+"""Device, seeds, threads, hashes, log and progress.
 
 Nothing here knows about audio, machines or configurations; torch is imported only where it is needed.
 """
@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
-from asd.core.files import append_text, write_text
 from asd.places import spelled
 from asd.types import AsdError
 
@@ -51,10 +50,10 @@ log.addFilter(_spell)
 
 
 def imported(module: str, otherwise: str) -> Any:
-    """A module of a library that an extra brings; where it is not installed, an `AsdError` of that sentence."""
+    """A module of a library that an extra brings; where it cannot be imported, an `AsdError` of that sentence."""
     try:
         return import_module(module)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: a shared library that it needs is missing
         raise AsdError(otherwise) from error
 
 
@@ -105,28 +104,6 @@ def epoch_seed(seed: int, epoch: int) -> int:
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
     """`items` behind a tqdm bar on the terminal, silently elsewhere."""
     return tqdm(items, desc=description, total=total, disable=not sys.stderr.isatty(), leave=False, file=sys.stderr)
-
-
-class MetricsLog:
-    """`metrics.jsonl`: one JSON object per epoch, readable while the run goes on.
-
-    Args:
-        keep: number of leading lines to keep from an interrupted run, the rest is dropped.
-    """
-
-    def __init__(self, path: Path, keep: int = 0) -> None:
-        self.path = path
-        if path.exists():
-            lines = path.read_text().splitlines(keepends=True)[:keep]
-            write_text(path, "".join(lines))
-
-    def append(self, values: dict[str, Any]) -> None:
-        """Writes one epoch."""
-        append_text(self.path, json.dumps(values) + "\n")
-
-    def read(self) -> Sequence[dict[str, Any]]:
-        """All epochs so far."""
-        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
 
 def fingerprint(*parts: Any) -> str:

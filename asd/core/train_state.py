@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from asd.core.checkpoint import load_into
-from asd.core.files import load_tensors, save_tensors
+from asd.core.files import load_tensors, save_tensors, write_text
 from asd.core.update import Update
 from asd.types import AsdError
 
@@ -148,6 +148,12 @@ class StateFile:
                 "trains from the beginning"
             )
         return position
+
+
+def keep_lines(path: Path, n: int) -> None:
+    """Drops all but the first lines of metrics.jsonl: epochs that are trained again."""
+    if path.exists():
+        write_text(path, "".join(path.read_text().splitlines(keepends=True)[:n]))
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:

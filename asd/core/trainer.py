@@ -7,6 +7,7 @@ epoch is a function of (seed, epoch): a resumed run ends with exactly the result
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -19,10 +20,11 @@ from typing import Self
 
 import torch
 
-from asd.core.runtime import MetricsLog, epoch_seed, keep_freed_memory, log, progress
+from asd.core.files import append_text
+from asd.core.runtime import epoch_seed, keep_freed_memory, log, progress
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.tracking import TRACKER
-from asd.core.train_state import Position, StateFile, set_random_states
+from asd.core.train_state import Position, StateFile, keep_lines, set_random_states
 from asd.core.update import Step, Update, join, learning_rate_at
 from asd.options import TrainSettings
 from asd.types import AsdError
@@ -125,7 +127,8 @@ def train(
     if position.epoch or position.batch:
         inside = f", batch {position.batch} of the next one," if position.batch else ""
         log.info("resuming after epoch %d%s from %s", position.epoch, inside, file.path)
-    metrics = MetricsLog(directory / "metrics.jsonl", keep=position.epoch) if world.is_first else None
+    if world.is_first:
+        keep_lines(directory / "metrics.jsonl", position.epoch)
     listener = TRACKER.get() if world.is_first else None
     remaining = range(position.epoch, settings.epochs)
     with StopRequest(defer=world.size == 1) as stop:
@@ -142,9 +145,9 @@ def train(
                 file.keep_best(position, scores)
             line = {"epoch": epoch + 1} | _means("train_", losses) | _means("valid_", valid) | scores
             line["seconds"] = round(time.perf_counter() - started, 3)
-            if metrics is not None:
+            if world.is_first:
                 # The line before the state: killed in between, the epoch is run again and its line replaced.
-                metrics.append(line)
+                append_text(directory / "metrics.jsonl", json.dumps(line) + "\n")
                 file.save(position)
             if listener is not None:
                 curves = {name: value for name, value in line.items() if name != "epoch"}

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from asd.core.runtime import imported
 from asd.core.storage import read_bytes
 from asd.places import forbidden
 from asd.types import AsdError
@@ -188,12 +189,7 @@ def _is_media(content: bytes) -> bool:
 
 def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], int, str]:
     """Samples (channels, samples), rate in Hz and lossy coding of the first sound of a file, by ffmpeg."""
-    try:
-        import av
-    except ImportError as error:
-        raise AsdError(
-            f"{path} is read by the extra media; pip install 'asd[media]', or convert it to WAV or FLAC"
-        ) from error
+    av = imported("av", f"{path} is read by the extra media; pip install 'asd[media]', or convert it to WAV or FLAC")
     parts: list[npt.NDArray[np.float32]] = []
     try:
         with av.open(io.BytesIO(content), mode="r") as container:

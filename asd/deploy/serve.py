@@ -7,7 +7,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from asd.core.runtime import log, stopped_by_termination
+from asd.core.runtime import imported, log, stopped_by_termination
 from asd.deploy.models import Models
 from asd.settings.stages import LEAST_TOKEN, Serve
 from asd.types import AsdError
@@ -23,12 +23,12 @@ class Served:
 
 def serve(config: Serve) -> Served:
     """Answers until Ctrl-C or a termination signal."""
-    try:
-        import uvicorn
+    for name in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
+        imported(name, f"serve needs the library {name}; pip install 'asd[serve]'")
+    import uvicorn
 
-        from asd.deploy.application import application, settings_of
-    except ImportError as error:
-        raise AsdError(f"serve needs the library {error.name}; pip install 'asd[serve]'") from error
+    from asd.deploy.application import application, settings_of
+
     token = config.token or os.environ.get("ASD_TOKEN", "")
     if token and len(token) < LEAST_TOKEN:
         raise AsdError(f"ASD_TOKEN has {len(token)} characters; give it {LEAST_TOKEN} or more, or remove it")

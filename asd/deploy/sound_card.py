@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from asd.core.runtime import log
+from asd.core.runtime import imported, log
 from asd.deploy.stream import NOTHING, Piece, Samples
-from asd.types import AsdError
 
 _QUEUED_S = 30  # of sound that may wait for a slow computer
 _SILENT_S = 2.0  # without a block from a device: it has gone
@@ -83,13 +82,11 @@ class Device:
 
 def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable[[Take], Any]:
     """How a sound card is opened, by its name, a part of it or its number: all there is to know of the library."""
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:  # OSError: without libportaudio
-        raise AsdError(
-            f"input={name} is no file and no folder, and a sound card needs sounddevice and libportaudio2 ({error}); "
-            f"pip install 'asd[stream]'"
-        ) from error
+    sounddevice = imported(
+        "sounddevice",
+        f"input={name} is no file and no folder, and a sound card needs sounddevice and libportaudio2; "
+        f"pip install 'asd[stream]'",
+    )
 
     def opened(take: Take) -> Any:
         def callback(block: Any, n: int, when: Any, status: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.files import write_text
-from asd.core.runtime import log
+from asd.core.runtime import imported, log
 from asd.data.audio import read_sound
 from asd.deploy.sound_card import Device, open_sound_card
 from asd.deploy.stream import NOTHING, Piece, Samples
@@ -170,12 +170,10 @@ def _identity(place: Path) -> tuple[int, int] | None:
 
 def _watch(place: Path, take: Callable[[Path | None], object]) -> Any:
     """A thread of watchdog that hands over every recording which is complete in the folder, and None when that goes."""
-    try:
-        from watchdog.events import DirDeletedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
-        from watchdog.events import FileSystemEventHandler as Handling
-        from watchdog.observers.inotify import InotifyObserver
-    except ImportError as error:
-        raise AsdError(f"{place} is a folder, and watching it needs watchdog; pip install 'asd[stream]'") from error
+    imported("watchdog", f"{place} is a folder, and watching it needs watchdog; pip install 'asd[stream]'")
+    from watchdog.events import DirDeletedEvent, FileClosedEvent, FileMovedEvent, FileSystemEvent
+    from watchdog.events import FileSystemEventHandler as Handling
+    from watchdog.observers.inotify import InotifyObserver
 
     class Handler(Handling):
         def on_any_event(self, event: FileSystemEvent) -> None:

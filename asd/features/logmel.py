@@ -20,21 +20,6 @@ from asd.types import AsdError
 POWER_FLOOR = 2.220446049250313e-16
 
 
-class Spectrogram(nn.Module):
-    """Power spectrogram: periodic Hann window, zero-padded centred frames, |X|^2 without scaling."""
-
-    def __init__(self, n_fft: int = 1024, hop_samples: int = 512) -> None:
-        super().__init__()
-        self.power = torchaudio.transforms.Spectrogram(
-            n_fft=n_fft, hop_length=hop_samples, power=2.0, center=True, pad_mode="constant"
-        )
-
-    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) -> (batch, n_fft // 2 + 1, frames)."""
-        power: torch.Tensor = self.power(waveforms)
-        return power
-
-
 def resample(waveforms: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
     """Waveforms (batch, samples) at another sample rate, band-limited; the same tensor at the same rate."""
     if from_hz == to_hz:

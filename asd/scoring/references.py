@@ -75,10 +75,6 @@ class References:
         """The same clips as other vectors."""
         return References(np.asarray(vectors, np.float64), self.conditions, self.is_target, self.sections)
 
-    def facts(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything but the vectors, by name: the keyword arguments that make the references again."""
-        return {"conditions": self.conditions, "is_target": self.is_target, "sections": self.sections}
-
     def sorted(self) -> References:
         """The same clips in an order of their own, so that the order of files changes no random draw."""
         return self[np.lexsort(self.vectors.T[::-1])]

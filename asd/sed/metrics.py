@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.core.runtime import log
+from asd.core.runtime import imported, log
 from asd.sed.tables import STRONG_COLUMNS, cut_to_clips, merge_events
 from asd.types import AsdError
 
@@ -217,9 +216,6 @@ def _library(name: str) -> Any:
     way_out = "run `make setup-sed` and repeat the command with .venv-sed/bin/python in the place of python"
     if int(pd.__version__.split(".")[0]) > 2:
         raise AsdError(f"measures of events need {name}, which does not work with pandas {pd.__version__}; {way_out}")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)  # hence setuptools<81
-            return import_module(name)
-    except ImportError as error:
-        raise AsdError(f"measures of events need {name}, which cannot be imported ({error}); {way_out}") from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)  # hence setuptools<81
+        return imported(name, f"measures of events need {name}, which cannot be imported; {way_out}")

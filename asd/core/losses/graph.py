@@ -84,19 +84,16 @@ class GraphLaplacian(nn.Module):
             return Cells.of(penalties, ignore=~present.any(-1)).reduce(penalties, self.reduction)
 
 
-def co_occurrence(labels: torch.Tensor, threshold: float = 0.5) -> torch.Tensor:
+def co_occurrence(labels: torch.Tensor) -> torch.Tensor:
     """Adjacency (classes, classes): in how many clips two classes occur, of the most that any two do.
 
-    Two classes co-occur in a clip in which both are active, not necessarily at the same time. A class does
-    not co-occur with itself: the diagonal is 0 and has no part in the maximum, which sets the scale.
-
-    Args:
-        threshold: a soft label above it is active.
+    Two classes co-occur in a clip in which both are active, with a label above 0.5, not necessarily at the same time. A
+    class does not co-occur with itself: the diagonal is 0 and has no part in the maximum, which sets the scale.
 
     Raises:
         AsdError: no clip has two classes, so there is no graph.
     """
-    present = (labels > threshold).unsqueeze(1).flatten(1, -2).any(1).float()
+    present = (labels > 0.5).unsqueeze(1).flatten(1, -2).any(1).float()
     counts = (present.T @ present).fill_diagonal_(0)
     if not bool(counts.any()):
         raise AsdError(

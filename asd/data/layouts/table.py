@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from asd.core.runtime import imported
 from asd.data.layouts.words import read_cell
 from asd.places import MOST_NAME_BYTES, address_of, is_address, is_table, mirrored, names_a_folder
 from asd.types import AsdError, Clip, Domain, Label, Split
@@ -58,16 +59,13 @@ def _cells(path: Path) -> pd.DataFrame:
     """All cells as text."""
     try:
         if path.suffix.lower() == ".parquet":
+            imported("pyarrow", f"{path} is read by the extra parquet; pip install 'asd[parquet]', or write it as CSV")
             table = pd.read_parquet(path, dtype_backend="numpy_nullable").astype("string").fillna("")
             return table.rename(columns=_column)
         text = _text(path.read_bytes())
         header = text.split("\n", 1)[0]
         separator = max(",;\t", key=header.count)
         table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None)
-    except ImportError as error:
-        raise AsdError(
-            f"{path} is read by the extra parquet; pip install 'asd[parquet]', or write it as CSV"
-        ) from error
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AsdError(f"{path} is not a readable table of recordings ({reason}); correct or remove it") from error

@@ -53,27 +53,23 @@ class FaultClassifier(nn.Module):
     Args:
         n_inputs: length of a vector.
         n_classes: normal, and the kinds of alteration.
-        widths: of the two hidden layers.
-        dropout: share of the inputs of a layer that is left out in training.
     """
 
-    def __init__(
-        self, n_inputs: int, n_classes: int, widths: tuple[int, int] = (128, 64), dropout: float = 0.3
-    ) -> None:
+    DROPOUT = 0.3  # share of the inputs of a layer that is left out in training
+
+    def __init__(self, n_inputs: int, n_classes: int) -> None:
         super().__init__()
-        first, second = widths
-        self.first = nn.Sequential(nn.Linear(n_inputs, first), nn.BatchNorm1d(first))
-        self.second = nn.Sequential(nn.Linear(first, second), nn.BatchNorm1d(second))
-        self.out = nn.Linear(second, n_classes)
-        self.dropout = dropout
+        self.first = nn.Sequential(nn.Linear(n_inputs, 128), nn.BatchNorm1d(128))
+        self.second = nn.Sequential(nn.Linear(128, 64), nn.BatchNorm1d(64))
+        self.out = nn.Linear(64, n_classes)
 
     def hidden(self, x: torch.Tensor) -> torch.Tensor:
-        """The first hidden layer (batch, widths[0]) of vectors (batch, n_inputs), rectified."""
-        return relu(self.first(dropout(x, self.dropout, self.training)))
+        """The first hidden layer (batch, 128) of vectors (batch, n_inputs), rectified."""
+        return relu(self.first(dropout(x, self.DROPOUT, self.training)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, n_classes) of vectors (batch, n_inputs)."""
-        second = self.second(dropout(self.hidden(x), self.dropout, self.training))
+        second = self.second(dropout(self.hidden(x), self.DROPOUT, self.training))
         logits: torch.Tensor = self.out(relu(second))
         return logits
 

@@ -13,9 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from asd.core.checkpoint import state_in, without_wrappers
 from asd.core.files import load_tensors
 from asd.core.networks.beats import Beats, BeatsConfig
 from asd.core.networks.eat import Eat, EatConfig
+from asd.core.runtime import imported
 from asd.features.logmel import KaldiFbank
 from asd.types import AsdError
 
@@ -205,12 +204,10 @@ class EatInput(nn.Module):
         return (fbank - self.mean) / (2 * self.spread)
 
 
-def optional(package: str, purpose: str) -> ModuleType:
+def optional(package: str, purpose: str) -> Any:
     """The package, imported for a purpose: the setting that needs it."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise AsdError(
-            f"{purpose} needs the package {package}, which is not installed ({error}); install the extra: "
-            f".venv/bin/pip install -e '.[pretrained]'"
-        ) from error
+    return imported(
+        package,
+        f"{purpose} needs the package {package}, which is not installed; install the extra: "
+        f".venv/bin/pip install -e '.[pretrained]'",
+    )

@@ -19,7 +19,7 @@ import numpy as np
 
 from asd.core.files import save_tensors
 from asd.core.networks.gated_fusion import FUSIONS
-from asd.core.runtime import MetricsLog, fingerprint, pick_device
+from asd.core.runtime import fingerprint, pick_device
 from asd.core.update import learning_rate_at
 from asd.evaluation.confidence import difference_interval
 from asd.evaluation.markdown import signed, spread
@@ -100,10 +100,9 @@ def _epochs(folder: Path, config: Fusion, n_training: int) -> list[dict[str, flo
     """Losses of every epoch, with the learning rate at its end."""
     settings = training.train_settings(config)
     n_batches = n_training // config.batch_size + (n_training % config.batch_size > 1)
-    rows = MetricsLog(folder / "metrics.jsonl", keep=config.epochs).read()
     return [
         {**row, "learning_rate": learning_rate_at(settings, (k + 1) * n_batches - 1, config.epochs * n_batches)}
-        for k, row in enumerate(rows)
+        for k, row in enumerate(TrainingDirectory(folder).epochs())
     ]
 
 
