@@ -32,7 +32,7 @@ FORMATS = {  # suffix: (format, subtype, rate in Hz, largest error of a sample)
     ".rf64": ("RF64", "PCM_16", 44100, 4e-5),
     ".au": ("AU", "ULAW", 8000, 0.01),
 }
-COMPRESSED_BY_BLOCKS = {".ogg", ".opus", ".flac", ".caf"}  # libsndfile refuses half of such a file in its own words
+COMPRESSED_BY_BLOCKS = {".flac", ".caf"}  # libsndfile refuses half of such a file in its own words
 
 
 def tone(rate_hz: int, tone_hz: float = TONE_HZ, seconds: float = SECONDS) -> np.ndarray[Any, Any]:

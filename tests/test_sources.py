@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from asd.data.audio import read_sound
 from asd.data.codecs import encode
@@ -64,6 +65,14 @@ class Card:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sound_card, "_AGAIN_S", 0.01)
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "GSM610", "IMA_ADPCM", "MS_ADPCM", "PCM_U8", "PCM_24", "DOUBLE"])
+def test_a_wav_file_of_any_coding_is_heard_as_predict_reads_it(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 16000), 16000, subtype=subtype)
+    heard = np.concatenate([piece.samples for piece in source_of(str(path), 16000)], axis=1)
+    np.testing.assert_array_equal(heard, read_sound(path).waveform(1))
 
 
 def take(pieces: Iterator[Piece], n: int) -> list[Piece]:

@@ -1,6 +1,6 @@
 """Files to samples and samples to files: the only module that knows soundfile.
 
-libsndfile reads most files; m4a, mp4, webm and their like are read by the libraries of ffmpeg (the extra `media`).
+libsndfile reads most files; what it does not read, or not to the end, the libraries of ffmpeg do (the extra `media`).
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ import soundfile
 
 from asd.core.runtime import imported
 from asd.core.storage import read_bytes
+from asd.data.headers import cut_ogg, is_chained_ogg, is_flac_without_length, with_its_length
 from asd.places import forbidden
 from asd.types import AsdError
 
@@ -31,7 +31,9 @@ _INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 1
 _TRUNCATED = re.compile(
     r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
 )  # libsndfile's own remark in WAV, AIFF, AU, W64 and RF64
+_LONGEST_FRAME_S = 0.15  # of AAC or Opus: what may be padding at either end
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
+_RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
 _STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
 
@@ -39,10 +41,13 @@ def promised_length(path: Path) -> tuple[float, int, int]:
     """Seconds, channels and samples of all channels of a recording by its header; nothing is decoded.
 
     Raises:
-        AsdError: the file is missing, or no such recording.
+        AsdError: the file is missing, no such recording, or its header promises nothing.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        content = path.read_bytes()
+        if is_flac_without_length(content):
+            raise AsdError(f"{path} does not tell its length, as FLAC from a pipe; write it to a file, or send WAV")
+        with soundfile.SoundFile(io.BytesIO(with_its_length(content))) as file:
             return file.frames / file.samplerate, int(file.channels), int(file.frames * file.channels)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error) from error
@@ -98,6 +103,8 @@ def decode(path: Path) -> Decoded:
         raise _unreadable(path, error, len(content)) from error
     if not samples.size:
         raise _empty(path)
+    if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
+        raise AsdError(f"{path} is sampled at {rate_hz} Hz by its header; write the true rate into it, or remove it")
     if samples.dtype != np.int16:
         check_levels(path, samples)
     return Decoded(samples, rate_hz, lossy, hashlib.sha256(content).hexdigest())
@@ -105,7 +112,9 @@ def decode(path: Path) -> Decoded:
 
 def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
     """Samples (channels, samples), sample rate in Hz and lossy coding of the bytes of a file, by libsndfile."""
-    with soundfile.SoundFile(io.BytesIO(_with_its_size(content))) as file:
+    if cut := cut_ogg(content):
+        raise truncated(path, *cut, "bytes")
+    with soundfile.SoundFile(io.BytesIO(with_its_length(content))) as file:
         data = _TRUNCATED.search(file.extra_info)
         if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
             raise truncated(path, int(data[1]), int(data[2]))
@@ -144,31 +153,6 @@ def check_levels(what: Path | str, samples: Samples) -> None:
         )
 
 
-def _with_its_size(content: bytes) -> bytes:
-    """The file with the size of its samples in its header, where a recorder left 0 for it.
-
-    libsndfile itself understands the largest numbers, which other recorders leave.
-    """
-    at = 12
-    while content[:4] == b"RIFF" and at + 8 < len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
-        at += 8
-        if name == b"data" and size == 0 and not _is_all_chunks(content, at):
-            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
-        at += size + size % 2
-    return content
-
-
-def _is_all_chunks(content: bytes, at: int) -> bool:
-    """Whether what follows is RIFF chunks up to the end, and no samples."""
-    while at + 8 <= len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
-        if not (name.isascii() and name.decode().isprintable()):
-            return False
-        at += 8 + size + size % 2
-    return at >= len(content)
-
-
 def _unreadable(path: Path, error: Exception, size: int = 0) -> AsdError:
     if not size and not path.exists():
         return AsdError(f"{path} does not exist; check the data folder")
@@ -181,7 +165,12 @@ def _unreadable(path: Path, error: Exception, size: int = 0) -> AsdError:
 
 
 def _is_media(content: bytes) -> bool:
-    """Whether a file begins as MP4 (m4a, mov, 3gp), Matroska (webm, mka), ASF (wma), AMR or ADTS (aac) do."""
+    """Whether a file is not for libsndfile: MP4 (m4a, mov, 3gp), Matroska (webm, mka), ASF (wma), AMR, ADTS (aac).
+
+    Nor does that read FLAC that was written to a pipe, or more than the first of several Ogg files in one.
+    """
+    if is_flac_without_length(content) or is_chained_ogg(content):
+        return True
     is_adts = len(content) > 1 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0
     beginnings = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR")
     return content[4:8] == b"ftyp" or content.startswith(beginnings) or is_adts
@@ -189,19 +178,34 @@ def _is_media(content: bytes) -> bool:
 
 def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], int, str]:
     """Samples (channels, samples), rate in Hz and lossy coding of the first sound of a file, by ffmpeg."""
-    av = imported("av", f"{path} is read by the extra media; pip install 'asd[media]', or convert it to WAV or FLAC")
+    av = imported("av", f"{path} is read by the extra media; pip install 'asd[media]', or write it as WAV or FLAC")
     parts: list[npt.NDArray[np.float32]] = []
     try:
         with av.open(io.BytesIO(content), mode="r") as container:
             if not container.streams.audio:
                 raise AsdError(f"{path} holds no sound; remove it")
             stream = container.streams.audio[0]
+            if stream.codec_context.name == "flac":
+                stream.codec_context.options = {"err_detect": "crccheck+explode"}  # else damaged frames are noise
+            promised_s, begin_s = _promised_seconds(container), None
             to_float = av.AudioResampler(format="fltp")
             for frame in [*container.decode(stream), None]:
                 parts += [part.to_ndarray().astype(np.float32) for part in to_float.resample(frame)]
+                if frame is not None and frame.time is not None:  # damaged frames are left out without a word
+                    begin_s = frame.time if begin_s is None else begin_s
+                    promised_s = max(promised_s, frame.time - begin_s + frame.samples / frame.sample_rate)
             sample_rate_hz, codec = int(stream.rate), stream.codec_context.codec
+            samples = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
     except (av.FFmpegError, ValueError) as error:
-        raise AsdError(f"{path} is not a readable recording ({error}); remove it or copy it again") from error
-    if not parts:
-        raise _empty(path)
-    return np.concatenate(parts, axis=1), sample_rate_hz, codec.canonical_name.upper() if codec.lossy else ""
+        reason = getattr(error, "strerror", None) or error
+        raise AsdError(f"{path} is not a readable recording ({reason}); remove it or copy it again") from error
+    if samples.shape[1] < (_LEAST_DECODED * promised_s - _LONGEST_FRAME_S) * sample_rate_hz:
+        raise truncated(path, round(promised_s * sample_rate_hz), samples.shape[1], "samples")
+    return samples, sample_rate_hz, codec.canonical_name.upper() if codec.lossy else ""
+
+
+def _promised_seconds(container: Any) -> float:
+    """Length of a Matroska file of one sound by its header; 0 where that does not say, as others miss their end."""
+    if "matroska" not in container.format.name or len(container.streams) > 1:
+        return 0.0
+    return (container.duration or 0) / 1e6

@@ -54,12 +54,16 @@ def source_of(
 
 
 def _of_file(path: Path, raw: Coding) -> tuple[Coding, Iterator[Samples]]:
-    """A WAV file of the model's rate block by block, however long; another file whole, as `predict` reads it."""
+    """A WAV file of the model's rate block by block, however long; another file whole, as `predict` reads it.
+
+    So is a WAV file of another coding, or a broken one, of which `predict` has something to say.
+    """
     file = path.open("rb")
     if file.peek(4)[:4] == b"RIFF":
-        coding, blocks = samples_of(file, str(path), raw)
-        if coding.sample_rate_hz == raw.sample_rate_hz:
-            return coding, blocks
+        with suppress(AsdError):
+            coding, blocks = samples_of(file, str(path), raw)
+            if coding.sample_rate_hz == raw.sample_rate_hz:
+                return coding, blocks
     file.close()
     return raw, iter([_whole(path, raw.sample_rate_hz)])
 

@@ -1,0 +1,178 @@
+"""Headers that do not tell how long a recording is: what writers leave that stream, put right in memory.
+
+Sources: Multimedia Programming Interface and Data Specifications 1.0 (RIFF); EBU Tech 3306 (RF64); Apple Core Audio
+Format Specification 1.0; ISO/IEC 11172-3 and 13818-3 (MP3); RFC 9639 (FLAC); RFC 3533 (Ogg).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+_NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
+_MPEG1_KBIT_PER_S = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_MPEG2_KBIT_PER_S = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_MPEG1_RATES_HZ = (44100, 48000, 32000)
+_MPEG1, _MPEG2 = 3, 2  # versions in a header; 0: MPEG 2.5
+
+
+def with_its_length(content: bytes) -> bytes:
+    """The file with the length of its samples in its header, where that says nothing, or less than there is.
+
+    libsndfile itself understands 0 and the largest numbers in AU, W64 and AIFF, and the latter in WAV.
+    """
+    if content[:4] in (b"RIFF", b"RF64"):
+        return _wav_with_its_length(content)
+    return _caf_with_its_length(content) if content[:4] == b"caff" else _mp3_with_its_length(content)
+
+
+def _wav_with_its_length(content: bytes) -> bytes:
+    at, is_large = 12, content[:4] == b"RF64"
+    while at + 8 < len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        at += 8
+        if name == b"data" and is_large and content[12:16] == b"ds64":  # which holds the size instead
+            (size,) = struct.unpack_from("<Q", content, 28)
+            if size and size < _NO_SIZE:
+                return content
+            return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
+        if name == b"data" and size == 0 and not _is_all_chunks(content, at):
+            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
+        at += size + size % 2
+    return content
+
+
+def _is_all_chunks(content: bytes, at: int) -> bool:
+    """Whether what follows is RIFF chunks up to the end, and no samples."""
+    while at + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        if not (name.isascii() and name.decode().isprintable()):
+            return False
+        at += 8 + size + size % 2
+    return at >= len(content)
+
+
+def _caf_with_its_length(content: bytes) -> bytes:
+    at = 8
+    while at + 12 < len(content):
+        name, size = struct.unpack_from(">4sq", content, at)
+        at += 12
+        if size < 0:  # which only the samples may have, and they come last then
+            return (
+                content[: at - 8] + struct.pack(">q", len(content) - at) + content[at:] if name == b"data" else content
+            )
+        at += size
+    return content
+
+
+def _mp3_with_its_length(content: bytes) -> bytes:
+    """An MP3 file with a first frame that says how many follow; libsndfile guesses it by the size of the first ones."""
+    start = _behind_id3(content)
+    if not (size := _mp3_frame_bytes(content, start)):
+        return content
+    n_frames, told = sum(1 for _ in _mp3_frames(content, start)), _told_frames(content, start)
+    if told is not None:
+        n_frames -= 1
+        if told >= n_frames:
+            return content  # what is missing is missed when it is decoded
+    header = bytes([255, content[start + 1] | 1, 8 << 4 | content[start + 2] & 12, content[start + 3]])
+    said = header.ljust(_tag_at(header), b"\0") + b"Info" + struct.pack(">II", 1, n_frames)
+    after = content[start if told is None else start + size :]
+    return content[:start] + said.ljust(_mp3_frame_bytes(header, 0), b"\0") + after
+
+
+def _behind_id3(content: bytes) -> int:
+    """Where an MP3 file begins behind its tags."""
+    at = 0
+    while content[at : at + 3] == b"ID3" and at + 10 <= len(content):
+        a, b, c, d = content[at + 6 : at + 10]  # seven bits each
+        at += 10 + (a << 21 | b << 14 | c << 7 | d)
+    return at
+
+
+def _mp3_frames(content: bytes, start: int) -> Iterator[int]:
+    """Where frames like the first one are; what lies between files that were put together is passed over."""
+    kind, at = _mp3_kind(content[start : start + 4]), start
+    while 0 <= at < len(content):
+        size = _mp3_frame_bytes(content, at) if _mp3_kind(content[at : at + 4]) == kind else 0
+        if not size:
+            at = content.find(b"\xff", at + 1)
+            while at >= 0 and not _are_two_frames(content, at, kind):
+                at = content.find(b"\xff", at + 1)
+            continue
+        yield at
+        at += size
+
+
+def _are_two_frames(content: bytes, at: int, kind: tuple[int, int]) -> bool:
+    if _mp3_kind(content[at : at + 4]) != kind or not (size := _mp3_frame_bytes(content, at)):
+        return False
+    return _mp3_kind(content[at + size : at + size + 4]) == kind
+
+
+def _mp3_kind(header: bytes) -> tuple[int, int]:
+    """What all frames of a file share: version and layer, and sample rate."""
+    return (header[1] & 254, header[2] & 12) if len(header) == 4 else (0, 0)
+
+
+def _mp3_frame_bytes(content: bytes, at: int) -> int:
+    """Length of the frame of layer III that begins here; 0: none does."""
+    header = content[at : at + 4]
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
+        return 0
+    version, kbit_per_s, rate, padding = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version == 1 or kbit_per_s in (0, 15) or rate == 3:  # which stand for nothing, or for a length of one's own
+        return 0
+    if version == _MPEG1:
+        return 144_000 * _MPEG1_KBIT_PER_S[kbit_per_s] // _MPEG1_RATES_HZ[rate] + padding
+    rate_hz = _MPEG1_RATES_HZ[rate] // (2 if version == _MPEG2 else 4)
+    return 72_000 * _MPEG2_KBIT_PER_S[kbit_per_s] // rate_hz + padding
+
+
+def _tag_at(header: bytes) -> int:
+    """Where in a first frame its number of frames would stand: behind the side information."""
+    is_mono = header[3] >> 6 == 3
+    if header[1] >> 3 & 3 == _MPEG1:
+        return 4 + (17 if is_mono else 32)
+    return 4 + (9 if is_mono else 17)
+
+
+def _told_frames(content: bytes, start: int) -> int | None:
+    """Frames that follow by the first one, 0 where it does not say; None: it holds sound instead."""
+    at = start + _tag_at(content[start : start + 4])
+    if content[at : at + 4] in (b"Xing", b"Info"):
+        flags, n_frames = struct.unpack(">II", content[at + 4 : at + 12].ljust(8, b"\0"))
+        return n_frames if flags & 1 else 0
+    return 0 if content[start + 36 : start + 40] == b"VBRI" else None
+
+
+def is_flac_without_length(content: bytes) -> bool:
+    """Whether a FLAC file was written to a pipe: of 0 samples by its header, which stands for any number."""
+    return content[:4] == b"fLaC" and len(content) > 26 and not (content[21] & 15 or any(content[22:26]))
+
+
+def is_chained_ogg(content: bytes) -> bool:
+    """Whether an Ogg file is several, one behind another: a stream begins after others have gone on."""
+    has_gone_on = False
+    for at, _ in _ogg_pages(content):
+        is_first = at + 5 < len(content) and bool(content[at + 5] & 2)
+        if is_first and has_gone_on:
+            return True
+        has_gone_on |= not is_first
+    return False
+
+
+def cut_ogg(content: bytes) -> tuple[int, int] | None:
+    """Bytes that an Ogg file promises by its last page, and bytes that it holds; None: that page is whole."""
+    end = max((end for _, end in _ogg_pages(content)), default=0)
+    return (end, len(content)) if end > len(content) else None
+
+
+def _ogg_pages(content: bytes) -> Iterator[tuple[int, int]]:
+    """Beginning and end of each page of an Ogg file; the last may end behind the file."""
+    at = 0
+    while content[at : at + 4] == b"OggS":
+        header = content[at : at + 27].ljust(27, b"\0")
+        end = at + 27 + header[26] + sum(content[at + 27 : at + 27 + header[26]])
+        yield at, end
+        at = end

@@ -1,0 +1,157 @@
+"""Headers that do not tell how long a recording is, or what came of it before it was cut off."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from asd.data import headers
+from asd.data.audio import read_sound, read_wav
+from asd.data.codecs import promised_length
+from asd.data.headers import with_its_length
+from asd.types import AsdError
+from tests.machines import write_media
+
+RATE_HZ = 16000
+
+
+def noise(seconds: float = 2.0, rate_hz: int = RATE_HZ, *, grows: bool = False) -> np.ndarray[Any, Any]:
+    """Noise; where it grows, a codec of variable rate takes few bytes for its first half and many for the second."""
+    n = round(seconds * rate_hz)
+    wave = np.random.default_rng(0).normal(0, 0.1, n)
+    return np.round(wave * (np.where(np.arange(n) < n / 2, 0.001, 1.0) if grows else 1.0) * 32768) / 32768
+
+
+def written(wave: np.ndarray[Any, Any], kind: str, subtype: str, rate_hz: int = RATE_HZ, **more: Any) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate_hz, format=kind, subtype=subtype, **more)
+    return file.getvalue()
+
+
+def patched(content: bytes, at: int, more: bytes) -> bytes:
+    return content[:at] + more + content[at + len(more) :]
+
+
+def without_flac_length(content: bytes) -> bytes:
+    return patched(content, 21, bytes([content[21] & 0xF0, 0, 0, 0, 0]))
+
+
+def test_what_was_streamed_is_read_whole(tmp_path: Path) -> None:
+    wave = noise()
+    flac, caf = written(wave, "FLAC", "PCM_16"), written(wave, "CAF", "PCM_16")
+    rf64, wav = written(wave, "RF64", "PCM_16"), written(wave, "WAV", "PCM_16")
+    streamed = {
+        "pipe.flac": without_flac_length(flac),
+        "open.caf": patched(caf, caf.index(b"data") + 4, b"\xff" * 8),
+        "zeros.wav": patched(rf64, 20, bytes(24)),
+        "most.wav": patched(rf64, 20, b"\xff" * 24),
+        "zero.wav": patched(wav, wav.index(b"data") + 4, bytes(4)),
+    }
+    for name, content in streamed.items():
+        (tmp_path / name).write_bytes(content)
+        found, rate_hz = read_wav(tmp_path / name)
+        assert rate_hz == RATE_HZ, name
+        np.testing.assert_array_equal(found[0], wave.astype(np.float32), name)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "RF64", "CAF", "FLAC", "MP3", "AIFF", "AU", "W64"])
+def test_a_file_that_tells_its_length_stays_as_it_is(kind: str) -> None:
+    content = written(noise(), kind, "MPEG_LAYER_III" if kind == "MP3" else "PCM_16")
+    assert with_its_length(content) is content
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE", "AVERAGE"])
+@pytest.mark.parametrize(("rate_hz", "n_channels"), [(8000, 1), (16000, 2), (44100, 1), (48000, 2)])
+def test_an_mp3_file_that_does_not_tell_its_length_is_read_to_its_end(
+    tmp_path: Path, mode: str, rate_hz: int, n_channels: int
+) -> None:
+    wave = np.repeat(noise(4.0, rate_hz, grows=True)[:, None], n_channels, axis=1)
+    content = written(wave, "MP3", "MPEG_LAYER_III", rate_hz, bitrate_mode=mode, compression_level=0.5)
+    size = headers._mp3_frame_bytes(content, 0)
+    kinds = {"none": content[size:], "blank": content[:4] + bytes(size - 4) + content[size:]}
+    kinds["tagged"] = b"ID3\x03\0\0\0\0\x02\x00" + bytes(256) + kinds["none"] + b"TAG" + bytes(125)
+    kinds["twice"] = content + content
+    for name, changed in kinds.items():
+        (tmp_path / name).write_bytes(changed)
+        found, _ = read_wav(tmp_path / name)
+        with av.open(io.BytesIO(changed)) as other:
+            n_all = sum(frame.samples for frame in other.decode(audio=0))
+        assert abs(found.shape[1] - n_all) <= 3 * 1152, name  # what one decoder drops at either end
+        assert found.shape[1] > (1.95 if name == "twice" else 0.98) * len(wave), name
+        assert np.abs(found[0, -len(wave) // 4 : -3000]).std() > 0.01, name  # the loud half is there
+        assert promised_length(tmp_path / name)[0] == pytest.approx(found.shape[1] / rate_hz, abs=0.1)
+
+
+def test_ogg_files_one_behind_another_are_read_to_the_end(tmp_path: Path) -> None:
+    once = written(noise(), "OGG", "VORBIS")
+    (tmp_path / "a.ogg").write_bytes(once + once)
+    sound = read_sound(tmp_path / "a.ogg")
+    assert (sound.lossy, round(sound.n_samples / RATE_HZ, 1)) == ("VORBIS", 4.0)
+
+
+def test_what_was_cut_off_is_refused_whatever_it_is(tmp_path: Path) -> None:
+    wave = noise(10.0)
+    whole = {
+        "a.ogg": written(wave, "OGG", "VORBIS"),
+        "b.opus": written(wave, "OGG", "OPUS"),
+        "c.flac": without_flac_length(written(wave, "FLAC", "PCM_16")),
+        "d.mka": write_media(tmp_path / "d.mka", "aac", wave, RATE_HZ).read_bytes(),
+        "e.webm": write_media(tmp_path / "e.webm", "libopus", wave, 48000).read_bytes(),
+    }
+    for name, content in whole.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert read_sound(path).n_samples > 0
+        for share in (0.5, 0.9):
+            path.write_bytes(content[: int(share * len(content))])
+            with pytest.raises(AsdError, match=rf"{name} is (truncated: its header promises|not a readable)"):
+                read_sound(path)
+
+
+def test_a_flac_file_from_a_pipe_with_a_damaged_frame_is_refused(tmp_path: Path) -> None:
+    content = without_flac_length(written(noise(), "FLAC", "PCM_16"))
+    (tmp_path / "a.flac").write_bytes(patched(content, len(content) // 2, b"\x55\xaa" * 4))
+    with pytest.raises(AsdError, match=r"a\.flac is truncated: its header promises 32000 samples"):
+        read_sound(tmp_path / "a.flac")
+
+
+def test_what_promises_no_length_is_not_taken_for_a_short_recording(tmp_path: Path) -> None:
+    (tmp_path / "a.flac").write_bytes(without_flac_length(written(noise(), "FLAC", "PCM_16")))
+    with pytest.raises(AsdError, match=r"a\.flac does not tell its length, as FLAC from a pipe"):
+        promised_length(tmp_path / "a.flac")
+
+
+@pytest.mark.parametrize("rate_hz", [1, 99, 1_000_001, 2**31 - 1])
+def test_a_rate_at_which_nothing_is_sampled_is_refused_before_anything_is_resampled(
+    tmp_path: Path, rate_hz: int
+) -> None:
+    content = written(noise(), "WAV", "PCM_16")
+    (tmp_path / "a.wav").write_bytes(patched(content, 24, struct.pack("<I", rate_hz)))
+    with pytest.raises(AsdError, match=rf"a\.wav is sampled at {rate_hz} Hz by its header; write the true rate"):
+        read_sound(tmp_path / "a.wav", sample_rate_hz=RATE_HZ)
+
+
+def test_bytes_of_any_kind_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    beginnings = [
+        b"RF64\xff\xff\xff\xffWAVEds64",
+        b"caff\0\1\0\0",
+        b"OggS\0\2",
+        b"fLaC",
+        b"ID3",
+        b"\xff\xfb\x90\x64",
+        b"",
+    ]
+    for beginning in beginnings:
+        for length in (0, 1, 9, 30, 200):
+            for tail in (bytes(length), b"\xff" * length, rng.bytes(length)):
+                (tmp_path / "a.wav").write_bytes(beginning + tail)
+                with pytest.raises(AsdError, match=r"a\.wav"):
+                    read_sound(tmp_path / "a.wav")
