@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from logging import INFO, WARNING
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,7 @@ class Model:
         run.write_config(options.stored())
         settings = fingerprint(options.settings(self.detector.context.code), run.seed, "")
         store_model(run, self.detector, self._learnt, settings, fingerprint([self._learnt.fingerprint]))
-        run.scores.write({}, {scorer: threshold.as_dict() for scorer, threshold in self.thresholds.items()})
+        run.scores.write({}, {scorer: asdict(threshold) for scorer, threshold in self.thresholds.items()})
         run.finish("", default=self.scorers[0], seconds=0.0)
         return run.path
 

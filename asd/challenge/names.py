@@ -53,8 +53,7 @@ _LOOSE_SECTION_NAME = _section_name("_?", r"\d{4}")
 def parse_name(path: Path, machine: str, split: Split) -> Clip:
     """Everything that the name and the folder of a recording say about it. Does not touch the disk.
 
-    Raises:
-        AsdError: the name is outside the grammar, contradicts its folder, or is an anomaly in training data.
+    `AsdError` where the name is outside the grammar, contradicts its folder, or is an anomaly in training data.
     """
     match = _match(path, machine, split)
     found = match.groupdict()

@@ -74,11 +74,7 @@ def finished(
 def run_tasks(
     work: Callable[[T], R], tasks: Sequence[T], where: Execution, *, device: str = "auto", label: str = ""
 ) -> list[R]:
-    """Results of all tasks, in their order; the arguments are those of `finished`.
-
-    Raises:
-        Exception: the first that a task raised; tasks that were not begun are dropped.
-    """
+    """Results of all tasks, in their order, with the arguments of `finished`; the first error of a task ends it."""
     results: dict[int, R] = {}
     for task, result, error in finished(work, tasks, where, device=device, label=label):
         if error is not None:

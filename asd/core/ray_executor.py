@@ -37,9 +37,6 @@ def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, devic
         work: what is done with a task; a function that every computer can import.
         where: the cluster, and how many tasks at once; 0: as many as it has room for.
         device: a task on a GPU takes a whole one.
-
-    Raises:
-        AsdError: Ray is not installed, or there is no cluster at that address.
     """
     with connected(where.address) as ray:
         n_gpus = int(on_gpu(device))
@@ -63,9 +60,6 @@ def on_ray_data(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, 
     """The same by Ray Data: processes that stay, and keep what `work` has loaded, take one task after another.
 
     Tasks and results stream through the cluster, which holds a few of them at a time.
-
-    Raises:
-        AsdError: Ray is not installed, there is no cluster at that address, or a computer there cannot load `work`.
     """
     with connected(where.address) as ray:
         data, pickler = import_module("ray.data"), ray.cloudpickle
@@ -112,11 +106,8 @@ class _Worker:
 def connected(address: str | None) -> Iterator[Any]:
     """Ray, connected to a cluster within the `with`; one that was started for it ends with it.
 
-    Args:
-        address: such as ray-head:6379 or auto; None: RAY_ADDRESS, or a cluster on this computer alone.
-
-    Raises:
-        AsdError: Ray is not installed, or there is no cluster at that address.
+    The address is such as ray-head:6379, or auto; None is RAY_ADDRESS, or a cluster on this computer alone. `AsdError`
+    where Ray is not installed, or there is no cluster at that address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # without end by default

@@ -122,9 +122,8 @@ def digest(module: torch.nn.Module, *also: str) -> str:
 def own_code(classes: Iterable[type]) -> str:
     """Hash of the code outside this package that classes are made of; "" where all of it is inside.
 
-    Args:
-        classes: their modules and those of their bases are read, and what these import from the same folder and the
-            folders in it, or from the same package where it is installed. Other libraries do not count.
+    That is the modules of the classes and of their bases, and what these import from the same folder and the folders in
+    it, or from the same package where it is installed. Other libraries do not count.
     """
     modules = {base.__module__ for kind in classes for base in kind.__mro__}
     found: dict[Name, str] = {}

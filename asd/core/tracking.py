@@ -56,11 +56,7 @@ class Tracked:
 
     @classmethod
     def of(cls, directory: Path, identity: str, levels: int = 2) -> Tracked:
-        """A training by its directory.
-
-        Args:
-            levels: folders that name it in its run: machine and seed, or the seed alone.
-        """
+        """A training by its directory, whose last `levels` folders name it: machine and seed, or the seed alone."""
         place = directory.resolve()
         return cls(place.parts[-1 - levels], "/".join(place.parts[-levels:]), f"{place} {identity}", directory)
 
@@ -160,11 +156,7 @@ _TRACKERS: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _TensorBoar
 
 @contextmanager
 def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
-    """Opens a tracker, which then listens.
-
-    Args:
-        options: of the training, nested; None: they are noted already.
-    """
+    """Opens a tracker, which then gets the numbers of trainings; options that are None were noted before."""
     opened = _TRACKERS[name](what)
     token = TRACKER.set(opened)
     try:

@@ -80,11 +80,8 @@ class StateFile:
     def keep_best(self, position: Position, scores: Mapping[str, float]) -> None:
         """Copies the present weights if the epoch just closed has the highest score of all.
 
-        Args:
-            scores: metrics of this epoch, with "score"; without it, that is the negative validation loss.
-
-        Raises:
-            AsdError: there is no score, or it is not finite.
+        The score is that of the metrics, or else the negative validation loss; `AsdError` where there is none, or it is
+        not finite.
         """
         if "score" not in scores and not len(position.valid_losses):
             raise AsdError(

@@ -38,11 +38,7 @@ _STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and
 
 
 def promised_length(path: Path) -> tuple[float, int, int]:
-    """Seconds, channels and samples of all channels of a recording by its header; nothing is decoded.
-
-    Raises:
-        AsdError: the file is missing, no such recording, or its header promises nothing.
-    """
+    """Seconds, channels and samples of all channels by the header; `AsdError` where it promises nothing, or is none."""
     try:
         content = path.read_bytes()
         if is_flac_without_length(content):
@@ -54,11 +50,7 @@ def promised_length(path: Path) -> tuple[float, int, int]:
 
 
 def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
-    """Writes a waveform (channels, samples) as 16-bit PCM; the folder must exist.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Writes a waveform (channels, samples) as 16-bit PCM; the folder must exist."""
     file = io.BytesIO()  # libsndfile would wait for the disk after every file
     soundfile.write(file, waveform.T, sample_rate_hz, subtype="PCM_16", format="WAV")
     path.write_bytes(file.getbuffer())
@@ -88,11 +80,7 @@ class Decoded(NamedTuple):
 
 
 def decode(path: Path) -> Decoded:
-    """What a file holds that is whole, in one reading.
-
-    Raises:
-        AsdError: it is not there, cut off, empty or no recording.
-    """
+    """What a file holds, in one reading; `AsdError` where it is not there, cut off, empty or no recording."""
     content = b""
     try:
         if path.exists() and not path.is_file():
@@ -138,11 +126,7 @@ def _empty(path: Path) -> AsdError:
 
 
 def check_levels(what: Path | str, samples: Samples) -> None:
-    """Refuses samples that are no numbers, or whose powers would leave the range of the features.
-
-    Raises:
-        AsdError: a sample that is not finite, or far beyond full scale.
-    """
+    """Refuses samples that are not finite, or so far beyond full scale that their powers would leave float32."""
     highest, lowest = float(samples.max()), float(samples.min())  # NaN where one is
     if not np.isfinite([highest, lowest]).all():
         raise AsdError(f"{what} holds NaN or infinite samples; repair or remove the recording")

@@ -119,10 +119,9 @@ def _look_at_names(clips: Sequence[Clip]) -> None:
 
 
 def check_units(recordings: Recordings) -> None:
-    """Makes sure that recordings of a machine share one full scale: some features change with the gain.
+    """Refuses recordings of a machine some of which are floats in 16-bit steps and others of full scale 1.
 
-    Raises:
-        AsdError: some are floats in 16-bit steps, and others keep to the full scale of 1.
+    Some features change with the gain.
     """
     in_steps = _in_steps(recordings, True)
     if in_steps and (n_others := sum(0 < sound.peak <= 1 for sound in recordings.sounds)):
@@ -178,13 +177,10 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
 
 
 def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """How recordings were stored in another way than those that a model learnt from, in sentences.
+    """How recordings differ in format from those that a model learnt from, in sentences.
 
-    What a codec leaves out, or a narrower band, counts as a change of the machine.
-
-    Args:
-        recordings: to be scored.
-        learnt: `kinds` of the training clips; {}: they are unknown.
+    What a codec leaves out, or a narrower band, counts as a change of the machine. `learnt` is `kinds` of the training
+    clips; {}: they are unknown.
     """
     if "lossy" not in learnt or not len(recordings):
         return unlike_in_length(recordings, learnt)
@@ -215,13 +211,9 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 
 
 def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """How far recordings are from the lengths that a model learnt from, in a sentence; nothing where they are near.
+    """A sentence on recordings whose length is far from that of the training clips, by `kinds` of these; else nothing.
 
     Statistics of a short recording scatter more than those of a long one, and that counts as a change of the machine.
-
-    Args:
-        recordings: to be scored.
-        learnt: `kinds` of the training clips; {}: they are unknown.
     """
     if not (known := learnt.get("seconds")):  # earlier versions did not write it
         return []
@@ -237,12 +229,7 @@ def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[
 
 
 def copies(recordings: Recordings, learnt: Recordings | None) -> list[str]:
-    """How many recordings were learnt from, too, in a sentence; nothing where none was. Names do not count.
-
-    Args:
-        recordings: to be scored.
-        learnt: the training clips, where they are known.
-    """
+    """A sentence on recordings whose content is that of a training clip, whatever their names; else nothing."""
     known = {sound.content for sound in learnt.sounds} if learnt is not None else set()
     every = zip(recordings.clips, recordings.sounds, strict=True)
     if not (found := [clip.name for clip, sound in every if sound.content in known]):
@@ -254,12 +241,7 @@ def copies(recordings: Recordings, learnt: Recordings | None) -> list[str]:
 
 
 def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
-    """How many recordings are of no section that a model learnt, in a sentence; nothing where that is but one.
-
-    Args:
-        recordings: to be scored.
-        sections: of the training clips.
-    """
+    """A sentence on recordings of a section that is none of the model's; nothing where the model has only one."""
     strange = [clip for clip in recordings.clips if clip.section not in sections]
     if len(sections) < 2 or not strange:
         return []

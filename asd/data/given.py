@@ -72,11 +72,7 @@ def from_arrays(
     machine: str = "machine",
     section: str = "00",
 ) -> Recordings:
-    """Waveforms of one machine and section that are in no file, as recordings.
-
-    Raises:
-        AsdError: they are no floats, or of another shape.
-    """
+    """Waveforms of one machine and section as recordings; `AsdError` where they are no floats, or of another shape."""
     arrays = [np.asarray(waveform) for waveform in waveforms]
     for i, array in enumerate(arrays):
         if array.ndim not in (1, 2):
@@ -116,11 +112,7 @@ def _warn_of_channels(n: int) -> None:
 
 
 def check_lengths(recordings: Recordings, least_samples: int) -> None:
-    """Makes sure that a detector can use recordings: none is shorter than `least_samples`.
-
-    Raises:
-        AsdError: one is shorter.
-    """
+    """Refuses recordings that are shorter than a detector can use."""
     for clip, length in zip(recordings.clips, recordings.lengths_samples, strict=True):
         if length < least_samples:
             raise AsdError(
@@ -151,11 +143,7 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
 
 
 def given_data(normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT) -> OwnData:
-    """Normal recordings, and anomalous ones for the check, each named by a file, a folder, a pattern or a table.
-
-    Raises:
-        AsdError: there are none.
-    """
+    """Normal recordings, and anomalous ones for the check, each named by a file, a folder, a pattern or a table."""
     clips = clips_of_files(normal, "", Split.TRAIN)
     if abnormal:
         faulty = clips_of_files(abnormal, "", Split.TEST)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
 
 from asd.challenge.files import list_clips
 from asd.challenge.names import CONTENT
@@ -28,10 +29,8 @@ from asd.core.runtime import log
 from asd.data.audio import Sound
 from asd.data.codecs import Waveform
 from asd.data.recordings import Recordings, joined
+from asd.options import Settings
 from asd.types import AsdError, Clip, FrontEnd, Split
-
-NoiseUse = Literal["ignore", "mix", "negatives", "profile"]  # of recordings without the machine
-CleanUse = Literal["ignore", "references", "activity"]  # of recordings of the machine alone
 
 _MOST_SECONDS = 120.0  # of noise or of the machine that a front end is fitted on
 LEAST_SNR_DB, MOST_SNR_DB = (0.0, 12.0)  # power of the recording, machine and background, over that of the added noise
@@ -49,21 +48,18 @@ class Supplement:
 NOTHING = Supplement()
 
 
-@dataclass(frozen=True)
-class SupplementalPolicy:
-    """What supplemental recordings are for."""
+class SupplementalPolicy(Settings):
+    """What recordings in supplemental/ are for: noise without the machine, the machine without noise."""
 
-    noise: NoiseUse = "ignore"  # of those without the machine
-    clean: CleanUse = "ignore"  # of those of the machine alone
+    noise: Literal["ignore", "mix", "negatives", "profile"] = Field(
+        "ignore", description="noise-only: ignore, mix, negatives or profile"
+    )
+    clean: Literal["ignore", "references", "activity"] = Field(
+        "ignore", description="clean: ignore, references or activity"
+    )
 
     def clips(self, root: Path, machine: str) -> list[Clip]:
-        """The clips of a machine in <root>/<machine>/supplemental that are of use.
-
-        Raises:
-            AsdError: a clip whose name does not say what is recorded.
-        """
-        if self == SupplementalPolicy():
-            return []
+        """The clips in <root>/<machine>/supplemental that are of use; `AsdError` where a name does not tell which kind."""
         clips = list_clips(root, machine, Split.SUPPLEMENTAL)
         if nameless := [clip for clip in clips if CONTENT not in clip.attributes]:
             raise AsdError(

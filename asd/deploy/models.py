@@ -65,11 +65,7 @@ class Models:
         ]
 
     def chosen(self, run: str | None, machine: str | None) -> tuple[str, str, Model]:
-        """Run, machine and model that a request names, or the only one.
-
-        Raises:
-            RefusalError: there is no such model, or several.
-        """
+        """Run, machine and model that a request names, or the only one; `RefusalError` where none or several fit."""
         found = [key for key in self.loaded if run in (None, key[0]) and machine in (None, key[1])]
         if len(found) != 1:
             names = ", ".join(f"run={a}&machine={b}" for a, b in (found or self.loaded))

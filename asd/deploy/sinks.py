@@ -31,12 +31,9 @@ SIGNATURE, TIMESTAMP = "X-Asd-Signature", "X-Asd-Timestamp"
 
 
 class JsonLines:
-    """A file with one JSON object per line, to which lines are added.
+    """A file to which one JSON object per line is added; `OSError` where it cannot be written at the beginning.
 
     A full disk stops nothing: it is said once, and lines are written again as soon as there is room.
-
-    Raises:
-        OSError: it cannot be written at the beginning.
     """
 
     def __init__(self, path: Path) -> None:
@@ -161,21 +158,15 @@ class Webhook:
 
 
 def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """What the header `X-Asd-Signature` holds: "sha256=" and 64 hexadecimal digits.
-
-    Args:
-        timestamp: the header `X-Asd-Timestamp`; an old one is a message that somebody repeats.
-    """
+    """What the header `X-Asd-Signature` holds, "sha256=" and 64 hexadecimal digits, for that of `X-Asd-Timestamp`."""
     return "sha256=" + hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
 
 
 class Mqtt:
     """Events as messages of an MQTT topic, delivered at least once (QoS 1).
 
-    The library connects again by itself, and keeps events for that time.
-
-    Args:
-        address: mqtt://[user:password@]host[:port]/topic, or mqtts:// with TLS.
+    The address is mqtt://[user:password@]host[:port]/topic, or mqtts:// with TLS. The library connects again by itself,
+    and keeps events for that time.
     """
 
     def __init__(self, address: str) -> None:

@@ -94,10 +94,8 @@ def _stream(name: str, sample_rate_hz: int, coding: Coding, blocks: Iterator[Sam
 class Folder:
     """Recordings that are in a folder, and those that arrive in it, each when it is complete.
 
-    A file counts as complete when it is closed by who writes it, or moved into the folder.
-
-    Args:
-        mark: file that says when the last recording came and which came then; None: nothing is remembered.
+    A file is complete when it is closed by who writes it, or moved into the folder. The file `mark` says when the last
+    recording came and which came then.
     """
 
     def __init__(self, place: Path, sample_rate_hz: int, mark: Path | None = None) -> None:

@@ -9,9 +9,8 @@ end takes over where it finds planted faults better by more than `MARGIN` standa
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -45,13 +44,9 @@ class Choice:
     backends: Mapping[str, float] = field(default_factory=dict)
     why: str = ""
 
-    def facts(self) -> dict[str, Any]:
-        """Plain values, the arguments that make it again."""
-        return asdict(self)
-
 
 def read_choice(path: Path, groups: Collection[str]) -> Choice:
-    """What `Choice.facts` was written to a file.
+    """A choice whose fields were written to a file.
 
     Args:
         path: of the JSON.

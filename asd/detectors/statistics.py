@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,14 @@ class Statistics(Detector):
         if noise_only:
             self.nuisances = {view: nuisance_directions(noise) for view, noise in self._views(noise_only).items()}
         vectors = self.vectors(learn)
-        some = references_of(learn.clips, vectors[self.views[0]])
-        self.spreads = {view: Groups.of(some.replace(vectors[view]), "condition").spread for view in self.views}
+        references = references_of(learn.clips, vectors[self.views[0]])  # of the first view, for what is known of clips
+        self.spreads = {view: Groups.of(references.replace(vectors[view]), "condition").spread for view in self.views}
         scaled = self._scaled(vectors)
         self.choice = Choice(self.settings.backend, self.weights, why="statistics.choose=false")
-        self.fitted = self._fitted(self.settings.backend, scaled, some)
+        self.fitted = self._fitted(self.settings.backend, scaled, references)
         self.settings.warn_of_few(next(iter(self.fitted.values())).n_least)
         if self.settings.choose:
-            self._choose(learn, scaled, some)
+            self._choose(learn, scaled, references)
 
     def refit(self, recordings: Recordings) -> None:
         """The same as `fit`: nothing is trained."""
@@ -123,7 +123,7 @@ class Statistics(Detector):
         facts = {"backend": self.settings.backend, "overlap": self.extract.overlap}
         save_tensors(directory / "bank.safetensors", tensors, facts)
         if self.settings.choose:
-            write_json(directory / "choice.json", self.choice.facts())
+            write_json(directory / "choice.json", asdict(self.choice))
 
     def load(self, directory: Path) -> None:
         """Reads what `save` wrote; nothing is fitted again."""
@@ -196,15 +196,15 @@ class Statistics(Detector):
                 own["faults"] = faults_of_spectra(dims, [band_slice(n, number, part.n_bands) for n in dims])
         return PerSectionScorer(backend_named(name, **own))
 
-    def _fitted(self, name: str, scaled: Vectors, some: References) -> dict[Band, PerSectionScorer]:
+    def _fitted(self, name: str, scaled: Vectors, references: References) -> dict[Band, PerSectionScorer]:
         """The back ends of a name, fitted to all bands."""
 
         def fitted(band: Band) -> PerSectionScorer:
-            return self._scorer(band, name).fit(some.replace(columns_of(band, scaled)))
+            return self._scorer(band, name).fit(references.replace(columns_of(band, scaled)))
 
         return dict(zip(self.bands, on_threads(fitted, self.bands), strict=True))
 
-    def _choose(self, learn: Recordings, scaled: Vectors, some: References) -> None:
+    def _choose(self, learn: Recordings, scaled: Vectors, references: References) -> None:
         """Plants a fault in a copy of every training clip, and keeps what finds them, see `choice`."""
         own = self.settings.backend
         if len(learn) < LEAST_CLIPS:
@@ -215,7 +215,7 @@ class Statistics(Detector):
         copies = self.vectors(learn, lambda rows, sound: with_faults(sound, kinds[rows], rate_hz, generator))
         faulty, fitted = self._scaled(copies), {own: self.fitted}
         if own != _ALTERNATIVE:
-            fitted[_ALTERNATIVE] = self._fitted(_ALTERNATIVE, scaled, some)
+            fitted[_ALTERNATIVE] = self._fitted(_ALTERNATIVE, scaled, references)
         self.choice = choose(
             self.weights,
             {name: self._fused(bands, lambda _, own: own.z_training()) for name, bands in fitted.items()},

@@ -149,14 +149,7 @@ def mean_elsewhere(scores: pd.DataFrame) -> float:
 
 
 def best_elsewhere(scores: pd.DataFrame) -> dict[str, int]:
-    """For each machine the configuration that is best on the other machines: no label of its own has a say.
-
-    Args:
-        scores: (configurations, machines), two machines at least.
-
-    Returns:
-        Row of the configuration by machine.
-    """
+    """For each machine the row of `scores` (configurations, machines) that is best on the other machines."""
     return {str(name): int(scores.drop(columns=name).mean(axis=1).to_numpy().argmax()) for name in scores}
 
 

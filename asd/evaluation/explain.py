@@ -88,11 +88,7 @@ def band_edges(sample_rate_hz: int, n_bands: int = N_BANDS) -> FloatArray:
 
 
 def split_bands(waveform: FloatArray, edges_hz: FloatArray, sample_rate_hz: int) -> FloatArray:
-    """A waveform (samples,) as band signals (bands, samples) that add up to it.
-
-    Args:
-        edges_hz: (bands + 1,) rising; the outermost bands take what lies beyond them.
-    """
+    """A waveform (samples,) as band signals (bands, samples) that add up to it, between rising edges (bands + 1,)."""
     hz = np.fft.rfftfreq(len(waveform), 1 / sample_rate_hz).astype(np.float64)
     return np.fft.irfft(np.fft.rfft(waveform) * _shares(hz, edges_hz, _CROSSOVER_HZ), len(waveform))
 

@@ -6,7 +6,7 @@ Test scores are never used to scale: a clip's fused score does not depend on whi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def _write(
         folder.mkdir()
         training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", _facts(members))
-    run.scores.write({SCORER: test}, {SCORER: threshold.as_dict()}, _scored_data(members))
+    run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(members))
     facts = {"default": SCORER, "scorers": [SCORER], "scored": dict(scored), "seconds": 0.0}
     run.finish(fingerprint(settings, test["score"].tolist()), **facts)
 

@@ -213,12 +213,10 @@ def _missing_units(folders: Folders, scorer: str, truth: GroundTruth) -> Missing
 
 
 def with_truth(table: pd.DataFrame, truth: GroundTruth, year: Year) -> pd.DataFrame:
-    """The rows of a score table that belong to the evaluation set, with the labels and domains of the truth.
+    """The rows of a score table that are in the evaluation set, with the labels and domains of the ground truth.
 
-    A clip may be listed under its published name or under the one that tells its label.
-
-    Raises:
-        AsdError: a clip of a section is missing, is listed twice, or is not in the ground truth.
+    A clip may be listed under its published name or under the one that tells its label. `AsdError` where a clip of a
+    section is missing, is listed twice, or is not in the ground truth.
     """
     table = table[table["split"] == Split.TEST]
     parts = [

@@ -45,13 +45,9 @@ class NormalSpectra:
         return cls([spelled(str(clip.path)) for clip in recordings.clips], mean_spectra(recordings, device))
 
     def nearest(self, spectra: FloatArray) -> tuple[npt.NDArray[np.int64], FloatArray]:
-        """The normal clips that are nearest to others.
+        """Index of the normal clip nearest to each of the spectra (queries, bands), and its distance: (queries,) each.
 
-        Args:
-            spectra: (queries, bands) in dB, see `mean_spectra`.
-
-        Returns:
-            Index of the nearest clip (queries,), and its distance in dB per band, root mean square (queries,).
+        The distance is in dB per band, root mean square.
         """
         found = self._bank.search(spectra, 1)
         return found.rows[:, 0], found.distances[:, 0] / np.sqrt(self.spectra.shape[1])

@@ -168,11 +168,7 @@ class RunDirectory(TrainingDirectory):
         return read_json(self.model / "fit.json")
 
     def section_named(self, given: str) -> str:
-        """A section that the model was trained on, such as "03".
-
-        Args:
-            given: what it is called; 3 is 03.
-        """
+        """A section that the model was trained on, such as "03", which may be written as 3."""
         return section_among(self.fit_facts().get("sections", []), given, self.machine)
 
     def confirmed(self) -> list[dict[str, Any]]:
@@ -213,11 +209,7 @@ class RunDirectory(TrainingDirectory):
             )
 
     def check_code(self, code: str, *, refuse: bool = True) -> None:
-        """Makes sure that the model was made by the code and the checkpoint that there are now, or only warns.
-
-        Raises:
-            AsdError: it was not.
-        """
+        """Refuses a model that was made by other code or another checkpoint than there are now, or only warns."""
         if self.fit_facts().get("code", code) == code:
             return
         cause = "the module of the detector or encoder, or its checkpoint, has changed since"

@@ -219,11 +219,7 @@ def file_hash(path: Path) -> str:
 def score_table(
     clips: Sequence[Clip], scores: npt.NDArray[np.float64], decisions: npt.NDArray[np.int64]
 ) -> pd.DataFrame:
-    """Score table of clips with their scores (clips,) and decisions (clips,).
-
-    Raises:
-        AsdError: a score that is NaN or infinite, which no metric and no submission could take.
-    """
+    """Score table of clips with scores (clips,) and decisions (clips,); `AsdError` where a score is not finite."""
     bad = np.flatnonzero(~np.isfinite(scores))
     if len(bad):
         raise AsdError(

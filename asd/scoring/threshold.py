@@ -10,7 +10,7 @@ often ends before the highest point, so another way up would give other threshol
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -75,15 +75,11 @@ class Threshold:
         """1 where the score is above the threshold, else 0: (clips,) -> (clips,)."""
         return (scores > self.value).astype(np.int64)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
-        return asdict(self)
-
 
 def stored_thresholds(
     stored: Mapping[str, Mapping[str, Any]], scorers: Sequence[str], path: Path, remedy: str
 ) -> dict[str, Threshold]:
-    """The thresholds that a file holds as `Threshold.as_dict` gives them.
+    """The thresholds whose fields a file holds.
 
     Args:
         stored: what it holds, by scorer.

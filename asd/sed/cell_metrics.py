@@ -116,11 +116,7 @@ def precision_recall_f1(
 def check_cells(
     probabilities: npt.ArrayLike, targets: npt.ArrayLike, classes: Sequence[str], what: str
 ) -> tuple[FloatArray, FloatArray]:
-    """Both as float64 (cells, classes); `what` they are is for messages.
-
-    Raises:
-        AsdError: nothing there, shapes or names that do not fit, or a value that is no number from 0 to 1.
-    """
+    """Both as float64 (cells, classes); `AsdError` where shapes and names do not fit, or a value is not from 0 to 1."""
     values, truth = np.asarray(probabilities, np.float64), np.asarray(targets, np.float64)
     fits = values.ndim == 2 and values.shape == truth.shape and values.shape[-1] == len(classes)
     if not fits or not values.size:

@@ -115,11 +115,7 @@ def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int
 
 
 def train_parts(data: Path) -> list[str]:
-    """Training parts of a data folder that are there.
-
-    Raises:
-        AsdError: a folder train* that is none of them, which would be left out silently.
-    """
+    """Training parts of a data folder that are there; `AsdError` for a folder train* that is none of them."""
     found = {path.name for path in data.glob("train*") if path.is_dir()}
     if unknown := sorted(found - set(TRAIN_PARTS)):
         raise AsdError(f"{data / unknown[0]} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it")
@@ -139,8 +135,7 @@ def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
 def find_classes(data: Path, wanted: Sequence[str] = ()) -> list[str]:
     """The classes to learn: those wanted, else every label of the training tables, sorted.
 
-    Args:
-        wanted: labels as the command line cuts them at commas; those of the tables may have commas in them.
+    The command line cuts wanted labels at commas; those of the tables may have commas in them.
     """
     found: set[str] = set()
     for name in ("train_strong", "train_soft", "train_weak"):  # the weak last: only there commas part labels

@@ -67,12 +67,7 @@ class EventNetwork(nn.Module):
         self.activity = nn.Linear(trunk.n_features, 1)
 
     def forward(self, log_mel: torch.Tensor, absent: torch.Tensor) -> EventLogits:
-        """Logits.
-
-        Args:
-            log_mel: (batch, frames, mels).
-            absent: (batch, frames) bool, True where a clip is over.
-        """
+        """Logits of log-mel levels (batch, frames, mels); `absent` (batch, frames) is True where a clip is over."""
         features = self.trunk.features(log_mel)
         frames = self.trunk.out(features)
         attention = None if self.attention is None else self.attention(features)

@@ -143,9 +143,7 @@ def _measure(predictions: Predictions) -> dict[str, Any]:
 def clip_counts(probabilities: FloatArray, targets: FloatArray) -> Ratio:
     """What the micro F1 is made of, clip by clip: twice the hits, and what is predicted or true.
 
-    Args:
-        probabilities: (seeds, clips, classes).
-        targets: (clips, classes).
+    Probabilities are (seeds, clips, classes), targets (clips, classes).
     """
     predicted, true = probabilities > THRESHOLD, targets > 0.5
     return 2.0 * (predicted & true).sum(-1), (predicted.sum(-1) + true.sum(-1)).astype(float)

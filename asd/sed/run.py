@@ -55,8 +55,7 @@ class SedRun(TrainingDirectory):
     def part_name(self, folder: Path, fingerprint: str, own: Path) -> str:
         """What the scores of a folder of recordings are called; other recordings' scores are never replaced.
 
-        Args:
-            own: the data folder of the run, whose parts keep their names.
+        The parts of `own`, the data folder of the run, keep their names.
         """
         name = place_name(folder)
         known = self.scored(name).get("root")

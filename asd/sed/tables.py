@@ -64,11 +64,7 @@ def read_weak(path: Path, classes: Sequence[str]) -> dict[str, list[str]]:
 
 
 def labels_of(path: Path, known: Iterable[str] = ()) -> set[str]:
-    """Every label that a table names, strong, soft or weak.
-
-    Args:
-        known: labels that may have commas in them, for a weak table.
-    """
+    """Every label that a table names, strong, soft or weak; a weak one may name `known` labels with commas in them."""
     weak = path.stem == "train_weak"
     cells = _read(path, WEAK_COLUMNS if weak else STRONG_COLUMNS).iloc[:, -1]
     return {label for cell in cells for label in (split_labels(cell, known) if weak else [cell]) if label}
@@ -92,8 +88,7 @@ def split_labels(cell: str, known: Iterable[str]) -> list[str]:
 def merge_events(events: pd.DataFrame, where: Path | str) -> pd.DataFrame:
     """Events of one class in one clip that overlap or touch, as one; the log says how many were merged.
 
-    Args:
-        events: `STRONG_COLUMNS`; rows without a label are kept.
+    Rows without a label are kept.
     """
     times = events.astype({"onset": float, "offset": float})
     by_time = times.sort_values(["filename", "event_label", "onset"], kind="stable")

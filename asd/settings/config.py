@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, create_model, model_validator
 from asd.challenge.years import get_year
 from asd.core.tracking import TrackerName
 from asd.data.layouts import HELD_OUT
-from asd.data.supplemental import CleanUse, NoiseUse
+from asd.data.supplemental import SupplementalPolicy
 from asd.detectors import (
     REGISTRY,
     AutoencoderSettings,
@@ -59,13 +59,6 @@ class Decision(Settings):
     false_alarm_rate: float | None = Field(
         None, gt=0, lt=1, description="instead: the most normal clips above, held with 95 % confidence"
     )
-
-
-class Supplemental(Settings):
-    """What recordings in supplemental/ are for: noise without the machine, the machine without noise."""
-
-    noise: NoiseUse = Field("ignore", description="noise-only: ignore, mix, negatives or profile")
-    clean: CleanUse = Field("ignore", description="clean: ignore, references or activity")
 
 
 class Run(Execution):
@@ -112,7 +105,7 @@ class Run(Execution):
     autoencoder: AutoencoderSettings = AutoencoderSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     auto: AutoSettings = AutoSettings()
-    supplemental: Supplemental = Supplemental()
+    supplemental: SupplementalPolicy = SupplementalPolicy()
     decision: Decision = Decision()
 
     @model_validator(mode="after")
@@ -132,7 +125,7 @@ class Run(Execution):
                 f"{word} works on clips as vectors, which detector={self.detector} does not know; leave it out or "
                 f"choose another detector"
             )
-        if self.supplemental != Supplemental() and self.detector_settings.is_joint:
+        if self.supplemental != SupplementalPolicy() and self.detector_settings.is_joint:
             raise AsdError(
                 f"{self.detector}.joint=true learns from all machines and supplemental.* from one; give one of them"
             )
@@ -178,11 +171,7 @@ class Run(Execution):
         return settings
 
     def settings(self, code: str = "") -> dict[str, Any]:
-        """What decides the fitted model, apart from data and seed: plain values, for a hash.
-
-        Args:
-            code: see `own_code`.
-        """
+        """What decides the model, apart from data and seed: plain values, for a hash; `code` is that of `own_code`."""
         names = {"detector", "sample_rate_hz", "frontend", "residual", "supplemental"}
         given = {name: getattr(self, name) for name in ("window_s", "channel")}
         shared = self.model_dump(mode="json", include=names)

@@ -91,11 +91,7 @@ def keys(stage: type[Settings], prefix: str = "") -> Iterator[str]:
 
 
 def check_options(options: Mapping[str, Any] | None) -> None:
-    """Refuses options for `asd.fit` that it has as arguments or no use for, which would change nothing.
-
-    Raises:
-        AsdError: there is one, or they are no mapping.
-    """
+    """Refuses options for `asd.fit` that it has as arguments or no use for."""
     if options is None:
         return
     if not isinstance(options, Mapping):

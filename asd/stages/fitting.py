@@ -244,7 +244,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         job.run.write_config(job.config.stored())
     folder.write(
         tables,
-        {scorer: threshold.as_dict() for scorer, threshold in thresholds.items()},
+        {scorer: asdict(threshold) for scorer, threshold in thresholds.items()},
         scored,
         unscored,
         before=job.run.reopen if is_own else lambda: None,

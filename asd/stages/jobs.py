@@ -196,9 +196,8 @@ def machines_of(config: Run, dataset: Dataset) -> list[str]:
 
 def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     """The training clips of a machine."""
-    policy = SupplementalPolicy(config.supplemental.noise, config.supplemental.clean)
-    front_end = config.front_end
-    supplemental = _load_supplemental(config, dataset, machine, policy, front_end)
+    policy, front_end = config.supplemental, config.front_end
+    supplemental = _load_supplemental(config, dataset, machine)
     if supplemental is not None:
         front_end = policy.front_end(front_end, supplemental)
     recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
@@ -245,19 +244,17 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
     return TestData(recordings, tuple(refused), dataset.layout)
 
 
-def _load_supplemental(
-    config: Run, dataset: Dataset, machine: str, policy: SupplementalPolicy, front_end: FrontEnd
-) -> Recordings | None:
+def _load_supplemental(config: Run, dataset: Dataset, machine: str) -> Recordings | None:
     """Supplemental recordings that are in use; a broken one is refused."""
-    if policy == SupplementalPolicy():
+    if config.supplemental == SupplementalPolicy():
         return None
     if not dataset.is_strict:
         raise AsdError(
             f"supplemental.* is for the folders supplemental/ of the challenge, and {config.data_root} has the layout "
             f"{dataset.layout}; leave it out"
         )
-    clips = policy.clips(config.data_root, machine)
-    recordings = _read(config, dataset, clips, front_end) if clips else None
+    clips = config.supplemental.clips(config.data_root, machine)
+    recordings = _read(config, dataset, clips, config.front_end) if clips else None
     if recordings and (found := defects(recordings)):
         raise AsdError(f"{found[0][0].path} {found[0][1]}: remove it, or set supplemental.*=ignore")
     return recordings

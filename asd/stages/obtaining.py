@@ -134,11 +134,7 @@ def recording_defects(path: Path, year: Year) -> Iterator[str]:
 
 
 def _targets(config: Data | DataCheck, year: Year) -> list[Target]:
-    """The published files that the options name.
-
-    Raises:
-        AsdError: a machine that the year does not have, or not in that part.
-    """
+    """The published files that the options name; `AsdError` where the year or the part has no such machine."""
     place = config.data or year.folder
     published: dict[Part, Path] = {"dev": year.dev_root, "eval_train": year.eval_root, "eval_test": year.eval_root}
     roots = {part: place / root.relative_to(year.folder) for part, root in published.items()}
@@ -182,11 +178,7 @@ def _inspect(target: Target, year: Year, *, quick: bool) -> Finding:
 
 
 def _is_there(target: Target, year: Year, config: Data) -> bool:
-    """Whether there is nothing to do.
-
-    Raises:
-        AsdError: clips that were put there by hand are in the way.
-    """
+    """Whether there is nothing to do; `AsdError` where clips that were put there by hand are in the way."""
     if config.overwrite:
         return False
     finding = _inspect(target, year, quick=True)

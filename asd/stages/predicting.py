@@ -128,11 +128,7 @@ def _pieces(
 
 
 def _score(pieces: Sequence[Piece], journal: Journal, config: Predict) -> None:
-    """Does all pieces and writes down what they find; a process that is lost costs its piece.
-
-    Raises:
-        AsdError: what a piece raised, at once, or what was lost, when all others are done.
-    """
+    """Does all pieces and writes down what they find; a process that is lost costs its piece, named at the end."""
     lost: dict[int, LostError] = {}
     try:
         for i, found, error in finished(score_piece, pieces, config, device=config.device, label="predict", keeps=True):
@@ -171,10 +167,8 @@ def _model(place: str, device: str) -> Model:
 class Journal:
     """What is known of recordings so far, as a file that grows by a line of JSON per piece.
 
-    A finding holds for a model and for a file as it was: its size and the time it was written.
-
-    Args:
-        path: of the file; a line that was cut off by an interruption is dropped.
+    A finding holds for a model and for a file as it was: its size and the time it was written. A line that was cut off
+    by an interruption is dropped.
     """
 
     def __init__(self, path: Path) -> None:

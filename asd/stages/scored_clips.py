@@ -95,10 +95,8 @@ def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
 def predicted_tables(path: Path, runs: Sequence[RunDirectory], scorer: str | None) -> dict[RunDirectory, pd.DataFrame]:
     """A table of predictions by runs: the rows of each machine, with the columns of a score table and `threshold`.
 
-    Args:
-        path: of the table; where it tells no thresholds, those of the runs hold.
-        runs: one of each machine; those without a row are left out.
-        scorer: whose thresholds; None: the default of a run.
+    Where the table tells no thresholds, those of the runs hold: of a scorer, or (None) of the default one. Runs without
+    a row are left out.
     """
     table, known = _read_predictions(path), [run.machine for run in runs]
     if unknown := {*table["machine"]} - {*known}:

@@ -202,11 +202,7 @@ def _told(space: Space, result: Result) -> Any:
 
 
 def import_optuna() -> Any:
-    """The library.
-
-    Raises:
-        AsdError: it is not installed.
-    """
+    """The library; `AsdError` where it is not installed."""
     why = "method=optuna needs Optuna; install asd with the extra sweep: pip install 'asd[sweep]'"
     optuna = imported("optuna", why)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

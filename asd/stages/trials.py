@@ -77,11 +77,7 @@ class Choice:
         return self.values[parameter] if self.values else parameter
 
     def parameter(self, value: Any) -> Any:
-        """What Optuna would have drawn for a value.
-
-        Raises:
-            ValueError: it is none of the values.
-        """
+        """What Optuna would have drawn for a value; `ValueError` where it is none of the values."""
         return self.values.index(value) if self.values else value
 
 
@@ -91,9 +87,8 @@ Space = dict[str, Choice]
 def read_space(path: Path) -> Space:
     """The space of a YAML file: option -> list of values, {low, high, step, log}, or one value that is fixed.
 
-    Raises:
-        AsdError: the file cannot be read, holds something else, an option that `train` does not have, or one that is
-            the same for all configurations.
+    `AsdError` where it holds something else, an option that `train` does not have, or one that all configurations
+    share.
     """
     if not (space := dict(_choices(path, read_yaml(path, "space=", _LINES, read_bytes)))):
         raise AsdError(f"space={path} holds no options{_LINES}")
@@ -143,11 +138,7 @@ def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
 
 
 def grid(space: Space) -> list[Options]:
-    """All combinations.
-
-    Raises:
-        AsdError: they are too many, or a range without a step is among the values.
-    """
+    """All combinations; `AsdError` where they are too many, or a range without a step is among the values."""
     for key, choice in space.items():
         if not choice.values:
             raise AsdError(

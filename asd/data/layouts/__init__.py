@@ -60,11 +60,7 @@ class OwnData:
             raise AsdError(f"machine={machine!r} is not in {self.root}; it holds {', '.join(self.machines())}")
 
     def clips(self, machine: str, split: Split) -> list[Clip]:
-        """The clips of a machine and split, sorted by name.
-
-        Raises:
-            AsdError: an unknown machine, or one without such clips.
-        """
+        """The clips of a machine and split, sorted by name; `AsdError` where there are none."""
         self.require(machine)
         found = [clip for clip in self.by_machine[machine] if clip.split is split]
         if not found:

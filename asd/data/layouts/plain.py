@@ -67,8 +67,7 @@ class _Place:
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     """The clips of a folder whose folders, or the names of files in them, tell what is normal; None where none does.
 
-    Raises:
-        AsdError: what the folders say is contradictory, or nothing tells what a recording is or of which machine.
+    `AsdError` where that is contradictory, or nothing tells what a recording is or of which machine.
     """
     folders = {path: _folders(path, root) for path in files if is_recording(path)}
     if not _LABELS & {meaning(folder) for parts in folders.values() for folder in parts}:
@@ -93,11 +92,7 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
 
 
 def industrial_clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
-    """The clips of a folder in which train/ holds good/ and everything else lies in test/; None of any other.
-
-    Raises:
-        AsdError: as `clips`.
-    """
+    """The clips of a folder in which train/ holds good/ and everything else lies in test/; None of any other."""
     places = [{meaning(folder) for folder in _folders(path, root)} for path in files if is_recording(path)]
     learnt = [says for says in places if Split.TRAIN in says]
     if not learnt or any(Split.TEST not in says for says in places if says not in learnt):
@@ -112,9 +107,6 @@ def mimii_clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
 
     Source: Purohit et al., "MIMII dataset: sound dataset for malfunctioning industrial machine investigation and
     inspection", 2019.
-
-    Raises:
-        AsdError: as `clips`.
     """
     is_mimii = any(words.section_of(folder) for path in files if is_recording(path) for folder in _folders(path, root))
     return clips(root, files) if is_mimii else None

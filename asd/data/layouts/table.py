@@ -120,11 +120,7 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
-    """The clips of the table in a folder that is called `recordings`; None where there is none.
-
-    Raises:
-        AsdError: there are two such tables, or as `read_table`.
-    """
+    """The clips of the table `recordings` in a folder; None where there is none, `AsdError` where there are two."""
     tables = sorted(path for path in files if path.parent == root and path.stem == "recordings" and is_table(path))
     if len(tables) > 1:
         raise AsdError(f"{root} holds {tables[0].name} and {tables[1].name}; remove one, or name it with data=")

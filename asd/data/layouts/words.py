@@ -126,11 +126,7 @@ Cell = TypeVar("Cell", Label, Split, Domain)
 
 
 def read_cell(word: str, kind: type[Cell], where: str) -> Cell | None:
-    """The label, split or domain that a cell names, None where it names none; messages say `where` it stands.
-
-    Raises:
-        AsdError: the word means nothing of that kind.
-    """
+    """The label, split or domain that a cell names, None where it names none; `AsdError` for a word of no meaning."""
     lower = word.lower()
     if not lower or (kind is Label and lower in UNKNOWN):
         return None

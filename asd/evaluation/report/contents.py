@@ -164,11 +164,7 @@ def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
 
 
 def spectrogram_picture(levels_db: FloatArray, limits: tuple[float, float]) -> Medium:
-    """A spectrogram (mels, frames) without axes, low frequencies at the bottom, a pixel per cell.
-
-    Args:
-        limits: levels in dB of the darkest and of the brightest colour.
-    """
+    """A spectrogram (mels, frames) as a picture, low frequencies below; `limits` are the darkest and brightest level."""
     file = io.BytesIO()
     imsave(file, levels_db, vmin=limits[0], vmax=limits[1], cmap="magma", origin="lower", **_WEBP)
     return Medium(file.getvalue(), "image/webp")
