@@ -7,7 +7,7 @@ option, its `description` the help text. Nothing declares an option twice.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -72,6 +72,20 @@ Levels = Annotated[list[float], BeforeValidator(_split), Field(min_length=1)]
 Sizes = Annotated[list[Annotated[int, Field(ge=16)]], BeforeValidator(_split)]
 
 NO_RESULT: dict[str, Any] = {"changes_result": False}  # json_schema_extra of an option that changes no result
+
+
+def flattened(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Options by their full names, such as `training.epochs`.
+
+    Args:
+        options: nested.
+        prefix: of every name.
+    """
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _parts(annotation: Any) -> Iterator[Any]:

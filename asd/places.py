@@ -138,17 +138,17 @@ def place_name(root: Path) -> str:
 
 
 def forbidden(path: Path) -> AsdError:
-    """What is said of a file or folder that is there and may not be read."""
+    """The error for a file or folder that exists and may not be read."""
     return AsdError(f"{path} may not be read; change its permissions")
 
 
 def unreadable(path: Path, error: Exception, sentence: str) -> AsdError:
-    """What is said of a file that cannot be read: that it may not be, or what else is wrong with it.
+    """The error for a file that cannot be read: for want of permission, or for another reason.
 
     Args:
         path: of the file.
         error: what reading it raised.
-        sentence: what is wrong, with the file and the way out, where permission is not.
+        sentence: of the other reason, with the file and the way out.
     """
     return forbidden(path) if isinstance(error, PermissionError) else AsdError(sentence)
 

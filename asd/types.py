@@ -105,7 +105,7 @@ class FrontEnd:
         return cls(**fields)
 
     def description(self) -> str | None:
-        """What a submission says of it; None where there is nothing to say."""
+        """Words for a submission; None where there is nothing to say."""
         parts = (
             _WORDS[self.name],
             "" if self.channel is None else f"channel {self.channel}",

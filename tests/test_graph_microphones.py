@@ -14,7 +14,7 @@ import torch
 import asd as library
 from asd.data.frontends import apply_front_end, fit_activity, magnitude_profile
 from asd.deploy.export import graph_score, session_of
-from asd.deploy.graph.microphones import heard
+from asd.deploy.graph.microphones import one_waveform
 from asd.types import FrontEnd
 from tests.command import succeeds
 from tests.exported import assert_close, run_graph, spread_of
@@ -39,7 +39,7 @@ def test_what_is_heard_is_what_the_detector_hears(front_end: FrontEnd) -> None:
         pairs = np.random.default_rng(n_samples).normal(0, 0.1, (3, 2, n_samples)).astype(np.float32)
         pairs[1, :, n_samples // 2 :] *= 0.1
         pairs[2] = 0  # silence
-        (found,) = run_graph(pairs, lambda g, given: [heard(g, front_end, given)])
+        (found,) = run_graph(pairs, lambda g, given: [one_waveform(g, front_end, given)])
         np.testing.assert_allclose(found, apply_front_end(front_end, torch.from_numpy(pairs)), rtol=1e-4, atol=2e-6)
 
 

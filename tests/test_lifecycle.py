@@ -57,7 +57,7 @@ def test_a_model_counts_more_than_its_scores(tmp_path: Path) -> None:
     run = RunDirectory.of(tmp_path, "name", "fan", 3)
     run.model.mkdir(parents=True)
     (run.model / "w").write_text("weights")
-    run.seal_model(run.model, "settings", "data", ["00"])
+    run.seal_model(run.model, {"settings": "settings", "data": "data", "sections": ["00"]})
     held = run.held()
     run.finish("scores of today", default="s")
     assert run.held() == held

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asd.core.runtime import imported
+from asd.options import flattened
 from asd.types import AsdError
 
 TrackerName = Literal["none", "tensorboard", "mlflow", "wandb"]
@@ -47,7 +48,7 @@ TRACKER: ContextVar[Tracker | None] = ContextVar("tracker", default=None)  # wha
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """What is tracked."""
+    """The training that is tracked."""
 
     project: str  # what several trainings belong to: the name of a run
     name: str  # of the training in it, such as fan/seed0
@@ -161,19 +162,11 @@ def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None
     token = TRACKER.set(opened)
     try:
         if options is not None:
-            opened.parameters(dict(_flat(options)))
+            opened.parameters({name: str(value) for name, value in flattened(options)})
         yield opened
     finally:
         TRACKER.reset(token)
         opened.close()
-
-
-def _flat(options: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", str(value)
 
 
 def _library(module: str, name: str) -> Any:

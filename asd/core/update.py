@@ -113,7 +113,7 @@ class Update:
 
 
 def _by_name(returned: Any) -> dict[str, torch.Tensor]:
-    """What a step returned: its "loss", and the terms that it is made of, if it told them."""
+    """The "loss" that a step returned, and its terms by name, if there are any."""
     loss, terms = (returned, {}) if isinstance(returned, torch.Tensor) else returned
     return {"loss": loss, **{name: term.detach() for name, term in terms.items()}}
 

@@ -242,7 +242,7 @@ def defect(recorded: Samples, sample_rate_hz: int) -> str | None:
 
 
 def _defect_of_one(wave: _Wave, sample_rate_hz: int) -> str | None:
-    """What is wrong with one microphone."""
+    """The defect of one microphone's samples; None where there is none."""
     lowest, highest = wave.min(), wave.max()
     if lowest == highest:
         value = "zero" if lowest == 0 else f"{_at_full_scale_1(lowest):.4g}"

@@ -34,7 +34,7 @@ _TRUNCATED = re.compile(
 _LONGEST_FRAME_S = 0.15  # of AAC or Opus: what may be padding at either end
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
 _RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
-_STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
+STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
 
 def promised_length(path: Path) -> tuple[float, int, int]:
@@ -71,7 +71,7 @@ def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus
 
 
 class Decoded(NamedTuple):
-    """What a file holds."""
+    """Content of a file."""
 
     samples: Samples  # (channels, samples)
     sample_rate_hz: int
@@ -80,7 +80,7 @@ class Decoded(NamedTuple):
 
 
 def decode(path: Path) -> Decoded:
-    """What a file holds, in one reading; `AsdError` where it is not there, cut off, empty or no recording."""
+    """Content of a file, read once; `AsdError` where it is missing, cut off, empty or no recording."""
     content = b""
     try:
         if path.exists() and not path.is_file():
@@ -104,7 +104,7 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
         raise truncated(path, *cut, "bytes")
     with soundfile.SoundFile(io.BytesIO(with_its_length(content))) as file:
         data = _TRUNCATED.search(file.extra_info)
-        if data and int(data[2]) < int(data[1]) < _STREAMED_BYTES:
+        if data and int(data[2]) < int(data[1]) < STREAMED_BYTES:
             raise truncated(path, int(data[1]), int(data[2]))
         if file.frames == 0:
             raise _empty(path)
@@ -117,7 +117,7 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
 
 
 def truncated(what: Path | str, promised: int, held: int, unit: str = "bytes of samples") -> AsdError:
-    """What is said of a recording that ends before its header says so."""
+    """The error for a recording that ends before its header says so."""
     return AsdError(f"{what} is truncated: its header promises {promised} {unit}, the file holds {held}; copy it again")
 
 

@@ -36,7 +36,7 @@ _RIDGE = 1e-2  # share of a feature's variance: bands of one noise move together
 
 @torch.no_grad()
 def apply_front_end(front_end: FrontEnd, recorded: torch.Tensor) -> torch.Tensor:
-    """What a detector gets of recordings of one length: (batch, microphones, samples) -> (batch, samples)."""
+    """One waveform of each recording, all of one length: (batch, microphones, samples) -> (batch, samples)."""
     waveforms = FRONT_ENDS[front_end.name](recorded)
     if front_end.profile:
         waveforms = subtract_profile(waveforms, torch.tensor(front_end.profile, device=waveforms.device))

@@ -1,4 +1,4 @@
-"""What is given by hand, as recordings: arrays; or a file, a folder, a pattern, a table, or several of these."""
+"""Recordings from what a user names: arrays; or a file, a folder, a pattern, a table, or several of these."""
 
 from __future__ import annotations
 

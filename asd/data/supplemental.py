@@ -38,7 +38,7 @@ LEAST_SNR_DB, MOST_SNR_DB = (0.0, 12.0)  # power of the recording, machine and b
 
 @dataclass(frozen=True)
 class Supplement:
-    """What there is to learn from besides a machine's training clips."""
+    """Recordings to learn from besides a machine's training clips."""
 
     extra_normals: Recordings | None = None  # of the machine; they are not scored
     noise_only: Recordings | None = None  # without the machine
@@ -59,7 +59,7 @@ class SupplementalPolicy(Settings):
     )
 
     def clips(self, root: Path, machine: str) -> list[Clip]:
-        """The clips in <root>/<machine>/supplemental that are of use; `AsdError` where a name does not tell which kind."""
+        """The clips in <root>/<machine>/supplemental that are of use; `AsdError` where a name tells no kind."""
         clips = list_clips(root, machine, Split.SUPPLEMENTAL)
         if nameless := [clip for clip in clips if CONTENT not in clip.attributes]:
             raise AsdError(
@@ -83,7 +83,7 @@ class SupplementalPolicy(Settings):
         return replace(plain, profile=profile, activity=activity)
 
     def supplement(self, train: Recordings, recordings: Recordings, seed: int) -> Supplement:
-        """What there is to learn from besides the training clips."""
+        """Recordings to learn from besides the training clips."""
         noise, clean = _parts(recordings)
         extra = [clean] if clean and self.clean == "references" else []
         noise_only = None

@@ -45,7 +45,7 @@ def below_of(threshold: float, training_scores: npt.NDArray[np.float64], hystere
 
 
 class Alarms:
-    """What a stream of scores means by a rule; it holds as many scores as are smoothed, and no more.
+    """Raises and clears alarms for a stream of scores by a rule; it keeps as many scores as are smoothed.
 
     Attributes:
         smoothed: mean of the last scores.
@@ -82,7 +82,7 @@ class Alarms:
         return "alarm" if self.is_on else None
 
     def cut(self) -> None:
-        """Samples are missing: a suspicion begins anew, and an alarm stays, as nobody has heard the machine recover."""
+        """Samples are missing: a suspicion begins anew, and an alarm stays, as the machine may not have recovered."""
         self._recent.clear()
         if not self.is_on:
             self.onset = None
@@ -90,7 +90,7 @@ class Alarms:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a look at the last windows found."""
+    """Result of one test of the last windows."""
 
     p_value: float  # probability of a difference like this or larger where nothing has changed
     level: float  # a smaller p value is a warning

@@ -29,8 +29,8 @@ _NAMED = 3  # defects that the last message names
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What a listener leaves."""
+class ListenResult:
+    """Result of listening to a stream."""
 
     folder: Path  # of alarms.jsonl, scores.jsonl and recordings/
     seconds: float
@@ -40,7 +40,7 @@ class Heard:
     defects: list[str]  # what could not be read, written or delivered, in sentences
 
 
-class Voice:
+class RunModel:
     """The model of a run, loaded again when the run was recalibrated meanwhile."""
 
     def __init__(self, config: Listen) -> None:
@@ -118,54 +118,54 @@ class Voice:
         return self.model.score(samples, self.model.options.sample_rate_hz, self.scorer, self.section).score
 
 
-def listen(config: Listen) -> Heard:
+def listen(config: Listen) -> ListenResult:
     """Listens until the stream ends, or until Ctrl-C or a termination signal."""
-    voice = Voice(config)
-    plan = voice.plan()
-    folder = config.out or Path("listening") / config.name / voice.run.machine
+    model = RunModel(config)
+    plan = model.plan()
+    folder = config.out or Path("listening") / config.name / model.run.machine
     check_file_place(folder / "alarms.jsonl")
     busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
     with alone(folder, busy=busy):
         pieces = source_of(
             config.input, plan.sample_rate_hz, format_=config.format, n_channels=config.channels, mark=folder / "heard"
         )
-        return _listen(voice, plan, pieces, folder)
+        return _listen(model, plan, pieces, folder)
 
 
-def summary(config: Listen, heard: Heard) -> str:
+def summary(config: Listen, result: ListenResult) -> str:
     """How much was heard, what it cost, and where it is."""
-    more = len(heard.defects) - _NAMED
+    more = len(result.defects) - _NAMED
     return "\n".join(
         [
-            f"listened to {heard.seconds:.1f} s: {heard.n_windows} scores, {heard.n_alarms} alarms, "
-            f"{heard.cpu_share:.1%} of one core",
-            f"written: {heard.folder}/alarms.jsonl, scores.jsonl and recordings/",
-            *heard.defects[:_NAMED],
+            f"listened to {result.seconds:.1f} s: {result.n_windows} scores, {result.n_alarms} alarms, "
+            f"{result.cpu_share:.1%} of one core",
+            f"written: {result.folder}/alarms.jsonl, scores.jsonl and recordings/",
+            *result.defects[:_NAMED],
             *([f"and {more} more"] if more > 0 else []),
         ]
     )
 
 
-def _listen(voice: Voice, plan: Plan, pieces: Iterator[Piece], folder: Path) -> Heard:
-    others = _elsewhere(voice.config)
+def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) -> ListenResult:
+    others = _elsewhere(model.config)
     folder.mkdir(parents=True, exist_ok=True)
     sinks: dict[str, Sink] = {"alarms.jsonl": JsonLines(folder / "alarms.jsonl"), **others}
     scores = JsonLines(folder / "scores.jsonl")
-    about = {"run": voice.config.name, "machine": voice.run.machine}
+    about = {"run": model.config.name, "machine": model.run.machine}
 
     def emit(event: dict[str, Any]) -> None:
         log.log(_LEVELS.get(event["event"], 30), "%s", _sentence(event))
         for sink in sinks.values():
             sink.send({**event, **about})
 
-    listener = Listener(plan, voice.training_scores, voice.score, emit, scores.send, folder)
+    listener = Listener(plan, model.training_scores, model.score, emit, scores.send, folder)
     started_s = time.process_time()
     try:
         with stopped_by_termination():
             for piece in pieces:
-                if voice.has_changed():
-                    log.info("the model was recalibrated; its new threshold is %.4g", voice.rule().above)
-                    listener.learnt(voice.rule(), voice.training_scores)
+                if model.has_changed():
+                    log.info("the model was recalibrated; its new threshold is %.4g", model.rule().above)
+                    listener.learnt(model.rule(), model.training_scores)
                 listener.take(piece)
     except KeyboardInterrupt:
         log.info("stopped")
@@ -179,9 +179,11 @@ def _listen(voice: Voice, plan: Plan, pieces: Iterator[Piece], folder: Path) -> 
     if not listener.n_windows and not listener.problems:
         is_long = listener.n_samples >= plan.n_window
         why = f": it {listener.defect}" if is_long else "; give it more, or set window_s="
-        raise AsdError(f"{voice.config.input} ended after {seconds:.3g} s, before the first score{why}")
+        raise AsdError(f"{model.config.input} ended after {seconds:.3g} s, before the first score{why}")
     share = (time.process_time() - started_s) / max(seconds, 1e-9)
-    return Heard(folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered])
+    return ListenResult(
+        folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered]
+    )
 
 
 def _elsewhere(config: Listen) -> dict[str, Sink]:

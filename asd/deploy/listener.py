@@ -1,4 +1,4 @@
-"""What is made of a stream, window by window: scores, alarms with their recording, gaps, defects, drift."""
+"""Turns a stream, window by window, into scores, alarms with their recording, gaps, defects and drift."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Listener:
             return
         self.n_samples += samples.shape[1]
         for window in self._windows.feed(samples):
-            self._hear(window)
+            self._score_window(window)
             self._write_due(self._windows.end)
         if piece.is_whole:
             self._end()
@@ -131,11 +131,11 @@ class Listener:
         """Nothing reaches across this place: a recording that is shorter than a window is one."""
         short = self._windows.short()
         if short and not lost_s:
-            self._hear(short)
+            self._score_window(short)
         self._write_due(None)
         self._windows.cut(round(lost_s * self.plan.sample_rate_hz))
 
-    def _hear(self, window: Window) -> None:
+    def _score_window(self, window: Window) -> None:
         """Scores a window and says what that means."""
         broken = defect(window.samples, self.plan.sample_rate_hz) or ""
         score: float | None = None
@@ -199,9 +199,9 @@ class Listener:
         self._due.append((path, start, stop))
         return path
 
-    def _write_due(self, heard: int | None) -> None:
+    def _write_due(self, end: int | None) -> None:
         """Writes recordings that are complete; all of them at a cut (None), as far as they go."""
-        for path, start, stop in [due for due in self._due if heard is None or due[-1] <= heard]:
+        for path, start, stop in [due for due in self._due if end is None or due[-1] <= end]:
             self._due.remove((path, start, stop))
             samples = self._windows.between(start, stop).samples
             try:

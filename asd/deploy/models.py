@@ -49,7 +49,7 @@ class Models:
             raise AsdError(f"{runs} holds no trained run with a model; train one, or name another folder with runs=")
 
     def described(self) -> list[dict[str, Any]]:
-        """What there is, and what it takes."""
+        """Each model and the recordings that it takes."""
         return [
             {
                 "run": run,
@@ -82,7 +82,7 @@ def score_uploads(
     section: str | None = None,
     is_given_up: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
-    """What a model makes of recordings of a request, as `predict` does: one after another, so that memory holds one.
+    """Scores recordings of a request as `predict` does, one after another, so that memory holds only one.
 
     Args:
         section: of the machine that all of them are of; None: as their names say.

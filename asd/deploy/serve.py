@@ -15,7 +15,7 @@ from asd.types import AsdError
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a service leaves: where it listened, and how many models it had."""
+    """Result of a service that has ended: its address, and how many models it had."""
 
     address: str
     n_models: int

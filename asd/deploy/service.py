@@ -23,7 +23,7 @@ _CALLERS = 4096  # whose rate is remembered at once
 
 
 class RefusalError(Exception):
-    """What a caller is told instead of an answer; with `retry_s` 0 the same would be refused again."""
+    """A refused request; with `retry_s` 0 the same request would be refused again."""
 
     def __init__(self, status: int, sentence: str, retry_s: int = 0) -> None:
         super().__init__(sentence)

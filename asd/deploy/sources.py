@@ -145,13 +145,13 @@ class Folder:
             log.error("%s is not remembered as heard (%s); a restart may hear it again", path.name, error)
 
     def _waiting(self) -> list[Path]:
-        """Recordings of the folder that came after the last one that was heard, oldest first."""
+        """Recordings of the folder that came after the last one that was read, oldest first."""
         stamps = sorted((_stamp(path), path.name, path) for path in find_recordings(self.place, "*"))
         if self.mark and self.mark.exists():
             stamp, names = self.mark.read_text().rstrip("\n").split(" ", 1)
             self._last = int(stamp), names.split("/")
-        last, heard = self._last
-        return [path for stamp, name, path in stamps if stamp > last or (stamp == last and name not in heard)]
+        last, done = self._last
+        return [path for stamp, name, path in stamps if stamp > last or (stamp == last and name not in done)]
 
 
 def _stamp(path: Path) -> int:

@@ -17,12 +17,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from asd.data.codecs import truncated
+from asd.data.codecs import STREAMED_BYTES, truncated
 from asd.deploy.stream import Samples
 from asd.types import AsdError
 
 BLOCK_S = 0.1  # of sound that is read at once
-_STREAMED_BYTES = 0x7FFF0000  # a size from here on, or 0, is that of a stream
 _MOST_HEADER_BYTES = 1 << 20  # in front of the samples, such as a cover picture
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"RF64": "RF64", b"FORM": "AIFF", b".snd": "AU"}
@@ -134,7 +133,7 @@ def _read_header(stream: BinaryIO, what: str) -> tuple[Coding, int | None]:
             coding = _coding(content, what)
     if coding is None:
         raise _broken(what, "samples come before their format")
-    return coding, None if size == 0 or size >= _STREAMED_BYTES else size
+    return coding, None if size == 0 or size >= STREAMED_BYTES else size
 
 
 def _coding(content: bytes, what: str) -> Coding:

@@ -23,7 +23,7 @@ import torch
 from asd.core.files import load_tensors, save_tensors
 from asd.core.runtime import digest, on_threads
 from asd.data.recordings import Recordings
-from asd.detectors.base import ClipEncoder, Detector, RunContext, Scores
+from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.encoders.fault_mlp import FaultMlp
 from asd.detectors.encoders.recipe import FAULTS, EmbeddingSettings
 from asd.detectors.encoders.segment_encoder import SegmentEncoder
@@ -47,11 +47,13 @@ class Embedding(Detector):
 
     def __init__(self, context: RunContext, settings: EmbeddingSettings | None = None) -> None:
         super().__init__(context)
-        self.settings = settings or EmbeddingSettings()
-        self.scorers = tuple(self.settings.backends)
-        self.encoder = _encoder(context, self.settings)
+        self.settings = settings = settings or EmbeddingSettings()
+        settings.check()
+        self.scorers = tuple(settings.backends)
+        is_default = settings.encoder == FAULTS
+        self.encoder = FaultMlp(context, settings.faults) if is_default else SegmentEncoder(context, settings)
         self.fitted: dict[str, list[PerSectionScorer]] = {}  # by scorer, one for each part
-        self.search = self.settings.search_options(self.scorers, context.device)
+        self.search = settings.search_options(self.scorers, context.device)
 
     def fit(self, recordings: Recordings) -> None:
         """Fits the encoder, embeds the training clips, and fits the back ends to them."""
@@ -127,7 +129,7 @@ class Embedding(Detector):
             raise AsdError(f"{path} is not a bank of this configuration: {error}") from error
 
     def facts(self) -> Mapping[str, Any]:
-        """What a submission declares: of the encoder, and of what follows it."""
+        """Facts for a submission: of the encoder, and of what follows it."""
         return {
             "aggregation_method": "average",
             "decision_making": "quantile of the training scores",
@@ -142,8 +144,3 @@ class Embedding(Detector):
     def _scorer(self, name: str, part: int) -> PerSectionScorer:
         own = self.encoder.backend_options(part) if name == "knn_relative" else {}
         return PerSectionScorer(backend_named(name, **{**own, **self.search[name]}))
-
-
-def _encoder(context: RunContext, settings: EmbeddingSettings) -> ClipEncoder:
-    settings.check()
-    return FaultMlp(context, settings.faults) if settings.encoder == FAULTS else SegmentEncoder(context, settings)

@@ -17,10 +17,10 @@ from asd.challenge.years import Year
 from asd.core.runtime import log
 from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs
-from asd.types import AsdError, Split
+from asd.types import AsdError, Split, named
 
 ALL = ("all",)
-_NAMED = 3  # machines, clips or sections that a sentence names
+NAMED = 3  # machines, clips or sections that a sentence names
 
 Missing = dict[str, list[str]]  # machine -> what it lacks, as the ends of sentences
 Folders = Mapping[RunDirectory, ScoreFolder]  # whose scores are looked at
@@ -81,7 +81,7 @@ def missing_scores(folders: Folders, scorer: str) -> Missing:
         if not folder.scorers:
             lacks.append("has no scores of test clips")
         elif absent := sorted(every - {*folder.scorers}):
-            lacks.append(f"has no scores of scorer={first_of(absent)}")
+            lacks.append(f"has no scores of scorer={named(absent, NAMED)}")
         else:
             lacks += _missing_clips(folder, scorer)
     return {machine: list(dict.fromkeys(lacks)) for machine, lacks in missing.items() if lacks}
@@ -93,12 +93,12 @@ def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
         return []
     lacks = []
     if untested := sorted({*data.trained_sections} - data.sections):
-        lacks.append(f"has no test clips of section {first_of(untested)}, which it was trained on")
+        lacks.append(f"has no test clips of section {named(untested, NAMED)}, which it was trained on")
     scored = {*folder.table(scorer)["file"]} if scorer in folder.scorers else set()
     if absent := [file for file, _, _ in data.clips if file not in scored]:
-        lacks.append(f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({first_of(absent)})")
+        lacks.append(f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({named(absent, NAMED)})")
     if strange := sorted(scored - {file for file, _, _ in data.clips}):
-        lacks.append(f"has scores that are of none of its test clips: {len(strange)} ({first_of(strange)})")
+        lacks.append(f"has scores that are of none of its test clips: {len(strange)} ({named(strange, NAMED)})")
     return lacks
 
 
@@ -109,7 +109,7 @@ def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:
         test = table[table["split"] == Split.TEST]
         unknown = test["file"][test["label"] == ""].tolist()
         if unknown:
-            what = f"has no label for {len(unknown)} of {len(test)} test clips ({first_of(unknown)})"
+            what = f"has no label for {len(unknown)} of {len(test)} test clips ({named(unknown, NAMED)})"
             missing[machine] = [what]
     return missing
 
@@ -151,12 +151,6 @@ def left_out(runs: Path, name: str, machines: Sequence[str]) -> list[str]:
 
 
 def merged(*several: Missing) -> Missing:
-    """What is missing by several reasons."""
+    """Several reports of missing parts as one."""
     machines = dict.fromkeys(machine for missing in several for machine in missing)
     return {name: [what for missing in several for what in missing.get(name, [])] for name in machines}
-
-
-def first_of(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

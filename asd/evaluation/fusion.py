@@ -16,11 +16,11 @@ import pandas as pd
 from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
-from asd.evaluation.completeness import ALL, chosen_runs, first_of, merged, missing_runs, missing_scores, require_whole
+from asd.evaluation.completeness import ALL, NAMED, chosen_runs, merged, missing_runs, missing_scores, require_whole
 from asd.evaluation.score_table import FloatArray
 from asd.runs import RunDirectory, ScoredData, digests, directories_with
 from asd.scoring.threshold import ScoreNormalizer, fit_threshold
-from asd.types import AsdError
+from asd.types import AsdError, named
 
 SCORER = "fused"
 
@@ -106,8 +106,8 @@ def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
         raise AsdError(f"members={','.join(found)} have no machine in common")
     member = next(name for name, have in machines.items() if have != every)
     raise AsdError(
-        f"{member} has no {first_of(sorted(every - machines[member]))}, which another member has; train it, or fuse "
-        f"what all members have with machine={','.join(sorted(shared))}"
+        f"{member} has no {named(sorted(every - machines[member]), NAMED)}, which another member has; train it, or "
+        f"fuse what all members have with machine={','.join(sorted(shared))}"
     )
 
 

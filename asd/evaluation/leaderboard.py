@@ -18,12 +18,12 @@ import pandas as pd
 from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
-from asd.evaluation.completeness import ALL, first_of, is_all
+from asd.evaluation.completeness import ALL, NAMED, is_all
 from asd.evaluation.labelling import labelled_scores, meant_year
 from asd.evaluation.markdown import table, write_results
 from asd.metrics import evaluate_table
 from asd.runs import run_names, warn_of_run
-from asd.types import AsdError
+from asd.types import AsdError, named
 
 _CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison
 
@@ -178,7 +178,7 @@ def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list
             else:
                 log.warning("%s is left out: %s", name, error)
     if not members:
-        what = "labelled test clips" if is_all(machines) else f"labelled clips of {first_of(machines)}"
+        what = "labelled test clips" if is_all(machines) else f"labelled clips of {named(machines, NAMED)}"
         raise AsdError(f"{runs} holds no run with {what}; make train machine=... makes the first")
     return members
 

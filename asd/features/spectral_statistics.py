@@ -1,4 +1,4 @@
-"""What one resolution of the short-time spectrum tells about a clip: vectors of statistics over time.
+"""Statistics over time of one resolution of the short-time spectrum, as vectors.
 
 Conventions: waveforms (batch, samples) float32; power (batch, frames, bins) of overlapping periodic Hann windows;
 vectors (batch, bands). All statistics are levels or ratios, so a gain changes none of them.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -175,29 +175,11 @@ class RunDirectory(TrainingDirectory):
         """What was added to the bank after the training: {"date", "files": [{"path", "kept", "content"}]} each time."""
         return list(read_json(self.model / "confirmed.json").get("changes", []))
 
-    def seal_model(
-        self,
-        folder: Path,
-        settings: str,
-        data: str,
-        sections: Sequence[str],
-        version: int = 1,
-        clip_s: float | None = None,
-        code: str = "",
-    ) -> None:
-        """Writes fit.json into a finished model.
-
-        Args:
-            folder: where the model lies; its files are hashed.
-            settings: hash of what decided the model besides its clips.
-            clip_s: length of the clips in seconds, by the median.
-            code: hash of code and files outside this package that decided the model.
-        """
+    def seal_model(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Writes fit.json into the folder of a finished model: facts of its fit, and the hash of each of its files."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
-        facts = {"settings": settings, "data": data, "sections": sorted({*sections}), "version": version}
-        facts |= {"code": code} if code else {}
-        write_json(folder / "fit.json", facts | {"machine": self.machine, "clip_s": clip_s, "files": files})
+        write_json(folder / "fit.json", {**facts, "machine": self.machine, "files": files})
 
     def check_version(self, version: int) -> None:
         """Makes sure that the model, where there is one, was made by this version of its detector."""

@@ -29,7 +29,7 @@ from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 @dataclass(frozen=True, slots=True)
 class ScoredData:
-    """What a scoring was asked for; a clip that is listed here and has no score is missing."""
+    """The clips that were to be scored; one that is listed here and has no score is missing."""
 
     root: str  # absolute folder that holds <machine>/test, or its address
     fingerprint: str  # hash of the clips
@@ -40,20 +40,14 @@ class ScoredData:
 
     @classmethod
     def of(
-        cls,
-        root: Path,
-        fingerprint: str,
-        trained_sections: Sequence[str],
-        clips: Sequence[Clip],
-        layout: str = "challenge",
-        contents: Mapping[str, str] | None = None,
+        cls, root: Path, fingerprint: str, trained: list[str], clips: list[Clip], layout: str, read: dict[str, str]
     ) -> ScoredData:
-        """What is to be scored."""
+        """The record of clips to be scored; `read` has the hash of each recording by its path."""
         rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
         tables = [root] if root.is_file() else root.glob("recordings.*")
         listed = {str(path.absolute()): file_hash(path) for path in tables if is_table(path)}
-        hashes = {address_of(Path(path)) or path: found for path, found in {**listed, **(contents or {})}.items()}
-        return cls(written(root), fingerprint, tuple(sorted({*trained_sections})), rows, layout, hashes)
+        hashes = {address_of(Path(path)) or path: found for path, found in {**listed, **read}.items()}
+        return cls(written(root), fingerprint, tuple(sorted({*trained})), rows, layout, hashes)
 
     def changes(self, since_s: float) -> list[str]:
         """What has become of the recordings since a time, as sentences; [] where all of them lie elsewhere by now.

@@ -35,7 +35,7 @@ class NearestOfMade(Nearest):
 
     @property
     def method(self) -> str:  # type: ignore[override]
-        """What a meta file calls it."""
+        """Its name in a meta file."""
         return "k-means" if self.made == "kmeans" else "k-NN"
 
     def _learn(self, references: References) -> None:

@@ -17,7 +17,7 @@ from asd.core.files import read_yaml
 from asd.core.runtime import log
 from asd.core.storage import fetch, read_bytes
 from asd.detectors import REGISTRY, detector_class, section_of
-from asd.options import Settings
+from asd.options import Settings, flattened
 from asd.places import mirrored
 from asd.settings.config import Run
 from asd.settings.stages import DEFAULT_DETECTOR
@@ -54,7 +54,7 @@ def parse(
     given = [_split_pair(argument) for argument in arguments]
     files = [(path := mirrored(value), read_pairs(path)) for key, value in given if key == "config"]
     given = [(key, value) for key, value in given if key != "config"]
-    below = list(_flatten(base or {}))
+    below = list(flattened(base or {}))
     if issubclass(stage, Run):
         named = [value for pairs in (below, *(p for _, p in files), given) for key, value in pairs if key == "detector"]
         stage = cast(type[S], stage.with_detector(str(named[-1]) if named else DEFAULT_DETECTOR))
@@ -117,13 +117,13 @@ def _split_pair(argument: str) -> tuple[str, str]:
 
 def read_pairs(path: Path) -> Pairs:
     """Options of a YAML file as (key, value), in order."""
-    return list(_flatten(read_yaml(path, "config=", "; the ready ones are in configs/", read_bytes)))
+    return list(flattened(read_yaml(path, "config=", "; the ready ones are in configs/", read_bytes)))
 
 
 def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
     """The options that a run was trained with, as its config.yaml holds them, but for `changes`."""
     _refuse_fusion(content)
-    known = {key: value for key, value in _flatten(content) if not key.endswith(_RETIRED)}
+    known = {key: value for key, value in flattened(content) if not key.endswith(_RETIRED)}
     if (detector := known.get("detector", DEFAULT_DETECTOR)) not in REGISTRY:
         detector_class(str(detector))  # the package that brings it may be missing here: nothing has to be trained again
     try:
@@ -266,11 +266,3 @@ def _option(stage: type[BaseModel], loc: Sequence[int | str]) -> str:
     inner = field.annotation if field else None
     rest = _option(inner, loc[1:]) if isinstance(inner, type) and issubclass(inner, BaseModel) else ""
     return f"{loc[0]}.{rest}" if rest else str(loc[0])
-
-
-def _flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

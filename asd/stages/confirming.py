@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from asd.core.files import alone, atomic
+from asd.core.files import alone, append_text, atomic
 from asd.data.dataset import check_units
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, defects, joined
@@ -143,8 +143,7 @@ def _logged(
         "threshold_before": before["value"],
         "threshold_after": after["value"],
     }
-    with (run.path / "confirmed.jsonl").open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    append_text(run.path / "confirmed.jsonl", json.dumps(line) + "\n")
     return Change(run, n_added, n_normal, before["value"], after["value"], after["false_alarm_bound"])
 
 

@@ -1,4 +1,4 @@
-"""What a report shows of chosen clips: sounds, spectrograms, explanations and maps."""
+"""Sounds, spectrograms, explanations and maps of chosen clips for a report."""
 
 from __future__ import annotations
 

@@ -186,9 +186,11 @@ def store_model(
         NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
         for name, content in (more or {}).items():
             write_json(folder / name, content)
-        sections = [clip.section for clip in learnt.clips]
-        clip_s = float(np.median(learnt.durations_s))
-        run.seal_model(folder, settings, data, sections, detector.version, clip_s, detector.context.code)
+        facts: dict[str, Any] = {"settings": settings, "data": data, "version": detector.version}
+        facts |= {"code": detector.context.code} if detector.context.code else {}
+        facts |= {"sections": sorted({clip.section for clip in learnt.clips})}
+        facts |= {"clip_s": float(np.median(learnt.durations_s))}
+        run.seal_model(folder, facts)
 
 
 def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machine: str) -> dict[str, Threshold]:

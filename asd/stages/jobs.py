@@ -1,4 +1,4 @@
-"""What there is to do: one job per machine and seed, its recordings listed, read and checked before any long work."""
+"""Jobs: one per machine and seed, whose recordings are listed, read and checked before any long work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a machine's detector learns from: training clips, and supplemental recordings where these are in use."""
+    """Recordings that a machine's detector learns from: training clips, and supplemental ones that are in use."""
 
     recordings: Recordings
     supplemental: Recordings | None
@@ -36,7 +36,7 @@ class TrainingData:
         return fingerprint([part.fingerprint for part in parts if part is not None])
 
     def supplement(self, seed: int, other_machines: Recordings | None) -> Supplement:
-        """What there is to learn from besides the training clips; a joint detector learns from other machines', too."""
+        """Recordings besides the training clips; a joint detector learns from those of other machines, too."""
         if self.supplemental is None:
             return Supplement(other_machines=other_machines)
         return self.policy.supplement(self.recordings, self.supplemental, seed)
@@ -44,7 +44,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TestData:
-    """What is scored: the test clips, those of them that cannot be used and are left out, and their folder's layout."""
+    """Test clips, those of them that cannot be used and are left out, and the layout of their folder."""
 
     recordings: Recordings
     refused: tuple[Refused, ...]

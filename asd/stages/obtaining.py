@@ -49,7 +49,7 @@ class Target(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What it is called in sentences."""
+        """Its name in sentences."""
         return f"{self.machine} {self.part}" if self.part else TRUTH
 
 
@@ -61,7 +61,7 @@ class Inventory:
 
     @property
     def defects(self) -> list[Finding]:
-        """What is missing or damaged."""
+        """Parts that are missing or damaged."""
         return [finding for finding in self.findings if not finding.is_good]
 
 

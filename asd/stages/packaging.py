@@ -46,11 +46,11 @@ class Package:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """What is wrong with it, in sentences."""
+        """Its defects, in sentences."""
         return self.findings.defects
 
     def lines(self) -> list[str]:
-        """What it holds and what is wrong with it, a line each."""
+        """Its files and its defects, a line each."""
         entries = [
             f"  {name}  {n_bytes} bytes" + (f", {lines} lines" if lines is not None else "")
             for name, n_bytes, lines in self.listing.entries

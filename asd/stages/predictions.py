@@ -1,4 +1,4 @@
-"""What a model says of clips, one row each: a table that a person reads from the top, and other programs read whole."""
+"""Scores of clips as a table of predictions, a row each, for people and for other programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """What a model makes of a recording.
+    """Score and decision of a recording by a model.
 
     Attributes:
         score: the higher, the more anomalous.
@@ -41,7 +41,7 @@ class ClipScore:
 
 @dataclass(frozen=True, eq=False)
 class Normal:
-    """What the scores of clips are held against."""
+    """Normal training clips, which scores of others are compared with."""
 
     scores: pd.DataFrame  # of the normal training clips by each scorer, none of which met itself, a column per scorer
     spectra: NormalSpectra | None  # of the same clips; None: the model was stored before there were any

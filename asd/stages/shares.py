@@ -1,4 +1,4 @@
-"""Jobs of machines that stand for themselves: with `keep_going`, or in other processes a share per machine and seed."""
+"""Jobs of machines that do not depend on each other: with `keep_going`, or in other processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Share(NamedTuple):
     command: str  # of which it is a share, by a word that no other command has
 
     def __str__(self) -> str:
-        """What a message calls it: the machine, with the seed where each seed is a share."""
+        """Its name in messages: the machine, with the seed where each seed is a share."""
         return self.machine if self.seeds == self.options["seeds"] else f"{self.machine} seed {self.seeds[0]}"
 
 

@@ -56,7 +56,7 @@ def draw_hall(machine: str, seed: int, sample_rate_hz: int) -> Hall:
     for domain, scene in design.scenes.items():
         speed_rpm = float(np.mean(scene.speeds_rpm))
         sound = _machine(design, Health(), scene.load_db, rng, speed_rpm, _REFERENCE_S, sample_rate_hz)
-        rms[domain] = float(_heard(sound, responses[_MACHINE])[0].std())
+        rms[domain] = float(_at_microphones(sound, responses[_MACHINE])[0].std())
     return Hall(responses.astype(np.float32), rms, sample_rate_hz)
 
 
@@ -86,10 +86,10 @@ def record_in_hall(
     level_db = 20 * np.log10(hall.rms[domain]) - snr_db + rng.normal(0.0, LEVEL_DB)
     colour = _colour(scene, machine.size, hall.sample_rate_hz, rng)
     shared, *alone = (_noise(colour, machine.size, hall.sample_rate_hz, rng) for _ in range(3))
-    noise = _heard(shared, hall.responses[_NOISE])
+    noise = _at_microphones(shared, hall.responses[_NOISE])
     noise *= np.sqrt(1 - 10 ** (ALONE_DB / 10)) / noise.std(axis=1, keepdims=True)
     noise += amplitude(ALONE_DB) * np.stack([part / part.std() for part in alone])
-    parts = {"machine": _heard(machine, hall.responses[_MACHINE]), "noise": amplitude(level_db) * noise}
+    parts = {"machine": _at_microphones(machine, hall.responses[_MACHINE]), "noise": amplitude(level_db) * noise}
     mixed = parts["machine"] + parts["noise"] if content == "both" else parts[content]
     return np.asarray(np.clip(REFERENCE_RMS * mixed[:, :n_samples], -1.0, 1.0), np.float32)
 
@@ -120,7 +120,7 @@ def _response(rng: np.random.Generator, direct_db: float, decay_s: float, sample
     return np.asarray(response / np.sqrt(np.sum(response**2)), np.float32)
 
 
-def _heard(sound: Array, responses: Array) -> Array:
+def _at_microphones(sound: Array, responses: Array) -> Array:
     """A sound (samples,) at both microphones (2, taps): (2, samples), its beginning under its own echo."""
     spectrum = fft.rfft(sound) * fft.rfft(responses, sound.size)
     return np.asarray(fft.irfft(spectrum, sound.size), np.float32)

@@ -164,7 +164,7 @@ class _Attention(nn.Module):
         self.relative_attention_bias = nn.Embedding(config.num_buckets, self.n_heads)
 
     def distances(self, n_tokens: int) -> torch.Tensor:
-        """What a head thinks of each distance between two tokens, (heads, tokens, tokens)."""
+        """Bias of each head by the distance between two tokens, (heads, tokens, tokens)."""
         table = self.relative_attention_bias.weight
         position = torch.arange(n_tokens, device=table.device)
         ahead = position[None] - position[:, None]

@@ -11,7 +11,7 @@ from asd.core.networks.autoencoder import inverse
 from asd.deploy.graph.encoders import embedding_parts, layers
 from asd.deploy.graph.features import clip_statistics, log_mel
 from asd.deploy.graph.formula import Graph, Value
-from asd.deploy.graph.microphones import heard, less_far
+from asd.deploy.graph.microphones import less_far, one_waveform
 from asd.deploy.graph.scoring import section_scores
 from asd.detectors.auto import Auto
 from asd.detectors.autoencoder import Autoencoder
@@ -102,7 +102,7 @@ def _auto(g: Graph, detector: Auto, scorer: str, recorded: Value, section: Value
 
 def _autoencoder(g: Graph, detector: Autoencoder, scorer: str, recorded: Value, section: Value | None) -> Value:
     n_frames, n_mels = detector.n_frames, detector.n_mels
-    waveforms = heard(g, detector.context.front_end, recorded)
+    waveforms = one_waveform(g, detector.context.front_end, recorded)
     levels = log_mel(g, LogMel(detector.context.sample_rate_hz, **detector.log_mel), waveforms)
     if not detector.compatible:
         levels = g.op.Round(levels * STEPS_PER_DB) / STEPS_PER_DB  # as `features.frames` keeps them

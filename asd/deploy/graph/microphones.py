@@ -21,8 +21,8 @@ Spectrum = tuple[Value, Value]
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-def heard(g: Graph, front_end: FrontEnd, recorded: Value) -> Value:
-    """What a detector gets of recordings: (clips, microphones, samples) -> (clips, samples)."""
+def one_waveform(g: Graph, front_end: FrontEnd, recorded: Value) -> Value:
+    """One waveform of each recording: (clips, microphones, samples) -> (clips, samples)."""
     waveforms = _FRONT_ENDS[front_end.name](g, recorded)
     if front_end.profile:
         spectrum = _spectrum(g, waveforms, frontends.SUBTRACT_SAMPLES)
@@ -33,16 +33,16 @@ def heard(g: Graph, front_end: FrontEnd, recorded: Value) -> Value:
 def less_far(
     g: Graph, front_end: FrontEnd, recorded: Value, vectors: Callable[[Value], dict[str, Value]]
 ) -> dict[str, Value]:
-    """Vectors of what is heard, in the residual view less a share of those of the far microphone.
+    """Vectors of what the detector gets, in the residual view less a share of those of the far microphone.
 
     Args:
         recorded: (clips, microphones, samples).
         vectors: of waveforms (clips, samples), each (clips, dims) by name.
     """
-    near = vectors(heard(g, front_end, recorded))
+    near = vectors(one_waveform(g, front_end, recorded))
     if not front_end.residual:
         return near
-    far = vectors(heard(g, FrontEnd("far"), recorded))
+    far = vectors(one_waveform(g, FrontEnd("far"), recorded))
     return {name: x - far[name] * front_end.residual for name, x in near.items()}
 
 

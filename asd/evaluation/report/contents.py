@@ -62,7 +62,7 @@ class Medium:
 
     @property
     def n_characters(self) -> int:
-        """What it takes in the page."""
+        """Its size in the page."""
         return len(self.content) * 4 // 3
 
     @property
@@ -80,7 +80,7 @@ class Shelf:
 
     @property
     def n_characters(self) -> int:
-        """What they take together."""
+        """Their size together."""
         return sum(medium.n_characters for medium in self.media.values())
 
     def put(self, media: Mapping[str, Medium]) -> bool:
@@ -164,7 +164,7 @@ def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
 
 
 def spectrogram_picture(levels_db: FloatArray, limits: tuple[float, float]) -> Medium:
-    """A spectrogram (mels, frames) as a picture, low frequencies below; `limits` are the darkest and brightest level."""
+    """A spectrogram (mels, frames) as a picture, low frequencies below; `limits`: darkest and brightest level."""
     file = io.BytesIO()
     imsave(file, levels_db, vmin=limits[0], vmax=limits[1], cmap="magma", origin="lower", **_WEBP)
     return Medium(file.getvalue(), "image/webp")

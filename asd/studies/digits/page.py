@@ -100,7 +100,7 @@ def findings(summary: Summary) -> list[str]:
 
 
 def confusions(confusion: Any, classes: Sequence[str]) -> list[tuple[str, str, float]]:
-    """Errors (actual, called, share of the actual) of counts (classes, classes), a row per actual; most frequent first."""
+    """Errors (actual, called, share of the actual), most frequent first; counts (classes, classes) by actual."""
     matrix = np.asarray(confusion, np.float64)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     np.fill_diagonal(shares, 0.0)
