@@ -6,6 +6,7 @@ option, its `description` the help text. Nothing declares an option twice.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -55,6 +56,17 @@ def _once(values: list[T]) -> list[T]:
     return values
 
 
+def _usable_name(name: str) -> str:
+    if not re.fullmatch(r"[^/\\\s.,:][^/\\\s,:]*", name):
+        usable = re.sub(r"[/\\\s,:]+", "_", name.strip()).lstrip("._") or "run"
+        raise ValueError(
+            f"the name of a run has no spaces, slashes, commas or colons and does not begin with a dot; try {usable}"
+        )
+    if not names_a_folder(name):
+        raise ValueError(f"the name of a run has at most {MOST_NAME_BYTES} bytes")
+    return name
+
+
 def _given(value: str) -> str:
     if not value:
         raise ValueError("it is empty; name a file, a folder, a pattern or a table")
@@ -64,6 +76,7 @@ def _given(value: str) -> str:
 Given = Annotated[str, AfterValidator(_given)]  # recordings, see `data.given`
 _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 
+RunName = Annotated[str, AfterValidator(_usable_name)]
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some)]
 AnyNames = Annotated[list[str], BeforeValidator(_split), AfterValidator(_named)]  # empty: all there are
 Seeds = Annotated[list[_Seed], BeforeValidator(_split), Field(min_length=1), AfterValidator(_once)]

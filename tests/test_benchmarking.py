@@ -138,13 +138,18 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
     Path("odd.yaml").write_text('"good": detector=statistics\n"odd": detector=statistics nonsense=1\n')
     Path("magic.yaml").write_text("odd: detector=statistics statistics.backend=magic\n")
     Path("absent.yaml").write_text("odd: detector=embedding embedding.encoder=tests.nowhere:Net\n")
-    Path("named.yaml").write_text("odd: detector=statistics name=x\n")
+    for word in ("name=x", "year=2020", "overwrite=true", "executor=ray", "workers=2"):
+        Path(f"{word[:4]}.yaml").write_text(f"odd: detector=statistics {word}\n")
     for changed, saying in (
         ({"methods": Path("odd.yaml")}, "nonsense"),
         ({"methods": Path("magic.yaml")}, "backend=magic is unknown"),
         ({"methods": Path("absent.yaml")}, "encoder=tests.nowhere:Net cannot be imported"),
         ({"methods": Path("none.yaml")}, r"none\.yaml does not exist; write a file of `label: detector="),
-        ({"methods": Path("named.yaml")}, r"named\.yaml: name=x of odd is the same for all methods"),
+        ({"methods": Path("name.yaml")}, r"name\.yaml: name=x of odd is the same for all methods"),
+        ({"methods": Path("year.yaml")}, "year=2020 of odd is the same for all methods"),
+        ({"methods": Path("over.yaml")}, "overwrite=true of odd is the same for all methods"),
+        ({"methods": Path("exec.yaml")}, "executor=ray of odd is the same for all methods"),
+        ({"methods": Path("work.yaml")}, "workers=2 of odd is the same for all methods"),
         ({"machine": ["lathe"]}, "machine='lathe' is not under"),
         ({"detectors": ["embedding"]}, "detectors=embedding have no method among the 2"),
         ({"reference": "nobody"}, "reference='nobody' is no method"),

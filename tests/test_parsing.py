@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asd.options import Settings
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
-from asd.settings.stages import Evaluate, Submit
+from asd.settings.stages import Evaluate, Listen, Serve, Submit
 from asd.types import AsdError
 from tests.command import refuses
 
@@ -158,3 +159,25 @@ def test_a_file_gives_an_option_once_however_it_spells_it(tmp_path: Path, text: 
 def test_the_command_says_which_of_two_values_counts(caplog: pytest.LogCaptureFixture) -> None:
     assert parse(Run, ["seed=0", "machine=fan", "seeds=1", "machine=fan"]).seeds == [1]
     assert caplog.messages == ["seeds is given 2 times (seed=0, seeds=1): seeds=1 counts"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        (Serve, ["token=hush", "token=hush-hush-hush-hush"]),
+        (Serve, ["token=hush"]),
+        (Listen, ["input=-", "webhook_secret=hush", "webhook_secret=hushed"]),
+        (Listen, ["input=-", "webhook=https://plant.example/?key=hush", "webhook=https://plant.example/?key=hushed"]),
+        (Listen, ["input=-", "mqtt=mqtt://fan:hush@broker/fans", "mqtt=mqtt://fan:hushed@broker/fans"]),
+    ],
+)
+def test_no_message_shows_a_secret(stage: type[Settings], words: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    said = ""
+    try:
+        parse(stage, words)
+    except AsdError as error:
+        said = str(error)
+    said += caplog.text
+    assert words[-1].partition("=")[0] in said
+    assert "***" in said
+    assert "hush" not in said

@@ -92,6 +92,13 @@ def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
         ("data: [elsewhere]", "data is the same for all configurations of a sweep"),
         ("seeds: [0, 1]\nstatistics.backend: [knn]", "seeds is the same for all"),
         ("executor: [local, ray]", "executor is the same for all"),
+        ("statistics.backend: [knn, gaussian, knn]", "statistics.backend has knn twice; keep one"),
+        ("statistics.neighbours: [1, 2, '2']", "statistics.neighbours has 2 twice"),
+        ("statistics.views: ['level,kurtosis', [level, kurtosis]]", "statistics.views has .* twice"),
+        ("statistics.backend: [knn]\nbackend: [gaussian]", "it gives statistics.backend twice; keep one"),
+        ("statistics.backend: [knn]\nstatistics: {backend: [gaussian]}", "it gives statistics.backend twice"),
+        ("decision.quantile: {low: 0.1, high: 0.8, step: 1.0e-12}", "has more than 1,000,000 steps"),
+        ("statistics.neighbours: {low: 1, high: 4, log: 'no'}", "is no range"),
     ],
 )
 def test_a_space_that_is_none_is_a_sentence(tmp_path: Path, text: str, saying: str) -> None:
@@ -99,6 +106,22 @@ def test_a_space_that_is_none_is_a_sentence(tmp_path: Path, text: str, saying: s
     tone_machine(tmp_path, n_train=8)
     refuses(*words, saying=saying)
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_name_of_a_sweep_is_the_name_of_a_folder(place: Path) -> None:
+    for name in ("../other", "", "a b"):
+        refuses("sweep", "data=data", "space=space.yaml", f"name={name}", saying=f"name={name} does not fit")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("method", ["grid", "optuna"])
+def test_a_value_that_is_a_list_is_written_with_commas(place: Path, method: str) -> None:
+    space_file(place, "statistics.views: [[level_64, kurtosis], level_64]\nstatistics.backend: knn")
+    words = ("machine=fan", "space=space.yaml", f"method={method}", "trials=2", "executor=here", "device=cpu")
+    said = succeeds("sweep", "data=data", *words).out
+    assert "| level_64,kurtosis |" in said
+    assert {*pd.read_csv("runs/sweeps/sweep/sweep.csv")["statistics.views"]} == {"level_64,kurtosis", "level_64"}
+    succeeds("train", "config=runs/sweeps/sweep/best.yaml", "data=data", "machine=fan", "name=best", "device=cpu")
 
 
 def test_labels_that_a_judge_needs_are_asked_for_before_anything_is_trained(place: Path) -> None:

@@ -7,11 +7,10 @@ command line. Only the stages read them. The options of a detector are declared 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, Field, create_model, model_validator
+from pydantic import Field, create_model, model_validator
 
 from asd.challenge.years import get_year
 from asd.core.tracking import TrackerName
@@ -27,8 +26,8 @@ from asd.detectors import (
     section_of,
 )
 from asd.detectors.encoders.recipe import EmbeddingSettings
-from asd.options import Execution, Given, Names, Seeds, Settings
-from asd.places import MOST_NAME_BYTES, Place, mirrored, names_a_folder
+from asd.options import Execution, Given, Names, RunName, Seeds, Settings
+from asd.places import Place, mirrored
 from asd.settings import stages as options
 from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError, FrontEnd, FrontEndName
@@ -36,19 +35,7 @@ from asd.types import AsdError, FrontEnd, FrontEndName
 WITHOUT_VECTORS = ("autoencoder",)  # detectors that know a clip as frames only
 
 
-def _usable_name(name: str) -> str:
-    if not re.fullmatch(r"[^/\\\s.,:][^/\\\s,:]*", name):
-        usable = re.sub(r"[/\\\s,:]+", "_", name.strip()).lstrip("._") or "run"
-        raise ValueError(
-            f"the name of a run has no spaces, slashes, commas or colons and does not begin with a dot; try {usable}"
-        )
-    if not names_a_folder(name):
-        raise ValueError(f"the name of a run has at most {MOST_NAME_BYTES} bytes")
-    return name
-
-
 LayoutName = Literal["auto", "challenge", "table", "mimii", "toyadmos", "industrial", "plain"]
-RunName = Annotated[str, AfterValidator(_usable_name)]
 
 
 class Decision(Settings):

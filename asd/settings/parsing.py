@@ -69,7 +69,7 @@ def parse(
             raise AsdError(f"config={path} gives {twice[0]} twice; keep one")
         _warn_of_no_effect(stage, values, used)
     used = _assign(stage, values, given)
-    _warn_of_earlier(given, used)
+    _warn_of_earlier(stage, given, used)
     _warn_of_no_effect(stage, values, used)
     return _validated(stage, values, command)
 
@@ -220,17 +220,35 @@ def _nearest(key: str, known: Sequence[str], detector: str) -> str | None:
     return last.get(near[0], near[0]) if near else None
 
 
+def full_names(names: Sequence[str], detector: str) -> list[str]:
+    """Options of `train` as it declares them: statistics.backend for backend.
+
+    Raises:
+        AsdError: there is no such option; the nearest is named.
+    """
+    stage = Run.with_detector(detector)
+    known = list(keys(stage))
+    return [_full_key(stage, name, known, section_of(detector)) for name in names]
+
+
 def _twice(pairs: Pairs, used: Mapping[str, str]) -> list[str]:
     """Options that are given more than once, however they are spelled."""
     return [name for name, n in Counter(used[key] for key, _ in pairs).items() if n > 1]
 
 
-def _warn_of_earlier(pairs: Pairs, used: Mapping[str, str]) -> None:
+def _warn_of_earlier(stage: type[Settings], pairs: Pairs, used: Mapping[str, str]) -> None:
     """Names options that the command gives again with another value: wrappers of commands append theirs."""
     for name in _twice(pairs, used):
-        words = [f"{key}={value}" for key, value in pairs if used[key] == name]
-        if len({word.partition("=")[2] for word in words}) > 1:
+        own = [(key, value) for key, value in pairs if used[key] == name]
+        if len({str(value) for _, value in own}) > 1:
+            words = [f"{key}={_shown(stage, name, value)}" for key, value in own]
             log.warning("%s is given %d times (%s): %s counts", name, len(words), ", ".join(words), words[-1])
+
+
+def _shown(stage: type[Settings], option: str, value: Any) -> str:
+    """A value as a message says it; `Field(repr=False)` marks an option that may hold a secret."""
+    field = stage.model_fields.get(option)
+    return str(value) if field is None or field.repr else "***"
 
 
 def _warn_of_no_effect(stage: type[Settings], values: Mapping[str, Any], used: Mapping[str, str]) -> None:
@@ -255,7 +273,7 @@ def _validated(stage: type[S], values: Mapping[str, Any], command: str) -> S:
         reason = ", or ".join(dict.fromkeys(reason.removeprefix("Value error, ") for reason in reasons))
         if not key:  # of several options together
             raise AsdError(f"{reason}; see python -m asd {command} --help") from error
-        raise AsdError(f"{key}={first['input']!s} does not fit: {reason}") from error
+        raise AsdError(f"{key}={_shown(stage, key, first['input'])} does not fit: {reason}") from error
 
 
 def _option(stage: type[BaseModel], loc: Sequence[int | str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from asd.options import Execution, Given, Names, Seeds, Settings, SideBySide
+from asd.options import Execution, Given, Names, RunName, Seeds, Settings, SideBySide
 from asd.places import Place, address_of
 
 DEFAULT_DETECTOR = "statistics"
@@ -227,7 +227,7 @@ class Sweep(SideBySide):
     seeds: Seeds = Field([0], description="seeds of every training")
     seed: int = Field(0, ge=0, description="of the planted faults and of the draws of configurations")
     device: str = Field("auto", description="auto, cpu or cuda")
-    name: str = Field("sweep", description="name of the sweep")
+    name: RunName = Field("sweep", description="name of the sweep")
     runs: Place = Field(Path("runs/sweeps"), description="folder of all sweeps")
 
     @property
@@ -258,9 +258,9 @@ class Listen(OfRun):
     hysteresis: float = Field(0.25, ge=0, le=1, description="an alarm ends so far on the way from threshold to median")
     before_s: float = Field(10.0, ge=0, le=600, description="seconds before an alarm that are recorded with it")
     after_s: float = Field(10.0, ge=0, le=600, description="seconds after it")
-    webhook: str | None = Field(None, description="address that every event is sent to; see webhook_secret")
-    webhook_secret: str | None = Field(None, description="signs what is sent; by default what ASD_WEBHOOK_SECRET holds")
-    mqtt: str | None = Field(None, description="mqtt://[user:password@]host[:port]/topic, or mqtts://")
+    webhook: str | None = Field(None, repr=False, description="address that every event is sent to; see webhook_secret")
+    webhook_secret: str | None = Field(None, repr=False, description="signs it; by default that of ASD_WEBHOOK_SECRET")
+    mqtt: str | None = Field(None, repr=False, description="mqtt://[user:password@]host[:port]/topic, or mqtts://")
     drift: Drifting = Drifting()
     format: Literal["s16le", "s24le", "s32le", "f32le"] = Field(
         "s16le", description="samples of standard input that is no WAV"
@@ -280,7 +280,7 @@ class Serve(Settings):
     host: str = Field("127.0.0.1", description="address to listen at; any other one needs token=")
     port: int = Field(8000, ge=0, le=65535, description="port to listen at; 0: a free one")
     token: str | None = Field(
-        None, min_length=LEAST_TOKEN, description="what callers have to show; by default what ASD_TOKEN holds"
+        None, min_length=LEAST_TOKEN, repr=False, description="what callers have to show; by default that of ASD_TOKEN"
     )
     megabytes: float = Field(64.0, gt=0, description="most that a request may hold")
     recordings: int = Field(64, ge=1, description="most recordings of a request")

@@ -25,6 +25,7 @@ from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsew
 from asd.evaluation.labelling import labelled_scores, meant_year
 from asd.evaluation.markdown import place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
+from asd.options import Execution
 from asd.places import spelled
 from asd.runs import find_runs
 from asd.settings.config import Run
@@ -44,7 +45,10 @@ class Task(NamedTuple):
 
 
 _LINES = "`label: detector=... key=value` lines"
-_SHARED = ("data", "normal", "abnormal", "machine", "name", "runs", "seed", "seeds")  # by all methods
+_SHARED = (
+    *("data", "normal", "abnormal", "machine", "year", "name", "runs", "seed", "seeds", "overwrite"),
+    *Execution.model_fields,
+)  # by all methods
 
 
 class Row(NamedTuple):

@@ -215,7 +215,7 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
     from asd.evaluation.figures import importance_figure
 
     rows = [
-        {"score": r["score"], "state": r["state"], "seconds": r["seconds"], **r["options"], **r["machines"]}
+        {"score": r["score"], "state": r["state"], "seconds": r["seconds"], **_words(r["options"]), **r["machines"]}
         for r in results
     ]
     table = pd.DataFrame(rows, columns=["score", "state", "seconds", *keys, *machines])
@@ -239,6 +239,11 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
             figure.savefig(temporary, format="png", dpi=120)
         publish_files(folder / "importance.png")
     return Swept(folder, table, machines, elsewhere)
+
+
+def _words(options: Options) -> Options:
+    """Options as a table holds them: a list as the command line writes it."""
+    return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in options.items()}
 
 
 def as_markdown(table: pd.DataFrame, machines: Sequence[str]) -> str:

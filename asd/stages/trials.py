@@ -6,6 +6,7 @@ import itertools
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from asd.metrics import evaluate_table
 from asd.options import Execution
 from asd.places import mirrored, spelled
 from asd.settings.config import Run
-from asd.settings.parsing import parse
+from asd.settings.parsing import full_names, parse
 from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError
 
@@ -37,6 +38,7 @@ _SHARED = {
     *("overwrite", *Execution.model_fields),
 }  # by all configurations
 _MOST = 10_000  # configurations of a grid
+_MOST_STEPS = 1_000_000  # of a range that are no whole numbers
 _DECIMALS = 12  # of a number on a step: 0.1 + 0.2 is 0.3
 COMPLETE = "complete"  # state of a trial on all machines
 
@@ -87,23 +89,38 @@ Space = dict[str, Choice]
 def read_space(path: Path) -> Space:
     """The space of a YAML file: option -> list of values, {low, high, step, log}, or one value that is fixed.
 
-    `AsdError` where it holds something else, an option that `train` does not have, or one that all configurations
-    share.
+    `AsdError` where it holds something else, an option that `train` does not have or that all configurations share, or
+    an option or one of its values twice.
     """
-    if not (space := dict(_choices(path, read_yaml(path, "space=", _LINES, read_bytes)))):
+    if not (choices := list(_choices(path, read_yaml(path, "space=", _LINES, read_bytes)))):
         raise AsdError(f"space={path} holds no options{_LINES}")
+    space = dict(choices)
     if given := sorted(_SHARED & space.keys()):
         raise AsdError(
             f"space={path}: {given[0]} is the same for all configurations of a sweep; leave it out, or give it to sweep"
         )
     detector = (space["detector"].values if "detector" in space else ()) or (DEFAULT_DETECTOR,)
-    for key, choice in space.items():
-        for value in (choice.low, choice.high) if choice.low < choice.high else choice.values:
-            try:
-                parse(Run, [], {"detector": detector[0], key: value}).detector_settings.check_names()
-            except AsdError as error:
-                raise AsdError(f"space={path}: {error}") from error
+    try:
+        names = full_names([key for key, _ in choices], str(detector[0]))
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise AsdError(f"it gives {twice[0]} twice; keep one")
+        for key, choice in choices:
+            _check_values(key, choice, detector[0])
+    except AsdError as error:
+        raise AsdError(f"space={path}: {error}") from error
     return space
+
+
+def _check_values(key: str, choice: Choice, detector: str) -> None:
+    """Raises AsdError for a value that does not fit, and for two that are the same to `train`, such as 1 and "1"."""
+    meant = set()
+    for value in (choice.low, choice.high) if choice.low < choice.high else choice.values:
+        run = parse(Run, [], {"detector": detector, key: value})
+        run.detector_settings.check_names()
+        meaning = fingerprint(run.model_dump(mode="json"))
+        if meaning in meant:
+            raise AsdError(f"{key} has {value} twice; keep one")
+        meant.add(meaning)
 
 
 def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Choice]]:
@@ -122,7 +139,8 @@ def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterat
 def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
     low, high, step = numbers = [value["low"], value["high"], value.get("step", 1)]
     is_number = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
-    if set(value) - _RANGE or not is_number or not low < high or step <= 0:
+    is_known = set(value) <= _RANGE and isinstance(value.get("log", False), bool)
+    if not is_known or not is_number or not low < high or step <= 0:
         raise AsdError(f"space={path}: {key} is no range; write {{low: 1, high: 9}}, with step: or log: true")
     if value.get("log") and (low <= 0 or "step" in value):
         raise AsdError(f"space={path}: {key} has log: true, which takes low above 0 and no step")
@@ -132,6 +150,8 @@ def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
     steps: Sequence[Any] = ()
     if "step" in value and is_whole:
         steps = range(low, high + 1, int(step))
+    elif "step" in value and (high - low) / step > _MOST_STEPS:
+        raise AsdError(f"space={path}: {key} has more than {_MOST_STEPS:,} steps; take a larger step=, or none")
     elif "step" in value:
         steps = [round(low + k * step, _DECIMALS) for k in range(int((high - low) / step + 1e-9) + 1)]
     return Choice(steps, low, high, bool(value.get("log")))
