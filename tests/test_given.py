@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from asd.data.given import clips_of_files, from_arrays, training_recordings
 from asd.types import AsdError, Domain, FrontEnd, Label, Split
@@ -96,11 +99,38 @@ def test_rows_that_may_be_meant_as_recordings_are_said_to_be_channels(caplog: py
         ([np.ones((9, 2))], r"waveform 0 has the shape \(9, 2\).* transpose it"),
         ([np.full(9, np.nan)], "NaN|nan|finite|no recording"),
         ([np.ones(0)], "holds no samples"),
+        ([np.ones(9), np.full(9, np.nan)], "waveform 1 holds NaN"),
+        ([np.ones(9), np.full(9, 1e300)], r"waveform 1 holds a sample of 1e\+300"),
+        ([np.ones(9), np.ones(0)], "waveform 1 holds no samples"),
+        ([np.ones(9), [[1.0, 2.0], [3.0]]], "waveform 1 is no array of samples"),
     ],
 )
-def test_what_is_no_waveform_is_named(waveforms: list[np.ndarray], saying: str) -> None:  # type: ignore[type-arg]
+def test_what_is_no_waveform_is_named(waveforms: list[Any], saying: str) -> None:
     with pytest.raises(AsdError, match=saying):
         from_arrays(waveforms, 8000, FrontEnd(), Split.TEST)
+
+
+def test_tensors_of_any_kind_are_waveforms() -> None:
+    wave = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, 400)).float()
+    given = [wave, wave.double(), wave.clone().requires_grad_(), wave.bfloat16(), wave.half(), wave[None]]
+    found = from_arrays(given, 8000, FrontEnd(), Split.TEST)
+    for i in range(len(given)):
+        np.testing.assert_allclose(found.waveform(i), wave.numpy(), atol=2e-3)
+
+
+def test_copies_among_what_is_learnt_are_named_whatever_they_are_called(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i, name in enumerate(["a.wav", "b.wav", "c.wav"]):
+        write_clip(tmp_path / name, i)
+    training_recordings(tmp_path, None, "fan")
+    assert "copies" not in caplog.text
+    shutil.copy(tmp_path / "a.wav", tmp_path / "a (1).wav")
+    training_recordings(tmp_path, None, "fan")
+    assert "fan: 1 of 4 training clips are copies of others (a (1).wav, a.wav)" in caplog.text
+    wave = np.random.default_rng(0).normal(0, 0.1, 400)
+    training_recordings([wave, wave, wave + 0.01], 8000, "pump")
+    assert "pump: 1 of 3 training clips are copies of others (waveform 0, waveform 1)" in caplog.text
 
 
 def test_a_folder_a_pattern_a_table_and_several_words(tmp_path: Path) -> None:

@@ -143,8 +143,9 @@ def notices(recordings: Recordings) -> list[str]:
         sentences.append(f"recordings are resampled to {wanted_hz} Hz: {listing}{below}")
     several = [sound.n_channels for sound in recordings.sounds if sound.n_channels > 1]
     if several and recordings.front_end.n_microphones == 1 and recordings.front_end.channel is None:
+        most = f"{'up to ' if len({*several}) > 1 else ''}{max(several)}"
         sentences.append(
-            f"{len(several)} of {n_all} recordings have {max(several)} channels, and the first is used; "
+            f"{len(several)} of {n_all} recordings have {most} channels, and the first is used; "
             f"channel=1 takes the second, channel=mean their mean"
         )
     if in_steps := _in_steps(recordings, True):
@@ -240,6 +241,20 @@ def copies(recordings: Recordings, learnt: Recordings | None) -> list[str]:
     ]
 
 
+def repeated(recordings: Recordings) -> list[str]:
+    """How many training clips are copies of others, in a sentence; nothing where none is. Names do not count."""
+    n_of = Counter(sound.content for sound in recordings.sounds)
+    if not (n_copies := len(recordings) - len(n_of)):
+        return []
+    alike = [
+        clip.name for clip, sound in zip(recordings.clips, recordings.sounds, strict=True) if n_of[sound.content] > 1
+    ]
+    return [
+        f"{n_copies} of {len(recordings)} training clips are copies of others ({named(alike)}): they score lower "
+        f"than any new recording, so thresholds are too low; remove them"
+    ]
+
+
 def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
     """A sentence on recordings of a section that is none of the model's; nothing where the model has only one."""
     strange = [clip for clip in recordings.clips if clip.section not in sections]
@@ -262,4 +277,6 @@ def _in_steps(recordings: Recordings, wanted: bool) -> list[Clip]:
 
 
 def _codecs(names: list[str]) -> str:
-    return " or ".join(f"compressed with a loss ({name})" if name else "without loss" for name in names)
+    lossy = [name for name in names if name]
+    coded = [f"compressed with a loss ({' or '.join(lossy)})"] if lossy else []
+    return " or ".join(["without loss"] * ("" in names) + coded)

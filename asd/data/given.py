@@ -19,7 +19,8 @@ from asd.challenge.names import parse_name
 from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
-from asd.data.dataset import check_units, notices
+from asd.data.codecs import check_levels
+from asd.data.dataset import check_units, notices, repeated
 from asd.data.layouts import HELD_OUT, REGISTRY, Layout, OwnData, own_data
 from asd.data.layouts.table import read_table
 from asd.data.layouts.words import speaks_of_fault
@@ -61,6 +62,8 @@ def training_recordings(
     check_units(recordings)
     for sentence in notices(recordings):
         log.info("%s: %s", machine, sentence)
+    for sentence in repeated(recordings):
+        log.warning("%s: %s", machine, sentence)
     return recordings
 
 
@@ -72,8 +75,8 @@ def from_arrays(
     machine: str = "machine",
     section: str = "00",
 ) -> Recordings:
-    """Waveforms of one machine and section as recordings; `AsdError` where they are no floats, or of another shape."""
-    arrays = [np.asarray(waveform) for waveform in waveforms]
+    """Waveforms of one machine and section as recordings; `AsdError` where they are none that a recording holds."""
+    arrays = [_array(i, waveform) for i, waveform in enumerate(waveforms)]
     for i, array in enumerate(arrays):
         if array.ndim not in (1, 2):
             raise AsdError(
@@ -88,6 +91,10 @@ def from_arrays(
             raise AsdError(
                 f"waveform {i} has the shape {array.shape}, and (microphones, samples) is wanted; transpose it"
             )
+        what = f"waveform {i}" if len(arrays) > 1 else "a waveform in memory"
+        if not array.size:
+            raise AsdError(f"{what} holds no samples; leave it out")
+        check_levels(what, array)
     if front_end.channel is None and front_end.n_microphones == 1:
         _warn_of_channels(max((len(array) for array in arrays if array.ndim > 1), default=1))
     label = Label.NORMAL if split is Split.TRAIN else None
@@ -98,6 +105,19 @@ def from_arrays(
             for clip, array in zip(clips, arrays, strict=True)
         ]
     return in_memory([array.astype(np.float32) for array in arrays], sample_rate_hz, clips, front_end)
+
+
+def _array(i: int, waveform: Any) -> npt.NDArray[Any]:
+    """An array of whatever holds numbers: a tensor with gradients, on a GPU or in bfloat16, too."""
+    import torch
+
+    if isinstance(waveform, torch.Tensor):
+        waveform = waveform.detach().cpu()
+        waveform = waveform.float() if waveform.dtype is torch.bfloat16 else waveform
+    try:
+        return np.asarray(waveform)
+    except (TypeError, ValueError) as error:
+        raise AsdError(f"waveform {i} is no array of samples ({error}); give each as (samples,)") from error
 
 
 @cache

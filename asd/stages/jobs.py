@@ -10,7 +10,7 @@ from asd.challenge.years import get_year
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log, pick_device
 from asd.core.storage import fetch
-from asd.data.dataset import Dataset, check_units, copies, kinds, notices, open_data, unlike
+from asd.data.dataset import Dataset, check_units, copies, kinds, notices, open_data, repeated, unlike
 from asd.data.given import given_data
 from asd.data.layouts import OwnData
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
@@ -212,6 +212,8 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
             log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
     for sentence in dataset.notices(machine) + notices(recordings) if isinstance(dataset, OwnData) else ():
         log.info("%s: %s", machine, sentence)
+    for sentence in repeated(recordings):
+        log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TrainingData(recordings, supplemental, policy)
 

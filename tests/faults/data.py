@@ -96,7 +96,7 @@ FOLDERS = [
     Fault("a name is not Unicode", lambda: a_clip().rename(a_clip().parent / b"section_00_source_train_normal_0009_\xff.wav".decode("utf-8", "surrogateescape")), {"train": Refused(r"udcff.*rename it")}),
     Fault("a training clip is labelled anomaly", renamed(lambda name: name.replace("normal", "anomaly")), {"train": Refused("anomaly in training data")}),
     Fault("a test clip lies among the training clips", renamed(lambda name: name.replace("_train_", "_test_")), {"train": Refused("test")}),
-    Fault("a recording is there twice", lambda: shutil.copy(a_clip(), a_clip().with_name(a_clip().name.replace("0002", "0009"))), {"train": Done()}),
+    Fault("a recording is there twice", lambda: shutil.copy(a_clip(), a_clip().with_name(a_clip().name.replace("0002", "0009"))), {"train": Warned(r"1 of \d+ training clips are copies of others")}),
     Fault("a machine has a space in its name", machine_named("my fan"), {"train all": Done()}),
     Fault("a machine has a decomposed name", machine_named(unicodedata.normalize("NFD", "Lüfter")), {"train all": Done()}),
     Fault("a machine has a comma in its name", machine_named("fan,pump"), {"train all": Done()}),
