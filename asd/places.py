@@ -15,17 +15,13 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
 from asd.types import AsdError, in_utf8
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 _MARK = "asd-mirror"  # the folder of all mirrors, by which a path in one is known on any computer
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.:-]*://")
@@ -63,26 +59,6 @@ def address_of(path: Path) -> str | None:
     _, mark, inner = str(path.absolute()).partition(f"/{_MARK}/")
     protocol, _, rest = inner.partition("/")
     return f"{protocol}://{'/' * (protocol in _ROOTED)}{rest}" if mark and rest else None
-
-
-def at_addresses(
-    otherwise: Callable[[Path], T],
-) -> Callable[[Callable[Concatenate[Path, str, P], T]], Callable[Concatenate[Path, P], T]]:
-    """Makes a function of a path and its address one of any path; `otherwise` is done with those without an address."""
-
-    def of_any(work: Callable[Concatenate[Path, str, P], T]) -> Callable[Concatenate[Path, P], T]:
-        @wraps(work)
-        def chosen(path: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            address = address_of(path)
-            return otherwise(path) if address is None else work(path, address, *args, **kwargs)
-
-        return chosen
-
-    return of_any
-
-
-def left_alone(path: Path) -> None:
-    """Nothing is done with a path."""
 
 
 def written(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from asd.core.files import alone, atomic
 from asd.core.runtime import imported
-from asd.places import at_addresses, is_recording, is_table, left_alone
+from asd.places import address_of, is_recording, is_table
 from asd.types import AsdError
 
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")  # as storages call it
@@ -28,31 +28,32 @@ _LISTED = ".listed"  # holds the command for which the names in a mirror were br
 Stamp = tuple[int, int]  # size in bytes, time of the last change in milliseconds
 
 
-@at_addresses(otherwise=Path.read_bytes)
-def read_bytes(path: Path, address: str) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """The content of a recording, here or at its address."""
-    del path
+    if (address := address_of(path)) is None:
+        return path.read_bytes()
     with _reached(address) as (storage, file):
         content: bytes = storage.cat_file(file)
         return content
 
 
-@at_addresses(otherwise=Path.exists)
-def is_taken(path: Path, address: str) -> bool:
+def is_taken(path: Path) -> bool:
     """Whether a file or folder is there, here or at its address."""
-    del path
+    if (address := address_of(path)) is None:
+        return path.exists()
     with _reached(address) as (storage, place):
         return bool(storage.exists(place))
 
 
-@at_addresses(otherwise=left_alone)
-def list_names(folder: Path, address: str, command: str = "", *, is_new: bool = False) -> None:
+def list_names(folder: Path, command: str = "", *, is_new: bool = False) -> None:
     """Brings the names under an address into its mirror, with tables and manifests; a path is left alone.
 
     Args:
         command: names that were listed for this command already will do; "": they are listed now.
         is_new: whether an address that holds nothing yet will do.
     """
+    if (address := address_of(folder)) is None:
+        return
     with alone(folder), _reached(address) as (storage, root):
         listed = folder / _LISTED
         if command and listed.exists() and listed.read_text() == command:
@@ -73,8 +74,7 @@ def list_names(folder: Path, address: str, command: str = "", *, is_new: bool = 
             listed.write_text(command)
 
 
-@at_addresses(otherwise=left_alone)
-def fetch(folder: Path, address: str, without: str = "") -> None:
+def fetch(folder: Path, without: str = "") -> None:
     """Brings run directories at an address, and the files between them, into its mirror; a path is left alone.
 
     Complete runs there replace what is here, as do tables and pages outside of runs; of other runs comes what is
@@ -84,6 +84,8 @@ def fetch(folder: Path, address: str, without: str = "") -> None:
         folder: a run directory (which is waited for), or a folder with such at any depth.
         without: a folder of each run that is not needed.
     """
+    if (address := address_of(folder)) is None:
+        return
     with _reached(address) as (storage, root):
         runs: dict[str, dict[str, Stamp]] = {}
         is_run = _SEED.fullmatch(f"{folder.name}/") is not None
@@ -108,17 +110,19 @@ def fetch(folder: Path, address: str, without: str = "") -> None:
                     raise
 
 
-@at_addresses(otherwise=left_alone)
-def publish(folder: Path, address: str, last: str = "DONE") -> None:
+def publish(folder: Path, last: str = "DONE") -> None:
     """Brings a complete folder from its mirror to its address, the file `last` at last; a path is left alone."""
+    if (address := address_of(folder)) is None:
+        return
     if (folder / last).exists():
         with _reached(address) as (storage, root):
             _put_changed(storage, root, folder, last, and_no_others=True)
 
 
-@at_addresses(otherwise=left_alone)
-def publish_recordings(folder: Path, address: str) -> None:
+def publish_recordings(folder: Path) -> None:
     """Makes an address hold what its mirror holds, of whose recordings only the names stay; a path is left alone."""
+    if (address := address_of(folder)) is None:
+        return
     with _reached(address) as (storage, root):
         _put_changed(storage, root, folder, and_no_others=True)
         for name, stamp in _stamps(storage, root).items():
@@ -126,10 +130,10 @@ def publish_recordings(folder: Path, address: str) -> None:
                 _note(folder / name, stamp)
 
 
-@at_addresses(otherwise=left_alone)
-def withdraw(folder: Path, address: str) -> None:
+def withdraw(folder: Path) -> None:
     """Removes a run directory at its address, DONE first; a path is left alone."""
-    del folder
+    if (address := address_of(folder)) is None:
+        return
     with _reached(address) as (storage, root):
         for name in sorted(_stamps(storage, root), key=_done_last, reverse=True):
             storage.rm_file(f"{root}/{name}")
@@ -138,13 +142,9 @@ def withdraw(folder: Path, address: str) -> None:
 def publish_files(*places: Path) -> None:
     """Brings files, and folders with what is in them, from their mirror to their address; paths are left alone."""
     for place in places:
-        _publish_files(place)
-
-
-@at_addresses(otherwise=left_alone)
-def _publish_files(place: Path, address: str) -> None:
-    with _reached(address) as (storage, root):
-        _put_changed(storage, root, place)
+        if address := address_of(place):
+            with _reached(address) as (storage, root):
+                _put_changed(storage, root, place)
 
 
 @contextmanager
