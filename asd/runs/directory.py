@@ -16,6 +16,7 @@ import json
 import shutil
 import unicodedata
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from asd.challenge.years import get_year
-from asd.core.files import read_json, read_yaml, write_json, write_text
+from asd.core.files import alone, read_json, read_yaml, write_json, write_text
 from asd.core.runtime import fingerprint, log
 from asd.places import check_listed, mirrored, place_name, unreadable, written
 from asd.runs.scores import ScoreFolder, file_hash
@@ -58,6 +59,12 @@ class TrainingDirectory:
     def model(self) -> Path:
         """Folder of what was learnt."""
         return self.path / "model"
+
+    def alone(self, *, patient: bool = False) -> AbstractContextManager[None]:
+        """Keeps other commands from working here; where one is at work, a patient command waits, others are refused."""
+        return alone(
+            self.path, busy=None if patient else f"another command works on {self.path}; wait until it is done"
+        )
 
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Marks the run as begun, so that later stages can name results that are missing."""

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from asd.core.files import alone, append_text, atomic
+from asd.core.files import append_text, atomic
 from asd.data.dataset import check_units
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, defects, joined
@@ -45,7 +45,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
         AsdError: a recording that cannot be used, is an anomaly by its name or is in the bank already; training
             clips that are gone; or a detector that keeps no bank.
     """
-    with alone(run.path, busy=f"another command works on {run.path}; wait until it is done"):
+    with run.alone():
         job = stored_job(run, runs)
         assert job.learn is not None
         known = job.learn
@@ -84,7 +84,7 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         names = ", ".join(run.machine for run in grown)
         raise AsdError(f"recordings of several machines were confirmed ({names}); say machine=")
     run = (grown or list(chosen))[0]
-    with alone(run.path, busy=f"another command works on {run.path}; wait until it is done"):
+    with run.alone():
         changes = run.confirmed()
         if not changes:
             raise AsdError(f"{run.path} has no confirmed recordings to take back")

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from asd.challenge.years import YEARS, get_year
-from asd.core.files import alone, atomic, write_json
+from asd.core.files import atomic, write_json
 from asd.core.runtime import log, pick_device
 from asd.core.storage import list_names, publish
 from asd.core.tracking import Tracked, tracking
@@ -88,11 +88,10 @@ def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[Run
     done = []
     while todo:
         job = todo.pop(0)  # what was read of its recordings is let go when it is done
-        busy = f"another command works on {job.run.path}; wait until it is done"
         if not again and _is_done(job):  # perhaps where nobody can write
             publish(job.run.path)
         else:
-            with alone(job.run.path, busy=None if patient else busy):
+            with job.run.alone(patient=patient):
                 job.check_place()  # again: another command may have been here since
                 if again or not _is_done(job):
                     started_s = time.perf_counter()

@@ -44,7 +44,7 @@ COMPLETE = "complete"  # state of a trial on all machines
 
 
 @dataclass(frozen=True)
-class Choice:
+class OptionValues:
     """The values that an option may take: one of several, or any number of a range."""
 
     values: Sequence[Any] = ()  # single ones, or the steps of a range; () for a range without steps
@@ -83,7 +83,7 @@ class Choice:
         return self.values.index(value) if self.values else value
 
 
-Space = dict[str, Choice]
+Space = dict[str, OptionValues]
 
 
 def read_space(path: Path) -> Space:
@@ -111,7 +111,7 @@ def read_space(path: Path) -> Space:
     return space
 
 
-def _check_values(key: str, choice: Choice, detector: str) -> None:
+def _check_values(key: str, choice: OptionValues, detector: str) -> None:
     """Raises AsdError for a value that does not fit, and for two that are the same to `train`, such as 1 and "1"."""
     meant = set()
     for value in (choice.low, choice.high) if choice.low < choice.high else choice.values:
@@ -123,7 +123,7 @@ def _check_values(key: str, choice: Choice, detector: str) -> None:
         meant.add(meaning)
 
 
-def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Choice]]:
+def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, OptionValues]]:
     for name, value in content.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and not {"low", "high"} <= set(value):
@@ -133,10 +133,10 @@ def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterat
         elif isinstance(value, list) and not value:
             raise AsdError(f"space={path}: {key} has no values; give some, or leave it out")
         else:
-            yield key, Choice(tuple(value) if isinstance(value, list) else (value,))
+            yield key, OptionValues(tuple(value) if isinstance(value, list) else (value,))
 
 
-def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
+def _range(path: Path, key: str, value: Mapping[str, Any]) -> OptionValues:
     low, high, step = numbers = [value["low"], value["high"], value.get("step", 1)]
     is_number = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
     is_known = set(value) <= _RANGE and isinstance(value.get("log", False), bool)
@@ -154,7 +154,7 @@ def _range(path: Path, key: str, value: Mapping[str, Any]) -> Choice:
         raise AsdError(f"space={path}: {key} has more than {_MOST_STEPS:,} steps; take a larger step=, or none")
     elif "step" in value:
         steps = [round(low + k * step, _DECIMALS) for k in range(int((high - low) / step + 1e-9) + 1)]
-    return Choice(steps, low, high, bool(value.get("log")))
+    return OptionValues(steps, low, high, bool(value.get("log")))
 
 
 def grid(space: Space) -> list[Options]:
