@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from asd.data.codecs import encode
 from asd.evaluation.confidence import bootstrap_official_score
-from asd.evaluation.report.contents import Medium, Shelf, of_interest, projections, recorded_at
+from asd.evaluation.report.contents import Medium, PageMedia, of_interest, projections, recorded_at
 from asd.evaluation.report.measures import measured, roc_curves, rule_year
 from asd.metrics import auc, evaluate_table, pauc
 from asd.types import SCORE_COLUMNS
@@ -152,12 +152,12 @@ def test_errors_of_both_kinds_are_of_interest() -> None:
 
 
 def test_a_shelf_holds_no_more_than_it_may() -> None:
-    shelf = Shelf(most_characters=100)
-    assert shelf.put({"a": Medium(bytes(60), "x/y")})  # 80 characters
-    assert not shelf.put({"b": Medium(bytes(30), "x/y")})
-    assert shelf.put({"a": Medium(bytes(60), "x/y"), "c": Medium(bytes(15), "x/y")})  # a is there already
-    assert {*shelf.media} == {"a", "c"}
-    assert len(shelf.media["a"].base64) == shelf.media["a"].n_characters
+    page = PageMedia(most_characters=100)
+    assert page.add({"a": Medium(bytes(60), "x/y")})  # 80 characters
+    assert not page.add({"b": Medium(bytes(30), "x/y")})
+    assert page.add({"a": Medium(bytes(60), "x/y"), "c": Medium(bytes(15), "x/y")})  # a is there already
+    assert {*page.media} == {"a", "c"}
+    assert len(page.media["a"].base64) == page.media["a"].n_characters
 
 
 def test_maps_keep_what_they_promise() -> None:

@@ -12,7 +12,7 @@ from asd.data.codecs import encode
 from asd.evaluation.report.contents import (
     MachineScores,
     Medium,
-    Shelf,
+    PageMedia,
     ShownClips,
     as_html,
     machine_part,
@@ -150,14 +150,14 @@ def test_two_thousand_dated_clips_fill_a_page_that_opens_at_once(tmp_path: Path)
     rows = [("pump", "00", "", "test", "", f"pump {day:%Y-%m-%d %H-%M}.wav", rng.normal() ** 3, 0) for day in days]
     table = pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
     maps = {"PCA": projections(rng.normal(size=(1200, 4)))["PCA"]}
-    shelf = Shelf(25_000_000)
-    shown = ShownClips(maps=maps, map_rows=range(1200), parts=noisy_parts(shelf, rng))
+    page = PageMedia(25_000_000)
+    shown = ShownClips(maps=maps, map_rows=range(1200), parts=noisy_parts(page, rng))
     part = machine_part(MachineScores("pump", table, 2.0, rng.normal(size=300)), shown)
     facts = {"scorer": "s", "seed": 0, "made": "", "about": "", "n_clips": 2000, "n_shown": len(shown.parts)}
     data = {"machines": [part], "comparisons": []}
     contents = {"name": "many", "codec": "opus", "numbers": None, "data": data, **facts}
     path = tmp_path / "page.html"
-    path.write_text(as_html(contents | {"media_bytes": shelf.n_characters}, shelf.media))
+    path.write_text(as_html(contents | {"media_bytes": page.n_characters}, page.media))
     assert 24e6 < path.stat().st_size < 30e6
     with opened(path, tmp_path / "profile") as page:
         opened_ms = page.asks("performance.getEntriesByType('navigation')[0].loadEventEnd")
@@ -178,14 +178,14 @@ def test_two_thousand_dated_clips_fill_a_page_that_opens_at_once(tmp_path: Path)
         assert page.complaints() == []
 
 
-def noisy_parts(shelf: Shelf, rng: np.random.Generator) -> dict[int, dict[str, Any]]:
+def noisy_parts(page: PageMedia, rng: np.random.Generator) -> dict[int, dict[str, Any]]:
     """As many clips to look at and listen to as there is room for: a second of noise and its neighbour each."""
     parts: dict[int, dict[str, Any]] = {}
     sound = Medium(encode(0.1 * rng.normal(size=(1, 16000)).astype(np.float32), 16000, "opus"), "audio/ogg")
     picture = spectrogram_picture(rng.normal(size=(96, 250)), (-2.0, 2.0))
     for row in range(2000):
         sounds, pictures = ([f"{row}-{which}-{kind}" for which in (0, 1)] for kind in ("sound", "picture"))
-        if not shelf.put(dict.fromkeys(sounds, sound) | dict.fromkeys(pictures, picture)):
+        if not page.add(dict.fromkeys(sounds, sound) | dict.fromkeys(pictures, picture)):
             return parts
         parts[row] = {"nearest": "normal.wav", "distance_db": 1.0, "sounds": sounds, "pictures": pictures}
         parts[row] |= {"seconds": [1.0, 1.0], "top_hz": 8000}

@@ -19,7 +19,7 @@ from asd.evaluation.explain import FloatArray, with_verdicts
 from asd.evaluation.figures import colour_limits
 from asd.evaluation.report.contents import (
     Medium,
-    Shelf,
+    PageMedia,
     ShownClips,
     figure_picture,
     of_interest,
@@ -49,8 +49,8 @@ class Material:
     train: Recordings  # what the detector was fitted on
 
 
-def exhibit(material: Material, config: Report, shelf: Shelf) -> ShownClips:
-    """Puts sounds and pictures of the clips of interest on the shelf, as long as there is room."""
+def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
+    """Adds sounds and pictures of the clips of interest to the page, as long as there is room."""
     test = material.test
     device = material.detector.context.device
     normal, queries = NormalSpectra.of(material.train, device), mean_spectra(test, device)
@@ -67,7 +67,7 @@ def exhibit(material: Material, config: Report, shelf: Shelf) -> ShownClips:
         if can_explain and place < config.explained:
             explained, picture = pair.explained()
             part, media = part | explained, media | picture
-        if not shelf.put(media):
+        if not page.add(media):
             break
         shown.parts[pair.row] = part
     _note_sounds(shown, len(material.table), gain_db, config.clips)

@@ -18,7 +18,7 @@ from asd.core.tracking import Tracked, tracking
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.labelling import meant_year
-from asd.evaluation.report.contents import MachineScores, Shelf, ShownClips, as_html, machine_part
+from asd.evaluation.report.contents import MachineScores, PageMedia, ShownClips, as_html, machine_part
 from asd.evaluation.report.measures import BySeed, measured, rule_year
 from asd.places import spelled
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_run
@@ -57,12 +57,12 @@ def write_report(config: Report) -> WrittenReport:
         tables = _scored(runs, scorer)
     scored = [_machine_scores(run, table, scorer) for run, table in tables.items() if len(table)]
     numbers = None if config.predictions else _numbers(config, name, every, scorer)
-    shelf = Shelf(0)
+    page = PageMedia(0)
     parts = []
     for place, scores in enumerate(scored):
-        left = int(1e6 * config.megabytes) - shelf.n_characters
-        shelf.most_characters = shelf.n_characters + left // (len(scored) - place)
-        shown = _shown(config, runs[scores.machine], scorer, scores, shelf)
+        left = int(1e6 * config.megabytes) - page.n_characters
+        page.most_characters = page.n_characters + left // (len(scored) - place)
+        shown = _shown(config, runs[scores.machine], scorer, scores, page)
         parts.append(machine_part(scores, shown))
     n_clips = sum(len(scores.table) for scores in scored)
     n_shown = sum("sounds" in clip for part in parts for clip in part["clips"])
@@ -74,12 +74,12 @@ def write_report(config: Report) -> WrittenReport:
         "about": spelled(str(config.predictions or "the run's own test clips")),
         "n_clips": n_clips,
         "n_shown": n_shown,
-        "media_bytes": shelf.n_characters,
+        "media_bytes": page.n_characters,
         "codec": config.audio,
         "numbers": numbers,
         "data": {"machines": parts, "comparisons": (numbers or {}).get("comparisons", [])},
     }
-    text = as_html(contents, shelf.media)
+    text = as_html(contents, page.media)
     write_text(path, text)
     if config.out is None:
         folders = [] if config.predictions else [run.scores for run in runs.values()]
@@ -109,7 +109,7 @@ def _machine_scores(run: RunDirectory, table: pd.DataFrame, scorer: str) -> Mach
     return MachineScores(run.machine, table, threshold, run.training_scores()[scorer].to_numpy(float))
 
 
-def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores, shelf: Shelf) -> ShownClips:
+def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores, page: PageMedia) -> ShownClips:
     """What there is to look at and listen to of a machine."""
     if config.clips == 0:
         return ShownClips(notes=["clips=0: the page holds no sounds and no pictures."])
@@ -123,7 +123,7 @@ def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores
     else:
         test = in_order(job.test.recordings if job.test else job.learn, scores.table)
     material = Material(fitted(job), scorer, scores.table, test, job.learn)
-    return exhibit(material, config, shelf)
+    return exhibit(material, config, page)
 
 
 def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) -> dict[str, Any] | None:

@@ -72,8 +72,8 @@ class Medium:
 
 
 @dataclass
-class Shelf:
-    """Media by name, up to a size."""
+class PageMedia:
+    """Sounds and pictures of a page by name, up to a size."""
 
     most_characters: int  # that all of them may take together
     media: dict[str, Medium] = field(default_factory=dict)  # what is there
@@ -83,7 +83,7 @@ class Shelf:
         """Their size together."""
         return sum(medium.n_characters for medium in self.media.values())
 
-    def put(self, media: Mapping[str, Medium]) -> bool:
+    def add(self, media: Mapping[str, Medium]) -> bool:
         """Takes all of the media, or none where there is no room; whether it took them."""
         new = {name: medium for name, medium in media.items() if name not in self.media}
         if self.n_characters + sum(medium.n_characters for medium in new.values()) > self.most_characters:
