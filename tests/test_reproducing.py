@@ -13,7 +13,7 @@ from asd.stages.benchmarking import read_methods
 from asd.stages.reproducing import read_published, reproduce
 from asd.types import AsdError
 from tests.archive_server import serving
-from tests.command import succeeds
+from tests.command import refuses, succeeds
 from tests.miniature_year import publish_year
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -62,6 +62,11 @@ def test_one_command_fetches_measures_and_compares(tmp_path: Path, monkeypatch: 
     # the server is gone: nothing is fetched or trained again
     again = succeeds("reproduce", *words, *server.words).out
     assert again == said
+    Path("methods.yaml").write_text(METHODS.replace("level_64", "level"))
+    refuses("reproduce", *words, *server.words, saying="or train anew with overwrite=true")
+    anew = succeeds("reproduce", *words, *server.words, "overwrite=true").out
+    assert "| level " in anew
+    assert anew != said
 
 
 def test_what_is_published_is_shown_beside_a_method_that_there_is() -> None:
@@ -80,7 +85,15 @@ def test_what_is_published_is_shown_beside_a_method_that_there_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["[1]", "2024: [{system: x}]", "2024: [{system: x, part: test, score: 1, source: y}]"]
+    "content",
+    [
+        "[1]",
+        "2024: [{system: x}]",
+        "2024: [{system: x, part: test, score: 1, source: y}]",
+        "2024: [{system: x, part: dev, score: high, source: y}]",
+        "2024: [{system: x, part: dev, score: 1, source: y, ours: [level]}]",
+        "'2024': [{system: x, part: dev, score: 1, source: y}]",
+    ],
 )
 def test_another_form_is_refused_before_anything_is_fetched(tmp_path: Path, content: str) -> None:
     (tmp_path / "published.yaml").write_text(content)

@@ -179,6 +179,18 @@ def test_a_damaged_archive_is_a_sentence_or_unpacks_to_the_truth(
     assert all(content == bytes(range(256)) * 8 for content in written.values())
 
 
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_told_whatever_the_clips_are_packed_with(tmp_path: Path, packing: int) -> None:
+    path = tmp_path / "dev_fan.zip"
+    with zipfile.ZipFile(path, "w", packing) as zipped:
+        zipped.writestr(CLIP, bytes(range(256)) * 100)
+    damaged = bytearray(path.read_bytes())
+    damaged[150:170] = bytes(20)
+    path.write_bytes(damaged)
+    with pytest.raises(AsdError, match=r"dev_fan.zip is damaged .*; remove it and run the same command again"):
+        unpack(path, tmp_path / "fan", FAN)
+
+
 def test_a_disk_that_will_be_too_small_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3))

@@ -68,6 +68,7 @@ CSV_DEFECTS = {
     ),
     "NaN": (edit(SCORES, replace_value(2, "nan")), rf"{SCORES} has NaN or infinity in line 3\."),
     "infinity": (edit(SCORES, replace_value(0, "-inf")), rf"{SCORES} has NaN or infinity in line 1\."),
+    "grouped digits": (edit(SCORES, replace_value(9, "1_000.5")), rf"{SCORES} has no number in line 10\."),
     "no number": (edit(SCORES, replace_value(9, "high")), rf"{SCORES} has no number in line 10\."),
     "duplicate": (
         edit(SCORES, replace_name(5, "section_00_0004.wav")),
@@ -227,6 +228,22 @@ def test_a_damaged_zip_is_read_like_a_folder(package: Path) -> None:
         for file in package.iterdir():
             archive.write(file, f"{LABEL}/{file.name}")
     assert defects_of(path) == defects_of(package) != []
+
+
+@pytest.mark.parametrize("defect", ["a byte", "a password"])
+def test_a_zip_that_cannot_be_read_is_named(package: Path, defect: str) -> None:
+    path = package.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(package / SCORES, f"{LABEL}/{SCORES}")
+    content = bytearray(path.read_bytes())
+    if defect == "a byte":
+        content[200] ^= 1
+    else:
+        content[6] |= 1
+        content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag "encrypted" of both headers
+    path.write_bytes(content)
+    with pytest.raises(AsdError, match=r"Tester_LAB_task2_1\.zip cannot be read as a zip file .*: pack the submission"):
+        defects_of(path)
 
 
 def test_nothing_to_validate(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ def is_header(cells: list[str]) -> bool:
 
 
 def parse_number(text: str) -> float | None:
-    """The number that is written there, NaN and infinity included; None for anything else."""
+    """The number that is written there, NaN and infinity included; None for anything else, such as 1_000."""
     try:
-        return float(text)
+        return float(text) if text.isascii() and "_" not in text else None
     except ValueError:
         return None
 

@@ -5,6 +5,7 @@ The whole list of contents is judged before the first byte is written.
 
 from __future__ import annotations
 
+import lzma
 import shutil
 import stat
 import struct
@@ -26,7 +27,8 @@ MOST_BYTES = 16 * 2**30
 MOST_RATIO = 100
 HARMLESS_BYTES = 64 * 2**20
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, UnicodeError)
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, NotImplementedError, UnicodeError)
+"""What reading a damaged zip file may raise; bz2 adds an OSError without a number."""
 
 Place = Callable[[PurePosixPath], PurePosixPath | None]
 """Where a file of an archive goes, by its name there; None where it is not wanted."""
@@ -63,9 +65,9 @@ def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(info) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, 1 << 20)
-    except _DAMAGED as error:
-        raise AsdError(f"{path} is damaged ({error}); remove it and run the same command again") from error
-    except OSError as error:
+    except (*DAMAGED, OSError) as error:
+        if not isinstance(error, OSError) or error.errno is None:
+            raise AsdError(f"{path} is damaged ({error}); remove it and run the same command again") from error
         raise AsdError(
             f"cannot unpack {path} into {folder.parent} ({error.strerror or error}); the archive is kept: "
             f"free some space, then run the same command again"

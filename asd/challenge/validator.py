@@ -21,6 +21,7 @@ from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
 from asd.challenge.names import parse_name
 from asd.challenge.submission import LABEL, LABEL_EXAMPLE, SYSTEM_FILE, Kind, kinds, output_name
 from asd.challenge.system_meta import Meta, load_template
+from asd.challenge.unpack import DAMAGED
 from asd.challenge.years import Unit, Year
 from asd.types import AsdError, Clip, Split
 
@@ -118,9 +119,12 @@ def _read(path: Path) -> Files:
         }
     if not zipfile.is_zipfile(path):
         raise AsdError(f"{path} is neither a folder nor a zip file: name a submission, like {LABEL_EXAMPLE}.")
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
-        return {name: archive.read(name) if name.endswith(_READ) else b"" for name in names}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            return {name: archive.read(name) if name.endswith(_READ) else b"" for name in names}
+    except (*DAMAGED, OSError, RuntimeError) as error:  # RuntimeError: it asks for a password
+        raise AsdError(f"{path} cannot be read as a zip file ({error}): pack the submission anew.") from error
 
 
 def _systems(files: Files, top: str) -> tuple[list[tuple[str, Files]], list[str]]:

@@ -204,6 +204,7 @@ class Reproduce(SideBySide):
     seeds: Seeds = Field([0, 1, 2], description="seeds of every method")
     data: Place | None = Field(None, description="folder of the year, by default data/dcase<year>t2")
     runs: Place = Field(Path("runs/reproduce"), description="folder of the runs and the tables")
+    overwrite: bool = Field(False, description="start anew where a run of other recordings, options or code lies")
     archive: str = Field("https://zenodo.org", description="address of the archive of records")
     evaluators: str = Field("https://codeload.github.com", description="address of the evaluators' host")
 

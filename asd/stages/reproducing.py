@@ -56,11 +56,18 @@ def summary(config: Reproduce, page: str) -> str:
 def read_published(path: Path) -> dict[int, list[dict[str, Any]]]:
     """Published official scores by year: system, part, score (per cent), ours (`method / scorer`), source."""
     content = read_yaml(path, "published=")
-    keys = {"system", "part", "score", "source"}
     rows = [row for each in content.values() for row in (each if isinstance(each, list) else [None])]
-    if not all(isinstance(row, dict) and keys <= {*row} <= {*keys, "ours"} and row["part"] in PARTS for row in rows):
-        raise AsdError(f"published={path} is no list of {', '.join(sorted(keys))} and ours under each year")
+    if not all(map(_is_published, rows)) or not all(isinstance(year, int) for year in content):
+        raise AsdError(f"published={path} is no list of part (dev or eval), score (a number), source, system and ours")
     return content
+
+
+def _is_published(row: Any) -> bool:
+    """Whether a row has what a published score needs."""
+    keys = {"system", "part", "score", "source"}
+    if not isinstance(row, dict) or not keys <= {*row} <= {*keys, "ours"} or row["part"] not in PARTS:
+        return False
+    return isinstance(row["score"], (int, float)) and all(isinstance(row[key], str) for key in {*row} - {"score"})
 
 
 def _as_page(year: int, tables: dict[str, pd.DataFrame], published: list[dict[str, Any]]) -> str:
@@ -92,7 +99,7 @@ def _one_part(config: Reproduce, part: str, data: Path, machines: list[str]) -> 
     truth = None if config.data is None else config.data / year.truth_root.relative_to(year.folder)
     own = {"data": data, "machine": machines, "part": part, "ground_truth": truth, "scorers": "all"}
     own |= {"runs": config.runs / str(config.year) / part, "year": config.year}
-    shared = {name: getattr(config, name) for name in ("methods", "seeds", *SideBySide.model_fields)}
+    shared = {name: getattr(config, name) for name in ("methods", "seeds", "overwrite", *SideBySide.model_fields)}
     return Benchmark(**own, **shared)
 
 
