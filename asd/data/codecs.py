@@ -41,8 +41,9 @@ def promised_length(path: Path) -> tuple[float, int, int]:
     """Seconds, channels and samples of all channels by the header; `AsdError` where it promises nothing, or is none."""
     try:
         content = path.read_bytes()
-        if is_flac_without_length(content):
-            raise AsdError(f"{path} does not tell its length, as FLAC from a pipe; write it to a file, or send WAV")
+        if _is_media(content):
+            kinds = "m4a, webm, FLAC from a pipe and the like"
+            raise AsdError(f"{path} does not tell its length before it is decoded ({kinds}); send WAV or other FLAC")
         with soundfile.SoundFile(io.BytesIO(with_its_length(content))) as file:
             return file.frames / file.samplerate, int(file.channels), int(file.frames * file.channels)
     except (soundfile.SoundFileError, OSError) as error:
