@@ -214,8 +214,10 @@ def test_the_longest_clips_come_first_and_a_longer_one_alone() -> None:
 def test_the_shortest_input_is_long_enough(tmp_path: Path) -> None:
     one = clip(write_clip(tmp_path / "a.wav", 0, 0.1))
     assert len(check([one], sample_rate_hz=16000, least_samples=1600)) == 1
-    with pytest.raises(AsdError, match=r"a\.wav has 1600 samples, fewer than the 1601 of the detector's"):
+    with pytest.raises(AsdError, match=r"a\.wav has 1600 samples, fewer than the 1601 .*, or record for longer"):
         check([one], sample_rate_hz=16000, least_samples=1601)
+    with pytest.raises(AsdError, match=r"a\.wav has 800 samples, .*, or train with sample_rate_hz=16000"):
+        check([one], sample_rate_hz=8000, least_samples=1600, resample=True)
 
 
 def test_the_first_of_several_reasons_is_given(tmp_path: Path) -> None:

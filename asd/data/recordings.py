@@ -274,8 +274,7 @@ def broken(recordings: Recordings, what: str) -> str:
 
 def mono(recordings: Recordings) -> list[Clip]:
     """Clips recorded by one microphone alone."""
-    every = zip(recordings.clips, recordings.sounds, strict=True)
-    return [clip for clip, sound in every if sound.n_channels == 1]
+    return [clip for clip, sound in zip(recordings.clips, recordings.sounds, strict=True) if sound.n_channels == 1]
 
 
 def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_samples: int) -> None:
@@ -293,7 +292,9 @@ def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_sam
             f"frontend=near residual=0, or check the data"
         )
     if sound.n_samples < least_samples:
+        is_sampled_enough = sound.n_samples * sound.file_rate_hz >= least_samples * sample_rate_hz
+        way = f"train with sample_rate_hz={sound.file_rate_hz}" if is_sampled_enough else "record for longer"
         raise AsdError(
             f"{what} has {sound.n_samples} samples, fewer than the {least_samples} of the detector's "
-            f"shortest input; remove it or let the detector look at less at once"
+            f"shortest input; remove it, or {way}"
         )
