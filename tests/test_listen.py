@@ -140,7 +140,7 @@ def test_what_cannot_be_listened_to_is_refused_before_anything_is_written(plant:
     refuses("listen", "name=fans", "scorer=best", f"input={path}", saying="scorer=best is unknown; there are ensemble")
     refuses("listen", "name=fans", "window_s=1", "hop_s=2", f"input={path}", saying="hop_s=2 leaves something out")
     refuses("listen", "name=fans", "window_s=0.001", f"input={path}", saying="shortest input")
-    refuses("listen", "name=fans", f"input={path}", "webhook=plant", saying="webhook=plant is no address")
+    refuses("listen", "name=fans", f"input={path}", "webhook=plant", saying="webhook= is no address")
     refuses("listen", "name=fans", f"input={path}", "mqtt=plant", saying="mqtt= is no address")
     assert not list(plant.rglob("*.jsonl"))
 

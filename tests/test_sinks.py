@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import socket
 import subprocess
@@ -14,12 +15,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from asd.deploy.sinks import SIGNATURE, TIMESTAMP, JsonLines, Mqtt, Webhook, signature
 from asd.types import AsdError
 
+OPENSSL = shutil.which("openssl")
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
@@ -130,8 +133,9 @@ def test_more_than_can_wait_is_counted_as_lost(monkeypatch: pytest.MonkeyPatch) 
     "url", ["plant.example", "ftp://plant.example/x", "http://", "http:///x", "http://a:b/x", "http://a:99999/x"]
 )
 def test_an_address_of_a_webhook_that_is_none(url: str) -> None:
-    with pytest.raises(AsdError, match="is no address"):
+    with pytest.raises(AsdError, match="webhook= is no address") as refused:
         Webhook(url)
+    assert "plant.example" not in str(refused.value)  # an address may hold a key
 
 
 def test_lines_are_added_whole_and_a_full_disk_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -149,10 +153,10 @@ def test_lines_are_added_whole_and_a_full_disk_is_said_once(tmp_path: Path, capl
 
 
 @contextmanager
-def broker(folder: Path, port: int, anonymous: bool = True) -> Iterator[None]:
+def broker(folder: Path, port: int, anonymous: bool = True, more: str = "") -> Iterator[None]:
     """A real broker, which is there when it answers."""
     config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {str(anonymous).lower()}\n")
+    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous {str(anonymous).lower()}\n{more}")
     process = subprocess.Popen([MOSQUITTO, "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
@@ -256,6 +260,63 @@ def test_a_broker_that_knows_us_not_says_so(tmp_path: Path, caplog: pytest.LogCa
     assert "wrong" not in caplog.text
 
 
+@needs_broker
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_what_keeps_tls_from_a_broker_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    words = (
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        *subject,
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    )
+    subprocess.run([OPENSSL, *words], check=True, capture_output=True)
+    port, plain = free_port(), free_port()
+    saying = {
+        f"mqtts://localhost:{port}/fan": r"is not accepted \(self-signed certificate\); name the file of its authority",
+        f"mqtt://localhost:{port}/fan": "ended the connection",
+        f"mqtts://localhost:{plain}/fan": rf"localhost:{plain} (speaks no TLS|is not there \(Connection reset)",
+        f"mqtt://localhost:{free_port()}/fan": r"is not there \(Connection refused\)",
+    }
+    with (
+        broker(tmp_path, port, more=f"certfile {certificate}\nkeyfile {key}\nlistener {plain} 127.0.0.1\nuser root\n"),
+        caplog.at_level(logging.WARNING, "asd"),
+    ):
+        for address, why in saying.items():
+            sink = Mqtt(address)
+            sink.send({"id": 0})
+            wait_for(lambda why=why: re.search(why, caplog.text))
+            sink.close(0.1)
+            assert sink.n_lost == 1
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        sink = Mqtt(f"mqtts://localhost:{port}/fan")
+        sink.send({"id": 0})
+        sink.close(30)
+        assert sink.n_lost == 0
+
+
+@needs_broker
+@pytest.mark.parametrize("topic", ["a?b=1", "a//b;c", "/a", "%C3%BC b"])
+def test_any_letter_may_stand_in_a_topic(tmp_path: Path, topic: str) -> None:
+    port = free_port()
+    with broker(tmp_path, port), subscriber(port, unquote(topic)) as got:
+        sink = Mqtt(f"mqtt://127.0.0.1:{port}/{topic}")
+        sink.send({"id": 1})
+        sink.close(30)
+        wait_for(lambda: got == [{"id": 1}])
+
+
 def test_without_a_broker_events_are_counted_as_lost() -> None:
     sink = Mqtt(f"mqtt://someone:hidden@127.0.0.1:{free_port()}/plant/fan")
     sink.send({"id": 1})
@@ -264,7 +325,18 @@ def test_without_a_broker_events_are_counted_as_lost() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "http://127.0.0.1/x", "mqtt://127.0.0.1", "mqtt:///x", "mqtt://h:99999/x", "mqtt://h/a/#"]
+    "address",
+    [
+        *("127.0.0.1", "http://127.0.0.1/x", "mqtt://127.0.0.1", "mqtt:///x", "mqtt://h:99999/x", "mqtt://h/a/#"),
+        *(
+            "mqtt://h..x/a",
+            "mqtt://h#x/a",
+            "mqtt://h/a%00b",
+            "mqtt://h/a%0Ab",
+            "mqtt://h/$SYS/a",
+            f"mqtt://h/{'x' * 65_536}",
+        ),
+    ],
 )
 def test_an_address_of_a_broker_that_is_none(address: str) -> None:
     with pytest.raises(AsdError, match="mqtt="):

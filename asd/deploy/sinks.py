@@ -12,6 +12,8 @@ import hmac
 import json
 import logging
 import queue
+import ssl
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -27,6 +29,7 @@ Event = Mapping[str, Any]
 
 QUEUED = 1000  # events that may wait for a sink that does not answer
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 60.0
+_MOST_TOPIC_BYTES = 65_535
 SIGNATURE, TIMESTAMP = "X-Asd-Signature", "X-Asd-Timestamp"
 
 
@@ -87,7 +90,7 @@ class Webhook:
         httpx = imported("httpx", "webhook= needs the library httpx; pip install 'asd[stream]'")
         parts, port = _parts(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise AsdError(f"webhook={url} is no address; write http:// or https://, a host and a path")
+            raise AsdError("webhook= is no address; write http:// or https://, a host and a path")
         self.n_lost = 0
         self._place = f"{parts.scheme}://{parts.hostname}"  # without a password or a key, for messages
         self._url, self._secret, self._tries, self._wait_s = url, secret, tries, first_wait_s
@@ -181,7 +184,7 @@ class Mqtt:
         self._client.on_publish = self._taken
         self._client.on_connect = self._connected
         self._client.on_connect_fail = self._not_there
-        self._client.on_disconnect = self._not_there
+        self._client.on_disconnect = self._ended
         if is_tls:
             self._client.tls_set()
         if user:
@@ -214,10 +217,28 @@ class Mqtt:
         if reason.is_failure:
             self._say(f"the MQTT broker at {self._place} refuses the connection ({reason}); events wait for it")
         else:
+            if self._is_quiet:
+                log.info("the MQTT broker at %s is there", self._place)
             self._is_quiet = False
 
     def _not_there(self, *about: Any) -> None:
-        self._say(f"the MQTT broker at {self._place} is not there; events wait for it")
+        """Says why; the library calls this while it handles the error."""
+        error = sys.exc_info()[1]
+        if isinstance(error, ssl.SSLCertVerificationError):
+            self._say(
+                f"the certificate of the MQTT broker at {self._place} is not accepted ({error.verify_message}); name "
+                f"the file of its authority in the environment variable SSL_CERT_FILE; events wait for it"
+            )
+        elif isinstance(error, ssl.SSLError):
+            self._say(
+                f"what listens at {self._place} speaks no TLS (mqtt:// is without); events wait for the MQTT broker"
+            )
+        else:
+            why = getattr(error, "strerror", None) or str(error)
+            self._say(f"the MQTT broker at {self._place} is not there ({why}); events wait for it")
+
+    def _ended(self, *about: Any) -> None:
+        self._say(f"the MQTT broker at {self._place} ended the connection; events wait for it")
 
     def _say(self, sentence: str) -> None:
         if not self._is_quiet:
@@ -232,14 +253,27 @@ def _broker(address: str) -> tuple[str, int, str, str | None, str | None, bool]:
     """Host, port, topic, user, password and whether TLS is meant."""
     parts, port = _parts(address)
     port = (8883 if parts.scheme == "mqtts" else 1883) if port is None else port
-    topic = unquote(parts.path[1:])
-    topic += "#" if "#" in address else ""
-    if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or not topic or not port:
+    topic = unquote(address.partition("://")[2].partition("/")[2])  # ? and ; are letters of a topic like any other
+    is_host = parts.scheme in ("mqtt", "mqtts") and _names_a_host(parts.hostname)
+    if not is_host or not parts.path[1:] or not port:
         raise AsdError("mqtt= is no address of a broker with a topic; write mqtt://host:1883/plant/fan")
     if set(topic) & {"+", "#"}:
         raise AsdError(f"mqtt= names the topic {topic}; + and # are for who listens to several, name one")
+    if len(topic.encode()) > _MOST_TOPIC_BYTES or not topic.isprintable() or topic.startswith("$SYS/"):
+        raise AsdError(
+            f"mqtt= names the topic {topic[:40]!r}; brokers take up to {_MOST_TOPIC_BYTES:,} bytes without control "
+            f"characters, and keep $SYS/ for themselves"
+        )
     user, password = (unquote(word) if word else None for word in (parts.username, parts.password))
-    return parts.hostname, port, topic, user, password, parts.scheme == "mqtts"
+    return str(parts.hostname), port, topic, user, password, parts.scheme == "mqtts"
+
+
+def _names_a_host(name: str | None) -> bool:
+    """Whether a name can be looked for: h..x cannot."""
+    try:
+        return bool(name) and bool(str(name).encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _parts(address: str) -> tuple[SplitResult, int | None]:
