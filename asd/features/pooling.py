@@ -33,18 +33,16 @@ def rdp_pool(levels: torch.Tensor, sharpness: float) -> torch.Tensor:
     return (levels * _deviation_weights(levels, sharpness)[:, None]).sum(2)
 
 
-def rdp_gem_pool(values: torch.Tensor, sharpness: float = 9.0, exponent: float = 3.0) -> torch.Tensor:
-    """Relative deviation pooling of a generalised mean, (sum_t w_t max(x_t, 0)^p)^(1/p); w as in `rdp_pool`.
+def rdp_gem_pool(values: torch.Tensor) -> torch.Tensor:
+    """Relative deviation pooling of a generalised mean, (sum_t w_t max(x_t, 0)^3)^(1/3); w as in `rdp_pool` with 9.
 
-    Source: arXiv 2603.04605, whose sharpness and exponent for machines of which nothing is known are the defaults.
-
-    Args:
-        values: (batch, bands, frames), magnitudes or the activations of a network; what is negative counts as 0.
+    The values are magnitudes or the activations of a network; what is negative counts as 0. Source: arXiv 2603.04605,
+    with its sharpness and exponent for machines of which nothing is known.
     """
-    weights = _deviation_weights(values, sharpness)[:, None]
+    weights = _deviation_weights(values, 9.0)[:, None]
     largest = values.amax((1, 2), keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
     relative = (values / largest).clamp_min(0.0)  # no power leaves the range of float32
-    return largest[:, 0] * (relative**exponent * weights).sum(2) ** (1.0 / exponent)
+    return largest[:, 0] * (relative**3.0 * weights).sum(2) ** (1.0 / 3.0)
 
 
 def pooled_views(levels: torch.Tensor) -> dict[str, torch.Tensor]:

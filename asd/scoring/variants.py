@@ -15,6 +15,10 @@ from asd.scoring.nearest import CONSTANT, Nearest, NeighbourBackend
 from asd.scoring.references import FloatArray, References
 from asd.types import one_of
 
+_TARGET_SHARE = 0.2  # smote: target clips for each source clip
+_MIXED_CLIPS, _OWN_SHARE = 990, 0.9  # memmixup: source clips for each target clip, and what stays of the latter
+_CENTRES = 16  # kmeans: of the source clips
+
 
 @dataclass(eq=False, kw_only=True)
 class NearestOfMade(Nearest):
@@ -49,34 +53,34 @@ class NearestOfMade(Nearest):
         """Nothing: the relatives of a clip would stay in."""
         return None
 
-    def _smote(self, source: FloatArray, target: FloatArray, share: float = 0.2) -> FloatArray:
+    def _smote(self, source: FloatArray, target: FloatArray) -> FloatArray:
         every = np.concatenate([source, target])
         if len(target) < 2 or not len(source):
             log.warning("SMOTE leaves %d source and %d target clips as they are", len(source), len(target))
             return every
-        if int(len(source) * share) <= len(target):
+        if int(len(source) * _TARGET_SHARE) <= len(target):
             return every
         from imblearn.over_sampling import SMOTE  # takes a second to import
 
-        sampler = SMOTE(sampling_strategy=share, k_neighbors=min(2, len(target) - 1), random_state=0)
+        sampler = SMOTE(sampling_strategy=_TARGET_SHARE, k_neighbors=min(2, len(target) - 1), random_state=0)
         return np.asarray(sampler.fit_resample(every, np.arange(len(every)) >= len(source))[0])
 
-    def _mem_mixup(self, source: FloatArray, target: FloatArray, weight: float = 0.9) -> FloatArray:
+    def _mem_mixup(self, source: FloatArray, target: FloatArray) -> FloatArray:
         every = np.concatenate([source, target])
         if not len(source) or not len(target):
             log.warning("MemMixup leaves %d source and %d target clips as they are", len(source), len(target))
             return every
-        near = source[self.bank(source).search(target, min(990, len(source))).rows]
-        mixed = weight * target[:, None] + (1.0 - weight) * near
+        near = source[self.bank(source).search(target, min(_MIXED_CLIPS, len(source))).rows]
+        mixed = _OWN_SHARE * target[:, None] + (1.0 - _OWN_SHARE) * near
         return np.concatenate([every, mixed.reshape(-1, every.shape[1])])
 
 
-def _centres_of_source(source: FloatArray, target: FloatArray, count: int = 16) -> FloatArray:
+def _centres_of_source(source: FloatArray, target: FloatArray) -> FloatArray:
     """k-means centres of the source clips, or these where they are few; then the target clips."""
-    if len(np.unique(source, axis=0)) > count:
+    if len(np.unique(source, axis=0)) > _CENTRES:
         from sklearn.cluster import KMeans  # takes half a second to import
 
-        source = KMeans(count, n_init=4, random_state=0).fit(source).cluster_centers_
+        source = KMeans(_CENTRES, n_init=4, random_state=0).fit(source).cluster_centers_
     return np.concatenate([source, target])
 
 

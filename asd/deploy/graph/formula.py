@@ -96,9 +96,9 @@ class Graph:
         """Sum over axes."""
         return self.op.ReduceSum(x, list(axes), keepdims=int(keepdims))
 
-    def largest(self, x: Value, *axes: int, keepdims: bool = True) -> Value:
-        """Maximum over axes."""
-        return self.op.ReduceMax(x, list(axes), keepdims=int(keepdims))
+    def largest(self, x: Value, *axes: int) -> Value:
+        """Maximum over axes, which stay with the length 1."""
+        return self.op.ReduceMax(x, list(axes), keepdims=1)
 
     def count(self, is_true: Value) -> Value:
         """How many are true, an int64 without axes."""
