@@ -111,6 +111,12 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def digest(module: torch.nn.Module, *also: str) -> str:
     """Hash of a module's weights and buffers by name, and of what else decides what it gives."""
     content = hashlib.sha256("".join(also).encode())

@@ -110,9 +110,8 @@ class Evidence:
 class Drift:
     """Follows the scores of normal windows; holds as many as one look takes.
 
-    Args:
-        training_scores: (clips,) of normal training clips, none of which met itself.
-        per_day: false warnings that are expected in a day at most.
+    Training scores (clips,) are of normal clips, none of which met itself; `per_day` false warnings are expected at
+    most.
     """
 
     def __init__(

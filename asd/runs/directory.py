@@ -27,9 +27,9 @@ from safetensors import SafetensorError, safe_open
 
 from asd.challenge.years import get_year
 from asd.core.files import alone, read_json, read_yaml, write_json, write_text
-from asd.core.runtime import fingerprint, log
+from asd.core.runtime import file_hash, fingerprint, log
 from asd.places import check_listed, mirrored, place_name, unreadable, written
-from asd.runs.scores import ScoreFolder, file_hash
+from asd.runs.scores import ScoreFolder
 from asd.types import AsdError, section_among
 
 T = TypeVar("T", bound="TrainingDirectory")

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from asd.core.files import atomic, read_json, write_json
-from asd.core.runtime import fingerprint, log
+from asd.core.runtime import file_hash, fingerprint, log
 from asd.places import address_of, find_recordings, is_table, recording_key, unreadable, written
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
@@ -202,12 +201,6 @@ class ScoreFolder:
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""
         return read_json(self.path / "unscored.json")
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def score_table(

@@ -21,12 +21,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asd.core.runtime import fingerprint
+from asd.core.runtime import file_hash, fingerprint
 from asd.core.storage import list_names
 from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
 from asd.places import find_recordings
-from asd.runs.scores import file_hash
 from asd.sed import labels, tables
 from asd.sed.config import Train
 from asd.types import AsdError, Clip, Split

@@ -37,11 +37,9 @@ def compare(
     seeds: Sequence[int] | None = None,
     with_events: bool = False,
 ) -> str:
-    """Writes the analysis report of runs; returns its findings.
+    """Writes the analysis report of runs on parts of their data; returns its findings.
 
-    Args:
-        members: names of runs, trained with the same seeds on the same data; the first is the baseline.
-        parts: of the data folder, scored by all of them.
+    The members were trained with the same seeds on the same data; the first is the baseline.
     """
     if not members or not parts:
         raise AsdError("members= or parts= is empty; name the runs to compare and the parts to compare them on")

@@ -109,10 +109,8 @@ def write_part(
 ) -> None:
     """Writes what a model predicts for the clips of a part; a part already there is replaced.
 
-    Args:
-        frames: (frames, classes) smoothed scores, by file name.
-        clips: (classes,) probabilities, by file name.
-        events: detected (filename, onset, offset, label).
+    Smoothed scores (frames, classes) and probabilities (classes,) are by file name, events (filename, onset, offset,
+    label).
     """
     folder = run.path / "scores" / model
     with atomic(folder / part.name) as temporary:

@@ -73,10 +73,7 @@ def unequal(
 ) -> Classes:
     """Classes whose odds and lengths fall geometrically; which class is long or frequent is drawn.
 
-    Args:
-        duration_ratio: longest class over shortest; 1 leaves every event as it was recorded.
-        longest_s: length of the longest class.
-        frequency_ratio: most frequent class over rarest.
+    The ratios are longest over shortest (1 leaves events as recorded) and most frequent over rarest class.
     """
     steps = np.linspace(0.0, 1.0, len(classes))
     rng = generator("unequal", seed)

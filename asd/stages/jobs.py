@@ -8,7 +8,7 @@ from pathlib import Path
 
 from asd.challenge.years import get_year
 from asd.core.files import read_json
-from asd.core.runtime import fingerprint, log, pick_device
+from asd.core.runtime import file_hash, fingerprint, log, pick_device
 from asd.core.storage import fetch
 from asd.data.dataset import Dataset, check_units, copies, kinds, notices, open_data, repeated, unlike
 from asd.data.given import given_data
@@ -16,7 +16,6 @@ from asd.data.layouts import OwnData
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder
-from asd.runs.scores import file_hash
 from asd.settings.config import Run
 from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split
 

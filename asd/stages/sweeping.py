@@ -26,13 +26,12 @@ import yaml
 
 from asd.core.executors import finished
 from asd.core.files import alone, atomic, read_json, write_text
-from asd.core.runtime import fingerprint, imported, log, progress
+from asd.core.runtime import file_hash, fingerprint, imported, log, progress
 from asd.core.storage import fetch, list_names, publish_files
 from asd.data.dataset import Dataset, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
 from asd.evaluation.markdown import table as markdown_table
 from asd.places import address_of, spelled, written
-from asd.runs.scores import file_hash
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
 from asd.stages.trials import COMPLETE, Options, Result, Space, Trial, draws, grid, read_space, run_trial

@@ -232,9 +232,8 @@ class Trial:
     def tried(self, falls_behind: Callable[[Sequence[float]], bool] = lambda _: False, number: int = -1) -> Result:
         """Trains it machine by machine, and writes down what came of it.
 
-        Args:
-            falls_behind: whether it ends early, by the official scores of the first machine, of the first two, ...
-            number: of the trial, in a search that goes by what was tried before.
+        It ends early where `falls_behind` of the official scores of the first machine, of the first two, ... says so;
+        `number` is that of the trial in a search that goes by what was tried before.
         """
         from asd.pipeline import train
 

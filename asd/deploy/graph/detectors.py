@@ -29,8 +29,7 @@ from asd.types import AsdError
 def clip_scores(g: Graph, detector: Detector, scorer: str, recorded: Value, section: Value | None) -> Value:
     """Scores of a fitted detector: (clips, microphones, samples) float32 -> (clips,) float64.
 
-    Args:
-        section: (clips,) section of each clip; None where the detector has one.
+    The section (clips,) of each clip is None where the detector has only one.
     """
     formula = _FORMULAS.get(type(detector))
     if formula is None:

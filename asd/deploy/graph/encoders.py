@@ -30,12 +30,7 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 
 def embedding_parts(g: Graph, encoder: ClipEncoder, name: str, front_end: FrontEnd, recorded: Value) -> list[Value]:
-    """What an encoder makes of recordings, one value (clips, dims) per part.
-
-    Args:
-        name: how messages call it.
-        recorded: (clips, microphones, samples).
-    """
+    """Parts of the embeddings of recordings (clips, microphones, samples), each (clips, dims); `name` is for messages."""
     if isinstance(encoder, FaultMlp):
         views = less_far(g, front_end, recorded, lambda waveforms: clip_statistics(g, encoder.statistics, waveforms))
         return _fault_layers(g, encoder.module, g.op.Concat(*views.values(), axis=1))

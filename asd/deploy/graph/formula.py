@@ -236,11 +236,9 @@ class Graph:
     def network(
         self, module: nn.Module, example: Sequence[torch.Tensor], values: Sequence[Value], *, any_time: bool = False
     ) -> Value:
-        """A network of torch, float32, that takes a list of tensors.
+        """A network of torch, float32, that takes a list of tensors such as `example`.
 
-        Args:
-            example: its inputs; every length is kept but that of the first axis.
-            any_time: that of the last axis may differ, too.
+        Every length is that of the example but for the first axis, and (any_time) the last one.
         """
         open_axes = {0: torch.export.Dim("batch"), **({-1: torch.export.Dim.DYNAMIC} if any_time else {})}
         shapes = ([{axis % x.dim(): size for axis, size in open_axes.items()} for x in example],)

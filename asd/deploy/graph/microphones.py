@@ -33,11 +33,9 @@ def one_waveform(g: Graph, front_end: FrontEnd, recorded: Value) -> Value:
 def less_far(
     g: Graph, front_end: FrontEnd, recorded: Value, vectors: Callable[[Value], dict[str, Value]]
 ) -> dict[str, Value]:
-    """Vectors of what the detector gets, in the residual view less a share of those of the far microphone.
+    """Vectors (clips, dims) by name, in the residual view less a share of those of the far microphone.
 
-    Args:
-        recorded: (clips, microphones, samples).
-        vectors: of waveforms (clips, samples), each (clips, dims) by name.
+    Recordings are (clips, microphones, samples); `vectors` makes them of waveforms (clips, samples).
     """
     near = vectors(one_waveform(g, front_end, recorded))
     if not front_end.residual:

@@ -25,8 +25,7 @@ def section_scores(
 ) -> Value:
     """Scores as `PerSectionScorer.score` gives them, or (standardise) its `z`: (clips, dims) -> (clips,).
 
-    Args:
-        section: (clips,) section of each clip; None where the scorer has one part.
+    The section (clips,) of each clip is None where the scorer has one part.
     """
     scores = {}
     for name, part in scorer.parts.items():

@@ -49,10 +49,8 @@ class Words:
     def split(self, name: str, n_known_test: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Indices (n,) to learn from and (m,) to test on.
 
-        Args:
-            name: of the speaker who is left out of training and tested on; or `KNOWN`: the first recordings of
-                every word and speaker are tested on, the rest are learnt from.
-            n_known_test: how many of them, 5 of 50 by the convention of the dataset.
+        The name is of the speaker who is left out and tested on; `KNOWN` tests on the first `n_known_test` recordings
+        of every word and speaker (5 of 50 by the convention of the dataset).
         """
         held_out = self.numbers < n_known_test if name == KNOWN else self.speakers == self.names.index(name)
         learnt, tested = self.labels[~held_out].unique(), self.labels[held_out].unique()
