@@ -30,7 +30,7 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 
 def embedding_parts(g: Graph, encoder: ClipEncoder, name: str, front_end: FrontEnd, recorded: Value) -> list[Value]:
-    """Parts of the embeddings of recordings (clips, microphones, samples), each (clips, dims); `name` is for messages."""
+    """Parts of the embeddings of recordings (clips, microphones, samples), each (clips, dims); messages use `name`."""
     if isinstance(encoder, FaultMlp):
         views = less_far(g, front_end, recorded, lambda waveforms: clip_statistics(g, encoder.statistics, waveforms))
         return _fault_layers(g, encoder.module, g.op.Concat(*views.values(), axis=1))
