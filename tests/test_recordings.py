@@ -291,6 +291,6 @@ def test_test_clips_that_were_learnt_from_are_told_whatever_they_are_called(tmp_
         Clip(tmp_path / f"{name}.wav", "fan", "00", Split.TEST) for name in ("a", "b", "copy of a", "c")
     ]
     learnt = check([one, two], sample_rate_hz=16000)
-    assert copies(check([other], sample_rate_hz=16000), learnt) == []
-    (sentence,) = copies(check([copy, other], sample_rate_hz=16000), learnt)
+    assert copies(check([other], sample_rate_hz=16000), kinds(learnt)) == []
+    (sentence,) = copies(check([copy, other], sample_rate_hz=16000), kinds(learnt))
     assert "1 of 2 test clips are copies of training clips (copy of a.wav)" in sentence

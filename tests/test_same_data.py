@@ -51,6 +51,19 @@ def test_edited_attributes_are_other_data(place: Path) -> None:
     assert (scores("edited") != before).any()
 
 
+def test_test_clips_that_were_learnt_from_are_told_by_train_and_by_score(place: Path) -> None:
+    shutil.copytree("data", "other")
+    clip = min(Path("other/fan/train").glob("*source*"))
+    shutil.copy(clip, Path("other/fan/test/section_00_source_test_normal_0099.wav"))
+    words = ("machine=fan", "name=learnt")
+    assert "copies of training clips" not in train("name=learnt")
+    assert "copies of training clips" not in succeeds("score", *words).err
+    said = succeeds("score", *words, "data=other").err
+    assert "fan: 1 of 13 test clips are copies of training clips (section_00_source_test_normal_0099.wav)" in said
+    shutil.copy(clip, "data/fan/test/section_00_source_test_normal_0099.wav")
+    assert "1 of 13 test clips are copies of training clips" in train("name=again")
+
+
 def test_a_domain_that_only_the_folder_tells(place: Path) -> None:
     machine = Path("data/fan")
     for domain in ("source", "target"):

@@ -15,6 +15,7 @@ from typing import Any
 from asd.challenge import files
 from asd.challenge.names import follows_grammar
 from asd.core.runtime import log
+from asd.data.audio import Sound
 from asd.data.layouts import HELD_OUT, REGISTRY, OwnData, own_data, table
 from asd.data.recordings import Recordings
 from asd.places import is_recording, is_table, walk_tree
@@ -161,8 +162,8 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
 
     Returns:
         "lossy": what compressed them with a loss, sorted, "" for nothing; "top_hz": up to where all have sound;
-        "in_steps": whether samples are in 16-bit steps, and not of full scale 1; "seconds": shortest and longest.
-        Of what comes from memory only the last.
+        "in_steps": whether samples are in 16-bit steps, and not of full scale 1; "contents": hashes, shortened;
+        "seconds": shortest and longest. Of what comes from memory only the last.
     """
     durations_s = recordings.durations_s
     seconds = {"seconds": [float(durations_s.min()), float(durations_s.max())]} if len(recordings) else {}
@@ -173,6 +174,7 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
         "lossy": sorted({sound.lossy for sound in recordings.sounds}),
         "top_hz": min(rates) // 2,
         "in_steps": bool(_in_steps(recordings, True)),
+        "contents": sorted({_short(sound) for sound in recordings.sounds}),
         **seconds,
     }
 
@@ -229,16 +231,24 @@ def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[
     ]
 
 
-def copies(recordings: Recordings, learnt: Recordings | None) -> list[str]:
-    """A sentence on recordings whose content is that of a training clip, whatever their names; else nothing."""
-    known = {sound.content for sound in learnt.sounds} if learnt is not None else set()
+def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """A sentence on recordings whose content is that of a training clip, whatever their names; else nothing.
+
+    `learnt` is `kinds` of the training clips; earlier versions did not write their contents.
+    """
+    known = {*learnt.get("contents", ())}
     every = zip(recordings.clips, recordings.sounds, strict=True)
-    if not (found := [clip.name for clip, sound in every if sound.content in known]):
+    if not (found := [clip.name for clip, sound in every if _short(sound) in known]):
         return []
     return [
         f"{len(found)} of {len(recordings)} test clips are copies of training clips ({named(found)}): they score lower "
         f"than new recordings do, so results are too good or wrong; remove them from one side"
     ]
+
+
+def _short(sound: Sound) -> str:
+    """The beginning of the hash of a recording's content, which tells copies among recordings of one machine."""
+    return sound.content[:16]
 
 
 def repeated(recordings: Recordings) -> list[str]:

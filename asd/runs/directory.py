@@ -216,17 +216,18 @@ class RunDirectory(TrainingDirectory):
                 f"{self.model} was fitted on {other} and lies in the folder of {machine}; if it is a copy, remove it, "
                 f"else give the folder its name back"
             )
-        for name, digest in facts.get("files", {}).items():
-            path = self.model / name
-            if not path.is_file() or file_hash(path) != digest:
-                raise AsdError(
-                    f"{path} is missing or damaged; remove {self.model} and train again, with the same options"
-                )
+        for name in facts.get("files", {}):
+            self._check_file(name, facts)
+
+    def _check_file(self, name: str, facts: Mapping[str, Any]) -> None:
+        path = self.model / name
+        if (digest := facts.get("files", {}).get(name)) and (not path.is_file() or file_hash(path) != digest):
+            raise AsdError(f"{path} is missing or damaged; remove {self.model} and train again, with the same options")
 
     def training_scores(self) -> pd.DataFrame:
         """Scores of the training clips without self-match: the column `file` and one per scorer."""
-        self.check_model()
         path = self.model / "training_scores.csv"
+        self._check_file(path.name, self.fit_facts())
         try:
             return pd.read_csv(path)
         except (OSError, ValueError) as error:

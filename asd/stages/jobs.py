@@ -239,7 +239,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.error("%s gets no score: %s", clip.name, error)
     for sentence in notices(recordings) if learnt is None and not dataset.is_strict else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in [*unlike(recordings, known), *copies(recordings, learnt)]:
+    for sentence in [*unlike(recordings, known), *copies(recordings, known)]:
         log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TestData(recordings, tuple(refused), dataset.layout)
