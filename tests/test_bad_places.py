@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from asd.core.files import alone, append_text, read_json, read_yaml
-from asd.stages import fitting
+from asd.runs import directory
 from asd.types import AsdError
 from tests.command import NAME, a_clip, asd, assert_nothing_done, contents, refuses, short_training, start, succeeds
 
@@ -276,14 +276,14 @@ def test_a_run_that_another_command_made_meanwhile_stays(place: Path, monkeypatc
     run = Path("runs/autoencoder/fan/seed0")
 
     @contextmanager
-    def late(path: Path, busy: str) -> Iterator[None]:
+    def late(path: Path, busy: str | None) -> Iterator[None]:
         with monkeypatch.context() as first:
-            first.setattr(fitting, "alone", alone)
+            first.setattr(directory, "alone", alone)
             succeeds(*short_training("training.epochs=2"))
         with alone(path, busy=busy):
             yield
 
-    monkeypatch.setattr(fitting, "alone", late)
+    monkeypatch.setattr(directory, "alone", late)
     refuses(*short_training(), saying=f"{run} was trained with another configuration")
     monkeypatch.undo()
     monkeypatch.chdir(place)
