@@ -28,6 +28,7 @@ class Fault:
 
     code: int = 0  # answer with this status
     after: str | None = None  # and this Retry-After
+    place: str | None = None  # and this Location
     body_bytes: int | None = None  # close the connection after so many bytes of the body
     announced_bytes: int | None = None  # lie about the length
     ignores_range: bool = False
@@ -36,6 +37,10 @@ class Fault:
     @classmethod
     def status(cls, code: int, after: str | None = None) -> Fault:
         return cls(code=code, after=after)
+
+    @classmethod
+    def redirect(cls, place: str) -> Fault:
+        return cls(code=302, place=place)
 
     @classmethod
     def break_off(cls, body_bytes: int, *, ignores_range: bool = False) -> Fault:
@@ -138,6 +143,8 @@ def _answer(request: BaseHTTPRequestHandler, archive: ArchiveServer) -> None:
         request.send_response(fault.code)
         if fault.after is not None:
             request.send_header("Retry-After", fault.after)
+        if fault.place is not None:
+            request.send_header("Location", fault.place)
         request.send_header("Content-Length", "0")
         request.end_headers()
         return

@@ -79,6 +79,8 @@ def test_releases(names: list[str], wanted: str, expected: str | None) -> None:
         {"checksum": "sha256:00"},
         {"checksum": "md5:xyz"},
         {"size": "many"},
+        {"size": 0},
+        {"size": -5},
         {"links": None},
         {"key": "../../etc/passwd"},
         {"key": ".bashrc"},

@@ -98,6 +98,31 @@ def test_an_answer_that_is_no_json_names_the_word(server: ArchiveServer, patienc
         read_json(f"{server.url}/api/records/7/files/a.zip/content", patience)
 
 
+@pytest.mark.parametrize("url", ["http://a..b/x", "http://127.0.0.1:port/x", "http://[x/y"])
+def test_what_cannot_be_asked_is_not_tried_again(
+    server: ArchiveServer, url: str, patience: Patience, pauses: list[float]
+) -> None:
+    with pytest.raises(AsdError, match=r"is or leads to no address .*: check archive="):
+        open_url(url, patience)
+    server.faults["7"] = [Fault.redirect(url)]
+    with pytest.raises(AsdError, match=r"records/7 is or leads to no address"):
+        read_json(record(server), patience)
+    assert pauses == []
+
+
+def test_a_redirection_in_a_circle_is_one_line(server: ArchiveServer, patience: Patience) -> None:
+    server.faults["7"] = [Fault.redirect(record(server))] * 20
+    with pytest.raises(AsdError, match=r"records/7 answers 302 .* infinite loop.*task page") as found:
+        read_json(record(server), patience)
+    assert "\n" not in str(found.value)
+
+
+def test_an_answer_that_is_nested_without_end_is_no_json(server: ArchiveServer, patience: Patience) -> None:
+    server.publish(7, "deep.json", b"[" * 200_000)
+    with pytest.raises(AsdError, match="does not answer with JSON"):
+        read_json(f"{server.url}/api/records/7/files/deep.json/content", patience)
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://zenodo.org", "zenodo.org"])
 def test_only_http_is_spoken(url: str, patience: Patience) -> None:
     with pytest.raises(AsdError, match="is not an http"):

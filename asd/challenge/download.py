@@ -218,6 +218,6 @@ def _remote(url: str, entry: Mapping[str, object]) -> Remote:
     kind, _, digest = str(entry["checksum"]).partition(":")
     if not (isinstance(name, str) and isinstance(size_bytes, int) and isinstance(links, Mapping)):
         raise TypeError(entry)
-    if kind != "md5" or not re.fullmatch("[0-9a-f]{32}", digest) or re.search(r"[/\\]|^\.", name):
+    if size_bytes < 1 or kind != "md5" or not re.fullmatch("[0-9a-f]{32}", digest) or re.search(r"[/\\]|^\.", name):
         raise ValueError(entry)
     return Remote(name, urllib.parse.urljoin(url, str(links["self"])), size_bytes, digest)

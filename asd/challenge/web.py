@@ -97,16 +97,23 @@ def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.H
     except urllib.error.HTTPError as error:
         if error.code == 416:
             raise RangeRefusedError("has no more bytes than there are already") from error
-        reason = f"answers {error.code} {error.reason}"
+        reason = f"answers {error.code} {_line(error.reason)}"
         if error.code in _MAY_PASS:
             raise PassingError(reason, _asked_to_wait_s(error.headers)) from error
         raise AsdError(f"{url} {reason}: it has moved or is not public; see the year's task page") from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise AsdError(f"{url} has no valid certificate ({error.reason}): check clock and proxy") from error
-        raise PassingError(f"cannot be reached ({error.reason})") from error
+        raise PassingError(f"cannot be reached ({_line(error.reason)})") from error
+    except (http.client.InvalidURL, ValueError) as error:  # a host a..b, a port x, a redirection to such
+        raise AsdError(f"{url} is or leads to no address ({_line(error)}): check archive= and evaluators=") from error
     except (OSError, http.client.HTTPException) as error:
-        raise PassingError(f"cannot be reached ({error})") from error
+        raise PassingError(f"cannot be reached ({_line(error)})") from error
+
+
+def _line(reason: object) -> str:
+    """A reason in one line."""
+    return " ".join(str(reason).split())
 
 
 def read_json(url: str, patience: Patience) -> Any:
@@ -121,7 +128,7 @@ def read_json(url: str, patience: Patience) -> Any:
 
     try:
         return json.loads(patiently(attempt, url, patience))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AsdError(f"{url} does not answer with JSON ({error}): check archive=") from error
 
 
