@@ -212,6 +212,16 @@ def test_rows_may_end_early_and_a_column_without_a_name_only_counts_them(tmp_pat
     assert (one.attributes, other.attributes) == ({"speed": "5"}, {})
 
 
+def test_a_table_that_is_not_there_or_holds_all_for_the_check_says_so(tmp_path: Path) -> None:
+    with pytest.raises(AsdError, match=r"gone\.csv does not exist; name a table"):
+        opened(tmp_path / "gone.csv")
+    touch(tmp_path, "a.wav", "b.wav")
+    (tmp_path / "recordings.csv").write_text("path,split,label\na.wav,test,normal\nb.wav,test,anomaly\n")
+    data = opened(tmp_path)
+    with pytest.raises(AsdError, match=r"has no train recordings in .*; write train into the column split"):
+        data.clips(data.machines()[0], Split.TRAIN)
+
+
 def test_a_table_without_a_normal_recording_says_what_to_write(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav")
     (tmp_path / "recordings.csv").write_text("path\na.wav\n")

@@ -65,6 +65,8 @@ class OwnData:
         found = [clip for clip in self.by_machine[machine] if clip.split is split]
         if not found:
             what = "normal" if split is Split.TRAIN else "test"
+            if split is Split.TRAIN and any(clip.label is Label.NORMAL for clip in self.by_machine[machine]):
+                what = "train"  # there are normal ones, and all are for the check
             way = f"add some to {what}/"
             if self.layout == "table":
                 way = f"write {what} into the column {'label' if what == 'normal' else 'split'}"

@@ -57,6 +57,8 @@ def read_table(path: Path, unsaid: Split = Split.TEST) -> list[Clip]:
 
 def _cells(path: Path) -> pd.DataFrame:
     """All cells as text."""
+    if not path.exists():
+        raise AsdError(f"{path} does not exist; name a table of recordings, or a folder")
     try:
         if path.suffix.lower() == ".parquet":
             imported("pyarrow", f"{path} is read by the extra parquet; pip install 'asd[parquet]', or write it as CSV")
