@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_an_mp3_file_that_does_not_tell_its_length_is_read_to_its_end(
     for name, changed in kinds.items():
         (tmp_path / name).write_bytes(changed)
         found, _ = read_wav(tmp_path / name)
-        with av.open(io.BytesIO(changed)) as other:
+        with av.open(io.BytesIO(changed), mode="r") as other:
             n_all = sum(frame.samples for frame in other.decode(audio=0))
         assert abs(found.shape[1] - n_all) <= 3 * 1152, name  # what one decoder drops at either end
         assert found.shape[1] > (1.95 if name == "twice" else 0.98) * len(wave), name
@@ -157,3 +158,19 @@ def test_bytes_of_any_kind_are_read_or_refused_in_a_sentence(tmp_path: Path) -> 
                 (tmp_path / "a.wav").write_bytes(beginning + tail)
                 with pytest.raises(AsdError, match=r"a\.wav"):
                     read_sound(tmp_path / "a.wav")
+
+
+def test_silence_by_which_an_encoder_fills_its_last_frame_is_no_sound(tmp_path: Path) -> None:
+    wave = noise(2.1)
+    with av.open(str(tmp_path / "a.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=RATE_HZ, layout="mono")
+        for start in range(0, len(wave), 1024):
+            piece = wave[None, start : start + 1024].astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE_HZ, start, Fraction(1, RATE_HZ)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    found, _ = read_wav(tmp_path / "a.m4a")
+    assert found.shape == (1, len(wave))
+    assert np.corrcoef(found[0], wave)[0, 1] > 0.9
+    assert found[0, -500:].std() > 0.05

@@ -172,7 +172,7 @@ def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], in
             stream = container.streams.audio[0]
             if stream.codec_context.name == "flac":
                 stream.codec_context.options = {"err_detect": "crccheck+explode"}  # else damaged frames are noise
-            promised_s, begin_s = _promised_seconds(container), None
+            promised_s, begin_s = _promised_seconds(container, stream), None
             to_float = av.AudioResampler(format="fltp")
             for frame in [*container.decode(stream), None]:
                 parts += [part.to_ndarray().astype(np.float32) for part in to_float.resample(frame)]
@@ -181,6 +181,8 @@ def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], in
                     promised_s = max(promised_s, frame.time - begin_s + frame.samples / frame.sample_rate)
             sample_rate_hz, codec = int(stream.rate), stream.codec_context.codec
             samples = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
+            if "mp4" in container.format.name:
+                samples = _without_padding(samples, _promised_seconds(container, stream), sample_rate_hz)
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AsdError(f"{path} is not a readable recording ({reason}); remove it or copy it again") from error
@@ -189,8 +191,16 @@ def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], in
     return samples, sample_rate_hz, codec.canonical_name.upper() if codec.lossy else ""
 
 
-def _promised_seconds(container: Any) -> float:
-    """Length of a Matroska file of one sound by its header; 0 where that does not say, as others miss their end."""
-    if "matroska" not in container.format.name or len(container.streams) > 1:
-        return 0.0
-    return (container.duration or 0) / 1e6
+def _promised_seconds(container: Any, stream: Any) -> float:
+    """Length of a sound by the header of MP4, or of Matroska that holds nothing else; 0 where that does not say."""
+    if "mp4" in container.format.name:
+        return float((stream.duration or 0) * stream.time_base)
+    if "matroska" in container.format.name and len(container.streams) == 1:
+        return (container.duration or 0) / 1e6
+    return 0.0
+
+
+def _without_padding(samples: npt.NDArray[np.float32], promised_s: float, rate_hz: int) -> npt.NDArray[np.float32]:
+    """Samples (channels, samples) without the silence by which an encoder has filled its last frame."""
+    n_samples = round(promised_s * rate_hz)
+    return samples[:, :n_samples] if 0 < samples.shape[1] - n_samples <= _LONGEST_FRAME_S * rate_hz else samples
