@@ -7,6 +7,7 @@ import io
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -75,6 +76,23 @@ def test_health_models_and_the_description_of_the_interface(client: TestClient) 
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/health", "/models", "/score", "/metrics"} == set(paths)
     assert {"audio/*", "multipart/form-data"} == set(paths["/score"]["post"]["requestBody"]["content"])
+
+
+def test_a_model_that_was_made_anew_is_told_once_in_the_log(
+    plant: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs = shutil.copytree(plant / "runs", tmp_path / "runs")
+    models = Models(runs, None, "cpu")
+    models.chosen("fans", "fan")
+    assert "made anew" not in caplog.text
+    normal = sorted((plant / "data/fan/train").glob("*.wav"))[:6]
+    asd.fit(normal, machine="fan", options={"views": ["kurtosis"]}).save(runs / "fans", "fan")
+    earlier = models.chosen("fans", "fan")[2]
+    models.chosen("fans", "fan")
+    models.chosen("fans", "pump")
+    assert "level_64" in earlier.scorers
+    assert caplog.text.count("was made anew since its model was loaded, and the earlier one answers") == 1
+    assert f"{runs}/fans/fan/seed0 was made anew" in caplog.text
 
 
 def test_a_batch_scores_as_predict_does(client: TestClient, plant: Path) -> None:

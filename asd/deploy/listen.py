@@ -46,7 +46,7 @@ class RunModel:
     def __init__(self, config: Listen) -> None:
         self.config = config
         self._read(config.machine)
-        self._stamp = self._now()
+        self._stamp = self.run.completed_ns()
         self.section = None if config.section is None else self.run.section_named(config.section)
 
     def _read(self, machine: str | None) -> None:
@@ -57,13 +57,9 @@ class RunModel:
         self.scorer = one_of(config.scorer or scorers[0], scorers, "scorer")
         self.training_scores: npt.NDArray[np.float64] = self.model.normal.scores[self.scorer].to_numpy(float)
 
-    def _now(self) -> int:
-        path = self.run.path / "DONE"
-        return path.stat().st_mtime_ns if path.exists() else 0
-
     def has_changed(self) -> bool:
         """Whether another model lies there than the one that was read; it is read then."""
-        if (now := self._now()) in (0, self._stamp):
+        if (now := self.run.completed_ns()) in (0, self._stamp):
             return False
         self._stamp = now
         try:

@@ -37,13 +37,14 @@ class Models:
     def __init__(self, runs: Path, name: str | None, device: str) -> None:
         self.loaded: dict[tuple[str, str], Model] = {}
         self.runs: dict[tuple[str, str], RunDirectory] = {}
+        self._completed_ns: dict[tuple[str, str], int] = {}
         for run_name in [name] if name else run_names(runs):
             for run in find_runs(runs, run_name):
                 key = (run_name, run.machine)
                 if run.fused_members():
                     log.info("%s is a fusion and has no model; it is not served", run.path)
                 elif key not in self.loaded:
-                    self.runs[key] = run
+                    self.runs[key], self._completed_ns[key] = run, run.completed_ns()
                     self.loaded[key] = load(runs / run_name, run.machine, seed=run.seed, device=device)
         if not self.loaded:
             raise AsdError(f"{runs} holds no trained run with a model; train one, or name another folder with runs=")
@@ -57,7 +58,7 @@ class Models:
                 "sample_rate_hz": model.options.sample_rate_hz,
                 "microphones": model.detector.context.front_end.n_microphones,
                 "least_samples": model.options.detector_settings.least_samples(),
-                "sections": self.runs[run, machine].fit_facts().get("sections", []),
+                "sections": list(model.sections),
                 "scorers": list(model.scorers),
                 "thresholds": {scorer: model.thresholds[scorer].value for scorer in model.scorers},
             }
@@ -71,7 +72,17 @@ class Models:
             names = ", ".join(f"run={a}&machine={b}" for a, b in (found or self.loaded))
             what = "several models fit" if found else "there is no such model"
             raise RefusalError(404 if not found else 422, f"{what}; name one of {names}")
+        self._tell_of_change(found[0])
         return *found[0], self.loaded[found[0]]
+
+    def _tell_of_change(self, key: tuple[str, str]) -> None:
+        """Says in the log, once for each change, that the model that answers is no longer the one of the run."""
+        if (now := self.runs[key].completed_ns()) not in (0, self._completed_ns[key]):
+            self._completed_ns[key] = now
+            log.warning(
+                "%s was made anew since its model was loaded, and the earlier one answers; start serve again",
+                self.runs[key].path,
+            )
 
 
 def score_uploads(

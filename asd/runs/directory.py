@@ -66,6 +66,13 @@ class TrainingDirectory:
             self.path, busy=None if patient else f"another command works on {self.path}; wait until it is done"
         )
 
+    def completed_ns(self) -> int:
+        """When it was last completed, in nanoseconds; 0 while it is not. Another moment may mean another model."""
+        try:
+            return (self.path / "DONE").stat().st_mtime_ns
+        except OSError:
+            return 0
+
     def begin(self, settings: Mapping[str, Any]) -> None:
         """Marks the run as begun, so that later stages can name results that are missing."""
         if not (self.path / "config.yaml").exists():

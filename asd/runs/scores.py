@@ -229,7 +229,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         table["decision"] = table["decision"].astype(int)
         _check_rows(table)
     except (OSError, ValueError) as error:
-        sentence = f"{path} is not a readable score table ({error}); make score writes it anew"
+        sentence = f"{path} is not a readable score table ({' '.join(str(error).split())}); make score writes it anew"
         raise unreadable(path, error, sentence) from error
     return table
 
