@@ -117,6 +117,10 @@ def test_a_part_of_the_evaluation_set_is_evaluated_only_on_demand(golden: Path) 
     rest = re.search(r"machine=(\S+)$", sentence)[1]  # type: ignore[index]
     assert "Scanner" not in rest
     assert "evaluation_eval.json" in succeeds(*words, f"machine={rest}").out
+    save(table(machine="fan"), "run")  # a development machine, say
+    refuses(
+        *words, f"machine={rest},fan", saying="machine=fan has no labels in .*; it has those of 3DPrinter, .*Scanner"
+    )
 
 
 def test_a_section_of_the_evaluation_set_without_scores_is_named(golden: Path) -> None:

@@ -141,6 +141,8 @@ def _by_truth(
     truth = read_ground_truth(root, year)
     every = {unit.machine for unit in truth}
     if not is_all(machines):
+        if strange := sorted({*machines} - every):
+            raise AsdError(f"machine={strange[0]} has no labels in {root}; it has those of {', '.join(sorted(every))}")
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
     folders = {run: run.scores for run in runs if run.machine in wanted and run.scores.scorers}
