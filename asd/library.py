@@ -18,9 +18,9 @@ import pandas as pd
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch
-from asd.data.dataset import kinds, notices, of_no_section, unlike, unlike_in_length
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, broken, check
+from asd.data.remarks import kinds, notices, of_no_section, unlike, unlike_in_length
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.places import mirrored
@@ -39,7 +39,7 @@ class Model:
     Attributes:
         detector, options, thresholds: the fitted detector, what it was fitted with, and a threshold per scorer.
         normal: the training clips, against which scores of others are held.
-        recorded: how these were stored, see `data.dataset.kinds`.
+        recorded: how these were stored, see `data.remarks.kinds`.
         sections: of which they were; empty where earlier versions did not write it.
     """
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scipy.signal import firwin, resample_poly
 
 from asd.data.audio import read_sound
-from asd.data.dataset import notices
 from asd.data.recordings import check
+from asd.data.remarks import notices
 from asd.types import AsdError, Clip, FrontEnd, Split
 from tests.machines import write_media
 

@@ -13,9 +13,9 @@ from asd.challenge.years import get_year
 from asd.data import audio, codecs
 from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
-from asd.data.dataset import check_units, copies, kinds, notices, unlike
 from asd.data.frontends import FRONT_ENDS
 from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined, mono
+from asd.data.remarks import check_units, copies, kinds, notices, unlike
 from asd.data.supplemental import MixedSound, mix
 from asd.stages.obtaining import recording_defects
 from asd.types import AsdError, Clip, FrontEnd, Split
@@ -263,6 +263,25 @@ def test_floats_in_16_bit_steps_are_refused_beside_others_and_said_alone(tmp_pat
     assert "2 of 2 recordings are in 16-bit steps (12000.wav, 300.wav), and those that were learnt from" in sentence
     assert "learnt from are in 16-bit steps" in unlike(whole, kinds(steps))[0]
     assert unlike(whole, {"lossy": [""], "top_hz": 8000}) == []  # as earlier versions wrote it
+
+
+def test_files_of_another_rate_than_those_that_were_learnt_from_are_named(tmp_path: Path) -> None:
+    def at(*rates_hz: int) -> Recordings:
+        clips = []
+        for rate_hz in rates_hz:
+            wave = np.random.default_rng(rate_hz).normal(0, 0.1, (1, rate_hz)).astype(np.float32)
+            write_wav(tmp_path / f"{rate_hz}.wav", wave, rate_hz)
+            clips.append(clip(tmp_path / f"{rate_hz}.wav"))
+        return check(clips, sample_rate_hz=16000, resample=True)
+
+    saying = "1 of 1 recordings are sampled at {} Hz, and those that were learnt from at {} Hz: at the upper end"
+    assert unlike(at(48000), kinds(at(16000)))[0].startswith(saying.format(48000, 16000))
+    assert unlike(at(16000), kinds(at(44100, 48000)))[0].startswith(saying.format(16000, "44100 and 48000"))
+    assert unlike(at(16000), kinds(at(8000)))[0].startswith(saying.format(16000, 8000))
+    assert unlike(at(48000), kinds(at(44100))) == unlike(at(48000, 16000), kinds(at(16000, 44100))) == []
+    (sentence,) = unlike(at(8000), kinds(at(16000)))  # one for a rate
+    assert "hold nothing above 4000 Hz" in sentence
+    assert unlike(at(48000), {"lossy": [""], "top_hz": 8000}) == []  # as earlier versions wrote it
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,11 @@ from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
 from asd.data.codecs import check_levels
-from asd.data.dataset import check_units, notices, repeated
 from asd.data.layouts import HELD_OUT, REGISTRY, Layout, OwnData, own_data
 from asd.data.layouts.table import read_table
 from asd.data.layouts.words import speaks_of_fault
 from asd.data.recordings import Recordings, check, in_memory
+from asd.data.remarks import check_units, notices, repeated
 from asd.places import find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
 from asd.types import NEAR, AsdError, Clip, FrontEnd, Label, Split
 

@@ -36,7 +36,7 @@ T = TypeVar("T", bound="TrainingDirectory")
 
 STATE = "state.safetensors"
 FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
-RECORDED_FILE = "recorded.json"  # the same of `data.dataset.kinds` of the training clips
+RECORDED_FILE = "recorded.json"  # the same of `data.remarks.kinds` of the training clips
 
 
 @dataclass(frozen=True, slots=True)

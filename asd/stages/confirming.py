@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.files import append_text, atomic
-from asd.data.dataset import check_units
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, defects, joined
+from asd.data.remarks import check_units
 from asd.runs import RunDirectory
 from asd.stages.fitting import fitted, store_model, write_job_scores
 from asd.stages.scored_clips import stored_job

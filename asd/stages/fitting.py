@@ -21,8 +21,9 @@ from asd.core.files import atomic, write_json
 from asd.core.runtime import log, pick_device
 from asd.core.storage import list_names, publish
 from asd.core.tracking import Tracked, tracking
-from asd.data.dataset import Dataset, kinds
+from asd.data.dataset import Dataset
 from asd.data.recordings import Recordings, Refused
+from asd.data.remarks import kinds
 from asd.detectors import detector_class
 from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed

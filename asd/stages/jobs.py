@@ -10,10 +10,11 @@ from asd.challenge.years import get_year
 from asd.core.files import read_json
 from asd.core.runtime import file_hash, fingerprint, log, pick_device
 from asd.core.storage import fetch
-from asd.data.dataset import Dataset, check_units, copies, kinds, notices, open_data, repeated, unlike
+from asd.data.dataset import Dataset, open_data
 from asd.data.given import given_data
 from asd.data.layouts import OwnData
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
+from asd.data.remarks import check_units, copies, kinds, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder
 from asd.settings.config import Run

@@ -1,0 +1,211 @@
+"""How recordings are stored, and how that differs from those that a model learnt from: checks, and sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asd.data.audio import Sound
+from asd.data.recordings import Recordings
+from asd.types import AsdError, Clip, named
+
+_SHORTER, _LONGER = 0.95, 2.0  # of the shortest and longest training clip: beyond, normal clips score as anomalous
+_MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
+
+
+def check_units(recordings: Recordings) -> None:
+    """Refuses recordings of a machine some of which are floats in 16-bit steps and others of full scale 1.
+
+    Some features change with the gain.
+    """
+    in_steps = _in_steps(recordings, True)
+    if in_steps and (n_others := sum(0 < sound.peak <= 1 for sound in recordings.sounds)):
+        raise AsdError(
+            f"{in_steps[0].path} holds floats far beyond 1, and {n_others} of {len(recordings)} recordings keep to the "
+            f"full scale of 1; bring all to it (16-bit steps are divided by 32768), or leave out "
+            f"{named([clip.name for clip in in_steps])}"
+        )
+
+
+def notices(recordings: Recordings) -> list[str]:
+    """What was done to recordings that are not as the run needs them, in sentences: other rates, channels and units."""
+    sentences = []
+    wanted_hz, n_all = recordings.sample_rate_hz, len(recordings)
+    rates = Counter(sound.file_rate_hz for sound in recordings.sounds if sound.file_rate_hz != wanted_hz)
+    if rates:
+        listing = ", ".join(f"{count} of {n_all} at {rate} Hz" for rate, count in sorted(rates.items()))
+        below = f" (nothing is in them above {min(rates) // 2} Hz)" if min(rates) < wanted_hz else ""
+        sentences.append(f"recordings are resampled to {wanted_hz} Hz: {listing}{below}")
+    several = [sound.n_channels for sound in recordings.sounds if sound.n_channels > 1]
+    if several and recordings.front_end.n_microphones == 1 and recordings.front_end.channel is None:
+        most = f"{'up to ' if len({*several}) > 1 else ''}{max(several)}"
+        sentences.append(
+            f"{len(several)} of {n_all} recordings have {most} channels, and the first is used; "
+            f"channel=1 takes the second, channel=mean their mean"
+        )
+    if in_steps := _in_steps(recordings, True):
+        sentences.append(
+            f"{len(in_steps)} of {n_all} recordings hold floats far beyond the full scale of 1: record new ones in the "
+            f"same units, or bring all to it (16-bit steps are divided by 32768)"
+        )
+    return sentences
+
+
+def kinds(recordings: Recordings) -> dict[str, Any]:
+    """How recordings were stored, as plain values to be kept with a model.
+
+    Returns:
+        "lossy": what compressed them with a loss, sorted, "" for nothing; "top_hz": up to where all have sound;
+        "rates_hz": of the files, sorted; "in_steps": whether samples are in 16-bit steps, and not of full scale 1;
+        "contents": hashes, shortened;
+        "seconds": shortest and longest. Of what comes from memory only the last.
+    """
+    durations_s = recordings.durations_s
+    seconds = {"seconds": [float(durations_s.min()), float(durations_s.max())]} if len(recordings) else {}
+    if not recordings.is_on_disk:
+        return seconds
+    rates = [recordings.sample_rate_hz, *(sound.file_rate_hz for sound in recordings.sounds)]
+    return {
+        "lossy": sorted({sound.lossy for sound in recordings.sounds}),
+        "top_hz": min(rates) // 2,
+        "rates_hz": sorted({sound.file_rate_hz for sound in recordings.sounds}),
+        "in_steps": bool(_in_steps(recordings, True)),
+        "contents": sorted({_short(sound) for sound in recordings.sounds}),
+        **seconds,
+    }
+
+
+def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """How recordings differ in format from those that a model learnt from, in sentences.
+
+    What a codec or resampling leaves out counts as a change of the machine: clips of 16 kHz are far from normal for a
+    model of 16 kHz that learnt from files of 48 kHz, and the other way round. `learnt` is `kinds` of the training
+    clips; {}: they are unknown.
+    """
+    if "lossy" not in learnt or not len(recordings):
+        return unlike_in_length(recordings, learnt)
+    sentences = []
+    coded = Counter(sound.lossy for sound in recordings.sounds if sound.lossy not in learnt["lossy"])
+    if coded:
+        found, known = (_codecs(names) for names in (sorted(coded), learnt["lossy"]))
+        sentences.append(
+            f"{coded.total()} of {len(recordings)} recordings are {found}, and those that were learnt from {known}: "
+            f"what a codec does to a sound counts as anomalous; record, or train, in one format"
+        )
+    narrow = [sound.file_rate_hz for sound in recordings.sounds if sound.file_rate_hz // 2 < learnt["top_hz"]]
+    if narrow:
+        sentences.append(
+            f"{len(narrow)} of {len(recordings)} recordings hold nothing above {min(narrow) // 2} Hz, and those that "
+            f"were learnt from reach {learnt['top_hz']} Hz: that counts as anomalous; record at one rate, or train "
+            f"with sample_rate_hz={min(narrow)}"
+        )
+    rates = {_resampled_as(rate, recordings.sample_rate_hz) for rate in learnt.get("rates_hz", [])}
+    others_hz = [
+        rate
+        for rate in (sound.file_rate_hz for sound in recordings.sounds)
+        if rates and rate // 2 >= learnt["top_hz"] and _resampled_as(rate, recordings.sample_rate_hz) not in rates
+    ]
+    if others_hz:
+        sentences.append(
+            f"{len(others_hz)} of {len(recordings)} recordings are sampled at {_all(others_hz)} Hz, and those that "
+            f"were learnt from at {_all(learnt['rates_hz'])} Hz: at the upper end they differ, and that counts as "
+            f"anomalous; record at one rate"
+        )
+    was_in_steps = learnt.get("in_steps")  # earlier versions did not write it
+    if was_in_steps is not None and (others := _in_steps(recordings, not was_in_steps)):
+        ours, steps = "of full scale 1", "in 16-bit steps"
+        here, there = (ours, steps) if was_in_steps else (steps, ours)
+        sentences.append(
+            f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
+            f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
+        )
+    return [*sentences, *unlike_in_length(recordings, learnt)]
+
+
+def _resampled_as(rate_hz: int, wanted_hz: int) -> int:
+    """A rate, one for all that are higher than wanted: of these the same is left."""
+    return min(rate_hz, wanted_hz + 1)
+
+
+def _all(rates_hz: Sequence[int]) -> str:
+    return " and ".join(str(rate) for rate in sorted({*rates_hz}))
+
+
+def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """A sentence on recordings whose length is far from that of the training clips, by `kinds` of these; else nothing.
+
+    Statistics of a short recording scatter more than those of a long one, and that counts as a change of the machine.
+    """
+    if not (known := learnt.get("seconds")):  # earlier versions did not write it
+        return []
+    durations_s = recordings.durations_s
+    others = durations_s[(durations_s < _SHORTER * known[0]) | (durations_s > _LONGER * known[1])]
+    if not len(others):
+        return []
+    return [
+        f"{len(others)} of {len(recordings)} recordings last {_span(others.min(), others.max())}, and those that were "
+        f"learnt from {_span(*known)}: to most detectors another length is anomalous; cut long ones, or train with "
+        f"recordings as long as these"
+    ]
+
+
+def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """A sentence on recordings whose content is that of a training clip, whatever their names; else nothing.
+
+    `learnt` is `kinds` of the training clips; earlier versions did not write their contents.
+    """
+    known = {*learnt.get("contents", ())}
+    every = zip(recordings.clips, recordings.sounds, strict=True)
+    if not (found := [clip.name for clip, sound in every if _short(sound) in known]):
+        return []
+    return [
+        f"{len(found)} of {len(recordings)} test clips are copies of training clips ({named(found)}): they score lower "
+        f"than new recordings do, so results are too good or wrong; remove them from one side"
+    ]
+
+
+def _short(sound: Sound) -> str:
+    """The beginning of the hash of a recording's content, which tells copies among recordings of one machine."""
+    return sound.content[:16]
+
+
+def repeated(recordings: Recordings) -> list[str]:
+    """How many training clips are copies of others, in a sentence; nothing where none is. Names do not count."""
+    n_of = Counter(sound.content for sound in recordings.sounds)
+    if not (n_copies := len(recordings) - len(n_of)):
+        return []
+    alike = [
+        clip.name for clip, sound in zip(recordings.clips, recordings.sounds, strict=True) if n_of[sound.content] > 1
+    ]
+    return [
+        f"{n_copies} of {len(recordings)} training clips are copies of others ({named(alike)}): they score lower "
+        f"than any new recording, so thresholds are too low; remove them"
+    ]
+
+
+def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
+    """A sentence on recordings of a section that is none of the model's; nothing where the model has only one."""
+    strange = [clip for clip in recordings.clips if clip.section not in sections]
+    if len(sections) < 2 or not strange:
+        return []
+    return [
+        f"{len(strange)} of {len(recordings)} recordings are of section {strange[0].section}, and the model was "
+        f"trained on {', '.join(sections)}: they are scored against all of these; name theirs with section="
+    ]
+
+
+def _span(least_s: float, most_s: float) -> str:
+    return f"{least_s:.3g} s" if f"{least_s:.3g}" == f"{most_s:.3g}" else f"{least_s:.3g} to {most_s:.3g} s"
+
+
+def _in_steps(recordings: Recordings, wanted: bool) -> list[Clip]:
+    """The clips whose samples are floats in 16-bit steps, or the others."""
+    every = zip(recordings.clips, recordings.sounds, strict=True)
+    return [clip for clip, sound in every if (sound.peak > _MOST_LEVEL) is wanted]
+
+
+def _codecs(names: list[str]) -> str:
+    lossy = [name for name in names if name]
+    coded = [f"compressed with a loss ({' or '.join(lossy)})"] if lossy else []
+    return " or ".join(["without loss"] * ("" in names) + coded)
