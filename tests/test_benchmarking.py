@@ -133,6 +133,36 @@ def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark
     assert len([*runs.glob("good/*/*/DONE")]) == 6
 
 
+FRAGILE = """
+import os, signal
+from tests.loudness import Loudness
+
+class Fragile(Loudness):
+    def fit(self, recordings):
+        machine = recordings.clips[0].machine
+        if machine == "fan":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if machine == "pump":
+            raise ZeroDivisionError("nothing to divide by")
+        super().fit(recordings)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_lost_costs_its_machine_and_no_other(
+    config: Benchmark, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("fragile.py").write_text(FRAGILE)
+    monkeypatch.syspath_prepend(Path.cwd())
+    Path("fragile.yaml").write_text('"odd": detector=fragile:Fragile\n')
+    runs = Path("runs/fragile")
+    saying = r"2 failed, .*: fan \(its process was killed by signal 9.*; pump \(nothing to divide by\)"
+    with pytest.raises(AsdError, match=saying):
+        benchmark(config.model_copy(update={"methods": Path("fragile.yaml"), "runs": runs}))
+    assert len([*runs.glob("odd/valve/*/DONE")]) == 2
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> None:
     runs = Path("runs/none")
     Path("odd.yaml").write_text('"good": detector=statistics\n"odd": detector=statistics nonsense=1\n')

@@ -124,6 +124,14 @@ def test_a_value_that_is_a_list_is_written_with_commas(place: Path, method: str)
     succeeds("train", "config=runs/sweeps/sweep/best.yaml", "data=data", "machine=fan", "name=best", "device=cpu")
 
 
+def test_configurations_that_fail_are_counted(place: Path) -> None:
+    space_file(place, "channel: [0, 5]\nstatistics.views: level_64\nstatistics.backend: knn")
+    words = ("machine=fan", "space=space.yaml", "executor=here", "device=cpu", "judge=labels")
+    assert (
+        "1 of 2 configurations failed; the same command tries them again" in succeeds("sweep", "data=data", *words).out
+    )
+
+
 def test_labels_that_a_judge_needs_are_asked_for_before_anything_is_trained(place: Path) -> None:
     for clip in Path("data/pump/test").glob("*anomaly*"):
         clip.unlink()

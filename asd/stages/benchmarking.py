@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from asd.core.executors import run_tasks
+from asd.core.executors import finished
 from asd.core.files import read_yaml, write_text
 from asd.core.runtime import log
 from asd.core.storage import list_names
@@ -148,9 +148,15 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
         for own in words.values():
             parse(Run, own).detector_settings.check_names()  # what is wrong is refused before anything is done
         tasks.append(Task(machine, words))
-    failed = run_tasks(_work, tasks, config, label="benchmark")
-    if sentences := [sentence for each in failed for sentence in each]:
-        raise AsdError(f"{len(sentences)} failed, the same command goes on with them: {'; '.join(sentences)}")
+    failed: dict[int, list[str]] = {}
+    for index, sentences, error in finished(_work, tasks, config, label="benchmark"):
+        failed[index] = sentences or []
+        if error is not None:  # a lost process, or a detector of one's own that breaks
+            machine, details = tasks[index].machine, getattr(error, "__notes__", ())
+            log.error("%s", "\n".join([f"{machine}: {error}", *details]))
+            failed[index] = [f"{machine} ({error})"]
+    if every := [sentence for index in sorted(failed) for sentence in failed[index]]:
+        raise AsdError(f"{len(every)} failed, the same command goes on with them: {'; '.join(every)}")
 
 
 def _work(task: Task) -> list[str]:

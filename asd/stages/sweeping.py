@@ -37,6 +37,8 @@ from asd.settings.stages import Sweep
 from asd.stages.trials import COMPLETE, Options, Result, Space, Trial, draws, grid, read_space, run_trial
 from asd.types import AsdError, Label, Split
 
+_FAILED = "failed: "  # how the state of a configuration that could not be tried begins
+
 
 @dataclass(frozen=True, eq=False)
 class Swept:
@@ -108,6 +110,8 @@ def summary(config: Sweep, found: Swept) -> str:
         lines.append(f"chosen for each machine on the other machines: {share:.1f} on average")
     if config.judge == "faults":
         lines.append("scores are those of planted faults, not of test clips: they order configurations, no more")
+    if failed := int(found.table["state"].str.startswith(_FAILED).sum()):
+        lines.append(f"{failed} of {len(found.table)} configurations failed; the same command tries them again")
     each = ", best/ of each machine" if config.judge == "others" else ""
     figure = ", importance.png" if (found.folder / "importance.png").exists() else ""
     lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}{figure}")
@@ -129,7 +133,7 @@ def _result(result: Result | None, error: Exception | None, options: Options) ->
     if result is not None:
         return result
     log.error("%s: %s", options, error)
-    return {"options": options, "score": None, "state": f"failed: {error}", "seconds": None, "machines": {}}
+    return {"options": options, "score": None, "state": f"{_FAILED}{error}", "seconds": None, "machines": {}}
 
 
 def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
