@@ -126,6 +126,10 @@ def _changed(at_name: bytes, offset: int, value: bytes) -> bytes:
         (_changed(b"fmt ", 8, struct.pack("<H", 2)), "16 bits in the WAV format 2"),
         (wav(100, "PCM_16", kind="FLAC"), "kind FLAC"),
         (wav(100, "VORBIS", kind="OGG"), "kind Ogg"),
+        (wav(100, "PCM_16", kind="CAF"), "kind CAF"),
+        (wav(100, "PCM_16", kind="W64"), "kind W64"),
+        (bytes([0, 0, 0, 32]) + b"ftypM4A " + bytes(100), "kind MP4"),
+        (b"\x1a\x45\xdf\xa3" + bytes(100), "kind Matroska"),
     ],
 )
 def test_a_broken_header_is_one_sentence(content: bytes, saying: str) -> None:

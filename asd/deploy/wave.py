@@ -24,7 +24,10 @@ from asd.types import AsdError
 BLOCK_S = 0.1  # of sound that is read at once
 _MOST_HEADER_BYTES = 1 << 20  # in front of the samples, such as a cover picture
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_OTHERS = {b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"RF64": "RF64", b"FORM": "AIFF", b".snd": "AU"}
+_OTHERS = {
+    **{b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"RF64": "RF64", b"FORM": "AIFF", b".snd": "AU", b"caff": "CAF"},
+    **{b"riff": "W64", b"RIFX": "RIFX", b"\x1a\x45\xdf\xa3": "Matroska", b"#!AM": "AMR"},
+}
 RAW = {"s16le": (_PCM, 16), "s24le": (_PCM, 24), "s32le": (_PCM, 32), "f32le": (_FLOAT, 32)}
 
 
@@ -75,11 +78,11 @@ def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterat
         raise AsdError(f"{what} is empty; check the program that writes it")
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):
-            raise AsdError(
-                f"{what} is a file of the kind {kind}, which is not read from a stream; convert it on the way, such "
-                f"as by ffmpeg -i FILE -f wav -"
-            )
+            raise _other(what, kind)
     if head != b"RIFF":
+        head += stream.read(4)
+        if head[4:] == b"ftyp":
+            raise _other(what, "MP4")
         return raw, _blocks(stream, what, raw, None, head)
     coding, size = _read_header(stream, what)
     if size is not None and stream.seekable():
@@ -89,6 +92,13 @@ def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterat
         if held < size:
             raise truncated(what, size, held)
     return coding, _blocks(stream, what, coding, size, b"")
+
+
+def _other(what: str, kind: str) -> AsdError:
+    return AsdError(
+        f"{what} is a file of the kind {kind}, which is not read from a stream; convert it on the way, such as by "
+        f"ffmpeg -i FILE -f wav -"
+    )
 
 
 def _blocks(stream: BinaryIO, what: str, coding: Coding, size: int | None, rest: bytes) -> Iterator[Samples]:
