@@ -140,6 +140,8 @@ def test_what_cannot_be_listened_to_is_refused_before_anything_is_written(plant:
     refuses("listen", "name=fans", "scorer=best", f"input={path}", saying="scorer=best is unknown; there are ensemble")
     refuses("listen", "name=fans", "window_s=1", "hop_s=2", f"input={path}", saying="hop_s=2 leaves something out")
     refuses("listen", "name=fans", "window_s=0.001", f"input={path}", saying="shortest input")
+    for word in ("window_s=1e9", "duration_s=1e9", "smooth=1000000"):  # more than memory holds
+        refuses("listen", "name=fans", word, f"input={path}", saying="does not fit: .* less than or equal to")
     refuses("listen", "name=fans", f"input={path}", "webhook=plant", saying="webhook= is no address")
     refuses("listen", "name=fans", f"input={path}", "mqtt=plant", saying="mqtt= is no address")
     assert not list(plant.rglob("*.jsonl"))
