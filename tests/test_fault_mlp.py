@@ -19,11 +19,11 @@ from asd.data.supplemental import Supplement
 from asd.detectors.embedding import Embedding
 from asd.detectors.encoders.fault_mlp import FaultClassifiers, FaultMlp
 from asd.detectors.encoders.recipe import EmbeddingSettings, FaultRecipe
-from asd.detectors.statistic_groups import RELATIVE
+from asd.detectors.statistic_groups import RELATIVE, faults_of_spectra
 from asd.features.clip_statistics import ClipStatistics
 from asd.metrics import auc
 from asd.scoring.backends import backend_named
-from asd.scoring.gaussian import Groups, Whitening, faults_of_spectra
+from asd.scoring.gaussian import Groups, Whitening
 from asd.scoring.references import references_of
 from asd.types import AsdError, FrontEnd, Label, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip

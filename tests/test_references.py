@@ -56,6 +56,30 @@ def test_a_part_of_references_keeps_what_is_known_of_its_clips() -> None:
     assert alone.sections.dtype == np.int64
 
 
+def clips_of(section: str, **n: int) -> list[Clip]:
+    """So many clips of each domain of a section; `none`: of no known one."""
+    domains = {"none": None, "source": Domain.SOURCE, "target": Domain.TARGET}
+    return [Clip(Path("a.wav"), "fan", section, Split.TRAIN, domains[name]) for name in n for _ in range(n[name])]
+
+
+@pytest.mark.parametrize(
+    ("clips", "is_known"),
+    [
+        (clips_of("00", source=9), False),
+        (clips_of("00", source=9, target=2), False),
+        (clips_of("00", source=9, target=3), True),
+        (clips_of("00", source=9, target=5) + clips_of("01", source=9, target=2), False),
+        (clips_of("00", source=9, target=3) + clips_of("01", source=9, target=4), True),
+        (clips_of("00", none=9), True),  # not recorded in domains
+        (clips_of("00", target=2), True),  # nothing to be shifted from
+    ],
+)
+def test_a_shift_is_known_from_three_target_clips_of_each_section(clips: list[Clip], is_known: bool) -> None:
+    found = references_of(clips, np.arange(2.0 * len(clips)).reshape(-1, 2))
+    assert found.shift_is_known is is_known
+    assert found[np.array([0, 1])].replace(np.eye(2)).shift_is_known is is_known
+
+
 def test_distances_are_those_of_scipy_and_a_zero_vector_has_no_direction() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 20, 5))
     for metric, name in (("euclid", "euclidean"), ("cosine", "cosine")):

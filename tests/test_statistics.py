@@ -14,11 +14,10 @@ from asd.data.codecs import write_wav
 from asd.data.recordings import Recordings, check
 from asd.data.supplemental import Supplement
 from asd.detectors import StatisticsSettings
-from asd.detectors.statistic_groups import GROUPS, Part
+from asd.detectors.statistic_groups import GROUPS, Part, fault_covariance
 from asd.detectors.statistics import Statistics, columns_of
 from asd.features.clip_statistics import ClipStatistics
 from asd.scoring.backends import backend_named
-from asd.scoring.gaussian import fault_covariance
 from asd.scoring.references import references_of
 from asd.types import AsdError, Domain, FrontEnd, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
@@ -202,6 +201,22 @@ def test_a_louder_fault_scores_higher(data: Path, tmp_path: Path, default: Stati
         means.append(default.score(altered(data, faulty, tmp_path / str(snr_db)))["ensemble"].mean())
     assert means == sorted(means)
     assert means[-1] > means[0] + 3.0
+
+
+def test_without_target_clips_a_tilt_of_the_spectrum_is_less_suspicious(tmp_path: Path) -> None:
+    data = tone_machine(tmp_path / "data", n_target=0)
+    named, test = recordings(data), recordings(data, split=Split.TEST)
+    unnamed = replace(named, clips=[replace(clip, domain=None) for clip in named.clips])
+    tilted = altered(data, lambda x: np.apply_along_axis(np.convolve, 1, x, [1.0, 0.4])[:, : x.shape[1]], tmp_path)
+    further = []
+    for train in (named, unnamed):
+        detector = Statistics(workplace(tmp_path))
+        detector.fit(train)
+        scores, scores_of_tilted = detector.score(test), detector.score(tilted)
+        further.append({name: (scores_of_tilted[name] - scores[name]).mean() for name in detector.scorers})
+    for group in ("level", "joint", "local", "ensemble"):
+        assert 0 < further[0][group] < 0.9 * further[1][group]
+    assert further[0]["flux"] == further[1]["flux"]
 
 
 def test_a_copy_of_a_target_reference_is_normal(data: Path, default: Statistics) -> None:

@@ -1,13 +1,32 @@
-"""Groups of clip statistics: which views stand side by side, which bands count alone, and what each group weighs."""
+"""Groups of clip statistics: which views stand side by side, which bands count alone, and what each group weighs.
+
+Args:
+    dims: number of dimensions.
+    number: of a band, from 0.
+    n_bands: how many bands.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from asd.features.spectral_statistics import SPECTRAL
+from asd.scoring.references import FloatArray
 
 RELATIVE = {"density": 0.6, "neighbours": 2, "offset": 1.5, "between": 0.2}  # options of the density-relative k-NN
 OF_BANDS = {*SPECTRAL, "variation", "kurtosis"}  # statistics with one value for each band, in order of frequency
+_FAULT_WIDTH = 0.04  # of the frequency axis: how far bands move together
+_FAULT_VARIANCE = 10.0  # of a fault in a band, in units of the variance of normal clips
+_OTHER_STATISTIC = 0.3  # correlation of what a fault does to two statistics of the same band
+_BAND_ALONE = 0.03  # share of a fault's variance that is each band's own
+_LEVEL = "level"
+_OVERLAP = 0.25  # of a band of a local part with each of its neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +81,73 @@ GROUPS = {
     "band_correlation": Group((Part(("band_correlation",)), Part(("step_correlation",)))),
     "envelope_spectrum": Group((Part(("envelope_spectrum",)), Part(("envelope_spectrum_fine",)))),
 }
+
+
+def relative_options(part: Part, spreads: Mapping[str, FloatArray], number: int = 0) -> dict[str, Any]:
+    """Options of the density-relative k-NN for a band of a part.
+
+    Args:
+        part: what is scored.
+        spreads: (dims,) by view, that vectors were divided by.
+        number: of the band.
+    """
+    options: dict[str, Any] = {**RELATIVE, "shrinkage": part.shrinkage}
+    if all(_statistic(view) in OF_BANDS for view in part.views):
+        dims = [len(spreads[view]) for view in part.views]
+        slices = [band_slice(n, number, part.n_bands) for n in dims]
+        options["faults"] = faults_of_spectra(dims, slices)
+        if any(_statistic(view) == _LEVEL for view in part.views):
+            tilts = [_tilt(view, spreads[view])[own] for view, own in zip(part.views, slices, strict=True)]
+            options["tilt"] = np.concatenate(tilts)
+    return options
+
+
+def fault_covariance(positions: FloatArray, statistics: npt.NDArray[np.int64]) -> FloatArray:
+    """How a fault of a machine moves statistics of bands, (dims, dims), in units of their spread in normal clips.
+
+    A fault has a place on the frequency axis and some width: bands beside each other move together, and other
+    statistics of the same bands with them. It moves a band further than normal clips differ.
+
+    Args:
+        positions: (dims,) of the bands, from 0 to 1 along the frequency axis.
+        statistics: (dims,) number of the statistic that each is.
+
+    Example:
+        >>> fault_covariance(np.array([0.2, 0.2, 0.9]), np.array([0, 1, 1])).round(1)
+        array([[10. ,  2.9,  0. ],
+               [ 2.9, 10. ,  0. ],
+               [ 0. ,  0. , 10. ]])
+    """
+    apart = (positions[:, None] - positions) / _FAULT_WIDTH
+    alike = np.where(statistics[:, None] == statistics, 1.0, _OTHER_STATISTIC)
+    together = (1 - _BAND_ALONE) * alike * np.exp(-0.5 * apart**2)
+    return np.asarray(_FAULT_VARIANCE * (together + _BAND_ALONE * np.eye(len(positions))))
+
+
+def faults_of_spectra(dims: Sequence[int], parts: Sequence[slice] | None = None) -> FloatArray:
+    """`fault_covariance` of spectra side by side.
+
+    Args:
+        dims: number of bands of each.
+        parts: which of them count, of each spectrum; None: all.
+    """
+    each = [(np.arange(n) / n)[part] for n, part in zip(dims, parts or [slice(None)] * len(dims), strict=True)]
+    return fault_covariance(np.concatenate(each), np.repeat(np.arange(len(dims)), [*map(len, each)]))
+
+
+def band_slice(dims: int, number: int, n_bands: int) -> slice:
+    """The dimensions of one of several bands, which overlap their neighbours by a quarter; all of them for one band."""
+    if n_bands == 1:
+        return slice(0, dims)
+    first = max(0, int((number - _OVERLAP) * dims / n_bands))
+    return slice(first, min(dims, math.ceil((number + 1 + _OVERLAP) * dims / n_bands)))
+
+
+def _tilt(view: str, spread: FloatArray) -> FloatArray:
+    """How a tilt of the spectrum moves a view, (dims,) in units of its spread: levels alone."""
+    ramp = np.linspace(-1.0, 1.0, len(spread)) if _statistic(view) == _LEVEL else np.zeros(len(spread))
+    return np.asarray(ramp / spread)
+
+
+def _statistic(view: str) -> str:
+    return view.partition("_")[0]

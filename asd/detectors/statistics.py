@@ -14,7 +14,6 @@ Scorers:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,18 +29,17 @@ from asd.data.recordings import Recordings
 from asd.detectors import StatisticsSettings
 from asd.detectors.base import Detector, RunContext, Scores, require_finite
 from asd.detectors.choice import LEAST_CLIPS, Choice, choose, read_choice
-from asd.detectors.statistic_groups import OF_BANDS, RELATIVE, Part
+from asd.detectors.statistic_groups import Part, band_slice, relative_options
 from asd.features.clip_statistics import OVERLAP, ClipStatistics, overlap_of
 from asd.features.faults import draw_kinds, with_faults
 from asd.features.normal_spectra import Alter, views_of
 from asd.scoring.backends import PerSectionScorer, backend_named, nested, part_of
-from asd.scoring.gaussian import Groups, faults_of_spectra, nuisance_directions, without_directions
+from asd.scoring.gaussian import Groups, nuisance_directions, without_directions
 from asd.scoring.references import FloatArray, References, references_of, sections_of
 from asd.types import AsdError
 
 _ALTERNATIVE = "gaussian"  # what else could score, see `choice`: the best of another kind (docs/benchmark.md)
 _CLIPS_OF_A_THREAD = 32  # fewer are scored before another thread has started
-_OVERLAP = 0.25  # of a band of a local part with each of its neighbours
 Vectors = Mapping[str, FloatArray]  # view -> (clips, dims)
 Band = tuple[Part, int]  # a part, and the number of one of its bands
 
@@ -59,8 +57,9 @@ class Statistics(Detector):
 
     settings_type = StatisticsSettings
     # 2: relative neighbours, local bands, correlations of steps; 3: whitening knows how faults move bands;
-    # 4: longer windows overlap eightfold; 5: how conditions differ counts as normal scatter
-    version = 5
+    # 4: longer windows overlap eightfold; 5: how conditions differ counts as normal scatter; 6: so does a tilt of the
+    # spectrum where few clips show how domains differ
+    version = 6
 
     def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
         super().__init__(context)
@@ -190,10 +189,7 @@ class Statistics(Detector):
         """A back end of a name for a band, not fitted yet."""
         (part, number), own = band, self.search.get(name, {})
         if name == "knn_relative":
-            own = {**RELATIVE, "shrinkage": part.shrinkage, **own}
-            if all(view.partition("_")[0] in OF_BANDS for view in part.views):
-                dims = [len(self.spreads[view]) for view in part.views]
-                own["faults"] = faults_of_spectra(dims, [band_slice(n, number, part.n_bands) for n in dims])
+            own = {**relative_options(part, self.spreads, number), **own}
         return PerSectionScorer(backend_named(name, **own))
 
     def _fitted(self, name: str, scaled: Vectors, references: References) -> dict[Band, PerSectionScorer]:
@@ -255,20 +251,6 @@ def columns_of(band: Band, vectors: Vectors) -> FloatArray:
     part, number = band
     views = [vectors[view] for view in part.views]
     return np.concatenate([view[:, band_slice(view.shape[1], number, part.n_bands)] for view in views], axis=1)
-
-
-def band_slice(dims: int, number: int, n_bands: int) -> slice:
-    """The dimensions of one of several bands, which overlap their neighbours by a quarter; all of them for one band.
-
-    Args:
-        dims: number of dimensions.
-        number: of the band, from 0.
-        n_bands: how many bands.
-    """
-    if n_bands == 1:
-        return slice(0, dims)
-    first = max(0, int((number - _OVERLAP) * dims / n_bands))
-    return slice(first, min(dims, math.ceil((number + 1 + _OVERLAP) * dims / n_bands)))
 
 
 def _key(band: Band) -> str:

@@ -4,12 +4,11 @@ Source of the shrinkage: Ledoit and Wolf, "A well-conditioned estimator for larg
 matrices", 2004, in the form of `sklearn.covariance.ledoit_wolf`, which the tests compare with.
 
 Whitening asks how unlikely a clip is among normal ones. Where it is known how faults move a vector, the better question
-is how much likelier the clip is among faulty ones: `fault_covariance` says how they move a spectrum.
+is how much likelier the clip is among faulty ones (`detectors.statistic_groups.fault_covariance`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -26,10 +25,7 @@ Share = Literal["all", "domain", "condition"]
 _LEAST_SPREAD = 0.05  # of the median: keeps a band that never moved in training from deciding alone
 _LEAST_VARIANCE = 1e-9  # of the mean variance, along any axis
 _ROUNDING = 1e-12  # residuals below, relative to the vectors, come from rounding a mean
-_FAULT_WIDTH = 0.04  # of the frequency axis: how far bands move together
-_FAULT_VARIANCE = 10.0  # of a fault in a band, in units of the variance of normal clips
-_OTHER_STATISTIC = 0.3  # correlation of what a fault does to two statistics of the same band
-_BAND_ALONE = 0.03  # share of a fault's variance that is each band's own
+_TILT_VARIANCE = 0.1  # of a spectrum's tilt, per dimension, in units of the variance of normal clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +98,14 @@ class Whitening:
     rest: FloatArray
 
     @classmethod
-    def of(cls, groups: Groups, shrinkage: float, faults: FloatArray | None = None, between: float = 0.0) -> Self:
+    def of(
+        cls,
+        groups: Groups,
+        shrinkage: float,
+        faults: FloatArray | None = None,
+        between: float = 0.0,
+        tilt: FloatArray | None = None,
+    ) -> Self:
         """Fitted to the residuals of groups.
 
         Args:
@@ -111,6 +114,7 @@ class Whitening:
                 recordings of one machine come in runs, so it errs towards too little.
             faults: (dims, dims) covariance of what a fault adds, in units of the spread; None: anything at all.
             between: share of the scatter of the groups' means that counts beside that within them.
+            tilt: (dims,) direction along which normal clips scatter besides, of any length; only with faults.
 
         Raises:
             AsdError: the clips do not differ at all.
@@ -125,6 +129,9 @@ class Whitening:
             covariance = residuals.T @ residuals
             sphere = np.trace(covariance) / dims * np.eye(dims)
             normal = (1 - intensity) * (covariance + apart.T @ apart) + max(intensity, _LEAST_VARIANCE) * sphere
+            if tilt is not None:
+                step = tilt / scale
+                normal += np.outer(step, step) * (_TILT_VARIANCE * dims / (step @ step))
             ratios, axes = scipy.linalg.eigh(faults, normal, overwrite_b=True, check_finite=False)
             ratios = np.maximum(ratios, 0.0)
             return cls(scale, np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(()))
@@ -157,39 +164,6 @@ class Whitening:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, the arguments that make it again."""
         return {name: getattr(self, name) for name in self.__slots__}
-
-
-def fault_covariance(positions: FloatArray, statistics: npt.NDArray[np.int64]) -> FloatArray:
-    """How a fault of a machine moves statistics of bands, (dims, dims), in units of their spread in normal clips.
-
-    A fault has a place on the frequency axis and some width: bands beside each other move together, and other
-    statistics of the same bands with them. It moves a band further than normal clips differ.
-
-    Args:
-        positions: (dims,) of the bands, from 0 to 1 along the frequency axis.
-        statistics: (dims,) number of the statistic that each is.
-
-    Example:
-        >>> fault_covariance(np.array([0.2, 0.2, 0.9]), np.array([0, 1, 1])).round(1)
-        array([[10. ,  2.9,  0. ],
-               [ 2.9, 10. ,  0. ],
-               [ 0. ,  0. , 10. ]])
-    """
-    apart = (positions[:, None] - positions) / _FAULT_WIDTH
-    alike = np.where(statistics[:, None] == statistics, 1.0, _OTHER_STATISTIC)
-    together = (1 - _BAND_ALONE) * alike * np.exp(-0.5 * apart**2)
-    return np.asarray(_FAULT_VARIANCE * (together + _BAND_ALONE * np.eye(len(positions))))
-
-
-def faults_of_spectra(dims: Sequence[int], parts: Sequence[slice] | None = None) -> FloatArray:
-    """`fault_covariance` of spectra side by side.
-
-    Args:
-        dims: number of bands of each.
-        parts: which of them count, of each spectrum; None: all.
-    """
-    each = [(np.arange(n) / n)[part] for n, part in zip(dims, parts or [slice(None)] * len(dims), strict=True)]
-    return fault_covariance(np.concatenate(each), np.repeat(np.arange(len(dims)), [*map(len, each)]))
 
 
 def spread_of(vectors: FloatArray, n_means: int = 0) -> FloatArray:

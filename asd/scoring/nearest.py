@@ -110,6 +110,8 @@ class RelativeNearest(NeighbourBackend):
         offset: factor on the offsets.
         faults: covariance (dims, dims) of what a fault adds to a vector, in units of the spread within conditions, see
             `gaussian.Whitening`; None: whitening as it is.
+        tilt: (dims,) how vectors move when a spectrum tilts: where training clips do not show how domains differ,
+            normal clips may scatter that way; None: no spectrum.
     """
 
     density: float | None = 0.5
@@ -119,6 +121,7 @@ class RelativeNearest(NeighbourBackend):
     offset_clips: float | None = 5.0
     offset: float = 1.0
     faults: FloatArray | None = None
+    tilt: FloatArray | None = None
 
     fitted: ClassVar[tuple[str, ...]] = (
         *("scale", "axes", "gains", "rest"),  # the whitening
@@ -155,7 +158,9 @@ class RelativeNearest(NeighbourBackend):
 
     def _whitening(self, references: References) -> Whitening:
         if self.whiten:
-            return Whitening.of(Groups.of(references, "condition"), self.shrinkage, self.faults, self.between)
+            groups = Groups.of(references, "condition")
+            tilt = None if references.shift_is_known else self.tilt
+            return Whitening.of(groups, self.shrinkage, self.faults, self.between, tilt)
         dims = references.vectors.shape[1]
         return Whitening(np.ones(dims), np.empty((dims, 0)), np.empty(0), np.array(1.0))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from zlib import crc32
 
@@ -28,6 +28,7 @@ IntArray = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.floating[Any]]
 Metric = Literal["euclid", "cosine"]
 
+MIN_TARGET_CLIPS = 3  # fewer do not show how the target domain differs (docs/benchmark.md)
 MIN_CONDITION_CLIPS = 4  # a condition with fewer has no mean of its own and shares that of its domain
 LARGEST_VALUE = 1e100  # squares of what is smaller stay finite in float64
 BLOCK_BYTES = 32 * 2**20  # of float64 values held at a time
@@ -42,12 +43,14 @@ class References:
         conditions: (clips,) which clips were recorded under the same known condition, numbered from 0.
         is_target: (clips,) which clips are of the target domain.
         sections: (clips,) number of each clip's section; by default all are of one.
+        shift_is_known: whether the clips show how domains differ, or are not known to be of domains at all.
     """
 
     vectors: FloatArray
     conditions: npt.NDArray[np.int64]
     is_target: npt.NDArray[np.bool_]
     sections: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    shift_is_known: bool = True
 
     def __post_init__(self) -> None:
         if not len(self.sections):
@@ -69,11 +72,17 @@ class References:
 
     def __getitem__(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> References:
         """A part of the clips."""
-        return References(self.vectors[index], self.conditions[index], self.is_target[index], self.sections[index])
+        return replace(
+            self,
+            vectors=self.vectors[index],
+            conditions=self.conditions[index],
+            is_target=self.is_target[index],
+            sections=self.sections[index],
+        )
 
     def replace(self, vectors: FloatArray) -> References:
         """The same clips as other vectors."""
-        return References(np.asarray(vectors, np.float64), self.conditions, self.is_target, self.sections)
+        return replace(self, vectors=np.asarray(vectors, np.float64))
 
     def sorted(self) -> References:
         """The same clips in an order of their own, so that the order of files changes no random draw."""
@@ -115,7 +124,14 @@ def sections_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
 def references_of(clips: Sequence[Clip], vectors: FloatArray) -> References:
     """Vectors (clips, dims) of training clips with their conditions and domains."""
     target = np.array([clip.domain is Domain.TARGET for clip in clips], dtype=bool)
-    return References(np.asarray(vectors, np.float64), conditions_of(clips), target, sections_of(clips))
+    vectors = np.asarray(vectors, np.float64)
+    return References(vectors, conditions_of(clips), target, sections_of(clips), _shift_is_known(clips))
+
+
+def _shift_is_known(clips: Sequence[Clip]) -> bool:
+    """False where clips of a section are said to be of the source domain and hardly any to be of the target domain."""
+    n_target = Counter(clip.section for clip in clips if clip.domain is Domain.TARGET)
+    return all(n_target[clip.section] >= MIN_TARGET_CLIPS for clip in clips if clip.domain is Domain.SOURCE)
 
 
 def to_euclidean(vectors: Vectors, metric: Metric) -> FloatArray:

@@ -17,8 +17,8 @@ from asd.detectors.auto import Auto
 from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.base import Detector
 from asd.detectors.embedding import Embedding
-from asd.detectors.statistic_groups import Part
-from asd.detectors.statistics import Band, Statistics, band_slice
+from asd.detectors.statistic_groups import Part, band_slice
+from asd.detectors.statistics import Band, Statistics
 from asd.detectors.windowed import Windowed
 from asd.features.frames import STEPS_PER_DB
 from asd.features.logmel import LogMel

@@ -30,11 +30,11 @@ from asd.core.trainer import train
 from asd.data.recordings import Recordings
 from asd.detectors.base import ClipEncoder, RunContext, require_finite
 from asd.detectors.encoders.recipe import FaultRecipe
-from asd.detectors.statistic_groups import JOINT, RELATIVE, Part
+from asd.detectors.statistic_groups import JOINT, RELATIVE, Part, faults_of_spectra, relative_options
 from asd.features.clip_statistics import OVERLAP, WINDOWS_MS, ClipStatistics, overlap_of
 from asd.features.faults import KINDS, draw_kinds, with_faults
 from asd.features.normal_spectra import views_of
-from asd.scoring.gaussian import Groups, Whitening, faults_of_spectra, spread_of
+from asd.scoring.gaussian import Groups, Whitening, spread_of
 from asd.scoring.references import FloatArray, references_of
 
 LEVELS = tuple(f"level_{ms}" for ms in WINDOWS_MS)
@@ -213,7 +213,11 @@ class FaultMlp(ClipEncoder):
     def backend_options(self, part: int) -> dict[str, Any]:
         """Those of `detector=statistics`, with the fault covariance for level, flux and roughness."""
         joint = (*[None] * len(self.module.networks), *JOINT)[part]
-        return {**RELATIVE, "shrinkage": joint.shrinkage, "faults": self._faults(joint)} if joint else RELATIVE
+        if joint is None:
+            return RELATIVE
+        spread = self.module.spread.double().cpu().numpy()
+        spreads = {view: spread[own] for view, own in self.own.items()}
+        return relative_options(joint, spreads)
 
     def facts(self) -> dict[str, Any]:
         """Parameters, multiply-accumulates per clip of any length (without the STFT), words for the meta file."""
