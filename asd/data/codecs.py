@@ -32,6 +32,7 @@ _TRUNCATED = re.compile(
     r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
 )  # libsndfile's own remark in WAV, AIFF, AU, W64 and RF64
 _LONGEST_FRAME_S = 0.15  # of AAC or Opus: what may be padding at either end
+_SHORTEST_GAP_S = 0.05  # more than times that are written in steps of 1 ms are wrong by
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
 _RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
 STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
@@ -164,31 +165,40 @@ def _is_media(content: bytes) -> bool:
 def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], int, str]:
     """Samples (channels, samples), rate in Hz and lossy coding of the first sound of a file, by ffmpeg."""
     av = imported("av", f"{path} is read by the extra media; pip install 'asd[media]', or write it as WAV or FLAC")
-    parts: list[npt.NDArray[np.float32]] = []
     try:
         with av.open(io.BytesIO(content), mode="r") as container:
             if not container.streams.audio:
                 raise AsdError(f"{path} holds no sound; remove it")
             stream = container.streams.audio[0]
-            if stream.codec_context.name == "flac":
-                stream.codec_context.options = {"err_detect": "crccheck+explode"}  # else damaged frames are noise
-            promised_s, begin_s = _promised_seconds(container, stream), None
-            to_float = av.AudioResampler(format="fltp")
-            for frame in [*container.decode(stream), None]:
-                parts += [part.to_ndarray().astype(np.float32) for part in to_float.resample(frame)]
-                if frame is not None and frame.time is not None:  # damaged frames are left out without a word
-                    begin_s = frame.time if begin_s is None else begin_s
-                    promised_s = max(promised_s, frame.time - begin_s + frame.samples / frame.sample_rate)
-            sample_rate_hz, codec = int(stream.rate), stream.codec_context.codec
-            samples = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
-            if "mp4" in container.format.name:
-                samples = _without_padding(samples, _promised_seconds(container, stream), sample_rate_hz)
+            promised_s = _promised_seconds(container, stream)
+            samples, lasts_s = _decoded(container, stream, av.AudioResampler(format="fltp"))
+            rate_hz, codec, is_mp4 = int(stream.rate), stream.codec_context.codec, "mp4" in container.format.name
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AsdError(f"{path} is not a readable recording ({reason}); remove it or copy it again") from error
-    if samples.shape[1] < (_LEAST_DECODED * promised_s - _LONGEST_FRAME_S) * sample_rate_hz:
-        raise truncated(path, round(promised_s * sample_rate_hz), samples.shape[1], "samples")
-    return samples, sample_rate_hz, codec.canonical_name.upper() if codec.lossy else ""
+    length_s = samples.shape[1] / rate_hz
+    if length_s < _LEAST_DECODED * promised_s - _LONGEST_FRAME_S:
+        raise truncated(path, round(promised_s * rate_hz), samples.shape[1], "samples")
+    if length_s < _LEAST_DECODED * lasts_s - _SHORTEST_GAP_S:
+        raise AsdError(f"{path} lasts {lasts_s:.3g} s and holds sound of {length_s:.3g} s; copy or record it again")
+    if is_mp4:
+        samples = _without_padding(samples, promised_s, rate_hz)
+    return samples, rate_hz, codec.canonical_name.upper() if codec.lossy else ""
+
+
+def _decoded(container: Any, stream: Any, to_float: Any) -> tuple[npt.NDArray[np.float32], float]:
+    """Samples (channels, samples) of a stream, and seconds by the times of its frames: damaged ones are left out."""
+    if stream.codec_context.name == "flac":
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}  # else damaged frames are noise
+    parts: list[npt.NDArray[np.float32]] = []
+    begins_s, ends_s = [], [0.0]
+    for frame in [*container.decode(stream), None]:
+        parts += [part.to_ndarray().astype(np.float32) for part in to_float.resample(frame)]
+        if frame is not None and frame.time is not None:
+            begins_s.append(frame.time)
+            ends_s.append(frame.time + frame.samples / frame.sample_rate)
+    samples = np.concatenate(parts, axis=1) if parts else np.zeros((1, 0), np.float32)
+    return samples, max(ends_s) - min(begins_s, default=0.0)
 
 
 def _promised_seconds(container: Any, stream: Any) -> float:
