@@ -124,7 +124,8 @@ def test_a_value_that_is_a_list_is_written_with_commas(place: Path, method: str)
     succeeds("train", "config=runs/sweeps/sweep/best.yaml", "data=data", "machine=fan", "name=best", "device=cpu")
 
 
-def test_configurations_that_fail_are_counted(place: Path) -> None:
+@pytest.mark.parametrize("method", ["grid", "optuna"])
+def test_configurations_that_fail_are_counted_and_tried_again(place: Path, method: str) -> None:
     space_file(place, "channel: [0, 5]\nstatistics.views: level_64\nstatistics.backend: knn")
     words = ("machine=fan", "space=space.yaml", "executor=here", "device=cpu", "judge=labels")
     assert (

@@ -15,7 +15,7 @@ from results/ alone, here and at an address: each step of its search reads them 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,10 +34,8 @@ from asd.evaluation.markdown import table as markdown_table
 from asd.places import address_of, spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
-from asd.stages.trials import COMPLETE, Options, Result, Space, Trial, draws, grid, read_space, run_trial
+from asd.stages.trials import COMPLETE, FAILED, Options, Result, Space, Trial, draws, grid, read_space, run_trial
 from asd.types import AsdError, Label, Split
-
-_FAILED = "failed: "  # how the state of a configuration that could not be tried begins
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +108,7 @@ def summary(config: Sweep, found: Swept) -> str:
         lines.append(f"chosen for each machine on the other machines: {share:.1f} on average")
     if config.judge == "faults":
         lines.append("scores are those of planted faults, not of test clips: they order configurations, no more")
-    if failed := int(found.table["state"].str.startswith(_FAILED).sum()):
+    if failed := int(found.table["state"].str.startswith(FAILED).sum()):
         lines.append(f"{failed} of {len(found.table)} configurations failed; the same command tries them again")
     each = ", best/ of each machine" if config.judge == "others" else ""
     figure = ", importance.png" if (found.folder / "importance.png").exists() else ""
@@ -133,24 +131,27 @@ def _result(result: Result | None, error: Exception | None, options: Options) ->
     if result is not None:
         return result
     log.error("%s: %s", options, error)
-    return {"options": options, "score": None, "state": f"{_FAILED}{error}", "seconds": None, "machines": {}}
+    return {"options": options, "score": None, "state": f"{FAILED}{error}", "seconds": None, "machines": {}}
 
 
 def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
     """Results of configurations that Optuna chooses by those that are there already, whichever method tried them."""
-    known = _stored(space, first)
+    stored = _stored(space, first)
+    known = [result for result in stored if not result["state"].startswith(FAILED)]
+    again = {result["number"]: result["options"] for result in stored if result["state"].startswith(FAILED)}
     numbers = {*range(config.trials)} - {result.get("number") for result in known}
-    step, todo = partial(_step, config, space, first), sorted(numbers)[: max(config.trials - len(known), 0)]
+    step, todo = partial(_step, config, space, first, again), sorted(numbers)[: max(config.trials - len(known), 0)]
     for _, result, error in finished(step, todo, config, device=config.device, label="sweep"):
         if result or error:
             known.append(_result(result, error, {}))
     return known
 
 
-def _step(config: Sweep, space: Space, first: Trial, number: int) -> Result | None:
+def _step(config: Sweep, space: Space, first: Trial, again: Mapping[int, Options], number: int) -> Result | None:
     """Tries what Optuna chooses, or a draw where that was tried; it may end early. None: the space has no other.
 
-    A step has one number and one result: another command that is at the same step is waited for.
+    A step has one number and one result: another command that is at the same step is waited for. What failed in an
+    earlier command is tried `again` in the step of its number.
     """
     optuna, seed = import_optuna(), config.seed + number
     study = optuna.create_study(
@@ -161,7 +162,7 @@ def _step(config: Sweep, space: Space, first: Trial, number: int) -> Result | No
     with alone(first.results / str(number)):
         fetch(first.results)
         stored = _stored(space, first)
-        if meanwhile := [result for result in stored if result.get("number") == number]:
+        if number not in again and (meanwhile := [result for result in stored if result.get("number") == number]):
             return meanwhile[0]
         study.add_trials([_told(space, result) for result in stored])
         asked = study.ask({key: choice.distribution() for key, choice in space.items()})
@@ -171,11 +172,16 @@ def _step(config: Sweep, space: Space, first: Trial, number: int) -> Result | No
             return bool(asked.should_prune())
 
         chosen = {key: choice.drawn(asked.params[key]) for key, choice in space.items()}
-        for options in [chosen, *draws(space, config.trials, seed)]:
+        for options in [again[number]] if number in again else [chosen, *draws(space, config.trials, seed)]:
             trial = replace(first, options=options)
             with trial.alone():
-                if not trial.stored():
+                if number not in again and trial.stored():
+                    continue
+                try:
                     return trial.tried(falls_behind, number)
+                except AsdError as error:
+                    log.error("%s: %s", options, error)
+                    return trial.failed(error, number)
     return None
 
 
@@ -191,14 +197,15 @@ def _told(space: Space, result: Result) -> Any:
     optuna = import_optuna()
     if result["options"].keys() != space.keys():
         return None
-    is_complete = result["state"] == COMPLETE
+    is_complete, states = result["state"] == COMPLETE, optuna.trial.TrialState
+    ended = states.FAIL if result["state"].startswith(FAILED) else states.PRUNED
     try:
         return optuna.trial.create_trial(
             params={key: choice.parameter(result["options"][key]) for key, choice in space.items()},
             distributions={key: choice.distribution() for key, choice in space.items()},
             intermediate_values=dict(enumerate(result.get("so_far", ()), 1)),
             value=result["score"] if is_complete else None,
-            state=optuna.trial.TrialState.COMPLETE if is_complete else optuna.trial.TrialState.PRUNED,
+            state=states.COMPLETE if is_complete else ended,
         )
     except ValueError:
         return None

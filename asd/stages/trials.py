@@ -41,6 +41,7 @@ _MOST = 10_000  # configurations of a grid
 _MOST_STEPS = 1_000_000  # of a range that are no whole numbers
 _DECIMALS = 12  # of a number on a step: 0.1 + 0.2 is 0.3
 COMPLETE = "complete"  # state of a trial on all machines
+FAILED = "failed: "  # how the state of one begins that could not be tried
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,20 @@ class Trial:
                 break
         state = COMPLETE if len(each) == len(self.machines) else "ended early"
         result = {"options": self.options, "score": so_far[-1], "state": state, "so_far": so_far, "machines": each}
-        result |= {"number": number, "seconds": time.perf_counter() - started_s}
+        return self._noted(result | {"number": number, "seconds": time.perf_counter() - started_s})
+
+    def failed(self, error: Exception, number: int) -> Result:
+        """Writes down why it could not be tried, so that a search does not try it again and again."""
+        result: Result = {
+            "options": self.options,
+            "score": None,
+            "state": f"{FAILED}{error}",
+            "so_far": [],
+            "machines": {},
+        }
+        return self._noted(result | {"number": number, "seconds": None})
+
+    def _noted(self, result: Result) -> Result:
         write_json(self._result, result)
         publish_files(self._result)
         return result
