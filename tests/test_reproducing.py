@@ -101,3 +101,14 @@ def test_another_form_is_refused_before_anything_is_fetched(tmp_path: Path, cont
     config = Reproduce(published=tmp_path / "published.yaml", methods=tmp_path / "methods.yaml")
     with pytest.raises(AsdError, match=r"published=.*(is no list of|holds no key)"):
         reproduce(config)
+
+
+def test_a_method_that_train_refuses_is_named_before_anything_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "published.yaml").write_text(PUBLISHED)
+    (tmp_path / "methods.yaml").write_text('"level": statistics.bakend=knn\n')
+    config = Reproduce(
+        published=tmp_path / "published.yaml", methods=tmp_path / "methods.yaml", data=tmp_path / "data", archive="none"
+    )
+    with pytest.raises(AsdError, match=r"methods\.yaml: level: unknown key .*did you mean backend\?"):
+        reproduce(config)
+    assert not (tmp_path / "data").exists()

@@ -75,6 +75,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         raise AsdError(f"reference={reference!r} is no method of {config.methods}")
     wanted = _of_detectors(every, config.detectors)
     methods = {label: own for label, own in every.items() if label in {*wanted, reference}}
+    check_methods(config.methods, methods)
     if config.page:
         place_in(config.page, _title(config))
     list_names(config.data)
@@ -116,6 +117,15 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     return methods
 
 
+def check_methods(path: Path, methods: Mapping[str, Sequence[str]]) -> None:
+    """Refuses options and names that `train` would refuse, before anything is done."""
+    for label, words in methods.items():
+        try:
+            parse(Run, [*words, f"name={run_name(label)}"]).detector_settings.check_names()
+        except AsdError as error:
+            raise AsdError(f"methods={path}: {label}: {error}") from error
+
+
 def _of_detectors(methods: Mapping[str, list[str]], detectors: Sequence[str]) -> dict[str, list[str]]:
     """The methods of some detectors."""
     if list(detectors) == ["all"]:
@@ -145,8 +155,6 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     tasks = []
     for machine in machines:
         words = {m: [*shared, f"machine={machine}", f"name={run_name(m)}", *own] for m, own in methods.items()}
-        for own in words.values():
-            parse(Run, own).detector_settings.check_names()  # what is wrong is refused before anything is done
         tasks.append(Task(machine, words))
     failed: dict[int, list[str]] = {}
     for index, sentences, error in finished(_work, tasks, config, label="benchmark"):

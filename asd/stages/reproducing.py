@@ -14,7 +14,7 @@ from asd.core.storage import publish_files
 from asd.evaluation.markdown import table as markdown_table
 from asd.options import SideBySide
 from asd.settings.stages import Benchmark, Data, Reproduce
-from asd.stages.benchmarking import as_markdown, benchmark, read_methods
+from asd.stages.benchmarking import as_markdown, benchmark, check_methods, read_methods
 from asd.stages.obtaining import obtain_data
 from asd.types import AsdError
 
@@ -29,7 +29,7 @@ def reproduce(config: Reproduce) -> str:
     Returns:
         The page: a table of each set of machines, and published scores beside ours.
     """
-    read_methods(config.methods)
+    check_methods(config.methods, read_methods(config.methods))
     published = read_published(config.published).get(config.year, [])
     year = get_year(config.year)
     root = config.data or year.folder
