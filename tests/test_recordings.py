@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined, mono
-from asd.data.remarks import check_units, copies, kinds, notices, unlike
+from asd.data.remarks import check_units, copies, kinds, labelled_twice, notices, unlike
 from asd.data.supplemental import MixedSound, mix
 from asd.stages.obtaining import recording_defects
-from asd.types import AsdError, Clip, FrontEnd, Split
+from asd.types import AsdError, Clip, FrontEnd, Label, Split
 from tests.machines import write_clip
 
 
@@ -313,3 +314,23 @@ def test_test_clips_that_were_learnt_from_are_told_whatever_they_are_called(tmp_
     assert copies(check([other], sample_rate_hz=16000), kinds(learnt)) == []
     (sentence,) = copies(check([copy, other], sample_rate_hz=16000), kinds(learnt))
     assert "1 of 2 test clips are copies of training clips (copy of a.wav)" in sentence
+
+
+def test_test_clips_of_one_content_are_told_and_contradictions_first(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.wav", 1)
+    write_clip(tmp_path / "b.wav", 2)
+    for copy in ("c", "d"):
+        shutil.copy(tmp_path / "a.wav", tmp_path / f"{copy}.wav")
+
+    def said(**labels: Label | None) -> list[str]:
+        clips = [Clip(tmp_path / f"{name}.wav", "fan", "00", Split.TEST, label=label) for name, label in labels.items()]
+        return labelled_twice(check(clips, sample_rate_hz=16000))
+
+    assert said(a=Label.NORMAL, b=Label.ANOMALY) == []
+    assert said(a=None, c=None, b=Label.ANOMALY) == []
+    (sentence,) = said(a=Label.NORMAL, b=Label.ANOMALY, c=Label.NORMAL)
+    assert sentence.startswith("1 of 3 test clips are copies of others (a.wav, c.wav): they count more than once")
+    (sentence,) = said(a=Label.NORMAL, b=Label.ANOMALY, c=Label.ANOMALY, d=Label.NORMAL)
+    assert sentence.startswith(
+        "3 of 4 test clips are normal by one name and anomalous by another, with the same content"
+    )

@@ -184,6 +184,24 @@ def repeated(recordings: Recordings) -> list[str]:
     ]
 
 
+def labelled_twice(recordings: Recordings) -> list[str]:
+    """A sentence on labelled recordings of the same content; first where their labels contradict each other."""
+    every = [(c, s.content) for c, s in zip(recordings.clips, recordings.sounds, strict=True) if c.label is not None]
+    n_of = Counter(content for _, content in every)
+    n_labels = Counter(content for content, _ in {(content, clip.label) for clip, content in every})
+    if wrong := [clip.name for clip, content in every if n_labels[content] > 1]:
+        return [
+            f"{len(wrong)} of {len(recordings)} test clips are normal by one name and anomalous by another, with the "
+            f"same content ({named(wrong)}): results are wrong; remove one of each"
+        ]
+    if alike := [clip.name for clip, content in every if n_of[content] > 1]:
+        return [
+            f"{len(every) - len(n_of)} of {len(recordings)} test clips are copies of others ({named(alike)}): they "
+            f"count more than once in results; remove them"
+        ]
+    return []
+
+
 def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
     """A sentence on recordings of a section that is none of the model's; nothing where the model has only one."""
     strange = [clip for clip in recordings.clips if clip.section not in sections]

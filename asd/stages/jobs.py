@@ -14,7 +14,7 @@ from asd.data.dataset import Dataset, open_data
 from asd.data.given import given_data
 from asd.data.layouts import OwnData
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
-from asd.data.remarks import check_units, copies, kinds, notices, repeated, unlike
+from asd.data.remarks import check_units, copies, kinds, labelled_twice, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder
 from asd.settings.config import Run
@@ -240,7 +240,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.error("%s gets no score: %s", clip.name, error)
     for sentence in notices(recordings) if learnt is None and not dataset.is_strict else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in [*unlike(recordings, known), *copies(recordings, known)]:
+    for sentence in [*unlike(recordings, known), *copies(recordings, known), *labelled_twice(recordings)]:
         log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
     return TestData(recordings, tuple(refused), dataset.layout)
