@@ -106,7 +106,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "is a socket": (replaced_by(a_socket), "not a readable WAV|is no file|not a file"),
     "is a device": (replaced_by(lambda p: p.symlink_to("/dev/zero")), "not a readable WAV|is no file|not a file"),
     "has another sample rate": (rewritten(lambda x: x[::2], 8000), "8000 Hz, not 16000"),
-    "has a sample rate of 1 Hz": (rewritten(lambda x: x, 1), "1 Hz, not 16000"),
+    "has a sample rate of 1 Hz": (rewritten(lambda x: x, 1), "is sampled at 1 Hz by its header; write the true rate"),
     "holds a NaN": (rewritten(with_a(np.nan)), "NaN or infinite"),
     "holds infinity": (rewritten(with_a(-np.inf)), "NaN or infinite"),
     "holds an absurd sample": (rewritten(with_a(1e30)), r"a sample of 1e\+30"),
