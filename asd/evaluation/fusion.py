@@ -92,7 +92,8 @@ def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunD
     )
     require_whole(folder / name, missing, {run.machine for run in runs}, machines)
     for run in runs:
-        fetch(run.path)  # with its model, which knows the scores of training clips
+        fetch(run.path)  # with its model, which knows the scores of training clips, and what a submission declares
+        run.check_model()
     return runs
 
 
