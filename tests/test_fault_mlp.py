@@ -103,6 +103,23 @@ def test_spectra_are_whitened_by_what_faults_do_to_them(root: Path, tmp_path: Pa
     np.testing.assert_allclose(detector.fitted["knn_relative"][-1].parts[0].score(test), alone.score(test), rtol=1e-6)
 
 
+def test_without_target_clips_a_tilt_of_the_spectrum_is_normal(tmp_path: Path) -> None:
+    data = tone_machine(tmp_path / "data", n_target=0)
+    detector = Embedding(workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK)))
+    detector.fit(recordings(data))
+    train, test = (detector.encoder.embed(recordings(data, "fan", split))[-1] for split in (Split.TRAIN, Split.TEST))
+    levels = detector.encoder.module.spread[list(detector.encoder.own["level_256"])].double().numpy()
+    tilt = np.append(np.linspace(-1.0, 1.0, 64) / levels, np.zeros(64))
+    scores = {}
+    for name, tilts in (("with", tilt), ("without", None)):
+        faults = faults_of_spectra([64, 64])
+        alone = backend_named("knn_relative", **RELATIVE, shrinkage=2.0, faults=faults, tilt=tilts)
+        scores[name] = alone.fit(references_of(recordings(data).clips, train)).score(test)
+    own = detector.fitted["knn_relative"][-1].parts[0].score(test)
+    np.testing.assert_allclose(own, scores["with"], rtol=1e-6)
+    assert np.abs(own - scores["without"]).max() > 1e-3
+
+
 def test_normal_clips_and_faults_are_told_apart(root: Path, tmp_path: Path) -> None:
     encoder = fitted(root, tmp_path, epochs=8, copies=8)
     clips = recordings(root)

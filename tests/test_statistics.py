@@ -14,7 +14,7 @@ from asd.data.codecs import write_wav
 from asd.data.recordings import Recordings, check
 from asd.data.supplemental import Supplement
 from asd.detectors import StatisticsSettings
-from asd.detectors.statistic_groups import GROUPS, Part, fault_covariance
+from asd.detectors.statistic_groups import GROUPS, Part, fault_covariance, relative_options
 from asd.detectors.statistics import Statistics, columns_of
 from asd.features.clip_statistics import ClipStatistics
 from asd.scoring.backends import backend_named
@@ -201,6 +201,17 @@ def test_a_louder_fault_scores_higher(data: Path, tmp_path: Path, default: Stati
         means.append(default.score(altered(data, faulty, tmp_path / str(snr_db)))["ensemble"].mean())
     assert means == sorted(means)
     assert means[-1] > means[0] + 3.0
+
+
+def test_a_tilt_of_the_spectrum_moves_levels_alone() -> None:
+    spreads = {"level_64": np.arange(1.0, 65.0), "flux_64": np.ones(64), "variation": np.ones(32)}
+    ramp = np.linspace(-1.0, 1.0, 64) / spreads["level_64"]
+    tilt = relative_options(Part(("flux_64", "level_64")), spreads)["tilt"]
+    np.testing.assert_allclose(tilt, [*np.zeros(64), *ramp])
+    third = relative_options(Part(("level_64", "flux_64"), n_bands=4), spreads, 2)["tilt"]
+    np.testing.assert_allclose(third, [*ramp[28:52], *np.zeros(24)])
+    for views in (("flux_64",), ("variation",)):
+        assert "tilt" not in relative_options(Part(views), spreads)
 
 
 def test_without_target_clips_a_tilt_of_the_spectrum_is_less_suspicious(tmp_path: Path) -> None:
