@@ -132,24 +132,24 @@ def test_a_whitening_is_that_of_the_shrunk_covariance(n: int, dims: int, sizes: 
             np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("between", "tilted"), [(0.0, False), (0.2, False), (0.2, True)])
+@pytest.mark.parametrize(("between", "scattered"), [(0.0, False), (0.2, False), (0.2, True)])
 @pytest.mark.parametrize(("n", "dims"), [(30, 4), (7, 9)])
 def test_a_whitening_that_knows_faults_tells_how_much_likelier_a_clip_is_with_one(
-    n: int, dims: int, between: float, tilted: bool
+    n: int, dims: int, between: float, scattered: bool
 ) -> None:
     groups = Groups.of(grouped(n, dims, [n - 3, 3]), "condition")
     faults = fault_covariance(np.arange(dims) / dims, np.arange(dims) % 2)
-    tilt = np.linspace(-1.0, 1.0, dims)
-    whitening = Whitening.of(groups, 2.0, faults, between, tilt if tilted else None)
+    nuisances = [np.linspace(-1.0, 1.0, dims)[None], np.random.default_rng(3).normal(size=(5, dims))]
+    whitening = Whitening.of(groups, 2.0, faults, between, nuisances if scattered else [])
     residuals = groups.residuals / whitening.scale
     intensity = min(1.0, 2.0 * ledoit_wolf_shrinkage(residuals, assume_centered=True))
     scatter = residuals.T @ residuals / (n - 2)
     apart = (groups.means[0] - groups.means[1]) / whitening.scale
     of_means = (n - 3) * 3 / n * np.outer(apart, apart) / (n - 2)  # of two groups around the mean of all clips
     normal = (1 - intensity) * (scatter + between * of_means) + intensity * np.trace(scatter) / dims * np.eye(dims)
-    if tilted:
-        step = tilt / whitening.scale
-        normal += 0.1 * dims * np.outer(step, step) / (step**2).sum()
+    for directions in nuisances if scattered else []:
+        scatter = sum(np.outer(row, row) for row in directions / whitening.scale)
+        normal += 0.1 * scatter * dims / np.trace(scatter)
 
     def log_ratio(vectors: np.ndarray) -> np.ndarray:
         zero = np.zeros(dims)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.covariance import ledoit_wolf
 
+from asd.detectors.statistic_groups import fault_covariance
+from asd.scoring.gaussian import Groups, Whitening
 from asd.scoring.nearest import Nearest, RelativeNearest
 from asd.scoring.references import References
 from asd.scoring.variants import DomainNearest
@@ -100,6 +102,30 @@ def test_scores_equal_the_research_script() -> None:
     fitted = RelativeNearest(shrinkage=3.0).fit(refs)
     found = fitted.normalizer.z(fitted.score(queries))
     np.testing.assert_allclose(found, score(refs.vectors, queries, refs.conditions, 3.0), atol=1e-6)
+
+
+def test_a_small_change_of_speed_is_normal_where_vectors_are_levels() -> None:
+    rng = np.random.default_rng(0)
+    bands, units = np.arange(24), rng.uniform(0.5, 2.0, 24)
+
+    def clips(n: int, moved_bands: float) -> np.ndarray:
+        levels = 20 * np.sin((bands - moved_bands) / 2) + rng.normal(size=(n, 24))
+        return np.asarray((levels - levels.mean(1, keepdims=True)) / units)
+
+    refs = References(np.hstack([clips(60, 0.0), rng.normal(size=(60, 3))]), np.zeros(60, int), np.zeros(60, bool))
+    faults = fault_covariance(np.arange(27) / 27, np.repeat([0, 1], [24, 3]))
+    plain = RelativeNearest(faults=faults).fit(refs)
+    fitted = RelativeNearest(faults=faults, levels=units).fit(refs)
+    slopes = np.zeros((60, 27))
+    for row, levels in zip(slopes, refs.vectors[:, :24] * units, strict=True):
+        row[:24] = [levels[min(k + 1, 23)] - levels[max(k - 1, 0)] for k in bands]
+        row[1:23] /= 2
+        row[:24] = (row[:24] - row[:24].mean()) / units
+    by_hand = Whitening.of(Groups.of(refs, "condition"), 2.0, faults, 0.0, [slopes])
+    np.testing.assert_allclose(fitted.points, by_hand(refs.vectors), atol=1e-9)
+    further = np.hstack([clips(20, 0.2), rng.normal(size=(20, 3))])
+    means = [backend.normalizer.z(backend.score(further)).mean() for backend in (plain, fitted)]
+    assert means[1] < 0.5 * means[0]
 
 
 def test_local_density_is_its_formula() -> None:

@@ -173,7 +173,8 @@ def test_a_joint_part_is_whitened_side_by_side(data: Path, default: Statistics) 
 
     places = np.tile(np.arange(64) / 64, 3)  # of 64 mel bands on the frequency axis
     faults = fault_covariance(places, np.repeat(np.arange(3), 64))
-    backend = backend_named("knn_relative", shrinkage=1.0, faults=faults, **OF_THE_DEFAULT)
+    levels = default.spreads["level_64"]
+    backend = backend_named("knn_relative", shrinkage=1.0, faults=faults, levels=levels, **OF_THE_DEFAULT)
     backend.fit(references_of(train.clips, side_by_side(default.vectors(train))))
     own = backend.leave_one_out()
     assert own is not None
@@ -203,15 +204,17 @@ def test_a_louder_fault_scores_higher(data: Path, tmp_path: Path, default: Stati
     assert means[-1] > means[0] + 3.0
 
 
-def test_a_tilt_of_the_spectrum_moves_levels_alone() -> None:
+def test_speed_and_tilt_move_the_levels_of_a_spectrum() -> None:
     spreads = {"level_64": np.arange(1.0, 65.0), "flux_64": np.ones(64), "variation": np.ones(32)}
     ramp = np.linspace(-1.0, 1.0, 64) / spreads["level_64"]
-    tilt = relative_options(Part(("flux_64", "level_64")), spreads)["tilt"]
-    np.testing.assert_allclose(tilt, [*np.zeros(64), *ramp])
-    third = relative_options(Part(("level_64", "flux_64"), n_bands=4), spreads, 2)["tilt"]
-    np.testing.assert_allclose(third, [*ramp[28:52], *np.zeros(24)])
+    whole = relative_options(Part(("level_64", "flux_64")), spreads)
+    np.testing.assert_allclose(whole["tilt"], [*ramp, *np.zeros(64)])
+    np.testing.assert_array_equal(whole["levels"], spreads["level_64"])
+    third = relative_options(Part(("level_64", "flux_64"), n_bands=4), spreads, 2)
+    np.testing.assert_allclose(third["tilt"], [*ramp[28:52], *np.zeros(24)])
+    np.testing.assert_array_equal(third["levels"], np.arange(29.0, 53.0))
     for views in (("flux_64",), ("variation",)):
-        assert "tilt" not in relative_options(Part(views), spreads)
+        assert not {"tilt", "levels"} & relative_options(Part(views), spreads).keys()
 
 
 def test_without_target_clips_a_tilt_of_the_spectrum_is_less_suspicious(tmp_path: Path) -> None:
@@ -253,7 +256,8 @@ def test_the_highest_band_of_a_local_part_counts(data: Path, default: Statistics
     for bands in rows:
         places = np.arange(64)[bands] / 64
         faults = fault_covariance(np.tile(places, 2), np.repeat([0, 1], len(places)))
-        backend = backend_named("knn_relative", shrinkage=1.0, faults=faults, **OF_THE_DEFAULT)
+        levels = default.spreads["level_64"][bands]
+        backend = backend_named("knn_relative", shrinkage=1.0, faults=faults, levels=levels, **OF_THE_DEFAULT)
         reference, query = (
             np.concatenate([vectors[name][:, bands] / default.spreads[name][bands] for name in part.views], 1)
             for vectors in (default.vectors(train), default.vectors(test))

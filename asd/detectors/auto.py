@@ -37,7 +37,7 @@ class Auto(Detector):
     """
 
     settings_type = AutoSettings
-    version = 5  # of its networks, see `Embedding`
+    version = 6  # of its networks, see `Embedding`
     scorers = ("auto", "statistics", "embedding")
 
     def __init__(self, context: RunContext, settings: AutoSettings | None = None) -> None:

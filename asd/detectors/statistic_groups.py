@@ -96,7 +96,8 @@ def relative_options(part: Part, spreads: Mapping[str, FloatArray], number: int 
         dims = [len(spreads[view]) for view in part.views]
         slices = [band_slice(n, number, part.n_bands) for n in dims]
         options["faults"] = faults_of_spectra(dims, slices)
-        if any(_statistic(view) == _LEVEL for view in part.views):
+        if _statistic(part.views[0]) == _LEVEL:
+            options["levels"] = spreads[part.views[0]][slices[0]]
             tilts = [_tilt(view, spreads[view])[own] for view, own in zip(part.views, slices, strict=True)]
             options["tilt"] = np.concatenate(tilts)
     return options

@@ -9,6 +9,7 @@ is how much likelier the clip is among faulty ones (`detectors.statistic_groups.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -25,7 +26,7 @@ Share = Literal["all", "domain", "condition"]
 _LEAST_SPREAD = 0.05  # of the median: keeps a band that never moved in training from deciding alone
 _LEAST_VARIANCE = 1e-9  # of the mean variance, along any axis
 _ROUNDING = 1e-12  # residuals below, relative to the vectors, come from rounding a mean
-_TILT_VARIANCE = 0.1  # of a spectrum's tilt, per dimension, in units of the variance of normal clips
+_NUISANCE_VARIANCE = 0.1  # of each kind, per dimension, in units of the variance of normal clips
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Whitening:
         shrinkage: float,
         faults: FloatArray | None = None,
         between: float = 0.0,
-        tilt: FloatArray | None = None,
+        nuisances: Sequence[FloatArray] = (),
     ) -> Self:
         """Fitted to the residuals of groups.
 
@@ -114,7 +115,7 @@ class Whitening:
                 recordings of one machine come in runs, so it errs towards too little.
             faults: (dims, dims) covariance of what a fault adds, in units of the spread; None: anything at all.
             between: share of the scatter of the groups' means that counts beside that within them.
-            tilt: (dims,) direction along which normal clips scatter besides, of any length; only with faults.
+            nuisances: kinds of normal scatter besides, each (directions, dims) of any length; only with faults.
 
         Raises:
             AsdError: the clips do not differ at all.
@@ -129,9 +130,9 @@ class Whitening:
             covariance = residuals.T @ residuals
             sphere = np.trace(covariance) / dims * np.eye(dims)
             normal = (1 - intensity) * (covariance + apart.T @ apart) + max(intensity, _LEAST_VARIANCE) * sphere
-            if tilt is not None:
-                step = tilt / scale
-                normal += np.outer(step, step) * (_TILT_VARIANCE * dims / (step @ step))
+            for directions in nuisances:
+                steps = directions / scale
+                normal += steps.T @ steps * (_NUISANCE_VARIANCE * dims / np.square(steps).sum())
             ratios, axes = scipy.linalg.eigh(faults, normal, overwrite_b=True, check_finite=False)
             ratios = np.maximum(ratios, 0.0)
             return cls(scale, np.ascontiguousarray(axes), np.sqrt(ratios / (1 + ratios)), np.zeros(()))

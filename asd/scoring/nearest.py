@@ -112,6 +112,8 @@ class RelativeNearest(NeighbourBackend):
             `gaussian.Whitening`; None: whitening as it is.
         tilt: (dims,) how vectors move when a spectrum tilts: where training clips do not show how domains differ,
             normal clips may scatter that way; None: no spectrum.
+        levels: (bands,) units of the levels of a spectrum, with which vectors begin: a small change of speed, which
+            moves all of it along the frequency axis, is normal; None: no levels.
     """
 
     density: float | None = 0.5
@@ -122,6 +124,7 @@ class RelativeNearest(NeighbourBackend):
     offset: float = 1.0
     faults: FloatArray | None = None
     tilt: FloatArray | None = None
+    levels: FloatArray | None = None
 
     fitted: ClassVar[tuple[str, ...]] = (
         *("scale", "axes", "gains", "rest"),  # the whitening
@@ -159,10 +162,21 @@ class RelativeNearest(NeighbourBackend):
     def _whitening(self, references: References) -> Whitening:
         if self.whiten:
             groups = Groups.of(references, "condition")
-            tilt = None if references.shift_is_known else self.tilt
-            return Whitening.of(groups, self.shrinkage, self.faults, self.between, tilt)
+            return Whitening.of(groups, self.shrinkage, self.faults, self.between, self._nuisances(references))
         dims = references.vectors.shape[1]
         return Whitening(np.ones(dims), np.empty((dims, 0)), np.empty(0), np.array(1.0))
+
+    def _nuisances(self, references: References) -> list[FloatArray]:
+        """How normal vectors scatter beyond what the references show, each (directions, dims)."""
+        found = []
+        if self.levels is not None:
+            n_bands, dims = len(self.levels), references.vectors.shape[1]
+            slopes = np.gradient(references.vectors[:, :n_bands] * self.levels, axis=1)
+            moved = (slopes - slopes.mean(1, keepdims=True)) / self.levels
+            found.append(np.pad(moved, [(0, 0), (0, dims - n_bands)]))
+        if self.tilt is not None and not references.shift_is_known:
+            found.append(self.tilt[None])
+        return [directions for directions in found if directions.any()]
 
     def _weighted(self) -> NeighbourBank:
         """The points, with distances divided by their scales."""

@@ -217,7 +217,7 @@ class FaultMlp(ClipEncoder):
             return RELATIVE
         spread = self.module.spread.double().cpu().numpy()
         spreads = {view: spread[own] for view, own in self.own.items()}
-        return relative_options(joint, spreads)
+        return {**relative_options(joint, spreads), "levels": None}  # an embedding has them around their mean
 
     def facts(self) -> dict[str, Any]:
         """Parameters, multiply-accumulates per clip of any length (without the STFT), words for the meta file."""
