@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +127,13 @@ def test_a_small_change_of_speed_is_normal_where_vectors_are_levels() -> None:
     further = np.hstack([clips(20, 0.2), rng.normal(size=(20, 3))])
     means = [backend.normalizer.z(backend.score(further)).mean() for backend in (plain, fitted)]
     assert means[1] < 0.5 * means[0]
+    tilt = np.linspace(-1.0, 1.0, 24) / units
+    unknown = replace(refs, shift_is_known=False)
+    both = [slopes, np.append(tilt, np.zeros(3))[None]]
+    for some, nuisances in ((refs, both[:1]), (unknown, both)):
+        by_hand = Whitening.of(Groups.of(some, "condition"), 2.0, faults, 0.0, nuisances)
+        tilted = RelativeNearest(faults=faults, levels=units, tilt=tilt).fit(some)
+        np.testing.assert_allclose(tilted.points, by_hand(some.vectors), atol=1e-9)
 
 
 def test_local_density_is_its_formula() -> None:

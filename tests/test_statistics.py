@@ -208,10 +208,10 @@ def test_speed_and_tilt_move_the_levels_of_a_spectrum() -> None:
     spreads = {"level_64": np.arange(1.0, 65.0), "flux_64": np.ones(64), "variation": np.ones(32)}
     ramp = np.linspace(-1.0, 1.0, 64) / spreads["level_64"]
     whole = relative_options(Part(("level_64", "flux_64")), spreads)
-    np.testing.assert_allclose(whole["tilt"], [*ramp, *np.zeros(64)])
+    np.testing.assert_allclose(whole["tilt"], ramp)
     np.testing.assert_array_equal(whole["levels"], spreads["level_64"])
     third = relative_options(Part(("level_64", "flux_64"), n_bands=4), spreads, 2)
-    np.testing.assert_allclose(third["tilt"], [*ramp[28:52], *np.zeros(24)])
+    np.testing.assert_allclose(third["tilt"], ramp[28:52])
     np.testing.assert_array_equal(third["levels"], np.arange(29.0, 53.0))
     for views in (("flux_64",), ("variation",)):
         assert not {"tilt", "levels"} & relative_options(Part(views), spreads).keys()

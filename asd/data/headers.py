@@ -58,9 +58,9 @@ def _caf_with_its_length(content: bytes) -> bytes:
         name, size = struct.unpack_from(">4sq", content, at)
         at += 12
         if size < 0:  # which only the samples may have, and they come last then
-            return (
-                content[: at - 8] + struct.pack(">q", len(content) - at) + content[at:] if name == b"data" else content
-            )
+            if name != b"data":
+                return content
+            return content[: at - 8] + struct.pack(">q", len(content) - at) + content[at:]
         at += size
     return content
 

@@ -1,5 +1,7 @@
 """Groups of clip statistics: which views stand side by side, which bands count alone, and what each group weighs.
 
+And what is known of spectra before any clip: how faults, a tilt and a change of speed move their bands.
+
 Args:
     dims: number of dimensions.
     number: of a band, from 0.
@@ -25,7 +27,6 @@ _FAULT_WIDTH = 0.04  # of the frequency axis: how far bands move together
 _FAULT_VARIANCE = 10.0  # of a fault in a band, in units of the variance of normal clips
 _OTHER_STATISTIC = 0.3  # correlation of what a fault does to two statistics of the same band
 _BAND_ALONE = 0.03  # share of a fault's variance that is each band's own
-_LEVEL = "level"
 _OVERLAP = 0.25  # of a band of a local part with each of its neighbours
 
 
@@ -96,10 +97,10 @@ def relative_options(part: Part, spreads: Mapping[str, FloatArray], number: int 
         dims = [len(spreads[view]) for view in part.views]
         slices = [band_slice(n, number, part.n_bands) for n in dims]
         options["faults"] = faults_of_spectra(dims, slices)
-        if _statistic(part.views[0]) == _LEVEL:
-            options["levels"] = spreads[part.views[0]][slices[0]]
-            tilts = [_tilt(view, spreads[view])[own] for view, own in zip(part.views, slices, strict=True)]
-            options["tilt"] = np.concatenate(tilts)
+        if _statistic(part.views[0]) == "level":
+            levels = spreads[part.views[0]]
+            options["levels"] = levels[slices[0]]
+            options["tilt"] = (np.linspace(-1.0, 1.0, len(levels)) / levels)[slices[0]]
     return options
 
 
@@ -142,12 +143,6 @@ def band_slice(dims: int, number: int, n_bands: int) -> slice:
         return slice(0, dims)
     first = max(0, int((number - _OVERLAP) * dims / n_bands))
     return slice(first, min(dims, math.ceil((number + 1 + _OVERLAP) * dims / n_bands)))
-
-
-def _tilt(view: str, spread: FloatArray) -> FloatArray:
-    """How a tilt of the spectrum moves a view, (dims,) in units of its spread: levels alone."""
-    ramp = np.linspace(-1.0, 1.0, len(spread)) if _statistic(view) == _LEVEL else np.zeros(len(spread))
-    return np.asarray(ramp / spread)
 
 
 def _statistic(view: str) -> str:

@@ -110,10 +110,10 @@ class RelativeNearest(NeighbourBackend):
         offset: factor on the offsets.
         faults: covariance (dims, dims) of what a fault adds to a vector, in units of the spread within conditions, see
             `gaussian.Whitening`; None: whitening as it is.
-        tilt: (dims,) how vectors move when a spectrum tilts: where training clips do not show how domains differ,
-            normal clips may scatter that way; None: no spectrum.
-        levels: (bands,) units of the levels of a spectrum, with which vectors begin: a small change of speed, which
-            moves all of it along the frequency axis, is normal; None: no levels.
+        tilt: (bands,) how the levels of a spectrum, with which vectors begin, move when it tilts: where training clips
+            do not show how domains differ, normal clips may scatter that way; None: no levels.
+        levels: (bands,) units of these levels: a small change of speed, which moves all of them along the frequency
+            axis, is normal; None: no levels, or none that tell it.
     """
 
     density: float | None = 0.5
@@ -170,13 +170,12 @@ class RelativeNearest(NeighbourBackend):
         """How normal vectors scatter beyond what the references show, each (directions, dims)."""
         found = []
         if self.levels is not None:
-            n_bands, dims = len(self.levels), references.vectors.shape[1]
-            slopes = np.gradient(references.vectors[:, :n_bands] * self.levels, axis=1)
-            moved = (slopes - slopes.mean(1, keepdims=True)) / self.levels
-            found.append(np.pad(moved, [(0, 0), (0, dims - n_bands)]))
+            slopes = np.gradient(references.vectors[:, : len(self.levels)] * self.levels, axis=1)
+            found.append((slopes - slopes.mean(1, keepdims=True)) / self.levels)
         if self.tilt is not None and not references.shift_is_known:
             found.append(self.tilt[None])
-        return [directions for directions in found if directions.any()]
+        dims = references.vectors.shape[1]
+        return [np.pad(moves, [(0, 0), (0, dims - moves.shape[1])]) for moves in found if moves.any()]
 
     def _weighted(self) -> NeighbourBank:
         """The points, with distances divided by their scales."""
