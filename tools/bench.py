@@ -8,7 +8,6 @@ Every stage runs in a process of its own, so that its peak memory is its own; fe
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import platform
@@ -26,7 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import make_machine
+from pydantic import Field
 
+from asd.options import Settings
+from asd.settings.parsing import parse
 from asd.types import AsdError
 
 if TYPE_CHECKING:  # torch stays out of the parent process
@@ -36,11 +38,18 @@ if TYPE_CHECKING:  # torch stays out of the parent process
     from asd.detectors.autoencoder import Autoencoder
     from asd.stages.jobs import Job
 
-USUAL = {"machine": "fan", "data": "", "epochs": "3", "device": "auto"}
-MADE_DATA = Path("data/bench")
 EVALUATOR = Path(__file__).resolve().parents[2] / "shared/reference/evaluator/2024"
 OFFICIAL_EPOCHS = 100
 FLOOR_STEPS = 200
+
+
+class Bench(Settings):
+    """What is measured."""
+
+    machine: str = Field("fan", pattern="^[^,]+$")  # one at a time
+    data: Path = Path("data/bench")  # a machine is made there
+    epochs: int = 3
+    device: str = "auto"
 
 
 class Row(NamedTuple):
@@ -57,14 +66,13 @@ Stage = Callable[[list[str]], list[Row]]  # words of `asd train` -> what was mea
 def main(arguments: Sequence[str]) -> int:
     """Measures all stages and prints the table; returns the exit status."""
     try:
-        words = _words(arguments)
-        if not words["data"]:
-            words["data"] = str(MADE_DATA)
+        config = parse(Bench, arguments)
+        if "data" not in config.model_fields_set:
             with redirect_stdout(sys.stderr):
-                if make_machine.main([f"out={MADE_DATA}", f"machine={words['machine']}"]):
+                if make_machine.main([f"out={config.data}", f"machine={config.machine}"]):
                     return 2
-        words["training.epochs"] = words.pop("epochs")
-        run = ["detector=autoencoder", *(f"{key}={value}" for key, value in words.items())]
+        words = {"machine": config.machine, "data": config.data, "training.epochs": config.epochs}
+        run = ["detector=autoencoder", f"device={config.device}", *(f"{key}={value}" for key, value in words.items())]
         print(f"{_environment()}\n`python tools/bench.py {' '.join(arguments)}`\n")
         print("| stage | time | peak memory | remark |\n|---|---|---|---|")
         with tempfile.TemporaryDirectory() as folder:
@@ -186,7 +194,6 @@ def whole_command(words: list[str]) -> list[Row]:
 
 def _job(words: list[str]) -> Job:
     from asd.settings.config import Run
-    from asd.settings.parsing import parse
     from asd.stages.jobs import dataset_of, prepare
 
     config = parse(Run, words)
@@ -258,20 +265,6 @@ def _with_peak(stage: Stage, words: list[str]) -> tuple[list[Row], float]:
     # Not getrusage: its maximum outlives exec, so a child would be charged with its parent's memory.
     status = Path("/proc/self/status").read_text()
     return rows, int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
-
-
-def _words(arguments: Sequence[str]) -> dict[str, str]:
-    words = dict(USUAL)
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key not in USUAL or not equals:
-            near = difflib.get_close_matches(key, USUAL, n=1)
-            hint = f"did you mean {near[0]}=?" if near else f"the words are {'=, '.join(USUAL)}="
-            raise AsdError(f"{argument!r} is not a word of the benchmark: {hint}")
-        words[key] = value
-    if "," in words["machine"]:
-        raise AsdError(f"machine={words['machine']}: the benchmark measures one machine at a time")
-    return words
 
 
 def _environment() -> str:

@@ -22,30 +22,36 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from asd.scoring.neighbours import NeighbourBank
+from asd.options import Settings
+from asd.scoring.neighbours import IndexName, NeighbourBank
+from asd.scoring.references import Metric
+from asd.settings.parsing import parse
 from asd.types import AsdError
 
-USUAL: dict[str, int | str] = {
-    "n": 1_000_000,
-    "dims": 128,
-    "queries": 1000,
-    "k": 10,
-    "index": "auto",
-    "metric": "euclid",
-    "device": "cpu",
-    "exact_queries": 1000,
-    "seed": 0,
-    "folder": "",
-}
 STATES, DIRECTIONS, NOISE = 2000, 16, 0.3
 BLOCK_ROWS = 200_000
 NEAR_ROWS = 4_000  # whose distances to all queries stay in the cache
 
 
+class Bank(Settings):
+    """What is measured."""
+
+    n: int = 1_000_000
+    dims: int = 128
+    queries: int = 1000
+    k: int = 10
+    index: IndexName = "auto"
+    metric: Metric = "euclid"
+    device: str = "cpu"
+    exact_queries: int = 1000
+    seed: int = 0
+    folder: Path | None = None
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure what the command line asks for; return the exit status."""
     try:
-        _measure(_parse(arguments))
+        _measure(parse(Bank, arguments))
     except AsdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -87,24 +93,20 @@ def exact_rows(vectors: npt.NDArray[np.float32], queries: npt.NDArray[np.float32
     return rows
 
 
-def _measure(words: dict[str, int | str]) -> None:
-    n, dims, seed = (int(words[key]) for key in ("n", "dims", "seed"))
-    if not words["folder"]:
-        _measure_on(words, made_up_frames(n, dims, seed, draw=0))
+def _measure(bank: Bank) -> None:
+    if not bank.folder:
+        _measure_on(bank, made_up_frames(bank.n, bank.dims, bank.seed, draw=0))
         return
-    with tempfile.NamedTemporaryFile(dir=Path(str(words["folder"])), prefix="bank-") as file:
-        mapped = np.memmap(file.name, dtype=np.float32, mode="w+", shape=(n, dims))
-        _measure_on(words, made_up_frames(n, dims, seed, draw=0, into=mapped))
+    with tempfile.NamedTemporaryFile(dir=bank.folder, prefix="bank-") as file:
+        mapped = np.memmap(file.name, dtype=np.float32, mode="w+", shape=(bank.n, bank.dims))
+        _measure_on(bank, made_up_frames(bank.n, bank.dims, bank.seed, draw=0, into=mapped))
 
 
-def _measure_on(words: dict[str, int | str], vectors: npt.NDArray[np.float32]) -> None:
-    n, dims = vectors.shape
-    k, seed, n_queries = (int(words[key]) for key in ("k", "seed", "queries"))
-    queries = made_up_frames(n_queries, dims, seed, draw=1)
-    print(f"{n:,} vectors of {dims} dimensions: {vectors.nbytes / 1e9:.2f} GB; {_memory()}", flush=True)
-    metric, index, device = str(words["metric"]), str(words["index"]), str(words["device"])
+def _measure_on(config: Bank, vectors: npt.NDArray[np.float32]) -> None:
+    k, queries = config.k, made_up_frames(config.queries, config.dims, config.seed, draw=1)
+    print(f"{config.n:,} vectors of {config.dims} dimensions: {vectors.nbytes / 1e9:.2f} GB; {_memory()}", flush=True)
     start, start_cpu = time.perf_counter(), time.process_time()
-    bank = NeighbourBank(vectors, metric=metric, index=index, device=device)  # type: ignore[arg-type]
+    bank = NeighbourBank(vectors, metric=config.metric, index=config.index, device=config.device)
     built, built_cpu = time.perf_counter(), time.process_time()
     print(f"built in {built - start:.1f} s ({built_cpu - start_cpu:.0f} core-seconds); {_memory()}", flush=True)
     found = bank.search(queries, k)
@@ -115,8 +117,8 @@ def _measure_on(words: dict[str, int | str], vectors: npt.NDArray[np.float32]) -
         print("recall 1: the bank is exact")
         return
     del bank
-    some = queries[: int(words["exact_queries"])]
-    if metric != "euclid":
+    some = queries[: config.exact_queries]
+    if config.metric != "euclid":
         print("recall is measured with metric=euclid only")
         return
     start = time.perf_counter()
@@ -135,21 +137,6 @@ def _memory() -> str:
     lines = status.read_text().splitlines() if status.exists() else []
     own = [1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")]
     return f"peak memory {peak / 1e9:.2f} GB" + "".join(f", {size / 1e9:.2f} GB now without files" for size in own)
-
-
-def _parse(arguments: Sequence[str]) -> dict[str, int | str]:
-    words = dict(USUAL)
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not (equals and value and key in USUAL):
-            raise AsdError(f"{argument!r} is not of the form key=value; the keys are {', '.join(USUAL)}")
-        if isinstance(USUAL[key], str):
-            words[key] = value
-        elif value.isdecimal():
-            words[key] = int(value)
-        else:
-            raise AsdError(f"{argument} is not a whole number; the usual value is {USUAL[key]}")
-    return words
 
 
 if __name__ == "__main__":

@@ -17,10 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch.nn.functional import one_hot
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -32,30 +33,35 @@ from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator
 from asd.features.waveforms import ResidentWaveforms
+from asd.options import Settings
+from asd.settings.parsing import parse
 from asd.types import AsdError, Clip, Split
 
-USUAL: dict[str, int | float | str] = {
-    "encoder": "multires_cnn",
-    "batch": 64,
-    "duration_s": 4.5,
-    "steps": 8,
-    "epochs": 6,
-    "width": 16,
-    "part_losses": "yes",
-    "classes": 60,
-    "threads": 2,
-    "device": "cpu",
-    "precision": "float32",
-    "seed": 0,
-}
 SAMPLE_RATE_HZ = 16000
 CLIP_SAMPLES = 10 * SAMPLE_RATE_HZ
+
+
+class Training(Settings):
+    """What is trained."""
+
+    encoder: Literal["multires_cnn", "resnet_se"] = "multires_cnn"
+    batch: int = 64
+    duration_s: float = 4.5
+    steps: int = Field(8, ge=1)
+    epochs: int = Field(6, ge=2)  # the first one warms up
+    width: int = 16
+    part_losses: bool = True
+    classes: int = 60
+    threads: int = 2
+    device: str = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure what the command line asks for; return the exit status."""
     try:
-        _measure(_parse(arguments))
+        _measure(parse(Training, arguments))
     except AsdError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -69,33 +75,21 @@ def noise(n: int) -> Recordings:
     return in_memory(waveforms, SAMPLE_RATE_HZ, [clip] * n)
 
 
-def _measure(words: dict[str, int | float | str]) -> None:
-    device = pick_device(str(words["device"]))
-    torch.set_num_threads(int(words["threads"]))
-    batch, steps, n_classes = int(words["batch"]), int(words["steps"]), int(words["classes"])
-    precision, encoder = str(words["precision"]), str(words["encoder"])
-    if precision not in ("float32", "bfloat16"):
-        raise AsdError(f"precision={precision} is not one of float32 and bfloat16")
-    if encoder not in ("multires_cnn", "resnet_se"):
-        raise AsdError(f"encoder={encoder} is not one of multires_cnn and resnet_se")
-    if words["part_losses"] not in ("yes", "no"):
-        raise AsdError(f"part_losses={words['part_losses']} is not one of yes and no")
+def _measure(config: Training) -> None:
+    device, batch, steps = pick_device(config.device), config.batch, config.steps
+    torch.set_num_threads(config.threads)
     recipe = Recipe(
-        encoder=encoder,
-        part_losses=words["part_losses"] == "yes",
-        segment_samples=round(float(words["duration_s"]) * SAMPLE_RATE_HZ),
-        width=int(words["width"]),
-        epochs=int(words["epochs"]),
+        segment_samples=round(config.duration_s * SAMPLE_RATE_HZ),
         batch_size=batch,
-        precision=cast(Literal["float32", "bfloat16"], precision),
+        **config.model_dump(include={"encoder", "part_losses", "width", "epochs", "precision"}),
     )
-    torch.manual_seed(int(words["seed"]))
+    torch.manual_seed(config.seed)
     network = build(recipe, SAMPLE_RATE_HZ)
     print(_size(network))
-    module = Discriminator(network, n_classes, recipe).to(device)
+    module = Discriminator(network, config.classes, recipe).to(device)
     clips = noise(batch * steps)
     waveforms = ResidentWaveforms(clips, device, most_bytes=2**34)
-    labels = one_hot(torch.arange(len(clips), device=device) % n_classes, n_classes).float()
+    labels = one_hot(torch.arange(len(clips), device=device) % config.classes, config.classes).float()
     with tempfile.TemporaryDirectory() as folder:
         train(
             module,
@@ -103,13 +97,13 @@ def _measure(words: dict[str, int | float | str]) -> None:
             torch.arange(len(clips), device=device),
             recipe,
             Path(folder),
-            seed=int(words["seed"]),
+            seed=config.seed,
         )
         lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
     times_s = [json.loads(line)["seconds"] / steps for line in lines][1:]
     print(
         f"{median(times_s):.3f} s ({min(times_s):.3f} to {max(times_s):.3f}) per step of {batch} clips of "
-        f"{words['duration_s']} s: {batch / median(times_s):.1f} clips per second"
+        f"{config.duration_s} s: {batch / median(times_s):.1f} clips per second"
     )
 
 
@@ -119,23 +113,6 @@ def _size(network: Encoder) -> str:
         network.eval()(torch.zeros(1, network.segment_samples))
     n_parameters = sum(p.numel() for p in network.parameters())
     return f"{n_parameters:,} parameters, {counter.get_total_flops() / 2e6:,.0f} million multiply-accumulates"
-
-
-def _parse(arguments: Sequence[str]) -> dict[str, int | float | str]:
-    words = dict(USUAL)
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not (equals and value and key in USUAL):
-            raise AsdError(f"{argument!r} is not of the form key=value; the keys are {', '.join(USUAL)}")
-        try:
-            words[key] = type(USUAL[key])(value)
-        except ValueError as error:
-            raise AsdError(f"{argument} is not a number; the usual value is {USUAL[key]}") from error
-    if int(words["epochs"]) < 2 or int(words["steps"]) < 1:
-        raise AsdError(
-            f"epochs={words['epochs']} steps={words['steps']}: the first epoch warms up, so take two or more"
-        )
-    return words
 
 
 if __name__ == "__main__":
