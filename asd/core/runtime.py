@@ -102,8 +102,9 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterable[T]:
-    """`items` behind a tqdm bar on the terminal, silently elsewhere."""
-    return tqdm(items, desc=description, total=total, disable=not sys.stderr.isatty(), leave=False, file=sys.stderr)
+    """`items` behind a tqdm bar on the terminal, silently elsewhere and without a description."""
+    is_silent = not description or not sys.stderr.isatty()
+    return tqdm(items, desc=description, total=total, disable=is_silent, leave=False, file=sys.stderr)
 
 
 def fingerprint(*parts: Any) -> str:
@@ -206,17 +207,17 @@ def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "", most:
     """
     import torch
 
-    n_threads = min(torch.get_num_threads(), len(items), most or len(items))
+    n_before = torch.get_num_threads()
+    n_threads = min(n_before, len(items), most or len(items))
     with _linear_algebra().limit(limits=1):
         if n_threads > 1:
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(_shown(pool.map(work, items), what, len(items)))
-        with _one_thread():
-            return list(_shown(map(work, items), what, len(items)))
-
-
-def _shown(results: Iterator[R], what: str, total: int) -> Iterable[R]:
-    return progress(results, what, total) if what else results
+                return list(progress(pool.map(work, items), what, len(items)))
+        torch.set_num_threads(1)
+        try:
+            return list(progress(map(work, items), what, len(items)))
+        finally:
+            torch.set_num_threads(n_before)
 
 
 @cache
@@ -225,16 +226,3 @@ def _linear_algebra() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """The calling thread computes alone meanwhile."""
-    import torch
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,29 +20,6 @@ from asd.options import flattened
 from asd.types import AsdError
 
 TrackerName = Literal["none", "tensorboard", "mlflow", "wandb"]
-
-
-class Tracker(ABC):
-    """Where parameters, curves and results of one training go."""
-
-    @abstractmethod
-    def parameters(self, values: Mapping[str, Any]) -> None:
-        """Notes options, {name: value}."""
-
-    @abstractmethod
-    def numbers(self, values: Mapping[str, float], step: int) -> None:
-        """Notes numbers at a step of a curve: an epoch, counted from 1; 0: of the whole training."""
-
-    @abstractmethod
-    def artifact(self, path: Path) -> None:
-        """Keeps a file."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Writes what is left."""
-
-
-TRACKER: ContextVar[Tracker | None] = ContextVar("tracker", default=None)  # what listens, None: nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +38,7 @@ class Tracked:
         return cls(place.parts[-1 - levels], "/".join(place.parts[-levels:]), f"{place} {identity}", directory)
 
 
-class _TensorBoard(Tracker):
+class _TensorBoard:
     """Event files in the folder `tensorboard` of the training, for `tensorboard --logdir runs`."""
 
     def __init__(self, what: Tracked) -> None:
@@ -85,7 +61,7 @@ class _TensorBoard(Tracker):
         self._writer.close()
 
 
-class _Mlflow(Tracker):
+class _Mlflow:
     """A run of MLflow, on the server of MLFLOW_TRACKING_URI or in the folder `mlruns`."""
 
     def __init__(self, what: Tracked) -> None:
@@ -116,7 +92,7 @@ class _Mlflow(Tracker):
         self._client.set_terminated(self._run)
 
 
-class _Wandb(Tracker):
+class _Wandb:
     """A run of Weights & Biases; WANDB_MODE=offline needs no account."""
 
     def __init__(self, what: Tracked) -> None:
@@ -152,6 +128,10 @@ class _Wandb(Tracker):
         self._run.finish()
 
 
+# `parameters` notes options by name; `numbers` a step of curves, an epoch counted from 1, or 0 for the whole training;
+# `artifact` keeps a file; `close` writes what is left.
+Tracker = _TensorBoard | _Mlflow | _Wandb
+TRACKER: ContextVar[Tracker | None] = ContextVar("tracker", default=None)  # what listens, None: nothing
 _TRACKERS: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _TensorBoard, "mlflow": _Mlflow, "wandb": _Wandb}
 
 

@@ -15,7 +15,7 @@ import atexit
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -66,7 +66,7 @@ class Update:
             module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self.scaler = GradScaler(self.device.type, enabled=settings.precision == "float16")
-        self.shared = Shared(module, step, world) if world.size > 1 else None
+        self.shared = shared_step(module, step) if world.size > 1 else None
 
     @property
     def learning_rate(self) -> float:
@@ -96,7 +96,7 @@ class Update:
         return {name: sum((each[name] for each in losses[1:]), loss) for name, loss in losses[0].items()}
 
     def _backward(self, piece: torch.Tensor, share: float, last: bool) -> dict[str, torch.Tensor]:
-        with self.shared.waiting(last) if self.shared else nullcontext():
+        with nullcontext() if last or self.shared is None else self.shared.no_sync():  # exchanged with the last piece
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 losses = _by_name((self.shared or self.step)(piece))
             weight = share * self.world.size  # the exchange of gradients divides by the number of processes
@@ -178,36 +178,29 @@ def join(device: torch.device) -> World:
     return World(dist.get_rank(), size)
 
 
-class Shared(nn.Module):
+def shared_step(module: nn.Module, step: Step) -> DistributedDataParallel:
     """A step whose gradients are averaged over the processes as `backward` finds them.
 
     DistributedDataParallel synchronises the module that it holds, however that is called, so the step may hold the
     network in a closure. Parameters that a step leaves out are found at every call.
+
+    Args:
+        module: the network, the same in every process.
+        step: that trains it.
     """
-
-    def __init__(self, module: nn.Module, step: Callable[[torch.Tensor], Any], world: World) -> None:
-        super().__init__()
-        if any(isinstance(part, _BatchNorm) for part in module.modules()):
-            log.warning(
-                "batch normalisation takes its statistics from the pieces of a batch: with %d processes the "
-                "result is not that of one",
-                world.size,
-            )
-        self.parallel = DistributedDataParallel(_Called(module, step), find_unused_parameters=True)
-
-    def forward(self, indices: torch.Tensor) -> Any:
-        """What the step returns."""
-        return self.parallel(indices)
-
-    def waiting(self, last: bool) -> AbstractContextManager[None]:
-        """Gradients are exchanged with the last piece of a batch only."""
-        return nullcontext() if last else self.parallel.no_sync()
+    if any(isinstance(part, _BatchNorm) for part in module.modules()):
+        log.warning(
+            "batch normalisation takes its statistics from the pieces of a batch: with %d processes the "
+            "result is not that of one",
+            dist.get_world_size(),
+        )
+    return DistributedDataParallel(_Called(module, step), find_unused_parameters=True)
 
 
 class _Called(nn.Module):
     """A step as the forward pass of the module that it trains."""
 
-    def __init__(self, module: nn.Module, step: Callable[[torch.Tensor], Any]) -> None:
+    def __init__(self, module: nn.Module, step: Step) -> None:
         super().__init__()
         self.module, self.step = module, step
 
