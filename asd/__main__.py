@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from asd.types import AsdError
 
     try:
-        code = _dispatch(stage, rest)
+        code = _group(stage, rest) if stage in GROUPS else _run(stage, rest)
         sys.stdout.flush()
         return code
     except AsdError as error:
@@ -114,17 +114,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _dispatch(stage: str, arguments: list[str]) -> int:
-    """Runs a stage, a stage of a group, or the help of either."""
-    if stage in GROUPS:
-        return _group(stage, arguments)
+def _run(stage: str, arguments: list[str]) -> int:
+    """Runs one stage, or prints its help."""
     _check_known(stage, [*STAGES, *GROUPS], "stage")
     if {"-h", "--help"} & set(arguments):
         return _help(stage, STAGES[stage], "asd.settings.config", stage, arguments)
-    return _run(stage, arguments)
-
-
-def _run(stage: str, arguments: list[str]) -> int:
     from asd.places import spelled
     from asd.settings import config
     from asd.settings.parsing import parse, run_config

@@ -46,10 +46,6 @@ def _some(values: list[str]) -> list[str]:
     return _once(values)
 
 
-def _named(values: list[str]) -> list[str]:
-    return _some(values) if values else values
-
-
 def _once(values: list[T]) -> list[T]:
     if len({*values}) < len(values):
         raise ValueError("name each once")
@@ -78,7 +74,7 @@ _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 
 RunName = Annotated[str, AfterValidator(_usable_name)]
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some)]
-AnyNames = Annotated[list[str], BeforeValidator(_split), AfterValidator(_named)]  # empty: all there are
+AnyNames = Annotated[list[str], BeforeValidator(_split), AfterValidator(lambda names: _some(names) if names else names)]
 Seeds = Annotated[list[_Seed], BeforeValidator(_split), Field(min_length=1), AfterValidator(_once)]
 Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]
 Levels = Annotated[list[float], BeforeValidator(_split), Field(min_length=1)]

@@ -17,9 +17,8 @@ import soundfile
 
 from asd.data.audio import read_sound
 from asd.data.codecs import encode
-from asd.deploy import sound_card, sources
-from asd.deploy.sound_card import Device, Take
-from asd.deploy.sources import Folder, source_of
+from asd.deploy import sources
+from asd.deploy.sources import Device, Folder, Take, source_of
 from asd.deploy.stream import Piece
 from asd.types import AsdError
 from tests.machines import write_clip
@@ -64,7 +63,7 @@ class Card:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sound_card, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(sources, "_AGAIN_S", 0.01)
 
 
 @pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "GSM610", "IMA_ADPCM", "MS_ADPCM", "PCM_U8", "PCM_24", "DOUBLE"])
@@ -102,7 +101,7 @@ def test_a_device_that_vanishes_and_returns_leaves_a_gap_that_is_said_and_no_oth
 
 @pytest.mark.usefixtures("quick")
 def test_a_device_that_hangs_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sound_card, "_SILENT_S", 0.1)
+    monkeypatch.setattr(sources, "_SILENT_S", 0.1)
     card = Card()
     pieces = Device("card", 16000, card.open).pieces()
     take(pieces, 5)
@@ -113,7 +112,7 @@ def test_a_device_that_hangs_is_opened_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_a_slow_computer_cannot_keep_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sound_card, "_QUEUED_S", 0.5)  # five blocks
+    monkeypatch.setattr(sources, "_QUEUED_S", 0.5)  # five blocks
     card = Card()
     pieces = Device("card", 16000, card.open).pieces()
     next(pieces)

@@ -1,6 +1,8 @@
 """Files to samples and samples to files: the only module that knows soundfile.
 
 libsndfile reads most files; what it does not read, or not to the end, the libraries of ffmpeg do (the extra `media`).
+
+Sources: Multimedia Programming Interface and Data Specifications 1.0 (RIFF); EBU Tech 3306 (RF64).
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import struct
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +20,7 @@ import soundfile
 
 from asd.core.runtime import imported
 from asd.core.storage import read_bytes
-from asd.data.headers import cut_ogg, is_chained_ogg, is_flac_without_length, with_its_length
+from asd.data.headers import caf_with_its_length, cut_ogg, is_chained_ogg, is_flac_without_length, mp3_with_its_length
 from asd.places import forbidden
 from asd.types import AsdError
 
@@ -35,19 +38,19 @@ _LONGEST_FRAME_S = 0.15  # of AAC or Opus: what may be padding at either end
 _SHORTEST_GAP_S = 0.05  # more than times that are written in steps of 1 ms are wrong by
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
 _RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
+_NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
 STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
 
-def promised_length(path: Path) -> tuple[float, int, int]:
+def promised_length(path: Path, content: bytes) -> tuple[float, int, int]:
     """Seconds, channels and samples of all channels by the header; `AsdError` where it promises nothing, or is none."""
+    if _is_media(content):
+        kinds = "m4a, webm, FLAC from a pipe and the like"
+        raise AsdError(f"{path} does not tell its length before it is decoded ({kinds}); send WAV or other FLAC")
     try:
-        content = path.read_bytes()
-        if _is_media(content):
-            kinds = "m4a, webm, FLAC from a pipe and the like"
-            raise AsdError(f"{path} does not tell its length before it is decoded ({kinds}); send WAV or other FLAC")
         with soundfile.SoundFile(io.BytesIO(with_its_length(content))) as file:
             return file.frames / file.samplerate, int(file.channels), int(file.frames * file.channels)
-    except (soundfile.SoundFileError, OSError) as error:
+    except soundfile.SoundFileError as error:
         raise _unreadable(path, error) from error
 
 
@@ -102,7 +105,7 @@ def decode(path: Path) -> Decoded:
 
 def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
     """Samples (channels, samples), sample rate in Hz and lossy coding of the bytes of a file, by libsndfile."""
-    if cut := cut_ogg(content):
+    if content[:4] == b"OggS" and (cut := cut_ogg(content)):
         raise truncated(path, *cut, "bytes")
     with soundfile.SoundFile(io.BytesIO(with_its_length(content))) as file:
         data = _TRUNCATED.search(file.extra_info)
@@ -116,6 +119,42 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
             raise truncated(path, file.frames, samples.shape[1], "samples")
         lossy = file.subtype.replace("MPEG_LAYER_III", "MP3") if _LOSSY.search(file.subtype) else ""
         return samples, int(file.samplerate), lossy
+
+
+def with_its_length(content: bytes) -> bytes:
+    """The file with the length of its samples in its header, where that says nothing, or less than there is.
+
+    libsndfile itself understands 0 and the largest numbers in AU, W64 and AIFF, and the latter in WAV.
+    """
+    if content[:4] in (b"RIFF", b"RF64"):
+        return _wav_with_its_length(content)
+    return caf_with_its_length(content) if content[:4] == b"caff" else mp3_with_its_length(content)
+
+
+def _wav_with_its_length(content: bytes) -> bytes:
+    at, is_large = 12, content[:4] == b"RF64"
+    while at + 8 < len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        at += 8
+        if name == b"data" and is_large and content[12:16] == b"ds64":  # which holds the size instead
+            (size,) = struct.unpack_from("<Q", content, 28)
+            if size and size < _NO_SIZE:
+                return content
+            return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
+        if name == b"data" and size == 0 and not _is_all_chunks(content, at):
+            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
+        at += size + size % 2
+    return content
+
+
+def _is_all_chunks(content: bytes, at: int) -> bool:
+    """Whether what follows is RIFF chunks up to the end, and no samples."""
+    while at + 8 <= len(content):
+        name, size = struct.unpack_from("<4sI", content, at)
+        if not (name.isascii() and name.decode().isprintable()):
+            return False
+        at += 8 + size + size % 2
+    return at >= len(content)
 
 
 def truncated(what: Path | str, promised: int, held: int, unit: str = "bytes of samples") -> AsdError:
@@ -155,8 +194,8 @@ def _is_media(content: bytes) -> bool:
 
     Nor does that read FLAC that was written to a pipe, or more than the first of several Ogg files in one.
     """
-    if is_flac_without_length(content) or is_chained_ogg(content):
-        return True
+    if content[:4] in (b"fLaC", b"OggS"):
+        return is_flac_without_length(content) or is_chained_ogg(content)
     is_adts = len(content) > 1 and content[0] == 0xFF and content[1] & 0xF6 == 0xF0
     beginnings = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", b"#!AMR")
     return content[4:8] == b"ftyp" or content.startswith(beginnings) or is_adts
@@ -176,13 +215,13 @@ def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], in
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AsdError(f"{path} is not a readable recording ({reason}); remove it or copy it again") from error
-    length_s = samples.shape[1] / rate_hz
+    length_s, n_promised = samples.shape[1] / rate_hz, round(promised_s * rate_hz)
     if length_s < _LEAST_DECODED * promised_s - _LONGEST_FRAME_S:
-        raise truncated(path, round(promised_s * rate_hz), samples.shape[1], "samples")
+        raise truncated(path, n_promised, samples.shape[1], "samples")
     if length_s < _LEAST_DECODED * lasts_s - _SHORTEST_GAP_S:
         raise AsdError(f"{path} lasts {lasts_s:.3g} s and holds sound of {length_s:.3g} s; copy or record it again")
-    if is_mp4:
-        samples = _without_padding(samples, promised_s, rate_hz)
+    if is_mp4 and 0 < samples.shape[1] - n_promised <= _LONGEST_FRAME_S * rate_hz:
+        samples = samples[:, :n_promised]  # without the silence by which an encoder has filled its last frame
     return samples, rate_hz, codec.canonical_name.upper() if codec.lossy else ""
 
 
@@ -208,9 +247,3 @@ def _promised_seconds(container: Any, stream: Any) -> float:
     if "matroska" in container.format.name and len(container.streams) == 1:
         return (container.duration or 0) / 1e6
     return 0.0
-
-
-def _without_padding(samples: npt.NDArray[np.float32], promised_s: float, rate_hz: int) -> npt.NDArray[np.float32]:
-    """Samples (channels, samples) without the silence by which an encoder has filled its last frame."""
-    n_samples = round(promised_s * rate_hz)
-    return samples[:, :n_samples] if 0 < samples.shape[1] - n_samples <= _LONGEST_FRAME_S * rate_hz else samples

@@ -1,7 +1,6 @@
-"""Headers that do not tell how long a recording is: what writers leave that stream, put right in memory.
+"""Headers of CAF, MP3, FLAC and Ogg that do not tell how long a recording is: put right in memory, or found out.
 
-Sources: Multimedia Programming Interface and Data Specifications 1.0 (RIFF); EBU Tech 3306 (RF64); Apple Core Audio
-Format Specification 1.0; ISO/IEC 11172-3 and 13818-3 (MP3); RFC 9639 (FLAC); RFC 3533 (Ogg).
+Sources: Apple Core Audio Format Specification 1.0; ISO/IEC 11172-3 and 13818-3 (MP3); RFC 9639 (FLAC); RFC 3533 (Ogg).
 """
 
 from __future__ import annotations
@@ -9,50 +8,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-_NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
 _MPEG1_KBIT_PER_S = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG2_KBIT_PER_S = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MPEG1_RATES_HZ = (44100, 48000, 32000)
 _MPEG1, _MPEG2 = 3, 2  # versions in a header; 0: MPEG 2.5
 
 
-def with_its_length(content: bytes) -> bytes:
-    """The file with the length of its samples in its header, where that says nothing, or less than there is.
-
-    libsndfile itself understands 0 and the largest numbers in AU, W64 and AIFF, and the latter in WAV.
-    """
-    if content[:4] in (b"RIFF", b"RF64"):
-        return _wav_with_its_length(content)
-    return _caf_with_its_length(content) if content[:4] == b"caff" else _mp3_with_its_length(content)
-
-
-def _wav_with_its_length(content: bytes) -> bytes:
-    at, is_large = 12, content[:4] == b"RF64"
-    while at + 8 < len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
-        at += 8
-        if name == b"data" and is_large and content[12:16] == b"ds64":  # which holds the size instead
-            (size,) = struct.unpack_from("<Q", content, 28)
-            if size and size < _NO_SIZE:
-                return content
-            return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
-        if name == b"data" and size == 0 and not _is_all_chunks(content, at):
-            return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
-        at += size + size % 2
-    return content
-
-
-def _is_all_chunks(content: bytes, at: int) -> bool:
-    """Whether what follows is RIFF chunks up to the end, and no samples."""
-    while at + 8 <= len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
-        if not (name.isascii() and name.decode().isprintable()):
-            return False
-        at += 8 + size + size % 2
-    return at >= len(content)
-
-
-def _caf_with_its_length(content: bytes) -> bytes:
+def caf_with_its_length(content: bytes) -> bytes:
+    """A CAF file with the length of its samples, which come last where it is not told."""
     at = 8
     while at + 12 < len(content):
         name, size = struct.unpack_from(">4sq", content, at)
@@ -65,7 +28,7 @@ def _caf_with_its_length(content: bytes) -> bytes:
     return content
 
 
-def _mp3_with_its_length(content: bytes) -> bytes:
+def mp3_with_its_length(content: bytes) -> bytes:
     """An MP3 file with a first frame that says how many follow; libsndfile guesses it by the size of the first ones."""
     start = _behind_id3(content)
     if not (size := _mp3_frame_bytes(content, start)):

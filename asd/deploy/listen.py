@@ -143,11 +143,16 @@ def summary(config: Listen, result: ListenResult) -> str:
 
 
 def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) -> ListenResult:
-    others = _elsewhere(model.config)
+    config, others = model.config, dict[str, Sink]()
+    if config.webhook:
+        secret = config.webhook_secret or os.environ.get("ASD_WEBHOOK_SECRET", "")
+        others["the webhook"] = Webhook(config.webhook, secret)
+    if config.mqtt:
+        others["the broker"] = Mqtt(config.mqtt)
     folder.mkdir(parents=True, exist_ok=True)
-    sinks: dict[str, Sink] = {"alarms.jsonl": JsonLines(folder / "alarms.jsonl"), **others}
+    sinks: dict[str, Sink] = {"alarms.jsonl": JsonLines(folder / "alarms.jsonl"), **others}  # what stays comes first
     scores = JsonLines(folder / "scores.jsonl")
-    about = {"run": model.config.name, "machine": model.run.machine}
+    about = {"run": config.name, "machine": model.run.machine}
 
     def emit(event: dict[str, Any]) -> None:
         log.log(_LEVELS.get(event["event"], 30), "%s", _sentence(event))
@@ -175,22 +180,11 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
     if not listener.n_windows and not listener.problems:
         is_long = listener.n_samples >= plan.n_window
         why = f": it {listener.defect}" if is_long else "; give it more, or set window_s="
-        raise AsdError(f"{model.config.input} ended after {seconds:.3g} s, before the first score{why}")
+        raise AsdError(f"{config.input} ended after {seconds:.3g} s, before the first score{why}")
     share = (time.process_time() - started_s) / max(seconds, 1e-9)
     return ListenResult(
         folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered]
     )
-
-
-def _elsewhere(config: Listen) -> dict[str, Sink]:
-    """The sinks besides the file, which is the record that stays and comes first."""
-    sinks: dict[str, Sink] = {}
-    if config.webhook:
-        secret = config.webhook_secret or os.environ.get("ASD_WEBHOOK_SECRET", "")
-        sinks["the webhook"] = Webhook(config.webhook, secret)
-    if config.mqtt:
-        sinks["the broker"] = Mqtt(config.mqtt)
-    return sinks
 
 
 _LEVELS = {"cleared": 20, "defect over": 20, "drift over": 20}  # of the log; what else happens is a warning

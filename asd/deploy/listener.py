@@ -93,24 +93,18 @@ class Listener:
             return
         self._recording = piece.recording
         try:
-            samples = self._channels(piece)
+            samples = chosen_channels(piece.recording, piece.samples, self.plan.n_channels, self.plan.channel)
+            if len(samples) < (wanted := self.plan.n_channels):
+                raise AsdError(f"{piece.recording} has one channel, and the model needs {wanted} (near, far)")
         except AsdError as error:
             self._problem(str(error))
             return
         self.n_samples += samples.shape[1]
-        for window in self._windows.feed(samples):
+        for window in self._windows.feed(samples.astype(np.float32, copy=False)):
             self._score_window(window)
             self._write_due(self._windows.end)
         if piece.is_whole:
             self._end()
-
-    def _channels(self, piece: Piece) -> Samples:
-        """What the model listens to, (n_channels, samples)."""
-        plan = self.plan
-        samples = chosen_channels(piece.recording, piece.samples, plan.n_channels, plan.channel)
-        if len(samples) < plan.n_channels:
-            raise AsdError(f"{piece.recording} has one channel, and the model needs {plan.n_channels} (near, far)")
-        return samples.astype(np.float32, copy=False)
 
     def finish(self) -> None:
         """The stream has ended: what is left of it is scored and written."""
@@ -200,25 +194,24 @@ class Listener:
         return path
 
     def _write_due(self, end: int | None) -> None:
-        """Writes recordings that are complete; all of them at a cut (None), as far as they go."""
+        """Writes recordings that are complete; all of them at a cut (None), as far as they go.
+
+        One is a file, or a folder of files of one window each, which can be trained on.
+        """
+        n, rate = self.plan.n_window, self.plan.sample_rate_hz
         for path, start, stop in [due for due in self._due if end is None or due[-1] <= end]:
             self._due.remove((path, start, stop))
             samples = self._windows.between(start, stop).samples
             try:
                 with atomic(path) as temporary:
-                    self._write(temporary, samples, is_file=path.suffix == ".wav")
+                    if path.suffix == ".wav":
+                        write_wav(temporary, samples, rate)
+                        continue
+                    temporary.mkdir()
+                    for i in range(samples.shape[1] // n):
+                        write_wav(temporary / f"{i:02d}.wav", samples[:, i * n : (i + 1) * n], rate)
             except AsdError as error:
                 self._problem(str(error))
-
-    def _write(self, path: Path, samples: Samples, *, is_file: bool) -> None:
-        """Samples as a file, or as a folder of files of one window each, which can be trained on."""
-        if is_file:
-            write_wav(path, samples, self.plan.sample_rate_hz)
-            return
-        path.mkdir()
-        n = self.plan.n_window
-        for i in range(samples.shape[1] // n):
-            write_wav(path / f"{i:02d}.wav", samples[:, i * n : (i + 1) * n], self.plan.sample_rate_hz)
 
     def _problem(self, sentence: str) -> None:
         log.error("%s", sentence)

@@ -108,7 +108,7 @@ def score_uploads(
             if is_given_up():
                 break
             path = _write(Path(folder) / str(i), upload)
-            found = _scored(model, path, scorer, seconds, section)
+            found = _scored(model, path, upload.content, scorer, seconds, section)
             path.unlink()
             if "error" in found:
                 found["error"] = found["error"].replace(str(path), upload.name)
@@ -116,11 +116,13 @@ def score_uploads(
     return rows
 
 
-def _scored(model: Model, path: Path, scorer: str | None, seconds: float, section: str | None) -> dict[str, Any]:
+def _scored(
+    model: Model, path: Path, content: bytes, scorer: str | None, seconds: float, section: str | None
+) -> dict[str, Any]:
     """Score and decision of a recording, or why it has none."""
     refused: list[Refused] = []
     try:
-        _refuse_too_much(path, seconds)
+        _refuse_too_much(path, content, seconds)
         (clip,) = clips_of_files([path], model.options.machine[0], Split.TEST)
         if section is not None:
             clip = replace(clip, section=section)
@@ -141,9 +143,9 @@ def _write(folder: Path, upload: Upload) -> Path:
     return path
 
 
-def _refuse_too_much(path: Path, seconds: float) -> None:
+def _refuse_too_much(path: Path, content: bytes, seconds: float) -> None:
     """Refuses a recording by what its header promises, before anything is decoded."""
-    length_s, n_channels, n_values = promised_length(path)
+    length_s, n_channels, n_values = promised_length(path, content)
     if length_s > seconds:
         raise AsdError(f"{path} takes {length_s:.0f} s, more than {seconds:g} s; send a part of it")
     if n_channels > _MOST_CHANNELS:

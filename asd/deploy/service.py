@@ -96,8 +96,10 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers, asked = dict(scope["headers"]), (scope["method"], scope["path"])
-        if asked != ("GET", "/health"):
-            self._check_token(headers.get(b"authorization", b""))
+        if asked != ("GET", "/health") and (token := self.limits.token):
+            shown = headers.get(b"authorization", b"")
+            if not hmac.compare_digest(shown, b"Bearer " + token.encode()):
+                raise RefusalError(401, "the token is missing or wrong; send it as Authorization: Bearer TOKEN")
         if asked in _ALWAYS:
             await self.app(scope, receive, send)
             return
@@ -112,11 +114,6 @@ class Guard:
             ) from error
         finally:
             self._n_now -= 1
-
-    def _check_token(self, shown: bytes) -> None:
-        token = self.limits.token
-        if token and not hmac.compare_digest(shown, b"Bearer " + token.encode()):
-            raise RefusalError(401, "the token is missing or wrong; send it as Authorization: Bearer TOKEN")
 
     def _check(self, headers: dict[bytes, bytes], caller: str) -> None:
         limits = self.limits

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from asd.challenge.years import get_year
 from asd.core.files import read_json
@@ -148,7 +147,10 @@ def prepare(
     """Jobs of a configuration, or of some of its machines and seeds; training clips are read only to `learn`."""
     pick_device(config.device)  # or it is refused
     config.detector_settings.check_names()
-    given = _weights_hash(config.weights) if config.weights else ""
+    try:
+        given = file_hash(config.weights) if config.weights else ""
+    except OSError as error:
+        raise AsdError(f"weights={config.weights} cannot be read ({error.strerror}); name an existing file") from error
     asked = machines_of(config, dataset)
     if not dataset.is_strict:
         config = config.model_copy(update={"machine": asked})  # a run remembers what it was asked for
@@ -285,10 +287,3 @@ def _warn_of_mono(config: Run, recordings: Recordings) -> None:
             "microphone",
             *(alone[0].path, len(alone), len(recordings), alone[0].split, config.year),
         )
-
-
-def _weights_hash(path: Path) -> str:
-    try:
-        return file_hash(path)
-    except OSError as error:
-        raise AsdError(f"weights={path} cannot be read ({error.strerror}); name an existing file") from error

@@ -122,7 +122,7 @@ def _package(config: Submit, out: Path) -> Package:
     chosen = _machines_to_submit(config, year, {run.machine for run in runs})
     scorer = config.scorer or runs[0].default_scorer()
     runs = [run for run in runs if run.machine in chosen]
-    _require_whole(config.runs / name, config, runs, chosen, scorer)
+    _require_whole(config, runs, chosen, scorer)
     table = pd.concat([run.scores.table(scorer) for run in runs])
     fetch(runs[0].path)
     facts = SystemFacts(
@@ -155,16 +155,14 @@ def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
     return have | missing_runs(config.runs, config.name, ALL, config.seed).keys()
 
 
-def _require_whole(
-    place: Path, config: Submit, runs: Sequence[RunDirectory], chosen: Collection[str], scorer: str
-) -> None:
+def _require_whole(config: Submit, runs: Sequence[RunDirectory], chosen: Collection[str], scorer: str) -> None:
     """Refuses a package that lacks machines, sections or clips, unless machine= has asked for a part."""
     have = {run.machine for run in runs}
-    every = missing_runs(place.parent, place.name, ALL, config.seed)
+    every = missing_runs(config.runs, config.name, ALL, config.seed)
     begun = {machine: what for machine, what in every.items() if machine in chosen}
     absent = {name: [f"of {config.year} is not in the run"] for name in {*chosen} - have - begun.keys()}
     missing = merged(begun, absent, missing_scores({run: run.scores for run in runs}, scorer))
-    require_whole(place, missing, have, config.machine)
+    require_whole(config.runs / config.name, missing, have, config.machine)
 
 
 def _clips_to_submit(runs: Sequence[RunDirectory], table: pd.DataFrame) -> list[Clip]:

@@ -68,6 +68,9 @@ def predictions(
     """
     training = np.sort(normal.scores[scorer].to_numpy(float))
     above = len(training) - np.searchsorted(training, scores, side="right")
+    nearest = [""] * len(recordings)
+    if spectra := normal.spectra:
+        nearest = [spectra.paths[i] for i in spectra.nearest(mean_spectra(recordings, device))[0]]
     table = pd.DataFrame(
         {
             "path": [spelled(str(clip.path)) for clip in recordings.clips],
@@ -77,7 +80,7 @@ def predictions(
             "decision": threshold.decide(scores),
             "rank": 0,
             "normal_above": above / len(training),
-            "nearest": _nearest(recordings, normal.spectra, device),
+            "nearest": nearest,
             "defect": [sound.defect or "" for sound in recordings.sounds],
         }
     )
@@ -152,10 +155,3 @@ def warn_of_defects(table: pd.DataFrame) -> None:
             "%s %s: it has a score, but not a meaningful one%s",
             *(first["path"], first["defect"], others if len(broken) > 1 else ""),
         )
-
-
-def _nearest(recordings: Recordings, spectra: NormalSpectra | None, device: torch.device) -> list[str]:
-    if spectra is None:
-        return [""] * len(recordings)
-    indices, _ = spectra.nearest(mean_spectra(recordings, device))
-    return [spectra.paths[i] for i in indices]

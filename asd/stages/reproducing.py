@@ -38,7 +38,8 @@ def reproduce(config: Reproduce) -> str:
     tables = {}
     for part in PARTS:
         place = root / (year.dev_root if part == "dev" else year.eval_root).relative_to(year.folder)
-        machines = _machines(place, config.machine)
+        there = list_machines(place) if place.is_dir() else []
+        machines = [name for name in there if config.machine == ["all"] or name in config.machine]
         if machines:  # of the evaluation set alone, say
             tables[part] = benchmark(_one_part(config, part, place, machines))
     page = _as_page(config.year, tables, published)
@@ -101,9 +102,3 @@ def _one_part(config: Reproduce, part: str, data: Path, machines: list[str]) -> 
     own |= {"runs": config.runs / str(config.year) / part, "year": config.year}
     shared = {name: getattr(config, name) for name in ("methods", "seeds", "overwrite", *SideBySide.model_fields)}
     return Benchmark(**own, **shared)
-
-
-def _machines(data: Path, wanted: list[str]) -> list[str]:
-    """The machines of a folder that are wanted."""
-    there = list_machines(data) if data.is_dir() else []
-    return there if wanted == ["all"] else [machine for machine in there if machine in wanted]

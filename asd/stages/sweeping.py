@@ -224,10 +224,10 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
     from asd.evaluation.comparison import best_elsewhere, importances, mean_elsewhere
     from asd.evaluation.figures import importance_figure
 
-    rows = [
-        {"score": r["score"], "state": r["state"], "seconds": r["seconds"], **_words(r["options"]), **r["machines"]}
-        for r in results
-    ]
+    rows = []
+    for r in results:  # a list as the command line writes it
+        words = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in r["options"].items()}
+        rows.append({**{key: r[key] for key in ("score", "state", "seconds")}, **words, **r["machines"]})
     table = pd.DataFrame(rows, columns=["score", "state", "seconds", *keys, *machines])
     is_complete = table["state"] == COMPLETE
     order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False, kind="stable").index
@@ -249,11 +249,6 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
             figure.savefig(temporary, format="png", dpi=120)
         publish_files(folder / "importance.png")
     return Swept(folder, table, machines, elsewhere)
-
-
-def _words(options: Options) -> Options:
-    """Options as a table holds them: a list as the command line writes it."""
-    return {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in options.items()}
 
 
 def as_markdown(table: pd.DataFrame, machines: Sequence[str]) -> str:

@@ -158,16 +158,13 @@ def _with_held_out(clips: Sequence[Clip], share: float) -> list[Clip]:
     for clip in clips:
         if clip.split is Split.TRAIN:
             strata.setdefault((clip.section, clip.domain), []).append(clip)
-    held = {
-        clip.name for members in strata.values() for clip in sorted(members, key=_draw)[: round(share * len(members))]
-    }
+    held: set[str] = set()
+    for members in strata.values():  # in the order of a number of each clip, as if drawn with one seed for all
+        names = (clip.name for clip in members)
+        drawn = sorted(names, key=lambda name: hashlib.sha256(f"held out {name}".encode()).hexdigest())
+        held.update(drawn[: round(share * len(members))])
     if strata and all(clip.name in held for members in strata.values() for clip in members):
         raise AsdError(
             f"held_out={share:g} leaves no normal recording of {clips[0].machine} to learn from; give a smaller share"
         )
     return [replace(c, split=Split.TEST) if c.split is Split.TRAIN and c.name in held else c for c in clips]
-
-
-def _draw(clip: Clip) -> str:
-    """A number of each clip by its name, as if drawn with one seed for all."""
-    return hashlib.sha256(f"held out {clip.name}".encode()).hexdigest()
