@@ -6,9 +6,10 @@ option, its `description` the help text. Nothing declares an option twice.
 
 from __future__ import annotations
 
+import csv
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -31,8 +32,30 @@ T = TypeVar("T", int, str)
 def _split(value: Any) -> Any:
     if isinstance(value, str):
         value = unicodedata.normalize("NFC", value)  # as the names of machines are, see `challenge.files`
-        return [part.strip() for part in value.split(",")] if value else []
+        return parted(value) if value else []
     return [value] if isinstance(value, int) else value  # a YAML file says seed: 3
+
+
+def parted(value: str) -> list[str]:
+    """Names that are parted by commas; one with a comma of its own stands in double quotes.
+
+    Args:
+        value: as it is given.
+
+    Example:
+        >>> parted('fan, "pump, left"')
+        ['fan', 'pump, left']
+    """
+    return [part.strip() for part in next(csv.reader([value], skipinitialspace=True))]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as `parted` reads them.
+
+    Args:
+        names: of machines, say.
+    """
+    return ",".join(f'"{name}"' if "," in name else name for name in names)
 
 
 def _some(values: list[str]) -> list[str]:

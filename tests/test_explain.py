@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,8 @@ def explained(machine: Machine, folder: Path, clip: str | None) -> pd.DataFrame:
 def test_a_late_tone_is_found_in_its_band_and_its_half(machine: Machine) -> None:
     detector, train, test, table = machine
     late = next(i for i, clip in enumerate(test.clips) if clip.name == LATE)
-    effects = clip_effects(detector, "ensemble", test.clips[late], test.waveform(late), train.waveform(0), 16000)
+    waves = test.waveform(late), train.waveform(0)
+    effects = clip_effects(detector, "ensemble", test.clips[late], *waves, 16000, table["score"][late])
     ((low_hz, high_hz, effect),) = effects.top_bands(1)
     assert low_hz < 3000 < high_hz
     assert effect > 0.5 * table["score"][late]
@@ -224,6 +226,16 @@ def test_any_recordings_are_explained_and_the_run_stays_as_it_is(run: Path) -> N
     assert pd.read_csv(folder / "explain.csv")["file"].tolist() == ["in box/monday/hum.wav"]
     refuses("explain", f"predictions={predictions}", "clip=hum", saying="clip=hum may be .* or .*hum.wav")
     refuses("explain", f"predictions={predictions}", "audio=in box", saying="audio= and predictions=")
+
+
+def test_a_score_that_is_of_another_recording_model_or_scorer_is_told(run: Path) -> None:
+    table = "predictions=predictions/statistics/in-box/predictions.csv"
+    succeeds("predict", "audio=in box")
+    assert "WARNING" not in succeeds("explain", table, "worst=1").err
+    told = r"in box/whistle\.wav has the score [\d.]+ in the table, and ensemble of the model as it is gives -?[\d.]+: "
+    write_clip(Path("in box/whistle.wav"), 61, 1.0, 1000.0)
+    for stage in ("explain", "report"):
+        assert re.search(told, succeeds(stage, table).err)
 
 
 @pytest.mark.slow

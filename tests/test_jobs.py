@@ -55,3 +55,16 @@ def test_an_unknown_machine_is_refused_before_any_work(data: Path) -> None:
         jobs(data, machine=["fan", "pomp"])
     with pytest.raises(AsdError, match="did you mean pump"):
         jobs(data, machine=["pomp"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True})
+
+
+@pytest.mark.parametrize(("options", "least"), [({}, 2), ({"detector": "auto"}, 2), ({"detector": "embedding"}, 3)])
+def test_too_few_clips_of_a_machine_are_refused_before_any_work(
+    data: Path, options: dict[str, object], least: int
+) -> None:
+    for place in sorted((data / "pump/train").iterdir())[:-least]:
+        place.unlink()
+    assert len(jobs(data, **options)) == 2
+    next((data / "pump/train").iterdir()).unlink()
+    with pytest.raises(AsdError, match=rf"pump has {least - 1} training clips, and \w+ learns from {least} or more"):
+        next(iter(prepare(config := Run(data=data, **options), dataset_of(config), learn=True)))  # type: ignore[arg-type]
+    assert len(jobs(data, window_s=0.5, **options)) == 2

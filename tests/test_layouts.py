@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import asd
 from asd.data.dataset import LAYOUTS, open_data
-from asd.data.given import given_data
+from asd.data.given import clips_of_files, given_data
 from asd.data.layouts import HELD_OUT, OwnData, plain
 from asd.settings.config import LayoutName, Run
 from asd.types import AsdError, Clip, Label, Split
@@ -196,6 +197,8 @@ def test_a_table_beside_or_named(tmp_path: Path) -> None:
         ("path,machine\na.wav,hall/fan\n", r"row 2 has the machine 'hall/fan'; write a name without slashes"),
         ("path,machine\na.wav,..\n", r"row 2 has the machine '\.\.'"),
         ("", "is not a readable table .*; correct or remove it"),
+        ("path,speed\na.wav,5\n\n\nb.wav,6\n", r"row 5 names b\.wav, and there is no file"),  # as a spreadsheet counts
+        ("path,split,Labels\na.wav,train,Anomaly\n", r"row 2 would be learnt .* column labels says 'Anomaly'; call"),
     ],
 )
 def test_a_table_that_means_nothing_or_two_things_is_refused(tmp_path: Path, text: str, saying: str) -> None:
@@ -238,10 +241,11 @@ def test_rows_to_learn_from_count_without_a_label(tmp_path: Path) -> None:
     assert "2 of 10 normal recordings (drawn by their names) are held out" in data.notices(data.machines()[0])[1]
 
 
+@pytest.mark.parametrize("first", ["", "sep=;\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
-def test_a_table_as_spreadsheets_write_it(tmp_path: Path, encoding: str) -> None:
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path, encoding: str, first: str) -> None:
     touch(tmp_path, "Prüfstand/früh – 1.wav")
-    text = "Path;Label\r\nPrüfstand\\früh – 1.wav;normal\r\n"
+    text = f"{first}Path;Label\r\nPrüfstand\\früh – 1.wav;normal\r\n"
     (tmp_path / "liste.csv").write_text(text, encoding=encoding)
     ((clip,),) = opened(tmp_path / "liste.csv").by_machine.values()
     assert clip.path == tmp_path / "Prüfstand/früh – 1.wav"
@@ -490,6 +494,44 @@ def test_normal_recordings_by_name(tmp_path: Path) -> None:
     counts = Counter(told(clip) for clip in data.by_machine["pump3"])
     assert counts == {("pump3", "train", "normal"): 8, ("pump3", "test", "normal"): 2, ("pump3", "test", "anomaly"): 1}
     assert given_data(str(tmp_path / "my recordings/pump 3/*.wav"), None, ["all"]).machines() == ["pump 3"]
+
+
+@pytest.mark.parametrize(
+    ("column", "normal", "faulty"),
+    [("labels", "OK", "NG"), ("state", "", "anomaly"), ("is_anomaly", "0", "1"), ("fault", "none", "outer race")],
+)
+def test_no_anomaly_is_learnt_where_another_column_than_label_tells_it(
+    tmp_path: Path, column: str, normal: str, faulty: str
+) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    table = tmp_path / "list.csv"
+    table.write_text(f"path,{column}\na.wav,{normal}\nb.wav,{normal}\n")
+    assert len(given_data(str(table), None, ["pump"], 0).clips("pump", Split.TRAIN)) == 2
+    table.write_text(f"path,{column}\na.wav,{normal}\nb.wav,{faulty}\n")
+    with pytest.raises(AsdError, match=f"row 3 would be learnt from as normal, and its column {column} says"):
+        given_data(str(table), None, ["pump"], 0)
+    assert len(clips_of_files(str(table), "pump", Split.TEST)) == 2  # to be scored, they need no label
+
+
+def test_of_a_table_of_several_machines_one_is_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, *(f"{machine}/normal/{i}.wav" for machine in ("fan", "pump") for i in range(2)))
+    normal, faulty = tmp_path / "normal.csv", tmp_path / "faulty.csv"
+    rows = [f"{machine}/normal/{i}.wav,{machine}" for machine in ("fan", "pump") for i in range(2)]
+    normal.write_text("\n".join(["path,machine", *rows]))
+    faulty.write_text("\n".join(["path,machine", *rows[1:]]))
+    (learnt,) = (c for c in given_data(str(normal), None, ["fan"], 0).by_machine["fan"] if c.path.name == "1.wav")
+    assert learnt.path == tmp_path / "fan/normal/1.wav"
+    with pytest.raises(AsdError, match=r"1\.wav is named twice"):  # and no recording of the pump is a fault of the fan
+        given_data(str(normal), str(faulty), ["fan"], 0)
+    with pytest.raises(AsdError, match=r"several machines \(fan, pump\), and a model is of one; say which by machine="):
+        given_data(str(normal), None, ["all"])
+    with pytest.raises(AsdError, match=r"several machines \(fan, pump\)"):
+        asd.fit(normal)
+    normal.write_text("\n".join(["path,machine", *rows[:2]]))
+    assert given_data(str(normal), None, ["all"], 0).machines() == ["fan"]
+    assert len(given_data(str(tmp_path), None, ["pump"], 0).clips("pump", Split.TRAIN)) == 2
+    given_data(str(tmp_path), None, ["mill"])
+    assert "folders as of several machines (fan, pump), and all are learnt as one" in caplog.text
 
 
 @pytest.mark.parametrize("layout", NORMAL)

@@ -222,3 +222,16 @@ def test_every_command_of_the_page_works(place: Path) -> None:
     assert list(Path("runs/statistics").glob("*.html")) or "written" in answers["report"].out
     table = pd.read_csv("predictions/statistics/new-recordings/predictions.csv")
     assert table["path"].iloc[0].endswith("2026-04-02.wav")
+
+
+def test_machines_may_be_called_like_patterns_and_lists(place: Path) -> None:
+    for i, machine in enumerate(("pump [left]", "pump, 3", "pump l")):
+        for number in range(4):
+            write_clip(place / "my data" / machine / f"normal/{number}.wav", 10 * i + number)
+            write_clip(place / "my data" / machine / f"abnormal/{number}.wav", 10 * i + number, 1.0, 3000.0)
+    for machine, options in (("pump l", []), ("pump [left]", ["decision.quantile=0.5"])):
+        succeeds("train", ONE_VIEW, "data=my data", f"machine={machine}", CPU, *options)
+    succeeds("score", "machine=pump [left]")  # by its own configuration
+    answer = succeeds("train", ONE_VIEW, "data=my data", 'machine="pump, 3"', CPU, "name=other")
+    assert "next: python -m asd evaluate name=other 'machine=\"pump, 3\"'" in answer.out
+    assert "| pump, 3 |" in succeeds("evaluate", "name=other", 'machine="pump, 3"').out

@@ -26,7 +26,7 @@ from asd.data.layouts.words import speaks_of_fault
 from asd.data.recordings import Recordings, check, in_memory
 from asd.data.remarks import check_units, notices, repeated
 from asd.places import find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
-from asd.types import NEAR, AsdError, Clip, FrontEnd, Label, Split
+from asd.types import NEAR, AsdError, Clip, FrontEnd, Label, Split, named
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first
 Files = str | Path | Iterable[str | Path]  # a file, a folder, a pattern, a table, or several of these
@@ -52,7 +52,7 @@ def training_recordings(
     if not isinstance(normal, Path) and not len(normal):
         raise AsdError("there are no recordings; give some of the machine in good order")
     if isinstance(normal, (str, Path)) or any(isinstance(one, (str, Path)) for one in normal):
-        clips = clips_of_files(normal, machine, Split.TRAIN)
+        clips = _of_one_machine(clips_of_files(normal, machine, Split.TRAIN), machine)
         rate_hz = sample_rate_hz or read_sound(clips[0].path).sample_rate_hz
         recordings = check(clips, sample_rate_hz=rate_hz, front_end=front_end, resample=True)
     elif sample_rate_hz is None:
@@ -164,11 +164,27 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
 
 def given_data(normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT) -> OwnData:
     """Normal recordings, and anomalous ones for the check, each named by a file, a folder, a pattern or a table."""
-    clips = clips_of_files(normal, "", Split.TRAIN)
+    machine = machines[0] if len(machines) == 1 and machines[0] != "all" else ""
+    clips = _of_one_machine(clips_of_files(normal, machine, Split.TRAIN), machine)
+    machine = machine or clips[0].machine
     if abnormal:
-        faulty = clips_of_files(abnormal, "", Split.TEST)
+        faulty = _of_one_machine(clips_of_files(abnormal, machine, Split.TEST), machine)
         clips += [replace(clip, label=Label.ANOMALY) for clip in faulty]
-    return own_data(Path(normal), "given", [replace(clip, machine="") for clip in clips], machines, held_out)
+    clips = [replace(clip, machine="") for clip in clips]
+    return own_data(Path(normal), "given", clips, [machine] if machine else machines, held_out)
+
+
+def _of_one_machine(clips: list[Clip], machine: str) -> list[Clip]:
+    """The clips of a machine where tables name several; `AsdError` where it is none of them."""
+    names = {clip.machine for clip in clips if clip.machine}
+    if machine in names:
+        return [clip for clip in clips if clip.machine == machine]
+    if len(names) > 1:
+        raise AsdError(
+            f"the tables list recordings of several machines ({named(sorted(names))}), and a model is of one; say "
+            f"which by machine=, or train all by data="
+        )
+    return clips
 
 
 def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
@@ -205,6 +221,15 @@ def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
     files = sorted(walk_tree(folder))
     found = next((clips for layout in REGISTRY.values() if (clips := _laid_out(layout, folder, files))), [])
     learnt = [clip for clip in found if clip.split is Split.TRAIN and clip.label is not Label.ANOMALY]
+    names = {clip.machine for clip in learnt}
+    if machine in names:
+        learnt = [clip for clip in learnt if clip.machine == machine]
+    elif len(names) > 1:
+        log.warning(
+            "%s has folders as of several machines (%s), and all are learnt as one; machine= takes one of them, data= "
+            "trains each by itself",
+            *(folder, named(sorted(names))),
+        )
     if not learnt and any(clip.label is Label.ANOMALY for clip in found):
         raise AsdError(f"{folder} holds recordings of faults and no normal ones; name a folder with normal ones")
     if learnt and (n_left := sum(map(is_recording, files)) - len(learnt)):
@@ -239,10 +264,10 @@ def _named(clip: Clip) -> Clip:
     """What the name tells of a clip where it is one of the challenge, under either role, as folders may mix them."""
     for role in (Split.TRAIN, Split.TEST):
         try:
-            named = parse_name(clip.path, clip.machine, role)
+            told = parse_name(clip.path, clip.machine, role)
         except AsdError:
             continue
-        return replace(named, split=clip.split, label=clip.label or named.label)
+        return replace(told, split=clip.split, label=clip.label or told.label)
     return clip
 
 

@@ -103,6 +103,10 @@ class DetectorSettings(Settings):
         """Shortest clip that the detector can use."""
         return 1
 
+    def least_clips(self) -> int:
+        """Fewest training clips that the detector can learn from."""
+        return 1
+
     def check_names(self) -> None:
         """Looks up what the options name, before any recording is read.
 
@@ -150,6 +154,17 @@ class SearchSettings(Settings):
             option, value = next(iter(given.items()))
             raise AsdError(f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours")
         return {name: {"device": str(device), **(given if name in searching else {})} for name in names}
+
+    def least_vectors(self, names: Sequence[str]) -> int:
+        """Fewest vectors that these back ends can be fitted to.
+
+        Args:
+            names: of back ends.
+        """
+        from asd.scoring.backends import Backend, backend_named  # brings torch
+
+        leaves_parts_out = any(type(backend_named(name)).leave_one_out is Backend.leave_one_out for name in names)
+        return 3 if leaves_parts_out else 2
 
     def warn_of_few(self, n_clips: int) -> None:
         """Says that more neighbours are asked for than there are: all of them count then.
@@ -206,6 +221,10 @@ class StatisticsSettings(SearchSettings, DetectorSettings):
             raise AsdError(f"statistics.views={unknown[0]} is unknown; there are {', '.join(known)}")
         return {name: GROUPS.get(name, Group((Part((name,)),), weight=1.0)) for name in self.views}
 
+    def least_clips(self) -> int:
+        """As the back end."""
+        return self.least_vectors([self.backend])
+
     def least_samples(self) -> int:
         """Some frames for the envelopes to move in."""
         return LEAST_SAMPLES
@@ -217,6 +236,10 @@ class AutoSettings(DetectorSettings):
     weight: float = Field(0.05, ge=0, le=1, description="share of the networks' score")
     copies: int = Field(3, ge=1, description="altered copies of each clip that they learn from")
     networks: int = Field(1, ge=1, description="on spectra and envelopes, and as many on spectra alone")
+
+    def least_clips(self) -> int:
+        """One, and another to compare it with."""
+        return 2
 
     def least_samples(self) -> int:
         """Some frames for the envelopes to move in."""
@@ -232,6 +255,10 @@ class AutoencoderSettings(DetectorSettings):
     n_frames: int = Field(5, ge=1, description="consecutive frames per input vector")
     compatible: bool = Field(False, description="reproduce the official baseline's code, with its peculiarities")
     training: TrainSettings = TrainSettings()
+
+    def least_clips(self) -> int:
+        """One, and another to compare it with."""
+        return 2
 
     def least_samples(self) -> int:
         """One window: frames are centred, so the first needs no samples before the second."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -17,7 +18,7 @@ from asd.core.files import read_yaml
 from asd.core.runtime import log
 from asd.core.storage import fetch, read_bytes
 from asd.detectors import REGISTRY, detector_class, section_of
-from asd.options import Settings, flattened
+from asd.options import Settings, flattened, parted
 from asd.places import mirrored
 from asd.settings.config import Run
 from asd.settings.stages import DEFAULT_DETECTOR
@@ -147,10 +148,10 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     """What `score` starts from: the configuration of the run its arguments name, which need not be repeated."""
     given = dict(_split_pair(argument) for argument in arguments)
     detector = section_of(given.get("detector", DEFAULT_DETECTOR))
-    machine = (given.get("machine") or "all").split(",")[0]
+    machine = parted(given.get("machine") or "all")[0]
     root = mirrored(given.get("runs", "runs")) / given.get("name", detector)
     fetch(root, without="model")
-    pattern = "*" if machine == "all" else machine
+    pattern = "*" if machine == "all" else escape(machine)
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
     if not found or "config" in given or "weights" in given:
         return {}

@@ -122,7 +122,8 @@ class Pair:
         """What moved the score of the clip, in words and as the picture that `explain` makes."""
         material, clip = self.material, self.material.test.clips[self.row]
         of_pair = (*self.waves, material.test.sample_rate_hz)
-        effects = clip_effects(material.detector, material.scorer, clip, *of_pair)
+        known = float(material.table["score"].iloc[self.row])
+        effects = clip_effects(material.detector, material.scorer, clip, *of_pair, known)
         nearest = {"nearest": material.train.clips[self.neighbour].name, "distance_db": self.distance_db}
         record = {**with_verdicts(material.table).iloc[self.row], **nearest}
         figure = explanation(record, len(material.table), effects, *of_pair)

@@ -17,7 +17,7 @@ import torch
 from matplotlib.figure import Figure
 
 from asd.core.files import atomic, write_text
-from asd.core.runtime import progress
+from asd.core.runtime import log, progress
 from asd.data.recordings import Recordings, in_memory
 from asd.detectors.base import Detector
 from asd.evaluation import explain
@@ -29,6 +29,7 @@ from asd.types import AsdError, Clip
 
 Samples = npt.NDArray[np.float32]
 
+_SAME = 0.01  # of a score: devices and batches move it less
 _WINDOW_S = 0.064  # of the spectrograms
 _LEAST_HOP_SAMPLES, _MOST_FRAMES = 64, 800  # as fine as the picture can show
 
@@ -65,7 +66,7 @@ def explain_clips(
     records = []
     for i in progress(range(len(rows)), "explain"):
         clip, waves = chosen.clips[i], (chosen.waveform(i), train.waveform(int(nearest[i])))
-        effects = clip_effects(detector, scorer, clip, *waves, chosen.sample_rate_hz)
+        effects = clip_effects(detector, scorer, clip, *waves, chosen.sample_rate_hz, rows["score"].iloc[i])
         named = {"nearest": train.clips[nearest[i]].name, "distance_db": round(float(distances_db[i]), 2)}
         record = {
             **rows.iloc[i],
@@ -89,11 +90,11 @@ _COLUMNS = (
 
 
 def clip_effects(
-    detector: Detector, scorer: str, clip: Clip, wave: Samples, normal: Samples, sample_rate_hz: int
+    detector: Detector, scorer: str, clip: Clip, wave: Samples, normal: Samples, sample_rate_hz: int, known: float
 ) -> Effects:
     """What each part of a clip (samples,) did to its score: that of a normal neighbour takes its place.
 
-    The clip and all of its altered copies are scored at once.
+    The clip and all of its altered copies are scored at once. A score other than the one that is `known` is told.
     """
     whole = wave.astype(np.float64)
     bands_hz = explain.band_edges(sample_rate_hz)
@@ -108,6 +109,12 @@ def clip_effects(
     ]
     copies = [waveform.astype(np.float32) for waveform in (whole, *altered)]
     scores = detector.score(in_memory(copies, sample_rate_hz, [clip] * len(copies)))[scorer]
+    if not np.isclose(scores[0], known, rtol=_SAME):
+        log.warning(
+            "%s has the score %.4g in the table, and %s of the model as it is gives %.4g: the recording, the model or "
+            "its scorer is another since; score or predict it anew",
+            *(clip.path, known, scorer, scores[0]),
+        )
     by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
     return Effects(bands_hz, by_band, stretches_s, by_stretch, louder_db, float(by_level[0]))
 

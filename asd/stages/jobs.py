@@ -203,6 +203,12 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     if supplemental is not None:
         front_end = policy.front_end(front_end, supplemental)
     recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
+    least = 1 if config.window_s else config.detector_settings.least_clips()
+    if len(recordings) < least:
+        raise AsdError(
+            f"{machine} has {len(recordings)} training clips, and {config.detector} learns from {least} or more; give "
+            f"more normal recordings, or leave the machine out"
+        )
     if supplemental is not None:
         check_units(joined([recordings, supplemental]))
     if beginning := broken(recordings, "training clips"):

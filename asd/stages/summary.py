@@ -25,6 +25,7 @@ from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
+from asd.options import listed
 from asd.runs import RunDirectory, ScoreFolder
 from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
@@ -225,7 +226,7 @@ def _options_to_repair(config: options.DataCheck, defects: Sequence[Finding]) ->
     pointed_at = all(found.unusable for found in defects)
     machines = list(dict.fromkeys(found.machine for found in defects)) if pointed_at else config.machine
     given = [f"year={config.year}", f"part={config.part}"]
-    given += [] if machines == ["all"] else [f"machine={','.join(machines)}"]
+    given += [] if machines == ["all"] else [f"machine={listed(machines)}"]
     given += [f"data={config.data}"] if config.data else []
     return [*given, "overwrite=true"] if pointed_at else given
 
@@ -267,4 +268,4 @@ def _predict(config: Run) -> str:
 
 
 def _machines(config: Run) -> list[str]:
-    return [] if config.machine == ["all"] else [f"machine={','.join(config.machine)}"]
+    return [] if config.machine == ["all"] else [f"machine={listed(config.machine)}"]

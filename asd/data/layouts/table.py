@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from asd.core.runtime import imported
-from asd.data.layouts.words import read_cell
+from asd.data.layouts.words import meaning, read_cell, speaks_of_fault
 from asd.places import MOST_NAME_BYTES, address_of, is_address, is_table, mirrored, names_a_folder
 from asd.types import AsdError, Clip, Domain, Label, Split
 
@@ -64,10 +64,15 @@ def _cells(path: Path) -> pd.DataFrame:
             imported("pyarrow", f"{path} is read by the extra parquet; pip install 'asd[parquet]', or write it as CSV")
             table = pd.read_parquet(path, dtype_backend="numpy_nullable").astype("string").fillna("")
             return table.rename(columns=_column)
-        text = _text(path.read_bytes())
-        header = text.split("\n", 1)[0]
+        text = _text(path.read_bytes()).lstrip("\r\n")
+        header, _, rest = text.partition("\n")
+        if header.lower().startswith("sep="):  # Excel
+            text, header = rest, rest.partition("\n")[0]
         separator = max(",;\t", key=header.count)
-        table = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None)
+        cells = pd.read_csv(
+            io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, header=None, skip_blank_lines=False
+        )
+        table = cells.fillna("")
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AsdError(f"{path} is not a readable table of recordings ({reason}); correct or remove it") from error
@@ -101,24 +106,39 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
     label = read_cell(cells.get("label", ""), Label, where)
     domain = read_cell(cells.get("domain", ""), Domain, where)
     split = read_cell(cells.get("split", ""), Split, where)
+    known = {*_PATH_COLUMNS, *_KNOWN}
+    attributes = {key: value for key, value in cells.items() if key not in known and value}
+    split = split or (Split.TRAIN if label is Label.NORMAL else unsaid)
+    if split is Split.TRAIN and label is None and (faulty := [*filter(_tells_of_fault, attributes.items())]):
+        column, cell = faulty[0]
+        raise AsdError(
+            f"{where} would be learnt from as normal, and its column {column} says {cell!r}; call the column label, or "
+            f"fill in the column label"
+        )
     machine = unicodedata.normalize("NFC", cells.get("machine", ""))
     if machine and not names_a_folder(machine):
         raise AsdError(
             f"{where} has the machine {machine!r}; write a name without slashes and without a dot before it, of "
             f"{MOST_NAME_BYTES} bytes at most"
         )
-    known = {*_PATH_COLUMNS, *_KNOWN}
     section = cells.get("section", "")
     return Clip(
         path=path,
         machine=machine,
         section=section.zfill(2) if section.isdecimal() else section or "00",  # spreadsheets make 0 of 00
-        split=split or (Split.TRAIN if label is Label.NORMAL else unsaid),
+        split=split,
         domain=domain,
         label=label,
-        attributes={key: value for key, value in cells.items() if key not in known and value},
+        attributes=attributes,
         file=name,
     )
+
+
+def _tells_of_fault(attribute: tuple[str, str]) -> bool:
+    """Whether a cell is a word for an anomaly, or names one in a column that is called by such a word."""
+    column, cell = attribute
+    denies = cell.lower() in {"0", "false", "no", "none", "-"} or meaning(cell) == Label.NORMAL
+    return meaning(cell) == Label.ANOMALY or (speaks_of_fault(column) and not denies)
 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:

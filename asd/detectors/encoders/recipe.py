@@ -216,6 +216,10 @@ class EmbeddingSettings(Recipe, SearchSettings, DetectorSettings):
         """Whether the encoder also learns from the other machines."""
         return self.joint
 
+    def least_clips(self) -> int:
+        """As the back ends."""
+        return self.least_vectors(self.backends)
+
     def least_samples(self) -> int:
         """As for clip statistics, which find the pseudo-classes; shorter segments are filled by repetition."""
         return LEAST_SAMPLES
