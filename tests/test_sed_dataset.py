@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from asd.data.codecs import write_wav
-from asd.features.logmel import LogMel
+from asd.sed.config import Features
 from asd.sed.dataset import TRAIN_PARTS, MelStandardizer, find_classes, list_wavs, read_part, to_device, train_parts
 from asd.types import AsdError
 
@@ -17,8 +17,7 @@ RATE_HZ, CLASSES = 4000, ["hiss", "tone"]
 CPU = torch.device("cpu")
 
 
-def front() -> LogMel:
-    return LogMel(sample_rate_hz=RATE_HZ, n_fft=256, hop_samples=200, n_mels=8)
+FEATURES = Features(sample_rate_hz=RATE_HZ, n_fft=256, hop_samples=200, n_mels=8)
 
 
 def write(folder: Path, name: str, seconds: float) -> None:
@@ -42,7 +41,7 @@ def data(tmp_path: Path) -> Path:
 def test_what_is_known_of_each_clip(data: Path) -> None:
     assert find_classes(data) == CLASSES
     parts = [read_part(data, f"train_{name}", CLASSES, RATE_HZ) for name in ("strong", "soft", "weak", "unlabelled")]
-    clips = to_device(parts, CLASSES, front(), CPU)
+    clips = to_device(parts, CLASSES, FEATURES, CPU)
     assert clips.log_mel.shape == (4, 41, 8)
     assert clips.frames_known.tolist() == [True, True, False, False]
     assert clips.clips_known.tolist() == [True, True, True, False]
@@ -55,8 +54,8 @@ def test_what_is_known_of_each_clip(data: Path) -> None:
 
 def test_features_are_those_of_each_clip_alone_and_padding_is_zero_on_the_scale(data: Path) -> None:
     parts = [read_part(data, f"train_{name}", CLASSES, RATE_HZ) for name in ("strong", "unlabelled")]
-    clips = to_device(parts, CLASSES, front(), CPU)
-    alone = to_device(parts[:1], CLASSES, front(), CPU)
+    clips = to_device(parts, CLASSES, FEATURES, CPU)
+    alone = to_device(parts[:1], CLASSES, FEATURES, CPU)
     torch.testing.assert_close(clips.log_mel[:1, :21], alone.log_mel)
     scaled = MelStandardizer.of(clips)(clips)
     assert (scaled.log_mel[scaled.absent] == 0).all()

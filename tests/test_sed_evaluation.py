@@ -43,3 +43,8 @@ def test_roc_areas_are_scikit_learn_s_and_a_class_never_heard_is_left_out() -> N
     assert areas["roc_auc"] == pytest.approx(roc_auc_score(true.ravel(), said.ravel()))
     assert areas["macro_roc_auc"] == pytest.approx(np.mean([roc_auc_score(true[:, k], said[:, k]) for k in (0, 1)]))
     assert np.isnan(roc_auc(said, np.zeros_like(true))["roc_auc"])
+    one_always = np.zeros_like(true)
+    one_always[:, 0] = 1
+    areas = roc_auc(said, one_always)  # no class has both answers, all cells together have
+    assert areas["roc_auc"] == pytest.approx(roc_auc_score(one_always.ravel(), said.ravel()))
+    assert np.isnan(areas["macro_roc_auc"])

@@ -13,8 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from asd.sed.report import write_report
+from asd.sed.report import _facts, write_report
 from asd.sed.report_numbers import Networks, Predictions, summarise
+from asd.sed.run import SedRun
 from asd.types import AsdError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -188,3 +189,9 @@ def test_what_does_not_fit_together_is_said(given: Networks, what: str, tmp_path
     with pytest.raises(AsdError, match=what):
         write_report(given, tmp_path / "report", "a")
     assert not (tmp_path / "report").exists()
+
+
+def test_options_that_came_after_a_run_are_at_their_defaults(tmp_path: Path) -> None:
+    run = SedRun(tmp_path / "early/seed0")
+    run.write_config({"classes": ["speech"], "loss": {"name": "afl"}})
+    assert _facts([run])["settings"] == "{loss.name: afl}"

@@ -164,6 +164,14 @@ def test_events_are_cut_or_repeated_and_stand_above_the_background_as_drawn(tmp_
     assert np.abs(mixed).max() <= 0.99 + 1e-6
 
 
+def test_a_silent_stretch_of_a_background_is_a_silent_clip(tmp_path: Path) -> None:
+    late = np.r_[np.zeros(4 * RATE_HZ), 0.1 * np.ones(RATE_HZ)].astype(np.float32)[None]
+    for name in "abc":
+        write_wav(tmp_path / f"{name}.wav", late, RATE_HZ)
+    behind = backgrounds(str(tmp_path), GROUPS, SHARES, RATE_HZ)
+    assert not render(Scene(str(tmp_path / "a.wav"), 0.5, ()), RECIPE, behind).any()
+
+
 def test_unequal_classes_have_the_ratios_asked_for() -> None:
     classes = unequal(list("abcdef"), 16.0, 4.0, 10.0, seed=3)
     odds, lengths_s = ([each[name] for each in classes.values()] for name in ("odds", "length_s"))

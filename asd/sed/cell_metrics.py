@@ -39,7 +39,7 @@ def cell_metrics(
     Returns:
         What `overall` gives, "ece", "adaptive_ece" and "brier" over all cells, and "classes": {name: its row}.
     """
-    values, truth = check_cells(probabilities, targets, classes, "the predictions")
+    values, truth = _check_cells(probabilities, targets, classes)
     rows = class_rows(values, truth, classes, threshold)
     if absent := list(rows.loc[rows["n_positive"] == 0, "class"]):
         log.warning("no positive example of %s: left out of macro averages and mAP", ", ".join(absent))
@@ -113,24 +113,24 @@ def precision_recall_f1(
     }
 
 
-def check_cells(
-    probabilities: npt.ArrayLike, targets: npt.ArrayLike, classes: Sequence[str], what: str
+def _check_cells(
+    probabilities: npt.ArrayLike, targets: npt.ArrayLike, classes: Sequence[str]
 ) -> tuple[FloatArray, FloatArray]:
     """Both as float64 (cells, classes); `AsdError` where shapes and names do not fit, or a value is not from 0 to 1."""
     values, truth = np.asarray(probabilities, np.float64), np.asarray(targets, np.float64)
     fits = values.ndim == 2 and values.shape == truth.shape and values.shape[-1] == len(classes)
     if not fits or not values.size:
         raise AsdError(
-            f"{what}: probabilities {values.shape}, targets {truth.shape} and {len(classes)} class names do not "
-            f"fit; give (clips or frames, classes) of both, and at least one of each"
+            f"the predictions: probabilities {values.shape}, targets {truth.shape} and {len(classes)} class names do "
+            f"not fit; give (clips or frames, classes) of both, and at least one of each"
         )
     for name, array in (("probability", values), ("target", truth)):
         bad = ~((array >= 0) & (array <= 1))
         if bad.any():
             row, column = np.argwhere(bad)[0]
             raise AsdError(
-                f"{what}: the {name} {array[row, column]} of {classes[column]} in row {row} is not a number from "
-                f"0 to 1; hand over probabilities, not logits, and leave padding out"
+                f"the predictions: the {name} {array[row, column]} of {classes[column]} in row {row} is not a number "
+                f"from 0 to 1; hand over probabilities, not logits, and leave padding out"
             )
     return values, truth
 

@@ -27,7 +27,7 @@ from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
 from asd.places import find_recordings
 from asd.sed import labels, tables
-from asd.sed.config import Train
+from asd.sed.config import Features, Train
 from asd.types import AsdError, Clip, Split
 
 TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
@@ -150,13 +150,12 @@ def find_classes(data: Path, wanted: Sequence[str] = ()) -> list[str]:
     return sorted(found)
 
 
-def to_device(parts: Sequence[Part], classes: Sequence[str], front: LogMel, device: torch.device) -> Clips:
-    """Features and targets of all clips of the parts, in order."""
-    front = front.to(device)
+def to_device(parts: Sequence[Part], classes: Sequence[str], features: Features, device: torch.device) -> Clips:
+    """Log-mel levels and targets of all clips of the parts, in order."""
+    front = LogMel(**features.model_dump()).to(device)
     lengths = np.concatenate([part.recordings.lengths_samples for part in parts])
     n_frames = front.n_frames(int(lengths.max()))
-    n_mels = front.mel.n_mels
-    log_mel = torch.zeros(len(lengths), n_frames, n_mels, device=device)
+    log_mel = torch.zeros(len(lengths), n_frames, features.n_mels, device=device)
     frame_targets = torch.zeros(len(lengths), n_frames, len(classes))
     clip_targets = torch.zeros(len(lengths), len(classes))
     known = torch.zeros(2, len(lengths), dtype=torch.bool)
@@ -219,7 +218,7 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
         for name in ("validation", "test")
         if name == "validation" or (data / name).is_dir()
     ]
-    clips = to_device(parts, classes, front_end(config), device)
+    clips = to_device(parts, classes, config.features, device)
     counts = clips.clip_targets[clips.clips_known].sum(0).tolist()
     labels.require_positives(dict(zip(classes, counts, strict=True)), f"the training data in {data}")
     if config.loss.name == "ifl" or config.loss.graph:
@@ -231,11 +230,6 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
         labels.require_positives({name: seen.get(name, 0) for name in classes}, "the validation part")
     scale = MelStandardizer.of(clips)
     return Corpus(classes, scale(clips), scale, scored, _fingerprint([*parts, *scored], data))
-
-
-def front_end(config: Train) -> LogMel:
-    """What turns waveforms into log-mel levels."""
-    return LogMel(**config.features.model_dump())
 
 
 def _fingerprint(parts: Sequence[Part], data: Path) -> str:

@@ -88,10 +88,8 @@ def roc_auc(predicted: FloatArray, true: npt.NDArray[np.floating[Any]]) -> dict[
     truth = true > 0.5
     mixed = [k for k in range(truth.shape[1]) if 0 < truth[:, k].sum() < len(truth)]
     areas = [float(roc_auc_score(truth[:, k], predicted[:, k])) for k in mixed]
-    return {
-        "roc_auc": float(roc_auc_score(truth.ravel(), predicted.ravel())) if mixed else float("nan"),
-        "macro_roc_auc": float(np.mean(areas)) if areas else float("nan"),
-    }
+    micro = roc_auc_score(truth.ravel(), predicted.ravel()) if 0 < truth.sum() < truth.size else np.nan
+    return {"roc_auc": float(micro), "macro_roc_auc": float(np.mean(areas)) if areas else float("nan")}
 
 
 def summarise(by_seed: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

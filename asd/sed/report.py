@@ -14,12 +14,13 @@ from matplotlib.ticker import NullFormatter
 
 from asd.evaluation.figures import GREY, colours, styled
 from asd.evaluation.markdown import write_page
+from asd.options import flattened
 from asd.places import spelled
 from asd.sed.config import Train
 from asd.sed.dataset import read_part
 from asd.sed.evaluation import evaluate_run
 from asd.sed.labels import clip_targets
-from asd.sed.report_numbers import MEASURES, Networks, Predictions, summarise
+from asd.sed.report_numbers import Networks, Predictions, summarise
 from asd.sed.report_page import figure_name, findings, sections_of
 from asd.sed.run import MODELS, SedRun, find_runs
 from asd.types import AsdError
@@ -77,13 +78,8 @@ def _predictions(runs: Sequence[SedRun], model: str, part: str, measured: Sequen
 
 def _facts(runs: Sequence[SedRun]) -> dict[str, str]:
     """What identifies a run: its place, its seeds, and its options other than the defaults."""
-    config = runs[0].config()
-    usual = Train().decisive()
-    changed: dict[str, Any] = {}
-    for section, values in usual.items():
-        if isinstance(values, dict):
-            differing = {key: config[section][key] for key in values if config[section][key] != values[key]}
-            changed |= {f"{section}.{key}": value for key, value in differing.items()}
+    own, usual = (dict(flattened(each.decisive())) for each in (Train.model_validate(runs[0].config()), Train()))
+    changed = {key: value for key, value in own.items() if "." in key and value != usual[key]}
     return {
         "runs": spelled(str(runs[0].path.parent)),
         "seeds": ", ".join(str(run.seed) for run in runs),
@@ -127,7 +123,7 @@ def write_report(
 def _overall(values: Mapping[str, Any]) -> dict[str, float]:
     """Each measure of a model and, as <measure>_std, its spread over seeds."""
     row = {"n_seeds": values["n_seeds"]}
-    for measured in ({name: values["overall"][name] for name in MEASURES}, values["events"]):
+    for measured in (values["overall"], values["events"]):
         row |= {name: spread["mean"] for name, spread in measured.items()}
         row |= {f"{name}_std": spread["std"] for name, spread in measured.items()}
     return row

@@ -141,19 +141,20 @@ def render(scene: Scene, config: MakeSoundscapes, backgrounds: Backgrounds) -> S
     mixture = backgrounds.samples(scene.background, scene.background_start_s, config.duration_s).copy()
     mixture *= _BACKGROUND_RMS / max(_rms(mixture), 1e-9)
     for event in scene.events:
-        samples = _stretch(Path(event.path), event, rate)
+        samples = _stretch(event, rate)
         samples *= _BACKGROUND_RMS * 10 ** (event.snr_db / 20) / max(_rms(samples), 1e-9)
         first = round(event.onset_s * rate)
         place = mixture[first : first + len(samples)]
         place += samples[: len(place)]
-    return np.asarray(mixture * min(1.0, _PEAK / float(np.abs(mixture).max())), np.float32)
+    loudest = max(float(np.abs(mixture).max()), _PEAK)
+    return np.asarray(mixture * (_PEAK / loudest), np.float32)
 
 
-def _stretch(path: Path, event: Event, sample_rate_hz: int) -> Samples:
+def _stretch(event: Event, sample_rate_hz: int) -> Samples:
     """The event's samples, repeated where it is longer than the recording, its ends faded."""
     start = round(event.start_s * sample_rate_hz)
     length = max(round(event.duration_s * sample_rate_hz), 1)
-    samples = np.take(load(path, sample_rate_hz), np.arange(start, start + length), mode="wrap")
+    samples = np.take(load(Path(event.path), sample_rate_hz), np.arange(start, start + length), mode="wrap")
     fade = min(round(_FADE_S * sample_rate_hz), length // 2)
     ramp = np.linspace(0.0, 1.0, fade, endpoint=False, dtype=np.float32)
     samples[:fade] *= ramp
@@ -199,12 +200,5 @@ def write_part(
     elif part in ("train_strong", "validation", "test"):
         events.to_csv(folder / f"{part}.tsv", sep="\t", index=False)
     labelled = events[events["event_label"] != ""]
-    return {
-        "clips": n_clips,
-        "events": labelled["event_label"].value_counts().sort_index().to_dict(),
-        "seconds": (labelled["offset"].astype(float) - labelled["onset"].astype(float))
-        .groupby(labelled["event_label"])
-        .sum()
-        .round(3)
-        .to_dict(),
-    }
+    seconds = (labelled["offset"].astype(float) - labelled["onset"].astype(float)).groupby(labelled["event_label"])
+    return {"clips": n_clips, "events": seconds.size().to_dict(), "seconds": seconds.sum().round(3).to_dict()}

@@ -99,7 +99,6 @@ class SyntheticBackgrounds:
 
     def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
         """A kind of machine and a number that designs it."""
-        del part, duration_s
         kind = sorted(CHARACTERS)[rng.integers(len(CHARACTERS))]
         return f"{kind}/{int(rng.integers(2**31))}", 0.0
 

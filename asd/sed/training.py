@@ -20,7 +20,7 @@ from asd.core.tracking import Tracked, tracking
 from asd.core.trainer import train
 from asd.sed import dataset
 from asd.sed.config import Train
-from asd.sed.dataset import Clips, Corpus, MelStandardizer, Part, front_end
+from asd.sed.dataset import Clips, Corpus, MelStandardizer, Part
 from asd.sed.labels import Decoding, events_of_frames, tune
 from asd.sed.network import EventLogits, EventNetwork, build_network
 from asd.sed.objective import Objective
@@ -56,7 +56,7 @@ class Models:
         """The networks of a complete run, in eval mode."""
         tensors, _ = load_tensors(run.weights, device)
         scale = MelStandardizer(tensors.pop("scale.mean"), tensors.pop("scale.spread"))
-        student = _network(config, len(config.classes)).to(device)
+        student = build_network(config.network, len(config.classes), config.features.n_mels).to(device)
         models = cls(student, EmaTeacher(student), scale)
         load_into(nn.ModuleDict({"student": student, "teacher": models.teacher}).eval(), tensors, run.weights)
         return models
@@ -74,9 +74,9 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     run.make_way(key, overwrite=config.overwrite)
     run.write_config(config.model_dump(mode="json") | {"classes": list(corpus.classes), "seeds": [seed]})
     torch.manual_seed(seed)
-    student = _network(config, len(corpus.classes)).to(device)
+    student = build_network(config.network, len(corpus.classes), config.features.n_mels).to(device)
     models = Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
-    validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, front_end(config), device))
+    validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, config.features, device))
     what = Tracked.of(run.path, key, levels=1)
     untracked = config.track == "none"
     with nullcontext() if untracked else tracking(config.track, what, config.model_dump(mode="json")):
@@ -98,8 +98,7 @@ def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: 
     """
     settings, clips = config.training, corpus.clips
 
-    def validate(epoch: int) -> dict[str, float]:
-        del epoch
+    def validate(_: int) -> dict[str, float]:
         f1 = {
             name: _frame_f1(probabilities(network, validation, settings.batch_size).frames, validation)
             for name, network in models.by_name().items()
@@ -128,7 +127,7 @@ def write_predictions(
 ) -> None:
     """Writes what both networks predict for a part's clips."""
     step_s = config.features.hop_s
-    clips = models.scale(dataset.to_device([part], classes, front_end(config), device))
+    clips = models.scale(dataset.to_device([part], classes, config.features, device))
     ends = (~clips.absent).sum(1).tolist()
     for name, network in models.by_name().items():
         decoding = Decoding(**read_json(run.decoding)[name])
@@ -161,10 +160,6 @@ def _tune(config: Train, classes: Sequence[str], models: Models, validation: Cli
         tuned = tune(frames, validation.frame_targets, validation.absent, classes, config.features.hop_s)
         decodings[name] = asdict(tuned)
     write_json(run.decoding, decodings)
-
-
-def _network(config: Train, n_classes: int) -> EventNetwork:
-    return build_network(config.network, n_classes, config.features.n_mels)
 
 
 @torch.no_grad()

@@ -67,8 +67,7 @@ class CrossEntropy(ClassificationLoss):
 
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Affine functions of the embeddings."""
-        scores: torch.Tensor = self.classifier(embeddings)
-        return scores
+        return self.classifier(embeddings)
 
 
 class SubClusterAdaCos(ClassificationLoss):

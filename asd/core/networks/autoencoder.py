@@ -44,8 +44,7 @@ class MLPAutoencoder(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Reconstruction of x: (batch, inputs) -> (batch, inputs)."""
-        reconstruction: torch.Tensor = self.decoder(self.encoder(x))
-        return reconstruction
+        return self.decoder(self.encoder(x))
 
 
 def _block(n_in: int, n_out: int) -> tuple[nn.Module, ...]:
@@ -129,8 +128,7 @@ def streamed_ledoit_wolf(batches: Callable[[], Iterable[torch.Tensor]]) -> tuple
 
 def segment_mean(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Means of consecutive runs of rows, which is deterministic on every device."""
-    means: torch.Tensor = torch.segment_reduce(values, "mean", lengths=lengths)
-    return means
+    return torch.segment_reduce(values, "mean", lengths=lengths)
 
 
 def inverse(covariance: torch.Tensor) -> torch.Tensor:

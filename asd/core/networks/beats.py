@@ -176,8 +176,7 @@ class _Attention(nn.Module):
         gates = self.grep_linear(q).unflatten(-1, (2, _GATE_DIMS // 2)).sum(-1).sigmoid()
         update, reset = gates.chunk(2, -1)  # (batch, heads, tokens, 1)
         bias = (update * (reset * self.grep_a - 1) + 2) * distances
-        result: torch.Tensor = self.out_proj(attend(q, k, v, bias.to(q.dtype)))
-        return result
+        return self.out_proj(attend(q, k, v, bias.to(q.dtype)))
 
 
 def _buckets(ahead: torch.Tensor, n_buckets: int, max_distance: int) -> torch.Tensor:

@@ -90,13 +90,11 @@ class FrameClassifier(nn.Module):
 
     def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
         """Logits (batch, frames, classes) of log-mel spectrograms (batch, frames, mels)."""
-        logits: torch.Tensor = self.out(self.features(log_mel))
-        return logits
+        return self.out(self.features(log_mel))
 
     def features(self, log_mel: torch.Tensor) -> torch.Tensor:
         """What the logits are computed from, for further heads: (batch, frames, n_features)."""
-        features: torch.Tensor = self.dense(self.along_time(self.convolutions(log_mel)))
-        return features
+        return self.dense(self.along_time(self.convolutions(log_mel)))
 
 
 class CRNN(FrameClassifier):
@@ -116,8 +114,7 @@ class CRNN(FrameClassifier):
 
     def along_time(self, x: torch.Tensor) -> torch.Tensor:
         """Both directions of the GRU, one after the other: (batch, frames, 2 n_recurrent)."""
-        sequence: torch.Tensor = self.recurrent(x)[0]
-        return sequence
+        return self.recurrent(x)[0]
 
 
 class CNNTransformer(FrameClassifier):
@@ -149,5 +146,4 @@ class CNNTransformer(FrameClassifier):
 
     def along_time(self, x: torch.Tensor) -> torch.Tensor:
         """Vectors of the encoder, with positions added before it."""
-        encoded: torch.Tensor = self.encoder(x + sinusoids(x.shape[1], x.shape[2], like=x))
-        return encoded
+        return self.encoder(x + sinusoids(x.shape[1], x.shape[2], like=x))

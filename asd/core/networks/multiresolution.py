@@ -67,8 +67,7 @@ class SpectrogramBranch(nn.Module):
     def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
         """(batch, bins, frames) -> (batch, dims)."""
         x = self.stages(self.stem(self.input_norm(spectrogram).mT.unsqueeze(1))).mean(2)
-        embedding: torch.Tensor = self.out(_pool_bands(x).flatten(1))
-        return embedding
+        return self.out(_pool_bands(x).flatten(1))
 
 
 class Residual(nn.Module):
@@ -112,8 +111,7 @@ class SpectrumBranch(nn.Module):
     def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
         """(batch, bins) -> (batch, dims)."""
         x = self.convolutions(self.input_norm(spectrum).unsqueeze(1))
-        embedding: torch.Tensor = self.dense(x.flatten(1))
-        return embedding
+        return self.dense(x.flatten(1))
 
 
 def _pool_bands(x: torch.Tensor) -> torch.Tensor:

@@ -92,13 +92,11 @@ class RawWaveCNN(nn.Module):
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Logits (batch, classes) of waveforms (batch, n_samples); other lengths and numbers of axes are refused."""
-        logits: torch.Tensor = self.head(self.features(waveforms))
-        return logits
+        return self.head(self.features(waveforms))
 
     def features(self, waveforms: torch.Tensor) -> torch.Tensor:
         """The flattened last activation map (batch, n_features), channel by channel, for another classifier."""
-        features: torch.Tensor = self.feature_norm(self.activation_maps(waveforms)[-1].flatten(1))
-        return features
+        return self.feature_norm(self.activation_maps(waveforms)[-1].flatten(1))
 
     def activation_maps(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
         """What every block gives: (batch, channels, steps) after its ReLU and pooling, first block first."""

@@ -101,8 +101,7 @@ class SpectrogramBranch(nn.Module):
         rows = self.input_norm(spectrogram.mT.flatten(0, 1)).unflatten(0, (n, n_frames))
         if n_frames < _LEAST_FRAMES:
             rows = pad(rows, (0, 0, 0, _LEAST_FRAMES - n_frames))
-        embedding: torch.Tensor = self.out(self.stages(self.stem(rows.unsqueeze(1))).amax(2).flatten(1))
-        return embedding
+        return self.out(self.stages(self.stem(rows.unsqueeze(1))).amax(2).flatten(1))
 
 
 class Residual(nn.Module):
@@ -154,8 +153,7 @@ class SpectrumBranch(nn.Module):
     def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
         """(batch, bins) -> (batch, dims)."""
         x = self.convolutions(pad(spectrum, (0, self.n_missing)).unsqueeze(1))
-        embedding: torch.Tensor = self.dense(x.flatten(1))
-        return embedding
+        return self.dense(x.flatten(1))
 
 
 class ExcitedChannels(nn.Module):
@@ -167,8 +165,7 @@ class ExcitedChannels(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, channels, length), as it came in but weighted."""
-        weighted: torch.Tensor = x * self.excitation(x.mean(2)).unsqueeze(2)
-        return weighted
+        return x * self.excitation(x.mean(2)).unsqueeze(2)
 
 
 def _excitation(n_channels: int) -> nn.Sequential:

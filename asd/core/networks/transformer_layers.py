@@ -52,8 +52,7 @@ def post_norm_layer(
     """
     first, second = feed_forward
     x = norms[0](shortcut * x + attended)
-    result: torch.Tensor = norms[1](shortcut * x + second(gelu(first(x))))
-    return result
+    return norms[1](shortcut * x + second(gelu(first(x))))
 
 
 def sinusoids(n_steps: int, n_dims: int, like: torch.Tensor) -> torch.Tensor:

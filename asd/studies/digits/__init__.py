@@ -194,8 +194,7 @@ def fit(
         drawn = draw_perturbation(len(batch), words.waveforms.shape[1], config)
         perturbed = perturb(words.waveforms[batch], drawn)
         mixing = draw_mixup(len(batch), config.mixup)
-        value: torch.Tensor = loss(net(mixup(perturbed, mixing)), mixup(targets[batch], mixing))
-        return value
+        return loss(net(mixup(perturbed, mixing)), mixup(targets[batch], mixing))
 
     settings = TrainSettings(**config.own(TrainSettings), warmup=0.1, schedule="cosine")
     train(net, step, indices, settings, folder, seed=seed, fingerprint=fingerprint, label="digits")
