@@ -12,7 +12,6 @@ from asd.types import AsdError
 from tests.command import refuses
 
 SMALL = {"machines": ["fan"], "train_source": 10, "train_target": 2, "test_per_cell": 2, "duration_s": 0.6}
-WITHOUT = {name: method.without for name, method in METHODS.items()}
 
 
 def result(official: float, *machines: float) -> dict[str, object]:
@@ -37,7 +36,7 @@ def test_a_cell_scores_machines_once(tmp_path: Path) -> None:
     before = done.stat().st_mtime_ns
     assert run_cell(settings, folder)["official"] == found["official"]
     assert done.stat().st_mtime_ns == before
-    text = write_report(tmp_path / "report", {"synthetic/ema": [found]}, WITHOUT)
+    text = write_report(tmp_path / "report", {"synthetic/ema": [found]})
     assert "ema" in text
 
 
@@ -46,7 +45,7 @@ def test_a_table_has_paired_differences_and_counts_machines() -> None:
         "recorded/bottleneck": [result(50, 40, 60), result(60, 50, 70)],
         "recorded/ema": [result(53, 45, 61), result(61, 49, 73)],
     }
-    (section,) = sections(results, {"bottleneck": None, "ema": "bottleneck"})
+    (section,) = sections(results)
     assert section.head == ["recorded machines", "without", "knn", "difference", "higher", "s"]
     assert section.rows == [
         ["bottleneck", "", "55.0 ± 7.1", "", "", "2"],

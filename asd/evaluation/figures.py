@@ -182,7 +182,7 @@ def _words(axes: Axes, effects: Effects) -> None:
 
 
 @styled
-def importance_figure(table: pd.DataFrame, keys: Sequence[str], shares: dict[str, float]) -> Figure:
+def importance_figure(table: pd.DataFrame, shares: dict[str, float]) -> Figure:
     """A bar per option, and the score of every configuration (a row each) against each of the first five options."""
     shown = list(shares)[:5]
     figure = Figure(figsize=(3.2 * (1 + len(shown)), 3.4), layout="constrained")

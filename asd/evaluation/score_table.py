@@ -107,25 +107,17 @@ def _require_both_classes(section: SectionScores, metric: str, clips: BoolArray)
 def _one_of(rows: pd.DataFrame, column: str, allowed: tuple[str, ...]) -> NDArray[np.str_]:
     """The column as strings (n_rows,), all of them among `allowed`."""
     is_allowed = rows[column].isin(allowed)
-    if not is_allowed.all():
-        bad = rows[~is_allowed]
-        value = bad[column].iloc[0]
-        way = (
-            f"give one of {', '.join(allowed)}"
-            if column != "domain" or not (pd.isna(value) or value == "")
-            else "name source or target, or take the rule that knows no domains with year=2020"
-        )
-        raise AsdError(f"{_row_name(bad)} has {column} {value!r}: {way}")
+    way = f"give one of {', '.join(allowed)}"
+    if column == "domain" and (rows[column].fillna("") == "")[~is_allowed].head(1).any():
+        way = "name source or target, or take the rule that knows no domains with year=2020"
+    _require(rows, column, is_allowed, way)
     return rows[column].to_numpy(dtype=np.str_)
 
 
 def _numbers(rows: pd.DataFrame, column: str) -> FloatArray:
     """The column as finite numbers (n_rows,)."""
     numbers = pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64)
-    is_finite = np.isfinite(numbers)
-    if not is_finite.all():
-        bad = rows[~is_finite]
-        raise AsdError(f"{_row_name(bad)} has {column} {bad[column].iloc[0]!r}: give a finite number")
+    _require(rows, column, np.isfinite(numbers), "give a finite number")
     return numbers
 
 
@@ -134,14 +126,12 @@ def _decisions(rows: pd.DataFrame) -> FloatArray | None:
     if "decision" not in rows or rows["decision"].isna().all():
         return None
     decisions = _numbers(rows, "decision")
-    is_allowed = np.isin(decisions, (0, 1))
-    if not is_allowed.all():
-        bad = rows[~is_allowed]
-        raise AsdError(f"{_row_name(bad)} has decision {bad['decision'].iloc[0]!r}: give 0 or 1")
+    _require(rows, "decision", np.isin(decisions, (0, 1)), "give 0 or 1")
     return decisions
 
 
-def _row_name(rows: pd.DataFrame) -> str:
-    """How an error names the first of these rows."""
-    machine, section, file = rows[["machine", "section", "file"]].iloc[0]
-    return f"{machine} section {section}, {file},"
+def _require(rows: pd.DataFrame, column: str, is_good: pd.Series | BoolArray, way: str) -> None:
+    """Refuses a table with a value that is not good, and names the first one and the way out."""
+    if not is_good.all():
+        machine, section, file, value = rows[~is_good][["machine", "section", "file", column]].iloc[0]
+        raise AsdError(f"{machine} section {section}, {file}, has {column} {value!r}: {way}")

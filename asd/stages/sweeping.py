@@ -244,7 +244,7 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
     varied = [key for key in keys if whole[key].astype(str).nunique() > 1]
     (folder / "importance.png").unlink(missing_ok=True)  # of a sweep that varied something
     if varied:
-        figure = importance_figure(whole, varied, importances(whole[varied], whole["score"]))
+        figure = importance_figure(whole, importances(whole[varied], whole["score"]))
         with atomic(folder / "importance.png") as temporary:
             figure.savefig(temporary, format="png", dpi=120)
         publish_files(folder / "importance.png")

@@ -9,6 +9,7 @@ soundscapes of spoken digits whose classes differ in length and in frequency. Ev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def sections(summary: Summary) -> list[Section]:
             better = [MISSING, MISSING] if loss == "bce" else better
             rows.append([loss, *(plus_minus(losses[loss][name], 1) for name in MEASURES), *better])
         found.append(Section(network, head=head, rows=rows))
-    found[-1:] = [Section(found[-1].title, head=head, rows=found[-1].rows, figures=["losses"])]
+    found[-1] = replace(found[-1], figures=["losses"])
     return [*found, Section("Against the published gains", points=verdicts(summary))]
 
 

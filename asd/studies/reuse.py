@@ -51,8 +51,7 @@ METHODS = {
 def run(config: Reuse) -> str:
     """Runs what is missing of the study and writes its page; returns it."""
     folder = config.runs / "reuse"
-    results = run_grid(cells(config), run_cell, folder, config, "reuse study")
-    return write_report(folder, results, {name: method.without for name, method in METHODS.items()})
+    return write_report(folder, run_grid(cells(config), run_cell, folder, config, "reuse study"))
 
 
 def cells(config: Reuse) -> dict[str, dict[str, Any]]:
@@ -100,16 +99,16 @@ def _data(settings: dict[str, Any], place: Path) -> str:
     return str(place / "data")
 
 
-def write_report(folder: Path, results: Results, without: Mapping[str, str | None]) -> str:
+def write_report(folder: Path, results: Results) -> str:
     """Writes reuse.md and reuse.json to the study's folder; returns the page and where it lies."""
     about = "Official score in per cent, mean ± standard deviation over seeds."
-    page = [Section(text=about), *sections(results, without)]
+    page = [Section(text=about), *sections(results)]
     text = write_page(folder, "reuse", "Parts of the core in an anomaly detector", page, numbers=results)
     return f"{text}\n{folder} has reuse.md and reuse.json"
 
 
-def sections(results: Results, without: Mapping[str, str | None]) -> list[Section]:
-    """A table per kind of machines; `without` names for each method the one that is the same without it.
+def sections(results: Results) -> list[Section]:
+    """A table per kind of machines.
 
     A row has for each scorer the score, the paired difference from the method without, and in how many of all machines
     and seeds it is higher; then the seconds of one machine.
@@ -119,7 +118,7 @@ def sections(results: Results, without: Mapping[str, str | None]) -> list[Sectio
     found = []
     for kind in KINDS:
         rows = []
-        for name, other in without.items():
+        for name, (_, other) in METHODS.items():
             if own := results.get(f"{kind}/{name}"):
                 rest = results.get(f"{kind}/{other}", [])
                 compared = [text for scorer in scorers for text in _compared(own, rest, scorer)]

@@ -26,11 +26,9 @@ from asd.evaluation.markdown import signed, spread
 from asd.runs import TrainingDirectory
 from asd.studies.config import Fusion
 from asd.studies.fusion import analysis, training
-from asd.studies.fusion.training import TERMS
+from asd.studies.fusion.training import COLUMNS, TERMS
 from asd.studies.grid import run_grid
 from asd.synthetic.tracks import MODALITIES, VERSION, make_sequences
-
-COLUMNS = ("total", *TERMS, "active_right", "asset_right")
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]  # cell -> what each seed gave
 Summary = Mapping[str, Any]

@@ -11,7 +11,7 @@ from asd.core.losses.multitask import MultiTask
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput
 from asd.studies.config import Fusion
 from asd.studies.fusion import training
-from asd.studies.fusion.training import TERMS, Batch
+from asd.studies.fusion.training import COLUMNS, TERMS, Batch
 from asd.synthetic.tracks import BoolArray, IntArray, Sequences
 from asd.types import AsdError
 
@@ -77,18 +77,15 @@ def score(losses: MultiTask, given: TrackOutput, data: Batch) -> PerSequence:
 
     "active_right" is over all tracks and steps, "asset_right" over those where the track is active.
     """
-    rows: PerSequence = {name: [] for name in ("total", *TERMS, "active_right", "asset_right")}
-    for i in range(len(data)):
-        one = torch.tensor([i], device=data.present.device)
+    rows: PerSequence = {name: [] for name in COLUMNS}
+    for one in torch.arange(len(data), device=data.present.device).split(1):
         batch = data.at(one)
         answer = TrackOutput(given.active[one], given.asset[one], given.numbers[one], None)
         found = training.losses_of(losses, answer, batch)
-        rows["total"].append(float(found.total))
-        for name in TERMS:
-            rows[name].append(float(found.terms[name]))
-        rows["active_right"].append(float(((training.active_logits(answer) > 0) == batch.active).float().mean()))
-        right = (answer.asset.argmax(-1) == batch.asset.argmax(-1))[batch.active]
-        rows["asset_right"].append(float(right.float().mean()) if len(right) else 1.0)
+        active_right = ((training.active_logits(answer) > 0) == batch.active).float().mean()
+        asset_right = (answer.asset.argmax(-1) == batch.asset.argmax(-1))[batch.active].float().mean().nan_to_num(1.0)
+        for name, value in zip(COLUMNS, (found.total, *found.terms.values(), active_right, asset_right), strict=True):
+            rows[name].append(float(value))
     return rows
 
 

@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from asd.core.networks.gated_fusion import FUSIONS
 from asd.evaluation.figures import INK, colours, styled
 from asd.evaluation.markdown import Section, plus_minus, signed, write_page
-from asd.studies.fusion import COLUMNS, findings
-from asd.studies.fusion.training import TERMS
+from asd.studies.fusion import findings
+from asd.studies.fusion.training import COLUMNS, TERMS
 from asd.synthetic.tracks import MODALITIES
 
 Summary = Mapping[str, Any]

@@ -25,6 +25,7 @@ from asd.synthetic.tracks import MODALITIES, NUMBERS, Layout, Sequences
 from asd.types import AsdError
 
 TERMS = ("active", "asset", "scale", "position", "crop")
+COLUMNS = ("total", *TERMS, "active_right", "asset_right")  # what is measured of every test sequence
 _NUMBERS_OF = {"scale": slice(0, 1), "position": slice(1, 3), "crop": slice(3, len(NUMBERS))}
 _LEAST_SPREAD = 1e-3  # a value that never changed, such as an anchor, is not divided by its noise
 
