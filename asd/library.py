@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from logging import INFO, WARNING
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, broken, check
-from asd.data.remarks import kinds, notices, of_no_section, unlike, unlike_in_length
+from asd.data.remarks import kinds, notices, of_no_section, unlike
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.places import mirrored
@@ -33,6 +33,7 @@ from asd.stages.predictions import ClipScore, Normal, predictions, usable_scores
 from asd.types import AsdError, Channel, Clip, FrontEnd, Split, one_of, section_among
 
 
+@dataclass(eq=False)
 class Model:
     """A fitted detector with its thresholds; `asd.fit` and `asd.load` make one.
 
@@ -41,21 +42,17 @@ class Model:
         normal: the training clips, against which scores of others are held.
         recorded: how these were stored, see `data.remarks.kinds`.
         sections: of which they were; empty where earlier versions did not write it.
+        learnt: the training clips themselves; None where it was loaded.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        options: Run,
-        thresholds: Mapping[str, Threshold],
-        normal: Normal,
-        recorded: Mapping[str, Any],
-        sections: Sequence[str],
-        learnt: Recordings | None = None,
-    ) -> None:
-        self.detector, self.options, self.thresholds = detector, options, dict(thresholds)
-        self.normal, self.recorded, self.sections, self._learnt = normal, recorded, tuple(sections), learnt
-        self._told: set[str] = set()  # `predict` comes back with many pieces of one folder
+    detector: Detector
+    options: Run
+    thresholds: Mapping[str, Threshold]
+    normal: Normal
+    recorded: Mapping[str, Any]
+    sections: Sequence[str]
+    learnt: Recordings | None = None
+    _told: set[str] = field(default_factory=set, init=False)  # `predict` comes back with many pieces of one folder
 
     def __repr__(self) -> str:
         about = self.options
@@ -100,8 +97,7 @@ class Model:
         own = "00" if section is None else section_among(self.sections, str(section), self.options.machine[0])
         recordings = from_arrays([waveform], wanted, front_end, Split.TEST, section=own)
         check_lengths(recordings, self.options.detector_settings.least_samples())
-        self._tell(WARNING, unlike_in_length(recordings, self.recorded))
-        self._tell(WARNING, of_no_section(recordings, self.sections))
+        self._tell(WARNING, [*unlike(recordings, self.recorded), *of_no_section(recordings, self.sections)])
         value, limit = float(usable_scores(self.detector, recordings)[1][name][0]), self.thresholds[name].value
         return ClipScore(value, limit, value > limit, name, recordings.sounds[0].defect)
 
@@ -149,8 +145,7 @@ class Model:
             resample=True,
         )
         self._tell(INFO, notices(recordings))
-        self._tell(WARNING, unlike(recordings, self.recorded))
-        self._tell(WARNING, of_no_section(recordings, self.sections))
+        self._tell(WARNING, [*unlike(recordings, self.recorded), *of_no_section(recordings, self.sections)])
         recordings, scores = usable_scores(self.detector, recordings, refused)
         device = self.detector.context.device
         return predictions(recordings, scores[name], self.thresholds[name], self.normal, name, device)
@@ -175,7 +170,7 @@ class Model:
         Raises:
             AsdError: the model was loaded and not fitted here, or no run or machine can be called so.
         """
-        if self._learnt is None:
+        if self.learnt is None:
             raise AsdError("a loaded model is saved already; copy the folder of its run")
         path, name = Path(path), machine or self.options.machine[0]
         parse(Run, [], {"name": path.name, "machine": [name]})  # before anything is written
@@ -184,7 +179,7 @@ class Model:
         run.clear()
         run.write_config(options.stored())
         settings = fingerprint(options.settings(self.detector.context.code), run.seed, "")
-        store_model(run, self.detector, self._learnt, settings, fingerprint([self._learnt.fingerprint]))
+        store_model(run, self.detector, self.learnt, settings, fingerprint([self.learnt.fingerprint]))
         run.scores.write({}, {scorer: asdict(threshold) for scorer, threshold in self.thresholds.items()})
         run.finish("", default=self.scorers[0], seconds=0.0)
         return run.path

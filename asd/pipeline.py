@@ -157,7 +157,7 @@ def explain(config: options.Explain) -> pd.DataFrame:
     """What moved the scores of clips: a picture for each, in explain/ beside their scores."""
     from asd.stages.explaining import explain_clips
     from asd.stages.fitting import fitted
-    from asd.stages.scored_clips import predicted_clips, predicted_tables, scored_clips, stored_job
+    from asd.stages.scored_clips import in_order, predicted_recordings, predicted_tables, scored_clips, stored_job
 
     predictions = config.predictions
     if config.audio:
@@ -168,19 +168,21 @@ def explain(config: options.Explain) -> pd.DataFrame:
     predicted = predicted_tables(predictions, runs, config.scorer) if predictions else None
     tables = []
     for run in predicted or runs:
-        job = stored_job(run, config.runs)
+        job, train = stored_job(run, config.runs)
         scorer = config.scorer or run.default_scorer()
         if predictions and predicted:
-            scored = predicted_clips(job, predicted[run], predictions)
+            table, place = predicted[run], predictions.parent / "explain" / run.machine
+            rows = choose_clips(table, config.clip, config.worst)
+            chosen = predicted_recordings(rows, train)
         else:
-            scored = scored_clips(job, scorer, config.data)
-        rows = choose_clips(scored.table, config.clip, config.worst)
-        if job.learn is not None:
-            found = (job.learn, scored.read(rows), rows, len(scored.table), scored.folder)
-            tables.append(explain_clips(fitted(job), scorer, *found))
-        if scored.scores is not None:
-            note_scores(scored.folder / "scored.json", run.path.parents[1], [scored.scores])
-        publish_files(scored.folder)
+            scores, test = scored_clips(job, config.data)
+            table, place = scores.table(scorer).reset_index(drop=True), scores.path / "explain"
+            place = place if config.data else run.path / "explain"
+            rows = choose_clips(table, config.clip, config.worst)
+            chosen = in_order(test, rows)
+            note_scores(place / "scored.json", run.path.parents[1], [scores])
+        tables.append(explain_clips(fitted(job), scorer, train, chosen, rows, len(table), place))
+        publish_files(place)
     return pd.concat(tables, ignore_index=True)
 
 

@@ -98,7 +98,7 @@ def fetch(folder: Path, without: str = "") -> None:
             place, is_whole = folder / prefix, "DONE" in there
             try:
                 with alone(place, busy=None if is_run else _BUSY):
-                    for name in sorted(there, key=_done_last):
+                    for name in sorted(there, key="DONE".__eq__):
                         is_newer = is_whole or not (is_run or prefix) or not (place / name).exists()
                         if is_newer and _stamp(place / name) != there[name]:
                             _get(storage, _below(root, prefix + name), place / name, there[name])
@@ -135,7 +135,7 @@ def withdraw(folder: Path) -> None:
     if (address := address_of(folder)) is None:
         return
     with _reached(address) as (storage, root):
-        for name in sorted(_stamps(storage, root), key=_done_last, reverse=True):
+        for name in sorted(_stamps(storage, root), key="DONE".__ne__):
             storage.rm_file(f"{root}/{name}")
 
 
@@ -255,7 +255,3 @@ def _remove(folder: Path, names: set[str]) -> None:
         for above in (folder / name).relative_to(folder).parents:
             if above.parts and not any((folder / above).iterdir()):
                 (folder / above).rmdir()
-
-
-def _done_last(name: str) -> bool:
-    return name == "DONE"

@@ -81,10 +81,10 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 
     What a codec or resampling leaves out counts as a change of the machine: clips of 16 kHz are far from normal for a
     model of 16 kHz that learnt from files of 48 kHz, and the other way round. `learnt` is `kinds` of the training
-    clips; {}: they are unknown.
+    clips; {}: they are unknown. What comes from memory differs in length alone.
     """
-    if "lossy" not in learnt or not len(recordings):
-        return unlike_in_length(recordings, learnt)
+    if "lossy" not in learnt or not len(recordings) or not recordings.is_on_disk:
+        return _unlike_in_length(recordings, learnt)
     sentences = []
     coded = Counter(sound.lossy for sound in recordings.sounds if sound.lossy not in learnt["lossy"])
     if coded:
@@ -120,7 +120,7 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
             f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
             f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
         )
-    return [*sentences, *unlike_in_length(recordings, learnt)]
+    return [*sentences, *_unlike_in_length(recordings, learnt)]
 
 
 def _resampled_as(rate_hz: int, wanted_hz: int) -> int:
@@ -132,7 +132,7 @@ def _all(rates_hz: Sequence[int]) -> str:
     return " and ".join(str(rate) for rate in sorted({*rates_hz}))
 
 
-def unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """A sentence on recordings whose length is far from that of the training clips, by `kinds` of these; else nothing.
 
     Statistics of a short recording scatter more than those of a long one, and that counts as a change of the machine.

@@ -46,9 +46,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
             clips that are gone; or a detector that keeps no bank.
     """
     with run.alone():
-        job = stored_job(run, runs)
-        assert job.learn is not None
-        known = job.learn
+        job, known = stored_job(run, runs)
         new = _usable(clips_of_files(list(paths), run.machine, Split.TRAIN), known)
         check_units(joined([known, new]))
         kept = [_keep(run, clip, sound.content) for clip, sound in zip(new.clips, new.sounds, strict=True)]
@@ -95,13 +93,12 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         run.reopen()
         with atomic(run.model) as place:
             shutil.copytree(earlier, place)
-        job = stored_job(run, runs)
-        assert job.learn is not None
+        job, learnt = stored_job(run, runs)
         write_job_scores(job, fitted(job), time.perf_counter())
         shutil.rmtree(earlier)
         for file in last["files"]:
             (run.path / "confirmed" / file["kept"]).unlink(missing_ok=True)
-        return _logged(run, "taken back", last, -len(last["files"]), len(job.learn), before)
+        return _logged(run, "taken back", last, -len(last["files"]), len(learnt), before)
 
 
 def _usable(clips: Sequence[Clip], known: Recordings) -> Recordings:

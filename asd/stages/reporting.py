@@ -115,15 +115,14 @@ def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores
         return ShownClips(notes=["clips=0: the page holds no sounds and no pictures."])
     if not run.fit_facts():
         return ShownClips(notes=["A fused run has no model of its own: look at its members for sounds and pictures."])
-    job = stored_job(run, config.runs)
-    if job.learn is None or (job.test is None and config.predictions is None):
-        raise AsdError(f"{run.path} has no clips at {job.config.data_root}; say clips=0 for a page without sounds")
+    job, train = stored_job(run, config.runs)
     if config.predictions:
-        test = predicted_recordings(scores.table, job.learn)
+        test = predicted_recordings(scores.table, train)
+    elif job.test is not None:
+        test = in_order(job.test.recordings, scores.table)
     else:
-        test = in_order(job.test.recordings if job.test else job.learn, scores.table)
-    material = Material(fitted(job), scorer, scores.table, test, job.learn)
-    return exhibit(material, config, page)
+        raise AsdError(f"{run.path} has no clips at {job.config.data_root}; say clips=0 for a page without sounds")
+    return exhibit(Material(fitted(job), scorer, scores.table, test, train), config, page)
 
 
 def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) -> dict[str, Any] | None:

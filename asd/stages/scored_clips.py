@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +16,13 @@ from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.parsing import stored_run
 from asd.stages.jobs import Job, dataset_of, load_test, prepare
-from asd.types import AsdError, Split
+from asd.types import AsdError, Clip, Split
 
 _NEEDED = ("path", "machine", "score")  # columns of a table of predictions
 
 
-@dataclass(frozen=True, eq=False)
-class ScoredClips:
-    """Clips of one machine that have scores."""
-
-    table: pd.DataFrame  # score table, rows numbered from 0; `file` is a path where it is of predictions
-    read: Callable[[pd.DataFrame], Recordings]  # rows of the table to their recordings, in order
-    folder: Path  # where pictures of them go
-    scores: ScoreFolder | None = None  # the folder of the run that the table is in; None where it is of predictions
-
-
-def stored_job(run: RunDirectory, runs: Path) -> Job:
-    """The job of a complete run, as its configuration tells it: training clips, and test clips where there are any.
+def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
+    """The job of a complete run, as its configuration tells it, and its training clips.
 
     Recordings that were confirmed as normal after the training count as training clips.
     """
@@ -44,38 +34,26 @@ def stored_job(run: RunDirectory, runs: Path) -> Job:
         settings = settings.model_copy(update={"data": mirrored(known.root)})
     list_names(settings.data_root)
     (job,) = prepare(settings, dataset_of(settings), learn=True)
+    assert job.learn is not None  # `learn` asks for it
     files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
-    if not files or job.learn is None:
-        return job
-    clips = clips_of_files(files, run.machine, Split.TRAIN)
-    more = check(clips, sample_rate_hz=job.learn.sample_rate_hz, front_end=job.learn.front_end, resample=True)
-    return replace(job, learn=joined([job.learn, more]))
+    if not files:
+        return job, job.learn
+    learnt = joined([job.learn, _like(job.learn, clips_of_files(files, run.machine, Split.TRAIN))])
+    return replace(job, learn=learnt), learnt
 
 
-def scored_clips(job: Job, scorer: str, data: Path | None = None) -> ScoredClips:
-    """The clips of a machine that a run has scored: its test clips, or those of `data`."""
+def scored_clips(job: Job, data: Path | None = None) -> tuple[ScoreFolder, Recordings]:
+    """The scores of a run's own test clips, or of those in `data`, and the recordings."""
     run = job.run
     if data is None:
         if job.test is None:
             raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")
-        test, folder, place = job.test.recordings, run.scores, run.path
-    else:
-        found = run.scores_of(data)
-        if found is None:
-            raise AsdError(f"{run.path} has no scores of {data}; first make score with data={data}")
-        list_names(data)
-        other = job.config.model_copy(update={"data": data, "normal": None, "abnormal": None, "layout": "auto"})
-        test = load_test(other, dataset_of(other), run.machine, job.learn).recordings
-        folder, place = found, found.path
-    table = folder.table(scorer).reset_index(drop=True)
-    return ScoredClips(table, lambda rows: in_order(test, rows), place / "explain", folder)
-
-
-def predicted_clips(job: Job, table: pd.DataFrame, path: Path) -> ScoredClips:
-    """The clips of a machine in a table of predictions, see `predicted_tables`, which lies in a file."""
-    train, folder = job.learn, path.parent / "explain" / job.run.machine
-    assert train is not None
-    return ScoredClips(table, lambda rows: predicted_recordings(rows, train), folder)
+        return run.scores, job.test.recordings
+    if (found := run.scores_of(data)) is None:
+        raise AsdError(f"{run.path} has no scores of {data}; first make score with data={data}")
+    list_names(data)
+    other = job.config.model_copy(update={"data": data, "normal": None, "abnormal": None, "layout": "auto"})
+    return found, load_test(other, dataset_of(other), run.machine, job.learn).recordings
 
 
 def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
@@ -88,8 +66,11 @@ def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
 
 def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
     """The recordings of rows of a table of predictions, read as the training clips were."""
-    clips = clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST)
-    return check(clips, sample_rate_hz=train.sample_rate_hz, front_end=train.front_end, resample=True)
+    return _like(train, clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST))
+
+
+def _like(known: Recordings, clips: Sequence[Clip]) -> Recordings:
+    return check(clips, sample_rate_hz=known.sample_rate_hz, front_end=known.front_end, resample=True)
 
 
 def predicted_tables(path: Path, runs: Sequence[RunDirectory], scorer: str | None) -> dict[RunDirectory, pd.DataFrame]:

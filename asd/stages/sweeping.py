@@ -34,7 +34,19 @@ from asd.evaluation.markdown import table as markdown_table
 from asd.places import address_of, spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
-from asd.stages.trials import COMPLETE, FAILED, Options, Result, Space, Trial, draws, grid, read_space, run_trial
+from asd.stages.trials import (
+    COMPLETE,
+    FAILED,
+    Options,
+    Result,
+    Space,
+    Trial,
+    draws,
+    failure,
+    grid,
+    read_space,
+    run_trial,
+)
 from asd.types import AsdError, Label, Split
 
 
@@ -131,7 +143,7 @@ def _result(result: Result | None, error: Exception | None, options: Options) ->
     if result is not None:
         return result
     log.error("%s: %s", options, error)
-    return {"options": options, "score": None, "state": f"{FAILED}{error}", "seconds": None, "machines": {}}
+    return failure(options, error)
 
 
 def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:

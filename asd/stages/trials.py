@@ -252,14 +252,7 @@ class Trial:
 
     def failed(self, error: Exception, number: int) -> Result:
         """Writes down why it could not be tried, so that a search does not try it again and again."""
-        result: Result = {
-            "options": self.options,
-            "score": None,
-            "state": f"{FAILED}{error}",
-            "so_far": [],
-            "machines": {},
-        }
-        return self._noted(result | {"number": number, "seconds": None})
+        return self._noted(failure(self.options, error) | {"number": number})
 
     def _noted(self, result: Result) -> Result:
         write_json(self._result, result)
@@ -271,6 +264,12 @@ class Trial:
         found = labelled_scores(self.runs, self.key, self.shared["year"], machines)
         tables = found.tables[found.default].values()
         return float(np.mean([evaluate_table(table, self.shared["year"])["official_score"] for table in tables]))
+
+
+def failure(options: Options, error: Exception | None) -> Result:
+    """The result of a configuration that could not be tried."""
+    state = f"{FAILED}{error}"
+    return {"options": options, "score": None, "state": state, "so_far": [], "machines": {}, "seconds": None}
 
 
 def run_trial(trial: Trial) -> Result:
