@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asd
-from asd.data.dataset import LAYOUTS, open_data
+from asd.data.dataset import HELD_OUT, LAYOUTS, OwnData, open_data
 from asd.data.given import clips_of_files, given_data
-from asd.data.layouts import HELD_OUT, OwnData, plain
+from asd.data.layouts import plain
 from asd.settings.config import LayoutName, Run
 from asd.types import AsdError, Clip, Label, Split
 from tests.machines import tone_machine

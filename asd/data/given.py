@@ -20,7 +20,8 @@ from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
 from asd.data.codecs import check_levels
-from asd.data.layouts import HELD_OUT, REGISTRY, Layout, OwnData, own_data
+from asd.data.dataset import HELD_OUT, OwnData, own_data
+from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
 from asd.data.layouts.words import speaks_of_fault
 from asd.data.recordings import Recordings, check, in_memory

@@ -14,7 +14,7 @@ from pydantic import Field, create_model, model_validator
 
 from asd.challenge.years import get_year
 from asd.core.tracking import TrackerName
-from asd.data.layouts import HELD_OUT
+from asd.data.dataset import HELD_OUT
 from asd.data.supplemental import SupplementalPolicy
 from asd.detectors import (
     REGISTRY,

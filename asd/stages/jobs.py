@@ -9,9 +9,8 @@ from asd.challenge.years import get_year
 from asd.core.files import read_json
 from asd.core.runtime import file_hash, fingerprint, log, pick_device
 from asd.core.storage import fetch
-from asd.data.dataset import Dataset, open_data
+from asd.data.dataset import Dataset, OwnData, open_data
 from asd.data.given import given_data
-from asd.data.layouts import OwnData
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.remarks import check_units, copies, kinds, labelled_twice, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
@@ -26,19 +25,12 @@ class TrainingData:
 
     recordings: Recordings
     supplemental: Recordings | None
-    policy: SupplementalPolicy
 
     @property
     def fingerprint(self) -> str:
         """Hash of all of it."""
         parts = (self.recordings, self.supplemental)
         return fingerprint([part.fingerprint for part in parts if part is not None])
-
-    def supplement(self, seed: int, other_machines: Recordings | None) -> Supplement:
-        """Recordings besides the training clips; a joint detector learns from those of other machines, too."""
-        if self.supplemental is None:
-            return Supplement(other_machines=other_machines)
-        return self.policy.supplement(self.recordings, self.supplemental, seed)
 
 
 @dataclass(frozen=True)
@@ -177,7 +169,9 @@ def prepare(
                 others_clips = joined([data.recordings for data in others.values()]) if others else None
                 hashes = {name: data.fingerprint for name, data in training.items()}
                 data = fingerprint(hashes) if others else own.fingerprint
-                supplement = own.supplement(seed, others_clips)
+                supplement = Supplement(other_machines=others_clips)
+                if own.supplemental is not None:
+                    supplement = config.supplemental.supplement(own.recordings, own.supplemental, seed)
             settings = fingerprint(config.settings(code), seed, given)
             job = Job(config, run, own.recordings if own else None, supplement, test, settings, data, code)
             job.check_place()
@@ -198,10 +192,9 @@ def machines_of(config: Run, dataset: Dataset) -> list[str]:
 
 def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     """The training clips of a machine."""
-    policy, front_end = config.supplemental, config.front_end
-    supplemental = _load_supplemental(config, dataset, machine)
+    front_end, supplemental = config.front_end, _load_supplemental(config, dataset, machine)
     if supplemental is not None:
-        front_end = policy.front_end(front_end, supplemental)
+        front_end = config.supplemental.front_end(front_end, supplemental)
     recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
     least = 1 if config.window_s else config.detector_settings.least_clips()
     if len(recordings) < least:
@@ -223,7 +216,7 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     for sentence in repeated(recordings):
         log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
-    return TrainingData(recordings, supplemental, policy)
+    return TrainingData(recordings, supplemental)
 
 
 def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | None) -> TestData:
