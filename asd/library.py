@@ -50,7 +50,7 @@ class Model:
     thresholds: Mapping[str, Threshold]
     normal: Normal
     recorded: Mapping[str, Any]
-    sections: Sequence[str]
+    sections: tuple[str, ...]
     learnt: Recordings | None = None
     _told: set[str] = field(default_factory=set, init=False)  # `predict` comes back with many pieces of one folder
 
@@ -240,7 +240,7 @@ def fit(
     training = pd.DataFrame(model.score_training(recordings))
     held_against = Normal(training, NormalSpectra.of(recordings, model.context.device))
     thresholds = thresholds_of(model, training, run, machine)
-    sections = sorted({clip.section for clip in recordings.clips})
+    sections = tuple(sorted({clip.section for clip in recordings.clips}))
     return Model(model, run, thresholds, held_against, kinds(recordings), sections, recordings)
 
 
@@ -287,5 +287,5 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     found = stored_thresholds(scores.thresholds(), detector.scorers, scores.path / "thresholds.json", scores.remedy)
     spectra = run.model / SPECTRA_FILE
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
-    sections = run.fit_facts().get("sections", [])
+    sections = tuple(run.fit_facts().get("sections", ()))
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE), sections)
