@@ -47,6 +47,8 @@ STAGES = {
 
 # Stages that are not in `asd.pipeline`, each with its `summary` beside it.
 PLACES = {
+    "predict": "asd.stages.predicting",
+    "report": "asd.stages.reporting",
     "benchmark": "asd.stages.benchmarking",
     "reproduce": "asd.stages.reproducing",
     "sweep": "asd.stages.sweeping",

@@ -13,15 +13,15 @@
     submit       score tables -> validated challenge package
     bundle       packages -> one validated archive
 
-Each stage is a function of its configuration, a command (`python -m asd train ...`) and a Makefile target;
-between two stages lies a file that a human can open (see `runs`). CONTRIBUTING.md says where a new back end,
-layout, year or page goes. Torch is imported where it is needed:
-evaluating and packaging do without.
+Each stage is a function of its configuration, a command (`python -m asd train ...`) and a Makefile target; between two
+stages lies a file that a human can open (see `runs`). Stages with a module of their own, as predict and report have, are
+named by `__main__.PLACES`. CONTRIBUTING.md says where a new back end, layout, year or page goes. Torch is imported where
+it is needed: evaluating and packaging do without.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -40,24 +40,12 @@ from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, e
 from asd.runs import RunDirectory, note_scores, warn_of_run
 from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
-from asd.stages.obtaining import Inventory, Target, check_data, obtain_data
-from asd.stages.packaging import Package, bundle_systems, expected_in, package
+from asd.stages.obtaining import data as data
+from asd.stages.obtaining import data_check as data_check
+from asd.stages.packaging import Package, expected_in, submit
+from asd.stages.packaging import bundle as bundle
 from asd.synthetic import make_machines
 from asd.types import AsdError
-
-if TYPE_CHECKING:
-    from asd.stages.predicting import Predicted
-    from asd.stages.reporting import WrittenReport
-
-
-def data(config: options.Data) -> list[Target]:
-    """Fetches and unpacks the published data of a year; what is there already stays."""
-    return obtain_data(config)
-
-
-def data_check(config: options.DataCheck) -> Inventory:
-    """What of a year's data is present, missing or damaged."""
-    return check_data(config)
 
 
 def train(config: Run) -> list[RunDirectory]:
@@ -146,13 +134,6 @@ def fuse(config: Fuse) -> list[RunDirectory]:
     )
 
 
-def predict(config: options.Predict) -> Predicted:
-    """Scores any recordings with a trained run, which stays as it is: predictions.csv, resumable."""
-    from asd.stages.predicting import predict_files
-
-    return predict_files(config)
-
-
 def explain(config: options.Explain) -> pd.DataFrame:
     """What moved the scores of clips: a picture for each, in explain/ beside their scores."""
     from asd.stages.explaining import explain_clips
@@ -161,6 +142,8 @@ def explain(config: options.Explain) -> pd.DataFrame:
 
     predictions = config.predictions
     if config.audio:
+        from asd.stages.predicting import predict
+
         shared = config.model_dump(include={"audio", "name", "machine", "scorer", "seed", "runs"})
         predictions = predict(options.Predict(**shared)).folder / "predictions.csv"
     every = chosen_runs(config.runs, config.name, config.machine, config.seed)
@@ -184,23 +167,6 @@ def explain(config: options.Explain) -> pd.DataFrame:
         tables.append(explain_clips(fitted(job), scorer, train, chosen, rows, len(table), place))
         publish_files(place)
     return pd.concat(tables, ignore_index=True)
-
-
-def report(config: options.Report) -> WrittenReport:
-    """One HTML file on a run, which needs nothing else: runs/<name>/report.html."""
-    from asd.stages.reporting import write_report
-
-    return write_report(config)
-
-
-def submit(config: options.Submit) -> Package:
-    """Packages the scores of a run as a challenge submission and validates the package."""
-    return package(config)
-
-
-def bundle(config: options.Bundle) -> Package:
-    """Puts the packaged systems of a team into one archive and validates the archive."""
-    return bundle_systems(config)
 
 
 def validate(config: options.Validate) -> Findings:

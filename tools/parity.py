@@ -69,8 +69,8 @@ def as_markdown(table: pd.DataFrame, spread: float) -> str:
 
 
 def _predicted(place: Path, runs: Path, name: str, machine: str, clips: Sequence[Path]) -> list[float]:
-    from asd.pipeline import predict
     from asd.settings.stages import Predict
+    from asd.stages.predicting import predict
 
     scores = []
     for clip in clips:

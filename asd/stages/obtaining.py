@@ -65,7 +65,7 @@ class Inventory:
         return [finding for finding in self.findings if not finding.is_good]
 
 
-def obtain_data(config: Data) -> list[Target]:
+def data(config: Data) -> list[Target]:
     """Fetches and unpacks what is not there yet; returns everything that now is.
 
     Raises:
@@ -90,7 +90,7 @@ def obtain_data(config: Data) -> list[Target]:
     return targets
 
 
-def check_data(config: DataCheck) -> Inventory:
+def data_check(config: DataCheck) -> Inventory:
     """Compares what lies there with what was unpacked and with the catalogue, and reads the recordings."""
     year = get_year(config.year)
     found, targets = [], _targets(config, year)

@@ -64,19 +64,19 @@ def findings_lines(findings: Findings) -> list[str]:
     return [*(f"  defect: {text}" for text in findings.defects), *(f"  to do: {text}" for text in findings.warnings)]
 
 
-def package(config: Submit) -> Package:
+def submit(config: Submit) -> Package:
     """Packages the scores of a run as a challenge submission and validates the package.
 
     A dry run does the same in a folder that is removed afterwards.
     """
     if not config.dry_run:
-        return _package(config, config.out)
+        return _packaged(config, config.out)
     with tempfile.TemporaryDirectory() as folder:
-        done = _package(config, Path(folder))
+        done = _packaged(config, Path(folder))
     return replace(done, zip=config.out / done.zip.name, written=False)
 
 
-def bundle_systems(config: Bundle) -> Package:
+def bundle(config: Bundle) -> Package:
     """Archives the systems of a team, and validates the archive itself; with a defect it is not written."""
     year = get_year(config.year)
     files = archive_files(systems_of(config.out, config.team), config.team, config.report)
@@ -107,7 +107,7 @@ def expected_in(data: Path | None, year: Year) -> dict[Unit, set[str]] | None:
     return expected_files(clips, year)
 
 
-def _package(config: Submit, out: Path) -> Package:
+def _packaged(config: Submit, out: Path) -> Package:
     year = get_year(config.year)
     check_label(config.label)
     name = config.name

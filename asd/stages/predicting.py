@@ -8,6 +8,7 @@ interruption.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,12 +28,14 @@ from asd.evaluation.completeness import chosen_runs
 from asd.library import Model, load
 from asd.places import mirrored, place_name, spelled, written
 from asd.runs import RunDirectory
+from asd.scoring.threshold import how_sure
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, warn_of_defects, with_ranks
 from asd.types import AsdError, Clip, Split
 
 PIECE = 256  # recordings that are read and scored at once
+_NAMED = 10  # of each machine in the last message
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +49,7 @@ class Predicted:
     changes: Sequence[Change] = ()  # of the banks of runs
 
 
-def predict_files(config: Predict) -> Predicted:
+def predict(config: Predict) -> Predicted:
     """Scores recordings; what they are called and where they lie is up to the user.
 
     With `confirm_normal` they are added to the bank of the run afterwards, with `undo` the last ones are taken back.
@@ -75,6 +78,38 @@ def predict_files(config: Predict) -> Predicted:
             paths = sorted(table["path"][table["machine"] == machine])
             changes.append(confirm(runs[machine], config.runs, [*map(Path, paths)]))
     return Predicted(folder, table, skipped, exit_code, changes)
+
+
+def summary(config: Predict, result: Predicted) -> str:
+    """The most suspicious recordings, those that could not be used, and what to do next."""
+    table, skipped = result.table, result.skipped
+    changes = [_change(change, config) for change in result.changes]
+    if config.undo:
+        return "\n".join(changes)
+    lines = []
+    for machine, rows in table.groupby("machine", sort=False):
+        n_above = int(rows["decision"].sum())
+        threshold = f"{rows['threshold'].iloc[0]:.4g}"
+        lines.append(f"{machine}: {len(rows)} recordings, {n_above} above the threshold of {threshold}")
+        columns = ["rank", "score", "decision", "normal_above", "path"]
+        lines.append(rows[columns].head(_NAMED).to_string(index=False, float_format="%.3f"))
+    lines += [f"skipped: {why}" for why in list(skipped.values())[:_NAMED]]
+    lines += [f"{len(skipped)} skipped: {result.folder / 'skipped.csv'}"] if skipped else []
+    path = result.folder / "predictions.csv"
+    run = shlex.join([f"name={config.name}", f"predictions={path}"])
+    return "\n".join([*lines, f"written: {path}", *changes, f"next: python -m asd report {run}"])
+
+
+def _change(change: Change, config: Predict) -> str:
+    """What was done to the bank of a run, how sure it is now, and how to take it back."""
+    n, machine = abs(change.n_added), change.run.machine
+    what = "added to" if change.n_added > 0 else "taken out of"
+    undo = f"; python -m asd predict name={config.name} machine={machine} --undo takes them back"
+    return (
+        f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
+        f"{change.before:.4g} -> {change.after:.4g}; {how_sure(change.n_normal, change.false_alarm_bound)}"
+        f"{undo if change.n_added > 0 else ''}"
+    )
 
 
 def _place(audio: str) -> str:

@@ -40,8 +40,8 @@ class WrittenReport:
     n_shown: int
 
 
-def write_report(config: Report) -> WrittenReport:
-    """Writes the page."""
+def report(config: Report) -> WrittenReport:
+    """One HTML file on a run, which needs nothing else: runs/<name>/report.html."""
     name = config.name
     every = chosen_runs(config.runs, name, config.machine)
     check_file_place(path := config.out or config.runs / name / "report.html")
@@ -91,6 +91,15 @@ def write_report(config: Report) -> WrittenReport:
             with tracking(tracker, Tracked.of(run.path, run.held() or "")) as board:
                 board.artifact(path)
     return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)
+
+
+def summary(config: Report, result: WrittenReport) -> str:
+    """Where the page is, and what it holds."""
+    return (
+        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {result.n_clips} clips of "
+        f"{result.n_machines} machines, {result.n_shown} of them to look at and listen to\n"
+        f"open it in any browser; it needs no network"
+    )
 
 
 def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> dict[RunDirectory, pd.DataFrame]:

@@ -14,8 +14,8 @@ from asd.core.storage import publish_files
 from asd.evaluation.markdown import table as markdown_table
 from asd.options import SideBySide
 from asd.settings.stages import Benchmark, Data, Reproduce
+from asd.stages import obtaining
 from asd.stages.benchmarking import as_markdown, benchmark, check_methods, read_methods
-from asd.stages.obtaining import obtain_data
 from asd.types import AsdError
 
 PARTS = {"dev": "Development machines", "eval": "Evaluation machines"}
@@ -34,7 +34,7 @@ def reproduce(config: Reproduce) -> str:
     year = get_year(config.year)
     root = config.data or year.folder
     sources = {name: getattr(config, name) for name in ("year", "machine", "data", "archive", "evaluators")}
-    obtain_data(Data(**sources))
+    obtaining.data(Data(**sources))
     tables = {}
     for part in PARTS:
         place = root / (year.dev_root if part == "dev" else year.eval_root).relative_to(year.folder)

@@ -13,7 +13,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,12 +34,6 @@ from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package, findings_lines
 from asd.types import Label
 
-if TYPE_CHECKING:
-    from asd.stages.confirming import Change
-    from asd.stages.predicting import Predicted
-    from asd.stages.reporting import WrittenReport
-
-_NAMED_CLIPS = 10  # the most suspicious recordings of each machine
 _NAMED = 3  # recordings of an archive that are named when several cannot be used
 
 
@@ -133,52 +127,11 @@ def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     return "\n".join([f"fused {', '.join(config.members)}:", *places, advice])
 
 
-def predict(config: options.Predict, result: Predicted) -> str:
-    """The most suspicious recordings, those that could not be used, and what to do next."""
-    table, skipped = result.table, result.skipped
-    changes = [_change(change, config) for change in result.changes]
-    if config.undo:
-        return "\n".join(changes)
-    lines = []
-    for machine, rows in table.groupby("machine", sort=False):
-        n_above = int(rows["decision"].sum())
-        threshold = f"{rows['threshold'].iloc[0]:.4g}"
-        lines.append(f"{machine}: {len(rows)} recordings, {n_above} above the threshold of {threshold}")
-        columns = ["rank", "score", "decision", "normal_above", "path"]
-        lines.append(rows[columns].head(_NAMED_CLIPS).to_string(index=False, float_format="%.3f"))
-    lines += [f"skipped: {why}" for why in list(skipped.values())[:_NAMED_CLIPS]]
-    lines += [f"{len(skipped)} skipped: {result.folder / 'skipped.csv'}"] if skipped else []
-    path = result.folder / "predictions.csv"
-    run = shlex.join([f"name={config.name}", f"predictions={path}"])
-    return "\n".join([*lines, f"written: {path}", *changes, f"next: python -m asd report {run}"])
-
-
-def _change(change: Change, config: options.Predict) -> str:
-    """What was done to the bank of a run, how sure it is now, and how to take it back."""
-    n, machine = abs(change.n_added), change.run.machine
-    what = "added to" if change.n_added > 0 else "taken out of"
-    undo = f"; python -m asd predict name={config.name} machine={machine} --undo takes them back"
-    return (
-        f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
-        f"{change.before:.4g} -> {change.after:.4g}; {how_sure(change.n_normal, change.false_alarm_bound)}"
-        f"{undo if change.n_added > 0 else ''}"
-    )
-
-
 def explain(config: options.Explain, table: pd.DataFrame) -> str:
     """The clips, what moved them, and where the pictures are."""
     columns = ["machine", "kind", "file", "score", "verdict", "nearest", "top_bands", "top_stretch"]
     text = table[columns].to_string(index=False, float_format="%.3f")
     return f"{text}\npictures and explain.csv: {', '.join(dict.fromkeys(table['folder']))}"
-
-
-def report(config: options.Report, result: WrittenReport) -> str:
-    """Where the page is, and what it holds."""
-    return (
-        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {result.n_clips} clips of "
-        f"{result.n_machines} machines, {result.n_shown} of them to look at and listen to\n"
-        f"open it in any browser; it needs no network"
-    )
 
 
 def leaderboard(config: options.Leaderboard, board: pd.DataFrame) -> str:
