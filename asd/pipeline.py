@@ -13,10 +13,10 @@
     submit       score tables -> validated challenge package
     bundle       packages -> one validated archive
 
-Each stage is a function of its configuration, a command (`python -m asd train ...`) and a Makefile target; between two
-stages lies a file that a human can open (see `runs`). Stages with a module of their own, as predict and report have, are
-named by `__main__.PLACES`. CONTRIBUTING.md says where a new back end, layout, year or page goes. Torch is imported where
-it is needed: evaluating and packaging do without.
+Each stage is a function of its configuration, a command (`python -m asd train ...`) and a Makefile target; between
+two stages lies a file that a human can open (see `runs`). `__main__.PLACES` names the stages that have a module of
+their own, as predict and report do. CONTRIBUTING.md says where a new back end, layout, year or page goes. Torch is
+imported where it is needed: evaluating and packaging do without.
 """
 
 from __future__ import annotations
