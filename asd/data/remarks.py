@@ -93,20 +93,17 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
             f"{coded.total()} of {len(recordings)} recordings are {found}, and those that were learnt from {known}: "
             f"what a codec does to a sound counts as anomalous; record, or train, in one format"
         )
-    narrow = [sound.file_rate_hz for sound in recordings.sounds if sound.file_rate_hz // 2 < learnt["top_hz"]]
-    if narrow:
+    rates_hz = [sound.file_rate_hz for sound in recordings.sounds]
+    if narrow := [rate for rate in rates_hz if rate // 2 < learnt["top_hz"]]:
         sentences.append(
             f"{len(narrow)} of {len(recordings)} recordings hold nothing above {min(narrow) // 2} Hz, and those that "
             f"were learnt from reach {learnt['top_hz']} Hz: that counts as anomalous; record at one rate, or train "
             f"with sample_rate_hz={min(narrow)}"
         )
-    rates = {_resampled_as(rate, recordings.sample_rate_hz) for rate in learnt.get("rates_hz", [])}
-    others_hz = [
-        rate
-        for rate in (sound.file_rate_hz for sound in recordings.sounds)
-        if rates and rate // 2 >= learnt["top_hz"] and _resampled_as(rate, recordings.sample_rate_hz) not in rates
-    ]
-    if others_hz:
+    most = recordings.sample_rate_hz + 1  # stands for all higher rates, of which the same is left
+    known_hz = {min(rate, most) for rate in learnt.get("rates_hz", rates_hz)}  # earlier versions did not write it
+    wide = [rate for rate in rates_hz if rate // 2 >= learnt["top_hz"]]
+    if others_hz := [rate for rate in wide if min(rate, most) not in known_hz]:
         sentences.append(
             f"{len(others_hz)} of {len(recordings)} recordings are sampled at {_all(others_hz)} Hz, and those that "
             f"were learnt from at {_all(learnt['rates_hz'])} Hz: at the upper end they differ, and that counts as "
@@ -121,11 +118,6 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
             f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
         )
     return [*sentences, *_unlike_in_length(recordings, learnt)]
-
-
-def _resampled_as(rate_hz: int, wanted_hz: int) -> int:
-    """A rate, one for all that are higher than wanted: of these the same is left."""
-    return min(rate_hz, wanted_hz + 1)
 
 
 def _all(rates_hz: Sequence[int]) -> str:
