@@ -46,7 +46,7 @@ def test_what_is_known_of_each_clip(data: Path) -> None:
     assert clips.frames_known.tolist() == [True, True, False, False]
     assert clips.clips_known.tolist() == [True, True, True, False]
     assert clips.clip_targets.tolist() == [[0, 1], [0.25, 0], [1, 1], [0, 0]]
-    assert (~clips.absent).sum(1).tolist() == [21, 31, 21, 41]
+    assert (~clips.padding).sum(1).tolist() == [21, 31, 21, 41]
     assert clips.frame_targets[0, :, 1].nonzero().flatten().tolist() == list(range(4, 10))
     assert clips.frame_targets[1, :, 0].unique().tolist() == [0, 0.25]
     assert clips.frame_targets[2:].sum() == 0
@@ -58,8 +58,8 @@ def test_features_are_those_of_each_clip_alone_and_padding_is_zero_on_the_scale(
     alone = to_device(parts[:1], CLASSES, FEATURES, CPU)
     torch.testing.assert_close(clips.log_mel[:1, :21], alone.log_mel)
     scaled = MelStandardizer.of(clips)(clips)
-    assert (scaled.log_mel[scaled.absent] == 0).all()
-    heard = scaled.log_mel[~scaled.absent]
+    assert (scaled.log_mel[scaled.padding] == 0).all()
+    heard = scaled.log_mel[~scaled.padding]
     torch.testing.assert_close(heard.mean(0), torch.zeros(8), atol=1e-4, rtol=0)
     torch.testing.assert_close(heard.std(0), torch.ones(8), atol=1e-4, rtol=0)
     assert torch.equal(scaled.frame_targets, clips.frame_targets)

@@ -149,7 +149,7 @@ def test_mixing_takes_the_labels_along_and_keeps_kinds_apart() -> None:
         w = own.view(-1, *[1] * (x.dim() - 1))
         torch.testing.assert_close(getattr(mixed, name), w * x + (1 - w) * x[partner])
     untouched = own == 1
-    assert torch.equal(mixed.absent[untouched], data.absent[untouched])
+    assert torch.equal(mixed.padding[untouched], data.padding[untouched])
 
 
 def test_a_mask_blanks_the_student_s_ears_only() -> None:
@@ -164,7 +164,7 @@ def test_a_mask_blanks_the_student_s_ears_only() -> None:
 @pytest.mark.parametrize("pooling", ["attention", "linear_softmax"])
 def test_networks_hear_frames_clips_and_activity(kind: str, pooling: str) -> None:
     data = clips()
-    heard = network(kind, pooling)(data.log_mel, data.absent)
+    heard = network(kind, pooling)(data.log_mel, data.padding)
     assert heard.frames.shape == (9, N_FRAMES, N_CLASSES)
     assert heard.clips.shape == (9, N_CLASSES)
     assert heard.activity.shape == (9, N_FRAMES)

@@ -19,11 +19,12 @@ def main(arguments: Sequence[str]) -> int:
     """Compares every score table; returns the exit status."""
     one, other = map(Path, arguments)
     tables = sorted(path.relative_to(one) for path in one.glob("*/seed*/scores/*.csv"))
-    worst = 0.0
+    differences = []
     for name in tables:
         scores, again = (pd.read_csv(run / name).set_index("file")["score"] for run in (one, other))
-        spread = float(scores.std()) or 1.0
-        worst = max(worst, float(np.abs(scores - again[scores.index]).max()) / spread)
+        spread = float(scores.std(ddof=0)) or 1.0
+        differences.append(np.abs(scores.to_numpy() - again[scores.index].to_numpy()).max() / spread)
+    worst = float(np.max(differences, initial=0.0))  # NaN where a score is none
     print(f"{len(tables)} tables, the largest difference {worst:.2g} of the spread")
     return 0 if tables and worst < CLOSE else 1
 

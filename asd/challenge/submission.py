@@ -3,6 +3,15 @@
 score table ─► <folder>/<label>/anomaly_score_*.csv, decision_result_*.csv, <label>.meta.yaml
                <folder>/<label>.zip
 up to four  ─► <folder>/<team>_task2.zip    task2/<label>/..., task2/<team>.technical_report.pdf
+
+Args:
+    kind: scores or decisions.
+    unit: machine and section; in 2021 a domain, too.
+    year: decides names and number of the files.
+    label: `[LastName]_[Institute]_task2_[1-4]`.
+    team: `[LastName]_[Institute]`, with which the labels of its systems begin.
+    folder: where submissions are kept.
+    path, files: of a zip, and content by name inside it.
 """
 
 from __future__ import annotations
@@ -39,13 +48,7 @@ SYSTEM_FILE = re.compile(r"(anomaly_score|decision_result)_.*\.csv|.*\.meta\.yam
 
 
 def output_name(kind: Kind, unit: Unit, year: Year) -> str:
-    """The file name that the evaluator of the year expects for one unit.
-
-    Args:
-        kind: scores or decisions.
-        unit: machine and section.
-        year: whose names hold.
-    """
+    """The file name that the evaluator of the year expects for one unit."""
     pattern = {
         "per_id": "{kind}_{machine}_id_{section}.csv",
         "per_domain": "{kind}_{machine}_section_{section}_{domain}_test.csv",
@@ -83,9 +86,6 @@ def write_submission(
     Args:
         table: one row per clip, columns `SCORE_COLUMNS`; only the rows of the test split are written.
         facts: what the run knows, for the meta file.
-        label: `[LastName]_[Institute]_task2_[1-4]`.
-        year: decides names and number of the files.
-        folder: where submissions are kept.
         user_file: YAML in the layout of the template: authors and the like.
         template_file: a meta template in place of the built-in one of the year.
 
@@ -212,12 +212,7 @@ class Listing:
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> None:
-    """Writes a zip whose bytes depend on names and contents only; the folder must exist.
-
-    Args:
-        path: of the zip.
-        files: content by name inside it.
-    """
+    """Writes a zip whose bytes depend on names and contents only; its folder must exist."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, _ZIP_TIME)
@@ -242,10 +237,6 @@ def list_zip(path: Path) -> Listing:
 def systems_of(folder: Path, team: str) -> list[Path]:
     """Folders of a team's packaged systems, in order.
 
-    Args:
-        folder: that holds the packages.
-        team: <LastName>_<Institute>, with which their labels begin.
-
     Raises:
         AsdError: a team name that labels cannot begin with, or no system there.
     """
@@ -264,7 +255,6 @@ def archive_files(systems: list[Path], team: str, report: Path | None) -> dict[s
 
     Args:
         systems: folders as `submit` wrote them.
-        team: [LastName]_[Institute], which names the report.
         report: the technical report, a PDF; None while there is none.
 
     Raises:

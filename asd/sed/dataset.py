@@ -58,7 +58,7 @@ class Clips:
     """Clips on the device; those that end early are padded."""
 
     log_mel: torch.Tensor  # (clips, frames, mels) levels, dB or standardised
-    absent: torch.Tensor  # (clips, frames) bool, padding
+    padding: torch.Tensor  # (clips, frames) bool, True where a clip is over
     frame_targets: torch.Tensor  # (clips, frames, classes) from 0 to 1
     clip_targets: torch.Tensor  # (clips, classes) from 0 to 1
     frames_known: torch.Tensor  # (clips,) bool, whether frame targets mean anything
@@ -66,6 +66,11 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.log_mel)
+
+    @property
+    def n_frames(self) -> torch.Tensor:
+        """Of each clip, (clips,)."""
+        return (~self.padding).sum(1)
 
     def at(self, indices: torch.Tensor) -> Clips:
         """Some of them."""
@@ -82,13 +87,13 @@ class MelStandardizer:
     @classmethod
     def of(cls, clips: Clips) -> MelStandardizer:
         """Over all frames of the clips."""
-        frames = clips.log_mel[~clips.absent]
+        frames = clips.log_mel[~clips.padding]
         return cls(frames.mean(0), frames.std(0).clamp_min(1e-3))
 
     def __call__(self, clips: Clips) -> Clips:
         """The clips standardised; padding is 0."""
         scaled = (clips.log_mel - self.mean) / self.spread
-        return replace(clips, log_mel=scaled.masked_fill(clips.absent.unsqueeze(-1), 0.0))
+        return replace(clips, log_mel=scaled.masked_fill(clips.padding.unsqueeze(-1), 0.0))
 
 
 def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int) -> Part:
@@ -169,8 +174,8 @@ def to_device(parts: Sequence[Part], classes: Sequence[str], features: Features,
         frame_targets[own], clip_targets[own], known[:, own] = _targets(part, classes, front, n_frames)
         first += len(part.recordings)
     ends = torch.tensor([front.n_frames(int(length)) for length in lengths])
-    absent = torch.arange(n_frames)[None] >= ends[:, None]
-    rest = (absent, frame_targets, clip_targets, *known)
+    padding = torch.arange(n_frames)[None] >= ends[:, None]
+    rest = (padding, frame_targets, clip_targets, *known)
     return Clips(log_mel, *(tensor.to(device) for tensor in rest))
 
 

@@ -94,7 +94,7 @@ class Decoding:
 
 
 def tune(
-    probabilities: torch.Tensor, targets: torch.Tensor, absent: torch.Tensor, classes: Sequence[str], hop_s: float
+    probabilities: torch.Tensor, targets: torch.Tensor, padding: torch.Tensor, classes: Sequence[str], hop_s: float
 ) -> Decoding:
     """The window and the threshold of each class that do best on validation clips.
 
@@ -105,9 +105,9 @@ def tune(
     Args:
         probabilities: (clips, frames, classes).
         targets: same shape, 0 or 1.
-        absent: (clips, frames) padding.
+        padding: (clips, frames) bool, True where a clip is over.
     """
-    truth = (targets > 0.5) & ~absent.unsqueeze(-1)
+    truth = (targets > 0.5) & ~padding.unsqueeze(-1)
     counts = truth.sum((0, 1)).tolist()
     require_positives(dict(zip(classes, counts, strict=True)), "the validation part")
     windows = list(dict.fromkeys(2 * round(window_s / hop_s / 2) + 1 for window_s in WINDOWS_S))
@@ -116,7 +116,7 @@ def tune(
     for window in windows:
         smoothed = median_filter(probabilities, [window] * len(classes))
         for threshold in thresholds:
-            active = (smoothed > threshold) & ~absent.unsqueeze(-1)
+            active = (smoothed > threshold) & ~padding.unsqueeze(-1)
             results.append(_merit(active, truth, max(round(COLLAR_S / hop_s), 1)))
     best = torch.stack(results).argmax(0).tolist()  # the first of equals
     pairs = [divmod(k, len(thresholds)) for k in best]

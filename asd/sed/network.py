@@ -29,19 +29,19 @@ Pooling = Literal["attention", "linear_softmax"]
 
 
 def pooled(
-    logits: torch.Tensor, attention: torch.Tensor | None = None, absent: torch.Tensor | None = None
+    logits: torch.Tensor, attention: torch.Tensor | None = None, padding: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Logits of clips (batch, classes).
 
     Args:
         logits: (batch, frames, classes) of the frames.
         attention: same shape; a softmax over the frames makes weights of it. None: linear softmax.
-        absent: (batch, frames) bool, padding that has no weight; every clip has one frame without it.
+        padding: (batch, frames) bool, True for frames that have no weight; every clip has one frame without it.
     """
     logits = logits.float()
     weights = logsigmoid(logits) if attention is None else attention.float()
-    if absent is not None:
-        weights = weights.masked_fill(absent.unsqueeze(-1), -torch.inf)
+    if padding is not None:
+        weights = weights.masked_fill(padding.unsqueeze(-1), -torch.inf)
     log_weights = weights.log_softmax(1)
     log_yes = (log_weights + logsigmoid(logits)).logsumexp(1)
     log_no = (log_weights + logsigmoid(-logits)).logsumexp(1)
@@ -66,12 +66,12 @@ class EventNetwork(nn.Module):
         self.attention = nn.Linear(trunk.n_features, n_classes) if pooling == "attention" else None
         self.activity = nn.Linear(trunk.n_features, 1)
 
-    def forward(self, log_mel: torch.Tensor, absent: torch.Tensor) -> EventLogits:
-        """Logits of log-mel levels (batch, frames, mels); `absent` (batch, frames) is True where a clip is over."""
+    def forward(self, log_mel: torch.Tensor, padding: torch.Tensor) -> EventLogits:
+        """Logits of log-mel levels (batch, frames, mels); `padding` (batch, frames) is True where a clip is over."""
         features = self.trunk.features(log_mel)
         frames = self.trunk.out(features)
         attention = None if self.attention is None else self.attention(features)
-        return EventLogits(frames, pooled(frames, attention, absent), self.activity(features).squeeze(-1))
+        return EventLogits(frames, pooled(frames, attention, padding), self.activity(features).squeeze(-1))
 
 
 def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwork:

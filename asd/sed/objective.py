@@ -49,7 +49,7 @@ class Objective:
         self.ramp_steps = round(config.teacher.ramp_epochs * steps_per_epoch)
         strong = clips.frame_targets[clips.frames_known]
         if loss.name == "ifl":
-            ended = clips.absent[clips.frames_known].unsqueeze(-1).expand_as(strong)
+            ended = clips.padding[clips.frames_known].unsqueeze(-1).expand_as(strong)
             self.strong: nn.Module = InverseFrequency.from_labels(strong, ended, **loss.own())
         else:
             self.strong = decision_loss(loss.name, **loss.own())
@@ -60,7 +60,7 @@ class Objective:
     def __call__(self, indices: torch.Tensor) -> tuple[torch.Tensor, Terms]:
         """Loss of the clips (batch,), and its terms."""
         clips, blanked = self._batch(indices)
-        logits: EventLogits = self.student(blanked, clips.absent)
+        logits: EventLogits = self.student(blanked, clips.padding)
         total, terms = self._strong(logits, clips)
         terms["weak"] = self.weak(logits.clips, clips.clip_targets, ignore=~clips.clips_known[:, None])
         total = total + self.loss.weak * terms["weak"]
@@ -95,9 +95,9 @@ class Objective:
 
     def _consistency(self, logits: EventLogits, batch: Clips) -> tuple[torch.Tensor, Terms]:
         """Sum of the terms of clips and frames where labels are missing."""
-        taught: EventLogits = self.teacher(batch.log_mel, batch.absent)
+        taught: EventLogits = self.teacher(batch.log_mel, batch.padding)
         clip_labels = batch.clips_known[:, None]
-        frame_labels = batch.frames_known[:, None, None] | batch.absent[:, :, None]
+        frame_labels = batch.frames_known[:, None, None] | batch.padding[:, :, None]
         y_clips, y_frames = taught.clips.float().sigmoid(), taught.frames.float().sigmoid()
         if self.semi.method == "mean_teacher":
             distance = Consistency()
@@ -128,7 +128,7 @@ class Objective:
 
 def _unlabelled_frames(clips: Clips) -> torch.Tensor:
     """Cells without a strong label: (batch, frames, 1)."""
-    return (~clips.frames_known[:, None] | clips.absent)[:, :, None]
+    return (~clips.frames_known[:, None] | clips.padding)[:, :, None]
 
 
 def _mixed(clips: Clips, share: float) -> Clips:
@@ -138,5 +138,5 @@ def _mixed(clips: Clips, share: float) -> Clips:
     alike = (clips.frames_known == clips.frames_known[partner]) & (clips.clips_known == clips.clips_known[partner])
     drawn = drawn._replace(own=torch.where(alike.cpu(), drawn.own, 1.0))
     mixed = {name: mixup(getattr(clips, name), drawn) for name in ("log_mel", "frame_targets", "clip_targets")}
-    alone = (drawn.own == 1).to(clips.absent.device)[:, None]
-    return replace(clips, **mixed, absent=clips.absent & (clips.absent[partner] | alone))
+    alone = (drawn.own == 1).to(clips.padding.device)[:, None]
+    return replace(clips, **mixed, padding=clips.padding & (clips.padding[partner] | alone))

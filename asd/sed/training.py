@@ -128,11 +128,11 @@ def write_predictions(
     """Writes what both networks predict for a part's clips."""
     step_s = config.features.hop_s
     clips = models.scale(dataset.to_device([part], classes, config.features, device))
-    ends = (~clips.absent).sum(1).tolist()
+    ends = clips.n_frames.tolist()
     for name, network in models.by_name().items():
         decoding = Decoding(**read_json(run.decoding)[name])
         predicted = probabilities(network, clips, config.training.batch_size)
-        smoothed = _smoothed(decoding, predicted.frames, clips.absent).cpu().numpy()
+        smoothed = _smoothed(decoding, predicted.frames, clips.n_frames).cpu().numpy()
         frames = {file: smoothed[i, : ends[i]] for i, file in enumerate(part.filenames)}
         whole = dict(zip(part.filenames, predicted.clips.cpu().numpy(), strict=True))
         events = [
@@ -143,10 +143,9 @@ def write_predictions(
         write_part(run, name, part, classes, frames, whole, events, step_s)
 
 
-def _smoothed(decoding: Decoding, frames: torch.Tensor, absent: torch.Tensor) -> torch.Tensor:
+def _smoothed(decoding: Decoding, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Frames through the median filter, each clip by itself: it is mirrored at its own end."""
     smoothed = torch.zeros_like(frames)
-    lengths = (~absent).sum(1)
     for length in lengths.unique().tolist():
         same = lengths == length
         smoothed[same, :length] = decoding.smooth(frames[same, :length])
@@ -157,7 +156,7 @@ def _tune(config: Train, classes: Sequence[str], models: Models, validation: Cli
     decodings = {}
     for name, network in models.by_name().items():
         frames = probabilities(network, validation, config.training.batch_size).frames
-        tuned = tune(frames, validation.frame_targets, validation.absent, classes, config.features.hop_s)
+        tuned = tune(frames, validation.frame_targets, validation.padding, classes, config.features.hop_s)
         decodings[name] = asdict(tuned)
     write_json(run.decoding, decodings)
 
@@ -171,10 +170,9 @@ def probabilities(network: nn.Module, clips: Clips, batch_size: int) -> Probabil
     """
     frames = torch.zeros_like(clips.frame_targets)
     whole = torch.zeros_like(clips.clip_targets)
-    lengths = (~clips.absent).sum(1)
-    for length in lengths.unique().tolist():
-        for indices in (lengths == length).nonzero().squeeze(1).split(batch_size):
-            logits: EventLogits = network(clips.log_mel[indices, :length], clips.absent[indices, :length])
+    for length in clips.n_frames.unique().tolist():
+        for indices in (clips.n_frames == length).nonzero().squeeze(1).split(batch_size):
+            logits: EventLogits = network(clips.log_mel[indices, :length], clips.padding[indices, :length])
             frames[indices, :length] = logits.frames.float().sigmoid()
             whole[indices] = logits.clips.sigmoid()
     return Probabilities(frames, whole)

@@ -1,18 +1,23 @@
 """What a loss counts: cells, their weights, which of them are ignored, and reductions by name.
 
-A cell is one entry of the logits (batch, ..., classes): a class in a frame of a clip, or in a clip. Every
-loss takes beside them
-
-    weight    how much a cell counts; no gradient flows into it
-    ignore    bool, True where nothing is known: padding, a class that this data set does not label
-
-both with as many axes as the logits, of size 1 where they are the same for all: (batch, frames, 1) for
-padding, (1, 1, classes) for a weight per class. Fewer axes are refused, because (batch, frames) beside
-(batch, frames, classes) would be broadcast to the wrong axes without a word.
+A cell is one entry of the logits: a class in a frame of a clip, or in a clip. Weights and masks have as many axes as
+the logits, of size 1 where they are the same for all: (batch, frames, 1) for padding, (1, 1, classes) for a weight per
+class. Fewer axes are refused, because (batch, frames) beside (batch, frames, classes) would be broadcast to the wrong
+axes without a word.
 
 A cell that is ignored, or whose weight is zero, is replaced before anything is computed from it. So a NaN
 there reaches neither the loss nor the gradient, which a multiplication by zero would not prevent.
 All arithmetic is done in float32 or better, whatever autocast says.
+
+Args:
+    logits, targets: (batch, ..., classes) each; targets lie in [0, 1].
+    weight: how much each cell counts; no gradient flows into it. None: all alike.
+    ignore: bool, True where nothing is known: padding, a class that this data set does not label. None: nowhere.
+    losses: of every cell.
+    reduction: how they are joined, see `Reduction`.
+
+Raises:
+    AsdError: shapes that do not fit, a mask that is not bool, or an unknown reduction.
 """
 
 from __future__ import annotations
@@ -47,16 +52,7 @@ class Cells:
 
     @classmethod
     def of(cls, like: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None) -> Cells:
-        """The cells of a tensor of any shape.
-
-        Args:
-            like: gives shape, device and precision.
-            weight: same number of axes, each of the same size or 1; None: one everywhere.
-            ignore: bool, likewise; None: nothing is ignored.
-
-        Raises:
-            AsdError: a shape that does not fit, or a mask that is not bool.
-        """
+        """The cells of a tensor of any shape, which gives device and precision, too."""
         if ignore is None:
             ignore = torch.zeros((1,) * like.ndim, dtype=torch.bool, device=like.device)
         if ignore.dtype != torch.bool:
@@ -74,12 +70,7 @@ class Cells:
         return torch.where(matters, at_least_float32(values), 0.0)
 
     def reduce(self, losses: torch.Tensor, reduction: Reduction) -> torch.Tensor:
-        """Losses of the cells, reduced as `Reduction` says.
-
-        Args:
-            losses: of every cell.
-            reduction: how they are joined.
-        """
+        """Losses of the cells, joined."""
         weighted = self.weight * losses
         if reduction == "none":
             return weighted
@@ -107,15 +98,7 @@ class DecisionLoss(nn.Module, ABC):
         weight: torch.Tensor | None = None,
         ignore: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Loss of logits (batch, ..., classes) against targets in [0, 1] of the same shape.
-
-        Args:
-            weight: of each cell, broadcast to the cells; None: all alike.
-            ignore: True where a cell does not count, broadcast likewise.
-
-        Raises:
-            AsdError: shapes that do not fit, or a mask that is not bool.
-        """
+        """Loss of the logits against the targets."""
         # A loss of (batch, classes) against (classes,) would be broadcast, and is a mistake.
         if logits.shape != targets.shape:
             raise AsdError(
@@ -135,11 +118,7 @@ class DecisionLoss(nn.Module, ABC):
 
 
 class CellLoss(DecisionLoss):
-    """A loss that is computed cell by cell, by a subclass, and then reduced.
-
-    Raises:
-        AsdError: an unknown reduction.
-    """
+    """A loss that is computed cell by cell, by a subclass, and then reduced."""
 
     def __init__(self, reduction: Reduction = "mean") -> None:
         super().__init__()

@@ -92,14 +92,9 @@ class EventsAndActivity(nn.Module):
         """Total and terms.
 
         Args:
-            logits: (batch, ..., classes) of the events.
+            logits, targets, weight, ignore: of the events' cells, as in `cells`; the activity is ignored where it hangs
+                on one of those that are.
             activity_logits: (batch, ...) of any event at all.
-            targets: (batch, ..., classes) of the events.
-            weight: of the events' cells only.
-            ignore: of the events' cells; the activity is ignored where it hangs on one of them.
-
-        Raises:
-            AsdError: shapes that do not fit, or a mask that is not bool.
         """
         activity, unknown = activity_targets(targets, ignore)
         events = {"logits": logits, "targets": targets, "weight": weight, "ignore": ignore}

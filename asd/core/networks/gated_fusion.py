@@ -10,6 +10,17 @@ Source: the report "Multimodal learning experiment" of 2025-12-14. Its "4,860,69
 tracks alone (20 tracks with nine values each); the model that it describes (twelve values each, ten of them outputs)
 has 5,209,366. Not stated there, chosen here: sinusoids as positions, ReLU, post-normalisation (torch's default), and a
 track's code added before the ReLU that its heads read from.
+
+Args:
+    features: {modality: (..., width)}, every modality; values of absent ones do not matter, of present ones are finite.
+    present: (..., modalities) bool, False where a modality is absent; None: all are present.
+    widths: length of a vector of each modality, by name; the order is that of `present` and of the gates.
+    fusion: "gated" adds up embeddings weighted by sigmoid gates, one per dimension, which each embedding sets for
+        itself; "concatenated" projects all side by side; "added" adds them up as they are.
+
+Raises:
+    AsdError: no modality or an unknown fusion; features of other modalities or shapes than the network was built for,
+        or a place where none is present.
 """
 
 from __future__ import annotations
@@ -44,16 +55,7 @@ class TrackOutput(NamedTuple):
 
 
 class GatedFusion(nn.Module):
-    """Modalities of any width to one vector, by gates, by concatenation or by addition.
-
-    Args:
-        widths: length of a vector of each modality, by name; the order is that of `present` and of the gates.
-        fusion: "gated" adds up embeddings weighted by sigmoid gates, one per dimension, which each embedding
-            sets for itself; "concatenated" projects all side by side; "added" adds them up as they are.
-
-    Raises:
-        AsdError: no modality, or an unknown fusion.
-    """
+    """Modalities of any width to one vector, by gates, by concatenation or by addition."""
 
     def __init__(self, widths: Mapping[str, int], n_dims: int = 256, fusion: str = "gated") -> None:
         super().__init__()
@@ -67,15 +69,7 @@ class GatedFusion(nn.Module):
             self.join = nn.Linear(len(widths) * n_dims, n_dims)
 
     def forward(self, features: Mapping[str, torch.Tensor], present: torch.Tensor | None = None) -> Fused:
-        """Fused vectors of features {name: (..., width)}.
-
-        Args:
-            features: every modality; values of absent ones do not matter, values of present ones are finite.
-            present: (..., modalities), False where a modality is absent; None where all are present.
-
-        Raises:
-            AsdError: other modalities or shapes than the network was built for, or a place with none present.
-        """
+        """Fused vectors of features."""
         present = self._checked(features, present)
         parts, gates = [], []
         for i, (name, embed) in enumerate(self.embed.items()):
@@ -127,7 +121,7 @@ class MultimodalTransformer(nn.Module):
         n_numbers: regressed values of a track (its size, position, crop ...).
 
     Raises:
-        AsdError: no modality, an unknown fusion, or heads that do not divide the width.
+        AsdError: heads that do not divide the width.
     """
 
     def __init__(
@@ -156,14 +150,7 @@ class MultimodalTransformer(nn.Module):
         self.numbers = nn.Linear(n_dims, n_numbers)
 
     def forward(self, features: Mapping[str, torch.Tensor], present: torch.Tensor | None = None) -> TrackOutput:
-        """What every track does at every step, of features {name: (batch, steps, width)}.
-
-        Args:
-            present: (batch, steps, modalities), False where a modality is absent; None: all are present.
-
-        Raises:
-            AsdError: other modalities or shapes than the network was built for, or a step with none present.
-        """
+        """What every track does at every step, of features (batch, steps, width)."""
         x, gates = self._placed(features, present)
         x = self.dense(self.encoder(x)).unsqueeze(2)
         x = relu(x + self.tracks)
@@ -173,13 +160,6 @@ class MultimodalTransformer(nn.Module):
         """Attention weights (layers, batch, heads, steps, steps), to be asked for in eval mode.
 
         The row of a step tells how much it takes from every step, and adds up to one.
-
-        Args:
-            features: by modality, (batch, steps, dims).
-            present: as for `forward`.
-
-        Raises:
-            AsdError: as `forward`.
         """
         x, _ = self._placed(features, present)
         weights = []
@@ -203,9 +183,6 @@ def drop_modalities(present: torch.Tensor, probability: float, generator: torch.
 
     A modality goes for a whole sequence (row of the first axis); a step that would lose its last one keeps
     all that it had. Draws come from the generator's own device, so one on the CPU fixes them for all devices.
-
-    Args:
-        present: (batch, ..., modalities).
 
     Raises:
         AsdError: a probability outside 0 to 1.

@@ -2,6 +2,17 @@
 
 Tokens are (batch, tokens, dims). The networks keep their parameters under the names of their checkpoints, so only what
 has no parameters of its own is shared.
+
+Args:
+    x: tokens.
+    n_heads: a divisor of dims.
+    q, k, v: queries, keys and values, each (batch, heads, tokens, dims / heads).
+    bias: (batch or 1, heads, tokens, tokens) added to how queries and keys agree.
+    norms: behind the attention, and behind the feed-forward network.
+    feed_forward: its two matrices, with a GELU between them.
+    shortcut: factor of what goes past.
+    n_steps, n_dims: length of a sequence and of its codes.
+    like: a tensor of the wanted type and device.
 """
 
 from __future__ import annotations
@@ -18,21 +29,12 @@ from asd.types import AsdError
 
 
 def heads(x: torch.Tensor, n_heads: int) -> torch.Tensor:
-    """Tokens by heads: (batch, tokens, dims) -> (batch, heads, tokens, dims / heads).
-
-    Args:
-        x: (batch, tokens, dims).
-        n_heads: a divisor of dims.
-    """
+    """Tokens by heads, (batch, heads, tokens, dims / heads)."""
     return x.unflatten(2, (n_heads, -1)).transpose(1, 2)
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """Values weighted by how queries and keys agree: three times (batch, heads, tokens, dims / heads) -> tokens.
-
-    Args:
-        bias: (batch or 1, heads, tokens, tokens) added to the agreement.
-    """
+    """Tokens: values weighted by how queries and keys agree."""
     return scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
 
 
@@ -43,13 +45,7 @@ def post_norm_layer(
     feed_forward: tuple[nn.Module, nn.Module],
     shortcut: float = 1.0,
 ) -> torch.Tensor:
-    """A layer behind its attention: both sums are normalised afterwards.
-
-    Args:
-        norms: behind the attention, and behind the feed-forward network.
-        feed_forward: its two matrices, with a GELU between them.
-        shortcut: factor of what goes past.
-    """
+    """A layer behind its attention: both sums are normalised afterwards."""
     first, second = feed_forward
     x = norms[0](shortcut * x + attended)
     return norms[1](shortcut * x + second(gelu(first(x))))
@@ -58,13 +54,7 @@ def post_norm_layer(
 def sinusoids(n_steps: int, n_dims: int, like: torch.Tensor) -> torch.Tensor:
     """Position codes (n_steps, n_dims), sines in the even columns and cosines in the odd ones.
 
-    The wavelengths run from 2 pi to 10000 x 2 pi steps. Computed in float32, returned in the type and on
-    the device of `like`.
-
-    Args:
-        n_steps: length of the sequence.
-        n_dims: length of a code, even.
-        like: a tensor of the wanted type and device.
+    The wavelengths run from 2 pi to 10000 x 2 pi steps. Computed in float32.
 
     Source: Vaswani et al., "Attention is all you need", 2017, section 3.5.
     """
