@@ -23,8 +23,9 @@ import asd
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
 from asd.deploy.application import application
+from asd.deploy.listen import RunModel
 from asd.deploy.models import Models
-from asd.settings.stages import Serve
+from asd.settings.stages import Listen, Serve
 from tests.command import ONE_VIEW, refuses, succeeds, train_on_tones
 from tests.command import asd as asd_command
 from tests.machines import two_sections, write_clip
@@ -223,6 +224,28 @@ def test_an_hour_takes_no_more_memory_than_its_first_minutes(plant: Path) -> Non
     assert process.returncode == 0, err
     assert b"listened to 3600.0 s: 1800 scores, 60 alarms" in out
     assert used[-1] <= max(used[5:15]) + (16 << 20)
+
+
+@pytest.mark.parametrize(("rate_hz", "views"), [(8000, ["level_64"]), (16000, ["kurtosis"])])
+def test_a_run_that_was_made_anew_for_other_sound_or_scorers_is_not_taken_over(
+    plant: Path, rate_hz: int, views: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = RunModel(Listen(name="fans", input="-", scorer="level_64", device="cpu"))
+    samples = shift(total_s=1.0)
+    before = model.score(samples)
+    normal = sorted(Path("data/fan/train").glob("*.wav"))
+    asd.fit(normal, rate_hz, machine="fan", options={"views": views}, device="cpu").save("runs/fans", "fan")
+    assert not model.has_changed()
+    assert "the one from before listens on" in caplog.text
+    assert model.score(samples) == before
+
+
+def test_each_folder_has_a_mark_of_its_own(plant: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = []
+    monkeypatch.setattr("asd.deploy.listen.source_of", lambda *given, mark, **options: marks.append(mark) or iter(()))
+    for folder in ("in", "other", "./in"):
+        refuses("listen", "name=fans", f"input={folder}", saying="before the first score")
+    assert marks[0] == marks[2] != marks[1]
 
 
 def test_a_stream_is_of_the_section_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,15 @@ def test_a_model_that_was_made_anew_is_told_once_in_the_log(
     assert f"{runs}/fans/fan/seed0 was made anew" in caplog.text
 
 
+def test_the_model_that_answers_is_asked_for_its_sections_and_not_the_run_on_the_disk(
+    plant: Path, tmp_path: Path
+) -> None:
+    runs = shutil.copytree(plant / "runs", tmp_path / "runs")
+    with TestClient(service.application(Models(runs, None, "cpu"), LIMITS)) as caller:
+        shutil.rmtree(runs)
+        assert caller.post("/score?machine=fan&section=0", files=as_form(clips(plant)[:1])).status_code == 200
+
+
 def test_a_batch_scores_as_predict_does(client: TestClient, plant: Path) -> None:
     paths = clips(plant)[:8]
     answer = client.post("/score?machine=fan", files=as_form(paths))

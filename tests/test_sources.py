@@ -194,6 +194,22 @@ def test_a_recording_that_is_moved_in_later_is_heard_after_a_restart_however_old
     again.close()
 
 
+def test_a_recording_of_any_name_is_remembered_and_one_that_goes_unread_changes_nothing(tmp_path: Path) -> None:
+    place, mark = tmp_path / "in", tmp_path / "heard"
+    wav = write_clip(place / "a.wav", 0, 0.1)
+    wav.rename(odd := place / "b\n\udcff.wav")  # no UTF-8
+    folder = Folder(place, 16000, mark)
+    assert len(list(folder._read(odd))) == 1
+    before = mark.read_bytes()
+    (gone,) = folder._read(place / "part.wav")  # as where a recorder renames it at once
+    assert gone.problem
+    assert mark.read_bytes() == before
+    assert Folder(place, 16000, mark)._waiting() == []
+    mark.write_bytes(before[:9])
+    with pytest.raises(AsdError, match=r"heard is damaged .*; remove it, and all of .*in is heard"):
+        Folder(place, 16000, mark)._waiting()
+
+
 def test_recordings_of_one_moment_are_heard_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_stamp", lambda path: 7)
     for name in ("a", "b", "c"):

@@ -22,7 +22,7 @@ from asd.core.runtime import log
 from asd.deploy.models import Models, Upload, score_uploads
 from asd.deploy.service import Guard, RefusalError
 from asd.settings.stages import Serve
-from asd.types import AsdError, one_of
+from asd.types import AsdError, one_of, section_among
 
 ROUTES = ("/health", "/models", "/score", "/metrics", "/openapi.json")
 _ASKED = ("run", "machine", "scorer", "section")
@@ -95,7 +95,7 @@ def application(models: Models, config: Serve) -> Guard:
         _check_asked([key for key, _ in request.query_params.multi_items()])
         run, machine, model = models.chosen(run, machine)
         name = one_of(model.scorers[0] if scorer is None else scorer, model.scorers, "scorer")
-        section = None if section is None else models.runs[run, machine].section_named(section)
+        section = None if section is None else section_among(model.sections, section, machine)
         uploads = await _uploads(request, config.recordings)
         loop, ended = asyncio.get_running_loop(), threading.Event()
         words = (model, uploads, name, config.seconds, section, ended.is_set)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.files import alone, check_file_place
-from asd.core.runtime import log, stopped_by_termination
+from asd.core.runtime import fingerprint, log, stopped_by_termination
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
@@ -22,7 +22,7 @@ from asd.deploy.stream import Piece
 from asd.library import Model, load
 from asd.runs import RunDirectory
 from asd.settings.stages import Listen
-from asd.types import AsdError, one_of
+from asd.types import AsdError, one_of, section_among
 
 _CLOSE_S = 15.0  # that sinks have at the end to deliver what is left
 _NAMED = 3  # defects that the last message names
@@ -45,17 +45,21 @@ class RunModel:
 
     def __init__(self, config: Listen) -> None:
         self.config = config
-        self._read(config.machine)
+        self._use(self._read(config.machine))
         self._stamp = self.run.completed_ns()
-        self.section = None if config.section is None else self.run.section_named(config.section)
 
-    def _read(self, machine: str | None) -> None:
+    def _read(self, machine: str | None) -> Model:
         config = self.config
-        self.model: Model = load(config.runs / config.name, machine, seed=config.seed, device=config.device)
-        options, scorers = self.model.options, self.model.scorers
-        self.run = RunDirectory.of(config.runs, config.name, options.machine[0], options.seeds[0])
-        self.scorer = one_of(config.scorer or scorers[0], scorers, "scorer")
-        self.training_scores: npt.NDArray[np.float64] = self.model.normal.scores[self.scorer].to_numpy(float)
+        return load(config.runs / config.name, machine, seed=config.seed, device=config.device)
+
+    def _use(self, model: Model) -> None:
+        """Takes a model, where it knows the scorer and the section that are asked for; else nothing changes."""
+        config, machine = self.config, model.options.machine[0]
+        scorer = one_of(config.scorer or model.scorers[0], model.scorers, "scorer")
+        self.section = None if config.section is None else section_among(model.sections, config.section, machine)
+        self.model, self.scorer = model, scorer
+        self.run = RunDirectory.of(config.runs, config.name, machine, model.options.seeds[0])
+        self.training_scores: npt.NDArray[np.float64] = model.normal.scores[scorer].to_numpy(float)
 
     def has_changed(self) -> bool:
         """Whether another model lies there than the one that was read; it is read then."""
@@ -63,7 +67,10 @@ class RunModel:
             return False
         self._stamp = now
         try:
-            self._read(self.run.machine)
+            model = self._read(self.run.machine)
+            if _heard(model) != _heard(self.model):
+                raise AsdError("it takes another rate or other channels; start listen again for it")
+            self._use(model)
         except AsdError as error:
             log.error("the recalibrated model cannot be used (%s); the one from before listens on", error)
             return False
@@ -114,6 +121,12 @@ class RunModel:
         return self.model.score(samples, self.model.options.sample_rate_hz, self.scorer, self.section).score
 
 
+def _heard(model: Model) -> tuple[object, ...]:
+    """What of a stream a model takes."""
+    front_end = model.detector.context.front_end
+    return model.options.sample_rate_hz, front_end.n_microphones, front_end.channel
+
+
 def listen(config: Listen) -> ListenResult:
     """Listens until the stream ends, or until Ctrl-C or a termination signal."""
     model = RunModel(config)
@@ -122,8 +135,9 @@ def listen(config: Listen) -> ListenResult:
     check_file_place(folder / "alarms.jsonl")
     busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
     with alone(folder, busy=busy):
+        heard = folder / f"heard-{fingerprint(str(Path(config.input).resolve()))}"  # a mark for each folder
         pieces = source_of(
-            config.input, plan.sample_rate_hz, format_=config.format, n_channels=config.channels, mark=folder / "heard"
+            config.input, plan.sample_rate_hz, format_=config.format, n_channels=config.channels, mark=heard
         )
         return _listen(model, plan, pieces, folder)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asd.core.files import write_text
+from asd.core.files import read_json, write_json
 from asd.core.runtime import imported, log
 from asd.data.audio import read_sound
 from asd.deploy.stream import NOTHING, Piece, Samples
@@ -143,19 +143,20 @@ class Folder:
             yield Piece(NOTHING, path.name, True, problem=str(error))
         else:
             yield Piece(waveform, path.name, True, is_whole=True)
+        if not stamp:
+            return  # it had gone before it was read
         self._last = stamp, [*(self._last[1] if stamp == self._last[0] else []), path.name]
         try:
             if self.mark:
-                write_text(self.mark, f"{stamp} {'/'.join(self._last[1])}\n")
+                write_json(self.mark, {"stamp": stamp, "names": self._last[1]})
         except (AsdError, OSError) as error:
             log.error("%s is not remembered as heard (%s); a restart may hear it again", path.name, error)
 
     def _waiting(self) -> list[Path]:
         """Recordings of the folder that came after the last one that was read, oldest first."""
         stamps = sorted((_stamp(path), path.name, path) for path in find_recordings(self.place, "*"))
-        if self.mark and self.mark.exists():
-            stamp, names = self.mark.read_text().rstrip("\n").split(" ", 1)
-            self._last = int(stamp), names.split("/")
+        if self.mark and (known := read_json(self.mark, f"remove it, and all of {self.place} is heard")):
+            self._last = known["stamp"], known["names"]
         last, done = self._last
         return [path for stamp, name, path in stamps if stamp > last or (stamp == last and name not in done)]
 
