@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from asd.core.trainer import StopRequest
+from asd.core.trainer import interrupt_noted
 
 
 def ctrl_c() -> None:
@@ -15,7 +15,7 @@ def ctrl_c() -> None:
 
 
 def within(defer: bool, *body: Callable[[], object]) -> list[int]:
-    """Runs `body` in a `StopRequest`; how many of them came to their end before the interrupt."""
+    """Runs `body` in an `interrupt_noted`; how many of them came to their end before the interrupt."""
     done: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         _run(defer, body, done)
@@ -24,7 +24,7 @@ def within(defer: bool, *body: Callable[[], object]) -> list[int]:
 
 
 def _run(defer: bool, body: Sequence[Callable[[], object]], done: list[int]) -> None:
-    with StopRequest(defer):
+    with interrupt_noted(defer):
         for k, call in enumerate(body):
             call()
             done.append(k)
@@ -49,14 +49,14 @@ def test_an_error_is_not_hidden_by_a_wish() -> None:
 
 def test_other_threads_and_other_listeners_are_left_alone() -> None:
     heard = []
-    thread = threading.Thread(target=lambda: heard.append(StopRequest().__enter__().requested))
+    thread = threading.Thread(target=lambda: heard.append(interrupt_noted().__enter__().is_set()))
     thread.start()
     thread.join()
     assert heard == [False]
     before = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
     try:
-        with StopRequest() as stop:
+        with interrupt_noted() as stop:
             ctrl_c()
-        assert (heard, stop.requested) == ([False, True], False)
+        assert (heard, stop.is_set()) == ([False, True], False)
     finally:
         signal.signal(signal.SIGINT, before)

@@ -11,12 +11,12 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Self
 
 import torch
 
@@ -33,39 +33,32 @@ __all__ = ["TrainSettings", "Trained", "train"]
 _STATE = "state.safetensors"
 
 
-class StopRequest:
-    """Within its `with`, the first Ctrl-C only sets `requested`; a second one interrupts at once.
+@contextmanager
+def interrupt_noted(defer: bool = True) -> Iterator[threading.Event]:
+    """Within its `with`, the first Ctrl-C only sets the event; a second one interrupts at once.
 
     A step of the optimiser that is interrupted in the middle leaves weights and moments that belong to
     different steps, and nothing to resume from. At the end of the `with`, a request that was not acted on
     becomes a `KeyboardInterrupt`. Nothing is changed outside the main thread, where SIGINT has another
     handler already, or with `defer=False`.
     """
+    requested, is_main = threading.Event(), threading.current_thread() is threading.main_thread()
+    if not defer or not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield requested
+        return
 
-    def __init__(self, defer: bool = True) -> None:
-        self.requested = False
-        self._defer = defer
-
-    def __enter__(self) -> Self:
-        self._defer = (
-            self._defer
-            and threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self._defer:
-            signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._defer:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self.requested and kind is None:
+    def note(number: int, frame: FrameType | None) -> None:
+        if requested.is_set():
             raise KeyboardInterrupt
+        requested.set()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield requested
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if requested.is_set():
+        raise KeyboardInterrupt
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +124,7 @@ def train(
         keep_lines(directory / "metrics.jsonl", position.epoch)
     listener = TRACKER.get() if world.is_first else None
     remaining = range(position.epoch, settings.epochs)
-    with StopRequest(defer=world.size == 1) as stop:
+    with interrupt_noted(defer=world.size == 1) as stop:
         for epoch in progress(remaining, label, total=len(remaining)) if world.is_first else remaining:
             if patience is not None and epoch - position.best_epoch >= patience:
                 break
@@ -152,7 +145,7 @@ def train(
             if listener is not None:
                 curves = {name: value for name, value in line.items() if name != "epoch"}
                 listener.numbers({**curves, "learning_rate": update.learning_rate}, epoch + 1)
-            if stop.requested:
+            if stop.is_set():
                 log.info("stopped after epoch %d of %d; %s has it all", epoch + 1, settings.epochs, file.path)
                 raise KeyboardInterrupt
     if patience is None:
@@ -165,7 +158,7 @@ def _epoch(
     update: Update,
     file: StateFile,
     position: Position,
-    stop: StopRequest,
+    stop: threading.Event,
     train_indices: torch.Tensor,
     weights: torch.Tensor | None,
     seed: int,
@@ -192,7 +185,7 @@ def _epoch(
         done = epoch * len(batches) + position.batch
         rate = learning_rate_at(settings, done, settings.epochs * len(batches))
         position.add(update(batch, rate))
-        if stop.requested:
+        if stop.is_set():
             _finite(update, position)
             position.seconds = time.perf_counter() - started
             file.save(position)
