@@ -18,7 +18,7 @@ GOLDEN = Path(__file__).parent / "golden" / "resnet_se.npz"
 
 
 def with_drawn_weights() -> ResNetSE:
-    network, random = ResNetSE(), np.random.RandomState(0)
+    network, random = ResNetSE(72000), np.random.RandomState(0)
     with torch.no_grad():
         for p in network.parameters():
             p.copy_(torch.from_numpy(random.standard_normal(tuple(p.shape)) / np.sqrt(p[0].numel())))

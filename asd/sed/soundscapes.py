@@ -3,12 +3,7 @@
 A scene is drawn first, as plain numbers, and rendered afterwards as a pure function of them. Clip i of a part
 is a function of (seed, part, i) alone, to the byte.
 
-    <out>/soundscapes.json                      settings, and what each class is like
-    <out>/train_strong/*.wav    train_strong.tsv
-    <out>/train_weak/*.wav      train_weak.tsv
-    <out>/train_unlabelled/*.wav
-    <out>/validation/*.wav      validation.tsv
-    <out>/test/*.wav            test.tsv
+    <out>/soundscapes.json      settings, and what each class is like, beside the parts and tables of `dataset`
 
 The three training parts share sources (for example speakers) and backgrounds; validation and test have their own.
 """

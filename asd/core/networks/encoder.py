@@ -12,8 +12,9 @@ can be exchanged between clips.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -97,48 +98,59 @@ class HalvingConvolution(nn.Conv2d):
 
 
 class Branches(Encoder):
-    """Waveform segments of a fixed length to embeddings, one part per spectrum.
+    """Waveform segments of a fixed length to embeddings, one part per spectrum; a subclass names the networks.
 
     Args:
         windows_samples: STFT windows (half overlapping), one branch each; at least one of `windows_samples`
             and `whole` is needed.
         whole: also a branch on the magnitude spectrum of the whole segment.
+        width: channels of the first stage on a spectrogram; the last has eight times as many.
         level: keep the level of a segment; False divides it by its root mean square.
-        on_spectrogram: number of bins to a network of (batch, bins, frames).
-        on_spectrum: number of bins to a network of (batch, bins).
-        first_bins: of each STFT, the lowest bin that counts.
-        centred: frames are centred on multiples of the hop, with silence around the segment, and magnitudes are in
-            units of the window's norm; otherwise the first frame begins with the segment.
+        sample_rate_hz: of the waveforms.
     """
+
+    on_spectrogram: type[nn.Module]  # by bins, dims and width: a network of (batch, bins, frames)
+    on_spectrum: type[nn.Module]  # by bins and dims: a network of (batch, bins)
+    lowest_hz = 0.0  # STFT branches leave out what is below
+    # Frames are centred on multiples of the hop, with silence around the segment, and magnitudes are in units of the
+    # window's norm; otherwise the first frame begins with the segment.
+    centred = False
 
     def __init__(
         self,
-        segment_samples: int,
-        windows_samples: Sequence[int],
-        whole: bool,
-        n_dims: int,
-        level: bool,
-        on_spectrogram: Callable[[int], nn.Module],
-        on_spectrum: Callable[[int], nn.Module],
-        first_bins: Sequence[int] | None = None,
-        centred: bool = False,
+        segment_samples: int = 32000,
+        windows_samples: Sequence[int] = (256, 1024, 4096),
+        whole: bool = True,
+        n_dims: int = 128,
+        width: int = 16,
+        level: bool = True,
+        sample_rate_hz: int = 16000,
     ) -> None:
         super().__init__()
         self.segment_samples = self.shortest_samples = segment_samples
-        self.windows_samples = tuple(windows_samples)
-        self.first_bins = tuple(first_bins or [0] * len(self.windows_samples))
-        self.level, self.centred = level, centred
+        self.windows_samples, self.level = tuple(windows_samples), level
+        self.first_bins = tuple(self.first_bin(n, sample_rate_hz) for n in self.windows_samples)
         self.n_parts, self.n_dims = len(self.windows_samples) + whole, n_dims
         bins = [n // 2 + 1 - k for n, k in zip(self.windows_samples, self.first_bins, strict=True)]
-        branches = [on_spectrogram(n) for n in bins]
+        branches = [self.on_spectrogram(n, n_dims, width) for n in bins]
         if whole:
-            branches.append(on_spectrum(segment_samples // 2 + 1))
+            branches.append(self.on_spectrum(segment_samples // 2 + 1, n_dims))
         self.branches = nn.ModuleList(branches)
         for i, n in enumerate(self.windows_samples):
             window = torch.hann_window(n)
-            self.register_buffer(f"window_{i}", window / window.norm() if centred else window, persistent=False)
+            self.register_buffer(f"window_{i}", window / window.norm() if self.centred else window, persistent=False)
         # A third faster on a CPU; torch's type stubs do not know the keyword.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def first_bin(cls, window_samples: int, sample_rate_hz: int) -> int:
+        """The lowest bin that counts of an STFT.
+
+        Args:
+            window_samples: length of the STFT's window.
+            sample_rate_hz: of the waveform.
+        """
+        return math.ceil(cls.lowest_hz * window_samples / sample_rate_hz)
 
     def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
         """Magnitudes per branch: (batch, bins, frames) of each STFT, (batch, bins) of the whole."""

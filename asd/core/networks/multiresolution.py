@@ -8,8 +8,6 @@ to the end instead of averaged away; each bin is normalised over the training cl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -19,33 +17,6 @@ from torch.nn.functional import relu
 from asd.core.networks.encoder import Branches, Convolution, HalvingConvolution
 
 _BANDS = 8  # bands that the frequency axis is pooled to before the last layer of an STFT branch
-
-
-class MultiResolution(Branches):
-    """Waveform segments of a fixed length to embeddings, one part per spectrum.
-
-    Args:
-        width: channels of the first ResNet stage; the last has eight times as many.
-    """
-
-    def __init__(
-        self,
-        segment_samples: int = 32000,
-        windows_samples: Sequence[int] = (256, 1024, 4096),
-        whole: bool = True,
-        n_dims: int = 128,
-        width: int = 16,
-        level: bool = True,
-    ) -> None:
-        super().__init__(
-            segment_samples,
-            windows_samples,
-            whole,
-            n_dims,
-            level,
-            partial(SpectrogramBranch, n_dims=n_dims, width=width),
-            partial(SpectrumBranch, n_dims=n_dims),
-        )
 
 
 class SpectrogramBranch(nn.Module):
@@ -112,6 +83,12 @@ class SpectrumBranch(nn.Module):
         """(batch, bins) -> (batch, dims)."""
         x = self.convolutions(self.input_norm(spectrum).unsqueeze(1))
         return self.dense(x.flatten(1))
+
+
+class MultiResolution(Branches):
+    """Small ResNets on spectrograms, and strided convolutions along the spectrum of the whole segment."""
+
+    on_spectrogram, on_spectrum = SpectrogramBranch, SpectrumBranch
 
 
 def _pool_bands(x: torch.Tensor) -> torch.Tensor:

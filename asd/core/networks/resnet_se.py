@@ -11,9 +11,7 @@ unlabeled conditions", ICASSP 2025; Wilkinghoff, ICASSP 2024; Hu et al., "Squeez
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -22,55 +20,9 @@ from torch.nn.functional import normalize, pad, relu
 
 from asd.core.networks.encoder import Branches, Convolution, HalvingConvolution
 
-LOWEST_HZ = 200.0  # STFT branches leave out what is below
 LEAST_BINS = _LEAST_FRAMES = 11  # the fewest of which the first layers leave anything
 _CONVOLUTIONS = ((256, 64), (64, 32), (16, 4))  # kernel and stride along the spectrum
 _REDUCTION = 16  # channels per unit in the middle of squeeze and excitation
-
-
-def first_bin(window_samples: int, sample_rate_hz: int) -> int:
-    """The lowest bin that counts of an STFT.
-
-    Args:
-        window_samples: length of the STFT's window.
-        sample_rate_hz: of the waveform.
-    """
-    return math.ceil(LOWEST_HZ * window_samples / sample_rate_hz)
-
-
-class ResNetSE(Branches):
-    """Waveform segments of a fixed length to embeddings, one part per spectrum.
-
-    Args:
-        width: channels of the first ResNet stage; the last has eight times as many.
-    """
-
-    def __init__(
-        self,
-        segment_samples: int = 72000,
-        windows_samples: Sequence[int] = (256, 1024, 4096),
-        whole: bool = True,
-        n_dims: int = 128,
-        width: int = 16,
-        level: bool = True,
-        sample_rate_hz: int = 16000,
-    ) -> None:
-        super().__init__(
-            segment_samples,
-            windows_samples,
-            whole,
-            n_dims,
-            level,
-            partial(SpectrogramBranch, n_dims=n_dims, width=width),
-            partial(SpectrumBranch, n_dims=n_dims),
-            first_bins=[first_bin(n, sample_rate_hz) for n in windows_samples],
-            centred=True,
-        )
-
-    def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Embeddings (batch, parts, dims) of what `spectra` gives, together of unit length."""
-        parts = self.parts(spectra)
-        return normalize(parts.flatten(1)).view_as(parts)
 
 
 class SpectrogramBranch(nn.Module):
@@ -154,6 +106,18 @@ class SpectrumBranch(nn.Module):
         """(batch, bins) -> (batch, dims)."""
         x = self.convolutions(pad(spectrum, (0, self.n_missing)).unsqueeze(1))
         return self.dense(x.flatten(1))
+
+
+class ResNetSE(Branches):
+    """Pre-activation ResNets on spectrograms, and dense layers on the spectrum of the whole segment."""
+
+    on_spectrogram, on_spectrum = SpectrogramBranch, SpectrumBranch
+    lowest_hz, centred = 200.0, True
+
+    def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Embeddings (batch, parts, dims) of what `spectra` gives, together of unit length."""
+        parts = self.parts(spectra)
+        return normalize(parts.flatten(1)).view_as(parts)
 
 
 class ExcitedChannels(nn.Module):

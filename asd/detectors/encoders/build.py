@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from asd.core.networks.encoder import Encoder
 from asd.core.networks.multiresolution import MultiResolution
-from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE, first_bin
+from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE
 from asd.core.runtime import digest, fingerprint, own_code
 from asd.detectors.encoders.bottleneck import Bottleneck
 from asd.detectors.encoders.hub import load_hub
@@ -94,17 +94,15 @@ def build(recipe: Recipe, sample_rate_hz: int = 16000) -> Encoder:
     return _BUILDERS[recipe.encoder](recipe, sample_rate_hz)
 
 
-def _multires_cnn(recipe: Recipe, _: int) -> Encoder:
-    return MultiResolution(
-        recipe.segment_samples, recipe.windows_samples, recipe.whole, recipe.n_dims, recipe.width, recipe.level
-    )
+def _multires_cnn(recipe: Recipe, sample_rate_hz: int) -> Encoder:
+    return MultiResolution(*_sizes(recipe), sample_rate_hz)
 
 
 def _resnet_se(recipe: Recipe, sample_rate_hz: int) -> Encoder:
     """Refuses STFT windows of which the network's first layers would leave nothing."""
 
     def suffices(n: int) -> bool:
-        return n // 2 + 1 - first_bin(n, sample_rate_hz) >= LEAST_BINS
+        return n // 2 + 1 - ResNetSE.first_bin(n, sample_rate_hz) >= LEAST_BINS
 
     short = [n for n in recipe.windows_samples if not suffices(n)]
     if short:
@@ -114,15 +112,11 @@ def _resnet_se(recipe: Recipe, sample_rate_hz: int) -> Encoder:
             f"embedding.windows_samples has {short[0]}, and embedding.encoder=resnet_se needs {needs} at "
             f"{sample_rate_hz} Hz; change that or take embedding.encoder=multires_cnn"
         )
-    return ResNetSE(
-        recipe.segment_samples,
-        recipe.windows_samples,
-        recipe.whole,
-        recipe.n_dims,
-        recipe.width,
-        recipe.level,
-        sample_rate_hz,
-    )
+    return ResNetSE(*_sizes(recipe), sample_rate_hz)
+
+
+def _sizes(recipe: Recipe) -> tuple[int, list[int], bool, int, int, bool]:
+    return (recipe.segment_samples, recipe.windows_samples, recipe.whole, recipe.n_dims, recipe.width, recipe.level)
 
 
 def _bottleneck(recipe: Recipe, sample_rate_hz: int) -> Encoder:

@@ -69,9 +69,8 @@ def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: tor
     """
     list_names(folder)
     paths = _wav_files(folder)
-    parts = [_parts(path) for path in paths]
-    classes = tuple(sorted({word for word, _, _ in parts}))
-    names = tuple(sorted({speaker for _, speaker, _ in parts}))
+    spoken, speaking, number = zip(*map(_parts, paths), strict=True)
+    classes, names = tuple(sorted({*spoken})), tuple(sorted({*speaking}))
     if len(classes) < 2:
         raise AsdError(f"{folder} holds recordings of one word, {classes[0]}; give two words at least")
     n_samples, digest, waveforms, n_cut = round(duration_s * sample_rate_hz), hashlib.sha256(), [], 0
@@ -87,12 +86,8 @@ def load_words(folder: Path, sample_rate_hz: int, duration_s: float, device: tor
         waveforms.append(_fitted(waveform, n_samples, path))
     if n_cut:
         log.info("%d of %d recordings are longer than %g s and were cut", n_cut, len(paths), duration_s)
-    columns = [
-        [classes.index(word) for word, _, _ in parts],
-        [names.index(speaker) for _, speaker, _ in parts],
-        [number for _, _, number in parts],
-    ]
-    labels, speakers, numbers = (torch.tensor(column, device=device) for column in columns)
+    columns = (map(classes.index, spoken), map(names.index, speaking), number)
+    labels, speakers, numbers = (torch.tensor([*column], device=device) for column in columns)
     stacked = torch.from_numpy(np.stack(waveforms)).to(device)
     return Words(stacked, labels, speakers, numbers, classes, names, sample_rate_hz, digest.hexdigest()[:16])
 
