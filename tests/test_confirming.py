@@ -86,6 +86,20 @@ def test_other_stages_go_on_with_a_grown_bank(run: Path) -> None:
     succeeds("report", "predictions=again/predictions.csv", "clips=1", "explained=0")
 
 
+def test_a_run_in_a_folder_of_another_name_is_that_run_and_no_other(run: Path) -> None:
+    shutil.copytree("runs/statistics", "runs/copy")
+    before = contents(Path("runs/statistics"))
+    succeeds("predict", "name=copy", "audio=inbox", "--confirm-normal")
+    assert contents(Path("runs/statistics")) == before
+    assert len(pd.read_csv("runs/copy/fan/seed0/model/training_scores.csv")) == 15
+    shutil.rmtree("runs/statistics")
+    grown = contents(Path("runs/copy/fan/seed0/model"))
+    for words in (["explain", "worst=1"], ["report", "clips=1"]):
+        assert "in the table, and" not in succeeds(*words, "name=copy").err  # each score is that of its own model
+    assert contents(Path("runs/copy/fan/seed0/model")) == grown
+    assert not Path("runs/statistics").exists()
+
+
 def test_what_may_not_be_confirmed_changes_nothing(run: Path) -> None:
     before = contents(Path("runs"))
     odd = next(Path("data/fan/test").glob("*anomaly*.wav"))

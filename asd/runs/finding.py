@@ -41,7 +41,7 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
         if inner := run_names(root):
             raise AsdError(f"{root} is a folder of runs; name one of them: {', '.join(inner)}")
         wanted = "" if seed is None else f" with seed={seed}"
-        raise AsdError(f"{root} holds no complete run{wanted}; start the same make train again: it resumes")
+        raise AsdError(f"{root} holds no complete run{wanted}; start the same train or enroll again: it resumes")
     return found
 
 

@@ -28,7 +28,8 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     """
     if not (stored := run.config()):
         raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
-    settings = stored_run(stored, machine=[run.machine], seeds=[run.seed], runs=runs)
+    name = run.path.parts[-3]  # its folder may have been renamed or copied
+    settings = stored_run(stored, name=name, machine=[run.machine], seeds=[run.seed], runs=runs)
     known = run.scores.data()
     if known and not settings.normal and not settings.data_root.exists():  # they were moved, and scored there
         settings = settings.model_copy(update={"data": mirrored(known.root)})
