@@ -101,3 +101,5 @@ def test_development_results_average_sections_as_the_year_does(year: int, keys: 
     values = np.array([section[metric] for section in sections])
     expected = values.mean() if mean == "arithmetic" else len(values) / (1 / values).sum()
     assert results["fan"][keys[0]] == pytest.approx(100 * expected)
+    with pytest.raises(AsdError, match=r"asks for harmonic_mean_eer of fan; results are auc.*: leave it out there"):
+        development_results(evaluation, "a", ("harmonic_mean_eer",))

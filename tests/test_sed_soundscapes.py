@@ -172,6 +172,12 @@ def test_a_silent_stretch_of_a_background_is_a_silent_clip(tmp_path: Path) -> No
     assert not render(Scene(str(tmp_path / "a.wav"), 0.5, ()), RECIPE, behind).any()
 
 
+def test_no_event_is_shorter_than_a_table_can_say(tmp_path: Path) -> None:
+    classes = {name: {"odds": 1 / 3, "length_s": 1e-5} for name in PITCHES_HZ}
+    scene = draw_scene(RECIPE, classes, by_label(tmp_path), Silence(), "train", generator(0))
+    assert {event.duration_s for event in scene.events} == {0.001}
+
+
 def test_unequal_classes_have_the_ratios_asked_for() -> None:
     classes = unequal(list("abcdef"), 16.0, 4.0, 10.0, seed=3)
     odds, lengths_s = ([each[name] for each in classes.values()] for name in ("odds", "length_s"))

@@ -99,15 +99,18 @@ def development_results(evaluation: Mapping[str, Any], scorer: str, keys: Sequen
     """What a meta file tells of the development set: per machine the metrics `keys`, in per cent.
 
     Sections are averaged as the year does it: arithmetically in 2020, harmonically since. A key is the name
-    of a metric, with or without a prefix that says how it was averaged ("harmonic_mean_auc_source").
+    of a metric, with or without a prefix that says how it was averaged ("harmonic_mean_auc_source"); `AsdError`
+    where it names none.
     """
     results: dict[str, dict[str, float]] = {}
     for machine, sections in evaluation["scorers"][scorer]["machines"].items():
         names = sorted(next(iter(sections.values())), key=len)
         results[machine] = {}
         for key in keys:
-            metric = [name for name in names if key.endswith(name)][-1]
-            values = np.array([metrics[metric] for metrics in sections.values()])
+            if not (meant := [name for name in names if key.endswith(name)]):
+                have = ", ".join(sorted(names))
+                raise AsdError(f"the meta template asks for {key} of {machine}; results are {have}: leave it out there")
+            values = np.array([metrics[meant[-1]] for metrics in sections.values()])
             results[machine][key] = 100.0 * float(aggregate(values, evaluation["rule"]))
     return results
 

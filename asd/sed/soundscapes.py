@@ -110,7 +110,7 @@ def _draw_event(
     recording = recordings[int(rng.integers(len(recordings)))]
     recorded_s = len(load(recording.path, config.sample_rate_hz)) / config.sample_rate_hz
     wanted_s = typical_s * rng.uniform(0.7, 1.3) if typical_s else recorded_s
-    duration_s = round(min(wanted_s, config.duration_s), 3)
+    duration_s = max(round(min(wanted_s, config.duration_s), 3), 0.001)  # tables are written to the millisecond
     start_s = rng.uniform(0.0, max(recorded_s - duration_s, 0.0))
     snr_db = rng.uniform(config.least_snr_db, config.most_snr_db)
     return Event(str(recording.path), label, 0.0, duration_s, round(float(start_s), 6), round(float(snr_db), 2))
