@@ -66,6 +66,10 @@ def test_features_are_those_of_each_clip_alone_and_padding_is_zero_on_the_scale(
 
 
 def test_a_folder_without_recordings_or_labels_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "one_name", "a.wav", 0.5)
+    (tmp_path / "one_name/a.WAV").write_bytes((tmp_path / "one_name/a.wav").read_bytes())
+    with pytest.raises(AsdError, match=r"one_name holds a.WAV and a.wav, which tables cannot tell apart; rename one"):
+        list_wavs(tmp_path / "one_name", RATE_HZ)
     with pytest.raises(AsdError, match=r"is not a folder; give one of recordings"):
         list_wavs(tmp_path / "test", RATE_HZ)
     with pytest.raises(AsdError, match=r"has no labelled training clips: train_strong.tsv"):

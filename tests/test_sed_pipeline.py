@@ -174,6 +174,18 @@ def test_scores_of_other_recordings_replace_none_and_are_not_measured(place: Pat
     succeeds(*evaluate)
 
 
+def test_a_damaged_run_is_a_sentence(place: Path) -> None:
+    evaluate, run = ("sed", "evaluate", "name=usual", "runs=runs", "events=false"), Path("runs/usual/seed0")
+    for file in ("test.clips.tsv", "test/test_00003.tsv"):
+        path = run / "scores/student" / file
+        content = path.read_bytes()
+        path.write_bytes(b"\xff\x00")
+        refuses(*evaluate, saying=f"{path} is damaged .*; python -m asd sed score writes it anew")
+        path.write_bytes(content)
+    (run / "model/decoding.json").unlink()
+    refuses(*evaluate, saying="model/decoding.json is missing; train again with overwrite=true")
+
+
 def test_a_damaged_configuration_is_a_sentence(place: Path) -> None:
     Path("runs/usual/seed0/config.yaml").write_text("loss: [")
     refuses("sed", "evaluate", "name=usual", "runs=runs",

@@ -205,7 +205,6 @@ def test_rows_whose_recording_was_never_obtained_are_counted_and_left_out(caplog
     [
         (["a.wav"], ["a.wav", "b.wav", "c.wav"], r"no row for b.wav \(2 such clips\); a clip without events"),
         (["x/a.wav", "y\\a.wav"], ["a.wav"], "names a in the folders x and y"),
-        (["a"], ["a.WAV", "a.wav"], "holds a.WAV and a.wav, which tables cannot tell apart"),
     ],
 )
 def test_names_that_are_not_clear_are_refused(named: list[str], filenames: list[str], saying: str) -> None:

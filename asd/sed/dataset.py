@@ -25,7 +25,7 @@ from asd.core.runtime import file_hash, fingerprint
 from asd.core.storage import list_names
 from asd.data.recordings import Recordings, check
 from asd.features.logmel import LogMel
-from asd.places import find_recordings
+from asd.places import doubled, find_recordings, recording_key
 from asd.sed import labels, tables
 from asd.sed.config import Features, Train
 from asd.types import AsdError, Clip, Split
@@ -127,11 +127,14 @@ def train_parts(data: Path) -> list[str]:
 
 
 def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
-    """All WAV files of a folder, checked."""
+    """All recordings of a folder, checked; two of one name would have one row of a table and one file of scores."""
     paths = find_recordings(folder)
     if not paths:
         what = "holds no WAV files" if folder.is_dir() else "is not a folder"
         raise AsdError(f"{folder} {what}; give one of recordings, as docs/sed.md describes them")
+    if twice := doubled(path.name for path in paths):
+        same = [path.name for path in paths if recording_key(path.name) == twice[0]]
+        raise AsdError(f"{folder} holds {' and '.join(same)}, which tables cannot tell apart; rename one")
     clips = [Clip(path, "soundscape", "00", Split.TRAIN) for path in paths]
     return check(clips, sample_rate_hz=sample_rate_hz)
 

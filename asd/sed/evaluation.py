@@ -10,7 +10,6 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from asd.core.files import read_json
 from asd.core.storage import list_names
 from asd.evaluation.markdown import Section, plain, spread
 from asd.sed import dataset
@@ -41,7 +40,7 @@ def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[st
     truth = dataset.read_part(config.data, part, config.classes, config.features.sample_rate_hz)
     if truth.events is None:
         raise AsdError(f"part={part} has no strong table, and events cannot be measured without one")
-    decodings = read_json(run.decoding)
+    decodings = run.decodings()
     results = {}
     for model in MODELS:
         frames, clips = run.frames(model, part), run.clips(model, part)

@@ -22,7 +22,7 @@ import pandas as pd
 
 from asd.core.files import atomic, read_json, write_json
 from asd.core.storage import fetch
-from asd.places import place_name, written
+from asd.places import place_name, unreadable, written
 from asd.runs import TrainingDirectory, directories_with
 from asd.sed.dataset import Part
 from asd.sed.tables import STRONG_COLUMNS
@@ -52,6 +52,12 @@ class SedRun(TrainingDirectory):
         """File of the windows and thresholds."""
         return self.model / "decoding.json"
 
+    def decodings(self) -> dict[str, dict[str, Any]]:
+        """Windows and thresholds of each model, by its name."""
+        if not (found := read_json(self.decoding)):
+            raise AsdError(f"{self.decoding} is missing; train again with overwrite=true")
+        return found
+
     def part_name(self, folder: Path, fingerprint: str, own: Path) -> str:
         """What the scores of a folder of recordings are called; other recordings' scores are never replaced.
 
@@ -72,7 +78,7 @@ class SedRun(TrainingDirectory):
         """Scores of the frames by file name: onset, offset and a column per class."""
         clips = self.clips(model, part)
         folder = self.path / "scores" / model / part
-        return {name: pd.read_csv(folder / f"{Path(name).stem}.tsv", sep="\t") for name in clips.index}
+        return {name: _read_table(folder / f"{Path(name).stem}.tsv") for name in clips.index}
 
     def clips(self, model: str, part: str) -> pd.DataFrame:
         """Probabilities of the clips: a row per file name, a column per class."""
@@ -80,7 +86,15 @@ class SedRun(TrainingDirectory):
         if not path.exists():
             known = ", ".join(sorted(p.name[: -len(".clips.tsv")] for p in path.parent.glob("*.clips.tsv")))
             raise AsdError(f"{self.path} has no scores of {part}; it has those of {known or 'nothing'}")
-        return pd.read_csv(path, sep="\t", index_col="filename")
+        return _read_table(path, index_col="filename")
+
+
+def _read_table(path: Path, **options: Any) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, sep="\t", **options)
+    except (OSError, ValueError) as error:
+        sentence = f"{path} is damaged ({error}); python -m asd sed score writes it anew"
+        raise unreadable(path, error, sentence) from error
 
 
 def find_runs(runs: Path, name: str, seeds: Sequence[int] | None = None) -> list[SedRun]:

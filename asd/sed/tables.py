@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.runtime import log
-from asd.places import doubled, recording_key, unmatched
+from asd.places import recording_key, unmatched
 from asd.types import AsdError
 
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
@@ -132,13 +132,10 @@ def join_names(named: Iterable[str], filenames: Sequence[str], table: Path) -> d
     often no longer to be had. Every recording has to be named: a clip without events has to be labelled, too.
 
     Raises:
-        AsdError: a recording without a row, no row with a recording, or two folders or recordings of one name.
+        AsdError: a recording without a row, no row with a recording, or recordings of one name in two folders.
     """
     by_key = {recording_key(name): name for name in filenames}
     folder_of_table = table.with_suffix("")
-    if twice := doubled(filenames):
-        same = [name for name in filenames if recording_key(name) == twice[0]]
-        raise AsdError(f"{folder_of_table} holds {' and '.join(same)}, which tables cannot tell apart; rename one")
     named = list(dict.fromkeys(named))
     _check_folders(named, table)
     meant = {name: by_key[recording_key(name)] for name in named if recording_key(name) in by_key}

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from asd.core.checkpoint import load_into
-from asd.core.files import load_tensors, read_json, save_tensors, write_json
+from asd.core.files import load_tensors, save_tensors, write_json
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.storage import fetch, publish
@@ -130,7 +130,7 @@ def write_predictions(
     clips = models.scale(dataset.to_device([part], classes, config.features, device))
     ends = clips.n_frames.tolist()
     for name, network in models.by_name().items():
-        decoding = Decoding(**read_json(run.decoding)[name])
+        decoding = Decoding(**run.decodings()[name])
         predicted = probabilities(network, clips, config.training.batch_size)
         smoothed = _smoothed(decoding, predicted.frames, clips.n_frames).cpu().numpy()
         frames = {file: smoothed[i, : ends[i]] for i, file in enumerate(part.filenames)}
