@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from asd import pipeline
 from asd.core.files import read_json
-from asd.evaluation.fusion import FUSIONS, fuse_rank, fuse_z
+from asd.evaluation.fusion import FUSIONS, Member, fuse, fuse_rank, fuse_z
 from asd.runs import RunDirectory
 from asd.settings.config import Fuse, Run
 from asd.types import AsdError
@@ -98,6 +99,15 @@ def test_members_of_other_clips_are_refused(runs: Path, tmp_path: Path) -> None:
     pipeline.train(Run(data=data, runs=runs, name="fewer", statistics={"views": ["level_16"]}))
     with pytest.raises(AsdError, match="scored different test clips"):
         pipeline.fuse(Fuse(members=["one", "fewer"], name="y", runs=runs))
+
+
+def test_seeds_of_other_clips_are_refused(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "one", tmp_path / "one")
+    seeds = [RunDirectory.of(tmp_path, "one", "fan", seed) for seed in (0, 1)]
+    table = seeds[1].scores.path / "ensemble.csv"
+    table.write_text(table.read_text().replace("_0000", "_0100"))
+    with pytest.raises(AsdError, match="one/fan/seed0 and a run fused with it scored different test clips"):
+        fuse([Member(seeds, "ensemble")], "z")
 
 
 def test_z_is_the_mean_of_standardised_scores() -> None:

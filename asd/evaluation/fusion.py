@@ -172,13 +172,8 @@ def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataF
     """
     fused = [_averaged(member, method) for member in members]
     first_test, first_training = fused[0]
-    for test, training in fused[1:]:
-        for one, other, what in ((first_test, test, "test"), (first_training, training, "training")):
-            if list(one["file"]) != list(other["file"]):
-                raise AsdError(
-                    f"{members[0].runs[0].path} and a run fused with it scored different {what} clips; "
-                    f"train and score all members on the same data"
-                )
+    for tables, what in zip(zip(*fused, strict=True), ("test", "training"), strict=True):
+        _check_same_clips(tables, members[0].runs[0], what)
     test, training = (np.mean([table["score"] for table in tables], axis=0) for tables in zip(*fused, strict=True))
     return first_test.assign(score=test), first_training.assign(score=training)
 
@@ -188,9 +183,19 @@ def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     combine = FUSIONS[method]
     tests = [run.scores.table(member.scorer).sort_values(_CLIP, ignore_index=True) for run in member.runs]
     trainings = [run.training_scores().sort_values("file", ignore_index=True) for run in member.runs]
+    _check_same_clips(tests, member.runs[0], "test")
+    _check_same_clips(trainings, member.runs[0], "training")
     scales = [table[member.scorer].to_numpy(float) for table in trainings]
     fused = combine([table["score"].to_numpy(float) for table in tests], scales)
     return tests[0].assign(score=fused), trainings[0][["file"]].assign(score=combine(scales, scales))
+
+
+def _check_same_clips(tables: Sequence[pd.DataFrame], run: RunDirectory, what: str) -> None:
+    if any(list(table["file"]) != list(tables[0]["file"]) for table in tables[1:]):
+        raise AsdError(
+            f"{run.path} and a run fused with it scored different {what} clips; train and score all members on the "
+            f"same data"
+        )
 
 
 def fuse_z(scores: Sequence[FloatArray], training: Sequence[FloatArray]) -> FloatArray:

@@ -22,6 +22,7 @@ EvaluatedPart = Literal["dev", "eval"]
 Tables = dict[str, dict[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
 
 
+CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a mean over seeds and a comparison
 PLAIN_YEAR = 2020  # whose rule knows no domains: the mean of AUC and pAUC of each section
 LATEST_YEAR = 2025  # whose rule holds for the challenge's recordings
 
@@ -166,6 +167,10 @@ def _by_truth(
 
 
 def _labelled(place: Path, folders: Folders, tables: Tables, default: str, lacks: list[str]) -> Labelled:
+    for by_seed in tables.values():
+        first, *others = [table[CLIP].sort_values(CLIP, ignore_index=True) for table in by_seed.values()]
+        if any(not other.equals(first) for other in others):
+            raise AsdError(f"the seeds of {place} scored different clips; make score with all of its seeds")
     scored = digests(place, folders.values())
     return Labelled([*folders], tables, default, untrained_sections(folders), lacks, scored)
 

@@ -19,13 +19,11 @@ from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import ALL, NAMED, is_all
-from asd.evaluation.labelling import labelled_scores, meant_year
+from asd.evaluation.labelling import CLIP, labelled_scores, meant_year
 from asd.evaluation.markdown import table, write_results
 from asd.metrics import evaluate_table
 from asd.runs import run_names, warn_of_run
 from asd.types import AsdError, named
-
-_CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a comparison
 
 Clips = tuple[tuple[str, ...], ...]
 
@@ -47,13 +45,8 @@ class Member:
         return replace(self, machines=list(machines), by_seed=parts)
 
     def clips(self) -> Clips:
-        """What was scored."""
-        first, *others = [
-            tuple(sorted(map(tuple, scores[_CLIP].astype(str).to_numpy().tolist()))) for scores in self.by_seed.values()
-        ]
-        if any(other != first for other in others):
-            raise AsdError(f"the seeds of {self.name} scored different clips; make score with all of its seeds")
-        return first
+        """What was scored, by every seed."""
+        return tuple(sorted(map(tuple, next(iter(self.by_seed.values()))[CLIP].astype(str).to_numpy().tolist())))
 
 
 def rank_runs(
