@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -168,11 +168,16 @@ def _by_truth(
 
 def _labelled(place: Path, folders: Folders, tables: Tables, default: str, lacks: list[str]) -> Labelled:
     for by_seed in tables.values():
-        first, *others = [table[CLIP].sort_values(CLIP, ignore_index=True) for table in by_seed.values()]
-        if any(not other.equals(first) for other in others):
-            raise AsdError(f"the seeds of {place} scored different clips; make score with all of its seeds")
+        require_same_clips(by_seed, f"the seeds of {place}", "make score with all of its seeds")
     scored = digests(place, folders.values())
     return Labelled([*folders], tables, default, untrained_sections(folders), lacks, scored)
+
+
+def require_same_clips(tables: Mapping[Any, pd.DataFrame], what: str, way: str) -> None:
+    """Refuses score tables that are not of the same clips: neither their mean nor their differences mean anything."""
+    first, *others = [table[CLIP].sort_values(CLIP, ignore_index=True) for table in tables.values()]
+    if any(not other.equals(first) for other in others):
+        raise AsdError(f"{what} scored different clips; {way}")
 
 
 def untrained_sections(folders: Folders) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from asd.core.storage import fetch, publish_files
 from asd.core.tracking import Tracked, tracking
 from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import chosen_runs
-from asd.evaluation.labelling import meant_year
+from asd.evaluation.labelling import meant_year, require_same_clips
 from asd.evaluation.report.contents import MachineScores, PageMedia, ShownClips, as_html, machine_part
 from asd.evaluation.report.measures import BySeed, measured, rule_year
 from asd.places import spelled
@@ -144,9 +144,12 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
         log.info("%s: its clips have no labels of both kinds in every section; the page has no metrics", name)
         return None
     comparisons = []
+    require_same_clips(own, f"the seeds of {name}", "make score with all of its seeds")
     if config.members:
         machines = {run.machine for run in every}
         members = {name: own} | {word: _member(config, word, machines) for word in config.members}
+        tables = {(word, seed): table for word, by_seed in members.items() for seed, table in by_seed.items()}
+        require_same_clips(tables, f"{name} and members={','.join(config.members)}", "name runs of the same data")
         comparisons.append(_compared("runs", members, year))
     if len(own) > 1:
         seeds = {f"seed {seed}": {seed: table} for seed, table in own.items()}
