@@ -9,8 +9,17 @@ import pytest
 import torch
 
 from asd.data.codecs import write_wav
-from asd.sed.config import Features
-from asd.sed.dataset import TRAIN_PARTS, MelStandardizer, find_classes, list_wavs, read_part, to_device, train_parts
+from asd.sed.config import Features, Train
+from asd.sed.dataset import (
+    TRAIN_PARTS,
+    MelStandardizer,
+    find_classes,
+    list_wavs,
+    read_corpus,
+    read_part,
+    to_device,
+    train_parts,
+)  # fmt: skip
 from asd.types import AsdError
 
 RATE_HZ, CLASSES = 4000, ["hiss", "tone"]
@@ -112,6 +121,14 @@ def test_a_training_part_of_another_name_is_not_left_out(data: Path) -> None:
     for read in (lambda: train_parts(data), lambda: read_part(data, "train_week", CLASSES, RATE_HZ)):
         with pytest.raises(AsdError, match=r"train_week is none of the training parts train_strong, train_soft"):
             read()
+
+
+def test_tables_without_their_recordings_are_told(data: Path, tmp_path: Path) -> None:
+    for part in TRAIN_PARTS:
+        (data / part).rename(tmp_path / f"elsewhere_{part}")
+    assert find_classes(data) == CLASSES
+    with pytest.raises(AsdError, match=r"has no folder train_strong or .* or train_unlabelled; put the training clips"):
+        read_corpus(Train(data=data), CPU)
 
 
 def test_classes_with_commas_are_found_and_may_be_asked_for(data: Path) -> None:
