@@ -15,6 +15,7 @@ import pytest
 
 from asd.sed.report import _facts, write_report
 from asd.sed.report_numbers import Networks, Predictions, summarise
+from asd.sed.report_page import _trades
 from asd.sed.run import SedRun
 from asd.types import AsdError
 
@@ -195,3 +196,22 @@ def test_options_that_came_after_a_run_are_at_their_defaults(tmp_path: Path) -> 
     run = SedRun(tmp_path / "early/seed0")
     run.write_config({"classes": ["speech"], "loss": {"name": "afl"}})
     assert _facts([run])["settings"] == "{loss.name: afl}"
+
+
+@pytest.mark.parametrize(
+    ("recall", "precision", "how"),
+    [
+        (0.1, -0.1, "buys recall with precision"),
+        (-0.1, 0.1, "buys precision with recall"),
+        (0.1, 0.1, "is better in both"),
+        (-0.1, -0.1, "is worse in both"),
+        (0.1, 0.0, "gains recall alone"),
+        (0.0, -0.1, "loses precision alone"),
+        (0.00001, -0.00001, "decides alike"),
+    ],
+)
+def test_a_sentence_says_how_recall_and_precision_moved(recall: float, precision: float, how: str) -> None:
+    row = {"network": "student", "dataset": "test", "model": "b", "recall": recall, "precision": precision}
+    row |= {"f1": 0.0, "f1_low": -0.1, "f1_high": 0.1, "verdict": "tie"}
+    (sentence,) = _trades({"differences": [row], "baseline": "a"}, "student", "test")
+    assert sentence.startswith(f"b {how} against a (")

@@ -182,6 +182,8 @@ def _trades(summary: Mapping[str, Any], network: str, dataset: str) -> Iterator[
             how = "buys precision with recall"
         elif precision == recall == 0:
             how = "decides alike"
+        elif not precision or not recall:
+            how = f"{'gains' if precision + recall > 0 else 'loses'} {'recall' if recall else 'precision'} alone"
         else:
             how = "is better in both" if precision + recall > 0 else "is worse in both"
         settled = {"better": "a gain", "worse": "a loss", "tie": "a tie"}[row["verdict"]]
