@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -226,6 +227,20 @@ def test_any_recordings_are_explained_and_the_run_stays_as_it_is(run: Path) -> N
     assert pd.read_csv(folder / "explain.csv")["file"].tolist() == ["in box/monday/hum.wav"]
     refuses("explain", f"predictions={predictions}", "clip=hum", saying="clip=hum may be .* or .*hum.wav")
     refuses("explain", f"predictions={predictions}", "audio=in box", saying="audio= and predictions=")
+
+
+def test_each_recording_has_a_picture_of_its_own_however_it_is_called(run: Path) -> None:
+    shutil.rmtree("in box")
+    for i, name in enumerate(("a.wav", "a.aiff", "é" * 120 + ".wav", "b/c.wav", "b_c.wav")):
+        write_clip(Path("in box/x.wav"), i).rename(Path("in box") / Path(name).name)
+        if "/" in name:
+            Path("in box/b").mkdir()
+            Path("in box/c.wav").rename(Path("in box") / name)
+    rows = pd.read_csv(
+        Path(succeeds("explain", "audio=in box", "worst=9").out.split("explain.csv: ")[1].strip()) / "explain.csv"
+    )
+    assert len({*rows["figure"]}) == len(rows) == 5
+    assert all((Path("predictions/statistics/in-box/explain/fan") / name).is_file() for name in rows["figure"])
 
 
 def test_a_score_that_is_of_another_recording_model_or_scorer_is_told(run: Path) -> None:

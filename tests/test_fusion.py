@@ -154,3 +154,14 @@ def test_order_beyond_all_training_scores_is_kept_by_rank() -> None:
 
 def test_equal_training_scores_do_not_divide_by_zero() -> None:
     assert np.isfinite(fuse_z([np.array([4.0])], [np.full(5, 3.0)])).all()
+
+
+def test_members_that_know_other_labels_and_seeds_of_other_clips_are_refused(runs: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(runs, tmp_path / "runs"))
+    for path in (copy / "two/fan/seed0/scores/kurtosis.csv", copy / "one/fan/seed1/scores/ensemble.csv"):
+        before = path.read_text()
+        assert ",anomaly," in before
+        path.write_text(before.replace(",anomaly,", ",,", 1))
+        with pytest.raises(AsdError, match=r"scored different test clips, or know other labels of them"):
+            pipeline.fuse(Fuse(members=["one", "two:kurtosis"], name="z", runs=copy))
+        path.write_text(before)

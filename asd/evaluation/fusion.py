@@ -191,10 +191,11 @@ def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def _check_same_clips(tables: Sequence[pd.DataFrame], run: RunDirectory, what: str) -> None:
-    if any(list(table["file"]) != list(tables[0]["file"]) for table in tables[1:]):
+    known = [column for column in (*_CLIP, "label") if column in tables[0]]
+    if any(not table[known].equals(tables[0][known]) for table in tables[1:]):
         raise AsdError(
-            f"{run.path} and a run fused with it scored different {what} clips; train and score all members on the "
-            f"same data"
+            f"{run.path} and a run fused with it scored different {what} clips, or know other labels of them; train "
+            f"and score all members on the same data"
         )
 
 

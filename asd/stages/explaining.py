@@ -6,7 +6,8 @@ Works with every detector: it is only asked for scores of altered copies of a cl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 
 from asd.core.files import atomic, write_text
-from asd.core.runtime import log, progress
+from asd.core.runtime import fingerprint, log, progress
 from asd.data.recordings import Recordings, in_memory
 from asd.detectors.base import Detector
 from asd.evaluation import explain
@@ -63,17 +64,12 @@ def explain_clips(
         )
     device = detector.context.device
     nearest, distances_db = NormalSpectra.of(train, device).nearest(mean_spectra(chosen, device))
-    records = []
+    records, pictures = [], _pictures(chosen.clips)
     for i in progress(range(len(rows)), "explain"):
         clip, waves = chosen.clips[i], (chosen.waveform(i), train.waveform(int(nearest[i])))
         effects = clip_effects(detector, scorer, clip, *waves, chosen.sample_rate_hz, rows["score"].iloc[i])
         named = {"nearest": train.clips[nearest[i]].name, "distance_db": round(float(distances_db[i]), 2)}
-        record = {
-            **rows.iloc[i],
-            **named,
-            **effects.as_columns(),
-            "figure": f"{Path(clip.name.replace('/', '_')).stem}.png",
-        }
+        record = {**rows.iloc[i], **named, **effects.as_columns(), "figure": pictures[i]}
         figure = explanation(record, n_clips, effects, *waves, chosen.sample_rate_hz)
         with atomic(folder / record["figure"]) as temporary:
             figure.savefig(temporary, format="png", dpi=150)
@@ -81,6 +77,14 @@ def explain_clips(
     result = pd.DataFrame(records)[list(_COLUMNS)]
     write_text(folder / "explain.csv", result.to_csv(index=False))
     return result.assign(folder=str(folder))
+
+
+def _pictures(clips: Sequence[Clip]) -> list[str]:
+    """What the picture of each clip is called: as the clip, where no other is and a file can be."""
+    stems = [Path(clip.name.replace("/", "_")).stem for clip in clips]
+    fits = [stems.count(stem) == 1 and len(os.fsencode(stem)) < 200 for stem in stems]
+    longer = [f"{stem[-40:]}-{fingerprint(clip.name)}" for stem, clip in zip(stems, clips, strict=True)]
+    return [f"{short if fit else long}.png" for short, fit, long in zip(stems, fits, longer, strict=True)]
 
 
 _COLUMNS = (
