@@ -78,5 +78,5 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
 
 def test_folders_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for name in ("seed10", "seed2", "seeds", "seed"):
-        TrainingDirectory(tmp_path / name).finish("x")
-    assert [run.seed for run in directories_with(TrainingDirectory, tmp_path, "DONE", "seed*")] == [2, 10]
+        TrainingDirectory(tmp_path / "fan" / name).finish("x")
+    assert [run.seed for run in directories_with(TrainingDirectory, tmp_path, "DONE")] == [2, 10]

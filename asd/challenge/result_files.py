@@ -57,9 +57,13 @@ def result_rows(system: SystemResult, year: Year) -> list[Row]:
         return _rows_by_id(system)
     rows: list[Row] = []
     for machine in system.evaluation["machines"]:
-        rows += [[machine], *_section_rows(system, machine, year)]
-        rows += [*_machine_mean_rows(system.machine(machine), year), []]
-    rows += [["", "", *_COLUMNS], *_overall_mean_rows(system, year), []]
+        sections = system.machine(machine)
+        # Quirk: 2022 splits at half the number of sections instead of half the columns: with its three sections,
+        # "source" is the source of the first section alone, and "target" the other sources and all targets.
+        n_source = len(sections) // 2 if year.year == 2022 else len(sections)
+        rows += [[machine], *_section_rows(system, machine, year), *_mean_rows(sections, n_source), []]
+    every = system.sections()
+    rows += [["", "", *_COLUMNS], *_mean_rows(every, len(every), _OVER_ALL), []]
     rows += [["official score", "", system.evaluation["official_score"]]]
     if year.rule == "mixed":
         rows += [["official score ci95", "", system.ci95_official_compat]]
@@ -111,27 +115,14 @@ def _matrix(sections: Sequence[SectionMetrics]) -> FloatArray:
     return np.array([_domain_values(metrics, domain) for domain in _DOMAINS for metrics in sections]).T.copy()
 
 
-def _machine_mean_rows(sections: Sequence[SectionMetrics], year: Year) -> list[Row]:
-    # Quirk: 2022 splits at half the number of sections instead of half the columns: with its three sections,
-    # "source" is the source of the first section alone, and "target" the other sources and all targets.
-    n_source = len(sections) // 2 if year.year == 2022 else len(sections)
+def _mean_rows(sections: Sequence[SectionMetrics], n_source: int, suffix: str = "") -> list[Row]:
+    """The four rows of means of the five columns; the first `n_source` values of each count as those of the source."""
     values = _matrix(sections)
-    return _mean_rows(values, values[:, :n_source], values[:, n_source:])
-
-
-def _overall_mean_rows(system: SystemResult, year: Year) -> list[Row]:
-    values = _matrix(system.sections())
-    n_source = values.shape[1] // 2
-    return _mean_rows(values, values[:, :n_source], values[:, n_source:], _OVER_ALL)
-
-
-def _mean_rows(values: FloatArray, source: FloatArray, target: FloatArray, suffix: str = "") -> list[Row]:
-    """The four rows of means over the last axis of (5, n) arrays."""
     return [
         [f"arithmetic mean{suffix}", "", *values.mean(axis=-1).tolist()],
         [f"harmonic mean{suffix}", "", *harmonic_mean(values).tolist()],
-        [f"source harmonic mean{suffix}", "", *harmonic_mean(source).tolist()],
-        [f"target harmonic mean{suffix}", "", *harmonic_mean(target).tolist()],
+        [f"source harmonic mean{suffix}", "", *harmonic_mean(values[:, :n_source]).tolist()],
+        [f"target harmonic mean{suffix}", "", *harmonic_mean(values[:, n_source:]).tolist()],
     ]
 
 

@@ -237,11 +237,8 @@ def _title(metric: str) -> str:
 
 
 _AREAS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target")
-_DECISIONS = (
-    *("f1", "precision", "recall", "false_alarms"),
-    *("f1_source", "precision_source", "recall_source", "false_alarms_source"),
-    *("f1_target", "precision_target", "recall_target", "false_alarms_target"),
-)
+_DECIDED = ("f1", "precision", "recall", "false_alarms")
+_DECISIONS = [f"{name}{domain}" for domain in ("", "_source", "_target") for name in _DECIDED]
 _RULES = {
     "per_id": "mean of AUC and pAUC of each machine ID",
     "per_domain": "harmonic mean of AUC and pAUC of each section and domain",

@@ -266,11 +266,11 @@ class RunDirectory(TrainingDirectory):
         return name
 
 
-def directories_with(kind: type[T], root: Path, file: str, pattern: str = "*/seed*") -> list[T]:
-    """The directories under `root` that match the pattern and hold a file, by path and seed."""
+def directories_with(kind: type[T], root: Path, file: str) -> list[T]:
+    """The directories <name>/seed<k> under `root` that hold a file, by path and seed."""
     for place in [root, *(root.iterdir() if root.is_dir() else ())]:
         check_listed(place)  # a machine of the run is not to be missing without a word
-    places = [path.parent for path in root.glob(f"{pattern}/{file}")]
+    places = [path.parent for path in root.glob(f"*/seed*/{file}")]
     found = [kind(place) for place in places if place.name.removeprefix("seed").isdecimal()]
     return sorted(found, key=lambda run: (run.path.parent, run.seed))
 
