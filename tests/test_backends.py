@@ -245,3 +245,17 @@ def test_a_stored_scorer_scores_as_the_fitted_one(n_second: int) -> None:
 def test_a_name_that_is_unknown_is_refused(fit: Callable[[], object], saying: str) -> None:
     with pytest.raises(AsdError, match=saying):
         fit()
+
+
+def test_clips_of_several_sections_are_scored_each_by_its_own_part() -> None:
+    refs = two_sections()
+    sections = np.arange(len(refs)) % 2
+    queries = refs.vectors[np.random.default_rng(0).permutation(len(refs))] + 0.5
+    model = PerSectionScorer(KNN).fit(refs)
+    for of_all, of_part in ((model.score, KNN.score), (model.z, lambda x: KNN.normalizer.z(KNN.score(x)))):
+        found = of_all(queries, sections)
+        for section in (0, 1):
+            KNN.fit(refs[refs.sections == section])
+            np.testing.assert_allclose(found[sections == section], of_part(queries[sections == section]))
+    parts = [KNN.fit(refs[refs.sections == section]).score_training() for section in (0, 1)]
+    np.testing.assert_allclose(model.score_training(), np.concatenate(parts))

@@ -340,3 +340,10 @@ def test_bands_that_are_one_are_as_correlated_as_can_be_told() -> None:
 
 def test_a_buffer_of_filters_is_no_weight() -> None:
     assert list(ClipStatistics().state_dict()) == []
+
+
+def test_a_clip_too_short_for_a_rate_has_nothing_at_it() -> None:
+    """A tenth of a second tells rates every 10 Hz; the nearest to the lowest bands is 0, the mean itself."""
+    coarse = ClipStatistics(["envelope_spectrum"])(noise(4, seconds=0.1))["envelope_spectrum"].view(-1, 20)
+    np.testing.assert_allclose(coarse[:, 0], -40.0, atol=1e-4)
+    assert float(coarse[2:, -1].min()) > -40.0

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, hmean
 from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
@@ -203,3 +203,12 @@ def test_the_interval_of_f1_covers_it_as_often_as_it_says() -> None:
         low, high = decision_intervals(truth, decided)["f1"]
         inside += low <= wanted <= high
     assert inside >= 0.95 * 400 - 3 * np.sqrt(400 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_of_f1_is_that_of_its_share_of_hits(seed: int) -> None:
+    """F1 is the harmonic mean of 1 and the share of hits among clips that are anomalous or called so."""
+    rng = np.random.default_rng(seed)
+    truth, decided = rng.random(40) < 0.4, rng.random(40) < 0.5
+    share = binomtest(int(np.sum(truth & decided)), int(np.sum(truth | decided))).proportion_ci(0.95, method="exact")
+    np.testing.assert_allclose(decision_intervals(truth, decided)["f1"], [hmean([1.0, j]) for j in share], rtol=1e-9)

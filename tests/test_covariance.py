@@ -9,8 +9,15 @@ from scipy.stats import multivariate_normal
 from sklearn.covariance import ledoit_wolf, ledoit_wolf_shrinkage
 
 from asd.core.networks.autoencoder import streamed_ledoit_wolf
-from asd.detectors.statistic_groups import fault_covariance
-from asd.scoring.gaussian import Groups, Whitening, ledoit_wolf_intensity, nuisance_directions, without_directions
+from asd.detectors.statistic_groups import fault_covariance, faults_of_spectra
+from asd.scoring.gaussian import (
+    Groups,
+    Whitening,
+    ledoit_wolf_intensity,
+    nuisance_directions,
+    spread_of,
+    without_directions,
+)
 from asd.scoring.references import References
 from asd.types import AsdError
 
@@ -183,3 +190,29 @@ def test_faults_move_neighbouring_bands_together() -> None:
     normals = References(np.random.default_rng(0).normal(size=(4000, 40)), np.zeros(4000, int), np.zeros(4000, bool))
     whitening = Whitening.of(Groups.of(normals, "all"), 1.0, covariance[:40, :40])
     assert np.linalg.norm(whitening(bump[None])) > 1.3 * np.linalg.norm(whitening(noise[None]))
+
+
+def test_two_vectors_have_the_deviation_of_two() -> None:
+    pair = np.array([[0.0, 1.0, 5.0], [4.0, 3.0, 5.0]])
+    deviations = pair.std(0, ddof=1)  # of which the median of those that move is the floor's unit
+    floor = 0.05 * np.median(deviations[:2])
+    np.testing.assert_allclose(spread_of(pair), np.sqrt(deviations**2 + floor**2))
+
+
+def test_a_whitening_that_knows_faults_is_made_again_from_its_arrays() -> None:
+    faults = fault_covariance(np.arange(5) / 5, np.zeros(5, np.int64))
+    whitening = Whitening.of(Groups.of(grouped(20, 5, [16, 4]), "condition"), 1.0, faults)
+    state = whitening.state()
+    assert {name: array.dtype for name, array in state.items()} == dict.fromkeys(
+        ("scale", "axes", "gains", "rest"), np.dtype(np.float64)
+    )
+    queries = np.random.default_rng(0).normal(size=(3, 5))
+    np.testing.assert_array_equal(Whitening(**state)(queries), whitening(queries))
+
+
+def test_spectra_side_by_side_have_their_bands_along_one_axis() -> None:
+    positions = np.array([0.0, 0.25, 0.5, 0.75, 0.0, 0.5])
+    expected = fault_covariance(positions, np.array([0, 0, 0, 0, 1, 1]))
+    np.testing.assert_array_equal(faults_of_spectra([4, 2]), expected)
+    kept = np.array([1, 2, 5])
+    np.testing.assert_array_equal(faults_of_spectra([4, 2], [slice(1, 3), slice(1, 2)]), expected[np.ix_(kept, kept)])

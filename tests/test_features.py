@@ -11,6 +11,7 @@ import torchaudio
 
 from asd.data.audio import read_wav
 from asd.features.logmel import KaldiFbank, LogMel, mel_filters, resample
+from asd.types import AsdError
 
 # The official baseline takes sys.float_info.epsilon as the least power.
 POWER_FLOOR = np.finfo(np.float64).eps
@@ -92,3 +93,10 @@ def test_a_tone_is_the_same_tone_at_another_rate() -> None:
     found = resample(wave, 48000, 16000)
     assert found.shape == (1, 16000)
     assert (found - tone(16000))[0, 200:-200].abs().max() < 1e-2
+
+
+def test_the_usual_window_is_kaldi_s_own_and_another_is_refused() -> None:
+    waves = torch.randn(2, 1600, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(KaldiFbank()(waves), KaldiFbank("povey")(waves), rtol=0, atol=0)
+    with pytest.raises(AsdError, match=r"window=hamming is unknown; choose one of povey, hanning$"):
+        KaldiFbank("hamming")  # type: ignore[arg-type]

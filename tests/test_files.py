@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.challenge.files import attribute_gaps, list_clips, list_machines
+from asd.challenge.files import attribute_gaps, has_challenge_names, list_clips, list_machines
 from asd.challenge.names import CONDITION, format_name, parse_name
 from asd.types import AsdError, Clip, Domain, Label, Split
 
@@ -315,3 +315,21 @@ def test_missing_or_empty_data_folder_says_where_it_looked(tmp_path: Path) -> No
         list_clips(tmp_path / "nowhere", "fan", Split.TRAIN)
     with pytest.raises(AsdError, match=rf"{tmp_path} holds no machine"):
         list_machines(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "has"),
+    [
+        (f"fan/train/{TRAIN}", True),
+        ("fan/test/section_00_0000.wav", True),
+        ("fan/train/normal_id_00_00000000.wav", True),
+        (f"fan/{TRAIN}", False),
+        (f"{TRAIN}", False),
+        (f"fan/others/{TRAIN}", False),
+        ("fan/train/a.wav", False),
+    ],
+)
+def test_a_data_folder_is_known_by_a_name_of_the_challenge(tmp_path: Path, file: str, has: bool) -> None:
+    make(tmp_path, "pump/train/b.wav", file, "notes.txt")
+    assert has_challenge_names(tmp_path) is has
+    assert not has_challenge_names(tmp_path / "nowhere")

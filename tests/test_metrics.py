@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from scipy.stats import hmean
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from asd.metrics import aggregate, auc, evaluate_table, harmonic_mean, official_score, pauc, precision_recall_f1
+from asd.metrics import (
+    aggregate,
+    auc,
+    decision_metrics,
+    evaluate_table,
+    harmonic_mean,
+    official_score,
+    pauc,
+    precision_recall_f1,
+)
 from asd.types import SCORE_COLUMNS, AsdError
 
 Labelled = tuple[NDArray[np.bool_], NDArray[np.float64]]
@@ -282,3 +291,12 @@ def test_no_test_rows_and_unknown_year() -> None:
 def test_labels_that_are_neither_true_nor_false_are_refused(labels: list[object]) -> None:
     with pytest.raises(AsdError, match="labels have to be 0 of normal clips and 1 of anomalous ones"):
         auc(labels, [0.1, 0.2])
+
+
+def test_metrics_of_decisions_have_their_plain_names_or_a_suffix() -> None:
+    truth, decided = np.array([True, True, False, False, False]), np.array([1.0, 0.0, 1.0, 0.0, 0.0])
+    expected = {"precision": 1 / 2, "recall": 1 / 2, "f1": 1 / 2, "false_alarms": 1 / 3}
+    assert decision_metrics(truth, decided) == pytest.approx(expected)
+    assert decision_metrics(truth, decided, "_source") == pytest.approx(
+        {f"{name}_source": value for name, value in expected.items()}
+    )

@@ -147,3 +147,13 @@ def test_distances_that_differ_by_rounding_have_no_deviation() -> None:
     fitted = DomainNearest(statistic="z").fit(refs)
     assert fitted.scales.tolist() == [1.0]
     np.testing.assert_allclose(fitted.locations, 1e6 * np.sqrt(2.0))
+
+
+@pytest.mark.parametrize("statistic", ["z", "median"])
+def test_domain_scores_do_not_depend_on_the_unit(statistic: str) -> None:
+    refs, queries = references(), references(seed=5).vectors
+    plain, small = (
+        DomainNearest(statistic=statistic).fit(refs.replace(unit * refs.vectors)).score(unit * queries)  # type: ignore[arg-type]
+        for unit in (1.0, 1e-4)
+    )
+    np.testing.assert_allclose(small, plain)

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.places import doubled, find_in_tree, find_recordings, is_recording, recording_key, unmatched
-from asd.types import count_and_first, named
+from asd.places import (
+    doubled,
+    find_in_tree,
+    find_recordings,
+    is_recording,
+    place_name,
+    recording_key,
+    unmatched,
+    walk_tree,
+)
 
 STEMS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=9)
 FOLDERS = st.lists(STEMS, max_size=3)
@@ -62,13 +70,14 @@ def test_what_is_left_over_on_either_side_and_what_is_there_twice() -> None:
     assert doubled(["a.wav", "x/a.WAV", "b"]) == ["a"]
 
 
-def test_a_sentence_counts_and_names_the_first() -> None:
-    assert count_and_first(["b", "a", "c"]) == "3 (the first a)"
-    assert count_and_first(["b", "a"]) == "2 (the first a)"
-    assert count_and_first(["a"]) == "1 (a)"
+def test_files_about_a_place_are_called_as_its_folder_without_blanks(tmp_path: Path) -> None:
+    assert place_name(tmp_path / "hall 2, north") == "hall-2-north"
+    assert place_name(tmp_path / "a" / "..") == place_name(tmp_path)
+    assert place_name(tmp_path / ".-x.y_z-.") == "x.y_z"
+    assert place_name(Path("/")) == "data"
 
 
-def test_many_names_for_a_sentence_are_cut() -> None:
-    assert named(["b", "a"]) == "b, a"
-    assert named(["b", "a", "c", "d"], most=2) == "b, a and 2 more"
-    assert named(["b", "a"], most=2) == "b, a"
+def test_a_link_to_itself_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "a.wav").touch()
+    assert sorted(walk_tree(tmp_path)) == [tmp_path / "a.wav", tmp_path / "loop"]

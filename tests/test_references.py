@@ -120,3 +120,31 @@ def test_a_value_that_cannot_be_squared_is_named_by_its_row(value: float, monkey
 def test_other_shapes_are_told(shape: tuple[int, ...]) -> None:
     with pytest.raises(AsdError, match=r"expected one frame per row, .* got an array of shape \(\d"):
         checked(np.zeros(shape), "frame")
+
+
+def test_references_are_sorted_by_their_first_value_then_by_the_next() -> None:
+    rows = [(1.0, 2.0, 0.0), (0.0, 9.0, 1.0), (1.0, 1.0, 5.0), (0.0, 9.0, -1.0), (1.0, 1.0, 4.0)]
+    found = References(np.array(rows), np.arange(5), np.arange(5) > 2).sorted()
+    assert [*map(tuple, found.vectors.tolist())] == sorted(rows)
+    assert [rows[i] for i in found.conditions] == sorted(rows)
+
+
+def test_other_vectors_of_references_are_of_double_precision() -> None:
+    found = References(np.eye(2), np.arange(2), np.zeros(2, bool)).replace(np.float32([[0.1], [0.2]]))
+    assert found.vectors.dtype == np.float64
+
+
+def test_conditions_of_known_and_unknown_domains_stand_side_by_side() -> None:
+    clips = clips_of("00", none=2, source=3, target=2) + clips_of("01", none=1)
+    found = conditions_of(clips)
+    assert sorted({*found.tolist()}) == [0, 1, 2, 3]
+    assert [len({*found[part].tolist()}) for part in (slice(0, 2), slice(2, 5), slice(5, 7))] == [1, 1, 1]
+
+
+def test_points_of_any_shape_have_unit_length_along_the_last_axis() -> None:
+    vectors = np.random.default_rng(0).normal(size=(2, 3, 4))
+    vectors[1, 2] = 0.0
+    points = to_euclidean(vectors, "cosine")
+    assert points.shape == (2, 3, 5)
+    np.testing.assert_allclose(points.reshape(6, 5), to_euclidean(vectors.reshape(6, 4), "cosine"))
+    np.testing.assert_allclose(np.linalg.norm(points, axis=-1), 1.0)

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import json
 import logging
 import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd.scoring.threshold import Gamma, ScoreNormalizer, false_alarm_bound, fit_gamma, fit_threshold
+from asd.scoring.threshold import Gamma, ScoreNormalizer, false_alarm_bound, fit_gamma, fit_threshold, stored_thresholds
 from asd.types import AsdError
 
 FloatArray = npt.NDArray[np.float64]
@@ -210,3 +214,31 @@ def test_a_threshold_knows_which_share_was_meant() -> None:
 def test_the_usual_method_is_the_gamma_fit() -> None:
     scores = np.random.default_rng(0).gamma(2.0, size=200)
     assert fit_threshold(scores) == fit_threshold(scores, method="gamma")
+
+
+def test_z_scores_are_deviations_above_the_mean() -> None:
+    scores = np.random.default_rng(0).gamma(2.0, 3.0, 40)
+    np.testing.assert_allclose(ScoreNormalizer.of(scores).z(scores), stats.zscore(scores))
+    assert ScoreNormalizer(2.0, 4.0).z(np.array([2.0, 10.0, 0.0])).tolist() == [0.0, 2.0, -0.5]
+
+
+def test_decisions_are_whole_numbers_and_a_percentile_that_was_asked_for_needs_no_excuse() -> None:
+    fitted = fit_threshold(NORMAL, "percentile")
+    assert fitted.decide(NORMAL).dtype == np.int64
+    assert fitted.fallback == ""
+    assert fitted.parameters == ()
+
+
+def test_thresholds_are_the_same_after_a_file_of_json() -> None:
+    fitted = {"mse": fit_threshold(NORMAL), "knn": fit_threshold(np.ones(9))}
+    stored = json.loads(json.dumps({name: asdict(threshold) for name, threshold in fitted.items()}))
+    assert stored_thresholds(stored, ["knn", "mse"], Path("thresholds.json"), "train again") == fitted
+    assert len(fitted["mse"].parameters) == 3
+    with pytest.raises(AsdError, match=r"^thresholds.json has no threshold of z; train again$"):
+        stored_thresholds(stored, ["mse", "z"], Path("thresholds.json"), "train again")
+
+
+@pytest.mark.parametrize("damaged", [{}, {"value": 1.0, "method": "gamma", "quantile": 0.9}, {"parameters": []}])
+def test_a_threshold_that_lacks_a_field_is_damaged(damaged: dict[str, Any]) -> None:
+    with pytest.raises(AsdError, match=r"^t.json is damaged \(.*\); train again$"):
+        stored_thresholds({"mse": damaged}, ["mse"], Path("t.json"), "train again")
