@@ -24,7 +24,7 @@ from asd.data.remarks import kinds, notices, of_no_section, unlike
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.places import mirrored
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, find_runs
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, begun_runs, find_runs
 from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run
 from asd.settings.parsing import check_options, parse, stored_run
@@ -267,7 +267,8 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     if any(path.glob("seed*/DONE")):
         machine, path = path.absolute().name, path.absolute().parent
     runs = find_runs(path.parent, path.name, seed)
-    machines = list(dict.fromkeys(run.machine for run in runs))
+    begun = begun_runs(path.parent, path.name) if machine is None else []  # whose models are not to be mistaken
+    machines = list(dict.fromkeys(run.machine for run in (*runs, *begun)))
     if machine is None and len(machines) > 1:
         raise AsdError(f"{path} has several machines ({', '.join(machines)}); name one with machine=")
     chosen = [run for run in runs if machine in (None, run.machine)]

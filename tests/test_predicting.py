@@ -230,6 +230,20 @@ def test_earlier_predictions_are_kept(inbox: Path) -> None:
     assert len(pd.read_csv(RESULT)) == len(before.splitlines())
 
 
+def test_no_other_model_stands_for_one_that_is_not_complete(inbox: Path) -> None:
+    tone_machine(Path("data"), "pump", n_train=12, n_test=1)
+    succeeds("train", "machine=pump", "data=data", ONE_VIEW)
+    Path("runs/statistics/pump/seed0/DONE").unlink()  # as while it is trained anew, or after that was broken off
+    refuses("predict", "audio=data/pump/test", saying="is of pump, whose training is not complete: start the same")
+    refuses("predict", "audio=inbox", saying=r"has several machines \(fan, pump\)")
+    succeeds("predict", "audio=inbox", "machine=fan")
+    with pytest.raises(AsdError, match=r"has several machines \(fan, pump\); name one"):
+        library.load("runs/statistics")
+    assert library.load("runs/statistics", "fan").options.machine == ["fan"]
+    answer = succeeds("report", "clips=0")
+    assert "runs/statistics is not whole, and the page lacks a part: pump seed 0 was begun" in answer.err
+
+
 def test_folders_say_whose_recordings_they_are(inbox: Path) -> None:
     tone_machine(Path("data"), "pump", n_train=14, n_test=1)
     succeeds("train", "machine=all", "data=data", "name=both", ONE_VIEW)

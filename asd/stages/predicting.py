@@ -24,7 +24,7 @@ from asd.core.files import alone, append_text, check_file_place, write_text
 from asd.core.runtime import fingerprint, log
 from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
-from asd.evaluation.completeness import chosen_runs
+from asd.evaluation.completeness import chosen_runs, is_all, missing_runs
 from asd.library import Model, load
 from asd.places import mirrored, place_name, spelled, written
 from asd.runs import RunDirectory
@@ -58,8 +58,14 @@ def predict(config: Predict) -> Predicted:
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
     if config.undo or config.audio is None:
         return Predicted(Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)])
-    known = sorted(runs)
+    begun = missing_runs(config.runs, name, config.machine) if is_all(config.machine) else {}
+    known = sorted({*runs, *begun})
     clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_of_files(config.audio, "", Split.TEST)]
+    if others := [clip for clip in clips if clip.machine not in runs]:
+        raise AsdError(
+            f"{others[0].path} is of {others[0].machine}, whose training is not complete: start the same train or "
+            f"enroll again, or leave the recording out"
+        )
     folder = config.out or Path("predictions") / name / _place(config.audio)
     check_file_place(folder / "predictions.csv")
     with alone(folder, busy=f"another command writes to {folder}; wait until it is done, or say out="):

@@ -16,7 +16,7 @@ from asd.core.runtime import log
 from asd.core.storage import fetch, publish_files
 from asd.core.tracking import Tracked, tracking
 from asd.evaluation.comparison import Entry, ranked
-from asd.evaluation.completeness import chosen_runs
+from asd.evaluation.completeness import chosen_runs, missing_runs
 from asd.evaluation.labelling import meant_year, require_same_clips
 from asd.evaluation.report.contents import MachineScores, PageMedia, ShownClips, as_html, machine_part
 from asd.evaluation.report.measures import BySeed, measured, rule_year
@@ -46,6 +46,8 @@ def report(config: Report) -> WrittenReport:
     every = chosen_runs(config.runs, name, config.machine)
     check_file_place(path := config.out or config.runs / name / "report.html")
     warn_of_run(config.runs, name)
+    for machine, lacks in sorted(missing_runs(config.runs, name, config.machine).items()):
+        log.warning("%s is not whole, and the page lacks a part: %s %s", config.runs / name, machine, "; ".join(lacks))
     seed = every[0].seed if config.seed is None else config.seed
     runs = {run.machine: run for run in chosen_runs(config.runs, name, config.machine, seed)}
     for run in runs.values():
