@@ -43,6 +43,16 @@ def test_every_position_is_reached() -> None:
     assert set(firsts.long().tolist()) == {0, 1, 2}
 
 
+def test_positions_are_equally_likely_shares_of_double_precision() -> None:
+    """Single precision would leave out positions in long clips, and other draws would train another model."""
+    length, n_samples = 5000, 1000
+    resident = ResidentWaveforms(in_memory([(np.arange(length) / 32768).astype(np.float32)], 16000), CPU, 10_000)
+    clips = torch.zeros(200, dtype=torch.int64)
+    firsts = (resident.random_segments(clips, n_samples, torch.Generator().manual_seed(3))[:, 0] * 32768).long()
+    shares = torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).numpy()
+    np.testing.assert_array_equal(firsts, np.floor(shares * (length - n_samples + 1)))
+
+
 @pytest.mark.parametrize("gain", [0.3, 7.77, 1e-4])
 def test_samples_of_other_than_16_bit_keep_96_db(gain: float) -> None:
     recordings = counting(gain)

@@ -45,7 +45,7 @@ TESTS = {
     "asd/features/clip_statistics.py": "clip_statistics",
     "asd/features/logmel.py": "features clip_statistics",
     "asd/features/pooling.py": "pooling clip_statistics",
-    "asd/features/spectral_statistics.py": "clip_statistics",
+    "asd/features/spectral_statistics.py": "spectral_statistics clip_statistics",
     "asd/features/waveforms.py": "waveforms",
     "asd/data/audio.py": "audio defects formats recordings",
     "asd/data/codecs.py": "formats headers",
