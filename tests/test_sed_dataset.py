@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -124,11 +125,14 @@ def test_a_training_part_of_another_name_is_not_left_out(data: Path) -> None:
 
 
 def test_tables_without_their_recordings_are_told(data: Path, tmp_path: Path) -> None:
-    for part in TRAIN_PARTS:
-        (data / part).rename(tmp_path / f"elsewhere_{part}")
-    assert find_classes(data) == CLASSES
-    with pytest.raises(AsdError, match=r"has no folder train_strong or .* or train_unlabelled; put the training clips"):
+    (data / "train_soft").rename(tmp_path / "elsewhere")
+    with pytest.raises(AsdError, match=r"train_soft.tsv labels clips of .*/train_soft, which is no folder; put them"):
         read_corpus(Train(data=data), CPU)
+    for part in TRAIN_PARTS:
+        (data / f"{part}.tsv").unlink(missing_ok=True)
+        shutil.rmtree(data / part, ignore_errors=True)
+    with pytest.raises(AsdError, match=r"has no folder train_strong or .* or train_unlabelled; put the training clips"):
+        read_corpus(Train(data=data, classes=CLASSES), CPU)
 
 
 def test_classes_with_commas_are_found_and_may_be_asked_for(data: Path) -> None:

@@ -119,10 +119,13 @@ def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int
 
 
 def train_parts(data: Path) -> list[str]:
-    """Training parts of a data folder that are there; `AsdError` for a folder train* that is none, and without any."""
+    """Training parts of a data folder that are there; `AsdError` for a folder train* that is none, or a table alone."""
     found = {path.name for path in data.glob("train*") if path.is_dir()}
     if unknown := sorted(found - set(TRAIN_PARTS)):
         raise AsdError(f"{data / unknown[0]} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it")
+    for name in TRAIN_PARTS:
+        if name not in found and (data / f"{name}.tsv").exists():
+            raise AsdError(f"{data / name}.tsv labels clips of {data / name}, which is no folder; put them there")
     if not found:
         raise AsdError(f"{data} has no folder {' or '.join(TRAIN_PARTS)}; put the training clips there")
     return [name for name in TRAIN_PARTS if name in found]
