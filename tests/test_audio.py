@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.audio import read_sound, read_wav
+from asd.data.audio import Sound, _Memory, read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.types import AsdError
 from tests.machines import write_clip
@@ -143,3 +143,37 @@ def test_places_that_are_no_files(tmp_path: Path) -> None:
     for name, saying in (("pipe", "a folder or a device"), ("folder", "a folder or"), ("loop", "does not exist")):
         with pytest.raises(AsdError, match=rf"{name}\.wav .*{saying}"):
             read_wav(tmp_path / f"{name}.wav")
+
+
+def test_a_waveform_in_memory_is_a_sound_with_all_that_a_file_tells() -> None:
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 800)).astype(np.float32)
+    wave[1, 7] = -0.75
+    sound = Sound.of(wave, 8000, n_microphones=1)
+    assert (sound.sample_rate_hz, sound.file_rate_hz, sound.n_channels, sound.n_samples) == (8000, 8000, 3, 800)
+    assert sound.path is None
+    assert sound.peak == 0.75
+    assert sound.defect is None
+    assert sound.content == hashlib.sha256(wave.tobytes()).hexdigest()
+    np.testing.assert_array_equal(sound.waveform(2), wave[:2])
+    assert Sound.of(np.zeros((1, 800), np.float32), 8000).defect == "is silent (all samples are zero)"
+    with pytest.raises(AsdError, match=r"^a waveform in memory holds no samples; leave it out$"):
+        Sound.of(np.zeros((1, 0), np.float32), 8000)
+
+
+def test_as_many_microphones_are_read_again_as_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asd.data.audio.KEPT_BYTES", 0)
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, (3, 800)).astype(np.float32)
+    write_wav(tmp_path / "a.wav", wave, 16000)
+    sound = read_sound(tmp_path / "a.wav", 2)
+    assert sound.kept is None
+    np.testing.assert_array_equal(sound.waveform(2), read_wav(tmp_path / "a.wav")[0][:2])
+
+
+def test_memory_is_used_to_its_last_byte_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asd.data.audio.KEPT_BYTES", 200)
+    memory, samples = _Memory(), np.ones((1, 50), np.int16)
+    kept = [memory.keep(samples), memory.keep(samples)]
+    assert all(each is not None and each is not samples for each in kept)
+    assert memory.keep(samples) is None
+    kept.pop()
+    assert memory.keep(samples) is not None
