@@ -148,6 +148,14 @@ def test_local_density_is_its_formula() -> None:
     np.testing.assert_allclose(fitted.leave_one_out(), np.log(ratio.min(1)))
 
 
+def test_the_density_of_a_clip_takes_no_more_neighbours_than_its_condition_has() -> None:
+    refs, queries = mixed(40, 4, [3, 1], 2), mixed(25, 4, [5], 3).vectors
+    near = np.sort(cdist(refs.vectors, refs.vectors), axis=1)[:, 1:]
+    own = [row[:most].mean() for row, most in zip(near, [2] * 3 + [1] + [4] * 36, strict=True)]
+    fitted = RelativeNearest(whiten=False, density=1.0, neighbours=4, offset=0.0).fit(refs)
+    np.testing.assert_allclose(fitted.score(queries), np.log((cdist(queries, refs.vectors) / own).min(1)))
+
+
 def test_the_fitted_exponent_makes_training_distances_vary_least() -> None:
     rng = np.random.default_rng(2)
     vectors = np.exp(rng.normal(size=(80, 1))) * rng.normal(size=(80, 3))

@@ -22,7 +22,7 @@ from asd.scoring.references import references_of
 from asd.types import AsdError, Domain, FrontEnd, Split
 from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
 
-OF_THE_DEFAULT = {"density": 0.6, "neighbours": 2, "offset": 1.5, "between": 0.2}  # of its back end
+OF_THE_DEFAULT = {"density": 0.7, "neighbours": 12, "offset": 1.5, "between": 0.2}  # of its back end
 
 
 @pytest.fixture(scope="module")

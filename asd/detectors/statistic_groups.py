@@ -21,7 +21,7 @@ import numpy.typing as npt
 from asd.features.spectral_statistics import SPECTRAL
 from asd.scoring.references import FloatArray
 
-RELATIVE = {"density": 0.6, "neighbours": 2, "offset": 1.5, "between": 0.2}  # options of the density-relative k-NN
+RELATIVE = {"density": 0.7, "neighbours": 12, "offset": 1.5, "between": 0.2}  # options of the density-relative k-NN
 OF_BANDS = {*SPECTRAL, "variation", "kurtosis"}  # statistics with one value for each band, in order of frequency
 _FAULT_WIDTH = 0.04  # of the frequency axis: how far bands move together
 _FAULT_VARIANCE = 10.0  # of a fault in a band, in units of the variance of normal clips

@@ -88,8 +88,9 @@ class RelativeNearest(NeighbourBackend):
     """Whitened, density-relative k-NN: min over references y of log d(x, y) - a log b(y) - o(y).
 
     d is the distance after whitening by the scatter within conditions, b(y) the mean distance of y to its
-    nearest other references, a the share of density that counts, and o the offset of y's condition: how much
-    higher its n clips score by the others than all clips do, times n / (n + `offset_clips`).
+    nearest other references, as many as y's condition has but `neighbours` at most, a the share of density that
+    counts, and o the offset of y's condition: how much higher its n clips score by the others than all clips do,
+    times n / (n + `offset_clips`).
 
     References that are copies of each other count once, and a copy is left out with the clip itself. No
     score, and no density, is taken for less than a tenth of the usual one, so that near copies attract
@@ -99,14 +100,15 @@ class RelativeNearest(NeighbourBackend):
     Generalization", ICASSP 2025; variance minimisation in log space, arXiv 2603.04605.
 
     Args:
-        neighbours: that define the density.
+        neighbours: at most, that define the density.
         density: the exponent a; None fits it so that training distances vary least, a = Cov(log d, log b) /
             Var(log b) over the training clips and their nearest others.
         whiten: whether to whiten at all.
         shrinkage: factor on the Ledoit-Wolf intensity of the whitening.
         between: share of the scatter between conditions that counts as normal in the whitening: what tells two
             conditions apart is no fault, and a condition that is to come may lie farther the same way.
-        offset_clips: clips of a condition at which half of its offset counts; None: no offset.
+        offset_clips: clips of a condition at which half of its offset counts; None: conditions count for nothing, so
+            every density has as many neighbours.
         offset: factor on the offsets.
         faults: covariance (dims, dims) of what a fault adds to a vector, in units of the spread within conditions, see
             `gaussian.Whitening`; None: whitening as it is.
@@ -135,15 +137,16 @@ class RelativeNearest(NeighbourBackend):
         whitening = self._whitening(references)
         self.scale, self.axes, self.gains, self.rest = whitening.state().values()
         first, self.copy_of = _distinct(references.vectors)
+        conditions = references.conditions[first]
         if len(first) < 2:
             raise AsdError(
                 f"the vectors of {len(references)} training clips are all the same: there is nothing to "
                 f"measure a distance against; give recordings that differ, or check the encoder"
             )
         self.points = whitening(references.vectors[first])
-        self.log_scales = self._log_densities()
+        self.log_scales = self._log_densities(conditions)
         others = self._others(self._weighted())
-        self.log_scales = self.log_scales + self._offsets(others, references.conditions[first])
+        self.log_scales = self.log_scales + self._offsets(others, conditions)
         self.least = np.asarray(np.median(others) + _NEAREST)
 
     def _prepare(self) -> None:
@@ -191,14 +194,18 @@ class RelativeNearest(NeighbourBackend):
         nearest = bank.search(self.points, 1, exclude=np.arange(len(self.points)))
         return self._logarithms(nearest.distances[:, 0])
 
-    def _log_densities(self) -> FloatArray:
-        """a log b of each point."""
+    def _log_densities(self, conditions: IntArray) -> FloatArray:
+        """a log b of each point, whose conditions are given."""
         n = len(self.points)
         if self.density == 0.0:
             return np.zeros(n)
         reach = min(self.neighbours + 1, n - 1)  # one more, for when one of them is left out
         near = self.bank(self.points).search(self.points, reach, exclude=np.arange(n))
-        spacing = near.distances[:, : self.neighbours].mean(1)
+        most = np.full(n, min(self.neighbours, n - 1))
+        if self.offset_clips is not None:
+            _, own, sizes = np.unique(conditions, return_inverse=True, return_counts=True)
+            most = np.clip(sizes[own] - 1, 1, most)
+        spacing = near.distances.cumsum(1)[np.arange(n), most - 1] / most
         spacing = np.maximum(spacing, math.exp(_NEAREST) * np.median(spacing))
         if self.density is not None:
             return self.density * np.log(spacing)
