@@ -15,7 +15,7 @@ import soundfile
 
 from asd.data import headers
 from asd.data.audio import read_sound, read_wav
-from asd.data.codecs import promised_length, with_its_length
+from asd.data.codecs import encode, promised_length, with_its_length
 from asd.types import AsdError
 from tests.machines import write_media
 
@@ -173,3 +173,33 @@ def test_silence_by_which_an_encoder_fills_its_last_frame_is_no_sound(tmp_path: 
     assert found.shape == (1, len(wave))
     assert np.corrcoef(found[0], wave)[0, 1] > 0.9
     assert found[0, -500:].std() > 0.05
+
+
+def test_flac_holds_the_samples_and_opus_about_60_kbit_a_second() -> None:
+    waves = np.stack([noise(), noise()[::-1]]).astype(np.float32)
+    for rate_hz in (16000, 48000, 22050):
+        for codec in ("flac", "opus"):
+            content = encode(waves[:1] if codec == "opus" else waves, rate_hz, codec)  # type: ignore[arg-type]
+            is_opus = codec == "opus" and rate_hz != 22050  # a rate that Opus does not know
+            with soundfile.SoundFile(io.BytesIO(content)) as file:
+                kinds = (file.format, file.subtype, file.samplerate)
+                found = file.read(dtype="float32", always_2d=True).T
+            assert kinds == (("OGG", "OPUS") if is_opus else ("FLAC", "PCM_16")) + (rate_hz,)
+            if is_opus:
+                seconds = waves.shape[1] / rate_hz
+                assert 40_000 < 8 * len(content) / seconds < 80_000
+            else:
+                np.testing.assert_array_equal(found, waves[: len(found)])
+    assert encode(waves, 16000, "flac")[:4] == b"fLaC"
+
+
+def test_chunks_of_odd_length_are_filled_up() -> None:
+    """A size of 0 with nothing but whole chunks behind it is the truth; with anything else, a recorder's."""
+    content = written(noise(), "WAV", "PCM_16")
+    at = content.index(b"data") + 8
+    chunks = b"note\3\0\0\0abc\0" + b"LIST\4\0\0\0abcd"
+    empty = patched(content, at - 4, bytes(4))[:at]
+    assert with_its_length(empty + chunks) == empty + chunks
+    for samples in (b"note\3\0\0\0abc" + b"LIST\4\0\0\0abcd", b"\xff\xfe\3\4\0\0\0\0", bytes(8) + b"\1\2"):
+        told = patched(empty, at - 4, struct.pack("<I", len(samples)))
+        assert with_its_length(empty + samples) == told + samples

@@ -48,7 +48,7 @@ TESTS = {
     "asd/features/spectral_statistics.py": "spectral_statistics clip_statistics",
     "asd/features/waveforms.py": "waveforms",
     "asd/data/audio.py": "audio defects formats recordings",
-    "asd/data/codecs.py": "formats headers",
+    "asd/data/codecs.py": "headers formats audio",
     "asd/data/given.py": "given",
     "asd/data/headers.py": "headers formats",
     "asd/data/recordings.py": "recordings formats",
