@@ -52,8 +52,8 @@ TESTS = {
     "asd/data/given.py": "given",
     "asd/data/headers.py": "headers formats",
     "asd/data/recordings.py": "recordings formats",
-    "asd/data/remarks.py": "recordings formats",
-    "asd/features/faults.py": "faults fault_formulas",
+    "asd/data/remarks.py": "remarks recordings",
+    "asd/features/faults.py": "fault_formulas faults",
 }
 AT_IMPORT = ("asd.challenge.names.x__section_name__",)  # mutmut switches a change on after the import
 NOTICED = {1, 3, 24, -24, 36, 152, 255}  # mutmut's exit codes: a test failed, or the time ran out

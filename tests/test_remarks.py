@@ -1,0 +1,157 @@
+"""What is said of recordings by how they are stored, sentence by sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asd.data.audio import Sound
+from asd.data.recordings import Recordings
+from asd.data.remarks import copies, kinds, labelled_twice, notices, of_no_section, repeated, unlike
+from asd.types import Clip, FrontEnd, Label, Split
+
+
+def recorded(*sounds: dict[str, Any], front_end: FrontEnd | None = None, **of_clips: list[Any]) -> Recordings:
+    """Recordings a.wav, b.wav and so on of one second, by what differs from 16 kHz, one channel, 16 bits."""
+    made, clips = [], []
+    for i, given in enumerate(sounds):
+        path = Path(f"{chr(ord('a') + i)}.wav")
+        usual = {"content": f"{i:064d}"[::-1], "file_rate_hz": 16000, "n_channels": 1, "n_samples": 16000}
+        made.append(Sound(path=path, sample_rate_hz=16000, **{**usual, **given}))
+        facts = {"section": "00", **{name: values[i] for name, values in of_clips.items()}}
+        clips.append(Clip(path, "fan", split=Split.TEST, **facts))
+    return Recordings(clips, made, 16000, front_end or FrontEnd())
+
+
+def test_what_is_resampled_is_counted_by_rate() -> None:
+    rates = [{"file_rate_hz": rate} for rate in (48000, 8000, 16000, 48000, 44100)]
+    assert notices(recorded(*rates)) == [
+        "recordings are resampled to 16000 Hz: 1 of 5 at 8000 Hz, 1 of 5 at 44100 Hz, 2 of 5 at 48000 Hz "
+        "(nothing is in them above 4000 Hz)"
+    ]
+    assert notices(recorded(rates[0], rates[2])) == ["recordings are resampled to 16000 Hz: 1 of 2 at 48000 Hz"]
+    assert notices(recorded({}, {})) == []
+
+
+def test_channels_that_are_not_used_are_told_unless_they_were_chosen() -> None:
+    several = [{"n_channels": n} for n in (1, 2, 4)]
+    said = (
+        "{} of 3 recordings have {} channels, and the first is used; "
+        "channel=1 takes the second, channel=mean their mean"
+    )
+    assert notices(recorded(*several)) == [said.format(2, "up to 4")]
+    assert notices(recorded(several[0], several[1], several[1])) == [said.format(2, "2")]
+    for chosen in (FrontEnd("mean"), FrontEnd(channel=0), FrontEnd(residual=0.5)):
+        assert notices(recorded(*several, front_end=chosen)) == []
+
+
+def test_floats_in_steps_are_told() -> None:
+    assert notices(recorded({"peak": 8.1}, {"peak": 8.0})) == [
+        "1 of 2 recordings hold floats far beyond the full scale of 1: record new ones in the same units, or bring "
+        "all to it (16-bit steps are divided by 32768)"
+    ]
+
+
+def test_kinds_are_what_a_model_keeps_of_its_recordings() -> None:
+    found = kinds(
+        recorded(
+            {"lossy": "MP3", "file_rate_hz": 22050, "content": "b" * 64},
+            {"n_samples": 8000, "file_rate_hz": 48000, "content": "a" * 64},
+            {"lossy": "MP3", "peak": 100.0, "content": "a" * 64},
+        )
+    )
+    assert found == {
+        "lossy": ["", "MP3"],
+        "top_hz": 8000,
+        "rates_hz": [16000, 22050, 48000],
+        "in_steps": True,
+        "contents": ["a" * 16, "b" * 16],
+        "seconds": [0.5, 1.0],
+    }
+    assert kinds(recorded({"file_rate_hz": 8001}))["top_hz"] == 4000
+
+
+@pytest.mark.parametrize(
+    ("heard", "learnt", "said"),
+    [
+        (["MP3", "", "MP3"], [""], "2 of 3 recordings are compressed with a loss (MP3), and those that were learnt "
+         "from without loss"),
+        (["MP3", "OPUS"], [""], "2 of 2 recordings are compressed with a loss (MP3 or OPUS), and those that were "
+         "learnt from without loss"),
+        ([""], ["MP3"], "1 of 1 recordings are without loss, and those that were learnt from compressed with a loss "
+         "(MP3)"),
+        (["OPUS"], ["", "MP3"], "1 of 1 recordings are compressed with a loss (OPUS), and those that were learnt from "
+         "without loss or compressed with a loss (MP3)"),
+        (["MP3"], ["", "MP3"], ""),
+    ],
+)  # fmt: skip
+def test_what_a_codec_does_counts_as_anomalous(heard: list[str], learnt: list[str], said: str) -> None:
+    known = kinds(recorded(*({"lossy": name} for name in learnt)))
+    found = unlike(recorded(*({"lossy": name} for name in heard)), known)
+    way = ": what a codec does to a sound counts as anomalous; record, or train, in one format"
+    assert found == ([said + way] if said else [])
+
+
+def test_what_reaches_less_far_is_told_with_the_rate_to_train_at() -> None:
+    learnt = kinds(recorded({"file_rate_hz": 48000}))
+    narrow = recorded({"file_rate_hz": 8000}, {"file_rate_hz": 11025}, {"file_rate_hz": 48000})
+    assert unlike(narrow, learnt) == [
+        "2 of 3 recordings hold nothing above 4000 Hz, and those that were learnt from reach 8000 Hz: that counts as "
+        "anomalous; record at one rate, or train with sample_rate_hz=8000"
+    ]
+    assert unlike(recorded({"file_rate_hz": 16000}), learnt) == [
+        "1 of 1 recordings are sampled at 16000 Hz, and those that were learnt from at 48000 Hz: at the upper end they "
+        "differ, and that counts as anomalous; record at one rate"
+    ]
+    assert unlike(recorded({"file_rate_hz": 96000}), learnt) == []  # of which the same is left
+
+
+def test_units_and_lengths_are_told_one_behind_the_other() -> None:
+    learnt = kinds(recorded({}, {"n_samples": 32000}))
+    assert unlike(recorded({"peak": 9.0, "n_samples": 100_000}, {}), learnt) == [
+        "1 of 2 recordings are in 16-bit steps (a.wav), and those that were learnt from are of full scale 1: to some "
+        "detectors these differ; bring all to full scale 1",
+        "1 of 2 recordings last 6.25 s, and those that were learnt from 1 to 2 s: to most detectors another length is "
+        "anomalous; cut long ones, or train with recordings as long as these",
+    ]
+    assert unlike(recorded({"n_samples": 15200}, {"n_samples": 64000}), learnt) == []  # 0.95 s and 4 s
+    assert len(unlike(recorded({"n_samples": 15199}, {"n_samples": 64001}), learnt)) == 1
+    assert unlike(recorded({}), {}) == []
+
+
+def test_copies_are_told_by_their_content() -> None:
+    same, other = {"content": "1" * 64}, {"content": "1" * 15 + "2" * 49}
+    learnt = recorded(same, {}, same, same, {})
+    assert repeated(learnt) == [
+        "2 of 5 training clips are copies of others (a.wav, c.wav, d.wav): they score lower than any new recording, so "
+        "thresholds are too low; remove them"
+    ]
+    assert repeated(recorded(same, other)) == []
+    assert copies(recorded(other, same), kinds(learnt)) == [
+        "1 of 2 test clips are copies of training clips (b.wav): they score lower than new recordings do, so results "
+        "are too good or wrong; remove them from one side"
+    ]
+    assert copies(recorded(same), {}) == []
+
+
+def test_labels_of_one_content_are_told() -> None:
+    same, normal, anomaly = {"content": "1" * 64}, Label.NORMAL, Label.ANOMALY
+    assert labelled_twice(recorded(same, {}, same, label=[normal, normal, anomaly])) == [
+        "2 of 3 test clips are normal by one name and anomalous by another, with the same content (a.wav, c.wav): "
+        "results are wrong; remove one of each"
+    ]
+    assert labelled_twice(recorded(same, same, same, {}, label=[normal, normal, normal, anomaly])) == [
+        "2 of 4 test clips are copies of others (a.wav, b.wav, c.wav): they count more than once in results; remove them"
+    ]
+    assert labelled_twice(recorded(same, same, label=[None, normal])) == []
+
+
+def test_a_section_that_the_model_does_not_have_is_told_where_it_has_several() -> None:
+    found = recorded({}, {}, {}, section=["00", "07", "08"])
+    assert of_no_section(found, ["00", "01"]) == [
+        "2 of 3 recordings are of section 07, and the model was trained on 00, 01: they are scored against all of these; "
+        "name theirs with section="
+    ]
+    assert of_no_section(found, ["03"]) == of_no_section(found, ["00", "07", "08"]) == []
