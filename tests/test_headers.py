@@ -15,7 +15,7 @@ import soundfile
 
 from asd.data import headers
 from asd.data.audio import read_sound, read_wav
-from asd.data.codecs import encode, promised_length, with_its_length
+from asd.data.codecs import decode, encode, promised_length, with_its_length
 from asd.types import AsdError
 from tests.machines import write_media
 
@@ -203,3 +203,28 @@ def test_chunks_of_odd_length_are_filled_up() -> None:
     for samples in (b"note\3\0\0\0abc" + b"LIST\4\0\0\0abcd", b"\xff\xfe\3\4\0\0\0\0", bytes(8) + b"\1\2"):
         told = patched(empty, at - 4, struct.pack("<I", len(samples)))
         assert with_its_length(empty + samples) == told + samples
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype", "lossy"),
+    [("WAV", "PCM_16", ""), ("WAV", "FLOAT", ""), ("FLAC", "PCM_16", ""), ("WAV", "ULAW", "ULAW"),
+     ("MP3", "MPEG_LAYER_III", "MP3"), ("OGG", "VORBIS", "VORBIS"), ("OGG", "OPUS", "OPUS")],
+)  # fmt: skip
+def test_what_compressed_a_file_with_a_loss_is_named(tmp_path: Path, kind: str, subtype: str, lossy: str) -> None:
+    (tmp_path / "a").write_bytes(written(noise(), kind, subtype))
+    assert decode(tmp_path / "a").lossy == lossy
+
+
+@pytest.mark.parametrize("rate_hz", [100, 1_000_000])
+def test_the_least_and_the_most_that_is_sampled_are_read(tmp_path: Path, rate_hz: int) -> None:
+    (tmp_path / "a.wav").write_bytes(written(noise(), "WAV", "PCM_16", rate_hz))
+    assert decode(tmp_path / "a.wav").sample_rate_hz == rate_hz
+
+
+def test_what_is_cut_off_is_told_in_bytes(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.ogg", written(noise(10.0), "OGG", "VORBIS")
+    path.write_bytes(content[:-7])
+    with pytest.raises(AsdError) as caught:
+        decode(path)
+    held = f"header promises {len(content)} bytes, the file holds {len(content) - 7}; copy it again"
+    assert str(caught.value) == f"{path} is truncated: its {held}"

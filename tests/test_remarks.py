@@ -143,7 +143,8 @@ def test_labels_of_one_content_are_told() -> None:
         "results are wrong; remove one of each"
     ]
     assert labelled_twice(recorded(same, same, same, {}, label=[normal, normal, normal, anomaly])) == [
-        "2 of 4 test clips are copies of others (a.wav, b.wav, c.wav): they count more than once in results; remove them"
+        "2 of 4 test clips are copies of others (a.wav, b.wav, c.wav): they count more than once in results; "
+        "remove them"
     ]
     assert labelled_twice(recorded(same, same, label=[None, normal])) == []
 
@@ -151,7 +152,7 @@ def test_labels_of_one_content_are_told() -> None:
 def test_a_section_that_the_model_does_not_have_is_told_where_it_has_several() -> None:
     found = recorded({}, {}, {}, section=["00", "07", "08"])
     assert of_no_section(found, ["00", "01"]) == [
-        "2 of 3 recordings are of section 07, and the model was trained on 00, 01: they are scored against all of these; "
-        "name theirs with section="
+        "2 of 3 recordings are of section 07, and the model was trained on 00, 01: they are scored against all of "
+        "these; name theirs with section="
     ]
     assert of_no_section(found, ["03"]) == of_no_section(found, ["00", "07", "08"]) == []
