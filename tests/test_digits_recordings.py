@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asd.data.codecs import write_wav
 from asd.studies.config import Digits
-from asd.studies.digits.recordings import Perturbation, draw_perturbation, perturb
+from asd.studies.digits.recordings import Perturbation, draw_perturbation, load_words, perturb
 
 RATE_HZ, N_SAMPLES, N_BANDS = 8000, 4000, 9
 
@@ -26,6 +30,16 @@ def tone(hz: float) -> torch.Tensor:
 def peak_hz(waveforms: torch.Tensor) -> float:
     spectrum = torch.fft.rfft(waveforms * torch.hann_window(N_SAMPLES)).abs()
     return float(spectrum.argmax(1)[0]) * RATE_HZ / N_SAMPLES
+
+
+def test_every_recording_keeps_its_word_speaker_and_number(tmp_path: Path) -> None:
+    for name in ("two_ann_1", "one_bob_2", "one_ann_0"):
+        write_wav(tmp_path / f"{name}.wav", 0.1 * np.ones((1, 80), np.float32), RATE_HZ)
+    words = load_words(tmp_path, RATE_HZ, 0.02, torch.device("cpu"))
+    assert (words.classes, words.names) == (("one", "two"), ("ann", "bob"))
+    assert list(zip(words.labels.tolist(), words.speakers.tolist(), words.numbers.tolist(), strict=True)) == [
+        (0, 0, 0), (0, 1, 2), (1, 0, 1)
+    ]  # fmt: skip
 
 
 def test_nothing_drawn_changes_nothing() -> None:

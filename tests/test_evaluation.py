@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,6 +63,9 @@ def test_markdown_is_short_on_demand() -> None:
     full, short = as_markdown(evaluation, "run"), as_markdown(evaluation, "run", full=False)
     assert full.count("| fan ") == 4  # areas and decisions of two scorers
     assert short.count("| fan ") == 2
+    (decided,) = (line for line in short.splitlines() if "false alarms" in line)
+    of_domains = [f"{name} {domain}" for domain in ("source", "target") for name in ("F1", "precision", "recall")]
+    assert [cell for cell in re.split(r" *\| *", decided) if cell and "alarms" not in cell][2:] == of_domains
     assert f"b: official score {100 * evaluation['scorers']['b']['official_score']:.2f}" in short
 
 

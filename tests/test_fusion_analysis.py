@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +53,8 @@ def test_right_decisions_are_counted_over_the_tracks_that_they_are_about(batch: 
     wrong = perfect._replace(active=1 - perfect.active, asset=perfect.asset.roll(1, -1))
     rows = analysis.score(build_losses(EQUAL), wrong, batch)
     assert set(rows["active_right"]) == set(rows["asset_right"]) == {0.0}
+    nothing_shown = dataclasses.replace(batch, active=torch.zeros_like(batch.active))
+    assert set(analysis.score(build_losses(EQUAL), wrong, nothing_shown)["asset_right"]) == {1.0}
 
 
 def test_long_sets_are_said_in_pieces(net: MultimodalTransformer, monkeypatch: pytest.MonkeyPatch) -> None:
