@@ -22,7 +22,7 @@ from asd.stages.explaining import clip_effects, explain_clips
 from asd.stages.scored_clips import in_order
 from asd.types import AsdError, Split
 from tests.command import ONE_VIEW, contents, refuses, succeeds
-from tests.machines import recordings, tone_machine, workplace, write_clip
+from tests.machines import recordings, tone_machine, two_sections, workplace, write_clip
 
 Machine = tuple[Detector, Recordings, Recordings, pd.DataFrame]  # fitted, train, test, scores of test
 
@@ -227,6 +227,22 @@ def test_any_recordings_are_explained_and_the_run_stays_as_it_is(run: Path) -> N
     assert pd.read_csv(folder / "explain.csv")["file"].tolist() == ["in box/monday/hum.wav"]
     refuses("explain", f"predictions={predictions}", "clip=hum", saying="clip=hum may be .* or .*hum.wav")
     refuses("explain", f"predictions={predictions}", "audio=in box", saying="audio= and predictions=")
+
+
+def test_a_recording_is_explained_as_of_the_section_that_it_was_scored_as(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    two_sections(Path("data"))
+    succeeds("train", "machine=fan", "data=data", "statistics.views=level")
+    write_clip(Path("x.wav"), 7)
+    scores = []
+    for section in ("00", "03"):
+        succeeds("predict", "audio=x.wav", f"section={section}", f"out={section}")
+        scores.append(pd.read_csv(f"{section}/predictions.csv")["score"][0])
+        for stage in ("explain", "report"):
+            assert "in the table, and" not in succeeds(stage, f"predictions={section}/predictions.csv").err
+    assert scores[0] != scores[1]
 
 
 def test_each_recording_has_a_picture_of_its_own_however_it_is_called(run: Path) -> None:

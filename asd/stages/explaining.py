@@ -115,8 +115,8 @@ def clip_effects(
     scores = detector.score(in_memory(copies, sample_rate_hz, [clip] * len(copies)))[scorer]
     if not np.isclose(scores[0], known, rtol=_SAME):
         log.warning(
-            "%s has the score %.4g in the table, and %s of the model as it is gives %.4g: the recording, the model or "
-            "its scorer is another since; score or predict it anew",
+            "%s has the score %.4g in the table, and %s of the model as it is gives %.4g: the recording, the model, "
+            "the section or the scorer is another; score or predict it anew",
             *(clip.path, known, scorer, scores[0]),
         )
     by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])

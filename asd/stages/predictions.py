@@ -17,7 +17,7 @@ from asd.places import spelled
 from asd.scoring.threshold import Threshold
 from asd.types import AsdError
 
-COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_above", "nearest", "defect")
+COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_above", "nearest", "defect", "section")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,8 @@ def predictions(
         One row per clip with `COLUMNS`: decision is 1 above the threshold, rank 1 is the highest score of a machine,
         normal_above is the share of normal training clips with a higher score, nearest the path of the normal
         recording whose mean spectrum is nearest ("" where the model does not know), defect what is wrong with the
-        recording itself, such as "is silent", where its score says nothing of the machine.
+        recording itself, such as "is silent", where its score says nothing of the machine, section of which section
+        the recording was taken to be.
     """
     training = np.sort(normal.scores[scorer].to_numpy(float))
     above = len(training) - np.searchsorted(training, scores, side="right")
@@ -82,6 +83,7 @@ def predictions(
             "normal_above": above / len(training),
             "nearest": nearest,
             "defect": [sound.defect or "" for sound in recordings.sounds],
+            "section": [clip.section for clip in recordings.clips],
         }
     )
     return with_ranks(table)

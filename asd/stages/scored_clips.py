@@ -66,8 +66,10 @@ def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
 
 
 def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
-    """The recordings of rows of a table of predictions, read as the training clips were."""
-    return _like(train, clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST))
+    """The recordings of rows of a table of predictions, read as the training clips were, of the sections it tells."""
+    clips = clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST)
+    sections = zip(clips, rows["section"], strict=True)
+    return _like(train, [replace(clip, section=told or clip.section) for clip, told in sections])
 
 
 def _like(known: Recordings, clips: Sequence[Clip]) -> Recordings:
@@ -106,7 +108,7 @@ def _read_predictions(path: Path) -> pd.DataFrame:
         raise AsdError(
             f"predictions={path} is no readable table of predictions ({error}); predict writes it"
         ) from error
-    known = {"section": "00", "domain": "", "split": Split.TEST.value, "label": ""}
+    known = {"section": "", "domain": "", "split": Split.TEST.value, "label": ""}
     for column in known.keys() - {*table}:
         table[column] = known[column]
     return table.assign(file=table["path"])
