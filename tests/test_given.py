@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from asd.data import given as given_module
 from asd.data.given import clips_of_files, from_arrays, training_recordings
 from asd.types import AsdError, Domain, FrontEnd, Label, Split
 from tests.machines import write_clip
@@ -85,6 +86,7 @@ def test_arrays_become_recordings() -> None:
 
 
 def test_rows_that_may_be_meant_as_recordings_are_said_to_be_channels(caplog: pytest.LogCaptureFixture) -> None:
+    given_module._warn_of_channels.cache_clear()  # said once in a process
     batch = np.random.default_rng(0).normal(0, 0.1, (7, 400))
     for front_end, saying in ((FrontEnd(channel=3), 0), (FrontEnd("mean"), 0), (FrontEnd(), 1), (FrontEnd(), 1)):
         from_arrays([batch], 8000, front_end, Split.TEST)

@@ -228,3 +228,40 @@ def test_what_is_cut_off_is_told_in_bytes(tmp_path: Path) -> None:
         decode(path)
     held = f"header promises {len(content)} bytes, the file holds {len(content) - 7}; copy it again"
     assert str(caught.value) == f"{path} is truncated: its {held}"
+
+
+def ogg_page(flags: int, n_bytes: int = 10) -> bytes:
+    return b"OggS\0" + bytes([flags]) + bytes(20) + bytes([1, n_bytes]) + bytes(n_bytes)
+
+
+def test_a_chain_of_ogg_begins_anew_after_it_has_gone_on() -> None:
+    first, onward, continued, last = (ogg_page(flags) for flags in (2, 0, 1, 4))
+    assert not headers.is_chained_ogg(first + first + onward + continued + last)  # two streams side by side
+    assert headers.is_chained_ogg(first + onward + last + first + onward)
+    assert not headers.is_chained_ogg(first + b"OggS\0")  # cut off in a header
+    assert not headers.is_chained_ogg(b"")
+    assert headers.cut_ogg(first + onward) is None
+    assert headers.cut_ogg((first + onward)[:-3]) == (2 * len(first), 2 * len(first) - 3)
+
+
+def test_chunks_before_the_samples_of_caf_may_be_empty() -> None:
+    beginning = b"caff\0\1\0\0" + struct.pack(">4sq", b"free", 0) + struct.pack(">4sq", b"info", 3) + b"abc"
+    opened = beginning + struct.pack(">4sq", b"data", -1) + b"\1\2\3\4\5\6"
+    assert with_its_length(opened) == beginning + struct.pack(">4sq", b"data", 6) + b"\1\2\3\4\5\6"
+    for whole in (beginning, beginning + struct.pack(">4sq", b"data", 0) + b"\1\2", beginning[:15]):
+        assert with_its_length(whole) == whole
+    other = beginning + struct.pack(">4sq", b"peak", -1) + b"\1\2"
+    assert with_its_length(other) == other
+
+
+@pytest.mark.parametrize("between", [b"", b"\0" * 40, b"\xff" * 9, b"TAG" + bytes(125), "false frame"])
+def test_frames_of_mp3_are_counted_beyond_what_lies_between_files(between: bytes | str) -> None:
+    content = written(noise(), "MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT")
+    once = [*headers._mp3_frames(content, 0)]
+    assert len(once) == pytest.approx(2.0 * RATE_HZ / 576, abs=4)  # samples of a frame below 32 kHz
+    gap = content[:4] + bytes(50) if isinstance(between, str) else between
+    found = [*headers._mp3_frames(b"x" + content + gap + content, 1)]
+    behind = 1 + len(content) + len(gap)
+    assert [at for at in found if at < 1 + len(content)] == [1 + at for at in once]
+    if isinstance(between, bytes):
+        assert [at for at in found if at >= behind] == [behind + at for at in once]
