@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -46,3 +49,13 @@ def test_no_score_may_lie_at_the_fixed_location() -> None:
 def test_quantiles_are_those_of_scipy(shape: float, location: float, scale: float, share: float) -> None:
     expected = stats.gamma.ppf(share, shape, location, scale)
     assert Gamma(shape, location, scale).quantile(share) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e300])
+def test_a_fit_neither_prints_nor_warns(scale: float, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = np.random.default_rng(0).gamma(3.0, scale, 50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with suppress(ValueError):  # that none describes them
+            fit_gamma(scores)
+    assert capsys.readouterr().out == ""

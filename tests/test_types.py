@@ -87,6 +87,7 @@ def test_a_choice_is_given_back_or_refused_with_all_there_are() -> None:
 
 
 def test_a_section_is_known_by_its_number_or_its_name() -> None:
+    assert section_among(["00", "a"], "a", "fan") == "a"
     known = ["00", "03", "10", "hall"]
     assert [section_among(known, given, "fan") for given in ("3", "03", "0", "10", "hall")] == [
         "03", "03", "00", "10", "hall"
