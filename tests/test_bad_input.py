@@ -246,7 +246,7 @@ def test_a_single_training_clip(place: Path) -> None:
         clip.unlink()
     for detector in ("autoencoder", "statistics"):
         words = short_training(f"detector={detector}", f"name={detector}")
-        refuses(*words, saying="two training clips or more")
+        refuses(*words, saying=f"fan has 1 training clips, and {detector} learns from 2 or more")
     assert not [*place.rglob("DONE")]
 
 
