@@ -6,7 +6,6 @@ option, its `description` the help text. Nothing declares an option twice.
 
 from __future__ import annotations
 
-import csv
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from pydantic import (
 from asd.places import MOST_NAME_BYTES, TO_MIRROR, is_address, names_a_folder
 
 T = TypeVar("T", int, str)
+_PART = re.compile(r'\s*(?:"([^"]*)"\s*|([^,]*)),')  # in quotes, or without them
 
 
 def _split(value: Any) -> Any:
@@ -46,7 +46,7 @@ def parted(value: str) -> list[str]:
         >>> parted('fan, "pump, left"')
         ['fan', 'pump, left']
     """
-    return [part.strip() for part in next(csv.reader([value], skipinitialspace=True))]
+    return [(quoted or plain).strip() for quoted, plain in _PART.findall(f"{value},")]
 
 
 def listed(names: Sequence[str]) -> str:

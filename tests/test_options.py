@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from asd.detectors import AutoencoderSettings, StatisticsSettings
 from asd.detectors.encoders.recipe import EmbeddingSettings
-from asd.options import Names, Settings, TrainSettings
+from asd.options import Names, Settings, TrainSettings, listed, parted
 from asd.sed.config import Learning, Train
 from asd.settings.config import Run
 
@@ -56,6 +56,11 @@ def test_lists_are_written_with_commas(given: Any) -> None:
     for empty in ("", "a,", "a,a"):
         with pytest.raises(ValidationError, match=r"it is empty|name each once"):
             Lists(names=empty)
+
+
+@pytest.mark.parametrize("name", ['"a', 'a"b', 'a "b" c', "a\nb", "a, b", "x" * 140_000])
+def test_a_name_is_read_as_it_is_listed(name: str) -> None:
+    assert parted(listed([name, "c"])) == [name, "c"]
 
 
 def test_options_are_fixed_and_none_is_added() -> None:
