@@ -111,8 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:  # a place that vanished, or may not be read
         print(f"error: {error}; check the place and its permissions, then try again", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted: nothing finished is lost, the same command resumes", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        way = str(interrupt) or "nothing finished is lost, the same command resumes"
+        print(f"interrupted: {spelled(way)}", file=sys.stderr)
         return 130
 
 

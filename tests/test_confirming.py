@@ -119,7 +119,10 @@ def test_an_interrupted_change_is_never_half_there(run: Path, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr(confirming, "store_model", interrupted)
-        assert asd("predict", "audio=inbox", "--confirm-normal").code == 130
+        stopped = asd("predict", "audio=inbox", "--confirm-normal")
+        assert stopped.code == 130
+        assert "start the same train or enroll again" in stopped.err
+        assert "the same command" not in stopped.err
     assert not (run / "DONE").exists()
     succeeds("train", "machine=fan", "data=data", ONE_VIEW)  # finishes what is there: the model before
     assert len(pd.read_csv(run / "model/training_scores.csv")) == 12

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -64,10 +65,10 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
         before = _threshold(run)
         entry = {"date": _now(), "files": files}
         facts = run.fit_facts()
-        run.reopen()
         more = {"confirmed.json": {"changes": [*changes, entry]}}
-        store_model(run, detector, every, facts["settings"], facts["data"], more)
-        write_job_scores(job, detector, time.perf_counter())
+        with _reopened(run):
+            store_model(run, detector, every, facts["settings"], facts["data"], more)
+            write_job_scores(job, detector, time.perf_counter())
         return _logged(run, "confirmed", entry, len(files), len(every), before)
 
 
@@ -90,15 +91,26 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         if not earlier.is_dir():
             raise AsdError(f"{earlier} is gone, so nothing can be taken back; train again with overwrite=true")
         before, last = _threshold(run), changes[-1]
-        run.reopen()
-        with atomic(run.model) as place:
-            shutil.copytree(earlier, place)
-        job, learnt = stored_job(run, runs)
-        write_job_scores(job, fitted(job), time.perf_counter())
+        with _reopened(run):
+            with atomic(run.model) as place:
+                shutil.copytree(earlier, place)
+            job, learnt = stored_job(run, runs)
+            write_job_scores(job, fitted(job), time.perf_counter())
         shutil.rmtree(earlier)
         for file in last["files"]:
             (run.path / "confirmed" / file["kept"]).unlink(missing_ok=True)
         return _logged(run, "taken back", last, -len(last["files"]), len(learnt), before)
+
+
+@contextmanager
+def _reopened(run: RunDirectory) -> Iterator[None]:
+    """The run is not complete meanwhile; an interruption says which command completes it, with either model."""
+    run.reopen()
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        way = f"the change of {run.path} was broken off; start the same train or enroll again, which completes the run"
+        raise KeyboardInterrupt(way) from interrupt
 
 
 def _usable(clips: Sequence[Clip], known: Recordings) -> Recordings:
