@@ -163,8 +163,9 @@ def explain(config: options.Explain) -> pd.DataFrame:
             place = place if config.data else run.path / "explain"
             rows = choose_clips(table, config.clip, config.worst)
             chosen = in_order(test, rows)
-            note_scores(place / "scored.json", run.path.parents[1], [scores])
         tables.append(explain_clips(fitted(job), scorer, train, chosen, rows, len(table), place))
+        if not predicted:
+            note_scores(place / "scored.json", run.path.parents[1], [scores])
         publish_files(place)
     return pd.concat(tables, ignore_index=True)
 
