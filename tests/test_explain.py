@@ -243,6 +243,10 @@ def test_a_recording_is_explained_as_of_the_section_that_it_was_scored_as(
         for stage in ("explain", "report"):
             assert "in the table, and" not in succeeds(stage, f"predictions={section}/predictions.csv").err
     assert scores[0] != scores[1]
+    saved = pd.read_csv("03/predictions.csv")  # as a spreadsheet does, which makes 3 of 03
+    saved.to_csv("saved.csv", index=False)
+    assert saved["section"][0] == 3
+    assert "in the table, and" not in succeeds("explain", "predictions=saved.csv").err
 
 
 def test_each_recording_has_a_picture_of_its_own_however_it_is_called(run: Path) -> None:

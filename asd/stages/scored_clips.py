@@ -68,8 +68,9 @@ def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
 def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
     """The recordings of rows of a table of predictions, read as the training clips were, of the sections it tells."""
     clips = clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST)
-    sections = zip(clips, rows["section"], strict=True)
-    return _like(train, [replace(clip, section=told or clip.section) for clip, told in sections])
+    told = [section.zfill(2) if section.isdecimal() else section for section in rows["section"]]  # 0 is 00
+    sections = zip(clips, told, strict=True)
+    return _like(train, [replace(clip, section=section or clip.section) for clip, section in sections])
 
 
 def _like(known: Recordings, clips: Sequence[Clip]) -> Recordings:
