@@ -236,7 +236,7 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
     labels.require_positives(dict(zip(classes, counts, strict=True)), f"the training data in {data}")
     if config.loss.name == "ifl" or config.loss.graph:
         counts = clips.frame_targets[clips.frames_known].sum((0, 1)).tolist()
-        labels.require_positives(dict(zip(classes, counts, strict=True)), f"the strong labels in {data}")
+        labels.require_positives(dict(zip(classes, counts, strict=True)), f"the strongly labelled data in {data}")
     validation = scored[0].events
     if validation is not None:
         seen = validation["event_label"].value_counts()
