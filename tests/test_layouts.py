@@ -498,7 +498,10 @@ def test_normal_recordings_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "normal", "faulty"),
-    [("labels", "OK", "NG"), ("state", "", "anomaly"), ("is_anomaly", "0", "1"), ("fault", "none", "outer race")],
+    [
+        *(("labels", "OK", "NG"), ("state", "", "anomaly"), ("is_anomaly", "0", "1"), ("fault", "none", "outer race")),
+        *(("is_normal", "1", "0"), ("ok", "True", "False"), ("anomalous", "0.0", "1.0"), ("defect", "NaN", "leak")),
+    ],
 )
 def test_no_anomaly_is_learnt_where_another_column_than_label_tells_it(
     tmp_path: Path, column: str, normal: str, faulty: str

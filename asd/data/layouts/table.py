@@ -25,6 +25,7 @@ from asd.types import AsdError, Clip, Domain, Label, Split
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")
+_NO, _NOTHING = {"0", "0.0", "false", "f", "no", "n"}, {"none", "nan", "n/a", "-"}  # in a column that tells a fault
 
 
 def read_table(path: Path, unsaid: Split = Split.TEST) -> list[Clip]:
@@ -135,10 +136,11 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
 
 
 def _tells_of_fault(attribute: tuple[str, str]) -> bool:
-    """Whether a cell is a word for an anomaly, or names one in a column that is called by such a word."""
+    """Whether a cell is a word for an anomaly, names one in a column called so, or denies a column called normal."""
     column, cell = attribute
-    denies = cell.lower() in {"0", "false", "no", "none", "-"} or meaning(cell) == Label.NORMAL
-    return meaning(cell) == Label.ANOMALY or (speaks_of_fault(column) and not denies)
+    denies, says = cell.lower() in _NO, meaning(cell)
+    names_one = speaks_of_fault(column) and not denies and cell.lower() not in _NOTHING and says != Label.NORMAL
+    return says == Label.ANOMALY or names_one or (denies and meaning(column.removeprefix("is_")) == Label.NORMAL)
 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
