@@ -57,7 +57,13 @@ def test_an_unknown_machine_is_refused_before_any_work(data: Path) -> None:
         jobs(data, machine=["pomp"], detector="embedding", embedding={"encoder": "multires_cnn", "joint": True})
 
 
-@pytest.mark.parametrize(("options", "least"), [({}, 2), ({"detector": "auto"}, 2), ({"detector": "embedding"}, 3)])
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        *(({}, 2), ({"detector": "auto"}, 2), ({"detector": "embedding"}, 3)),
+        ({"statistics": {"backend": "knn_smote"}}, 3),
+    ],
+)
 def test_too_few_clips_of_a_machine_are_refused_before_any_work(
     data: Path, options: dict[str, object], least: int
 ) -> None:
