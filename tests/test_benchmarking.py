@@ -112,6 +112,15 @@ def test_a_network_of_ones_own_is_compared_as_its_page_says(
 
 
 @pytest.mark.slow
+def test_a_machine_with_a_comma_in_its_name_is_measured(tmp_path: Path) -> None:
+    tone_machine(tmp_path / "data", "a, b")
+    (tmp_path / "methods.yaml").write_text(METHODS)
+    places = {"data": tmp_path / "data", "methods": tmp_path / "methods.yaml", "runs": tmp_path / "runs"}
+    table = benchmark(Benchmark(**places, seeds=[0], machine=["a, b"]))
+    assert "a, b" in table
+    assert (tmp_path / "runs/mel/a, b/seed0/DONE").exists()
+
+
 def test_the_first_method_is_the_reference_of_any_choice(config: Benchmark) -> None:
     Path("two.yaml").write_text(METHODS + '"net": detector=autoencoder training.epochs=1\n')
     chosen = {"methods": Path("two.yaml"), "detectors": ["autoencoder"], "scorers": "all", "page": None, "seeds": [0]}

@@ -15,6 +15,7 @@ from asd.challenge.files import list_machines
 from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
+from asd.options import listed
 from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder, begun_runs, find_runs
 from asd.types import AsdError, Split, named
@@ -54,7 +55,7 @@ def require_whole(place: Path, missing: Missing, have: Iterable[str], machines: 
     whole = sorted({*have} - missing.keys()) or sorted(have)
     raise AsdError(
         f"{place} is not whole: {'; '.join(sentences)}; train or score what is missing, or say which machines "
-        f"shall count with machine={','.join(whole)}"
+        f"shall count with machine={listed(whole)}"
     )
 
 

@@ -18,6 +18,7 @@ from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
 from asd.evaluation.completeness import ALL, NAMED, chosen_runs, merged, missing_runs, missing_scores, require_whole
 from asd.evaluation.score_table import FloatArray
+from asd.options import listed
 from asd.runs import RunDirectory, ScoredData, digests, directories_with
 from asd.scoring.threshold import ScoreNormalizer, fit_threshold
 from asd.types import AsdError, named
@@ -108,7 +109,7 @@ def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
     member = next(name for name, have in machines.items() if have != every)
     raise AsdError(
         f"{member} has no {named(sorted(every - machines[member]), NAMED)}, which another member has; train it, or "
-        f"fuse what all members have with machine={','.join(sorted(shared))}"
+        f"fuse what all members have with machine={listed(sorted(shared))}"
     )
 
 

@@ -25,7 +25,7 @@ from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsew
 from asd.evaluation.labelling import labelled_scores, meant_year
 from asd.evaluation.markdown import place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
-from asd.options import Execution
+from asd.options import Execution, listed
 from asd.places import spelled
 from asd.runs import find_runs
 from asd.settings.config import Run
@@ -154,7 +154,8 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     shared += [f"seeds={','.join(map(str, config.seeds))}", f"overwrite={config.overwrite}"]
     tasks = []
     for machine in machines:
-        words = {m: [*shared, f"machine={machine}", f"name={run_name(m)}", *own] for m, own in methods.items()}
+        its = [*shared, f"machine={listed([machine])}"]
+        words = {method: [*its, f"name={run_name(method)}", *own] for method, own in methods.items()}
         tasks.append(Task(machine, words))
     failed: dict[int, list[str]] = {}
     for index, sentences, error in finished(_work, tasks, config, label="benchmark"):

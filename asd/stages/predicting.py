@@ -26,6 +26,7 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs, is_all, missing_runs
 from asd.library import Model, load
+from asd.options import listed
 from asd.places import mirrored, place_name, spelled, written
 from asd.runs import RunDirectory
 from asd.scoring.threshold import how_sure
@@ -110,7 +111,8 @@ def _change(change: Change, config: Predict) -> str:
     """What was done to the bank of a run, how sure it is now, and how to take it back."""
     n, machine = abs(change.n_added), change.run.machine
     what = "added to" if change.n_added > 0 else "taken out of"
-    undo = f"; python -m asd predict name={config.name} machine={machine} --undo takes them back"
+    chosen = shlex.join([f"name={config.name}", f"machine={listed([machine])}"])
+    undo = f"; python -m asd predict {chosen} --undo takes them back"
     return (
         f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
         f"{change.before:.4g} -> {change.after:.4g}; {how_sure(change.n_normal, change.false_alarm_bound)}"
