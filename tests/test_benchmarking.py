@@ -121,6 +121,7 @@ def test_a_machine_with_a_comma_in_its_name_is_measured(tmp_path: Path) -> None:
     assert (tmp_path / "runs/mel/a, b/seed0/DONE").exists()
 
 
+@pytest.mark.slow
 def test_the_first_method_is_the_reference_of_any_choice(config: Benchmark) -> None:
     Path("two.yaml").write_text(METHODS + '"net": detector=autoencoder training.epochs=1\n')
     chosen = {"methods": Path("two.yaml"), "detectors": ["autoencoder"], "scorers": "all", "page": None, "seeds": [0]}

@@ -160,6 +160,7 @@ def test_a_machine_that_failed_is_named(data: Path) -> None:
     succeeds("evaluate", "machine=fan")
 
 
+@pytest.mark.slow
 def test_machines_of_other_options_are_named(data: Path) -> None:
     words = ("data=data", "name=mixed", ONE_VIEW)
     succeeds("train", "machine=all", *words)

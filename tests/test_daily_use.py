@@ -33,6 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_command_of_a_day_does_what_the_page_says(place: Path) -> None:
     walk = commands("New recordings")
     assert [words[0] for words in walk] == ["train", "predict", "predict", "explain", "report"]

@@ -229,6 +229,7 @@ def test_any_recordings_are_explained_and_the_run_stays_as_it_is(run: Path) -> N
     refuses("explain", f"predictions={predictions}", "audio=in box", saying="audio= and predictions=")
 
 
+@pytest.mark.slow
 def test_a_recording_is_explained_as_of_the_section_that_it_was_scored_as(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +250,7 @@ def test_a_recording_is_explained_as_of_the_section_that_it_was_scored_as(
     assert "in the table, and" not in succeeds("explain", "predictions=saved.csv").err
 
 
+@pytest.mark.slow
 def test_each_recording_has_a_picture_of_its_own_however_it_is_called(run: Path) -> None:
     shutil.rmtree("in box")
     for i, name in enumerate(("a.wav", "a.aiff", "é" * 120 + ".wav", "b/c.wav", "b_c.wav")):
@@ -263,6 +265,7 @@ def test_each_recording_has_a_picture_of_its_own_however_it_is_called(run: Path)
     assert all((Path("predictions/statistics/in-box/explain/fan") / name).is_file() for name in rows["figure"])
 
 
+@pytest.mark.slow
 def test_a_score_that_is_of_another_recording_model_or_scorer_is_told(run: Path) -> None:
     table = "predictions=predictions/statistics/in-box/predictions.csv"
     succeeds("predict", "audio=in box")

@@ -227,6 +227,7 @@ def test_statistics_and_networks_together() -> None:
     check_scorers("auto", {"copies": 1}, (2048, 16000, 40000))
 
 
+@pytest.mark.slow
 def test_windows_of_clips() -> None:
     check_scorers("statistics", {"window_s": 0.3, "views": "level,modulation"}, (2048, 16000, 40001))
 

@@ -47,6 +47,7 @@ class Folded(torch.nn.Module):
         return result
 
 
+@pytest.mark.slow
 def test_an_encoder_of_ones_own() -> None:
     options = {"encoder": f"{__name__}:Folded", "epochs": 1, "segment_samples": 8000, "backends": "mahalanobis"}
     check_scorers("embedding", options, (2048, 8000, 20000), n_clips=20)

@@ -358,6 +358,7 @@ def test_mistakes_are_sentences() -> None:
         NeighbourBank(np.zeros(3))
 
 
+@pytest.mark.slow
 def test_faiss_comes_after_torch_and_with_the_first_search() -> None:
     code = (
         "import logging, os, sys, numpy as np; logging.basicConfig(level=0); "

@@ -260,6 +260,7 @@ def test_a_broker_that_knows_us_not_says_so(tmp_path: Path, caplog: pytest.LogCa
     assert "wrong" not in caplog.text
 
 
+@pytest.mark.slow
 @needs_broker
 @pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
 def test_what_keeps_tls_from_a_broker_is_told(
