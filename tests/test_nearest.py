@@ -151,9 +151,18 @@ def test_local_density_is_its_formula() -> None:
 def test_the_density_of_a_clip_takes_no_more_neighbours_than_its_condition_has() -> None:
     refs, queries = mixed(40, 4, [3, 1], 2), mixed(25, 4, [5], 3).vectors
     near = np.sort(cdist(refs.vectors, refs.vectors), axis=1)[:, 1:]
-    own = [row[:most].mean() for row, most in zip(near, [2] * 3 + [1] + [4] * 36, strict=True)]
+    most = [2] * 3 + [1] + [4] * 36
+    own = np.array([row[:k].mean() for row, k in zip(near, most, strict=True)])
     fitted = RelativeNearest(whiten=False, density=1.0, neighbours=4, offset=0.0).fit(refs)
     np.testing.assert_allclose(fitted.score(queries), np.log((cdist(queries, refs.vectors) / own).min(1)))
+    d, b = np.log(near[:, 0]), np.empty(40)
+    for row, distances in enumerate(cdist(refs.vectors, refs.vectors)):
+        other = int(np.argsort(distances)[1])
+        others = np.delete(refs.vectors, row, axis=0)
+        b[row] = np.log(np.sort(cdist(refs.vectors[[other]], others)[0])[1 : most[other] + 1].mean())
+    exponent = np.polyfit(b, d, 1)[0]
+    fitted = RelativeNearest(whiten=False, density=None, neighbours=4, offset=0.0).fit(refs)
+    np.testing.assert_allclose(fitted.score(queries), np.log((cdist(queries, refs.vectors) / own**exponent).min(1)))
 
 
 def test_the_fitted_exponent_makes_training_distances_vary_least() -> None:

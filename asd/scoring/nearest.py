@@ -205,14 +205,14 @@ class RelativeNearest(NeighbourBackend):
         if self.offset_clips is not None:
             _, own, sizes = np.unique(conditions, return_inverse=True, return_counts=True)
             most = np.clip(sizes[own] - 1, 1, most)
-        spacing = near.distances.cumsum(1)[np.arange(n), most - 1] / most
+        spacing = _means_of_first(near.distances, most)
         spacing = np.maximum(spacing, math.exp(_NEAREST) * np.median(spacing))
         if self.density is not None:
             return self.density * np.log(spacing)
         # b of the nearest other, without the point itself
-        gone = near.rows[near.rows[:, 0]] == np.arange(n)[:, None]
-        kept = np.argsort(gone, axis=1, kind="stable")[:, : self.neighbours]
-        b = np.log(np.take_along_axis(near.distances[near.rows[:, 0]], kept, 1).mean(1))
+        other = near.rows[:, 0]
+        kept = np.argsort(near.rows[other] == np.arange(n)[:, None], axis=1, kind="stable")
+        b = np.log(_means_of_first(np.take_along_axis(near.distances[other], kept, 1), most[other]))
         d = np.log(near.distances[:, 0])
         return _slope(b, d) * np.log(spacing)
 
@@ -236,6 +236,11 @@ def _distinct(vectors: FloatArray) -> tuple[IntArray, IntArray]:
     numbers: dict[bytes, int] = {}
     number_of = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in vectors + 0.0])  # -0 is 0
     return np.unique(number_of, return_index=True)[1], number_of
+
+
+def _means_of_first(values: FloatArray, counts: IntArray) -> FloatArray:
+    """Mean of the first few values of each row, (rows, columns) and (rows,) -> (rows,)."""
+    return np.asarray(values.cumsum(1)[np.arange(len(values)), counts - 1] / counts)
 
 
 def _slope(x: FloatArray, y: FloatArray) -> float:

@@ -170,8 +170,9 @@ def probabilities(network: nn.Module, clips: Clips, batch_size: int) -> Probabil
     """
     frames = torch.zeros_like(clips.frame_targets)
     whole = torch.zeros_like(clips.clip_targets)
-    for length in clips.n_frames.unique().tolist():
-        for indices in (clips.n_frames == length).nonzero().squeeze(1).split(batch_size):
+    lengths = clips.n_frames
+    for length in lengths.unique().tolist():
+        for indices in (lengths == length).nonzero().squeeze(1).split(batch_size):
             logits: EventLogits = network(clips.log_mel[indices, :length], clips.padding[indices, :length])
             frames[indices, :length] = logits.frames.float().sigmoid()
             whole[indices] = logits.clips.sigmoid()
