@@ -501,6 +501,8 @@ def test_normal_recordings_by_name(tmp_path: Path) -> None:
     [
         *(("labels", "OK", "NG"), ("state", "", "anomaly"), ("is_anomaly", "0", "1"), ("fault", "none", "outer race")),
         *(("is_normal", "1", "0"), ("ok", "True", "False"), ("anomalous", "0.0", "1.0"), ("defect", "NaN", "leak")),
+        *(("labels", "0", "1"), ("y_true", "0.0", "1.0"), ("Ground Truth", "False", "True"), ("class", "2", "1")),
+        *(("state", "fault free", "worn, faulty bearing"), ("note", "no defects", "oil leak and broken belt")),
     ],
 )
 def test_no_anomaly_is_learnt_where_another_column_than_label_tells_it(
@@ -508,10 +510,10 @@ def test_no_anomaly_is_learnt_where_another_column_than_label_tells_it(
 ) -> None:
     touch(tmp_path, "a.wav", "b.wav")
     table = tmp_path / "list.csv"
-    table.write_text(f"path,{column}\na.wav,{normal}\nb.wav,{normal}\n")
+    table.write_text(f"path;{column}\na.wav;{normal}\nb.wav;{normal}\n")
     assert len(given_data(str(table), None, ["pump"], 0).clips("pump", Split.TRAIN)) == 2
-    table.write_text(f"path,{column}\na.wav,{normal}\nb.wav,{faulty}\n")
-    with pytest.raises(AsdError, match=f"row 3 would be learnt from as normal, and its column {column} says"):
+    table.write_text(f"path;{column}\na.wav;{normal}\nb.wav;{faulty}\n")
+    with pytest.raises(AsdError, match=f"row 3 would be learnt from as normal, and its column {column.lower()} says"):
         given_data(str(table), None, ["pump"], 0)
     assert len(clips_of_files(str(table), "pump", Split.TEST)) == 2  # to be scored, they need no label
 

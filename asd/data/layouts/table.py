@@ -12,6 +12,7 @@ any other column is an attribute
 from __future__ import annotations
 
 import io
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from asd.types import AsdError, Clip, Domain, Label, Split
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")
 _NO, _NOTHING = {"0", "0.0", "false", "f", "no", "n"}, {"none", "nan", "n/a", "-"}  # in a column that tells a fault
+_ONE, _LABELS = {"1", "1.0", "true"}, {"label", "labels", "class", "target", "truth", "y", "gt"}  # names of the column
 
 
 def read_table(path: Path, unsaid: Split = Split.TEST) -> list[Clip]:
@@ -136,11 +138,16 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
 
 
 def _tells_of_fault(attribute: tuple[str, str]) -> bool:
-    """Whether a cell is a word for an anomaly, names one in a column called so, or denies a column called normal."""
+    """Whether a cell speaks of an anomaly, names one in a column called so, or denies a column called normal.
+
+    So does 1 in a column that is called as labels are.
+    """
     column, cell = attribute
-    denies, says = cell.lower() in _NO, meaning(cell)
-    names_one = speaks_of_fault(column) and not denies and cell.lower() not in _NOTHING and says != Label.NORMAL
-    return says == Label.ANOMALY or names_one or (denies and meaning(column.removeprefix("is_")) == Label.NORMAL)
+    denies, says_no = cell.lower() in _NO, cell.lower() in _NO | _NOTHING or meaning(cell) == Label.NORMAL
+    names_one = speaks_of_fault(column) and not says_no
+    is_one = cell.lower() in _ONE and not _LABELS.isdisjoint(re.findall("[a-z]+", column))
+    is_denied = denies and meaning(column.removeprefix("is_")) == Label.NORMAL
+    return speaks_of_fault(cell) or names_one or is_one or is_denied
 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
