@@ -4,10 +4,13 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
+import torch
 
-from asd.core.trainer import interrupt_noted
+from asd.core.files import load_tensors, save_tensors
+from asd.core.runtime import interrupt_noted
 
 
 def ctrl_c() -> None:
@@ -60,3 +63,21 @@ def test_other_threads_and_other_listeners_are_left_alone() -> None:
         assert (heard, stop.is_set()) == ([False, True], False)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_tensors_are_not_called_damaged_where_somebody_interrupts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_tensors(tmp_path / "bank.safetensors", {"bank": torch.ones(3)})
+    as_tensor = torch.asarray  # which safetensors calls, and which makes another error of the interrupt
+
+    def interrupted(*args: object, **options: object) -> torch.Tensor:
+        try:
+            ctrl_c()
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object type") from None
+        return as_tensor(*args, **options)
+
+    monkeypatch.setattr(torch, "asarray", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_tensors(tmp_path / "bank.safetensors")

@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import yaml
 
+from asd.core.runtime import interrupt_noted
 from asd.places import forbidden, unreadable
 from asd.types import AsdError
 
@@ -291,7 +292,8 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        # an interrupt within safetensors comes out of it as a ValueError
+        with interrupt_noted(), safe_open(path, framework="pt", device=str(device)) as file:
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:

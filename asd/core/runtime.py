@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
@@ -226,3 +227,31 @@ def _linear_algebra() -> ThreadpoolController:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def interrupt_noted(defer: bool = True) -> Iterator[threading.Event]:
+    """Within its `with`, the first Ctrl-C only sets the event; a second one interrupts at once.
+
+    A step of the optimiser that is interrupted in the middle leaves weights and moments that belong to
+    different steps, and nothing to resume from. At the end of the `with`, a request that was not acted on
+    becomes a `KeyboardInterrupt`. Nothing is changed outside the main thread, where SIGINT has another
+    handler already, or with `defer=False`.
+    """
+    requested, is_main = threading.Event(), threading.current_thread() is threading.main_thread()
+    if not defer or not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield requested
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if requested.is_set():
+            raise KeyboardInterrupt
+        requested.set()
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield requested
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if requested.is_set():
+        raise KeyboardInterrupt

@@ -8,20 +8,17 @@ epoch is a function of (seed, epoch): a resumed run ends with exactly the result
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import torch
 
 from asd.core.files import append_text
-from asd.core.runtime import epoch_seed, keep_freed_memory, log, progress
+from asd.core.runtime import epoch_seed, interrupt_noted, keep_freed_memory, log, progress
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.tracking import TRACKER
 from asd.core.train_state import Position, StateFile, keep_lines, set_random_states
@@ -31,34 +28,6 @@ from asd.types import AsdError
 
 __all__ = ["TrainSettings", "Trained", "train"]
 _STATE = "state.safetensors"
-
-
-@contextmanager
-def interrupt_noted(defer: bool = True) -> Iterator[threading.Event]:
-    """Within its `with`, the first Ctrl-C only sets the event; a second one interrupts at once.
-
-    A step of the optimiser that is interrupted in the middle leaves weights and moments that belong to
-    different steps, and nothing to resume from. At the end of the `with`, a request that was not acted on
-    becomes a `KeyboardInterrupt`. Nothing is changed outside the main thread, where SIGINT has another
-    handler already, or with `defer=False`.
-    """
-    requested, is_main = threading.Event(), threading.current_thread() is threading.main_thread()
-    if not defer or not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield requested
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if requested.is_set():
-            raise KeyboardInterrupt
-        requested.set()
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield requested
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if requested.is_set():
-        raise KeyboardInterrupt
 
 
 @dataclass(frozen=True, slots=True)
