@@ -189,6 +189,12 @@ def test_no_name_of_a_caller_leads_anywhere(client: TestClient, plant: Path, nam
         assert answer.json()["results"][0]["score"] == expected
 
 
+_FORM = b"".join(
+    b'--a\r\nContent-Disposition: form-data; name="recording"; filename="%d.wav"\r\n\r\nsome twenty bytes...\r\n' % i
+    for i in range(2)
+) + b"--a--\r\n"
+
+
 @pytest.mark.parametrize(
     ("words", "given", "status", "saying"),
     [
@@ -216,6 +222,15 @@ def test_no_name_of_a_caller_leads_anywhere(client: TestClient, plant: Path, nam
             {"content": b"--a--\r\n", "headers": {"content-type": "multipart/form-data; boundary=a"}},
             422,
             "no file",
+        ),
+        *(
+            (
+                "?machine=fan",
+                {"content": _FORM[:-n_cut], "headers": {"content-type": "multipart/form-data; boundary=a"}},
+                400,
+                "form ends before its last boundary.*send it again",
+            )
+            for n_cut in (4, 8, 20, 60)  # in the boundary, before it, in the last file, in its header
         ),
     ],
 )

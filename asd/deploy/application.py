@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -14,6 +15,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -208,10 +210,31 @@ async def _uploads(request: Request, most: int) -> list[Upload]:
         if not content:
             raise RefusalError(422, "the request holds no recording; send one as the body, or several as a form")
         return [Upload("recording", content)]
-    async with request.form(max_files=most, max_fields=len(_ASKED)) as form:
+    async with aclosing(request.stream()) as stream:
+        parser = _Form(request.headers, stream, max_files=most, max_fields=len(_ASKED))
+        try:
+            form = await parser.parse()
+        except MultiPartException as error:
+            why = error.message.rstrip(".")
+            raise RefusalError(400, f"the form does not do ({why}); send up to {most} files as curl -F does") from error
+    try:
         if words := [key for key, value in form.multi_items() if isinstance(value, str)]:
             raise RefusalError(422, f"the form has the field {words[0]} that is no file; ask as in /score?machine=fan")
+        if not parser.has_ended:
+            raise RefusalError(400, "the form ends before its last boundary, so a file may be cut off; send it again")
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not files:
             raise RefusalError(422, "the form holds no file; send each recording as a file of the field recording")
         return [Upload(file.filename or "recording", await file.read()) for file in files]
+    finally:
+        await form.close()
+
+
+class _Form(MultiPartParser):
+    """The files of a form, and whether its end came: without it the last file is missing, and nothing else says so."""
+
+    has_ended = False
+
+    def on_end(self) -> None:
+        """Notes the last boundary."""
+        self.has_ended = True
