@@ -25,6 +25,8 @@ from asd.data.codecs import write_wav
 from asd.deploy.application import application
 from asd.deploy.listen import RunModel
 from asd.deploy.models import Models
+from asd.deploy.sources import source_of
+from asd.deploy.stream import Piece
 from asd.settings.stages import Listen, Serve
 from tests.command import ONE_VIEW, refuses, succeeds, train_on_tones
 from tests.command import asd as asd_command
@@ -160,6 +162,35 @@ def test_a_stream_that_ends_too_early_says_so(plant: Path) -> None:
     done = piped(b"\0\0" * 10)
     assert done.returncode == 2
     assert b"ended after 0.000625 s, before the first score" in done.stderr
+
+
+def test_a_listening_that_is_stopped_before_anything_comes_is_no_error(
+    plant: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: Any, **options: Any) -> Iterator[Piece]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("asd.deploy.listen.source_of", stopped)
+    assert "listened to 0.0 s: 0 scores, 0 alarms, 0.0% of one core" in succeeds("listen", "name=fans", "input=in").out
+
+
+def test_sound_that_is_stored_otherwise_than_what_was_learnt_from_is_told_once(plant: Path) -> None:
+    normal = sorted(Path("data/fan/train").glob("*.wav"))
+    assert "learnt from at" not in succeeds("listen", "name=fans", f"input={normal[0]}").err
+    write_wav(Path("high.wav"), np.random.default_rng(0).normal(0, 0.1, (1, 96000)), 48000)
+    told = succeeds("listen", "name=fans", "input=high.wav").err
+    assert "high.wav: 1 of 1 recordings are sampled at 48000 Hz, and those that were learnt from at 16000 Hz" in told
+
+    model = RunModel(Listen(name="fans", input="-", device="cpu"))
+    model.model.recorded = {**model.model.recorded, "rates_hz": [48000]}
+    handed: list[Piece] = []
+    for name in ("normal.wav", "other.wav"):
+        write_clip(Path(name), 1)
+        handed += source_of(name, 16000, tell=model.remark)
+    assert handed
+    assert len(model._told) == 1  # of a stream at the rate of the model, too
+    assert "16000 Hz, and those that were learnt from at 48000 Hz" in model._told.pop()
 
 
 @pytest.fixture

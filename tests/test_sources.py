@@ -17,8 +17,9 @@ import soundfile
 
 from asd.data.audio import read_sound
 from asd.data.codecs import encode
-from asd.deploy import sources
-from asd.deploy.sources import Device, Folder, Take, source_of
+from asd.deploy import device, sources
+from asd.deploy.device import Device, Take
+from asd.deploy.sources import Folder, source_of
 from asd.deploy.stream import Piece
 from asd.types import AsdError
 from tests.machines import write_clip
@@ -63,7 +64,7 @@ class Card:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(device, "_AGAIN_S", 0.01)
 
 
 @pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "GSM610", "IMA_ADPCM", "MS_ADPCM", "PCM_U8", "PCM_24", "DOUBLE"])
@@ -101,7 +102,7 @@ def test_a_device_that_vanishes_and_returns_leaves_a_gap_that_is_said_and_no_oth
 
 @pytest.mark.usefixtures("quick")
 def test_a_device_that_hangs_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_SILENT_S", 0.1)
+    monkeypatch.setattr(device, "_SILENT_S", 0.1)
     card = Card()
     pieces = Device("card", 16000, card.open).pieces()
     take(pieces, 5)
@@ -112,7 +113,7 @@ def test_a_device_that_hangs_is_opened_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_a_slow_computer_cannot_keep_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_QUEUED_S", 0.5)  # five blocks
+    monkeypatch.setattr(device, "_QUEUED_S", 0.5)  # five blocks
     card = Card()
     pieces = Device("card", 16000, card.open).pieces()
     next(pieces)
@@ -205,9 +206,26 @@ def test_a_recording_of_any_name_is_remembered_and_one_that_goes_unread_changes_
     assert gone.problem
     assert mark.read_bytes() == before
     assert Folder(place, 16000, mark)._waiting() == []
-    mark.write_bytes(before[:9])
-    with pytest.raises(AsdError, match=r"heard is damaged .*; remove it, and all of .*in is heard"):
-        Folder(place, 16000, mark)._waiting()
+    mark.write_bytes(before[:9] + b"\xff")
+    assert Folder(place, 16000, mark)._waiting() == [odd]  # of a mark that is damaged, what cannot be read
+
+
+def test_no_clock_and_no_change_of_rights_hides_a_recording_or_brings_one_twice(tmp_path: Path) -> None:
+    place, mark = tmp_path / "in", tmp_path / "heard"
+    first = write_clip(place / "first.wav", 0, 0.1)
+    os.utime(first, (2e9, 2e9))  # by a clock that was years ahead
+    time.sleep(0.01)
+    mark.write_text("")
+    assert [piece.recording for piece in Folder(place, 16000, mark)._read(first)] == ["first.wav"]
+    first.chmod(0o600)
+    later = write_clip(place / "later.wav", 1, 0.1)
+    os.utime(later, (1e9, 1e9))
+    assert Folder(place, 16000, mark)._waiting() == [later]
+    write_clip(first, 2, 0.2)
+    assert Folder(place, 16000, mark)._waiting() == [later, first]  # another recording under an earlier name
+    first.unlink()
+    Folder(place, 16000, mark)._waiting()
+    assert not mark.read_text()  # what has gone is forgotten
 
 
 def test_recordings_of_one_moment_are_heard_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

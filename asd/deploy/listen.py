@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from asd.core.files import alone, check_file_place
 from asd.core.runtime import fingerprint, log, stopped_by_termination
+from asd.data.audio import Sound
+from asd.data.recordings import Recordings
+from asd.data.remarks import unlike
 from asd.deploy.alarms import Rule, below_of
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.sinks import JsonLines, Mqtt, Sink, Webhook
@@ -22,7 +25,7 @@ from asd.deploy.stream import Piece
 from asd.library import Model, load
 from asd.runs import RunDirectory
 from asd.settings.stages import Listen
-from asd.types import AsdError, one_of, section_among
+from asd.types import AsdError, Clip, Split, one_of, section_among
 
 _CLOSE_S = 15.0  # that sinks have at the end to deliver what is left
 _NAMED = 3  # defects that the last message names
@@ -44,7 +47,7 @@ class RunModel:
     """The model of a run, loaded again when the run was recalibrated meanwhile."""
 
     def __init__(self, config: Listen) -> None:
-        self.config = config
+        self.config, self._told = config, set[str]()
         self._use(self._read(config.machine))
         self._stamp = self.run.completed_ns()
 
@@ -83,6 +86,17 @@ class RunModel:
         below = below_of(threshold, self.training_scores, self.config.hysteresis)
         rate = self.model.options.sample_rate_hz
         return Rule(threshold, below, self.config.smooth, round(self.config.duration_s * rate))
+
+    def remark(self, sound: Sound) -> None:
+        """Warns, once of each kind, of a recording or stream that is stored otherwise than what was learnt from."""
+        unknown = {"seconds"} if sound.content else {"seconds", "in_steps"}
+        learnt = {name: value for name, value in self.model.recorded.items() if name not in unknown}
+        name = str(sound.path)
+        clip = Clip(Path(name), self.run.machine, "00", Split.TEST)
+        for sentence in unlike(Recordings([clip], [sound], sound.sample_rate_hz), learnt):
+            if (kind := sentence.replace(clip.name, "")) not in self._told:
+                log.warning("%s: %s", name, sentence)
+                self._told.add(kind)
 
     def plan(self) -> Plan:
         """Windows as long as a training clip, every quarter of one but not more often than once a second."""
@@ -137,7 +151,12 @@ def listen(config: Listen) -> ListenResult:
     with alone(folder, busy=busy):
         heard = folder / f"heard-{fingerprint(str(Path(config.input).resolve()))}"  # a mark for each folder
         pieces = source_of(
-            config.input, plan.sample_rate_hz, format_=config.format, n_channels=config.channels, mark=heard
+            config.input,
+            plan.sample_rate_hz,
+            format_=config.format,
+            n_channels=config.channels,
+            mark=heard,
+            tell=model.remark,
         )
         return _listen(model, plan, pieces, folder)
 
@@ -174,7 +193,7 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
             sink.send({**event, **about})
 
     listener = Listener(plan, model.training_scores, model.score, emit, scores.send, folder)
-    started_s = time.process_time()
+    started_s, is_stopped = time.process_time(), False
     try:
         with stopped_by_termination():
             for piece in pieces:
@@ -183,6 +202,7 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
                     listener.learnt(model.rule(), model.training_scores)
                 listener.take(piece)
     except KeyboardInterrupt:
+        is_stopped = True
         log.info("stopped")
     finally:
         listener.finish()
@@ -191,11 +211,11 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
     seconds = listener.n_samples / plan.sample_rate_hz
     lost = {name: sink.n_lost for name, sink in {**sinks, "scores.jsonl": scores}.items() if sink.n_lost}
     undelivered = [f"{n} lines or events did not reach {name}" for name, n in lost.items()]
-    if not listener.n_windows and not listener.problems:
+    if not listener.n_windows and not listener.problems and not is_stopped:
         is_long = listener.n_samples >= plan.n_window
         why = f": it {listener.defect}" if is_long else "; give it more, or set window_s="
         raise AsdError(f"{config.input} ended after {seconds:.3g} s, before the first score{why}")
-    share = (time.process_time() - started_s) / max(seconds, 1e-9)
+    share = (time.process_time() - started_s) / seconds if seconds else 0.0
     return ListenResult(
         folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered]
     )
