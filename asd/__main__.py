@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import difflib
 import gc
+import locale
 import logging
 import os
 import sys
@@ -81,6 +82,7 @@ python -m asd <stage> --help lists the options of a stage. Example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one stage and returns the exit code; with the arguments of the process, ends it with that code."""
     if argv is None:
+        _with_utf8()
         gc.set_threshold(50_000)  # to look through what imports leave, again and again, takes 0.3 s
         end_process(main(sys.argv[1:]))
     arguments = list(argv)
@@ -182,6 +184,13 @@ def _help(command: str, meaning: str, config: str, stage: str, arguments: Sequen
     model: type[Settings] = import_module(config).STAGES[stage]
     print(describe(command, meaning, model, named[-1] if named else None))
     return 0
+
+
+def _with_utf8() -> None:
+    """Starts the process anew where the locale, such as LANG=en_US, has another encoding: all files are in UTF-8."""
+    if locale.getpreferredencoding(False).lower() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def end_process(code: int) -> NoReturn:

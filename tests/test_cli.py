@@ -117,6 +117,14 @@ def test_installed_as_asd() -> None:
     assert script.load() is command.main
 
 
+def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    """As in a terminal with LANG=en_US, whose encoding is Latin-1: files made there are read elsewhere."""
+    place = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    line = [sys.executable, "-m", "asd", "validate", "Prüfstand →"]
+    done = subprocess.run(line, capture_output=True, check=False, cwd=tmp_path, env=os.environ | place)
+    assert "error: Prüfstand → is neither a folder nor a zip file" in done.stderr.decode()
+
+
 # --- make ---------------------------------------------------------------------------------------------
 
 
