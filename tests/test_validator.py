@@ -230,6 +230,36 @@ def test_a_damaged_zip_is_read_like_a_folder(package: Path) -> None:
     assert defects_of(path) == defects_of(package) != []
 
 
+def zipped(package: Path, *others: tuple[str, bytes]) -> Path:
+    """A zip of the package, and of other entries."""
+    path = package.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in [*((f"{LABEL}/{file.name}", file.read_bytes()) for file in package.iterdir()), *others]:
+            archive.writestr(name, content)
+    return path
+
+
+def test_what_a_mac_adds_to_a_zip_is_no_second_system(package: Path) -> None:
+    others = [f"__MACOSX/{LABEL}/._{LABEL}.meta.yaml", f"__MACOSX/{LABEL}/._{SCORES}"]
+    found = defects_of(zipped(package, *((name, b"\0\5\x16\7") for name in others)))
+    assert found == [f"{name} belongs to no system: remove it." for name in others]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_two_files_of_one_name_is_refused(package: Path) -> None:
+    with pytest.raises(AsdError, match=rf"it holds {LABEL}/{SCORES} twice.*: pack the submission anew"):
+        defects_of(zipped(package, (f"{LABEL}/{SCORES}", b"section_00_0000.wav,nan\n")))
+
+
+@pytest.mark.parametrize("separator", ["\t", ";"])
+def test_another_separator_is_no_header(package: Path, separator: str) -> None:
+    edit(SCORES, lambda lines: lines.__setitem__(slice(None), [line.replace(",", separator) for line in lines]))(
+        package
+    )
+    (found,) = defects_of(package)
+    assert found == f"{LABEL}: {SCORES} has other than two columns in line 1 and 199 more."
+
+
 @pytest.mark.parametrize("defect", ["a byte", "a password"])
 def test_a_zip_that_cannot_be_read_is_named(package: Path, defect: str) -> None:
     path = package.with_suffix(".zip")

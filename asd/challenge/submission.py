@@ -44,7 +44,7 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: the same files 
 TEAM = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+")
 LABEL = re.compile(r"[A-Za-z][A-Za-z-]*_[A-Za-z0-9-]+_task2_[1-4]")
 LABEL_EXAMPLE = "Nishida_HIT_task2_1"
-SYSTEM_FILE = re.compile(r"(anomaly_score|decision_result)_.*\.csv|.*\.meta\.yaml")
+SYSTEM_FILE = re.compile(r"(anomaly_score|decision_result)_.*\.csv|[^.].*\.meta\.yaml")
 
 
 def output_name(kind: Kind, unit: Unit, year: Year) -> str:

@@ -122,6 +122,8 @@ def _read(path: Path) -> Files:
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
+            if twice := [name for name, count in Counter(names).items() if count > 1]:
+                raise zipfile.BadZipFile(f"it holds {twice[0]} twice")
             return {name: archive.read(name) if name.endswith(_READ) else b"" for name in names}
     except (*DAMAGED, OSError, RuntimeError) as error:  # RuntimeError: it asks for a password
         raise AsdError(f"{path} cannot be read as a zip file ({error}): pack the submission anew.") from error
@@ -190,7 +192,7 @@ def _csv_defects(name: str, kind: Kind, unit: Unit, content: bytes, rules: _Rule
     except (UnicodeDecodeError, csv.Error) as error:
         yield f"{name} is not a text file of two columns: {error}."
         return
-    if lines and is_header(lines[0][1]):
+    if lines and len(lines[0][1]) == 2 and is_header(lines[0][1]):
         yield f"{name} has a header line ({','.join(lines[0][1])!r}): it must begin with the first clip."
         lines = lines[1:]
     if odd := [number for number, cells in lines if len(cells) != 2]:
