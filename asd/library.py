@@ -17,7 +17,7 @@ import pandas as pd
 
 from asd.core.files import read_json
 from asd.core.runtime import fingerprint, log
-from asd.core.storage import fetch
+from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, broken, check
 from asd.data.remarks import kinds, notices, of_no_section, unlike
@@ -161,7 +161,7 @@ class Model:
         """Writes the model as a run, which `asd.load` and the stages of the command line read.
 
         Args:
-            path: folder of the run, such as runs/mine; what it holds of this machine and seed is replaced.
+            path: folder or address of the run, such as runs/mine; what it holds of this machine and seed is replaced.
             machine: under which machine; None: the one it was fitted for.
 
         Returns:
@@ -172,7 +172,7 @@ class Model:
         """
         if self.learnt is None:
             raise AsdError("a loaded model is saved already; copy the folder of its run")
-        path, name = Path(path), machine or self.options.machine[0]
+        path, name = _run_place(path), machine or self.options.machine[0]
         parse(Run, [], {"name": path.name, "machine": [name]})  # before anything is written
         options = self.options.model_copy(update={"machine": [name], "name": path.name, "runs": path.parent})
         run = RunDirectory.of(path.parent, path.name, name, options.seeds[0])
@@ -182,6 +182,7 @@ class Model:
         store_model(run, self.detector, self.learnt, settings, fingerprint([self.learnt.fingerprint]))
         run.scores.write({}, {scorer: asdict(threshold) for scorer, threshold in self.thresholds.items()})
         run.finish("", default=self.scorers[0], seconds=0.0)
+        publish(run.path)
         return run.path
 
 
@@ -225,6 +226,8 @@ def fit(
         'ensemble'
     """
     check_options(options)
+    if not isinstance(detector, (str, type)):
+        raise AsdError(f"detector={detector!r} is no detector; give a name or a class, and options by options=")
     name = detector if isinstance(detector, str) else f"{detector.__module__}:{detector.__qualname__}"
     about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
     about |= {"channel": channel, **(options or {})}
@@ -259,9 +262,7 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     Raises:
         AsdError: there is no such run, it is damaged, or it has several machines and none was named.
     """
-    if not isinstance(path, (str, Path)) or not str(path):
-        raise AsdError(f"{path!r} names no run; give its folder, such as runs/statistics")
-    path = mirrored(path)
+    path = _run_place(path)
     if (path / "DONE").is_file():  # of one seed, as `save` returns it
         seed, path = RunDirectory(path.absolute()).seed, path.absolute().parent
     if any(path.glob("seed*/DONE")):
@@ -282,6 +283,7 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     run.check_model()
     run.check_version(options.detector_version)
     run.check_code(options.own_code, refuse=False)
+    run.check_settings(options.settings(run.fit_facts().get("code", "")))
     detector = lone_detector(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE)))
     detector.load(run.model)
     scores = run.scores
@@ -290,3 +292,9 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
     sections = tuple(run.fit_facts().get("sections", ()))
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE), sections)
+
+
+def _run_place(path: Any) -> Path:
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise AsdError(f"{path!r} names no run; give its folder, such as runs/statistics")
+    return mirrored(path)

@@ -6,6 +6,7 @@ option, its `description` the help text. Nothing declares an option twice.
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -135,8 +136,8 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_other_place(cls, value: Any, info: ValidationInfo) -> Any:
-        """`data=` would be the working directory, `out=s3://bucket` a folder called `s3:`."""
-        if not isinstance(value, str) or (value and "://" not in value):
+        """`data=` would be the working directory, `out=s3://bucket` a folder `s3:`, `runs=~/runs` of a file one `~`."""
+        if not isinstance(value, str) or (value and value[0] != "~" and "://" not in value):
             return value
         field = cls.model_fields[info.field_name or ""]
         parts = [field.annotation, *field.metadata, *_parts(field.annotation)]
@@ -147,7 +148,7 @@ class Settings(BaseModel):
                 "this option takes a folder or file of this computer, not an address; copy there or from there by the "
                 "storage's own tools"
             )
-        return value
+        return os.path.expanduser(value) if Path in parts else value
 
     def deciding(self) -> dict[str, Any]:
         """The options that can change a result, as plain values for a hash."""

@@ -40,13 +40,13 @@ def is_address(place: object) -> bool:
 
 
 def mirrored(place: str | Path) -> Path:
-    """The folder or file that stands for an address; a path stands for itself.
+    """The folder or file that stands for an address; a path stands for itself, from ~ on for one of the user's.
 
     Raises:
         AsdError: an address without a place in it, or with . or .. on the way.
     """
     if not is_address(place):
-        return Path(place)
+        return Path(os.path.expanduser(place))  # which leaves ~ where it is no user, unlike `Path.expanduser`
     protocol, _, rest = str(place).partition("://")
     parts = [part for part in rest.split("/") if part]
     if not parts or {".", ".."} & {*parts}:

@@ -211,9 +211,12 @@ def test_an_option_that_would_change_nothing_is_refused(data: Path, options: Any
 
 def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) -> None:
     model = asd.fit(arrays(data), RATE, options=ONE_VIEW, machine="fan", seed=3)
-    for path in ("", "runs/my run", ".hidden"):
+    for path in ("runs/my run", ".hidden"):
         with pytest.raises(AsdError, match=r"name=.* does not fit"):
             model.save(path)
+    for path in ("", None, b"runs/mine"):
+        with pytest.raises(AsdError, match=r"names no run; give its folder"):
+            model.save(path)  # type: ignore[arg-type]
     with pytest.raises(AsdError, match="has a slash"):
         model.save("runs/mine", machine="../fan")
     assert not Path("runs").exists()
@@ -251,8 +254,40 @@ def test_a_run_without_its_thresholds_or_options_is_not_loaded(data: Path, conte
         asd.load("runs/mine")
 
 
+def test_a_configuration_that_is_not_that_of_the_model_is_warned_of(
+    data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved = asd.fit(arrays(data), RATE, options=ONE_VIEW).save("runs/mine")
+    asd.load(saved)
+    assert "other options" not in caplog.text
+    text = (saved / "config.yaml").read_text()
+    (saved / "config.yaml").write_text(text.replace("window_s: null", "window_s: 0.5"))
+    asd.load(saved)
+    assert "config.yaml holds other options than the model was fitted with" in caplog.text
+
+
+def test_a_home_is_found_and_a_user_that_there_is_not_is_a_folder(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path("home").absolute()))
+    model = asd.fit(arrays(data), RATE, options=ONE_VIEW)
+    model.save("~/runs/mine")
+    assert Path("home/runs/mine").is_dir()
+    assert asd.load("~/runs/mine").score(arrays(data)[0], RATE) == model.score(arrays(data)[0], RATE)
+    assert not Path("~").exists()
+    with pytest.raises(AsdError, match="~no-such-user/new does not exist"):
+        model.score_files("~no-such-user/new")
+
+
+@pytest.mark.parametrize("detector", [None, object()])
+def test_a_detector_that_is_none_is_one_sentence(data: Path, detector: Any) -> None:
+    with pytest.raises(AsdError, match="is no detector; give a name or a class"):
+        asd.fit(arrays(data), RATE, detector=detector)
+
+
 def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
     model = asd.fit(arrays(data), RATE, options=ONE_VIEW)
+    for name in ("new/a.wav", b"new/a.wav", Path("new")):
+        with pytest.raises(AsdError, match="is no waveform; files, and folders of them, are scored by score_files"):
+            model.score(name, RATE)  # type: ignore[arg-type]
     with pytest.raises(AsdError, match=r"fitted for 16000 Hz, not 8000 Hz; .*fit with sample_rate_hz=8000"):
         model.score(arrays(data)[0], 8000)
     with pytest.raises(AsdError, match="scorer=mse is unknown; there are ensemble, modulation"):

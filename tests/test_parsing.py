@@ -181,3 +181,13 @@ def test_no_message_shows_a_secret(stage: type[Settings], words: list[str], capl
     assert words[-1].partition("=")[0] in said
     assert "***" in said
     assert "hush" not in said
+
+
+def test_a_place_of_the_home_is_not_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/plant")
+    (tmp_path / "fan.yaml").write_text("runs: ~/runs\nnormal: ~/pump\ndata: null\n")
+    run = parse(Run, [f"config={tmp_path}/fan.yaml", "weights=~no-such-user/w"])
+    assert run.runs == Path("/home/plant/runs")
+    assert run.data_root == Path("/home/plant/pump")
+    assert run.weights == Path("~no-such-user/w")
+    assert parse(Submit, ["label=a", "authors=~/me.yaml"]).authors == Path("/home/plant/me.yaml")

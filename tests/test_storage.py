@@ -129,6 +129,17 @@ def test_another_computer_goes_on_with_what_is_there(bucket: Any, monkeypatch: p
     }
 
 
+def test_a_model_is_saved_at_an_address(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = library.fit("data/fan/train", options={"views": "level_64"}, device="cpu")
+    model.save(f"{RUNS}/mine", "fan")
+    assert "/mine/fan/seed0/DONE" in files(bucket)
+    assert not Path("memory:").exists()
+    monkeypatch.setenv("XDG_CACHE_HOME", "another computer")
+    clip = sorted(Path("data/fan/test").iterdir())[:1]
+    again = library.load(f"{RUNS}/mine", device="cpu")
+    assert again.score_files(clip)["score"].item() == model.score_files(clip)["score"].item()
+
+
 @pytest.mark.parametrize(
     ("options", "needs"),
     [

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from glob import glob, has_magic
+from os import PathLike
 from os.path import lexists
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,8 @@ def _array(i: int, waveform: Any) -> npt.NDArray[Any]:
     """An array of whatever holds numbers: a tensor with gradients, on a GPU or in bfloat16, too."""
     import torch
 
+    if isinstance(waveform, (str, bytes, PathLike)):
+        raise AsdError(f"{waveform!r} is no waveform; files, and folders of them, are scored by score_files")
     if isinstance(waveform, torch.Tensor):
         waveform = waveform.detach().cpu()
         waveform = waveform.float() if waveform.dtype is torch.bfloat16 else waveform
@@ -190,7 +193,7 @@ def _of_one_machine(clips: list[Clip], machine: str) -> list[Clip]:
 
 def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
     """The recordings of one word: a name that is there is not taken for a pattern."""
-    path = mirrored(place).expanduser()
+    path = mirrored(place)
     list_names(path)
     if path.is_dir():
         if split is Split.TRAIN and (learnt := _to_learn_from(path, machine)):

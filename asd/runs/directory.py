@@ -214,6 +214,16 @@ class RunDirectory(TrainingDirectory):
             raise AsdError(f"{what}; train again with overwrite=true, or under another name=")
         log.warning("%s; train with overwrite=true makes the model anew", what)
 
+    def check_settings(self, settings: Mapping[str, Any]) -> None:
+        """Warns where a configuration, such as a config.yaml that was cut off, is not that of the model."""
+        known = fingerprint(settings, self.seed, "")
+        if self.fit_facts().get("settings", known) != known and not self.config().get("weights"):
+            log.warning(
+                "%s/config.yaml holds other options than the model was fitted with (was it cut off or edited?): scores "
+                "may be wrong; copy it again, or train anew with overwrite=true",
+                self.path,
+            )
+
     def check_model(self) -> None:
         """Makes sure that every file of the model is as it was written, and where: for the machine of this folder."""
         facts = self.fit_facts()

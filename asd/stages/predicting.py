@@ -122,7 +122,7 @@ def _change(change: Change, config: Predict) -> str:
 
 def _place(audio: str) -> str:
     """What the result is called by default: the folder or file, or the folder that a pattern begins with."""
-    place = Path(audio).expanduser().absolute()
+    place = mirrored(audio).absolute()
     while has_magic(place.name) and not place.exists():
         place = place.parent
     return place_name(place)
