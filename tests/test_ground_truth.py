@@ -101,6 +101,12 @@ def test_defects_of_a_folder(
         ("fan\nid_01_00000000.wav,id_01_00000098.wav\n", 2020, "does not tell what 2020 needs"),
         ("fan\nid_01_00000000.wav,normal_id_01_00000098.wav\n", 2024, "does not tell what 2024 needs"),
         ("fan\nid_01_00000000.wav,nonsense.wav\n", 2020, "outside the file-name grammar"),
+        (
+            "fan\nid_01_0.wav,normal_id_01_00000098.wav,1\n",
+            2020,
+            "has the label '1' for normal_id_01_00000098.wav in line 2",
+        ),
+        ("fan\n" + "id_01_0.wav,normal_id_01_00000098.wav\n" * 2, 2020, "lists id_01_0.wav of fan twice, .* in line 3"),
         ("fan\na,b,c,d\n", 2020, "has 4 columns in line 2"),
     ],
 )

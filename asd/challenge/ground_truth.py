@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from asd.challenge.csv_files import read_numbers, read_rows
+from asd.challenge.csv_files import parse_number, read_numbers, read_rows
 from asd.challenge.names import parse_name
 from asd.challenge.years import Unit, Year
 from asd.types import AsdError, Domain, Label, Split
@@ -31,8 +31,8 @@ Code = TypeVar("Code", Label, Domain)
 
 _LIST_NAME = "eval_data_list.csv"
 _FILE_NAME = re.compile(r"ground_truth_(.+)_section_(\d\d)_(?:(source|target)_)?test\.csv")
-_LABELS = {0.0: Label.NORMAL, 1.0: Label.ANOMALY}
-_DOMAINS = {0.0: Domain.SOURCE, 1.0: Domain.TARGET}
+_LABELS: dict[float | None, Label] = {0.0: Label.NORMAL, 1.0: Label.ANOMALY}
+_DOMAINS: dict[float | None, Domain] = {0.0: Domain.SOURCE, 1.0: Domain.TARGET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,9 @@ def _follow(path: Path) -> Path:
 
 def _read_list(path: Path, year: Year) -> GroundTruth:
     truth: GroundTruth = {}
+    listed: set[tuple[str, str]] = set()
     machine = None
-    for row in read_rows(path, (1, 2, 3)):
+    for line, row in enumerate(read_rows(path, (1, 2, 3)), start=1):
         if len(row) == 1:
             machine = row[0]
             continue
@@ -87,6 +88,11 @@ def _read_list(path: Path, year: Year) -> GroundTruth:
         clip = parse_name(Path(row[1]), machine, Split.TEST)
         if clip.label is None or (clip.domain is None and year.rule != "per_id"):
             raise AsdError(f"{path} has {row[1]!r}, which does not tell what {year.year} needs to know")
+        if len(row) == 3 and _LABELS.get(parse_number(row[2])) is not clip.label:
+            raise AsdError(f"{path} has the label {row[2]!r} for {row[1]} in line {line}: correct one of them")
+        if (machine, row[0]) in listed:
+            raise AsdError(f"{path} lists {row[0]} of {machine} twice, the second time in line {line}: delete one")
+        listed.add((machine, row[0]))
         unit = Unit(machine, clip.section, clip.domain if year.rule == "per_domain" else None)
         truth.setdefault(unit, []).append(TrueClip(row[0], clip.label, clip.domain, row[1]))
     if not truth:
@@ -119,7 +125,7 @@ def _read_unit(folder: Path, label_path: Path, unit: Unit) -> list[TrueClip]:
     return [TrueClip(file, label, domains[file], other_names.get(file)) for file, label in labels.items()]
 
 
-def _coded(path: Path, codes: Mapping[float, Code]) -> dict[str, Code]:
+def _coded(path: Path, codes: Mapping[float | None, Code]) -> dict[str, Code]:
     """File name -> what its 0 or 1 stands for."""
     numbers = read_numbers(path)
     for file, number in numbers.items():
