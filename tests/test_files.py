@@ -232,6 +232,11 @@ def test_supplemental_content_survives_the_csv(tmp_path: Path) -> None:
         ([f"{TRAIN},vel,4", rf"fan\{Path(TRAIN).stem}.WAV,vel,4"], r"lists .* twice \(line 3\)"),
         ([f"{TRAIN},load,4,load,7"], r"line 2, says both load=4 and load=7: keep one"),
         ([f"{TRAIN},vel,4,,7"], r"line 2, has the value '7' without a name before it"),
+        (
+            [f'{TRAIN},vel,"4', "other.wav,vel,5"],
+            r"attributes_00\.csv is not a readable .*: correct its quotation marks",
+        ),
+        ([f"{TRAIN},vel,{'4' * 200_000}"], r"attributes_00\.csv is not a readable CSV file \(field larger"),
     ],
 )
 def test_bad_attributes(tmp_path: Path, rows: list[str], complaint: str) -> None:

@@ -197,7 +197,10 @@ def read_attributes(folder: Path) -> Table:
     table: Table = {}
     for path in sorted(folder.glob("attributes_*.csv")):
         text = path.read_text(encoding="utf-8-sig", errors="replace")
-        header, *rows = csv.reader(text.splitlines() or [""])
+        try:
+            header, *rows = csv.reader(text.splitlines() or [""], strict=True)
+        except csv.Error as error:  # a quotation mark that is not closed, and would take the rows behind it
+            raise AsdError(f"{path} is not a readable CSV file ({error}): correct its quotation marks.") from error
         if header[:1] != ["file_name"]:
             raise AsdError(f"{path} begins with {','.join(header)!r}: expected file_name,d1p,d1v,...")
         for line, row in enumerate(rows, start=2):
