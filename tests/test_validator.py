@@ -195,6 +195,8 @@ def several(folder: Path, n_systems: int) -> Path:
 def test_four_systems_and_a_report(tmp_path: Path) -> None:
     folder = several(tmp_path / "s", 4)
     (folder / "Tester_LAB.technical_report.pdf").touch()
+    (folder / f"{LABEL}.zip").touch()
+    (folder / "Tester_LAB_task2.zip").touch()  # which bundle writes
     assert defects_of(folder, 2025) == []
 
 

@@ -133,7 +133,7 @@ def _systems(files: Files, top: str) -> tuple[list[tuple[str, Files]], list[str]
     """Label and files of every system, and the files of none.
 
     A system is a folder with a score file or a meta file in it; `top` is the label of the outermost one.
-    The technical report may lie anywhere, and the zip that `submit` writes beside the system's folder.
+    The technical report may lie anywhere, and the zips that `submit` and `bundle` write beside the systems' folders.
     """
     folders: dict[str, Files] = {}
     for name, content in files.items():
@@ -146,7 +146,7 @@ def _systems(files: Files, top: str) -> tuple[list[tuple[str, Files]], list[str]
             systems.append((folder.rpartition("/")[2] or top, members))
         else:
             rest += [f"{folder}/{base}".lstrip("/") for base in members]
-    zips = {f"{label}.zip" for label, _ in systems}
+    zips = {f"{name}.zip" for label, _ in systems for name in (label, label.rpartition("_")[0])}
     return systems, [name for name in rest if not name.endswith(".pdf") and name not in zips]
 
 
