@@ -9,6 +9,7 @@ Conventions used everywhere:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -169,6 +170,12 @@ def named(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def section_name(written: str) -> str:
+    """The name of a section as spreadsheets and pandas may write it: 3 and 3.0 are 03."""
+    number = re.fullmatch(r"(\d+)(\.0+)?", written)
+    return number[1].zfill(2) if number else written
+
+
 def section_among(known: Sequence[str], given: str, machine: str) -> str:
     """A section that a model was trained on, such as "03".
 
@@ -180,7 +187,7 @@ def section_among(known: Sequence[str], given: str, machine: str) -> str:
     Raises:
         AsdError: the model was not trained on it.
     """
-    section = given.zfill(2) if given.isdecimal() else given
+    section = section_name(given)
     if not given or section not in known:
         raise AsdError(f"section={given} is none that the model of {machine} was trained on; it has {', '.join(known)}")
     return section

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -198,6 +200,7 @@ def test_a_table_beside_or_named(tmp_path: Path) -> None:
         ("path,machine\na.wav,..\n", r"row 2 has the machine '\.\.'"),
         ("", "is not a readable table .*; correct or remove it"),
         ("path,speed\na.wav,5\n\n\nb.wav,6\n", r"row 5 names b\.wav, and there is no file"),  # as a spreadsheet counts
+        (f"path,label\n{'x' * 5000}.wav,normal\n", r"row 2 names x+\.wav, and there is no file"),
         ("path,split,Labels\na.wav,train,Anomaly\n", r"row 2 would be learnt .* column labels says 'Anomaly'; call"),
     ],
 )
@@ -249,6 +252,24 @@ def test_a_table_as_spreadsheets_write_it(tmp_path: Path, encoding: str, first: 
     (tmp_path / "liste.csv").write_text(text, encoding=encoding)
     ((clip,),) = opened(tmp_path / "liste.csv").by_machine.values()
     assert clip.path == tmp_path / "Prüfstand/früh – 1.wav"
+
+
+def test_a_table_as_pandas_writes_it_beside_an_empty_cell(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav", "c.wav")
+    (tmp_path / "t.csv").write_text("path,label,section\na.wav,0.0,0.0\nb.wav,1.0,3.0\nc.wav,,\n")
+    clips = clips_of_files(tmp_path / "t.csv", "fan", Split.TEST)
+    assert [(clip.label, clip.section) for clip in clips] == [(Label.NORMAL, "00"), (Label.ANOMALY, "03"), (None, "00")]
+
+
+@pytest.mark.parametrize(("written", "on_disk"), [("NFD", "NFC"), ("NFC", "NFD")])
+def test_accents_in_a_table_may_be_written_in_either_form(
+    tmp_path: Path, written: Literal["NFC", "NFD"], on_disk: Literal["NFC", "NFD"]
+) -> None:
+    name = unicodedata.normalize(on_disk, "Prüfstand/früh.wav")
+    touch(tmp_path, name)
+    (tmp_path / "t.csv").write_text(f"path\n{unicodedata.normalize(written, name)}\n")
+    (clip,) = clips_of_files(tmp_path / "t.csv", "fan", Split.TRAIN)
+    assert clip.path == tmp_path / name
 
 
 def test_a_fault_is_one_in_training_too_and_new_alone_names_none(tmp_path: Path) -> None:

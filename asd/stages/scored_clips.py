@@ -16,7 +16,7 @@ from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.parsing import stored_run
 from asd.stages.jobs import Job, dataset_of, load_test, prepare
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, Split, section_name
 
 _NEEDED = ("path", "machine", "score")  # columns of a table of predictions
 
@@ -68,8 +68,7 @@ def in_order(test: Recordings, rows: pd.DataFrame) -> Recordings:
 def predicted_recordings(rows: pd.DataFrame, train: Recordings) -> Recordings:
     """The recordings of rows of a table of predictions, read as the training clips were, of the sections it tells."""
     clips = clips_of_files(rows["file"].tolist(), rows["machine"].iloc[0], Split.TEST)
-    told = [section.zfill(2) if section.isdecimal() else section for section in rows["section"]]  # 0 is 00
-    sections = zip(clips, told, strict=True)
+    sections = zip(clips, map(section_name, rows["section"]), strict=True)
     return _like(train, [replace(clip, section=section or clip.section) for clip, section in sections])
 
 

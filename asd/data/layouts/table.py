@@ -15,6 +15,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from os.path import isfile
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,7 @@ import pandas as pd
 from asd.core.runtime import imported
 from asd.data.layouts.words import meaning, read_cell, speaks_of_fault
 from asd.places import MOST_NAME_BYTES, address_of, is_address, is_table, mirrored, names_a_folder
-from asd.types import AsdError, Clip, Domain, Label, Split
+from asd.types import AsdError, Clip, Domain, Label, Split, section_name
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")
@@ -103,8 +104,8 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
     name = cells[path_column].replace("\\", "/")
     if not name:
         raise AsdError(f"{where} names no recording; fill in {path_column}, or remove the row")
-    path = mirrored(name) if is_address(name) else table.parent / name
-    if address_of(path) is None and not path.is_file():
+    path = mirrored(name) if is_address(name) else _file(table.parent, name)
+    if address_of(path) is None and not isfile(path):
         raise AsdError(f"{where} names {name}, and there is no file {path}; paths are relative to the table")
     label = read_cell(cells.get("label", ""), Label, where)
     domain = read_cell(cells.get("domain", ""), Domain, where)
@@ -124,17 +125,22 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
             f"{where} has the machine {machine!r}; write a name without slashes and without a dot before it, of "
             f"{MOST_NAME_BYTES} bytes at most"
         )
-    section = cells.get("section", "")
     return Clip(
         path=path,
         machine=machine,
-        section=section.zfill(2) if section.isdecimal() else section or "00",  # spreadsheets make 0 of 00
+        section=section_name(cells.get("section", "")) or "00",
         split=split,
         domain=domain,
         label=label,
         attributes=attributes,
         file=name,
     )
+
+
+def _file(folder: Path, name: str) -> Path:
+    """Where a file of this name lies, whose accents may be written in either form of Unicode, as on a Mac."""
+    spellings = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    return folder / next((spelling for spelling in spellings if isfile(folder / spelling)), name)
 
 
 def _tells_of_fault(attribute: tuple[str, str]) -> bool:

@@ -130,7 +130,7 @@ def read_cell(word: str, kind: type[Cell], where: str) -> Cell | None:
     lower = word.lower()
     if not lower or (kind is Label and lower in UNKNOWN):
         return None
-    meant = {"0": Label.NORMAL, "1": Label.ANOMALY}.get(lower) or _MEANINGS.get(lower)
+    meant = {"0": Label.NORMAL, "1": Label.ANOMALY}.get(re.sub(r"\.0+$", "", lower)) or _MEANINGS.get(lower)
     if isinstance(meant, kind):
         return meant
     raise AsdError(f"{where} has the {kind.__name__.lower()} {word!r}; write {_CELLS[kind]}")
