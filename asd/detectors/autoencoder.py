@@ -110,7 +110,7 @@ class Autoencoder(Detector):
         found = {} if self.compatible else self._measured(windows)
         for scorer in _VECTORS if found else ():
             references = references_of(recordings.clips, found[scorer])
-            self.neighbours[scorer] = PerSectionScorer(backend_named(_BACKEND)).fit(references)
+            self.neighbours[scorer] = self._scorer().fit(references)
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by mean squared error, by selective Mahalanobis distances and by nearest neighbours."""
@@ -162,7 +162,7 @@ class Autoencoder(Detector):
             self._without_neighbours()
         elif not self.compatible:
             for scorer in _VECTORS:
-                restored = PerSectionScorer(backend_named(_BACKEND)).restore(part_of(scorer, arrays))
+                restored = self._scorer().restore(part_of(scorer, arrays))
                 self.neighbours[scorer] = restored
 
     def load_weights(self, path: Path) -> None:
@@ -237,6 +237,9 @@ class Autoencoder(Detector):
             held = held_clips[clip_of]
         device = windows.clip_of.device
         return (torch.from_numpy(np.flatnonzero(~held)).to(device), torch.from_numpy(np.flatnonzero(held)).to(device))
+
+    def _scorer(self) -> PerSectionScorer:
+        return PerSectionScorer(backend_named(_BACKEND, device=str(self.context.device)))
 
     def _residual_frames(self, windows: Windows, indices: torch.Tensor) -> Iterator[torch.Tensor]:
         for batch in torch.split(indices, _CHUNK_WINDOWS):

@@ -86,10 +86,8 @@ class NeighbourBank:
         by_size = "flat" if len(self) <= FLAT_LIMIT else "ivf" if len(self) <= LISTS_LIMIT else "ivfpq"
         self.index = by_size if index == "auto" else index
         if self.index == "ivfpq" and len(self) < LEAST_CODED:
-            raise AsdError(
-                f"index=ivfpq learns its codes from {LEAST_CODED:,} vectors or more, and the bank has "
-                f"{len(self):,}; use index=flat"
-            )
+            limit = f"{LEAST_CODED:,} vectors or more"
+            raise AsdError(f"index=ivfpq learns its codes from {limit}, and the bank has {len(self):,}; use index=flat")
         self._squares = None if weights is None else np.square(weights)
         self._by_product = self.index == "flat" and weights is not None
         self._device = str(device)
@@ -251,10 +249,8 @@ class NeighbourBank:
             index = faiss.index_factory(dims, f"IVF{lists},{codes}")
             index.cp.min_points_per_centroid = 1  # a small bank in lists is odd, not wrong
             index.nprobe = min(_PROBED_LISTS, lists)
-        if self._device.startswith("cuda") and self.index != "ivfpq":
-            if faiss.get_num_gpus():
-                return faiss.index_cpu_to_gpu(_gpu_resources(), int(self._device.partition(":")[2] or 0), index)
-            log.warning("device=%s, but this faiss sees no GPU: neighbours are searched on the CPU", self._device)
+        if self._device.startswith("cuda") and self.index != "ivfpq" and (resources := _gpu_resources()):
+            return faiss.index_cpu_to_gpu(resources, int(self._device.partition(":")[2] or 0), index)
         return index
 
     def _as_rows(self, rows: slice | IntArray, dims: int) -> npt.NDArray[np.float32]:
@@ -272,8 +268,12 @@ class NeighbourBank:
 
 @cache
 def _gpu_resources() -> Any:
-    """Scratch memory and streams of faiss on the GPU: once for all banks of the process, as each takes its share."""
-    resources = import_faiss().StandardGpuResources()
+    """Scratch memory and streams of faiss on a GPU, once for all banks, as each takes its share; None without one."""
+    faiss = import_faiss()
+    if not faiss.get_num_gpus():
+        log.warning("device=cuda, but this faiss sees no GPU: neighbours are searched on the CPU")
+        return None
+    resources = faiss.StandardGpuResources()
     resources.setTempMemory(256 * 2**20)  # bytes
     return resources
 
