@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 MOST_VALUES, _MOST_LEVELS = 100_000, 100  # a file written by hand has hundreds, and ten
+Reader = Callable[[Path], bytes]  # the content of a file
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # that of libyaml takes a tenth of the time
 
 
@@ -245,9 +246,7 @@ def append_text(path: Path, text: str) -> None:
         raise AsdError(f"cannot write {path}: {error.strerror or error}; {way}") from error
 
 
-def read_yaml(
-    path: Path, option: str = "", advice: str = "", read: Callable[[Path], bytes] = Path.read_bytes
-) -> dict[Any, Any]:
+def read_yaml(path: Path, option: str = "", advice: str = "", read: Reader = Path.read_bytes) -> dict[Any, Any]:
     """The mapping that a YAML file holds.
 
     Args:
@@ -292,8 +291,10 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     from safetensors import SafetensorError, safe_open
 
     try:
-        # an interrupt within safetensors comes out of it as a ValueError
-        with interrupt_noted(), safe_open(path, framework="pt", device=str(device)) as file:
+        with (
+            interrupt_noted(),
+            safe_open(path, framework="pt", device=str(device)) as file,
+        ):  # or Ctrl-C is a ValueError
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:
