@@ -89,8 +89,8 @@ def predicted_tables(path: Path, runs: Sequence[RunDirectory], scorer: str | Non
     for run in runs:
         rows = table[table["machine"] == run.machine].reset_index(drop=True)
         if len(rows):
-            its_own = "threshold" in rows
-            limits = rows["threshold"].astype(float) if its_own else threshold_of(run, scorer or run.default_scorer())
+            told = rows.get("threshold")
+            limits = threshold_of(run, scorer or run.default_scorer()) if told is None else told
             found[run] = rows.assign(threshold=limits, decision=(rows["score"] > limits).astype(int))
     return found
 
@@ -101,12 +101,16 @@ def _read_predictions(path: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
         if missing := [column for column in _NEEDED if column not in table]:
             raise ValueError(f"it has no column {missing[0]}")
-        table["score"] = table["score"].astype(float)
-        if not np.isfinite(table["score"]).all() or table.empty:
-            raise ValueError("it has no scores, or one that is not finite")
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the cells that are too many for names of rows
+            raise ValueError("its rows have more cells than its first line names, as by a decimal comma")
+        for column in [column for column in ("score", "threshold") if column in table]:
+            table[column] = table[column].astype(float)
+            if not np.isfinite(table[column]).all() or table.empty:
+                raise ValueError(f"it has no {column}s, or one that is not finite")
     except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
         raise AsdError(
-            f"predictions={path} is no readable table of predictions ({error}); predict writes it"
+            f"predictions={path} is no readable table of predictions ({reason}); predict writes it"
         ) from error
     known = {"section": "", "domain": "", "split": Split.TEST.value, "label": ""}
     for column in known.keys() - {*table}:
