@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from asd.core.files import read_json
+from asd.core.files import atomic, read_json
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
@@ -168,7 +168,7 @@ class Model:
             The folder of this machine and seed.
 
         Raises:
-            AsdError: the model was loaded and not fitted here, or no run or machine can be called so.
+            AsdError: the model was loaded and not fitted here, the name is none, or nothing can be written there.
         """
         if self.learnt is None:
             raise AsdError("a loaded model is saved already; copy the folder of its run")
@@ -176,12 +176,13 @@ class Model:
         parse(Run, [], {"name": path.name, "machine": [name]})  # before anything is written
         options = self.options.model_copy(update={"machine": [name], "name": path.name, "runs": path.parent})
         run = RunDirectory.of(path.parent, path.name, name, options.seeds[0])
-        run.clear()
-        run.write_config(options.stored())
         settings = fingerprint(options.settings(self.detector.context.code), run.seed, "")
-        store_model(run, self.detector, self.learnt, settings, fingerprint([self.learnt.fingerprint]))
-        run.scores.write({}, {scorer: asdict(threshold) for scorer, threshold in self.thresholds.items()})
-        run.finish("", default=self.scorers[0], seconds=0.0)
+        with run.alone(), atomic(run.path) as temporary:  # a model that is there stays until this one is whole
+            new = RunDirectory(temporary)
+            new.write_config(options.stored())
+            store_model(new, self.detector, self.learnt, settings, fingerprint([self.learnt.fingerprint]))
+            new.scores.write({}, {scorer: asdict(threshold) for scorer, threshold in self.thresholds.items()})
+            new.finish("", default=self.scorers[0], seconds=0.0)
         publish(run.path)
         return run.path
 
@@ -232,8 +233,7 @@ def fit(
     about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
     about |= {"channel": channel, **(options or {})}
     given = parse(Run, [], about if sample_rate_hz is None else {**about, "sample_rate_hz": sample_rate_hz})
-    rate_hz = None if sample_rate_hz is None else given.sample_rate_hz
-    recordings = training_recordings(normal, rate_hz, machine, given.front_end)
+    recordings = training_recordings(normal, sample_rate_hz and given.sample_rate_hz, machine, given.front_end)
     run = parse(Run, [], {**about, "sample_rate_hz": recordings.sample_rate_hz})
     check_lengths(recordings, run.detector_settings.least_samples())
     if beginning := broken(recordings, "recordings"):

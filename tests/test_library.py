@@ -18,6 +18,7 @@ import soundfile
 
 import asd
 from asd.data.given import clips_of_files
+from asd.runs import RunDirectory
 from asd.types import AsdError, Split
 from tests.command import succeeds
 from tests.loudness import Loudness
@@ -252,6 +253,23 @@ def test_a_run_without_its_thresholds_or_options_is_not_loaded(data: Path, conte
         (saved / "scores/thresholds.json").write_text(content)
     with pytest.raises(AsdError, match=saying):
         asd.load("runs/mine")
+
+
+def test_a_save_that_fails_leaves_the_model_that_was_there(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (asd.fit(part, RATE, options=ONE_VIEW) for part in (arrays(data)[:8], arrays(data)))
+    saved = first.save("runs/mine")
+
+    def full(*given: Any, **options: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(asd.library.RunDirectory, "finish", full)
+    with pytest.raises(AsdError, match=r"cannot write runs/mine.*free some space"):
+        second.save("runs/mine")
+    with RunDirectory(saved).alone(), pytest.raises(AsdError, match="another command works on"):
+        second.save("runs/mine")
+    waveform = arrays(data, "test")[0]
+    assert asd.load("runs/mine").score(waveform, RATE).score == first.score(waveform, RATE).score
+    assert [path.name for path in saved.parent.iterdir()] == ["seed0"]
 
 
 def test_a_configuration_that_is_not_that_of_the_model_is_warned_of(

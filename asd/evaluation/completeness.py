@@ -66,7 +66,7 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
     missing = _untrained_machines(every) if is_all(machines) else {}
     for run in begun:
         if (is_all(machines) or run.machine in machines) and seed in (None, run.seed):
-            what = f"seed {run.seed} was begun and is not complete (the same make train resumes)"
+            what = f"seed {run.seed} was begun and is not complete (the same train or enroll resumes)"
             missing.setdefault(run.machine, []).append(what)
     return missing
 
