@@ -137,8 +137,8 @@ def _machine_folders(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         what = ", which is a file and no table of recordings (.csv, .tsv, .parquet)" if root.is_file() else ""
         raise AsdError(
-            f"no data folder {root.absolute()}{what}: fetch a year's by python -m asd data, or say data=DIR; train also "
-            f"takes normal=DIR, recordings of a machine in good order"
+            f"no data folder {root.absolute()}{what}: fetch a year's by python -m asd data, or say data=DIR; train "
+            f"takes normal=DIR as well, recordings of a machine in good order"
         )
     found: dict[str, Path] = {}
     for folder in sorted(root.iterdir()):
