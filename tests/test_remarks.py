@@ -118,6 +118,7 @@ def test_units_and_lengths_are_told_one_behind_the_other() -> None:
     ]
     assert unlike(recorded({"n_samples": 15200}, {"n_samples": 64000}), learnt) == []  # 0.95 s and 4 s
     assert len(unlike(recorded({"n_samples": 15199}, {"n_samples": 64001}), learnt)) == 1
+    assert "recordings last 3600 s, and" in unlike(recorded({"n_samples": 16000 * 3600}), learnt)[0]
     assert unlike(recorded({}), {}) == []
 
 

@@ -206,7 +206,8 @@ def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
 
 
 def _span(least_s: float, most_s: float) -> str:
-    return f"{least_s:.3g} s" if f"{least_s:.3g}" == f"{most_s:.3g}" else f"{least_s:.3g} to {most_s:.3g} s"
+    least, most = (f"{seconds:.3g}" if seconds < 999.5 else f"{seconds:.0f}" for seconds in (least_s, most_s))
+    return f"{least} s" if least == most else f"{least} to {most} s"
 
 
 def _in_steps(recordings: Recordings, wanted: bool) -> list[Clip]:
