@@ -11,7 +11,7 @@ import torch
 
 from asd.data import given as given_module
 from asd.data.given import clips_of_files, from_arrays, training_recordings
-from asd.types import AsdError, Domain, FrontEnd, Label, Split
+from asd.types import AsdError, Clip, Domain, FrontEnd, Label, Split
 from tests.machines import write_clip
 
 
@@ -71,6 +71,25 @@ def test_files_tell_their_rate_and_arrays_do_not(tmp_path: Path) -> None:
         training_recordings(np.zeros((2, 100)), None, "fan")
 
 
+def test_what_was_done_to_recordings_is_told_of_the_machine(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "asd")
+    training_recordings(write_clip(tmp_path / "a.wav", 1), 8000, "fan")
+    assert "fan: recordings are resampled to 8000 Hz: 1 of 1 at 16000 Hz" in caplog.text
+
+
+def test_of_a_folder_of_one_machine_nothing_is_said_of_several(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for i in range(2):
+        write_clip(tmp_path / f"pump/normal/{i}.wav", i)
+    assert [clip.machine for clip in clips_of_files(tmp_path, "mill", Split.TRAIN)] == ["mill", "mill"]
+    assert "several machines" not in caplog.text
+    write_clip(tmp_path / "fan/normal/0.wav", 2)
+    assert [clip.machine for clip in clips_of_files(tmp_path, "mill", Split.TRAIN)] == ["mill"] * 3
+    assert f"{tmp_path} has folders as of several machines (fan, pump), and all are learnt as one" in caplog.text
+    assert [clip.path.name for clip in clips_of_files(tmp_path, "fan", Split.TRAIN)] == ["0.wav"]
+
+
 @pytest.mark.parametrize("given", [None, 3, "", [], np.zeros((0, 9)), ["a.wav", ""], [Path("a.wav"), np.ones(9)]])
 def test_what_is_no_recording_at_all_is_one_sentence(given: object) -> None:
     with pytest.raises(AsdError, match=r"neither recordings nor|no recordings|does not exist"):
@@ -83,6 +102,8 @@ def test_arrays_become_recordings() -> None:
     assert (len(found), found.sample_rate_hz) == (3, 8000)
     np.testing.assert_array_equal(found.waveform(1), waves[1].astype(np.float32))
     assert found.clips[1].label is None
+    clips = from_arrays(waves, 8000, FrontEnd(), Split.TRAIN, "fan", "03").clips
+    assert [*clips] == [Clip(Path(f"waveform {i}"), "fan", "03", Split.TRAIN, None, Label.NORMAL) for i in range(3)]
 
 
 def test_rows_that_may_be_meant_as_recordings_are_said_to_be_channels(caplog: pytest.LogCaptureFixture) -> None:

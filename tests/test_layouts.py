@@ -511,7 +511,7 @@ def test_what_is_held_out_stays_when_a_recording_is_added(tmp_path: Path) -> Non
 def test_normal_recordings_by_name(tmp_path: Path) -> None:
     touch(tmp_path / "my recordings", *(f"pump 3/{i}.wav" for i in range(10)), "leak/1.wav")
     data = given_data(str(tmp_path / "my recordings/pump 3"), str(tmp_path / "my recordings/leak/*"), ["pump3"])
-    assert data.machines() == ["pump3"]
+    assert (data.machines(), data.root, data.layout) == (["pump3"], tmp_path / "my recordings/pump 3", "given")
     counts = Counter(told(clip) for clip in data.by_machine["pump3"])
     assert counts == {("pump3", "train", "normal"): 8, ("pump3", "test", "normal"): 2, ("pump3", "test", "anomaly"): 1}
     assert given_data(str(tmp_path / "my recordings/pump 3/*.wav"), None, ["all"]).machines() == ["pump 3"]

@@ -49,7 +49,7 @@ TESTS = {
     "asd/features/waveforms.py": "waveforms",
     "asd/data/audio.py": "audio defects formats recordings",
     "asd/data/codecs.py": "headers formats audio",
-    "asd/data/given.py": "given",
+    "asd/data/given.py": "given layouts",
     "asd/data/headers.py": "headers formats",
     "asd/data/recordings.py": "recordings formats",
     "asd/data/remarks.py": "remarks recordings",
