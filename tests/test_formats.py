@@ -62,8 +62,9 @@ def test_a_codec_in_which_nothing_can_be_sought_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "codec", "rate_hz"), [(".m4a", "aac", 44100), (".webm", "libopus", 48000), (".mov", "pcm_s16le", 44100)]
-)  # fmt: skip
+    ("suffix", "codec", "rate_hz"),
+    [(".m4a", "aac", 44100), (".aac", "aac", 44100), (".webm", "libopus", 48000), (".mov", "pcm_s16le", 44100)],
+)
 def test_what_the_libraries_of_ffmpeg_read_is_read(tmp_path: Path, suffix: str, codec: str, rate_hz: int) -> None:
     path = write_media(tmp_path / f"a{suffix}", codec, tone(rate_hz), rate_hz)
     sound = read_sound(path, sample_rate_hz=16000)

@@ -230,7 +230,8 @@ def _decoded(container: Any, stream: Any, to_float: Any) -> tuple[npt.NDArray[np
     if stream.codec_context.name == "flac":
         stream.codec_context.options = {"err_detect": "crccheck+explode"}  # else damaged frames are noise
     parts: list[npt.NDArray[np.float32]] = []
-    begins_s, ends_s = [], [0.0]
+    begins_s = [0.0] if container.format.name == "flac" else []  # where its first frame would be, were it damaged
+    ends_s = [0.0]
     for frame in [*container.decode(stream), None]:
         parts += [part.to_ndarray().astype(np.float32) for part in to_float.resample(frame)]
         if frame is not None and frame.time is not None:
@@ -245,5 +246,5 @@ def _promised_seconds(container: Any, stream: Any) -> float:
     if "mp4" in container.format.name:
         return float((stream.duration or 0) * stream.time_base)
     if "matroska" in container.format.name and len(container.streams) == 1:
-        return (container.duration or 0) / 1e6
+        return ((container.duration or 0) - max(container.start_time or 0, 0)) / 1e6
     return 0.0
