@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.audio import Sound, _Memory, read_sound, read_wav
+from asd.data.audio import Sound, _Memory, chosen_channels, read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.types import AsdError
 from tests.machines import write_clip
@@ -158,6 +158,13 @@ def test_a_waveform_in_memory_is_a_sound_with_all_that_a_file_tells() -> None:
     assert Sound.of(np.zeros((1, 800), np.float32), 8000).defect == "is silent (all samples are zero)"
     with pytest.raises(AsdError, match=r"^a waveform in memory holds no samples; leave it out$"):
         Sound.of(np.zeros((1, 0), np.float32), 8000)
+
+
+def test_of_one_channel_the_mean_is_itself() -> None:
+    samples = np.arange(-3, 4, dtype=np.int16)[None]
+    assert chosen_channels("a.wav", samples, 1, "mean") is samples
+    both = np.concatenate([samples, -samples, np.abs(samples)])
+    np.testing.assert_allclose(chosen_channels("a.wav", both, 1, "mean")[0] * 32768, np.abs(samples[0]) / 3, atol=1e-6)
 
 
 def test_as_many_microphones_are_read_again_as_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

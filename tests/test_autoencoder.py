@@ -41,6 +41,13 @@ def test_parameter_count_is_the_official_one() -> None:
     assert sum(p.numel() for p in MLPAutoencoder().parameters()) == 267_928
 
 
+def test_batches_are_normalised_as_by_keras() -> None:
+    norms = [layer for layer in MLPAutoencoder().modules() if isinstance(layer, torch.nn.BatchNorm1d)]
+    assert [(norm.num_features, norm.momentum, norm.eps) for norm in norms] == [
+        (width, 0.01, 1e-3) for width in (128, 128, 128, 128, 8, 128, 128, 128, 128)
+    ]
+
+
 def official(path: Path) -> dict[str, float]:
     with path.open() as lines:
         return {name: float(value) for name, value in csv.reader(lines)}

@@ -286,6 +286,13 @@ def test_pooled_views_are_their_formulas() -> None:
         np.testing.assert_allclose(views[name][0], values, atol=2e-3, err_msg=name)
 
 
+def test_no_levels_are_computed_that_no_view_wants() -> None:
+    for view in POOLED_VIEWS:
+        extract = ClipStatistics([view])
+        assert (extract.log_mel64 is None, extract.log_mel128 is None) == (view != "log_mel64", view == "log_mel64")
+        assert not len(extract.parts)
+
+
 @pytest.mark.parametrize("rate_hz", [8000, 44100])
 @pytest.mark.parametrize("view", ["level_16", "level_128", "log_mel64", "log_mel128"])
 def test_bands_are_those_of_the_sample_rate(view: str, rate_hz: int) -> None:

@@ -316,7 +316,7 @@ def test_missing_or_empty_data_folder_says_where_it_looked(tmp_path: Path) -> No
     make(tmp_path, "alone.wav")
     with pytest.raises(AsdError, match=r"no data folder .*alone\.wav, which is a file and no table of .*\.csv"):
         list_machines(tmp_path / "alone.wav")
-    with pytest.raises(AsdError, match=rf"no data folder {tmp_path}/nowhere.*data=DIR"):
+    with pytest.raises(AsdError, match=rf"no data folder {tmp_path}/nowhere: .*data=DIR"):
         list_clips(tmp_path / "nowhere", "fan", Split.TRAIN)
     with pytest.raises(AsdError, match=rf"{tmp_path} holds no machine"):
         list_machines(tmp_path)

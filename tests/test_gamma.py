@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd.scoring.threshold import Gamma, fit_gamma
+from asd.scoring.threshold import _OUTSIDE, Gamma, _cost, fit_gamma
 
 SCALES = st.sampled_from([1e-150, 1e-9, 1.0, 1e6, 1e150])
 
@@ -59,3 +59,18 @@ def test_a_fit_neither_prints_nor_warns(scale: float, capsys: pytest.CaptureFixt
         with suppress(ValueError):  # that none describes them
             fit_gamma(scores)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("shape", "location", "scale", "expected"),
+    [(1.0, 1.0, 1.0, 3.0), (1.0, 0.0, 2.0, 3.0 + 3 * np.log(2)), (2.0, 1.0, 1.0, _OUTSIDE + 3 - np.log(2)),
+     (0.5, 1.0, 1.0, _OUTSIDE + 3 + np.log(np.pi) + np.log(2) / 2), (1.0, 2.5, 1.0, 2 * _OUTSIDE + 0.5),
+     (0.0, 0.0, 1.0, np.inf), (1.0, 0.0, 0.0, np.inf)],
+)  # fmt: skip
+def test_what_is_minimised_is_the_likelihood_and_a_constant_for_each_score_that_cannot_be(
+    shape: float, location: float, scale: float, expected: float
+) -> None:
+    scores = np.array([1.0, 2.0, 3.0])
+    assert _cost(np.array([shape, location, scale]), scores) == pytest.approx(expected, rel=1e-12)
+    if np.isfinite(expected):
+        assert stats.gamma._penalized_nnlf((shape, location, scale), scores) == pytest.approx(expected, rel=1e-12)

@@ -14,6 +14,7 @@ from asd.places import (
     find_in_tree,
     find_recordings,
     is_recording,
+    names_a_folder,
     place_name,
     recording_key,
     unmatched,
@@ -60,6 +61,15 @@ def test_recordings_are_found_outside_hidden_folders_only(tmp_path: Path) -> Non
     assert find_recordings(tmp_path) == [tmp_path / name for name in wanted[:2]]
     assert find_recordings(tmp_path / ".trash") == [tmp_path / ".trash/d.wav"]  # it was asked for
     assert find_recordings(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "can"),
+    [("pump 3", True), ("pümp.b", True), ("a" * 180, True), ("ü" * 90, True), ("a" * 181, False), ("ü" * 91, False),
+     (".pump", False), ("a/b", False), ("a\\b", False), ("a\0b", False), ("a\nb", False)],
+)  # fmt: skip
+def test_what_a_folder_can_be_called(name: str, can: bool) -> None:
+    assert names_a_folder(name) == can
 
 
 def test_what_is_left_over_on_either_side_and_what_is_there_twice() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from asd.data.audio import Sound
-from asd.data.recordings import Recordings
+from asd.data.recordings import Recordings, in_memory
 from asd.data.remarks import copies, kinds, labelled_twice, notices, of_no_section, repeated, unlike
 from asd.types import Clip, FrontEnd, Label, Split
 
@@ -122,11 +123,27 @@ def test_units_and_lengths_are_told_one_behind_the_other() -> None:
     assert unlike(recorded({}), {}) == []
 
 
+def test_of_what_comes_from_memory_only_the_length_is_told() -> None:
+    learnt = kinds(recorded({"lossy": "MP3", "file_rate_hz": 48000, "peak": 9.0}))
+    tone = np.sin(np.arange(16000, dtype=np.float32))
+    assert len(unlike(recorded({}), learnt)) == 3  # codec, rate and units
+    assert unlike(in_memory([tone], 16000), learnt) == []
+    assert unlike(in_memory([tone[:8000]], 16000), learnt) == [
+        "1 of 1 recordings last 0.5 s, and those that were learnt from 1 s: to most detectors another length is "
+        "anomalous; cut long ones, or train with recordings as long as these"
+    ]
+    assert unlike(recorded(), learnt) == []
+
+
 def test_copies_are_told_by_their_content() -> None:
     same, other = {"content": "1" * 64}, {"content": "1" * 15 + "2" * 49}
     learnt = recorded(same, {}, same, same, {})
     assert repeated(learnt) == [
         "2 of 5 training clips are copies of others (a.wav, c.wav, d.wav): they score lower than any new recording, so "
+        "thresholds are too low; remove them"
+    ]
+    assert repeated(recorded(same, {}, same)) == [
+        "1 of 3 training clips are copies of others (a.wav, c.wav): they score lower than any new recording, so "
         "thresholds are too low; remove them"
     ]
     assert repeated(recorded(same, other)) == []

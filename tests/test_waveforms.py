@@ -66,6 +66,8 @@ def test_samples_of_other_than_16_bit_keep_96_db(gain: float) -> None:
 def test_more_than_the_limit_is_refused() -> None:
     with pytest.raises(AsdError, match=r"waveforms of 3 training clips .* raise it or train on fewer clips"):
         ResidentWaveforms(counting(), CPU, 75)
+    with pytest.raises(AsdError, match=r"take 0\.00 GiB, more than the 0\.00 GiB of embedding\.memory_gib"):
+        ResidentWaveforms(counting(), CPU, 75)
 
 
 @settings(max_examples=60)

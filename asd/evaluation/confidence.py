@@ -130,7 +130,7 @@ def _area_pieces(above: ArrayLike, reached: ArrayLike, width: float) -> FloatArr
 def _running_sum(values: FloatArray | IntArray) -> FloatArray:
     """Sums of the first 0, 1, 2, ... entries along the first axis, which grows by one."""
     start = np.zeros((1, *values.shape[1:]))
-    return np.concatenate([start, np.cumsum(values, axis=0, dtype=np.float64)])
+    return np.concatenate([start, np.cumsum(values, axis=0)])
 
 
 def decision_intervals(is_anomaly: ArrayLike, decision: ArrayLike) -> dict[str, Interval]:
@@ -219,7 +219,7 @@ def resampled_metrics(
     if n_resamples < 1:
         raise AsdError(f"n_resamples must be positive, got {n_resamples}")
     rule, rng = get_year(year).rule, np.random.default_rng(seed)
-    table = table.sort_values(["machine", "section", "domain", "file"], kind="stable")
+    table = table.sort_values(["machine", "section", "domain", "file"])
     return {
         (section.machine, section.section, metric): values
         for section in read_sections(table, with_domains=rule != "per_id")

@@ -283,7 +283,7 @@ def _cost(parameters: FloatArray, scores: FloatArray) -> float:
     if not (shape > 0 and scale > 0):
         return np.inf
     units = (scores - location) / scale
-    units = units[units > 0]
+    units = units[units >= 0]
     logarithms = xlogy(shape - 1, units) - units - gammaln(shape)
     held = logarithms[np.isfinite(logarithms)]
     outside = (len(scores) - len(held)) * _OUTSIDE
