@@ -278,6 +278,26 @@ def test_recordings_of_another_rate_or_kind_are_read_as_predict_reads_them(tmp_p
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("is_wav", [True, False])
+def test_a_named_pipe_is_read_as_standard_input_is(tmp_path: Path, is_wav: bool) -> None:
+    content = write_clip(tmp_path / "a.wav", 1, 0.2).read_bytes()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=lambda: pipe.write_bytes(content[0 if is_wav else 44 :])).start()
+    heard = np.concatenate([piece.samples for piece in source_of(str(pipe), 16000)], axis=1)
+    np.testing.assert_array_equal(heard, read_sound(tmp_path / "a.wav").waveform(1))
+
+
+def test_recordings_in_folders_below_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Folder(tmp_path / "in", 16000)
+    write_clip(tmp_path / "in/a.wav", 1, 0.1)
+    assert [path.name for path in folder._waiting()] == ["a.wav"]
+    assert not caplog.messages
+    write_clip(tmp_path / "in/2026/03/b.wav", 1, 0.1)
+    assert [path.name for path in folder._waiting()] == ["a.wav"]
+    assert "in are not heard; name the folder where they arrive" in caplog.text
+
+
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("these are no samples")
     with pytest.raises(AsdError, match=r"a\.wav"):

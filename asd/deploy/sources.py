@@ -17,7 +17,7 @@ from asd.data.audio import Sound, read_sound
 from asd.deploy.device import Device, open_sound_card
 from asd.deploy.stream import NOTHING, Piece, Samples
 from asd.deploy.wave import RAW, Coding, samples_of
-from asd.places import find_recordings, is_recording
+from asd.places import find_recordings, is_recording, mirrored
 from asd.types import AsdError
 
 _ALL = 64  # channels of a file
@@ -35,25 +35,26 @@ def source_of(
     mark: Path | None = None,
     tell: Tell = lambda sound: None,
 ) -> Iterator[Piece]:
-    """All that comes from what `input=` names, as soon as it comes: `-`, a folder, a file, or else a sound card.
+    """All that comes from what `input=` names, as soon as it comes: `-`, a pipe, a folder, a file, or a sound card.
 
     Args:
-        format_: of raw samples from standard input.
+        format_: of raw samples from standard input or a pipe.
         n_channels: of raw samples, and of a sound card.
         mark: file in which it is remembered what of a folder was heard, so that a restart goes on with the rest.
         tell: takes how each recording of a folder, a file or a stream is stored.
     """
-    place = Path(given)
+    place = mirrored(given)
     raw = Coding(sample_rate_hz, n_channels, *RAW[format_])
-    if given == "-":
-        if sys.stdin.isatty():
+    if given == "-" or place.is_fifo():
+        if given == "-" and sys.stdin.isatty():
             raise AsdError("input=- reads standard input, and that is a terminal; pipe a recorder into it")
-        coding, blocks = samples_of(sys.stdin.buffer, "standard input", raw)
+        name, stream = ("standard input", sys.stdin.buffer) if given == "-" else (given, place.open("rb"))
+        coding, blocks = samples_of(stream, name, raw)
         if coding is raw:
             as_what = f"format={format_} channels={n_channels} at {sample_rate_hz} Hz"
-            log.info("standard input is no WAV file, and is read as raw samples: %s", as_what)
-        tell(_live("standard input", sample_rate_hz, n_channels))
-        return _stream("standard input", sample_rate_hz, coding, blocks)
+            log.info("%s is no WAV file, and is read as raw samples: %s", name, as_what)
+        tell(_live(name, sample_rate_hz, n_channels))
+        return _stream(name, sample_rate_hz, coding, blocks)
     if place.is_dir():
         return Folder(place, sample_rate_hz, mark, tell).pieces()
     if place.exists():
@@ -170,6 +171,8 @@ class Folder:
 
     def _waiting(self) -> list[Path]:
         """Recordings of the folder that were not heard yet, oldest first; what has gone from it is forgotten."""
+        if any(is_recording(path) for path in self.place.rglob("*/*")):
+            log.warning("recordings in folders below %s are not heard; name the folder where they arrive", self.place)
         there = {line: path for path in find_recordings(self.place, "*") if (line := _line(path))}
         if self.mark and self.mark.exists():
             heard = [line for line in self.mark.read_text(errors="replace").splitlines(True) if line in there]
