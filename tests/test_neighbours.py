@@ -303,10 +303,14 @@ def test_lists_find_most_of_the_nearest_by_weight() -> None:
     assert (found.distances >= exact.distances).all()
 
 
-def test_an_approximate_index_that_finds_too_few_looks_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("copies", [0, 90])
+def test_an_approximate_index_that_finds_too_few_looks_everywhere(copies: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PROBED_LISTS", 1)
-    vectors = np.concatenate([np.zeros((90, 3)), scattered(10, 3, 0)])
-    found = NeighbourBank(vectors, index="ivf").search(scattered(4, 3, 1), 100)
+    vectors = np.random.default_rng(0).normal(size=(100, 3))
+    vectors[:copies] = 0.0
+    bank = NeighbourBank(vectors, index="ivf")
+    assert (bank._searcher.nlist, bank._searcher.nprobe) == (8, 1)
+    found = bank.search(scattered(4, 3, 1), 100)
     np.testing.assert_array_equal(np.sort(found.rows, axis=1), np.arange(100)[None].repeat(4, axis=0))
     assert np.isfinite(found.distances).all()
 
