@@ -210,7 +210,7 @@ def fit(
         detector: a name (statistics, autoencoder, embedding, an installed one), `package.module:Class`, or a class.
         options: options of `train`, such as {"backend": "knn"} or {"training.epochs": 5, "decision.quantile": 0.95}.
         machine: what the machine is called.
-        seed: fixes every random draw.
+        seed: fixes every random draw, of one fit at a time: in threads, those that train take each other's.
         device: "auto", "cpu" or "cuda".
 
     Returns:

@@ -90,6 +90,22 @@ def test_an_alarm_has_its_times_and_its_recording_before_and_after(tmp_path: Pat
     np.testing.assert_allclose(recorded, np.clip(whole[:, start:stop], -1, 1), atol=1 / 32768)
 
 
+def test_an_alarm_and_a_drift_are_over_where_the_model_is_recalibrated(tmp_path: Path) -> None:
+    heard = Heard(tmp_path).hear(sound(0.1, 3), sound(0.5, 4, 1))
+    (alarm,) = heard.events
+    heard.listener._is_drifting = True
+    heard.listener.learnt(Rule(0.9, 0.8, 1, RATE), TRAINING)
+    cleared, drift = heard.events[1:]
+    assert (cleared["event"], cleared["alarm"], cleared["why"]) == (
+        "cleared",
+        alarm["id"],
+        "the model was recalibrated",
+    )
+    assert (drift["event"], drift["why"]) == ("drift over", "the model was recalibrated")
+    heard.listener.learnt(Rule(0.3, 0.2, 1, RATE), TRAINING)
+    assert len(heard.events) == 3
+
+
 def test_a_recording_ends_where_the_stream_does_and_is_not_half_written(tmp_path: Path) -> None:
     heard = Heard(tmp_path).hear(sound(0.1, 3), sound(0.5, 3, 1))
     (alarm,) = heard.events

@@ -72,10 +72,16 @@ class Listener:
         self._recording, self._origin, self._alarm = "", 0, ""
         self.defect = ""  # of the last window
         self._due: list[tuple[Path, int, int]] = []  # recordings, files or folders of windows, of samples still to come
+        self._alarms, self._is_drifting = Alarms(plan.rule), False
         self.learnt(plan.rule, training_scores)
 
     def learnt(self, rule: Rule, training_scores: npt.NDArray[np.float64]) -> None:
-        """Begins anew with a model that was recalibrated; what is kept of the stream stays."""
+        """Begins anew with a model that was recalibrated; what is kept of the stream stays, what was on is over."""
+        why = "the model was recalibrated"
+        if self._alarms.is_on:
+            self._say("cleared", alarm=self._alarm, peak=self._alarms.peak, why=why)
+        if self._is_drifting:
+            self._say("drift over", why=why)
         plan = self.plan
         apart = max(plan.n_window, plan.n_hop) / plan.sample_rate_hz
         self._alarms = Alarms(rule)
