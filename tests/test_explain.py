@@ -302,9 +302,10 @@ def test_the_figure_has_its_axes_and_bars_in_place() -> None:
         louder_db=-1.0,
         by_level=0.1,
     )
-    loud = Picture("the clip", np.full((128, 50), 10.0), 2.0)
+    loud = Picture("$a 100% #1 $x", np.full((128, 50), 10.0), 2.0)
     quiet = Picture("neighbour", np.full((128, 30), -40.0), 1.2)
-    figure = explanation_figure("fan", "score 3", loud, quiet, effects)
+    figure = explanation_figure("$a 100% #1 $x", "score 3, $HOME 5% #1 $x", loud, quiet, effects)
+    figure.draw_without_rendering()  # names are no formulas
     axes = {one.get_label(): one for one in figure.axes}
     assert set(axes) == {"clip", "bands", "neighbour", "stretches", "words", "colours"}
     assert axes["clip"].images[0].get_clim() == axes["neighbour"].images[0].get_clim() == (-40.0, 10.0)

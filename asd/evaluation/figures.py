@@ -112,8 +112,8 @@ def explanation_figure(title: str, subtitle: str, clip: Picture, neighbour: Pict
     _words(figure.add_subplot(grid[1, 1:], label="words"), effects)
     colours = figure.add_subplot(grid[0, 3], label="colours")
     figure.colorbar(image, cax=colours, label="level of a mel band (dB)")
-    figure.text(0.075, 0.955, title, fontsize=14, fontweight="bold", color=INK)
-    figure.text(0.075, 0.917, subtitle, fontsize=11, color=INK)
+    figure.text(0.075, 0.955, title, fontsize=14, fontweight="bold", color=INK, parse_math=False)  # $ in a name is $
+    figure.text(0.075, 0.917, subtitle, fontsize=11, color=INK, parse_math=False)
     return figure
 
 
@@ -127,7 +127,7 @@ def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[f
     axes.set_yticks(hz_to_mel(shown), [f"{hz:,}" for hz in shown])
     axes.set_ylim(0.0, top_mel)
     axes.set_facecolor("black")
-    axes.set_title(picture.name, loc="left", fontsize=10, color=INK)
+    axes.set_title(picture.name, loc="left", fontsize=10, color=INK, parse_math=False)
     return image
 
 

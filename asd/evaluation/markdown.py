@@ -28,12 +28,13 @@ _COLUMNS = 118
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table; columns of numbers are aligned to the right."""
-    columns = list(zip(head, *rows, strict=True))
+    every = [[text.replace("|", r"\|") for text in row] for row in (head, *rows)]  # else it would part two cells
+    columns = list(zip(*every, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
     pads = [str.rjust if _is_numeric(column[1:]) else str.ljust for column in columns]
     lines = [
         "| " + " | ".join(pad(text, width) for text, width, pad in zip(row, widths, pads, strict=True)) + " |"
-        for row in (head, *rows)
+        for row in every
     ]
     rule = ["-" * (width + 1) + (":" if pad is str.rjust else "-") for width, pad in zip(widths, pads, strict=True)]
     return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
