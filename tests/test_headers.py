@@ -257,6 +257,37 @@ def test_what_compressed_a_file_with_a_loss_is_named(tmp_path: Path, kind: str, 
     assert decode(tmp_path / "a").lossy == lossy
 
 
+@pytest.mark.parametrize(
+    ("kind", "subtype", "dtype"),
+    [("WAV", "PCM_16", np.int16), ("WAV", "PCM_U8", np.int16), ("AIFF", "PCM_S8", np.int16),
+     ("WAV", "PCM_24", np.float32), ("WAV", "FLOAT", np.float32), ("WAV", "DOUBLE", np.float32),
+     ("OGG", "VORBIS", np.float32)],
+)  # fmt: skip
+def test_samples_take_two_bytes_where_these_are_exact_and_else_four(
+    tmp_path: Path, kind: str, subtype: str, dtype: type
+) -> None:
+    (tmp_path / "a").write_bytes(written(noise(), kind, subtype))
+    assert decode(tmp_path / "a").samples.dtype == dtype
+
+
+def test_samples_that_ffmpeg_reads_are_floats_of_full_scale_1(tmp_path: Path) -> None:
+    for codec in ("aac", "pcm_s16le", "pcm_f64le"):
+        samples = decode(write_media(tmp_path / "a.mov", codec, noise(), RATE_HZ)).samples
+        assert samples.dtype == np.float32, codec
+        assert samples.std() == pytest.approx(noise().std(), rel=0.2), codec
+
+
+def test_a_file_whose_header_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AsdError, match=r"b\.wav does not exist"):
+        promised_length(tmp_path / "b.wav", b"no sound")
+    (tmp_path / "b.wav").write_bytes(b"no sound")
+    for read in (decode, lambda path: promised_length(path, path.read_bytes())):
+        with pytest.raises(
+            AsdError, match=r"b\.wav \(8 bytes\) is not a readable WAV file \(.*[^.]\); remove it or copy"
+        ):
+            read(tmp_path / "b.wav")
+
+
 @pytest.mark.parametrize("rate_hz", [100, 1_000_000])
 def test_the_least_and_the_most_that_is_sampled_are_read(tmp_path: Path, rate_hz: int) -> None:
     (tmp_path / "a.wav").write_bytes(written(noise(), "WAV", "PCM_16", rate_hz))
