@@ -331,6 +331,39 @@ def test_chunks_before_the_samples_of_caf_may_be_empty() -> None:
     assert with_its_length(other) == other
 
 
+def test_tags_before_an_mp3_file_say_how_long_they_are_by_seven_bits_a_byte() -> None:
+    tag = b"ID3\4\0\0" + bytes([1, 2, 3, 4])
+    end = 10 + (1 << 21) + (2 << 14) + (3 << 7) + 4
+    assert headers._behind_id3(tag) == end
+    assert headers._behind_id3(tag.ljust(end, b"x") + b"ID3\4\0\0\0\0\0\7" + bytes(7) + b"\xff") == end + 17
+    assert headers._behind_id3(tag[:9]) == headers._behind_id3(b"") == headers._behind_id3(b"TAG" + bytes(9)) == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "is_mono", "at"), [(3, False, 36), (3, True, 21), (2, False, 21), (2, True, 13), (0, True, 13)]
+)
+def test_a_first_frame_tells_how_many_follow_behind_the_side_information(version: int, is_mono: bool, at: int) -> None:
+    header = bytes([0xFF, 0xE3 | version << 3, 0x80, 0xC0 if is_mono else 0])
+    for tag in (b"Xing", b"Info"):
+        first = b"x" + header.ljust(at, b"\0") + tag
+        assert headers._told_frames(first + struct.pack(">II", 1, 7), 1) == 7
+        assert headers._told_frames(first + struct.pack(">II", 15, 7), 1) == 7
+        assert headers._told_frames(first + struct.pack(">II", 14, 7), 1) == 0  # something else is told
+        assert headers._told_frames(first, 1) == 0  # cut off
+    assert headers._told_frames(b"x" + header.ljust(36, b"\0") + b"VBRI", 1) == 0
+    assert headers._told_frames(b"x" + header.ljust(60, b"\0"), 1) is None
+
+
+def test_flac_tells_no_length_where_all_of_36_bits_are_zero() -> None:
+    open_end = b"fLaC" + bytes(17) + bytes([0xF0]) + bytes(5)
+    assert headers.is_flac_without_length(open_end)
+    assert not headers.is_flac_without_length(open_end[:26])
+    assert not headers.is_flac_without_length(b"OggS" + open_end[4:])
+    for at, value in ((21, 0xF1), (21, 0xF8), (22, 1), (23, 1), (24, 1), (25, 128)):
+        assert not headers.is_flac_without_length(patched(open_end, at, bytes([value]))), at
+    assert headers.is_flac_without_length(patched(open_end, 26, b"\1"))  # of the checksum
+
+
 @pytest.mark.parametrize("between", [b"", b"\0" * 40, b"\xff" * 9, b"TAG" + bytes(125), "false frame"])
 def test_frames_of_mp3_are_counted_beyond_what_lies_between_files(between: bytes | str) -> None:
     content = written(noise(), "MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT")
