@@ -83,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one stage and returns the exit code; with the arguments of the process, ends it with that code."""
     if argv is None:
         _with_utf8()
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # closed by >&-, as of a service
+                setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
         gc.set_threshold(50_000)  # to look through what imports leave, again and again, takes 0.3 s
         end_process(main(sys.argv[1:]))
     arguments = list(argv)

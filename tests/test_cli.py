@@ -125,6 +125,16 @@ def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     assert "error: Prüfstand → is neither a folder nor a zip file" in done.stderr.decode()
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_nobody_has_to_listen(closed: str, tmp_path: Path) -> None:
+    line = f"{sys.executable} -m asd validate nowhere {closed}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    line = f"{sys.executable} -m asd train --help {closed}"
+    assert subprocess.run(["bash", "-c", line], capture_output=True, check=False, cwd=tmp_path).returncode == 0
+
+
 # --- make ---------------------------------------------------------------------------------------------
 
 
