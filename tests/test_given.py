@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from asd.data import given as given_module
+from asd.data.codecs import write_wav
 from asd.data.given import clips_of_files, from_arrays, training_recordings
 from asd.types import AsdError, Clip, Domain, FrontEnd, Label, Split
 from tests.machines import write_clip
@@ -71,6 +72,18 @@ def test_files_tell_their_rate_and_arrays_do_not(tmp_path: Path) -> None:
         training_recordings(np.zeros((2, 100)), None, "fan")
 
 
+def test_of_files_the_channel_is_taken_that_is_asked_for(tmp_path: Path) -> None:
+    waves = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 800)).astype(np.float32)
+    write_wav(tmp_path / "a.wav", waves, 16000)
+    for channel, wave in ((0, waves[0]), (1, waves[1])):
+        found = training_recordings(tmp_path / "a.wav", None, "fan", FrontEnd(channel=channel))
+        np.testing.assert_allclose(found.waveform(0), wave, atol=1e-4)
+    given = from_arrays([waves], 16000, FrontEnd(channel=1), Split.TRAIN)
+    assert training_recordings(given, None, "fan", given.front_end) is given
+    with pytest.raises(AsdError, match="have a front end of their own; leave channel= and frontend= out"):
+        training_recordings(given, None, "fan", FrontEnd(channel=0))
+
+
 def test_what_was_done_to_recordings_is_told_of_the_machine(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "asd")
     training_recordings(write_clip(tmp_path / "a.wav", 1), 8000, "fan")
@@ -121,7 +134,7 @@ def test_rows_that_may_be_meant_as_recordings_are_said_to_be_channels(caplog: py
         (np.ones(5), "waveform 0 has 0 dimensions.* a list"),
         ([np.ones((9, 2))], r"waveform 0 has the shape \(9, 2\).* transpose it"),
         ([np.full(9, np.nan)], "NaN|nan|finite|no recording"),
-        ([np.ones(0)], "holds no samples"),
+        ([np.ones(0)], "a waveform in memory holds no samples; leave it out"),
         ([np.ones(9), np.full(9, np.nan)], "waveform 1 holds NaN"),
         ([np.ones(9), np.full(9, 1e300)], r"waveform 1 holds a sample of 1e\+300"),
         ([np.ones(9), np.ones(0)], "waveform 1 holds no samples"),

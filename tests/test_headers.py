@@ -331,6 +331,18 @@ def test_chunks_before_the_samples_of_caf_may_be_empty() -> None:
     assert with_its_length(other) == other
 
 
+def test_a_first_frame_of_mp3_that_tells_too_few_is_replaced_and_a_missing_one_is_added() -> None:
+    content = written(noise(), "MP3", "MPEG_LAYER_III")
+    size, n_frames = headers._mp3_frame_bytes(content, 0), len([*headers._mp3_frames(content, 0)]) - 1
+    assert headers._told_frames(content, 0) == n_frames
+    for before in (b"", b"ID3\4\0\0\0\0\0\5abcde"):
+        for given in (content[size:], patched(content, content.index(b"Xing") + 8, struct.pack(">I", n_frames - 1))):
+            made = with_its_length(before + given)
+            first = len(before) + headers._mp3_frame_bytes(made, len(before))
+            assert (made[: len(before)], made[first:]) == (before, content[size:])
+            assert headers._told_frames(made, len(before)) == n_frames
+
+
 def test_tags_before_an_mp3_file_say_how_long_they_are_by_seven_bits_a_byte() -> None:
     tag = b"ID3\4\0\0" + bytes([1, 2, 3, 4])
     end = 10 + (1 << 21) + (2 << 14) + (3 << 7) + 4
