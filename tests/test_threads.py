@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
 import threading
 
 import pytest
@@ -17,6 +19,20 @@ def test_results_come_in_the_order_of_the_items(two_threads: None, n_items: int)
 def test_two_items_are_worked_on_at_once(two_threads: None) -> None:
     both = threading.Barrier(2, timeout=20)
     assert sorted(on_threads(lambda _: both.wait(), range(2))) == [0, 1]
+
+
+def test_a_forked_process_has_one_thread_and_does_not_wait_for_those_of_the_first(two_threads: None) -> None:
+    def compute() -> None:
+        torch.rand(2000, 2000).exp().sum()
+
+    compute()
+    child = multiprocessing.get_context("fork").Process(
+        target=lambda: (compute(), os._exit(torch.get_num_threads() + 6))
+    )
+    child.start()
+    child.join(60)
+    child.kill()
+    assert child.exitcode == 7
 
 
 def test_little_work_stays_on_this_thread(two_threads: None) -> None:

@@ -221,6 +221,15 @@ def on_threads(work: Callable[[T], R], items: Sequence[T], what: str = "", most:
             torch.set_num_threads(n_before)
 
 
+def _after_fork() -> None:
+    """One thread for torch: those of OpenMP do not come along into a forked process, which waits for them for ever."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 @cache
 def _linear_algebra() -> ThreadpoolController:
     """The threads of numpy, which belong to the whole process; to look for them takes milliseconds."""
