@@ -272,6 +272,15 @@ def test_accents_in_a_table_may_be_written_in_either_form(
     assert clip.path == tmp_path / name
 
 
+def test_the_word_for_all_machines_names_none(tmp_path: Path) -> None:
+    touch(tmp_path, "all/normal/1.wav", "all/normal/2.wav")
+    with pytest.raises(AsdError, match="has a machine called all, which is the word for all machines; give it another"):
+        opened(tmp_path)
+    with pytest.raises(AsdError, match="has a machine called all"):
+        given_data(str(tmp_path / "all"), None, ["all"])
+    assert given_data(str(tmp_path / "all"), None, ["pump"]).machines() == ["pump"]
+
+
 def test_a_fault_is_one_in_training_too_and_new_alone_names_none(tmp_path: Path) -> None:
     touch(tmp_path / "a", "pump/train/monday/1.wav", "pump/test/leak/1.wav")
     assert told(every(opened(tmp_path / "a"))["pump/train/monday/1.wav"]) == ("pump", "train", "normal")

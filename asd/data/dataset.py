@@ -194,12 +194,14 @@ def own_data(
         held_out: share of the normal clips.
 
     Raises:
-        AsdError: a recording is there twice.
+        AsdError: a recording is there twice, or a machine is called "all".
     """
     alone = machines[0] if len(machines) == 1 and machines[0] != "all" else _place_name(root)
     by_machine: dict[str, list[Clip]] = {}
     for clip in clips:
         by_machine.setdefault(clip.machine or alone, []).append(replace(clip, machine=clip.machine or alone))
+    if "all" in by_machine:
+        raise AsdError(f"{root} has a machine called all, which is the word for all machines; give it another name")
     unique = {machine: _with_unique_names(own, root) for machine, own in by_machine.items()}
     split = {machine: _with_held_out(own, held_out) for machine, own in unique.items()}
     return OwnData(root, layout, split, {m: _n_test(split[m]) - _n_test(own) for m, own in unique.items()})
