@@ -286,6 +286,9 @@ def test_a_file_whose_header_is_none_is_named(tmp_path: Path) -> None:
             AsdError, match=r"b\.wav \(8 bytes\) is not a readable WAV file \(.*[^.]\); remove it or copy"
         ):
             read(tmp_path / "b.wav")
+    (tmp_path / "c").write_bytes(b"no sound")
+    with pytest.raises(AsdError, match=r"c \(8 bytes\) is not a readable audio file"):
+        decode(tmp_path / "c")
 
 
 @pytest.mark.parametrize("rate_hz", [100, 1_000_000])

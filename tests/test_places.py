@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -10,16 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asd.places import (
+    check_listed,
     doubled,
     find_in_tree,
     find_recordings,
     is_recording,
+    mirrored,
     names_a_folder,
     place_name,
     recording_key,
     unmatched,
     walk_tree,
 )
+from asd.types import AsdError
 
 STEMS = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\."), min_size=1, max_size=9)
 FOLDERS = st.lists(STEMS, max_size=3)
@@ -70,6 +74,18 @@ def test_recordings_are_found_outside_hidden_folders_only(tmp_path: Path) -> Non
 )  # fmt: skip
 def test_what_a_folder_can_be_called(name: str, can: bool) -> None:
     assert names_a_folder(name) == can
+
+
+def test_an_address_may_hold_what_begins_one() -> None:
+    assert mirrored("s3://plant/x://y").parts[-4:] == ("s3", "plant", "x:", "y")
+
+
+def test_a_folder_that_may_not_be_listed_or_entered_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for missing in (os.R_OK, os.X_OK):
+        monkeypatch.setattr(os, "access", lambda _, mode, missing=missing: not mode & missing)
+        with pytest.raises(AsdError, match=str(tmp_path)):
+            check_listed(tmp_path)
+        check_listed(tmp_path / "nowhere")
 
 
 def test_what_is_left_over_on_either_side_and_what_is_there_twice() -> None:
