@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given
@@ -58,3 +63,14 @@ def test_a_key_that_is_there_twice_is_named(text: str) -> None:
         load_yaml(text)
     merged = load_yaml("base: &base {a: 1, b: 2}\nin: {mine: &mine {<<: *base, a: 3}}\nyours: {<<: *mine, b: 4}")
     assert (merged["in"]["mine"], merged["yours"]) == ({"a": 3, "b": 2}, {"a": 3, "b": 4})
+
+
+def test_files_are_in_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    """As in a script of one's own under LANG=en_US, whose encoding is Latin-1."""
+    place = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    code = (
+        "from pathlib import Path; from asd.core.files import append_text, write_text; "
+        "write_text(Path('a'), '\\xfc'); append_text(Path('a'), '\\xe9')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, **place})
+    assert (tmp_path / "a").read_bytes() == "üé".encode()

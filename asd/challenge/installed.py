@@ -160,7 +160,7 @@ def others(folder: Path, part: Part) -> list[Manifest]:
 def _read(path: Path) -> Manifest | None:
     """The manifest; None where it is damaged."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
         files = {name: (int(size), int(crc)) for name, (size, crc) in content["files"].items()}
         return Manifest(content["archive"], content["record"], content["md5"], files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -70,7 +70,7 @@ def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
             raise AsdError(f"{path} is damaged ({error}); remove it and run the same command again") from error
         raise AsdError(
             f"cannot unpack {path} into {folder.parent} ({error.strerror or error}); the archive is kept: "
-            f"free some space, then run the same command again"
+            f"free some space or choose another data=DIR, then run the same command again"
         ) from error
     return {name: Member(info.file_size, info.CRC) for name, info in wanted.items()}
 

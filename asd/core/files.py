@@ -153,7 +153,7 @@ def remove(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file, whole or not at all."""
-    with atomic(path) as temporary, temporary.open("w") as file:
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         if temporary.is_file():  # devices and pipes cannot be told to
@@ -239,7 +239,7 @@ def append_text(path: Path, text: str) -> None:
         AsdError: it cannot be written.
     """
     try:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         way = "free some space, the same command resumes"

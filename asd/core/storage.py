@@ -56,7 +56,7 @@ def list_names(folder: Path, command: str = "", *, is_new: bool = False) -> None
         return
     with alone(folder), _reached(address) as (storage, root):
         listed = folder / _LISTED
-        if command and listed.exists() and listed.read_text() == command:
+        if command and listed.exists() and listed.read_text("utf-8") == command:
             return
         there = _stamps(storage, root)
         if not there and not is_new:
@@ -71,7 +71,7 @@ def list_names(folder: Path, command: str = "", *, is_new: bool = False) -> None
                 _note(path, stamp)
         if folder.is_dir():
             _remove(folder, {*_files(folder)} - there.keys())
-            listed.write_text(command)
+            listed.write_text(command, "utf-8")
 
 
 def fetch(folder: Path, without: str = "") -> None:

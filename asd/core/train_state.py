@@ -150,7 +150,7 @@ class StateFile:
 def keep_lines(path: Path, n: int) -> None:
     """Drops all but the first lines of metrics.jsonl: epochs that are trained again."""
     if path.exists():
-        write_text(path, "".join(path.read_text().splitlines(keepends=True)[:n]))
+        write_text(path, "".join(path.read_text("utf-8").splitlines(keepends=True)[:n]))
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:

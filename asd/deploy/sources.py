@@ -164,7 +164,7 @@ class Folder:
         if not line or not self.mark:
             return  # it had gone before it was read
         try:
-            with self.mark.open("a") as file:
+            with self.mark.open("a", encoding="utf-8") as file:
                 file.write(line)
         except OSError as error:
             log.error("%s is not remembered as heard (%s); a restart may hear it again", path.name, error)
@@ -175,7 +175,7 @@ class Folder:
             log.warning("recordings in folders below %s are not heard; name the folder where they arrive", self.place)
         there = {line: path for path in find_recordings(self.place, "*") if (line := _line(path))}
         if self.mark and self.mark.exists():
-            heard = [line for line in self.mark.read_text(errors="replace").splitlines(True) if line in there]
+            heard = [line for line in self.mark.read_text("utf-8", errors="replace").splitlines(True) if line in there]
             with suppress(AsdError):  # a full disk
                 write_text(self.mark, "".join(heard))
             there = {line: there[line] for line in there.keys() - {*heard}}

@@ -44,7 +44,7 @@ def place_in(page: Path, what: str) -> tuple[str, str]:
     """The text of a page up to the line `<!-- what -->`, and from `<!-- end -->` on; a table goes between them."""
     begin, end = f"<!-- {what} -->", "<!-- end -->"
     try:
-        text = page.read_text()
+        text = page.read_text("utf-8")
     except OSError as error:
         raise AsdError(f"page={page} cannot be read ({error.strerror})") from error
     before, found, rest = text.partition(begin)

@@ -89,7 +89,7 @@ class TrainingDirectory:
 
     def epochs(self) -> list[dict[str, Any]]:
         """What the training logged, an object per epoch."""
-        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text("utf-8").splitlines()]
 
     def done(self) -> dict[str, Any]:
         """What DONE holds: "fingerprint" and more; {} where the run is not complete."""

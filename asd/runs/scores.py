@@ -163,7 +163,7 @@ class ScoreFolder:
             files["unscored.json"] = json.dumps(unscored, indent=1) + "\n"
         with ExitStack() as stack:
             for name, text in files.items():
-                stack.enter_context(atomic(self.path / name)).write_text(text)
+                stack.enter_context(atomic(self.path / name)).write_text(text, "utf-8")
             before()
         if not unscored:
             (self.path / "unscored.json").unlink(missing_ok=True)

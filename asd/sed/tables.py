@@ -91,7 +91,7 @@ def merge_events(events: pd.DataFrame, where: Path | str) -> pd.DataFrame:
     Rows without a label are kept.
     """
     times = events.astype({"onset": float, "offset": float})
-    by_time = times.sort_values(["filename", "event_label", "onset"], kind="stable")
+    by_time = times.sort_values(["filename", "event_label", "onset"])
     ends = by_time.groupby(["filename", "event_label"], sort=False)["offset"]
     before = ends.cummax().groupby([by_time["filename"], by_time["event_label"]]).shift()
     first = ~(by_time["onset"] <= before)  # True where either is NaN

@@ -260,7 +260,7 @@ class Journal:
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of an earlier, interrupted command, up to one that is none."""
-    for text in path.read_text(errors="replace").splitlines() if path.exists() else []:
+    for text in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             line = json.loads(text)
             line["model"], [(path, stamp, found) for path, stamp, found in line["found"]]
@@ -286,7 +286,7 @@ def _write(folder: Path, table: pd.DataFrame, skipped: Mapping[str, str]) -> Non
     """Writes predictions.csv, and skipped.csv where there is something to say; earlier predictions are kept."""
     path = folder / "predictions.csv"
     text = table.to_csv(index=False)
-    if path.exists() and path.read_text() != text:
+    if path.exists() and path.read_text("utf-8") != text:
         written = datetime.fromtimestamp(path.stat().st_mtime)
         path.rename(folder / f"predictions_{written:%Y-%m-%d_%H%M%S}.csv")
     write_text(path, text)

@@ -242,7 +242,7 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
         rows.append({**{key: r[key] for key in ("score", "state", "seconds")}, **words, **r["machines"]})
     table = pd.DataFrame(rows, columns=["score", "state", "seconds", *keys, *machines])
     is_complete = table["state"] == COMPLETE
-    order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False, kind="stable").index
+    order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False).index
     table, results = table.loc[order].reset_index(drop=True), [results[i] for i in order]
     whole = table[table["state"] == COMPLETE]
     elsewhere = mean_elsewhere(whole[machines]) if len(machines) > 1 else None

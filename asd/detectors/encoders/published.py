@@ -106,7 +106,7 @@ def _read(path: Path, encoder: str) -> tuple[Tensors, dict[str, Any]]:
         path = found[0]
     config_path = path.with_name("config.json")
     try:
-        config = json.loads(config_path.read_text())
+        config = json.loads(config_path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise AsdError(f"{config_path}, which goes with {path.name}, cannot be read ({error})") from error
     return without_wrappers(load_tensors(path)[0]), config

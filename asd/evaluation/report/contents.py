@@ -216,8 +216,8 @@ def as_html(contents: Mapping[str, Any], media: Mapping[str, Medium]) -> str:
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # what comes first is shown first
     folder = files("asd.evaluation.report")
     return environment.get_template("report.html.jinja").render(
-        style=Markup((folder / "report.css").read_text()),  # a file of the package: nothing to escape
-        scripts=[Markup((folder / name).read_text()) for name in _SCRIPTS],
+        style=Markup((folder / "report.css").read_text("utf-8")),  # a file of the package: nothing to escape
+        scripts=[Markup((folder / name).read_text("utf-8")) for name in _SCRIPTS],
         media=media,
         **contents,
     )
