@@ -175,6 +175,25 @@ def test_a_listening_that_is_stopped_before_anything_comes_is_no_error(
     assert "listened to 0.0 s: 0 scores, 0 alarms, 0.0% of one core" in succeeds("listen", "name=fans", "input=in").out
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_listening_that_is_stopped_before_its_pipe_has_anything_is_no_error(plant: Path, number: int) -> None:
+    os.mkfifo("pipe")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asd", "listen", "name=fans", "input=pipe"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with Path("pipe").open("wb"):  # which waits for the listener
+        process.send_signal(number)
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "listened to 0.0 s: 0 scores" in out
+    assert "written" not in out
+    assert not OUT.exists()
+
+
 def test_sound_that_is_stored_otherwise_than_what_was_learnt_from_is_told_once(plant: Path) -> None:
     normal = sorted(Path("data/fan/train").glob("*.wav"))
     assert "learnt from at" not in succeeds("listen", "name=fans", f"input={normal[0]}").err

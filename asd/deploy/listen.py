@@ -150,25 +150,30 @@ def listen(config: Listen) -> ListenResult:
     busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
     with alone(folder, busy=busy):
         heard = folder / f"heard-{fingerprint(str(Path(config.input).resolve()))}"  # a mark for each folder
-        pieces = source_of(
-            config.input,
-            plan.sample_rate_hz,
-            format_=config.format,
-            n_channels=config.channels,
-            mark=heard,
-            tell=model.remark,
-        )
+        try:
+            with stopped_by_termination():
+                pieces = source_of(
+                    config.input,
+                    plan.sample_rate_hz,
+                    format_=config.format,
+                    n_channels=config.channels,
+                    mark=heard,
+                    tell=model.remark,
+                )
+        except KeyboardInterrupt:  # while a pipe was waited for
+            log.info("stopped")
+            return ListenResult(folder, 0.0, 0, 0, 0.0, [])
         return _listen(model, plan, pieces, folder)
 
 
 def summary(config: Listen, result: ListenResult) -> str:
     """How much was heard, what it cost, and where it is."""
-    more = len(result.defects) - _NAMED
+    more, is_written = len(result.defects) - _NAMED, result.folder.exists()
     return "\n".join(
         [
             f"listened to {result.seconds:.1f} s: {result.n_windows} scores, {result.n_alarms} alarms, "
             f"{result.cpu_share:.1%} of one core",
-            f"written: {result.folder}/alarms.jsonl, scores.jsonl and recordings/",
+            *([f"written: {result.folder}/alarms.jsonl, scores.jsonl and recordings/"] if is_written else []),
             *result.defects[:_NAMED],
             *([f"and {more} more"] if more > 0 else []),
         ]
