@@ -532,6 +532,7 @@ def test_normal_recordings_by_name(tmp_path: Path) -> None:
         *(("labels", "OK", "NG"), ("state", "", "anomaly"), ("is_anomaly", "0", "1"), ("fault", "none", "outer race")),
         *(("is_normal", "1", "0"), ("ok", "True", "False"), ("anomalous", "0.0", "1.0"), ("defect", "NaN", "leak")),
         *(("labels", "0", "1"), ("y_true", "0.0", "1.0"), ("Ground Truth", "False", "True"), ("class", "2", "1")),
+        *(("y", "0", "1"), ("class_id", "0", "1"), ("target", "0", "1"), ("clip_label", "0", "1")),
         *(("state", "fault free", "worn, faulty bearing"), ("note", "no defects", "oil leak and broken belt")),
     ],
 )
@@ -546,6 +547,22 @@ def test_no_anomaly_is_learnt_where_another_column_than_label_tells_it(
     with pytest.raises(AsdError, match=f"row 3 would be learnt from as normal, and its column {column.lower()} says"):
         given_data(str(table), None, ["pump"], 0)
     assert len(clips_of_files(str(table), "pump", Split.TEST)) == 2  # to be scored, they need no label
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells"),
+    [
+        *(("is_target", "1"), ("mic_y", "1"), ("x;y", "0;1"), ("iso class", "1"), ("target_rpm", "1")),
+        *(("note", "ok, no remarks"), ("note", "normal operation without load"), ("state", "not loaded")),
+    ],
+)
+def test_a_column_that_is_no_label_and_a_note_on_what_is_missing_tell_no_fault(
+    tmp_path: Path, columns: str, cells: str
+) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    table = tmp_path / "list.csv"
+    table.write_text(f"path;{columns}\na.wav;{cells}\nb.wav;{cells}\n")
+    assert len(given_data(str(table), None, ["pump"], 0).clips("pump", Split.TRAIN)) == 2
 
 
 def test_of_a_table_of_several_machines_one_is_learnt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -201,7 +201,8 @@ def own_data(
     for clip in clips:
         by_machine.setdefault(clip.machine or alone, []).append(replace(clip, machine=clip.machine or alone))
     if "all" in by_machine:
-        raise AsdError(f"{root} has a machine called all, which is the word for all machines; give it another name")
+        way = "give it another name (by machine=NAME, where there is no other)"
+        raise AsdError(f"{root} has a machine called all, which is the word for all machines; {way}")
     unique = {machine: _with_unique_names(own, root) for machine, own in by_machine.items()}
     split = {machine: _with_held_out(own, held_out) for machine, own in unique.items()}
     return OwnData(root, layout, split, {m: _n_test(split[m]) - _n_test(own) for m, own in unique.items()})

@@ -28,7 +28,8 @@ from asd.types import AsdError, Clip, Domain, Label, Split, section_name
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")
 _NO, _NOTHING = {"0", "0.0", "false", "f", "no", "n"}, {"none", "nan", "n/a", "-"}  # in a column that tells a fault
-_ONE, _LABELS = {"1", "1.0", "true"}, {"label", "labels", "class", "target", "truth", "y", "gt"}  # names of the column
+_ONE = {"1", "1.0", "true"}  # in a column of labels, which `iso_class`, `target_rpm` and `mic_y` are not
+_LABELS = re.compile(r"(?<![a-z])(labels?|truth|gt)(?![a-z])|^(class|target|y)([ _-]?(id|true))?$")
 
 
 def read_table(path: Path, unsaid: Split = Split.TEST) -> list[Clip]:
@@ -113,7 +114,8 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
     known = {*_PATH_COLUMNS, *_KNOWN}
     attributes = {key: value for key, value in cells.items() if key not in known and value}
     split = split or (Split.TRAIN if label is Label.NORMAL else unsaid)
-    if split is Split.TRAIN and label is None and (faulty := [*filter(_tells_of_fault, attributes.items())]):
+    told = {key: value for key, value in attributes.items() if key != "y" or "x" not in cells}  # beside x, a coordinate
+    if split is Split.TRAIN and label is None and (faulty := [*filter(_tells_of_fault, told.items())]):
         column, cell = faulty[0]
         raise AsdError(
             f"{where} would be learnt from as normal, and its column {column} says {cell!r}; call the column label, or "
@@ -151,7 +153,7 @@ def _tells_of_fault(attribute: tuple[str, str]) -> bool:
     column, cell = attribute
     denies, says_no = cell.lower() in _NO, cell.lower() in _NO | _NOTHING or meaning(cell) == Label.NORMAL
     names_one = speaks_of_fault(column) and not says_no
-    is_one = cell.lower() in _ONE and not _LABELS.isdisjoint(re.findall("[a-z]+", column))
+    is_one = cell.lower() in _ONE and _LABELS.search(column) is not None
     is_denied = denies and meaning(column.removeprefix("is_")) == Label.NORMAL
     return speaks_of_fault(cell) or names_one or is_one or is_denied
 

@@ -89,11 +89,11 @@ def section_of(part: str) -> str | None:
 
 
 def speaks_of_fault(name: str) -> bool:
-    """Whether a name holds a word for an anomaly, or denies one for normal: `pump_faulty`, `not ok`."""
-    words = {*_words(name.lower())}
-    if not words & (NORMAL | ANOMALOUS):
-        return False
-    return bool(words & ANOMALOUS) is not bool(words & _NEGATIONS)
+    """Whether a name holds a word for an anomaly (`pump_faulty`), or a denial before one for normal (`not ok`)."""
+    words = _words(name.lower())
+    if not ANOMALOUS.isdisjoint(words):
+        return _NEGATIONS.isdisjoint(words)
+    return any(word in NORMAL and not _NEGATIONS.isdisjoint(words[:i]) for i, word in enumerate(words))
 
 
 def may_be_normal(name: str) -> bool:
