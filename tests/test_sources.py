@@ -228,6 +228,20 @@ def test_no_clock_and_no_change_of_rights_hides_a_recording_or_brings_one_twice(
     assert not mark.read_text()  # what has gone is forgotten
 
 
+def test_a_folder_whose_disk_is_not_there_for_a_while_is_not_heard_twice(tmp_path: Path) -> None:
+    place, mark = tmp_path / "in", tmp_path / "heard"
+    first = write_clip(place / "first.wav", 0, 0.1)
+    for _ in range(2):  # closed twice
+        list(Folder(place, 16000, mark)._read(first))
+    place.rename(tmp_path / "disk")
+    place.mkdir()  # where it is mounted
+    assert Folder(place, 16000, mark)._waiting() == []
+    place.rmdir()
+    (tmp_path / "disk").rename(place)
+    assert Folder(place, 16000, mark)._waiting() == []
+    assert len(mark.read_text().splitlines()) == 1
+
+
 def test_recordings_of_one_moment_are_heard_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "_stamp", lambda path: 7)
     for name in ("a", "b", "c"):

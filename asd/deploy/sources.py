@@ -174,11 +174,11 @@ class Folder:
         if any(is_recording(path) for path in self.place.rglob("*/*")):
             log.warning("recordings in folders below %s are not heard; name the folder where they arrive", self.place)
         there = {line: path for path in find_recordings(self.place, "*") if (line := _line(path))}
-        if self.mark and self.mark.exists():
-            heard = [line for line in self.mark.read_text("utf-8", errors="replace").splitlines(True) if line in there]
+        if there and self.mark and self.mark.exists():  # an empty folder may be a disk that is not mounted yet
+            heard = {*self.mark.read_text("utf-8", errors="replace").splitlines(True)} & there.keys()
             with suppress(AsdError):  # a full disk
-                write_text(self.mark, "".join(heard))
-            there = {line: there[line] for line in there.keys() - {*heard}}
+                write_text(self.mark, "".join(sorted(heard)))
+            there = {line: there[line] for line in there.keys() - heard}
         return sorted(there.values(), key=lambda path: (_stamp(path), path.name))
 
 
