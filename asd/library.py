@@ -177,13 +177,15 @@ class Model:
         options = self.options.model_copy(update={"machine": [name], "name": path.name, "runs": path.parent})
         run = RunDirectory.of(path.parent, path.name, name, options.seeds[0])
         settings = fingerprint(options.settings(self.detector.context.code), run.seed, "")
-        with run.alone(), atomic(run.path) as temporary:  # a model that is there stays until this one is whole
-            new = RunDirectory(temporary)
-            new.write_config(options.stored())
-            store_model(new, self.detector, self.learnt, settings, fingerprint([self.learnt.fingerprint]))
-            new.scores.write({}, {scorer: asdict(threshold) for scorer, threshold in self.thresholds.items()})
-            new.finish("", default=self.scorers[0], seconds=0.0)
-        publish(run.path)
+        data = fingerprint([self.learnt.fingerprint])
+        with run.alone():
+            with atomic(run.path) as temporary:  # a model that is there stays until this one is whole
+                new = RunDirectory(temporary)
+                new.write_config(options.stored())
+                store_model(run, self.detector, self.learnt, settings, data, place=new.model)
+                new.scores.write({}, {scorer: asdict(threshold) for scorer, threshold in self.thresholds.items()})
+                new.finish("", default=self.scorers[0], seconds=0.0)
+            publish(run.path)  # while no other changes it
         return run.path
 
 

@@ -272,6 +272,16 @@ def test_a_save_that_fails_leaves_the_model_that_was_there(data: Path, monkeypat
     assert [path.name for path in saved.parent.iterdir()] == ["seed0"]
 
 
+def test_a_model_is_saved_through_a_link_in_the_place_of_its_machine(data: Path) -> None:
+    model = asd.fit(arrays(data), RATE, options=ONE_VIEW, machine="fan")
+    Path("disk/7").mkdir(parents=True)
+    Path("runs/mine").mkdir(parents=True)
+    Path("runs/mine/fan").symlink_to(Path("disk/7").absolute())
+    model.save("runs/mine")
+    assert asd.load("runs/mine").score(arrays(data)[0], RATE) == model.score(arrays(data)[0], RATE)
+    assert Path("disk/7/seed0/DONE").is_file()
+
+
 def test_a_configuration_that_is_not_that_of_the_model_is_warned_of(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

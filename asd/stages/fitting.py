@@ -169,14 +169,16 @@ def store_model(
     settings: str,
     data: str,
     more: Mapping[str, Mapping[str, Any]] | None = None,
+    place: Path | None = None,
 ) -> None:
     """Writes a fitted detector to its run, whole or not at all.
 
     `settings` and `data` are hashes of what decided the model; `more` are JSON files that belong to it, by name.
+    `place` is the folder of the model where that is not yet the one of its run.
     """
     training = pd.DataFrame(detector.score_training(learnt))
     training.insert(0, "file", [clip.name for clip in learnt.clips])
-    with atomic(run.model) as folder:
+    with atomic(place or run.model) as folder:
         folder.mkdir()
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
