@@ -190,8 +190,12 @@ def _help(command: str, meaning: str, config: str, stage: str, arguments: Sequen
 
 
 def _with_utf8() -> None:
-    """Starts the process anew where the locale, such as LANG=en_US, has another encoding: all files are in UTF-8."""
-    if locale.getpreferredencoding(False).lower() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+    """Starts the process anew where the locale, such as LANG=en_US, has another encoding: all files are in UTF-8.
+
+    A script that is read from standard input (`-`) or typed ("") cannot be read a second time, and goes on as it is.
+    """
+    is_again, can_restart = os.environ.get("PYTHONUTF8") == "1", sys.argv[0] not in {"-", ""}
+    if locale.getpreferredencoding(False).lower() != "utf-8" and can_restart and not is_again:
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 

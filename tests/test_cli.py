@@ -123,6 +123,9 @@ def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "asd", "validate", "Prüfstand →"]
     done = subprocess.run(line, capture_output=True, check=False, cwd=tmp_path, env=os.environ | place)
     assert "error: Prüfstand → is neither a folder nor a zip file" in done.stderr.decode()
+    line, script = [sys.executable, "-", "validate", "nowhere"], b"from asd.__main__ import main; main()"
+    done = subprocess.run(line, input=script, capture_output=True, check=False, cwd=tmp_path, env=os.environ | place)
+    assert (done.returncode, b"error: nowhere is neither" in done.stderr) == (2, True)  # it cannot be read twice
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
