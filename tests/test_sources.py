@@ -312,6 +312,22 @@ def test_recordings_in_folders_below_are_told_of(tmp_path: Path, caplog: pytest.
     assert "in are not heard; name the folder where they arrive" in caplog.text
 
 
+def test_a_folder_below_that_goes_while_it_is_looked_into_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_clip(tmp_path / "in/a.wav", 1, 0.1)
+    (tmp_path / "in/part").mkdir()
+    scandir = os.scandir
+
+    def gone(place: os.PathLike[str] | str) -> object:
+        if os.path.basename(os.fspath(place)) == "part":
+            raise FileNotFoundError(2, "No such file or directory", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", gone)
+    assert [path.name for path in Folder(tmp_path / "in", 16000)._waiting()] == ["a.wav"]
+
+
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("these are no samples")
     with pytest.raises(AsdError, match=r"a\.wav"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import sys
 import time
@@ -171,7 +172,7 @@ class Folder:
 
     def _waiting(self) -> list[Path]:
         """Recordings of the folder that were not heard yet, oldest first; what has gone from it is forgotten."""
-        if any(is_recording(path) for path in self.place.rglob("*/*")):
+        if _has_recordings_below(self.place):
             log.warning("recordings in folders below %s are not heard; name the folder where they arrive", self.place)
         there = {line: path for path in find_recordings(self.place, "*") if (line := _line(path))}
         if there and self.mark and self.mark.exists():  # an empty folder may be a disk that is not mounted yet
@@ -180,6 +181,12 @@ class Folder:
                 write_text(self.mark, "".join(sorted(heard)))
             there = {line: there[line] for line in there.keys() - heard}
         return sorted(there.values(), key=lambda path: (_stamp(path), path.name))
+
+
+def _has_recordings_below(place: Path) -> bool:
+    """Whether recordings lie in folders of a folder, which may come and go meanwhile."""
+    below = ((Path(folder), names) for folder, _, names in os.walk(place) if Path(folder) != place)
+    return any(is_recording(folder / name) for folder, names in below for name in names)
 
 
 def _line(path: Path) -> str:
