@@ -153,6 +153,24 @@ def test_a_flac_file_from_a_pipe_with_a_damaged_frame_is_refused(tmp_path: Path,
         read_sound(tmp_path / "a.flac")
 
 
+def test_pieces_of_a_stream_of_flac_are_read(tmp_path: Path) -> None:
+    """As `ffmpeg -f segment` cuts them: the numbers of their frames go on, and no header tells a length."""
+    options = {"segment_time": "1", "segment_format": "flac"}
+    with av.open(str(tmp_path / "%d.flac"), "w", format="segment", options=options) as container:
+        stream = container.add_stream("flac", rate=RATE_HZ)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray((noise(4.0) * 32767).astype(np.int16).reshape(1, -1), "s16", "mono")
+        frame.sample_rate, frame.pts = RATE_HZ, 0
+        for part in (frame, None):
+            container.mux(stream.encode(part))
+    whole = sorted(tmp_path.glob("*.flac"))[:-1]
+    assert len(whole) > 1
+    for path in whole:
+        assert read_sound(path).n_samples / RATE_HZ == pytest.approx(1.0, abs=0.15)
+        assert headers.is_flac_piece(path.read_bytes()) is (path.name != "0.flac")
+    assert not headers.is_flac_piece(b"fLaC")
+
+
 def test_what_promises_no_length_is_not_taken_for_a_short_recording(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(without_flac_length(written(noise(), "FLAC", "PCM_16")))
     write_media(tmp_path / "b.m4a", "aac", noise(), RATE_HZ)

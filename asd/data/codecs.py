@@ -20,7 +20,14 @@ import soundfile
 
 from asd.core.runtime import imported
 from asd.core.storage import read_bytes
-from asd.data.headers import caf_with_its_length, cut_ogg, is_chained_ogg, is_flac_without_length, mp3_with_its_length
+from asd.data.headers import (
+    caf_with_its_length,
+    cut_ogg,
+    is_chained_ogg,
+    is_flac_piece,
+    is_flac_without_length,
+    mp3_with_its_length,
+)
 from asd.places import forbidden
 from asd.types import AsdError
 
@@ -210,7 +217,8 @@ def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], in
                 raise AsdError(f"{path} holds no sound; remove it")
             stream = container.streams.audio[0]
             promised_s = _promised_seconds(container, stream)
-            samples, lasts_s = _decoded(container, stream, av.AudioResampler(format="fltp"))
+            begins_late = container.format.name != "flac" or is_flac_piece(content)
+            samples, lasts_s = _decoded(container, stream, av.AudioResampler(format="fltp"), begins_late)
             rate_hz, codec, is_mp4 = int(stream.rate), stream.codec_context.codec, "mp4" in container.format.name
     except (av.FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
@@ -225,12 +233,12 @@ def _read_media(path: Path, content: bytes) -> tuple[npt.NDArray[np.float32], in
     return samples, rate_hz, codec.canonical_name.upper() if codec.lossy else ""
 
 
-def _decoded(container: Any, stream: Any, to_float: Any) -> tuple[npt.NDArray[np.float32], float]:
+def _decoded(container: Any, stream: Any, to_float: Any, begins_late: bool) -> tuple[npt.NDArray[np.float32], float]:
     """Samples (channels, samples) of a stream, and seconds by the times of its frames: damaged ones are left out."""
     if stream.codec_context.name == "flac":
         stream.codec_context.options = {"err_detect": "crccheck+explode"}  # else damaged frames are noise
     parts: list[npt.NDArray[np.float32]] = []
-    begins_s = [0.0] if container.format.name == "flac" else []  # where its first frame would be, were it damaged
+    begins_s = [] if begins_late else [0.0]  # where its first frame would be, were it damaged
     ends_s = [0.0]
     for frame in [*container.decode(stream), None]:
         parts += [part.to_ndarray().astype(np.float32) for part in to_float.resample(frame)]

@@ -114,6 +114,16 @@ def is_flac_without_length(content: bytes) -> bool:
     return content[:4] == b"fLaC" and len(content) > 26 and not (content[21] & 15 or any(content[22:26]))
 
 
+def is_flac_piece(content: bytes) -> bool:
+    """Whether FLAC is a later piece of a stream, as `ffmpeg -f segment` cuts it: its first frame is not number 0."""
+    at, is_last = 4, content[:4] != b"fLaC"
+    while not is_last and at < len(content):
+        is_last = content[at] >= 128
+        at += 4 + int.from_bytes(content[at + 1 : at + 4], "big")
+    header = content[at : at + 5]
+    return len(header) == 5 and header[0] == 0xFF and header[1] & 0xFC == 0xF8 and header[4] != 0
+
+
 def is_chained_ogg(content: bytes) -> bool:
     """Whether an Ogg file is several, one behind another: a stream begins after others have gone on."""
     has_gone_on = False
