@@ -93,9 +93,8 @@ class Model:
         if sample_rate_hz != (wanted := self.options.sample_rate_hz):
             way = f"resample the waveform, or fit with sample_rate_hz={sample_rate_hz!r}"
             raise AsdError(f"the model was fitted for {wanted} Hz, not {sample_rate_hz!r} Hz; {way}")
-        front_end = self.detector.context.front_end
         own = "00" if section is None else section_among(self.sections, str(section), self.options.machine[0])
-        recordings = from_arrays([waveform], wanted, front_end, Split.TEST, section=own)
+        recordings = from_arrays([waveform], wanted, self.detector.context.front_end, Split.TEST, section=own)
         check_lengths(recordings, self.options.detector_settings.least_samples())
         self._tell(WARNING, [*unlike(recordings, self.recorded), *of_no_section(recordings, self.sections)])
         value, limit = float(usable_scores(self.detector, recordings)[1][name][0]), self.thresholds[name].value
@@ -288,9 +287,8 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     run.check_settings(options.settings(run.fit_facts().get("code", "")))
     detector = lone_detector(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE)))
     detector.load(run.model)
-    scores = run.scores
+    scores, spectra = run.scores, run.model / SPECTRA_FILE
     found = stored_thresholds(scores.thresholds(), detector.scorers, scores.path / "thresholds.json", scores.remedy)
-    spectra = run.model / SPECTRA_FILE
     normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
     sections = tuple(run.fit_facts().get("sections", ()))
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE), sections)
