@@ -534,6 +534,9 @@ def test_normal_recordings_by_name(tmp_path: Path) -> None:
         *(("labels", "0", "1"), ("y_true", "0.0", "1.0"), ("Ground Truth", "False", "True"), ("class", "2", "1")),
         *(("y", "0", "1"), ("class_id", "0", "1"), ("target", "0", "1"), ("clip_label", "0", "1")),
         *(("state", "fault free", "worn, faulty bearing"), ("note", "no defects", "oil leak and broken belt")),
+        *(("note", "no load, ok", "no load, fault"), ("note", "ok, fault free, new belt", "fault, no load")),
+        *(("note", "free of any fault", "not ok: bearing fault"), ("note", "not damaged", "not normal, not loaded")),
+        *(("Zustand", "iO, ohne Last", "nicht iO"), ("Befund", "kein Defekt", "Defekt, ohne Last")),
     ],
 )
 def test_no_anomaly_is_learnt_where_another_column_than_label_tells_it(

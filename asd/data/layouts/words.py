@@ -24,7 +24,10 @@ ANOMALOUS = frozenset(
 TRAINING = frozenset({"train", "training"})
 TESTING = frozenset({"test", "testing", "eval", "evaluation", "val", "validation"})
 UNKNOWN = frozenset({"unknown", "unlabelled", "unlabeled", "unsorted", "new", "inbox", "incoming", "recent", "today"})
-_NEGATIONS = frozenset({"not", "no", "non", "un", "free", "without"})
+_NEGATIONS = frozenset(
+    {"not", "no", "non", "un", "free", "without", "nicht", "kein", "keine", "ohne", "pas", "sans", "sin", "senza"}
+)
+_LOADS = frozenset({"load", "loaded", "last", "charge", "carga", "carico"})  # a machine without is no fault denied
 _FILLERS = frozenset(
     {"data", "dataset", "audio", "wav", "sound", "sounds", "recording", "recordings", "clips", "files", "samples"}
     | {"condition", "conditions", "state", "operation"}
@@ -89,11 +92,23 @@ def section_of(part: str) -> str | None:
 
 
 def speaks_of_fault(name: str) -> bool:
-    """Whether a name holds a word for an anomaly (`pump_faulty`), or a denial before one for normal (`not ok`)."""
-    words = _words(name.lower())
-    if not ANOMALOUS.isdisjoint(words):
-        return _NEGATIONS.isdisjoint(words)
-    return any(word in NORMAL and not _NEGATIONS.isdisjoint(words[:i]) for i, word in enumerate(words))
+    """Whether a name holds a word for an anomaly that is not denied (`pump_faulty`), or denies one for normal.
+
+    A denial is of the next of these words (`no visible fault`), or of the one right before it (`fault free`).
+
+    Example:
+        >>> [speaks_of_fault(name) for name in ("not ok", "fault, no load", "no_load_fault", "ok, without defects")]
+        [True, True, True, False]
+    """
+    words, is_denied = _words(name.lower()), False
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        if word in NORMAL or word in ANOMALOUS:
+            if (word in ANOMALOUS) != (is_denied or after == "free"):
+                return True
+            is_denied = False
+        elif word in _NEGATIONS and after not in _LOADS:
+            is_denied = word != "free" or (before not in NORMAL and before not in ANOMALOUS)
+    return False
 
 
 def may_be_normal(name: str) -> bool:
