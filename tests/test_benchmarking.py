@@ -41,6 +41,7 @@ def config(place: Path, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
     return Benchmark(data=Path("data"), methods=Path("methods.yaml"), seeds=[0, 1], workers=2, page=Path("page.md"))
 
 
+@pytest.mark.slow
 def test_every_method_is_a_row_beside_what_choosing_is_worth(config: Benchmark) -> None:
     from asd.pipeline import evaluate
 

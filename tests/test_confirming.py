@@ -86,6 +86,7 @@ def test_other_stages_go_on_with_a_grown_bank(run: Path) -> None:
     succeeds("report", "predictions=again/predictions.csv", "clips=1", "explained=0")
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_of_another_name_is_that_run_and_no_other(run: Path) -> None:
     shutil.copytree("runs/statistics", "runs/copy")
     before = contents(Path("runs/statistics"))

@@ -212,6 +212,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_any_recordings_are_explained_and_the_run_stays_as_it_is(run: Path) -> None:
     before = contents(Path("runs"))
     answer = succeeds("explain", "audio=in box", "worst=3")

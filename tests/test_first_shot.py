@@ -85,6 +85,7 @@ def test_one_configuration_fits_every_machine(place: Path, detector: str) -> Non
     assert hidden[["domain", "label"]].isna().all(axis=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("detector", EACH)
 def test_test_clips_decide_nothing_about_the_model(place: Path, detector: str) -> None:
     train(detector)

@@ -135,7 +135,7 @@ def test_a_score_that_is_not_finite_costs_its_own_clip(place: Path, monkeypatch:
 NETWORKS = [
     ("detector=statistics", "statistics.views=level_64", "statistics.backend=knn"),
     ("detector=statistics", "statistics.views=level_64", "statistics.backend=gaussian"),
-    ("detector=embedding", "embedding.encoder=bottleneck", "training.epochs=1", "embedding.backends=knn"),
+    ("detector=embedding", "embedding.encoder=bottleneck", "embedding.epochs=1", "embedding.backends=knn"),
     pytest.param(
         ("detector=embedding", "embedding.faults.networks=1", "embedding.backends=gaussian"), marks=pytest.mark.slow
     ),

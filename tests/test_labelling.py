@@ -47,7 +47,9 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("year", [2020, 2021, 2022, 2023, 2024])
+@pytest.mark.parametrize(
+    "year", [2020, *(pytest.param(year, marks=pytest.mark.slow) for year in (2021, 2022, 2023)), 2024]
+)
 def test_the_official_score_of_a_run_is_that_of_the_same_scores_submitted(golden: Path, year: int) -> None:
     place = golden / f"evaluator/{year}"
     rules = get_year(year)

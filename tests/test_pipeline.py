@@ -326,7 +326,7 @@ def test_official_weights_give_the_official_scores(shared: Path, here: Path, kin
             assert found[name] == pytest.approx(section[column], abs=1e-12)
 
 
-@pytest.mark.parametrize("year", [2020, 2024])
+@pytest.mark.parametrize("year", [2020, pytest.param(2024, marks=pytest.mark.slow)])
 def test_submissions_as_the_organisers_evaluate_them(golden: Path, here: Path, year: int) -> None:
     """Here the words and the files; cell for cell it is in test_evaluator."""
     reference = golden / f"evaluator/{year}"
