@@ -291,7 +291,7 @@ def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[s
     from safetensors import SafetensorError, safe_open
 
     try:
-        with interrupt_noted(), safe_open(path, framework="pt", device=str(device)) as file:  # Ctrl-C: ValueError
+        with interrupt_noted(), safe_open(path, framework="pt", device=str(device)) as file:  # it hides Ctrl-C
             facts = json.loads((file.metadata() or {}).get("facts", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118 (not a dict)
     except FileNotFoundError as error:

@@ -70,8 +70,9 @@ def source_of(
 
 def _live(name: str | Path, rate_hz: int, n_channels: int) -> Sound:
     """How a stream is stored, of which nothing was read yet."""
-    path, rate = Path(name), rate_hz
-    return Sound(path=path, content="", sample_rate_hz=rate, file_rate_hz=rate, n_channels=n_channels, n_samples=0)
+    return Sound(
+        path=Path(name), content="", sample_rate_hz=rate_hz, file_rate_hz=rate_hz, n_channels=n_channels, n_samples=0
+    )
 
 
 def _of_file(path: Path, raw: Coding, tell: Tell) -> tuple[Coding, Iterator[Samples]]:
@@ -83,8 +84,8 @@ def _of_file(path: Path, raw: Coding, tell: Tell) -> tuple[Coding, Iterator[Samp
     if file.peek(4)[:4] == b"RIFF":
         with suppress(AsdError):
             coding, blocks = samples_of(file, str(path), raw)
-            if (rate := coding.sample_rate_hz) == raw.sample_rate_hz:
-                tell(_live(path, rate, coding.n_channels))
+            if coding.sample_rate_hz == raw.sample_rate_hz:
+                tell(_live(path, coding.sample_rate_hz, coding.n_channels))
                 return coding, blocks
     file.close()
     return raw, iter([_whole(path, raw.sample_rate_hz, tell)])
@@ -162,8 +163,8 @@ class Folder:
             yield Piece(NOTHING, path.name, True, problem=str(error))
         else:
             yield Piece(waveform, path.name, True, is_whole=True)
-        if not line or not self.mark:
-            return  # it had gone before it was read
+        if not line or not self.mark:  # it had gone before it was read, or nothing is remembered
+            return
         try:
             with self.mark.open("a", encoding="utf-8") as file:
                 file.write(line)
