@@ -128,7 +128,9 @@ def test_text_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
     assert (done.returncode, b"error: nowhere is neither" in done.stderr) == (2, True)  # it cannot be read twice
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", [*(pytest.param(end, marks=pytest.mark.slow) for end in (">&-", "2>&-")), ">&- 2>&-"]
+)
 def test_nobody_has_to_listen(closed: str, tmp_path: Path) -> None:
     line = f"{sys.executable} -m asd validate nowhere {closed}"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, cwd=tmp_path)

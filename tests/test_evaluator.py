@@ -55,6 +55,7 @@ def test_result_files_equal_the_official_ones(golden: Path, tmp_path: Path, year
             assert (tmp_path / name).read_bytes() == (reference / "expected" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_evaluating_submissions_needs_no_torch(golden: Path, tmp_path: Path) -> None:
     reference = golden / "evaluator" / "2024"
     code = (
