@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from asd.core.executors import finished, run_tasks
+from asd.core.executors import finished
 from asd.options import Execution, SideBySide
 from asd.stages.shares import Share
 from asd.types import AsdError
@@ -69,10 +69,12 @@ def test_here_it_is_this_process_one_task_after_another() -> None:
 
 
 @pytest.mark.slow
-def test_the_first_error_ends_the_tasks_and_their_processes(tmp_path: Path) -> None:
-    with pytest.raises(AsdError, match="one is no number"):
-        run_tasks(work, [1, *[4] * 50], SideBySide(workers=1))
-    assert run_tasks(work, [], SideBySide()) == []
+def test_who_stops_asking_ends_the_tasks_and_their_processes() -> None:
+    found = finished(work, [1, *[4] * 50], SideBySide(workers=1))
+    assert isinstance(next(found).error, AsdError)
+    found.close()
+    assert not multiprocessing.active_children()
+    assert not list(finished(work, [], SideBySide()))
 
 
 @pytest.mark.parametrize(

@@ -71,26 +71,13 @@ def finished(
     yield from progress(found, label, total=len(tasks))
 
 
-def run_tasks(
-    work: Callable[[T], R], tasks: Sequence[T], where: Execution, *, device: str = "auto", label: str = ""
-) -> list[R]:
-    """Results of all tasks, in their order, with the arguments of `finished`; the first error of a task ends it."""
-    results: dict[int, R] = {}
-    for task, result, error in finished(work, tasks, where, device=device, label=label):
-        if error is not None:
-            raise error
-        results[task] = result
-    return [results[i] for i in range(len(tasks))]
-
-
 def attempt(work: Callable[[T], R], task: T) -> tuple[R | None, Exception | None]:
     """Result and error of one task, of which one is None; what is no `AsdError` keeps its traceback as a note."""
     try:
         return work(task), None
-    except AsdError as error:
-        return None, error
     except Exception as error:
-        error.add_note(traceback.format_exc())
+        if not isinstance(error, AsdError):
+            error.add_note(traceback.format_exc())
         return None, error
 
 

@@ -166,14 +166,11 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_json(
-    path: Path,
-    remedy: str = "remove it and run the same command again",
-    read: Callable[[Path], str | bytes] = Path.read_text,
+    path: Path, remedy: str = "remove it and run the same command again", read: Reader = Path.read_bytes
 ) -> dict[str, Any]:
     """Reads a JSON object; {} where there is no file.
 
     Args:
-        path: of the file.
         remedy: what mends a damaged one, for the message.
 
     Raises:

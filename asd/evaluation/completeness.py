@@ -63,7 +63,9 @@ def missing_runs(runs: Path, name: str, machines: Sequence[str], seed: int | Non
     """Machines and seeds that were to be trained and are not complete; of one seed, or of all."""
     begun = begun_runs(runs, name)
     every = [*find_runs(runs, name), *begun]
-    missing = _untrained_machines(every) if is_all(machines) else {}
+    asked = {machine for run in every for machine in _asked(run)} if is_all(machines) else set()
+    untrained = asked - {run.machine for run in every}
+    missing = {machine: ["was to be trained with the others and is not in the run"] for machine in untrained}
     for run in begun:
         if (is_all(machines) or run.machine in machines) and seed in (None, run.seed):
             what = f"seed {run.seed} was begun and is not complete (the same train or enroll resumes)"
@@ -108,18 +110,9 @@ def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:
     missing: Missing = {}
     for machine, table in tables.items():
         test = table[table["split"] == Split.TEST]
-        unknown = test["file"][test["label"] == ""].tolist()
-        if unknown:
-            what = f"has no label for {len(unknown)} of {len(test)} test clips ({named(unknown, NAMED)})"
-            missing[machine] = [what]
+        if unknown := test["file"][test["label"] == ""].tolist():
+            missing[machine] = [f"has no label for {len(unknown)} of {len(test)} test clips ({named(unknown, NAMED)})"]
     return missing
-
-
-def _untrained_machines(runs: Sequence[RunDirectory]) -> Missing:
-    """Machines that were asked for when others of the run were trained, and of which there is nothing."""
-    asked = {machine for run in runs for machine in _asked(run)}
-    have = {run.machine for run in runs}
-    return {machine: ["was to be trained with the others and is not in the run"] for machine in asked - have}
 
 
 def _asked(run: RunDirectory) -> list[str]:

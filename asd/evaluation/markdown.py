@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,9 @@ def as_markdown(title: str, sections: Sequence[Section]) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("asd.evaluation", ""), undefined=StrictUndefined, autoescape=False)
-    environment.filters |= {"item": _item, "paragraph": _paragraph}
+    paragraph = partial(fill, width=_COLUMNS, break_long_words=False, break_on_hyphens=False)
+    item = partial(paragraph, initial_indent="- ", subsequent_indent="  ")
+    environment.filters |= {"item": item, "paragraph": paragraph}
     page = environment.get_template("page.md.jinja")
     return page.render(title=title, sections=sections, table=table) + "\n"
 
@@ -168,11 +171,3 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _paragraph(text: str) -> str:
-    return fill(text, _COLUMNS, break_long_words=False, break_on_hyphens=False)
-
-
-def _item(sentence: str) -> str:
-    return fill(f"- {sentence}", _COLUMNS, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic_core import PydanticUndefined
@@ -10,6 +10,9 @@ from pydantic_core import PydanticUndefined
 from asd.detectors import section_of
 from asd.options import Settings, TrainSettings
 from asd.settings.config import Run
+from asd.settings.parsing import declared
+
+Row = tuple[str, Any, str]  # name, default and meaning of an option
 
 # What every training can be told and few are: listed once.
 _SHARED = {
@@ -17,7 +20,7 @@ _SHARED = {
     for name, field in TrainSettings.model_fields.items()
     if name not in ("epochs", "batch_size", "learning_rate")
 }
-_CONFIG = ("config=", "YAML file of such options; those of the command line win")
+_CONFIG = ("config", None, "YAML file of such options; those of the command line win")
 
 
 def describe(command: str, meaning: str, stage: type[Settings], detector: str | None = None) -> str:
@@ -33,25 +36,25 @@ def describe(command: str, meaning: str, stage: type[Settings], detector: str | 
             stage = stage.with_detector(detector)
         blocks += _groups_of_run(stage, detector and section_of(detector))
     else:
-        blocks.append(_table([*_options(stage), _CONFIG]))
-        blocks += _of_every_training(list(_trainings(stage)))
+        blocks += [_table([*_options(stage), _CONFIG]), *_of_every_training(stage)]
     return "\n\n".join(blocks)
 
 
 def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
-    detectors = {name for name in stage.model_fields if name in stage.detector_names()}
-    options = {name: list(_options(stage, (name,))) for name in stage.model_fields}
+    detectors = stage.detector_names()
+    options: dict[str, list[Row]] = {name: [] for name in stage.model_fields}
+    for name, default, meaning in _options(stage):
+        options[name.partition(".")[0]].append((name, default, meaning))
     yield "most used\n" + _table([row for name in stage.leading for row in options[name]] + [_CONFIG])
     shown = {*stage.leading, *stage.hidden, *detectors}
     if rest := [row for name, rows in options.items() if name not in shown for row in rows]:
         yield "further\n" + _table(rest)
-    for name in stage.model_fields:
-        if name in detectors - set(stage.hidden) and detector in (None, name):
-            about = (type(stage.model_fields[name].get_default()).__doc__ or "").splitlines()[0]
-            rows = [(key.removeprefix(f"{name}."), meaning) for key, meaning in options[name]]
-            yield f"detector={name}: {about}\n" + _table(rows)
-    trained = [key for key in _trainings(stage) if detector in (None, key.split(".")[0])]
-    yield from _of_every_training(trained)
+    for section, rows in options.items():
+        if section in detectors - set(stage.hidden) and detector in (None, section):
+            about = (type(stage.model_fields[section].get_default()).__doc__ or "").splitlines()[0]
+            short = [(name.removeprefix(f"{section}."), default, meaning) for name, default, meaning in rows]
+            yield f"detector={section}: {about}\n" + _table(short)
+    yield from _of_every_training(stage, detector)
     if "weights" in stage.leading:
         yield "With weights=FILE, the options of train say what network the weights belong to."
     else:
@@ -61,40 +64,21 @@ def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
         )
 
 
-def _of_every_training(places: list[str]) -> Iterator[str]:
-    """The options that every training has, once for all places where they can be given."""
+def _of_every_training(stage: type[Settings], detector: str | None = None) -> Iterator[str]:
+    """The options that every training has, once for all places where they can be given: of one detector, or of all."""
+    names = [name for name, model, _ in declared(stage) if issubclass(model, TrainSettings) and "." in name]
+    places = dict.fromkeys(name.rpartition(".")[0] for name in names if detector in (None, name.partition(".")[0]))
     if places:
-        rows = [(f"{name}={_shown(field.get_default())}", field.description or "") for name, field in _SHARED.items()]
-        yield f"every training by gradient, {', '.join(f'{key}.*' for key in places)}\n" + _table(rows)
+        rows = [(name, field.get_default(), field.description or "") for name, field in _SHARED.items()]
+        yield f"every training by gradient, {', '.join(f'{place}.*' for place in places)}\n" + _table(rows)
 
 
-def _options(stage: type[Settings], only: tuple[str, ...] = (), prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Options as (key=default, meaning), without those that every training has with the same default."""
-    for name, field in stage.model_fields.items():
-        if (only and name not in only) or _is_shared(stage, name):
-            continue
-        default = field.get_default()
-        if isinstance(default, Settings):
-            yield from _options(type(default), (), f"{prefix}{name}.")
-            continue
-        yield f"{prefix}{field.alias or name}={_shown(default)}", field.description or ""
-
-
-def _is_shared(stage: type[Settings], name: str) -> bool:
-    """Whether an option is one of every training, with the same default and meaning."""
-    field, shared = stage.model_fields[name], _SHARED.get(name)
-    if shared is None or not issubclass(stage, TrainSettings):
-        return False
-    return (field.default, field.description) == (shared.default, shared.description)
-
-
-def _trainings(stage: type[Settings], prefix: str = "") -> Iterator[str]:
-    """Where an option is a training, or holds the options of one."""
-    for name, field in stage.model_fields.items():
-        if isinstance(default := field.get_default(), Settings):
-            if isinstance(default, TrainSettings):
-                yield prefix + name
-            yield from _trainings(type(default), f"{prefix}{name}.")
+def _options(stage: type[Settings]) -> Iterator[Row]:
+    """Options, without those that every training has with the same default and meaning."""
+    for name, model, field in declared(stage):
+        shared = _SHARED.get(name.rpartition(".")[2]) if issubclass(model, TrainSettings) else None
+        if shared is None or (field.default, field.description) != (shared.default, shared.description):
+            yield name, field.get_default(), field.description or ""
 
 
 def _shown(default: Any) -> str:
@@ -106,5 +90,5 @@ def _shown(default: Any) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
-    return "\n".join(f"  {key:34}  {about}" for key, about in rows)
+def _table(rows: Sequence[Row]) -> str:
+    return "\n".join(f"  {f'{name}={_shown(default)}':34}  {meaning}" for name, default, meaning in rows)

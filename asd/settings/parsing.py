@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from asd.core.files import read_yaml
 from asd.core.runtime import log
@@ -75,20 +76,25 @@ def parse(
     return _validated(stage, values, command)
 
 
-def keys(stage: type[Settings], prefix: str = "") -> Iterator[str]:
-    """Names of all options of a stage, such as `autoencoder.training.epochs`, in the order of their declaration.
-
-    Example:
-        >>> from asd.settings.config import Demo
-        >>> list(keys(Demo))
-        ['data', 'runs', 'out']
-    """
+def declared(stage: type[Settings], prefix: str = "") -> Iterator[tuple[str, type[Settings], FieldInfo]]:
+    """All options of a stage, in order: a name such as `autoencoder.training.epochs`, its model and its field."""
     for name, field in stage.model_fields.items():
         default = field.get_default()
         if isinstance(default, Settings):
-            yield from keys(type(default), f"{prefix}{name}.")
+            yield from declared(type(default), f"{prefix}{name}.")
         else:
-            yield prefix + (field.alias or name)
+            yield prefix + (field.alias or name), stage, field
+
+
+def keys(stage: type[Settings]) -> list[str]:
+    """Names of all options of a stage.
+
+    Example:
+        >>> from asd.settings.config import Demo
+        >>> keys(Demo)
+        ['data', 'runs', 'out']
+    """
+    return [name for name, _, _ in declared(stage)]
 
 
 def check_options(options: Mapping[str, Any] | None) -> None:
@@ -175,7 +181,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
 def _assign(stage: type[Settings], values: dict[str, Any], pairs: Pairs) -> dict[str, str]:
     """Writes options into nested values; returns the full key of each key as it was given."""
     detector = section_of(str(dict(pairs).get("detector", values.get("detector", DEFAULT_DETECTOR))))
-    known = list(keys(stage))
+    known = keys(stage)
     full = {key: _full_key(stage, key, known, detector) for key, _ in pairs}
     for key, value in pairs:
         inner = values
@@ -228,8 +234,7 @@ def full_names(names: Sequence[str], detector: str) -> list[str]:
         AsdError: there is no such option; the nearest is named.
     """
     stage = Run.with_detector(detector)
-    known = list(keys(stage))
-    return [_full_key(stage, name, known, section_of(detector)) for name in names]
+    return [_full_key(stage, name, keys(stage), section_of(detector)) for name in names]
 
 
 def _twice(pairs: Pairs, used: Mapping[str, str]) -> list[str]:

@@ -89,8 +89,8 @@ def report(config: Report) -> WrittenReport:
         publish_files(path.with_suffix(".json"))
     publish_files(path)
     for run in runs.values():
-        if (tracker := run.config().get("track", "none")) != "none":
-            with tracking(tracker, Tracked.of(run.path, run.held() or "")) as board:
+        with tracking(run.config().get("track", "none"), Tracked.of(run.path, run.held() or "")) as board:
+            if board:
                 board.artifact(path)
     return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asd.core.executors import run_tasks
+from asd.core.executors import finished
 from asd.core.files import read_json, write_json
 from asd.core.runtime import log
 from asd.core.storage import fetch, publish_files
@@ -45,7 +45,9 @@ def run_grid(
     if len(missing) < len(wanted):
         log.info("%s: %d of %d cells are done already", label, len(wanted) - len(missing), len(wanted))
     tasks = [(work, wanted[key], spelled(str(folder / key))) for key in missing]
-    run_tasks(_run, tasks, config, device=config.device, label=label)
+    for _, _, error in finished(_run, tasks, config, device=config.device, label=label):
+        if error is not None:
+            raise error
     return {key: [_known(folder / f"{key}/seed{seed}")["result"] for seed in config.seeds] for key in cells}
 
 
