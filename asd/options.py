@@ -23,6 +23,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 
 from asd.places import MOST_NAME_BYTES, TO_MIRROR, is_address, names_a_folder
 
@@ -149,6 +150,16 @@ class Settings(BaseModel):
                 "storage's own tools"
             )
         return os.path.expanduser(value) if Path in parts else value
+
+    @classmethod
+    def declared(cls, prefix: str = "") -> Iterator[tuple[str, type[Settings], FieldInfo]]:
+        """All options in order: a full name such as `training.epochs`, the model that declares it, and its field."""
+        for name, field in cls.model_fields.items():
+            default = field.get_default()
+            if isinstance(default, Settings):
+                yield from type(default).declared(f"{prefix}{name}.")
+            else:
+                yield prefix + (field.alias or name), cls, field
 
     def deciding(self) -> dict[str, Any]:
         """The options that can change a result, as plain values for a hash."""

@@ -10,7 +10,6 @@ from pydantic_core import PydanticUndefined
 from asd.detectors import section_of
 from asd.options import Settings, TrainSettings
 from asd.settings.config import Run
-from asd.settings.parsing import declared
 
 Row = tuple[str, Any, str]  # name, default and meaning of an option
 
@@ -66,7 +65,7 @@ def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
 
 def _of_every_training(stage: type[Settings], detector: str | None = None) -> Iterator[str]:
     """The options that every training has, once for all places where they can be given: of one detector, or of all."""
-    names = [name for name, model, _ in declared(stage) if issubclass(model, TrainSettings) and "." in name]
+    names = [name for name, model, _ in stage.declared() if issubclass(model, TrainSettings) and "." in name]
     places = dict.fromkeys(name.rpartition(".")[0] for name in names if detector in (None, name.partition(".")[0]))
     if places:
         rows = [(name, field.get_default(), field.description or "") for name, field in _SHARED.items()]
@@ -75,7 +74,7 @@ def _of_every_training(stage: type[Settings], detector: str | None = None) -> It
 
 def _options(stage: type[Settings]) -> Iterator[Row]:
     """Options, without those that every training has with the same default and meaning."""
-    for name, model, field in declared(stage):
+    for name, model, field in stage.declared():
         shared = _SHARED.get(name.rpartition(".")[2]) if issubclass(model, TrainSettings) else None
         if shared is None or (field.default, field.description) != (shared.default, shared.description):
             yield name, field.get_default(), field.description or ""

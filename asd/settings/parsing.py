@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from asd.core.files import read_yaml
 from asd.core.runtime import log
@@ -76,16 +75,6 @@ def parse(
     return _validated(stage, values, command)
 
 
-def declared(stage: type[Settings], prefix: str = "") -> Iterator[tuple[str, type[Settings], FieldInfo]]:
-    """All options of a stage, in order: a name such as `autoencoder.training.epochs`, its model and its field."""
-    for name, field in stage.model_fields.items():
-        default = field.get_default()
-        if isinstance(default, Settings):
-            yield from declared(type(default), f"{prefix}{name}.")
-        else:
-            yield prefix + (field.alias or name), stage, field
-
-
 def keys(stage: type[Settings]) -> list[str]:
     """Names of all options of a stage.
 
@@ -94,7 +83,7 @@ def keys(stage: type[Settings]) -> list[str]:
         >>> keys(Demo)
         ['data', 'runs', 'out']
     """
-    return [name for name, _, _ in declared(stage)]
+    return [name for name, _, _ in stage.declared()]
 
 
 def check_options(options: Mapping[str, Any] | None) -> None:
