@@ -42,10 +42,9 @@ class Remote:
 def download(remote: Remote, path: Path, patience: Patience, on_bytes: OnBytes = int) -> None:
     """Fetch a file to `path`, continuing what an earlier attempt has left; one that is there and right stays.
 
-    Raises:
-        AsdError: it cannot be had, the disk is full, or its size or checksum is not what its publisher says.
+    `AsdError` where it cannot be had, the disk is full, or its size or checksum is not what its publisher says.
     """
-    if _is_right(remote, path):
+    if remote.md5 is not None and path.is_file() and _file_md5(path) == remote.md5:
         on_bytes(path.stat().st_size)
         return
     part = path.with_name(f"{path.name}.{(remote.md5 or 'unknown')[:8]}.part")
@@ -82,11 +81,6 @@ def _file_md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _is_right(remote: Remote, path: Path) -> bool:
-    """Whether the file is there already. Without a checksum there is no telling, so it is fetched anew."""
-    return remote.md5 is not None and path.is_file() and _file_md5(path) == remote.md5
-
-
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
@@ -104,7 +98,8 @@ def _continue(remote: Remote, part: Path, patience: Patience, on_bytes: OnBytes)
         _forget(part, on_bytes)
         raise
     with response:
-        if have and not _continues(response, have):
+        is_continued = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if have and not is_continued:  # some servers ignore what was asked for, and send everything
             have = _forget(part, on_bytes)
         announced = response.headers.get("Content-Length")
         total = have + int(announced) if announced is not None and announced.isdigit() else None
@@ -130,12 +125,6 @@ def _forget(part: Path, on_bytes: OnBytes) -> int:
     on_bytes(-_size(part))
     part.unlink(missing_ok=True)
     return 0
-
-
-def _continues(response: http.client.HTTPResponse, first_byte: int) -> bool:
-    """Whether the server sends the requested part; some ignore the request and send everything."""
-    content_range = response.headers.get("Content-Range", "")
-    return response.status == 206 and content_range.startswith(f"bytes {first_byte}-")
 
 
 def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -73,9 +73,7 @@ def read_submission(folder: Path, truth: GroundTruth, year: Year) -> pd.DataFram
     """One system's folder of CSVs as a score table (`types.SCORE_COLUMNS`), rows as in the ground truth.
 
     Args:
-        folder: of one system.
-        truth: test clips with their labels.
-        year: whose file names and rules hold.
+        folder, truth, year: of one system, its test clips with their labels, and whose file names and rules hold.
 
     Raises:
         AsdError: a file is missing or belongs to no unit of the ground truth, or holds anything but one

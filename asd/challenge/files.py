@@ -10,6 +10,11 @@ A machine's folder, in the layouts of the years:
                     /attributes_00.csv          conditions of each clip: file_name,d1p,d1v,d2p,d2v,...
 
 Rows of an attributes table name a recording as `bearing/train/x.wav`, `x.wav` or `x`; see `places`.
+
+Args:
+    root: folder of the machines.
+    machine: name of its folder; accents may be written in either form of Unicode, on the disk and in the name.
+    split: which clips.
 """
 
 from __future__ import annotations
@@ -51,40 +56,27 @@ def has_challenge_names(root: Path) -> bool:
 
 
 def list_machines(root: Path) -> list[str]:
-    """Names of the machines found under `root`, sorted: the folders that hold a train or test folder.
-
-    Raises:
-        AsdError: there is no such folder, or no machine in it.
-    """
-    return sorted(_machine_folders(root))
+    """Names of the machines, sorted: the folders that hold a train or test folder; `AsdError` where there is none."""
+    return list(_machine_folders(root))
 
 
 def machine_folder(root: Path, machine: str) -> Path:
-    """The folder of a machine; accents may be written in either form of Unicode, on the disk and in the name.
-
-    Args:
-        root: folder of the machines.
-        machine: its name.
-
-    Raises:
-        AsdError: there is no such machine.
-    """
+    """The folder of a machine; `AsdError` where there is none."""
     folders = _machine_folders(root)
     folder = folders.get(unicodedata.normalize("NFC", machine))
     if folder is None:
-        raise AsdError(_unknown_machine(root, machine, sorted(folders)))
+        near = difflib.get_close_matches(machine.lower(), [name.lower() for name in folders], n=1, cutoff=0.5)
+        guess = "".join(f" did you mean {name}?" for name in folders if near == [name.lower()])
+        raise AsdError(f"machine={machine!r} is not under {root.absolute()}:{guess} It holds {', '.join(folders)}.")
     return folder
 
 
 def list_clips(root: Path, machine: str, split: Split, *, original_names: bool = False) -> list[Clip]:
-    """The clips of one machine and split, sorted by file name.
+    """The clips of one machine and split, sorted by file name; an absent `supplemental/` is an empty list.
 
     Attributes come from `attributes_NN.csv` for every clip listed there, otherwise from the name.
 
     Args:
-        root: folder that holds `<machine>/train` and so on.
-        machine: name of the machine's folder.
-        split: which clips; an absent `supplemental/` is an empty list.
         original_names: ignore `test_rename/`, whose names tell the labels: submissions list the names
             under which the clips were published.
 
@@ -105,14 +97,7 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
     """What the attributes CSVs of a machine and its recordings do not share, in sentences; [] where all is well.
 
     Rows for recordings that are not there, training clips without a row, and test clips without one where others
-    have one: those of an evaluation set have none.
-
-    Args:
-        root: folder that holds <machine>/{train,test}.
-        machine: its name.
-
-    Raises:
-        AsdError: an unknown machine, or a CSV that cannot be used.
+    have one: those of an evaluation set have none. `AsdError` for an unknown machine, or a CSV that cannot be used.
     """
     folder = machine_folder(root, machine)
     files = {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS}
@@ -133,7 +118,7 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
 
 
 def _machine_folders(root: Path) -> dict[str, Path]:
-    """Machine -> folder. Names are composed Unicode (NFC), whatever the disk's is."""
+    """Machine -> folder, sorted. Names are composed Unicode (NFC), whatever the disk's is."""
     if not root.is_dir():
         what = ", which is a file and no table of recordings (.csv, .tsv, .parquet)" if root.is_file() else ""
         raise AsdError(
@@ -153,7 +138,7 @@ def _machine_folders(root: Path) -> dict[str, Path]:
         machine = next((above for above in (root, root.parent) if any((above / n).is_dir() for n in _WITH_CLIPS)), None)
         hint = f"; for the machine {machine.name}, say data={machine.parent} machine={machine.name}" if machine else "."
         raise AsdError(f"{root} holds no machine: expected <machine>/train and <machine>/test in it{hint}")
-    return found
+    return dict(sorted(found.items()))
 
 
 def _recordings(folder: Path, split: Split, original_names: bool) -> list[Path]:
@@ -166,12 +151,6 @@ def _recordings(folder: Path, split: Split, original_names: bool) -> list[Path]:
         first, second = [path for path in found if recording_key(path.name) == twice[0]][:2]
         raise AsdError(f"{second} has the same name as {first}: remove one of them.")
     return sorted(found, key=lambda path: path.stem)
-
-
-def _unknown_machine(root: Path, machine: str, machines: list[str]) -> str:
-    near = difflib.get_close_matches(machine.lower(), [name.lower() for name in machines], n=1, cutoff=0.5)
-    guess = "".join(f" did you mean {name}?" for name in machines if near == [name.lower()])
-    return f"machine={machine!r} is not under {root.absolute()}:{guess} It holds {', '.join(machines)}."
 
 
 def _with_attributes(clip: Clip, table: Mapping[str, Mapping[str, str]]) -> Clip:

@@ -170,10 +170,8 @@ def _read(path: Path) -> Manifest | None:
 def install_machine(path: Path, folder: Path, part: Part, source: Archive, md5: str | None) -> None:
     """Unpack an archive into a machine's folder, where its clips take the place of their like.
 
-    What another archive of the machine has put there stays, with a warning.
-
-    Raises:
-        AsdError: the archive is no good, or the place cannot be written. The folder is as it was.
+    What another archive of the machine has put there stays, with a warning. `AsdError` where the archive is no good or
+    the place cannot be written; the folder is as it was.
     """
     with _aside(folder, part) as unpacked:
         members = unpack(path, unpacked, machine_place(folder.name))

@@ -75,16 +75,10 @@ def result_keys(template: Meta) -> tuple[str, ...]:
 
 
 def fill_meta(template: Meta, facts: SystemFacts, label: str, user: Meta | None = None) -> Meta:
-    """The meta file: the template, under the facts, under the user's own entries.
+    """The meta file: the template, under the facts, under the user's own entries, in the template's layout.
 
-    Args:
-        template: as `load_template` gives it; its keys decide what is asked for.
-        facts: fills the keys it knows, and replaces the machines under `results`.
-        label: becomes `submission.label`.
-        user: same layout as the template, any part of it.
-
-    Raises:
-        AsdError: results under other names than the template's, or a key of the user's that it lacks.
+    The template's keys decide what is asked for. `AsdError` for results under other names than the template's, or a key
+    of the user's that it lacks.
     """
     asked = result_keys(template)
     for machine, figures in facts.results.items():

@@ -44,11 +44,6 @@ class Member(NamedTuple):
 def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
     """Unpack the wanted files of an archive into `folder`, which the caller renames when it is whole.
 
-    Args:
-        path: of the archive.
-        folder: where its files go.
-        place: from the name of a member to its path inside `folder`; None where it is not wanted.
-
     Returns:
         {path inside `folder`: its size and checksum}.
 

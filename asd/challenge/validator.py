@@ -2,6 +2,9 @@
 
 Looks at one system's folder, at a zip, or at a folder of up to four systems' folders. Reads text only:
 no torch, no pandas, a full package in a fraction of a second.
+
+Args:
+    year: whose names and rules hold.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import math
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +57,7 @@ class _Rules:
 
 
 def expected_files(clips: Iterable[Clip], year: Year) -> dict[Unit, set[str]]:
-    """The file names that a submission for these test clips must list, unit by unit.
-
-    Args:
-        clips: test clips.
-        year: whose names hold.
-    """
+    """The file names that a submission for these test clips must list, unit by unit."""
     expected: dict[Unit, set[str]] = {}
     for clip in clips:
         domain = clip.domain if year.rule == "per_domain" else None
@@ -74,7 +72,6 @@ def validate(
 
     Args:
         path: a system's folder, a zip, or a folder of systems' folders.
-        year: whose rules apply.
         expected: the clips of each unit, for data of one's own or a check to the last name (see
             `expected_files`); by default the evaluation set of the year: its machines, sections and counts.
         template_file: the organisers' meta template, in place of the built-in one of the year.
@@ -154,9 +151,8 @@ def _system_defects(label: str, files: Files, rules: _Rules) -> Iterator[str]:
     if not LABEL.fullmatch(label):
         yield f"the label is not [LastName]_[Institute]_task2_[1-4], like {LABEL_EXAMPLE}."
     wanted = {output_name(kind, unit, rules.year): (kind, unit) for unit in rules.clips for kind in kinds(rules.year)}
-    absent = {unit.machine for unit in rules.clips} - {
-        unit.machine for name, (_, unit) in wanted.items() if name in files
-    }
+    present = {unit.machine for name, (_, unit) in wanted.items() if name in files}
+    absent = {unit.machine for unit in rules.clips} - present
     for machine in sorted(absent):
         yield f"machine {machine} is missing: no score file of any of its sections is there."
     for name, (kind, unit) in wanted.items():
@@ -168,11 +164,10 @@ def _system_defects(label: str, files: Files, rules: _Rules) -> Iterator[str]:
     yield from _stray_defects(files, [*wanted, meta_name], rules.year)
     if meta_name not in files:
         yield f"{meta_name} is missing."
-    else:
-        for sentence in meta_defects(
-            parse_meta(files[meta_name]), rules.template, label, () if rules.own_data else tuple(rules.year.dev)
-        ):
-            yield f"{meta_name}: {sentence}"
+        return
+    machines = () if rules.own_data else tuple(rules.year.dev)
+    for sentence in meta_defects(parse_meta(files[meta_name]), rules.template, label, machines):
+        yield f"{meta_name}: {sentence}"
 
 
 def _stray_defects(files: Files, wanted: list[str], year: Year) -> Iterator[str]:
@@ -196,30 +191,30 @@ def _csv_defects(name: str, kind: Kind, unit: Unit, content: bytes, rules: _Rule
         yield f"{name} has a header line ({','.join(lines[0][1])!r}): it must begin with the first clip."
         lines = lines[1:]
     if odd := [number for number, cells in lines if len(cells) != 2]:
-        yield f"{name} has other than two columns in {_lines(odd)}."
+        yield f"{name} has other than two columns in line {_first(odd)}."
     rows = [(number, cells[0], cells[1]) for number, cells in lines if len(cells) == 2]
     yield from _value_defects(name, kind, rows)
     files = [file for _, file, _ in rows]
     if doubled := sorted(file for file, count in Counter(files).items() if count > 1):
-        yield f"{name} lists {_names(doubled)} more than once."
+        yield f"{name} lists {_first(doubled)} more than once."
     known = rules.clips[unit]
     unknown = [file for file in files if not (file in known if known else _belongs(file, unit))]
     if unknown:
-        yield f"{name} lists {_names(unknown)}, which is not a clip of {' '.join(filter(None, unit))}."
+        yield f"{name} lists {_first(unknown)}, which is not a clip of {' '.join(filter(None, unit))}."
     wanted = len(known) if known else rules.year.n_eval_clips(unit)
     if len(lines) != wanted:
         lacking = sorted({*known} - {*files}) if known else []
-        which = f": it lacks {_names(lacking)}" if lacking else ""
+        which = f": it lacks {_first(lacking)}" if lacking else ""
         yield f"{name} has {len(lines)} rows in place of {wanted}{which}."
 
 
 def _value_defects(name: str, kind: Kind, rows: list[tuple[int, str, str]]) -> Iterator[str]:
     values = {number: parse_number(text) for number, _, text in rows}
     if words := [number for number, value in values.items() if value is None]:
-        yield f"{name} has no number in {_lines(words)}."
+        yield f"{name} has no number in line {_first(words)}."
     is_allowed, what = _ALLOWED[kind]
     if wrong := [number for number, value in values.items() if value is not None and not is_allowed(value)]:
-        yield f"{name} has {what} in {_lines(wrong)}."
+        yield f"{name} has {what} in line {_first(wrong)}."
 
 
 def _belongs(file: str, unit: Unit) -> bool:
@@ -232,11 +227,7 @@ def _belongs(file: str, unit: Unit) -> bool:
     return named == (file, unit.section, unit.domain, None) and file.endswith(".wav")
 
 
-def _lines(numbers: list[int]) -> str:
-    more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
-    return f"line {numbers[0]}{more}"
-
-
-def _names(files: list[str]) -> str:
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"{files[0]!r}{more}"
+def _first(found: Sequence[int] | Sequence[str]) -> str:
+    """The first line or name, and how many more there are."""
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f"{found[0]!r}{more}"

@@ -54,9 +54,7 @@ class Patience:
 def patiently(attempt: Callable[[], T], url: str, patience: Patience, gained: Callable[[], int] = int) -> T:
     """What `attempt` returns, once it no longer ends in `PassingError`.
 
-    Args:
-        patience: how often and how long.
-        gained: bytes that there are so far; more of them than ever before is a success on the way.
+    More bytes `gained` so far than ever before are a success on the way.
     """
     failures, best = 0, gained()
     while True:

@@ -4,6 +4,10 @@ Everything that differs between years and is plain data lives here; every other 
 
 Source: the task pages and data set records of each year, and the organisers' evaluators. Clip counts of
 the evaluation sets 2020-2025 are those of the published lists of evaluation clips; for 2026 the task page.
+
+Args:
+    part: of a year's data.
+    machine: its name.
 """
 
 from __future__ import annotations
@@ -119,15 +123,7 @@ class Year:
         return {"dev": self.dev, "eval_train": self.eval, "eval_test": self.eval}[part]
 
     def archive(self, part: Part, machine: str) -> Archive:
-        """Where the zip file of one machine is published.
-
-        Args:
-            part: of the year's data.
-            machine: its name.
-
-        Raises:
-            AsdError: the machine is not in that part of the year's data.
-        """
+        """Where the zip file of one machine is published; `AsdError` for one that is not in that part of the data."""
         machines = self.sections(part)
         if machine not in machines:
             raise AsdError(f"{machine!r} is not in the {part} data of {self.year}: {', '.join(machines)}")
@@ -144,19 +140,10 @@ def revision(name: str) -> tuple[str, int]:
 
 
 def get_year(year: int) -> Year:
-    """The catalogue entry of a year.
-
-    Raises:
-        AsdError: the catalogue does not know the year.
-    """
+    """The catalogue entry of a year; `AsdError` for one that it does not know."""
     if year not in _YEARS:
         raise AsdError(f"year={year!r} is not in the catalogue: choose one of {', '.join(map(str, _YEARS))}")
     return _YEARS[year]
-
-
-def _names(machines: str) -> frozenset[str]:
-    """The set of the names in a space-separated list."""
-    return frozenset(machines.split())
 
 
 def _every(machines: str, *sections: str) -> dict[str, tuple[str, ...]]:
@@ -164,22 +151,16 @@ def _every(machines: str, *sections: str) -> dict[str, tuple[str, ...]]:
     return dict.fromkeys(machines.split(), sections)
 
 
-_2020_REAL_MACHINES = "fan pump slider valve"
 _2021_MACHINES = "ToyCar ToyTrain fan gearbox pump slider valve"
 _2022_MACHINES = "ToyCar ToyTrain bearing fan gearbox slider valve"  # the development set until 2025
 
-_2020_EVAL_CLIPS = {
-    "ToyCar": (515, 515, 515),
-    "ToyConveyor": (555, 555, 555),
-    "fan": (426, 458, 458),
-    "pump": (216, 213, 348),
-    "slider": (278, 278, 278),
-    "valve": (220, 220, 500),
-}
-_2020_EVAL = {
-    "ToyCar": ("05", "06", "07"),
-    "ToyConveyor": ("04", "05", "06"),
-    **_every(_2020_REAL_MACHINES, "01", "03", "05"),
+_2020_EVAL = {  # machine -> test clips of each machine ID
+    "ToyCar": {"05": 515, "06": 515, "07": 515},
+    "ToyConveyor": {"04": 555, "05": 555, "06": 555},
+    "fan": {"01": 426, "03": 458, "05": 458},
+    "pump": {"01": 216, "03": 213, "05": 348},
+    "slider": {"01": 278, "03": 278, "05": 278},
+    "valve": {"01": 220, "03": 220, "05": 500},
 }
 
 _CATALOGUE = (
@@ -188,9 +169,9 @@ _CATALOGUE = (
         dev={
             "ToyCar": ("01", "02", "03", "04"),
             "ToyConveyor": ("01", "02", "03"),
-            **_every(_2020_REAL_MACHINES, "00", "02", "04", "06"),
+            **_every("fan pump slider valve", "00", "02", "04", "06"),
         },
-        eval=_2020_EVAL,
+        eval={machine: tuple(clips) for machine, clips in _2020_EVAL.items()},
         records=Records(
             dev=3678171,
             eval_train=3727685,
@@ -202,11 +183,7 @@ _CATALOGUE = (
         truth=Archive(3951620, "eval_data_list.csv"),
         rule="per_id",
         decisions=False,
-        eval_clips_of={
-            Unit(machine, section): n_clips
-            for machine, sections in _2020_EVAL.items()
-            for section, n_clips in zip(sections, _2020_EVAL_CLIPS[machine], strict=True)
-        },
+        eval_clips_of={Unit(m, section): n for m, clips in _2020_EVAL.items() for section, n in clips.items()},
     ),
     Year(
         2021,
@@ -257,7 +234,9 @@ _CATALOGUE = (
             },
         ),
         truth=Repository("nttcslab/dcase2024_task2_evaluator", "b5d17f63769bf4372a5412a7ede1f814c9590047"),
-        hidden_attributes=_names("ToyTrain gearbox slider AirCompressor BrushlessMotor HoveringDrone ToothBrush"),
+        hidden_attributes=frozenset(
+            {"ToyTrain", "gearbox", "slider", "AirCompressor", "BrushlessMotor", "HoveringDrone", "ToothBrush"}
+        ),
     ),
     Year(
         2025,
@@ -265,7 +244,9 @@ _CATALOGUE = (
         eval=_every("AutoTrash BandSealer CoffeeGrinder HomeCamera Polisher ScrewFeeder ToyPet ToyRCCar", "00"),
         records=Records(dev=15097779, eval_train=15392814, eval_test=15519362),
         truth=Repository("nttcslab/dcase2025_task2_evaluator", "main"),
-        hidden_attributes=_names("ToyTrain bearing slider AutoTrash Polisher ScrewFeeder ToyPet"),
+        hidden_attributes=frozenset(
+            {"ToyTrain", "bearing", "slider", "AutoTrash", "Polisher", "ScrewFeeder", "ToyPet"}
+        ),
     ),
     Year(
         2026,
@@ -276,7 +257,7 @@ _CATALOGUE = (
         ),
         truth=Repository("nttcslab/dcase2026_task2_evaluator", "f6a94a2b5e614a9626c9d1ccff6df0705e6aaa75"),
         channels=2,
-        hidden_attributes=_names("ToyCar bearingEmu sliderEmu valveEmu SewingMachine ToothBrush"),
+        hidden_attributes=frozenset({"ToyCar", "bearingEmu", "sliderEmu", "valveEmu", "SewingMachine", "ToothBrush"}),
     ),
 )
 _YEARS = {entry.year: entry for entry in _CATALOGUE}

@@ -9,6 +9,12 @@ Such a file can be read, and its scores would look like any others: a dead cable
 at its limit. It measures samples as they are, so no level has to be known.
 
 Conventions: a waveform is float32 of shape (channels, samples), full scale is 1.
+
+Args:
+    samples, waveform, recorded: (channels, samples).
+    sample_rate_hz: of them; when read, to which they are brought, None: they stay as they are.
+    n_microphones: how many of the channels are of interest, from the first on.
+    channel: the one that is used instead, counted from 0, or the mean of all.
 """
 
 from __future__ import annotations
@@ -71,16 +77,7 @@ class Sound:
 
     @classmethod
     def of(cls, waveform: Waveform, sample_rate_hz: int, n_microphones: int = 2) -> Sound:
-        """The sound of a waveform (channels, samples) in memory.
-
-        Args:
-            waveform: (channels, samples).
-            sample_rate_hz: of the waveform.
-            n_microphones: how many of its channels are of interest, from the first on.
-
-        Raises:
-            AsdError: it is empty, or holds samples that no recording holds.
-        """
+        """The sound of a waveform in memory; `AsdError` where it is empty, or holds samples that no recording holds."""
         if not waveform.size:
             raise AsdError("a waveform in memory holds no samples; leave it out")
         check_levels("a waveform in memory", waveform)
@@ -98,11 +95,7 @@ class Sound:
         )
 
     def waveform(self, n_microphones: int) -> Waveform:
-        """The first microphones, (n_microphones, samples).
-
-        Raises:
-            AsdError: the file has to be read again, and is another one by now.
-        """
+        """The first microphones; `AsdError` where the file has to be read again, and is another one by now."""
         if self.kept is not None:
             return _as_float(self.kept[:n_microphones])
         assert self.path is not None  # samples from memory are kept
@@ -117,12 +110,6 @@ def read_sound(
     path: Path, n_microphones: int = 1, *, channel: Channel | None = None, sample_rate_hz: int | None = None
 ) -> Sound:
     """Reads a recording: the one pass over a file.
-
-    Args:
-        path: of the file.
-        n_microphones: how many of its channels are of interest, from the first on.
-        channel: the one that is used instead, counted from 0, or their mean.
-        sample_rate_hz: to which the samples are brought; None: they stay as they are.
 
     Raises:
         AsdError: the file is missing, truncated, empty or no audio, lacks the channel, or holds samples that no
@@ -148,11 +135,7 @@ def read_sound(
 
 
 def read_wav(path: Path) -> tuple[Waveform, int]:
-    """Waveform (channels, samples) and sample rate in Hz of one file.
-
-    Raises:
-        AsdError: as `read_sound`.
-    """
+    """Waveform (channels, samples) and sample rate in Hz of one file; `AsdError` as of `read_sound`."""
     samples, sample_rate_hz, _, _ = decode(path)
     return _as_float(samples), sample_rate_hz
 
@@ -183,17 +166,7 @@ _MEMORY = _Memory()
 
 
 def chosen_channels(what: Path | str, samples: Samples, n_microphones: int, channel: Channel | None) -> Samples:
-    """The channels of a recording that are used, (microphones, samples).
-
-    Args:
-        what: it is called in messages.
-        samples: (channels, samples).
-        n_microphones: how many are of interest, from the first on.
-        channel: the one that is used instead, or the mean of all.
-
-    Raises:
-        AsdError: there is no such channel.
-    """
+    """The channels that are used, (microphones, samples); `AsdError` where there is none such in `what` is read."""
     if channel is None:
         return samples[:n_microphones]
     if channel == "mean":
@@ -222,9 +195,7 @@ def _as_float(samples: Samples) -> Waveform:
 def defect(recorded: Samples, sample_rate_hz: int) -> str | None:
     """What makes a recording useless, as the predicate of a sentence; None where nothing does.
 
-    Args:
-        recorded: (channels, samples): the near microphone, the far one where there is one; others do not count.
-        sample_rate_hz: of the recording.
+    It is of the near microphone, or of the far one where there is one; other channels do not count.
     """
     if what := _defect_of_one(recorded[0], sample_rate_hz):
         return what

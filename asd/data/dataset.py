@@ -27,11 +27,7 @@ _VERBS = {Split.TRAIN: "learn from", Split.TEST: "score", Split.SUPPLEMENTAL: "u
 
 @dataclass(frozen=True)
 class ChallengeData:
-    """A folder in the challenge's layout.
-
-    Attributes:
-        root: folder that holds <machine>/train and so on.
-    """
+    """A folder in the challenge's layout, which holds <machine>/train and so on."""
 
     root: Path
 
@@ -129,15 +125,10 @@ Dataset = ChallengeData | OwnData
 def open_data(
     root: Path, layout: str = "auto", machines: Sequence[str] = ("all",), held_out: float = HELD_OUT
 ) -> Dataset:
-    """The recordings of a data folder, or of a table.
+    """The recordings of a data folder, or of a table; with the layout "auto" the first of `LAYOUTS` that fits.
 
-    Args:
-        root: data folder, or a table of recordings.
-        layout: one of `LAYOUTS`; "auto": the first that fits.
-        machines: the machines that are asked for; a single name is that of a folder that names none itself.
-
-    Raises:
-        AsdError: an unknown layout, one that does not fit, or recordings of which nothing tells what they are.
+    `machines` are those that are asked for; a single name is that of a folder that names none itself. `AsdError` for an
+    unknown layout, one that does not fit, or recordings of which nothing tells what they are.
     """
     one_of(layout, LAYOUTS, "layout")
     if is_table(root):
@@ -182,19 +173,11 @@ def _look_at_names(clips: Sequence[Clip]) -> None:
         )
 
 
-def own_data(
-    root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[str], held_out: float = HELD_OUT
-) -> OwnData:
-    """Clips by machine, under unique names, some normal ones held out where the check has none.
+def own_data(root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[str], held_out: float) -> OwnData:
+    """Clips by machine, under unique names, a share of the normal ones held out where the check has none.
 
-    Args:
-        root, layout: where they lie, and how.
-        clips: of all machines.
-        machines: that are asked for; a single name is that of the clips that name none.
-        held_out: share of the normal clips.
-
-    Raises:
-        AsdError: a recording is there twice, or a machine is called "all".
+    `machines` are those that are asked for; a single name is that of the clips that name none. `AsdError` where a
+    recording is there twice, or a machine is called "all".
     """
     alone = machines[0] if len(machines) == 1 and machines[0] != "all" else _place_name(root)
     by_machine: dict[str, list[Clip]] = {}

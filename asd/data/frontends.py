@@ -23,8 +23,7 @@ from torch.nn.functional import interpolate, pad
 
 from asd.types import FrontEnd, FrontEndName
 
-CANCEL_SAMPLES, CANCEL_HOP_SAMPLES = 1024, 512
-SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES = 512, 256
+CANCEL_SAMPLES, SUBTRACT_SAMPLES = 1024, 512  # of a window; the next begins in its middle
 LEAST_POWER = 1e-12  # of a frequency of the far microphone, summed over frames: silence explains nothing
 FLOOR = 0.1  # share of the magnitude that stays where subtraction would leave none
 
@@ -54,10 +53,10 @@ def cancel(pairs: torch.Tensor) -> torch.Tensor:
 
     Source: front end "W1" of github.com/kasahart/asd-experiments (post-challenge, DCASE 2026 Task 2).
     """
-    spectra = _spectra(pairs, CANCEL_SAMPLES, CANCEL_HOP_SAMPLES)
+    spectra = _spectra(pairs, CANCEL_SAMPLES)
     close, distant = spectra[:, 0], spectra[:, 1]
     explained = (close * distant.conj()).sum(-1) / (distant.abs().square().sum(-1) + LEAST_POWER)
-    return _waveforms(close - explained[..., None] * distant, pairs.shape[-1], CANCEL_HOP_SAMPLES)
+    return _waveforms(close - explained[..., None] * distant, pairs.shape[-1])
 
 
 def subtract(pairs: torch.Tensor) -> torch.Tensor:
@@ -67,19 +66,19 @@ def subtract(pairs: torch.Tensor) -> torch.Tensor:
 
     Source: Boll, "Suppression of acoustic noise in speech using spectral subtraction", 1979.
     """
-    spectra = _spectra(pairs, SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES)
+    spectra = _spectra(pairs, SUBTRACT_SAMPLES)
     return _less(spectra[:, 0], spectra[:, 1].abs(), pairs.shape[-1])
 
 
 def subtract_profile(waveforms: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
     """The same with the magnitudes (bins,) of a noise known beforehand, see `magnitude_profile`."""
-    spectra = _spectra(waveforms, SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES)
+    spectra = _spectra(waveforms, SUBTRACT_SAMPLES)
     return _less(spectra, magnitudes[:, None], waveforms.shape[-1])
 
 
 def magnitude_profile(waveforms: torch.Tensor) -> torch.Tensor:
     """Mean magnitude of each frequency over all frames: (batch, samples) -> (batch, bins)."""
-    return _spectra(waveforms, SUBTRACT_SAMPLES, SUBTRACT_HOP_SAMPLES).abs().mean(-1)
+    return _spectra(waveforms, SUBTRACT_SAMPLES).abs().mean(-1)
 
 
 FRONT_ENDS: dict[FrontEndName, Callable[[torch.Tensor], torch.Tensor]] = {  # (batch, 2, samples) -> (batch, samples)
@@ -96,31 +95,24 @@ def _less(spectra: torch.Tensor, magnitudes: torch.Tensor, n_samples: int) -> to
     own = spectra.abs()
     left = torch.where(own > magnitudes, own - magnitudes, FLOOR * own)
     gain = left / own.clamp_min(torch.finfo(own.dtype).tiny)
-    return _waveforms(spectra * gain, n_samples, SUBTRACT_HOP_SAMPLES)
+    return _waveforms(spectra * gain, n_samples)
 
 
-def _spectra(waveforms: torch.Tensor, n_fft: int, hop_samples: int) -> torch.Tensor:
-    """Periodic Hann, centred frames: (..., samples) -> (..., bins, frames)."""
+def _spectra(waveforms: torch.Tensor, n_fft: int) -> torch.Tensor:
+    """Periodic Hann, centred frames at every half window: (..., samples) -> (..., bins, frames)."""
     # Up to a whole number of hops: the last samples would else lie under the tail of one window, by whose
     # square the inverse divides.
-    rows = pad(waveforms.flatten(0, -2), (0, -waveforms.shape[-1] % hop_samples))
-    spectra = torch.stft(
-        rows,
-        n_fft,
-        hop_samples,
-        window=torch.hann_window(n_fft, device=rows.device),
-        pad_mode="constant",
-        return_complex=True,
-    )
+    hop, window = n_fft // 2, torch.hann_window(n_fft, device=waveforms.device)
+    rows = pad(waveforms.flatten(0, -2), (0, -waveforms.shape[-1] % hop))
+    spectra = torch.stft(rows, n_fft, hop, window=window, pad_mode="constant", return_complex=True)
     return spectra.unflatten(0, waveforms.shape[:-1])
 
 
-def _waveforms(spectra: torch.Tensor, n_samples: int, hop_samples: int) -> torch.Tensor:
+def _waveforms(spectra: torch.Tensor, n_samples: int) -> torch.Tensor:
     """The inverse of `_spectra` for (batch, bins, frames): (batch, n_samples)."""
-    n_fft = 2 * (spectra.shape[1] - 1)
-    window = torch.hann_window(n_fft, device=spectra.device)
-    whole = n_samples + -n_samples % hop_samples
-    return torch.istft(spectra, n_fft, hop_samples, window=window, length=whole)[:, :n_samples]
+    hop = spectra.shape[1] - 1
+    window = torch.hann_window(2 * hop, device=spectra.device)
+    return torch.istft(spectra, 2 * hop, hop, window=window, length=n_samples + -n_samples % hop)[:, :n_samples]
 
 
 def activity_target(clean: torch.Tensor) -> torch.Tensor:
@@ -135,9 +127,7 @@ def activity_target(clean: torch.Tensor) -> torch.Tensor:
 def fit_activity(noisy: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Weights (bands + 1,) of the ridge regression of the target on the frames' shapes, the constant last.
 
-    Args:
-        noisy: (batch, samples) clean recordings with noise in them.
-        target: (batch, frames) from `activity_target` of the same recordings without.
+    The target (batch, frames) is `activity_target` of the same recordings (batch, samples) without noise.
     """
     features = _features(noisy).transpose(1, 2).flatten(0, 1).double()
     design = torch.cat([features, torch.ones_like(features[:, :1])], 1)
@@ -163,7 +153,7 @@ def turn_down(waveforms: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 def _bands(waveforms: torch.Tensor) -> torch.Tensor:
     """Power in bands of equal width: (batch, samples) -> (batch, bands, frames), a frame at 0 and at the end."""
-    spectra = _spectra(waveforms, ACTIVITY_SAMPLES, ACTIVITY_HOP_SAMPLES)
+    spectra = _spectra(waveforms, ACTIVITY_SAMPLES)
     return spectra[:, 1:].abs().square().unflatten(1, (N_BANDS, -1)).mean(2)
 
 

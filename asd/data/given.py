@@ -39,10 +39,8 @@ def training_recordings(
 ) -> Recordings:
     """Whatever is given to `asd.fit` as checked recordings: `Recordings`, waveforms, or what `clips_of_files` takes.
 
-    Waveforms have the sample rate, and files are brought to it; None takes that of the first file.
-
-    Raises:
-        AsdError: there are none, one cannot be used, or the sample rate of waveforms is missing.
+    Waveforms have the sample rate, and files are brought to it; None takes that of the first file. `AsdError` where
+    there are none, one cannot be used, or the sample rate of waveforms is missing.
     """
     if isinstance(normal, Recordings):
         if front_end not in (NEAR, normal.front_end):
@@ -137,24 +135,17 @@ def _warn_of_channels(n: int) -> None:
 
 def check_lengths(recordings: Recordings, least_samples: int) -> None:
     """Refuses recordings that are shorter than a detector can use."""
-    for clip, length in zip(recordings.clips, recordings.lengths_samples, strict=True):
-        if length < least_samples:
-            raise AsdError(
-                f"{clip.path} has {length} samples, the detector needs {least_samples} at least; leave it out"
-            )
+    for clip, sound in recordings.pairs:
+        if (n := sound.n_samples) < least_samples:
+            raise AsdError(f"{clip.path} has {n} samples, the detector needs {least_samples} at least; leave it out")
 
 
 def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
     """Recordings in files, with what their names tell where they are names of the challenge.
 
-    Args:
-        paths: a file, a folder whose recordings are searched for at any depth, a pattern such as `new/*.flac`, a
-            table (see `layouts.table`), or several of these.
-        machine: what the machine is called where a table does not say.
-        split: what they are for. To learn from, a table or a folder in one of the layouts gives its training clips.
-
-    Raises:
-        AsdError: there are none, or one to learn from is an anomaly by its name.
+    Folders are searched at any depth, and a pattern is such as `new/*.flac`. `machine` is used where a table does not
+    say which. To learn from, a table or a folder in one of the layouts gives its training clips. `AsdError` where there
+    are none, or one to learn from is an anomaly by its name.
     """
     several = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str) else [paths]
     if unknown := [place for place in several if not (isinstance(place, Path) or (isinstance(place, str) and place))]:

@@ -1,4 +1,12 @@
-"""The clips of a machine as a sequence of waveforms: each file read once, and checked before long work."""
+"""The clips of a machine as a sequence of waveforms: each file read once, and checked before long work.
+
+Args:
+    clips: what is recorded; order is kept.
+    sample_rate_hz: of all of them.
+    front_end: from the microphones of a file to one waveform.
+    indices: of clips.
+    device: where waveforms go.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +33,8 @@ Refused = tuple[Clip, AsdError]  # a clip that cannot be used, and why
 class Recordings:
     """The clips of a machine as a sequence of waveforms.
 
-    Args:
-        clips: what is recorded; order is kept.
-        sounds: (clips,) what was read of each, see `check`.
-        sample_rate_hz: of all of them.
-        front_end: from the microphones of a file to one waveform.
-
     Attributes:
+        sounds: (clips,) what was read of each, see `check`.
         known: what was computed of these clips, in their order, and is asked for again.
     """
 
@@ -55,6 +58,11 @@ class Recordings:
         return self.lengths_samples / self.sample_rate_hz
 
     @property
+    def pairs(self) -> list[tuple[Clip, Sound]]:
+        """Each clip with what was read of it."""
+        return list(zip(self.clips, self.sounds, strict=True))
+
+    @property
     def is_on_disk(self) -> bool:
         """Whether what is computed of them may be asked for again: they are in files."""
         return all(sound.path is not None for sound in self.sounds)
@@ -73,14 +81,8 @@ class Recordings:
     ) -> Iterator[tuple[npt.NDArray[np.int64], torch.Tensor]]:
         """Batches of clips of equal length, longest first: (indices (b,), waveforms (b, samples) on the device).
 
-        Memory is bounded by `max_samples` (at least one clip), not by the number of clips.
-
-        Args:
-            device: where the waveforms go.
-            max_samples: of all clips of a batch together.
-
-        Raises:
-            AsdError: what the front end makes of a clip is not finite.
+        Memory is bounded by `max_samples` of a batch (at least one clip), not by the number of clips. `AsdError` as of
+        `stacked`.
         """
         for indices in self.batch_rows(max_samples):
             yield indices, self.stacked(indices, device)
@@ -98,12 +100,7 @@ class Recordings:
     def stacked(self, indices: Sequence[int] | npt.NDArray[np.int64], device: torch.device | str) -> torch.Tensor:
         """Waveforms (batch, samples) of clips of one length, in one call of the front end.
 
-        Args:
-            indices: of the clips.
-            device: where the waveforms go.
-
-        Raises:
-            AsdError: what the front end makes of a clip is not finite.
+        `AsdError` where what it makes of a clip is not finite.
         """
         import torch
 
@@ -146,7 +143,7 @@ class Recordings:
                     sorted(clip.attributes.items()),
                     sound.content,
                 )
-                for clip, sound in zip(self.clips, self.sounds, strict=True)
+                for clip, sound in self.pairs
             ]
         )
 
@@ -172,12 +169,9 @@ def check(
     """Reads every file and refuses what cannot be used, before anything expensive starts.
 
     Args:
-        clips: what to read.
-        sample_rate_hz: every file must have it, or is brought to it.
-        front_end: which microphones are needed.
         least_samples: shortest clip that can be used.
         refused: takes the clips that cannot be used, which are then left out; None: they are an error.
-        resample: whether files of another rate are brought to it; else they cannot be used.
+        resample: whether files of another rate are brought to `sample_rate_hz`; else they cannot be used.
 
     Raises:
         AsdError: a file is unreadable, truncated, empty or too short, of another sample rate, holds samples that
@@ -225,9 +219,7 @@ def in_memory(
 
     Args:
         waveforms: each (samples,), or (microphones, samples) with the near one first; full scale is 1.
-        sample_rate_hz: of all of them.
         clips: what is known of them; None: nothing, they are of one section and unknown label.
-        front_end: from the microphones to one waveform.
 
     Raises:
         AsdError: a waveform is empty, holds samples that no recording holds, or lacks a microphone.
@@ -254,16 +246,13 @@ def joined(parts: Sequence[Recordings]) -> Recordings:
 
 def defects(recordings: Recordings) -> list[tuple[Clip, str]]:
     """Clips of which nothing can be learnt, each with what is wrong: broken rather than quiet recordings."""
-    every = zip(recordings.clips, recordings.sounds, strict=True)
-    return [(clip, sound.defect) for clip, sound in every if sound.defect]
+    return [(clip, sound.defect) for clip, sound in recordings.pairs if sound.defect]
 
 
 def broken(recordings: Recordings, what: str) -> str:
     """A sentence's beginning: "a.wav is silent, and 2 of 9 clips are broken (b.wav besides)"; "" where none is.
 
-    Args:
-        recordings: to look at.
-        what: they are, such as "training clips".
+    `what` they are, such as "training clips".
     """
     if not (found := defects(recordings)):
         return ""
@@ -274,7 +263,7 @@ def broken(recordings: Recordings, what: str) -> str:
 
 def mono(recordings: Recordings) -> list[Clip]:
     """Clips recorded by one microphone alone."""
-    return [clip for clip, sound in zip(recordings.clips, recordings.sounds, strict=True) if sound.n_channels == 1]
+    return [clip for clip, sound in recordings.pairs if sound.n_channels == 1]
 
 
 def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_samples: int) -> None:

@@ -148,8 +148,7 @@ def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     `learnt` is `kinds` of the training clips; earlier versions did not write their contents.
     """
     known = {*learnt.get("contents", ())}
-    every = zip(recordings.clips, recordings.sounds, strict=True)
-    if not (found := [clip.name for clip, sound in every if _short(sound) in known]):
+    if not (found := [clip.name for clip, sound in recordings.pairs if _short(sound) in known]):
         return []
     return [
         f"{len(found)} of {len(recordings)} test clips are copies of training clips ({named(found)}): they score lower "
@@ -167,9 +166,7 @@ def repeated(recordings: Recordings) -> list[str]:
     n_of = Counter(sound.content for sound in recordings.sounds)
     if not (n_copies := len(recordings) - len(n_of)):
         return []
-    alike = [
-        clip.name for clip, sound in zip(recordings.clips, recordings.sounds, strict=True) if n_of[sound.content] > 1
-    ]
+    alike = [clip.name for clip, sound in recordings.pairs if n_of[sound.content] > 1]
     return [
         f"{n_copies} of {len(recordings)} training clips are copies of others ({named(alike)}): they score lower "
         f"than any new recording, so thresholds are too low; remove them"
@@ -178,7 +175,7 @@ def repeated(recordings: Recordings) -> list[str]:
 
 def labelled_twice(recordings: Recordings) -> list[str]:
     """A sentence on labelled recordings of the same content; first where their labels contradict each other."""
-    every = [(c, s.content) for c, s in zip(recordings.clips, recordings.sounds, strict=True) if c.label is not None]
+    every = [(clip, sound.content) for clip, sound in recordings.pairs if clip.label is not None]
     n_of = Counter(content for _, content in every)
     n_labels = Counter(content for content, _ in {(content, clip.label) for clip, content in every})
     if wrong := [clip.name for clip, content in every if n_labels[content] > 1]:
@@ -212,8 +209,7 @@ def _span(least_s: float, most_s: float) -> str:
 
 def _in_steps(recordings: Recordings, wanted: bool) -> list[Clip]:
     """The clips whose samples are floats in 16-bit steps, or the others."""
-    every = zip(recordings.clips, recordings.sounds, strict=True)
-    return [clip for clip, sound in every if (sound.peak > _MOST_LEVEL) is wanted]
+    return [clip for clip, sound in recordings.pairs if (sound.peak > _MOST_LEVEL) is wanted]
 
 
 def _codecs(names: list[str]) -> str:

@@ -125,14 +125,13 @@ def _activity(clean: Recordings, noise: Recordings | None) -> tuple[float, ...]:
 
     some = _some(clean)
     length = int(some.lengths_samples.min())
-    targets = [activity_target(torch.from_numpy(some.waveform(i)[None, :length])) for i in range(len(some))]
+    alone = noisy = [some.waveform(i)[None, :length] for i in range(len(some))]
     if noise:
-        cut = [Sound.of(some.waveform(i)[None, :length], some.sample_rate_hz) for i in range(len(some))]
         noises = [Sound.of(noise.waveform(i)[None], some.sample_rate_hz) for i in range(len(noise))]
-        noisy = [sound.waveform(1) for sound in mix_noise(cut, noises, 0)]
-    else:
-        noisy = [some.waveform(i)[None, :length] for i in range(len(some))]
-    return tuple(fit_activity(torch.from_numpy(np.concatenate(noisy)), torch.cat(targets)).tolist())
+        sounds = [Sound.of(waveform, some.sample_rate_hz) for waveform in alone]
+        noisy = [sound.waveform(1) for sound in mix_noise(sounds, noises, 0)]
+    target = activity_target(torch.from_numpy(np.concatenate(alone)))
+    return tuple(fit_activity(torch.from_numpy(np.concatenate(noisy)), target).tolist())
 
 
 def _some(recordings: Recordings) -> Recordings:
@@ -185,14 +184,9 @@ def mix_noise(sounds: Sequence[Sound], noises: Sequence[Sound], seed: int) -> li
 
 
 def mix(recorded: Waveform, noise: Waveform, snr_db: float, start: float) -> Waveform:
-    """A recording with noise in it, the latter repeated where it is shorter.
+    """A recording (channels, samples) with noise in it, the latter repeated where it is shorter; see `MixedSound`.
 
-    Args:
-        recorded, noise: (channels, samples), each of its own length.
-        snr_db, start: as of `MixedSound`; the ratio holds for the first channel.
-
-    Returns:
-        (channels, samples). Where one of the two is silent, the recording is returned as it is.
+    The ratio holds for the first channel. Where one of the two is silent, the recording is returned as it is.
     """
     n_samples, n_noise = recorded.shape[1], noise.shape[1]
     cut = noise[:, (int(start * n_noise) + np.arange(n_samples)) % n_noise]

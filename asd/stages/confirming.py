@@ -50,7 +50,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
         job, known = stored_job(run, runs)
         new = _usable(clips_of_files(list(paths), run.machine, Split.TRAIN), known)
         check_units(joined([known, new]))
-        kept = [_keep(run, clip, sound.content) for clip, sound in zip(new.clips, new.sounds, strict=True)]
+        kept = [_keep(run, clip, sound.content) for clip, sound in new.pairs]
         new = replace(new, clips=tuple(replace(c, path=path) for c, path in zip(new.clips, kept, strict=True)))
         detector = fitted(job)
         every = joined([known, new])
@@ -119,8 +119,8 @@ def _usable(clips: Sequence[Clip], known: Recordings) -> Recordings:
     if broken := defects(new):
         clip, what = broken[0]
         raise AsdError(f"{clip.path} {what}: it would teach what no machine sounds like, leave it out")
-    seen = {sound.content: clip for clip, sound in zip(known.clips, known.sounds, strict=True)}
-    for clip, sound in zip(new.clips, new.sounds, strict=True):
+    seen = {sound.content: clip for clip, sound in known.pairs}
+    for clip, sound in new.pairs:
         if sound.content in seen:
             raise AsdError(f"{clip.path} is in the bank already, as {seen[sound.content].path}; leave it out")
         seen[sound.content] = clip

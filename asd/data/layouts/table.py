@@ -36,10 +36,8 @@ def read_table(path: Path, unsaid: Split = Split.TEST) -> list[Clip]:
     """The recordings of a table; `machine` is empty where the table does not name one.
 
     Rows without a split are training clips where they are normal, and test clips otherwise. Where no row has a split or
-    a label, all are `unsaid`.
-
-    Raises:
-        AsdError: it is no such table, a row names no recording or one that is not there, or a cell means nothing.
+    a label, all are `unsaid`. `AsdError` where it is no such table, a row names no recording or one that is not there,
+    or a cell means nothing.
     """
     table = _cells(path)
     if table.columns.has_duplicates:
