@@ -7,6 +7,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -31,6 +32,21 @@ from tests.test_executors import results
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray")
 MEMORY = 150 * 2**20  # of a node's object store
+
+NOISY = """
+import sys, time
+import noisy
+from asd.core.executors import finished
+from asd.core.runtime import log
+from asd.options import Execution
+
+def warn(i):
+    time.sleep(0.5)
+    log.warning("fan%02d: 5 clips are copies", i)
+
+if __name__ == "__main__":
+    list(finished(noisy.warn, range(6), Execution(executor="ray", address=sys.argv[1], workers=2)))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +117,16 @@ def test_a_worker_that_dies_costs_its_task_and_is_tried_again(on_ray: Execution,
     assert str(fails.error) == "the bearing is broken; mend it"
     assert "its process was lost again and again" in str(dies.error)
     assert [times(path) for path, _ in tasks] == [1, 1, 2, 4]
+
+
+def test_warnings_that_differ_in_a_number_alone_are_all_shown(cluster: Any, tmp_path: Path) -> None:
+    """In a process of its own: Ray reads how it shows them when it is imported."""
+    script = tmp_path / "noisy.py"
+    script.write_text(NOISY)
+    done = subprocess.run([sys.executable, script, cluster.address], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    shown = re.findall(r"WARNING: fan(\d+): 5 clips are copies", done.stdout + done.stderr)
+    assert sorted(shown) == [f"{i:02}" for i in range(6)], done.stderr
 
 
 def test_ray_data_keeps_its_processes_and_names_a_task_that_kills_them(on_ray: Execution, tmp_path: Path) -> None:

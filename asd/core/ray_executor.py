@@ -112,6 +112,7 @@ def connected(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # without end by default
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # of warnings about fan01 and fan02 it would show one
     ray = imported("ray", "executor=ray needs Ray; install asd with the extra ray: pip install 'asd[ray]'")
     if ray.is_initialized():
         yield ray
