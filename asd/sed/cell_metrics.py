@@ -55,27 +55,22 @@ def class_rows(
     Average precision and recall of a class without a positive cell are NaN; so is the precision of one that
     was never predicted.
     """
-    predicted = probabilities > _threshold_of(classes, threshold)
+    predicted = probabilities > thresholds_of(classes, threshold)
     true = targets > 0.5
     hits, n_predicted, n_positive = (predicted & true).sum(0), predicted.sum(0), true.sum(0)
     rows = pd.DataFrame({"class": list(classes), "n_positive": n_positive, "n_predicted": n_predicted, "hits": hits})
     rows = rows.assign(**precision_recall_f1(hits, n_predicted, n_positive))
     rows["precision"] = rows["precision"].where(n_predicted > 0)
     rows["recall"] = rows["recall"].where(n_positive > 0)
-    rows["ap"] = [
-        float(average_precision_score(true[:, k], probabilities[:, k])) if n_positive[k] else np.nan
-        for k in range(len(classes))
-    ]
-    rows["ece"] = [calibration_error(probabilities[:, k], targets[:, k]) for k in range(len(classes))]
-    rows["brier"] = [brier_score(probabilities[:, k], targets[:, k]) for k in range(len(classes))]
+    columns = list(zip(probabilities.T, targets.T, strict=True))
+    rows["ap"] = [float(average_precision_score(t > 0.5, p)) if (t > 0.5).any() else np.nan for p, t in columns]
+    rows["ece"] = [calibration_error(p, t) for p, t in columns]
+    rows["brier"] = [brier_score(p, t) for p, t in columns]
     return rows
 
 
 def overall(rows: pd.DataFrame, n_cells: int) -> dict[str, float]:
-    """Measures over all classes, from the counts of each.
-
-    Args:
-        rows: with the columns class, n_positive, n_predicted, hits and ap, as of `class_rows`.
+    """Measures over all classes, from the counts of each, as of `class_rows`.
 
     Returns:
         accuracy, precision, recall, f1 (micro); macro_precision (a class never predicted counts as 0), macro_recall,
@@ -125,9 +120,8 @@ def _check_cells(
             f"not fit; give (clips or frames, classes) of both, and at least one of each"
         )
     for name, array in (("probability", values), ("target", truth)):
-        bad = ~((array >= 0) & (array <= 1))
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
+        if len(bad := np.argwhere(~((array >= 0) & (array <= 1)))):
+            row, column = bad[0]
             raise AsdError(
                 f"the predictions: the {name} {array[row, column]} of {classes[column]} in row {row} is not a number "
                 f"from 0 to 1; hand over probabilities, not logits, and leave padding out"
@@ -135,14 +129,13 @@ def _check_cells(
     return values, truth
 
 
-def _threshold_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
+def thresholds_of(classes: Sequence[str], threshold: Threshold) -> FloatArray:
     """Thresholds (classes,) from one for all, or from one for each."""
-    if isinstance(threshold, Mapping):
-        missing = [name for name in classes if name not in threshold]
-        if missing:
-            raise AsdError(f"no threshold for {', '.join(missing)}; there are those of {', '.join(threshold)}")
-        return np.array([threshold[name] for name in classes], np.float64)
-    return np.full(len(classes), threshold, np.float64)
+    if not isinstance(threshold, Mapping):
+        return np.full(len(classes), threshold, np.float64)
+    if missing := [name for name in classes if name not in threshold]:
+        raise AsdError(f"no threshold for {', '.join(missing)}; there are those of {', '.join(threshold)}")
+    return np.array([threshold[name] for name in classes], np.float64)
 
 
 def reliability(probabilities: npt.ArrayLike, targets: npt.ArrayLike) -> pd.DataFrame:

@@ -100,12 +100,8 @@ def tune(
 
     Best is the largest mean of two F1: of frames, and of onsets within `COLLAR_S`. The first alone does not
     mind an event in splinters, the second alone not when it ends. Among equals the shortest window and the
-    threshold nearest to 0.5 win.
-
-    Args:
-        probabilities: (clips, frames, classes).
-        targets: same shape, 0 or 1.
-        padding: (clips, frames) bool, True where a clip is over.
+    threshold nearest to 0.5 win. Probabilities and targets (0 or 1) are (clips, frames, classes), padding (clips,
+    frames) is True where a clip is over.
     """
     truth = (targets > 0.5) & ~padding.unsqueeze(-1)
     counts = truth.sum((0, 1)).tolist()

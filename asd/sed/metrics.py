@@ -25,6 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from asd.core.runtime import imported, log
+from asd.sed.cell_metrics import thresholds_of
 from asd.sed.tables import STRONG_COLUMNS, cut_to_clips, merge_events
 from asd.types import AsdError
 
@@ -37,23 +38,15 @@ PSDS2 = {"dtc_threshold": 0.1, "gtc_threshold": 0.1, "alpha_st": 1.0}
 CROSS_TRIGGERS = {"cttc_threshold": 0.3, "alpha_ct": 0.5}  # of PSDS2; there are none among a single class
 
 Events = dict[str, list[tuple[float, float, str]]]  # clip -> (onset, offset, label), seconds
+Scores = Mapping[str, pd.DataFrame]  # clip -> onset, offset (seconds) and a column per class, a row per frame
+Numbers = Mapping[str, float]  # of each clip or class
 
 
-def evaluate_events(
-    scores: Mapping[str, pd.DataFrame],
-    truth: pd.DataFrame,
-    durations_s: Mapping[str, float],
-    thresholds: Mapping[str, float],
-) -> dict[str, Any]:
-    """All measures of one model on the clips of `scores`.
+def evaluate_events(scores: Scores, truth: pd.DataFrame, durations_s: Numbers, thresholds: Numbers) -> dict[str, Any]:
+    """All measures of one model on the clips of `scores`, whose frames join without gaps.
 
-    Args:
-        scores: of each clip a table with the columns onset, offset (seconds) and one per class, a row per frame;
-            frames join without gaps.
-        truth: filename, onset, offset, event_label, a row per event; a clip without events may have a row with
-            an empty label.
-        durations_s: length of each clip.
-        thresholds: of each class; a frame is active where its score exceeds it.
+    The truth has filename, onset, offset, event_label, a row per event; a clip without events may have a row with an
+    empty label. A frame is active where its score exceeds the threshold of the class.
 
     Returns:
         segment_f1, segment_macro_f1, segment_error_rate, segment_roc_auc, segment_map, event_f1, event_macro_f1,
@@ -61,25 +54,21 @@ def evaluate_events(
         event, "classes": {name: {n_events, segment_f1, segment_roc_auc, segment_ap, event_f1, intersection_f1}}.
     """
     classes = _check(scores, durations_s, thresholds)
-    events = _true_events(truth, {name: durations_s[name] for name in scores}, classes)
+    lengths_s = {name: float(durations_s[name]) for name in scores}
+    events = _true_events(truth, lengths_s, classes)
     known = [name for name, count in _counts(events, classes).items() if count]
     return {
-        **_all_classes(events, scores, durations_s, thresholds, classes),
-        **_known_classes(events, scores, durations_s, thresholds, known),
+        **_all_classes(events, scores, lengths_s, thresholds, classes),
+        **_known_classes(events, scores, lengths_s, thresholds, known),
     }
 
 
 def _known_classes(
-    events: Events,
-    scores: Mapping[str, pd.DataFrame],
-    durations_s: Mapping[str, float],
-    thresholds: Mapping[str, float],
-    known: Sequence[str],
+    events: Events, scores: Scores, lengths_s: Numbers, thresholds: Numbers, known: Sequence[str]
 ) -> dict[str, Any]:
     """What sed_scores_eval measures: of each class that has an event, and of all these."""
     library = _library("sed_scores_eval")
     tables = {name: table[["onset", "offset", *known]] for name, table in scores.items()}
-    lengths_s = {name: float(durations_s[name]) for name in scores}
     cut = {name: thresholds[name] for name in known}
     segment, *_ = library.segment_based.fscore(tables, events, lengths_s, cut, segment_length=SEGMENT_S)
     collar = {"onset_collar": COLLAR_S, "offset_collar": COLLAR_S, "offset_collar_rate": COLLAR_RATE}
@@ -126,11 +115,7 @@ def area(false_positive_rate: npt.ArrayLike, true_positive_rate: npt.ArrayLike) 
 
 
 def _all_classes(
-    events: Events,
-    scores: Mapping[str, pd.DataFrame],
-    durations_s: Mapping[str, float],
-    thresholds: Mapping[str, float],
-    classes: Sequence[str],
+    events: Events, scores: Scores, lengths_s: Numbers, thresholds: Numbers, classes: Sequence[str]
 ) -> dict[str, float]:
     """What sed_eval measures: of all classes together, those that have no event included."""
     library = _library("sed_eval")
@@ -139,7 +124,7 @@ def _all_classes(
     event = library.sound_event.EventBasedMetrics(list(classes), t_collar=COLLAR_S, percentage_of_length=COLLAR_RATE)
     for name, true in events.items():
         true_rows, found_rows = _rows(name, true), _rows(name, found[name])
-        segment.evaluate(true_rows, found_rows, evaluated_length_seconds=float(durations_s[name]))
+        segment.evaluate(true_rows, found_rows, evaluated_length_seconds=lengths_s[name])
         event.evaluate(true_rows, found_rows)
     return {
         f"{kind}_{measure}": float(value)
@@ -158,16 +143,12 @@ def _rows(name: str, events: Sequence[tuple[float, float, str]]) -> list[dict[st
     ]
 
 
-def _check(
-    scores: Mapping[str, pd.DataFrame], durations_s: Mapping[str, float], thresholds: Mapping[str, float]
-) -> list[str]:
+def _check(scores: Scores, durations_s: Numbers, thresholds: Numbers) -> list[str]:
     """Classes of the scores; makes sure that every clip has them, a duration and joined frames."""
     if not scores:
         raise AsdError("no clip has scores; score some clips before evaluating")
     classes = list(next(iter(scores.values())).columns[2:])
-    missing = [name for name in classes if name not in thresholds]
-    if missing:
-        raise AsdError(f"no threshold for {', '.join(missing)}; there are those of {', '.join(thresholds)}")
+    thresholds_of(classes, thresholds)
     for name, table in scores.items():
         if list(table.columns) != ["onset", "offset", *classes]:
             raise AsdError(
@@ -184,7 +165,7 @@ def _check(
     return classes
 
 
-def _true_events(truth: pd.DataFrame, durations_s: Mapping[str, float], classes: Sequence[str]) -> Events:
+def _true_events(truth: pd.DataFrame, durations_s: Numbers, classes: Sequence[str]) -> Events:
     """Events of each clip that has a duration, those of one class that touch merged, as the libraries want them."""
     events: Events = {name: [] for name in durations_s}
     labelled = truth[truth["event_label"].fillna("") != ""]

@@ -31,9 +31,7 @@ def run_grid(
 ) -> dict[str, list[Result]]:
     """Results of all cells in the order given, one of each seed, computing those that are missing.
 
-    Args:
-        cells: settings by key; the key is a relative path.
-        work: what is done with them. It resumes by itself in its folder, where that is worth it.
+    Cells are settings by a relative path; the work resumes by itself in its folder, where that is worth it.
     """
     wanted = {
         f"{key}/seed{seed}": json.loads(json.dumps({**settings, "seed": seed}))

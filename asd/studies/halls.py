@@ -42,9 +42,7 @@ def compare(
 ) -> str:
     """Runs what is missing of a study, and writes its page and numbers beside the cells; returns the page.
 
-    Args:
-        hall: keyword arguments of `synthetic.make_machines` besides ratio and seed.
-        usual: the method that the others are compared with.
+    `hall` goes to `synthetic.make_machines` besides ratio and seed; `usual` is what other methods are compared with.
     """
     folder, detectors = config.runs / name, chosen(config.detectors, methods, "detectors")
     cells = {

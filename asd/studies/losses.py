@@ -95,10 +95,8 @@ def trainings(config: Losses) -> dict[str, dict[str, Any]]:
 def summarise(results: Mapping[str, Sequence[Mapping[str, Any]]]) -> Summary:
     """Per cent by network, loss and measure: {"mean", "std", "gain", "gain_std", "seeds_up", "n_seeds"}.
 
-    The gain is over BCE of the same network and seed; `seeds_up` counts the seeds in which there is one.
-
-    Args:
-        results: {"<network>/<loss>": [{model: {kind: measures}} of each seed]}.
+    The gain is over BCE of the same network and seed; `seeds_up` counts the seeds in which there is one. Results are
+    {"<network>/<loss>": [{model: {kind: measures}} of each seed]}.
     """
     values: dict[str, dict[str, dict[str, list[float]]]] = {}
     for key, seeds in results.items():

@@ -26,67 +26,38 @@ GENERATOR_VERSION = 1  # raise it with every change that alters a sample
 _WITHOUT_HALL = {"snr_db": None, "supplemental": 0}  # recipes written before there were halls
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Everything that decides what a machine's folder holds."""
+    """Everything that decides what a machine's folder holds, to the byte (on one kind of processor)."""
 
-    machine: str
-    train_source: int
-    train_target: int
-    test_per_cell: int
-    duration_s: float
-    sample_rate_hz: int
-    seed: int
-    channels: int
-    snr_db: float | None = None
-    supplemental: int = 0
+    machine: str  # any name of letters and digits; with the seed it decides what the machine is
+    train_source: int = 90  # normal training clips of the source; the challenge has 990
+    train_target: int = 10  # and of the target
+    test_per_cell: int = 10  # test clips per domain and label; the challenge has 50
+    duration_s: float = 4.0  # of every clip
+    sample_rate_hz: int = 16000
+    seed: int = 0  # whatever the counts, it gives the same clips
+    channels: int = 1  # or 2, a near and a far microphone as in 2026
+    snr_db: float | None = None  # over the noise of a hall (see `hall`) at the near one; None: in the scenes of `sound`
+    supplemental: int = 0  # clips of the machine alone, and as many of the hall alone; needs `snr_db`
     version: int = GENERATOR_VERSION
 
 
-def make_machines(
-    root: Path,
-    machines: Sequence[str] = ("fan", "gearbox", "valve"),
-    *,
-    train_source: int = 90,
-    train_target: int = 10,
-    test_per_cell: int = 10,
-    duration_s: float = 4.0,
-    sample_rate_hz: int = 16000,
-    seed: int = 0,
-    channels: int = 1,
-    snr_db: float | None = None,
-    supplemental: int = 0,
-) -> list[Path]:
-    """Make one folder per machine under `root` and return the folders.
+def make_machines(root: Path, machines: Sequence[str] = ("fan", "gearbox", "valve"), **recipe: Any) -> list[Path]:
+    """Makes a folder per machine under a data folder by a `Recipe`, and returns the folders.
 
-    Args:
-        root: data folder; made where missing.
-        machines: any names of letters and digits; the name and `seed` decide what the machine is.
-        train_source, train_target: normal training clips per domain (the challenge has 990 and 10).
-        test_per_cell: test clips per domain and label (the challenge has 50).
-        duration_s, sample_rate_hz: of every clip.
-        seed: the same arguments give the same bytes (on one kind of processor), whatever the counts.
-        channels: 1, or 2 for a near and a far microphone as in 2026.
-        snr_db: the machine stands in a hall (see `hall`) whose noise is so far below it at the near
-            microphone; None: in the scenes of `sound`.
-        supplemental: clips of the machine alone, and as many of the hall alone; needs `snr_db`.
-
-    A machine appears under its name only when complete; one already made from the same arguments is left
-    as it is.
+    A machine appears under its name only when complete; one already made from the same recipe is left as it is.
     """
     folders = []
     for machine in machines:
-        recipe = Recipe(
-            *(machine, train_source, train_target, test_per_cell, duration_s, sample_rate_hz, seed, channels),
-            *(snr_db, supplemental),
-        )
-        _check(recipe)
+        own = Recipe(machine=machine, **recipe)
+        _check(own)
         folder = root / machine
         if folder.exists():
-            _check_same(folder, recipe)
+            _check_same(folder, own)
         else:
             with atomic(folder) as made:
-                _write(made, recipe)
+                _write(made, own)
         folders.append(folder)
     return folders
 
@@ -129,9 +100,8 @@ def _write(folder: Path, recipe: Recipe) -> None:
     rows = []
     for split, domain, label, content, count in _cells(recipe):
         (folder / split).mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            kind = Kind(split, domain, label, content, index)
-            rows.append(_write_clip(folder, design, hall, recipe, kind))
+        kinds = (Kind(split, domain, label, content, index) for index in range(count))
+        rows += [_write_clip(folder, design, hall, recipe, kind) for kind in kinds]
     with (folder / "attributes_00.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([("file_name", "d1p", "d1v"), *rows])
     (folder / RECIPE_FILE).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")

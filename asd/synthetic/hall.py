@@ -44,12 +44,7 @@ def draw_hall(machine: str, seed: int, sample_rate_hz: int) -> Hall:
     """The hall of the machine that bears this name."""
     rng = generator("hall", seed, machine)
     decay_s = rng.uniform(*_REVERBERATION_S) / np.log(1000.0)
-    responses = np.stack(
-        [
-            [_response(rng, direct_db, decay_s, sample_rate_hz) for direct_db in by_microphone]
-            for by_microphone in _DIRECT_DB
-        ]
-    )
+    responses = np.array([[_response(rng, db, decay_s, sample_rate_hz) for db in source] for source in _DIRECT_DB])
     responses[_MACHINE, 1] *= amplitude(FAR_DB)
     design = draw_design(machine, seed)
     rms = {}
@@ -72,13 +67,9 @@ def record_in_hall(
     snr_db: float,
     content: Content = "both",
 ) -> Array:
-    """Records the machine, the hall, or both once.
+    """Records the machine, the hall, or both once: (2, samples) float32 in [-1, 1], near and far.
 
-    Args:
-        snr_db: power of the healthy machine over that of the noise at the near microphone, mean over clips.
-
-    Returns:
-        (2, samples) float32 in [-1, 1], near and far.
+    `snr_db` is the power of the healthy machine over that of the noise at the near microphone, mean over clips.
     """
     scene, n_samples = design.scenes[domain], round(duration_s * hall.sample_rate_hz)
     load_db = scene.load_db + rng.normal(0.0, LOAD_DB)

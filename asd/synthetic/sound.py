@@ -68,11 +68,7 @@ def amplitude(level_db: NDArray[np.floating] | float) -> Array:
 def _shaft_turns(
     rotation_hz: float, jitter: float, n_samples: int, sample_rate_hz: int, rng: np.random.Generator
 ) -> Phase:
-    """Revolutions of the shaft, (samples,): the speed wanders from quarter second to quarter second.
-
-    Args:
-        jitter: relative spread of the speed.
-    """
+    """Revolutions of the shaft, (samples,): the speed wanders from quarter second to quarter second by the jitter."""
     knots = np.arange(0, n_samples + sample_rate_hz, sample_rate_hz // 4)
     offset = rng.normal(0.0, 0.004)  # no clip runs at exactly the named speed
     wander = rng.normal(offset, jitter, knots.size)
@@ -89,11 +85,7 @@ def emitted(
     n_fft: int,
     sample_rate_hz: int,
 ) -> Spectrum:
-    """Spectrum (bins,) of what the machine emits, before any room.
-
-    Args:
-        load_db: how much louder it is under load.
-    """
+    """Spectrum (bins,) of what the machine emits, before any room; `load_db` is how much louder it is under load."""
     turns = _shaft_turns(speed_rpm / 60, health.speed_jitter, n_fft, sample_rate_hz, rng)
     octaves = octaves_of(n_fft, sample_rate_hz)
     ringing = fft.rfft(_clicks(design, health, turns, sample_rate_hz, rng))

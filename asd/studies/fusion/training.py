@@ -155,12 +155,9 @@ def usable(data: Batch, indices: torch.Tensor, split: str) -> torch.Tensor:
 
 
 def fit(net: MultimodalTransformer, data: Batch, config: Fusion, seed: int, directory: Path, mark: str) -> int:
-    """Trains the network in place, and keeps the weights of the epoch with the lowest validation loss.
+    """Trains the network in place; keeps the weights of the epoch with the lowest validation loss, and returns it.
 
-    Sequences without any of the network's modalities at some step are left out.
-
-    Returns:
-        The epoch kept, counted from 1.
+    Sequences without any of the network's modalities at some step are left out; epochs are counted from 1.
     """
     losses, splits = build_losses(config.weights.model_dump()), split_indices(config)
 
