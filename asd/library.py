@@ -244,8 +244,7 @@ def fit(
     training = pd.DataFrame(model.score_training(recordings))
     held_against = Normal(training, NormalSpectra.of(recordings, model.context.device))
     thresholds = thresholds_of(model, training, run, machine)
-    sections = tuple(sorted({clip.section for clip in recordings.clips}))
-    return Model(model, run, thresholds, held_against, kinds(recordings), sections, recordings)
+    return Model(model, run, thresholds, held_against, kinds(recordings), tuple(recordings.sections), recordings)
 
 
 def load(path: str | Path, machine: str | None = None, *, seed: int | None = None, device: str = "auto") -> Model:

@@ -18,7 +18,7 @@ from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray, choose_clips
 from asd.evaluation.figures import Picture, explanation_figure
 from asd.runs import score_table
-from asd.stages.explaining import clip_effects, explain_clips
+from asd.stages.explaining import Pair, explain_clips
 from asd.stages.scored_clips import in_order
 from asd.types import AsdError, Split
 from tests.command import ONE_VIEW, contents, refuses, succeeds
@@ -154,8 +154,7 @@ def explained(machine: Machine, folder: Path, clip: str | None) -> pd.DataFrame:
 def test_a_late_tone_is_found_in_its_band_and_its_half(machine: Machine) -> None:
     detector, train, test, table = machine
     late = next(i for i, clip in enumerate(test.clips) if clip.name == LATE)
-    waves = test.waveform(late), train.waveform(0)
-    effects = clip_effects(detector, "ensemble", test.clips[late], *waves, 16000, table["score"][late])
+    effects = Pair(test, late, train, 0, 0.0).effects(detector, "ensemble", table["score"][late])
     ((low_hz, high_hz, effect),) = effects.top_bands(1)
     assert low_hz < 3000 < high_hz
     assert effect > 0.5 * table["score"][late]

@@ -7,6 +7,13 @@ Of several processes that torchrun started, each takes its pieces of every batch
 items of the batch, and the first process writes the files. So the result is that of one process with the same batches,
 but for what depends on the other items of a piece: batch normalisation, losses over a whole batch, and a step's own
 draws.
+
+Args:
+    module, step: the network, the same in every process, and what trains it.
+    settings: of the training.
+    step: of a schedule, counted from 0; `n_steps` and `n_warmup` are lengths in steps of the whole and of its warm-up.
+    peak, floor: largest and last value.
+    batch: (items,) indices, the same in every process.
 """
 
 from __future__ import annotations
@@ -135,9 +142,6 @@ class World:
 
         A piece has two items at least, where the batch has. A process for which none is left takes the first
         one with the share 0: it has to take part in the exchange of gradients.
-
-        Args:
-            batch: (items,) indices, the same in every process.
         """
         pieces = batch.tensor_split(min(n_pieces * self.size, max(len(batch) // 2, 1)))
         own = [(piece, len(piece) / len(batch)) for piece in pieces[self.rank :: self.size]]
@@ -183,10 +187,6 @@ def shared_step(module: nn.Module, step: Step) -> DistributedDataParallel:
 
     DistributedDataParallel synchronises the module that it holds, however that is called, so the step may hold the
     network in a closure. Parameters that a step leaves out are found at every call.
-
-    Args:
-        module: the network, the same in every process.
-        step: that trains it.
     """
     if any(isinstance(part, _BatchNorm) for part in module.modules()):
         log.warning(
@@ -209,21 +209,12 @@ class _Called(nn.Module):
 
 
 def linear_ramp(step: float, n_steps: int) -> float:
-    """Rises from 0 at step 0 to 1 at step `n_steps` in a straight line; 1 at once where there are no steps.
-
-    Args:
-        step: counted from 0.
-        n_steps: length of the ramp.
-    """
+    """Rises from 0 at step 0 to 1 at step `n_steps` in a straight line; 1 at once where there are no steps."""
     return min(max(step, 0) / n_steps, 1.0) if n_steps > 0 else 1.0
 
 
 def exponential_ramp(step: float, n_steps: int) -> float:
     """Rises from exp(-5) at step 0 to 1 at step `n_steps` as exp(-5 (1 - t)^2), t the linear ramp.
-
-    Args:
-        step: counted from 0.
-        n_steps: length of the ramp.
 
     Source: Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017.
     """
@@ -240,13 +231,6 @@ def warmup_cosine(step: int, n_steps: int, n_warmup: int, peak: float, floor: fl
 
     so the first step learns something, the step after the warm-up has the peak, and step n - 1, the last
     one, and all after it have the floor.
-
-    Args:
-        step: 0 for the first one.
-        n_steps: steps of the whole training.
-        n_warmup: steps of the warm-up, fewer than `n_steps`.
-        peak: largest value.
-        floor: last value.
 
     Raises:
         AsdError: a warm-up that leaves no step.
@@ -267,13 +251,7 @@ def warmup_cosine(step: int, n_steps: int, n_warmup: int, peak: float, floor: fl
 
 
 def learning_rate_at(settings: TrainSettings, step: int, n_steps: int) -> float:
-    """Learning rate of step 0 to `n_steps` - 1; see `warmup_cosine`.
-
-    Args:
-        settings: of the training.
-        step: counted from 0.
-        n_steps: of the whole training.
-    """
+    """Learning rate of step 0 to `n_steps` - 1; see `warmup_cosine`."""
     n_warmup = min(round(settings.warmup * n_steps), n_steps - 1)
     if settings.schedule == "constant":
         return settings.learning_rate * linear_ramp(step + 1, n_warmup)

@@ -148,6 +148,11 @@ class Recordings:
         )
 
     @property
+    def sections(self) -> list[str]:
+        """Sections of the clips, sorted."""
+        return sorted({clip.section for clip in self.clips})
+
+    @property
     def contents(self) -> dict[str, str]:
         """SHA-256 of each file by its absolute path."""
         return {str(s.path.absolute()): s.content for s in self.sounds if s.path is not None}

@@ -39,11 +39,6 @@ class Member:
     runs: Sequence[RunDirectory]
     scorer: str
 
-    @classmethod
-    def of(cls, word: str, runs: Sequence[RunDirectory]) -> Member:
-        """A member by its word, RUN or RUN:SCORER."""
-        return cls(runs, word.partition(":")[2] or runs[0].default_scorer())
-
 
 def fuse_runs(
     runs: Path,
@@ -71,7 +66,10 @@ def fuse_runs(
         raise AsdError(f"{runs / name} exists; choose another name=, or overwrite=true to replace it")
     fused = []
     for machine in shared:
-        parts = [Member.of(word, [run for run in every if run.machine == machine]) for word, every in found.items()]
+        parts = []
+        for word, every in found.items():
+            own = [run for run in every if run.machine == machine]
+            parts.append(Member(own, word.partition(":")[2] or own[0].default_scorer()))
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones

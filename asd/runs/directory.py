@@ -30,7 +30,7 @@ from asd.core.files import alone, read_json, read_yaml, write_json, write_text
 from asd.core.runtime import file_hash, fingerprint, log
 from asd.places import check_listed, mirrored, place_name, unreadable, written
 from asd.runs.scores import ScoreFolder
-from asd.types import AsdError, section_among
+from asd.types import AsdError
 
 T = TypeVar("T", bound="TrainingDirectory")
 
@@ -180,10 +180,6 @@ class RunDirectory(TrainingDirectory):
     def fit_facts(self) -> dict[str, Any]:
         """What the model in here was fitted with; {} where there is none."""
         return read_json(self.model / "fit.json")
-
-    def section_named(self, given: str) -> str:
-        """A section that the model was trained on, such as "03", which may be written as 3."""
-        return section_among(self.fit_facts().get("sections", []), given, self.machine)
 
     def confirmed(self) -> list[dict[str, Any]]:
         """What was added to the bank after the training: {"date", "files": [{"path", "kept", "content"}]} each time."""

@@ -22,7 +22,7 @@ import pandas as pd
 
 from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import file_hash, fingerprint, log
-from asd.places import address_of, find_recordings, is_table, recording_key, unreadable, written
+from asd.places import find_recordings, recording_key, unreadable
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 
@@ -36,17 +36,6 @@ class ScoredData:
     clips: tuple[tuple[str, str, str], ...]  # (file, section, domain or "") of every test clip
     layout: str = "challenge"  # of the folder; the rules of a challenge's year are for "challenge"
     contents: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of their files, and of a table of them, by path
-
-    @classmethod
-    def of(
-        cls, root: Path, fingerprint: str, trained: list[str], clips: list[Clip], layout: str, read: dict[str, str]
-    ) -> ScoredData:
-        """The record of clips to be scored; `read` has the hash of each recording by its path."""
-        rows = tuple((clip.name, clip.section, clip.domain or "") for clip in clips)
-        tables = [root] if root.is_file() else root.glob("recordings.*")
-        listed = {str(path.absolute()): file_hash(path) for path in tables if is_table(path)}
-        hashes = {address_of(Path(path)) or path: found for path, found in {**listed, **read}.items()}
-        return cls(written(root), fingerprint, tuple(sorted({*trained})), rows, layout, hashes)
 
     def changes(self, since_s: float) -> list[str]:
         """What has become of the recordings since a time, as sentences; [] where all of them lie elsewhere by now.

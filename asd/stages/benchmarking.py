@@ -73,8 +73,12 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     reference = config.reference or next(iter(every))
     if reference not in every:
         raise AsdError(f"reference={reference!r} is no method of {config.methods}")
-    wanted = _of_detectors(every, config.detectors)
-    methods = {label: own for label, own in every.items() if label in {*wanted, reference}}
+    wanted = {*every}
+    if config.detectors != ["all"]:
+        wanted = {label for label, own in every.items() if parse(Run, own).detector in config.detectors}
+    if not wanted:
+        raise AsdError(f"detectors={','.join(config.detectors)} have no method among the {len(every)} of the file")
+    methods = {label: own for label, own in every.items() if label in wanted | {reference}}
     check_methods(config.methods, methods)
     if config.page:
         place_in(config.page, _title(config))
@@ -87,7 +91,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
             raise AsdError(f"{machine} has no test clips labelled normal and anomaly; leave it out with machine=")
     _train(config, methods, machines)
     rows = [row for label in methods for row in _rows(config, label, machines)]
-    full = wanted if config.scorers == "all" else {}
+    full = wanted if config.scorers == "all" else set()
     shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
     table = _as_table(shown, rows, reference)
     numbers = {"rows": without_nan(table.to_dict("records"))}
@@ -124,16 +128,6 @@ def check_methods(path: Path, methods: Mapping[str, Sequence[str]]) -> None:
             parse(Run, [*words, f"name={run_name(label)}"]).detector_settings.check_names()
         except AsdError as error:
             raise AsdError(f"methods={path}: {label}: {error}") from error
-
-
-def _of_detectors(methods: Mapping[str, list[str]], detectors: Sequence[str]) -> dict[str, list[str]]:
-    """The methods of some detectors."""
-    if list(detectors) == ["all"]:
-        return dict(methods)
-    chosen = {label: own for label, own in methods.items() if parse(Run, own).detector in detectors}
-    if not chosen:
-        raise AsdError(f"detectors={','.join(detectors)} have no method among the {len(methods)} of the file")
-    return chosen
 
 
 def _title(config: Benchmark) -> str:

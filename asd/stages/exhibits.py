@@ -17,18 +17,11 @@ from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.evaluation.explain import FloatArray, with_verdicts
 from asd.evaluation.figures import colour_limits
-from asd.evaluation.report.contents import (
-    Medium,
-    PageMedia,
-    ShownClips,
-    figure_picture,
-    of_interest,
-    projections,
-    spectrogram_picture,
-)
+from asd.evaluation.report import contents
+from asd.evaluation.report.contents import Medium, PageMedia, ShownClips
 from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.settings.stages import Report
-from asd.stages.explaining import Samples, clip_effects, explanation, levels_db
+from asd.stages.explaining import Pair, Samples, levels_db
 from asd.types import Clip
 
 _MOST_SOUND_S = 30.0  # of a longer recording, only the beginning is on the page
@@ -54,18 +47,18 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
     test = material.test
     device = material.detector.context.device
     normal, queries = NormalSpectra.of(material.train, device), mean_spectra(test, device)
-    rows = of_interest(material.table, config.clips)
+    rows = contents.of_interest(material.table, config.clips)
     pairs = [
-        Pair(material, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
+        Pair(test, row, material.train, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
         for row, index in zip(rows, _neighbours(material, rows, normal, queries), strict=True)
     ]
     gain_db = _gain_db(pairs)
     shown = ShownClips([condition(clip) for clip in test.clips])
     can_explain = not test.front_end.residual  # a score of two waveforms, of which one would be altered
     for place, pair in enumerate(progress(pairs, f"{test.clips[0].machine} exhibits")):
-        part, media = pair.exhibits(config.audio, gain_db)
+        part, media = _exhibits(pair, config.audio, gain_db)
         if can_explain and place < config.explained:
-            explained, picture = pair.explained()
+            explained, picture = _explained(pair, material)
             part, media = part | explained, media | picture
         if not page.add(media):
             break
@@ -75,60 +68,41 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
     return shown
 
 
-@dataclass(frozen=True)
-class Pair:
-    """A clip and the training clip beside it."""
+def _exhibits(pair: Pair, codec: Literal["flac", "opus"], gain_db: int) -> tuple[dict[str, Any], dict[str, Medium]]:
+    """What the page says of a pair, and its sounds, both louder by one gain, and spectrograms."""
+    waves, rate = pair.waves, pair.test.sample_rate_hz
+    levels = [levels_db(wave, rate, max(64, len(wave) // _MOST_FRAMES), _MELS) for wave in waves]
+    limits = colour_limits(*levels)
+    own, other = _name(pair), f"{pair.test.clips[pair.row].machine}-t{pair.neighbour}"
+    sounds = {
+        f"{name}-sound": _sound(wave, rate, gain_db, codec) for name, wave in zip((own, other), waves, strict=True)
+    }
+    pictures = {  # the neighbour is drawn in the colours of this clip, so its picture is of the pair
+        name: contents.spectrogram_picture(level, limits)
+        for name, level in zip((f"{own}-picture", f"{own}-beside"), levels, strict=True)
+    }
+    part = {
+        "nearest": pair.nearest,
+        "distance_db": round(pair.distance_db, 2),
+        "sounds": [*sounds],
+        "pictures": [*pictures],
+        "seconds": [round(len(wave) / rate, 2) for wave in waves],
+        "top_hz": rate // 2,
+    }
+    return part, sounds | pictures
 
-    material: Material
-    row: int  # of the clip
-    neighbour: int  # index of the training clip: the one that the table names, or the nearest
-    distance_db: float  # between their mean spectra, per band (root mean square)
 
-    @property
-    def waves(self) -> tuple[Samples, Samples]:
-        """The clip and its neighbour, (samples,) each."""
-        return self.material.test.waveform(self.row), self.material.train.waveform(self.neighbour)
+def _explained(pair: Pair, material: Material) -> tuple[dict[str, Any], dict[str, Medium]]:
+    """What moved the score of the clip, in words and as the picture that `explain` makes."""
+    row = with_verdicts(material.table).iloc[pair.row]
+    effects = pair.effects(material.detector, material.scorer, float(row["score"]))
+    figure, name = pair.figure(row, len(material.table), effects), f"{_name(pair)}-explained"
+    return {"explained": name, "effects": effects.as_columns()}, {name: contents.figure_picture(figure)}
 
-    @property
-    def names(self) -> tuple[str, str]:
-        """What their media are called."""
-        machine = self.material.test.clips[self.row].machine
-        return f"{machine}-{self.row}", f"{machine}-t{self.neighbour}"
 
-    def exhibits(self, codec: Literal["flac", "opus"], gain_db: int) -> tuple[dict[str, Any], dict[str, Medium]]:
-        """What the page says of the pair, and its sounds, both louder by one gain, and spectrograms."""
-        waves, rate = self.waves, self.material.test.sample_rate_hz
-        levels = [levels_db(wave, rate, max(64, len(wave) // _MOST_FRAMES), _MELS) for wave in waves]
-        limits = colour_limits(*levels)
-        own, other = self.names  # the neighbour is drawn in the colours of this clip, so the picture is of the pair
-        sounds = {
-            f"{name}-sound": _sound(wave, rate, gain_db, codec) for name, wave in zip((own, other), waves, strict=True)
-        }
-        pictures = {
-            name: spectrogram_picture(level, limits)
-            for name, level in zip((f"{own}-picture", f"{own}-beside"), levels, strict=True)
-        }
-        part = {
-            "nearest": self.material.train.clips[self.neighbour].name,
-            "distance_db": round(self.distance_db, 2),
-            "sounds": [*sounds],
-            "pictures": [*pictures],
-            "seconds": [round(len(wave) / rate, 2) for wave in waves],
-            "top_hz": rate // 2,
-        }
-        return part, sounds | pictures
-
-    def explained(self) -> tuple[dict[str, Any], dict[str, Medium]]:
-        """What moved the score of the clip, in words and as the picture that `explain` makes."""
-        material, clip = self.material, self.material.test.clips[self.row]
-        of_pair = (*self.waves, material.test.sample_rate_hz)
-        known = float(material.table["score"].iloc[self.row])
-        effects = clip_effects(material.detector, material.scorer, clip, *of_pair, known)
-        nearest = {"nearest": material.train.clips[self.neighbour].name, "distance_db": self.distance_db}
-        record = {**with_verdicts(material.table).iloc[self.row], **nearest}
-        figure = explanation(record, len(material.table), effects, *of_pair)
-        name = f"{self.names[0]}-explained"
-        return {"explained": name, "effects": effects.as_columns()}, {name: figure_picture(figure)}
+def _name(pair: Pair) -> str:
+    """What the media of a clip are called."""
+    return f"{pair.test.clips[pair.row].machine}-{pair.row}"
 
 
 def condition(clip: Clip) -> str:
@@ -175,7 +149,7 @@ def _lay_out(shown: ShownClips, material: Material, bank: FloatArray, queries: F
     indices = _drawn(len(bank), max(_LEAST_TRAINING_ON_MAP, _MOST_ON_MAP - len(rows)))
     own = [material.detector.embed(each) for each in (material.test.subset(rows), material.train.subset(indices))]
     vectors = [part for part in own if part is not None]
-    shown.maps = projections(np.concatenate(vectors or [queries[rows], bank[indices]]))
+    shown.maps = contents.projections(np.concatenate(vectors or [queries[rows], bank[indices]]))
     shown.map_rows = rows.tolist()
     clips = [material.train.clips[i] for i in indices]
     shown.map_training = [(clip.name, clip.domain or "", condition(clip)) for clip in clips]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,69 @@ Samples = npt.NDArray[np.float32]
 _SAME = 0.01  # of a score: devices and batches move it less
 _WINDOW_S = 0.064  # of the spectrograms
 _LEAST_HOP_SAMPLES, _MOST_FRAMES = 64, 800  # as fine as the picture can show
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A clip and the normal training clip beside it."""
+
+    test: Recordings
+    row: int  # of the clip among them
+    train: Recordings
+    neighbour: int  # index of the training clip: the nearest, or one that is named
+    distance_db: float  # between their mean spectra, per band (root mean square)
+
+    @property
+    def waves(self) -> tuple[Samples, Samples]:
+        """The clip and its neighbour, (samples,) each."""
+        return self.test.waveform(self.row), self.train.waveform(self.neighbour)
+
+    @property
+    def nearest(self) -> str:
+        """Name of the neighbour."""
+        return self.train.clips[self.neighbour].name
+
+    def effects(self, detector: Detector, scorer: str, known: float) -> Effects:
+        """What each part of the clip did to its score: that of the neighbour takes its place.
+
+        The clip and all of its altered copies are scored at once. A score other than the one that is `known` is told.
+        """
+        rate_hz, clip = self.test.sample_rate_hz, self.test.clips[self.row]
+        whole, normal = (wave.astype(np.float64) for wave in self.waves)
+        bands_hz = explain.band_edges(rate_hz)
+        stretches_s = np.linspace(0.0, len(whole) / rate_hz, explain.N_STRETCHES + 1)
+        bands = explain.split_bands(whole, bands_hz, rate_hz)
+        neighbour, louder_db = explain.fit_neighbour(bands, normal, bands_hz, rate_hz)
+        stretches = explain.split_stretches(whole, stretches_s, rate_hz)
+        altered = [
+            whole * 10 ** (-louder_db / 20),
+            *explain.swap_each(whole, bands, explain.split_bands(neighbour, bands_hz, rate_hz)),
+            *explain.swap_each(whole, stretches, explain.split_stretches(neighbour, stretches_s, rate_hz)),
+        ]
+        copies = [waveform.astype(np.float32) for waveform in (whole, *altered)]
+        scores = detector.score(in_memory(copies, rate_hz, [clip] * len(copies)))[scorer]
+        if not np.isclose(scores[0], known, rtol=_SAME):
+            log.warning(
+                "%s has the score %.4g in the table, and %s of the model as it is gives %.4g: the recording, the "
+                "model, the section or the scorer is another; score or predict it anew",
+                *(clip.path, known, scorer, scores[0]),
+            )
+        by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
+        return Effects(bands_hz, by_band, stretches_s, by_stretch, louder_db, float(by_level[0]))
+
+    def figure(self, row: pd.Series[Any], n_clips: int, effects: Effects) -> Figure:
+        """The picture of both, with what a row of `with_verdicts`, one of so many clips, says of the clip."""
+        decided = "anomalous" if row["decision"] else "normal"
+        truth = f"{row['label']} ({row['verdict']})" if row["label"] else "unknown"
+        words = (f"score {row['score']:.4g}, rank {row['rank']} of {n_clips}", f"called {decided}", f"truth: {truth}")
+        found = f"nearest training clip ({self.distance_db:.1f} dB per band away)\n{self.nearest}"
+        rate_hz, waves = self.test.sample_rate_hz, self.waves
+        hop_samples = max(_LEAST_HOP_SAMPLES, max(map(len, waves)) // _MOST_FRAMES)
+        clip, neighbour = (
+            Picture(name, levels_db(samples, rate_hz, hop_samples), len(samples) / rate_hz)
+            for name, samples in zip(("the clip", found), waves, strict=True)
+        )
+        return explanation_figure(f"{row['machine']}: {row['file']}", "   |   ".join(words), clip, neighbour, effects)
 
 
 def explain_clips(
@@ -64,16 +128,14 @@ def explain_clips(
         )
     device = detector.context.device
     nearest, distances_db = NormalSpectra.of(train, device).nearest(mean_spectra(chosen, device))
-    records, pictures = [], _pictures(chosen.clips)
-    for i in progress(range(len(rows)), "explain"):
-        clip, waves = chosen.clips[i], (chosen.waveform(i), train.waveform(int(nearest[i])))
-        effects = clip_effects(detector, scorer, clip, *waves, chosen.sample_rate_hz, rows["score"].iloc[i])
-        named = {"nearest": train.clips[nearest[i]].name, "distance_db": round(float(distances_db[i]), 2)}
-        record = {**rows.iloc[i], **named, **effects.as_columns(), "figure": pictures[i]}
-        figure = explanation(record, n_clips, effects, *waves, chosen.sample_rate_hz)
-        with atomic(folder / record["figure"]) as temporary:
-            figure.savefig(temporary, format="png", dpi=150)
-        records.append(record)
+    records = []
+    for i, name in enumerate(progress(_pictures(chosen.clips), "explain")):
+        pair, row = Pair(chosen, i, train, int(nearest[i]), float(distances_db[i])), rows.iloc[i]
+        effects = pair.effects(detector, scorer, row["score"])
+        with atomic(folder / name) as temporary:
+            pair.figure(row, n_clips, effects).savefig(temporary, format="png", dpi=150)
+        named = {"nearest": pair.nearest, "distance_db": round(pair.distance_db, 2), "figure": name}
+        records.append({**row, **named, **effects.as_columns()})
     result = pd.DataFrame(records)[list(_COLUMNS)]
     write_text(folder / "explain.csv", result.to_csv(index=False))
     return result.assign(folder=str(folder))
@@ -91,52 +153,6 @@ _COLUMNS = (
     "kind", "machine", "file", "label", "score", "decision", "verdict", "rank", "nearest", "distance_db",
     "top_bands", "top_stretch", "louder_db", "level_effect", "figure",
 )  # fmt: skip
-
-
-def clip_effects(
-    detector: Detector, scorer: str, clip: Clip, wave: Samples, normal: Samples, sample_rate_hz: int, known: float
-) -> Effects:
-    """What each part of a clip (samples,) did to its score: that of a normal neighbour takes its place.
-
-    The clip and all of its altered copies are scored at once. A score other than the one that is `known` is told.
-    """
-    whole = wave.astype(np.float64)
-    bands_hz = explain.band_edges(sample_rate_hz)
-    stretches_s = np.linspace(0.0, len(whole) / sample_rate_hz, explain.N_STRETCHES + 1)
-    bands = explain.split_bands(whole, bands_hz, sample_rate_hz)
-    neighbour, louder_db = explain.fit_neighbour(bands, normal.astype(np.float64), bands_hz, sample_rate_hz)
-    stretches = explain.split_stretches(whole, stretches_s, sample_rate_hz)
-    altered = [
-        whole * 10 ** (-louder_db / 20),
-        *explain.swap_each(whole, bands, explain.split_bands(neighbour, bands_hz, sample_rate_hz)),
-        *explain.swap_each(whole, stretches, explain.split_stretches(neighbour, stretches_s, sample_rate_hz)),
-    ]
-    copies = [waveform.astype(np.float32) for waveform in (whole, *altered)]
-    scores = detector.score(in_memory(copies, sample_rate_hz, [clip] * len(copies)))[scorer]
-    if not np.isclose(scores[0], known, rtol=_SAME):
-        log.warning(
-            "%s has the score %.4g in the table, and %s of the model as it is gives %.4g: the recording, the model, "
-            "the section or the scorer is another; score or predict it anew",
-            *(clip.path, known, scorer, scores[0]),
-        )
-    by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
-    return Effects(bands_hz, by_band, stretches_s, by_stretch, louder_db, float(by_level[0]))
-
-
-def explanation(
-    record: Mapping[str, Any], n_clips: int, effects: Effects, wave: Samples, normal: Samples, sample_rate_hz: int
-) -> Figure:
-    """The picture of one clip and its neighbour, (samples,) each; the record is a row of `explain_clips`."""
-    decided = "anomalous" if record["decision"] else "normal"
-    truth = f"{record['label']} ({record['verdict']})" if record["label"] else "unknown"
-    words = (f"score {record['score']:.4g}, rank {record['rank']} of {n_clips}", f"called {decided}", f"truth: {truth}")
-    found = f"nearest training clip ({record['distance_db']:.1f} dB per band away)\n{record['nearest']}"
-    hop_samples = max(_LEAST_HOP_SAMPLES, max(len(wave), len(normal)) // _MOST_FRAMES)
-    clip, neighbour = (
-        Picture(name, levels_db(samples, sample_rate_hz, hop_samples), len(samples) / sample_rate_hz)
-        for name, samples in (("the clip", wave), (found, normal))
-    )
-    return explanation_figure(f"{record['machine']}: {record['file']}", "   |   ".join(words), clip, neighbour, effects)
 
 
 def levels_db(wave: Samples, sample_rate_hz: int, hop_samples: int, n_mels: int = 128) -> FloatArray:

@@ -181,8 +181,7 @@ def store_model(
             write_json(folder / name, content)
         facts: dict[str, Any] = {"settings": settings, "data": data, "version": detector.version}
         facts |= {"code": detector.context.code} if detector.context.code else {}
-        facts |= {"sections": sorted({clip.section for clip in learnt.clips})}
-        facts |= {"clip_s": float(np.median(learnt.durations_s))}
+        facts |= {"sections": learnt.sections, "clip_s": float(np.median(learnt.durations_s))}
         run.seal_model(folder, facts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from asd.challenge.years import get_year
 from asd.core.files import read_json
@@ -14,6 +15,7 @@ from asd.data.given import given_data
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.remarks import check_units, copies, kinds, labelled_twice, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
+from asd.places import address_of, is_table, written
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder
 from asd.settings.config import Run
 from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split
@@ -102,9 +104,13 @@ class Job:
 
     def scored_data(self, test: TestData) -> ScoredData:
         """The record of what is scored."""
-        facts, root, read = self.run.fit_facts(), self.config.data_root, test.recordings.contents
-        learnt = facts.get("sections", []) if self.learn is None else [c.section for c in self.learn.clips]
-        return ScoredData.of(root, self.test_data, learnt, test.clips, test.layout, read)
+        learnt = self.run.fit_facts().get("sections", []) if self.learn is None else self.learn.sections
+        clips = tuple((clip.name, clip.section, clip.domain or "") for clip in test.clips)
+        root = self.config.data_root
+        tables = [path for path in ([root] if root.is_file() else root.glob("recordings.*")) if is_table(path)]
+        hashes = {str(path.absolute()): file_hash(path) for path in tables} | test.recordings.contents
+        contents = {address_of(Path(path)) or path: found for path, found in hashes.items()}
+        return ScoredData(written(root), self.test_data, tuple(learnt), clips, test.layout, contents)
 
     def is_foreign(self) -> bool:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""

@@ -78,10 +78,8 @@ def data(config: Data) -> list[Target]:
         failed: dict[Target, AsdError] = {}
         missing: list[Target] = []
         for target in targets:
-            try:
+            with _noted(failed, target, config):
                 missing += [] if _is_there(target, year, config) else [target]
-            except AsdError as error:
-                _note(failed, target, error, config)
         failed |= _fetch_all(missing, year, config)
     if failed:
         done = ", ".join(target.title for target in targets if target not in failed) or "none"
@@ -206,10 +204,8 @@ def _fetch_all(targets: Sequence[Target], year: Year, config: Data) -> dict[Targ
     failed: dict[Target, AsdError] = {}
     remotes: dict[Target, Remote] = {}
     for target in targets:
-        try:
+        with _noted(failed, target, config):
             remotes[target] = sources.find(target.source)
-        except AsdError as error:
-            _note(failed, target, error, config)
     total_bytes = sum(remote.size_bytes or 0 for remote in remotes.values())
     is_silent = not sys.stderr.isatty()
     bar = tqdm(total=total_bytes, desc="fetching", unit="B", unit_scale=True, leave=False, disable=is_silent)
@@ -225,11 +221,9 @@ def _fetch_all(targets: Sequence[Target], year: Year, config: Data) -> dict[Targ
             for target, remote in remotes.items():
                 futures[pool.submit(_fetch, target, remote, year, config, patience, on_bytes)] = target
             for future in as_completed(futures):
-                try:
+                with _noted(failed, target := futures[future], config):
                     future.result()
-                    log.info("%s is there: %s", futures[future].title, futures[future].folder)
-                except AsdError as error:
-                    _note(failed, futures[future], error, config)
+                    log.info("%s is there: %s", target.title, target.folder)
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -237,12 +231,16 @@ def _fetch_all(targets: Sequence[Target], year: Year, config: Data) -> dict[Targ
     return failed
 
 
-def _note(failed: dict[Target, AsdError], target: Target, error: AsdError, config: Data) -> None:
+@contextmanager
+def _noted(failed: dict[Target, AsdError], target: Target, config: Data) -> Iterator[None]:
     """Remembers a failure, where that shall not stop the others."""
-    if not config.keep_going:
-        raise error
-    log.error("%s: %s", target.title, error)
-    failed[target] = error
+    try:
+        yield
+    except AsdError as error:
+        if not config.keep_going:
+            raise
+        log.error("%s: %s", target.title, error)
+        failed[target] = error
 
 
 def _fetch(target: Target, remote: Remote, year: Year, config: Data, patience: Patience, on_bytes: OnBytes) -> None:

@@ -10,16 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from asd.challenge import submission
 from asd.challenge.files import list_clips, list_machines
-from asd.challenge.submission import (
-    Listing,
-    archive_files,
-    check_label,
-    list_zip,
-    systems_of,
-    write_submission,
-    write_zip,
-)
 from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission
@@ -40,7 +32,7 @@ class Package:
     """A package or an archive: its zip (of a dry run, where it would be), what it holds and what is wrong with it."""
 
     zip: Path
-    listing: Listing
+    listing: submission.Listing
     findings: Findings
     written: bool
 
@@ -79,17 +71,17 @@ def submit(config: Submit) -> Package:
 def bundle(config: Bundle) -> Package:
     """Archives the systems of a team, and validates the archive itself; with a defect it is not written."""
     year = get_year(config.year)
-    files = archive_files(systems_of(config.out, config.team), config.team, config.report)
+    files = submission.archive_files(submission.systems_of(config.out, config.team), config.team, config.report)
     target = config.out / f"{config.team}_task2.zip"
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / target.name
-        write_zip(made, files)
+        submission.write_zip(made, files)
         expected = expected_in(config.data, year)
         findings = check_submission(made, year, expected=expected, template_file=config.template)
         if config.report is None:
             reminder = "the technical report is missing: add report=FILE.pdf."
             findings = Findings(findings.defects, (*findings.warnings, reminder))
-        listing = list_zip(made)
+        listing = submission.list_zip(made)
         write = not config.dry_run and not findings.defects
         if write:
             with atomic(target) as temporary:
@@ -109,7 +101,7 @@ def expected_in(data: Path | None, year: Year) -> dict[Unit, set[str]] | None:
 
 def _packaged(config: Submit, out: Path) -> Package:
     year = get_year(config.year)
-    check_label(config.label)
+    submission.check_label(config.label)
     name = config.name
     every = find_runs(config.runs, name, config.seed)
     if own := [run for run in every if run.scores.is_own]:
@@ -132,13 +124,13 @@ def _packaged(config: Submit, out: Path) -> Package:
         results=_development_results(config, config.development or name, scorer, year),
         **read_json(runs[0].model / "facts.json"),
     )
-    folder = write_submission(
+    folder = submission.write_submission(
         table, facts, label=config.label, year=year, folder=out, user_file=config.authors, template_file=config.template
     )
     expected = None if chosen == {*year.eval} else expected_files(_clips_to_submit(runs, table), year)
     findings = check_submission(folder, year, expected=expected, template_file=config.template)
     zipped = folder.with_name(f"{folder.name}.zip")
-    return Package(zipped, list_zip(zipped), findings, written=True)
+    return Package(zipped, submission.list_zip(zipped), findings, written=True)
 
 
 def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:

@@ -33,7 +33,7 @@ from asd.scoring.threshold import how_sure
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, warn_of_defects, with_ranks
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, Split, section_among
 
 PIECE = 256  # recordings that are read and scored at once
 _NAMED = 10  # of each machine in the last message
@@ -161,7 +161,7 @@ def _pieces(
         key = fingerprint(run.fit_facts(), run.scores.thresholds(), config.scorer)
         own = [clip for clip in clips if clip.machine == machine]
         if config.section is not None:
-            section = run.section_named(config.section)
+            section = section_among(run.fit_facts().get("sections", []), config.section, machine)
             key, own = fingerprint(key, section), [replace(clip, section=section) for clip in own]
         todo = journal.begin(key, own)
         if len(todo) < len(own):

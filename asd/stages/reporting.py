@@ -57,7 +57,12 @@ def report(config: Report) -> WrittenReport:
         tables = predicted_tables(config.predictions, [*runs.values()], scorer)
     else:
         tables = _scored(runs, scorer)
-    scored = [_machine_scores(run, table, scorer) for run, table in tables.items() if len(table)]
+    scored = []
+    for run, table in tables.items():
+        if len(table):  # predictions tell their threshold
+            threshold = float(table["threshold"].iloc[0]) if "threshold" in table else threshold_of(run, scorer)
+            training = run.training_scores()[scorer].to_numpy(float)
+            scored.append(MachineScores(run.machine, table, threshold, training))
     numbers = None if config.predictions else _numbers(config, name, every, scorer)
     page = PageMedia(0)
     parts = []
@@ -112,12 +117,6 @@ def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> dict[RunDirectory,
             f"score, or make predict audio=... and report predictions=..."
         )
     return {run: run.scores.table(scorer).reset_index(drop=True) for run in runs.values()}
-
-
-def _machine_scores(run: RunDirectory, table: pd.DataFrame, scorer: str) -> MachineScores:
-    """Scores of clips beside the threshold and the scores of the training clips; predictions tell a threshold."""
-    threshold = float(table["threshold"].iloc[0]) if "threshold" in table else threshold_of(run, scorer)
-    return MachineScores(run.machine, table, threshold, run.training_scores()[scorer].to_numpy(float))
 
 
 def _shown(config: Report, run: RunDirectory, scorer: str, scores: MachineScores, page: PageMedia) -> ShownClips:

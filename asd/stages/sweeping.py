@@ -34,19 +34,8 @@ from asd.evaluation.markdown import table as markdown_table
 from asd.places import address_of, spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
-from asd.stages.trials import (
-    COMPLETE,
-    FAILED,
-    Options,
-    Result,
-    Space,
-    Trial,
-    draws,
-    failure,
-    grid,
-    read_space,
-    run_trial,
-)
+from asd.stages import trials
+from asd.stages.trials import COMPLETE, FAILED, Options, Result, Space, Trial, draws
 from asd.types import AsdError, Label, Split
 
 
@@ -66,12 +55,12 @@ def sweep(config: Sweep) -> Swept:
     Raises:
         AsdError: a space that is none, recordings that cannot be used, or no configuration that works.
     """
-    space = read_space(config.space)
+    space = trials.read_space(config.space)
     if config.method == "optuna":
         import_optuna()
         every = []
     else:
-        every = grid(space) if config.method == "grid" else draws(space, config.trials, config.seed)
+        every = trials.grid(space) if config.method == "grid" else draws(space, config.trials, config.seed)
     list_names(config.data)
     dataset = open_data(config.data)
     machines = dataset.machines() if config.machine == ["all"] else config.machine
@@ -131,10 +120,10 @@ def summary(config: Sweep, found: Swept) -> str:
 
 def _listed(config: Sweep, every: Sequence[Options], first: Trial) -> list[Result]:
     """Results of configurations that are known beforehand."""
-    trials = [replace(first, options=options) for options in every]
-    known = [trial.known() for trial in trials]
-    todo = [trial for trial, result in zip(trials, known, strict=True) if not result]
-    found = finished(run_trial, todo, config, device=config.device, label="sweep")
+    wanted = [replace(first, options=options) for options in every]
+    known = [trial.known() for trial in wanted]
+    todo = [trial for trial, result in zip(wanted, known, strict=True) if not result]
+    found = finished(trials.run_trial, todo, config, device=config.device, label="sweep")
     new = [_result(result, error, todo[i].options) for i, result, error in found]
     return [*filter(None, known), *new]
 
@@ -143,7 +132,7 @@ def _result(result: Result | None, error: Exception | None, options: Options) ->
     if result is not None:
         return result
     log.error("%s: %s", options, error)
-    return failure(options, error)
+    return trials.failure(options, error)
 
 
 def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:

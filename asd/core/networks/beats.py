@@ -28,28 +28,19 @@ _GATE_DIMS = 8  # of a query's projection that decides its gates: two groups of 
 
 @dataclass(frozen=True)
 class BeatsConfig(PublishedSizes):
-    """Sizes of a network; the names are those of the published `cfg`.
+    """Sizes of a network; the names are those of the published `cfg`."""
 
-    Attributes:
-        input_patch_size: side of a square patch, in frames and in mel bands.
-        embed_dim: length of a patch's vector.
-        encoder_layers, encoder_embed_dim, encoder_ffn_embed_dim, encoder_attention_heads: the Transformer.
-        conv_pos, conv_pos_groups: kernel and groups of the convolution over positions.
-        num_buckets, max_distance: of relative positions, in tokens.
-        deep_norm: whether shortcuts are weighed.
-    """
-
-    input_patch_size: int = 16
-    embed_dim: int = 512
+    input_patch_size: int = 16  # side of a square patch, in frames and in mel bands
+    embed_dim: int = 512  # length of a patch's vector
     encoder_layers: int = 12
     encoder_embed_dim: int = 768
     encoder_ffn_embed_dim: int = 3072
     encoder_attention_heads: int = 12
-    conv_pos: int = 128
+    conv_pos: int = 128  # kernel of the convolution over positions
     conv_pos_groups: int = 16
-    num_buckets: int = 320
-    max_distance: int = 800
-    deep_norm: bool = True
+    num_buckets: int = 320  # of relative positions
+    max_distance: int = 800  # between them, in tokens
+    deep_norm: bool = True  # whether shortcuts are weighed
 
     network = "a BEATs"
     common = {  # noqa: RUF012 (not a field)

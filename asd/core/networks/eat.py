@@ -22,24 +22,16 @@ from asd.types import AsdError
 
 @dataclass(frozen=True)
 class EatConfig(PublishedSizes):
-    """Sizes of a network; the names are those of the published `config.json`.
-
-    Attributes:
-        embed_dim, depth, num_heads, mlp_ratio: the Transformer.
-        patch_size: side of a square patch, in frames and in mel bands.
-        mel_bins: bands of the filter bank.
-        max_length: most patches along time that there are positions for.
-        norm_eps: of the normalisations.
-    """
+    """Sizes of a network; the names are those of the published `config.json`."""
 
     embed_dim: int = 768
     depth: int = 12
     num_heads: int = 12
     mlp_ratio: float = 4.0
-    patch_size: int = 16
-    mel_bins: int = 128
-    max_length: int = 768
-    norm_eps: float = 1e-6
+    patch_size: int = 16  # side of a square patch, in frames and in mel bands
+    mel_bins: int = 128  # bands of the filter bank
+    max_length: int = 768  # most patches along time that there are positions for
+    norm_eps: float = 1e-6  # of the normalisations
 
     network = "an EAT"
     common = {  # noqa: RUF012 (not a field)
