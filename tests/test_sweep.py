@@ -52,11 +52,11 @@ def test_a_grid_is_all_combinations(tmp_path: Path) -> None:
 
 
 def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
-    text = "decision.quantile: {low: 0.5, high: 0.9}\nstatistics.neighbours: {low: 1, high: 64, log: true}\n"
+    text = "residual: {low: 0.5, high: 0.9}\nstatistics.neighbours: {low: 1, high: 64, log: true}\n"
     space = read_space(space_file(tmp_path, text))
     found = draws(space, 200, seed=1)
     assert found == draws(space, 200, seed=1) != draws(space, 200, seed=2)
-    shares = [options["decision.quantile"] for options in found]
+    shares = [options["residual"] for options in found]
     assert 0.5 <= min(shares) < 0.52
     assert 0.88 < max(shares) <= 0.9
     counts = [options["statistics.neighbours"] for options in found]
@@ -74,10 +74,10 @@ def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
         ("", "holds no key: value lines"),
         ("statistics.backend: []", "has no values"),
         ("statistics.bakend: [knn]", "did you mean backend"),
-        ("decision.quantile: {low: 0.5, high: 7}", "decision.quantile=7"),
-        ("decision.quantile: {low: 0.9, high: 0.5}", "is no range"),
-        ("decision.quantile: {low: 0.5, high: 0.9}", "without step="),
-        ("decision.quantile: {low: 0, high: 0.9, log: true}", "low above 0"),
+        ("residual: {low: 0.5, high: 7}", "residual=7"),
+        ("residual: {low: 0.9, high: 0.5}", "is no range"),
+        ("residual: {low: 0.5, high: 0.9}", "without step="),
+        ("residual: {low: 0, high: 0.9, log: true}", "low above 0"),
         ("statistics.neighbours: [1, three]", "statistics.neighbours=three does not fit"),
         ("statistics.backend: [knn, magic]", "backend=magic is unknown; there are knn_relative"),
         ("statistics.views: [level, loud]", "statistics.views=loud is unknown; there are"),
@@ -97,8 +97,10 @@ def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
         ("statistics.views: ['level,kurtosis', [level, kurtosis]]", "statistics.views has .* twice"),
         ("statistics.backend: [knn]\nbackend: [gaussian]", "it gives statistics.backend twice; keep one"),
         ("statistics.backend: [knn]\nstatistics: {backend: [gaussian]}", "it gives statistics.backend twice"),
-        ("decision.quantile: {low: 0.1, high: 0.8, step: 1.0e-12}", "has more than 1,000,000 steps"),
+        ("residual: {low: 0.1, high: 0.8, step: 1.0e-12}", "has more than 1,000,000 steps"),
         ("statistics.neighbours: {low: 1, high: 4, log: 'no'}", "is no range"),
+        ("decision.quantile: [0.5, 0.9]", "no value of decision.quantile makes scores better; give it one value"),
+        ("held_out: {low: 0.1, high: 0.3}", "no value of held_out makes scores better"),
     ],
 )
 def test_a_space_that_is_none_is_a_sentence(tmp_path: Path, text: str, saying: str) -> None:
@@ -144,8 +146,8 @@ def test_labels_that_a_judge_needs_are_asked_for_before_anything_is_trained(plac
 
 
 def test_steps_have_no_digits_that_nobody_wrote(tmp_path: Path) -> None:
-    space = read_space(space_file(tmp_path, "decision.quantile: {low: 0.1, high: 0.8, step: 0.2}"))
-    assert [options["decision.quantile"] for options in grid(space)] == [0.1, 0.3, 0.5, 0.7]
+    space = read_space(space_file(tmp_path, "residual: {low: 0.1, high: 0.8, step: 0.2}"))
+    assert [options["residual"] for options in grid(space)] == [0.1, 0.3, 0.5, 0.7]
 
 
 def test_a_draw_from_a_fine_range_takes_no_time_and_lies_on_its_steps(tmp_path: Path) -> None:
@@ -328,11 +330,11 @@ def test_a_search_goes_by_what_another_method_tried_and_ends_where_nothing_is_le
         ("statistics.neighbours", "{low: 1, high: 9}"),
         ("statistics.neighbours", "{low: 1, high: 9, step: 2}"),
         ("statistics.neighbours", "{low: 1, high: 900, log: true}"),
-        ("decision.quantile", "{low: 0.1, high: 0.9}"),
-        ("decision.quantile", "{low: 0.1, high: 0.7, step: 0.2}"),
-        ("decision.quantile", "{low: 0.1, high: 0.8, step: 0.3}"),
+        ("residual", "{low: 0.1, high: 0.9}"),
+        ("residual", "{low: 0.1, high: 0.7, step: 0.2}"),
+        ("residual", "{low: 0.1, high: 0.8, step: 0.3}"),
         ("statistics.neighbours", "{low: 1, high: 10, step: 2}"),
-        ("decision.quantile", "{low: 0.001, high: 0.9, log: true}"),
+        ("residual", "{low: 0.001, high: 0.9, log: true}"),
     ],
 )
 def test_what_is_drawn_can_be_told_to_optuna_and_back(tmp_path: Path, option: str, values: str) -> None:

@@ -37,6 +37,7 @@ _SHARED = {
     *("data", "normal", "abnormal", "machine", "year", "seed", "seeds", "name", "runs", "device", "weights", "track"),
     *("overwrite", *Execution.model_fields),
 }  # by all configurations
+_NO_SCORE = {"decision", "held_out", "keep_going", "layout"}  # of none of their values a clip is scored better
 _MOST = 10_000  # configurations of a grid
 _MOST_STEPS = 1_000_000  # of a range that are no whole numbers
 _DECIMALS = 12  # of a number on a step: 0.1 + 0.2 is 0.3
@@ -105,6 +106,9 @@ def read_space(path: Path) -> Space:
         names = full_names([key for key, _ in choices], str(detector[0]))
         if twice := [name for name, count in Counter(names).items() if count > 1]:
             raise AsdError(f"it gives {twice[0]} twice; keep one")
+        for name, choice in zip(names, space.values(), strict=True):
+            if name.split(".")[0] in _NO_SCORE and len(choice.values) != 1:
+                raise AsdError(f"no value of {name} makes scores better; give it one value, or leave it out")
         for key, choice in choices:
             _check_values(key, choice, detector[0])
     except AsdError as error:
