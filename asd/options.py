@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,12 @@ def listed(names: Sequence[str]) -> str:
         names: of machines, say.
     """
     return ",".join(f'"{name}"' if "," in name else name for name in names)
+
+
+def of_run(name: str, runs: Path, *more: str) -> str:
+    """Options that a shell takes: which run is meant, by its name and the folder of all runs."""
+    place = [] if runs == Path("runs") else [f"runs={runs}"]
+    return shlex.join([f"name={name}", *place, *more])
 
 
 def _some(values: list[str]) -> list[str]:

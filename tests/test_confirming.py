@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def test_a_grown_bank_is_that_of_a_training_with_all_of_them(run: Path) -> None:
     limits = [json.loads((each / "scores/thresholds.json").read_text())["ensemble"] for each in (run, anew)]
     assert limits[0]["value"] == pytest.approx(limits[1]["value"], rel=1e-6)
     assert len(pd.read_csv(run / "model/training_scores.csv")) == 15
+
+
+def test_the_commands_it_names_are_of_the_same_folder_of_runs(run: Path) -> None:
+    Path("runs").rename("other runs")
+    said = succeeds("predict", "audio=inbox", "runs=other runs", "--confirm-normal").out
+    commands = re.findall(r"python -m asd (.*?)(?: takes them back)?$", said, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["predict", "report"]
+    for command in commands:
+        succeeds(*shlex.split(command))
 
 
 def test_it_is_logged_and_taken_back_byte_by_byte(run: Path) -> None:

@@ -137,7 +137,7 @@ def test_evaluation_in_three_forms_and_where_one_likes(trained: Path, here: Path
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert any(line.startswith("| valve   | 00 ") for line in rows)
     assert set(rows) <= set((folder / "evaluation.md").read_text().splitlines())
-    assert where.startswith(f"{folder}/evaluation.json, .csv and .md\nnext: python -m asd submit name=pair")
+    assert where.startswith(f"{folder}/evaluation.json, .csv and .md\nnext: python -m asd submit name=pair runs=")
     rows = pd.read_csv(folder / "evaluation.csv", dtype={"section": str})
     assert {("mse", "fan", "00"), ("mahalanobis", "valve", "00")} <= set(
         rows[["scorer", "machine", "section"]].itertuples(index=False, name=None)

@@ -8,7 +8,6 @@ interruption.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,7 +25,7 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs, is_all, missing_runs
 from asd.library import Model, load
-from asd.options import listed
+from asd.options import listed, of_run
 from asd.places import mirrored, place_name, spelled, written
 from asd.runs import RunDirectory
 from asd.scoring.threshold import how_sure
@@ -103,7 +102,7 @@ def summary(config: Predict, result: Predicted) -> str:
     lines += [f"skipped: {why}" for why in list(skipped.values())[:_NAMED]]
     lines += [f"{len(skipped)} skipped: {result.folder / 'skipped.csv'}"] if skipped else []
     path = result.folder / "predictions.csv"
-    run = shlex.join([f"name={config.name}", f"predictions={path}"])
+    run = of_run(config.name, config.runs, f"predictions={path}")
     return "\n".join([*lines, f"written: {path}", *changes, f"next: python -m asd report {run}"])
 
 
@@ -111,7 +110,7 @@ def _change(change: Change, config: Predict) -> str:
     """What was done to the bank of a run, how sure it is now, and how to take it back."""
     n, machine = abs(change.n_added), change.run.machine
     what = "added to" if change.n_added > 0 else "taken out of"
-    chosen = shlex.join([f"name={config.name}", f"machine={listed([machine])}"])
+    chosen = of_run(config.name, config.runs, f"machine={listed([machine])}")
     undo = f"; python -m asd predict {chosen} --undo takes them back"
     return (
         f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "

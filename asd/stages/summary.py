@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
-from asd.options import listed
+from asd.options import listed, of_run
 from asd.runs import RunDirectory, ScoreFolder
 from asd.scoring.threshold import CONFIDENCE, how_sure
 from asd.settings import stages as options
@@ -86,7 +85,7 @@ def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
         if rate is not None and bound > rate:
             needed = math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-rate))
             lines.append(f"  for {rate:.0%} it takes {needed}: confirm normal recordings as they come")
-    advice = f"python -m asd predict {_of_run(config.run_name, config.runs)} audio=NEW"
+    advice = f"python -m asd predict {of_run(config.run_name, config.runs)} audio=NEW"
     return "\n".join([*lines, f"next: {advice}; --confirm-normal adds what is normal to the bank"])
 
 
@@ -110,9 +109,10 @@ def evaluate(config: options.Evaluate, result: dict[str, Any]) -> str:
         ]
         return "\n".join(["evaluated as the organisers do:", *lines, f"result files: {config.out}"])
     name = result["name"]
-    advice = f"submit name={name} label=<LastName>_<Institute>_task2_1 year={result['year']}"
+    run = of_run(name, config.runs)
+    advice = f"submit {run} label=<LastName>_<Institute>_task2_1 year={result['year']}"
     if result["rule"] == "plain":
-        advice = f"report name={name}"
+        advice = f"report {run}"
     return (
         f"{as_markdown(result, name, full=False)}\n"
         f"written to {config.runs / name}/{evaluation_name(config.part, config.data)}.json, .csv and .md\n"
@@ -123,7 +123,7 @@ def evaluate(config: options.Evaluate, result: dict[str, Any]) -> str:
 def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
     places = [f"  {run.path / 'scores'}" for run in runs]
-    advice = f"next: python -m asd evaluate {_of_run(config.name, config.runs)}"
+    advice = f"next: python -m asd evaluate {of_run(config.name, config.runs)}"
     return "\n".join([f"fused {', '.join(config.members)}:", *places, advice])
 
 
@@ -189,7 +189,7 @@ def _after_scores(config: Run, folders: Sequence[ScoreFolder], scorer: str, *mor
     labels = {*pd.concat([folder.table(folder.scorers[0])["label"] for folder in folders])}
     if {*Label} <= labels:
         year = [] if config.year == 2025 else [f"year={config.year}"]
-        return f"next: python -m asd evaluate {_of_run(config.run_name, config.runs, *year, *_machines(config), *more)}"
+        return f"next: python -m asd evaluate {of_run(config.run_name, config.runs, *year, *_machines(config), *more)}"
     if any(folder.is_own for folder in folders):
         return f"{_false_alarms(folders, scorer)}next: {_predict(config)}"
     if labels == {""}:
@@ -210,14 +210,8 @@ def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
     )
 
 
-def _of_run(name: str, runs: Path, *more: str) -> str:
-    """Which run is meant, as options that a shell takes."""
-    place = [] if runs == Path("runs") else [f"runs={runs}"]
-    return shlex.join([f"name={name}", *place, *more])
-
-
 def _predict(config: Run) -> str:
-    return f"python -m asd predict {_of_run(config.run_name, config.runs, *_machines(config))} audio=<new recordings>"
+    return f"python -m asd predict {of_run(config.run_name, config.runs, *_machines(config))} audio=<new recordings>"
 
 
 def _machines(config: Run) -> list[str]:
