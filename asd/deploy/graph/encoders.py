@@ -100,7 +100,7 @@ def _branch_spectra(g: Graph, encoder: Branches, segments: Value, _: str) -> lis
     spectra = []
     for i, (n, lowest) in enumerate(zip(encoder.windows_samples, encoder.first_bins, strict=True)):
         pad = n // 2 * encoder.centred
-        cut = frames(g, g.op.Pad(segments, g.constant([0, pad, 0, pad])), n, n // 2)
+        cut = frames(g, g.padded(segments, 1, pad, pad), n, n // 2)
         window = g.constant(encoder.get_buffer(f"window_{i}"), single=True)
         magnitude = g.op.Sqrt(g.power(cut * window, n))
         spectra.append(g.op.Transpose(g.part(magnitude, 2, lowest, n // 2 + 1), perm=[0, 2, 1]))
@@ -124,15 +124,9 @@ def _kaldi_levels(g: Graph, bank: KaldiFbank, waveforms: Value) -> Value:
     cut = cut - g.mean(cut, 2)
     before = g.op.Concat(g.part(cut, 2, 0, 1), g.part(cut, 2, 0, n - 1), axis=2)
     windowed = (cut - before * 0.97) * g.constant(bank.get_buffer("window"), single=True)
-    power = g.power(g.op.Pad(windowed, [0, 0, 0, 0, 0, bank.n_fft - n]), bank.n_fft)
+    power = g.power(g.padded(windowed, 2, 0, bank.n_fft - n), bank.n_fft)
     levels = g.op.MatMul(power, g.constant(bank.get_buffer("filters"), single=True))
     return g.op.Log(g.op.Max(levels, float(np.finfo(np.float32).eps)))
-
-
-def _filled(g: Graph, levels: Value, n_frames: Value) -> Value:
-    """Levels (segments, frames, mels) with so many frames of zeros behind."""
-    ends = g.op.Concat(g.constant([0] * 4), g.op.Reshape(n_frames, [1]), g.constant([0]), axis=0)
-    return g.op.Pad(levels, ends)
 
 
 def _hub_levels(g: Graph, listen: HubInput, segments: Value, name: str) -> Value:
@@ -145,7 +139,7 @@ def _hub_levels(g: Graph, listen: HubInput, segments: Value, name: str) -> Value
         )
     levels = _kaldi_levels(g, KaldiFbank("hanning"), segments)
     longest = extractor.max_length
-    levels = g.part(_filled(g, levels, g.op.Max(longest - g.size(levels, 1), 0)), 1, 0, longest)
+    levels = g.part(g.padded(levels, 1, 0, g.op.Max(longest - g.size(levels, 1), 0)), 1, 0, longest)
     return (levels - extractor.mean) / (2 * extractor.std) if extractor.do_normalize else levels
 
 
@@ -156,7 +150,7 @@ def _filter_bank(g: Graph, encoder: Pretrained, segments: Value, name: str) -> l
         levels = (_kaldi_levels(g, listen.fbank, segments * 2.0**15) - listen.mean) / (2 * listen.spread)
     elif isinstance(listen, EatInput):
         levels = _kaldi_levels(g, listen.fbank, segments - g.mean(segments, 1))
-        levels = _filled(g, levels, g.op.Mod(g.op.Neg(g.size(levels, 1)), g.constant(PATCH_FRAMES)))
+        levels = g.padded(levels, 1, 0, g.op.Mod(g.op.Neg(g.size(levels, 1)), g.constant(PATCH_FRAMES)))
         levels = (levels - listen.mean) / (2 * listen.spread)
     else:
         levels = _hub_levels(g, listen, segments, name)

@@ -77,7 +77,7 @@ def _deviation_weights(g: Graph, values: Value, sharpness: float) -> Value:
 def log_mel(g: Graph, transform: LogMel, waveforms: Value) -> Value:
     """Log-mel levels in dB: (clips, samples) -> (clips, frames, mels)."""
     n_fft, window = transform.mel.n_fft, transform.mel.spectrogram.window
-    padded = g.op.Pad(waveforms, [0, n_fft // 2, 0, n_fft // 2])
+    padded = g.padded(waveforms, 1, n_fft // 2, n_fft // 2)
     cut = frames(g, padded, n_fft, transform.hop_samples) * g.constant(window, single=True)
     mel = g.op.MatMul(g.power(cut, n_fft), g.constant(transform.mel.mel_scale.fb, single=True))
     return 10.0 * g.log10(g.op.Max(g.real(mel), POWER_FLOOR))
@@ -252,8 +252,7 @@ def _squared_envelope_power(g: Graph, band: Value, n_rates: Value) -> Value:
     n_bins = g.size(band, 2)
     side = g.whole(g.op.Ceil(g.op.Sqrt(g.real(n_bins + n_rates))))
     n_short = side * side
-    ends = g.op.Concat(g.constant([0] * 5), g.op.Reshape(n_short - n_bins, [1]), axis=0)
-    parts = g.op.Split(g.op.Pad(band, ends), axis=1, num_outputs=2, _outputs=2)
+    parts = g.op.Split(g.padded(band, 2, 0, n_short - n_bins), axis=1, num_outputs=2, _outputs=2)
     real, imaginary = g.transform(parts, side, side, n_short)
     squared = g.square(real) + g.square(imaginary)
     mean = g.op.Max(g.mean(squared, 2), float(np.finfo(np.float32).tiny))

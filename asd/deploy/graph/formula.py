@@ -121,8 +121,13 @@ class Graph:
         parts = [[n] if isinstance(n, int) else self.op.Reshape(n, [1]) for n in sizes]
         return self.op.Reshape(x, self.op.Concat(*(self._value(n) for n in parts), axis=0))
 
-    def taken(self, x: Value, axis: int, places: Value | Sequence[int]) -> Value:
-        """Places of an axis; the axes of `places` stand where that axis stood."""
+    def padded(self, x: Value, axis: int, front: Value | int, behind: Value | int) -> Value:
+        """The same with so many zeros before and behind it."""
+        pads = self.op.Concat(*(self.op.Reshape(self._value(n), [1]) for n in (front, behind)), axis=0)
+        return self.op.Pad(x, pads, None, [axis])
+
+    def taken(self, x: Value, axis: int, places: Value | Sequence[int] | int) -> Value:
+        """Places of an axis; the axes of `places`, none for a number, stand where that axis stood."""
         return self.op.Gather(x, self._value(places), axis=axis)
 
     def power(self, x: Value, n: int) -> Value:
@@ -154,8 +159,8 @@ class Graph:
         away = self.op.Where(self.op.Less(place, n_kept), place, n_long - place)  # negative lags at the end
         cos, sin = self._chirp(self.range(n), n)
         lag_cos, lag_sin = self._chirp(self.op.Where(self.op.Less(away, n), away, 0), n)
-        ends = self.op.Concat(self.constant([0] * 5), self.op.Reshape(n_long - n, [1]), axis=0)
-        real, imaginary = self.transform([self.op.Pad(x * part, ends) for part in (cos, sin)], side, side, n_long)
+        parts = [self.padded(x * part, 2, 0, n_long - n) for part in (cos, sin)]
+        real, imaginary = self.transform(parts, side, side, n_long)
         lags = [self.op.Unsqueeze(part, [0, 1]) for part in (lag_cos, self.op.Neg(lag_sin))]
         lag_real, lag_imaginary = self.transform(lags, side, side, n_long)
         # Back by another transform forwards, of what is conjugated before and after.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
+from scipy.signal.windows import hann
 
 from asd.data import frontends
 from asd.deploy.graph.features import frames
@@ -44,12 +44,8 @@ def less_far(
     return {name: x - far[name] * front_end.residual for name, x in near.items()}
 
 
-def _microphone(g: Graph, recorded: Value, number: int) -> Value:
-    return g.op.Squeeze(g.part(recorded, 1, number, number + 1), [1])
-
-
 def _cancel(g: Graph, recorded: Value) -> Value:
-    near, far = (_microphone(g, recorded, i) for i in (0, 1))
+    near, far = (g.taken(recorded, 1, i) for i in (0, 1))
     (a, b), (c, d) = (_spectrum(g, x, frontends.CANCEL_SAMPLES) for x in (near, far))
     power = g.total(g.square(c) + g.square(d), 1) + frontends.LEAST_POWER
     real, imaginary = g.total(a * c + b * d, 1) / power, g.total(b * c - a * d, 1) / power
@@ -58,14 +54,14 @@ def _cancel(g: Graph, recorded: Value) -> Value:
 
 
 def _subtract(g: Graph, recorded: Value) -> Value:
-    near, far = (_microphone(g, recorded, i) for i in (0, 1))
+    near, far = (g.taken(recorded, 1, i) for i in (0, 1))
     spectrum, noise = (_spectrum(g, x, frontends.SUBTRACT_SAMPLES) for x in (near, far))
     return _less(g, spectrum, _magnitude(g, noise), near)
 
 
 _FRONT_ENDS = {
-    "near": lambda g, recorded: _microphone(g, recorded, 0),
-    "far": lambda g, recorded: _microphone(g, recorded, 1),
+    "near": lambda g, recorded: g.taken(recorded, 1, 0),
+    "far": lambda g, recorded: g.taken(recorded, 1, 1),
     "mean": lambda g, recorded: g.mean(recorded, 1, keepdims=False),
     "cancel": _cancel,
     "subtract": _subtract,
@@ -106,13 +102,13 @@ def _spectrum(g: Graph, waveforms: Value, n_fft: int) -> Spectrum:
     """Of frames centred on multiples of half a window, from the first sample to the end, filled up with zeros."""
     hop = n_fft // 2
     behind = g.op.Mod(g.op.Neg(g.size(waveforms, 1)), g.constant(hop)) + hop
-    padded = g.op.Pad(waveforms, g.op.Concat(g.constant([0, hop, 0]), g.op.Reshape(behind, [1]), axis=0))
-    return g.spectrum(frames(g, padded, n_fft, hop) * g.constant(_window(n_fft), single=True), n_fft)
+    padded = g.padded(waveforms, 1, hop, behind)
+    return g.spectrum(frames(g, padded, n_fft, hop) * g.constant(hann(n_fft, sym=False), single=True), n_fft)
 
 
 def _waveforms(g: Graph, spectrum: Spectrum, like: Value, n_fft: int) -> Value:
     """The inverse of `_spectrum`, as long as another waveform; every sample lies in two frames."""
-    hop, window = n_fft // 2, _window(n_fft)
+    hop, window = n_fft // 2, hann(n_fft, sym=False)
     turns = 2 * np.pi * np.outer(np.arange(hop + 1), np.arange(n_fft)) / n_fft
     twice = np.where(np.arange(hop + 1) % hop == 0, 1, 2)[:, None] / n_fft * window  # bins that have no mirror: once
     bases = (twice * np.cos(turns), -twice * np.sin(turns))
@@ -121,7 +117,3 @@ def _waveforms(g: Graph, spectrum: Spectrum, like: Value, n_fft: int) -> Value:
     both = g.part(g.part(cut, 2, hop, n_fft), 1, 0, count - 1) + g.part(g.part(cut, 2, 0, hop), 1, 1, count)
     whole = both / g.constant(window[:hop] ** 2 + window[hop:] ** 2, single=True)
     return g.part(g.shaped(whole, 0, -1), 1, 0, g.size(like, 1))
-
-
-def _window(n_fft: int) -> npt.NDArray[np.float64]:
-    return np.asarray(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft))
