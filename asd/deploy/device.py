@@ -20,16 +20,11 @@ Take = Callable[[Samples, bool], None]  # a block (channels, n), and whether sam
 
 
 class Device:
-    """A sound card, which may vanish and return.
+    """A sound card, which may vanish and return; `OSError` where it is not there at the beginning.
 
     Blocks wait in a queue while a window is scored, so none is lost as long as the computer keeps up on average.
-
-    Args:
-        open_: opens it, and has every block taken from a thread of its own; gives what has `active` and `close()`, such
-            as a `sounddevice.InputStream`. OSError while it is not there.
-
-    Raises:
-        OSError: it is not there at the beginning.
+    `open_` opens it, and has every block taken from a thread of its own; it gives what has `active` and `close()`, such
+    as a `sounddevice.InputStream`, and raises `OSError` while it is not there.
     """
 
     def __init__(self, name: str, sample_rate_hz: int, open_: Callable[[Take], Any]) -> None:

@@ -49,10 +49,8 @@ class Plan:
 class Listener:
     """Scores a stream and says what happens; its memory does not grow with the stream.
 
-    Args:
-        training_scores: (clips,) of normal training clips.
-        score: of a window (channels, samples), by the model.
-        emit, write_score: take every event, and a line per window.
+    `score` gives that of a window (channels, samples), `emit` takes every event, and `write_score` a line per window;
+    training scores (clips,) are of normal clips.
     """
 
     def __init__(

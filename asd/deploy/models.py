@@ -95,12 +95,8 @@ def score_uploads(
 ) -> list[dict[str, Any]]:
     """Scores recordings of a request as `predict` does, one after another, so that memory holds only one.
 
-    Args:
-        section: of the machine that all of them are of; None: as their names say.
-
-    Returns:
-        A row per recording: its name, and score and decision, or the error that it has none for; of a recording
-        without a usable sound the defect besides.
+    They are of the section, None: that their names say. A row per recording has its name, and score and decision, or
+    the error that it has none for; of a recording without a usable sound the defect besides.
     """
     rows: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="asd-serve-") as folder:

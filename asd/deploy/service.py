@@ -62,10 +62,8 @@ class Rate:
 class Guard:
     """An ASGI application around another one, which lets through what is within the limits.
 
-    Args:
-        limits: of a request and of all together; `GET /health` and `GET /metrics` are answered however many others are
-            worked on.
-        watch: is told of every answer: method, path, status, seconds.
+    `GET /health` and `GET /metrics` are answered however many others are worked on; `watch` is told of every answer:
+    method, path, status, seconds.
     """
 
     def __init__(self, app: ASGIApp, limits: Serve, watch: Callable[[str, str, int, float], None]) -> None:

@@ -68,14 +68,9 @@ class JsonLines:
 class Webhook:
     """Events as HTTP POST requests with a signed body, tried again until the other side takes them.
 
-    The signature is HMAC-SHA256 over `<timestamp>.<body>` with the shared secret, in hexadecimal behind `sha256=`. An
-    event may arrive twice where an answer was lost; its `id` is the same then.
-
-    Args:
-        secret: shared with the other side; "": the body is not signed.
-        first_wait_s: pause before the second try; it doubles with each further one.
-
-    Source: RFC 2104 (HMAC).
+    The signature is HMAC-SHA256 (RFC 2104) over `<timestamp>.<body>` with the shared secret, in hexadecimal behind
+    `sha256=`; without a secret there is none. An event may arrive twice where an answer was lost; its `id` is the same
+    then. The pause before the second try doubles with each further one.
     """
 
     def __init__(

@@ -38,11 +38,9 @@ def source_of(
 ) -> Iterator[Piece]:
     """All that comes from what `input=` names, as soon as it comes: `-`, a pipe, a folder, a file, or a sound card.
 
-    Args:
-        format_: of raw samples from standard input or a pipe.
-        n_channels: of raw samples, and of a sound card.
-        mark: file in which it is remembered what of a folder was heard, so that a restart goes on with the rest.
-        tell: takes how each recording of a folder, a file or a stream is stored.
+    Raw samples of standard input or a pipe have the format and the channels, a sound card has the channels. The file
+    `mark` remembers what of a folder was heard, so that a restart goes on with the rest; `tell` takes how each
+    recording of a folder, a file or a stream is stored.
     """
     place = mirrored(given)
     raw = Coding(sample_rate_hz, n_channels, *RAW[format_])

@@ -45,15 +45,9 @@ NOTHING: Samples = np.zeros((1, 0), np.float32)
 class Windows:
     """Windows of a stream, each as soon as its last sample is there; none reaches across a cut.
 
-    The buffer has room for twice the samples that are kept at least, so that they are moved once per round and lie in
-    one piece.
-
-    Args:
-        n_window, n_hop: samples of a window, and from one to the next.
-        n_kept: last samples that can be asked for, as far back as the last cut.
-
-    Attributes:
-        end: position of the next sample.
+    A window has `n_window` samples, the next begins `n_hop` later, and `n_kept` last samples can be asked for, as far
+    back as the last cut. The buffer has room for twice as many at least, so that they are moved once per round and lie
+    in one piece. `end` is the position of the next sample.
     """
 
     def __init__(self, n_channels: int, n_window: int, n_hop: int, n_kept: int = 0) -> None:

@@ -61,17 +61,11 @@ class Coding:
 
 
 def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterator[Samples]]:
-    """Samples of a stream, which says by its first bytes whether it is a WAV file.
+    """How samples lie in a stream, and blocks of them (channels, n); a frame that is cut off at the end is dropped.
 
-    Args:
-        raw: how samples lie in a stream that is no WAV file.
-
-    Returns:
-        How they lie, and blocks of them (channels, n); a frame that is cut off at the end is dropped.
-
-    Raises:
-        AsdError: an empty stream, a broken header, another kind of file, or a file that is cut off; a pipe that is cut
-            off is known, and named, at its end.
+    Its first bytes say whether it is a WAV file; in any other they lie as in `raw`. `AsdError` for an empty stream, a
+    broken header, another kind of file, or a file that is cut off; a pipe that is cut off is known, and named, at its
+    end.
     """
     head = stream.read(4)
     if not head:

@@ -130,9 +130,7 @@ def join_names(named: Iterable[str], filenames: Sequence[str], table: Path) -> d
 
     Names that no recording has are left out, counted and named in the log: recordings of public data sets are
     often no longer to be had. Every recording has to be named: a clip without events has to be labelled, too.
-
-    Raises:
-        AsdError: a recording without a row, no row with a recording, or recordings of one name in two folders.
+    `AsdError` for a recording without a row, no row with a recording, or recordings of one name in two folders.
     """
     by_key = {recording_key(name): name for name in filenames}
     folder_of_table = table.with_suffix("")

@@ -58,6 +58,8 @@ each, a sixteenth of the samples is left to the other layers, as in Dai et al., 
 networks for raw waveforms", ICASSP 2017. 2 x 4^6 = 8192 samples, 1.024 s at 8 kHz, become 2 steps of 64 channels,
 128 features as in `features128`, and a dense layer makes 32 of them."""
 
+IntArray = npt.NDArray[np.int64]
+
 NETWORKS = {"small": SMALL, **DESIGNS}
 
 _BATCH = 256  # recordings looked at together where nothing is learnt
@@ -92,11 +94,8 @@ def cells(config: Digits, words: Words) -> dict[str, dict[str, Any]]:
 def run_cell(settings: dict[str, Any], folder: Path, *, data: str, device: str) -> dict[str, Any]:
     """Trains a network and tests it; resumes where it was stopped.
 
-    Args:
-        settings: "split" (`recordings.Words.split`), "seed", "study" (words that decide the result), "recordings"
-            (their hash).
-        folder: receives metrics.jsonl and weights.safetensors.
-        data: folder or address of the recordings, wherever it lies today.
+    Settings are "split" (`recordings.Words.split`), "seed", "study" (words that decide the result) and "recordings"
+    (their hash); these lie in `data` today. The folder receives metrics.jsonl and weights.safetensors.
 
     Returns:
         "confusion" (classes, classes) of the network, rows actual; "classifiers": by length of the features and
@@ -126,20 +125,11 @@ def run_cell(settings: dict[str, Any], folder: Path, *, data: str, device: str) 
     return result | {"seconds": time.perf_counter() - started}
 
 
-def classify(
-    features: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    train: npt.NDArray[np.int64],
-    test: npt.NDArray[np.int64],
-) -> dict[str, int]:
+def classify(features: npt.NDArray[np.float32], labels: IntArray, train: IntArray, test: IntArray) -> dict[str, int]:
     """How many recordings `test` each classifier calls rightly that learnt from the recordings `train`.
 
-    Every feature is brought to mean 0 and spread 1. The settings are scikit-learn's own, five neighbours and
-    C = 1, and not tuned.
-
-    Args:
-        features: (recordings, n) of the network.
-        labels: (recordings,) classes.
+    Every feature (recordings, n) is brought to mean 0 and spread 1. The settings are scikit-learn's own, five
+    neighbours and C = 1, and not tuned.
     """
     right = {}
     kinds = {"k-NN": KNeighborsClassifier(), "logistic regression": LogisticRegression(max_iter=1000), "SVM": SVC()}

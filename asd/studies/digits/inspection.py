@@ -84,15 +84,11 @@ def activation_maps(net: RawWaveCNN, waveform: torch.Tensor) -> list[FloatArray]
 
 
 def class_activation_map(net: RawWaveCNN, waveform: torch.Tensor, label: int, block: int) -> FloatArray:
-    """What each step of a block's map contributes to the logit of a class: (steps,), positive raises it.
+    """What each step of a block's map (-1: the last) adds to the logit of a class: (steps,), positive raises it.
 
     Activation times gradient, summed over channels. Where nothing but a linear layer follows, the steps add
     up to the logit less its bias, as in the class activation map of Zhou et al. (2016), and nothing else can;
     further down it is a first-order answer.
-
-    Args:
-        waveform: (samples,).
-        block: index into the network's activation maps; -1 is the last.
 
     Source: Draelos and Carin, "Use HiResCAM instead of Grad-CAM", 2020.
     """
