@@ -230,3 +230,9 @@ class TrainSettings(Settings):
     clip_norm: float | None = Field(None, gt=0, description="longest gradient; a longer one is shortened")
     accumulate: int = Field(1, ge=1, description="pieces that a batch is cut into, to save memory")
     floor: float = Field(0.0, ge=0, description="last learning rate of the cosine")
+
+
+def meanings(stages: Mapping[str, type[Settings]]) -> dict[str, str]:
+    """What each stage of a group is for, by the docstring of its options, as `--help` lists it."""
+    texts = {stage: str(options.__doc__).removesuffix(".") for stage, options in stages.items()}
+    return {stage: text[0].lower() + text[1:] for stage, text in texts.items()}

@@ -178,12 +178,9 @@ def _evaluate(name: str, table: pd.DataFrame, truth: GroundTruth, year: int) -> 
     official_order = dict.fromkeys(unit.machine for unit in truth)
     evaluation["machines"] = {machine: evaluation["machines"][machine] for machine in official_order}
     sections = read_sections(table, with_domains=get_year(year).rule != "per_id")
-    return SystemResult(
-        name=name,
-        evaluation=evaluation,
-        plain_auc={(s.machine, s.section): auc(s.is_anomaly, s.scores) for s in sections},
-        ci95_official_compat=ci95_official_compat(table["label"] == Label.ANOMALY, table["score"]),
-    )
+    plain_auc = {(s.machine, s.section): auc(s.is_anomaly, s.scores) for s in sections}
+    ci95 = ci95_official_compat(table["label"] == Label.ANOMALY, table["score"])
+    return SystemResult(name, evaluation, plain_auc, ci95)
 
 
 def _result_files(results: Sequence[SystemResult], year: Year) -> dict[str, list[Row]]:

@@ -69,15 +69,7 @@ def parse_name(path: Path, machine: str, split: Split) -> Clip:
     attributes = _parse_tail(found.get("tail") or "", machine)
     if split is Split.SUPPLEMENTAL and {"noise", "machine", "clean"} & {*words}:
         attributes[CONTENT] = "noise" if "noise" in words else "machine"
-    return Clip(
-        path=path,
-        machine=machine,
-        section=found["section"],
-        split=split,
-        domain=_domain(path, found.get("domain"), words),
-        label=label,
-        attributes=attributes,
-    )
+    return Clip(path, machine, found["section"], split, _domain(path, found.get("domain"), words), label, attributes)
 
 
 def follows_grammar(path: Path, machine: str, split: Split) -> bool:

@@ -83,12 +83,8 @@ def validate(
     label = path.stem if path.is_file() else os.path.basename(os.path.abspath(path))  # a link keeps its name
     systems, strays = _systems(files, label)
     clips = {Unit(*unit): names for unit, names in expected.items()} if expected else None
-    rules = _Rules(
-        year=year,
-        template=load_template(year, template_file),
-        clips=clips or dict.fromkeys(year.eval_units()),
-        own_data=clips is not None,
-    )
+    template = load_template(year, template_file)
+    rules = _Rules(year, template, clips or dict.fromkeys(year.eval_units()), own_data=clips is not None)
     defects = [f"{name} belongs to no system: remove it." for name in strays]
     if not systems:
         defects.append(f"{path} holds no system: expected {LABEL_EXAMPLE}/anomaly_score_*.csv in it.")

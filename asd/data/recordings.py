@@ -189,12 +189,8 @@ def check(
                 raise AsdError(f"{str(clip.path)!a} has a name that is no UTF-8; rename it")
             if "\r" in str(clip.path):
                 raise AsdError(f"{str(clip.path)!a} has a carriage return in its name, which breaks tables; rename it")
-            sound = read_sound(
-                clip.path,
-                front_end.n_microphones,
-                channel=front_end.channel,
-                sample_rate_hz=sample_rate_hz if resample else None,
-            )
+            wanted_hz = sample_rate_hz if resample else None
+            sound = read_sound(clip.path, front_end.n_microphones, channel=front_end.channel, sample_rate_hz=wanted_hz)
             _check_use(sound, sample_rate_hz, front_end, least_samples)
         except AsdError as error:
             return error
@@ -241,12 +237,8 @@ def in_memory(
 
 def joined(parts: Sequence[Recordings]) -> Recordings:
     """Several recordings as one, in order, through the front end of the first."""
-    return Recordings(
-        tuple(clip for part in parts for clip in part.clips),
-        tuple(sound for part in parts for sound in part.sounds),
-        parts[0].sample_rate_hz,
-        parts[0].front_end,
-    )
+    clips = tuple(clip for part in parts for clip in part.clips)
+    return replace(parts[0], clips=clips, sounds=tuple(sound for part in parts for sound in part.sounds))
 
 
 def defects(recordings: Recordings) -> list[tuple[Clip, str]]:

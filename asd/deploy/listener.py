@@ -146,15 +146,8 @@ class Listener:
         self.defect = broken
         self.n_windows += score is not None
         change = None if score is None else self._alarms.step(score, window.start, window.end)
-        self._write_score(
-            {
-                **self._about(window),
-                "score": score,
-                "smoothed": self._alarms.smoothed,
-                "alarm": self._alarms.is_on,
-                "defect": broken or None,
-            }
-        )
+        found = {"score": score, "smoothed": self._alarms.smoothed, "alarm": self._alarms.is_on}
+        self._write_score({**self._about(window), **found, "defect": broken or None})
         if change == "alarm":
             self._raise(window)
         elif change == "cleared":
@@ -167,15 +160,9 @@ class Listener:
         alarms, plan = self._alarms, self.plan
         onset = window.start if alarms.onset is None else alarms.onset
         path = self._to_record("alarm", onset - plan.n_before, window.end + plan.n_after)
-        onset_s = (onset - self._origin) / plan.sample_rate_hz
-        self._alarm = self._say(
-            "alarm",
-            window,
-            onset_s=round(onset_s, 3),
-            smoothed=alarms.smoothed,
-            threshold=alarms.rule.above,
-            audio=str(path),
-        )
+        onset_s = round((onset - self._origin) / plan.sample_rate_hz, 3)
+        levels = {"smoothed": alarms.smoothed, "threshold": alarms.rule.above}
+        self._alarm = self._say("alarm", window, onset_s=onset_s, **levels, audio=str(path))
 
     def _follow(self, score: float, window: Window) -> None:
         """Holds a normal window, the next that overlaps no earlier one, against the training clips."""

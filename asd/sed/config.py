@@ -11,12 +11,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from asd.core.tracking import TrackerName
-from asd.options import AnyNames, Names, Numbers, Seeds, Settings, TrainSettings
+from asd.options import AnyNames, Names, Numbers, Seeds, Settings, TrainSettings, meanings
 from asd.places import Place
 
 
 class MakeSoundscapes(Settings):
-    """What `sed make-soundscapes` mixes."""
+    """Mix labelled recordings into backgrounds, with labels: a data folder to train on."""
 
     events: Place = Field(description="folder of labelled WAVs: <label>/<source>_*.wav or <label>_<source>_*.wav")
     background: str = Field("", description="folder of WAVs to put behind them, or synthetic: machines running")
@@ -127,7 +127,7 @@ class Learning(TrainSettings):
 
 
 class Train(Settings):
-    """What `sed train` does."""
+    """Learn events from strong, soft, weak and no labels, tune on validation, score the test."""
 
     data: Place = Field(Path("data/soundscapes"), description="data folder: train_*/, validation/, test/, tables")
     name: str = Field("sed", description="of the run")
@@ -151,7 +151,7 @@ class Train(Settings):
 
 
 class Score(Settings):
-    """What `sed score` does."""
+    """Find events in a folder of recordings."""
 
     name: str = Field("sed", description="of the trained run")
     runs: Place = Field(Path("runs/sed"), description="folder of the runs")
@@ -161,7 +161,7 @@ class Score(Settings):
 
 
 class Evaluate(Settings):
-    """What `sed evaluate` does."""
+    """How well events, frames and clips of a part were found, student and teacher."""
 
     name: str = Field("sed", description="of the trained run")
     runs: Place = Field(Path("runs/sed"), description="folder of the runs")
@@ -170,7 +170,7 @@ class Evaluate(Settings):
 
 
 class Report(Settings):
-    """What `sed report` compares."""
+    """What differs between runs, with the noise beside it: Markdown, CSV, JSON, PNG."""
 
     members: Names = Field(description="names of runs of the same data; the first is the baseline")
     runs: Place = Field(Path("runs/sed"), description="folder of the runs")
@@ -187,10 +187,4 @@ STAGES: dict[str, type[Settings]] = {
     "report": Report,
 }
 
-MEANINGS: dict[str, str] = {
-    "make-soundscapes": "mix labelled recordings into backgrounds, with labels: a data folder to train on",
-    "train": "learn events from strong, soft, weak and no labels, tune on validation, score the test",
-    "score": "find events in a folder of recordings",
-    "evaluate": "how well events, frames and clips of a part were found, student and teacher",
-    "report": "what differs between runs, with the noise beside it: Markdown, CSV, JSON, PNG",
-}
+MEANINGS = meanings(STAGES)

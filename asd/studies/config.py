@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from asd.options import AnyNames, Levels, Names, Seeds, Settings, SideBySide
+from asd.options import AnyNames, Levels, Names, Seeds, Settings, SideBySide, meanings
 from asd.places import Place
 
 
@@ -38,7 +38,7 @@ class TermWeights(Settings):
 
 
 class Fusion(Study):
-    """Options of the fusion study: a small form of the published model and recipe."""
+    """Gated, concatenated and added modalities, and each alone, on synthetic multi-track sequences."""
 
     epochs: int = Field(20, ge=1, description="passes over the training sequences")
     batch_size: int = Field(16, ge=2, description="sequences per step")
@@ -84,17 +84,17 @@ class Halls(Study):
 
 
 class Microphones(Halls):
-    """Options of the study of two microphones."""
+    """What each front end for two microphones gains, on synthetic machines at known noise."""
 
 
 class Supplemental(Halls):
-    """Options of the study of supplemental recordings."""
+    """What noise-only and clean recordings gain, on synthetic machines at known noise."""
 
     supplemental: int = Field(40, ge=2, description="noise-only and clean recordings of each machine, each")
 
 
 class Digits(Study):
-    """Options of the study of raw-waveform classifiers on spoken digits."""
+    """Raw-waveform classifiers of spoken digits, by known and by unknown speakers, and how they work."""
 
     data: Place = Field(Path("../shared/data/spoken_digits"), description="folder of <word>_<speaker>_<number>.wav")
     network: str = Field("small", description="small, or a published design: ch32, base, ...")
@@ -143,7 +143,7 @@ class SedStudy(Study):
 
 
 class Losses(SedStudy):
-    """Options of the loss study: published losses on events of unequal length and frequency."""
+    """Eight losses of event detection, two networks, on events of unequal length and frequency."""
 
     epochs: int = Field(20, ge=1, description="passes over the training clips")
     strong: int = Field(240, ge=2, description="training clips")
@@ -155,7 +155,7 @@ class Losses(SedStudy):
 
 
 class Cmt(SedStudy):
-    """Options of the confident-mean-teacher study: published methods, with few labels."""
+    """No teacher, mean teacher, cmt_normal and cmt_neg, student and teacher, on soundscapes with few labels."""
 
     epochs: int = Field(25, ge=1, description="passes over all clips")
     classes: AnyNames = Field(["0", "1", "2", "3", "4", "5"], description="labels to use; none: all there are")
@@ -165,7 +165,7 @@ class Cmt(SedStudy):
 
 
 class Reuse(Study):
-    """Options of the study of reuse: parts of the core, switched on in the detector embedding."""
+    """Averaged weights and an activity head in the detector embedding, with and without."""
 
     data: Place = Field(Path("../shared/data/machines"), description="folder of recorded machines")
     methods: AnyNames = Field([], description="those of the study to run; none: all")
@@ -193,12 +193,4 @@ STAGES: dict[str, type[Settings]] = {
     "supplemental": Supplemental,
 }
 
-MEANINGS: dict[str, str] = {
-    "cmt": "no teacher, mean teacher, cmt_normal and cmt_neg, student and teacher, on soundscapes with few labels",
-    "digits": "raw-waveform classifiers of spoken digits, by known and by unknown speakers, and how they work",
-    "fusion": "gated, concatenated and added modalities, and each alone, on synthetic multi-track sequences",
-    "losses": "eight losses of event detection, two networks, on events of unequal length and frequency",
-    "microphones": "what each front end for two microphones gains, on synthetic machines at known noise",
-    "reuse": "averaged weights and an activity head in the detector embedding, with and without",
-    "supplemental": "what noise-only and clean recordings gain, on synthetic machines at known noise",
-}
+MEANINGS = meanings(STAGES)

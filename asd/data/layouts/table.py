@@ -125,16 +125,8 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
             f"{where} has the machine {machine!r}; write a name without slashes and without a dot before it, of "
             f"{MOST_NAME_BYTES} bytes at most"
         )
-    return Clip(
-        path=path,
-        machine=machine,
-        section=section_name(cells.get("section", "")) or "00",
-        split=split,
-        domain=domain,
-        label=label,
-        attributes=attributes,
-        file=name,
-    )
+    section = section_name(cells.get("section", "")) or "00"
+    return Clip(path, machine, section, split, domain, label, attributes, name)
 
 
 def _file(folder: Path, name: str) -> Path:
