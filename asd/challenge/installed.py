@@ -10,20 +10,21 @@ half-unpacked lies in `.unpacking/` beside the machines' folders, where no stage
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from pydantic import BaseModel
 
 from asd.challenge.files import FOLDERS
 from asd.challenge.ground_truth import read_ground_truth
 from asd.challenge.names import parse_name
-from asd.challenge.unpack import machine_place, truth_place, unpack
+from asd.challenge.unpack import Member, machine_place, truth_place, unpack
 from asd.challenge.years import Archive, Part, Year, revision
 from asd.core.files import write_json
 from asd.core.runtime import log
@@ -44,14 +45,13 @@ UNPACKING = ".unpacking"
 _MOVING = threading.Lock()  # archives of one machine are unpacked side by side, and moved one by one
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(BaseModel):
     """What a machine's folder was filled with."""
 
     archive: str
     record: int
     md5: str | None
-    files: Mapping[str, tuple[int, int]]  # name in the machine's folder -> bytes, CRC-32
+    files: dict[str, Member]  # by their names in the machine's folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +141,10 @@ def _by_hand(folder: Path, part: Part) -> dict[Split, list[Path]]:
     }
 
 
-def _is_whole(path: Path, known: tuple[int, int], quick: bool) -> bool:
-    size_bytes, crc32 = known
+def _is_whole(path: Path, known: Member, quick: bool) -> bool:
     try:
-        if path.stat().st_size != size_bytes:
-            return False
-        return quick or zlib.crc32(read_bytes(path)) == crc32
+        has_size = path.stat().st_size == known.size_bytes
+        return has_size and (quick or zlib.crc32(read_bytes(path)) == known.crc32)
     except (AsdError, OSError):
         return False
 
@@ -160,10 +158,8 @@ def others(folder: Path, part: Part) -> list[Manifest]:
 def _read(path: Path) -> Manifest | None:
     """The manifest; None where it is damaged."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-        files = {name: (int(size), int(crc)) for name, (size, crc) in content["files"].items()}
-        return Manifest(content["archive"], content["record"], content["md5"], files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Manifest.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
 
 
@@ -180,11 +176,11 @@ def install_machine(path: Path, folder: Path, part: Part, source: Archive, md5: 
             files = {name: member for name, member in members.items() if _top(name) not in taken}
             if doubled := {_top(name) for name in members} & taken:
                 log.warning("%s also holds %s, which stays as it is", path.name, ", ".join(sorted(doubled)))
-            manifest = Manifest(path.name, source.record, md5, files)
+            manifest = Manifest(archive=path.name, record=source.record, md5=md5, files=files)
             if folder.exists():
                 _fill(folder, unpacked, part, manifest)
             else:
-                write_json(unpacked / manifest_name(part), asdict(manifest))
+                write_json(unpacked / manifest_name(part), manifest.model_dump())
                 unpacked.replace(folder)
 
 
@@ -208,7 +204,7 @@ def install_truth(path: Path, folder: Path, year: Year) -> None:
 def _fill(folder: Path, unpacked: Path, part: Part, manifest: Manifest) -> None:
     """Moves what was unpacked into a folder that has something in it; the manifest tells when that is done."""
     filling = folder / f".{manifest_name(part)}"
-    write_json(filling, asdict(manifest))
+    write_json(filling, manifest.model_dump())
     (folder / manifest_name(part)).unlink(missing_ok=True)
     for name in sorted({_top(name) for name in manifest.files}):
         if (folder / name).is_dir():

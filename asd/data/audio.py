@@ -47,33 +47,19 @@ _NO_SPAN = 1e-9  # of the full scale, two steps of 32 bits: below it the smalles
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Sound:
-    """A recording that was read.
+    """A recording that was read."""
 
-    Attributes:
-        path: of the file; None: the samples come from memory.
-        content: SHA-256 of the file, or of the samples.
-        sample_rate_hz: of the samples.
-        file_rate_hz: of the file, from which they were brought to `sample_rate_hz`.
-        n_channels: of the file.
-        channel: which of them is used; None: the first ones.
-        n_samples: per channel, at `sample_rate_hz`.
-        peak: largest absolute sample of the file, 1 where it holds integers; full scale is 1.
-        lossy: what compressed the file with a loss, such as MP3; "" where nothing did.
-        defect: what makes it useless, as the predicate of a sentence; None where nothing does.
-        kept: (microphones, samples) that are used; None: they are read again when needed.
-    """
-
-    path: Path | None
-    content: str
-    sample_rate_hz: int
-    file_rate_hz: int
-    n_channels: int
-    n_samples: int
-    peak: float = 1.0
-    channel: Channel | None = None
-    lossy: str = ""
-    defect: str | None = None
-    kept: Samples | None = None
+    path: Path | None  # of the file; None: the samples come from memory
+    content: str  # SHA-256 of the file, or of the samples
+    sample_rate_hz: int  # of the samples
+    file_rate_hz: int  # of the file, from which they were brought to `sample_rate_hz`
+    n_channels: int  # of the file
+    n_samples: int  # per channel, at `sample_rate_hz`
+    peak: float = 1.0  # largest absolute sample of the file, 1 where it holds integers; full scale is 1
+    channel: Channel | None = None  # which of them is used; None: the first ones
+    lossy: str = ""  # what compressed the file with a loss, such as MP3; "" where nothing did
+    defect: str | None = None  # what makes it useless, as the predicate of a sentence; None where nothing does
+    kept: Samples | None = None  # (microphones, samples) that are used; None: they are read again when needed
 
     @classmethod
     def of(cls, waveform: Waveform, sample_rate_hz: int, n_microphones: int = 2) -> Sound:

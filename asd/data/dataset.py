@@ -57,18 +57,12 @@ class ChallengeData:
 
 @dataclass(frozen=True)
 class OwnData:
-    """Recordings of one's own.
+    """Recordings of one's own."""
 
-    Attributes:
-        root, layout: where they lie, for messages, and how.
-        by_machine: clips of each machine, with names that are unique in it; those that are held out are test clips.
-        n_held_out: how many these are, by machine.
-    """
-
-    root: Path
-    layout: str
-    by_machine: Mapping[str, Sequence[Clip]]
-    n_held_out: Mapping[str, int]
+    root: Path  # where they lie, for messages
+    layout: str  # and how
+    by_machine: Mapping[str, Sequence[Clip]]  # with names that are unique in it; those held out are test clips
+    n_held_out: Mapping[str, int]  # how many these are, by machine
 
     is_strict = False
 

@@ -31,17 +31,13 @@ Refused = tuple[Clip, AsdError]  # a clip that cannot be used, and why
 
 @dataclass(frozen=True)
 class Recordings:
-    """The clips of a machine as a sequence of waveforms.
-
-    Attributes:
-        sounds: (clips,) what was read of each, see `check`.
-        known: what was computed of these clips, in their order, and is asked for again.
-    """
+    """The clips of a machine as a sequence of waveforms."""
 
     clips: Sequence[Clip]
-    sounds: Sequence[Sound]
+    sounds: Sequence[Sound]  # what was read of each, see `check`
     sample_rate_hz: int = 16000
     front_end: FrontEnd = NEAR
+    # What was computed of these clips, in their order, and is asked for again.
     known: dict[str, npt.NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:

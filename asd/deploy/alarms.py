@@ -45,20 +45,13 @@ def below_of(threshold: float, training_scores: npt.NDArray[np.float64], hystere
 
 
 class Alarms:
-    """Raises and clears alarms for a stream of scores by a rule; it keeps as many scores as are smoothed.
-
-    Attributes:
-        smoothed: mean of the last scores.
-        onset: first sample of the first window of the suspicious stretch; None while there is none.
-        is_on: whether an alarm was raised and not cleared yet.
-        peak: highest smoothed score since the onset.
-    """
+    """Raises and clears alarms for a stream of scores by a rule; it keeps as many scores as are smoothed."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.smoothed, self.peak = 0.0, 0.0
-        self.onset: int | None = None
-        self.is_on = False
+        self.smoothed, self.peak = 0.0, 0.0  # mean of the last scores; the highest one since the onset
+        self.onset: int | None = None  # first sample of the first window of the suspicious stretch; None: there is none
+        self.is_on = False  # whether an alarm was raised and not cleared yet
         self._since = 0
         self._recent: deque[float] = deque(maxlen=rule.n_smooth)
 

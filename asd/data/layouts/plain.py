@@ -30,20 +30,13 @@ _WORDS = _LABELS | {Split.TRAIN, Split.TEST}
 
 @dataclass(frozen=True)
 class _Place:
-    """A recording and what the folders above it say.
-
-    Attributes:
-        folders: from the data folder down.
-        above: those of the machine, where they stand above a word.
-        names: those that may be of a machine, a fault or anything else.
-        says: what the others say, see `words`.
-    """
+    """A recording and what the folders above it say."""
 
     path: Path
-    folders: Parts
-    above: Parts
-    names: Parts
-    says: Parts
+    folders: Parts  # from the data folder down
+    above: Parts  # those of the machine, where they stand above a word
+    names: Parts  # those that may be of a machine, a fault or anything else
+    says: Parts  # what the others say, see `words`
 
     @classmethod
     def of(cls, path: Path, folders: Parts) -> _Place:
