@@ -18,11 +18,8 @@ _WRAPPERS = ("module.", "_orig_mod.")
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
     """Reads a state dict from `.safetensors`, or from a `.pth`/`.pt` without running any code in it.
 
-    Returns:
-        Tensors by name on the CPU, wherever they were saved; see `state_in` for what may be around them.
-
-    Raises:
-        AsdError: the file is missing, damaged or holds something else than named tensors.
+    Tensors by name on the CPU, wherever they were saved; see `state_in` for what may be around them. `AsdError` where
+    the file is missing, damaged or holds something else than named tensors.
     """
     if path.suffix not in {".pth", ".pt"}:
         try:

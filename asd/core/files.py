@@ -43,10 +43,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
     Works for files and for directories; an existing directory at `path` is replaced. A device or a pipe
     (/dev/stdout) is written as it is, and a link is followed. What a killed process left for the same
-    `path` is removed.
-
-    Raises:
-        AsdError: the place cannot be written (missing permission, full disk).
+    `path` is removed. `AsdError` where the place cannot be written (missing permission, full disk).
     """
     try:
         given, path = path, path.resolve()
@@ -74,11 +71,7 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def check_file_place(path: Path) -> None:
-    """Refuses a place where no file can be written, before the long work whose result goes there.
-
-    Raises:
-        AsdError: it is a folder, or lies in none that can be written.
-    """
+    """`AsdError` for a place that is a folder or lies in none that can be written, before long work for it."""
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir() or not folder.is_dir():
         number = errno.EISDIR if path.is_dir() else errno.ENOTDIR
@@ -188,10 +181,7 @@ def read_json(
 
 
 def load_yaml(text: str | bytes) -> Any:
-    """Plain values of a YAML document.
-
-    Args:
-        text: the document; bytes are read as UTF-8, or as UTF-16 where a byte order mark says so.
+    """Plain values of a YAML document; bytes are read as UTF-8, or as UTF-16 where a byte order mark says so.
 
     Raises:
         yaml.YAMLError: no YAML, a key that is there twice, nested too deeply, a date or number that there is not, or

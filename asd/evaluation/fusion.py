@@ -74,9 +74,23 @@ def fuse_runs(
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
-    for run, parts, tables in fused:
+    for run, parts, (test, training) in fused:
+        threshold = fit_threshold(
+            training["score"].to_numpy(float), **decision or {}, scorer=f"{SCORER} of {run.machine}"
+        )
+        test["decision"] = threshold.decide(test["score"].to_numpy(float))
+        rate_hz = parts[0].runs[0].config()["sample_rate_hz"]
+        settings = {"members": [*members], "method": method, "sample_rate_hz": rate_hz}
+        run.clear()
+        run.write_config(settings)
+        with atomic(run.model) as folder:
+            folder.mkdir()
+            training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
+            write_json(folder / "facts.json", _facts(parts))
+        run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(parts))
         scored = digests(runs, [member.scores for part in parts for member in part.runs])
-        _write(run, parts, tables, {"members": [*members], "method": method}, decision or {}, scored)
+        facts = {"default": SCORER, "scorers": [SCORER], "scored": scored, "seconds": 0.0}
+        run.finish(fingerprint(settings, test["score"].tolist()), **facts)
         publish(run.path)
     return [run for run, _, _ in fused]
 
@@ -109,29 +123,6 @@ def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
         f"{member} has no {named(sorted(every - machines[member]), NAMED)}, which another member has; train it, or "
         f"fuse what all members have with machine={listed(sorted(shared))}"
     )
-
-
-def _write(
-    run: RunDirectory,
-    members: Sequence[Member],
-    tables: tuple[pd.DataFrame, pd.DataFrame],
-    settings: dict[str, Any],
-    decision: Mapping[str, Any],
-    scored: Mapping[str, str],
-) -> None:
-    test, training = tables
-    threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
-    test["decision"] = threshold.decide(test["score"].to_numpy(float))
-    run.clear()
-    settings = settings | {"sample_rate_hz": members[0].runs[0].config()["sample_rate_hz"]}
-    run.write_config(settings)
-    with atomic(run.model) as folder:
-        folder.mkdir()
-        training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
-        write_json(folder / "facts.json", _facts(members))
-    run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(members))
-    facts = {"default": SCORER, "scorers": [SCORER], "scored": dict(scored), "seconds": 0.0}
-    run.finish(fingerprint(settings, test["score"].tolist()), **facts)
 
 
 def _scored_data(members: Sequence[Member]) -> ScoredData | None:

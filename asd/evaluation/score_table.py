@@ -43,11 +43,10 @@ class SectionScores:
 def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionScores]:
     """The test rows of a score table, section by section, sorted by machine and section.
 
+    `AsdError` for no test rows, a missing label or domain, a score that is not finite, a decision not 0 or 1.
+
     Args:
         with_domains: whether every row must tell its domain; if not, the column is ignored.
-
-    Raises:
-        AsdError: no test rows, a missing label or domain, a score that is not finite, a decision not 0 or 1.
     """
     test = table[table["split"] == Split.TEST]
     if test.empty:
@@ -66,13 +65,9 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
 
 
 def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:
-    """Which clips each metric of a rule compares.
+    """Which clips each metric of a rule compares: for each, in order, a mask (n_clips,) and its `max_fpr`.
 
-    Returns:
-        For each metric, in order: a mask (n_clips,), and its `max_fpr`.
-
-    Raises:
-        AsdError: a metric lacks normal clips or anomalies; the sentence names machine, section and domain.
+    `AsdError` where a metric lacks normal clips or anomalies; the sentence names machine, section and domain.
     """
     compared = {"": np.ones_like(section.is_anomaly)}
     for domain in Domain:

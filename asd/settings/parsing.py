@@ -217,11 +217,7 @@ def _nearest(key: str, known: Sequence[str], detector: str) -> str | None:
 
 
 def full_names(names: Sequence[str], detector: str) -> list[str]:
-    """Options of `train` as it declares them: statistics.backend for backend.
-
-    Raises:
-        AsdError: there is no such option; the nearest is named.
-    """
+    """Options of `train` as it declares them, statistics.backend for backend; `AsdError` where there is none such."""
     stage = Run.with_detector(detector)
     return [_full_key(stage, name, keys(stage), section_of(detector)) for name in names]
 

@@ -42,9 +42,8 @@ class Change:
 def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
     """Adds normal recordings to the bank of a run.
 
-    Raises:
-        AsdError: a recording that cannot be used, is an anomaly by its name or is in the bank already; training
-            clips that are gone; or a detector that keeps no bank.
+    `AsdError` for a recording that cannot be used, is an anomaly by its name or is in the bank already; for training
+    clips that are gone; or for a detector that keeps no bank.
     """
     with run.alone():
         job, known = stored_job(run, runs)
@@ -75,8 +74,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
 def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
     """Takes the last confirmed recordings back, of the only run that has some; its model is byte by byte that before.
 
-    Raises:
-        AsdError: nothing was confirmed, or for several machines; or the model before is gone.
+    `AsdError` where nothing was confirmed, or for several machines; or where the model before is gone.
     """
     grown = [run for run in chosen if run.confirmed()]
     if len(grown) > 1:

@@ -68,8 +68,7 @@ class Inventory:
 def data(config: Data) -> list[Target]:
     """Fetches and unpacks what is not there yet; returns everything that now is.
 
-    Raises:
-        AsdError: one of them could not be had; with `keep_going`, after all the others.
+    `AsdError` where one of them could not be had; with `keep_going`, after all the others.
     """
     year = get_year(config.year)
     targets = _targets(config, year)

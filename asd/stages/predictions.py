@@ -22,21 +22,13 @@ COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """Score and decision of a recording by a model.
+    """Score and decision of a recording by a model."""
 
-    Attributes:
-        score: the higher, the more anomalous.
-        threshold: a score above is called anomalous.
-        decision: whether it is.
-        scorer: whose score it is.
-        defect: what is wrong with the recording itself, such as "is silent (all samples are zero)"; None for most.
-    """
-
-    score: float
-    threshold: float
-    decision: bool
-    scorer: str
-    defect: str | None = None
+    score: float  # the higher, the more anomalous
+    threshold: float  # a score above is called anomalous
+    decision: bool  # whether it is
+    scorer: str  # whose score it is
+    defect: str | None = None  # of the recording itself, such as "is silent (all samples are zero)"; None for most
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +45,8 @@ def predictions(
     """Scores of clips with what they mean, in the order of the clips.
 
     Args:
-        recordings: n clips.
-        scores: (n,) of them.
-        threshold: a score above is called anomalous.
-        normal: what the scores are held against.
-        scorer: whose scores they are.
+        recordings, scores, scorer: n clips, their scores (n,), and whose these are.
+        threshold, normal: a score above is called anomalous, and what scores are held against.
         device: where mean spectra are computed.
 
     Returns:
@@ -95,8 +84,7 @@ def usable_scores(
     """Scores of the clips that get any: one that is refused, or has no finite score, does not cost the others theirs.
 
     Args:
-        detector: a fitted one.
-        recordings: any.
+        detector, recordings: a fitted one, and any.
         refused: takes the other clips, with the reason; None: the first one is an error.
 
     Raises:

@@ -50,11 +50,7 @@ class Swept:
 
 
 def sweep(config: Sweep) -> Swept:
-    """Tries configurations.
-
-    Raises:
-        AsdError: a space that is none, recordings that cannot be used, or no configuration that works.
-    """
+    """Tries configurations; `AsdError` for no space, recordings that cannot be used, or none that works."""
     space = trials.read_space(config.space)
     if config.method == "optuna":
         import_optuna()

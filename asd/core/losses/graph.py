@@ -89,9 +89,7 @@ def co_occurrence(labels: torch.Tensor) -> torch.Tensor:
 
     Two classes co-occur in a clip in which both are active, with a label above 0.5, not necessarily at the same time. A
     class does not co-occur with itself: the diagonal is 0 and has no part in the maximum, which sets the scale.
-
-    Raises:
-        AsdError: no clip has two classes, so there is no graph.
+    `AsdError` where no clip has two classes, so that there is no graph.
     """
     present = (labels > 0.5).unsqueeze(1).flatten(1, -2).any(1).float()
     counts = (present.T @ present).fill_diagonal_(0)

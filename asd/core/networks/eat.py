@@ -73,10 +73,7 @@ class Eat(nn.Module):
         """Output (batch, times, bands, dims) of every layer, from the first to the last, without the clip token.
 
         Args:
-            fbank: (batch, 128, frames) normalised, its length a multiple of 16 frames.
-
-        Raises:
-            AsdError: more frames than there are positions.
+            fbank: (batch, 128, frames) normalised, a multiple of 16 frames, not more than it has positions for.
         """
         patches = self.local_encoder["proj"](fbank.mT[:, None])  # (batch, dims, times, bands)
         return [x[:, 1:].unflatten(1, patches.shape[2:]) for x in self.tokens(patches)]

@@ -8,6 +8,10 @@
 A click needs the short window, a hum the long one, and a slow drift of speed shows only in the spectrum of
 the whole segment. The branches stay apart to the end, so that each can have a loss of its own and parts
 can be exchanged between clips.
+
+Args:
+    sample_rate_hz: of the waveforms.
+    window_samples: length of an STFT's window.
 """
 
 from __future__ import annotations
@@ -106,7 +110,6 @@ class Branches(Encoder):
         whole: also a branch on the magnitude spectrum of the whole segment.
         width: channels of the first stage on a spectrogram; the last has eight times as many.
         level: keep the level of a segment; False divides it by its root mean square.
-        sample_rate_hz: of the waveforms.
     """
 
     on_spectrogram: type[nn.Module]  # by bins, dims and width: a network of (batch, bins, frames)
@@ -144,12 +147,7 @@ class Branches(Encoder):
 
     @classmethod
     def first_bin(cls, window_samples: int, sample_rate_hz: int) -> int:
-        """The lowest bin that counts of an STFT.
-
-        Args:
-            window_samples: length of the STFT's window.
-            sample_rate_hz: of the waveform.
-        """
+        """The lowest bin that counts of an STFT."""
         return math.ceil(cls.lowest_hz * window_samples / sample_rate_hz)
 
     def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:

@@ -72,11 +72,7 @@ class PublishedSizes:
 
     @classmethod
     def of(cls, published: Mapping[str, Any]) -> Self:
-        """The sizes in a published configuration.
-
-        Raises:
-            AsdError: it is of a variant that was never published.
-        """
+        """The sizes in a published configuration; `AsdError` for that of a variant that was never published."""
         for name, usual in cls.common.items():
             if published.get(name, usual) != usual:
                 raise AsdError(f"{cls.network} network with {name}={published[name]!r} is none of the published ones")

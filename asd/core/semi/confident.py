@@ -46,14 +46,8 @@ def median_filter(values: torch.Tensor, windows_frames: Sequence[int]) -> torch.
     images repeat, and scipy's fast path along one axis reads other frames.
 
     Args:
-        values: (batch, frames, classes) bool or floating point.
+        values: (batch, frames, classes) bool or floating point; a mask becomes True where most of its window is.
         windows_frames: odd length of each class's window.
-
-    Returns:
-        Same shape and type. A mask is True where most frames of the window are.
-
-    Raises:
-        AsdError: a number of windows other than of classes, or an even one.
     """
     windows = [int(window) for window in windows_frames]
     if len(windows) != values.shape[-1] or any(window < 1 or window % 2 == 0 for window in windows):
