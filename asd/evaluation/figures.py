@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib.resources import as_file, files
-from itertools import product
 from typing import ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -102,7 +101,6 @@ def explanation_figure(title: str, subtitle: str, clip: Picture, neighbour: Pict
     limits = colour_limits(clip.levels_db, neighbour.levels_db)
     image = _spectrogram(on_clip, clip, effects, limits)
     _spectrogram(on_neighbour, neighbour, effects, limits)
-    _frame_strongest(on_clip, on_neighbour, effects)
     on_clip.set_ylabel("frequency (Hz), mel scale")
     on_clip.tick_params(labelbottom=False)
     on_neighbour.tick_params(labelleft=False)
@@ -128,6 +126,9 @@ def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[f
     axes.set_ylim(0.0, top_mel)
     axes.set_facecolor("black")
     axes.set_title(picture.name, loc="left", fontsize=10, color=INK, parse_math=False)
+    for low_hz, high_hz, _ in effects.top_bands(1):  # thin lines around the band that raised the score most
+        for mel in hz_to_mel([low_hz, high_hz]):
+            axes.axhline(mel, color="white", linewidth=0.9, linestyle=(0, (4, 3)))
     return image
 
 
@@ -153,13 +154,6 @@ def _stretch_bars(axes: Axes, effects: Effects) -> None:
 
 def _colours(effects: FloatArray) -> list[str]:
     return [FOR if effect > 0 else AGAINST for effect in effects]
-
-
-def _frame_strongest(on_clip: Axes, on_neighbour: Axes, effects: Effects) -> None:
-    """Thin lines around the band that raised the score most, in both spectrograms."""
-    edges_hz = [hz for low, high, _ in effects.top_bands(1) for hz in (low, high)]
-    for axes, hz in product((on_clip, on_neighbour), edges_hz):
-        axes.axhline(float(hz_to_mel(hz)), color="white", linewidth=0.9, linestyle=(0, (4, 3)))
 
 
 def _words(axes: Axes, effects: Effects) -> None:

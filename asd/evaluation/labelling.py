@@ -53,17 +53,12 @@ def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:
 class Labelled:
     """Scores that can be evaluated."""
 
-    runs: list[RunDirectory]  # one per machine and seed
+    machines: list[str]  # sorted
     tables: Tables  # score tables of all machines together
     default: str  # the scorer that stands for the run
     untrained: dict[str, list[str]]  # sections with test clips and without training clips, by machine
     missing: list[str]  # what the run should have and these scores do not cover, in sentences
     scored: dict[str, str]  # hash of the score tables, by their folder
-
-    @property
-    def machines(self) -> list[str]:
-        """Which machines, sorted."""
-        return sorted({run.machine for run in self.runs})
 
 
 def labelled_scores(
@@ -169,8 +164,8 @@ def _by_truth(
 def _labelled(place: Path, folders: Folders, tables: Tables, default: str, lacks: list[str]) -> Labelled:
     for by_seed in tables.values():
         require_same_clips(by_seed, f"the seeds of {place}", "make score with all of its seeds")
-    scored = digests(place, folders.values())
-    return Labelled([*folders], tables, default, untrained_sections(folders), lacks, scored)
+    machines, scored = sorted({run.machine for run in folders}), digests(place, folders.values())
+    return Labelled(machines, tables, default, untrained_sections(folders), lacks, scored)
 
 
 def require_same_clips(tables: Mapping[Any, pd.DataFrame], what: str, way: str) -> None:

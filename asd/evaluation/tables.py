@@ -145,7 +145,8 @@ def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True)
     """
     seeds = ", ".join(map(str, evaluation["seeds"]))
     untrained = evaluation.get("untrained_sections", {})
-    lines = [f"# {title}", "", f"{_rule(evaluation)}; seeds {seeds}.", ""]
+    rule = _RULES[evaluation["rule"]].format(year=evaluation["year"])
+    lines = [f"# {title}", "", f"{rule}; seeds {seeds}.", ""]
     for machine, sections in untrained.items():
         lines += [f"{machine} was never trained on section {', '.join(sections)} (marked *).", ""]
     if missing := evaluation.get("missing"):
@@ -173,12 +174,6 @@ def decisions_as_markdown(evaluation: Mapping[str, Any]) -> str:
 
 def _score_name(evaluation: Mapping[str, Any]) -> str:
     return "mean of AUC and pAUC" if evaluation["rule"] == "plain" else "official score"
-
-
-def _rule(evaluation: Mapping[str, Any]) -> str:
-    if evaluation["rule"] == "plain":
-        return "Plain AUC and pAUC of all clips, and of each domain where it is known; year= takes the rule of a year"
-    return f"Rule of {evaluation['year']} ({_RULES[evaluation['rule']]})"
 
 
 def _percent(result: Mapping[str, Any], n_seeds: int) -> str:
@@ -240,7 +235,9 @@ _AREAS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target
 _DECIDED = ("f1", "precision", "recall", "false_alarms")
 _DECISIONS = [f"{name}{domain}" for domain in ("", "_source", "_target") for name in _DECIDED]
 _RULES = {
-    "per_id": "mean of AUC and pAUC of each machine ID",
-    "per_domain": "harmonic mean of AUC and pAUC of each section and domain",
-    "mixed": "harmonic mean; a domain's AUC sets its normal clips against the anomalies of both domains",
+    "per_id": "Rule of {year} (mean of AUC and pAUC of each machine ID)",
+    "per_domain": "Rule of {year} (harmonic mean of AUC and pAUC of each section and domain)",
+    "mixed": "Rule of {year} (harmonic mean; a domain's AUC sets its normal clips against the anomalies of both "
+    "domains)",
+    "plain": "Plain AUC and pAUC of all clips, and of each domain where it is known; year= takes the rule of a year",
 }

@@ -1,13 +1,6 @@
 """Run directories: what lies where, what is complete, and what belongs to which configuration.
 
-runs/<name>/<machine>/seed<k>/
-    config.yaml            resolved configuration, from the beginning on
-    model/                 what was learnt; of a detector with fit.json, facts.json, training_scores.csv
-    scores/                scores of the run's own test clips, see `scores`
-    other/<data>/          scores of other recordings, in the same form
-    metrics.jsonl          one JSON object per epoch
-    state.safetensors      while training only: what to resume from
-    DONE                   appears last and holds the hash of all that decides the result
+ARCHITECTURE.md lists the files, in "The run directory".
 """
 
 from __future__ import annotations

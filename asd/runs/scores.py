@@ -1,10 +1,4 @@
-"""Score tables: one CSV file per scorer in a folder, the clips that were to be scored, and what is older than scores.
-
-<folder>/<scorer>.csv      score table (types.SCORE_COLUMNS)
-         clips.json        `ScoredData`: where the clips lay, which there were, which sections were trained on
-         thresholds.json   the decision threshold of each scorer
-         unscored.json     test clips without a score and why, where one bad clip does not stop the others
-"""
+"""Score tables: one CSV file per scorer in a folder, clips that were to be scored, and what is older than scores."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class GraphLaplacian(nn.Module):
         with torch.autocast(logits.device.type, enabled=False):
             cells = Cells.of(logits, weight, ignore)
             activity = cells.weight * cells.clean(logits).sigmoid()
-            v, mass = (_over_frames(x) for x in (activity, cells.weight))
+            v, mass = (x.unsqueeze(1).flatten(1, -2).sum(1) for x in (activity, cells.weight))  # over frames
             present = mass > 0
             if self.frames == "mean":
                 v = v / torch.where(present, mass, 1.0)
@@ -99,8 +99,3 @@ def co_occurrence(labels: torch.Tensor) -> torch.Tensor:
             "labels in which some are, or its weight set to 0"
         )
     return counts / counts.max()
-
-
-def _over_frames(x: torch.Tensor) -> torch.Tensor:
-    """(batch, ..., classes) -> (batch, classes)."""
-    return x.unsqueeze(1).flatten(1, -2).sum(1)
