@@ -31,26 +31,6 @@ class ScoredData:
     layout: str = "challenge"  # of the folder; the rules of a challenge's year are for "challenge"
     contents: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of their files, and of a table of them, by path
 
-    def changes(self, since_s: float) -> list[str]:
-        """What has become of the recordings since a time, as sentences; [] where all of them lie elsewhere by now.
-
-        A file is read again only where it or its name is of a later time. Those at an address are not looked at.
-        """
-        there = [path for path in map(Path, self.contents) if path.exists()]
-        if not there:
-            return []
-        found = [f"{path} has gone" for path in self.contents if not Path(path).exists()]
-        for path in there:
-            stat = path.stat()
-            if max(stat.st_mtime, stat.st_ctime) >= since_s and file_hash(path) != self.contents[str(path)]:
-                found.append(f"{path} has changed")
-        if self.layout == "challenge":
-            known = {recording_key(file) for file, _, _ in self.clips}
-            folders = sorted({path.parent for path in there})
-            beside = [path for folder in folders for path in find_recordings(folder, "*.wav")]
-            found += [f"{path} has come" for path in beside if recording_key(path.name) not in known]
-        return found
-
     @property
     def sections(self) -> set[str]:
         """Sections of the test clips."""
@@ -110,9 +90,26 @@ class ScoreFolder:
             raise AsdError(f"{path} is damaged ({error}); make score writes it anew") from error
 
     def changes(self) -> list[str]:
-        """What has become of the recordings since they were scored, as sentences; [] where that is not known."""
+        """What has become of the recordings since they were scored, as sentences; [] where all lie elsewhere by now.
+
+        A file is read again only where it or its name is of a later time. Those at an address are not looked at.
+        """
         data = self.data()
-        return data.changes((self.path / "clips.json").stat().st_mtime) if data else []
+        there = [path for path in map(Path, data.contents) if path.exists()] if data else []
+        if not data or not there:
+            return []
+        since_s = (self.path / "clips.json").stat().st_mtime
+        found = [f"{path} has gone" for path in data.contents if not Path(path).exists()]
+        for path in there:
+            stat = path.stat()
+            if max(stat.st_mtime, stat.st_ctime) >= since_s and file_hash(path) != data.contents[str(path)]:
+                found.append(f"{path} has changed")
+        if data.layout == "challenge":
+            known = {recording_key(file) for file, _, _ in data.clips}
+            folders = sorted({path.parent for path in there})
+            beside = [path for folder in folders for path in find_recordings(folder, "*.wav")]
+            found += [f"{path} has come" for path in beside if recording_key(path.name) not in known]
+        return found
 
     def digest(self) -> str:
         """Hash of the rows of the score tables: another one after a change of any score, label or decision."""

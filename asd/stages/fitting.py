@@ -57,14 +57,12 @@ def warn_of_other_years(config: Run, dataset: Dataset) -> None:
 
     One machine of the given year is enough for no warning; machines that are in no catalogue do not count.
     """
-    if not dataset.is_strict:
-        return
-    years = {
-        machine: [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}]
+    published = {
+        machine: found
         for machine in dataset.machines()
+        if (found := [year for year in YEARS if machine in {*get_year(year).dev, *get_year(year).eval}])
     }
-    published = {machine: found for machine, found in years.items() if found}
-    if not published or any(config.year in found for found in published.values()):
+    if not dataset.is_strict or not published or any(config.year in found for found in published.values()):
         return
     machine = min(published, key=lambda name: len(published[name]))  # the one that tells most
     *others, last = map(str, published[machine])
