@@ -62,15 +62,10 @@ def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Loads `state` into `module`, strictly.
+    """Loads weights strictly; `AsdError` where names or shapes differ: they belong to another network.
 
     Args:
-        module: that takes the weights.
-        state: tensors by name.
-        path: where they come from, for messages.
-
-    Raises:
-        AsdError: names or shapes differ: the weights belong to another network or configuration.
+        module, state, path: what takes the weights, these by name, and where they come from, for messages.
     """
     own = module.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())

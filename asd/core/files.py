@@ -85,14 +85,12 @@ def check_file_place(path: Path) -> None:
 def alone(path: Path, *, busy: str | None = None) -> Iterator[None]:
     """Keeps other processes from working on `path` at the same time; a killed one holds nothing.
 
-    The processes that torchrun starts are one: they work on the same things by design.
+    The processes that torchrun starts are one: they work on the same things by design. `AsdError` where the place
+    cannot be written, or is busy.
 
     Args:
         path: a file or folder, existing or not; `.<name>.lock` beside it is what is locked.
         busy: what to raise while another process works on it; None: wait until it is done.
-
-    Raises:
-        AsdError: the place cannot be written, or is busy.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         yield
@@ -161,14 +159,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 def read_json(
     path: Path, remedy: str = "remove it and run the same command again", read: Reader = Path.read_bytes
 ) -> dict[str, Any]:
-    """Reads a JSON object; {} where there is no file.
-
-    Args:
-        remedy: what mends a damaged one, for the message.
-
-    Raises:
-        AsdError: the file is damaged.
-    """
+    """Reads a JSON object; {} where there is no file, `AsdError` with the remedy where it is damaged."""
     try:
         content = json.loads(read(path))
         if not isinstance(content, dict):
@@ -220,11 +211,7 @@ def _refuse_traps(text: str | bytes) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Adds text to a file, which may be a new one.
-
-    Raises:
-        AsdError: it cannot be written.
-    """
+    """Adds text to a file, which may be a new one; `AsdError` where it cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
@@ -234,14 +221,11 @@ def append_text(path: Path, text: str) -> None:
 
 
 def read_yaml(path: Path, option: str = "", advice: str = "", read: Reader = Path.read_bytes) -> dict[Any, Any]:
-    """The mapping that a YAML file holds.
+    """The mapping that a YAML file holds; `AsdError` where it cannot be read, or holds something else.
 
     Args:
         option: that names it, such as "config=", for messages.
         advice: the end of the sentence where it is none, such as "; train again".
-
-    Raises:
-        AsdError: it cannot be read, or holds something else.
     """
     try:
         content = load_yaml(read(path))
@@ -256,11 +240,7 @@ def read_yaml(path: Path, option: str = "", advice: str = "", read: Reader = Pat
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any] | None = None) -> None:
-    """Writes named tensors and JSON-able facts to one safetensors file, atomically.
-
-    Raises:
-        AsdError: the file cannot be written.
-    """
+    """Writes named tensors and JSON-able facts to one safetensors file, as `atomic` does."""
     from safetensors.torch import save  # which imports torch
 
     # safetensors wants no two names on one memory, as two domains that share a covariance have
@@ -270,11 +250,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping
 
 
 def load_tensors(path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Reads what `save_tensors` wrote: (tensors, facts).
-
-    Raises:
-        AsdError: the file is missing, truncated or not safetensors.
-    """
+    """What `save_tensors` wrote: (tensors, facts); `AsdError` where it is missing, truncated or not safetensors."""
     from safetensors import SafetensorError, safe_open
 
     try:

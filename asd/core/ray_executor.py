@@ -31,12 +31,9 @@ _MOST_BLOCKS = 1000  # of tasks that Ray Data hands out; of so many or fewer tas
 
 
 def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, device: str) -> Iterator[Finished]:
-    """What became of each task, as soon as it is known.
+    """What became of each task, as soon as it is known; a task on a GPU takes a whole one.
 
-    Args:
-        work: what is done with a task; a function that every computer can import.
-        where: the cluster, and how many tasks at once; 0: as many as it has room for.
-        device: a task on a GPU takes a whole one.
+    The work is a function that every computer can import; workers=0 does as many tasks at once as there is room for.
     """
     with connected(where.address) as ray:
         n_gpus = int(on_gpu(device))

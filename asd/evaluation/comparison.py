@@ -117,10 +117,7 @@ def sign_test(scores: Mapping[str, float], others: Mapping[str, float]) -> tuple
 def chosen_elsewhere(candidates: Sequence[Entry]) -> dict[str, Entry]:
     """For each machine the candidate that is best on all other machines: what a choice is worth where it is used.
 
-    Chosen on all machines, the best of many looks better than it is.
-
-    Args:
-        candidates: at least one, on the same machines; the first wins a draw.
+    Chosen on all machines, the best of many looks better than it is. Of one or more, the first wins a draw.
     """
     machines = candidates[0].machines
     if len(machines) == 1:  # nothing to choose on
@@ -156,13 +153,8 @@ def best_elsewhere(scores: pd.DataFrame) -> dict[str, int]:
 def importances(options: pd.DataFrame, scores: pd.Series) -> dict[str, float]:
     """How much each option moved the score: a forest predicts it, and one option after another is shuffled.
 
-    Args:
-        options: (configurations, options) values, numbers or names.
-        scores: (configurations,) of each.
-
-    Returns:
-        Share of each option in the loss of R2, most first; they sum to 1, or are all 0 where nothing mattered or
-        there are fewer than four configurations.
+    Options are (configurations, options) numbers or names, scores (configurations,). Shares of the loss of R2, most
+    first, sum to 1, or are all 0 where nothing mattered or there are fewer than four configurations.
 
     Source: L. Breiman, "Random Forests", 2001, by scikit-learn's permutation_importance.
     """

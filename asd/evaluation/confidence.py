@@ -71,9 +71,7 @@ def ci95_jackknife(is_anomaly: ArrayLike, scores: ArrayLike) -> float:
     """Half-width of the 95 % jackknife interval of pooled AUC and pAUC: mean of the two.
 
     The quantity behind the official "ci95", computed correctly. It is not the interval of the official score.
-
-    Raises:
-        AsdError: fewer than two clips of a class, or a score that is not finite.
+    `AsdError` for fewer than two clips of a class, or a score that is not finite.
     """
     truth, values = check_labelled_scores(is_anomaly, scores)
     n_anomalies = int(np.count_nonzero(truth))
@@ -203,10 +201,8 @@ def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000,
 
     Clips are drawn with replacement within machine x section x domain x label, so that every resample has the
     make-up of the test set and every metric can be computed. Tables of the same clips get the same draws,
-    whatever the order of their rows: the difference of two systems is their difference on each resample.
-
-    Raises:
-        AsdError: as `metrics.evaluate_table`, or no resamples.
+    whatever the order of their rows: the difference of two systems is their difference on each resample. `AsdError` as
+    of `metrics.evaluate_table`, or for no resamples.
     """
     values = resampled_metrics(table, year, n_resamples=n_resamples, seed=seed).values()
     return aggregate(np.stack([*values], axis=-1), get_year(year).rule)

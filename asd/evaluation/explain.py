@@ -115,12 +115,7 @@ def fit_neighbour(
     """The neighbour as long and as loud as the clip, and how much louder the clip was.
 
     A shorter neighbour is mirrored at its end, which makes no audible joint. The difference in level is
-    the median over bands, so that a single deviant band does not move the others.
-
-    Args:
-        clip_bands: (bands, samples) of the clip.
-        neighbour: (its own samples,).
-        edges_hz: (bands + 1,).
+    the median over bands (bands, samples), between edges (bands + 1,), so that a single deviant one moves no others.
     """
     n_samples = clip_bands.shape[1]
     fitted = np.pad(neighbour, (0, max(0, n_samples - len(neighbour))), mode="symmetric")[:n_samples]

@@ -82,11 +82,8 @@ class Picture:
 def explanation_figure(title: str, subtitle: str, clip: Picture, neighbour: Picture, effects: Effects) -> Figure:
     """A clip beside its normal neighbour, and what its bands and stretches did to the score.
 
-    Args:
-        effects: bars: of the bands beside the clip's frequency axis, of the stretches below its time axis.
-
-    Returns:
-        A figure with the axes (by label) "clip", "bands", "neighbour", "stretches", "words" and "colours".
+    Effects are bars: of the bands beside the clip's frequency axis, of the stretches below its time axis. The axes are
+    labelled "clip", "bands", "neighbour", "stretches", "words" and "colours".
     """
     figure = Figure(figsize=(13, 7))
     figure.set_layout_engine("none")  # the places of the axes are given

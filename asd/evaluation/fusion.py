@@ -50,12 +50,9 @@ def fuse_runs(
     decision: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> list[RunDirectory]:
-    """Writes the fused run runs/<name>/<machine>/seed0 of every machine of the members.
+    """Writes the fused run runs/<name>/<machine>/seed0 of every machine of the members, each RUN or RUN:SCORER.
 
-    Args:
-        members: runs to fuse, each RUN or RUN:SCORER.
-        machines: which machines; by default all, which each member has to have.
-        decision: arguments of `fit_threshold`.
+    The machines are by default all, which each member has to have; a decision is arguments of `fit_threshold`.
     """
     found = {member: _whole_runs(runs, member, machines) for member in members}
     shared = _shared_machines(found)
@@ -151,10 +148,7 @@ def _facts(members: Sequence[Member]) -> dict[str, Any]:
 
 
 def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Fused scores of one machine.
-
-    Args:
-        members: at least one; seeds of a member are averaged first, so that each member counts once.
+    """Fused scores of one machine; seeds of a member are averaged first, so that each member counts once.
 
     Returns:
         The score table of the test clips (decisions still those of the first member) and a table of the

@@ -30,9 +30,7 @@ LATEST_YEAR = 2025  # whose rule holds for the challenge's recordings
 def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None, year: int | None) -> tuple[int, bool]:
     """The year whose rule is meant, and whether it only stands for plain AUC and pAUC.
 
-    Args:
-        data: folder of other recordings that were scored; None: the run's own test clips.
-        year: that was asked for; None: by the recordings, as only the challenge's have a rule of a year.
+    Where none is asked for, the recordings tell (those in `data`, or the run's own): only the challenge's have a year.
     """
     if year is not None:
         return year, False

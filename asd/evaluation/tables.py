@@ -139,9 +139,8 @@ def as_rows(evaluation: Mapping[str, Any]) -> pd.DataFrame:
 def as_markdown(evaluation: Mapping[str, Any], title: str, *, full: bool = True) -> str:
     """Tables for people: AUC and pAUC, and what the decisions are worth, per machine, section and domain.
 
-    Args:
-        evaluation: as `evaluate_tables` gives it; "untrained_sections" {machine: [section]} marks sections.
-        full: tables per scorer; else the default scorer's, and a line for each of the others.
+    The evaluation is as `evaluate_tables` gives it; its "untrained_sections" {machine: [section]} are marked. Where the
+    tables are not in `full`, the default scorer has some, and each of the others a line.
     """
     seeds = ", ".join(map(str, evaluation["seeds"]))
     untrained = evaluation.get("untrained_sections", {})

@@ -130,10 +130,8 @@ class ScoreFolder:
     ) -> None:
         """Writes everything of a scoring in place of the last one: all of it, or nothing.
 
-        Args:
-            tables: by scorer; every score survives to the last bit.
-            unscored: file names of the test clips that have no score, and why.
-            before: called when all is written aside and nothing but renaming is left to fail.
+        Every score of the tables (by scorer) survives to the last bit. `unscored` says by file name why a test clip has
+        no score. `before` is called when all is written aside and nothing but renaming is left to fail.
         """
         files = {f"{scorer}.csv": table.to_csv(index=False) for scorer, table in tables.items()}
         files["thresholds.json"] = json.dumps(thresholds, indent=1) + "\n"

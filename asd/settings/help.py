@@ -23,12 +23,7 @@ _CONFIG = ("config", None, "YAML file of such options; those of the command line
 
 
 def describe(command: str, meaning: str, stage: type[Settings], detector: str | None = None) -> str:
-    """The help text of a stage.
-
-    Args:
-        command: as it is typed, such as "train" or "sed train".
-        detector: list the options of this detector only; None: of all that come with the package.
-    """
+    """The help text of a stage that is typed as the command, with options of one detector, or (None) of all here."""
     blocks = [f"python -m asd {command} [key=value ...]: {meaning}"]
     if issubclass(stage, Run):
         if detector is not None:

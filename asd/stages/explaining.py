@@ -108,16 +108,11 @@ def explain_clips(
     n_clips: int,
     folder: Path,
 ) -> pd.DataFrame:
-    """Writes <clip>.png for every chosen clip, and explain.csv with a row for each.
+    """Writes <clip>.png for every chosen clip, a row of `choose_clips`, and explain.csv with a row for each.
 
-    Args:
-        train: the clips that the detector was fitted on, where neighbours are looked for.
-        rows: of the chosen clips in a score table, see `evaluation.explain.choose_clips`.
-        n_clips: of the whole table.
-
-    Returns:
-        One row per clip with `_COLUMNS` and the folder: rank 1 is the highest score, distance_db that of the mean
-        spectra (root mean square over bands), louder_db the clip's level above its neighbour's.
+    Neighbours are looked for among the training clips. Returns the rows with the folder: rank 1 is the highest score of
+    `n_clips`, distance_db that of the mean spectra (root mean square over bands), louder_db the clip's level above its
+    neighbour's.
     """
     if scorer not in detector.scorers:
         raise AsdError(f"scorer={scorer} is unknown to this run; it has {', '.join(detector.scorers)}")

@@ -66,11 +66,7 @@ class Bce(BinaryLoss):
 
 
 class SimpleReweighting(BinaryLoss):
-    """Inactive cells count less, because there are so many of them.
-
-    Args:
-        beta: factor of the inactive cells; sqrt(2) / 4 is the paper's.
-    """
+    """Inactive cells count less, because there are so many of them: by `beta`, sqrt(2) / 4 in the paper."""
 
     def __init__(self, alpha: float = 1.0, beta: float = 0.3535, reduction: Reduction = "mean") -> None:
         super().__init__(reduction)
@@ -155,9 +151,6 @@ class FocalBatchTversky(DecisionLoss):
         beta: price of what is labelled; more of it, fewer misses.
         gamma: focal exponent; gradients flow through the factor.
         eta: smoothing, above 0: the loss of a batch in which nothing is labelled or predicted is 0.
-
-    Raises:
-        AsdError: a negative number, or no smoothing.
     """
 
     def __init__(self, alpha: float = 0.6, beta: float = 0.4, gamma: float = 0.001, eta: float = 1.0) -> None:
@@ -198,13 +191,10 @@ DECISION_LOSSES: dict[str, Callable[..., nn.Module]] = {
 
 
 def decision_loss(name: str, **settings: Any) -> nn.Module:
-    """The loss of that name.
+    """The loss of that name; `AsdError` for an unknown one, a setting that it does not have, or one that it needs.
 
     Args:
         settings: arguments of its class, "reduction" among them where the class reduces anything.
-
-    Raises:
-        AsdError: an unknown name, a setting that the loss does not have, or one that it needs.
     """
     signature = inspect.signature(DECISION_LOSSES[one_of(name, tuple(DECISION_LOSSES), "loss")])
     try:

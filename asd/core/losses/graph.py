@@ -30,11 +30,8 @@ class GraphLaplacian(nn.Module):
     """Penalty on unequal activity of classes that co-occur; its strength is a weight of `MultiTask`.
 
     Args:
-        adjacency: (classes, classes) A, symmetric, 0 or more.
+        adjacency: (classes, classes) A, symmetric, 0 or more; `AsdError` for one that is not.
         frames: whether v is the "sum" over the frames of a clip or their "mean".
-
-    Raises:
-        AsdError: an adjacency that is not one.
     """
 
     adjacency: torch.Tensor
@@ -62,13 +59,11 @@ class GraphLaplacian(nn.Module):
 
         Every axis between the first and the last is one of frames; without one, v is the probability itself.
         To penalise a whole batch of attributes together, give it as the frames of one item: logits[None].
-        A class that is ignored all through a clip takes part in none of its pairs.
+        A class that is ignored all through a clip takes part in none of its pairs. `AsdError` for shapes that do not
+        fit, or a mask that is not bool.
 
         Args:
             weight: of each item (batch,), or broadcast to logits; None: all alike.
-
-        Raises:
-            AsdError: shapes that do not fit, or a mask that is not bool.
         """
         if logits.shape[-1] != len(self.adjacency):
             raise AsdError(f"the graph has {len(self.adjacency)} classes, the logits have {logits.shape[-1]}")

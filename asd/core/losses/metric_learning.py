@@ -74,12 +74,9 @@ class SubClusterAdaCos(ClassificationLoss):
     """Each class is a mixture of directions, so that a class may have several modes.
 
     The softmax runs over all sub-centres and a class's probability is the sum of its own:
-    logit_c = log sum_k exp(s cos(z, w_ck)) with s = sqrt(2) ln(classes * centres - 1).
+    logit_c = log sum_k exp(s cos(z, w_ck)) with s the scale, by default sqrt(2) ln(classes * centres - 1).
 
     Source: Wilkinghoff, "Sub-cluster AdaCos", IJCNN 2021; scale fixed, centres trainable.
-
-    Args:
-        scale: factor of the cosine; None: the formula above.
     """
 
     def __init__(self, n_dims: int, n_classes: int, n_centres: int = 16, scale: float | None = None) -> None:
@@ -185,15 +182,7 @@ LOSSES: dict[str, Callable[..., ClassificationLoss]] = {
 
 
 def loss_named(name: str, n_dims: int, n_classes: int, **options: float) -> ClassificationLoss:
-    """A fresh loss.
-
-    Args:
-        name: in `LOSSES`.
-        options: of those that its class takes.
-
-    Raises:
-        AsdError: there is no such loss, or it has no such option.
-    """
+    """A fresh loss of `LOSSES`, with options of its class; `AsdError` where there is no such name or option."""
     known = inspect.signature(LOSSES[one_of(name, tuple(LOSSES), "loss")]).parameters
     if unknown := [option for option in options if option not in known]:
         raise AsdError(f"loss={name} has no {unknown[0]}; leave embedding.{unknown[0]} out or take another loss")

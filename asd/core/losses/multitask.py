@@ -28,9 +28,6 @@ class MultiTask(nn.Module):
     Args:
         weights: factor per name, 1 where there is none. They may be changed between steps, as a ramp does:
             `losses.weights["consistency"] = 2 * exponential_ramp(step, n_steps)`.
-
-    Raises:
-        AsdError: no loss, or the weight of a loss that is not there.
     """
 
     def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None) -> None:
@@ -45,14 +42,10 @@ class MultiTask(nn.Module):
         self.weights = {name: given.get(name, 1.0) for name in losses}
 
     def forward(self, inputs: Mapping[str, Mapping[str, torch.Tensor | None]]) -> TaskLosses:
-        """Total and terms.
+        """Total and terms, of the arguments of each loss by name.
 
-        Args:
-            inputs: for each loss its arguments by name. Where a batch has nothing to learn for a loss,
-                its cells are ignored, not its name left out.
-
-        Raises:
-            AsdError: names that are not those of the losses, or a loss that is not reduced to a scalar.
+        Where a batch has nothing to learn for a loss, its cells are ignored, not its name left out. `AsdError` for
+        other names than those of the losses, or a loss that is not reduced to a scalar.
         """
         if inputs.keys() != self.weights.keys():
             raise AsdError(f"got inputs for {_names(inputs)}; the losses are {_names(self.weights)}")
@@ -104,15 +97,12 @@ class EventsAndActivity(nn.Module):
 
 
 def activity_targets(targets: torch.Tensor, ignore: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether any class is active: the largest target, and where that is not known.
+    """Whether any class is active: the largest target (batch, ...), and an ignore mask of that shape.
 
     It is not known where a class is ignored, unless another one is active for certain.
 
     Args:
         targets: (batch, ..., classes) soft or hard; anything where ignored.
-
-    Returns:
-        Activity (batch, ...) and an ignore mask of that shape.
     """
     cells = Cells.of(targets, ignore=ignore)
     activity = cells.clean(targets).amax(-1)

@@ -27,10 +27,8 @@ class MLPAutoencoder(nn.Module):
     """input - hidden x 4 - bottleneck - hidden x 4 - input, batch normalisation and ReLU on all but the last.
 
     The bottleneck is normalised and rectified too, and the batch-norm constants are Keras's
-    (momentum 0.01, eps 1e-3): both as in the official baseline. 267,928 parameters at the defaults.
-
-    Args:
-        n_inputs: length of an input vector (5 frames x 128 mels = 640).
+    (momentum 0.01, eps 1e-3): both as in the official baseline. 267,928 parameters at the defaults, where an input
+    vector holds 5 frames of 128 mels.
     """
 
     def __init__(self, n_inputs: int = 640, n_hidden: int = 128, n_bottleneck: int = 8) -> None:
@@ -93,16 +91,13 @@ def covariances_around_batches(
 
 
 def streamed_ledoit_wolf(batches: Callable[[], Iterable[torch.Tensor]]) -> tuple[torch.Tensor, float]:
-    """Ledoit-Wolf covariance in two passes over more vectors than fit in memory.
+    """Ledoit-Wolf covariance in two passes over more vectors than fit in memory; `ValueError` where there are none.
 
     Args:
         batches: called twice; yields (n, dims) tensors, the same vectors both times.
 
     Returns:
         Covariance (dims, dims) float64 and the shrinkage in [0, 1] towards mean-variance times identity.
-
-    Raises:
-        ValueError: no vectors.
     """
     count, total = 0, torch.zeros(0)
     for batch in batches():

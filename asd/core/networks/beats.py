@@ -75,10 +75,9 @@ class Beats(nn.Module):
         del self.encoder.layers[n_layers:]
 
     def forward(self, fbank: torch.Tensor) -> list[torch.Tensor]:
-        """Output (batch, times, bands, dims) of every layer, from the first to the last.
+        """Output (batch, times, bands, dims) of every layer, from the first to the last, of a filter bank.
 
-        Args:
-            fbank: (batch, 128, frames) normalised; frames beyond a multiple of 16 are left out.
+        That is (batch, 128, frames) normalised; frames beyond a multiple of 16 are left out.
         """
         patches = self.patch_embedding(fbank.mT[:, None])  # (batch, dims, times, bands)
         tokens = self.post_extract_proj(self.layer_norm(patches.flatten(2).mT))

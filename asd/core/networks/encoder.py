@@ -76,10 +76,8 @@ class HalvingConvolution(nn.Conv2d):
     """7x7 convolution of one channel with stride 2, computed as 4x4 of four channels with stride 1.
 
     The four channels are the corners of 2x2 cells, the kernel has a row and a column of zeros more. The result
-    is the same; on a CPU it takes half the time, as kernels for one channel leave most lanes idle.
-
-    Args:
-        padding: zeros on each side of both axes.
+    is the same; on a CPU it takes half the time, as kernels for one channel leave most lanes idle. There are `padding`
+    zeros on each side of both axes.
     """
 
     def __init__(self, n_out: int, padding: int = 3) -> None:

@@ -28,11 +28,8 @@ from asd.types import AsdError
 class FrequencyPooledCNN(nn.Module):
     """3x3 convolutions that shrink the frequency axis and keep every frame.
 
-    Args:
-        pools: bands pooled into one after each convolution.
-
-    Raises:
-        AsdError: unequal numbers of channels and pools, or more pooling than bands.
+    After each convolution as many bands as `pools` says are pooled into one. `AsdError` for unequal numbers of channels
+    and pools, or more pooling than bands.
     """
 
     def __init__(
@@ -67,11 +64,7 @@ class FrequencyPooledCNN(nn.Module):
 
 
 class FrameClassifier(nn.Module):
-    """Convolutions, layers along time, and two dense layers: logits per frame and class.
-
-    Args:
-        convolutions: from spectrograms to a vector per frame; None: those of the source.
-    """
+    """Convolutions (None: those of the source), layers along time, and two dense layers: logits per frame and class."""
 
     n_features = 32  # of the dense layer before the logits
 
@@ -98,11 +91,7 @@ class FrameClassifier(nn.Module):
 
 
 class CRNN(FrameClassifier):
-    """A bidirectional GRU along time; 331,225 parameters at the defaults.
-
-    Args:
-        n_recurrent: units of the GRU in each direction.
-    """
+    """A GRU along time, with `n_recurrent` units in each direction; 331,225 parameters at the defaults."""
 
     def __init__(
         self, n_classes: int = 25, convolutions: FrequencyPooledCNN | None = None, n_recurrent: int = 32
@@ -120,10 +109,8 @@ class CRNN(FrameClassifier):
 class CNNTransformer(FrameClassifier):
     """Transformer encoder layers along time, in which every frame attends to all others of the clip.
 
-    The width of the Transformer is what the convolutions give, 128 at the defaults: 4 dimensions a head.
-
-    Raises:
-        AsdError: the convolutions give a width that the heads do not divide.
+    The width of the Transformer is what the convolutions give, 128 at the defaults: 4 dimensions a head. `AsdError`
+    where the heads do not divide it.
     """
 
     def __init__(

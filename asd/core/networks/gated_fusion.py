@@ -119,9 +119,7 @@ class MultimodalTransformer(nn.Module):
 
     Args:
         n_numbers: regressed values of a track (its size, position, crop ...).
-
-    Raises:
-        AsdError: heads that do not divide the width.
+        n_heads: a divisor of `n_dims`.
     """
 
     def __init__(
@@ -183,9 +181,7 @@ def drop_modalities(present: torch.Tensor, probability: float, generator: torch.
 
     A modality goes for a whole sequence (row of the first axis); a step that would lose its last one keeps
     all that it had. Draws come from the generator's own device, so one on the CPU fixes them for all devices.
-
-    Raises:
-        AsdError: a probability outside 0 to 1.
+    `AsdError` for a probability outside 0 to 1.
     """
     if not 0 <= probability <= 1:
         raise AsdError(f"probability={probability} of a modality dropping out is outside 0 to 1")

@@ -71,8 +71,7 @@ DESIGNS = {
 class RawWaveCNN(nn.Module):
     """A waveform of fixed length to logits, or to the features before them.
 
-    Raises:
-        AsdError: an unknown name, or a waveform too short for the convolutions and poolings.
+    `AsdError` for the name of no design, or a waveform too short for the convolutions and poolings.
     """
 
     def __init__(self, design: str | RawWaveDesign = "ch32", n_classes: int = 16, n_samples: int = 16000) -> None:

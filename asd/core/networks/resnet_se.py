@@ -26,11 +26,7 @@ _REDUCTION = 16  # channels per unit in the middle of squeeze and excitation
 
 
 class SpectrogramBranch(nn.Module):
-    """ResNet on a magnitude spectrogram.
-
-    Args:
-        n_bins: frequency bins, 11 or more.
-    """
+    """ResNet on a magnitude spectrogram of 11 frequency bins or more."""
 
     def __init__(self, n_bins: int, n_dims: int, width: int) -> None:
         super().__init__()

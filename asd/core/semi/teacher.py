@@ -28,9 +28,7 @@ class EmaTeacher(nn.Module):
     equals `torch.optim.swa_utils.AveragedModel` with that averaging.
 
     The state dictionary holds the module and the number of updates, so a resumed run goes on as it would have.
-
-    Raises:
-        AsdError: a decay out of range or an unknown policy.
+    `AsdError` for a decay out of range or an unknown policy.
     """
 
     n_updates: torch.Tensor

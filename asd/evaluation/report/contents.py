@@ -202,11 +202,9 @@ def _of_unit_spread(points: FloatArray) -> FloatArray:
 
 
 def as_html(contents: Mapping[str, Any], media: Mapping[str, Medium]) -> str:
-    """The page.
+    """The page of what the template `report.html.jinja` names, and sounds and pictures by the name that it calls them.
 
-    Args:
-        contents: what the template `report.html.jinja` names; what is under "data" goes to the page's script.
-        media: sounds and pictures by the name that the contents call them.
+    What is under "data" goes to the page's script.
     """
     loader = PackageLoader("asd.evaluation.report", "")
     environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=True)
