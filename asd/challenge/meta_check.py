@@ -11,6 +11,7 @@ import yaml
 
 from asd.challenge.system_meta import Meta, result_keys
 from asd.core.files import load_yaml
+from asd.options import flattened
 
 ABBREVIATION_MAX = 10
 
@@ -24,6 +25,7 @@ _TEXT_NEEDED = {  # everything else may be null
 }
 _NUMBER_NEEDED = {"system.complexity.total_parameters"}
 _NUMBER = _NUMBER_NEEDED | {"system.description.ensemble_method_subsystem_count"}
+_ABSENT = object()
 _AUTHORS = "submission.authors"
 _DATASETS = "system.external_datasets"
 
@@ -44,15 +46,13 @@ def meta_defects(meta: object, template: Meta, label: str, machines: tuple[str, 
     named = _lookup(meta, "submission.label")
     if named != label:
         yield f"submission.label is {named!r} in place of {label!r}."
-    for path in _leaves(template):
+    for path, _ in flattened(template):
         if path == "submission.label" or path.startswith("results."):
             continue
-        try:
-            value = _lookup(meta, path, strict=True)
-        except KeyError:
+        value = _lookup(meta, path, _ABSENT)
+        if value is _ABSENT:
             yield f"{path} is missing."
-            continue
-        if path == _AUTHORS:
+        elif path == _AUTHORS:
             yield from _author_defects(value, template)
         elif path == _DATASETS:
             yield from _dataset_defects(value)
@@ -98,7 +98,7 @@ def _author_defects(authors: object, template: Meta) -> Iterator[str]:
         if not isinstance(author, dict):
             yield f"{where} is {author!r}: it must be a mapping with lastname, firstname, email and so on."
             continue
-        for path in _leaves(asked):
+        for path, _ in flattened(asked):
             value = _lookup(author, path)
             if path == "corresponding":
                 if not isinstance(value, bool | None):
@@ -137,23 +137,12 @@ def _result_defects(meta: Meta, keys: tuple[str, ...], machines: tuple[str, ...]
                 yield f"results.development_dataset.{machine}.{key} is {value!r}: it must be in per cent."
 
 
-def _leaves(meta: Meta, prefix: str = "") -> Iterator[str]:
-    """Dotted paths of everything that is not itself a mapping."""
-    for key, value in meta.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
-def _lookup(meta: Meta, path: str, *, strict: bool = False) -> Any:
-    """The value at a dotted path; where there is none, None, or KeyError if `strict`."""
+def _lookup(meta: Meta, path: str, otherwise: object = None) -> Any:
+    """The value at a dotted path."""
     value: Any = meta
     for key in path.split("."):
         if not isinstance(value, dict) or key not in value:
-            if strict:
-                raise KeyError(path)
-            return None
+            return otherwise
         value = value[key]
     return value
 

@@ -10,19 +10,14 @@ from asd.evaluation.confidence import N_RESAMPLES
 from asd.evaluation.markdown import MISSING, Section, plain, signed
 from asd.sed.report_numbers import CLASS_MEASURES, COMPARED
 
-NAMES = {
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
+_NAMES = {
     "f1": "F1",
     "macro_f1": "macro F1",
     "map": "mAP",
     "ece": "ECE",
-    "adaptive_ece": "adaptive ECE",
     "brier": "Brier",
-    "bias": "bias",
     "ap": "AP",
-}
+}  # of those that are called otherwise
 _SHOWN = ("accuracy", "precision", "recall", "f1", "macro_f1", "map", "ece")
 RANKED_BELOW_THRESHOLD = 0.2  # by so much the average precision lies above F1 where only the threshold limits it
 
@@ -73,7 +68,9 @@ def _overall(by: Mapping[str, Any]) -> Section:
         for dataset, models in by.items()
         for model, values in models.items()
     ]
-    return Section("Overall", head=["model", "data set", *(NAMES[name] for name in _SHOWN)], rows=rows, level=3)
+    return Section(
+        "Overall", head=["model", "data set", *(_NAMES.get(name, name) for name in _SHOWN)], rows=rows, level=3
+    )
 
 
 def _rows(every: Sequence[dict[str, Any]], network: str, dataset: str) -> list[dict[str, Any]]:
@@ -94,7 +91,7 @@ def _dataset(summary: Mapping[str, Any], network: str, dataset: str, models: Map
     differences = _rows(summary["differences"], network, dataset)
     yield Section(
         text=f"Against {baseline} (a negative ΔECE and ΔBrier is a gain):" if differences else "",
-        head=["model", *(f"Δ{NAMES[name]}" for name in COMPARED), "95 % of ΔF1", "verdict"],
+        head=["model", *(f"Δ{_NAMES.get(name, name)}" for name in COMPARED), "95 % of ΔF1", "verdict"],
         rows=[
             [row["model"], *(signed(row[name]) for name in COMPARED),
              f"{signed(row['f1_low'])} to {signed(row['f1_high'])}", row["verdict"]]
@@ -118,7 +115,7 @@ def _class_rows(baseline: str, models: Mapping[str, Any]) -> tuple[list[str], li
     classes = models[baseline]["classes"]
     others = [model for model in models if model != baseline]
     order = sorted(classes, key=lambda name: (classes[name]["n_positive"] > 0, classes[name]["f1"]), reverse=True)
-    head = ["class", "clips", *(NAMES[name] for name in CLASS_MEASURES)]
+    head = ["class", "clips", *(_NAMES.get(name, name) for name in CLASS_MEASURES)]
     head += [f"{what} {model}" for model in others for what in ("F1", "ECE")]
     return head, [
         [name, f"{classes[name]['n_positive']:.0f}",

@@ -29,14 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "cmt_neg_balanced": {"method": "cmt_neg", "positive": 0.7, "negative": 0.3, "balance": True},
 }
 
-_RECIPE = {
-    "sample_rate_hz": 8000,
-    "most_events": 4,
-    "least_snr_db": 10.0,
-    "most_snr_db": 30.0,
-    "duration_ratio": 4.0,
-    "longest_s": 2.0,
-}
+_RECIPE = {"duration_ratio": 4.0, "longest_s": 2.0}
 
 _MEASURES = {
     ("frames", "f1"): "frame F1",

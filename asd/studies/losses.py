@@ -44,8 +44,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "glr_strong": {"name": "bce", "graph": 0.1},
 }
 
-_RECIPE = {"sample_rate_hz": 8000, "most_events": 4, "least_snr_db": 10.0, "most_snr_db": 30.0}
-
 # Imoto, 2021, per cent: micro and macro F1 over frames. GLR was measured in another experiment, with only
 # a micro F1: 41.24 without and 49.16 with.
 PUBLISHED: dict[str, dict[str, tuple[float, float | None]]] = {
@@ -74,7 +72,7 @@ Summary = dict[str, dict[str, dict[str, Any]]]
 def run(config: Losses) -> str:
     """Runs what is missing of the study and writes its page; returns it."""
     folder = config.runs / "losses"
-    return write_report(folder, summarise(train_all(config, folder, _RECIPE, trainings(config), "loss study")))
+    return write_report(folder, summarise(train_all(config, folder, {}, trainings(config), "loss study")))
 
 
 def trainings(config: Losses) -> dict[str, dict[str, Any]]:

@@ -20,6 +20,8 @@ SMALL: dict[str, Any] = {
     "network": {"channels": [16, 16, 32], "pools": [5, 4, 2], "n_heads": 8, "n_feedforward": 64},
 }
 
+RECIPE = {"sample_rate_hz": 8000, "most_events": 4, "least_snr_db": 10.0, "most_snr_db": 30.0}  # of soundscapes
+
 Sections = Mapping[str, Mapping[str, Any]]  # of `sed train`
 
 
@@ -30,11 +32,11 @@ def train_all(
 
     Args:
         folder: of the study, which gets soundscapes/ and <name>/seed<k>/.
-        recipe: options of `sed make-soundscapes`, besides those of the study.
+        recipe: options of `sed make-soundscapes`, besides those of the study and `RECIPE`.
         trainings: by name, what makes each different from the small form.
     """
     own = {"seed": config.data_seed, "out": folder / "soundscapes", "overwrite": True}
-    made = MakeSoundscapes.model_validate({**config.own(MakeSoundscapes), **recipe, **own})
+    made = MakeSoundscapes.model_validate({**config.own(MakeSoundscapes), **RECIPE, **recipe, **own})
     make_soundscapes(made)
     data = made.model_dump(mode="json", exclude={"overwrite"})
     cells = {name: {"soundscapes": data, "train": settings(config, data, each)} for name, each in trainings.items()}
