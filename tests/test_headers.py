@@ -354,22 +354,37 @@ def test_chunks_before_the_samples_of_caf_may_be_empty() -> None:
 
 def test_a_first_frame_of_mp3_that_tells_too_few_is_replaced_and_a_missing_one_is_added() -> None:
     content = written(noise(), "MP3", "MPEG_LAYER_III")
-    size, n_frames = headers._mp3_frame_bytes(content, 0), len([*headers._mp3_frames(content, 0)]) - 1
-    assert headers._told_frames(content, 0) == n_frames
-    for before in (b"", b"ID3\4\0\0\0\0\0\5abcde"):
-        for given in (content[size:], patched(content, content.index(b"Xing") + 8, struct.pack(">I", n_frames - 1))):
-            made = with_its_length(before + given)
-            first = len(before) + headers._mp3_frame_bytes(made, len(before))
-            assert (made[: len(before)], made[first:]) == (before, content[size:])
-            assert headers._told_frames(made, len(before)) == n_frames
+    size, n_frames = headers._mp3_frame_bytes(content, 0), len([*headers._mp3_frames(content)]) - 1
+    assert headers._told_frames(content) == n_frames
+    for given in (content[size:], patched(content, content.index(b"Xing") + 8, struct.pack(">I", n_frames - 1))):
+        made = with_its_length(given)
+        assert made[headers._mp3_frame_bytes(made, 0) :] == content[size:]
+        assert headers._told_frames(made) == n_frames
 
 
-def test_tags_before_an_mp3_file_say_how_long_they_are_by_seven_bits_a_byte() -> None:
+@pytest.mark.parametrize("kind", ["wav", "aiff", "caf", "au", "ogg", "mp3", "flac", "flac from a pipe", "aac"])
+def test_tags_before_a_file_of_any_kind_are_passed_over(tmp_path: Path, kind: str) -> None:
+    subtype = {"ogg": "VORBIS", "mp3": "MPEG_LAYER_III"}.get(kind, "PCM_16")
+    if kind == "aac":
+        write_media(tmp_path / "a.aac", "aac", noise(), RATE_HZ)
+        content = (tmp_path / "a.aac").read_bytes()
+    else:
+        content = written(noise(), kind.split()[0].upper(), subtype)
+    content = without_flac_length(content) if "pipe" in kind else content
+    found = []
+    for before in (b"", b"ID3\4\0\0\0\0\0\5abcde", b"ID3\3\0\0\0\0\2\0" + bytes(256)):
+        (tmp_path / "a").write_bytes(before + content)
+        found.append(decode(tmp_path / "a").samples)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
+
+
+def test_tags_before_a_file_say_how_long_they_are_by_seven_bits_a_byte() -> None:
     tag = b"ID3\4\0\0" + bytes([1, 2, 3, 4])
     end = 10 + (1 << 21) + (2 << 14) + (3 << 7) + 4
-    assert headers._behind_id3(tag) == end
-    assert headers._behind_id3(tag.ljust(end, b"x") + b"ID3\4\0\0\0\0\0\7" + bytes(7) + b"\xff") == end + 17
-    assert headers._behind_id3(tag[:9]) == headers._behind_id3(b"") == headers._behind_id3(b"TAG" + bytes(9)) == 0
+    assert headers.behind_id3(tag) == end
+    assert headers.behind_id3(tag.ljust(end, b"x") + b"ID3\4\0\0\0\0\0\7" + bytes(7) + b"\xff") == end + 17
+    assert headers.behind_id3(tag[:9]) == headers.behind_id3(b"") == headers.behind_id3(b"TAG" + bytes(9)) == 0
 
 
 @pytest.mark.parametrize(
@@ -378,13 +393,13 @@ def test_tags_before_an_mp3_file_say_how_long_they_are_by_seven_bits_a_byte() ->
 def test_a_first_frame_tells_how_many_follow_behind_the_side_information(version: int, is_mono: bool, at: int) -> None:
     header = bytes([0xFF, 0xE3 | version << 3, 0x80, 0xC0 if is_mono else 0])
     for tag in (b"Xing", b"Info"):
-        first = b"x" + header.ljust(at, b"\0") + tag
-        assert headers._told_frames(first + struct.pack(">II", 1, 7), 1) == 7
-        assert headers._told_frames(first + struct.pack(">II", 15, 7), 1) == 7
-        assert headers._told_frames(first + struct.pack(">II", 14, 7), 1) == 0  # something else is told
-        assert headers._told_frames(first, 1) == 0  # cut off
-    assert headers._told_frames(b"x" + header.ljust(36, b"\0") + b"VBRI", 1) == 0
-    assert headers._told_frames(b"x" + header.ljust(60, b"\0"), 1) is None
+        first = header.ljust(at, b"\0") + tag
+        assert headers._told_frames(first + struct.pack(">II", 1, 7)) == 7
+        assert headers._told_frames(first + struct.pack(">II", 15, 7)) == 7
+        assert headers._told_frames(first + struct.pack(">II", 14, 7)) == 0  # something else is told
+        assert headers._told_frames(first) == 0  # cut off
+    assert headers._told_frames(header.ljust(36, b"\0") + b"VBRI") == 0
+    assert headers._told_frames(header.ljust(60, b"\0")) is None
 
 
 def test_flac_tells_no_length_where_all_of_36_bits_are_zero() -> None:
@@ -400,11 +415,11 @@ def test_flac_tells_no_length_where_all_of_36_bits_are_zero() -> None:
 @pytest.mark.parametrize("between", [b"", b"\0" * 40, b"\xff" * 9, b"TAG" + bytes(125), "false frame"])
 def test_frames_of_mp3_are_counted_beyond_what_lies_between_files(between: bytes | str) -> None:
     content = written(noise(), "MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT")
-    once = [*headers._mp3_frames(content, 0)]
+    once = [*headers._mp3_frames(content)]
     assert len(once) == pytest.approx(2.0 * RATE_HZ / 576, abs=4)  # samples of a frame below 32 kHz
     gap = content[:4] + bytes(50) if isinstance(between, str) else between
-    found = [*headers._mp3_frames(b"x" + content + gap + content, 1)]
-    behind = 1 + len(content) + len(gap)
-    assert [at for at in found if at < 1 + len(content)] == [1 + at for at in once]
+    found = [*headers._mp3_frames(content + gap + content)]
+    behind = len(content) + len(gap)
+    assert [at for at in found if at < len(content)] == once
     if isinstance(between, bytes):
         assert [at for at in found if at >= behind] == [behind + at for at in once]

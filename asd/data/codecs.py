@@ -21,6 +21,7 @@ import soundfile
 from asd.core.runtime import imported
 from asd.core.storage import read_bytes
 from asd.data.headers import (
+    behind_id3,
     caf_with_its_length,
     cut_ogg,
     is_chained_ogg,
@@ -51,6 +52,7 @@ STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and 
 
 def promised_length(path: Path, content: bytes) -> tuple[float, int, int]:
     """Seconds, channels and samples of all channels by the header; `AsdError` where it promises nothing, or is none."""
+    content = content[behind_id3(content) :]
     if _is_media(content):
         kinds = "m4a, webm, FLAC from a pipe and the like"
         raise AsdError(f"{path} does not tell its length before it is decoded ({kinds}); send WAV or other FLAC")
@@ -98,7 +100,8 @@ def decode(path: Path) -> Decoded:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder or a device")
         content = read_bytes(path)
-        samples, rate_hz, lossy = _read_media(path, content) if _is_media(content) else _read(path, content)
+        sound = content[behind_id3(content) :]
+        samples, rate_hz, lossy = _read_media(path, sound) if _is_media(sound) else _read(path, sound)
     except (soundfile.SoundFileError, OSError) as error:
         raise _unreadable(path, error, len(content)) from error
     if not samples.size:

@@ -14,6 +14,15 @@ _MPEG1_RATES_HZ = (44100, 48000, 32000)
 _MPEG1, _MPEG2 = 3, 2  # versions in a header; 0: MPEG 2.5
 
 
+def behind_id3(content: bytes) -> int:
+    """Where a file begins behind the tags that programs put before it: of MP3 as a rule, but of any other, too."""
+    at = 0
+    while content[at : at + 3] == b"ID3" and at + 10 <= len(content):
+        a, b, c, d = content[at + 6 : at + 10]  # seven bits each
+        at += 10 + (a << 21 | b << 14 | c << 7 | d)
+    return at
+
+
 def caf_with_its_length(content: bytes) -> bytes:
     """A CAF file with the length of its samples, which come last where it is not told."""
     at = 8
@@ -30,32 +39,21 @@ def caf_with_its_length(content: bytes) -> bytes:
 
 def mp3_with_its_length(content: bytes) -> bytes:
     """An MP3 file with a first frame that says how many follow; libsndfile guesses it by the size of the first ones."""
-    start = _behind_id3(content)
-    if not (size := _mp3_frame_bytes(content, start)):
+    if not (size := _mp3_frame_bytes(content, 0)):
         return content
-    n_frames, told = sum(1 for _ in _mp3_frames(content, start)), _told_frames(content, start)
+    n_frames, told = sum(1 for _ in _mp3_frames(content)), _told_frames(content)
     if told is not None:
         n_frames -= 1
         if told >= n_frames:
             return content  # what is missing is missed when it is decoded
-    header = bytes([255, content[start + 1] | 1, 8 << 4 | content[start + 2] & 12, content[start + 3]])
+    header = bytes([255, content[1] | 1, 8 << 4 | content[2] & 12, content[3]])
     said = header.ljust(_tag_at(header), b"\0") + b"Info" + struct.pack(">II", 1, n_frames)
-    after = content[start if told is None else start + size :]
-    return content[:start] + said.ljust(_mp3_frame_bytes(header, 0), b"\0") + after
+    return said.ljust(_mp3_frame_bytes(header, 0), b"\0") + content[0 if told is None else size :]
 
 
-def _behind_id3(content: bytes) -> int:
-    """Where an MP3 file begins behind its tags."""
-    at = 0
-    while content[at : at + 3] == b"ID3" and at + 10 <= len(content):
-        a, b, c, d = content[at + 6 : at + 10]  # seven bits each
-        at += 10 + (a << 21 | b << 14 | c << 7 | d)
-    return at
-
-
-def _mp3_frames(content: bytes, start: int) -> Iterator[int]:
+def _mp3_frames(content: bytes) -> Iterator[int]:
     """Where frames like the first one are; what lies between files that were put together is passed over."""
-    kind, at = _mp3_kind(content[start : start + 4]), start
+    kind, at = _mp3_kind(content[:4]), 0
     while 0 <= at < len(content):
         size = _mp3_frame_bytes(content, at) if _mp3_kind(content[at : at + 4]) == kind else 0
         if not size:
@@ -100,13 +98,13 @@ def _tag_at(header: bytes) -> int:
     return 4 + (9 if is_mono else 17)
 
 
-def _told_frames(content: bytes, start: int) -> int | None:
+def _told_frames(content: bytes) -> int | None:
     """Frames that follow by the first one, 0 where it does not say; None: it holds sound instead."""
-    at = start + _tag_at(content[start : start + 4])
+    at = _tag_at(content[:4])
     if content[at : at + 4] in (b"Xing", b"Info"):
         flags, n_frames = struct.unpack(">II", content[at + 4 : at + 12].ljust(8, b"\0"))
         return n_frames if flags & 1 else 0
-    return 0 if content[start + 36 : start + 40] == b"VBRI" else None
+    return 0 if content[36:40] == b"VBRI" else None
 
 
 def is_flac_without_length(content: bytes) -> bool:
