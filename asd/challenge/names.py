@@ -93,10 +93,8 @@ def format_name(
 ) -> str:
     """The file name that `parse_name` reads back as these facts; what is None is left out of it.
 
-    Args:
-        section: two digits; the machine ID where `by_id`.
-        attributes: conditions in order; an empty mapping is written as `noAttribute`.
-        by_id: the grammar of 2020, which names only label, ID and number.
+    No conditions at all are written as `noAttribute`. `by_id` is the grammar of 2020, which names only label, machine
+    ID (the section) and number.
     """
     if by_id:
         return "_".join(filter(None, (label, "id", section, f"{number:08d}"))) + ".wav"

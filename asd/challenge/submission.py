@@ -147,7 +147,7 @@ def _output_files(table: pd.DataFrame, year: Year) -> dict[str, str]:
         raise AsdError("the score table has no test rows: score the run's test clips first.")
     groups: dict[Unit, list[tuple[str, float, float]]] = {}
     columns = ("machine", "section", "domain", "file", "score", "decision")
-    for machine, section, domain, file, score, decision in zip(*(rows[name] for name in columns), strict=True):
+    for machine, section, domain, file, score, decision in rows[list(columns)].itertuples(index=False):
         if not re.fullmatch(r"\d{2}", str(section)):
             raise AsdError(f"{file} is of section {section!r}: read the score table with sections as text ('00').")
         unit = Unit(str(machine), str(section), _unit_domain(year, domain, file))
@@ -235,30 +235,18 @@ def list_zip(path: Path) -> Listing:
 
 
 def systems_of(folder: Path, team: str) -> list[Path]:
-    """Folders of a team's packaged systems, in order.
-
-    Raises:
-        AsdError: a team name that labels cannot begin with, or no system there.
-    """
+    """Folders of a team's packaged systems, in order; `AsdError` for a bad name of a team, or where there is none."""
     if not TEAM.fullmatch(team):
         raise AsdError(f"team={team!r} is not [LastName]_[Institute], like Nishida_HIT")
-    found = [path for path in sorted(folder.glob(f"{team}_task2_[1-4]")) if path.is_dir()]
-    if not found:
-        raise AsdError(
-            f"{folder} holds no system of team={team}; make submit name=RUN label={team}_task2_1 packages one"
-        )
-    return found
+    if found := [path for path in sorted(folder.glob(f"{team}_task2_[1-4]")) if path.is_dir()]:
+        return found
+    raise AsdError(f"{folder} holds no system of team={team}; make submit name=RUN label={team}_task2_1 packages one")
 
 
 def archive_files(systems: list[Path], team: str, report: Path | None) -> dict[str, bytes]:
-    """Name -> content of everything in the archive of some systems.
+    """Name -> content of everything in the archive of systems, whose folders `submit` wrote, with the report if any.
 
-    Args:
-        systems: folders as `submit` wrote them.
-        report: the technical report, a PDF; None while there is none.
-
-    Raises:
-        AsdError: the report is missing or no PDF.
+    `AsdError` where the report is missing or no PDF.
     """
     files = {
         f"task2/{system.name}/{path.name}": path.read_bytes() if path.is_file() else b""  # then it is a defect

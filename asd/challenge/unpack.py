@@ -42,14 +42,10 @@ class Member(NamedTuple):
 
 
 def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
-    """Unpack the wanted files of an archive into `folder`, which the caller renames when it is whole.
+    """Unpack the wanted files of an archive into `folder`, which the caller renames when it is whole: {path: member}.
 
-    Returns:
-        {path inside `folder`: its size and checksum}.
-
-    Raises:
-        AsdError: the archive is damaged or encrypted, holds more than it declares or nothing that is wanted,
-            or the disk is full. What has been written by then is the caller's to remove; the archive stays.
+    `AsdError` where the archive is damaged or encrypted, holds more than it declares or nothing that is wanted, or the
+    disk is full. What has been written by then is the caller's to remove; the archive stays.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -73,9 +69,8 @@ def unpack(path: Path, folder: Path, place: Place) -> dict[str, Member]:
 def judge(path: Path, infos: Iterable[zipfile.ZipInfo], place: Place) -> dict[str, zipfile.ZipInfo]:
     """The wanted files of an archive by their place, in the order of the archive.
 
-    Raises:
-        AsdError: a name that leads out of the folder, something that is not a file, two files for one
-            place, an encrypted file, more files or bytes than a machine can have, or nothing wanted.
+    `AsdError` for a name that leads out of the folder, something that is not a file, two files for one place, an
+    encrypted file, more files or bytes than a machine can have, or nothing wanted.
     """
     wanted: dict[str, zipfile.ZipInfo] = {}
     for info in infos:

@@ -81,9 +81,7 @@ def patiently(attempt: Callable[[], T], url: str, patience: Patience, gained: Ca
 def open_url(url: str, patience: Patience, first_byte: int = 0) -> http.client.HTTPResponse:
     """The answer to a request, from `first_byte` on where the server can do that (status 206, not 200).
 
-    Raises:
-        PassingError: the request may succeed later.
-        AsdError: it will not.
+    `PassingError` where the request may succeed later, `AsdError` where it will not.
     """
     if not url.startswith(("http://", "https://")):
         raise AsdError(f"{url!r} is not an http:// or https:// address: check archive= and evaluators=")

@@ -78,20 +78,17 @@ def from_arrays(
     """Waveforms of one machine and section as recordings; `AsdError` where they are none that a recording holds."""
     arrays = [_array(i, waveform) for i, waveform in enumerate(waveforms)]
     for i, array in enumerate(arrays):
+        what = f"waveform {i}"
         if array.ndim not in (1, 2):
             raise AsdError(
-                f"waveform {i} has {array.ndim} dimensions; it has to be (samples,) or (microphones, samples), and "
-                f"several are given as a list of them"
+                f"{what} has {array.ndim} dimensions; it has to be (samples,) or (microphones, samples), and several "
+                f"are given as a list of them"
             )
         if not np.issubdtype(array.dtype, np.floating):
-            raise AsdError(
-                f"waveform {i} holds {array.dtype}, not floats with full scale 1; divide 16-bit integers by 32768"
-            )
+            raise AsdError(f"{what} holds {array.dtype}, not floats with full scale 1; divide 16-bit integers by 32768")
         if len(array) > array.shape[-1]:
-            raise AsdError(
-                f"waveform {i} has the shape {array.shape}, and (microphones, samples) is wanted; transpose it"
-            )
-        what = f"waveform {i}" if len(arrays) > 1 else "a waveform in memory"
+            raise AsdError(f"{what} has the shape {array.shape}, and (microphones, samples) is wanted; transpose it")
+        what = what if len(arrays) > 1 else "a waveform in memory"
         if not array.size:
             raise AsdError(f"{what} holds no samples; leave it out")
         check_levels(what, array)

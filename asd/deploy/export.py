@@ -166,11 +166,8 @@ def difference(found: npt.ArrayLike, expected: npt.ArrayLike, spread: float) -> 
     """The largest difference of scores, relative to the score or, where that is more, to the spread of normal scores.
 
     A score is a logarithm or a deviation from normal, and crosses 0 among normal clips. A share of the score itself
-    means nothing there; a share of the spread says what the difference can do to a decision or to an order.
-
-    Args:
-        found, expected: (clips,) scores of the same clips, such as a graph's and its model's.
-        spread: of the training scores, from `spread_of`.
+    means nothing there; a share of the spread (`spread_of`) says what the difference can do to a decision or to an
+    order. Both scores (clips,) are of the same clips, such as a graph's and its model's.
     """
     expected = np.asarray(expected, np.float64)
     apart = np.abs(np.asarray(found, np.float64) - expected) / np.maximum(np.abs(expected), spread)

@@ -215,15 +215,13 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
             sink.close(_CLOSE_S)
     seconds = listener.n_samples / plan.sample_rate_hz
     lost = {name: sink.n_lost for name, sink in {**sinks, "scores.jsonl": scores}.items() if sink.n_lost}
-    undelivered = [f"{n} lines or events did not reach {name}" for name, n in lost.items()]
+    defects = [*listener.problems, *(f"{n} lines or events did not reach {name}" for name, n in lost.items())]
     if not listener.n_windows and not listener.problems and not is_stopped:
         is_long = listener.n_samples >= plan.n_window
         why = f": it {listener.defect}" if is_long else "; give it more, or set window_s="
         raise AsdError(f"{config.input} ended after {seconds:.3g} s, before the first score{why}")
     share = (time.process_time() - started_s) / seconds if seconds else 0.0
-    return ListenResult(
-        folder, seconds, listener.n_windows, listener.n_alarms, share, [*listener.problems, *undelivered]
-    )
+    return ListenResult(folder, seconds, listener.n_windows, listener.n_alarms, share, defects)
 
 
 _LEVELS = {"cleared": 20, "defect over": 20, "drift over": 20}  # of the log; what else happens is a warning

@@ -31,12 +31,10 @@ Pooling = Literal["attention", "linear_softmax"]
 def pooled(
     logits: torch.Tensor, attention: torch.Tensor | None = None, padding: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Logits of clips (batch, classes).
+    """Logits of clips (batch, classes), from those of their frames (batch, frames, classes).
 
-    Args:
-        logits: (batch, frames, classes) of the frames.
-        attention: same shape; a softmax over the frames makes weights of it. None: linear softmax.
-        padding: (batch, frames) bool, True for frames that have no weight; every clip has one frame without it.
+    A softmax over the frames makes weights of the attention, of the same shape; None: linear softmax. Frames where the
+    padding (batch, frames) is True have no weight; every clip has one without.
     """
     logits = logits.float()
     weights = logsigmoid(logits) if attention is None else attention.float()

@@ -92,9 +92,7 @@ def write_report(
 ) -> str:
     """Writes all files of the report, each whole or not at all; the findings, as text for the terminal.
 
-    Args:
-        networks: {"student": {model: {data set: Predictions}}, "teacher": ...}, all with the same models and data.
-        facts: what there is to know of each model (checkpoint, configuration, time, device).
+    Student and teacher have the same models and data; facts are what there is to know of each model.
     """
     summary, facts, figures = summarise(networks, baseline), facts or {}, {}
     rows: list[tuple[dict[str, str], dict[str, Any]]] = []  # what is measured, and what was found

@@ -8,8 +8,8 @@ several; where there are several, a number is the mean over seeds and comes with
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,18 +31,15 @@ MEASURES = (*COMPARED[:-1], "adaptive_ece", "brier", "bias")
 CLASS_MEASURES = ("precision", "recall", "f1", "ap", "ece", "brier")
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model predicts for the clips of a data set.
-
-    `events` are other measures of the same models on the same data, by name, as (seeds,): F1 of events, PSDS.
-    """
+    """What a model predicts for the clips of a data set."""
 
     probabilities: FloatArray  # (seeds, clips, classes), by models that differ in their seed
     targets: FloatArray  # (clips, classes), 0 or 1, or the share of listeners who heard it
     clips: Sequence[str]
     classes: Sequence[str]
-    events: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    events: Mapping[str, Sequence[float]] = field(default_factory=dict)  # other measures (seeds,), such as PSDS
 
 
 Models = Mapping[str, Mapping[str, Predictions]]  # model -> data set -> predictions

@@ -194,8 +194,6 @@ def figure(summary: Summary) -> Figure:
 
 def write_report(folder: Path, summary: Summary) -> str:
     """Writes losses.md, losses.json and losses.png, and returns the text."""
-    figures = {"losses": figure(summary)}
-    text = write_page(
-        folder, "losses", "Losses of event detection", sections(summary), numbers=summary, figures=figures
-    )
+    page, figures = sections(summary), {"losses": figure(summary)}
+    text = write_page(folder, "losses", "Losses of event detection", page, numbers=summary, figures=figures)
     return f"{text}\n{folder}/losses.md, losses.json, losses.png"

@@ -30,10 +30,8 @@ def train_all(
 ) -> dict[str, list[Result]]:
     """Measures of the test for every training and seed, {name: [{model: {"frames_half", "frames", "clips"}}]}.
 
-    Args:
-        folder: of the study, which gets soundscapes/ and <name>/seed<k>/.
-        recipe: options of `sed make-soundscapes`, besides those of the study and `RECIPE`.
-        trainings: by name, what makes each different from the small form.
+    The recipe has options of `sed make-soundscapes` besides those of the study and `RECIPE`; trainings say what makes
+    each different from the small form. The folder gets soundscapes/ and <name>/seed<k>/.
     """
     own = {"seed": config.data_seed, "out": folder / "soundscapes", "overwrite": True}
     made = MakeSoundscapes.model_validate({**config.own(MakeSoundscapes), **RECIPE, **recipe, **own})

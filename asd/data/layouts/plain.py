@@ -118,18 +118,17 @@ def _label_of_file(path: Path) -> Parts:
 
 def _refuse_contradiction(place: _Place) -> None:
     """An anomaly is never learnt from: whatever speaks of one beside a word for normal or training is refused."""
-    if {*place.says} >= _LABELS:
+    path, says = place.path, {*place.says}
+    if says >= _LABELS:
+        raise AsdError(f"{path} lies in a folder of normal recordings and in one of anomalies; move it out of one")
+    if says >= {Split.TRAIN, Label.ANOMALY}:
         raise AsdError(
-            f"{place.path} lies in a folder of normal recordings and in one of anomalies; move it out of one"
-        )
-    if {Split.TRAIN, Label.ANOMALY} <= {*place.says}:
-        raise AsdError(
-            f"{place.path} lies in training data and in a folder of anomalies; a model is fitted on normal recordings, "
-            f"so move it to test/"
+            f"{path} lies in training data and in a folder of anomalies; a model is fitted on normal recordings, so "
+            f"move it to test/"
         )
     start = max((i for i, word in enumerate(place.says) if word == Label.NORMAL), default=0)
     if place.is_normal and (doubtful := [*filter(words.speaks_of_fault, place.folders[start:])]):
-        raise _doubtful(place.path, doubtful[0])
+        raise _doubtful(path, doubtful[0])
 
 
 def _doubtful(path: Path, name: str) -> AsdError:

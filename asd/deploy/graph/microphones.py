@@ -82,16 +82,14 @@ def _magnitude(g: Graph, spectrum: Spectrum) -> Value:
 
 def _turned_down(g: Graph, waveforms: Value, weights: tuple[float, ...]) -> Value:
     """`frontends.turn_down`: gains of frames, joined by straight lines."""
-    real, imaginary = (
-        g.part(x, 2, 1, frontends.ACTIVITY_SAMPLES) for x in _spectrum(g, waveforms, frontends.ACTIVITY_SAMPLES)
-    )
+    n_fft = frontends.ACTIVITY_SAMPLES
+    real, imaginary = (g.part(x, 2, 1, n_fft) for x in _spectrum(g, waveforms, n_fft))
     power = g.mean(g.shaped(g.square(real) + g.square(imaginary), 0, 0, frontends.N_BANDS, -1), 3, keepdims=False)
     usual = g.mean(power, 1)
     levels = g.log10((power + usual * 1e-4) / g.op.Max(usual, 1e-20) + 1e-20)
     predicted = g.op.MatMul(levels, g.constant(np.array(weights[:-1])[:, None], single=True)) + weights[-1]
-    gain = g.op.Sqrt(
-        g.op.Clip(predicted, g.constant(frontends.LEAST_WEIGHT, single=True), g.constant(1.0, single=True))
-    )
+    least, most = (g.constant(weight, single=True) for weight in (frontends.LEAST_WEIGHT, 1.0))
+    gain = g.op.Sqrt(g.op.Clip(predicted, least, most))
     hop, count = frontends.ACTIVITY_HOP_SAMPLES, g.size(gain, 1)
     way = g.constant(np.arange(hop) / hop, single=True)
     smooth = g.part(gain, 1, 0, count - 1) * (1.0 - way) + g.part(gain, 1, 1, count) * way

@@ -29,11 +29,9 @@ def summarise(
     classes: Sequence[str],
     chosen_on: Sequence[str],
 ) -> dict[str, Any]:
-    """All numbers of the page.
+    """All numbers of the page, from what `run_cell` gave by split, one of each seed.
 
-    Args:
-        results: of `run_cell` by split, one of each seed; splits but `KNOWN` are named after who is left out.
-        chosen_on: speakers on whom the settings were chosen; the others are also reported apart.
+    Splits but `KNOWN` are named after who is left out; speakers on whom no setting was chosen are also reported apart.
 
     Returns:
         "known" and "unseen": "accuracy", "confusion" over all seeds, "classifiers"; "speakers": accuracy of each;

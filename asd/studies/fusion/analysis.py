@@ -110,8 +110,7 @@ def gate_contributions(
 ) -> dict[str, dict[str, float]]:
     """How far the gates are open, and what part of the fused vector comes through each.
 
-    Args:
-        troubles: {modality: (n, steps) bool} where its input is not to be trusted.
+    A modality's input is not to be trusted where its trouble (n, steps) is True.
 
     Returns:
         For each modality "open", the mean gate over steps with it; "share", its part of the length of the gated
