@@ -1,32 +1,19 @@
 """The one run lifecycle: where a run lies, what is complete, what belongs to which configuration, score tables."""
 
-from asd.runs.directory import (
-    FRONT_END_FILE,
-    RECORDED_FILE,
-    RunDirectory,
-    TrainingDirectory,
-    directories_with,
-    interrupted,
-)
-from asd.runs.finding import begun_runs, find_runs, run_names, same_seeds, warn_of_run
-from asd.runs.scores import ScoredData, ScoreFolder, digests, note_scores, read_scores, score_table
-
-__all__ = [
-    "FRONT_END_FILE",
-    "RECORDED_FILE",
-    "RunDirectory",
-    "ScoreFolder",
-    "ScoredData",
-    "TrainingDirectory",
-    "begun_runs",
-    "digests",
-    "directories_with",
-    "find_runs",
-    "interrupted",
-    "note_scores",
-    "read_scores",
-    "run_names",
-    "same_seeds",
-    "score_table",
-    "warn_of_run",
-]
+from asd.runs.directory import FRONT_END_FILE as FRONT_END_FILE
+from asd.runs.directory import RECORDED_FILE as RECORDED_FILE
+from asd.runs.directory import RunDirectory as RunDirectory
+from asd.runs.directory import TrainingDirectory as TrainingDirectory
+from asd.runs.directory import directories_with as directories_with
+from asd.runs.directory import interrupted as interrupted
+from asd.runs.finding import begun_runs as begun_runs
+from asd.runs.finding import find_runs as find_runs
+from asd.runs.finding import run_names as run_names
+from asd.runs.finding import same_seeds as same_seeds
+from asd.runs.finding import warn_of_run as warn_of_run
+from asd.runs.scores import ScoredData as ScoredData
+from asd.runs.scores import ScoreFolder as ScoreFolder
+from asd.runs.scores import digests as digests
+from asd.runs.scores import note_scores as note_scores
+from asd.runs.scores import read_scores as read_scores
+from asd.runs.scores import score_table as score_table

@@ -122,18 +122,9 @@ def _results(run: RunDirectory) -> dict[str, float]:
 
 def fitted(job: Job) -> Detector:
     """The detector of a job: loaded where the run has it, else fitted (or given weights) and saved."""
-    context = RunContext(
-        device=pick_device(job.config.device),
-        cache=job.config.runs / ".cache",
-        directory=job.run.path,
-        seed=job.run.seed,
-        fingerprint=job.model_fingerprint,
-        sample_rate_hz=job.config.sample_rate_hz,
-        supplement=job.supplement,
-        front_end=job.front_end,
-        code=job.code,
-    )
-    detector = detector_of(job.config, context)
+    known = {"seed": job.run.seed, "fingerprint": job.model_fingerprint, "supplement": job.supplement}
+    known |= {"front_end": job.front_end, "code": job.code}
+    detector = _detector(job.config, job.config.runs / ".cache", job.run.path, **known)
     foreign = job.is_foreign()
     if job.learn is None or (job.run.fit_facts() and not foreign):
         job.run.check_model()
@@ -258,9 +249,10 @@ def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Re
     return left, scores, unscored | {clip.name: str(error) for clip, error in refused}
 
 
-def detector_of(config: Run, context: RunContext) -> Detector:
-    """The detector that the options describe, not fitted yet."""
-    settings = config.detector_settings
+def _detector(config: Run, cache: Path, directory: Path, **known: Any) -> Detector:
+    """The detector that the options describe, not fitted yet; what is known besides are fields of its `RunContext`."""
+    device, settings = pick_device(config.device), config.detector_settings
+    context = RunContext(device, cache, directory, sample_rate_hz=config.sample_rate_hz, **known)
     detector = detector_class(config.detector)(context, settings)
     return Windowed(detector, config.window_s, settings.least_samples()) if config.window_s else detector
 
@@ -268,15 +260,7 @@ def detector_of(config: Run, context: RunContext) -> Detector:
 def lone_detector(config: Run, front_end: FrontEnd) -> Detector:
     """A detector to fit or load outside a run, with a place to work in that goes with it."""
     place = Path(tempfile.mkdtemp(prefix="asd-"))
-    context = RunContext(
-        device=pick_device(config.device),
-        cache=place / "cache",
-        directory=place / "run",
-        seed=config.seeds[0],
-        sample_rate_hz=config.sample_rate_hz,
-        front_end=front_end,
-        code=config.own_code,
-    )
-    detector = detector_of(config, context)
+    known = {"seed": config.seeds[0], "front_end": front_end, "code": config.own_code}
+    detector = _detector(config, place / "cache", place / "run", **known)
     weakref.finalize(detector, shutil.rmtree, place, ignore_errors=True)
     return detector

@@ -22,13 +22,19 @@ COLUMNS = ("path", "machine", "score", "threshold", "decision", "rank", "normal_
 
 @dataclass(frozen=True, slots=True)
 class ClipScore:
-    """Score and decision of a recording by a model."""
+    """Score and decision of a recording by a model.
 
-    score: float  # the higher, the more anomalous
-    threshold: float  # a score above is called anomalous
-    decision: bool  # whether it is
-    scorer: str  # whose score it is
-    defect: str | None = None  # of the recording itself, such as "is silent (all samples are zero)"; None for most
+    Attributes:
+        score, threshold, decision: the higher, the more anomalous; above the threshold it is called so.
+        scorer: whose score it is.
+        defect: what is wrong with the recording itself, such as "is silent (all samples are zero)"; None for most.
+    """
+
+    score: float
+    threshold: float
+    decision: bool
+    scorer: str
+    defect: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
