@@ -123,15 +123,8 @@ def fuse(config: Fuse) -> list[RunDirectory]:
     """Makes one run of several: scores on a common scale by training scores, averaged per clip."""
     for name in dict.fromkeys(member.partition(":")[0] for member in config.members):
         warn_of_run(config.runs, name)
-    return fuse_runs(
-        config.runs,
-        config.members,
-        config.name,
-        machines=config.machine,
-        method=config.method,
-        decision=config.decision.model_dump(),
-        overwrite=config.overwrite,
-    )
+    options = config.model_dump(include={"method", "decision", "overwrite"})
+    return fuse_runs(config.runs, config.members, config.name, machines=config.machine, **options)
 
 
 def explain(config: options.Explain) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from asd.types import AsdError
 
 __all__ = ["TrainSettings", "Trained", "train"]
 _STATE = "state.safetensors"
+Validate = Callable[[int], Mapping[str, float]]  # complete epochs -> metrics by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def train(
     seed: int = 0,
     patience: int | None = None,
     valid_indices: torch.Tensor | None = None,
-    validate: Callable[[int], Mapping[str, float]] | None = None,
+    validate: Validate | None = None,
     teacher: EmaTeacher | None = None,
     weights: torch.Tensor | None = None,
     fingerprint: str = "",
@@ -186,10 +187,7 @@ def _finite(update: Update, position: Position) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def _validated(
-    update: Update,
-    valid_indices: torch.Tensor | None,
-    validate: Callable[[int], Mapping[str, float]] | None,
-    epoch: int,
+    update: Update, valid_indices: torch.Tensor | None, validate: Validate | None, epoch: int
 ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Validation losses and their terms by name, each (batches,), and metrics."""
     losses = update.losses_of(valid_indices) if valid_indices is not None else {}

@@ -16,7 +16,7 @@ import pandas as pd
 from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
-from asd.evaluation.completeness import ALL, NAMED, chosen_runs, merged, missing_runs, missing_scores, require_whole
+from asd.evaluation.completeness import NAMED, chosen_runs, merged, missing_runs, missing_scores, require_whole
 from asd.evaluation.score_table import FloatArray
 from asd.options import listed
 from asd.runs import RunDirectory, ScoredData, digests, directories_with
@@ -42,17 +42,17 @@ class Member:
 
 def fuse_runs(
     runs: Path,
-    members: Sequence[str],
+    members: list[str],
     name: str,
     *,
-    machines: Sequence[str] = ALL,
-    method: str = "z",
-    decision: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
+    machines: list[str],
+    method: str,
+    decision: dict[str, Any],
+    overwrite: bool,
 ) -> list[RunDirectory]:
     """Writes the fused run runs/<name>/<machine>/seed0 of every machine of the members, each RUN or RUN:SCORER.
 
-    The machines are by default all, which each member has to have; a decision is arguments of `fit_threshold`.
+    Each member has to have these machines, or with ["all"] those that any has; a decision is given to `fit_threshold`.
     """
     found = {member: _whole_runs(runs, member, machines) for member in members}
     shared = _shared_machines(found)
@@ -72,9 +72,7 @@ def fuse_runs(
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
     for run, parts, (test, training) in fused:
-        threshold = fit_threshold(
-            training["score"].to_numpy(float), **decision or {}, scorer=f"{SCORER} of {run.machine}"
-        )
+        threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
         test["decision"] = threshold.decide(test["score"].to_numpy(float))
         rate_hz = parts[0].runs[0].config()["sample_rate_hz"]
         settings = {"members": [*members], "method": method, "sample_rate_hz": rate_hz}

@@ -18,7 +18,7 @@ import pandas as pd
 from asd.challenge.years import get_year
 from asd.core.runtime import log
 from asd.evaluation.comparison import Entry, ranked
-from asd.evaluation.completeness import ALL, NAMED, is_all
+from asd.evaluation.completeness import NAMED, is_all
 from asd.evaluation.labelling import CLIP, labelled_scores, meant_year
 from asd.evaluation.markdown import table, write_results
 from asd.metrics import evaluate_table
@@ -51,20 +51,15 @@ class Member:
 
 
 def rank_runs(
-    runs: Path,
-    year: int | None = None,
-    *,
-    members: Sequence[str] = (),
-    machines: Sequence[str] = ALL,
-    reference: str | None = None,
+    runs: Path, year: int | None, *, members: Sequence[str], machines: Sequence[str], reference: str | None
 ) -> pd.DataFrame:
     """Ranks runs; writes leaderboard.{md,csv,json} to the folder of runs.
 
     Args:
         year: of the challenge, whose rule holds; None: as `evaluate` measures the recordings of each run.
-        members: runs to rank, each RUN or RUN:SCORER; by default all that can be ranked.
-        machines: which machines shall count; by default all that a run should have.
-        reference: member that differences refer to, by default the best of each board.
+        members: runs to rank, each RUN or RUN:SCORER; none: all that can be ranked.
+        machines: which machines shall count; ["all"]: all that a run should have.
+        reference: member that differences refer to; None: the best of each board.
 
     Returns:
         One row per run, boards one after the other, best first in each: machines, rule, run, official_score, std

@@ -51,17 +51,13 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
     test = table[table["split"] == Split.TEST]
     if test.empty:
         raise AsdError(f"the score table has {len(table)} rows and none of them is of the test split")
-    return [
-        SectionScores(
-            machine=str(machine),
-            section=str(section),
-            domains=_one_of(rows, "domain", tuple(Domain)) if with_domains else np.full(len(rows), ""),
-            is_anomaly=_one_of(rows, "label", tuple(Label)) == Label.ANOMALY,
-            scores=_numbers(rows, "score"),
-            decisions=_decisions(rows),
-        )
-        for (machine, section), rows in test.groupby(["machine", "section"], sort=True)
-    ]
+    found = []
+    for (machine, section), rows in test.groupby(["machine", "section"], sort=True):
+        domains = _one_of(rows, "domain", tuple(Domain)) if with_domains else np.full(len(rows), "")
+        is_anomaly = _one_of(rows, "label", tuple(Label)) == Label.ANOMALY
+        scores, decisions = _numbers(rows, "score"), _decisions(rows)
+        found.append(SectionScores(str(machine), str(section), domains, is_anomaly, scores, decisions))
+    return found
 
 
 def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:

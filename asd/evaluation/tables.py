@@ -199,10 +199,7 @@ def _tables(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
 
 
 def _table(
-    machines: Mapping[str, Any],
-    metrics: Sequence[str],
-    untrained: Mapping[str, Sequence[str]],
-    intervals: Mapping[str, Any],
+    machines: Mapping[str, Any], metrics: Sequence[str], untrained: Mapping[str, Any], intervals: Mapping[str, Any]
 ) -> list[str]:
     """A row per machine and section, a column per metric, in per cent; with an interval where there is one."""
     rows = [

@@ -237,25 +237,11 @@ class Demo(Settings):
 
 
 STAGES: dict[str, type[Settings]] = {
-    "data": options.Data,
-    "data-check": options.DataCheck,
-    "train": Run,
-    "enroll": Enroll,
-    "score": Score,
-    "evaluate": options.Evaluate,
-    "leaderboard": options.Leaderboard,
-    "fuse": Fuse,
-    "submit": options.Submit,
-    "bundle": options.Bundle,
-    "validate": options.Validate,
-    "predict": options.Predict,
-    "explain": options.Explain,
-    "report": options.Report,
-    "benchmark": options.Benchmark,
-    "sweep": options.Sweep,
-    "listen": options.Listen,
-    "serve": options.Serve,
-    "export": options.Export,
-    "reproduce": options.Reproduce,
-    "demo": Demo,
-}
+    "data": options.Data, "data-check": options.DataCheck,
+    "train": Run, "enroll": Enroll, "score": Score,
+    "evaluate": options.Evaluate, "leaderboard": options.Leaderboard, "fuse": Fuse,
+    "predict": options.Predict, "explain": options.Explain, "report": options.Report,
+    "submit": options.Submit, "bundle": options.Bundle, "validate": options.Validate,
+    "benchmark": options.Benchmark, "sweep": options.Sweep, "reproduce": options.Reproduce, "demo": Demo,
+    "listen": options.Listen, "serve": options.Serve, "export": options.Export,
+}  # fmt: skip

@@ -225,13 +225,8 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         return
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
-    folder.write(
-        tables,
-        {scorer: asdict(threshold) for scorer, threshold in thresholds.items()},
-        scored,
-        unscored,
-        before=job.run.reopen if is_own else lambda: None,
-    )
+    limits = {scorer: asdict(threshold) for scorer, threshold in thresholds.items()}
+    folder.write(tables, limits, scored, unscored, before=job.run.reopen if is_own else lambda: None)
     if is_own:
         seconds = round(time.perf_counter() - started_s, 3)
         job.run.finish(job.fingerprint, default=detector.scorers[0], scorers=[*tables], seconds=seconds)

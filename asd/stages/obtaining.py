@@ -109,13 +109,8 @@ def _looked_into(finding: Finding, target: Target, year: Year) -> Finding:
     sentences = [sentence for path in paths for sentence in recording_defects(path, year)]
     if not sentences:
         return finding
-    return replace(
-        finding,
-        state="damaged",
-        n_clips=len(paths) - len(sentences),
-        about=f"{len(sentences)} of {len(paths)} recordings cannot be used",
-        unusable=tuple(sentences),
-    )
+    n_usable, about = len(paths) - len(sentences), f"{len(sentences)} of {len(paths)} recordings cannot be used"
+    return replace(finding, state="damaged", n_clips=n_usable, about=about, unusable=tuple(sentences))
 
 
 def recording_defects(path: Path, year: Year) -> Iterator[str]:

@@ -117,13 +117,9 @@ def _packaged(config: Submit, out: Path) -> Package:
     _require_whole(config, runs, chosen, scorer)
     table = pd.concat([run.scores.table(scorer) for run in runs])
     fetch(runs[0].path)
-    facts = SystemFacts(
-        name=name,
-        abbreviation=name[:10],
-        sampling_rate_hz=runs[0].config()["sample_rate_hz"],
-        results=_development_results(config, config.development or name, scorer, year),
-        **read_json(runs[0].model / "facts.json"),
-    )
+    declared = {"sampling_rate_hz": runs[0].config()["sample_rate_hz"], **read_json(runs[0].model / "facts.json")}
+    results = _development_results(config, config.development or name, scorer, year)
+    facts = SystemFacts(name=name, abbreviation=name[:10], results=results, **declared)
     folder = submission.write_submission(
         table, facts, label=config.label, year=year, folder=out, user_file=config.authors, template_file=config.template
     )

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -154,16 +155,9 @@ class Branches(Encoder):
         if not self.level:
             rms = waveforms.square().mean(1, keepdim=True).sqrt()
             waveforms = waveforms / rms.clamp_min(torch.finfo(torch.float32).tiny)
+        how: dict[str, Any] = {"center": self.centred, "pad_mode": "constant", "return_complex": True}
         spectra = [
-            torch.stft(
-                waveforms,
-                n,
-                n // 2,
-                window=self.get_buffer(f"window_{i}"),
-                center=self.centred,
-                pad_mode="constant",
-                return_complex=True,
-            ).abs()[:, first:]
+            torch.stft(waveforms, n, n // 2, window=self.get_buffer(f"window_{i}"), **how).abs()[:, first:]
             for i, (n, first) in enumerate(zip(self.windows_samples, self.first_bins, strict=True))
         ]
         if len(self.branches) > len(spectra):

@@ -131,9 +131,5 @@ class ExcitedChannels(nn.Module):
 def _excitation(n_channels: int) -> nn.Sequential:
     """Means of channels (batch, channels) to their weights, 0 to 1."""
     n_middle = max(1, n_channels // _REDUCTION)
-    return nn.Sequential(
-        nn.Linear(n_channels, n_middle, bias=False),
-        nn.ReLU(),
-        nn.Linear(n_middle, n_channels, bias=False),
-        nn.Sigmoid(),
-    )
+    squeeze, excite = nn.Linear(n_channels, n_middle, bias=False), nn.Linear(n_middle, n_channels, bias=False)
+    return nn.Sequential(squeeze, nn.ReLU(), excite, nn.Sigmoid())

@@ -49,26 +49,18 @@ def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
     rule = get_year(year).rule
     evaluations = [evaluate_table(table, year) for table in by_seed.values()]
     draws = [resampled_metrics(table, year) for table in by_seed.values()]
-    machines = {
-        machine: {
-            "score": _number(
-                [float(aggregate(score_metrics(e["machines"][machine].values(), year), rule)) for e in evaluations],
-                [aggregate(_stacked(each, machine), rule) for each in draws],
-            ),
-            "sections": {
-                section: {
-                    metric: _number(
-                        [e["machines"][machine][section][metric] for e in evaluations],
-                        [each[machine, section, metric] for each in draws],
-                    )
-                    for metric in metrics
-                    if (machine, section, metric) in draws[0]
-                }
-                for section, metrics in sections.items()
-            },
-        }
-        for machine, sections in evaluations[0]["machines"].items()
-    }
+    machines = {}
+    for machine in evaluations[0]["machines"]:
+        sections: dict[str, dict[str, Any]] = {}
+        for of, section, metric in draws[0]:
+            if of == machine:
+                values = [evaluation["machines"][machine][section][metric] for evaluation in evaluations]
+                resampled = [each[machine, section, metric] for each in draws]
+                sections.setdefault(section, {})[metric] = _number(values, resampled)
+        every = [score_metrics(evaluation["machines"][machine].values(), year) for evaluation in evaluations]
+        own = [float(aggregate(metrics, rule)) for metrics in every]
+        score = _number(own, [aggregate(_stacked(each, machine), rule) for each in draws])
+        machines[machine] = {"score": score, "sections": sections}
     scores = [evaluation["official_score"] for evaluation in evaluations]
     return {
         "score": _number(scores, [aggregate(_stacked(each), rule) for each in draws]),
