@@ -129,7 +129,7 @@ def fuse(config: Fuse) -> list[RunDirectory]:
 
 def explain(config: options.Explain) -> pd.DataFrame:
     """What moved the scores of clips: a picture for each, in explain/ beside their scores."""
-    from asd.stages.explaining import explain_clips
+    from asd.stages.explaining import Material, explain_clips
     from asd.stages.fitting import fitted
     from asd.stages.scored_clips import in_order, predicted_recordings, predicted_tables, scored_clips, stored_job
 
@@ -156,7 +156,7 @@ def explain(config: options.Explain) -> pd.DataFrame:
             place = place if config.data else run.path / "explain"
             rows = choose_clips(table, config.clip, config.worst)
             chosen = in_order(test, rows)
-        tables.append(explain_clips(fitted(job), scorer, train, chosen, rows, len(table), place))
+        tables.append(explain_clips(Material(fitted(job), scorer, rows, chosen, train), len(table), place))
         if not predicted:
             note_scores(place / "scored.json", run.path.parents[1], [scores])
         publish_files(place)

@@ -18,7 +18,7 @@ from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray, choose_clips
 from asd.evaluation.figures import Picture, explanation_figure
 from asd.runs import score_table
-from asd.stages.explaining import Pair, explain_clips
+from asd.stages.explaining import Material, Pair, explain_clips
 from asd.stages.scored_clips import in_order
 from asd.types import AsdError, Split
 from tests.command import ONE_VIEW, contents, refuses, succeeds
@@ -148,13 +148,14 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 def explained(machine: Machine, folder: Path, clip: str | None) -> pd.DataFrame:
     detector, train, test, table = machine
     rows = choose_clips(table, clip, 1)
-    return explain_clips(detector, detector.scorers[0], train, in_order(test, rows), rows, len(table), folder)
+    material = Material(detector, detector.scorers[0], rows, in_order(test, rows), train)
+    return explain_clips(material, len(table), folder)
 
 
 def test_a_late_tone_is_found_in_its_band_and_its_half(machine: Machine) -> None:
     detector, train, test, table = machine
     late = next(i for i, clip in enumerate(test.clips) if clip.name == LATE)
-    effects = Pair(test, late, train, 0, 0.0).effects(detector, "ensemble", table["score"][late])
+    effects = Pair(Material(detector, "ensemble", table, test, train), late, 0, 0.0).effects()
     ((low_hz, high_hz, effect),) = effects.top_bands(1)
     assert low_hz < 3000 < high_hz
     assert effect > 0.5 * table["score"][late]
@@ -194,7 +195,7 @@ def test_bad_words_are_sentences(machine: Machine, tmp_path: Path) -> None:
     detector, train, test, table = machine
     rows = choose_clips(table, None, 1)
     with pytest.raises(AsdError, match="scorer=mse is unknown to this run; it has ensemble"):
-        explain_clips(detector, "mse", train, in_order(test, rows), rows, len(table), tmp_path)
+        explain_clips(Material(detector, "mse", rows, in_order(test, rows), train), len(table), tmp_path)
     with pytest.raises(AsdError, match=r"strange_.* has a score but is not among the test clips"):
         in_order(test, rows.assign(file="strange_" + rows["file"]))
 

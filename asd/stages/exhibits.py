@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from asd.core.runtime import progress
 from asd.data.codecs import encode
-from asd.data.recordings import Recordings
-from asd.detectors.base import Detector
 from asd.evaluation.explain import FloatArray, with_verdicts
 from asd.evaluation.figures import colour_limits
 from asd.evaluation.report import contents
 from asd.evaluation.report.contents import Medium, PageMedia, ShownClips
 from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.settings.stages import Report
-from asd.stages.explaining import Pair, Samples, levels_db
+from asd.stages.explaining import Material, Pair, Samples, levels_db
 from asd.types import Clip
 
 _MOST_SOUND_S = 30.0  # of a longer recording, only the beginning is on the page
@@ -31,17 +27,6 @@ _MOST_GAIN_DB = 40
 _MELS, _MOST_FRAMES = 96, 360  # of spectrograms
 
 
-@dataclass(frozen=True)
-class Material:
-    """What exhibits are made of."""
-
-    detector: Detector  # fitted
-    scorer: str  # whose scores are shown
-    table: pd.DataFrame  # scores, rows numbered from 0; a column `nearest` names a training clip, where that is known
-    test: Recordings  # of the rows, in order
-    train: Recordings  # what the detector was fitted on
-
-
 def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
     """Adds sounds and pictures of the clips of interest to the page, as long as there is room."""
     test = material.test
@@ -49,7 +34,7 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
     normal, queries = NormalSpectra.of(material.train, device), mean_spectra(test, device)
     rows = contents.of_interest(material.table, config.clips)
     pairs = [
-        Pair(test, row, material.train, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
+        Pair(material, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
         for row, index in zip(rows, _neighbours(material, rows, normal, queries), strict=True)
     ]
     gain_db = _gain_db(pairs)
@@ -58,7 +43,7 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
     for place, pair in enumerate(progress(pairs, f"{test.clips[0].machine} exhibits")):
         part, media = _exhibits(pair, config.audio, gain_db)
         if can_explain and place < config.explained:
-            explained, picture = _explained(pair, material)
+            explained, picture = _explained(pair)
             part, media = part | explained, media | picture
         if not page.add(media):
             break
@@ -70,10 +55,10 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
 
 def _exhibits(pair: Pair, codec: Literal["flac", "opus"], gain_db: int) -> tuple[dict[str, Any], dict[str, Medium]]:
     """What the page says of a pair, and its sounds, both louder by one gain, and spectrograms."""
-    waves, rate = pair.waves, pair.test.sample_rate_hz
+    waves, rate = pair.waves, pair.material.test.sample_rate_hz
     levels = [levels_db(wave, rate, max(64, len(wave) // _MOST_FRAMES), _MELS) for wave in waves]
     limits = colour_limits(*levels)
-    own, other = _name(pair), f"{pair.test.clips[pair.row].machine}-t{pair.neighbour}"
+    own, other = _name(pair), f"{pair.clip.machine}-t{pair.neighbour}"
     sounds = {
         f"{name}-sound": _sound(wave, rate, gain_db, codec) for name, wave in zip((own, other), waves, strict=True)
     }
@@ -92,17 +77,16 @@ def _exhibits(pair: Pair, codec: Literal["flac", "opus"], gain_db: int) -> tuple
     return part, sounds | pictures
 
 
-def _explained(pair: Pair, material: Material) -> tuple[dict[str, Any], dict[str, Medium]]:
+def _explained(pair: Pair) -> tuple[dict[str, Any], dict[str, Medium]]:
     """What moved the score of the clip, in words and as the picture that `explain` makes."""
-    row = with_verdicts(material.table).iloc[pair.row]
-    effects = pair.effects(material.detector, material.scorer, float(row["score"]))
-    figure, name = pair.figure(row, len(material.table), effects), f"{_name(pair)}-explained"
+    table, effects = with_verdicts(pair.material.table), pair.effects()
+    figure, name = pair.figure(table.iloc[pair.row], len(table), effects), f"{_name(pair)}-explained"
     return {"explained": name, "effects": effects.as_columns()}, {name: contents.figure_picture(figure)}
 
 
 def _name(pair: Pair) -> str:
     """What the media of a clip are called."""
-    return f"{pair.test.clips[pair.row].machine}-{pair.row}"
+    return f"{pair.clip.machine}-{pair.row}"
 
 
 def condition(clip: Clip) -> str:

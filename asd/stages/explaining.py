@@ -37,31 +37,46 @@ _LEAST_HOP_SAMPLES, _MOST_FRAMES = 64, 800  # as fine as the picture can show
 
 
 @dataclass(frozen=True)
+class Material:
+    """Scored clips, and what their scores come from."""
+
+    detector: Detector  # fitted
+    scorer: str  # whose scores they are
+    table: pd.DataFrame  # scores, rows numbered from 0; a column `nearest` names a training clip, where that is known
+    test: Recordings  # of the rows, in order
+    train: Recordings  # what the detector was fitted on
+
+
+@dataclass(frozen=True)
 class Pair:
     """A clip and the normal training clip beside it."""
 
-    test: Recordings
-    row: int  # of the clip among them
-    train: Recordings
-    neighbour: int  # index of the training clip: the nearest, or one that is named
+    material: Material
+    row: int  # of the clip
+    neighbour: int  # index of the training clip: the one that the table names, or the nearest
     distance_db: float  # between their mean spectra, per band (root mean square)
 
     @property
-    def waves(self) -> tuple[Samples, Samples]:
-        """The clip and its neighbour, (samples,) each."""
-        return self.test.waveform(self.row), self.train.waveform(self.neighbour)
+    def clip(self) -> Clip:
+        """The clip."""
+        return self.material.test.clips[self.row]
 
     @property
     def nearest(self) -> str:
         """Name of the neighbour."""
-        return self.train.clips[self.neighbour].name
+        return self.material.train.clips[self.neighbour].name
 
-    def effects(self, detector: Detector, scorer: str, known: float) -> Effects:
+    @property
+    def waves(self) -> tuple[Samples, Samples]:
+        """The clip and its neighbour, (samples,) each."""
+        return self.material.test.waveform(self.row), self.material.train.waveform(self.neighbour)
+
+    def effects(self) -> Effects:
         """What each part of the clip did to its score: that of the neighbour takes its place.
 
-        The clip and all of its altered copies are scored at once. A score other than the one that is `known` is told.
+        The clip and all of its altered copies are scored at once. A score other than that in the table is told.
         """
-        rate_hz, clip = self.test.sample_rate_hz, self.test.clips[self.row]
+        rate_hz, scorer = self.material.test.sample_rate_hz, self.material.scorer
         whole, normal = (wave.astype(np.float64) for wave in self.waves)
         bands_hz = explain.band_edges(rate_hz)
         stretches_s = np.linspace(0.0, len(whole) / rate_hz, explain.N_STRETCHES + 1)
@@ -74,12 +89,13 @@ class Pair:
             *explain.swap_each(whole, stretches, explain.split_stretches(neighbour, stretches_s, rate_hz)),
         ]
         copies = [waveform.astype(np.float32) for waveform in (whole, *altered)]
-        scores = detector.score(in_memory(copies, rate_hz, [clip] * len(copies)))[scorer]
+        scores = self.material.detector.score(in_memory(copies, rate_hz, [self.clip] * len(copies)))[scorer]
+        known = float(self.material.table["score"].iloc[self.row])
         if not np.isclose(scores[0], known, rtol=_SAME):
             log.warning(
                 "%s has the score %.4g in the table, and %s of the model as it is gives %.4g: the recording, the "
                 "model, the section or the scorer is another; score or predict it anew",
-                *(clip.path, known, scorer, scores[0]),
+                *(self.clip.path, known, scorer, scores[0]),
             )
         by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
         return Effects(bands_hz, by_band, stretches_s, by_stretch, louder_db, float(by_level[0]))
@@ -90,7 +106,7 @@ class Pair:
         truth = f"{row['label']} ({row['verdict']})" if row["label"] else "unknown"
         words = (f"score {row['score']:.4g}, rank {row['rank']} of {n_clips}", f"called {decided}", f"truth: {truth}")
         found = f"nearest training clip ({self.distance_db:.1f} dB per band away)\n{self.nearest}"
-        rate_hz, waves = self.test.sample_rate_hz, self.waves
+        rate_hz, waves = self.material.test.sample_rate_hz, self.waves
         hop_samples = max(_LEAST_HOP_SAMPLES, max(map(len, waves)) // _MOST_FRAMES)
         clip, neighbour = (
             Picture(name, levels_db(samples, rate_hz, hop_samples), len(samples) / rate_hz)
@@ -99,34 +115,27 @@ class Pair:
         return explanation_figure(f"{row['machine']}: {row['file']}", "   |   ".join(words), clip, neighbour, effects)
 
 
-def explain_clips(
-    detector: Detector,
-    scorer: str,
-    train: Recordings,
-    chosen: Recordings,
-    rows: pd.DataFrame,
-    n_clips: int,
-    folder: Path,
-) -> pd.DataFrame:
+def explain_clips(material: Material, n_clips: int, folder: Path) -> pd.DataFrame:
     """Writes <clip>.png for every chosen clip, a row of `choose_clips`, and explain.csv with a row for each.
 
     Neighbours are looked for among the training clips. Returns the rows with the folder: rank 1 is the highest score of
     `n_clips`, distance_db that of the mean spectra (root mean square over bands), louder_db the clip's level above its
     neighbour's.
     """
-    if scorer not in detector.scorers:
-        raise AsdError(f"scorer={scorer} is unknown to this run; it has {', '.join(detector.scorers)}")
+    chosen, scorers = material.test, material.detector.scorers
+    if material.scorer not in scorers:
+        raise AsdError(f"scorer={material.scorer} is unknown to this run; it has {', '.join(scorers)}")
     if chosen.front_end.residual:
         raise AsdError(
             f"residual={chosen.front_end.residual:g} makes a score of two waveforms, and explain alters one of them; "
             f"explain a run without it"
         )
-    device = detector.context.device
-    nearest, distances_db = NormalSpectra.of(train, device).nearest(mean_spectra(chosen, device))
+    device = material.detector.context.device
+    nearest, distances_db = NormalSpectra.of(material.train, device).nearest(mean_spectra(chosen, device))
     records = []
     for i, name in enumerate(progress(_pictures(chosen.clips), "explain")):
-        pair, row = Pair(chosen, i, train, int(nearest[i]), float(distances_db[i])), rows.iloc[i]
-        effects = pair.effects(detector, scorer, row["score"])
+        pair, row = Pair(material, i, int(nearest[i]), float(distances_db[i])), material.table.iloc[i]
+        effects = pair.effects()
         with atomic(folder / name) as temporary:
             pair.figure(row, n_clips, effects).savefig(temporary, format="png", dpi=150)
         named = {"nearest": pair.nearest, "distance_db": round(pair.distance_db, 2), "figure": name}

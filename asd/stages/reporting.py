@@ -23,7 +23,8 @@ from asd.evaluation.report.measures import BySeed, measured, rule_year
 from asd.places import spelled
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_run
 from asd.settings.stages import Report
-from asd.stages.exhibits import Material, exhibit
+from asd.stages.exhibits import exhibit
+from asd.stages.explaining import Material
 from asd.stages.fitting import fitted
 from asd.stages.scored_clips import in_order, predicted_recordings, predicted_tables, stored_job, threshold_of
 from asd.types import AsdError
