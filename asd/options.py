@@ -62,7 +62,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def of_run(name: str, runs: Path, *more: str) -> str:
-    """Options that a shell takes: which run is meant, by its name and the folder of all runs."""
+    """Options that a shell takes: which run is meant.
+
+    Args:
+        name, runs: of the run, and the folder of all runs.
+        more: options besides.
+    """
     place = [] if runs == Path("runs") else [f"runs={runs}"]
     return shlex.join([f"name={name}", *place, *more])
 
