@@ -21,6 +21,7 @@ from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, broken, check
 from asd.data.remarks import kinds, notices, of_no_section, unlike
+from asd.data.windows import as_clips
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.places import mirrored
@@ -38,7 +39,7 @@ class Model:
     """A fitted detector with its thresholds; `asd.fit` and `asd.load` make one.
 
     Attributes:
-        detector, options, thresholds: the fitted detector, what it was fitted with, and a threshold per scorer.
+        detector, options, thresholds: the fitted one in a `Windowed`, what it was fitted with, a threshold per scorer.
         normal: the training clips, against which scores of others are held.
         recorded: how these were stored, see `data.remarks.kinds`.
         sections: of which they were; empty where earlier versions did not write it.
@@ -239,12 +240,13 @@ def fit(
     check_lengths(recordings, run.detector_settings.least_samples())
     if beginning := broken(recordings, "recordings"):
         raise AsdError(f"{beginning}; leave them out")
+    recordings = recordings if run.window_s else as_clips(recordings, machine)
     model = lone_detector(run, recordings.front_end)
     model.fit(recordings)
     training = pd.DataFrame(model.score_training(recordings))
-    held_against = Normal(training, NormalSpectra.of(recordings, model.context.device))
     thresholds = thresholds_of(model, training, run, machine)
-    return Model(model, run, thresholds, held_against, kinds(recordings), tuple(recordings.sections), recordings)
+    against = Normal(training, NormalSpectra.of(recordings, model.context.device))
+    return Model(model, run, thresholds, against, kinds(recordings), tuple(recordings.sections), recordings)
 
 
 def load(path: str | Path, machine: str | None = None, *, seed: int | None = None, device: str = "auto") -> Model:
@@ -272,8 +274,7 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     machines = list(dict.fromkeys(run.machine for run in (*runs, *begun)))
     if machine is None and len(machines) > 1:
         raise AsdError(f"{path} has several machines ({', '.join(machines)}); name one with machine=")
-    chosen = [run for run in runs if machine in (None, run.machine)]
-    if not chosen:
+    if not (chosen := [run for run in runs if machine in (None, run.machine)]):
         raise AsdError(f"{path} has no machine {machine}; it has {', '.join(machines)}")
     run, content = chosen[0], chosen[0].config()
     if not content:

@@ -18,6 +18,7 @@ import soundfile
 
 import asd
 from asd.data.given import clips_of_files
+from asd.detectors.windowed import Windowed
 from asd.runs import RunDirectory
 from asd.types import AsdError, Split
 from tests.command import succeeds
@@ -151,7 +152,8 @@ def test_the_place_where_a_model_works_goes_with_it(monkeypatch: pytest.MonkeyPa
 def test_a_detector_of_ones_own_by_its_class(data: Path) -> None:
     model = asd.fit(arrays(data), RATE, detector=Loudness, options={"floor_db": -5.0})
     assert model.score(arrays(data)[0], RATE).score == 0.0
-    assert isinstance(model.detector, Loudness)
+    assert isinstance(model.detector, Windowed)
+    assert isinstance(model.detector.detector, Loudness)
 
 
 def test_recordings_are_taken_as_they_are(data: Path) -> None:

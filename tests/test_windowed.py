@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import logging
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asd.data.recordings import Recordings, in_memory
+import asd
+from asd.data import audio
+from asd.data.audio import read_sound
+from asd.data.recordings import Recordings, in_memory, joined
+from asd.data.windows import as_clips, like_clips, windows_of
 from asd.detectors.base import Detector, Scores
-from asd.detectors.windowed import Windowed, windows_of
+from asd.detectors.windowed import Windowed
 from asd.types import AsdError
 from tests.command import refuses, succeeds
 from tests.machines import tone_machine, workplace
@@ -25,6 +33,8 @@ class Loudest(Detector):
 
     def fit(self, recordings: Recordings) -> None:
         self.n_fitted = len(recordings)
+
+    refit = fit
 
     def score(self, recordings: Recordings) -> Scores:
         scores = np.empty(len(recordings))
@@ -68,6 +78,47 @@ def test_a_subset_and_a_key_know_the_windows() -> None:
     np.testing.assert_array_equal(part.waveform(1), ramps(20)[0])
     np.testing.assert_array_equal(part.lengths_samples, [20, 20])
     assert windows_of(recordings, 10)[0].key() != windows.key() != recordings.key()
+    assert windows_of(recordings, 50)[0] is recordings
+    again, owner = windows_of(windows, 10)  # windows of windows
+    np.testing.assert_array_equal(again.waveform(3), windows.waveform(1)[10:])
+    assert owner.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_windows_of_a_file_that_is_not_kept_are_cut_after_resampling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sf.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 4000), 8000)
+    kept = read_sound(tmp_path / "a.wav", sample_rate_hz=16000)
+    monkeypatch.setattr(audio, "KEPT_BYTES", 0)
+    sound = read_sound(tmp_path / "a.wav", sample_rate_hz=16000)
+    assert sound.kept is None
+    assert kept.kept is not None
+    for start in (0, 100, 7000):
+        window = sound.window(start, 900)
+        np.testing.assert_array_equal(window.waveform(1), kept.waveform(1)[:, start : start + 900])
+        np.testing.assert_array_equal(window.waveform(1), kept.window(start, 900).waveform(1))
+        np.testing.assert_array_equal(window.window(50, 10).waveform(1), kept.waveform(1)[:, start + 50 : start + 60])
+    sf.write(tmp_path / "a.wav", np.zeros(4000), 8000)
+    other = replace(sound).window(0, 9)  # of a sound of which nothing was read so far
+    with pytest.raises(AsdError, match=r"a.wav has changed while it was in use"):
+        other.waveform(1)
+
+
+def test_a_long_recording_is_learnt_from_as_clips(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    rate_hz = 1000
+    seconds = in_memory([np.full(n, 0.1, np.float32) for n in (60_000, 3000)], rate_hz)
+    assert as_clips(seconds, "fan") is seconds
+    assert not caplog.records
+    minutes = in_memory(ramps(60_001, 130_000), rate_hz)
+    found = as_clips(minutes, "fan")
+    assert found.lengths_samples.tolist() == [10_000] * 20
+    assert [clip.name for clip in found.clips] == ["000000.wav"] * 7 + ["000001.wav"] * 13
+    mixed = as_clips(joined([minutes, seconds.subset([1]), in_memory(ramps(2000), rate_hz)]), "fan")
+    assert mixed.lengths_samples.tolist() == [3000] * (21 + 44) + [3000, 2000]
+    said = "%d recordings of more than 60 s are learnt from in windows of %s s; window_s= sets another length"
+    assert caplog.messages == [f"fan: {said % (2, length)}" for length in (10, 3)]
+    assert like_clips(minutes, seconds).lengths_samples.tolist() == [60_001] + [60_000] * 3
 
 
 def test_a_clip_scores_the_mean_of_its_windows(tmp_path: Path) -> None:
@@ -77,6 +128,24 @@ def test_a_clip_scores_the_mean_of_its_windows(tmp_path: Path) -> None:
     assert detector.detector.n_fitted == 4  # type: ignore[attr-defined]
     np.testing.assert_allclose(detector.score(recordings)["loudest"], [0.040, 0.010])
     np.testing.assert_allclose(detector.embed(recordings), [[0.040], [0.010]])  # type: ignore[arg-type]
+
+
+def test_by_default_clips_are_cut_that_are_longer_than_all_training_clips(tmp_path: Path) -> None:
+    detector = Windowed(Loudest(workplace(tmp_path)))
+    detector.fit(in_memory(ramps(20, 10), 16000))
+    assert detector.detector.n_fitted == 2  # type: ignore[attr-defined]
+    longer = in_memory(ramps(20, 25, 26, 60, 5), 16000)
+    expected = [0.020, 0.025, (0.020 + 0.026) / 2, 0.040, 0.005]
+    np.testing.assert_allclose(detector.score(longer)["loudest"], expected)
+    detector.save(tmp_path)
+    loaded, earlier = (Windowed(Loudest(workplace(tmp_path))) for _ in range(2))
+    loaded.load(tmp_path)
+    np.testing.assert_allclose(loaded.score(longer)["loudest"], expected)
+    (tmp_path / "windows.json").unlink()  # as a model of an earlier version
+    earlier.load(tmp_path)
+    np.testing.assert_allclose(earlier.score(longer)["loudest"], [0.020, 0.025, 0.026, 0.060, 0.005])
+    earlier.refit(in_memory(ramps(30), 16000))
+    np.testing.assert_allclose(earlier.score(longer)["loudest"][2:4], [0.026, 0.045])
 
 
 def test_windows_too_short_for_the_detector_are_refused(tmp_path: Path) -> None:
@@ -105,3 +174,45 @@ def test_the_command_scores_clips_by_windows(tmp_path: Path, monkeypatch: pytest
     refuses("train", "name=many", *words, *more, saying="window_s=0.1 is 1600 samples")
     succeeds("train", "name=many", *words, *more[:2], "window_s=0.2")
     refuses("train", "name=clips", *words, "window_s=0.4", saying="another configuration")
+
+
+def test_a_few_long_recordings_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of more than a minute: new ones of ten seconds and of a minute and a half are told apart, and explained."""
+    monkeypatch.chdir(tmp_path)
+    rng, rate_hz = np.random.default_rng(0), 8000
+
+    def record(path: str, duration_s: float, hum: slice | None = None) -> None:
+        wave = rng.normal(0, 0.05, round(duration_s * rate_hz))
+        if hum:
+            wave[hum] += 0.1 * np.sin(2 * np.pi * 1000 / rate_hz * np.arange(len(wave)))[hum]
+        Path(path).parent.mkdir(exist_ok=True)
+        sf.write(path, wave, rate_hz)
+
+    record("normal/monday.wav", 70)
+    record("normal/tuesday.wav", 61)
+    for i in range(3):
+        record(f"new/good {i}.wav", 10)
+    record("new/bad.wav", 10, slice(0, None))
+    record("new/long good.wav", 95)
+    record("new/long bad.wav", 95, slice(50 * rate_hz, 95 * rate_hz))
+    words = ("sample_rate_hz=8000", "views=level,modulation", "device=cpu")
+    succeeds("train", "machine=pump", "normal=normal", "held_out=0", "name=pump", *words)
+    training = pd.read_csv("runs/pump/pump/seed0/model/training_scores.csv")
+    assert training["file"].value_counts().to_dict() == {"monday.wav": 7, "tuesday.wav": 7}
+    succeeds("predict", "audio=new", "name=pump", "out=out")
+    found = pd.read_csv("out/predictions.csv", index_col="path")
+    assert found.index[found["decision"] == 1].tolist() == ["new/bad.wav", "new/long bad.wav"]
+    model = asd.load("runs/pump")
+    assert model.score_files("new").set_index("path")["score"].to_dict() == pytest.approx(found["score"].to_dict())
+    succeeds("explain", "predictions=out/predictions.csv", "name=pump", "worst=2")
+    told = pd.read_csv("out/explain/pump/explain.csv", index_col="file")
+    start_s, stop_s = map(float, told.loc["new/long bad.wav", "top_stretch"].split(" ")[0].split("-"))
+    assert 50 <= start_s < stop_s <= 95
+    succeeds("report", "name=pump", "predictions=out/predictions.csv", "out=page.html")
+    assert "the part with the highest score is shown" in Path("page.html").read_text()
+    said = succeeds("predict", "name=pump", "audio=new/long good.wav", "--confirm-normal").out
+    assert re.search(r"bank of pump, which holds 3 now: threshold \S+ -> \S+; python", said)  # ten windows promise less
+    training = pd.read_csv("runs/pump/pump/seed0/model/training_scores.csv")
+    assert training["file"].nunique() == 3
+    assert len(training) == 14 + 10
+    succeeds("predict", "name=pump", "--undo")

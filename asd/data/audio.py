@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from threading import RLock
 
@@ -60,6 +61,8 @@ class Sound:
     lossy: str = ""  # what compressed the file with a loss, such as MP3; "" where nothing did
     defect: str | None = None  # what makes it useless, as the predicate of a sentence; None where nothing does
     kept: Samples | None = None  # (microphones, samples) that are used; None: they are read again when needed
+    whole: Sound | None = None  # of which this is a window; None: it is a recording
+    first: int = 0  # sample of the whole with which the window begins
 
     @classmethod
     def of(cls, waveform: Waveform, sample_rate_hz: int, n_microphones: int = 2) -> Sound:
@@ -84,12 +87,29 @@ class Sound:
         """The first microphones; `AsdError` where the file has to be read again, and is another one by now."""
         if self.kept is not None:
             return _as_float(self.kept[:n_microphones])
+        if self.whole is None:
+            return _as_float(self.read_again(n_microphones))
+        return _as_float(_last_read(self.whole, n_microphones)[:, self.first : self.first + self.n_samples])
+
+    def window(self, start: int, n_samples: int) -> Sound:
+        """So many samples from one on, as a sound of its own."""
+        kept = None if self.kept is None else self.kept[:, start : start + n_samples]
+        return replace(self, n_samples=n_samples, kept=kept, whole=self.whole or self, first=self.first + start)
+
+    def read_again(self, n_microphones: int) -> Samples:
+        """The first microphones, from the file."""
         assert self.path is not None  # samples from memory are kept
         samples, _, _, content = decode(self.path)
         if content != self.content:
             raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
         chosen = chosen_channels(self.path, samples, n_microphones, self.channel)
-        return _as_float(_resampled(chosen, self.file_rate_hz, self.sample_rate_hz))
+        return _resampled(chosen, self.file_rate_hz, self.sample_rate_hz)
+
+
+@lru_cache(maxsize=2)
+def _last_read(sound: Sound, n_microphones: int) -> Samples:
+    """What was read of a recording: its windows are asked for one after another, by two threads at most."""
+    return sound.read_again(n_microphones)
 
 
 def read_sound(

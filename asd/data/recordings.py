@@ -138,6 +138,7 @@ class Recordings:
                     *(clip.name, clip.machine, clip.section, clip.split, clip.domain, clip.label),
                     sorted(clip.attributes.items()),
                     sound.content,
+                    *([] if sound.whole is None else [sound.first, sound.n_samples]),
                 )
                 for clip, sound in self.pairs
             ]

@@ -10,7 +10,7 @@ from asd.data.audio import Sound
 from asd.data.recordings import Recordings
 from asd.types import AsdError, Clip, named
 
-_SHORTER, _LONGER = 0.95, 2.0  # of the shortest and longest training clip: beyond, normal clips score as anomalous
+_SHORTER = 0.95  # of the shortest training clip: below, normal clips score as anomalous
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
 
 
@@ -125,20 +125,21 @@ def _all(rates_hz: Sequence[int]) -> str:
 
 
 def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """A sentence on recordings whose length is far from that of the training clips, by `kinds` of these; else nothing.
+    """A sentence on recordings that are shorter than the training clips, by `kinds` of these; else nothing.
 
     Statistics of a short recording scatter more than those of a long one, and that counts as a change of the machine.
+    Longer ones are cut, see `data.windows`.
     """
     if not (known := learnt.get("seconds")):  # earlier versions did not write it
         return []
     durations_s = recordings.durations_s
-    others = durations_s[(durations_s < _SHORTER * known[0]) | (durations_s > _LONGER * known[1])]
+    others = durations_s[durations_s < _SHORTER * known[0]]
     if not len(others):
         return []
     return [
         f"{len(others)} of {len(recordings)} recordings last {_span(others.min(), others.max())}, and those that were "
-        f"learnt from {_span(*known)}: to most detectors another length is anomalous; cut long ones, or train with "
-        f"recordings as long as these"
+        f"learnt from {_span(*known)}: to most detectors a shorter one is anomalous; record as long, or train with "
+        f"recordings as short as these"
     ]
 
 

@@ -1,77 +1,30 @@
-"""Any detector on windows of the clips: the score of a clip is the mean of those of its windows.
+"""Any detector, which hears long clips in windows: the score of a clip is the mean of those of its windows.
 
-A bank then holds a row per window instead of one per clip, a million of them for a few days of recordings, and a
-short event weighs more in its window than in its clip. Statistics of a window are noisier than those of a clip: on six
-real machines the default detector has an official score of 89.3 by clips and 81.9 with `window_s=0.5`, so clips are
-the default.
+By default windows are as long as the longest training clip, and clips that are hardly longer stay whole: the threshold
+holds for longer ones, too, and none is too long for memory (docs/own-recordings.md).
+
+With `window_s` training clips are cut, too. A bank then holds a row per window instead of one per clip, a million of
+them for a few days of recordings, and a short event weighs more in its window than in its clip. Statistics of a window
+are noisier than those of a clip: on the six machines the default detector has an official score of 89.3 by clips and
+81.9 with `window_s=0.5`, so clips are the default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from asd.data.codecs import Waveform
+from asd.core.files import read_json, write_json
 from asd.data.recordings import Recordings
+from asd.data.windows import HARDLY_LONGER, windows_of
 from asd.detectors.base import Detector, Scores
 from asd.types import AsdError
 
-
-@dataclass(frozen=True)
-class WindowedRecordings(Recordings):
-    """Recordings whose items are windows of clips: clips and sounds stand once for every window.
-
-    Args:
-        spans: (start, stop) in samples of each window, in its clip.
-    """
-
-    spans: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def lengths_samples(self) -> npt.NDArray[np.int64]:
-        """Length of each window, (windows,)."""
-        return np.array([stop - start for start, stop in self.spans], np.int64)
-
-    def recorded(self, index: int) -> Waveform:
-        """The microphones of window `index`, (channels, samples), with what is mixed in."""
-        start, stop = self.spans[index]
-        return super().recorded(index)[:, start:stop]
-
-    def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> WindowedRecordings:
-        """Some of the windows, in the order given."""
-        chosen = super().subset(indices)
-        return replace(chosen, spans=tuple(self.spans[int(i)] for i in indices))  # type: ignore[call-arg, return-value]
-
-    def key(self) -> list[Any]:
-        """What decides the waveforms, for the key of a cache."""
-        return [*super().key(), self.spans]
-
-
-def windows_of(recordings: Recordings, n_samples: int) -> tuple[WindowedRecordings, npt.NDArray[np.int64]]:
-    """The fewest windows that cover each clip, evenly spaced; a shorter clip is one window.
-
-    Args:
-        recordings: clips of any length.
-        n_samples: length of a window.
-
-    Returns:
-        The windows, clip after clip, and the number of the clip of each, (windows,).
-    """
-    spans, owner = [], []
-    for clip, length in enumerate(recordings.lengths_samples.tolist()):
-        size = min(n_samples, length)
-        count = -(-length // size)
-        for start in np.linspace(0, length - size, count).round().astype(int).tolist():
-            spans.append((start, start + size))
-            owner.append(clip)
-    each = recordings.subset(owner)
-    windows = WindowedRecordings(each.clips, each.sounds, each.sample_rate_hz, each.front_end, tuple(spans))
-    return windows, np.array(owner, np.int64)
+_WINDOWS_FILE = "windows.json"
 
 
 class Windowed(Detector):
@@ -81,24 +34,25 @@ class Windowed(Detector):
 
     Args:
         detector: what is fitted to the windows; not fitted yet.
-        window_s: length of a window in seconds.
+        window_s: length of a window in seconds; None: of the longest training clip, so that none of these is cut.
         least_samples: the shortest input of the detector.
 
     Raises:
         AsdError: windows shorter than that, or a detector that learns from more than the training clips.
     """
 
-    def __init__(self, detector: Detector, window_s: float, least_samples: int = 1) -> None:
+    def __init__(self, detector: Detector, window_s: float | None = None, least_samples: int = 1) -> None:
         super().__init__(detector.context)
         self.detector, self.scorers, self.version = detector, detector.scorers, detector.version
-        self.n_samples = round(window_s * self.context.sample_rate_hz)
-        if self.n_samples < least_samples:
+        self.whole = HARDLY_LONGER if window_s is None else 1.0  # of a window's length, up to which clips are not cut
+        self.n_samples = None if window_s is None else round(window_s * self.context.sample_rate_hz)
+        if self.n_samples is not None and self.n_samples < least_samples:
             raise AsdError(
                 f"window_s={window_s:g} is {self.n_samples} samples, fewer than the {least_samples} of the "
                 f"detector's shortest input; make it longer"
             )
         extra = self.context.supplement
-        if extra.extra_normals or extra.noise_only or extra.other_machines:
+        if self.n_samples is not None and (extra.extra_normals or extra.noise_only or extra.other_machines):
             raise AsdError(
                 f"window_s={window_s:g} cuts training clips only; leave supplemental.* and joint training out, or "
                 f"window_s"
@@ -106,13 +60,11 @@ class Windowed(Detector):
 
     def fit(self, recordings: Recordings) -> None:
         """Fits the detector to the windows of the training clips."""
-        self.detector.fit(windows_of(recordings, self.n_samples)[0])
-        self.calibration = self.detector.calibration
+        self._fit(recordings, self.detector.fit)
 
     def refit(self, recordings: Recordings) -> None:
         """Fits the bank of the detector anew."""
-        self.detector.refit(windows_of(recordings, self.n_samples)[0])
-        self.calibration = self.detector.calibration
+        self._fit(recordings, self.detector.refit)
 
     def score(self, recordings: Recordings) -> Scores:
         """Mean score of the windows of each clip, by each scorer."""
@@ -124,7 +76,7 @@ class Windowed(Detector):
 
     def embed(self, recordings: Recordings) -> npt.NDArray[np.float64] | None:
         """Mean of the vectors of the windows of each clip."""
-        windows, owner = windows_of(recordings, self.n_samples)
+        windows, owner = self._windows(recordings)
         vectors = self.detector.embed(windows)
         if vectors is None:
             return None
@@ -133,13 +85,15 @@ class Windowed(Detector):
         return sums / np.bincount(owner)[:, None]
 
     def save(self, directory: Path) -> None:
-        """Writes the detector."""
+        """Writes the detector, and how long its windows are."""
         self.detector.save(directory)
+        write_json(directory / _WINDOWS_FILE, {"n_samples": self.n_samples})
 
     def load(self, directory: Path) -> None:
-        """Reads the detector."""
+        """Reads the detector; that of an earlier version cuts clips only where windows are asked for."""
         self.detector.load(directory)
         self.calibration = self.detector.calibration
+        self.n_samples = read_json(directory / _WINDOWS_FILE).get("n_samples", self.n_samples)
 
     def load_weights(self, path: Path) -> None:
         """Takes weights trained elsewhere, where the detector does."""
@@ -149,7 +103,21 @@ class Windowed(Detector):
         """Those of the detector."""
         return self.detector.facts()
 
+    def _fit(self, recordings: Recordings, fit: Callable[[Recordings], None]) -> None:
+        if self.whole > 1:
+            self.n_samples = int(recordings.lengths_samples.max())
+        fit(self._windows(recordings)[0])
+        self.calibration = self.detector.calibration
+
+    def _windows(self, recordings: Recordings) -> tuple[Recordings, npt.NDArray[np.int64]]:
+        """The windows of clips, and the clip of each."""
+        if self.n_samples is None:
+            return recordings, np.arange(len(recordings))
+        return windows_of(recordings, self.n_samples, self.whole)
+
     def _means(self, recordings: Recordings, score: Callable[[Recordings], Scores]) -> Scores:
         """Means of the scores of windows, by clip."""
-        windows, owner = windows_of(recordings, self.n_samples)
+        windows, owner = self._windows(recordings)
+        if windows is recordings:
+            return score(recordings)
         return {scorer: np.bincount(owner, values) / np.bincount(owner) for scorer, values in score(windows).items()}

@@ -76,6 +76,7 @@ class Picture:
     name: str  # heading
     levels_db: FloatArray  # (mels, frames), bands equally spaced in mel from 0 Hz to half the sample rate
     duration_s: float  # of the clip
+    start_s: float = 0.0  # where it begins in its recording
 
 
 @styled
@@ -116,7 +117,7 @@ def _spectrogram(axes: Axes, picture: Picture, effects: Effects, limits: tuple[f
     top_mel = float(hz_to_mel(effects.bands_hz[-1]))
     n_mels = len(picture.levels_db)
     half_mel = 0.5 * top_mel / (n_mels + 1)  # centres of the filters are 1, 2, ... of n_mels + 1 parts
-    extent = (0.0, picture.duration_s, half_mel, top_mel - half_mel)
+    extent = (picture.start_s, picture.start_s + picture.duration_s, half_mel, top_mel - half_mel)
     image = axes.imshow(picture.levels_db, vmin=limits[0], vmax=limits[1], extent=extent)
     shown = [hz for hz in _TICKS_HZ if hz <= 1.001 * effects.bands_hz[-1]]
     axes.set_yticks(hz_to_mel(shown), [f"{hz:,}" for hz in shown])

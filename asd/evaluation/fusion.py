@@ -164,7 +164,7 @@ def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Test and training scores of one member on the common scale, mean over its seeds."""
     combine = FUSIONS[method]
     tests = [run.scores.table(member.scorer).sort_values(_CLIP, ignore_index=True) for run in member.runs]
-    trainings = [run.training_scores().sort_values("file", ignore_index=True) for run in member.runs]
+    trainings = [run.training_scores().sort_values("file", kind="stable", ignore_index=True) for run in member.runs]
     _check_same_clips(tests, member.runs[0], "test")
     _check_same_clips(trainings, member.runs[0], "training")
     scales = [table[member.scorer].to_numpy(float) for table in trainings]

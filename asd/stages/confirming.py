@@ -22,8 +22,9 @@ from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, defects, joined
 from asd.data.remarks import check_units
 from asd.runs import RunDirectory
+from asd.scoring.threshold import how_sure
 from asd.stages.fitting import fitted, store_model, write_job_scores
-from asd.stages.scored_clips import stored_job
+from asd.stages.scored_clips import grown, stored_job
 from asd.types import AsdError, Clip, Split
 
 
@@ -33,10 +34,10 @@ class Change:
 
     run: RunDirectory
     n_added: int  # negative where recordings were taken back
-    n_normal: int  # in the bank afterwards
+    n_normal: int  # recordings in the bank afterwards
     before: float  # threshold of the default scorer
     after: float
-    false_alarm_bound: float  # of the new threshold, see `scoring.threshold.Threshold`
+    sure: str  # what the new threshold promises, see `scoring.threshold.how_sure`; "" where windows are no recordings
 
 
 def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
@@ -52,7 +53,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
         kept = [_keep(run, clip, sound.content) for clip, sound in new.pairs]
         new = replace(new, clips=tuple(replace(c, path=path) for c, path in zip(new.clips, kept, strict=True)))
         detector = fitted(job)
-        every = joined([known, new])
+        every = grown(job, new)
         detector.refit(every)
         files = [
             {"path": str(path), "kept": keep.name, "content": sound.content}
@@ -68,7 +69,7 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
         with _reopened(run):
             store_model(run, detector, every, facts["settings"], facts["data"], more)
             write_job_scores(job, detector, time.perf_counter())
-        return _logged(run, "confirmed", entry, len(files), len(every), before)
+        return _logged(run, "confirmed", entry, len(files), every, before)
 
 
 def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
@@ -97,7 +98,7 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         shutil.rmtree(earlier)
         for file in last["files"]:
             (run.path / "confirmed" / file["kept"]).unlink(missing_ok=True)
-        return _logged(run, "taken back", last, -len(last["files"]), len(learnt), before)
+        return _logged(run, "taken back", last, -len(last["files"]), learnt, before)
 
 
 @contextmanager
@@ -138,10 +139,10 @@ def _threshold(run: RunDirectory) -> dict[str, Any]:
 
 
 def _logged(
-    run: RunDirectory, what: str, entry: dict[str, Any], n_added: int, n_normal: int, before: dict[str, Any]
+    run: RunDirectory, what: str, entry: dict[str, Any], n_added: int, learnt: Recordings, before: dict[str, Any]
 ) -> Change:
     """The change, after it was written down."""
-    after = _threshold(run)
+    after, n_normal = _threshold(run), len({clip.path for clip in learnt.clips})
     line = {
         "date": _now(),
         "change": what,
@@ -151,7 +152,8 @@ def _logged(
         "threshold_after": after["value"],
     }
     append_text(run.path / "confirmed.jsonl", json.dumps(line) + "\n")
-    return Change(run, n_added, n_normal, before["value"], after["value"], after["false_alarm_bound"])
+    sure = how_sure(n_normal, after["false_alarm_bound"]) if n_normal == len(learnt) else ""
+    return Change(run, n_added, n_normal, before["value"], after["value"], sure)
 
 
 def _now() -> str:

@@ -33,8 +33,9 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
     device = material.detector.context.device
     normal, queries = NormalSpectra.of(material.train, device), mean_spectra(test, device)
     rows = contents.of_interest(material.table, config.clips)
+    heard = material.in_windows(rows)
     pairs = [
-        Pair(material, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
+        Pair(heard, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
         for row, index in zip(rows, _neighbours(material, rows, normal, queries), strict=True)
     ]
     gain_db = _gain_db(pairs)
@@ -49,6 +50,8 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
             break
         shown.parts[pair.row] = part
     _note_sounds(shown, len(material.table), gain_db, config.clips)
+    if any(pair.sound.whole for pair in pairs):
+        shown.notes.append("Of a recording of more than a minute, the part with the highest score is shown.")
     _lay_out(shown, material, normal.spectra, queries)
     return shown
 

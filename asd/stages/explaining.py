@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 
 from asd.core.files import atomic, write_text
 from asd.core.runtime import fingerprint, log, progress
+from asd.data.audio import Sound
 from asd.data.recordings import Recordings, in_memory
+from asd.data.windows import LONGEST_S, windows_of
 from asd.detectors.base import Detector
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
@@ -46,6 +48,20 @@ class Material:
     test: Recordings  # of the rows, in order
     train: Recordings  # what the detector was fitted on
 
+    def in_windows(self, rows: Iterable[int]) -> Material:
+        """The same; of each of the rows that lasts more than a minute, only the window with the highest score.
+
+        Windows are as long as the longest training clip, or a minute where that is longer.
+        """
+        longest = round(LONGEST_S * self.test.sample_rate_hz)
+        n_samples = min(longest, int(self.train.lengths_samples.max()))
+        sounds = list(self.test.sounds)
+        for row in rows:
+            if sounds[row].n_samples > longest:
+                windows, _ = windows_of(self.test.subset([row]), n_samples)
+                sounds[row] = windows.sounds[int(np.argmax(self.detector.score(windows)[self.scorer]))]
+        return replace(self, test=replace(self.test, sounds=tuple(sounds)))
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -62,6 +78,11 @@ class Pair:
         return self.material.test.clips[self.row]
 
     @property
+    def sound(self) -> Sound:
+        """What is heard of it."""
+        return self.material.test.sounds[self.row]
+
+    @property
     def nearest(self) -> str:
         """Name of the neighbour."""
         return self.material.train.clips[self.neighbour].name
@@ -76,7 +97,7 @@ class Pair:
 
         The clip and all of its altered copies are scored at once. A score other than that in the table is told.
         """
-        rate_hz, scorer = self.material.test.sample_rate_hz, self.material.scorer
+        rate_hz, scorer, sound = self.material.test.sample_rate_hz, self.material.scorer, self.sound
         whole, normal = (wave.astype(np.float64) for wave in self.waves)
         bands_hz = explain.band_edges(rate_hz)
         stretches_s = np.linspace(0.0, len(whole) / rate_hz, explain.N_STRETCHES + 1)
@@ -91,14 +112,15 @@ class Pair:
         copies = [waveform.astype(np.float32) for waveform in (whole, *altered)]
         scores = self.material.detector.score(in_memory(copies, rate_hz, [self.clip] * len(copies)))[scorer]
         known = float(self.material.table["score"].iloc[self.row])
-        if not np.isclose(scores[0], known, rtol=_SAME):
+        if sound.whole is None and not np.isclose(scores[0], known, rtol=_SAME):
             log.warning(
                 "%s has the score %.4g in the table, and %s of the model as it is gives %.4g: the recording, the "
                 "model, the section or the scorer is another; score or predict it anew",
                 *(self.clip.path, known, scorer, scores[0]),
             )
         by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
-        return Effects(bands_hz, by_band, stretches_s, by_stretch, louder_db, float(by_level[0]))
+        in_recording_s = sound.first / rate_hz + stretches_s
+        return Effects(bands_hz, by_band, in_recording_s, by_stretch, louder_db, float(by_level[0]))
 
     def figure(self, row: pd.Series[Any], n_clips: int, effects: Effects) -> Figure:
         """The picture of both, with what a row of `with_verdicts`, one of so many clips, says of the clip."""
@@ -107,10 +129,11 @@ class Pair:
         words = (f"score {row['score']:.4g}, rank {row['rank']} of {n_clips}", f"called {decided}", f"truth: {truth}")
         found = f"nearest training clip ({self.distance_db:.1f} dB per band away)\n{self.nearest}"
         rate_hz, waves = self.material.test.sample_rate_hz, self.waves
+        starts = (self.sound.first, self.material.train.sounds[self.neighbour].first)
         hop_samples = max(_LEAST_HOP_SAMPLES, max(map(len, waves)) // _MOST_FRAMES)
         clip, neighbour = (
-            Picture(name, levels_db(samples, rate_hz, hop_samples), len(samples) / rate_hz)
-            for name, samples in zip(("the clip", found), waves, strict=True)
+            Picture(name, levels_db(samples, rate_hz, hop_samples), len(samples) / rate_hz, start / rate_hz)
+            for name, samples, start in zip(("the clip", found), waves, starts, strict=True)
         )
         return explanation_figure(f"{row['machine']}: {row['file']}", "   |   ".join(words), clip, neighbour, effects)
 
@@ -130,8 +153,8 @@ def explain_clips(material: Material, n_clips: int, folder: Path) -> pd.DataFram
             f"residual={chosen.front_end.residual:g} makes a score of two waveforms, and explain alters one of them; "
             f"explain a run without it"
         )
-    device = material.detector.context.device
-    nearest, distances_db = NormalSpectra.of(material.train, device).nearest(mean_spectra(chosen, device))
+    device, material = material.detector.context.device, material.in_windows(range(len(chosen)))
+    nearest, distances_db = NormalSpectra.of(material.train, device).nearest(mean_spectra(material.test, device))
     records = []
     for i, name in enumerate(progress(_pictures(chosen.clips), "explain")):
         pair, row = Pair(material, i, int(nearest[i]), float(distances_db[i])), material.table.iloc[i]

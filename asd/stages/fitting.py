@@ -249,7 +249,7 @@ def _detector(config: Run, cache: Path, directory: Path, **known: Any) -> Detect
     device, settings = pick_device(config.device), config.detector_settings
     context = RunContext(device, cache, directory, sample_rate_hz=config.sample_rate_hz, **known)
     detector = detector_class(config.detector)(context, settings)
-    return Windowed(detector, config.window_s, settings.least_samples()) if config.window_s else detector
+    return Windowed(detector, config.window_s, settings.least_samples())
 
 
 def lone_detector(config: Run, front_end: FrontEnd) -> Detector:

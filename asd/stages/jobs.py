@@ -15,6 +15,7 @@ from asd.data.given import given_data
 from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
 from asd.data.remarks import check_units, copies, kinds, labelled_twice, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
+from asd.data.windows import as_clips
 from asd.places import address_of, is_table, written
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder
 from asd.settings.config import Run
@@ -202,12 +203,6 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     if supplemental is not None:
         front_end = config.supplemental.front_end(front_end, supplemental)
     recordings = _read(config, dataset, dataset.clips(machine, Split.TRAIN), front_end)
-    least = 1 if config.window_s else config.detector_settings.least_clips()
-    if len(recordings) < least:
-        raise AsdError(
-            f"{machine} has {len(recordings)} training clips, and {config.detector} learns from {least} or more; give "
-            f"more normal recordings, or leave the machine out"
-        )
     if supplemental is not None:
         check_units(joined([recordings, supplemental]))
     if beginning := broken(recordings, "training clips"):
@@ -222,6 +217,14 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     for sentence in repeated(recordings):
         log.warning("%s: %s", machine, sentence)
     _warn_of_mono(config, recordings)
+    if not dataset.is_strict and config.window_s is None:
+        recordings = as_clips(recordings, machine)
+    least = 1 if config.window_s else config.detector_settings.least_clips()
+    if len(recordings) < least:
+        raise AsdError(
+            f"{machine} has {len(recordings)} training clips, and {config.detector} learns from {least} or more; give "
+            f"more normal recordings, or leave the machine out"
+        )
     return TrainingData(recordings, supplemental)
 
 

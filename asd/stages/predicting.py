@@ -28,7 +28,6 @@ from asd.library import Model, load
 from asd.options import listed, of_run
 from asd.places import mirrored, place_name, spelled, written
 from asd.runs import RunDirectory
-from asd.scoring.threshold import how_sure
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, warn_of_defects, with_ranks
@@ -114,7 +113,7 @@ def _change(change: Change, config: Predict) -> str:
     undo = f"; python -m asd predict {chosen} --undo takes them back"
     return (
         f"{n} recordings {what} the bank of {machine}, which holds {change.n_normal} now: threshold "
-        f"{change.before:.4g} -> {change.after:.4g}; {how_sure(change.n_normal, change.false_alarm_bound)}"
+        f"{change.before:.4g} -> {change.after:.4g}{change.sure and f'; {change.sure}'}"
         f"{undo if change.n_added > 0 else ''}"
     )
 

@@ -12,6 +12,7 @@ import pandas as pd
 from asd.core.storage import list_names
 from asd.data.given import clips_of_files
 from asd.data.recordings import Recordings, check, joined
+from asd.data.windows import like_clips
 from asd.places import mirrored
 from asd.runs import RunDirectory, ScoreFolder
 from asd.settings.parsing import stored_run
@@ -39,8 +40,14 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
     if not files:
         return job, job.learn
-    learnt = joined([job.learn, _like(job.learn, clips_of_files(files, run.machine, Split.TRAIN))])
+    learnt = grown(job, _like(job.learn, clips_of_files(files, run.machine, Split.TRAIN)))
     return replace(job, learn=learnt), learnt
+
+
+def grown(job: Job, new: Recordings) -> Recordings:
+    """The training clips of a job and new recordings, which are cut where they are longer than all of those."""
+    assert job.learn is not None  # as `stored_job` gives it
+    return joined([job.learn, new if job.config.window_s else like_clips(new, job.learn)])
 
 
 def scored_clips(job: Job, data: Path | None = None) -> tuple[ScoreFolder, Recordings]:

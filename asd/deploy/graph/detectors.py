@@ -132,9 +132,11 @@ def _embedding(g: Graph, detector: Embedding, scorer: str, recorded: Value, sect
 
 
 def _windowed(g: Graph, detector: Windowed, scorer: str, recorded: Value, section: Value | None) -> Value:
-    """Mean over windows, cut as `windowed.windows_of` does it."""
+    """Mean over windows, cut as `data.windows.windows_of` does it."""
+    if detector.n_samples is None:
+        return clip_scores(g, detector.detector, scorer, recorded, section)
     clips, length = g.size(recorded, 0), g.size(recorded, 2)
-    n = g.op.Min(length, detector.n_samples)
+    n = g.op.Where(g.op.LessOrEqual(length, int(detector.whole * detector.n_samples)), length, detector.n_samples)
     count = (length + n - 1) / n
     last = g.real(g.op.Max(count - 1, 1))
     step = g.real(length - n) / last

@@ -1,0 +1,63 @@
+"""Windows of recordings: long ones are learnt from, and scored, as several clips.
+
+A bank of clips can tell nothing of a recording that is much longer than they are: its statistics scatter less. A few
+long recordings, on the other hand, are a small bank of nearly equal vectors, and what happens in a second is lost in
+their means.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from asd.core.runtime import log
+from asd.data.recordings import Recordings
+
+LONGEST_S = 60.0  # a recording of more is no clip
+HARDLY_LONGER = 1.25  # than a clip, and no reason to cut
+CLIP_S = 10.0  # what it is cut into where all are as long
+
+
+def windows_of(recordings: Recordings, n_samples: int, whole: float = 1.0) -> tuple[Recordings, npt.NDArray[np.int64]]:
+    """The fewest windows that cover each clip, evenly spaced.
+
+    Args:
+        recordings: clips of any length.
+        n_samples: length of a window.
+        whole: clips of up to so many windows' length are not cut.
+
+    Returns:
+        The windows, clip after clip, and the number of the clip of each, (windows,).
+    """
+    lengths = recordings.lengths_samples
+    counts = np.where(lengths <= whole * n_samples, 1, -(-lengths // n_samples))
+    owner = np.repeat(np.arange(len(lengths)), counts)
+    if len(owner) == len(recordings):
+        return recordings, owner
+    sounds = []
+    for sound, length, count in zip(recordings.sounds, lengths.tolist(), counts.tolist(), strict=True):
+        size = length if count == 1 else n_samples
+        starts = np.linspace(0, length - size, count).round().astype(int).tolist()
+        sounds += [sound.window(start, size) for start in starts] if count > 1 else [sound]
+    clips = tuple(recordings.clips[i] for i in owner.tolist())
+    return Recordings(clips, tuple(sounds), recordings.sample_rate_hz, recordings.front_end), owner
+
+
+def like_clips(recordings: Recordings, known: Recordings) -> Recordings:
+    """Recordings to learn from besides known clips; what is longer than all of these is cut into windows."""
+    return windows_of(recordings, int(known.lengths_samples.max()), HARDLY_LONGER)[0]
+
+
+def as_clips(recordings: Recordings, machine: str) -> Recordings:
+    """Recordings to learn from, those of more than a minute in windows, as long as the longest other or ten seconds."""
+    durations_s = recordings.durations_s
+    is_clip = durations_s <= LONGEST_S
+    if is_clip.all():
+        return recordings
+    clip_s = float(durations_s[is_clip].max(initial=0.0)) or CLIP_S
+    clips = windows_of(recordings, round(clip_s * recordings.sample_rate_hz))[0]
+    log.info(
+        "%s: %d recordings of more than %g s are learnt from in windows of %.3g s; window_s= sets another length",
+        *(machine, (~is_clip).sum(), LONGEST_S, clip_s),
+    )
+    return clips
