@@ -309,7 +309,7 @@ def test_a_difference_is_relative_to_the_score_or_the_spread() -> None:
 @pytest.mark.parametrize("n_samples", [2053, 16001, 48017])
 def test_a_prime_number_of_samples_is_transformed(n_samples: int) -> None:
     noise = np.random.default_rng(0).normal(0, 1, (2, n_samples)).astype(np.float32)
-    real, imaginary = run_graph(noise, lambda g, x: g.chirp_transform(g.axes_added(x, 1)))
+    real, imaginary = run_graph(noise, lambda g, x: g.chirp_transform(g.op.Unsqueeze(x, [1])))
     expected = scipy.fft.rfft(noise.astype(np.float64))
     apart = np.abs(real[:, 0] + 1j * imaginary[:, 0] - expected)
     assert apart.max() < 1e-5 * np.sqrt((np.abs(expected) ** 2).mean())

@@ -15,9 +15,9 @@ CLASSES = ["Cat", "Dog", "Speech"]
 
 
 def test_a_class_without_positives_is_told() -> None:
-    require_positives({"Cat": 1.0}, "the training part")
+    require_positives(["Cat"], [1.0], "the training part")
     with pytest.raises(AsdError, match="the training part has no example of Dog, Speech"):
-        require_positives({"Cat": 1, "Dog": 0, "Speech": 0}, "the training part")
+        require_positives(["Cat", "Dog", "Speech"], [1, 0, 0], "the training part")
 
 
 def test_a_frame_is_active_where_its_middle_is() -> None:

@@ -15,13 +15,11 @@ from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
 from asd.sed.config import MakeSoundscapes
 from asd.sed.soundscapes import Event, Scene, _fits, draw_scene, render, unequal
-from asd.sed.sources import Recording, SyntheticBackgrounds, backgrounds, list_recordings, split_sources
+from asd.sed.sources import SHARES, Recording, SyntheticBackgrounds, backgrounds, list_recordings, split_sources
 from asd.synthetic.design import generator
 from asd.types import AsdError
 from tests.command import contents, refuses, succeeds
 from tests.sounds import PITCHES_HZ, RATE_HZ, SOUNDSCAPES, SOURCES, write_events
-
-GROUPS, SHARES = ("train", "validation", "test"), (0.6, 0.2, 0.2)
 
 
 class Silence:
@@ -77,16 +75,16 @@ def test_a_clip_does_not_depend_on_how_many_others_there_are(tmp_path: Path) -> 
 
 def test_no_source_is_in_two_parts_and_every_part_has_every_class(tmp_path: Path) -> None:
     recordings = list_recordings(write_events(tmp_path))
-    parts = split_sources(recordings, GROUPS, SHARES, seed=0)
+    parts = split_sources(recordings, seed=0)
     sources = [{r.source for r in part} for part in parts.values()]
     assert set.union(*sources) == set(SOURCES)
     assert sum(map(len, sources)) == len(SOURCES)
     assert all({r.label for r in part} == set(PITCHES_HZ) for part in parts.values())
     with pytest.raises(AsdError, match="3 parts must not share one"):
-        split_sources([r for r in recordings if r.source != "ann"], GROUPS, SHARES, seed=0)
+        split_sources([r for r in recordings if r.source != "ann"], seed=0)
     lacking = [r for r in recordings if (r.source, r.label) != ("ann", "low")]
     with pytest.raises(AsdError, match=r"\(ann\) have no recording of low"):
-        split_sources(lacking, GROUPS, SHARES, seed=0)
+        split_sources(lacking, seed=0)
 
 
 def test_folders_of_labels_are_read_too_and_names_without_labels_refused(tmp_path: Path) -> None:
@@ -115,9 +113,9 @@ def test_recorded_backgrounds_are_shared_out_and_brought_to_the_sample_rate(tmp_
     for i in range(5):
         noise = 0.1 * np.random.default_rng(i).normal(size=(1, 8000)).astype(np.float32)
         write_wav(tmp_path / f"{i}.wav", noise, 8000)
-    behind = backgrounds(str(tmp_path), GROUPS, SHARES, RATE_HZ)
+    behind = backgrounds(str(tmp_path), RATE_HZ)
     rng = np.random.default_rng(0)
-    drawn = {part: {behind.draw(part, 0.5, rng)[0] for _ in range(40)} for part in GROUPS}
+    drawn = {part: {behind.draw(part, 0.5, rng)[0] for _ in range(40)} for part in SHARES}
     assert sorted(len(names) for names in drawn.values()) == [1, 1, 3]
     assert len(set.union(*drawn.values())) == 5
     assert behind.samples(next(iter(drawn["test"])), 0.2, 3.0).shape == (3 * RATE_HZ,)  # repeated
@@ -168,7 +166,7 @@ def test_a_silent_stretch_of_a_background_is_a_silent_clip(tmp_path: Path) -> No
     late = np.r_[np.zeros(4 * RATE_HZ), 0.1 * np.ones(RATE_HZ)].astype(np.float32)[None]
     for name in "abc":
         write_wav(tmp_path / f"{name}.wav", late, RATE_HZ)
-    behind = backgrounds(str(tmp_path), GROUPS, SHARES, RATE_HZ)
+    behind = backgrounds(str(tmp_path), RATE_HZ)
     assert not render(Scene(str(tmp_path / "a.wav"), 0.5, ()), RECIPE, behind).any()
 
 

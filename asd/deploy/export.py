@@ -90,7 +90,7 @@ def as_onnx(detector: Detector, scorer: str, metadata: dict[str, str]) -> bytes:
     recorded = g.builder.input("waveform", ir.DataType.FLOAT, axes)
     section = g.builder.input("section", ir.DataType.INT64, ["clips"]) if knows_sections(detector) else None
     with g.arithmetic():
-        recorded = g.axes_added(recorded, 1) if n_microphones == 1 else recorded
+        recorded = g.op.Unsqueeze(recorded, [1]) if n_microphones == 1 else recorded
         score = clip_scores(g, detector, scorer, recorded, section)
     score.type, score.shape = ir.TensorType(ir.DataType.DOUBLE), ir.Shape(["clips"])
     g.builder.add_output(score, "score")

@@ -233,14 +233,13 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
     ]
     clips = to_device(parts, classes, config.features, device)
     counts = clips.clip_targets[clips.clips_known].sum(0).tolist()
-    labels.require_positives(dict(zip(classes, counts, strict=True)), f"the training data in {data}")
+    labels.require_positives(classes, counts, f"the training data in {data}")
     if config.loss.name == "ifl" or config.loss.graph:
         counts = clips.frame_targets[clips.frames_known].sum((0, 1)).tolist()
-        labels.require_positives(dict(zip(classes, counts, strict=True)), f"the strongly labelled data in {data}")
-    validation = scored[0].events
-    if validation is not None:
+        labels.require_positives(classes, counts, f"the strongly labelled data in {data}")
+    if (validation := scored[0].events) is not None:
         seen = validation["event_label"].value_counts()
-        labels.require_positives({name: seen.get(name, 0) for name in classes}, "the validation part")
+        labels.require_positives(classes, (seen.get(name, 0) for name in classes), "the validation part")
     scale = MelStandardizer.of(clips)
     return Corpus(classes, scale(clips), scale, scored, _fingerprint([*parts, *scored], data))
 

@@ -9,7 +9,7 @@ Frame k of a clip stands for the time around k x hop_s, half a hop to both sides
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +29,9 @@ WINDOWS_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6)
 COLLAR_S = 0.2  # how far an onset may be off, as in the event-based measures
 
 
-def require_positives(counts: Mapping[str, float], what: str) -> None:
+def require_positives(classes: Sequence[str], counts: Iterable[float], what: str) -> None:
     """Makes sure that there is something to learn, or to measure, of every class."""
-    empty = [name for name, count in counts.items() if not count > 0]
-    if empty:
+    if empty := [name for name, count in zip(classes, counts, strict=True) if not count > 0]:
         raise AsdError(f"{what} has no example of {', '.join(empty)}; label one, or leave the class out with classes=")
 
 
@@ -104,8 +103,7 @@ def tune(
     frames) is True where a clip is over.
     """
     truth = (targets > 0.5) & ~padding.unsqueeze(-1)
-    counts = truth.sum((0, 1)).tolist()
-    require_positives(dict(zip(classes, counts, strict=True)), "the validation part")
+    require_positives(classes, truth.sum((0, 1)).tolist(), "the validation part")
     windows = list(dict.fromkeys(2 * round(window_s / hop_s / 2) + 1 for window_s in WINDOWS_S))
     thresholds = sorted(THRESHOLDS, key=lambda threshold: abs(threshold - 0.5))
     results = []

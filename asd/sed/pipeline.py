@@ -37,9 +37,8 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
     recordings = list_recordings(config.events)
     classes = _classes(config, {recording.label for recording in recordings})
     recordings = [recording for recording in recordings if recording.label in classes]
-    groups, shares = ("train", "validation", "test"), (0.6, 0.2, 0.2)
-    behind = backgrounds(config.background, groups, shares, config.sample_rate_hz)
-    by_group = split_sources(recordings, groups, shares, config.seed)
+    behind = backgrounds(config.background, config.sample_rate_hz)
+    by_group = split_sources(recordings, config.seed)
     kinds = soundscapes.unequal(classes, config.duration_ratio, config.longest_s, config.frequency_ratio, config.seed)
     n_clips = (config.strong, config.weak, config.unlabelled, config.validation, config.test)
     counts = {part: n for part, n in zip(soundscapes.PARTS, n_clips, strict=True) if n}
@@ -85,7 +84,7 @@ def score(config: Score) -> str:
         recordings = dataset.list_wavs(config.audio, settings.features.sample_rate_hz)
         name = run.part_name(config.audio, recordings.fingerprint, settings.data)
         part = dataset.Part(name, recordings)
-        write_predictions(settings, settings.classes, Models.load(settings, run, device), part, run, device)
+        write_predictions(settings, settings.classes, Models.load(settings, run, device), part, run)
         publish(run.path)
         places += [str(run.path / "events" / model / f"{part.name}.tsv") for model in MODELS]
     return "events found:\n" + "\n".join(f"  {place}" for place in places)

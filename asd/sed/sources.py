@@ -28,6 +28,7 @@ from asd.synthetic.design import CHARACTERS, Health, draw_design, generator
 from asd.synthetic.sound import render_clip
 from asd.types import AsdError, Domain
 
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}  # of sources and of backgrounds, which parts do not share
 Samples = npt.NDArray[np.float32]  # (samples,)
 
 
@@ -65,18 +66,16 @@ def list_recordings(folder: Path) -> list[Recording]:
 class RecordedBackgrounds:
     """Stretches of recordings; no recording is behind clips of two parts."""
 
-    def __init__(self, folder: Path, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> None:
+    def __init__(self, folder: Path, sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz
         paths = find_in_tree(folder)
-        if len(paths) < len(parts):
+        if len(paths) < len(SHARES):
             raise AsdError(
-                f"background={folder} holds {len(paths)} WAV files, but {len(parts)} parts need one each at "
+                f"background={folder} holds {len(paths)} WAV files, but {len(SHARES)} parts need one each at "
                 f"least; give a folder with more, or background=synthetic"
             )
-        order = generator("backgrounds", *[path.name for path in paths]).permutation(len(paths))
-        self.by_part = {
-            part: [paths[i] for i in chosen] for part, chosen in zip(parts, _deal(order, shares), strict=True)
-        }
+        rng = generator("backgrounds", *[path.name for path in paths])
+        self.by_part = {part: [paths[i] for i in chosen] for part, chosen in _dealt(len(paths), rng).items()}
 
     def draw(self, part: str, duration_s: float, rng: np.random.Generator) -> tuple[str, float]:
         """Any recording of the part, and where in it to begin, in seconds; one too short is repeated."""
@@ -122,7 +121,7 @@ class SyntheticBackgrounds:
 Backgrounds = RecordedBackgrounds | SyntheticBackgrounds
 
 
-def backgrounds(place: str, parts: Sequence[str], shares: Sequence[float], sample_rate_hz: int) -> Backgrounds:
+def backgrounds(place: str, sample_rate_hz: int) -> Backgrounds:
     """Backgrounds of a folder, or "synthetic" ones."""
     if not place:
         raise AsdError("background= is missing: give a folder of WAV files, or background=synthetic")
@@ -130,23 +129,20 @@ def backgrounds(place: str, parts: Sequence[str], shares: Sequence[float], sampl
         return SyntheticBackgrounds(sample_rate_hz)
     folder = mirrored(place)
     list_names(folder)
-    return RecordedBackgrounds(folder, parts, shares, sample_rate_hz)
+    return RecordedBackgrounds(folder, sample_rate_hz)
 
 
-def split_sources(
-    recordings: Sequence[Recording], parts: Sequence[str], shares: Sequence[float], seed: int
-) -> dict[str, list[Recording]]:
+def split_sources(recordings: Sequence[Recording], seed: int) -> dict[str, list[Recording]]:
     """Recordings of each part; no source is in two of them, and every part has every class."""
     sources = sorted({recording.source for recording in recordings})
-    if len(sources) < len(parts):
+    if len(sources) < len(SHARES):
         raise AsdError(
-            f"the events come from {len(sources)} source(s) ({', '.join(sources)}), and {len(parts)} parts must "
+            f"the events come from {len(sources)} source(s) ({', '.join(sources)}), and {len(SHARES)} parts must "
             f"not share one; name the files <label>_<source>_<anything>.wav, with more sources"
         )
-    order = generator("sources", seed).permutation(len(sources))
     classes = {recording.label for recording in recordings}
     by_part = {}
-    for part, chosen in zip(parts, _deal(order, shares), strict=True):
+    for part, chosen in _dealt(len(sources), generator("sources", seed)).items():
         names = {sources[i] for i in chosen}
         by_part[part] = [recording for recording in recordings if recording.source in names]
         absent = sorted(classes - {recording.label for recording in by_part[part]})
@@ -163,8 +159,6 @@ def split_sources(
 def load(path: Path, sample_rate_hz: int) -> Samples:
     """First channel of a recording at that rate, (samples,); not to be written to."""
     waveform, own_rate_hz = read_wav(path)
-    if waveform.shape[1] == 0:
-        raise AsdError(f"{path} holds no samples; remove it or copy it again")
     if not np.ptp(waveform[0]):
         raise AsdError(f"{path} holds no sound: all its samples are {waveform[0, 0]:g}; remove it or copy it again")
     samples = resample(torch.from_numpy(waveform[:1]), own_rate_hz, sample_rate_hz)[0].numpy()
@@ -172,11 +166,10 @@ def load(path: Path, sample_rate_hz: int) -> Samples:
     return np.asarray(samples, np.float32)
 
 
-def _deal(order: npt.NDArray[np.int64], shares: Sequence[float]) -> list[npt.NDArray[np.int64]]:
-    """Items in groups of about these shares, one at least in each; there are as many items as groups."""
-    wanted = np.asarray(shares, float) / np.sum(shares)
-    counts = np.maximum(np.floor(wanted * len(order)).astype(int), 1)
-    while counts.sum() > len(order):
+def _dealt(n: int, rng: np.random.Generator) -> dict[str, npt.NDArray[np.int64]]:
+    """Numbers 0 to n - 1, drawn into parts of about `SHARES`, one at least in each; n is not less than the parts."""
+    counts = np.array([max(int(share * n), 1) for share in SHARES.values()])
+    while counts.sum() > n:
         counts[counts.argmax()] -= 1
-    counts[0] += len(order) - counts.sum()
-    return np.split(order, np.cumsum(counts)[:-1])
+    counts[0] += n - counts.sum()
+    return dict(zip(SHARES, np.split(rng.permutation(n), np.cumsum(counts)[:-1]), strict=True))

@@ -82,7 +82,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     models.save(run.weights, {"classes": list(corpus.classes), **config.features.model_dump()})
     _tune(config, corpus.classes, models, validation, run)
     for part in corpus.scored:
-        write_predictions(config, corpus.classes, models, part, run, device)
+        write_predictions(config, corpus.classes, models, part, run)
     run.finish(key)
     publish(run.path)
     return run
@@ -120,12 +120,10 @@ def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: 
         module.eval()
 
 
-def write_predictions(
-    config: Train, classes: Sequence[str], models: Models, part: Part, run: SedRun, device: torch.device
-) -> None:
+def write_predictions(config: Train, classes: Sequence[str], models: Models, part: Part, run: SedRun) -> None:
     """Writes what both networks predict for a part's clips."""
     step_s = config.features.hop_s
-    clips = models.scale(dataset.to_device([part], classes, config.features, device))
+    clips = models.scale(dataset.to_device([part], classes, config.features, models.scale.mean.device))
     ends = clips.n_frames.tolist()
     for name, network in models.by_name().items():
         decoding = Decoding(**run.decodings()[name])

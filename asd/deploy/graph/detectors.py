@@ -105,7 +105,7 @@ def _autoencoder(g: Graph, detector: Autoencoder, scorer: str, recorded: Value, 
     levels = log_mel(g, LogMel(detector.context.sample_rate_hz, **detector.log_mel), waveforms)
     if not detector.compatible:
         levels = g.op.Round(levels * STEPS_PER_DB) / STEPS_PER_DB  # as `features.frames` keeps them
-    first = g.axes_added(g.range(g.size(levels, 1) - (n_frames - 1)), 1)
+    first = g.op.Unsqueeze(g.range(g.size(levels, 1) - (n_frames - 1)), [1])
     windows = g.shaped(g.taken(levels, 1, first + g.constant(np.arange(n_frames))), 0, -1, n_frames * n_mels)
     codes = layers(g, detector.network.encoder, windows)
     residual = windows - layers(g, detector.network.decoder, codes)
@@ -141,11 +141,11 @@ def _windowed(g: Graph, detector: Windowed, scorer: str, recorded: Value, sectio
     last = g.real(g.op.Max(count - 1, 1))
     step = g.real(length - n) / last
     first = g.whole(g.op.Round(g.op.Min(g.real(g.range(count)) * step, g.real(length - n))))
-    cut = g.taken(recorded, 2, g.axes_added(first, 1) + g.range(n))  # (clips, microphones, windows, n)
+    cut = g.taken(recorded, 2, g.op.Unsqueeze(first, [1]) + g.range(n))  # (clips, microphones, windows, n)
     windows = g.op.Transpose(cut, perm=[0, 2, 1, 3])
     if section is not None:
         each = g.op.Concat(g.constant([1]), g.op.Reshape(count, [1]), axis=0)
-        section = g.shaped(g.op.Expand(g.axes_added(section, 1), each), -1)
+        section = g.shaped(g.op.Expand(g.op.Unsqueeze(section, [1]), each), -1)
     of_windows = g.shaped(windows, clips * count, detector.context.front_end.n_microphones, n)
     scores = clip_scores(g, detector.detector, scorer, of_windows, section)
     return g.mean(g.shaped(scores, clips, count), 1, keepdims=False)

@@ -80,7 +80,7 @@ def _segment_direction(g: Graph, encoder: Encoder, name: str, waveforms: Value) 
     count = (length + n - 1) / n
     span = g.real(g.op.Max(length - n, 0))
     first = g.whole(g.op.Round(span * g.real(g.range(count)) / g.real(g.op.Max(count - 1, 1))))
-    within = g.op.Mod(g.axes_added(first, 1) + g.range(n), length)
+    within = g.op.Mod(g.op.Unsqueeze(first, [1]) + g.range(n), length)
     segments = g.shaped(g.taken(waveforms, 1, within), -1, n)
     example = encoder.spectra(torch.zeros(2, longest))
     try:
@@ -105,7 +105,7 @@ def _branch_spectra(g: Graph, encoder: Branches, segments: Value, _: str) -> lis
         magnitude = g.op.Sqrt(g.power(cut * window, n))
         spectra.append(g.op.Transpose(g.part(magnitude, 2, lowest, n // 2 + 1), perm=[0, 2, 1]))
     if encoder.n_parts > len(spectra):
-        whole = g.power(g.axes_added(segments, 1), encoder.segment_samples)
+        whole = g.power(g.op.Unsqueeze(segments, [1]), encoder.segment_samples)
         spectra.append(g.op.Sqrt(g.op.Squeeze(whole, [1])))
     return spectra
 

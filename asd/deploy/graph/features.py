@@ -54,7 +54,7 @@ def _pooled(g: Graph, levels: Value, wanted: Collection[str]) -> dict[str, Value
     for view in decays.keys() & wanted:
         n_frames = g.size(levels, 1)
         ranked, _ = g.op.TopK(levels, g.op.Reshape(n_frames, [1]), axis=1, _outputs=2)
-        weights = g.axes_added(g.op.Pow(g.constant(decays[view]), g.real(g.range(n_frames))), 1)
+        weights = g.op.Unsqueeze(g.op.Pow(g.constant(decays[view]), g.real(g.range(n_frames))), [1])
         found[view] = g.total(ranked * weights, 1, keepdims=False) / g.total(weights, 0, 1)
     for view in sharpnesses.keys() & wanted:
         weights = _deviation_weights(g, levels, sharpnesses[view])
@@ -69,7 +69,7 @@ def _pooled(g: Graph, levels: Value, wanted: Collection[str]) -> dict[str, Value
 def _deviation_weights(g: Graph, values: Value, sharpness: float) -> Value:
     """`pooling._deviation_weights`: (clips, frames, mels) -> (clips, frames, 1)."""
     distance = g.op.Sqrt(g.total(g.square(values - g.mean(values, 1)), 2))
-    relative = distance / g.op.Max(g.largest(distance, 1), float(np.finfo(np.float32).tiny))
+    relative = distance / g.op.Max(g.op.ReduceMax(distance, [1]), float(np.finfo(np.float32).tiny))
     weights = g.op.Pow(1.0 + relative, g.constant(sharpness))
     return weights / g.total(weights, 1)
 
@@ -89,7 +89,7 @@ def frames(g: Graph, waveforms: Value, n_samples: int, hop: int) -> Value:
     n_blocks = g.size(waveforms, 1) / block
     blocks = g.shaped(g.part(waveforms, 1, 0, n_blocks * block), 0, n_blocks, block)
     n_frames = (n_blocks * block - n_samples) / hop + 1
-    first = g.axes_added(g.range(n_frames) * (hop // block), 1)
+    first = g.op.Unsqueeze(g.range(n_frames) * (hop // block), [1])
     taken = g.taken(blocks, 1, first + g.constant(np.arange(n_samples // block)))
     return g.shaped(taken, 0, n_frames, n_samples)
 
@@ -119,7 +119,7 @@ def _repeated(g: Graph, waveforms: Value, n_exceeded: int) -> Value:
 
 def _at_least(g: Graph, power: Value, dynamic_range: float) -> Value:
     """`spectral_statistics.at_least`."""
-    return g.op.Max(power, g.op.Max(g.largest(g.mean(power, 1), 2) * dynamic_range, spectral.LEAST_POWER))
+    return g.op.Max(power, g.op.Max(g.op.ReduceMax(g.mean(power, 1), [2]) * dynamic_range, spectral.LEAST_POWER))
 
 
 def _decibels(g: Graph, power: Value) -> Value:
@@ -135,7 +135,7 @@ def _spectral(g: Graph, statistics: SpectralStatistics, power: Value, bands: Val
         step = g.total(g.op.Abs(_lagged(g, levels, 1, 1)), 1, keepdims=False) / steps
         found["flux"] = g.op.Log(step + spectral.LEAST_STEP_DB)
     if "skewness" in statistics.names:
-        deviations = levels - g.axes_added(level, 1)
+        deviations = levels - g.op.Unsqueeze(level, [1])
         spread = g.op.Sqrt(g.total(g.square(deviations), 1, keepdims=False) / steps)
         cubes = g.mean(g.square(deviations) * deviations, 1, keepdims=False)
         found["skewness"] = cubes / (g.square(spread) * spread + 1e-3)
@@ -184,7 +184,7 @@ def _modulation(g: Graph, levels: Value, n_bands: int, rates: torch.Tensor) -> V
     n_frames = g.size(levels, 1)
     n = g.op.Min(n_frames, longest)
     first = g.range((n_frames - n) / (longest // 2) + 1) * (longest // 2)
-    there = g.op.Min(g.axes_added(first, 1) + g.constant(np.arange(longest)), n_frames - 1)
+    there = g.op.Min(g.op.Unsqueeze(first, [1]) + g.constant(np.arange(longest)), n_frames - 1)
     angle = g.constant(2 * math.pi * np.arange(longest)) / g.real(n - 1)
     within = g.real(g.op.Less(g.constant(np.arange(longest)), n))
     window = (0.5 - 0.5 * g.op.Cos(angle)) * within
@@ -222,7 +222,7 @@ def _envelope_spectrum(g: Graph, statistics: EnvelopeSpectrum, waveforms: Value)
         first, end = (g.count(g.op.Less(bins_hz, float(hz))) for hz in (low_hz, 2 * low_hz))
         power = _squared_envelope_power(g, g.part(spectrum, 2, first, end), n_rates) * g.real(n_samples)
         rows.append(10.0 * g.log10(g.op.MatMul(power, coarse) + 1e-4))
-        levels.append(g.axes_added(10.0 * g.log10(g.op.MatMul(power, fine) + 1e-4), 0))
+        levels.append(g.op.Unsqueeze(10.0 * g.log10(g.op.MatMul(power, fine) + 1e-4), [0]))
     return {
         "envelope_spectrum": g.op.Concat(*rows, axis=1),
         "envelope_spectrum_fine": g.mean(g.op.Concat(*levels, axis=0), 0, keepdims=False),
@@ -231,7 +231,7 @@ def _envelope_spectrum(g: Graph, statistics: EnvelopeSpectrum, waveforms: Value)
 
 def _whole_transform(g: Graph, waveforms: Value) -> Value:
     """Fourier transform of whole clips, (clips, samples) -> (clips, real and imaginary, bins)."""
-    n, clips = g.size(waveforms, 1), g.axes_added(waveforms, 1)
+    n, clips = g.size(waveforms, 1), g.op.Unsqueeze(waveforms, [1])
     candidates = g.range(MOST_COLUMNS) + 1
     fits = g.op.And(g.op.Equal(g.op.Mod(n, candidates), 0), g.op.LessOrEqual(candidates * candidates, n))
     rows = g.op.ReduceMax(g.op.Where(fits, candidates, 1), keepdims=0)
@@ -264,10 +264,10 @@ def _squared_envelope_power(g: Graph, band: Value, n_rates: Value) -> Value:
 def _band_means(g: Graph, edges_hz: torch.Tensor, bins_hz: Value) -> Value:
     """`features.logmel.band_means`, transposed: (bins,) -> (bins, bands)."""
     low, high = g.constant(edges_hz[:-1]), g.constant(edges_hz[1:])
-    bins = g.axes_added(bins_hz, 1)
+    bins = g.op.Unsqueeze(bins_hz, [1])
     inside = g.op.And(g.op.GreaterOrEqual(bins, low), g.op.Less(bins, high))
     nearest = g.op.ArgMin(g.op.Abs(bins - (low + high) / 2.0), axis=0)
-    is_nearest = g.op.Equal(g.axes_added(g.range(g.size(bins_hz, 0)), 1), nearest)
+    is_nearest = g.op.Equal(g.op.Unsqueeze(g.range(g.size(bins_hz, 0)), [1]), nearest)
     is_empty = g.op.Equal(g.op.ReduceMax(g.whole(inside), [0]), 0)
     chosen = g.real(g.op.Or(inside, g.op.And(is_nearest, is_empty)))
     return chosen / g.total(chosen, 0)

@@ -96,10 +96,6 @@ class Graph:
         """Sum over axes."""
         return self.op.ReduceSum(x, list(axes), keepdims=int(keepdims))
 
-    def largest(self, x: Value, *axes: int) -> Value:
-        """Maximum over axes, which stay with the length 1."""
-        return self.op.ReduceMax(x, list(axes), keepdims=1)
-
     def count(self, is_true: Value) -> Value:
         """How many are true, an int64 without axes."""
         return self.op.ReduceSum(self.whole(is_true), keepdims=0)
@@ -111,10 +107,6 @@ class Graph:
     def log10(self, x: Value) -> Value:
         """Decadic logarithms."""
         return self.op.Log(x) * (1 / math.log(10))
-
-    def axes_added(self, x: Value, *axes: int) -> Value:
-        """The same with axes of length one."""
-        return self.op.Unsqueeze(x, list(axes))
 
     def shaped(self, x: Value, *sizes: Value | int) -> Value:
         """The same numbers in another shape; -1 stands for what is left."""
@@ -195,11 +187,11 @@ class Graph:
         x = self.op.Concat(*(self.shaped(part, 0, 0, rows, columns) for part in parts), axis=2)
         turns = self._turns(row, row, rows)
         across = self._complex(turns, 0) if len(parts) > 1 else self.op.Concat(*turns, axis=0)
-        real, imaginary = self._halves(self.op.MatMul(across, x), 2)
+        real, imaginary = self.op.Split(self.op.MatMul(across, x), axis=2, num_outputs=2, _outputs=2)
         cos, sin = self._turns(row, column, rows * columns)
         turned = (real * cos - imaginary * sin, real * sin + imaginary * cos)
         along = self._complex(self._turns(column, short, columns), 1)
-        found = self._halves(self.op.MatMul(self.op.Concat(*turned, axis=3), along), 3)
+        found = self.op.Split(self.op.MatMul(self.op.Concat(*turned, axis=3), along), axis=3, num_outputs=2, _outputs=2)
         bins = (self.shaped(self.op.Transpose(x, perm=[0, 1, 3, 2]), 0, 0, -1) for x in found)
         real, imaginary = (self.part(x, 2, 0, n_kept) for x in bins)
         return real, imaginary
@@ -211,13 +203,9 @@ class Graph:
         columns = [self.op.Concat(*parts, axis=1 - axis) for parts in (to_real, to_imaginary)]
         return self.op.Concat(*columns, axis=axis)
 
-    def _halves(self, x: Value, axis: int) -> tuple[Value, Value]:
-        first, second = self.op.Split(x, axis=axis, num_outputs=2, _outputs=2)
-        return first, second
-
     def _turns(self, i: Value, k: Value, n: Value) -> tuple[Value, Value]:
         """Real and imaginary part of exp(-2 pi j i k / n): (rows,), (columns,) -> twice (rows, columns) float32."""
-        turns = self.axes_added(i, 1) * (k / self.real(n))
+        turns = self.op.Unsqueeze(i, [1]) * (k / self.real(n))
         angle = self.single((turns - self.op.Round(turns)) * (-2 * math.pi))  # small ones lose no digits
         return self.op.Cos(angle), self.op.Sin(angle)
 

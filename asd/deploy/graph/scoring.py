@@ -80,7 +80,7 @@ def _nearest(
     squares = g.constant(np.square(np.ones(len(points)) if weights is None else weights))
     proposed = _squared_distances(g, here, there) * squares
     _, rows = g.op.TopK(proposed, g.constant([min(k, len(points))]), largest=0, _outputs=2)
-    apart = g.taken(there, 0, rows) - g.axes_added(here, 1)
+    apart = g.taken(there, 0, rows) - g.op.Unsqueeze(here, [1])
     measured = g.op.ReduceSumSquare(apart, [2], keepdims=0) * g.taken(squares, 0, rows)
     return g.op.Min(0.5 * measured, 2.0) if metric == "cosine" else g.op.Sqrt(measured)
 
