@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from asd.core.files import read_json
 from asd.evaluation.fusion import FUSIONS, Member, fuse, fuse_rank, fuse_z
 from asd.runs import RunDirectory
 from asd.settings.config import Fuse, Run
+from asd.settings.stages import Evaluate
 from asd.types import AsdError
 from tests.machines import tone_machine
 
@@ -67,8 +69,6 @@ def test_three_members_are_averaged_test_and_training_clips_alike(runs: Path) ->
 
 
 def test_a_fused_run_is_a_run(runs: Path) -> None:
-    from asd.settings.stages import Evaluate
-
     (fused,) = pipeline.fuse(Fuse(members=["one", "two"], name="again", runs=runs))
     evaluation = pipeline.evaluate(Evaluate(name="again", runs=runs))
     assert evaluation["default"] == "fused"
@@ -85,6 +85,29 @@ def test_a_run_in_the_way_is_kept(runs: Path) -> None:
         pipeline.fuse(Fuse(members=["two"], name="kept", runs=runs))
     with pytest.raises(AsdError, match="is one of the members"):
         pipeline.fuse(Fuse(members=["one", "two"], name="one", runs=runs, overwrite=True))
+
+
+def test_machines_that_a_stopped_fusion_has_not_reached_are_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {"data": tone_machine(tmp_path / "data"), "runs": tmp_path / "runs"}
+    tone_machine(tmp_path / "data", "pump")
+    pipeline.train(Run(**places, name="one", statistics={"views": ["level_16"]}))
+    finish = RunDirectory.finish
+
+    def stopped(run: RunDirectory, *words: Any, **facts: Any) -> None:
+        finish(run, *words, **facts)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunDirectory, "finish", stopped)
+    fused = Fuse(members=["one"], name="fused", runs=tmp_path / "runs", overwrite=True)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.fuse(fused)
+    with pytest.raises(AsdError, match="pump"):
+        pipeline.evaluate(Evaluate(name="fused", runs=tmp_path / "runs"))
+    monkeypatch.setattr(RunDirectory, "finish", finish)
+    pipeline.fuse(fused)
+    assert {*pipeline.evaluate(Evaluate(name="fused", runs=tmp_path / "runs"))["scorers"]} == {"fused"}
 
 
 def test_a_missing_scorer_or_run_is_named(runs: Path) -> None:

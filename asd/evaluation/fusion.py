@@ -71,13 +71,13 @@ def fuse_runs(
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
+    for run, parts, _ in fused:  # all are begun before the first is done: one that is missing then is named
+        run.clear()
+        rate_hz = parts[0].runs[0].config()["sample_rate_hz"]
+        run.write_config({"members": [*members], "method": method, "sample_rate_hz": rate_hz})
     for run, parts, (test, training) in fused:
         threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
         test["decision"] = threshold.decide(test["score"].to_numpy(float))
-        rate_hz = parts[0].runs[0].config()["sample_rate_hz"]
-        settings = {"members": [*members], "method": method, "sample_rate_hz": rate_hz}
-        run.clear()
-        run.write_config(settings)
         with atomic(run.model) as folder:
             folder.mkdir()
             training.rename(columns={"score": SCORER}).to_csv(folder / "training_scores.csv", index=False)
@@ -85,7 +85,7 @@ def fuse_runs(
         run.scores.write({SCORER: test}, {SCORER: asdict(threshold)}, _scored_data(parts))
         scored = digests(runs, [member.scores for part in parts for member in part.runs])
         facts = {"default": SCORER, "scorers": [SCORER], "scored": scored, "seconds": 0.0}
-        run.finish(fingerprint(settings, test["score"].tolist()), **facts)
+        run.finish(fingerprint(run.config(), test["score"].tolist()), **facts)
         publish(run.path)
     return [run for run, _, _ in fused]
 
