@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from asd.types import AsdError
 
     try:
+        _check_folder()
         code = _group(stage, rest) if stage in GROUPS else _run(stage, rest)
         sys.stdout.flush()
         return code
@@ -120,6 +121,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         way = str(interrupt) or "nothing finished is lost, the same command resumes"
         print(f"interrupted: {spelled(way)}", file=sys.stderr)
         return 130
+
+
+def _check_folder() -> None:
+    """Raises AsdError where the working directory was removed: then torch ends the process."""
+    from asd.types import AsdError
+
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise AsdError('this folder was removed, and perhaps made anew; cd "$PWD" enters the new one') from error
 
 
 def _run(stage: str, arguments: list[str]) -> int:

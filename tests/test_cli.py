@@ -17,7 +17,7 @@ import pytest
 from asd import __main__ as command
 from asd.options import Settings
 from asd.settings import config
-from tests.command import start, succeeds
+from tests.command import refuses, start, succeeds
 
 ROOT = Path(__file__).resolve().parents[1]
 LABEL = "Tester_LAB_task2_1"
@@ -236,3 +236,11 @@ def test_a_reader_who_has_seen_enough_is_no_error() -> None:
     process.stdout.close()
     assert (process.stderr.read(), process.wait()) == ("", 141)
     process.stderr.close()
+
+
+def test_a_working_directory_that_was_removed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    refuses("train", f"data={tmp_path}", saying='this folder was removed, and perhaps made anew; cd "\\$PWD" enters')
