@@ -114,7 +114,7 @@ def train(
                 file.save(position)
             if listener is not None:
                 curves = {name: value for name, value in line.items() if name != "epoch"}
-                listener.numbers({**curves, "learning_rate": update.learning_rate}, epoch + 1)
+                listener.numbers({**curves, "learning_rate": update.optimizer.param_groups[0]["lr"]}, epoch + 1)
             if stop.is_set():
                 log.info("stopped after epoch %d of %d; %s has it all", epoch + 1, settings.epochs, file.path)
                 raise KeyboardInterrupt

@@ -75,11 +75,6 @@ class Update:
         self.scaler = GradScaler(self.device.type, enabled=settings.precision == "float16")
         self.shared = shared_step(module, step) if world.size > 1 else None
 
-    @property
-    def learning_rate(self) -> float:
-        """Of the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
-
     def set_mode(self, training: bool) -> None:
         """Network and teacher to train or eval mode."""
         self.module.train(training)

@@ -101,11 +101,6 @@ class MachineScores:
     threshold: float  # above which a clip is called anomalous
     training_scores: FloatArray  # of normal training clips, (clips,); empty where they are unknown
 
-    @property
-    def is_labelled(self) -> bool:
-        """Whether any clip has a label."""
-        return bool((self.table["label"] != "").any())
-
 
 @dataclass
 class ShownClips:
@@ -151,10 +146,10 @@ def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
     return {
         "machine": scores.machine,
         "threshold": float(scores.threshold),
-        "labelled": scores.is_labelled,
+        "labelled": bool((table["label"] != "").any()),
         "clips": clips,
         "training": [float(f"{value:.{_DIGITS}g}") for value in training],
-        "roc": roc_curves(table[table["label"] != ""]) if scores.is_labelled else {},
+        "roc": roc_curves(table[table["label"] != ""]),
         "maps": {method: np.round(points, 3).tolist() for method, points in shown.maps.items()},
         "map_rows": [int(row) for row in shown.map_rows],
         "map_training": [dict(zip(("file", "domain", "condition"), row, strict=True)) for row in shown.map_training],
