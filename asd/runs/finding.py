@@ -77,8 +77,7 @@ def _warn_of_other_options(place: Path) -> None:
         first, *others = [found for (of, _), found in machines.items() if of == seed]
         if others:
             log.warning(
-                "%s: %s of seed %d was trained with other options than %s: a score over both is of no single "
-                "configuration; train one of them anew with overwrite=true, or under another name",
-                *(place, others[0][0], seed, first[0]),
+                f"{place}: {others[0][0]} of seed {seed} was trained with other options than {first[0]}: a score over "
+                f"both is of no single configuration; train one of them anew with overwrite=true, or under another name"
             )
             return

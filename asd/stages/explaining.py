@@ -113,10 +113,10 @@ class Pair:
         scores = self.material.detector.score(in_memory(copies, rate_hz, [self.clip] * len(copies)))[scorer]
         known = float(self.material.table["score"].iloc[self.row])
         if sound.whole is None and not np.isclose(scores[0], known, rtol=_SAME):
+            now = f"{scorer} of the model as it is gives {scores[0]:.4g}"
             log.warning(
-                "%s has the score %.4g in the table, and %s of the model as it is gives %.4g: the recording, the "
-                "model, the section or the scorer is another; score or predict it anew",
-                *(self.clip.path, known, scorer, scores[0]),
+                f"{self.clip.path} has the score {known:.4g} in the table, and {now}: the recording, the model, the "
+                f"section or the scorer is another; score or predict it anew"
             )
         by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
         in_recording_s = sound.first / rate_hz + stretches_s

@@ -67,10 +67,8 @@ def warn_of_other_years(config: Run, dataset: Dataset) -> None:
     machine = min(published, key=lambda name: len(published[name]))  # the one that tells most
     *others, last = map(str, published[machine])
     either = f"{', '.join(others)} or {last}" if others else last
-    log.warning(
-        "%s holds no machine of %d, but %s of %s: if these are recordings of the challenge, say year=%s",
-        *(config.data_root, config.year, machine, either, either),
-    )
+    what = f"{config.data_root} holds no machine of {config.year}, but {machine} of {either}"
+    log.warning(f"{what}: if these are recordings of the challenge, say year={either}")
 
 
 def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[RunDirectory, Unscored]]:
@@ -189,9 +187,8 @@ def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machi
         log.log(level, "threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
     if len(training) > 1 and training[detector.scorers[0]].nunique() == 1:
         log.warning(
-            "%s: all %d normal recordings score the same, so nothing tells how far a new one may lie: expect each to "
-            "be above the threshold; give more recordings, or longer ones to enroll",
-            *(machine, len(training)),
+            f"{machine}: all {len(training)} normal recordings score the same, so nothing tells how far a new one may "
+            f"lie: expect each to be above the threshold; give more recordings, or longer ones to enroll"
         )
     elif len(training) < _FEW and config.window_s is None:
         promise = how_sure(len(training), default.false_alarm_bound)

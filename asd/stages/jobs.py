@@ -290,8 +290,8 @@ def _read(
 def _warn_of_mono(config: Run, recordings: Recordings) -> None:
     """Names recordings by one microphone in a year of two."""
     if get_year(config.year).channels > recordings.front_end.n_microphones and (alone := mono(recordings)):
+        of_all = f"{len(alone)} of {len(recordings)} {alone[0].split} clips"
         log.warning(
-            "%s has one channel (as %d of %d %s clips), and recordings of %d have two: it is taken for the near "
-            "microphone",
-            *(alone[0].path, len(alone), len(recordings), alone[0].split, config.year),
+            f"{alone[0].path} has one channel (as {of_all}), and recordings of {config.year} have two: it is taken for "
+            f"the near microphone"
         )

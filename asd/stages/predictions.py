@@ -146,8 +146,7 @@ def warn_of_defects(table: pd.DataFrame) -> None:
     """Names recordings without a usable sound, whose scores look like any others."""
     broken = table[table["defect"].fillna("") != ""]
     if len(broken):
-        first, others = broken.iloc[0], f" (as have {len(broken) - 1} more of {len(table)}: see the column defect)"
-        log.warning(
-            "%s %s: it has a score, but not a meaningful one%s",
-            *(first["path"], first["defect"], others if len(broken) > 1 else ""),
-        )
+        what, others = f"{broken['path'].iloc[0]} {broken['defect'].iloc[0]}", ""
+        if len(broken) > 1:
+            others = f" (as have {len(broken) - 1} more of {len(table)}: see the column defect)"
+        log.warning(f"{what}: it has a score, but not a meaningful one{others}")
