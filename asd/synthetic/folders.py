@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from asd.challenge.csv_files import csv_text
 from asd.core.files import atomic
 from asd.data.codecs import write_wav
 from asd.synthetic.design import FAULTS, Design, Health, draw_design, generator
@@ -102,8 +102,7 @@ def _write(folder: Path, recipe: Recipe) -> None:
         (folder / split).mkdir(parents=True, exist_ok=True)
         kinds = (Kind(split, domain, label, content, index) for index in range(count))
         rows += [_write_clip(folder, design, hall, recipe, kind) for kind in kinds]
-    with (folder / "attributes_00.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("file_name", "d1p", "d1v"), *rows])
+    (folder / "attributes_00.csv").write_text(csv_text([("file_name", "d1p", "d1v"), *rows]), encoding="utf-8")
     (folder / RECIPE_FILE).write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
 
 
@@ -116,13 +115,6 @@ class Kind:
     label: Label
     content: Content
     index: int
-
-    @property
-    def stem(self) -> str:
-        """Its name without the attributes."""
-        if self.split is Split.SUPPLEMENTAL:
-            return f"section_00_{self.content}_{self.domain}_{self.split}_{self.index:04d}"
-        return f"section_00_{self.domain}_{self.split}_{self.label}_{self.index:04d}"
 
 
 def _cells(recipe: Recipe) -> Iterator[tuple[Split, Domain, Label, Content, int]]:
@@ -141,9 +133,8 @@ def _cells(recipe: Recipe) -> Iterator[tuple[Split, Domain, Label, Content, int]
 
 def _write_clip(folder: Path, design: Design, hall: Hall | None, recipe: Recipe, kind: Kind) -> tuple[str, str, str]:
     """Write one clip; return its row of the attributes file."""
-    key = (kind.split, kind.domain, kind.label, kind.index)
-    alone = (kind.content,) if kind.content != "both" else ()
-    rng = generator("clip", recipe.seed, recipe.machine, *key, *alone)
+    alone = (kind.content,) if kind.content != "both" else ()  # of the supplemental clips
+    rng = generator("clip", recipe.seed, recipe.machine, kind.split, kind.domain, kind.label, kind.index, *alone)
     scene = design.scenes[kind.domain]
     speed_rpm = scene.speeds_rpm[kind.index % len(scene.speeds_rpm)]
     fault = list(FAULTS.values())[kind.index % len(FAULTS)]  # every kind as often as the others
@@ -156,7 +147,8 @@ def _write_clip(folder: Path, design: Design, hall: Hall | None, recipe: Recipe,
     else:
         how |= {"sample_rate_hz": recipe.sample_rate_hz, "channels": recipe.channels}
         waveform = render_clip(design, scene, health, rng, **how)
-    name = f"{kind.stem}_noAttribute.wav" if kind.content == "noise" else f"{kind.stem}_speed_{speed_rpm}.wav"
+    attribute = ("noAttribute", "") if kind.content == "noise" else ("speed", str(speed_rpm))
+    words = (kind.domain, kind.split, kind.label) if not alone else (kind.content, kind.domain, kind.split)
+    name = "_".join(filter(None, ("section_00", *words, f"{kind.index:04d}", *attribute))) + ".wav"
     write_wav(folder / kind.split / name, waveform, recipe.sample_rate_hz)
-    row = ("noAttribute", "") if kind.content == "noise" else ("speed", str(speed_rpm))
-    return f"{recipe.machine}/{kind.split}/{name}", *row
+    return f"{recipe.machine}/{kind.split}/{name}", *attribute
