@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from asd.studies.config import Reuse
-from asd.studies.reuse import METHODS, SCORERS, cells, run_cell, sections, write_report
+from asd.studies.reuse import METHODS, SCORERS, WITHOUT, cells, run_cell, sections, write_report
 from asd.types import AsdError
 from tests.command import refuses
 
@@ -22,7 +22,7 @@ def result(official: float, *machines: float) -> dict[str, object]:
 def test_a_cell_scores_machines_once(tmp_path: Path) -> None:
     settings = {
         "machines": SMALL,
-        "words": list(METHODS["ema"].words),
+        "words": cells(Reuse())["synthetic/ema"]["words"],
         "seed": 0,
         "device": "cpu",
         "epochs": 1,
@@ -57,10 +57,9 @@ def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:
     from asd.settings.config import Run
     from asd.settings.parsing import parse
 
-    runs = {name: parse(Run, ["detector=embedding", *m.words]) for name, m in METHODS.items()}
-    for name, method in METHODS.items():
-        if method.without:
-            assert runs[name].settings() != runs[method.without].settings()
+    words = {name: cells(Reuse())[f"recorded/{name}"]["words"] for name in METHODS}
+    runs = {name: parse(Run, ["detector=embedding", *words[name]]).settings() for name in METHODS}
+    assert all(runs[name] != runs[WITHOUT] for name in METHODS if name != WITHOUT)
     assert len(cells(Reuse())) == 2 * len(METHODS)
 
 

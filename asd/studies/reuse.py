@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -27,25 +27,12 @@ from asd.synthetic import make_machines
 YEAR = 2025  # whose rule is measured by
 SCORERS = ("knn", "mahalanobis")
 
-_MLP = "embedding.encoder=bottleneck"
+WITHOUT = "bottleneck"  # the encoder, and the method that is the same without what the others switch on
+METHODS = {WITHOUT: [], "ema": ["embedding.ema_decay=0.99"], "activity": ["embedding.activity=true"]}
 
 KINDS = ("recorded", "synthetic")
 Seeds = Sequence[Mapping[str, Any]]  # what each gave, see `run_cell`
 Results = Mapping[str, Seeds]  # by "<kind>/<method>"
-
-
-class Method(NamedTuple):
-    """Words of `train`, and the method that is the same without what they switch on."""
-
-    words: tuple[str, ...]
-    without: str | None
-
-
-METHODS = {
-    "bottleneck": Method((_MLP,), None),
-    "ema": Method((_MLP, "embedding.ema_decay=0.99"), "bottleneck"),
-    "activity": Method((_MLP, "embedding.activity=true"), "bottleneck"),
-}
 
 
 def run(config: Reuse) -> str:
@@ -58,7 +45,7 @@ def cells(config: Reuse) -> dict[str, dict[str, Any]]:
     """Settings of every training by its folder, <recorded or synthetic>/<method>."""
     shared = {"device": config.device, "epochs": config.epochs, "segment_samples": config.segment_samples}
     return {
-        f"{kind}/{name}": {"machines": machines, "words": list(METHODS[name].words), **shared}
+        f"{kind}/{name}": {"machines": machines, "words": [f"embedding.encoder={WITHOUT}", *METHODS[name]], **shared}
         for kind, machines in (("recorded", spelled(str(config.data))), ("synthetic", config.machines()))
         for name in chosen(config.methods, METHODS, "methods")
     }
@@ -118,11 +105,12 @@ def sections(results: Results) -> list[Section]:
     found = []
     for kind in KINDS:
         rows = []
-        for name, (_, other) in METHODS.items():
+        for name in METHODS:
             if own := results.get(f"{kind}/{name}"):
+                other = "" if name == WITHOUT else WITHOUT
                 rest = results.get(f"{kind}/{other}", [])
                 compared = [text for scorer in scorers for text in _compared(own, rest, scorer)]
-                rows.append([name, other or "", *compared, f"{np.mean([seed['seconds'] for seed in own]):.0f}"])
+                rows.append([name, other, *compared, f"{np.mean([seed['seconds'] for seed in own]):.0f}"])
         if rows:
             found.append(Section(head=[f"{kind} machines", "without", *columns, "s"], rows=rows))
     return found
