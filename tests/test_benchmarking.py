@@ -202,6 +202,9 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
     shutil.copytree("data/fan", "normal/fan", ignore=shutil.ignore_patterns("*anomaly*"))
     with pytest.raises(AsdError, match="fan has no test clips labelled normal and anomaly; leave it out"):
         benchmark(config.model_copy(update={"runs": runs, "data": Path("normal"), "page": None}))
+    shutil.copytree("data/fan", "source/fan", ignore=shutil.ignore_patterns("*target_test*"))
+    with pytest.raises(AsdError, match="fan section 00 has no test clips labelled normal of the target domain"):
+        benchmark(config.model_copy(update={"runs": runs, "data": Path("source"), "page": None}))
     assert not runs.exists()
 
 

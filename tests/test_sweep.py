@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,16 @@ def test_labels_that_a_judge_needs_are_asked_for_before_anything_is_trained(plac
         refuses(*words, saying="known to be anomalous, and pump has none; leave it out with machine=")
     refuses("sweep", "data=data", "space=space.yaml", "machine=fna", saying="did you mean fan|fna")
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(("judge", "part"), [("faults", "*target_*"), ("labels", "*target_test*")])
+def test_clips_of_which_the_rule_makes_no_score_are_named_before_anything_is_trained(
+    place: Path, judge: str, part: str
+) -> None:
+    shutil.copytree("data/fan", "source/fan", ignore=shutil.ignore_patterns(part))
+    words = ("sweep", "data=source", "space=space.yaml", f"judge={judge}", "executor=here", "device=cpu")
+    refuses(*words, saying="fan section 00 has no test clips labelled normal of the target domain.* with year=2020")
+    assert not [*Path("runs").glob("sweeps/sweep/*/*/fan/seed0")]
 
 
 def test_steps_have_no_digits_that_nobody_wrote(tmp_path: Path) -> None:

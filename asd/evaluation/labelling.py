@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
@@ -14,9 +15,10 @@ from asd.challenge.years import Unit, Year, get_year
 from asd.core.storage import list_names
 from asd.evaluation import completeness
 from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, merged, require_whole
+from asd.metrics import evaluate_table
 from asd.places import place_name
-from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, same_seeds
-from asd.types import AsdError, Split
+from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, same_seeds, score_table
+from asd.types import AsdError, Clip, Split
 
 EvaluatedPart = Literal["dev", "eval"]
 Tables = dict[str, dict[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
@@ -38,6 +40,12 @@ def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None
     folders = [run.scores if data is None else run.scores_of(data) for run in found]
     is_own = any(folder.is_own for folder in folders if folder)
     return (PLAIN_YEAR, True) if is_own else (LATEST_YEAR, False)
+
+
+def check_labels(clips: Sequence[Clip], year: int) -> None:
+    """Refuses test clips of which the rule of a year makes no score, before long work."""
+    known = [clip for clip in clips if clip.label]
+    evaluate_table(score_table(known, np.zeros(len(known)), np.zeros(len(known), np.int64)), year)
 
 
 def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:

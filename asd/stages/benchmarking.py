@@ -22,7 +22,7 @@ from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
-from asd.evaluation.labelling import labelled_scores, meant_year
+from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels, labelled_scores, meant_year
 from asd.evaluation.markdown import place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
 from asd.options import Execution, listed
@@ -85,10 +85,14 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     list_names(config.data)
     dataset = open_data(config.data)
     machines = dataset.machines() if config.machine == ["all"] else config.machine
+    year = config.year or (LATEST_YEAR if dataset.is_strict else PLAIN_YEAR)
     for machine in machines:
         dataset.require(machine)
-        if config.part == "dev" and not {*Label} <= {clip.label for clip in dataset.clips(machine, Split.TEST)}:
-            raise AsdError(f"{machine} has no test clips labelled normal and anomaly; leave it out with machine=")
+        if config.part == "dev":
+            clips = dataset.clips(machine, Split.TEST)
+            if not {*Label} <= {clip.label for clip in clips}:
+                raise AsdError(f"{machine} has no test clips labelled normal and anomaly; leave it out with machine=")
+            check_labels(clips, year)
     _train(config, methods, machines)
     rows = [row for label in methods for row in _rows(config, label, machines)]
     full = wanted if config.scorers == "all" else set()

@@ -57,8 +57,8 @@ def _held_out(clips: Sequence[Clip]) -> set[int]:
     for (section, domain), members in groups.items():
         if len(members) < 4:
             raise AsdError(
-                f"section {section} has {len(members)} {domain or ''} training clips, and two of four at least have to "
-                f"be held out to plant faults in; leave the machine out, or say judge=labels"
+                f"{clips[0].machine} section {section} has {len(members)} {domain or ''} training clips, and two of "
+                f"four at least have to be held out to plant faults in; leave it out with machine=, or say judge=labels"
             )
         count = max(2, len(members) // HELD_OUT)
         chosen |= {members[k] for k in np.linspace(0, len(members) - 1, count).round().astype(int)}

@@ -29,7 +29,7 @@ from asd.core.files import alone, atomic, read_json, write_text
 from asd.core.runtime import file_hash, fingerprint, imported, log, progress
 from asd.core.storage import fetch, list_names, publish_files
 from asd.data.dataset import Dataset, open_data
-from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR
+from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.evaluation.markdown import table as markdown_table
 from asd.places import address_of, spelled, written
 from asd.settings.config import Run
@@ -79,6 +79,9 @@ def sweep(config: Sweep) -> Swept:
         for machine in machines:
             plant(Run(data=config.data, year=year), machine, data, config.seed)
         publish_files(data)
+    judged = open_data(data)
+    for machine in machines:
+        check_labels(judged.clips(machine, Split.TEST), year)
     shared = {"data": spelled(str(data)), "year": year, "seeds": config.seeds, "device": config.device}
     first = Trial({}, shared, tuple(machines), spelled(str(config.folder)), recordings)
     fetch(first.results)
