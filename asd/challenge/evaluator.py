@@ -82,10 +82,7 @@ def read_submission(folder: Path, truth: GroundTruth, year: Year) -> pd.DataFram
     paths = _submission_files(folder, truth, year)
     tables = []
     for unit, clips in truth.items():
-        columns = {kind: _read_values(paths[kind, unit], clips) for kind in kinds(year)}
-        decisions = columns.get("decision_result")
-        if decisions is not None:
-            _require_binary(paths["decision_result", unit], clips, decisions)
+        columns = {kind: _read_values(paths[kind, unit], kind, clips) for kind in kinds(year)}
         tables.append(
             pd.DataFrame(
                 {
@@ -96,7 +93,7 @@ def read_submission(folder: Path, truth: GroundTruth, year: Year) -> pd.DataFram
                     "label": [clip.label.value for clip in clips],
                     "file": [clip.file for clip in clips],
                     "score": columns["anomaly_score"],
-                    "decision": decisions if decisions is not None else np.nan,
+                    "decision": columns.get("decision_result", np.nan),
                 },
                 columns=list(SCORE_COLUMNS),
             )
@@ -146,7 +143,7 @@ def _baseline_name(folder: Path, present: set[str], kind: Kind, unit: Unit, year
     return found[0] if found else None
 
 
-def _read_values(path: Path, clips: Sequence[TrueClip]) -> list[float]:
+def _read_values(path: Path, kind: Kind, clips: Sequence[TrueClip]) -> list[float]:
     """The number of each clip, in the order of `clips`, from a CSV that lists each of them once."""
     numbers = read_numbers(path)
     by_file: dict[str, float] = {}
@@ -155,6 +152,8 @@ def _read_values(path: Path, clips: Sequence[TrueClip]) -> list[float]:
         if not np.isfinite(number):
             raise AsdError(f"{path} has the value {number} for {name}: give a finite number")
         file = published.get(name, name)
+        if kind == "decision_result" and number not in (0, 1):
+            raise AsdError(f"{path} has the decision {number} for {file}: give 0 or 1")
         if file in by_file:
             raise AsdError(f"{path} lists {file} twice, once as {name}: delete one")
         by_file[file] = number
@@ -165,12 +164,6 @@ def _read_values(path: Path, clips: Sequence[TrueClip]) -> list[float]:
     if missing := set(wanted) - by_file.keys():
         raise AsdError(f"{rows}: {min(missing)} is missing")
     return [by_file[file] for file in wanted]
-
-
-def _require_binary(path: Path, clips: Sequence[TrueClip], decisions: Sequence[float]) -> None:
-    for clip, decision in zip(clips, decisions, strict=True):
-        if decision not in (0, 1):
-            raise AsdError(f"{path} has the decision {decision} for {clip.file}: give 0 or 1")
 
 
 def _evaluate(name: str, table: pd.DataFrame, truth: GroundTruth, year: int) -> SystemResult:

@@ -1,13 +1,8 @@
 """ONNX graphs written as formulas: `+`, `-`, `*`, `/` between values, and what features and back ends need beside.
 
 A value has the axes that a tensor of torch would have in its place; the first one is the clips. Sizes are values, too,
-so that a clip may have any length.
-
-Args:
-    x: a value.
-    axis, axes: of it, counted from 0, or from the end where negative.
-    keepdims: whether an axis that is reduced stays, with the length 1.
-    first, end: places of an axis, numbers or values; `end` is the first that is left out.
+so that a clip may have any length. Axes are counted from 0, or from the end where negative; those that are reduced stay
+with the length 1 (`keepdims`). Places of an axis, numbers or values, run from `first` to before `end`.
 """
 
 from __future__ import annotations
@@ -32,15 +27,11 @@ IR_VERSION = 10  # what runtimes of the last years read
 
 
 class Graph:
-    """One graph that grows by calls.
-
-    Attributes:
-        op: the operators of ONNX by name, `op.Log(x)`; numbers beside a value take its type.
-    """
+    """One graph that grows by calls."""
 
     def __init__(self, builder: GraphBuilder | None = None) -> None:
         self.builder = builder or GraphBuilder(ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name="score"))
-        self.op = self.builder.op
+        self.op = self.builder.op  # the operators of ONNX by name, `op.Log(x)`; numbers beside a value take its type
 
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
@@ -175,13 +166,8 @@ class Graph:
         Cooley and Tukey, Mathematics of Computation 19, 1965: bin k of sample columns * r + c is k1 + rows * k2. With
         rows and columns of about the same size it takes a fraction of the time of what runtimes have.
 
-        Args:
-            parts: the real part and, where there is one, the imaginary part, (clips, frames, rows * columns) float32.
-            rows, columns: int64 without axes.
-            n_kept: bins, int64 without axes.
-
-        Returns:
-            Real and imaginary part, each (clips, frames, n_kept) float32.
+        From the real part and, where there is one, the imaginary part, (clips, frames, rows * columns), to both,
+        (clips, frames, n_kept), all float32; numbers of rows, columns and bins are int64 without axes.
         """
         row, column, short = (self.real(self.range(n)) for n in (rows, columns, (n_kept + rows - 1) / rows))
         x = self.op.Concat(*(self.shaped(part, 0, 0, rows, columns) for part in parts), axis=2)
