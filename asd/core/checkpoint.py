@@ -35,8 +35,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
             f"{path} is not a torch state dict of plain tensors ({type(error).__name__}); "
             f"give the official .pth or a .safetensors"
         ) from error
-    state = state_in(loaded)
-    if state is None:
+    if (state := state_in(loaded)) is None:
         raise AsdError(f"{path} holds no named tensors; give the official .pth or a .safetensors")
     return state
 

@@ -78,12 +78,9 @@ def signed(value: float, decimals: int = 4) -> str:
 def _is_numeric(cells: Sequence[str]) -> bool:
     """Whether a column holds numbers, and blanks at most between them."""
     filled = [text for text in cells if text]
-    return bool(filled) and all(map(_is_number, filled))
-
-
-def _is_number(text: str) -> bool:
-    is_name = text.isdigit() and text.startswith("0") and len(text) > 1  # a section such as 00
-    return text == MISSING or text.endswith("%") or (text[-1:].isdigit() and not is_name)
+    is_named = any(text.isdigit() and text.startswith("0") and len(text) > 1 for text in filled)  # a section such as 00
+    are_numbers = all(text == MISSING or text[-1] == "%" or text[-1].isdigit() for text in filled)
+    return bool(filled) and are_numbers and not is_named
 
 
 @dataclass(frozen=True)

@@ -24,19 +24,11 @@ Tables = Mapping[str, Mapping[int, pd.DataFrame]]  # scorer -> seed -> score tab
 
 
 def evaluate_tables(tables: Tables, year: int, default: str, *, plain: bool = False) -> dict[str, Any]:
-    """Evaluation of a run.
+    """Evaluation of a run: "year", "rule", "default" (the scorer that stands for it), "seeds", and "scorers" by name.
 
-    Args:
-        default: the scorer that stands for the run.
-        plain: the clips are not the challenge's; the rule of `year` only stands for plain AUC and pAUC.
-
-    Returns:
-        {"year", "rule", "default", "seeds", "scorers": {scorer: {"official_score", "official_score_std",
-        "official_score_bootstrap95": [low, high], "machines": {machine: {section: {metric: mean}}},
-        "decisions95": {machine: {section: {metric: [low, high]}}}}}}. Where `plain`, the year is None, the rule
-        "plain", the score the mean of AUC and pAUC, and known domains have metrics of their own.
-        The spread is the standard deviation over seeds (0 for one); the bootstrap resamples the clips of
-        the first seed.
+    Where the clips are not the challenge's, the rule of `year` only stands for `plain` AUC and pAUC: the year is None,
+    the rule "plain", the score their mean, and known domains have metrics of their own. The spread is the standard
+    deviation over seeds (0 for one); the bootstrap resamples the clips of the first seed.
     """
     if default not in tables:
         raise AsdError(f"scorer={default} is not among the run's scorers: {', '.join(tables)}")

@@ -32,13 +32,11 @@ from asd.types import AsdError
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A page that was written: its file, its size, what it is about, and how many clips can be listened to."""
+    """A page that was written: its file, its size, and what it holds."""
 
     path: Path
     n_bytes: int
-    n_machines: int
-    n_clips: int
-    n_shown: int
+    contents: Mapping[str, Any]
 
 
 def report(config: Report) -> WrittenReport:
@@ -72,16 +70,14 @@ def report(config: Report) -> WrittenReport:
         page.most_characters = page.n_characters + left // (len(scored) - place)
         shown = _shown(config, runs[scores.machine], scorer, scores, page)
         parts.append(machine_part(scores, shown))
-    n_clips = sum(len(scores.table) for scores in scored)
-    n_shown = sum("sounds" in clip for part in parts for clip in part["clips"])
     contents = {
         "name": name,
         "scorer": scorer,
         "seed": seed,
         "made": date.today().isoformat(),
         "about": spelled(str(config.predictions or "the run's own test clips")),
-        "n_clips": n_clips,
-        "n_shown": n_shown,
+        "n_clips": sum(len(scores.table) for scores in scored),
+        "n_shown": sum("sounds" in clip for part in parts for clip in part["clips"]),
         "media_bytes": page.n_characters,
         "codec": config.audio,
         "numbers": numbers,
@@ -98,15 +94,15 @@ def report(config: Report) -> WrittenReport:
         with tracking(run.config().get("track", "none"), Tracked.of(run.path, run.held() or "")) as board:
             if board:
                 board.artifact(path)
-    return WrittenReport(path, len(text.encode()), len(parts), n_clips, n_shown)
+    return WrittenReport(path, len(text.encode()), contents)
 
 
 def summary(config: Report, result: WrittenReport) -> str:
     """Where the page is, and what it holds."""
+    contents, n_machines = result.contents, len(result.contents["data"]["machines"])
     return (
-        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {result.n_clips} clips of "
-        f"{result.n_machines} machines, {result.n_shown} of them to look at and listen to\n"
-        f"open it in any browser; it needs no network"
+        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {contents['n_clips']} clips of {n_machines} "
+        f"machines, {contents['n_shown']} of them to look at and listen to\nopen it in any browser; it needs no network"
     )
 
 
