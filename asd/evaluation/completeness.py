@@ -91,8 +91,7 @@ def missing_scores(folders: Folders, scorer: str) -> Missing:
 
 
 def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
-    data = folder.data()
-    if data is None:
+    if (data := folder.data()) is None:
         return []
     lacks = []
     if untested := sorted({*data.trained_sections} - data.sections):

@@ -79,8 +79,7 @@ class ScoreFolder:
     def data(self) -> ScoredData | None:
         """What the scores are about; None where that was not written, as by earlier versions."""
         path = self.path / "clips.json"
-        content = read_json(path)
-        if not content:
+        if not (content := read_json(path)):
             return None
         try:
             clips = tuple((file, section, domain) for file, section, domain in content.pop("clips"))

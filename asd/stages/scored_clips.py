@@ -127,8 +127,7 @@ def _read_predictions(path: Path) -> pd.DataFrame:
 
 def threshold_of(run: RunDirectory, scorer: str) -> float:
     """The threshold of a run above which a score is anomalous."""
-    found = run.scores.thresholds().get(scorer, {}).get("value")
-    if found is None:
+    if (found := run.scores.thresholds().get(scorer, {}).get("value")) is None:
         raise AsdError(
             f"{run.scores.path}/thresholds.json has no threshold of {scorer}; "
             f"make score name={run.path.parts[-3]} writes it"

@@ -122,8 +122,7 @@ def _check_values(key: str, choice: OptionValues, detector: str) -> None:
     for value in (choice.low, choice.high) if choice.low < choice.high else choice.values:
         run = parse(Run, [], {"detector": detector, key: value})
         run.detector_settings.check_names()
-        meaning = fingerprint(run.model_dump(mode="json"))
-        if meaning in meant:
+        if (meaning := fingerprint(run.model_dump(mode="json"))) in meant:
             raise AsdError(f"{key} has {value} twice; keep one")
         meant.add(meaning)
 
