@@ -96,8 +96,9 @@ class Windowed(Detector):
         self.n_samples = read_json(directory / _WINDOWS_FILE).get("n_samples", self.n_samples)
 
     def load_weights(self, path: Path) -> None:
-        """Takes weights trained elsewhere, where the detector does."""
+        """Takes weights trained elsewhere, where the detector does; some scorers may need training clips, and go."""
         self.detector.load_weights(path)
+        self.scorers = self.detector.scorers
 
     def facts(self) -> Mapping[str, Any]:
         """Those of the detector."""
