@@ -85,6 +85,7 @@ def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[Run
     while todo:
         job = todo.pop(0)  # what was read of its recordings is let go when it is done
         if not again and _is_done(job):  # perhaps where nobody can write
+            job.run.note_place(job.config.stored())
             publish(job.run.path)
         else:
             with job.run.alone(patient=patient):

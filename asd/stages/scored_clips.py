@@ -35,7 +35,15 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     if known and not settings.normal and not settings.data_root.exists():  # they were moved, and scored there
         settings = settings.model_copy(update={"data": mirrored(known.root)})
     list_names(settings.data_root)
-    (job,) = prepare(settings, dataset_of(settings), learn=True)
+    try:
+        (job,) = prepare(settings, dataset_of(settings), learn=True)
+    except AsdError as error:
+        if settings.data_root.exists():
+            raise
+        raise AsdError(
+            f"{run.path}: {error}; if its recordings were moved, the same train with their new data= or normal= notes "
+            f"that and trains nothing"
+        ) from error
     assert job.learn is not None  # `learn` asks for it
     files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
     if not files:
