@@ -285,23 +285,6 @@ def test_recordings_that_were_moved_are_found_where_they_were_scored_again(run: 
     succeeds("explain", "worst=1")
 
 
-@pytest.mark.parametrize("place", ["data", "normal"])
-def test_the_same_training_notes_where_recordings_were_moved(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    tone_machine(Path("plant"), n_train=12, n_target=0, n_test=2)
-    way = {"data": "data={}", "normal": "normal={}/fan/train"}[place]
-    words = ("train", "machine=fan", "name=moving", ONE_VIEW, "device=cpu")
-    succeeds(*words, way.format("plant"))
-    before = Path("runs/moving/fan/seed0/DONE").stat().st_mtime_ns
-    Path("plant").rename("moved")
-    refuses("explain", "name=moving", saying="the same train with their new data= or normal= notes that")
-    assert "is done already" in succeeds(*words, way.format("moved")).err
-    succeeds("explain", "name=moving", "worst=1")
-    assert Path("runs/moving/fan/seed0/DONE").stat().st_mtime_ns == before
-
-
 def test_clips_of_other_data_are_explained(run: Path) -> None:
     refuses("explain", "data=other", saying="no scores of other")
     tone_machine(Path("other"), n_train=0, n_target=0, n_test=2)

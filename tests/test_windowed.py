@@ -18,6 +18,7 @@ import asd
 from asd.data import audio
 from asd.data.audio import read_sound
 from asd.data.recordings import Recordings, in_memory, joined
+from asd.data.supplemental import Supplement
 from asd.data.windows import as_clips, like_clips, windows_of
 from asd.detectors.base import Detector, Scores
 from asd.detectors.windowed import Windowed
@@ -130,12 +131,12 @@ def test_a_clip_scores_the_mean_of_its_windows(tmp_path: Path) -> None:
     np.testing.assert_allclose(detector.embed(recordings), [[0.040], [0.010]])  # type: ignore[arg-type]
 
 
-def test_by_default_clips_are_cut_that_are_longer_than_all_training_clips(tmp_path: Path) -> None:
+def test_by_default_windows_are_as_long_as_the_shortest_training_clips(tmp_path: Path) -> None:
     detector = Windowed(Loudest(workplace(tmp_path)))
-    detector.fit(in_memory(ramps(20, 10), 16000))
-    assert detector.detector.n_fitted == 2  # type: ignore[attr-defined]
-    longer = in_memory(ramps(20, 25, 26, 60, 5), 16000)
-    expected = [0.020, 0.025, (0.020 + 0.026) / 2, 0.040, 0.005]
+    detector.fit(in_memory(ramps(30, 20, 21), 16000))
+    assert detector.detector.n_fitted == 4  # type: ignore[attr-defined]
+    longer = in_memory(ramps(20, 21, 22, 60, 5), 16000)
+    expected = [0.020, 0.021, (0.020 + 0.022) / 2, 0.040, 0.005]
     np.testing.assert_allclose(detector.score(longer)["loudest"], expected)
     detector.save(tmp_path)
     loaded, earlier = (Windowed(Loudest(workplace(tmp_path))) for _ in range(2))
@@ -143,9 +144,34 @@ def test_by_default_clips_are_cut_that_are_longer_than_all_training_clips(tmp_pa
     np.testing.assert_allclose(loaded.score(longer)["loudest"], expected)
     (tmp_path / "windows.json").unlink()  # as a model of an earlier version
     earlier.load(tmp_path)
-    np.testing.assert_allclose(earlier.score(longer)["loudest"], [0.020, 0.025, 0.026, 0.060, 0.005])
+    np.testing.assert_allclose(earlier.score(longer)["loudest"], [0.020, 0.021, 0.022, 0.060, 0.005])
     earlier.refit(in_memory(ramps(30), 16000))
-    np.testing.assert_allclose(earlier.score(longer)["loudest"][2:4], [0.026, 0.045])
+    np.testing.assert_allclose(earlier.score(longer)["loudest"][2:4], [0.022, 0.045])
+    earlier.refit(in_memory(ramps(*[10] * 5, *[40] * 95), 16000))
+    assert earlier.n_samples == 10
+    earlier.refit(in_memory(ramps(*[9] * 5, *[40] * 95), 16000))  # no less than a quarter of the median
+    assert earlier.n_samples == 10
+    earlier.refit(in_memory(ramps(*[10] * 4, *[40] * 95), 16000))  # a clip in twenty may be shorter
+    assert earlier.n_samples == 40
+    beside = replace(workplace(tmp_path), supplement=Supplement(extra_normals=longer))
+    detector = Windowed(Loudest(beside))
+    detector.fit(in_memory(ramps(30, 20, 21), 16000))  # as what lies beside is not cut
+    assert detector.n_samples == 30
+
+
+def test_short_normal_clips_score_as_long_ones_do() -> None:
+    rng = np.random.default_rng(0)
+    normal = [rng.normal(0, 0.1, n).astype(np.float32) for n in [4000] * 30 + [20_000] * 30]
+    new = [rng.normal(0, 0.1, n).astype(np.float32) for n in [4000] * 30 + [20_000] * 30]
+
+    def gap(**options: float) -> float:
+        """How much higher short clips score than long ones, in units of the spread of short ones."""
+        model = asd.fit(normal, 8000, options={"views": "level", **options}, device="cpu")
+        scores = model.detector.score_waveforms(new, 8000)["ensemble"]
+        return float((scores[:30].mean() - scores[30:].mean()) / scores[:30].std())
+
+    assert abs(gap()) < 0.5
+    assert gap(window_s=3600.0) > 2
 
 
 def test_windows_too_short_for_the_detector_are_refused(tmp_path: Path) -> None:

@@ -102,15 +102,17 @@ def attribute_gaps(root: Path, machine: str) -> list[str]:
     folder = machine_folder(root, machine)
     files = {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS}
     rows = read_attributes(folder)
-    table, sentences = f"{folder}/attributes_*.csv", []
+    sentences = []
     if strange := unmatched(rows, itertools.chain(*files.values())):
-        sentences.append(f"{table} has rows for recordings that are not there: {count_and_first(strange)}")
+        sentences.append(
+            f"{folder}/attributes_*.csv has rows for recordings that are not there: {count_and_first(strange)}"
+        )
     for name, own in files.items():
         without = unmatched(own, rows)
         if rows and without and (name == "train" or len(without) < len(own)):
             sentences.append(
-                f"{table} has no row for some recordings of {name}/: {count_and_first(without)}; of them only what "
-                f"their names say is known"
+                f"{folder}/attributes_*.csv has no row for some recordings of {name}/: {count_and_first(without)}; "
+                f"of them only what their names say is known"
             )
     return sentences
 

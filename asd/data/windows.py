@@ -1,8 +1,6 @@
 """Windows of recordings: long ones are learnt from, and scored, as several clips.
 
-A bank of clips can tell nothing of a recording that is much longer than they are: its statistics scatter less. A few
-long recordings, on the other hand, are a small bank of nearly equal vectors, and what happens in a second is lost in
-their means.
+A few long recordings are a small bank of nearly equal vectors, and what happens in a second is lost in their means.
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ from asd.core.runtime import log
 from asd.data.recordings import Recordings
 
 LONGEST_S = 60.0  # a recording of more is no clip
-HARDLY_LONGER = 1.25  # than a clip, and no reason to cut
+HARDLY_LONGER = 1.05  # than a window, and no reason to cut
 CLIP_S = 10.0  # what it is cut into where all are as long
 
 

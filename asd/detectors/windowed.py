@@ -1,12 +1,12 @@
 """Any detector, which hears long clips in windows: the score of a clip is the mean of those of its windows.
 
-By default windows are as long as the longest training clip, and clips that are hardly longer stay whole: the threshold
-holds for longer ones, too, and none is too long for memory (docs/own-recordings.md).
+Statistics of a short clip scatter more than those of a long one, so scores of clips of different lengths cannot be
+compared. By default windows are as long as the shortest training clips, which changes nothing where all are of one
+length, and no clip is too long for memory (docs/own-recordings.md).
 
-With `window_s` training clips are cut, too. A bank then holds a row per window instead of one per clip, a million of
-them for a few days of recordings, and a short event weighs more in its window than in its clip. Statistics of a window
-are noisier than those of a clip: on the six machines the default detector has an official score of 89.3 by clips and
-81.9 with `window_s=0.5`, so clips are the default.
+With `window_s` a bank holds a million rows for a few days of recordings, and a short event weighs more in its window
+than in its clip. Shorter windows are noisier: on six real machines the default detector has an official score of 89.3
+by clips and 81.9 with `window_s=0.5`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from asd.detectors.base import Detector, Scores
 from asd.types import AsdError
 
 _WINDOWS_FILE = "windows.json"
+_SHORTER = 0.05  # share of the training clips that may be shorter than a window
+_SHORTEST = 0.25  # of the median length: windows are no shorter, whatever a few clips are
 
 
 class Windowed(Detector):
@@ -34,7 +36,7 @@ class Windowed(Detector):
 
     Args:
         detector: what is fitted to the windows; not fitted yet.
-        window_s: length of a window in seconds; None: of the longest training clip, so that none of these is cut.
+        window_s: length of a window in seconds; None: of the shortest training clips.
         least_samples: the shortest input of the detector.
 
     Raises:
@@ -52,7 +54,8 @@ class Windowed(Detector):
                 f"detector's shortest input; make it longer"
             )
         extra = self.context.supplement
-        if self.n_samples is not None and (extra.extra_normals or extra.noise_only or extra.other_machines):
+        self.learns_more = any((extra.extra_normals, extra.noise_only, extra.other_machines))
+        if self.learns_more and self.n_samples is not None:
             raise AsdError(
                 f"window_s={window_s:g} cuts training clips only; leave supplemental.* and joint training out, or "
                 f"window_s"
@@ -96,9 +99,8 @@ class Windowed(Detector):
         self.n_samples = read_json(directory / _WINDOWS_FILE).get("n_samples", self.n_samples)
 
     def load_weights(self, path: Path) -> None:
-        """Takes weights trained elsewhere, where the detector does; some scorers may need training clips, and go."""
+        """Takes weights trained elsewhere, where the detector does."""
         self.detector.load_weights(path)
-        self.scorers = self.detector.scorers
 
     def facts(self) -> Mapping[str, Any]:
         """Those of the detector."""
@@ -106,7 +108,9 @@ class Windowed(Detector):
 
     def _fit(self, recordings: Recordings, fit: Callable[[Recordings], None]) -> None:
         if self.whole > 1:
-            self.n_samples = int(recordings.lengths_samples.max())
+            lengths = recordings.lengths_samples
+            short = max(np.quantile(lengths, _SHORTER, method="lower"), _SHORTEST * np.median(lengths))
+            self.n_samples = int(lengths.max() if self.learns_more else short)  # what else is learnt from is not cut
         fit(self._windows(recordings)[0])
         self.calibration = self.detector.calibration
 

@@ -91,7 +91,8 @@ def missing_scores(folders: Folders, scorer: str) -> Missing:
 
 
 def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
-    if (data := folder.data()) is None:
+    data = folder.data()
+    if data is None:
         return []
     lacks = []
     if untested := sorted({*data.trained_sections} - data.sections):

@@ -114,8 +114,10 @@ def _leave_one_out(is_anomaly: BoolArray, scores: FloatArray, max_fpr: float) ->
 def _area_pieces(above: ArrayLike, reached: ArrayLike, width: float) -> FloatArray:
     """What each anomaly adds to the area under the ROC curve, in clips x clips, up to `width` normal clips.
 
-    `above` counts the normal clips that score higher than the anomaly, `reached` also those that score equally (any
-    shape); after `width` normal clips, possibly fractional, the area ends.
+    Args:
+        above: number of normal clips that score higher than the anomaly, any shape.
+        reached: the same plus those that score equally, same shape.
+        width: number of normal clips, possibly fractional, at which the area ends.
     """
     above, reached = np.asarray(above, np.float64), np.asarray(reached, np.float64)
     climbed = np.minimum(np.maximum(width, above), reached) - above

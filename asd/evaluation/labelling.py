@@ -100,7 +100,8 @@ def labelled_scores(
             f"if they are those of an evaluation set"
         )
     same_seeds(named)
-    return _whole(runs / name, {run: folders[run] for run in named}, get_year(year), machines, data is None)
+    chosen = {run: folders[run] for run in named}
+    return _whole(runs / name, chosen, get_year(year), machines, data is None)
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:

@@ -143,7 +143,8 @@ def _member(runs: Path, name: str, year: int | None, machines: Sequence[str]) ->
     run, _, scorer = name.partition(":")
     meant, plain = meant_year(runs, run, machines, None, year)
     scores = labelled_scores(runs, run, meant, machines)
-    if (by_seed := scores.tables.get(scorer or scores.default)) is None:
+    by_seed = scores.tables.get(scorer or scores.default)
+    if by_seed is None:
         raise AsdError(f"the run {run} has no scorer={scorer}; it has {', '.join(scores.tables)}")
     for table_of_seed in by_seed.values():
         evaluate_table(table_of_seed, meant)  # clips that allow no score are a reason to leave the run out

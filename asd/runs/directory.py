@@ -6,7 +6,6 @@ ARCHITECTURE.md lists the files, in "The run directory".
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import unicodedata
 from collections.abc import Mapping
@@ -166,13 +165,6 @@ class RunDirectory(TrainingDirectory):
         if given := settings.get("data") or settings.get("normal"):
             return mirrored(given)
         return get_year(settings["year"]).dev_root if "year" in settings else None
-
-    def note_place(self, settings: Mapping[str, Any]) -> None:
-        """Notes where its recordings lie by these options, where they were moved since it was trained."""
-        known, before = self.config(), self.data_root()
-        moved = known | {key: settings.get(key) for key in ("data", "normal", "abnormal")}
-        if moved != known and before and not before.exists() and os.access(self.path, os.W_OK):
-            self.write_config(moved)
 
     def fused_members(self) -> list[str]:
         """The runs that this one was fused of; [] for a run that was trained."""

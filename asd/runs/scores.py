@@ -79,7 +79,8 @@ class ScoreFolder:
     def data(self) -> ScoredData | None:
         """What the scores are about; None where that was not written, as by earlier versions."""
         path = self.path / "clips.json"
-        if not (content := read_json(path)):
+        content = read_json(path)
+        if not content:
             return None
         try:
             clips = tuple((file, section, domain) for file, section, domain in content.pop("clips"))

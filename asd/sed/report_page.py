@@ -51,7 +51,9 @@ def sections_of(summary: Mapping[str, Any], facts: Mapping[str, Mapping[str, str
 
 
 def _how_to_read(summary: Mapping[str, Any]) -> str:
-    seeds = {each["n_seeds"] for by in summary["found"].values() for models in by.values() for each in models.values()}
+    seeds = {
+        values["n_seeds"] for by in summary["found"].values() for models in by.values() for values in models.values()
+    }
     several = "" if seeds == {1} else " Numbers with ± are means over seeds and their standard deviation."
     return (
         f"A clip is predicted to have a class above the probability {summary['threshold']}. Precision, recall and F1 "

@@ -70,7 +70,8 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         leaving one machine out and by test labels.
     """
     every = read_methods(config.methods)
-    if (reference := config.reference or next(iter(every))) not in every:
+    reference = config.reference or next(iter(every))
+    if reference not in every:
         raise AsdError(f"reference={reference!r} is no method of {config.methods}")
     wanted = {*every}
     if config.detectors != ["all"]:

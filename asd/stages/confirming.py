@@ -83,7 +83,8 @@ def undo_last(chosen: Sequence[RunDirectory], runs: Path) -> Change:
         raise AsdError(f"recordings of several machines were confirmed ({names}); say machine=")
     run = (grown or list(chosen))[0]
     with run.alone():
-        if not (changes := run.confirmed()):
+        changes = run.confirmed()
+        if not changes:
             raise AsdError(f"{run.path} has no confirmed recordings to take back")
         earlier = run.path / "before" / str(len(changes) - 1)
         if not earlier.is_dir():

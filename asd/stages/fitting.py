@@ -85,7 +85,6 @@ def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[Run
     while todo:
         job = todo.pop(0)  # what was read of its recordings is let go when it is done
         if not again and _is_done(job):  # perhaps where nobody can write
-            job.run.note_place(job.config.stored())
             publish(job.run.path)
         else:
             with job.run.alone(patient=patient):
@@ -110,7 +109,8 @@ def _is_done(job: Job) -> bool:
 
 def _results(run: RunDirectory) -> dict[str, float]:
     """AUC of each scorer over all labelled test clips, where there are both kinds, and the thresholds."""
-    found = {f"threshold/{scorer}": float(limit["value"]) for scorer, limit in run.scores.thresholds().items()}
+    limits = run.scores.thresholds()
+    found = {f"threshold/{scorer}": float(limit["value"]) for scorer, limit in limits.items()}
     for scorer, table in run.scores.tables().items():
         known = table[table["label"] != ""]
         if {*known["label"]} == {*Label}:

@@ -82,7 +82,8 @@ def bundle(config: Bundle) -> Package:
             reminder = "the technical report is missing: add report=FILE.pdf."
             findings = Findings(findings.defects, (*findings.warnings, reminder))
         listing = submission.list_zip(made)
-        if write := not config.dry_run and not findings.defects:
+        write = not config.dry_run and not findings.defects
+        if write:
             with atomic(target) as temporary:
                 shutil.copyfile(made, temporary)
     return Package(target, listing, findings, write)
@@ -165,7 +166,8 @@ def _clips_to_submit(runs: Sequence[RunDirectory], table: pd.DataFrame) -> list[
 
 def _development_results(config: Submit, name: str, scorer: str, year: Year) -> dict[str, dict[str, float]]:
     """Figures of the labelled machines for the meta file, in per cent; {} where no clip is labelled."""
-    if not (machines := labelled_machines(config.runs, name)):
+    machines = labelled_machines(config.runs, name)
+    if not machines:
         if config.development:
             raise AsdError(f"development={name} has no labelled test clips, so it gives no results; name another run")
         return {}

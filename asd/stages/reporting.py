@@ -137,7 +137,8 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
     own = _by_seed(every, scorer)
     first = next(iter(own.values()))
     wanted, _ = meant_year(config.runs, name, config.machine, None, config.year)
-    if (year := rule_year(first, wanted)) is None:
+    year = rule_year(first, wanted)
+    if year is None:
         log.info("%s: its clips have no labels of both kinds in every section; the page has no metrics", name)
         return None
     comparisons = []

@@ -35,15 +35,7 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     if known and not settings.normal and not settings.data_root.exists():  # they were moved, and scored there
         settings = settings.model_copy(update={"data": mirrored(known.root)})
     list_names(settings.data_root)
-    try:
-        (job,) = prepare(settings, dataset_of(settings), learn=True)
-    except AsdError as error:
-        if settings.data_root.exists():
-            raise
-        raise AsdError(
-            f"{run.path}: {error}; if its recordings were moved, the same train with their new data= or normal= notes "
-            f"that and trains nothing"
-        ) from error
+    (job,) = prepare(settings, dataset_of(settings), learn=True)
     assert job.learn is not None  # `learn` asks for it
     files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
     if not files:
@@ -135,7 +127,8 @@ def _read_predictions(path: Path) -> pd.DataFrame:
 
 def threshold_of(run: RunDirectory, scorer: str) -> float:
     """The threshold of a run above which a score is anomalous."""
-    if (found := run.scores.thresholds().get(scorer, {}).get("value")) is None:
+    found = run.scores.thresholds().get(scorer, {}).get("value")
+    if found is None:
         raise AsdError(
             f"{run.scores.path}/thresholds.json has no threshold of {scorer}; "
             f"make score name={run.path.parts[-3]} writes it"

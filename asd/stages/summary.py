@@ -63,7 +63,8 @@ def data_check(config: options.DataCheck, inventory: Inventory) -> str:
 def train(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Where the models and scores of a training are."""
     places = "\n".join(f"  {run.path}" for run in runs)
-    if not (folders := [run.scores for run in runs if run.scores.scorers]):
+    folders = [run.scores for run in runs if run.scores.scorers]
+    if not folders:
         advice = (
             "put clips to score in test/ beside train/, then: python -m asd score with the same options\n"
             f"or score any recordings: {_predict(config)}"

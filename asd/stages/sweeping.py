@@ -104,7 +104,8 @@ def summary(config: Sweep, found: Swept) -> str:
     """The table, what the choice is worth, and the best configuration as a command."""
     lines = [as_markdown(found.table, found.machines)]
     if found.elsewhere is not None:
-        lines.append(f"chosen for each machine on the other machines: {100 * found.elsewhere:.1f} on average")
+        share = 100 * found.elsewhere
+        lines.append(f"chosen for each machine on the other machines: {share:.1f} on average")
     if config.judge == "faults":
         lines.append("scores are those of planted faults, not of test clips: they order configurations, no more")
     if failed := int(found.table["state"].str.startswith(FAILED).sum()):

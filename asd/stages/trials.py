@@ -122,7 +122,8 @@ def _check_values(key: str, choice: OptionValues, detector: str) -> None:
     for value in (choice.low, choice.high) if choice.low < choice.high else choice.values:
         run = parse(Run, [], {"detector": detector, key: value})
         run.detector_settings.check_names()
-        if (meaning := fingerprint(run.model_dump(mode="json"))) in meant:
+        meaning = fingerprint(run.model_dump(mode="json"))
+        if meaning in meant:
             raise AsdError(f"{key} has {value} twice; keep one")
         meant.add(meaning)
 

@@ -104,7 +104,9 @@ class InverseFrequency(BinaryLoss):
         """Counts the active frames in labels; a soft label counts as its part of a frame.
 
         Args:
-            labels, ignore, options: (..., classes) in [0, 1], True where a cell is not counted, and those of the class.
+            labels: (..., classes), in [0, 1].
+            ignore: True where a cell is not counted, shape of labels.
+            options: of the class.
         """
         cells = Cells.of(labels, ignore=ignore)
         return cls(cells.clean(labels).flatten(0, -2).sum(0, dtype=torch.float64), **options)

@@ -45,7 +45,8 @@ class ClassificationLoss(nn.Module, ABC):
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Loss of embeddings (batch, dims) against soft labels (batch, classes)."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.cross_entropy(self.training_logits(at_least_float32(embeddings), labels), labels)
+            logits = self.training_logits(at_least_float32(embeddings), labels)
+            return self.cross_entropy(logits, labels)
 
     @abstractmethod
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -96,7 +97,8 @@ class AdaProj(ClassificationLoss):
     2024 (arXiv 2403.14179); the scale, sqrt(2) ln(classes - 1), is fixed here.
 
     Args:
-        n_centres, scale: directions that span a class's subspace; factor of the cosine, None: the formula above.
+        n_centres: directions that span a class's subspace.
+        scale: factor of the cosine; None: the formula above.
     """
 
     def __init__(self, n_dims: int, n_classes: int, n_centres: int = 32, scale: float | None = None) -> None:

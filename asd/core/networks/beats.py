@@ -53,7 +53,13 @@ class BeatsConfig(PublishedSizes):
 
 
 class Beats(nn.Module):
-    """Normalised filter-bank frames to the tokens of any layers: `n_bands` patches along frequency, `n_dims` long."""
+    """Normalised filter-bank frames to the tokens of any layers.
+
+    Attributes:
+        n_layers: number of Transformer layers.
+        n_bands: patches along frequency.
+        n_dims: length of a token.
+    """
 
     def __init__(self, config: BeatsConfig) -> None:
         super().__init__()

@@ -45,7 +45,13 @@ class EatConfig(PublishedSizes):
 
 
 class Eat(nn.Module):
-    """Normalised filter-bank frames to the tokens of any layers: `n_bands` patches along frequency, `n_dims` long."""
+    """Normalised filter-bank frames to the tokens of any layers.
+
+    Attributes:
+        n_layers: number of Transformer layers.
+        n_bands: patches along frequency.
+        n_dims: length of a token.
+    """
 
     def __init__(self, config: EatConfig) -> None:
         super().__init__()
