@@ -202,6 +202,7 @@ def test_the_command_scores_clips_by_windows(tmp_path: Path, monkeypatch: pytest
     refuses("train", "name=clips", *words, "window_s=0.4", saying="another configuration")
 
 
+@pytest.mark.slow
 def test_a_few_long_recordings_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of more than a minute: new ones of ten seconds and of a minute and a half are told apart, and explained."""
     monkeypatch.chdir(tmp_path)
