@@ -69,8 +69,7 @@ class Recordings:
 
     def waveform(self, index: int) -> npt.NDArray[np.float32]:
         """Samples of clip `index`, shape (samples,)."""
-        waveform: npt.NDArray[np.float32] = self.stacked([index], "cpu")[0].numpy()
-        return waveform
+        return np.asarray(self.stacked([index], "cpu")[0])
 
     def batches(
         self, device: torch.device | str = "cpu", max_samples: int = 1 << 22

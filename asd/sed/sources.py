@@ -104,18 +104,12 @@ class SyntheticBackgrounds:
     def samples(self, name: str, start_s: float, duration_s: float) -> Samples:
         """The machine in good order, (samples,)."""
         kind, number = name.split("/")
-        design = draw_design(kind, int(number))
-        scene = design.scenes[Domain.SOURCE]
+        design, rate, whole_s = draw_design(kind, int(number)), self.sample_rate_hz, start_s + duration_s
+        scene, rng = design.scenes[Domain.SOURCE], generator("background", number)
         waveform = render_clip(
-            design,
-            scene,
-            Health(),
-            generator("background", number),
-            speed_rpm=scene.speeds_rpm[0],
-            duration_s=start_s + duration_s,
-            sample_rate_hz=self.sample_rate_hz,
+            design, scene, Health(), rng, speed_rpm=scene.speeds_rpm[0], duration_s=whole_s, sample_rate_hz=rate
         )
-        return np.asarray(waveform[0, -round(duration_s * self.sample_rate_hz) :], np.float32)
+        return np.asarray(waveform[0, -round(duration_s * rate) :], np.float32)
 
 
 Backgrounds = RecordedBackgrounds | SyntheticBackgrounds
