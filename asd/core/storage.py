@@ -33,8 +33,7 @@ def read_bytes(path: Path) -> bytes:
     if (address := address_of(path)) is None:
         return path.read_bytes()
     with _reached(address) as (storage, file):
-        content: bytes = storage.cat_file(file)
-        return content
+        return storage.cat_file(file)
 
 
 def is_taken(path: Path) -> bool:

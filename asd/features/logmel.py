@@ -24,8 +24,7 @@ def resample(waveforms: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
     """Waveforms (batch, samples) at another sample rate, band-limited; the same tensor at the same rate."""
     if from_hz == to_hz:
         return waveforms
-    resampled: torch.Tensor = torchaudio.functional.resample(waveforms, from_hz, to_hz)
-    return resampled
+    return torchaudio.functional.resample(waveforms, from_hz, to_hz)
 
 
 def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.Tensor:

@@ -271,5 +271,4 @@ class Mahalanobis(Backend):
         """Distances (queries,) of vectors (queries, dims)."""
         white = self.whitening(queries)
         squared = (white**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * white @ self.centres.T
-        nearest: FloatArray = (np.maximum(squared, 0.0) / self.uncertainty).min(1) / white.shape[1]
-        return nearest
+        return (np.maximum(squared, 0.0) / self.uncertainty).min(1) / white.shape[1]

@@ -147,8 +147,7 @@ class Run(Execution):
     @property
     def detector_settings(self) -> DetectorSettings:
         """Options of the chosen detector: the argument of its constructor."""
-        settings: DetectorSettings = getattr(self, detectors.section_of(self.detector))
-        return settings
+        return getattr(self, detectors.section_of(self.detector))
 
     def settings(self, code: str = "") -> dict[str, Any]:
         """What decides the model, apart from data and seed: plain values, for a hash; `code` is that of `own_code`."""

@@ -70,8 +70,7 @@ class FaultClassifier(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, n_classes) of vectors (batch, n_inputs)."""
         second = self.second(dropout(self.hidden(x), self.DROPOUT, self.training))
-        logits: torch.Tensor = self.out(relu(second))
-        return logits
+        return self.out(relu(second))
 
 
 class FaultClassifiers(nn.Module):

@@ -41,8 +41,7 @@ class Classes:
         of the source nor learnt by heart.
         """
         counts = np.bincount(self.index, minlength=len(self.names))
-        weights: npt.NDArray[np.float64] = counts[self.index].astype(np.float64) ** -balance
-        return weights
+        return counts[self.index].astype(np.float64) ** -balance
 
 
 def class_name(clip: Clip) -> str:

@@ -157,8 +157,7 @@ def _means(encoder: Encoder, waveforms: torch.Tensor) -> FloatArray:
             encoder(chunk).flatten(1).double().cpu()
             for chunk in cut.flatten(0, 1).split(max(1, _CHUNK_SAMPLES // n_samples))
         ]
-    means: FloatArray = torch.cat(parts).unflatten(0, cut.shape[:2]).mean(1).numpy()
-    return means
+    return torch.cat(parts).unflatten(0, cut.shape[:2]).mean(1).numpy()
 
 
 def _read(path: Path) -> FloatArray | None:
