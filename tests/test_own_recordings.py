@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +237,15 @@ def test_machines_may_be_called_like_patterns_and_lists(place: Path) -> None:
     answer = succeeds("train", ONE_VIEW, "data=my data", 'machine="pump, 3"', CPU, "name=other")
     assert "next: python -m asd evaluate name=other 'machine=\"pump, 3\"'" in answer.out
     assert "| pump, 3 |" in succeeds("evaluate", "name=other", 'machine="pump, 3"').out
+
+
+def test_accents_of_a_machine_may_be_written_apart_but_not_both_ways(place: Path) -> None:
+    together, apart = (unicodedata.normalize(form, "lüfter") for form in ("NFC", "NFD"))
+    for machine, seed in ((apart, 0), ("pump", 10)):
+        for number in range(4):
+            write_clip(place / "data" / machine / f"normal/{number}.wav", seed + number)
+    succeeds("train", ONE_VIEW, "data=data", f"machine={together},pump", CPU)
+    succeeds("predict", f"audio=data/{apart}", "out=found", CPU)
+    assert {*pd.read_csv("found/predictions.csv")["machine"]} == {together}
+    shutil.copytree(place / "data" / apart, place / "data" / together)
+    refuses("train", ONE_VIEW, "data=data", CPU, saying=f"the machine {together} in two spellings of its accents")

@@ -7,6 +7,7 @@ refused. The others are recordings of one's own, which are taken as they are.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -173,8 +174,13 @@ def own_data(root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[
     """
     alone = machines[0] if len(machines) == 1 and machines[0] != "all" else _place_name(root)
     by_machine: dict[str, list[Clip]] = {}
+    spellings: dict[str, str] = {}
     for clip in clips:
-        by_machine.setdefault(clip.machine or alone, []).append(replace(clip, machine=clip.machine or alone))
+        spelling = clip.machine or alone
+        machine = unicodedata.normalize("NFC", spelling)  # as options are
+        if spellings.setdefault(machine, spelling) != spelling:
+            raise AsdError(f"{root} has the machine {machine} in two spellings of its accents; rename one folder")
+        by_machine.setdefault(machine, []).append(replace(clip, machine=machine))
     if "all" in by_machine:
         way = "give it another name (by machine=NAME, where there is no other)"
         raise AsdError(f"{root} has a machine called all, which is the word for all machines; {way}")

@@ -8,6 +8,7 @@ interruption.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -129,7 +130,8 @@ def _place(audio: str) -> str:
 def _machine(clip: Clip, machines: Sequence[str]) -> str:
     if clip.machine in machines or (not clip.machine and len(machines) == 1):
         return clip.machine or machines[0]
-    named = [part for part in clip.path.absolute().parent.parts if part in machines]
+    around = unicodedata.normalize("NFC", str(clip.path.absolute().parent))  # a disk may write accents apart
+    named = [part for part in Path(around).parts if part in machines]
     if not clip.machine and named:
         return named[-1]
     known = ", ".join(machines)
