@@ -95,12 +95,13 @@ class Windowed(Detector):
     def load(self, directory: Path) -> None:
         """Reads the detector; that of an earlier version cuts clips only where windows are asked for."""
         self.detector.load(directory)
-        self.calibration = self.detector.calibration
+        self._follow()
         self.n_samples = read_json(directory / _WINDOWS_FILE).get("n_samples", self.n_samples)
 
     def load_weights(self, path: Path) -> None:
         """Takes weights trained elsewhere, where the detector does."""
         self.detector.load_weights(path)
+        self._follow()
 
     def facts(self) -> Mapping[str, Any]:
         """Those of the detector."""
@@ -112,7 +113,11 @@ class Windowed(Detector):
             short = max(np.quantile(lengths, _SHORTER, method="lower"), _SHORTEST * np.median(lengths))
             self.n_samples = int(lengths.max() if self.learns_more else short)  # what else is learnt from is not cut
         fit(self._windows(recordings)[0])
-        self.calibration = self.detector.calibration
+        self._follow()
+
+    def _follow(self) -> None:
+        """What the detector says of itself, which is known only now: without training clips, some scorers are not."""
+        self.scorers, self.calibration = self.detector.scorers, self.detector.calibration
 
     def _windows(self, recordings: Recordings) -> tuple[Recordings, npt.NDArray[np.int64]]:
         """The windows of clips, and the clip of each."""
