@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -46,6 +48,30 @@ def test_a_failure_or_a_dead_process_costs_its_own_task() -> None:
     places = {each.result[1] for each in found.values() if each.error is None}
     assert os.getpid() not in places
     assert len(places) <= 3  # two, and one instead of the dead
+
+
+KILLED = """
+import os, signal
+import killed
+from asd.core.executors import finished
+from asd.core.runtime import progress
+from asd.options import Execution
+
+def work(task):
+    list(progress(range(3), "bar"))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    print(*(found.error for found in finished(killed.work, [0], Execution(executor="local"))))
+"""
+
+
+@pytest.mark.slow
+def test_a_dead_process_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    done = subprocess.run([sys.executable, "killed.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "was killed by signal 9" in done.stdout
+    assert done.stderr.strip() == "a worker was killed by signal 9"
 
 
 @pytest.mark.slow

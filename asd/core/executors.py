@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, TypeVar, cast
 
+from tqdm import tqdm
+
 from asd.core.runtime import log, pick_device, progress
 from asd.options import Execution
 from asd.types import AsdError
@@ -137,6 +139,7 @@ def begin_worker() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read by numpy and torch when they are imported
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a process that is killed would leave behind
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, stream=sys.stderr)
 
 
