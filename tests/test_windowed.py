@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import gc
 import logging
 import re
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +21,14 @@ from hypothesis import strategies as st
 import asd
 from asd.data import audio
 from asd.data.audio import read_sound
-from asd.data.recordings import Recordings, in_memory, joined
+from asd.data.codecs import decode
+from asd.data.recordings import Recordings, check, in_memory, joined
 from asd.data.supplemental import Supplement
 from asd.data.windows import as_clips, like_clips, windows_of
+from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.base import Detector, Scores
 from asd.detectors.windowed import Windowed
-from asd.types import AsdError
+from asd.types import AsdError, Clip, Split
 from tests.command import refuses, succeeds
 from tests.machines import tone_machine, workplace
 
@@ -105,6 +111,32 @@ def test_windows_of_a_file_that_is_not_kept_are_cut_after_resampling(
         other.waveform(1)
 
 
+def test_a_file_is_read_once_for_its_windows_and_let_go_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sf.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, (4000, 2)), 8000)
+    monkeypatch.setattr(audio, "KEPT_BYTES", 0)
+    recordings = windows_of(check([Clip(tmp_path / "a.wav", "fan", "00", Split.TEST)], sample_rate_hz=8000), 100)[0]
+    read: list[weakref.ref[Any]] = []
+
+    def slowly(path: Path) -> Any:
+        time.sleep(0.1)
+        decoded = decode(path)
+        read.append(weakref.ref(decoded.samples))
+        return decoded
+
+    monkeypatch.setattr(audio, "decode", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        assert len([*pool.map(recordings.waveform, range(len(recordings)))]) == 40
+    gc.collect()
+    assert [found() for found in read] == [None]  # one of two channels is kept, and not the other
+    one = recordings.recorded(0)
+    del recordings
+    gc.collect()
+    assert one.shape == (1, 100)
+    assert not audio._READ_LAST._found
+
+
 def test_a_long_recording_is_learnt_from_as_clips(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     rate_hz = 1000
@@ -172,6 +204,18 @@ def test_short_normal_clips_score_as_long_ones_do() -> None:
 
     assert abs(gap()) < 0.5
     assert gap(window_s=3600.0) > 2
+
+
+def test_the_official_autoencoder_takes_clips_whole() -> None:
+    normal = [np.random.default_rng(0).normal(0, 0.1, n).astype(np.float32) for n in [8000] * 4 + [16_000] * 4]
+
+    def detector(**options: Any) -> Detector:
+        options |= {"training.epochs": 1}
+        return asd.fit(normal, 16000, detector="autoencoder", options=options, device="cpu").detector
+
+    assert isinstance(detector(), Windowed)
+    assert isinstance(detector(compatible=True), Autoencoder)
+    assert isinstance(detector(compatible=True, window_s=0.5), Windowed)
 
 
 def test_windows_too_short_for_the_detector_are_refused(tmp_path: Path) -> None:

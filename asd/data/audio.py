@@ -21,10 +21,9 @@ from __future__ import annotations
 
 import hashlib
 import weakref
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +34,8 @@ from asd.types import AsdError, Channel
 # Of samples in memory at once: 200 clips of 10 s at 16 kHz, 16 bit, one microphone. To read a clip again takes a
 # twentieth of what its features take.
 KEPT_BYTES = 1 << 26
+
+_MOST_READ = 2  # recordings whose samples stay for their windows, as these may be hours
 
 _Wave = npt.NDArray[np.int16] | npt.NDArray[np.float32]  # (samples,) of one microphone
 _SAME = 1e-5  # share of the near power that one factor on the far microphone may leave: 50 dB below it
@@ -89,7 +90,8 @@ class Sound:
             return _as_float(self.kept[:n_microphones])
         if self.whole is None:
             return _as_float(self.read_again(n_microphones))
-        return _as_float(_last_read(self.whole, n_microphones)[:, self.first : self.first + self.n_samples])
+        whole = _READ_LAST.samples(self.whole, n_microphones)
+        return _as_float(whole[:, self.first : self.first + self.n_samples])
 
     def window(self, start: int, n_samples: int) -> Sound:
         """So many samples from one on, as a sound of its own."""
@@ -103,13 +105,40 @@ class Sound:
         if content != self.content:
             raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
         chosen = chosen_channels(self.path, samples, n_microphones, self.channel)
-        return _resampled(chosen, self.file_rate_hz, self.sample_rate_hz)
+        return np.ascontiguousarray(_resampled(chosen, self.file_rate_hz, self.sample_rate_hz))  # without the others
 
 
-@lru_cache(maxsize=2)
-def _last_read(sound: Sound, n_microphones: int) -> Samples:
-    """What was read of a recording: its windows are asked for one after another, by two threads at most."""
-    return sound.read_again(n_microphones)
+class _ReadLast:
+    """The recordings that were last read again: their windows are asked for one after another.
+
+    What several threads ask for is read once, and let go with the recording itself.
+    """
+
+    def __init__(self) -> None:
+        self._found: weakref.WeakKeyDictionary[Sound, _Found] = weakref.WeakKeyDictionary()
+        self._lock = Lock()
+
+    def samples(self, sound: Sound, n_microphones: int) -> Samples:
+        """The first microphones of a recording."""
+        with self._lock:
+            self._found[sound] = found = self._found.pop(sound, None) or _Found()  # the last one now
+            for earlier in list(self._found)[:-_MOST_READ]:
+                del self._found[earlier]
+        with found.lock:
+            if n_microphones not in found.samples:
+                found.samples[n_microphones] = sound.read_again(n_microphones)
+            return found.samples[n_microphones]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Samples of a recording by how many microphones there are of it."""
+
+    samples: dict[int, Samples] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)  # held by the thread that reads
+
+
+_READ_LAST = _ReadLast()
 
 
 def read_sound(

@@ -107,6 +107,10 @@ class DetectorSettings(Settings):
         """Fewest training clips that the detector can learn from."""
         return 1
 
+    def hears_windows(self) -> bool:
+        """Whether clips of several lengths are heard in windows of one length."""
+        return True
+
     def check_names(self) -> None:
         """Looks up what the options name, before any recording is read.
 
@@ -263,3 +267,7 @@ class AutoencoderSettings(DetectorSettings):
     def least_samples(self) -> int:
         """One window: frames are centred, so the first needs no samples before the second."""
         return (self.n_frames - 1) * self.hop_samples or 1
+
+    def hears_windows(self) -> bool:
+        """Not where the official code is reproduced, which takes clips whole."""
+        return not self.compatible
