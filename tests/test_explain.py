@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import asd
 from asd.data import audio, codecs
-from asd.data.recordings import Recordings
+from asd.data.recordings import Recordings, in_memory
 from asd.detectors.base import Detector
 from asd.detectors.statistics import Statistics
 from asd.evaluation import explain
@@ -20,7 +21,7 @@ from asd.evaluation.figures import Picture, explanation_figure
 from asd.runs import score_table
 from asd.stages.explaining import Material, Pair, explain_clips
 from asd.stages.scored_clips import in_order
-from asd.types import AsdError, Split
+from asd.types import AsdError, FrontEnd, Split
 from tests.command import ONE_VIEW, contents, refuses, succeeds
 from tests.machines import recordings, tone_machine, two_sections, workplace, write_clip
 
@@ -198,6 +199,25 @@ def test_bad_words_are_sentences(machine: Machine, tmp_path: Path) -> None:
         explain_clips(Material(detector, "mse", rows, in_order(test, rows), train), len(table), tmp_path)
     with pytest.raises(AsdError, match=r"strange_.* has a score but is not among the test clips"):
         in_order(test, rows.assign(file="strange_" + rows["file"]))
+
+
+def test_a_front_end_that_hears_windows_one_by_one_makes_no_other_score(caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(0)
+
+    def pair(n_samples: int) -> FloatArray:
+        """Near and far microphone; the near one picks up more and more of the far one's noise."""
+        far = rng.normal(0, 0.1, n_samples)
+        return np.stack([rng.normal(0, 0.05, n_samples) + far * np.linspace(0.2, 1.5, n_samples), far])
+
+    options = {"frontend": "cancel", "views": "level"}
+    model = asd.fit([pair(n) for n in (8000, 24_000) * 6], 16000, options=options, device="cpu")
+    test = in_memory([pair(24_000).astype(np.float32)], 16000, front_end=FrontEnd("cancel"))
+    table = pd.DataFrame({"score": model.detector.score(test)["ensemble"]})
+    assert model.learnt is not None
+    Pair(Material(model.detector, "ensemble", table, test, model.learnt), 0, 0, 0.0).effects()
+    assert "in the table" not in caplog.text
+    Pair(Material(model.detector, "ensemble", table + 1, test, model.learnt), 0, 0, 0.0).effects()
+    assert "has the score" in caplog.text
 
 
 @pytest.fixture

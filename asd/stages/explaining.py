@@ -95,7 +95,8 @@ class Pair:
     def effects(self) -> Effects:
         """What each part of the clip did to its score: that of the neighbour takes its place.
 
-        The clip and all of its altered copies are scored at once. A score other than that in the table is told.
+        The clip and all of its altered copies are scored at once, as what a front end made of the whole of it. A score
+        of the recording other than that in the table is told.
         """
         rate_hz, scorer, sound = self.material.test.sample_rate_hz, self.material.scorer, self.sound
         whole, normal = (wave.astype(np.float64) for wave in self.waves)
@@ -111,16 +112,22 @@ class Pair:
         ]
         copies = [waveform.astype(np.float32) for waveform in (whole, *altered)]
         scores = self.material.detector.score(in_memory(copies, rate_hz, [self.clip] * len(copies)))[scorer]
-        known = float(self.material.table["score"].iloc[self.row])
-        if sound.whole is None and not np.isclose(scores[0], known, rtol=_SAME):
-            now = f"{scorer} of the model as it is gives {scores[0]:.4g}"
-            log.warning(
-                f"{self.clip.path} has the score {known:.4g} in the table, and {now}: the recording, the model, the "
-                f"section or the scorer is another; score or predict it anew"
-            )
+        if sound.whole is None:
+            self._warn_of_another_score()
         by_level, by_band, by_stretch = np.split(scores[0] - scores[1:], [1, 1 + len(bands)])
         in_recording_s = sound.first / rate_hz + stretches_s
         return Effects(bands_hz, by_band, in_recording_s, by_stretch, louder_db, float(by_level[0]))
+
+    def _warn_of_another_score(self) -> None:
+        """Compares the score of the recording by the model as it is with that in the table."""
+        material, known = self.material, float(self.material.table["score"].iloc[self.row])
+        now = float(material.detector.score(material.test.subset([self.row]))[material.scorer][0])
+        if not np.isclose(now, known, rtol=_SAME):
+            log.warning(
+                f"{self.clip.path} has the score {known:.4g} in the table, and {material.scorer} of the model as it is "
+                f"gives {now:.4g}: the recording, the model, the section or the scorer is another; score or predict it "
+                f"anew"
+            )
 
     def figure(self, row: pd.Series[Any], n_clips: int, effects: Effects) -> Figure:
         """The picture of both, with what a row of `with_verdicts`, one of so many clips, says of the clip."""
