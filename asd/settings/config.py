@@ -75,7 +75,9 @@ class Run(Execution):
     frontend: FrontEndName = Field("near", description="near, far, mean, cancel or subtract")
     residual: float = Field(0.0, ge=0, le=1, description="vectors of clips are near - residual * far")
     window_s: float | None = Field(
-        None, gt=0, description="a row of the bank per so many seconds; by default per clip, or 10 s of long recordings"
+        None,
+        gt=0,
+        description="seconds of a window, in which longer clips are heard; by default of the shortest training clips",
     )
     weights: Path | None = Field(None, description="given weights instead of those of a run")
     track: TrackerName = Field("none", description="also note the training in tensorboard, mlflow or wandb")
