@@ -105,7 +105,8 @@ class Sound:
         if content != self.content:
             raise AsdError(f"{self.path} has changed while it was in use; run the same command again")
         chosen = chosen_channels(self.path, samples, n_microphones, self.channel)
-        return np.ascontiguousarray(_resampled(chosen, self.file_rate_hz, self.sample_rate_hz))  # without the others
+        used = _resampled(chosen, self.file_rate_hz, self.sample_rate_hz)
+        return used if used.flags.contiguous else used.copy()  # without the other channels
 
 
 class _ReadLast:
