@@ -39,7 +39,8 @@ class Model:
     """A fitted detector with its thresholds; `asd.fit` and `asd.load` make one.
 
     Attributes:
-        detector, options, thresholds: the fitted one in a `Windowed`, what it was fitted with, a threshold per scorer.
+        detector: the fitted one; in a `Windowed`, unless it takes clips whole.
+        options, thresholds: what it was fitted with, a threshold per scorer.
         normal: the training clips, against which scores of others are held.
         recorded: how these were stored, see `data.remarks.kinds`.
         sections: of which they were; empty where earlier versions did not write it.

@@ -269,5 +269,5 @@ class AutoencoderSettings(DetectorSettings):
         return (self.n_frames - 1) * self.hop_samples or 1
 
     def hears_windows(self) -> bool:
-        """Not where the official code is reproduced, which takes clips whole."""
+        """Not where the official code is reproduced."""
         return not self.compatible
