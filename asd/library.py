@@ -39,8 +39,7 @@ class Model:
     """A fitted detector with its thresholds; `asd.fit` and `asd.load` make one.
 
     Attributes:
-        detector: the fitted one; in a `Windowed`, unless it takes clips whole.
-        options, thresholds: what it was fitted with, a threshold per scorer.
+        detector: the fitted one, most in a `Windowed`; options, thresholds: what it was fitted with, one per scorer.
         normal: the training clips, against which scores of others are held.
         recorded: how these were stored, see `data.remarks.kinds`.
         sections: of which they were; empty where earlier versions did not write it.
