@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,6 +148,24 @@ def test_every_member_moves_the_result_by_its_share(method: str) -> None:
     fused = [FUSIONS[method]([first, second, third], training) for third in (low, high)]
     alone = [FUSIONS[method]([third], training[2:]) for third in (low, high)]
     np.testing.assert_allclose(fused[1] - fused[0], (alone[1] - alone[0]) / 3)
+
+
+def test_members_that_cut_long_recordings_into_others_windows_are_averaged_by_recording(tmp_path: Path) -> None:
+    for folder, n_clips in (("normal", 4), ("abnormal", 2)):
+        (tmp_path / folder).mkdir()
+        for i in range(n_clips):
+            soundfile.write(tmp_path / folder / f"{i}.wav", RNG.normal(0, 0.1 * (1 + i), 496_000), 8000)
+    shared: dict[str, Any] = {name: str(tmp_path / name) for name in ("normal", "abnormal")}
+    shared |= {"machine": ["pump"], "held_out": 0.5}
+    shared |= {"runs": tmp_path / "runs", "sample_rate_hz": 8000, "statistics": {"views": ["level_16"]}}
+    pipeline.train(Run(**shared, name="long"))
+    pipeline.train(Run(**shared, name="short", window_s=5))
+    (fused,) = pipeline.fuse(Fuse(members=["long", "short"], name="both", runs=tmp_path / "runs"))
+    own = [RunDirectory.of(tmp_path / "runs", name, "pump", 0).training_scores() for name in ("long", "short")]
+    z = [t["ensemble"].sub(t["ensemble"].mean()).div(t["ensemble"].std(ddof=0)).groupby(t["file"]).mean() for t in own]
+    assert [len(table) for table in own] == [14, 2]
+    found = fused.training_scores().set_index("file")["fused"]
+    np.testing.assert_allclose(found, (z[0] + z[1]) / 2)
 
 
 @given(st.floats(0.01, 100.0), st.floats(-100.0, 100.0), st.sampled_from(sorted(FUSIONS)))

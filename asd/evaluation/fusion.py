@@ -152,12 +152,13 @@ def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataF
         The score table of the test clips (decisions still those of the first member) and a table of the
         training clips with the columns file and score.
     """
-    fused = [_averaged(member, method) for member in members]
-    first_test, first_training = fused[0]
-    for tables, what in zip(zip(*fused, strict=True), ("test", "training"), strict=True):
-        _check_same_clips(tables, members[0].runs[0], what)
-    test, training = (np.mean([table["score"] for table in tables], axis=0) for tables in zip(*fused, strict=True))
-    return first_test.assign(score=test), first_training.assign(score=training)
+    tests, trainings = map(list, zip(*(_averaged(member, method) for member in members), strict=True))
+    if len({*map(len, trainings)}) > 1:  # some learnt from windows of a long recording, others from the whole
+        trainings = [table.groupby("file", as_index=False)["score"].mean() for table in trainings]
+    _check_same_clips(tests, members[0].runs[0], "test")
+    _check_same_clips(trainings, members[0].runs[0], "training")
+    test, training = (np.mean([table["score"] for table in tables], axis=0) for tables in (tests, trainings))
+    return tests[0].assign(score=test), trainings[0].assign(score=training)
 
 
 def _averaged(member: Member, method: str) -> tuple[pd.DataFrame, pd.DataFrame]:
