@@ -243,7 +243,7 @@ def fit(
     recordings = recordings if run.window_s else as_clips(recordings, machine)
     model = lone_detector(run, recordings.front_end)
     model.fit(recordings)
-    training = pd.DataFrame(model.score_training(recordings))
+    training = pd.DataFrame({"file": [clip.name for clip in recordings.clips], **model.score_training(recordings)})
     thresholds = thresholds_of(model, training, run, machine)
     against = Normal(training, NormalSpectra.of(recordings, model.context.device))
     return Model(model, run, thresholds, against, kinds(recordings), tuple(recordings.sections), recordings)

@@ -154,6 +154,16 @@ def test_a_long_recording_is_learnt_from_as_clips(caplog: pytest.LogCaptureFixtu
     assert like_clips(minutes, seconds).lengths_samples.tolist() == [60_001] + [60_000] * 3
 
 
+def test_windows_of_a_few_recordings_promise_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    minutes = [np.random.default_rng(seed).normal(0, 0.1, 62 * 4000) for seed in range(2)]
+    for normal, said in (
+        (minutes[:1], "7 windows of 1 normal recordings promise nothing of new ones"),
+        ([wave[:8000] for wave in minutes * 2], "with 4 normal recordings and a confidence of 95%"),
+    ):
+        asd.fit(normal, 4000, options={"views": "level"}, device="cpu")
+        assert said in caplog.text
+
+
 def test_a_clip_scores_the_mean_of_its_windows(tmp_path: Path) -> None:
     detector = Windowed(Loudest(workplace(tmp_path)), 20 / 16000)
     recordings = in_memory(ramps(60, 10), 16000)

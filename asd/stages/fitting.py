@@ -173,7 +173,7 @@ def store_model(
 
 
 def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machine: str) -> dict[str, Threshold]:
-    """The decision threshold of each scorer, by the scores of the training clips, a column per scorer."""
+    """The decision threshold of each scorer, by the scores of the training clips: `file`, and a column per scorer."""
     decision = config.decision.model_dump()
     found = {}
     for scorer in detector.scorers:
@@ -191,7 +191,9 @@ def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machi
             f"lie: expect each to be above the threshold; give more recordings, or longer ones to enroll"
         )
     elif len(training) < _FEW and config.window_s is None:
-        promise = how_sure(len(training), default.false_alarm_bound)
+        promise, n_recordings = how_sure(len(training), default.false_alarm_bound), training["file"].nunique()
+        if n_recordings < len(training):  # how windows of one recording scatter tells nothing of another
+            promise = f"{len(training)} windows of {n_recordings} normal recordings promise nothing of new ones"
         way = "give more, or set window_s=1 as enroll does, which compares windows of them"
         log.warning("%s: %s; %s", machine, promise, way)
     return found
