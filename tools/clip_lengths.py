@@ -81,7 +81,7 @@ def _longer(folder: Path) -> list[npt.NDArray[np.float64]]:
     train, rate_hz = _read(sorted((folder / "train").glob("*.wav")))
     model = asd.fit(train, rate_hz, device="cpu")
     assert isinstance(model.detector, Windowed)
-    n_samples = model.detector.n_samples
+    of_windows = model.detector.n_samples
     groups: dict[str, list[Path]] = {}
     for path in sorted((folder / "test").glob("*.wav")):
         section, domain, _, label, _, *condition = path.stem.split("_")[1:]
@@ -98,7 +98,8 @@ def _longer(folder: Path) -> list[npt.NDArray[np.float64]]:
         )
         is_anomaly = np.repeat([False, True], [len(normal), len(anomalous)])
         measures = []
-        for model.detector.n_samples in (None, n_samples):  # whole, and in windows
+        for n_samples in (None, of_windows):  # None: clips are taken whole
+            model.detector.n_samples = n_samples
             measures.append(_measured(model, normal + anomalous, is_anomaly))
         found.append(np.array(measures))
     return found
