@@ -64,6 +64,7 @@ def test_a_run_lies_as_it_is_described(trained: Path) -> None:
                 "recorded.json",
                 "training_scores.csv",
                 "normal_spectra.safetensors",
+                "windows.json",
             }
             assert names == {
                 *("config.yaml", "metrics.jsonl", "DONE"),
