@@ -58,9 +58,15 @@ class Material:
         sounds = list(self.test.sounds)
         for row in rows:
             if sounds[row].n_samples > longest:
+                scores = self.detector.score(windows_of(self.in_memory(row), n_samples)[0])[self.scorer]
                 windows, _ = windows_of(self.test.subset([row]), n_samples)
-                sounds[row] = windows.sounds[int(np.argmax(self.detector.score(windows)[self.scorer]))]
+                sounds[row] = windows.sounds[int(np.argmax(scores))]
         return replace(self, test=replace(self.test, sounds=tuple(sounds)))
+
+    def in_memory(self, row: int) -> Recordings:
+        """One of the clips; nothing that is computed of it goes to a cache, as a run may lie where nobody can write."""
+        test = self.test
+        return in_memory([test.recorded(row)], test.sample_rate_hz, [test.clips[row]], test.front_end)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Pair:
     def _warn_of_another_score(self) -> None:
         """Compares the score of the recording by the model as it is with that in the table."""
         material, known = self.material, float(self.material.table["score"].iloc[self.row])
-        now = float(material.detector.score(material.test.subset([self.row]))[material.scorer][0])
+        now = float(material.detector.score(material.in_memory(self.row))[material.scorer][0])
         if not np.isclose(now, known, rtol=_SAME):
             log.warning(
                 f"{self.clip.path} has the score {known:.4g} in the table, and {material.scorer} of the model as it is "
