@@ -19,7 +19,7 @@ def test_it_is_the_weighted_mean_of_both_on_the_scale_of_their_training_scores(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tone_machine(Path("data"))
-    words = ["machine=fan", "data=data", "seed=3", "device=cpu"]
+    words = ["machine=fan", "data=data", "seed=3", "device=cpu", "window_s=9"]  # whole: else a scale is of windows
     succeeds("train", *words, "detector=auto", "auto.copies=2", "auto.weight=0.3")
     succeeds("train", *words, "detector=statistics", "statistics.choose=true")
     mixed = ["embedding.faults.networks=1", "embedding.faults.copies=2", "embedding.backends=knn_relative"]
