@@ -43,6 +43,7 @@ def test_it_is_the_weighted_mean_of_both_on_the_scale_of_their_training_scores(
     refuses("score", *words, "name=auto", saying="is missing or damaged")
 
 
+@pytest.mark.slow
 def test_without_weight_it_orders_clips_as_the_default_does(tmp_path: Path) -> None:
     tone_machine(tmp_path / "data", n_train=12, n_target=3, n_test=0)
     learn = recordings(tmp_path / "data")

@@ -86,6 +86,7 @@ def test_it_is_logged_and_taken_back_byte_by_byte(run: Path) -> None:
     assert log[0]["threshold_before"] != pytest.approx(log[0]["threshold_after"])
 
 
+@pytest.mark.slow
 def test_other_stages_go_on_with_a_grown_bank(run: Path) -> None:
     succeeds("predict", "audio=inbox", "--confirm-normal")
     succeeds("train", "machine=fan", "data=data", ONE_VIEW)  # is done already

@@ -152,6 +152,7 @@ def test_a_pretrained_encoder_is_fitted_saved_and_loaded(root: Path, tmp_path: P
         other.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_fine_tuned_encoder_keeps_its_adapters(root: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft", reason="the extra `pretrained` is not installed")
     beats_pt(root)

@@ -305,6 +305,7 @@ def test_recordings_that_were_moved_are_found_where_they_were_scored_again(run: 
     succeeds("explain", "worst=1")
 
 
+@pytest.mark.slow
 def test_clips_of_other_data_are_explained(run: Path) -> None:
     refuses("explain", "data=other", saying="no scores of other")
     tone_machine(Path("other"), n_train=0, n_target=0, n_test=2)

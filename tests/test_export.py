@@ -79,6 +79,7 @@ def test_scores_and_decisions_are_those_of_the_run(place: Path, session: Any, mo
         assert int(score > threshold) == row.decision
 
 
+@pytest.mark.slow
 def test_the_threshold_of_each_scorer_stays_to_the_last_digit(place: Path) -> None:
     thresholds = json.loads((RUN / "scores/thresholds.json").read_text())
     for scorer in ("skewness", "kurtosis"):
@@ -148,6 +149,7 @@ def test_the_example_needs_nothing_of_this_package(place: Path, model: library.M
     assert len(EXAMPLE.read_text().splitlines()) <= 40
 
 
+@pytest.mark.slow
 def test_a_graph_that_differs_from_its_model_is_not_written(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def faster(levels: torch.Tensor) -> torch.Tensor:
         return levels.diff(dim=1).abs().mean(1) * 1.1

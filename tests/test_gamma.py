@@ -20,6 +20,7 @@ SCALES = st.sampled_from([1e-150, 1e-9, 1.0, 1e6, 1e150])
 @given(st.floats(0.2, 30.0), st.integers(2, 300), SCALES, st.sampled_from([-1e3, 0.0, 7.0]), st.integers(0, 999))
 @example(3.0, 50, 1e300, 0.0, 0)  # moments overflow
 @example(3.0, 50, 1e-300, 0.0, 0)  # and underflow
+@pytest.mark.slow
 def test_any_location_is_what_scipy_fits(shape: float, n: int, scale: float, location: float, seed: int) -> None:
     scores = np.random.default_rng(seed).gamma(shape, scale, n) + location * scale
     with np.errstate(all="ignore"):

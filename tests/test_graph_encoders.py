@@ -60,6 +60,7 @@ class Sorted(Folded):
         return super().forward(torch.special.bessel_j0(waveforms))
 
 
+@pytest.mark.slow
 def test_a_step_without_an_operator_is_named() -> None:
     normal = np.random.default_rng(0).normal(0, 0.1, (20, 8000)).astype(np.float32)
     options = {"encoder": f"{__name__}:Sorted", "epochs": 1, "segment_samples": 8000, "backends": "knn"}

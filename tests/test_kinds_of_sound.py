@@ -76,6 +76,7 @@ def test_every_group_that_votes_finds_a_fault_of_some_kind() -> None:
     assert min(best.values()) > 0.75, best  # 24 against 24 clips by chance: 0.5, at most 0.7 of seven
 
 
+@pytest.mark.slow
 def test_irregular_strokes_are_found_where_the_mean_level_is_the_same() -> None:
     found = aucs("strokes", 1.0, 16000, 30, 12)
     assert found["level"] < 0.75

@@ -265,6 +265,7 @@ def test_a_wrong_address_names_the_word(server: ArchiveServer) -> None:
     refuses("data", "year=2024", "machine=fan", "part=dev", f"archive={server.url}/x", saying="answers 404")
 
 
+@pytest.mark.slow
 def test_no_torch_is_loaded() -> None:
     code = (
         "import sys, asd.challenge.installed, asd.challenge.download, asd.stages.obtaining, asd.evaluation.labelling\n"

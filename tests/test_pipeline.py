@@ -154,6 +154,7 @@ def test_evaluation_in_three_forms_and_where_one_likes(trained: Path, here: Path
     succeeds("evaluate", "name=pair", f"runs={trained / 'runs'}")
 
 
+@pytest.mark.slow
 def test_all_machines(trained: Path, here: Path) -> None:
     """`all`, which is also the default, is the same as naming them, in any order."""
     words = (f"data={trained / 'data'}", *AUTOENCODER)

@@ -226,6 +226,7 @@ def test_a_report_stays_within_its_size_and_says_so(run: Path) -> None:
     assert all("allows no more" in part["notes"][0] for part in data["machines"])
 
 
+@pytest.mark.slow
 def test_a_report_of_predictions_needs_no_labels(run: Path) -> None:
     paths = sorted(Path("data/fan/test").glob("*.wav"))[:4]
     copies = [path.rename(f"pump 2024-01-{i + 1:02d} <b>.wav") for i, path in enumerate(paths)]

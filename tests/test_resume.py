@@ -226,6 +226,7 @@ def test_a_foreign_second_run_is_found_before_the_first_is_trained(place: Path) 
     assert not Path("runs/seeds/fan/seed0").exists()
 
 
+@pytest.mark.slow
 def test_several_runs_go_on_where_they_were_stopped(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     succeeds("train", *words("whole"), "seeds=0,1,2")
     epoch = trainer._epoch

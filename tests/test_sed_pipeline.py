@@ -86,6 +86,7 @@ def test_the_same_words_do_nothing_again_and_others_need_a_name(place: Path) -> 
     assert yaml.safe_load(Path("runs/usual/seed0/config.yaml").read_text())["loss"]["name"] == "afl"
 
 
+@pytest.mark.slow
 def test_a_stopped_training_ends_like_an_uninterrupted_one(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from asd.sed import training
 
