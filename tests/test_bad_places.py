@@ -260,6 +260,7 @@ def test_given_weights_do_not_touch_a_trained_run(run: Path) -> None:
     assert given.read_bytes() == before["scores/mse.csv"]
 
 
+@pytest.mark.slow
 def test_two_commands_on_one_run(place: Path) -> None:
     run = Path("runs/autoencoder/fan/seed0")
     with alone(run):

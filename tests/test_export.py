@@ -178,7 +178,7 @@ def test_a_lost_threshold_is_named(place: Path, tmp_path: Path, monkeypatch: pyt
     refuses("export", "out=x.onnx", "name=lost", f"runs={tmp_path}", saying="has no threshold of ensemble; make score")
 
 
-@pytest.mark.parametrize("channel", [1, "mean"])
+@pytest.mark.parametrize("channel", [1, pytest.param("mean", marks=pytest.mark.slow)])
 def test_a_chosen_channel_is_named(channel: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

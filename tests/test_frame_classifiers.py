@@ -121,6 +121,7 @@ def test_heads_that_do_not_fit_are_told() -> None:
         transformer(n_heads=3)
 
 
+@pytest.mark.slow
 def test_training_finds_an_event_where_it_is() -> None:
     net, x = crnn(n_classes=1), log_mels(8)
     active = torch.zeros(8, 50, 1)

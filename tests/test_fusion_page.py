@@ -19,6 +19,8 @@ from asd.studies.fusion import cells, findings, headline, run_cell, summarise
 from asd.studies.fusion.page import write_report
 from tests.test_fusion_training import TINY
 
+pytestmark = pytest.mark.slow
+
 Results = dict[str, list[dict[str, Any]]]
 
 

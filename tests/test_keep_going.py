@@ -139,7 +139,9 @@ NETWORKS = [
     pytest.param(
         ("detector=embedding", "embedding.faults.networks=1", "embedding.backends=gaussian"), marks=pytest.mark.slow
     ),
-    ("detector=autoencoder", "autoencoder.training.epochs=1", "autoencoder.n_mels=16"),
+    pytest.param(
+        ("detector=autoencoder", "autoencoder.training.epochs=1", "autoencoder.n_mels=16"), marks=pytest.mark.slow
+    ),
 ]
 
 
