@@ -5,6 +5,8 @@ A few long recordings are a small bank of nearly equal vectors, and what happens
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -38,7 +40,15 @@ def windows_of(recordings: Recordings, n_samples: int, whole: float = 1.0) -> tu
         starts = np.linspace(0, length - size, count).round().astype(int).tolist()
         sounds += [sound.window(start, size) for start in starts] if count > 1 else [sound]
     clips = tuple(recordings.clips[i] for i in owner.tolist())
-    return Recordings(clips, tuple(sounds), recordings.sample_rate_hz, recordings.front_end), owner
+    return replace(recordings, clips=clips, sounds=tuple(sounds)), owner
+
+
+def clip_means(values: npt.NDArray[np.float64], owner: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Means over the windows of each clip: (windows, ...) -> (clips, ...)."""
+    counts = np.bincount(owner)
+    sums = np.zeros((len(counts), *values.shape[1:]))
+    np.add.at(sums, owner, values)
+    return sums / counts.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def like_clips(recordings: Recordings, known: Recordings) -> Recordings:

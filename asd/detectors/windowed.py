@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from asd.core.files import read_json, write_json
 from asd.data.recordings import Recordings
-from asd.data.windows import HARDLY_LONGER, windows_of
+from asd.data.windows import HARDLY_LONGER, clip_means, windows_of
 from asd.detectors.base import Detector, Scores
 from asd.types import AsdError
 
@@ -81,11 +81,7 @@ class Windowed(Detector):
         """Mean of the vectors of the windows of each clip."""
         windows, owner = self._windows(recordings)
         vectors = self.detector.embed(windows)
-        if vectors is None:
-            return None
-        sums = np.zeros((len(recordings), vectors.shape[1]))
-        np.add.at(sums, owner, vectors)
-        return sums / np.bincount(owner)[:, None]
+        return vectors if vectors is None or windows is recordings else clip_means(vectors, owner)
 
     def save(self, directory: Path) -> None:
         """Writes the detector, and how long its windows are."""
@@ -130,4 +126,4 @@ class Windowed(Detector):
         windows, owner = self._windows(recordings)
         if windows is recordings:
             return score(recordings)
-        return {scorer: np.bincount(owner, values) / np.bincount(owner) for scorer, values in score(windows).items()}
+        return {scorer: clip_means(values, owner) for scorer, values in score(windows).items()}
