@@ -42,7 +42,7 @@ class Model:
         detector: the fitted one, most in a `Windowed`; options, thresholds: what it was fitted with, one per scorer.
         normal: the training clips, against which scores of others are held.
         recorded: how these were stored, see `data.remarks.kinds`.
-        sections: of which they were; empty where earlier versions did not write it.
+        sections: of which they were.
         learnt: the training clips themselves; None where it was loaded.
     """
 
@@ -287,10 +287,10 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     run.check_settings(options.settings(run.fit_facts().get("code", "")))
     detector = lone_detector(options, FrontEnd.of_dict(read_json(run.model / FRONT_END_FILE)))
     detector.load(run.model)
-    scores, spectra = run.scores, run.model / SPECTRA_FILE
+    scores = run.scores
     found = stored_thresholds(scores.thresholds(), detector.scorers, scores.path / "thresholds.json", scores.remedy)
-    normal = Normal(run.training_scores(), NormalSpectra.load(spectra) if spectra.exists() else None)
-    sections = tuple(run.fit_facts().get("sections", ()))
+    normal = Normal(run.training_scores(), NormalSpectra.load(run.model / SPECTRA_FILE))
+    sections = tuple(run.fit_facts()["sections"])
     return Model(detector, options, found, normal, read_json(run.model / RECORDED_FILE), sections)
 
 

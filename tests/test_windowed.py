@@ -181,20 +181,20 @@ def test_by_default_windows_are_as_long_as_the_shortest_training_clips(tmp_path:
     expected = [0.020, 0.021, (0.020 + 0.022) / 2, 0.040, 0.005]
     np.testing.assert_allclose(detector.score(longer)["loudest"], expected)
     detector.save(tmp_path)
-    loaded, earlier = (Windowed(Loudest(workplace(tmp_path))) for _ in range(2))
+    loaded = Windowed(Loudest(workplace(tmp_path)))
     loaded.load(tmp_path)
     np.testing.assert_allclose(loaded.score(longer)["loudest"], expected)
-    (tmp_path / "windows.json").unlink()  # as a model of an earlier version
-    earlier.load(tmp_path)
-    np.testing.assert_allclose(earlier.score(longer)["loudest"], [0.020, 0.021, 0.022, 0.060, 0.005])
-    earlier.refit(in_memory(ramps(30), 16000))
-    np.testing.assert_allclose(earlier.score(longer)["loudest"][2:4], [0.022, 0.045])
-    earlier.refit(in_memory(ramps(*[10] * 5, *[40] * 95), 16000))
-    assert earlier.n_samples == 10
-    earlier.refit(in_memory(ramps(*[9] * 5, *[40] * 95), 16000))  # no less than a quarter of the median
-    assert earlier.n_samples == 10
-    earlier.refit(in_memory(ramps(*[10] * 4, *[40] * 95), 16000))  # a clip in twenty may be shorter
-    assert earlier.n_samples == 40
+    loaded.refit(in_memory(ramps(30), 16000))
+    np.testing.assert_allclose(loaded.score(longer)["loudest"][2:4], [0.022, 0.045])
+    loaded.refit(in_memory(ramps(*[10] * 5, *[40] * 95), 16000))
+    assert loaded.n_samples == 10
+    loaded.refit(in_memory(ramps(*[9] * 5, *[40] * 95), 16000))  # no less than a quarter of the median
+    assert loaded.n_samples == 10
+    (tmp_path / "windows.json").unlink()
+    with pytest.raises(AsdError, match=r"windows\.json is missing or damaged; train the run again"):
+        loaded.load(tmp_path)
+    loaded.refit(in_memory(ramps(*[10] * 4, *[40] * 95), 16000))  # a clip in twenty may be shorter
+    assert loaded.n_samples == 40
     beside = replace(workplace(tmp_path), supplement=Supplement(extra_normals=longer))
     detector = Windowed(Loudest(beside))
     detector.fit(in_memory(ramps(30, 20, 21), 16000))  # as what lies beside is not cut

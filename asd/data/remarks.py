@@ -101,7 +101,7 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
             f"with sample_rate_hz={min(narrow)}"
         )
     most = recordings.sample_rate_hz + 1  # stands for all higher rates, of which the same is left
-    known_hz = {min(rate, most) for rate in learnt.get("rates_hz", rates_hz)}  # earlier versions did not write it
+    known_hz = {min(rate, most) for rate in learnt["rates_hz"]}
     wide = [rate for rate in rates_hz if rate // 2 >= learnt["top_hz"]]
     if others_hz := [rate for rate in wide if min(rate, most) not in known_hz]:
         sentences.append(
@@ -109,10 +109,9 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
             f"were learnt from at {_all(learnt['rates_hz'])} Hz: at the upper end they differ, and that counts as "
             f"anomalous; record at one rate"
         )
-    was_in_steps = learnt.get("in_steps")  # earlier versions did not write it
-    if was_in_steps is not None and (others := _in_steps(recordings, not was_in_steps)):
+    if others := _in_steps(recordings, not learnt["in_steps"]):
         ours, steps = "of full scale 1", "in 16-bit steps"
-        here, there = (ours, steps) if was_in_steps else (steps, ours)
+        here, there = (ours, steps) if learnt["in_steps"] else (steps, ours)
         sentences.append(
             f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
             f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
@@ -130,7 +129,7 @@ def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list
     Statistics of a short recording scatter more than those of a long one, and that counts as a change of the machine.
     Longer ones are cut, see `data.windows`.
     """
-    if not (known := learnt.get("seconds")):  # earlier versions did not write it
+    if not (known := learnt.get("seconds")):
         return []
     durations_s = recordings.durations_s
     others = durations_s[durations_s < _SHORTER * known[0]]
@@ -146,7 +145,7 @@ def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list
 def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """A sentence on recordings whose content is that of a training clip, whatever their names; else nothing.
 
-    `learnt` is `kinds` of the training clips; earlier versions did not write their contents.
+    `learnt` is `kinds` of the training clips; of those from memory it has no contents.
     """
     known = {*learnt.get("contents", ())}
     if not (found := [clip.name for clip, sound in recordings.pairs if _short(sound) in known]):

@@ -89,10 +89,13 @@ class Windowed(Detector):
         write_json(directory / _WINDOWS_FILE, {"n_samples": self.n_samples})
 
     def load(self, directory: Path) -> None:
-        """Reads the detector; that of an earlier version cuts clips only where windows are asked for."""
+        """Reads the detector, and how long its windows are."""
         self.detector.load(directory)
         self._follow()
-        self.n_samples = read_json(directory / _WINDOWS_FILE).get("n_samples", self.n_samples)
+        path = directory / _WINDOWS_FILE
+        if "n_samples" not in (stored := read_json(path)):
+            raise AsdError(f"{path} is missing or damaged; train the run again with overwrite=true")
+        self.n_samples = stored["n_samples"]
 
     def load_weights(self, path: Path) -> None:
         """Takes weights trained elsewhere, where the detector does."""

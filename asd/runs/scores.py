@@ -77,7 +77,7 @@ class ScoreFolder:
         return table
 
     def data(self) -> ScoredData | None:
-        """What the scores are about; None where that was not written, as by earlier versions."""
+        """What the scores are about; None where nothing was scored."""
         path = self.path / "clips.json"
         content = read_json(path)
         if not content:

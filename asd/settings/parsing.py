@@ -27,7 +27,6 @@ from asd.types import AsdError
 # Options of `train` that `asd.fit` has as arguments, and those that it reads besides the detector's.
 _ARGUMENTS = {"machine", "seed", "seeds", "device", "detector", "channel", "sample_rate_hz"}
 _READ = {"decision", "frontend", "residual", "window_s", "year"}
-_RETIRED = ".tensorboard"  # an option of earlier versions that changed no result
 
 S = TypeVar("S", bound=Settings)
 Pairs = list[tuple[str, Any]]
@@ -119,7 +118,7 @@ def read_pairs(path: Path) -> Pairs:
 def stored_run(content: Mapping[str, Any], **changes: Any) -> Run:
     """The options that a run was trained with, as its config.yaml holds them, but for `changes`."""
     _refuse_fusion(content)
-    known = {key: value for key, value in flattened(content) if not key.endswith(_RETIRED)}
+    known = dict(flattened(content))
     if (detector := known.get("detector", DEFAULT_DETECTOR)) not in REGISTRY:
         detector_class(str(detector))  # the package that brings it may be missing here: nothing has to be trained again
     try:

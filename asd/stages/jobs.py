@@ -105,7 +105,7 @@ class Job:
 
     def scored_data(self, test: TestData) -> ScoredData:
         """The record of what is scored."""
-        learnt = self.run.fit_facts().get("sections", []) if self.learn is None else self.learn.sections
+        learnt = self.run.fit_facts()["sections"] if self.learn is None else self.learn.sections
         clips = tuple((clip.name, clip.section, clip.domain or "") for clip in test.clips)
         root = self.config.data_root
         tables = [path for path in ([root] if root.is_file() else root.glob("recordings.*")) if is_table(path)]

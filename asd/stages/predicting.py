@@ -161,7 +161,7 @@ def _pieces(
         key = fingerprint(run.fit_facts(), run.scores.thresholds(), config.scorer)
         own = [clip for clip in clips if clip.machine == machine]
         if config.section is not None:
-            section = section_among(run.fit_facts().get("sections", []), config.section, machine)
+            section = section_among(run.fit_facts()["sections"], config.section, machine)
             key, own = fingerprint(key, section), [replace(clip, section=section) for clip in own]
         todo = journal.begin(key, own)
         if len(todo) < len(own):

@@ -42,7 +42,7 @@ class Normal:
     """Normal training clips, which scores of others are compared with."""
 
     scores: pd.DataFrame  # of the normal training clips by each scorer, none of which met itself, a column per scorer
-    spectra: NormalSpectra | None  # of the same clips; None: the model was stored before there were any
+    spectra: NormalSpectra  # of the same clips
 
 
 def predictions(
@@ -58,15 +58,12 @@ def predictions(
     Returns:
         One row per clip with `COLUMNS`: decision is 1 above the threshold, rank 1 is the highest score of a machine,
         normal_above is the share of normal training clips with a higher score, nearest the path of the normal
-        recording whose mean spectrum is nearest ("" where the model does not know), defect what is wrong with the
-        recording itself, such as "is silent", where its score says nothing of the machine, section of which section
-        the recording was taken to be.
+        recording whose mean spectrum is nearest, defect what is wrong with the recording itself, such as "is silent",
+        where its score says nothing of the machine, section of which section the recording was taken to be.
     """
     training = np.sort(normal.scores[scorer].to_numpy(float))
     above = len(training) - np.searchsorted(training, scores, side="right")
-    nearest = [""] * len(recordings)
-    if spectra := normal.spectra:
-        nearest = [spectra.paths[i] for i in spectra.nearest(mean_spectra(recordings, device))[0]]
+    nearest, _ = normal.spectra.nearest(mean_spectra(recordings, device))
     table = pd.DataFrame(
         {
             "path": [spelled(str(clip.path)) for clip in recordings.clips],
@@ -76,7 +73,7 @@ def predictions(
             "decision": threshold.decide(scores),
             "rank": 0,
             "normal_above": above / len(training),
-            "nearest": nearest,
+            "nearest": [normal.spectra.paths[i] for i in nearest],
             "defect": [sound.defect or "" for sound in recordings.sounds],
             "section": [clip.section for clip in recordings.clips],
         }

@@ -23,8 +23,6 @@ from asd.types import AsdError, Domain, Label, Split
 RECIPE_FILE = "synthetic.json"  # beside train/ and test/: what the machine was made with
 GENERATOR_VERSION = 1  # raise it with every change that alters a sample
 
-_WITHOUT_HALL = {"snr_db": None, "supplemental": 0}  # recipes written before there were halls
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -85,7 +83,7 @@ def _check_same(folder: Path, recipe: Recipe) -> None:
     if not path.is_file():
         raise AsdError(f"{folder} exists and was not made here (no {RECIPE_FILE}): choose another folder")
     try:
-        found = _WITHOUT_HALL | json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         different = [key for key, value in asdict(recipe).items() if found[key] != value]
     except (ValueError, TypeError, LookupError) as error:
         raise AsdError(f"{path} is not a recipe ({error!r}): remove {folder} to make it anew") from error
