@@ -19,8 +19,8 @@ from asd.core.files import atomic, read_json
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
-from asd.data.recordings import Recordings, Refused, broken, check
-from asd.data.remarks import kinds, notices, of_no_section, unlike
+from asd.data.recordings import Recordings, Refused, check
+from asd.data.remarks import broken, kinds, notices, of_no_section, unlike
 from asd.data.windows import as_clips
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra

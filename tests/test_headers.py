@@ -15,7 +15,7 @@ import soundfile
 
 from asd.data import headers
 from asd.data.audio import read_sound, read_wav
-from asd.data.codecs import decode, encode, promised_length, with_its_length
+from asd.data.codecs import behind_id3, decode, encode, promised_length, with_its_length
 from asd.types import AsdError
 from tests.machines import write_media
 
@@ -382,9 +382,9 @@ def test_tags_before_a_file_of_any_kind_are_passed_over(tmp_path: Path, kind: st
 def test_tags_before_a_file_say_how_long_they_are_by_seven_bits_a_byte() -> None:
     tag = b"ID3\4\0\0" + bytes([1, 2, 3, 4])
     end = 10 + (1 << 21) + (2 << 14) + (3 << 7) + 4
-    assert headers.behind_id3(tag) == end
-    assert headers.behind_id3(tag.ljust(end, b"x") + b"ID3\4\0\0\0\0\0\7" + bytes(7) + b"\xff") == end + 17
-    assert headers.behind_id3(tag[:9]) == headers.behind_id3(b"") == headers.behind_id3(b"TAG" + bytes(9)) == 0
+    assert behind_id3(tag) == end
+    assert behind_id3(tag.ljust(end, b"x") + b"ID3\4\0\0\0\0\0\7" + bytes(7) + b"\xff") == end + 17
+    assert behind_id3(tag[:9]) == behind_id3(b"") == behind_id3(b"TAG" + bytes(9)) == 0
 
 
 @pytest.mark.parametrize(

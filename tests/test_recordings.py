@@ -15,8 +15,8 @@ from asd.data import audio, codecs
 from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
-from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined, mono
-from asd.data.remarks import check_units, copies, kinds, labelled_twice, notices, unlike
+from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined
+from asd.data.remarks import check_units, copies, kinds, labelled_twice, mono, notices, unlike
 from asd.data.supplemental import MixedSound, mix
 from asd.stages.obtaining import recording_defects
 from asd.types import AsdError, Clip, FrontEnd, Label, Split

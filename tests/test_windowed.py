@@ -24,7 +24,7 @@ from asd.data.audio import read_sound
 from asd.data.codecs import decode
 from asd.data.recordings import Recordings, check, in_memory, joined
 from asd.data.supplemental import Supplement
-from asd.data.windows import as_clips, like_clips, windows_of
+from asd.data.windows import as_clips, like_clips
 from asd.detectors.autoencoder import Autoencoder
 from asd.detectors.base import Detector, Scores
 from asd.detectors.windowed import Windowed
@@ -68,7 +68,7 @@ def ramps(*lengths: int) -> list[npt.NDArray[np.float32]]:
 @given(st.lists(st.integers(1, 90), min_size=1, max_size=5), st.integers(1, 40))
 def test_windows_cover_each_clip_in_order_and_as_few_as_can(lengths: list[int], size: int) -> None:
     clips = ramps(*lengths)
-    windows, owner = windows_of(in_memory(clips, 16000), size)
+    windows, owner = in_memory(clips, 16000).windows(size)
     assert (np.diff(owner) >= 0).all()
     for number, clip in enumerate(clips):
         own = [windows.waveform(int(i)) for i in np.flatnonzero(owner == number)]
@@ -80,13 +80,13 @@ def test_windows_cover_each_clip_in_order_and_as_few_as_can(lengths: list[int], 
 
 def test_a_subset_and_a_key_know_the_windows() -> None:
     recordings = in_memory(ramps(50, 30), 16000)
-    windows, _ = windows_of(recordings, 20)
+    windows, _ = recordings.windows(20)
     part = windows.subset([4, 0])
     np.testing.assert_array_equal(part.waveform(1), ramps(20)[0])
     np.testing.assert_array_equal(part.lengths_samples, [20, 20])
-    assert windows_of(recordings, 10)[0].key() != windows.key() != recordings.key()
-    assert windows_of(recordings, 50)[0] is recordings
-    again, owner = windows_of(windows, 10)  # windows of windows
+    assert recordings.windows(10)[0].key() != windows.key() != recordings.key()
+    assert recordings.windows(50)[0] is recordings
+    again, owner = windows.windows(10)  # windows of windows
     np.testing.assert_array_equal(again.waveform(3), windows.waveform(1)[10:])
     assert owner.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
 
@@ -116,7 +116,7 @@ def test_a_file_is_read_once_for_its_windows_and_let_go_with_them(
 ) -> None:
     sf.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, (4000, 2)), 8000)
     monkeypatch.setattr(audio, "KEPT_BYTES", 0)
-    recordings = windows_of(check([Clip(tmp_path / "a.wav", "fan", "00", Split.TEST)], sample_rate_hz=8000), 100)[0]
+    recordings = check([Clip(tmp_path / "a.wav", "fan", "00", Split.TEST)], sample_rate_hz=8000).windows(100)[0]
     read: list[weakref.ref[Any]] = []
 
     def slowly(path: Path) -> Any:

@@ -21,7 +21,6 @@ import soundfile
 from asd.core.runtime import imported
 from asd.core.storage import read_bytes
 from asd.data.headers import (
-    behind_id3,
     caf_with_its_length,
     cut_ogg,
     is_chained_ogg,
@@ -129,6 +128,15 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
             raise truncated(path, file.frames, samples.shape[1], "samples")
         lossy = file.subtype.replace("MPEG_LAYER_III", "MP3") if _LOSSY.search(file.subtype) else ""
         return samples, int(file.samplerate), lossy
+
+
+def behind_id3(content: bytes) -> int:
+    """Where a file begins behind the tags that programs put before it: of MP3 as a rule, but of any other, too."""
+    at = 0
+    while content[at : at + 3] == b"ID3" and at + 10 <= len(content):
+        a, b, c, d = content[at + 6 : at + 10]  # seven bits each
+        at += 10 + (a << 21 | b << 14 | c << 7 | d)
+    return at
 
 
 def with_its_length(content: bytes) -> bytes:

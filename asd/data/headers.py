@@ -14,15 +14,6 @@ _MPEG1_RATES_HZ = (44100, 48000, 32000)
 _MPEG1, _MPEG2 = 3, 2  # versions in a header; 0: MPEG 2.5
 
 
-def behind_id3(content: bytes) -> int:
-    """Where a file begins behind the tags that programs put before it: of MP3 as a rule, but of any other, too."""
-    at = 0
-    while content[at : at + 3] == b"ID3" and at + 10 <= len(content):
-        a, b, c, d = content[at + 6 : at + 10]  # seven bits each
-        at += 10 + (a << 21 | b << 14 | c << 7 | d)
-    return at
-
-
 def caf_with_its_length(content: bytes) -> bytes:
     """A CAF file with the length of its samples, which come last where it is not told."""
     at = 8

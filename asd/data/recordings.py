@@ -120,6 +120,29 @@ class Recordings:
             return self
         return replace(self, clips=tuple(self.clips[i] for i in chosen), sounds=tuple(self.sounds[i] for i in chosen))
 
+    def windows(self, n_samples: int, whole: float = 1.0) -> tuple[Recordings, npt.NDArray[np.int64]]:
+        """The fewest windows that cover each clip, evenly spaced.
+
+        Args:
+            n_samples: length of a window.
+            whole: clips of up to so many windows' length are not cut.
+
+        Returns:
+            The windows, clip after clip, and the number of the clip of each, (windows,).
+        """
+        lengths = self.lengths_samples
+        counts = np.where(lengths <= whole * n_samples, 1, -(-lengths // n_samples))
+        owner = np.repeat(np.arange(len(lengths)), counts)
+        if len(owner) == len(self):
+            return self, owner
+        sounds = []
+        for sound, length, count in zip(self.sounds, lengths.tolist(), counts.tolist(), strict=True):
+            size = length if count == 1 else n_samples
+            starts = np.linspace(0, length - size, count).round().astype(int).tolist()
+            sounds += [sound.window(start, size) for start in starts] if count > 1 else [sound]
+        clips = tuple(self.clips[i] for i in owner.tolist())
+        return replace(self, clips=clips, sounds=tuple(sounds)), owner
+
     def far(self) -> Recordings:
         """The same clips by the far microphone alone."""
         return replace(self, front_end=FrontEnd("far"))
@@ -240,23 +263,6 @@ def joined(parts: Sequence[Recordings]) -> Recordings:
 def defects(recordings: Recordings) -> list[tuple[Clip, str]]:
     """Clips of which nothing can be learnt, each with what is wrong: broken rather than quiet recordings."""
     return [(clip, sound.defect) for clip, sound in recordings.pairs if sound.defect]
-
-
-def broken(recordings: Recordings, what: str) -> str:
-    """A sentence's beginning: "a.wav is silent, and 2 of 9 clips are broken (b.wav besides)"; "" where none is.
-
-    `what` they are, such as "training clips".
-    """
-    if not (found := defects(recordings)):
-        return ""
-    (clip, defect), *rest = found
-    others = f" ({named([other.name for other, _ in rest])} besides)" if rest else ""
-    return f"{clip.path} {defect}, and {len(found)} of {len(recordings)} {what} are broken{others}"
-
-
-def mono(recordings: Recordings) -> list[Clip]:
-    """Clips recorded by one microphone alone."""
-    return [clip for clip, sound in recordings.pairs if sound.n_channels == 1]
 
 
 def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_samples: int) -> None:

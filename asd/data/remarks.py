@@ -7,11 +7,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asd.data.audio import Sound
-from asd.data.recordings import Recordings
+from asd.data.recordings import Recordings, defects
 from asd.types import AsdError, Clip, named
 
 _SHORTER = 0.95  # of the shortest training clip: below, normal clips score as anomalous
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
+
+
+def broken(recordings: Recordings, what: str) -> str:
+    """A sentence's beginning: "a.wav is silent, and 2 of 9 clips are broken (b.wav besides)"; "" where none is.
+
+    `what` they are, such as "training clips".
+    """
+    if not (found := defects(recordings)):
+        return ""
+    (clip, defect), *rest = found
+    others = f" ({named([other.name for other, _ in rest])} besides)" if rest else ""
+    return f"{clip.path} {defect}, and {len(found)} of {len(recordings)} {what} are broken{others}"
+
+
+def mono(recordings: Recordings) -> list[Clip]:
+    """Clips recorded by one microphone alone."""
+    return [clip for clip, sound in recordings.pairs if sound.n_channels == 1]
 
 
 def check_units(recordings: Recordings) -> None:
@@ -127,7 +144,7 @@ def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list
     """A sentence on recordings that are shorter than the training clips, by `kinds` of these; else nothing.
 
     Statistics of a short recording scatter more than those of a long one, and that counts as a change of the machine.
-    Longer ones are cut, see `data.windows`.
+    Longer ones are cut, see `Recordings.windows`.
     """
     if not (known := learnt.get("seconds")):
         return []

@@ -5,8 +5,6 @@ A few long recordings are a small bank of nearly equal vectors, and what happens
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,31 +14,6 @@ from asd.data.recordings import Recordings
 LONGEST_S = 60.0  # a recording of more is no clip
 HARDLY_LONGER = 1.05  # than a window, and no reason to cut
 CLIP_S = 10.0  # what it is cut into where all are as long
-
-
-def windows_of(recordings: Recordings, n_samples: int, whole: float = 1.0) -> tuple[Recordings, npt.NDArray[np.int64]]:
-    """The fewest windows that cover each clip, evenly spaced.
-
-    Args:
-        recordings: clips of any length.
-        n_samples: length of a window.
-        whole: clips of up to so many windows' length are not cut.
-
-    Returns:
-        The windows, clip after clip, and the number of the clip of each, (windows,).
-    """
-    lengths = recordings.lengths_samples
-    counts = np.where(lengths <= whole * n_samples, 1, -(-lengths // n_samples))
-    owner = np.repeat(np.arange(len(lengths)), counts)
-    if len(owner) == len(recordings):
-        return recordings, owner
-    sounds = []
-    for sound, length, count in zip(recordings.sounds, lengths.tolist(), counts.tolist(), strict=True):
-        size = length if count == 1 else n_samples
-        starts = np.linspace(0, length - size, count).round().astype(int).tolist()
-        sounds += [sound.window(start, size) for start in starts] if count > 1 else [sound]
-    clips = tuple(recordings.clips[i] for i in owner.tolist())
-    return replace(recordings, clips=clips, sounds=tuple(sounds)), owner
 
 
 def clip_means(values: npt.NDArray[np.float64], owner: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -53,7 +26,7 @@ def clip_means(values: npt.NDArray[np.float64], owner: npt.NDArray[np.int64]) ->
 
 def like_clips(recordings: Recordings, known: Recordings) -> Recordings:
     """Recordings to learn from besides known clips; what is longer than all of these is cut into windows."""
-    return windows_of(recordings, int(known.lengths_samples.max()), HARDLY_LONGER)[0]
+    return recordings.windows(int(known.lengths_samples.max()), HARDLY_LONGER)[0]
 
 
 def as_clips(recordings: Recordings, machine: str) -> Recordings:
@@ -63,7 +36,7 @@ def as_clips(recordings: Recordings, machine: str) -> Recordings:
     if is_clip.all():
         return recordings
     clip_s = float(durations_s[is_clip].max(initial=0.0)) or CLIP_S
-    clips = windows_of(recordings, round(clip_s * recordings.sample_rate_hz))[0]
+    clips = recordings.windows(round(clip_s * recordings.sample_rate_hz))[0]
     log.info(
         "%s: %d recordings of more than %g s are learnt from in windows of %.3g s; window_s= sets another length",
         *(machine, (~is_clip).sum(), LONGEST_S, clip_s),

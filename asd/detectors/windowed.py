@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from asd.core.files import read_json, write_json
 from asd.data.recordings import Recordings
-from asd.data.windows import HARDLY_LONGER, clip_means, windows_of
+from asd.data.windows import HARDLY_LONGER, clip_means
 from asd.detectors.base import Detector, Scores
 from asd.types import AsdError
 
@@ -122,7 +122,7 @@ class Windowed(Detector):
         """The windows of clips, and the clip of each."""
         if self.n_samples is None:
             return recordings, np.arange(len(recordings))
-        return windows_of(recordings, self.n_samples, self.whole)
+        return recordings.windows(self.n_samples, self.whole)
 
     def _means(self, recordings: Recordings, score: Callable[[Recordings], Scores]) -> Scores:
         """Means of the scores of windows, by clip."""

@@ -184,7 +184,8 @@ def _tables(evaluation: Mapping[str, Any], scorer: str) -> list[str]:
         f"**{_score_name(evaluation)} {_percent(result, len(evaluation['seeds']))}**; "
         f"95 % of bootstrapped clips {100 * low:.2f} to {100 * high:.2f}",
     ]
-    if decisions := [name for name in _DECISIONS if name in named]:
+    metrics = (f"{name}{domain}" for domain in ("", "_source", "_target") for name in _DECIDED)
+    if decisions := [name for name in metrics if name in named]:
         title = "Decisions at the threshold (in brackets, exact intervals of 95 %):"
         lines += ["", title, "", *_table(machines, decisions, untrained, result.get("decisions95", {}))]
     return lines
@@ -221,7 +222,6 @@ def _title(metric: str) -> str:
 
 _AREAS = ("auc", "auc_source", "auc_target", "pauc", "pauc_source", "pauc_target")
 _DECIDED = ("f1", "precision", "recall", "false_alarms")
-_DECISIONS = [f"{name}{domain}" for domain in ("", "_source", "_target") for name in _DECIDED]
 _RULES = {
     "per_id": "Rule of {year} (mean of AUC and pAUC of each machine ID)",
     "per_domain": "Rule of {year} (harmonic mean of AUC and pAUC of each section and domain)",

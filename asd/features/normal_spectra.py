@@ -15,7 +15,7 @@ import torch
 from asd.core.files import load_tensors, save_tensors
 from asd.core.runtime import on_threads, progress
 from asd.data.recordings import Recordings
-from asd.data.windows import LONGEST_S, clip_means, windows_of
+from asd.data.windows import LONGEST_S, clip_means
 from asd.features.clip_statistics import LONG_OVERLAP, OVERLAP, ClipStatistics
 from asd.places import spelled
 from asd.scoring.neighbours import NeighbourBank
@@ -73,7 +73,7 @@ def mean_spectra(recordings: Recordings, device: torch.device) -> FloatArray:
     for overlap in (OVERLAP, LONG_OVERLAP):
         if (name := _known_as(_VIEW, overlap)) in recordings.known:
             return recordings.known[name]
-    windows, owner = windows_of(recordings, round(LONGEST_S * recordings.sample_rate_hz))  # memory is bounded by these
+    windows, owner = recordings.windows(round(LONGEST_S * recordings.sample_rate_hz))  # memory is bounded by these
     spectra = views_of(windows, ClipStatistics([_VIEW], recordings.sample_rate_hz).to(device), device)[_VIEW]
     return spectra if windows is recordings else clip_means(spectra, owner)
 

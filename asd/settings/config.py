@@ -12,12 +12,19 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, create_model, model_validator
 
-from asd import detectors
 from asd.challenge.years import get_year
 from asd.core.tracking import TrackerName
 from asd.data.dataset import HELD_OUT
 from asd.data.supplemental import SupplementalPolicy
-from asd.detectors import AutoencoderSettings, AutoSettings, DetectorSettings, StatisticsSettings
+from asd.detectors import (
+    REGISTRY,
+    AutoencoderSettings,
+    AutoSettings,
+    DetectorSettings,
+    StatisticsSettings,
+    detector_class,
+    section_of,
+)
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.options import Execution, Given, Names, RunName, Seeds, Settings
 from asd.places import Place, mirrored
@@ -62,7 +69,7 @@ class Run(Execution):
         HELD_OUT, ge=0, lt=1, description="share of one's own normal recordings for the check, where nothing says"
     )
     detector: str = Field(
-        DEFAULT_DETECTOR, description=", ".join(detectors.REGISTRY) + ", an installed one, or package.module:Class"
+        DEFAULT_DETECTOR, description=", ".join(REGISTRY) + ", an installed one, or package.module:Class"
     )
     seeds: Seeds = Field([0], description="one training per seed; seed=0 is short for seeds=0")
     name: RunName | None = Field(None, description="name of the run, by default the detector's")
@@ -116,12 +123,12 @@ class Run(Execution):
     @classmethod
     def with_detector(cls, detector: str) -> type[Self]:
         """This model, with a field for the options of a detector that lives outside this package."""
-        name = detectors.section_of(detector)
-        if detector in detectors.REGISTRY:
+        name = section_of(detector)
+        if detector in REGISTRY:
             return cls
         if name in set(cls.model_fields) - cls.detector_names():
             raise AsdError(f"detector={detector} cannot be called {name}, an option of train; rename its class")
-        options = detectors.detector_class(detector).settings_type
+        options = detector_class(detector).settings_type
         field: Any = (options, options())
         return create_model(cls.__name__, __base__=cls, **{name: field})
 
@@ -134,7 +141,7 @@ class Run(Execution):
     @property
     def run_name(self) -> str:
         """Name of the run's folder."""
-        return self.name or detectors.section_of(self.detector)
+        return self.name or section_of(self.detector)
 
     @property
     def data_root(self) -> Path:
@@ -149,7 +156,7 @@ class Run(Execution):
     @property
     def detector_settings(self) -> DetectorSettings:
         """Options of the chosen detector: the argument of its constructor."""
-        return getattr(self, detectors.section_of(self.detector))
+        return getattr(self, section_of(self.detector))
 
     def settings(self, code: str = "") -> dict[str, Any]:
         """What decides the model, apart from data and seed: plain values, for a hash; `code` is that of `own_code`."""
@@ -167,7 +174,7 @@ class Run(Execution):
         from asd.core.runtime import fingerprint, own_code
 
         options = self.detector_settings
-        code = own_code([detectors.detector_class(self.detector), *options.own_classes()])
+        code = own_code([detector_class(self.detector), *options.own_classes()])
         if not (files := options.own_files()):
             return code
         from asd.detectors.encoders.published import content_hash
@@ -177,11 +184,11 @@ class Run(Execution):
     @property
     def detector_version(self) -> int:
         """Version of what the detector computes: scores of two versions do not go together."""
-        return detectors.detector_class(self.detector).version
+        return detector_class(self.detector).version
 
     def stored(self) -> dict[str, Any]:
         """All options but those of other detectors and of where jobs run, as plain values for config.yaml."""
-        others = type(self).detector_names() - {detectors.section_of(self.detector)}
+        others = type(self).detector_names() - {section_of(self.detector)}
         return self.model_dump(mode="json", exclude=others | set(Execution.model_fields))
 
 

@@ -22,7 +22,7 @@ from asd.core.files import atomic, write_text
 from asd.core.runtime import fingerprint, log, progress
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, in_memory
-from asd.data.windows import LONGEST_S, windows_of
+from asd.data.windows import LONGEST_S
 from asd.detectors.base import Detector
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
@@ -58,8 +58,8 @@ class Material:
         sounds = list(self.test.sounds)
         for row in rows:
             if sounds[row].n_samples > longest:
-                scores = self.detector.score(windows_of(self.in_memory(row), n_samples)[0])[self.scorer]
-                windows, _ = windows_of(self.test.subset([row]), n_samples)
+                scores = self.detector.score(self.in_memory(row).windows(n_samples)[0])[self.scorer]
+                windows, _ = self.test.subset([row]).windows(n_samples)
                 sounds[row] = windows.sounds[int(np.argmax(scores))]
         return replace(self, test=replace(self.test, sounds=tuple(sounds)))
 

@@ -12,8 +12,8 @@ from asd.core.runtime import file_hash, fingerprint, log, pick_device
 from asd.core.storage import fetch
 from asd.data.dataset import Dataset, OwnData, open_data
 from asd.data.given import given_data
-from asd.data.recordings import Recordings, Refused, broken, check, defects, joined, mono
-from asd.data.remarks import check_units, copies, kinds, labelled_twice, notices, repeated, unlike
+from asd.data.recordings import Recordings, Refused, check, defects, joined
+from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice, mono, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.data.windows import as_clips
 from asd.places import address_of, is_table, written

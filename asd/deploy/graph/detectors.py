@@ -132,7 +132,7 @@ def _embedding(g: Graph, detector: Embedding, scorer: str, recorded: Value, sect
 
 
 def _windowed(g: Graph, detector: Windowed, scorer: str, recorded: Value, section: Value | None) -> Value:
-    """Mean over windows, cut as `data.windows.windows_of` does it."""
+    """Mean over windows, cut as `Recordings.windows` does it."""
     if detector.n_samples is None:
         return clip_scores(g, detector.detector, scorer, recorded, section)
     clips, length = g.size(recorded, 0), g.size(recorded, 2)
