@@ -122,16 +122,24 @@ def test_units_and_lengths_are_told_one_behind_the_other() -> None:
     assert unlike(recorded({}), {}) == []
 
 
-def test_of_what_comes_from_memory_only_the_length_is_told() -> None:
-    learnt = kinds(recorded({"lossy": "MP3", "file_rate_hz": 48000, "peak": 9.0}))
+def test_of_what_comes_from_memory_units_and_length_are_told_but_neither_codec_nor_rate() -> None:
+    learnt = kinds(recorded({"lossy": "MP3", "file_rate_hz": 48000}))
     tone = np.sin(np.arange(16000, dtype=np.float32))
-    assert len(unlike(recorded({}), learnt)) == 3  # codec, rate and units
+    assert len(unlike(recorded({}), learnt)) == 2  # codec and rate
     assert unlike(in_memory([tone], 16000), learnt) == []
     assert unlike(in_memory([tone[:8000]], 16000), learnt) == [
         "1 of 1 recordings last 0.5 s, and those that were learnt from 1 s: to most detectors a shorter one is "
         "anomalous; record as long, or train with recordings as short as these"
     ]
-    assert unlike(recorded(), learnt) == []
+    units = (
+        "1 of 1 recordings are in 16-bit steps (000000.wav), and those that were learnt from are of full scale 1: to "
+        "some detectors these differ; bring all to full scale 1"
+    )
+    in_steps = in_memory([32768 * tone], 16000)
+    for known in (learnt, kinds(in_memory([tone], 16000))):
+        assert unlike(in_steps, known) == [units]
+    assert "recordings are of full scale 1" in unlike(in_memory([tone], 16000), kinds(in_steps))[0]
+    assert unlike(in_steps, kinds(in_steps)) == unlike(recorded(), learnt) == []
 
 
 def test_copies_are_told_by_their_content() -> None:

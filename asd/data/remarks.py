@@ -76,20 +76,24 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
         "lossy": what compressed them with a loss, sorted, "" for nothing; "top_hz": up to where all have sound;
         "rates_hz": of the files, sorted; "in_steps": whether samples are in 16-bit steps, and not of full scale 1;
         "contents": hashes, shortened;
-        "seconds": shortest and longest. Of what comes from memory only the last.
+        "seconds": shortest and longest. Of what comes from memory only units and seconds.
     """
+    if not len(recordings):
+        return {}
     durations_s = recordings.durations_s
-    seconds = {"seconds": [float(durations_s.min()), float(durations_s.max())]} if len(recordings) else {}
+    sizes = {
+        "in_steps": bool(_in_steps(recordings, True)),
+        "seconds": [float(durations_s.min()), float(durations_s.max())],
+    }
     if not recordings.is_on_disk:
-        return seconds
+        return sizes
     rates = [recordings.sample_rate_hz, *(sound.file_rate_hz for sound in recordings.sounds)]
     return {
         "lossy": sorted({sound.lossy for sound in recordings.sounds}),
         "top_hz": min(rates) // 2,
         "rates_hz": sorted({sound.file_rate_hz for sound in recordings.sounds}),
-        "in_steps": bool(_in_steps(recordings, True)),
         "contents": sorted({_short(sound) for sound in recordings.sounds}),
-        **seconds,
+        **sizes,
     }
 
 
@@ -98,10 +102,16 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 
     What a codec or resampling leaves out counts as a change of the machine: clips of 16 kHz are far from normal for a
     model of 16 kHz that learnt from files of 48 kHz, and the other way round. `learnt` is `kinds` of the training
-    clips; {}: they are unknown. What comes from memory differs in length alone.
+    clips; {}: they are unknown. What comes from memory differs in units and length alone.
     """
-    if "lossy" not in learnt or not len(recordings) or not recordings.is_on_disk:
-        return _unlike_in_length(recordings, learnt)
+    if not len(recordings):
+        return []
+    stored = _unlike_as_stored(recordings, learnt) if "lossy" in learnt and recordings.is_on_disk else []
+    return [*stored, *_unlike_in_units(recordings, learnt), *_unlike_in_length(recordings, learnt)]
+
+
+def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """Sentences on files of another codec or another rate than the training clips, by `kinds` of these."""
     sentences = []
     coded = Counter(sound.lossy for sound in recordings.sounds if sound.lossy not in learnt["lossy"])
     if coded:
@@ -126,18 +136,23 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
             f"were learnt from at {_all(learnt['rates_hz'])} Hz: at the upper end they differ, and that counts as "
             f"anomalous; record at one rate"
         )
-    if others := _in_steps(recordings, not learnt["in_steps"]):
-        ours, steps = "of full scale 1", "in 16-bit steps"
-        here, there = (ours, steps) if learnt["in_steps"] else (steps, ours)
-        sentences.append(
-            f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
-            f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
-        )
-    return [*sentences, *_unlike_in_length(recordings, learnt)]
+    return sentences
 
 
 def _all(rates_hz: Sequence[int]) -> str:
     return " and ".join(str(rate) for rate in sorted({*rates_hz}))
+
+
+def _unlike_in_units(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """A sentence on recordings in 16-bit steps where the training clips have full scale 1, or the other way round."""
+    if "in_steps" not in learnt or not (others := _in_steps(recordings, not learnt["in_steps"])):
+        return []
+    ours, steps = "of full scale 1", "in 16-bit steps"
+    here, there = (ours, steps) if learnt["in_steps"] else (steps, ours)
+    return [
+        f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
+        f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
+    ]
 
 
 def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
