@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pandas as pd
 import pytest
 import torch
 
@@ -103,10 +104,16 @@ def test_of_a_folder_of_one_machine_nothing_is_said_of_several(
     assert [clip.path.name for clip in clips_of_files(tmp_path, "fan", Split.TRAIN)] == ["0.wav"]
 
 
-@pytest.mark.parametrize("given", [None, 3, "", [], np.zeros((0, 9)), ["a.wav", ""], [Path("a.wav"), np.ones(9)]])
+@pytest.mark.parametrize(
+    "given",
+    [None, 3, b"RIFF" * 999, "", [], np.zeros((0, 9)), ["a.wav", ""], [Path("a.wav"), np.ones(9)]]
+    + [pd.DataFrame({"path": ["a.wav"]}), pd.DataFrame(np.ones((2, 9))), {"a.wav": np.ones(9)}, np.ones(9)],
+)
 def test_what_is_no_recording_at_all_is_one_sentence(given: object) -> None:
-    with pytest.raises(AsdError, match=r"neither recordings nor|no recordings|does not exist"):
+    saying = r"neither recordings nor|no recordings|does not exist|is no list of recordings|is no waveform"
+    with pytest.raises(AsdError, match=saying) as refused:
         training_recordings(given, 8000, "fan")
+    assert len(str(refused.value)) < 200
 
 
 def test_arrays_become_recordings() -> None:
@@ -131,7 +138,8 @@ def test_rows_that_may_be_meant_as_recordings_are_said_to_be_channels(caplog: py
     ("waveforms", "saying"),
     [
         ([np.zeros(9, np.int16)], "waveform 0 holds int16, not floats .* divide 16-bit integers by 32768"),
-        (np.ones(5), "waveform 0 has 0 dimensions.* a list"),
+        (np.ones(5), r"1.0.* is no waveform; .* as \[waveform\]"),
+        ([np.ones((1, 2, 9))], "waveform 0 has 3 dimensions.* a list"),
         ([np.ones((9, 2))], r"waveform 0 has the shape \(9, 2\).* transpose it"),
         ([np.full(9, np.nan)], "NaN|nan|finite|no recording"),
         ([np.ones(0)], "a waveform in memory holds no samples; leave it out"),

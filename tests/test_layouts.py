@@ -326,6 +326,7 @@ def test_names_of_the_challenge_in_another_layout_are_not_read_and_said(
     [
         (["pump/normal/a.wav", "pump/b.wav"], r"pump/b\.wav lies in no folder that says whether it is normal"),
         (["pump/normal/a.wav", "b.wav"], r"b\.wav lies in no folder that says whether it is normal"),
+        (["1.wav", "2.wav", "kaputt.wav"], r"/kaputt\.wav is anomaly by its name, and nothing says what .*/1\.wav is"),
         (["pump/train/bad/a.wav"], "lies in training data and in a folder of anomalies"),
         (
             ["pump/abnormal/normal/a.wav", "pump/normal/b.wav"],
@@ -515,6 +516,16 @@ def test_what_is_held_out_stays_when_a_recording_is_added(tmp_path: Path) -> Non
     unlabelled = opened(touch(tmp_path, "pump/new/y.wav"))
     assert all(c.split is Split.TRAIN for n, c in every(unlabelled).items() if "normal" in n)
     assert unlabelled.n_held_out == {"pump": 0}
+    beside = opened(touch(tmp_path, "pump/abnormal/z.wav"))  # anomalies alone are no check
+    assert after == {n for n, c in every(beside).items() if c.split is Split.TEST and n.startswith("pump/normal")}
+    assert beside.n_held_out == {"pump": 10}
+
+
+def test_the_way_to_recordings_of_ones_choice_is_that_of_the_layout(tmp_path: Path) -> None:
+    names = [f"{i}.wav" for i in range(5)]
+    rows = ["path,label", *(f"{name},normal" for name in names)]
+    (touch(tmp_path, *names) / "recordings.csv").write_text("\n".join(rows))
+    assert "write test into the column split of those of your choice" in opened(tmp_path).notices(tmp_path.name)[1]
 
 
 def test_normal_recordings_by_name(tmp_path: Path) -> None:

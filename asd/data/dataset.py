@@ -107,9 +107,10 @@ class OwnData:
         sentences = [f"layout {self.layout}: {', '.join(words)}"]
         if count := self.n_held_out.get(machine, 0):
             n_normal = sum(clip.split is Split.TRAIN for clip in clips) + count
+            way = "write test into the column split of" if self.layout == "table" else "put into test/normal"
             sentences.append(
                 f"{count} of {n_normal} normal recordings (drawn by their names) are held out for the "
-                f"check; put those of your choice into test/normal instead"
+                f"check; {way} those of your choice instead"
             )
         return sentences
 
@@ -216,12 +217,13 @@ def _with_unique_names(clips: Sequence[Clip], root: Path) -> list[Clip]:
 
 
 def _with_held_out(clips: Sequence[Clip], share: float) -> list[Clip]:
-    """The clips, with a share of the normal ones as test clips where the check has anomalies or nothing at all.
+    """The clips, with a share of the normal ones as test clips where the check has anomalies alone or nothing at all.
 
-    The share is taken of each section and domain. Which clips it are depends on their names alone, so that another seed
-    and a recording more are checked with the same ones.
+    Unlabelled clips beside anomalies are no check. The share is taken of each section and domain. Which clips it are
+    depends on their names alone, so that another seed and a recording more are checked with the same ones.
     """
-    if any(clip.split is Split.TEST and clip.label is not Label.ANOMALY for clip in clips):
+    labels = {clip.label for clip in clips if clip.split is Split.TEST}
+    if Label.NORMAL in labels or labels == {None}:
         return list(clips)
     strata: dict[object, list[Clip]] = {}
     for clip in clips:

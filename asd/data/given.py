@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from glob import glob, has_magic
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from asd.challenge.names import parse_name
 from asd.core.runtime import log
@@ -46,8 +47,10 @@ def training_recordings(
         if front_end not in (NEAR, normal.front_end):
             raise AsdError("the recordings have a front end of their own; leave channel= and frontend= out")
         return normal
-    if not isinstance(normal, (str, Path, Iterable)):
-        raise AsdError(f"{normal!r} is neither recordings nor waveforms; give a folder, files or a list of waveforms")
+    if isinstance(normal, bytes) or not isinstance(normal, (str, Path, Iterable)):
+        what = f"{reprlib.repr(normal)} is neither recordings nor waveforms"
+        raise AsdError(f"{what}; give a folder, files or a list of waveforms")
+    _refuse_table(normal)
     normal = normal if isinstance(normal, (str, Path, np.ndarray)) else list(normal)
     if not isinstance(normal, Path) and not len(normal):
         raise AsdError("there are no recordings; give some of the machine in good order")
@@ -79,6 +82,9 @@ def from_arrays(
     arrays = [_array(i, waveform) for i, waveform in enumerate(waveforms)]
     for i, array in enumerate(arrays):
         what = f"waveform {i}"
+        if not array.ndim:
+            what = f"{reprlib.repr(array.item())} is no waveform"
+            raise AsdError(f"{what}; give a list of waveforms, each (samples,): a single one as [waveform]")
         if array.ndim not in (1, 2):
             raise AsdError(
                 f"{what} has {array.ndim} dimensions; it has to be (samples,) or (microphones, samples), and several "
@@ -109,7 +115,7 @@ def _array(i: int, waveform: Any) -> npt.NDArray[Any]:
     import torch
 
     if isinstance(waveform, (str, bytes, PathLike)):
-        raise AsdError(f"{waveform!r} is no waveform; files, and folders of them, are scored by score_files")
+        raise AsdError(f"{reprlib.repr(waveform)} is no waveform; files, and folders of them, are scored by score_files")
     if isinstance(waveform, torch.Tensor):
         waveform = waveform.detach().cpu()
         waveform = waveform.float() if waveform.dtype is torch.bfloat16 else waveform
@@ -117,6 +123,15 @@ def _array(i: int, waveform: Any) -> npt.NDArray[Any]:
         return np.asarray(waveform)
     except (TypeError, ValueError) as error:
         raise AsdError(f"waveform {i} is no array of samples ({error}); give each as (samples,)") from error
+
+
+def _refuse_table(normal: Any) -> None:
+    """Refuses what lists its columns or keys where its recordings are meant."""
+    if isinstance(normal, (Mapping, pd.DataFrame)):
+        raise AsdError(
+            f"a {type(normal).__name__} is no list of recordings; give the file of a table, or a list, such as "
+            f"list(table['path'])"
+        )
 
 
 @cache
@@ -144,6 +159,7 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
     say which. To learn from, a table or a folder in one of the layouts gives its training clips. `AsdError` where there
     are none, or one to learn from is an anomaly by its name.
     """
+    _refuse_table(paths)
     several = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str) else [paths]
     if unknown := [place for place in several if not (isinstance(place, Path) or (isinstance(place, str) and place))]:
         raise AsdError(f"{reprlib.repr(unknown[0])} names no recordings; give a file, a folder, a pattern or a table")

@@ -63,7 +63,9 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     `AsdError` where that is contradictory, or nothing tells what a recording is or of which machine.
     """
     folders = {path: _folders(path, root) for path in files if is_recording(path)}
+    telling = None
     if not _LABELS & {meaning(folder) for parts in folders.values() for folder in parts}:
+        telling = next(filter(_label_of_file, folders), None)
         folders = {path: (*parts, *_label_of_file(path)) for path, parts in folders.items()}
     places = {parts: _Place.of(path, parts) for path, parts in reversed(folders.items())}  # by its first recording
     if not any(_WORDS & {*place.says} for place in places.values()):
@@ -71,13 +73,16 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     for place in places.values():
         _refuse_contradiction(place)
     known = _machines_of_normal(places.values())
-    machines = {parts: _machine(place, known) for parts, place in places.items()}
+    machines = {parts: _machine(place, known, telling) for parts, place in places.items()}
     learnt: dict[Parts, set[str]] = {}
     for parts, place in places.items():
         if place.is_normal:
             learnt.setdefault(machines[parts], set()).update(place.names)
     names = machine_names(machines.values())
-    found = {p: _clip(place, m := machines[p], names[m], learnt.get(m, set())) for p, place in places.items()}
+    found = {
+        parts: _clip(place, machine := machines[parts], names[machine], learnt.get(machine, set()), telling)
+        for parts, place in places.items()
+    }
     for path, parts in folders.items():
         if found[parts].label is Label.NORMAL and Label.ANOMALY in _label_of_file(path):
             raise _doubtful(path, path.name)
@@ -159,15 +164,15 @@ def _on_path(place: _Place, machines: Collection[Parts]) -> list[Parts]:
     return [machine for machine in found if not any({*machine} < {*other} for other in found)]
 
 
-def _machine(place: _Place, known: Collection[Parts]) -> Parts:
-    """The folders of the machine of a recording; `known` are those with normal recordings."""
+def _machine(place: _Place, known: Collection[Parts], telling: Path | None) -> Parts:
+    """The folders of the machine of a recording; `known` are those with normal recordings, for `telling` see `_unsaid`."""
     if place.above in known and _WORDS & {*place.says}:
         return place.above
     found = [machine for machine in _on_path(place, known) if machine or not place.above]
     if len(found) == 1:
         return found[0]
     if not _WORDS & {*place.says}:
-        raise _unsaid(place)
+        raise _unsaid(place, telling)
     if place.above or not known:
         return place.above
     which = "no folder of a machine with" if not found else "folders of several machines with"
@@ -177,14 +182,14 @@ def _machine(place: _Place, known: Collection[Parts]) -> Parts:
     )
 
 
-def _clip(place: _Place, machine: Parts, name: str, learnt: Collection[str]) -> Clip:
+def _clip(place: _Place, machine: Parts, name: str, learnt: Collection[str], telling: Path | None) -> Clip:
     """A recording of a machine by its other folders; in those that are `learnt` lie normal recordings of it, too."""
     names = [folder for folder in place.names if folder not in machine]
     new = [folder for folder in names if folder not in learnt]
     label = Label.NORMAL if place.is_normal else Label.ANOMALY if Label.ANOMALY in place.says else None
     if label is None and words.NOT_KNOWN not in place.says:
         if not _WORDS & {*place.says} and len(place.folders) == len(machine):
-            raise _unsaid(place)
+            raise _unsaid(place, telling)
         label = _label_of_fault(place, names, new) if names else None
     faults = {FAULT: new[0]} if label is Label.ANOMALY and new else {}
     others = "/".join(folder for folder in names if folder not in faults.values())
@@ -214,7 +219,13 @@ def _label_of_fault(place: _Place, names: Sequence[str], new: Sequence[str]) -> 
     return Label.ANOMALY
 
 
-def _unsaid(place: _Place) -> AsdError:
+def _unsaid(place: _Place, telling: Path | None) -> AsdError:
+    """The refusal of a recording of which nothing says what it is; `telling` is one whose file name says so, if any."""
+    if telling:
+        return AsdError(
+            f"{telling} is {_label_of_file(telling)[0]} by its name, and nothing says what {place.path} is; put both "
+            f"into normal/, abnormal/ or test/, or rename {telling.name}"
+        )
     return AsdError(
         f"{place.path} lies in no folder that says whether it is normal; put it into normal/, abnormal/ or test/, or "
         f"remove it"
