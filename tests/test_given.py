@@ -104,11 +104,11 @@ def test_of_a_folder_of_one_machine_nothing_is_said_of_several(
     assert [clip.path.name for clip in clips_of_files(tmp_path, "fan", Split.TRAIN)] == ["0.wav"]
 
 
-@pytest.mark.parametrize(
-    "given",
-    [None, 3, b"RIFF" * 999, "", [], np.zeros((0, 9)), ["a.wav", ""], [Path("a.wav"), np.ones(9)]]
-    + [pd.DataFrame({"path": ["a.wav"]}), pd.DataFrame(np.ones((2, 9))), {"a.wav": np.ones(9)}, np.ones(9)],
-)
+NOTHING = (None, 3, b"RIFF" * 999, "", [], np.zeros((0, 9)), ["a.wav", ""], [Path("a.wav"), np.ones(9)])
+KEYED = (pd.DataFrame({"path": ["a.wav"]}), pd.DataFrame(np.ones((2, 9))), {"a.wav": np.ones(9)})
+
+
+@pytest.mark.parametrize("given", [*NOTHING, *KEYED, np.ones(9)])
 def test_what_is_no_recording_at_all_is_one_sentence(given: object) -> None:
     saying = r"neither recordings nor|no recordings|does not exist|is no list of recordings|is no waveform"
     with pytest.raises(AsdError, match=saying) as refused:
