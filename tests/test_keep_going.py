@@ -53,8 +53,11 @@ def test_the_others_are_done_and_the_failure_is_listed(place: Path) -> None:
 
 
 def test_without_it_nothing_is_begun(place: Path) -> None:
-    refuses("train", "machine=all", "data=data", saying="is truncated")
+    refuses("train", "machine=all", "data=data", saying="copy it again; keep_going=true does the other machines")
     assert done(place) == set()
+    alone = asd("train", "machine=pump", "data=data")
+    assert "is truncated" in alone.err
+    assert "keep_going" not in alone.err
 
 
 def test_it_changes_nothing_where_nothing_fails(place: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -156,7 +157,10 @@ def prepare(
     machines = machines or asked
     is_joint = config.detector_settings.is_joint
     wanted = {*machines, *(dataset.machines() if is_joint else [])} if learn else set()
-    training = {machine: load_training(config, dataset, machine) for machine in sorted(wanted)}
+    training = {}
+    for machine in sorted(wanted):
+        with _one_of(machines):
+            training[machine] = load_training(config, dataset, machine)
     for machine in machines:
         for sentence in () if isinstance(dataset, OwnData) else dataset.warnings(machine):
             log.warning(sentence)
@@ -164,7 +168,8 @@ def prepare(
         others = {other: data for other, data in training.items() if other != machine} if is_joint else {}
         test = None
         if own is None or dataset.has_test(machine):
-            test = load_test(config, dataset, machine, own.recordings if own else None)
+            with _one_of(machines):
+                test = load_test(config, dataset, machine, own.recordings if own else None)
         for seed in seeds or config.seeds:
             run = RunDirectory.of(config.runs, config.run_name, machine, seed)
             fetch(run.path)
@@ -183,6 +188,17 @@ def prepare(
             job = Job(config, run, own.recordings if own else None, supplement, test, settings, data, code)
             job.check_place()
             yield job
+
+
+@contextmanager
+def _one_of(machines: Sequence[str]) -> Iterator[None]:
+    """Names the way past a machine that cannot be used where there are others."""
+    try:
+        yield
+    except AsdError as error:
+        if len(machines) < 2:
+            raise
+        raise AsdError(f"{str(error).rstrip('.')}; keep_going=true does the other machines") from error
 
 
 def dataset_of(config: Run) -> Dataset:

@@ -165,7 +165,7 @@ def _on_path(place: _Place, machines: Collection[Parts]) -> list[Parts]:
 
 
 def _machine(place: _Place, known: Collection[Parts], telling: Path | None) -> Parts:
-    """The folders of the machine of a recording; `known` are those with normal recordings, for `telling` see `_unsaid`."""
+    """The folders of the machine of a recording; `known` are those with normal ones, `telling` as in `_unsaid`."""
     if place.above in known and _WORDS & {*place.says}:
         return place.above
     found = [machine for machine in _on_path(place, known) if machine or not place.above]
