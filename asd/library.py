@@ -24,7 +24,7 @@ from asd.data.remarks import broken, kinds, notices, of_no_section, unlike
 from asd.data.windows import as_clips
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
-from asd.places import mirrored
+from asd.places import check_listed, mirrored
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, begun_runs, find_runs
 from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run
@@ -265,18 +265,17 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
         AsdError: there is no such run, it is damaged, or it has several machines and none was named.
     """
     path = _run_place(path)
+    check_listed(path)
     if (path / "DONE").is_file():  # of one seed, as `save` returns it
         seed, path = RunDirectory(path.absolute()).seed, path.absolute().parent
     if any(path.glob("seed*/DONE")):
         machine, path = path.absolute().name, path.absolute().parent
-    runs = find_runs(path.parent, path.name, seed)
+    runs = find_runs(path.parent, path.name, seed, machine)
     begun = begun_runs(path.parent, path.name) if machine is None else []  # whose models are not to be mistaken
     machines = list(dict.fromkeys(run.machine for run in (*runs, *begun)))
-    if machine is None and len(machines) > 1:
+    if len(machines) > 1:
         raise AsdError(f"{path} has several machines ({', '.join(machines)}); name one with machine=")
-    if not (chosen := [run for run in runs if machine in (None, run.machine)]):
-        raise AsdError(f"{path} has no machine {machine}; it has {', '.join(machines)}")
-    run, content = chosen[0], chosen[0].config()
+    run, content = runs[0], runs[0].config()
     if not content:
         raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
     fetch(run.path)

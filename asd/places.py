@@ -131,7 +131,11 @@ def unreadable(path: Path, error: Exception, sentence: str) -> AsdError:
 
 def check_listed(folder: Path) -> None:
     """Refuses a folder that may not be looked into: to `Path.glob` it is an empty one."""
-    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+    try:
+        is_closed = folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)
+    except PermissionError:  # one that it lies in
+        is_closed = True
+    if is_closed:
         raise forbidden(folder)
 
 

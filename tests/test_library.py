@@ -170,6 +170,17 @@ def test_one_machine_of_several_is_named(data: Path) -> None:
     with pytest.raises(AsdError, match="has no machine valve; it has fan, pump"):
         asd.load("runs/statistics", machine="valve")
     assert asd.load("runs/statistics", machine="pump").options.machine == ["pump"]
+    with pytest.raises(AsdError, match=r"seed='0' is no whole number; write it as in seed=0"):
+        asd.load("runs/statistics", machine="pump", seed="0")  # type: ignore[arg-type]
+    with pytest.raises(AsdError, match=r"pump holds no complete run with seed=1 \(there are: 0\)"):
+        asd.load("runs/statistics", machine="pump", seed=1)
+    Path("runs/statistics/fan/seed0/DONE").unlink()
+    with pytest.raises(AsdError, match=r"statistics/fan holds no complete run; start the same train or enroll again"):
+        asd.load("runs/statistics", machine="fan")
+    Path("runs/statistics/fan/seed0/DONE").write_text("junk")
+    assert asd.load("runs/statistics", machine="pump").options.machine == ["pump"]  # whatever is wrong with another
+    Path("runs/statistics/fan/seed0/DONE").unlink()
+    succeeds("train", "data=data", "views=modulation")
     with pytest.raises(AsdError, match="does not exist"):
         asd.load("runs/other")
     succeeds("fuse", "members=statistics,statistics:modulation", "name=both")

@@ -33,7 +33,9 @@ import asd
 from asd.deploy import application as service
 from asd.deploy.models import Models, Upload, score_uploads
 from asd.deploy.serve import _bound
+from asd.deploy.service import RefusalError
 from asd.settings.stages import Serve
+from asd.types import AsdError
 from tests.command import refuses
 from tests.machines import tone_machine, write_clip
 
@@ -68,7 +70,7 @@ def as_form(paths: list[Path]) -> list[tuple[str, tuple[str, bytes]]]:
 
 
 def test_health_models_and_the_description_of_the_interface(client: TestClient) -> None:
-    assert client.get("/health").json() == {"status": "ok", "models": 2}
+    assert client.get("/health").json() == {"status": "ok", "models": 2, "not_served": []}
     fan, pump = client.get("/models").json()
     assert (fan["run"], fan["machine"], pump["machine"]) == ("fans", "fan", "pump")
     assert fan["sample_rate_hz"] == 16000
@@ -102,6 +104,80 @@ def test_the_model_that_answers_is_asked_for_its_sections_and_not_the_run_on_the
     with TestClient(service.application(Models(runs, None, "cpu"), LIMITS)) as caller:
         shutil.rmtree(runs)
         assert caller.post("/score?machine=fan&section=0", files=as_form(clips(plant)[:1])).status_code == 200
+
+
+def closed(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """A folder that may not be looked into, whoever runs the tests."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != place and access(path, mode))
+
+
+@pytest.mark.parametrize(
+    ("place", "saying"),
+    [
+        ("pump/seed0/model/bank.safetensors", "is missing or damaged"),
+        ("pump/seed0/config.yaml", "is not a readable YAML file"),
+        ("pump/seed0/DONE", "is damaged"),
+        ("pump/seed0/DONE is gone", "fans/pump holds no complete run; start the same train"),
+        ("pump/seed0 is closed", "may not be read; change its permissions"),
+        ("pump is closed", "may not be read; change its permissions"),
+    ],
+)
+def test_a_model_that_cannot_be_used_keeps_no_other_from_being_served(
+    plant: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    saying: str,
+) -> None:
+    runs = shutil.copytree(plant / "runs", tmp_path / "runs")
+    path, _, what = place.partition(" is ")
+    if what == "closed":
+        closed(monkeypatch, runs / "fans" / path)
+    elif what == "gone":
+        (runs / "fans" / path).unlink()
+    else:
+        (runs / "fans" / path).write_text("junk")
+    models = Models(runs, None, "cpu")
+    assert [*models.loaded] == [("fans", "fan")]
+    assert "fans/pump is not served: " in caplog.text
+    assert saying in caplog.text
+    with TestClient(service.application(models, LIMITS)) as caller:
+        assert caller.get("/health").json() == {"status": "ok", "models": 1, "not_served": ["fans/pump"]}
+        files = as_form(clips(plant)[:1])
+        assert caller.post("/score?machine=fan", files=files).status_code == 200
+        assert caller.post("/score", files=files).status_code == 422  # whose it is nobody has said
+        missing = caller.post("/score?machine=pump", files=files)
+        assert missing.status_code == 503
+        assert saying in missing.json()["error"]
+    assert asd.load(runs / "fans", "fan").options.machine == ["fan"]
+    with pytest.raises(AsdError, match=saying):
+        asd.load(runs / "fans", "pump")
+
+
+def test_a_run_that_may_not_be_looked_into_is_told_of(
+    plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = shutil.copytree(plant / "runs", tmp_path / "runs")
+    shutil.copytree(runs / "fans", runs / "more")
+    closed(monkeypatch, runs / "more")
+    models = Models(runs, None, "cpu")
+    assert [*models.left_out] == [("more", "")]
+    assert models.chosen("fans", "fan")[:2] == ("fans", "fan")
+    with pytest.raises(RefusalError, match="several models fit; name one of run=fans&machine=fan; not served: more"):
+        models.chosen(None, "fan")
+    with pytest.raises(RefusalError, match=r"more is not served: .*more may not be read"):
+        models.chosen("more", "fan")
+    with pytest.raises(AsdError, match="more may not be read"):
+        Models(runs, "more", "cpu")
+    (runs / "fans/fan/seed0/config.yaml").write_text("junk")
+    (runs / "fans/pump/seed0/config.yaml").write_text("junk")
+    with pytest.raises(AsdError, match=r"holds no model that can be served: .*fan/seed0/config.yaml is not a readable"):
+        Models(runs, None, "cpu")
+    closed(monkeypatch, runs)
+    with pytest.raises(AsdError, match="runs may not be read"):
+        Models(runs, None, "cpu")
 
 
 def test_a_batch_scores_as_predict_does(client: TestClient, plant: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,12 @@ class Card:
 
         def close(self) -> None:
             self.is_open = False
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in a folder at the beginning is taken for whole."""
+    monkeypatch.setattr(sources, "_QUIET_S", 0.0)
 
 
 @pytest.fixture
@@ -205,9 +212,9 @@ def test_a_recording_of_any_name_is_remembered_and_one_that_goes_unread_changes_
     (gone,) = folder._read(place / "part.wav")  # as where a recorder renames it at once
     assert gone.problem
     assert mark.read_bytes() == before
-    assert Folder(place, 16000, mark)._waiting() == []
+    assert not Folder(place, 16000, mark)._waiting()
     mark.write_bytes(before[:9] + b"\xff")
-    assert Folder(place, 16000, mark)._waiting() == [odd]  # of a mark that is damaged, what cannot be read
+    assert [*Folder(place, 16000, mark)._waiting()] == [odd]  # of a mark that is damaged, what cannot be read
 
 
 def test_no_clock_and_no_change_of_rights_hides_a_recording_or_brings_one_twice(tmp_path: Path) -> None:
@@ -220,9 +227,9 @@ def test_no_clock_and_no_change_of_rights_hides_a_recording_or_brings_one_twice(
     first.chmod(0o600)
     later = write_clip(place / "later.wav", 1, 0.1)
     os.utime(later, (1e9, 1e9))
-    assert Folder(place, 16000, mark)._waiting() == [later]
+    assert [*Folder(place, 16000, mark)._waiting()] == [later]
     write_clip(first, 2, 0.2)
-    assert Folder(place, 16000, mark)._waiting() == [later, first]  # another recording under an earlier name
+    assert {*Folder(place, 16000, mark)._waiting()} == {later, first}  # another recording under an earlier name
     first.unlink()
     Folder(place, 16000, mark)._waiting()
     assert not mark.read_text()  # what has gone is forgotten
@@ -235,15 +242,90 @@ def test_a_folder_whose_disk_is_not_there_for_a_while_is_not_heard_twice(tmp_pat
         list(Folder(place, 16000, mark)._read(first))
     place.rename(tmp_path / "disk")
     place.mkdir()  # where it is mounted
-    assert Folder(place, 16000, mark)._waiting() == []
+    assert not Folder(place, 16000, mark)._waiting()
     place.rmdir()
     (tmp_path / "disk").rename(place)
-    assert Folder(place, 16000, mark)._waiting() == []
+    assert not Folder(place, 16000, mark)._waiting()
     assert len(mark.read_text().splitlines()) == 1
 
 
+def test_a_recording_that_is_still_written_is_heard_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_QUIET_S", 3600.0)
+    content = write_clip(tmp_path / "whole.wav", 0, 0.1).read_bytes()
+    (tmp_path / "in").mkdir()
+    with (tmp_path / "in/a.wav").open("wb") as file:
+        file.write(content[:1000])
+        file.flush()
+        threading.Timer(0.3, lambda: (file.write(content[1000:]), file.close())).start()
+        pieces = Folder(tmp_path / "in", 16000, tmp_path / "heard").pieces()
+        (piece,) = take(pieces, 1)
+    assert not piece.problem
+    assert piece.samples.shape == (1, len(content[44:]) // 2)
+    pieces.close()
+
+
+def test_what_nobody_told_of_is_heard_when_it_no_longer_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As what another computer writes into a shared folder, or thousands at once, of which the system drops some."""
+    monkeypatch.setattr(sources, "_QUIET_S", 0.3)
+    monkeypatch.setattr(sources, "_AGAIN_S", 0.3)
+    monkeypatch.setattr(sources, "_LOOK_S", 0.05)
+    watch = sources._watch
+    monkeypatch.setattr(sources, "_watch", lambda place, take: watch(place, lambda arrival: None))
+    place, mark = tmp_path / "in", tmp_path / "heard"
+    place.mkdir()
+    pieces, grows = Folder(place, 16000, mark).pieces(), tmp_path / "in/b.wav"
+
+    def arrive() -> None:
+        write_clip(place / "a.wav", 0, 0.1)
+        content = write_clip(tmp_path / "whole.wav", 1, 0.1).read_bytes()
+        for n_bytes in range(1000, len(content) + 1000, 400):  # for longer than two looks
+            grows.write_bytes(content[:n_bytes])
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=arrive)
+    thread.start()
+    found = take(pieces, 2)
+    thread.join()
+    assert names(found) == ["a.wav", "b.wav"]
+    assert [piece.samples.shape for piece in found] == [(1, 1600), (1, 1600)]
+    (place / "a.wav").unlink()
+    threading.Timer(0.6, lambda: write_clip(place / "c.wav", 0, 0.1)).start()
+    assert names(take(pieces, 1)) == ["c.wav"]
+    pieces.close()
+    assert {line.split('"')[1] for line in mark.read_text().splitlines()} == {"b.wav"}  # what has gone is forgotten
+
+
+def test_a_folder_that_cannot_be_looked_into_for_a_while_is_not_heard_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sources, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(sources, "_LOOK_S", 0.02)
+    place = tmp_path / "in"
+    write_clip(place / "a.wav", 0, 0.1)
+    pieces = Folder(place, 16000).pieces()
+    take(pieces, 1)
+    scandir, until_s = os.scandir, time.monotonic() + 0.5
+
+    def stale(where: os.PathLike[str] | str) -> object:
+        if time.monotonic() < until_s:
+            raise OSError(116, "Stale file handle", str(where))
+        return scandir(where)
+
+    monkeypatch.setattr(os, "scandir", stale)
+    threading.Timer(1.0, lambda: write_clip(place / "b.wav", 1, 0.1)).start()
+    assert names(take(pieces, 1)) == ["b.wav"]
+    pieces.close()
+    assert "in cannot be looked into" in caplog.text
+    assert "Stale file handle" in caplog.text
+
+
 def test_recordings_of_one_moment_are_heard_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_stamp", lambda path: 7)
+    of = sources._State.of
+    monkeypatch.setattr(sources._State, "of", lambda path: replace(of(path), stamp=7))
     for name in ("a", "b", "c"):
         write_clip(tmp_path / f"in/{name}.wav", 0, 0.1)
     folder = Folder(tmp_path / "in", 16000, tmp_path / "heard")
@@ -305,10 +387,10 @@ def test_a_named_pipe_is_read_as_standard_input_is(tmp_path: Path, is_wav: bool)
 def test_recordings_in_folders_below_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = Folder(tmp_path / "in", 16000)
     write_clip(tmp_path / "in/a.wav", 1, 0.1)
-    assert [path.name for path in folder._waiting()] == ["a.wav"]
-    assert not caplog.messages
+    assert names(take(folder.pieces(), 1)) == ["a.wav"]
+    assert "are not heard" not in caplog.text
     write_clip(tmp_path / "in/2026/03/b.wav", 1, 0.1)
-    assert [path.name for path in folder._waiting()] == ["a.wav"]
+    assert names(take(Folder(tmp_path / "in", 16000).pieces(), 1)) == ["a.wav"]
     assert "in are not heard; name the folder where they arrive" in caplog.text
 
 
@@ -324,8 +406,9 @@ def test_a_folder_below_that_goes_while_it_is_looked_into_ends_nothing(
             raise FileNotFoundError(2, "No such file or directory", place)
         return scandir(place)
 
-    monkeypatch.setattr(os, "scandir", gone)
-    assert [path.name for path in Folder(tmp_path / "in", 16000)._waiting()] == ["a.wav"]
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", gone)
+        assert names(take(Folder(tmp_path / "in", 16000).pieces(), 1)) == ["a.wav"]
 
 
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:

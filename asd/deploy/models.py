@@ -16,11 +16,18 @@ from asd.data.recordings import Refused
 from asd.deploy.service import RefusalError
 from asd.library import Model, load
 from asd.places import is_recording
-from asd.runs import RunDirectory, find_runs, run_names
+from asd.runs import RunDirectory, find_runs, machine_names, run_names
 from asd.types import AsdError, Split
 
 _MOST_CHANNELS = 8
 _MOST_VALUES_PER_S = 96_000  # of all channels: a few bytes of silence may promise more than memory holds
+
+Key = tuple[str, str]  # run and machine
+
+
+def named(key: Key) -> str:
+    """A model as messages name it."""
+    return "/".join(filter(None, key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +39,51 @@ class Upload:
 
 
 class Models:
-    """The models of a folder of runs, by run and machine; of several seeds the first."""
+    """The models of a folder of runs, by run and machine; of several seeds the first.
+
+    What cannot be used is left out and named. `AsdError` where nothing is left.
+    """
 
     def __init__(self, runs: Path, name: str | None, device: str) -> None:
-        self.loaded: dict[tuple[str, str], Model] = {}
-        self.runs: dict[tuple[str, str], RunDirectory] = {}
-        self._completed_ns: dict[tuple[str, str], int] = {}
+        self.loaded: dict[Key, Model] = {}
+        self.runs: dict[Key, RunDirectory] = {}
+        self.left_out: dict[Key, str] = {}  # why; of a run that may not be looked into the machine is ""
+        self._completed_ns: dict[Key, int] = {}
         for run_name in [name] if name else run_names(runs):
-            for run in find_runs(runs, run_name):
-                key = (run_name, run.machine)
-                if run.fused_members():
-                    log.info("%s is a fusion and has no model; it is not served", run.path)
-                elif key not in self.loaded:
-                    self.runs[key], self._completed_ns[key] = run, run.completed_ns()
-                    self.loaded[key] = load(runs / run_name, run.machine, seed=run.seed, device=device)
+            try:
+                for machine in machine_names(runs, run_name):
+                    self._load(runs, (run_name, machine), device)
+            except AsdError as error:
+                if name:
+                    raise
+                self._leave_out((run_name, ""), error)
         if not self.loaded:
+            for why in self.left_out.values():
+                raise AsdError(f"{runs} holds no model that can be served: {why}")
             raise AsdError(f"{runs} holds no trained run with a model; train one, or name another folder with runs=")
+
+    def _load(self, runs: Path, key: Key, device: str) -> None:
+        """Loads a model; one that cannot be used keeps no other from being served."""
+        run_name, machine = key
+        try:
+            run = find_runs(runs, run_name, machine=machine)[0]
+            completed_ns = run.completed_ns()
+            if run.fused_members():
+                log.info("%s is a fusion and has no model; it is not served", run.path)
+                return
+            self.loaded[key] = load(runs / run_name, machine, device=device)
+        except AsdError as error:
+            self._leave_out(key, error)
+        else:
+            self.runs[key], self._completed_ns[key] = run, completed_ns
+
+    def missing(self) -> str:
+        """The end of a sentence that names what is left out; "" where that is nothing."""
+        return f"; not served: {', '.join(map(named, self.left_out))}" if self.left_out else ""
+
+    def _leave_out(self, key: Key, error: AsdError) -> None:
+        self.left_out[key] = str(error)
+        log.error("%s is not served: %s", named(key), error)
 
     def described(self) -> list[dict[str, Any]]:
         """Each model and the recordings that it takes."""
@@ -67,11 +103,15 @@ class Models:
 
     def chosen(self, run: str | None, machine: str | None) -> tuple[str, str, Model]:
         """Run, machine and model that a request names, or the only one; `RefusalError` where none or several fit."""
-        found = [key for key in self.loaded if run in (None, key[0]) and machine in (None, key[1])]
+        every = [*self.loaded, *self.left_out]  # the model of another machine is not to stand for one that is missing
+        found = [key for key in every if run in (None, key[0]) and (machine in (None, key[1]) or not key[1])]
         if len(found) != 1:
-            names = ", ".join(f"run={a}&machine={b}" for a, b in (found or self.loaded))
+            names = [key for key in self.loaded if key in found] or [*self.loaded]
             what = "several models fit" if found else "there is no such model"
-            raise RefusalError(404 if not found else 422, f"{what}; name one of {names}")
+            which = ", ".join(f"run={a}&machine={b}" for a, b in names)
+            raise RefusalError(404 if not found else 422, f"{what}; name one of {which}{self.missing()}")
+        if why := self.left_out.get(found[0]):
+            raise RefusalError(503, f"{named(found[0])} is not served: {why}; then start serve again")
         self._tell_of_change(found[0])
         return *found[0], self.loaded[found[0]]
 

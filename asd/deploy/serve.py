@@ -15,10 +15,11 @@ from asd.types import AsdError
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Result of a service that has ended: its address, and how many models it had."""
+    """Result of a service that has ended: its address, how many models it had, and which it should have had."""
 
     address: str
     n_models: int
+    missing: str
 
 
 def serve(config: Serve) -> Served:
@@ -41,19 +42,19 @@ def serve(config: Serve) -> Served:
     with _bound(config.host, config.port) as place:
         host, port = place.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        log.info("serving %d models at %s; Ctrl-C ends it", len(models.loaded), address)
+        log.info("serving %d models at %s%s; Ctrl-C ends it", len(models.loaded), address, models.missing())
         settings = settings_of(application(models, config), 4 * config.concurrency)
         try:
             with stopped_by_termination():  # uvicorn raises the signal again when it has ended
                 uvicorn.Server(settings).run(sockets=[place])
         except KeyboardInterrupt:
             log.info("stopped")
-    return Served(address, len(models.loaded))
+    return Served(address, len(models.loaded), models.missing())
 
 
 def summary(config: Serve, served: Served) -> str:
     """Where it was reached, and that it is over."""
-    return f"{served.address} served {served.n_models} models of {config.runs}"
+    return f"{served.address} served {served.n_models} models of {config.runs}{served.missing}"
 
 
 def _is_loopback(host: str) -> bool:

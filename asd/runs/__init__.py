@@ -8,6 +8,7 @@ from asd.runs.directory import directories_with as directories_with
 from asd.runs.directory import interrupted as interrupted
 from asd.runs.finding import begun_runs as begun_runs
 from asd.runs.finding import find_runs as find_runs
+from asd.runs.finding import machine_names as machine_names
 from asd.runs.finding import run_names as run_names
 from asd.runs.finding import same_seeds as same_seeds
 from asd.runs.finding import warn_of_run as warn_of_run

@@ -265,12 +265,16 @@ class RunDirectory(TrainingDirectory):
         return name
 
 
-def directories_with(kind: type[T], root: Path, file: str) -> list[T]:
-    """The directories <name>/seed<k> under `root` that hold a file, by path and seed."""
-    for place in [root, *(root.iterdir() if root.is_dir() else ())]:
-        check_listed(place)  # a machine of the run is not to be missing without a word
-    places = [path.parent for path in root.glob(f"*/seed*/{file}")]
-    found = [kind(place) for place in places if place.name.removeprefix("seed").isdecimal()]
+def directories_with(kind: type[T], root: Path, file: str, name: str | None = None) -> list[T]:
+    """The directories <name>/seed<k> under `root` that hold a file ("": any), of one name or all, by path and seed."""
+    check_listed(root)
+    folders = [folder for folder in (root.iterdir() if root.is_dir() else ()) if name in (None, folder.name)]
+    for folder in folders:
+        check_listed(folder)
+    places = [place for folder in folders for place in folder.glob("seed*") if place.name[4:].isdecimal()]
+    for place in places:
+        check_listed(place)  # none is to be missing without a word
+    found = [kind(place) for place in places if (place / file).exists()]
     return sorted(found, key=lambda run: (run.path.parent, run.seed))
 
 

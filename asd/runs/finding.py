@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from asd.core.runtime import log
 from asd.core.storage import fetch
+from asd.places import check_listed
 from asd.runs.directory import RunDirectory, directories_with
 from asd.runs.scores import warn_of_stale
 from asd.types import AsdError
 
 
 def run_names(runs: Path) -> list[str]:
-    """Names of the runs of which something is complete, sorted; what begins with a dot is none."""
+    """Names of the runs of which something is complete, sorted; what begins with a dot is none.
+
+    One that may not be looked into as a whole is among them: who opens it is told.
+    """
     fetch(runs, without="model")
-    names = {done.parents[2].name for done in runs.glob("*/*/seed*/DONE")}
-    return sorted(name for name in names if name[0] != ".")
+    return _names(runs, lambda name: directories_with(RunDirectory, runs / name, "DONE"))
 
 
-def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirectory]:
-    """All complete runs of a name, or those of one seed, sorted by machine and seed."""
-    root = runs / name
-    fetch(root, without="model")
-    if root.is_file():
-        raise AsdError(f"{root} is a file, and a run is a folder; name one that train wrote, such as runs/statistics")
-    if not root.is_dir():
-        names = ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
-        raise AsdError(f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}")
-    found = [run for run in directories_with(RunDirectory, root, "DONE") if seed is None or run.seed == seed]
+def machine_names(runs: Path, name: str) -> list[str]:
+    """Machines of a run whose training was begun at least, sorted; one that may not be looked into is among them."""
+    root = _opened(runs, name)
+    return _names(root, lambda machine: directories_with(RunDirectory, root, "", machine))
+
+
+def _names(root: Path, held: Callable[[str], Sequence[RunDirectory]]) -> list[str]:
+    """Names of the folders that hold something, or that nobody can say it of."""
+
+    def is_one(name: str) -> bool:
+        try:
+            return bool(held(name))
+        except AsdError:
+            return True
+
+    check_listed(root)
+    folders = root.iterdir() if root.is_dir() else ()
+    return sorted(place.name for place in folders if place.name[0] != "." and place.is_dir() and is_one(place.name))
+
+
+def find_runs(runs: Path, name: str, seed: int | None = None, machine: str | None = None) -> list[RunDirectory]:
+    """All complete runs of a name, or those of one seed or machine, sorted by machine and seed."""
+    if seed is not None and not hasattr(seed, "__index__"):  # such as "0", which is none of the seeds
+        raise AsdError(f"seed={seed!r} is no whole number; write it as in seed=0")
+    root = _opened(runs, name)
+    every = directories_with(RunDirectory, root, "DONE", machine)
+    found = [run for run in every if seed is None or run.seed == seed]
     originals: dict[tuple[str, str], RunDirectory] = {}
     for run in found:
         original = originals.setdefault((run.machine, run.done().get("fingerprint", str(run.path))), run)
@@ -38,11 +58,33 @@ def find_runs(runs: Path, name: str, seed: int | None = None) -> list[RunDirecto
                 f"seeds={run.seed} for one more seed"
             )
     if not found:
-        if inner := run_names(root):
-            raise AsdError(f"{root} is a folder of runs; name one of them: {', '.join(inner)}")
-        wanted = "" if seed is None else f" with seed={seed}"
-        raise AsdError(f"{root} holds no complete run{wanted}; start the same train or enroll again: it resumes")
+        raise _none_found(root, seed, machine, every)
     return found
+
+
+def _opened(runs: Path, name: str) -> Path:
+    """The folder of a run."""
+    root = runs / name
+    fetch(root, without="model")
+    check_listed(root)
+    if root.is_file():
+        raise AsdError(f"{root} is a file, and a run is a folder; name one that train wrote, such as runs/statistics")
+    if not root.is_dir():
+        names = ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
+        raise AsdError(f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}")
+    return root
+
+
+def _none_found(root: Path, seed: int | None, machine: str | None, every: Sequence[RunDirectory]) -> AsdError:
+    """Why a run has nothing complete of a seed or machine, where `every` seed of the machine is known."""
+    if machine is not None and not directories_with(RunDirectory, root, "", machine):
+        names = ", ".join(dict.fromkeys(run.machine for run in find_runs(root.parent, root.name, seed)))
+        return AsdError(f"{root} has no machine {machine}; it has {names}")
+    if machine is None and (inner := run_names(root)):
+        return AsdError(f"{root} is a folder of runs; name one of them: {', '.join(inner)}")
+    wanted = f" with seed={seed} (there are: {', '.join(str(run.seed) for run in every)})" if every else ""
+    place = root if machine is None else root / machine
+    return AsdError(f"{place} holds no complete run{wanted}; start the same train or enroll again: it resumes")
 
 
 def begun_runs(runs: Path, name: str) -> list[RunDirectory]:
