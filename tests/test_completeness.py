@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -345,3 +346,11 @@ def test_a_copied_seed_is_not_counted(trained: Path, remove: bool) -> None:
     saying = "fan/seed1 is a copy of a training with another seed"
     refuses("evaluate", "machine=fan", saying=saying)
     refuses("predict", "machine=fan", "audio=data/fan/test", saying=saying)
+
+
+def test_the_next_command_leaves_out_machines_that_allow_no_evaluation(data: Path) -> None:
+    shutil.rmtree(data / "pump/test")
+    told = succeeds("train", ONE_VIEW, "data=data").out
+    assert "not to be evaluated, without test clips of both labels: pump" in told
+    (following,) = re.findall(r"^next: python -m asd (.*)$", told, re.MULTILINE)
+    assert "official score" in succeeds(*shlex.split(following)).out

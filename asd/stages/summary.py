@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package, findings_lines
-from asd.types import Label
+from asd.types import Label, named
 
 _NAMED = 3  # recordings of an archive that are named when several cannot be used
 
@@ -70,7 +71,7 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
             f"or score any recordings: {_predict(config)}"
         )
     else:
-        advice = _after_scores(config, folders, runs[0].default_scorer())
+        advice = _after_scores(config, runs, folders)
     return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
 
 
@@ -96,7 +97,7 @@ def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     beside = folders != [run.scores for run in runs]
     places = "\n".join(f"  {folder.path}" for folder in folders)
     note = "these are no test clips of the run: their scores lie beside its own\n" if beside else ""
-    after = _after_scores(config, folders, runs[0].default_scorer(), *([f"data={root}"] if beside else []))
+    after = _after_scores(config, runs, folders, *([f"data={root}"] if beside else []))
     return f"scored:\n{places}\n{note}{after}"
 
 
@@ -184,14 +185,23 @@ def _options_to_repair(config: options.DataCheck, defects: Sequence[Finding]) ->
     return [*given, "overwrite=true"] if pointed_at else given
 
 
-def _after_scores(config: Run, folders: Sequence[ScoreFolder], scorer: str, *more: str) -> str:
+def _after_scores(config: Run, runs: Sequence[RunDirectory], folders: Sequence[ScoreFolder], *more: str) -> str:
     """What to do with scores: `evaluate` needs labels, and both kinds of clip; `more` are options of it."""
-    labels = {*pd.concat([folder.table(folder.scorers[0])["label"] for folder in folders])}
-    if {*Label} <= labels:
+    tables = pd.concat([folder.table(folder.scorers[0]) for folder in folders])
+    labels = {*tables["label"]}
+    compared = [
+        unicodedata.normalize("NFC", str(machine))
+        for machine, own in tables.groupby("machine")
+        if {*Label} <= {*own["label"]}
+    ]
+    if compared:
         year = [] if config.year == 2025 else [f"year={config.year}"]
-        return f"next: python -m asd evaluate {of_run(config.run_name, config.runs, *year, *_machines(config), *more)}"
+        others = sorted({unicodedata.normalize("NFC", run.machine) for run in runs} - {*compared})
+        note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
+        machines = [f"machine={listed(compared)}"] if others else _machines(config)
+        return f"{note}next: python -m asd evaluate {of_run(config.run_name, config.runs, *year, *machines, *more)}"
     if any(folder.is_own for folder in folders):
-        return f"{_false_alarms(folders, scorer)}next: {_predict(config)}"
+        return f"{_false_alarms(folders, runs[0].default_scorer())}next: {_predict(config)}"
     if labels == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
