@@ -13,7 +13,8 @@ from torch import nn
 
 from asd.core.files import save_tensors
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.trainer import TrainSettings, train
+from asd.core.trainer import train
+from asd.options import TrainSettings
 
 DATA = torch.randn(43, 6, generator=torch.Generator().manual_seed(1))
 

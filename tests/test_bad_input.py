@@ -132,7 +132,7 @@ def test_a_second_microphone_that_is_not_there(place: Path, word: str) -> None:
 
 def test_a_mono_file_where_the_year_has_two_microphones(place: Path) -> None:
     answer = succeeds(*short_training("year=2026"))
-    assert re.search(r"WARNING: \S+wav has one channel \(as 15 of 15 train clips\).*near microphone", answer.err)
+    assert re.search(r"WARNING: \w+: \S+wav has one channel \(as 15 of 15 train clips\).*near microphone", answer.err)
 
 
 def add_a_microphone(place: Path) -> None:

@@ -94,7 +94,12 @@ def test_joined_recordings_and_a_subset_keep_their_order(tmp_path: Path) -> None
 
 def test_mono_files_are_found(tmp_path: Path) -> None:
     one, two = clip(write_clip(tmp_path / "1.wav", 0)), clip(two_microphones(tmp_path / "2.wav", 0.1, 0.1))
-    assert mono(check([one, two], sample_rate_hz=16000)) == [one]
+    found = check([one, two], sample_rate_hz=16000)
+    (sentence,) = mono(found, 2026)
+    assert sentence.startswith(
+        f"{one.path} has one channel (as 1 of 2 {one.split} clips), and recordings of 2026 have two"
+    )
+    assert mono(found, 2025) == mono(found.subset([1]), 2026) == []
 
 
 def test_wrong_rate_and_a_missing_microphone_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from torch import nn
 
 from asd.core.files import load_tensors, save_tensors
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.trainer import TrainSettings, train
+from asd.core.trainer import train
+from asd.options import TrainSettings
 from asd.runs import interrupted
 from asd.types import AsdError
 

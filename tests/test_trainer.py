@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from asd.core.semi.teacher import EmaTeacher
-from asd.core.trainer import TrainSettings, train
+from asd.core.trainer import train
+from asd.options import TrainSettings
 from asd.types import AsdError
 
 DATA = torch.randn(50, 6, generator=torch.Generator().manual_seed(1))

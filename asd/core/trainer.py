@@ -26,7 +26,6 @@ from asd.core.update import Step, Update, join, learning_rate_at
 from asd.options import TrainSettings
 from asd.types import AsdError
 
-__all__ = ["TrainSettings", "Trained", "train"]
 _STATE = "state.safetensors"
 Validate = Callable[[int], Mapping[str, float]]  # complete epochs -> metrics by name
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from asd.challenge.years import get_year
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, defects
 from asd.types import AsdError, Clip, named
@@ -26,9 +27,16 @@ def broken(recordings: Recordings, what: str) -> str:
     return f"{clip.path} {defect}, and {len(found)} of {len(recordings)} {what} are broken{others}"
 
 
-def mono(recordings: Recordings) -> list[Clip]:
-    """Clips recorded by one microphone alone."""
-    return [clip for clip, sound in recordings.pairs if sound.n_channels == 1]
+def mono(recordings: Recordings, year: int) -> list[str]:
+    """A sentence on recordings by one microphone alone in a year of two, one of which is used; else nothing."""
+    alone = [clip for clip, sound in recordings.pairs if sound.n_channels == 1]
+    if get_year(year).channels <= recordings.front_end.n_microphones or not alone:
+        return []
+    of_all = f"{len(alone)} of {len(recordings)} {alone[0].split} clips"
+    return [
+        f"{alone[0].path} has one channel (as {of_all}), and recordings of {year} have two: it is taken for the near "
+        f"microphone"
+    ]
 
 
 def check_units(recordings: Recordings) -> None:

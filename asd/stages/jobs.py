@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from asd.challenge.years import get_year
 from asd.core.files import read_json
 from asd.core.runtime import file_hash, fingerprint, log, pick_device
 from asd.core.storage import fetch
@@ -132,9 +131,7 @@ class Job:
             raise run.in_the_way()
         if self.learn is None or self.test is None or self.is_own():
             return
-        root = run.data_root()
-        own = root and root / run.machine
-        if own and own.is_dir():
+        if (root := run.data_root()) and (own := root / run.machine).is_dir():
             raise AsdError(
                 f"{run.path} belongs to {own} and its test clips differ from those in {config.data_root}; "
                 f"score them beside it with `score data={config.data_root}`, or replace them with overwrite=true"
@@ -230,9 +227,8 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
             log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
     for sentence in dataset.notices(machine) + notices(recordings) if isinstance(dataset, OwnData) else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in repeated(recordings):
+    for sentence in [*repeated(recordings), *mono(recordings, config.year)]:
         log.warning("%s: %s", machine, sentence)
-    _warn_of_mono(config, recordings)
     if not dataset.is_strict and config.window_s is None:
         recordings = as_clips(recordings, machine)
     least = 1 if config.window_s else config.detector_settings.least_clips()
@@ -266,9 +262,9 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
         log.error("%s gets no score: %s", clip.name, error)
     for sentence in notices(recordings) if learnt is None and not dataset.is_strict else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in [*unlike(recordings, known), *copies(recordings, known), *labelled_twice(recordings)]:
+    remarks = [*unlike(recordings, known), *copies(recordings, known), *labelled_twice(recordings)]
+    for sentence in [*remarks, *mono(recordings, config.year)]:
         log.warning("%s: %s", machine, sentence)
-    _warn_of_mono(config, recordings)
     return TestData(recordings, tuple(refused), dataset.layout)
 
 
@@ -301,13 +297,3 @@ def _read(
     )
     check_units(recordings)
     return recordings
-
-
-def _warn_of_mono(config: Run, recordings: Recordings) -> None:
-    """Names recordings by one microphone in a year of two."""
-    if get_year(config.year).channels > recordings.front_end.n_microphones and (alone := mono(recordings)):
-        of_all = f"{len(alone)} of {len(recordings)} {alone[0].split} clips"
-        log.warning(
-            f"{alone[0].path} has one channel (as {of_all}), and recordings of {config.year} have two: it is taken for "
-            f"the near microphone"
-        )

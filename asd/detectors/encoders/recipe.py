@@ -144,7 +144,7 @@ class Recipe(TrainSettings):
     @property
     def name(self) -> str:
         """The encoder's name, or the class of the module that was given."""
-        return self.encoder if isinstance(self.encoder, str) else type(self.encoder).__name__
+        return _name_of(self.encoder)
 
     @property
     def is_pretrained(self) -> bool:

@@ -19,7 +19,8 @@ from asd.core.losses.binary import Bce
 from asd.core.losses.cells import SoftCrossEntropy, SquaredError
 from asd.core.losses.multitask import MultiTask, TaskLosses
 from asd.core.networks.gated_fusion import MultimodalTransformer, TrackOutput, drop_modalities
-from asd.core.trainer import TrainSettings, train
+from asd.core.trainer import train
+from asd.options import TrainSettings
 from asd.studies.config import Fusion
 from asd.synthetic.tracks import MODALITIES, NUMBERS, Layout, Sequences
 from asd.types import AsdError
