@@ -123,6 +123,31 @@ def test_a_machine_with_a_comma_in_its_name_is_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_of_recordings_of_ones_own_the_measure_is_called_by_its_name(place: Path, tmp_path: Path) -> None:
+    for clip in sorted((place / "data/fan").rglob("*.wav")):
+        folder = "abnormal" if "anomaly" in clip.name else "normal"
+        (tmp_path / "own/fan" / folder).mkdir(parents=True, exist_ok=True)
+        shutil.copy(clip, tmp_path / "own/fan" / folder / f"{clip.parent.name} {clip.name.removeprefix('section_')}")
+    (tmp_path / "methods.yaml").write_text(METHODS)
+    chosen = {"methods": tmp_path / "methods.yaml", "seeds": [0], "executor": "here", "runs": tmp_path / "runs"}
+    own = benchmark(Benchmark(data=tmp_path / "own", **chosen))
+    assert {*own["rule"]} == {"plain"}
+    assert "| AUC and pAUC |" in as_markdown(own)
+    by_year = benchmark(Benchmark(data=tmp_path / "own", year=2020, **chosen))
+    assert "| official score |" in as_markdown(by_year)
+    assert by_year["official_score"].to_list() == own["official_score"].to_list()
+
+
+def test_a_value_with_blanks_stands_in_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "methods.yaml"
+    path.write_text("""'net': detector=embedding embedding.checkpoint="my models/net.pt"\n""")
+    assert read_methods(path) == {"net": ["detector=embedding", "embedding.checkpoint=my models/net.pt"]}
+    path.write_text("""'net': detector=embedding embedding.checkpoint="my models/net.pt\n""")
+    with pytest.raises(AsdError, match="No closing quotation.*; close the quote"):
+        read_methods(path)
+
+
+@pytest.mark.slow
 def test_the_first_method_is_the_reference_of_any_choice(config: Benchmark) -> None:
     Path("two.yaml").write_text(METHODS + '"net": detector=autoencoder training.epochs=1\n')
     chosen = {"methods": Path("two.yaml"), "detectors": ["autoencoder"], "scorers": "all", "page": None, "seeds": [0]}

@@ -8,6 +8,7 @@ machine, several processes work side by side.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from asd.challenge.years import get_year
 from asd.core.executors import finished
 from asd.core.files import read_yaml, write_text
 from asd.core.runtime import log
@@ -64,7 +66,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     """Trains and evaluates every method; writes benchmark.{md,csv,json} to the folder of its runs, and the page.
 
     Returns:
-        One row per method and scorer, best first: official_score, std (over seeds), leave_one_out (its scorer chosen
+        One row per method and scorer, best first: rule ("plain" for recordings of one's own), official_score, std (over seeds), leave_one_out (its scorer chosen
         on the other machines), worst (machine), difference to the reference with its interval, wins, losses and
         sign_p over machines, a column per machine, seconds. Below them what a choice among all rows is worth, by
         leaving one machine out and by test labels.
@@ -85,7 +87,8 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     list_names(config.data)
     dataset = open_data(config.data)
     machines = dataset.machines() if config.machine == ["all"] else config.machine
-    year = config.year or (LATEST_YEAR if dataset.is_strict else PLAIN_YEAR)
+    is_plain = config.year is None and not dataset.is_strict
+    year = config.year or (PLAIN_YEAR if is_plain else LATEST_YEAR)
     for machine in machines:
         dataset.require(machine)
         if config.part == "dev":
@@ -98,6 +101,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     full = wanted if config.scorers == "all" else set()
     shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
     table = _as_table(shown, rows, reference)
+    table.insert(0, "rule", "plain" if is_plain else get_year(year).rule)
     numbers = {"rows": without_nan(table.to_dict("records"))}
     write_results(config.runs / "benchmark", numbers, table, as_markdown(table))
     if config.page:  # read again: a benchmark takes long, and a page is written meanwhile
@@ -115,7 +119,7 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     content = read_yaml(path, "methods=", f"; write a file of {_LINES}, one for each method")
     if not content or not all(isinstance(words, str) for words in content.values()):
         raise AsdError(f"methods={path} is no list of {_LINES}")
-    methods = {str(label): words.split() for label, words in content.items()}
+    methods = {str(label): _words(path, words) for label, words in content.items()}
     for label, words in methods.items():
         if given := [word for word in words if word.partition("=")[0] in _SHARED]:
             raise AsdError(f"methods={path}: {given[0]} of {label} is the same for all methods; leave it out")
@@ -123,6 +127,14 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     if count > 1:
         raise AsdError(f"methods={path} has {count} labels for the run {name}; let them differ in a letter or digit")
     return methods
+
+
+def _words(path: Path, line: str) -> list[str]:
+    """The words of a line as a shell takes them, so that a value may hold blanks."""
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise AsdError(f"methods={path}: {line!r} cannot be read ({error}); close the quote") from error
 
 
 def check_methods(path: Path, methods: Mapping[str, Sequence[str]]) -> None:
@@ -163,7 +175,8 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
             log.error("%s", "\n".join([f"{machine}: {error}", *details]))
             failed[index] = [f"{machine} ({error})"]
     if every := [sentence for index in sorted(failed) for sentence in failed[index]]:
-        raise AsdError(f"{len(every)} failed, the same command goes on with them: {'; '.join(every)}")
+        way = "the same command goes on with them, and with overwrite=true trains anew what has changed"
+        raise AsdError(f"{len(every)} failed, {way}: {'; '.join(every)}")
 
 
 def _work(task: Task) -> list[str]:
@@ -230,9 +243,10 @@ def _first(rows: Sequence[Row], method: str) -> Row:
 
 def as_markdown(table: pd.DataFrame) -> str:
     """The table for a document, in per cent."""
-    fixed = ("method", "scorer", "official_score", "leave_one_out", "worst", "seconds", *_COMPARED)
+    fixed = ("rule", "method", "scorer", "official_score", "leave_one_out", "worst", "seconds", *_COMPARED)
     machines = [column for column in table.columns if column not in fixed]
-    head = ["method", "scorer", "official score", "leave one out", "worst", "difference", "better on"]
+    measure = "AUC and pAUC" if "plain" in set(table["rule"]) else "official score"
+    head = ["method", "scorer", measure, "leave one out", "worst", "difference", "better on"]
     rows = [_cells(row, machines) for row in without_nan(table.to_dict("records"))]
     return "\n".join(markdown_table([*head, *machines, "seconds"], rows)) + "\n"
 
