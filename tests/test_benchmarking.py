@@ -143,7 +143,7 @@ def test_a_value_with_blanks_stands_in_quotes(tmp_path: Path) -> None:
     path.write_text("""'net': detector=embedding embedding.checkpoint="my models/net.pt"\n""")
     assert read_methods(path) == {"net": ["detector=embedding", "embedding.checkpoint=my models/net.pt"]}
     path.write_text("""'net': detector=embedding embedding.checkpoint="my models/net.pt\n""")
-    with pytest.raises(AsdError, match="No closing quotation.*; close the quote"):
+    with pytest.raises(AsdError, match=r"No closing quotation.*; close the quote"):
         read_methods(path)
 
 
