@@ -66,10 +66,10 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     """Trains and evaluates every method; writes benchmark.{md,csv,json} to the folder of its runs, and the page.
 
     Returns:
-        One row per method and scorer, best first: rule ("plain" for recordings of one's own), official_score, std (over seeds), leave_one_out (its scorer chosen
-        on the other machines), worst (machine), difference to the reference with its interval, wins, losses and
-        sign_p over machines, a column per machine, seconds. Below them what a choice among all rows is worth, by
-        leaving one machine out and by test labels.
+        One row per method and scorer, best first: rule ("plain" for recordings of one's own), official_score, std (over
+        seeds), leave_one_out (its scorer chosen on the other machines), worst (machine), difference to the reference
+        with its interval, wins, losses and sign_p over machines, a column per machine, seconds. Below them what a
+        choice among all rows is worth, by leaving one machine out and by test labels.
     """
     every = read_methods(config.methods)
     reference = config.reference or next(iter(every))
