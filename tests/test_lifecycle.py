@@ -57,7 +57,7 @@ def test_a_model_counts_more_than_its_scores(tmp_path: Path) -> None:
     run = RunDirectory.of(tmp_path, "name", "fan", 3)
     run.model.mkdir(parents=True)
     (run.model / "w").write_text("weights")
-    run.seal_model(run.model, {"settings": "settings", "data": "data", "sections": ["00"]})
+    run.seal_model(run.model, {"settings": "settings", "data": "data", "version": 1, "sections": ["00"]})
     held = run.held()
     run.finish("scores of today", default="s")
     assert run.held() == held
@@ -66,6 +66,9 @@ def test_a_model_counts_more_than_its_scores(tmp_path: Path) -> None:
     (run.model / "w").write_text("other")
     with pytest.raises(AsdError, match="w is missing or damaged"):
         run.check_model()
+    run.seal_model(run.model, {"settings": "settings", "data": "data", "sections": ["00"]})
+    with pytest.raises(AsdError, match=r"fit\.json is damaged \(it has no version\); remove .*/model and train again"):
+        run.held()
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from asd.types import AsdError
 T = TypeVar("T", bound="TrainingDirectory")
 
 STATE = "state.safetensors"
+_FACTS = {"settings", "data", "version", "sections", "machine", "files"}  # that fit.json holds, and more
 FRONT_END_FILE = "front_end.json"  # in the folder of a model: the front end that it was trained with
 RECORDED_FILE = "recorded.json"  # the same of `data.remarks.kinds` of the training clips
 
@@ -172,7 +173,10 @@ class RunDirectory(TrainingDirectory):
 
     def fit_facts(self) -> dict[str, Any]:
         """What the model in here was fitted with; {} where there is none."""
-        return read_json(self.model / "fit.json")
+        path = self.model / "fit.json"
+        if (facts := read_json(path)) and (lacking := _FACTS - facts.keys()):
+            raise AsdError(f"{path} is damaged (it has no {min(lacking)}); remove {self.model} and train again")
+        return facts
 
     def confirmed(self) -> list[dict[str, Any]]:
         """What was added to the bank after the training: {"date", "files": [{"path", "kept", "content"}]} each time."""
@@ -187,7 +191,7 @@ class RunDirectory(TrainingDirectory):
     def check_version(self, version: int) -> None:
         """Makes sure that the model, where there is one, was made by this version of its detector."""
         facts = self.fit_facts()
-        if facts and (made_by := facts.get("version", 1)) != version:
+        if facts and (made_by := facts["version"]) != version:
             raise AsdError(
                 f"{self.model} was made by version {made_by} of its detector and this is version {version}, which "
                 f"computes other scores: train again with overwrite=true, or under another name="
