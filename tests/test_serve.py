@@ -446,6 +446,25 @@ def test_a_mistake_of_ours_is_a_sentence_and_its_details_stay_here(
     assert "the secret of the house" in caplog.text
 
 
+def test_a_full_disk_is_a_sentence_for_the_caller_and_one_for_the_log(
+    plant: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*words: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with TestClient(service.application(Models(plant / "runs", None, "cpu"), LIMITS)) as caller:
+        answer = caller.post("/score?machine=fan", content=b"x")
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "error": "the server cannot keep a recording now (No space left on device); try again later"
+    }
+    assert answer.headers["retry-after"] == "60"
+    (record,) = (record for record in caplog.records if record.name == "asd")
+    assert "are kept in TMPDIR" in record.getMessage()
+    assert not record.exc_info
+
+
 def test_metrics_count_answers_and_recordings(client: TestClient, plant: Path) -> None:
     def value(text: str, name: str) -> float:
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))

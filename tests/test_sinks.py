@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,35 @@ def test_a_webhook_that_never_answers_holds_up_nothing(answers: tuple[int, ...])
     assert 1 <= sink.n_lost <= 5
 
 
+def test_the_event_that_is_being_sent_at_the_end_is_lost_too() -> None:
+    with serving(0) as hook:
+        sink = Webhook(hook.url, timeout_s=30)
+        for i in range(3):
+            sink.send({"id": i})
+        sink.close(0.1)
+        assert sink.n_lost == 3
+
+
+def test_an_answer_that_never_ends_is_an_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as place:
+
+        def stream() -> None:
+            connection, _ = place.accept()
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                while True:
+                    connection.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+        thread = threading.Thread(target=stream, daemon=True)
+        thread.start()
+        sink = Webhook(f"http://127.0.0.1:{place.getsockname()[1]}/video", tries=1)
+        sink.send({"id": "first"})
+        sink.close(5)
+    assert sink.n_lost == 0
+    assert not sink._thread.is_alive()
+
+
 def test_more_than_can_wait_is_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("asd.deploy.sinks.QUEUED", 2)
     with serving(0) as hook:
@@ -125,8 +154,8 @@ def test_more_than_can_wait_is_counted_as_lost(monkeypatch: pytest.MonkeyPatch) 
         for i in range(10):
             sink.send({"id": i})
         assert sink.n_lost >= 7
-        hook.ended.set()
         sink.close(0.1)
+        assert sink.n_lost == 10
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def application(models: Models, config: Serve) -> Guard:
 
     app.post("/score", openapi_extra=_BODY)(score)
 
-    for kind in (RefusalError, AsdError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
+    kinds = (RefusalError, AsdError, RequestValidationError, HTTPException, ClientDisconnect, OSError, Exception)
+    for kind in kinds:
         app.add_exception_handler(kind, _refused)
     return Guard(app, config, metrics.answered)
 
@@ -133,6 +134,10 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
             refusal = RefusalError(error.status_code, known.get(error.status_code, str(error.detail)))
         case ClientDisconnect():
             refusal = RefusalError(400, "the request ended before its body did")  # to nobody, but it is counted
+        case OSError():  # a full disk, as a recording is a file while it is scored
+            why = error.strerror or str(error)
+            log.error("a request failed (%s): recordings are kept in TMPDIR while they are scored", error)
+            refusal = RefusalError(503, f"the server cannot keep a recording now ({why}); try again later", 60)
         case _:
             log.error("a request failed", exc_info=error)
             refusal = RefusalError(500, "the server failed on this request; its log says why")

@@ -113,6 +113,7 @@ class Webhook:
         if self._thread.is_alive():
             self._closing.set()
             self._thread.join(1.0)
+        self.n_lost += self._thread.is_alive()  # the one that is being sent
         self.n_lost += sum(event is not None for event in list(self._queue.queue))
         self._client.close()
 
@@ -133,7 +134,8 @@ class Webhook:
                     break
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             try:
-                answer = self._client.post(self._url, content=body, headers=self._headers(body))
+                with self._client.stream("POST", self._url, content=body, headers=self._headers(body)) as answer:
+                    pass  # what it says beside its status may never end, as at the address of a camera
                 if answer.is_success:
                     return True
                 why = f"it answers {answer.status_code}"
