@@ -224,7 +224,7 @@ def _listen(model: RunModel, plan: Plan, pieces: Iterator[Piece], folder: Path) 
     return ListenResult(folder, seconds, listener.n_windows, listener.n_alarms, share, defects)
 
 
-_LEVELS = {"cleared": 20, "defect over": 20, "drift over": 20}  # of the log; what else happens is a warning
+_LEVELS = {"cleared": 20, "defect over": 20, "drift over": 20, "problem": 40}  # of the log; all else is a warning
 
 
 def _sentence(event: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from asd.core.files import atomic
-from asd.core.runtime import log
 from asd.data.audio import chosen_channels, defect
 from asd.data.codecs import write_wav
 from asd.deploy.alarms import Alarms, Drift, Rule
@@ -205,7 +204,6 @@ class Listener:
                 self._problem(str(error))
 
     def _problem(self, sentence: str) -> None:
-        log.error("%s", sentence)
         if len(self.problems) < 100:
             self.problems[sentence] = None
         self._say("problem", why=sentence)
