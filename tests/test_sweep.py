@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from asd.challenge.files import list_clips
+from asd.challenge.years import get_year
 from asd.data.audio import read_wav
-from asd.evaluation.comparison import importances, mean_elsewhere
+from asd.evaluation.comparison import best_elsewhere, importances, score_elsewhere
 from asd.pipeline import train
 from asd.settings.config import Run
 from asd.stages.planting import COPIES, plant
@@ -205,7 +206,14 @@ def test_importance_is_that_of_the_option_which_moves_the_score() -> None:
 def test_a_choice_on_the_other_machines() -> None:
     scores = pd.DataFrame({"fan": [0.9, 0.5], "pump": [0.6, 0.7], "valve": [0.6, 0.8]})
     # fan: pump and valve prefer the second (0.5); pump: (0.75, 0.65) the first (0.6); valve: (0.75, 0.6) the first
-    assert mean_elsewhere(scores) == pytest.approx((0.5 + 0.6 + 0.6) / 3)
+    assert score_elsewhere(scores, "per_id") == pytest.approx((0.5 + 0.6 + 0.6) / 3)
+
+
+def test_a_choice_of_one_configuration_alone_is_worth_its_official_score() -> None:
+    one = pd.DataFrame({"fan": [0.9], "pump": [0.6], "valve": [0.3]})
+    assert score_elsewhere(one, get_year(2025).rule) == pytest.approx(3 / (1 / 0.9 + 1 / 0.6 + 1 / 0.3))
+    two = pd.DataFrame({"fan": [0.9, 0.5], "pump": [0.9, 0.5], "valve": [0.3, 0.5]})  # the mean prefers another
+    assert best_elsewhere(two, get_year(2025).rule) == {"fan": 1, "pump": 1, "valve": 0}
 
 
 @pytest.fixture

@@ -140,14 +140,15 @@ def _best(candidates: Sequence[Entry], machines: Sequence[str]) -> Entry:
     return max(candidates, key=lambda entry: float(entry.over(machines).mean()))
 
 
-def mean_elsewhere(scores: pd.DataFrame) -> float:
-    """Mean score where each machine takes the configuration that is best on the other machines."""
-    return float(np.mean([scores[machine].iloc[row] for machine, row in best_elsewhere(scores).items()]))
+def score_elsewhere(scores: pd.DataFrame, rule: MetricRule) -> float:
+    """The score over all machines, as a year's rule averages, where each takes what is best on the other machines."""
+    taken = [scores[machine].iloc[row] for machine, row in best_elsewhere(scores, rule).items()]
+    return float(aggregate(np.array(taken), rule))
 
 
-def best_elsewhere(scores: pd.DataFrame) -> dict[str, int]:
+def best_elsewhere(scores: pd.DataFrame, rule: MetricRule) -> dict[str, int]:
     """For each machine the row of `scores` (configurations, machines) that is best on the other machines."""
-    return {str(name): int(scores.drop(columns=name).mean(axis=1).to_numpy().argmax()) for name in scores}
+    return {str(name): int(aggregate(scores.drop(columns=name).to_numpy(), rule).argmax()) for name in scores}
 
 
 def importances(options: pd.DataFrame, scores: pd.Series) -> dict[str, float]:

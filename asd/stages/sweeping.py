@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from asd.challenge.years import get_year
 from asd.core.executors import finished
 from asd.core.files import alone, atomic, read_json, write_text
 from asd.core.runtime import file_hash, fingerprint, imported, log, progress
@@ -88,7 +89,7 @@ def sweep(config: Sweep) -> Swept:
     results = _guided(config, space, first) if config.method == "optuna" else _listed(config, every, first)
     if not any(result["state"] == COMPLETE for result in results):
         raise AsdError(f"none of {len(results)} configurations could be tried: {results[0]['state']}")
-    return _written(config.folder, results, [*space], machines, each=config.judge == "others")
+    return _written(config.folder, results, [*space], machines, year, each=config.judge == "others")
 
 
 def _fingerprint(dataset: Dataset, machines: Sequence[str], judge: str) -> str:
@@ -104,8 +105,7 @@ def summary(config: Sweep, found: Swept) -> str:
     """The table, what the choice is worth, and the best configuration as a command."""
     lines = [as_markdown(found.table, found.machines)]
     if found.elsewhere is not None:
-        share = 100 * found.elsewhere
-        lines.append(f"chosen for each machine on the other machines: {share:.1f} on average")
+        lines.append(f"chosen for each machine on the other machines: {100 * found.elsewhere:.1f}")
     if config.judge == "faults":
         lines.append("scores are those of planted faults, not of test clips: they order configurations, no more")
     if failed := int(found.table["state"].str.startswith(FAILED).sum()):
@@ -219,12 +219,14 @@ def import_optuna() -> Any:
     return optuna
 
 
-def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machines: list[str], *, each: bool) -> Swept:
+def _written(
+    folder: Path, results: Sequence[Result], keys: Sequence[str], machines: list[str], year: int, *, each: bool
+) -> Swept:
     """The table, the best configuration and the figure, in files."""
-    from asd.evaluation.comparison import best_elsewhere, importances, mean_elsewhere
+    from asd.evaluation.comparison import best_elsewhere, importances, score_elsewhere
     from asd.evaluation.figures import importance_figure
 
-    rows = []
+    rows, rule = [], get_year(year).rule
     for r in results:  # a list as the command line writes it
         words = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in r["options"].items()}
         rows.append({**{key: r[key] for key in ("score", "state", "seconds")}, **words, **r["machines"]})
@@ -233,11 +235,11 @@ def _written(folder: Path, results: Sequence[Result], keys: Sequence[str], machi
     order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False).index
     table, results = table.loc[order].reset_index(drop=True), [results[i] for i in order]
     whole = table[table["state"] == COMPLETE]
-    elsewhere = mean_elsewhere(whole[machines]) if len(machines) > 1 else None
+    elsewhere = score_elsewhere(whole[machines], rule) if len(machines) > 1 else None
     write_text(folder / "sweep.csv", table.to_csv(index=False))
     write_text(folder / "sweep.md", as_markdown(table, machines))
     write_text(folder / "best.yaml", yaml.safe_dump(results[0]["options"], sort_keys=False))
-    for machine, row in best_elsewhere(whole[machines]).items() if each else ():
+    for machine, row in best_elsewhere(whole[machines], rule).items() if each else ():
         write_text(folder / "best" / f"{machine}.yaml", yaml.safe_dump(results[row]["options"], sort_keys=False))
     publish_files(*(folder / name for name in ("sweep.csv", "sweep.md", "best.yaml")))
     publish_files(folder / "best")
