@@ -18,9 +18,10 @@ import soundfile
 
 from asd.data.audio import read_sound
 from asd.data.codecs import encode
-from asd.deploy import device, sources
+from asd.deploy import device, folder
 from asd.deploy.device import Device, Take
-from asd.deploy.sources import Folder, source_of
+from asd.deploy.folder import Folder
+from asd.deploy.sources import source_of
 from asd.deploy.stream import Piece
 from asd.types import AsdError
 from tests.machines import write_clip
@@ -66,7 +67,7 @@ class Card:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in a folder at the beginning is taken for whole."""
-    monkeypatch.setattr(sources, "_QUIET_S", 0.0)
+    monkeypatch.setattr(folder, "_QUIET_S", 0.0)
 
 
 @pytest.fixture
@@ -206,10 +207,10 @@ def test_a_recording_of_any_name_is_remembered_and_one_that_goes_unread_changes_
     place, mark = tmp_path / "in", tmp_path / "heard"
     wav = write_clip(place / "a.wav", 0, 0.1)
     wav.rename(odd := place / "b\n\udcff.wav")  # no UTF-8
-    folder = Folder(place, 16000, mark)
-    assert len(list(folder._read(odd))) == 1
+    watched = Folder(place, 16000, mark)
+    assert len(list(watched._read(odd))) == 1
     before = mark.read_bytes()
-    (gone,) = folder._read(place / "part.wav")  # as where a recorder renames it at once
+    (gone,) = watched._read(place / "part.wav")  # as where a recorder renames it at once
     assert gone.problem
     assert mark.read_bytes() == before
     assert not Folder(place, 16000, mark)._waiting()
@@ -252,7 +253,7 @@ def test_a_folder_whose_disk_is_not_there_for_a_while_is_not_heard_twice(tmp_pat
 def test_a_recording_that_is_still_written_is_heard_when_it_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_QUIET_S", 3600.0)
+    monkeypatch.setattr(folder, "_QUIET_S", 3600.0)
     content = write_clip(tmp_path / "whole.wav", 0, 0.1).read_bytes()
     (tmp_path / "in").mkdir()
     with (tmp_path / "in/a.wav").open("wb") as file:
@@ -266,15 +267,37 @@ def test_a_recording_that_is_still_written_is_heard_when_it_is_whole(
     pieces.close()
 
 
+def test_a_recorder_that_waits_for_a_sound_with_its_file_open_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "_AGAIN_S", 0.1)
+    monkeypatch.setattr(folder, "_LOOK_S", 0.02)
+    content = write_clip(tmp_path / "whole.wav", 0, 0.1).read_bytes()
+    (tmp_path / "in").mkdir()
+    pieces = Folder(tmp_path / "in", 16000).pieces()
+
+    def record() -> None:
+        with (tmp_path / "in/a.wav").open("wb") as file:
+            file.write(content[:44])
+            file.flush()
+            time.sleep(1.0)
+            file.write(content[44:])
+
+    threading.Timer(0.2, record).start()
+    (piece,) = take(pieces, 1)
+    pieces.close()
+    assert not piece.problem
+
+
 def test_what_nobody_told_of_is_heard_when_it_no_longer_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As what another computer writes into a shared folder, or thousands at once, of which the system drops some."""
-    monkeypatch.setattr(sources, "_QUIET_S", 0.3)
-    monkeypatch.setattr(sources, "_AGAIN_S", 0.3)
-    monkeypatch.setattr(sources, "_LOOK_S", 0.05)
-    watch = sources._watch
-    monkeypatch.setattr(sources, "_watch", lambda place, take: watch(place, lambda arrival: None))
+    monkeypatch.setattr(folder, "_QUIET_S", 0.3)
+    monkeypatch.setattr(folder, "_AGAIN_S", 0.3)
+    monkeypatch.setattr(folder, "_LOOK_S", 0.05)
+    watch = folder._watch
+    monkeypatch.setattr(folder, "_watch", lambda place, begun, take: watch(place, set(), lambda arrival: None))
     place, mark = tmp_path / "in", tmp_path / "heard"
     place.mkdir()
     pieces, grows = Folder(place, 16000, mark).pieces(), tmp_path / "in/b.wav"
@@ -302,8 +325,8 @@ def test_what_nobody_told_of_is_heard_when_it_no_longer_changes(
 def test_a_folder_that_cannot_be_looked_into_for_a_while_is_not_heard_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sources, "_AGAIN_S", 0.0)
-    monkeypatch.setattr(sources, "_LOOK_S", 0.02)
+    monkeypatch.setattr(folder, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(folder, "_LOOK_S", 0.02)
     place = tmp_path / "in"
     write_clip(place / "a.wav", 0, 0.1)
     pieces = Folder(place, 16000).pieces()
@@ -323,19 +346,39 @@ def test_a_folder_that_cannot_be_looked_into_for_a_while_is_not_heard_twice(
     assert "Stale file handle" in caplog.text
 
 
+def test_a_folder_whose_server_is_away_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "_LOOK_S", 0.02)
+    place = tmp_path / "in"
+    write_clip(place / "a.wav", 0, 0.1)
+    pieces = Folder(place, 16000).pieces()
+    take(pieces, 1)
+    stat, until_s = Path.stat, time.monotonic() + 0.3
+
+    def stale(path: Path, **options: bool) -> os.stat_result:
+        if path == place and time.monotonic() < until_s:
+            raise OSError(116, "Stale file handle", str(place))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stale)
+    assert "in has gone" in next(pieces).problem
+    threading.Timer(0.5, lambda: write_clip(place / "b.wav", 1, 0.1)).start()
+    assert "b.wav" in (piece.recording for piece in pieces)
+    pieces.close()
+
+
 def test_recordings_of_one_moment_are_heard_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    of = sources._State.of
-    monkeypatch.setattr(sources._State, "of", lambda path: replace(of(path), stamp=7))
+    of = folder._State.of
+    monkeypatch.setattr(folder._State, "of", lambda path: replace(of(path), stamp=7))
     for name in ("a", "b", "c"):
         write_clip(tmp_path / f"in/{name}.wav", 0, 0.1)
-    folder = Folder(tmp_path / "in", 16000, tmp_path / "heard")
+    watched = Folder(tmp_path / "in", 16000, tmp_path / "heard")
     for name in ("c", "a"):
-        list(folder._read(tmp_path / f"in/{name}.wav"))
+        list(watched._read(tmp_path / f"in/{name}.wav"))
     assert [path.name for path in Folder(tmp_path / "in", 16000, tmp_path / "heard")._waiting()] == ["b.wav"]
 
 
 def test_a_folder_that_goes_and_comes_back_is_heard_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_LOOK_S", 0.02)
+    monkeypatch.setattr(folder, "_LOOK_S", 0.02)
     place = tmp_path / "in"
     write_clip(place / "a.wav", 0, 0.1)
     pieces = Folder(place, 16000, tmp_path / "heard").pieces()
@@ -353,9 +396,9 @@ def test_a_recording_that_cannot_be_remembered_is_heard_all_the_same(tmp_path: P
     write_clip(tmp_path / "in/b.wav", 1, 0.1)
     mark = tmp_path / "full"
     mark.mkdir()  # cannot be written as a file
-    folder = Folder(tmp_path / "in", 16000)
-    folder.mark = mark
-    assert [piece.recording for name in ("a", "b") for piece in folder._read(tmp_path / f"in/{name}.wav")] == [
+    watched = Folder(tmp_path / "in", 16000)
+    watched.mark = mark
+    assert [piece.recording for name in ("a", "b") for piece in watched._read(tmp_path / f"in/{name}.wav")] == [
         "a.wav",
         "b.wav",
     ]
@@ -385,9 +428,9 @@ def test_a_named_pipe_is_read_as_standard_input_is(tmp_path: Path, is_wav: bool)
 
 
 def test_recordings_in_folders_below_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = Folder(tmp_path / "in", 16000)
+    watched = Folder(tmp_path / "in", 16000)
     write_clip(tmp_path / "in/a.wav", 1, 0.1)
-    assert names(take(folder.pieces(), 1)) == ["a.wav"]
+    assert names(take(watched.pieces(), 1)) == ["a.wav"]
     assert "are not heard" not in caplog.text
     write_clip(tmp_path / "in/2026/03/b.wav", 1, 0.1)
     assert names(take(Folder(tmp_path / "in", 16000).pieces(), 1)) == ["a.wav"]
