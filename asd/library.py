@@ -20,7 +20,7 @@ from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, publish
 from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, check
-from asd.data.remarks import broken, kinds, notices, of_no_section, unlike
+from asd.data.remarks import broken, kinds, learnt_from, notices, of_no_section, unlike
 from asd.data.windows import as_clips
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
@@ -146,6 +146,7 @@ class Model:
         )
         self._tell(INFO, notices(recordings))
         self._tell(WARNING, [*unlike(recordings, self.recorded), *of_no_section(recordings, self.sections)])
+        self._tell(WARNING, learnt_from(recordings, self.recorded))
         recordings, scores = usable_scores(self.detector, recordings, refused)
         device = self.detector.context.device
         return predictions(recordings, scores[name], self.thresholds[name], self.normal, name, device)

@@ -354,3 +354,10 @@ def test_the_next_command_leaves_out_machines_that_allow_no_evaluation(data: Pat
     assert "not to be evaluated, without test clips of both labels: pump" in told
     (following,) = re.findall(r"^next: python -m asd (.*)$", told, re.MULTILINE)
     assert "official score" in succeeds(*shlex.split(following)).out
+
+
+def test_the_next_command_names_the_machine_of_which_a_section_is_not_tested(data: Path) -> None:
+    for number, clip in enumerate(sorted((data / "fan/train").iterdir())):
+        clip.rename(clip.with_name(clip.name.replace("section_00", f"section_0{number % 2}")))
+    told = succeeds("train", ONE_VIEW, "data=data", "machine=fan").out
+    assert succeeds(*shlex.split(told.rpartition("next: python -m asd ")[2])).err.count("is not whole") == 1

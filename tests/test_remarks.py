@@ -10,7 +10,7 @@ import pytest
 
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, in_memory
-from asd.data.remarks import copies, kinds, labelled_twice, notices, of_no_section, repeated, unlike
+from asd.data.remarks import copies, kinds, labelled_twice, learnt_from, notices, of_no_section, repeated, unlike
 from asd.types import Clip, FrontEnd, Label, Split
 
 
@@ -158,7 +158,11 @@ def test_copies_are_told_by_their_content() -> None:
         "1 of 2 test clips are copies of training clips (b.wav): they score lower than new recordings do, so results "
         "are too good or wrong; remove them from one side"
     ]
-    assert copies(recorded(same), {}) == []
+    assert copies(recorded(same), {}) == learnt_from(recorded(same), {}) == []
+    assert learnt_from(recorded(other, same), kinds(learnt)) == [
+        "1 of 2 recordings were learnt from (b.wav): they score lower than new ones do, so their scores say nothing of "
+        "the machine or of the threshold"
+    ]
 
 
 def test_labels_of_one_content_are_told() -> None:

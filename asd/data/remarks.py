@@ -187,13 +187,28 @@ def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 
     `learnt` is `kinds` of the training clips; of those from memory it has no contents.
     """
-    known = {*learnt.get("contents", ())}
-    if not (found := [clip.name for clip, sound in recordings.pairs if _short(sound) in known]):
+    if not (found := _learnt(recordings, learnt)):
         return []
     return [
         f"{len(found)} of {len(recordings)} test clips are copies of training clips ({named(found)}): they score lower "
         f"than new recordings do, so results are too good or wrong; remove them from one side"
     ]
+
+
+def learnt_from(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """A sentence on recordings to predict whose content is that of a training clip; else nothing, as in `copies`."""
+    if not (found := _learnt(recordings, learnt)):
+        return []
+    return [
+        f"{len(found)} of {len(recordings)} recordings were learnt from ({named(found)}): they score lower than new "
+        f"ones do, so their scores say nothing of the machine or of the threshold"
+    ]
+
+
+def _learnt(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+    """Names of the recordings whose content is that of a training clip."""
+    known = {*learnt.get("contents", ())}
+    return [clip.name for clip, sound in recordings.pairs if _short(sound) in known]
 
 
 def _short(sound: Sound) -> str:

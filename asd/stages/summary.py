@@ -21,6 +21,7 @@ import pandas as pd
 from asd.challenge.installed import Finding
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
+from asd.evaluation.completeness import Folders, missing_scores
 from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
@@ -64,14 +65,14 @@ def data_check(config: options.DataCheck, inventory: Inventory) -> str:
 def train(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Where the models and scores of a training are."""
     places = "\n".join(f"  {run.path}" for run in runs)
-    folders = [run.scores for run in runs if run.scores.scorers]
-    if not folders:
+    folders = {run: run.scores for run in runs}
+    if not any(folder.scorers for folder in folders.values()):
         advice = (
             "put clips to score in test/ beside train/, then: python -m asd score with the same options\n"
             f"or score any recordings: {_predict(config)}"
         )
     else:
-        advice = _after_scores(config, runs, folders)
+        advice = _after_scores(config, folders)
     return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
 
 
@@ -93,11 +94,11 @@ def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
 def score(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Where the scores are."""
     root = config.data_root
-    folders = [run.scores_of(root) or run.scores for run in runs]
-    beside = folders != [run.scores for run in runs]
-    places = "\n".join(f"  {folder.path}" for folder in folders)
+    folders = {run: run.scores_of(root) or run.scores for run in runs}
+    beside = any(folder != run.scores for run, folder in folders.items())
+    places = "\n".join(f"  {folder.path}" for folder in folders.values())
     note = "these are no test clips of the run: their scores lie beside its own\n" if beside else ""
-    after = _after_scores(config, runs, folders, *([f"data={root}"] if beside else []))
+    after = _after_scores(config, folders, *([f"data={root}"] if beside else []))
     return f"scored:\n{places}\n{note}{after}"
 
 
@@ -185,9 +186,10 @@ def _options_to_repair(config: options.DataCheck, defects: Sequence[Finding]) ->
     return [*given, "overwrite=true"] if pointed_at else given
 
 
-def _after_scores(config: Run, runs: Sequence[RunDirectory], folders: Sequence[ScoreFolder], *more: str) -> str:
+def _after_scores(config: Run, folders: Folders, *more: str) -> str:
     """What to do with scores: `evaluate` needs labels, and both kinds of clip; `more` are options of it."""
-    tables = pd.concat([folder.table(folder.scorers[0]) for folder in folders])
+    scored = [folder for folder in folders.values() if folder.scorers]
+    tables = pd.concat([folder.table(folder.scorers[0]) for folder in scored])
     labels = {*tables["label"]}
     compared = [
         unicodedata.normalize("NFC", str(machine))
@@ -196,12 +198,15 @@ def _after_scores(config: Run, runs: Sequence[RunDirectory], folders: Sequence[S
     ]
     if compared:
         year = [] if config.year == 2025 else [f"year={config.year}"]
-        others = sorted({unicodedata.normalize("NFC", run.machine) for run in runs} - {*compared})
+        others = sorted({unicodedata.normalize("NFC", run.machine) for run in folders} - {*compared})
         note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
-        machines = [f"machine={listed(compared)}"] if others else _machines(config)
+        is_part = bool(
+            others or missing_scores(folders, scored[0].scorers[0])
+        )  # which is evaluated where it is asked for
+        machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
         return f"{note}next: python -m asd evaluate {of_run(config.run_name, config.runs, *year, *machines, *more)}"
-    if any(folder.is_own for folder in folders):
-        return f"{_false_alarms(folders, runs[0].default_scorer())}next: {_predict(config)}"
+    if any(folder.is_own for folder in scored):
+        return f"{_false_alarms(scored, next(iter(folders)).default_scorer())}next: {_predict(config)}"
     if labels == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
