@@ -1,15 +1,16 @@
-"""Which runs there are: complete ones, those that were begun, and those that do not go together."""
+"""Which runs there are: complete ones, those that were begun, that are out of date, and that do not go together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from asd.core.files import read_json
 from asd.core.runtime import log
 from asd.core.storage import fetch
 from asd.places import check_listed
 from asd.runs.directory import RunDirectory, directories_with
-from asd.runs.scores import warn_of_stale
+from asd.runs.scores import ScoreFolder
 from asd.types import AsdError
 
 
@@ -105,14 +106,34 @@ def same_seeds(runs: Sequence[RunDirectory]) -> None:
 
 def warn_of_run(runs: Path, name: str) -> None:
     """Names what is to be known of a run whose results are used: older than its scores, or of other options."""
-    warn_of_stale(runs, name)
-    _warn_of_other_options(runs / name)
+    complete = directories_with(RunDirectory, runs / name, "DONE")
+    _warn_of_stale(runs, name, complete)
+    _warn_of_other_options(runs / name, complete)
 
 
-def _warn_of_other_options(place: Path) -> None:
+def _warn_of_stale(runs: Path, name: str, complete: Sequence[RunDirectory]) -> None:
+    """Names recordings that are others since they were scored, and what was made of scores that are others since."""
+    place = runs / name
+    made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
+    made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]
+    pictures = sorted(place.rglob("explain/scored.json"))
+    made += [(path.parent, place, path, "make explain writes them anew") for path in pictures]
+    made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
+    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
+    for machine, run in {run.path.parent: run for run in complete}.items():  # all seeds have the same clips
+        if changes := run.scores.changes():
+            more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""
+            log.warning("%s since the scores of %s were made%s; make score makes them anew", changes[0], machine, more)
+    for what, start, file, way in made:
+        scored = read_json(file).get("scored", {})
+        if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:
+            log.warning("%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way)
+
+
+def _warn_of_other_options(place: Path, complete: Sequence[RunDirectory]) -> None:
     """Names machines of a run that were trained with other options: one configuration is to serve every machine."""
     machines: dict[tuple[int, str], list[str]] = {}
-    for run in directories_with(RunDirectory, place, "DONE"):
+    for run in complete:
         if settings := run.fit_facts().get("settings"):  # a fusion has none
             machines.setdefault((run.seed, settings), []).append(run.machine)
     for seed in sorted({seed for seed, _ in machines}):

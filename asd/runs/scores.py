@@ -1,4 +1,4 @@
-"""Score tables: one CSV file per scorer in a folder, clips that were to be scored, and what is older than scores."""
+"""Score tables: one CSV file per scorer in a folder, and what is known of the clips that were to be scored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from asd.core.files import atomic, read_json, write_json
-from asd.core.runtime import file_hash, fingerprint, log
+from asd.core.runtime import file_hash, fingerprint
 from asd.places import find_recordings, recording_key, unreadable
 from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
@@ -232,25 +232,5 @@ def digests(place: Path, folders: Iterable[ScoreFolder]) -> dict[str, str]:
 
 
 def note_scores(file: Path, place: Path, folders: Iterable[ScoreFolder]) -> None:
-    """Writes which scores a page or pictures are of, so that `warn_of_stale` can tell when they are others."""
+    """Writes which scores a page or pictures are of, so that `warn_of_run` can tell when they are others."""
     write_json(file, {"scored": digests(place, folders)})
-
-
-def warn_of_stale(runs: Path, name: str) -> None:
-    """Names recordings that are others since they were scored, and what was made of scores that are others since."""
-    place = runs / name
-    complete = [done for done in sorted(place.glob("*/seed*/DONE")) if done.parent.name[4:].isdecimal()]
-    made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
-    made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]
-    pictures = sorted(place.rglob("explain/scored.json"))
-    made += [(path.parent, place, path, "make explain writes them anew") for path in pictures]
-    made += [(done.parent, runs, done, "fuse anew with overwrite=true") for done in complete]
-    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
-    for machine, run in {done.parents[1]: done.parent for done in complete}.items():  # all seeds have the same clips
-        if changes := ScoreFolder(run / "scores").changes():
-            more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""
-            log.warning("%s since the scores of %s were made%s; make score makes them anew", changes[0], machine, more)
-    for what, start, file, way in made:
-        scored = read_json(file).get("scored", {})
-        if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:
-            log.warning("%s is of earlier scores: those in %s are others since; %s", what, start / changed[0], way)
