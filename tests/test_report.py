@@ -243,6 +243,10 @@ def test_a_report_of_predictions_needs_no_labels(run: Path) -> None:
     assert [clip["file"] for clip in part["clips"]] == [str(path) for path in copies]
     assert part["clips"][1]["at"] == "2024-01-02T00:00:00"
     assert part["clips"][0]["nearest"] == train
+    pages = {path: path.read_bytes() for path in Path("runs/one").glob("report.*")}
+    succeeds("report", "name=one", "predictions=predictions.csv", "clips=0")  # beside them: that of the run stays
+    assert Path("report.html").is_file()
+    assert {path: path.read_bytes() for path in Path("runs/one").glob("report.*")} == pages
 
 
 def test_a_fused_run_has_a_report_without_sounds(run: Path) -> None:
@@ -274,3 +278,4 @@ def test_what_cannot_be_reported_is_refused(run: Path) -> None:
     Path("bad.csv").write_text("path;machine;score\na.wav;fan;1\nb.wav;fan;1,5\n")
     refuses("report", "name=one", "predictions=bad.csv", saying=r"fields in line 3, saw 2\); predict writes it$")
     assert not Path("runs/one/report.html").exists()
+    assert not Path("report.html").exists()

@@ -135,7 +135,7 @@ class Report(OfRun):
     explained: int = Field(3, ge=0, description="how many of them with a picture of what moved the score")
     audio: Literal["flac", "opus"] = Field("opus", description="flac (as recorded) or opus (a quarter of it)")
     megabytes: float = Field(25.0, gt=0, description="most that sounds and pictures take")
-    out: Place | None = Field(None, description="the file, by default report.html in the run's folder")
+    out: Place | None = Field(None, description="the file, by default report.html of the run or beside predictions")
 
 
 class Submit(OfRun):

@@ -32,7 +32,7 @@ from asd.runs import RunDirectory
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, warn_of_defects, with_ranks
-from asd.types import AsdError, Clip, Split, section_among
+from asd.types import AsdError, Clip, Split, named, section_among
 
 PIECE = 256  # recordings that are read and scored at once
 _NAMED = 10  # of each machine in the last message
@@ -131,10 +131,10 @@ def _machine(clip: Clip, machines: Sequence[str]) -> str:
     if clip.machine in machines or (not clip.machine and len(machines) == 1):
         return clip.machine or machines[0]
     around = unicodedata.normalize("NFC", str(clip.path.absolute().parent))  # a disk may write accents apart
-    named = [part for part in Path(around).parts if part in machines]
-    if not clip.machine and named:
-        return named[-1]
-    known = ", ".join(machines)
+    above = [part for part in Path(around).parts if part in machines]
+    if not clip.machine and above:
+        return above[-1]
+    known = named(machines)
     if clip.machine:
         raise AsdError(f"{clip.path} is of {clip.machine}, and it is asked of {known}; leave it out")
     raise AsdError(

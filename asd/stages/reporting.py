@@ -40,10 +40,11 @@ class WrittenReport:
 
 
 def report(config: Report) -> WrittenReport:
-    """One HTML file on a run, which needs nothing else: runs/<name>/report.html."""
+    """One HTML file, which needs nothing else: runs/<name>/report.html, or report.html beside predictions."""
     name = config.name
     every = chosen_runs(config.runs, name, config.machine)
-    check_file_place(path := config.out or config.runs / name / "report.html")
+    folder = config.predictions.parent if config.predictions else config.runs / name
+    check_file_place(path := config.out or folder / "report.html")
     warn_of_run(config.runs, name)
     for machine, lacks in sorted(missing_runs(config.runs, name, config.machine).items()):
         log.warning("%s is not whole, and the page lacks a part: %s %s", config.runs / name, machine, "; ".join(lacks))
@@ -85,9 +86,8 @@ def report(config: Report) -> WrittenReport:
     }
     text = as_html(contents, page.media)
     write_text(path, text)
-    if config.out is None:
-        folders = [] if config.predictions else [run.scores for run in runs.values()]
-        note_scores(path.with_suffix(".json"), path.parent, folders)
+    if config.out is None and not config.predictions:
+        note_scores(path.with_suffix(".json"), path.parent, [run.scores for run in runs.values()])
         publish_files(path.with_suffix(".json"))
     publish_files(path)
     for run in runs.values():
