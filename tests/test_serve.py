@@ -156,6 +156,21 @@ def test_a_model_that_cannot_be_used_keeps_no_other_from_being_served(
         asd.load(runs / "fans", "pump")
 
 
+def test_a_detector_that_breaks_keeps_no_other_from_being_served(
+    plant: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(path: Path, machine: str, **options: Any) -> asd.Model:
+        if machine == "pump":
+            raise KeyError("weights")
+        return asd.load(path, machine, **options)
+
+    monkeypatch.setattr("asd.deploy.models.load", breaks)
+    models = Models(plant / "runs", None, "cpu")
+    assert models.left_out == {("fans", "pump"): "it cannot be loaded, and the log says why"}
+    assert models.chosen(None, "fan")[:2] == ("fans", "fan")
+    assert "KeyError: 'weights'" in caplog.text
+
+
 def test_a_run_that_may_not_be_looked_into_is_told_of(
     plant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,6 +44,7 @@ class Folder:
         lines = mark.read_text("utf-8", errors="replace").splitlines(True) if mark and mark.exists() else []
         self._heard = dict.fromkeys(lines, 0)  # line of the mark -> `_State.stamp`, 0 where another process heard it
         self._there: set[str] = set()  # lines of the recordings that were there when somebody last looked
+        self._is_told = False  # that recordings arrive in folders below
 
     def pieces(self) -> Iterator[Piece]:
         """Whole recordings; those that cannot be read are named and left out. A folder that has gone is waited for."""
@@ -63,10 +64,6 @@ class Folder:
         observer = _watch(self.place, begun, arrived.put)
         try:
             self._there = set()
-            if _has_recordings_below(self.place):
-                log.warning(
-                    "recordings in folders below %s are not heard; name the folder where they arrive", self.place
-                )
             waiting = self._waiting()
             quiet = {path: stamp for path, stamp in waiting.items() if _age_s(stamp) >= _QUIET_S}
             if n_young := len(waiting) - len(quiet):
@@ -124,6 +121,9 @@ class Folder:
     def _waiting(self) -> dict[Path, int]:
         """Recordings that were not heard yet, and since when they are as they are; what has gone is forgotten."""
         check_listed(self.place)
+        if not self._is_told and _has_recordings_below(self.place):
+            log.warning("recordings in folders below %s are not heard; name the folder where they arrive", self.place)
+            self._is_told = True
         with os.scandir(self.place) as entries:
             states = [(entry.path, _State.of(entry)) for entry in entries if is_recording(Path(entry.name))]
         found = [(Path(path), state) for path, state in states if state]

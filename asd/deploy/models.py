@@ -38,6 +38,15 @@ class Upload:
     content: bytes
 
 
+@dataclass(slots=True)
+class Loaded:
+    """A model, the run that it was read from, and when that was completed."""
+
+    model: Model
+    run: RunDirectory
+    completed_ns: int
+
+
 class Models:
     """The models of a folder of runs, by run and machine; of several seeds the first.
 
@@ -45,10 +54,8 @@ class Models:
     """
 
     def __init__(self, runs: Path, name: str | None, device: str) -> None:
-        self.loaded: dict[Key, Model] = {}
-        self.runs: dict[Key, RunDirectory] = {}
+        self.loaded: dict[Key, Loaded] = {}
         self.left_out: dict[Key, str] = {}  # why; of a run that may not be looked into the machine is ""
-        self._completed_ns: dict[Key, int] = {}
         for run_name in [name] if name else run_names(runs):
             try:
                 for machine in machine_names(runs, run_name):
@@ -71,35 +78,22 @@ class Models:
             if run.fused_members():
                 log.info("%s is a fusion and has no model; it is not served", run.path)
                 return
-            self.loaded[key] = load(runs / run_name, machine, device=device)
-        except AsdError as error:
+            self.loaded[key] = Loaded(load(runs / run_name, machine, device=device), run, completed_ns)
+        except Exception as error:  # a detector of one's own may raise any
             self._leave_out(key, error)
-        else:
-            self.runs[key], self._completed_ns[key] = run, completed_ns
 
     def missing(self) -> str:
         """The end of a sentence that names what is left out; "" where that is nothing."""
         return f"; not served: {', '.join(map(named, self.left_out))}" if self.left_out else ""
 
-    def _leave_out(self, key: Key, error: AsdError) -> None:
-        self.left_out[key] = str(error)
-        log.error("%s is not served: %s", named(key), error)
+    def _leave_out(self, key: Key, error: Exception) -> None:
+        is_known = isinstance(error, AsdError)
+        self.left_out[key] = why = str(error) if is_known else "it cannot be loaded, and the log says why"
+        log.error("%s is not served: %s", named(key), why, exc_info=None if is_known else error)
 
     def described(self) -> list[dict[str, Any]]:
         """Each model and the recordings that it takes."""
-        return [
-            {
-                "run": run,
-                "machine": machine,
-                "sample_rate_hz": model.options.sample_rate_hz,
-                "microphones": model.detector.context.front_end.n_microphones,
-                "least_samples": model.options.detector_settings.least_samples(),
-                "sections": list(model.sections),
-                "scorers": list(model.scorers),
-                "thresholds": {scorer: model.thresholds[scorer].value for scorer in model.scorers},
-            }
-            for (run, machine), model in self.loaded.items()
-        ]
+        return [_described(run, machine, loaded.model) for (run, machine), loaded in self.loaded.items()]
 
     def chosen(self, run: str | None, machine: str | None) -> tuple[str, str, Model]:
         """Run, machine and model that a request names, or the only one; `RefusalError` where none or several fit."""
@@ -112,17 +106,31 @@ class Models:
             raise RefusalError(404 if not found else 422, f"{what}; name one of {which}{self.missing()}")
         if why := self.left_out.get(found[0]):
             raise RefusalError(503, f"{named(found[0])} is not served: {why}; then start serve again")
-        self._tell_of_change(found[0])
-        return *found[0], self.loaded[found[0]]
+        _tell_of_change(loaded := self.loaded[found[0]])
+        return *found[0], loaded.model
 
-    def _tell_of_change(self, key: tuple[str, str]) -> None:
-        """Says in the log, once for each change, that the model that answers is no longer the one of the run."""
-        if (now := self.runs[key].completed_ns()) not in (0, self._completed_ns[key]):
-            self._completed_ns[key] = now
-            log.warning(
-                "%s was made anew since its model was loaded, and the earlier one answers; start serve again",
-                self.runs[key].path,
-            )
+
+def _described(run: str, machine: str, model: Model) -> dict[str, Any]:
+    return {
+        "run": run,
+        "machine": machine,
+        "sample_rate_hz": model.options.sample_rate_hz,
+        "microphones": model.detector.context.front_end.n_microphones,
+        "least_samples": model.options.detector_settings.least_samples(),
+        "sections": list(model.sections),
+        "scorers": list(model.scorers),
+        "thresholds": {scorer: model.thresholds[scorer].value for scorer in model.scorers},
+    }
+
+
+def _tell_of_change(loaded: Loaded) -> None:
+    """Says in the log, once for each change, that the model that answers is no longer the one of the run."""
+    if (now := loaded.run.completed_ns()) not in (0, loaded.completed_ns):
+        loaded.completed_ns = now
+        log.warning(
+            "%s was made anew since its model was loaded, and the earlier one answers; start serve again",
+            loaded.run.path,
+        )
 
 
 def score_uploads(
