@@ -29,7 +29,7 @@ from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.metrics import auc
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, score_table, warn_of_run
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoreFolder, score_table, warn_of_run
 from asd.scoring.threshold import Threshold, fit_threshold, how_sure
 from asd.settings.config import Run
 from asd.stages.jobs import Job, TestData, dataset_of, prepare
@@ -234,10 +234,23 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
     limits = {scorer: asdict(threshold) for scorer, threshold in thresholds.items()}
+    _tell_of_change(job, folder, limits, detector.scorers[0])
     folder.write(tables, limits, scored, unscored, before=job.run.reopen if is_own else lambda: None)
     if is_own:
         seconds = round(time.perf_counter() - started_s, 3)
         job.run.finish(job.fingerprint, default=detector.scorers[0], scorers=[*tables], seconds=seconds)
+
+
+def _tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[str, Any]], scorer: str) -> None:
+    """Says where the threshold is another than it was: the options of decisions are given anew with each command."""
+    before = folder.thresholds().get(scorer, {}).get("value") if folder.has_thresholds() else None
+    if before is not None and before != (now := limits[scorer]["value"]):
+        decision = job.config.decision
+        by_rate, by_quantile = f"false_alarm_rate={decision.false_alarm_rate}", f"quantile={decision.quantile:g}"
+        log.info(
+            "%s: the threshold of %s is %.4g now and was %.4g, as decision.%s asks; such options are given each time",
+            *(job.run.machine, scorer, now, before, by_quantile if decision.false_alarm_rate is None else by_rate),
+        )
 
 
 def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, Unscored]:
