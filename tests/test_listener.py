@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from asd.data.audio import read_wav
+from asd.deploy import listener
 from asd.deploy.alarms import Rule
 from asd.deploy.listener import Listener, Plan
 from asd.deploy.stream import Piece
@@ -114,6 +115,20 @@ def test_a_recording_ends_where_the_stream_does_and_is_not_half_written(tmp_path
     heard.listener.finish()
     recorded, _ = read_wav(Path(alarm["audio"]))
     assert recorded.shape[1] == round((min(6.0, alarm["end_s"] + 1) - max(0.0, alarm["onset_s"] - 2)) * RATE)
+
+
+def test_a_recording_that_is_interrupted_is_written_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*words: object) -> None:
+        raise KeyboardInterrupt
+
+    heard, write = Heard(tmp_path), listener.write_wav
+    monkeypatch.setattr(listener, "write_wav", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        heard.hear(sound(0.1, 3), sound(0.5, 6, 1))
+    monkeypatch.setattr(listener, "write_wav", write)
+    assert not Path(heard.events[0]["audio"]).exists()
+    heard.listener.finish()
+    assert Path(heard.events[0]["audio"]).exists()
 
 
 def test_a_gap_is_said_and_nothing_reaches_across_it(tmp_path: Path) -> None:

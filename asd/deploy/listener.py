@@ -188,20 +188,23 @@ class Listener:
 
         One is a file, or a folder of files of one window each, which can be trained on.
         """
-        n, rate = self.plan.n_window, self.plan.sample_rate_hz
-        for path, start, stop in [due for due in self._due if end is None or due[-1] <= end]:
-            self._due.remove((path, start, stop))
-            samples = self._windows.between(start, stop).samples
+        for due in [due for due in self._due if end is None or due[-1] <= end]:
+            path, start, stop = due
             try:
-                with atomic(path) as temporary:
-                    if path.suffix == ".wav":
-                        write_wav(temporary, samples, rate)
-                        continue
-                    temporary.mkdir()
-                    for i in range(samples.shape[1] // n):
-                        write_wav(temporary / f"{i:02d}.wav", samples[:, i * n : (i + 1) * n], rate)
+                self._write(path, self._windows.between(start, stop).samples)
             except AsdError as error:
                 self._problem(str(error))
+            self._due.remove(due)  # not before: where Ctrl-C comes meanwhile, it is written at the end
+
+    def _write(self, path: Path, samples: Samples) -> None:
+        n, rate = self.plan.n_window, self.plan.sample_rate_hz
+        with atomic(path) as temporary:
+            if path.suffix == ".wav":
+                write_wav(temporary, samples, rate)
+                return
+            temporary.mkdir()
+            for i in range(samples.shape[1] // n):
+                write_wav(temporary / f"{i:02d}.wav", samples[:, i * n : (i + 1) * n], rate)
 
     def _problem(self, sentence: str) -> None:
         if len(self.problems) < 100:
