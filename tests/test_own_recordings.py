@@ -110,6 +110,19 @@ def test_each_condition_where_a_column_tells_it(place: Path) -> None:
     assert "Rule of 2025" in succeeds("evaluate", "year=2025").out
 
 
+def test_training_recordings_to_listen_to_are_named_for_few_machines_and_files_alone(place: Path) -> None:
+    for machine in ("a", "b", "c", "d"):
+        for i in range(6):
+            write_clip(place / f"data/{machine}/normal/{i}.wav", i)
+    write_clip(place / "data/a/normal/long.wav", 1, duration_s=63.0)
+    answer = succeeds("train", ONE_VIEW, "data=data", CPU)
+    assert "model/training_scores.csv in each tells which recordings are least like the others: listen" in answer.out
+    answer = succeeds("train", ONE_VIEW, "data=data", "machine=a", "name=lone", CPU)
+    named = re.search(r"a: of what was learnt, (.*) are least", answer.out)
+    assert named
+    assert len({*named[1].split(", ")}) == 3
+
+
 def test_clips_without_a_label_are_scored_counted_and_left_out(place: Path) -> None:
     write_tree(place / "data", "plain")
     for i in range(3):
@@ -126,6 +139,8 @@ def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:
     answer = succeeds("train", ONE_VIEW, "machine=pump3", "normal=my recordings/pump 3", CPU)
     assert re.search(r"of 2 normal recordings of the check are above .* between 0% and \d+%", answer.out)
     assert "next: python -m asd predict name=statistics machine=pump3 audio=" in answer.out
+    learnt = pd.read_csv(next(Path("runs").glob("**/training_scores.csv"))).nlargest(3, "ensemble", keep="first")
+    assert f"pump3: of what was learnt, {', '.join(learnt['file'])} are least like the others: listen" in answer.out
     before = scores_of("runs/statistics")
     assert "is done already" in succeeds("train", ONE_VIEW, "machine=pump3", "normal=my recordings/pump 3", CPU).err
     succeeds("score")

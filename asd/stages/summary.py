@@ -35,7 +35,7 @@ from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package, findings_lines
 from asd.types import Label, named
 
-_NAMED = 3  # recordings of an archive that are named when several cannot be used
+_NAMED = 3  # recordings that are named where several cannot be used, or are unlike the others
 
 
 def data(config: options.Data, targets: Sequence[Target]) -> str:
@@ -73,7 +73,7 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
         )
     else:
         advice = _after_scores(config, folders)
-    return f"trained (model/ and scores/ in each):\n{places}\n{advice}"
+    return f"trained (model/ and scores/ in each):\n{places}\n{_least_alike(runs)}{advice}"
 
 
 def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
@@ -210,6 +210,20 @@ def _after_scores(config: Run, folders: Folders, *more: str) -> str:
     if labels == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
+
+
+def _least_alike(runs: Sequence[RunDirectory]) -> str:
+    """Which recordings of one's own score highest by the others that were learnt from."""
+    own = {run.machine: run for run in reversed(runs) if run.scores.is_own}
+    why = "listen to them, as a fault that was learnt hides its like\n"
+    if len(own) > _NAMED:
+        return f"model/training_scores.csv in each tells which recordings are least like the others: {why}"
+    lines = []
+    for machine, run in reversed(own.items()):
+        scores = run.training_scores().groupby("file")[run.default_scorer()].max()
+        files = scores.sort_values(ascending=False, kind="stable").index[:_NAMED]
+        lines.append(f"{machine}: of what was learnt, {named([*files])} are least like the others: {why}")
+    return "".join(lines)
 
 
 def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
