@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -234,6 +235,13 @@ def test_earlier_predictions_are_kept(inbox: Path) -> None:
     (earlier,) = RESULT.parent.glob("predictions_*.csv")
     assert earlier.read_bytes() == before
     assert len(pd.read_csv(RESULT)) == len(before.splitlines())
+    moment_s = earlier.stat().st_mtime
+    for i in range(3):  # all within one second, as where clocks are set back at the end of summer time
+        os.utime(RESULT, (moment_s, moment_s))
+        write_clip(inbox / f"wednesday_{i}.wav", i)
+        succeeds("predict", f"audio={inbox}")
+    kept = sorted(len(pd.read_csv(path)) for path in RESULT.parent.glob("predictions*.csv"))
+    assert kept == [*range(kept[0], kept[0] + 5)]
 
 
 def test_no_other_model_stands_for_one_that_is_not_complete(inbox: Path) -> None:

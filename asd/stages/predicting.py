@@ -288,7 +288,10 @@ def _write(folder: Path, table: pd.DataFrame, skipped: Mapping[str, str]) -> Non
     text = table.to_csv(index=False)
     if path.exists() and path.read_text("utf-8") != text:
         written = datetime.fromtimestamp(path.stat().st_mtime)
-        path.rename(folder / f"predictions_{written:%Y-%m-%d_%H%M%S}.csv")
+        stem, n = f"predictions_{written:%Y-%m-%d_%H%M%S}", 1
+        while (kept := folder / f"{stem}{f'_{n}' if n > 1 else ''}.csv").exists():
+            n += 1  # an hour comes twice where clocks are set back
+        path.rename(kept)
     write_text(path, text)
     if skipped:
         rows = pd.DataFrame([*skipped.items()], columns=["path", "why"])
