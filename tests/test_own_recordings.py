@@ -133,6 +133,20 @@ def test_clips_without_a_label_are_scored_counted_and_left_out(place: Path) -> N
     assert (scores_of("runs/statistics")["label"] == "").sum() == 3
 
 
+def test_the_machine_with_most_false_alarms_is_named_beside_the_rate_of_all(place: Path) -> None:
+    for i in range(10):
+        write_clip(place / f"data/fan/normal/{i}.wav", i)
+        write_clip(place / f"data/pump/normal/{i}.wav", i)
+    for i in range(3):  # of another tone than what is learnt from
+        write_clip(place / f"data/pump/test/normal/{i}.wav", 50 + i, tone_hz=3000)
+    out = succeeds("train", ONE_VIEW, "data=data", CPU, "decision.quantile=0.5").out
+    tables = [pd.read_csv(path) for path in Path("runs/statistics").glob("*/seed0/scores/ensemble.csv")]
+    shares = {table["machine"][0]: (table["decision"].sum(), len(table)) for table in tables}
+    machine, (n_above, n) = max(shares.items(), key=lambda item: item[1][0] / item[1][1])
+    assert n_above
+    assert f"; most of {machine}, {n_above} of {n}\n" in out
+
+
 def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:
     for i in range(10):
         write_clip(place / f"my recordings/pump 3/{i}.wav", i)

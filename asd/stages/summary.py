@@ -233,9 +233,14 @@ def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
     if normal.empty:
         return ""
     low, high = decision_intervals(np.zeros(len(normal), bool), normal["decision"])["false_alarms"]
+    by_machine = {str(machine): own["decision"] for machine, own in normal.groupby("machine")}
+    machine = max(by_machine, key=lambda name: float(by_machine[name].mean()))  # the mean of a plant hides it
+    n_above, is_one_of = by_machine[machine].sum(), len(by_machine) > 1
+    most = f"; most of {machine}, {n_above} of {len(by_machine[machine])}" if is_one_of and n_above else ""
     return (
         f"{normal['decision'].sum()} of {len(normal)} normal recordings of the check are above the threshold; the "
-        f"false-alarm rate is {normal['decision'].mean():.0%}, with 95 % confidence between {low:.0%} and {high:.0%}\n"
+        f"false-alarm rate is {normal['decision'].mean():.0%}, with 95 % confidence between {low:.0%} and {high:.0%}"
+        f"{most}\n"
     )
 
 
