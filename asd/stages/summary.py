@@ -200,9 +200,7 @@ def _after_scores(config: Run, folders: Folders, *more: str) -> str:
         year = [] if config.year == 2025 else [f"year={config.year}"]
         others = sorted({unicodedata.normalize("NFC", run.machine) for run in folders} - {*compared})
         note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
-        is_part = bool(
-            others or missing_scores(folders, scored[0].scorers[0])
-        )  # which is evaluated where it is asked for
+        is_part = others or missing_scores(folders, scored[0].scorers[0])  # and is evaluated where it is asked for
         machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
         return f"{note}next: python -m asd evaluate {of_run(config.run_name, config.runs, *year, *machines, *more)}"
     if any(folder.is_own for folder in scored):
