@@ -58,6 +58,9 @@ def test_without_it_nothing_is_begun(place: Path) -> None:
     alone = asd("train", "machine=pump", "data=data")
     assert "is truncated" in alone.err
     assert "keep_going" not in alone.err
+    joint = asd("train", "detector=embedding", "embedding.encoder=bottleneck", "embedding.joint=true", "data=data")
+    assert "is truncated" in joint.err
+    assert "keep_going" not in joint.err  # as no machine is learnt without the others
 
 
 def test_it_changes_nothing_where_nothing_fails(place: Path) -> None:

@@ -121,6 +121,11 @@ def test_training_recordings_to_listen_to_are_named_for_few_machines_and_files_a
     named = re.search(r"a: of what was learnt, (.*) are least", answer.out)
     assert named
     assert len({*named[1].split(", ")}) == 3
+    told = succeeds("train", ONE_VIEW, "normal=data/b/normal", "machine=b", "held_out=0", "name=unchecked", CPU).out
+    assert "b: of what was learnt, " in told
+    shutil.copytree("data/c/normal/", "few", ignore=shutil.ignore_patterns("[3-5].wav"))
+    told = succeeds("train", ONE_VIEW, "normal=few", "machine=b", "held_out=0", "name=few", CPU).out
+    assert "are least like the others" not in told  # as there are no others
 
 
 def test_clips_without_a_label_are_scored_counted_and_left_out(place: Path) -> None:
@@ -139,12 +144,17 @@ def test_the_machine_with_most_false_alarms_is_named_beside_the_rate_of_all(plac
         write_clip(place / f"data/pump/normal/{i}.wav", i)
     for i in range(3):  # of another tone than what is learnt from
         write_clip(place / f"data/pump/test/normal/{i}.wav", 50 + i, tone_hz=3000)
-    out = succeeds("train", ONE_VIEW, "data=data", CPU, "decision.quantile=0.5").out
+    out = succeeds("train", ONE_VIEW, "data=data", CPU, "decision.quantile=0.5", "seeds=0,1").out
     tables = [pd.read_csv(path) for path in Path("runs/statistics").glob("*/seed0/scores/ensemble.csv")]
+    assert f" of {sum(map(len, tables))} normal recordings of the check" in out  # once, however many seeds heard them
     shares = {table["machine"][0]: (table["decision"].sum(), len(table)) for table in tables}
     machine, (n_above, n) = max(shares.items(), key=lambda item: item[1][0] / item[1][1])
     assert n_above
     assert f"; most of {machine}, {n_above} of {n}\n" in out
+    shutil.rmtree("data/pump")
+    shutil.copytree("data/fan", "data/pump")
+    told = succeeds("train", ONE_VIEW, "data=data", CPU, "decision.quantile=0.1", "name=alike").out
+    assert "; most of" not in told  # of machines with equal rates none has most
 
 
 def test_normal_recordings_alone_lead_to_predict(place: Path) -> None:

@@ -156,7 +156,7 @@ def prepare(
     wanted = {*machines, *(dataset.machines() if is_joint else [])} if learn else set()
     training = {}
     for machine in sorted(wanted):
-        with _one_of(machines):
+        with _one_of([] if is_joint else machines):  # without one, a joint detector learns nothing
             training[machine] = load_training(config, dataset, machine)
     for machine in machines:
         for sentence in () if isinstance(dataset, OwnData) else dataset.warnings(machine):

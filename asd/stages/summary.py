@@ -73,7 +73,7 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
         )
     else:
         advice = _after_scores(config, folders)
-    return f"trained (model/ and scores/ in each):\n{places}\n{_least_alike(runs)}{advice}"
+    return f"trained (model/ and scores/ in each):\n{places}\n{_least_alike(config, runs)}{advice}"
 
 
 def enroll(config: Enroll, runs: Sequence[RunDirectory]) -> str:
@@ -204,41 +204,46 @@ def _after_scores(config: Run, folders: Folders, *more: str) -> str:
         machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
         return f"{note}next: python -m asd evaluate {of_run(config.run_name, config.runs, *year, *machines, *more)}"
     if any(folder.is_own for folder in scored):
-        return f"{_false_alarms(scored, next(iter(folders)).default_scorer())}next: {_predict(config)}"
+        of_machine = {run.machine: folder for run, folder in reversed([*folders.items()]) if folder.scorers}
+        scorer = next(iter(folders)).default_scorer()
+        return f"{_false_alarms([*of_machine.values()], scorer)}next: {_predict(config)}"
     if labels == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
 
 
-def _least_alike(runs: Sequence[RunDirectory]) -> str:
+def _least_alike(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Which recordings of one's own score highest by the others that were learnt from."""
-    own = {run.machine: run for run in reversed(runs) if run.scores.is_own}
-    why = "listen to them, as a fault that was learnt hides its like\n"
+    own = {run.machine: run for run in reversed(runs) if config.normal or run.scores.is_own}
+    why = "listen to them, as a fault that was learnt hides faults like it\n"
     if len(own) > _NAMED:
         return f"model/training_scores.csv in each tells which recordings are least like the others: {why}"
     lines = []
     for machine, run in reversed(own.items()):
         scores = run.training_scores().groupby("file")[run.default_scorer()].max()
-        files = scores.sort_values(ascending=False, kind="stable").index[:_NAMED]
-        lines.append(f"{machine}: of what was learnt, {named([*files])} are least like the others: {why}")
+        if len(scores) > _NAMED:  # or there are no others
+            files = scores.sort_values(ascending=False, kind="stable").index[:_NAMED]
+            lines.append(f"{machine}: of what was learnt, {', '.join(files)} are least like the others: {why}")
     return "".join(lines)
 
 
 def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
-    """How many normal clips are called anomalous where there are no others to compare them with."""
+    """How many normal clips are called anomalous where there are no others to compare them with.
+
+    Of several seeds `folders` has one, as the others heard the same clips.
+    """
     table = pd.concat([folder.table(scorer) for folder in folders])
     normal = table[table["label"] == Label.NORMAL]
     if normal.empty:
         return ""
+    rate = normal["decision"].mean()
     low, high = decision_intervals(np.zeros(len(normal), bool), normal["decision"])["false_alarms"]
-    by_machine = {str(machine): own["decision"] for machine, own in normal.groupby("machine")}
-    machine = max(by_machine, key=lambda name: float(by_machine[name].mean()))  # the mean of a plant hides it
-    n_above, is_one_of = by_machine[machine].sum(), len(by_machine) > 1
-    most = f"; most of {machine}, {n_above} of {len(by_machine[machine])}" if is_one_of and n_above else ""
+    machine = normal.groupby("machine")["decision"].mean().idxmax()  # the mean of a plant hides it
+    own = normal["decision"][normal["machine"] == machine]
+    most = f"; most of {machine}, {own.sum()} of {len(own)}" if own.mean() > rate else ""
     return (
         f"{normal['decision'].sum()} of {len(normal)} normal recordings of the check are above the threshold; the "
-        f"false-alarm rate is {normal['decision'].mean():.0%}, with 95 % confidence between {low:.0%} and {high:.0%}"
-        f"{most}\n"
+        f"false-alarm rate is {rate:.0%}, with 95 % confidence between {low:.0%} and {high:.0%}{most}\n"
     )
 
 
