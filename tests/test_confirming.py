@@ -44,6 +44,7 @@ def scores(run: Path) -> list[float]:
 def test_a_grown_bank_is_that_of_a_training_with_all_of_them(run: Path) -> None:
     answer = succeeds("predict", "audio=inbox", "--confirm-normal")
     assert "3 recordings added to the bank of fan, which holds 15 now" in answer.out
+    assert "the threshold of ensemble was" not in answer.err  # the bank has moved it, no option
     shutil.move("inbox", "elsewhere")  # the run has copies
     for path in Path("elsewhere").iterdir():
         shutil.copy(path, "data/fan/train")

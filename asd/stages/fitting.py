@@ -242,15 +242,18 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
 
 
 def _tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[str, Any]], scorer: str) -> None:
-    """Says where the threshold is another than it was: the options of decisions are given anew with each command."""
-    before = folder.thresholds().get(scorer, {}).get("value") if folder.has_thresholds() else None
-    if before is not None and before != (now := limits[scorer]["value"]):
-        decision = job.config.decision
-        by_rate, by_quantile = f"false_alarm_rate={decision.false_alarm_rate}", f"quantile={decision.quantile:g}"
-        log.info(
-            "%s: the threshold of %s is %.4g now and was %.4g, as decision.%s asks; such options are given each time",
-            *(job.run.machine, scorer, now, before, by_quantile if decision.false_alarm_rate is None else by_rate),
-        )
+    """Says where a threshold is found in another way than before: these options are given anew with each command."""
+    before = folder.thresholds().get(scorer) if folder.has_thresholds() else None
+    now, decision = limits[scorer], job.config.decision
+    if not before or all(before.get(key) == now[key] for key in ("method", "quantile")):
+        return
+    way = f"method={decision.method} decision.quantile={decision.quantile:g}"
+    if decision.false_alarm_rate is not None:
+        way = f"false_alarm_rate={decision.false_alarm_rate:g}"
+    log.info(
+        "%s: the threshold of %s was %.4g and is %.4g now, by decision.%s; give such options each time",
+        *(job.run.machine, scorer, before["value"], now["value"], way),
+    )
 
 
 def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, Unscored]:
