@@ -245,7 +245,7 @@ def _tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[
     """Says where a threshold is found in another way than before: these options are given anew with each command."""
     before = folder.thresholds().get(scorer) if folder.has_thresholds() else None
     now, decision = limits[scorer], job.config.decision
-    if not before or all(before.get(key) == now[key] for key in ("method", "quantile")):
+    if not before or _asked(before) == _asked(now):
         return
     way = f"method={decision.method} decision.quantile={decision.quantile:g}"
     if decision.false_alarm_rate is not None:
@@ -254,6 +254,12 @@ def _tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[
         "%s: the threshold of %s was %.4g and is %.4g now, by decision.%s; give such options each time",
         *(job.run.machine, scorer, before["value"], now["value"], way),
     )
+
+
+def _asked(stored: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The method and quantile that were asked for: a percentile may stand for a gamma fit."""
+    method = "gamma" if stored.get("fallback") and stored.get("method") == "percentile" else stored.get("method")
+    return method, stored.get("quantile")
 
 
 def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, Unscored]:
