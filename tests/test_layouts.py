@@ -526,6 +526,12 @@ def test_the_way_to_recordings_of_ones_choice_is_that_of_the_layout(tmp_path: Pa
     rows = ["path,label", *(f"{name},normal" for name in names)]
     (touch(tmp_path, *names) / "recordings.csv").write_text("\n".join(rows))
     assert "write test into the column split of those of your choice" in opened(tmp_path).notices(tmp_path.name)[1]
+    (given,) = given_data(str(tmp_path), None, ["pump"], 0.2).notices("pump")[1:]
+    assert "; give data=FOLDER with normal/ and test/normal/ instead" in given
+    names += [f"in/{part}/{name}" for part in ("normal", "test/normal") for name in names]
+    chosen = touch(tmp_path, *names) / "in"
+    assert every(opened(chosen))["test/normal/0.wav"].split is Split.TEST
+    assert opened(chosen).n_held_out == {"in": 0}
 
 
 def test_normal_recordings_by_name(tmp_path: Path) -> None:

@@ -180,6 +180,10 @@ def test_a_run_that_may_not_be_looked_into_is_told_of(
     models = Models(runs, None, "cpu")
     assert [*models.left_out] == [("more", "")]
     assert models.chosen("fans", "fan")[:2] == ("fans", "fan")
+    models.left_out |= {("old", "fan"): "it is damaged", ("old", "pump"): "it is damaged"}
+    with pytest.raises(RefusalError, match=r"^old/fan is not served: it is damaged"):  # no other run fits
+        models.chosen("old", None)
+    del models.left_out["old", "fan"], models.left_out["old", "pump"]
     with pytest.raises(RefusalError, match="several models fit; name one of run=fans&machine=fan; not served: more"):
         models.chosen(None, "fan")
     with pytest.raises(RefusalError, match=r"more is not served: .*more may not be read"):

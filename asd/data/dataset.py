@@ -24,6 +24,10 @@ from asd.types import AsdError, Clip, Label, Split, named, one_of
 LAYOUTS = ("auto", "challenge", *REGISTRY)
 HELD_OUT = 0.2  # of the normal recordings, where nothing says which are for the check
 _VERBS = {Split.TRAIN: "learn from", Split.TEST: "score", Split.SUPPLEMENTAL: "use beside"}
+_WAYS = {  # by layout, to choose what is held out
+    "table": "write test into the column split of those of your choice",
+    "given": "give data=FOLDER with normal/ and test/normal/",
+}
 
 
 @dataclass(frozen=True)
@@ -107,10 +111,10 @@ class OwnData:
         sentences = [f"layout {self.layout}: {', '.join(words)}"]
         if count := self.n_held_out.get(machine, 0):
             n_normal = sum(clip.split is Split.TRAIN for clip in clips) + count
-            way = "write test into the column split of" if self.layout == "table" else "put into test/normal"
+            way = _WAYS.get(self.layout, "put those of your choice into test/normal")
             sentences.append(
-                f"{count} of {n_normal} normal recordings (drawn by their names) are held out for the "
-                f"check; {way} those of your choice instead"
+                f"{count} of {n_normal} normal recordings (drawn by their names) are held out for the check; {way} "
+                f"instead"
             )
         return sentences
 

@@ -99,13 +99,14 @@ class Models:
         """Run, machine and model that a request names, or the only one; `RefusalError` where none or several fit."""
         every = [*self.loaded, *self.left_out]  # the model of another machine is not to stand for one that is missing
         found = [key for key in every if run in (None, key[0]) and (machine in (None, key[1]) or not key[1])]
-        if len(found) != 1:
-            names = [key for key in self.loaded if key in found] or [*self.loaded]
-            what = "several models fit" if found else "there is no such model"
-            which = ", ".join(f"run={a}&machine={b}" for a, b in names)
-            raise RefusalError(404 if not found else 422, f"{what}; name one of {which}{self.missing()}")
-        if why := self.left_out.get(found[0]):
+        served = [key for key in found if key in self.loaded]
+        if found and not served:
+            why = self.left_out[found[0]]
             raise RefusalError(503, f"{named(found[0])} is not served: {why}; then start serve again")
+        if len(found) != 1:
+            what = "several models fit" if found else "there is no such model"
+            which = ", ".join(f"run={a}&machine={b}" for a, b in served or self.loaded)
+            raise RefusalError(404 if not found else 422, f"{what}; name one of {which}{self.missing()}")
         _tell_of_change(loaded := self.loaded[found[0]])
         return *found[0], loaded.model
 
