@@ -21,7 +21,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from asd.core.runtime import log
-from asd.deploy.models import Models, Upload, named, score_uploads
+from asd.deploy.models import Models, Upload, model_name, score_uploads
 from asd.deploy.service import Guard, RefusalError
 from asd.settings.stages import Serve
 from asd.types import AsdError, one_of, section_among
@@ -74,7 +74,7 @@ def application(models: Models, config: Serve) -> Guard:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         """Whether the service answers, how many models it has, and which ones it should have."""
-        return {"status": "ok", "models": len(models.loaded), "not_served": [named(key) for key in models.left_out]}
+        return {"status": "ok", "models": len(models.loaded), "not_served": [*map(model_name, models.left_out)]}
 
     @app.get("/models")
     async def described() -> list[dict[str, Any]]:

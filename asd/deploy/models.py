@@ -25,7 +25,7 @@ _MOST_VALUES_PER_S = 96_000  # of all channels: a few bytes of silence may promi
 Key = tuple[str, str]  # run and machine
 
 
-def named(key: Key) -> str:
+def model_name(key: Key) -> str:
     """A model as messages name it."""
     return "/".join(filter(None, key))
 
@@ -84,12 +84,12 @@ class Models:
 
     def missing(self) -> str:
         """The end of a sentence that names what is left out; "" where that is nothing."""
-        return f"; not served: {', '.join(map(named, self.left_out))}" if self.left_out else ""
+        return f"; not served: {', '.join(map(model_name, self.left_out))}" if self.left_out else ""
 
     def _leave_out(self, key: Key, error: Exception) -> None:
         is_known = isinstance(error, AsdError)
         self.left_out[key] = why = str(error) if is_known else "it cannot be loaded, and the log says why"
-        log.error("%s is not served: %s", named(key), why, exc_info=None if is_known else error)
+        log.error("%s is not served: %s", model_name(key), why, exc_info=None if is_known else error)
 
     def described(self) -> list[dict[str, Any]]:
         """Each model and the recordings that it takes."""
@@ -102,7 +102,7 @@ class Models:
         served = [key for key in found if key in self.loaded]
         if found and not served:
             why = self.left_out[found[0]]
-            raise RefusalError(503, f"{named(found[0])} is not served: {why}; then start serve again")
+            raise RefusalError(503, f"{model_name(found[0])} is not served: {why}; then start serve again")
         if len(found) != 1:
             what = "several models fit" if found else "there is no such model"
             which = ", ".join(f"run={a}&machine={b}" for a, b in served or self.loaded)
