@@ -161,6 +161,13 @@ def test_a_machine_that_failed_is_named(data: Path) -> None:
     succeeds("evaluate", "machine=fan")
 
 
+def test_damage_of_another_machine_is_told_and_does_not_end_the_command(data: Path) -> None:
+    succeeds("train", ONE_VIEW, "data=data")
+    (RUN / "pump/seed0/model/fit.json").write_text("{")
+    for words in (("train", ONE_VIEW, "data=data"), ("evaluate",)):
+        assert re.search(r"WARNING: .*pump/seed0/model/fit\.json", succeeds(*words, "machine=fan").err)
+
+
 @pytest.mark.slow
 def test_machines_of_other_options_are_named(data: Path) -> None:
     words = ("data=data", "name=mixed", ONE_VIEW)

@@ -134,7 +134,12 @@ def _warn_of_other_options(place: Path, complete: Sequence[RunDirectory]) -> Non
     """Names machines of a run that were trained with other options: one configuration is to serve every machine."""
     machines: dict[tuple[int, str], list[str]] = {}
     for run in complete:
-        if settings := run.fit_facts().get("settings"):  # a fusion has none
+        try:
+            settings = run.fit_facts().get("settings")
+        except AsdError as error:  # results of the other machines do not need it
+            log.warning("%s", error)
+            continue
+        if settings:  # a fusion has none
             machines.setdefault((run.seed, settings), []).append(run.machine)
     for seed in sorted({seed for seed, _ in machines}):
         first, *others = [found for (of, _), found in machines.items() if of == seed]
