@@ -56,6 +56,15 @@ def test_a_grown_bank_is_that_of_a_training_with_all_of_them(run: Path) -> None:
     assert len(pd.read_csv(run / "model/training_scores.csv")) == 15
 
 
+def test_a_grown_bank_decides_as_the_run_was_told_to(run: Path) -> None:
+    given = succeeds("score", "machine=fan", "decision.method=percentile", "decision.quantile=0.5").err
+    assert "by decision.method=percentile decision.quantile=0.5" in given
+    for command in (["predict", "audio=inbox", "--confirm-normal"], ["predict", "--undo"], ["score", "machine=fan"]):
+        assert "the threshold of ensemble was" not in succeeds(*command).err
+        limit = json.loads((run / "scores/thresholds.json").read_text())["ensemble"]
+        assert (limit["method"], limit["quantile"]) == ("percentile", 0.5)
+
+
 def test_the_commands_it_names_are_of_the_same_folder_of_runs(run: Path) -> None:
     Path("runs").rename("other runs")
     said = succeeds("predict", "audio=inbox", "runs=other runs", "--confirm-normal").out

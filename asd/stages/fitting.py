@@ -233,6 +233,8 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
         return
     if job.learn is not None:  # the same training clips may lie in a folder that was moved since
         job.run.write_config(job.config.stored())
+    elif is_own and (stored := job.run.config()):  # the run decides so from now on, as where its bank grows
+        job.run.write_config(stored | {"decision": job.config.stored()["decision"]})
     limits = {scorer: asdict(threshold) for scorer, threshold in thresholds.items()}
     _tell_of_change(job, folder, limits, detector.scorers[0])
     folder.write(tables, limits, scored, unscored, before=job.run.reopen if is_own else lambda: None)
@@ -242,7 +244,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
 
 
 def _tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[str, Any]], scorer: str) -> None:
-    """Says where a threshold is found in another way than before: these options are given anew with each command."""
+    """Says where a threshold is found in another way than before: `train` takes such options anew each time."""
     before = folder.thresholds().get(scorer) if folder.has_thresholds() else None
     now, decision = limits[scorer], job.config.decision
     if not before or _asked(before) == _asked(now):
@@ -251,7 +253,7 @@ def _tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[
     if decision.false_alarm_rate is not None:
         way = f"false_alarm_rate={decision.false_alarm_rate:g}"
     log.info(
-        "%s: the threshold of %s was %.4g and is %.4g now, by decision.%s; give such options each time",
+        "%s: the threshold of %s was %.4g and is %.4g now, by decision.%s; give train such options each time",
         *(job.run.machine, scorer, before["value"], now["value"], way),
     )
 
