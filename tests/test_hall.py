@@ -94,14 +94,15 @@ def test_one_microphone_is_the_near_one_of_two(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_wav(path)[0][0], read_wav(other)[0][0])
 
 
-def test_a_folder_from_before_there_were_halls_is_known(tmp_path: Path) -> None:
+def test_a_folder_of_another_hall_or_of_no_whole_recipe_is_refused(tmp_path: Path) -> None:
     (folder,) = make_machines(tmp_path, ["fan"], **SMALL)
+    with pytest.raises(AsdError, match="was made with snr_db=None"):
+        make_machines(tmp_path, ["fan"], **SMALL, snr_db=0)
     recipe = json.loads((folder / "synthetic.json").read_text())
     del recipe["snr_db"], recipe["supplemental"]
     (folder / "synthetic.json").write_text(json.dumps(recipe))
-    make_machines(tmp_path, ["fan"], **SMALL)
-    with pytest.raises(AsdError, match="was made with snr_db=None"):
-        make_machines(tmp_path, ["fan"], **SMALL, snr_db=0)
+    with pytest.raises(AsdError, match=r"is not a recipe .*snr_db"):
+        make_machines(tmp_path, ["fan"], **SMALL)
 
 
 @pytest.mark.parametrize(
