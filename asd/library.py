@@ -145,8 +145,8 @@ class Model:
             resample=True,
         )
         self._tell(INFO, notices(recordings))
-        self._tell(WARNING, [*unlike(recordings, self.recorded), *of_no_section(recordings, self.sections)])
-        self._tell(WARNING, learnt_from(recordings, self.recorded))
+        remarks = [*unlike(recordings, self.recorded), *of_no_section(recordings, self.sections)]
+        self._tell(WARNING, [*remarks, *learnt_from(recordings, self.recorded)])
         recordings, scores = usable_scores(self.detector, recordings, refused)
         device = self.detector.context.device
         return predictions(recordings, scores[name], self.thresholds[name], self.normal, name, device)

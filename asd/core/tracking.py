@@ -136,8 +136,11 @@ _TRACKERS: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _TensorBoar
 
 
 @contextmanager
-def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None = None) -> Iterator[Tracker]:
-    """Opens a tracker, which then gets the numbers of trainings; options that are None were noted before."""
+def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None = None) -> Iterator[Tracker | None]:
+    """Opens a tracker, which then gets the numbers of trainings, or none; options that are None were noted before."""
+    if name == "none":
+        yield None
+        return
     opened = _TRACKERS[name](what)
     token = TRACKER.set(opened)
     try:

@@ -21,6 +21,7 @@ from asd.evaluation.comparison import Entry, ranked
 from asd.evaluation.completeness import NAMED, is_all
 from asd.evaluation.labelling import CLIP, labelled_scores, meant_year
 from asd.evaluation.markdown import table, write_results
+from asd.evaluation.tables import measure_name, rule_name
 from asd.metrics import evaluate_table
 from asd.options import listed
 from asd.runs import run_names, warn_of_run
@@ -115,7 +116,7 @@ def as_markdown(board: pd.DataFrame) -> str:
     """The boards for people, in per cent."""
     lines = ["# Leaderboard"]
     for (machines, reference), rows in board.groupby(["machines", "reference"], sort=False):
-        measure = "AUC and pAUC" if "plain" in set(rows["rule"]) else "official score"
+        measure = measure_name({*rows["rule"]})
         head = ["run", measure, "95 % of clips", "difference", "95 % of clips", ""]
         lines += [
             "",
@@ -149,8 +150,7 @@ def _member(runs: Path, name: str, year: int | None, machines: Sequence[str]) ->
     for table_of_seed in by_seed.values():
         evaluate_table(table_of_seed, meant)  # clips that allow no score are a reason to leave the run out
     scored = {f"{run}/{path}": digest for path, digest in scores.scored.items()}
-    rule = "plain" if plain else get_year(meant).rule
-    return Member(name, scores.machines, by_seed, scored, meant, rule)
+    return Member(name, scores.machines, by_seed, scored, meant, rule_name(meant, plain=plain))
 
 
 def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list[Member]:

@@ -6,7 +6,7 @@ spread over seeds, and per machine and section the metrics of the year's rule.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def evaluate_tables(tables: Tables, year: int, default: str, *, plain: bool = Fa
             "decisions95": _decisions95(first, get_year(year).rule),
         }
     seeds = sorted({seed for by_seed in tables.values() for seed in by_seed})
-    rule = {"year": None, "rule": "plain"} if plain else {"year": year, "rule": get_year(year).rule}
+    rule = {"year": None if plain else year, "rule": rule_name(year, plain=plain)}
     return {**rule, "default": default, "seeds": seeds, "scorers": scorers}
 
 
@@ -161,6 +161,16 @@ def decisions_as_markdown(evaluation: Mapping[str, Any]) -> str:
         raise AsdError("a page of decisions needs those of both domains; the test clips of some machine have none")
     machines = {**result["machines"], "mean": {"": {name: np.mean([v[name] for v in sections]) for name in names}}}
     return "\n".join(_table(machines, names, {}, result["decisions95"]))
+
+
+def rule_name(year: int, *, plain: bool) -> str:
+    """The rule of a year, or "plain" where the year only stands for plain AUC and pAUC."""
+    return "plain" if plain else get_year(year).rule
+
+
+def measure_name(rules: Collection[str]) -> str:
+    """What the scores of a table are called that are by these rules, see `rule_name`."""
+    return "AUC and pAUC" if "plain" in rules else "official score"
 
 
 def _score_name(evaluation: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +77,7 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     models = Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
     validation = corpus.scale(dataset.to_device(corpus.scored[:1], corpus.classes, config.features, device))
     what = Tracked.of(run.path, key, levels=1)
-    with nullcontext() if config.track == "none" else tracking(config.track, what, config.model_dump(mode="json")):
+    with tracking(config.track, what, config.model_dump(mode="json")):
         _fit(config, corpus, models, validation, run, seed, key)
     models.save(run.weights, {"classes": list(corpus.classes), **config.features.model_dump()})
     _tune(config, corpus.classes, models, validation, run)

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from asd.challenge.years import get_year
 from asd.core.executors import finished
 from asd.core.files import read_yaml, write_text
 from asd.core.runtime import log
@@ -27,6 +26,7 @@ from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsew
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels, labelled_scores, meant_year
 from asd.evaluation.markdown import place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
+from asd.evaluation.tables import measure_name, rule_name
 from asd.options import Execution, listed
 from asd.places import spelled
 from asd.runs import find_runs
@@ -101,7 +101,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     full = wanted if config.scorers == "all" else set()
     shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
     table = _as_table(shown, rows, reference)
-    table.insert(0, "rule", "plain" if is_plain else get_year(year).rule)
+    table.insert(0, "rule", rule_name(year, plain=is_plain))
     numbers = {"rows": without_nan(table.to_dict("records"))}
     write_results(config.runs / "benchmark", numbers, table, as_markdown(table))
     if config.page:  # read again: a benchmark takes long, and a page is written meanwhile
@@ -245,7 +245,7 @@ def as_markdown(table: pd.DataFrame) -> str:
     """The table for a document, in per cent."""
     fixed = ("rule", "method", "scorer", "official_score", "leave_one_out", "worst", "seconds", *_COMPARED)
     machines = [column for column in table.columns if column not in fixed]
-    measure = "AUC and pAUC" if "plain" in set(table["rule"]) else "official score"
+    measure = measure_name({*table["rule"]})
     head = ["method", "scorer", measure, "leave one out", "worst", "difference", "better on"]
     rows = [_cells(row, machines) for row in without_nan(table.to_dict("records"))]
     return "\n".join(markdown_table([*head, *machines, "seconds"], rows)) + "\n"

@@ -7,8 +7,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -92,8 +91,11 @@ def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[Run
                 job.check_place()  # again: another command may have been here since
                 if again or not _is_done(job):
                     started_s = time.perf_counter()
-                    with _tracked(job):
+                    what, options = Tracked.of(job.run.path, job.model_fingerprint), job.config.stored()
+                    with tracking(job.config.track, what, options) as board:
                         write_job_scores(job, fitted(job), started_s)
+                        if board:
+                            board.numbers(_results(job.run), 0)
                 publish(job.run.path)
         done.append((job.run, job.score_folder().unscored()))
     return done
@@ -103,17 +105,6 @@ def _is_done(job: Job) -> bool:
     if is_done := job.run.is_done(job.fingerprint):
         log.info("%s is done already", job.run.path)
     return is_done
-
-
-@contextmanager
-def _tracked(job: Job) -> Iterator[None]:
-    """Notes the training and its results in the tracker that the options name, if any."""
-    if job.config.track == "none":
-        yield
-        return
-    with tracking(job.config.track, Tracked.of(job.run.path, job.model_fingerprint), job.config.stored()) as board:
-        yield
-        board.numbers(_results(job.run), 0)
 
 
 def _results(run: RunDirectory) -> dict[str, float]:

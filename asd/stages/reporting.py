@@ -91,8 +91,9 @@ def report(config: Report) -> WrittenReport:
         publish_files(path.with_suffix(".json"))
     publish_files(path)
     for run in runs.values():
-        if (tracker := run.config().get("track", "none")) != "none":  # a fusion says nothing of it
-            with tracking(tracker, Tracked.of(run.path, run.held() or "")) as board:
+        tracker = run.config().get("track", "none")  # a fusion says nothing of it
+        with tracking(tracker, Tracked.of(run.path, run.held() or "")) as board:
+            if board:
                 board.artifact(path)
     return WrittenReport(path, len(text.encode()), contents)
 

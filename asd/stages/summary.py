@@ -13,6 +13,7 @@ import math
 import shlex
 import unicodedata
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -188,17 +189,14 @@ def _options_to_repair(config: options.DataCheck, defects: Sequence[Finding]) ->
 
 def _after_scores(config: Run, folders: Folders, *more: str) -> str:
     """What to do with scores: `evaluate` needs labels, and both kinds of clip; `more` are options of it."""
+    labels: dict[str, set[str]] = {}  # of the clips of each machine
+    for run, folder in folders.items():
+        own = labels.setdefault(unicodedata.normalize("NFC", run.machine), set())
+        own.update(folder.table(folder.scorers[0])["label"] if folder.scorers else ())
     scored = [folder for folder in folders.values() if folder.scorers]
-    tables = pd.concat([folder.table(folder.scorers[0]) for folder in scored])
-    labels = {*tables["label"]}
-    compared = [
-        unicodedata.normalize("NFC", str(machine))
-        for machine, own in tables.groupby("machine")
-        if {*Label} <= {*own["label"]}
-    ]
-    if compared:
+    if compared := [machine for machine, own in labels.items() if {*Label} <= own]:
         year = [] if config.year == 2025 else [f"year={config.year}"]
-        others = sorted({unicodedata.normalize("NFC", run.machine) for run in folders} - {*compared})
+        others = [machine for machine in labels if machine not in compared]
         note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
         is_part = others or missing_scores(folders, scored[0].scorers[0])  # and is evaluated where it is asked for
         machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
@@ -207,7 +205,7 @@ def _after_scores(config: Run, folders: Folders, *more: str) -> str:
         of_machine = {run.machine: folder for run, folder in reversed([*folders.items()]) if folder.scorers}
         scorer = next(iter(folders)).default_scorer()
         return f"{_false_alarms([*of_machine.values()], scorer)}next: {_predict(config)}"
-    if labels == {""}:
+    if {*chain(*labels.values())} == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
 
