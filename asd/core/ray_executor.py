@@ -1,7 +1,9 @@
 """Tasks on the computers of a Ray cluster, behind the interface of `executors` (extra `ray`).
 
 A cluster needs the package on every computer, and the folders of data and runs under the same paths, or at addresses. A
-task that is lost with its computer or its process is begun again elsewhere, three times at most.
+task that is lost with its computer or its process is begun again elsewhere, three times at most. What a task logs comes
+with its result: Ray forwards what a process writes too, but loses the last lines, and all but one of those that differ
+in a number.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from logging.handlers import QueueHandler
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from asd.core.executors import Finished, LostError, attempt, begin_worker, on_gpu
@@ -48,7 +52,7 @@ def on_ray(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, devic
             (done,), _ = ray.wait(list(running), num_returns=1)
             index = running.pop(done)
             try:
-                yield Finished(index, *ray.get(done))
+                yield _told(index, *ray.get(done))
             except ray.exceptions.RayError as error:
                 yield Finished(index, None, _death(error))
 
@@ -78,9 +82,9 @@ def on_ray_data(work: Callable[[T], Any], tasks: Sequence[T], where: Execution, 
         lost = {*range(len(tasks))}
         try:
             for row in found.iter_rows():
-                index, result, error = pickler.loads(row["found"])
+                index, *answer = pickler.loads(row["found"])
                 lost.remove(index)
-                yield Finished(index, result, error)
+                yield _told(index, *answer)
         except ray.exceptions.RayError as error:
             raise _death(error) from error
         for index in lost:
@@ -109,7 +113,6 @@ def connected(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # without end by default
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")  # of warnings about fan01 and fan02 it would show one
     ray = imported("ray", "executor=ray needs Ray; install asd with the extra ray: pip install 'asd[ray]'")
     if ray.is_initialized():
         yield ray
@@ -143,19 +146,31 @@ def shared_place(where: Execution) -> str:
     return "" if is_elsewhere else os.getcwd()
 
 
-def _attempt(work: Callable[[T], Any], task: T, place: str) -> tuple[Any, Exception | None]:
-    """A task in the driver's working directory, so that relative paths mean what they mean there."""
+def _attempt(work: Callable[[T], Any], task: T, place: str) -> tuple[Any, Exception | None, list[logging.LogRecord]]:
+    """A task in the driver's working directory, where relative paths mean what they do there; and its log."""
     if place and not Path(place).is_dir():
-        return None, AsdError(
+        missing = AsdError(
             f"{os.uname().nodename} has no folder {place}; share it under the same path on all computers, or give "
             f"addresses such as s3://bucket/folder for the recordings and for runs="
         )
+        return None, missing, []
     if place:
         os.chdir(place)
     if place and place not in sys.path:
         sys.path.insert(0, place)  # detectors of one's own lie there
+    logged: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    logging.basicConfig(handlers=[QueueHandler(logged)], level=logging.INFO, force=True)
     begin_worker()
-    return attempt(work, task)
+    result, error = attempt(work, task)
+    return result, error, [logged.get() for _ in range(logged.qsize())]
+
+
+def _told(index: int, result: Any, error: Exception | None, logged: list[logging.LogRecord]) -> Finished:
+    """What became of a task, whose log goes on here as if it were of this process."""
+    for record in logged:
+        if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
+            logger.handle(record)
+    return Finished(index, result, error)
 
 
 def _death(error: Exception | None) -> AsdError:
