@@ -230,6 +230,18 @@ def test_a_near_copy_keeps_its_neighbourhood() -> None:
     np.testing.assert_allclose(fitted.score(query), expected)
 
 
+@given(st.floats(1e-12, 1e-4), st.integers(0, 99))
+def test_near_copies_of_a_condition_move_no_score_far(apart: float, seed: int) -> None:
+    """As of two channels with one sound: rounding tells them apart, and the logarithm of that has no bound."""
+    refs, queries = mixed(40, 5, [10], seed), mixed(20, 5, [10], seed + 1).vectors
+    rows = np.concatenate([np.arange(40), np.arange(10, 40)])
+    close = References(refs.vectors[rows], refs.conditions[rows], refs.is_target[rows])
+    close.vectors[40:] += apart
+    plain, fitted = (RelativeNearest(offset=1.5).fit(part) for part in (refs, close))
+    np.testing.assert_allclose(fitted.score(queries), plain.score(queries), atol=3 * np.log(10))
+    assert fitted.normalizer.deviation > 0.1
+
+
 @settings(max_examples=60)
 @given(st.integers(2, 9), st.integers(0, 3), st.integers(1, 40), st.integers(0, 99))
 def test_few_clips_give_finite_scores_that_grow_with_distance(n: int, n_target: int, dims: int, seed: int) -> None:

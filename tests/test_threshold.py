@@ -195,6 +195,8 @@ def test_ties_at_the_highest_score_count_as_above_only_if_they_are() -> None:
 
 def test_equal_training_scores_do_not_divide_by_zero() -> None:
     assert ScoreNormalizer.of(np.full(5, 3.0)) == ScoreNormalizer(3.0, 1.0)
+    assert ScoreNormalizer.of(np.zeros(5)) == ScoreNormalizer(0.0, 1.0)
+    assert ScoreNormalizer.of(3.0 + np.arange(5) * 1e-15).deviation == 1.0  # rounding alone tells them apart
 
 
 def test_an_unknown_method_is_refused() -> None:

@@ -43,8 +43,9 @@ class Embedding(Detector):
     settings_type = EmbeddingSettings
     # 2: fault_mlp sees what faults move most, and keeps first layers and spectra as parts;
     # 3: its longer windows overlap eightfold; 4: how conditions differ counts as normal scatter; 5: so does a tilt of
-    # the spectrum where few clips show how domains differ; 6: density by more neighbours
-    version = 6
+    # the spectrum where few clips show how domains differ; 6: density by more neighbours;
+    # 7: near copies bound what a condition is offset by
+    version = 7
 
     def __init__(self, context: RunContext, settings: EmbeddingSettings | None = None) -> None:
         super().__init__(context)

@@ -94,7 +94,7 @@ class RelativeNearest(NeighbourBackend):
 
     References that are copies of each other count once, and a copy is left out with the clip itself. No
     score, and no density, is taken for less than a tenth of the usual one, so that near copies attract
-    without being a record that no other clip can reach.
+    without being a record that no other clip can reach; nor is one for an offset, or for more than tenfold.
 
     Sources: local density, Wilkinghoff et al., "Keeping the Balance: Anomaly Score Calculation for Domain
     Generalization", ICASSP 2025; variance minimisation in log space, arXiv 2603.04605.
@@ -146,8 +146,9 @@ class RelativeNearest(NeighbourBackend):
         self.points = whitening(references.vectors[first])
         self.log_scales = self._log_densities(conditions)
         others = self._others(self._weighted())
-        self.log_scales = self.log_scales + self._offsets(others, conditions)
-        self.least = np.asarray(np.median(others) + _NEAREST)
+        usual = np.median(others)
+        self.least = np.asarray(usual + _NEAREST)
+        self.log_scales = self.log_scales + self._offsets(np.clip(others, self.least, usual - _NEAREST), conditions)
 
     def _prepare(self) -> None:
         self.whitening = Whitening(self.scale, self.axes, self.gains, self.rest)

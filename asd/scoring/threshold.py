@@ -27,6 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 PROMISE = 0.03  # share of the fitted scores, or one clip, by which a gamma fit may miss its quantile
 CONFIDENCE = 0.95  # of the one-sided bound on false alarms
 _OUTSIDE = 100 * np.log(np.finfo(np.float64).max)  # cost of a score where the density of a gamma distribution is 0
+_EQUAL = 1e-9  # of their size: how far scores that only rounding tells apart lie apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,9 @@ class ScoreNormalizer:
 
     @classmethod
     def of(cls, training: FloatArray) -> ScoreNormalizer:
-        """Of training scores (clips,); equal scores have deviation 1, so they stay what they are."""
-        deviation = float(np.std(training))
-        return cls(float(np.mean(training)), deviation if deviation > 0 else 1.0)
+        """Of training scores (clips,); scores equal but for rounding have deviation 1, so they stay what they are."""
+        mean, deviation = float(np.mean(training)), float(np.std(training))
+        return cls(mean, deviation if deviation > _EQUAL * np.abs(training).max() else 1.0)
 
     def z(self, scores: FloatArray) -> FloatArray:
         """Scores in deviations above the mean of normal ones."""
