@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 
 from asd.scoring.backends import backend_named
 from asd.scoring.gaussian import Mahalanobis
+from asd.scoring.nearest import RelativeNearest
 from asd.scoring.references import References, conditions_of
 from asd.scoring.variants import Mixture, SelectiveMahalanobis
 from asd.types import AsdError, Clip, Domain, Split
@@ -106,6 +107,18 @@ def test_folds_hold_each_clip_once_and_spread_conditions() -> None:
     folds = list(refs.folds(5))
     assert np.sum(folds, axis=0).tolist() == [1] * 60
     assert [int(refs.is_target[mask].sum()) for mask in folds] == [2] * 5
+
+
+def test_folds_keep_copies_together() -> None:
+    """Each clip twice, as two channels of one sound are: scores of training clips are what they are without copies."""
+    refs = references(n=60, n_target=10)
+    doubled = refs[np.concatenate([np.arange(60), np.arange(60)])]
+    folds = list(doubled.folds(5))
+    assert np.sum(folds, axis=0).tolist() == [1] * 120
+    assert all((mask[:60] == mask[60:]).all() for mask in folds)
+    plain, copied = (RelativeNearest(whiten=False).fit(part).score_training() for part in (refs, doubled))
+    np.testing.assert_array_equal(copied[:60], copied[60:])
+    assert abs(np.quantile(copied, 0.9) - np.quantile(plain, 0.9)) < 0.5 * plain.std()
 
 
 def test_rare_attributes_share_a_condition() -> None:

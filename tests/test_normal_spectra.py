@@ -74,6 +74,28 @@ def test_views_of_the_same_clips_are_computed_once(monkeypatch: pytest.MonkeyPat
         views_of(clips.subset([1, 0]), wanted, CPU)
 
 
+def test_copies_have_the_same_statistics_to_the_last_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are computed once: in another place of a batch they may differ by a rounding."""
+    clips, extract, forward, rows = noises(1, 3, 1, 2, 3, 1), ClipStatistics(["level_16"]), ClipStatistics.forward, []
+
+    def counted(self: ClipStatistics, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
+        rows.append(len(waveforms))
+        return {view: vectors + sum(rows) for view, vectors in forward(self, waveforms).items()}
+
+    monkeypatch.setattr(ClipStatistics, "forward", counted)
+    found = views_of(clips, extract, CPU)["level_16"]
+    assert sum(rows) == 3
+    np.testing.assert_array_equal(found[[2, 5, 4]], found[[0, 0, 1]])
+    assert len(np.unique(found[:, 0])) == 3
+    np.testing.assert_array_equal(views_of(clips, extract, CPU)["level_16"], found)
+    assert sum(rows) == 3
+    views_of(clips, extract, CPU, alter=lambda _, waveforms: waveforms)
+    assert sum(rows) == 9  # what is drawn differs from copy to copy
+    halves, owner = clips.windows(2250)
+    assert len(halves.distinct()[0]) == 6
+    assert [len(views_of(halves, extract, CPU)["level_16"]), len(owner)] == [12, 12]
+
+
 def test_the_nearest_normal_clip_is_the_clip_itself() -> None:
     clips = noises(1, 2, 3)
     spectra = NormalSpectra.of(clips, CPU)

@@ -146,12 +146,12 @@ def test_copies_are_told_by_their_content() -> None:
     same, other = {"content": "1" * 64}, {"content": "1" * 15 + "2" * 49}
     learnt = recorded(same, {}, same, same, {})
     assert repeated(learnt) == [
-        "2 of 5 training clips are copies of others (a.wav, c.wav, d.wav): they score lower than any new recording, so "
-        "thresholds are too low; remove them"
+        "2 of 5 training clips are copies of others (a.wav, c.wav, d.wav): they teach nothing, and their "
+        "scores may make thresholds too low; remove them"
     ]
     assert repeated(recorded(same, {}, same)) == [
-        "1 of 3 training clips are copies of others (a.wav, c.wav): they score lower than any new recording, so "
-        "thresholds are too low; remove them"
+        "1 of 3 training clips are copies of others (a.wav, c.wav): they teach nothing, and their "
+        "scores may make thresholds too low; remove them"
     ]
     assert repeated(recorded(same, other)) == []
     assert copies(recorded(other, same), kinds(learnt)) == [

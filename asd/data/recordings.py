@@ -113,6 +113,12 @@ class Recordings:
             )
         return waveforms
 
+    def distinct(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Clips without the copies of others, and which of them each clip is: (distinct,) and (clips,)."""
+        numbers: dict[tuple[str, int, int], int] = {}
+        every = [numbers.setdefault((s.content, s.first, s.n_samples), len(numbers)) for s in self.sounds]
+        return np.unique(every, return_index=True)[1], np.array(every, np.int64)
+
     def subset(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Recordings:
         """Some of the clips, in the order given, by themselves."""
         chosen = [int(i) for i in indices]

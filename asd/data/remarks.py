@@ -223,8 +223,8 @@ def repeated(recordings: Recordings) -> list[str]:
         return []
     alike = [clip.name for clip, sound in recordings.pairs if n_of[sound.content] > 1]
     return [
-        f"{n_copies} of {len(recordings)} training clips are copies of others ({named(alike)}): they score lower "
-        f"than any new recording, so thresholds are too low; remove them"
+        f"{n_copies} of {len(recordings)} training clips are copies of others ({named(alike)}): they teach "
+        f"nothing, and their scores may make thresholds too low; remove them"
     ]
 
 

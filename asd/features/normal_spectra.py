@@ -100,6 +100,10 @@ def views_of(
     names = {view: _known_as(view, extract.overlap) for view in extract.views}
     if alter is None and recordings.known.keys() >= {*names.values()}:
         return {view: recordings.known[name] for view, name in names.items()}
+    if alter is None and len((distinct := recordings.distinct())[0]) < len(recordings):
+        own = views_of(recordings.subset(distinct[0]), extract, device, what)  # copies are equal to the last bit
+        recordings.known.update({names[view]: rows[distinct[1]] for view, rows in own.items()})
+        return {view: recordings.known[name] for view, name in names.items()}
     vectors: dict[str, FloatArray] = {}
 
     def add(indices: npt.NDArray[np.int64]) -> None:

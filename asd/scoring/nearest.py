@@ -136,7 +136,7 @@ class RelativeNearest(NeighbourBackend):
     def _learn(self, references: References) -> None:
         whitening = self._whitening(references)
         self.scale, self.axes, self.gains, self.rest = whitening.state().values()
-        first, self.copy_of = _distinct(references.vectors)
+        first, self.copy_of = references.distinct()
         conditions = references.conditions[first]
         if len(first) < 2:
             raise AsdError(
@@ -228,15 +228,6 @@ class RelativeNearest(NeighbourBackend):
                 share = self.offset * own.sum() / (own.sum() + self.offset_clips)
                 offsets[own] = share * (others[own].mean() - others.mean())
         return offsets
-
-
-def _distinct(vectors: FloatArray) -> tuple[IntArray, IntArray]:
-    """Rows that differ: where each occurs first, and which of them every row is."""
-    if len(np.unique(vectors[:, 0])) == len(vectors):  # as of nearly all recordings
-        return np.arange(len(vectors)), np.arange(len(vectors))
-    numbers: dict[bytes, int] = {}
-    number_of = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in vectors + 0.0])  # -0 is 0
-    return np.unique(number_of, return_index=True)[1], number_of
 
 
 def _means_of_first(values: FloatArray, counts: IntArray) -> FloatArray:

@@ -88,16 +88,27 @@ class References:
         """The same clips in an order of their own, so that the order of files changes no random draw."""
         return self[np.lexsort(self.vectors.T[::-1])]
 
+    def distinct(self) -> tuple[IntArray, IntArray]:
+        """Clips whose vectors differ: where each occurs first, and which of them every clip is a copy of."""
+        if len(np.unique(self.vectors[:, 0])) == len(self):  # as of nearly all recordings
+            return np.arange(len(self)), np.arange(len(self))
+        numbers: dict[bytes, int] = {}
+        number_of = np.array([numbers.setdefault(row.tobytes(), len(numbers)) for row in self.vectors + 0.0])  # -0 is 0
+        return np.unique(number_of, return_index=True)[1], number_of
+
     def folds(self, n_folds: int) -> Iterator[npt.NDArray[np.bool_]]:
         """Masks (clips,) of held-out clips: each clip once, every condition spread evenly over the folds.
 
         Within a condition a fold is a run of clips in the order given. Recordings of a machine come in runs
-        too, and a clip whose neighbours in time stay in scores lower than clips of another day will.
+        too, and a clip whose neighbours in time stay in scores lower than clips of another day will. So does one
+        whose copy stays in: copies are of one fold.
         """
         fold = np.empty(len(self), int)
         for number, condition in enumerate(np.unique(self.conditions)):
             own = np.flatnonzero(self.conditions == condition)
             fold[own] = (np.arange(len(own)) * n_folds // len(own) + number) % n_folds
+        first, copy_of = self.distinct()
+        fold = fold[first[copy_of]]
         for k in np.unique(fold):
             yield fold == k
 
