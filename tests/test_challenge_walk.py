@@ -111,7 +111,7 @@ def test_2025_with_clean_recordings(checkout: Path, server: ArchiveServer, monke
     ours = read_json(Path("runs/both/evaluation_eval.json"))["scorers"]["fused"]["official_score"]
     assert f"official score {100 * ours:.2f}" in done[make_lines(section("2025"))[-1]].out
     meta = yaml.safe_load(Path("submissions/Nishida_HIT_task2_1/Nishida_HIT_task2_1.meta.yaml").read_text())
-    assert meta["submission"]["abbreviation"] == "StatAE"
+    assert meta["submission"]["authors"][0]["lastname"] == "Nishida"
     assert meta["results"]["development_dataset"].keys() == {"fan", "bearing"}
     clean = yaml.safe_load(Path("runs/clean/fan/seed0/config.yaml").read_text())
     assert clean["supplemental"]["clean"] == "references"

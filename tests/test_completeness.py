@@ -246,6 +246,10 @@ def test_machines_of_the_challenge_are_known_by_their_place(tmp_path: Path, monk
     tiny_machines(Path("data/dcase2025t2/dev_data/raw"), "fan", "valve")
     assert "evaluate name=statistics machine=fan" in succeeds("train", ONE_VIEW, "machine=fan").out
     refuses("evaluate", saying=r"ToyTrain of 2025 is not in the run; bearing .* machine=fan$")
+    assert "evaluate name=all machine=fan,valve" in succeeds("train", ONE_VIEW, "machine=all", "name=all").out
+    assert "evaluate name=fused machine=fan,valve" in succeeds("fuse", "members=all").out
+    shutil.rmtree("runs/all")
+    shutil.rmtree("runs/fused")
     assert "valve of 2025 is not in the run" in succeeds("evaluate", "machine=fan").out
     succeeds("train", ONE_VIEW, "machine=valve")
     said = succeeds("evaluate", "machine=fan").out

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from asd.challenge.submission import list_zip, write_submission, write_zip
 from asd.challenge.years import get_year
+from asd.types import AsdError
 from tests.command import asd, contents, refuses, succeeds
 from tests.made_submission import facts, score_table
 
@@ -63,6 +65,32 @@ def test_a_dry_run_shows_everything_and_writes_nothing(place: Path) -> None:
     assert "200 lines" in answer.out
     assert "technical report is missing" in answer.out
     assert "this is a dry run" in answer.out
+
+
+def test_systems_that_a_table_of_results_cannot_tell_apart_are_named(place: Path) -> None:
+    both = "Nishida_HIT_task2_1 and Nishida_HIT_task2_3: submission"
+    answer = succeeds("bundle", "team=Nishida_HIT", "dry_run=true")
+    assert f"to do: {both}.abbreviation is 'AE' in each" in answer.out
+    meta = place / "submissions/Nishida_HIT_task2_3/Nishida_HIT_task2_3.meta.yaml"
+    meta.write_text(meta.read_text().replace("abbreviation: AE", "abbreviation: AE3"))
+    answer = succeeds("bundle", "team=Nishida_HIT", "dry_run=true")
+    assert f"{both}.abbreviation" not in answer.out
+    assert f"{both}.name is 'Autoencoder' in each" in answer.out
+
+
+def test_what_was_edited_in_a_package_is_not_lost(place: Path) -> None:
+    folder = place / "submissions"
+    package = folder / "Nishida_HIT_task2_1"
+    again = partial(write_submission, score_table(YEAR), facts(YEAR), label=package.name, year=YEAR, folder=folder)
+    again()
+    meta = package / f"{package.name}.meta.yaml"
+    meta.write_text(meta.read_text().replace("abbreviation: AE", "abbreviation: mine"))
+    before = contents(folder)
+    with pytest.raises(AsdError, match=r"task2_1\.meta\.yaml was edited after it was packaged.*authors= may"):
+        again()
+    assert contents(folder) == before
+    package.rename(folder / "away")
+    again()
 
 
 def test_an_archive_with_a_defect_is_not_written(place: Path) -> None:

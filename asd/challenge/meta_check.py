@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 import yaml
@@ -73,6 +73,18 @@ def meta_warnings(meta: object) -> Iterator[str]:
         yield f"results.development_dataset are all at most {max(figures)}: they must be in per cent."
 
 
+def shared_names(metas: Mapping[str, object]) -> Iterator[str]:
+    """Sentences on systems, by their labels, that nobody can tell apart in a table of results."""
+    for path in ("submission.name", "submission.abbreviation"):
+        labels: dict[str, list[str]] = {}
+        for label, meta in metas.items():
+            if isinstance(value := _lookup(meta, path), str):
+                labels.setdefault(value, []).append(label)
+        for value, same in labels.items():
+            if len(same) > 1:
+                yield f"{' and '.join(same)}: {path} is {value!r} in each: give each system its own."
+
+
 def _value_defects(path: str, value: object) -> Iterator[str]:
     if value is None:
         if path in _TEXT_NEEDED | _NUMBER_NEEDED:
@@ -137,7 +149,7 @@ def _result_defects(meta: Meta, keys: tuple[str, ...], machines: tuple[str, ...]
                 yield f"results.development_dataset.{machine}.{key} is {value!r}: it must be in per cent."
 
 
-def _lookup(meta: Meta, path: str, otherwise: object = None) -> Any:
+def _lookup(meta: object, path: str, otherwise: object = None) -> Any:
     """The value at a dotted path."""
     value: Any = meta
     for key in path.split("."):

@@ -21,6 +21,7 @@ import math
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,10 @@ def kinds(year: Year) -> tuple[Kind, ...]:
 def check_label(label: str) -> None:
     """Raise AsdError unless the label is `[LastName]_[Institute]_task2_[1-4]`."""
     if not LABEL.fullmatch(label):
-        raise AsdError(f"label={label!r} is not [LastName]_[Institute]_task2_[1-4]: write it like {LABEL_EXAMPLE}.")
+        raise AsdError(
+            f"label={label!r} is not [LastName]_[Institute]_task2_[1-4] in letters from A to Z: write it like "
+            f"{LABEL_EXAMPLE}."
+        )
 
 
 def write_submission(
@@ -128,6 +132,19 @@ def _refuse_what_is_no_package(folder: Path, label: str) -> None:
         raise AsdError(
             f"{min(strange)} is no file of a package and would be lost: move it away, or choose another label= or out="
         )
+    if edited := _edited(package, zipped) if package.is_dir() and zipped.exists() else []:
+        raise AsdError(
+            f"{edited[0]} was edited after it was packaged, and the edit would be lost: move {package} away; a file "
+            "for authors= may hold any key of the meta file"
+        )
+
+
+def _edited(package: Path, zipped: Path) -> list[Path]:
+    """Files of a package that are not as in the archive that was written with it."""
+    with zipfile.ZipFile(zipped) as archive:
+        written = {Path(info.filename).name: info.CRC for info in archive.infolist()}
+    files = [path for path in sorted(package.iterdir()) if path.is_file()]
+    return [path for path in files if zlib.crc32(path.read_bytes()) != written.get(path.name)]
 
 
 def _is_archive_of(path: Path, label: str) -> bool:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asd.challenge.csv_files import is_header, parse_number, parse_rows
-from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
+from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta, shared_names
 from asd.challenge.names import parse_name
 from asd.challenge.submission import LABEL, LABEL_EXAMPLE, SYSTEM_FILE, Kind, kinds, output_name
 from asd.challenge.system_meta import Meta, load_template
@@ -96,11 +96,11 @@ def validate(
         if count > 1
     ]
     warnings: list[str] = []
+    metas = {label: parse_meta(content.get(f"{label}.meta.yaml", b"")) for label, content in systems}
     for label, content in systems:
         defects += [f"{label}: {sentence}" for sentence in _system_defects(label, content, rules)]
-        meta = parse_meta(content.get(f"{label}.meta.yaml", b""))
-        warnings += [f"{label}: {sentence}" for sentence in meta_warnings(meta)]
-    return Findings(tuple(defects), tuple(warnings))
+        warnings += [f"{label}: {sentence}" for sentence in meta_warnings(metas[label])]
+    return Findings(tuple(defects), (*warnings, *shared_names(metas)))
 
 
 def _read(path: Path) -> Files:

@@ -22,9 +22,9 @@ import pandas as pd
 from asd.challenge.installed import Finding
 from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
-from asd.evaluation.completeness import Folders, missing_scores
+from asd.evaluation.completeness import Folders, absent_machines, missing_scores
 from asd.evaluation.confidence import decision_intervals
-from asd.evaluation.labelling import evaluation_name
+from asd.evaluation.labelling import LATEST_YEAR, evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
 from asd.options import listed, of_run
@@ -125,9 +125,12 @@ def evaluate(config: options.Evaluate, result: dict[str, Any]) -> str:
 
 def fuse(config: Fuse, runs: Sequence[RunDirectory]) -> str:
     """Where the fused scores are."""
-    places = [f"  {run.path / 'scores'}" for run in runs]
-    advice = f"next: python -m asd evaluate {of_run(config.name, config.runs)}"
-    return "\n".join([f"fused {', '.join(config.members)}:", *places, advice])
+    folders = {run: run.scores for run in runs}
+    places = [f"  {folder.path}" for folder in folders.values()]
+    advice = _evaluate(config.name, config, LATEST_YEAR, folders)
+    if not advice and any(folder.is_own for folder in folders.values()):
+        advice = f"next: python -m asd report {of_run(config.name, config.runs)}"
+    return "\n".join([f"fused {', '.join(config.members)}:", *places, advice or _unlabelled(folders)])
 
 
 def explain(config: options.Explain, table: pd.DataFrame) -> str:
@@ -188,26 +191,47 @@ def _options_to_repair(config: options.DataCheck, defects: Sequence[Finding]) ->
 
 
 def _after_scores(config: Run, folders: Folders, *more: str) -> str:
-    """What to do with scores: `evaluate` needs labels, and both kinds of clip; `more` are options of it."""
-    labels: dict[str, set[str]] = {}  # of the clips of each machine
-    for run, folder in folders.items():
-        own = labels.setdefault(unicodedata.normalize("NFC", run.machine), set())
-        own.update(folder.table(folder.scorers[0])["label"] if folder.scorers else ())
+    """What to do with scores; `more` are options of `evaluate`."""
+    if advice := _evaluate(config.run_name, config, config.year, folders, *more):
+        return advice
     scored = [folder for folder in folders.values() if folder.scorers]
-    if compared := [machine for machine, own in labels.items() if {*Label} <= own]:
-        year = [] if config.year == 2025 else [f"year={config.year}"]
-        others = [machine for machine in labels if machine not in compared]
-        note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
-        is_part = others or missing_scores(folders, scored[0].scorers[0])  # and is evaluated where it is asked for
-        machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
-        return f"{note}next: python -m asd evaluate {of_run(config.run_name, config.runs, *year, *machines, *more)}"
     if any(folder.is_own for folder in scored):
         of_machine = {run.machine: folder for run, folder in reversed([*folders.items()]) if folder.scorers}
         scorer = next(iter(folders)).default_scorer()
         return f"{_false_alarms([*of_machine.values()], scorer)}next: {_predict(config)}"
-    if {*chain(*labels.values())} == {""}:
+    return _unlabelled(folders)
+
+
+def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more: str) -> str:
+    """How to evaluate scores, which needs both kinds of clip of a machine; "" where none has them."""
+    labels = _labels(folders)
+    if not (compared := [machine for machine, own in labels.items() if {*Label} <= own]):
+        return ""
+    rule = [] if year == LATEST_YEAR else [f"year={year}"]
+    unnamed = {*get_year(year).eval} - {*compared}  # the names of an evaluation set tell no labels
+    folders = {run: folder for run, folder in folders.items() if run.machine not in unnamed}
+    others = [machine for machine in labels if machine not in {*compared} | unnamed]
+    note = f"not to be evaluated, without test clips of both labels: {named(others)}\n" if others else ""
+    scorer = next(folder.scorers[0] for folder in folders.values() if folder.scorers)
+    # A part is evaluated where it is asked for
+    is_part = others or missing_scores(folders, scorer) or absent_machines(folders, get_year(year), ())
+    machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
+    return f"{note}next: python -m asd evaluate {of_run(name, config.runs, *rule, *machines, *more)}"
+
+
+def _unlabelled(folders: Folders) -> str:
+    if {*chain(*_labels(folders).values())} == {""}:
         return "their names tell no labels; the tables hold score and decision of each clip, `submit` packages them"
     return "their names tell no labels of normal and anomalous clips alike, so there is nothing to evaluate"
+
+
+def _labels(folders: Folders) -> dict[str, set[str]]:
+    """Labels of the clips of each machine that has been scored."""
+    labels: dict[str, set[str]] = {}
+    for run, folder in folders.items():
+        own = labels.setdefault(unicodedata.normalize("NFC", run.machine), set())
+        own.update(folder.table(folder.scorers[0])["label"] if folder.scorers else ())
+    return labels
 
 
 def _least_alike(config: Run, runs: Sequence[RunDirectory]) -> str:
@@ -249,5 +273,5 @@ def _predict(config: Run) -> str:
     return f"python -m asd predict {of_run(config.run_name, config.runs, *_machines(config))} audio=<new recordings>"
 
 
-def _machines(config: Run) -> list[str]:
+def _machines(config: Run | Fuse) -> list[str]:
     return [] if config.machine == ["all"] else [f"machine={listed(config.machine)}"]
