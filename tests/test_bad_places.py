@@ -198,7 +198,7 @@ def test_damaged_cached_features(run: Path, name: str, bytes_left: int) -> None:
 def test_damaged_scores_and_configuration(run: Path) -> None:
     table = (run / "scores/mse.csv").read_text()
     (run / "scores/mse.csv").write_text(table[:300])
-    refuses("evaluate", NAME, saying=r"scores/mse\.csv is not a readable score table .*make score")
+    refuses("evaluate", NAME, saying=r"scores/mse\.csv is not a readable score table .*`score` writes")
     (run / "scores/mse.csv").write_text("a,b\n1,2\n")
     refuses("evaluate", NAME, saying=r"mse\.csv is not a readable score table \(its columns are a, b\)")
     (run / "config.yaml").write_text("training: [")

@@ -82,14 +82,14 @@ def test_a_gpu_that_is_not_there(place: Path) -> None:
 
 
 def test_stages_that_lack_what_they_need(place: Path) -> None:
-    refuses("evaluate", NAME, saying="runs/autoencoder does not exist .*none yet.*train first: make train")
+    refuses("evaluate", NAME, saying="runs/autoencoder does not exist .*none yet.*`train machine=.* makes it")
     refuses("evaluate", "submission=x", saying="takes all of submission=DIR ground_truth=DIR out=DIR")
     refuses("submit", saying="label= is missing; see python -m asd submit --help")
     refuses("submit", "label=me", saying=r"label='me' is not \[LastName\]_\[Institute\]")
     refuses("submit", NAME, "label=A_B_task2_1", saying="runs/autoencoder does not exist")
     refuses("validate", saying="path= is missing")
     refuses("validate", "nowhere", saying="nowhere is neither a folder nor a zip")
-    refuses("score", NAME, "data=data", saying=r"runs/autoencoder/fan/seed0/model holds no model; first make train")
+    refuses("score", NAME, "data=data", saying=r"runs/autoencoder/fan/seed0/model holds no model; first `train")
     assert not (place / "runs").exists()
 
 

@@ -310,10 +310,10 @@ def test_what_was_made_of_earlier_scores_is_named(trained: Path) -> None:
     scores = "those in runs/statistics/fan/seed0/scores are others since"
     said = succeeds("evaluate", "name=both").err
     assert f"runs/both/fan/seed0 is of earlier scores: {scores}; fuse anew with overwrite=true" in said
-    assert f"runs/leaderboard.json is of earlier scores: {scores}; make leaderboard" in said
+    assert f"runs/leaderboard.json is of earlier scores: {scores}; `leaderboard`" in said
     assert "runs/both/evaluation.json is" not in said
     said = succeeds("leaderboard", "members=statistics,both").err
-    assert f"runs/statistics/evaluation.json is of earlier scores: {scores}; make evaluate" in said
+    assert f"runs/statistics/evaluation.json is of earlier scores: {scores}; `evaluate`" in said
     assert "runs/leaderboard.json is" not in said
     assert "earlier scores" in succeeds("submit", "name=both", "label=A_B_task2_1", "machine=fan").err
     succeeds("fuse", "members=statistics,statistics:level_64", "name=both", "overwrite=true")
@@ -341,8 +341,8 @@ def test_a_report_and_pictures_of_earlier_scores_are_named(trained: Path) -> Non
     path.write_text(table.assign(score=table["score"][::-1].to_numpy()).to_csv(index=False))
     scores = "those in runs/statistics/fan/seed0/scores are others since"
     said = succeeds("evaluate", "machine=fan").err
-    assert f"runs/statistics/report.html is of earlier scores: {scores}; make report" in said
-    assert f"runs/statistics/fan/seed0/explain is of earlier scores: {scores}; make explain" in said
+    assert f"runs/statistics/report.html is of earlier scores: {scores}; `report`" in said
+    assert f"runs/statistics/fan/seed0/explain is of earlier scores: {scores}; `explain`" in said
     succeeds("report", "machine=fan")
     succeeds("explain", "machine=fan", "worst=1")
     assert "earlier scores" not in succeeds("evaluate", "machine=fan").err

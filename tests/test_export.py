@@ -175,7 +175,7 @@ def test_what_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_lost_threshold_is_named(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     succeeds("train", "machine=fan", "data=data", f"runs={tmp_path}", "name=lost", "statistics.views=kurtosis")
     (tmp_path / "lost/fan/seed0/scores/thresholds.json").write_text("{}")
-    refuses("export", "out=x.onnx", "name=lost", f"runs={tmp_path}", saying="has no threshold of ensemble; make score")
+    refuses("export", "out=x.onnx", "name=lost", f"runs={tmp_path}", saying="has no threshold of ensemble; `score`")
 
 
 @pytest.mark.parametrize("channel", [1, pytest.param("mean", marks=pytest.mark.slow)])

@@ -105,7 +105,7 @@ def test_scores_of_the_development_set_are_no_part_of_it() -> None:
 
 def test_without_ground_truth_the_command_that_fetches_it_is_named() -> None:
     save(table(), "run")
-    refuses("evaluate", "name=run", "year=2024", "part=eval", saying="make data year=2024 part=eval")
+    refuses("evaluate", "name=run", "year=2024", "part=eval", saying="`data year=2024 part=eval`")
     refuses("evaluate", "name=run", "year=2024", saying="say part=eval if they are those of an evaluation set")
 
 

@@ -75,7 +75,7 @@ def test_what_cannot_be_compared_is_refused(place: Path) -> None:
     refuses("leaderboard", "members=weak,shorter", saying="weak and shorter scored different clips")
     finished(Path("runs"), "close", table(1.95, 2, n=20), seed=2)
     for words in (("leaderboard", "members=weak,close"), ("evaluate", "name=close")):
-        refuses(*words, saying="the seeds of runs/close scored different clips; make score with all of its seeds")
+        refuses(*words, saying="the seeds of runs/close scored different clips; `score` with all of its seeds")
     unknown = table(1.0).assign(label="")
     finished(Path("runs"), "unlabelled", unknown)
     refuses("leaderboard", "members=unlabelled", saying="none of the test clips of runs/unlabelled has a label")

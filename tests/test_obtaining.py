@@ -237,7 +237,7 @@ def test_clips_of_another_year_or_half_a_machine_are_not_touched(server: Archive
     clip = Path("data/dcase2024t2/dev_data/raw/fan/train", name)
     clip.parent.mkdir(parents=True)
     clip.write_bytes(b"precious")
-    refuses("data", "year=2024", MACHINES, *server.words, saying="1 clips that make data has not put there")
+    refuses("data", "year=2024", MACHINES, *server.words, saying="1 clips that `data` has not put there")
     answer = fetch(server, "keep_going=true")
     assert answer.code == 2
     assert "1 failed: fan dev (" in answer.err

@@ -36,7 +36,7 @@ def test_two_commands_do_not_fill_one_place(server: ArchiveServer) -> None:
     Path("data/dcase2024t2/archives").mkdir(parents=True)
     with Path("data/dcase2024t2/.archives.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        refuses(*words(server), saying="another make data works in")
+        refuses(*words(server), saying="another data stage works in")
 
 
 def test_what_a_killed_command_was_unpacking_is_removed(server: ArchiveServer) -> None:

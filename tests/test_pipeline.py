@@ -357,7 +357,7 @@ def test_demo(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert Path(place).exists()
         assert place.rsplit("/", 1)[0].removesuffix("/fan") in answer.out
     assert "| gearbox | 00 " in answer.out
-    assert answer.out.splitlines()[-1].startswith("next: make train machine=fan data=")
+    assert answer.out.splitlines()[-1].startswith("next: python -m asd train machine=fan data=")
     again = succeeds("demo")
     assert again.err.count("is done already") == 2
     assert again.out == answer.out

@@ -265,7 +265,7 @@ def test_what_cannot_be_reported_is_refused(run: Path) -> None:
     for scores in Path("runs/two/fan/seed0/scores").glob("*.csv"):
         scores.write_text(scores.read_text().replace("_0000", "_0100"))
     refuses("report", "name=one", "members=two", "clips=0", saying="one and members=two scored different clips; name")
-    refuses("report", "name=two", "clips=0", saying="the seeds of two scored different clips; make score with all")
+    refuses("report", "name=two", "clips=0", saying="the seeds of two scored different clips; `score` with all")
     refuses("report", "name=one", "predictions=none.csv", saying=r"predictions=none.csv is no readable")
     Path("bad.csv").write_text("path,machine\na.wav,fan\n")
     refuses("report", "name=one", "predictions=bad.csv", saying="has no column score")

@@ -106,7 +106,7 @@ def test_an_archive_with_a_defect_is_not_written(place: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("team=Nobody_HIT",), r"submissions holds no system of team=Nobody_HIT; make submit"),
+        (("team=Nobody_HIT",), r"submissions holds no system of team=Nobody_HIT; `submit name=RUN"),
         (("team=Nishida",), r"team='Nishida' is not \[LastName\]_\[Institute\]"),
         (("team=Nishida_HIT", "report=none.pdf"), r"report=none.pdf cannot be read"),
         (("team=Nishida_HIT", "report=notes.txt"), r"report=notes.txt is not a PDF"),

@@ -257,7 +257,7 @@ def systems_of(folder: Path, team: str) -> list[Path]:
         raise AsdError(f"team={team!r} is not [LastName]_[Institute], like Nishida_HIT")
     if found := [path for path in sorted(folder.glob(f"{team}_task2_[1-4]")) if path.is_dir()]:
         return found
-    raise AsdError(f"{folder} holds no system of team={team}; make submit name=RUN label={team}_task2_1 packages one")
+    raise AsdError(f"{folder} holds no system of team={team}; `submit name=RUN label={team}_task2_1` packages one")
 
 
 def archive_files(systems: list[Path], team: str, report: Path | None) -> dict[str, bytes]:

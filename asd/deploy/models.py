@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlencode
 
 from asd.core.runtime import log
 from asd.data.codecs import promised_length
@@ -105,7 +106,7 @@ class Models:
             raise RefusalError(503, f"{model_name(found[0])} is not served: {why}; then start serve again")
         if len(found) != 1:
             what = "several models fit" if found else "there is no such model"
-            which = ", ".join(f"run={a}&machine={b}" for a, b in served or self.loaded)
+            which = ", ".join(urlencode({"run": a, "machine": b}) for a, b in served or self.loaded)
             raise RefusalError(404 if not found else 422, f"{what}; name one of {which}{self.missing()}")
         _tell_of_change(loaded := self.loaded[found[0]])
         return *found[0], loaded.model

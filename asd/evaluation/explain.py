@@ -136,7 +136,7 @@ def choose_clips(table: pd.DataFrame, clip: str | None, worst: int) -> pd.DataFr
             else the highest scores.
     """
     if table.empty:
-        raise AsdError("there are no scored test clips to explain; put some into test/ and make score first")
+        raise AsdError("there are no scored test clips to explain; put some into test/ and `score` them")
     if worst < 1 and clip is None:
         raise AsdError(f"worst={worst} explains nothing; ask for 1 or more, or name a clip with clip=")
     ranked = with_verdicts(table).sort_values("rank")

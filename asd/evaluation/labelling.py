@@ -93,7 +93,7 @@ def labelled_scores(
     labels = {run: _labels(folder) for run, folder in folders.items()}
     named = [run for run in folders if labels[run] or run.machine not in hidden or not is_all(machines)]
     if not any(folder.scorers for folder in folders.values()):
-        raise AsdError(f"no test clips of {runs / name} were scored; put some into test/ and make score")
+        raise AsdError(f"no test clips of {runs / name} were scored; put some into test/ and `score` them")
     if not any(labels.values()):
         raise AsdError(
             f"none of the test clips of {runs / name} has a label, so there is nothing to evaluate; say part=eval "
@@ -138,7 +138,7 @@ def _by_truth(
     """Scores of an evaluation set by the organisers' labels."""
     root = ground_truth or year.truth_root
     if not root.is_dir():
-        raise AsdError(f"no ground truth in {root}: make data year={year.year} part=eval fetches it, once published")
+        raise AsdError(f"no ground truth in {root}: `data year={year.year} part=eval` fetches it, once published")
     list_names(root)
     truth = read_ground_truth(root, year)
     every = {unit.machine for unit in truth}
@@ -169,7 +169,7 @@ def _by_truth(
 
 def _labelled(place: Path, folders: Folders, tables: Tables, default: str, lacks: list[str]) -> Labelled:
     for by_seed in tables.values():
-        require_same_clips(by_seed, f"the seeds of {place}", "make score with all of its seeds")
+        require_same_clips(by_seed, f"the seeds of {place}", "`score` with all of its seeds")
     machines, scored = sorted({run.machine for run in folders}), digests(place, folders.values())
     return Labelled(machines, tables, default, untrained_sections(folders), lacks, scored)
 
@@ -204,7 +204,7 @@ def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirecto
         return {run: run.scores for run in runs}
     folders = {run: folder for run in runs if (folder := run.scores_of(data)) is not None}
     if not folders:
-        raise AsdError(f"{runs[0].path} has no scores of the recordings in {data}; make score data={data} makes them")
+        raise AsdError(f"{runs[0].path} has no scores of the recordings in {data}; `score data={data}` makes them")
     return folders
 
 
@@ -256,7 +256,7 @@ def _joined(rows: pd.DataFrame, unit: Unit, clips: Sequence[TrueClip]) -> pd.Dat
     if strange := {*rows["file"]} - known.keys():
         raise AsdError(f"{what}: {min(strange)} is not one of them; is it the data of that year?")
     if missing := known.keys() - {*rows["file"]}:
-        raise AsdError(f"{what}: {min(missing)} is missing; put it into test/ and make score")
+        raise AsdError(f"{what}: {min(missing)} is missing; put it into test/ and `score` it")
     of_rows = [known[file] for file in rows["file"]]
     return rows.assign(
         label=[clip.label.value for clip in of_rows],

@@ -168,7 +168,7 @@ def _every_member(runs: Path, year: int | None, machines: Sequence[str]) -> list
                 log.warning("%s is left out: %s", name, error)
     if not members:
         what = "labelled test clips" if is_all(machines) else f"labelled clips of {named(machines, NAMED)}"
-        raise AsdError(f"{runs} holds no run with {what}; make train machine=... makes the first")
+        raise AsdError(f"{runs} holds no run with {what}; `train machine=...` makes the first")
     return members
 
 

@@ -265,7 +265,7 @@ class RunDirectory(TrainingDirectory):
         """The scorer that stands for the run."""
         name = self.done().get("default")
         if not isinstance(name, str):
-            raise AsdError(f"{self.path}/DONE is damaged (it names no scorer); remove it and make score writes it anew")
+            raise AsdError(f"{self.path}/DONE is damaged (it names no scorer); remove it, and `score` writes it anew")
         return name
 
 

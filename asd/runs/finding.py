@@ -72,7 +72,7 @@ def _opened(runs: Path, name: str) -> Path:
         raise AsdError(f"{root} is a file, and a run is a folder; name one that train wrote, such as runs/statistics")
     if not root.is_dir():
         names = ", ".join(sorted(p.name for p in runs.glob("*") if p.is_dir() and p.name[0] != ".")) or "none yet"
-        raise AsdError(f"{root} does not exist (runs there: {names}); train first: make train machine=... name={name}")
+        raise AsdError(f"{root} does not exist (runs there: {names}); `train machine=... name={name}` makes it")
     return root
 
 
@@ -114,16 +114,16 @@ def warn_of_run(runs: Path, name: str) -> None:
 def _warn_of_stale(runs: Path, name: str, complete: Sequence[RunDirectory]) -> None:
     """Names recordings that are others since they were scored, and what was made of scores that are others since."""
     place = runs / name
-    made = [(path, place, path, "make evaluate writes it anew") for path in sorted(place.glob("evaluation*.json"))]
-    made += [(place / "report.html", place, path, "make report writes it anew") for path in place.glob("report.json")]
+    made = [(path, place, path, "`evaluate` writes it anew") for path in sorted(place.glob("evaluation*.json"))]
+    made += [(place / "report.html", place, path, "`report` writes it anew") for path in place.glob("report.json")]
     pictures = sorted(place.rglob("explain/scored.json"))
-    made += [(path.parent, place, path, "make explain writes them anew") for path in pictures]
+    made += [(path.parent, place, path, "`explain` writes them anew") for path in pictures]
     made += [(run.path, runs, run.path / "DONE", "fuse anew with overwrite=true") for run in complete]
-    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "make leaderboard writes it anew")]
+    made += [(runs / "leaderboard.json", runs, runs / "leaderboard.json", "`leaderboard` writes it anew")]
     for machine, run in {run.path.parent: run for run in complete}.items():  # all seeds have the same clips
         if changes := run.scores.changes():
             more = f" (and so have {len(changes) - 1} more)" if len(changes) > 1 else ""
-            log.warning("%s since the scores of %s were made%s; make score makes them anew", changes[0], machine, more)
+            log.warning("%s since the scores of %s were made%s; `score` makes them anew", changes[0], machine, more)
     for what, start, file, way in made:
         scored = read_json(file).get("scored", {})
         if changed := [path for path, digest in scored.items() if ScoreFolder(start / path).digest() != digest]:

@@ -87,7 +87,7 @@ class ScoreFolder:
             trained = tuple(content.pop("trained_sections"))
             return ScoredData(clips=clips, trained_sections=trained, **content)
         except (KeyError, TypeError, ValueError) as error:
-            raise AsdError(f"{path} is damaged ({error}); make score writes it anew") from error
+            raise AsdError(f"{path} is damaged ({error}); `score` writes it anew") from error
 
     def changes(self) -> list[str]:
         """What has become of the recordings since they were scored, as sentences; [] where all lie elsewhere by now.
@@ -172,9 +172,7 @@ class ScoreFolder:
     @property
     def remedy(self) -> str:
         """What writes damaged files of this folder anew, as the end of a sentence; `score` takes test clips for it."""
-        return (
-            f"{'make score' if self.scorers else 'train with the options of the run and overwrite=true'} writes it anew"
-        )
+        return f"{'`score`' if self.scorers else 'train with the options of the run and overwrite=true'} writes it anew"
 
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""
@@ -207,7 +205,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         table["decision"] = table["decision"].astype(int)
         _check_rows(table)
     except (OSError, ValueError) as error:
-        sentence = f"{path} is not a readable score table ({' '.join(str(error).split())}); make score writes it anew"
+        sentence = f"{path} is not a readable score table ({' '.join(str(error).split())}); `score` writes it anew"
         raise unreadable(path, error, sentence) from error
     return table
 

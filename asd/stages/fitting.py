@@ -78,8 +78,8 @@ def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[Run
             job.run.begin(job.config.stored())
         elif not job.config.weights and not job.run.fit_facts():
             raise AsdError(
-                f"{job.run.model} holds no model; first make train machine={job.run.machine} "
-                f"name={job.config.run_name}, or give weights="
+                f"{job.run.model} holds no model; first `train machine={job.run.machine} "
+                f"name={job.config.run_name}`, or give weights="
             )
     done = []
     while todo:

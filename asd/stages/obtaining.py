@@ -176,7 +176,7 @@ def _is_there(target: Target, year: Year, config: Data) -> bool:
     finding = _inspect(target, year, quick=True)
     if finding.state == "other year" or (finding.state == "missing" and finding.n_clips):
         raise AsdError(
-            f"{target.folder} holds {finding.n_clips} clips that make data has not put there and that are not "
+            f"{target.folder} holds {finding.n_clips} clips that `data` has not put there and that are not "
             f"{target.title} of {year.year} ({finding.about}): move them away, or say overwrite=true"
         )
     if finding.state == "by hand":
@@ -256,7 +256,7 @@ def _fetch(target: Target, remote: Remote, year: Year, config: Data, patience: P
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """Keeps a second command out of the folder; removes what a killed one was unpacking there."""
-    with alone(place / "archives", busy=f"another make data works in {place}: wait for it, or stop it first"):
+    with alone(place / "archives", busy=f"another data stage works in {place}: wait for it, or stop it first"):
         _clear(place)
         try:
             yield

@@ -112,7 +112,7 @@ def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> dict[RunDirectory,
     if not any(run.scores.scorers for run in runs.values()):
         raise AsdError(
             f"no test clips of {next(iter(runs.values())).path.parents[1]} were scored; put some into test/ and make "
-            f"score, or make predict audio=... and report predictions=..."
+            f"score, or `predict audio=...` and `report predictions=...`"
         )
     return {run: run.scores.table(scorer).reset_index(drop=True) for run in runs.values()}
 
@@ -143,7 +143,7 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
         log.info("%s: its clips have no labels of both kinds in every section; the page has no metrics", name)
         return None
     comparisons = []
-    require_same_clips(own, f"the seeds of {name}", "make score with all of its seeds")
+    require_same_clips(own, f"the seeds of {name}", "`score` with all of its seeds")
     if config.members:
         machines = {run.machine for run in every}
         members = {name: own} | {word: _member(config, word, machines) for word in config.members}

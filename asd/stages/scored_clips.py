@@ -55,10 +55,10 @@ def scored_clips(job: Job, data: Path | None = None) -> tuple[ScoreFolder, Recor
     run = job.run
     if data is None:
         if job.test is None:
-            raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and make score")
+            raise AsdError(f"{run.path} has no test clips to explain; put some in test/ and `score` them")
         return run.scores, job.test.recordings
     if (found := run.scores_of(data)) is None:
-        raise AsdError(f"{run.path} has no scores of {data}; first make score with data={data}")
+        raise AsdError(f"{run.path} has no scores of {data}; `score data={data}` makes them")
     list_names(data)
     other = job.config.model_copy(update={"data": data, "normal": None, "abnormal": None, "layout": "auto"})
     return found, load_test(other, dataset_of(other), run.machine, job.learn).recordings
@@ -131,6 +131,6 @@ def threshold_of(run: RunDirectory, scorer: str) -> float:
     if found is None:
         raise AsdError(
             f"{run.scores.path}/thresholds.json has no threshold of {scorer}; "
-            f"make score name={run.path.parts[-3]} writes it"
+            f"`score name={run.path.parts[-3]}` writes it"
         )
     return float(found)

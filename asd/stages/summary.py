@@ -176,7 +176,7 @@ def demo(config: Demo, result: tuple[list[RunDirectory], dict[str, Any], Package
         f"data        {config.data} (synthetic machines {', '.join(sorted({run.machine for run in runs}))})\n"
         f"runs        {config.runs / 'demo'} (models, scores, evaluation.md)\n"
         f"submission  {packed.zip.with_suffix('')} and {packed.zip} (a rehearsal: fill in the authors for a real one)\n"
-        f"next: make train machine=fan data=<folders of machines>, or normal=<recordings in good order>"
+        f"next: python -m asd train machine=fan data=<folders of machines>, or normal=<recordings in good order>"
     )
 
 

@@ -4,7 +4,7 @@
                   trials/        a run per configuration
                   results/       what came of it, one JSON file each
                   sweep.{csv,md} all of them, best first
-                  best.yaml      the best configuration: make train config=...
+                  best.yaml      the best configuration: train config=...
                   best/          for judge=others that of each machine, by the labels of the other machines
                   importance.png what mattered
 

@@ -37,7 +37,7 @@ def machine_named(name: str) -> Callable[[], object]:
 
 def since(has: str) -> dict[str, Expected]:
     """Whatever reads scores says that a test clip is another one."""
-    said = Warned(rf"data/fan/test/section_00_\S+ has {has} since the scores of runs/one/fan were made.*make score")
+    said = Warned(rf"data/fan/test/section_00_\S+ has {has} since the scores of runs/one/fan were made.*`score` makes")
     return dict.fromkeys(("evaluate", "leaderboard", "fuse", "submit"), said)
 
 

@@ -23,7 +23,11 @@ ANOMALOUS = frozenset(
 )
 TRAINING = frozenset({"train", "training"})
 TESTING = frozenset({"test", "testing", "eval", "evaluation", "val", "validation"})
-UNKNOWN = frozenset({"unknown", "unlabelled", "unlabeled", "unsorted", "new", "inbox", "incoming", "recent", "today"})
+UNKNOWN = frozenset(
+    {"unknown", "unlabelled", "unlabeled", "unsorted", "new", "inbox", "incoming", "recent", "today"}
+    | {"unbekannt", "unbekannte", "ungeprüft", "neu", "neue", "inconnu", "inconnus", "nouveau", "nouveaux"}
+    | {"desconocido", "desconocidos", "nuevo", "nuevos", "sconosciuto", "sconosciuti", "nuovo", "nuovi", "不明", "未知"}
+)
 _NEGATIONS = frozenset(
     {"not", "no", "non", "un", "free", "without", "nicht", "kein", "keine", "ohne", "pas", "sans", "sin", "senza"}
 )
