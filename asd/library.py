@@ -24,6 +24,7 @@ from asd.data.remarks import broken, kinds, learnt_from, notices, of_no_section,
 from asd.data.windows import as_clips
 from asd.detectors.base import Detector
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
+from asd.options import flattened
 from asd.places import check_listed, mirrored
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, begun_runs, find_runs
 from asd.scoring.threshold import Threshold, stored_thresholds
@@ -169,13 +170,13 @@ class Model:
             The folder of this machine and seed.
 
         Raises:
-            AsdError: the model was loaded and not fitted here, the name is none, or nothing can be written there.
+            AsdError: the model was loaded, its encoder was given as a module, or nothing can be written there.
         """
         if self.learnt is None:
             raise AsdError("a loaded model is saved already; copy the folder of its run")
         path, name = _run_place(path), machine or self.options.machine[0]
-        parse(Run, [], {"name": path.name, "machine": [name]})  # before anything is written
         options = self.options.model_copy(update={"machine": [name], "name": path.name, "runs": path.parent})
+        parse(Run, [], dict(flattened(options.stored())))  # as `load` will, before anything is written
         run = RunDirectory.of(path.parent, path.name, name, options.seeds[0])
         settings = fingerprint(options.settings(self.detector.context.code), run.seed, "")
         data = fingerprint([self.learnt.fingerprint])
@@ -265,8 +266,7 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     Raises:
         AsdError: there is no such run, it is damaged, or it has several machines and none was named.
     """
-    path = _run_place(path)
-    check_listed(path)
+    check_listed(path := _run_place(path))
     if (path / "DONE").is_file():  # of one seed, as `save` returns it
         seed, path = RunDirectory(path.absolute()).seed, path.absolute().parent
     if any(path.glob("seed*/DONE")):

@@ -55,6 +55,8 @@ def test_a_name_that_there_is_not_is_refused() -> None:
         EmbeddingSettings(loss="adacos")
     with pytest.raises(AsdError, match=r"encoder is a int; give the name of an encoder"):
         Recipe(encoder=3)
+    with pytest.raises(AsdError, match=r"encoder is a type; .* or a torch.nn.Module"):
+        Recipe(encoder=Energies)
 
 
 class Energies(nn.Module):

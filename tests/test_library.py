@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from asd.types import AsdError, Split
 from tests.command import succeeds
 from tests.loudness import Loudness
 from tests.machines import recordings, tone_machine, write_clip
+from tests.test_build import Energies
 from tests.trees import NORMAL, write_tree
 
 RATE = 16000
@@ -283,6 +285,16 @@ def test_a_save_that_fails_leaves_the_model_that_was_there(data: Path, monkeypat
     waveform = arrays(data, "test")[0]
     assert asd.load("runs/mine").score(waveform, RATE).score == first.score(waveform, RATE).score
     assert [path.name for path in saved.parent.iterdir()] == ["seed0"]
+
+
+def test_a_model_that_nothing_could_load_again_is_not_saved(data: Path) -> None:
+    module = Energies().requires_grad_(False)
+    model = asd.fit(arrays(data), RATE, detector="embedding", options={"encoder": module, "backends": ["knn"]})
+    with pytest.raises(AsdError, match=r"embedding\.encoder=Energies is unknown; .* package\.module:Class for"):
+        model.save("runs/mine")
+    assert not Path("runs").exists()
+    again = pickle.loads(pickle.dumps(model))
+    assert again.score(arrays(data)[0], RATE) == model.score(arrays(data)[0], RATE)
 
 
 def test_a_model_is_saved_through_a_link_in_the_place_of_its_machine(data: Path) -> None:

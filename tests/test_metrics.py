@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import hmean
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
+from asd.evaluation.confidence import resampled_scores
 from asd.metrics import (
     aggregate,
     auc,
@@ -285,6 +286,13 @@ def test_no_test_rows_and_unknown_year() -> None:
         evaluate_table(make_table().assign(split="train"), 2024)
     with pytest.raises(AsdError, match="2019"):
         evaluate_table(make_table(), 2019)
+
+
+def test_a_table_without_a_column_is_refused() -> None:
+    with pytest.raises(AsdError, match="the score table has no column split, domain; it needs machine, section"):
+        evaluate_table(make_table().drop(columns=["domain", "split"]), 2024)
+    with pytest.raises(AsdError, match="the score table has no column file; it needs machine"):
+        resampled_scores(make_table().drop(columns="file"), 2020)
 
 
 @pytest.mark.parametrize("labels", [["normal", "anomaly"], ["0", "1"], [-1, 1], [1, 2], [0.0, float("nan")]])

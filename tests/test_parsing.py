@@ -41,6 +41,7 @@ def test_a_file_lies_below_the_words(tmp_path: Path) -> None:
         (["machin=fan"], r"unknown key 'machin': did you mean machine\?"),
         (["detector=autoencoder", "epochs=3"], r"unknown key 'epochs': did you mean training.epochs\?"),
         (["compatible=true"], r"compatible= is no option of detector=statistics; write autoencoder.compatible"),
+        (["detector=embedding", "backend=knn"], r"write embedding.backends or statistics.backend$"),
         (["training.epoch=3"], r"did you mean training.epochs\?"),
         (["xyzzy=3"], "unknown key 'xyzzy': known keys: machine, data"),
         (["fan"], "'fan' is not a key=value argument"),

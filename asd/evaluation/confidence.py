@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv, stdtrit
 
 from asd.challenge.years import MAX_FPR, MetricRule, get_year
-from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, comparisons, read_sections
+from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, comparisons, read_sections, require_columns
 from asd.metrics import aggregate, check_labelled_scores, standardise_area
 from asd.types import AsdError
 
@@ -203,6 +203,14 @@ def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000,
     make-up of the test set and every metric can be computed. Tables of the same clips get the same draws,
     whatever the order of their rows: the difference of two systems is their difference on each resample. `AsdError` as
     of `metrics.evaluate_table`, or for no resamples.
+
+    Example:
+        >>> a = pd.DataFrame({"file": [f"{i}.wav" for i in range(40)], "label": ["normal", "anomaly"] * 20})
+        >>> a = a.assign(machine="fan", section="00", domain="", split="test", score=[*range(20), *range(20)])
+        >>> b = a.assign(score=a["score"] + 30 * (a["label"] == "anomaly"))
+        >>> interval = percentile_interval(resampled_scores(b, 2020) - resampled_scores(a, 2020))  # 2020: no domains
+        >>> bool(interval.low > 0)  # these clips tell that b is better
+        True
     """
     values = resampled_metrics(table, year, n_resamples=n_resamples, seed=seed).values()
     return aggregate(np.stack([*values], axis=-1), get_year(year).rule)
@@ -215,7 +223,8 @@ def resampled_metrics(
     if n_resamples < 1:
         raise AsdError(f"n_resamples must be positive, got {n_resamples}")
     rule, rng = get_year(year).rule, np.random.default_rng(seed)
-    table = table.sort_values(["machine", "section", "domain", "file"])
+    require_columns(table, *(order := ["machine", "section", "domain", "file"]))
+    table = table.sort_values(order)
     return {
         (section.machine, section.section, metric): values
         for section in read_sections(table, with_domains=rule != "per_id")

@@ -48,6 +48,7 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
     Args:
         with_domains: whether every row must tell its domain; if not, the column is ignored.
     """
+    require_columns(table, "machine", "section", "split", "label", "score", *["domain"] * with_domains)
     test = table[table["split"] == Split.TEST]
     if test.empty:
         raise AsdError(f"the score table has {len(table)} rows and none of them is of the test split")
@@ -58,6 +59,12 @@ def read_sections(table: pd.DataFrame, *, with_domains: bool) -> list[SectionSco
         scores, decisions = _numbers(rows, "score"), _decisions(rows)
         found.append(SectionScores(str(machine), str(section), domains, is_anomaly, scores, decisions))
     return found
+
+
+def require_columns(table: pd.DataFrame, *names: str) -> None:
+    """Raises AsdError where a score table lacks columns."""
+    if absent := [name for name in names if name not in table]:
+        raise AsdError(f"the score table has no column {', '.join(absent)}; it needs {', '.join(names)}")
 
 
 def comparisons(section: SectionScores, rule: MetricRule) -> dict[str, tuple[BoolArray, float]]:

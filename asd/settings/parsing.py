@@ -196,7 +196,9 @@ def _full_key(stage: type[Settings], key: str, known: Sequence[str], detector: s
         raise AsdError("name= is one run, and this stage takes several: say members=RUN1,RUN2")
     near = _nearest(key, known, detector)
     if found and near not in {name.removeprefix(f"{detector}.") for name in known if detector in name}:
-        raise AsdError(f"{key}= is no option of detector={detector}; write {' or '.join(found)}")
+        own = [name for name in known if name.startswith(f"{detector}.")]
+        like = difflib.get_close_matches(f"{detector}.{key}", own, n=1, cutoff=0.9)
+        raise AsdError(f"{key}= is no option of detector={detector}; write {' or '.join([*like, *found])}")
     if near:
         raise AsdError(f"unknown key {key!r}: did you mean {near}?")
     leading = [name for name in getattr(stage, "leading", ()) if name in known]

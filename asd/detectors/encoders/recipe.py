@@ -35,7 +35,7 @@ def _checked_encoder(encoder: Any) -> Any:
                 f"embedding.encoder={encoder} is unknown; there are {', '.join(ENCODERS)}, and "
                 f"package.module:Class for one of your own"
             )
-    elif not hasattr(encoder, "forward"):
+    elif isinstance(encoder, type) or not hasattr(encoder, "forward"):
         raise AsdError(
             f"embedding.encoder is a {type(encoder).__name__}; give the name of an encoder, package.module:Class or a "
             f"torch.nn.Module"
