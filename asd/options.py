@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from asd.places import MOST_NAME_BYTES, TO_MIRROR, is_address, names_a_folder
+from asd.places import MOST_NAME_BYTES, TO_MIRROR, is_address, is_table, names_a_folder
 
 T = TypeVar("T", int, str)
 _PART = re.compile(r'\s*(?:"([^"]*)"\s*|([^,]*)),')  # in quotes, or without them
@@ -106,6 +106,13 @@ def _given(value: str) -> str:
     return value
 
 
+def _no_table(folder: Path) -> Path:
+    if is_table(folder):
+        raise ValueError(f"it would be a folder with tables in it; name a folder, without {folder.suffix}")
+    return folder
+
+
+ResultFolder = Annotated[Path, AfterValidator(_no_table)]
 Given = Annotated[str, AfterValidator(_given)]  # recordings, see `data.given`
 _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -85,7 +86,9 @@ Place = Annotated[Path, TO_MIRROR, PlainSerializer(lambda path: spelled(str(path
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = os.path.expanduser("~")
+    own = tempfile.gettempdir() if home == "~" else f"{home}/.cache"  # the user of a container may have no home
+    return Path(os.environ.get("XDG_CACHE_HOME") or own)
 
 
 def is_recording(path: Path) -> bool:

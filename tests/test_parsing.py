@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asd.options import Settings
 from asd.settings.config import Run
 from asd.settings.parsing import parse, stored_run
-from asd.settings.stages import Evaluate, Listen, Serve, Submit
+from asd.settings.stages import Evaluate, Listen, Predict, Serve, Submit
 from asd.types import AsdError
 from tests.command import refuses
 
@@ -33,6 +33,12 @@ def test_a_file_lies_below_the_words(tmp_path: Path) -> None:
     run = parse(Run, ["autoencoder.training.epochs=9", f"config={tmp_path / 'a.yaml'}"])
     training = run.autoencoder.training
     assert (run.detector, training.epochs, training.batch_size) == ("autoencoder", 9, 64)
+
+
+def test_a_folder_of_tables_is_not_called_as_one() -> None:
+    with pytest.raises(AsdError, match=r"out=today\.csv does not fit: it would be a folder .*without \.csv"):
+        parse(Predict, ["audio=new", "out=today.csv"])
+    assert parse(Predict, ["audio=new", "out=2026.03"]).out == Path("2026.03")
 
 
 @pytest.mark.parametrize(

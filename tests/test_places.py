@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import os
+import tempfile
 import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asd.core.runtime import pick_device
 from asd.places import (
     check_listed,
     doubled,
@@ -20,6 +23,7 @@ from asd.places import (
     names_a_folder,
     place_name,
     recording_key,
+    spelled,
     unmatched,
     walk_tree,
 )
@@ -107,3 +111,19 @@ def test_a_link_to_itself_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "a.wav").touch()
     assert sorted(walk_tree(tmp_path)) == [tmp_path / "a.wav", tmp_path / "loop"]
+
+
+def test_the_user_of_a_container_may_have_no_name_and_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    mirror = mirrored("s3://bucket/plant")
+    assert mirror == Path(tempfile.gettempdir(), "asd-mirror/s3/bucket/plant")
+    assert spelled(f"{mirror}/fan is empty") == "s3://bucket/plant/fan is empty"
+    pick_device("cpu")
+    assert getpass.getuser() == str(os.getuid())  # which torch asks for before it trains

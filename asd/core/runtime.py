@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import getpass
 import hashlib
 import json
 import logging
@@ -62,6 +63,10 @@ def pick_device(name: str = "auto") -> torch.device:
     """Device by name: "auto" takes the GPU where torch sees one, else the CPU."""
     import torch
 
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # torch asks for it to name a folder, and the user of a container may have none
+        os.environ["LOGNAME"] = str(os.getuid())
     if "LOCAL_RANK" in os.environ and torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # under torchrun, "cuda" is each process's own
     if name == "auto":

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from asd.options import Execution, Given, Names, RunName, Seeds, Settings, SideBySide
+from asd.options import Execution, Given, Names, ResultFolder, RunName, Seeds, Settings, SideBySide
 from asd.places import Place, address_of
 
 DEFAULT_DETECTOR = "statistics"
@@ -89,7 +89,7 @@ class Predict(OfRun, Execution):
     audio: Given | None = Field(None, description="recordings: a file, a folder, a pattern or a table of paths")
     machine: Names = Field(["all"], description="whose recordings they are, by default as their folders say")
     section: str | None = Field(None, description="whose section they are, by default as their names say")
-    out: Path | None = Field(None, description="folder of the result, by default predictions/<name>/<audio>")
+    out: ResultFolder | None = Field(None, description="folder of the result, by default predictions/<name>/<audio>")
     fail_on_anomaly: bool = Field(False, description="exit code 3 where a recording is called anomalous")
     confirm_normal: bool = Field(False, description="then add all of them to the bank of normal recordings")
     undo: bool = Field(False, description="take back what was added last, instead of scoring anything")
@@ -250,7 +250,7 @@ class Listen(OfRun):
     input: str = Field(min_length=1, description="- (standard input), a file, a folder to watch, or a sound card")
     machine: str | None = Field(None, description="whose model, by default the only one of the run")
     section: str | None = Field(None, description="which section of the machine it is, by default 00")
-    out: Path | None = Field(None, description="folder of what is found, by default listening/<run>/<machine>")
+    out: ResultFolder | None = Field(None, description="folder of what is found, by default listening/<run>/<machine>")
     window_s: float | None = Field(None, gt=0, le=3600, description="seconds of a score; by default a training clip")
     hop_s: float | None = Field(None, gt=0, description="seconds from one window to the next; by default a quarter")
     threshold: float | None = Field(None, description="scores above are suspicious; by default the run's")
