@@ -19,6 +19,8 @@ import soundfile
 
 import asd
 from asd.data.given import clips_of_files
+from asd.data.recordings import Recordings
+from asd.detectors.base import Detector, Scores
 from asd.detectors.windowed import Windowed
 from asd.runs import RunDirectory
 from asd.types import AsdError, Split
@@ -333,6 +335,47 @@ def test_a_home_is_found_and_a_user_that_there_is_not_is_a_folder(data: Path, mo
 @pytest.mark.parametrize("detector", [None, object()])
 def test_a_detector_that_is_none_is_one_sentence(data: Path, detector: Any) -> None:
     with pytest.raises(AsdError, match="is no detector; give a name or a class"):
+        asd.fit(arrays(data), RATE, detector=detector)
+
+
+class TooFew(Loudness):
+    def score(self, recordings: Recordings) -> Scores:
+        return {"level": np.zeros(len(recordings) - 1)}
+
+
+class OneArray(Loudness):
+    def score(self, recordings: Recordings) -> Any:
+        return np.zeros(len(recordings))
+
+
+class AnotherName(Loudness):
+    scorers = ("level", "peak")
+
+
+class NoScorers(Loudness):
+    scorers = ()
+
+
+class HalfWritten(Detector):
+    scorers = ("level",)
+
+    def fit(self, recordings: Recordings) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("detector", "saying"),
+    [
+        (TooFew, r"TooFew\.score has to give 16 scores, .* its scorers \('level',\); it gave {'level': \(15,\)}"),
+        (OneArray, r"OneArray\.score has to give .* it gave <class 'numpy.ndarray'>"),
+        (AnotherName, r"AnotherName\.score has to give .* its scorers \('level', 'peak'\); it gave {'level': \(16,\)}"),
+        (NoScorers, r"NoScorers\.score has to give .* its scorers \(\)"),
+        (HalfWritten, r"HalfWritten lacks the methods facts, load, save, score; see"),
+    ],
+)
+def test_a_detector_of_ones_own_that_breaks_the_rules_is_told_how(
+    data: Path, detector: type[Detector], saying: str
+) -> None:
+    with pytest.raises(AsdError, match=saying):
         asd.fit(arrays(data), RATE, detector=detector)
 
 

@@ -63,6 +63,8 @@ def detector_class(detector: str) -> type[Detector]:
     found = class_at(place, f"detector={detector}")
     if not (isinstance(found, type) and issubclass(found, base)):
         raise AsdError(f"detector={detector} is no subclass of asd.detectors.base.Detector")
+    if lacks := sorted(getattr(found, "__abstractmethods__", ())):
+        raise AsdError(f"detector={detector} lacks the methods {', '.join(lacks)}; see asd.detectors.base.Detector")
     return cast("type[Detector]", found)
 
 

@@ -127,6 +127,18 @@ class Windowed(Detector):
     def _means(self, recordings: Recordings, score: Callable[[Recordings], Scores]) -> Scores:
         """Means of the scores of windows, by clip."""
         windows, owner = self._windows(recordings)
+        scores = score(windows)
+        self._check(scores, len(windows))
         if windows is recordings:
-            return score(recordings)
-        return {scorer: clip_means(values, owner) for scorer, values in score(windows).items()}
+            return scores
+        return {scorer: clip_means(values, owner) for scorer, values in scores.items()}
+
+    def _check(self, scores: object, n: int) -> None:
+        """Refuses what is not one score for each of n clips and each scorer, as of a detector of one's own."""
+        wanted = self.detector.scorers
+        found = {k: np.shape(values) for k, values in scores.items()} if isinstance(scores, Mapping) else type(scores)
+        if not wanted or not isinstance(found, dict) or {found.get(scorer) for scorer in wanted} != {(n,)}:
+            raise AsdError(
+                f"{type(self.detector).__name__}.score has to give {n} scores, shape ({n},), by the name of each of "
+                f"its scorers {wanted}; it gave {found}"
+            )
