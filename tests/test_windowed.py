@@ -158,7 +158,10 @@ def test_windows_of_a_few_recordings_promise_nothing(caplog: pytest.LogCaptureFi
     minutes = [np.random.default_rng(seed).normal(0, 0.1, 62 * 4000) for seed in range(2)]
     for normal, said in (
         (minutes[:1], "7 windows of 1 normal recordings promise nothing of new ones"),
-        ([wave[start : start + 8000] for wave in minutes for start in (0, 9000)], "with 4 normal recordings and a confidence of 95%"),
+        (
+            [wave[start : start + 8000] for wave in minutes for start in (0, 9000)],
+            "with 4 normal recordings and a confidence of 95%",
+        ),
     ):
         asd.fit(normal, 4000, options={"views": "level"}, device="cpu")
         assert said in caplog.text
