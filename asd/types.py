@@ -170,6 +170,17 @@ def named(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def failures(every: Sequence[object], more: str) -> str:
+    """What failed, and more, as an error says it: one or two in a sentence, "1 failed: fan (why); done: pump".
+
+    Args:
+        every: what failed, with the reason; a line each where they are three or more.
+        more: to be said below.
+    """
+    told = [f"{len(every)} failed:", *map(str, every)]
+    return " ".join([told[0], "; ".join([*told[1:], more])]) if len(every) < 3 else "\n  ".join(told) + f"\n{more}"
+
+
 def section_name(written: str) -> str:
     """The name of a section as spreadsheets and pandas may write it: 3 and 3.0 are 03."""
     number = re.fullmatch(r"(\d+)(\.0+)?", written)

@@ -24,12 +24,21 @@ MACHINES = ("fan", "pump", "valve")
 LOCAL = ("executor=local", "workers=2")
 
 
+class UnportableError(Exception):
+    """Cannot be unpickled: it takes more than its message."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what} {why}")
+
+
 def work(task: int) -> tuple[int, int]:
     """What a task is worth and where it was done; some fail, and one kills its process."""
     if task == 1:
         raise AsdError("one is no number; take another")
     if task == 2:
         raise ZeroDivisionError("two")
+    if task == 8:
+        raise UnportableError("eight", "is too many")
     if task == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.05)
@@ -38,13 +47,15 @@ def work(task: int) -> tuple[int, int]:
 
 @pytest.mark.slow
 def test_a_failure_or_a_dead_process_costs_its_own_task() -> None:
-    found = {each.task: each for each in finished(work, range(8), SideBySide(workers=2))}
-    assert sorted(found) == list(range(8))
+    found = {each.task: each for each in finished(work, range(9), SideBySide(workers=2))}
+    assert sorted(found) == list(range(9))
     assert {t: each.result[0] for t, each in found.items() if each.error is None} == {t: t * t for t in (0, 4, 5, 6, 7)}
     assert str(found[1].error) == "one is no number; take another"
     assert isinstance(found[2].error, ZeroDivisionError)
     assert "in work" in found[2].error.__notes__[0]
     assert "was killed by signal 9" in str(found[3].error)
+    assert str(found[8].error) == "UnportableError: eight is too many"
+    assert "in work" in found[8].error.__notes__[0]
     places = {each.result[1] for each in found.values() if each.error is None}
     assert os.getpid() not in places
     assert len(places) <= 3  # two, and one instead of the dead

@@ -100,9 +100,8 @@ def test_bad_test_clips_cost_their_own_scores(place: Path) -> None:
     for _ in range(2):  # the second time it is done already, and the clips are still without a score
         answer = asd(*words, "name=spoilt", "--keep-going")
         assert answer.code == 2
-        last = answer.err.strip().splitlines()[-1]
-        each = "; ".join(rf"runs/spoilt/fan/seed0 {clip.name} \(.*{saying}.*\)" for clip, (_, saying) in bad.items())
-        assert re.match(rf"error: 4 failed: {each}; done: fan$", last)
+        each = "".join(rf"\n  runs/spoilt/fan/seed0 {clip.name} \(.*{saying}.*\)" for clip, (_, saying) in bad.items())
+        assert re.search(rf"^error: 4 failed:{each}\ndone: fan$", answer.err.strip(), re.MULTILINE)
     assert "is done already" in answer.err
     whole, spoilt = (pd.read_csv(f"runs/{name}/fan/seed0/scores/ensemble.csv") for name in ("whole", "spoilt"))
     names = [clip.name for clip in bad]

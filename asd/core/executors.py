@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import sys
 import threading
 import traceback
@@ -31,6 +32,10 @@ LOG_FORMAT = "%(levelname)s: %(message)s"
 
 class LostError(AsdError):
     """The process of a task was lost; another might do it."""
+
+
+class ForeignError(Exception):
+    """The words of an error that cannot go from one process to another."""
 
 
 class Finished(NamedTuple):
@@ -78,9 +83,33 @@ def attempt(work: Callable[[T], R], task: T) -> tuple[R | None, Exception | None
     try:
         return work(task), None
     except Exception as error:
-        if not isinstance(error, AsdError):
-            error.add_note(traceback.format_exc())
-        return None, error
+        if isinstance(error, AsdError):
+            return None, error
+        told = _portable(error)
+        told.add_note(traceback.format_exc())
+        return None, told
+
+
+def _portable(error: Exception) -> Exception:
+    """An error as another process can have it: not of a class in a function, or one that takes more than a message."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return ForeignError(_reason(error))
+    return error
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, and of which kind it is where that is not written for the user."""
+    if isinstance(error, (AsdError, ForeignError)):
+        return str(error)
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def log_failure(what: object, error: Exception) -> str:
+    """Says at once that something failed, with the traceback that `attempt` noted; returns why, in one line."""
+    log.error("%s", "\n".join([f"{what}: {_reason(error)}", *getattr(error, "__notes__", ())]))
+    return " ".join(_reason(error).split())
 
 
 def _locally(work: Callable[[T], Any], tasks: Sequence[T], n_workers: int) -> Iterator[Finished]:

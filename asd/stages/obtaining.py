@@ -27,7 +27,7 @@ from asd.core.storage import list_names, publish_files, publish_recordings
 from asd.data.recordings import check
 from asd.places import address_of
 from asd.settings.stages import Data, DataCheck
-from asd.types import AsdError, Clip, Split
+from asd.types import AsdError, Clip, Split, failures
 
 TRUTH = "ground truth"
 _PUBLISHING = threading.Lock()  # a machine at an address is unpacked here and gone before the next one
@@ -82,8 +82,7 @@ def data(config: Data) -> list[Target]:
         failed |= _fetch_all(missing, year, config)
     if failed:
         done = ", ".join(target.title for target in targets if target not in failed) or "none"
-        reasons = "; ".join(f"{target.title} ({error})" for target, error in failed.items())
-        raise AsdError(f"{len(failed)} failed: {reasons}; done: {done}")
+        raise AsdError(failures([f"{target.title} ({error})" for target, error in failed.items()], f"done: {done}"))
     return targets
 
 

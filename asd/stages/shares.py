@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any, NamedTuple
 
-from asd.core.executors import finished
-from asd.core.runtime import log, pick_device
+from asd.core.executors import finished, log_failure
+from asd.core.runtime import pick_device
 from asd.core.storage import fetch, list_names
 from asd.data.dataset import Dataset
 from asd.runs import RunDirectory, warn_of_run
@@ -14,7 +14,7 @@ from asd.settings.config import Run
 from asd.settings.parsing import stored_run
 from asd.stages.fitting import Unscored, do, warn_of_other_years
 from asd.stages.jobs import dataset_of, machines_of, prepare
-from asd.types import AsdError
+from asd.types import AsdError, failures
 
 
 class Share(NamedTuple):
@@ -49,10 +49,7 @@ def run_shares(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
             done[index] = result
             failed += [f"{run.path} {name} ({why})" for run, left in result for name, why in left.items()]
             continue
-        log.error("%s: %s", share, error)
-        if not isinstance(error, AsdError):
-            log.error("%s", "\n".join(getattr(error, "__notes__", ())))
-        failed.append(f"{share} ({error})")
+        failed.append(f"{share} ({log_failure(share, error)})")
         broken.add(share.machine)
         if learn:
             _begin(config, dataset, share.machine)
@@ -65,7 +62,7 @@ def run_shares(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
     warn_of_run(config.runs, config.run_name)
     if failed := list(dict.fromkeys(failed)):
         names = ", ".join(dict.fromkeys(run.machine for run in runs if run.machine not in broken)) or "none"
-        raise AsdError(f"{len(failed)} failed: {'; '.join(failed)}; done: {names}")
+        raise AsdError(failures(failed, f"done: {names}"))
     return runs
 
 
