@@ -163,10 +163,20 @@ def test_the_first_method_is_the_reference_of_any_choice(config: Benchmark) -> N
 @pytest.mark.slow
 def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark) -> None:
     Path("failing.yaml").write_text('"good": detector=statistics\n"bad": detector=statistics weights=none.pt\n')
-    runs = Path("runs/failing")
-    with pytest.raises(AsdError, match=r"3 failed, .*bad on fan \(weights=none\.pt goes with `score`"):
-        benchmark(config.model_copy(update={"methods": Path("failing.yaml"), "runs": runs}))
+    runs, page = Path("runs/failing"), Path("page.md").read_text()
+    saying = r"^3 failed:\n  bad on fan \(weights=none\.pt goes with `score`.*\nthe table of the others"
+    with pytest.raises(AsdError, match=re.compile(saying, re.DOTALL)):
+        benchmark(config.model_copy(update={"methods": Path("failing.yaml"), "runs": runs, "reference": "bad"}))
     assert len([*runs.glob("good/*/*/DONE")]) == 6
+    table = pd.read_csv(runs / "benchmark.csv")
+    assert list(table["method"]) == ["good", ELSEWHERE, ORACLE]
+    assert table[[*MACHINES]].notna().all(axis=None)
+    assert "\n3 failed:\n  bad on fan" in (runs / "benchmark.md").read_text()
+    assert Path("page.md").read_text() == page
+    Path("failing.yaml").write_text('"bad": detector=statistics weights=none.pt\n')
+    with pytest.raises(AsdError, match="no method has all machines, so there is no new table"):
+        benchmark(config.model_copy(update={"methods": Path("failing.yaml"), "runs": runs}))
+    pd.testing.assert_frame_equal(pd.read_csv(runs / "benchmark.csv"), table)
 
 
 FRAGILE = """
@@ -190,13 +200,17 @@ def test_a_process_that_is_lost_costs_its_machine_and_no_other(
 ) -> None:
     Path("fragile.py").write_text(FRAGILE)
     monkeypatch.syspath_prepend(Path.cwd())
-    Path("fragile.yaml").write_text('"odd": detector=fragile:Fragile\n')
+    Path("fragile.yaml").write_text('"odd": detector=fragile:Fragile\n"good": detector=tests.loudness:Loudness\n')
     runs = Path("runs/fragile")
-    saying = r"2 failed, .*: fan \(its process was killed by signal 9.*; pump \(nothing to divide by\)"
+    saying = r"2 failed: fan \(its process was killed by signal 9.*; odd on pump \(ZeroDivisionError: nothing"
     with pytest.raises(AsdError, match=saying):
         benchmark(config.model_copy(update={"methods": Path("fragile.yaml"), "runs": runs}))
     assert len([*runs.glob("odd/valve/*/DONE")]) == 2
-    assert "ZeroDivisionError" in caplog.text
+    table = pd.read_csv(runs / "benchmark.csv")  # fan has no method, and odd lacks pump
+    assert list(table["method"]) == ["good", ELSEWHERE, ORACLE]
+    assert "fan" not in table
+    assert table[["pump", "valve"]].notna().all(axis=None)
+    assert "fan: its process was killed by signal 9" in caplog.text
 
 
 def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> None:

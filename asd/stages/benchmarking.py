@@ -2,7 +2,7 @@
 
 A method is a line of options of `train` in a YAML file. Each is trained for every machine and seed by `pipeline.train`,
 so that the table shows exactly what a user gets; what is done is not done again. One process does all methods of a
-machine, several processes work side by side.
+machine, several processes work side by side. Where something fails, the table is of what all machines have.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from asd.core.executors import finished
+from asd.core.executors import attempt, finished, log_failure
 from asd.core.files import read_yaml, write_text
-from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
@@ -33,7 +32,7 @@ from asd.runs import find_runs
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.settings.stages import Benchmark
-from asd.types import AsdError, Label, Split
+from asd.types import AsdError, Label, Split, failures
 
 ORACLE = "oracle: the best per machine by test labels"
 ELSEWHERE = "chosen on the other machines: leave one machine out"
@@ -53,6 +52,17 @@ _SHARED = (
 )  # by all methods
 
 
+class Failure(NamedTuple):
+    """What could not be trained or scored, and why."""
+
+    machine: str
+    method: str | None  # None: none of them, as its process was lost
+    why: str
+
+    def __str__(self) -> str:
+        return f"{f'{self.method} on ' if self.method else ''}{self.machine} ({self.why})"
+
+
 class Row(NamedTuple):
     """One method with one of its scorers."""
 
@@ -70,6 +80,9 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         seeds), leave_one_out (its scorer chosen on the other machines), worst (machine), difference to the reference
         with its interval, wins, losses and sign_p over machines, a column per machine, seconds. Below them what a
         choice among all rows is worth, by leaving one machine out and by test labels.
+
+    Raises:
+        AsdError: something failed; the table is then of the methods that did not fail, and the page as it was.
     """
     every = read_methods(config.methods)
     reference = config.reference or next(iter(every))
@@ -96,14 +109,21 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
             if not {*Label} <= {clip.label for clip in clips}:
                 raise AsdError(f"{machine} has no test clips labelled normal and anomaly; leave it out with machine=")
             check_labels(clips, year)
-    _train(config, methods, machines)
-    rows = [row for label in methods for row in _rows(config, label, machines)]
+    failed = _train(config, methods, machines)
+    labels, machines = _whole(failed, [*methods], machines)
+    if failed and not labels:
+        raise AsdError(failures(failed, f"no method has all machines, so there is no new table; {_AGAIN}"))
+    reference = reference if reference in labels else labels[0]
+    rows = [row for label in labels for row in _rows(config, label, machines)]
     full = wanted if config.scorers == "all" else set()
     shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
     table = _as_table(shown, rows, reference)
     table.insert(0, "rule", rule_name(year, plain=is_plain))
     numbers = {"rows": without_nan(table.to_dict("records"))}
-    write_results(config.runs / "benchmark", numbers, table, as_markdown(table))
+    told = failures(failed, f"the table of the others is in {config.runs}/benchmark.md; {_AGAIN}") if failed else ""
+    write_results(config.runs / "benchmark", numbers, table, as_markdown(table) + (told and f"\n{told}\n"))
+    if failed:
+        raise AsdError(told)
     if config.page:  # read again: a benchmark takes long, and a page is written meanwhile
         write_text(config.page, f"\n\n{as_markdown(table)}\n".join(place_in(config.page, _title(config))))
     return table
@@ -157,8 +177,11 @@ def run_name(label: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
-def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Sequence[str]) -> None:
-    """Does what is not done yet, and says what failed when all else is done."""
+_AGAIN = "the same command goes on with them, and with overwrite=true trains anew what has changed"
+
+
+def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Sequence[str]) -> list[Failure]:
+    """Does what is not done yet, and tells what failed when all else is done, machine by machine."""
     shared = [spelled(f"data={config.data}"), spelled(f"runs={config.runs}")]
     shared += [] if config.year is None else [f"year={config.year}"]
     shared += [f"seeds={','.join(map(str, config.seeds))}", f"overwrite={config.overwrite}"]
@@ -167,30 +190,30 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
         its = [*shared, f"machine={listed([machine])}"]
         words = {method: [*its, f"name={run_name(method)}", *own] for method, own in methods.items()}
         tasks.append(Task(machine, words))
-    failed: dict[int, list[str]] = {}
-    for index, sentences, error in finished(_work, tasks, config, label="benchmark"):
-        failed[index] = sentences or []
-        if error is not None:  # a lost process, or a detector of one's own that breaks
-            machine, details = tasks[index].machine, getattr(error, "__notes__", ())
-            log.error("%s", "\n".join([f"{machine}: {error}", *details]))
-            failed[index] = [f"{machine} ({error})"]
-    if every := [sentence for index in sorted(failed) for sentence in failed[index]]:
-        way = "the same command goes on with them, and with overwrite=true trains anew what has changed"
-        raise AsdError(f"{len(every)} failed, {way}: {'; '.join(every)}")
+    failed: dict[int, list[Failure]] = {}
+    for index, found, error in finished(_work, tasks, config, label="benchmark"):
+        machine = tasks[index].machine
+        failed[index] = [Failure(machine, None, log_failure(machine, error))] if error else found
+    return [failure for index in sorted(failed) for failure in failed[index]]
 
 
-def _work(task: Task) -> list[str]:
+def _work(task: Task) -> list[Failure]:
     """All methods of a machine, in a process of its own; returns what failed."""
     from asd import pipeline
 
     failed = []
     for label, words in task.methods.items():
-        try:
-            pipeline.train(parse(Run, words))
-        except AsdError as error:
-            log.error("%s on %s: %s", label, task.machine, error)
-            failed.append(f"{label} on {task.machine} ({error})")
+        _, error = attempt(pipeline.train, parse(Run, words))
+        if error:
+            failed.append(Failure(task.machine, label, log_failure(f"{label} on {task.machine}", error)))
     return failed
+
+
+def _whole(failed: Sequence[Failure], labels: list[str], machines: list[str]) -> tuple[list[str], list[str]]:
+    """Methods and machines of a table without gaps: machines where not all failed, and methods that have those."""
+    gaps = {(label, each.machine) for each in failed for label in ([each.method] if each.method else labels)}
+    machines = [machine for machine in machines if any((label, machine) not in gaps for label in labels)]
+    return [label for label in labels if machines and not {(label, one) for one in machines} & gaps], machines
 
 
 def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
