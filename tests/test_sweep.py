@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -18,11 +19,12 @@ import yaml
 from asd.challenge.files import list_clips
 from asd.challenge.years import get_year
 from asd.data.audio import read_wav
+from asd.detectors.statistics import Statistics
 from asd.evaluation.comparison import best_elsewhere, importances, score_elsewhere
 from asd.pipeline import train
 from asd.settings.config import Run
 from asd.stages.planting import COPIES, plant
-from asd.stages.trials import draws, grid, read_space
+from asd.stages.trials import Trial, draws, grid, read_space
 from asd.types import AsdError, Label, Split
 from tests import loudness
 from tests.command import asd, contents, refuses, succeeds
@@ -103,6 +105,10 @@ def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
         ("statistics.neighbours: {low: 1, high: 4, log: 'no'}", "is no range"),
         ("decision.quantile: [0.5, 0.9]", "no value of decision.quantile makes scores better; give it one value"),
         ("held_out: {low: 0.1, high: 0.3}", "no value of held_out makes scores better"),
+        ("residual: {low: 0.5, high: 0.9, step: .nan}", "is no range"),
+        (f"statistics.neighbours: {{low: 1, high: {10**30}, step: 1}}", "is no range"),
+        ("{detector: [statistics, autoencoder], backend: knn}", r"\(detector=autoencoder\): backend= is no option of"),
+        ("{detector: [autoencoder, statistics], statistics.backend: [knn, magic]}", "backend=magic is unknown"),
     ],
 )
 def test_a_space_that_is_none_is_a_sentence(tmp_path: Path, text: str, saying: str) -> None:
@@ -135,6 +141,39 @@ def test_configurations_that_fail_are_counted_and_tried_again(place: Path, metho
     assert (
         "1 of 2 configurations failed; the same command tries them again" in succeeds("sweep", "data=data", *words).out
     )
+
+
+BROKEN = """
+from tests.loudness import Loudness
+
+class Broken(Loudness):
+    def fit(self, recordings):
+        if self.settings.floor_db == -1:
+            raise ZeroDivisionError("nothing to\\ndivide by")
+        super().fit(recordings)
+"""
+
+
+@pytest.mark.parametrize("method", ["grid", "optuna"])
+def test_a_detector_that_breaks_at_one_value_is_named_with_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    Path("broken.py").write_text(BROKEN)
+    monkeypatch.delitem(sys.modules, "broken", raising=False)
+    space_file(place, "detector: broken:Broken\nbroken.floor_db: [-100.0, -1.0, -90.0]\n")
+    words = ("machine=fan", "space=space.yaml", "executor=here", "device=cpu", "judge=labels")
+    answer = succeeds("sweep", "data=data", *words, f"method={method}", "trials=3")
+    assert "Traceback" in answer.err
+    assert re.search(r"\| failed: ZeroDivisionError: nothing to divide by .*\| +-1 \|", answer.out)
+    table = pd.read_csv("runs/sweeps/sweep/sweep.csv")
+    assert sorted(table["broken.floor_db"]) == [-100, -90, -1]
+
+
+def test_a_result_is_of_the_version_of_its_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = Trial({}, {"seeds": [0]}, ("fan",), "runs/sweeps/sweep", "recordings")
+    before = trial.key
+    monkeypatch.setattr(Statistics, "version", Statistics.version + 1)
+    assert trial.key != before
 
 
 def test_labels_that_a_judge_needs_are_asked_for_before_anything_is_trained(place: Path) -> None:

@@ -25,9 +25,9 @@ import pandas as pd
 import yaml
 
 from asd.challenge.years import get_year
-from asd.core.executors import finished
+from asd.core.executors import attempt, finished, log_failure
 from asd.core.files import alone, atomic, read_json, write_text
-from asd.core.runtime import file_hash, fingerprint, imported, log, progress
+from asd.core.runtime import file_hash, fingerprint, imported, progress
 from asd.core.storage import fetch, list_names, publish_files
 from asd.data.dataset import Dataset, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels
@@ -123,15 +123,12 @@ def _listed(config: Sweep, every: Sequence[Options], first: Trial) -> list[Resul
     known = [trial.known() for trial in wanted]
     todo = [trial for trial, result in zip(wanted, known, strict=True) if not result]
     found = finished(trials.run_trial, todo, config, device=config.device, label="sweep")
-    new = [_result(result, error, todo[i].options) for i, result, error in found]
+    new = [_failure(error, todo[i].options) if error else result for i, result, error in found]
     return [*filter(None, known), *new]
 
 
-def _result(result: Result | None, error: Exception | None, options: Options) -> Result:
-    if result is not None:
-        return result
-    log.error("%s: %s", options, error)
-    return trials.failure(options, error)
+def _failure(error: Exception, options: Options) -> Result:
+    return trials.failure(options, log_failure(options or "a configuration", error))
 
 
 def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
@@ -142,8 +139,8 @@ def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
     numbers = {*range(config.trials)} - {result.get("number") for result in known}
     step, todo = partial(_step, config, space, first, again), sorted(numbers)[: max(config.trials - len(known), 0)]
     for _, result, error in finished(step, todo, config, device=config.device, label="sweep"):
-        if result or error:
-            known.append(_result(result, error, {}))
+        if result or error:  # an error: its process was lost, and with it what was chosen
+            known.append(_failure(error, {}) if error else result)
     return known
 
 
@@ -177,11 +174,8 @@ def _step(config: Sweep, space: Space, first: Trial, again: Mapping[int, Options
             with trial.alone():
                 if number not in again and trial.stored():
                     continue
-                try:
-                    return trial.tried(falls_behind, number)
-                except AsdError as error:
-                    log.error("%s: %s", options, error)
-                    return trial.failed(error, number)
+                result, error = attempt(partial(trial.tried, falls_behind), number)
+                return trial.failed(log_failure(options, error), number) if error else result
     return None
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from asd.core.files import alone, read_json, read_yaml, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import publish_files, read_bytes
-from asd.detectors import REGISTRY
+from asd.detectors import REGISTRY, detector_class
 from asd.detectors.encoders.recipe import FAULTS, TRAINED
 from asd.evaluation.labelling import labelled_scores
 from asd.metrics import evaluate_table
@@ -39,6 +39,7 @@ _SHARED = {
 }  # by all configurations
 _NO_SCORE = {"decision", "held_out", "keep_going", "layout"}  # of none of their values a clip is scored better
 _MOST = 10_000  # configurations of a grid
+_LARGEST = 2**53  # of the numbers of a range; also refuses infinity, and what is no number (NaN)
 _MOST_STEPS = 1_000_000  # of a range that are no whole numbers
 _DECIMALS = 12  # of a number on a step: 0.1 + 0.2 is 0.3
 COMPLETE = "complete"  # state of a trial on all machines
@@ -101,19 +102,25 @@ def read_space(path: Path) -> Space:
         raise AsdError(
             f"space={path}: {given[0]} is the same for all configurations of a sweep; leave it out, or give it to sweep"
         )
-    detector = (space["detector"].values if "detector" in space else ()) or (DEFAULT_DETECTOR,)
-    try:
-        names = full_names([key for key, _ in choices], str(detector[0]))
-        if twice := [name for name, count in Counter(names).items() if count > 1]:
-            raise AsdError(f"it gives {twice[0]} twice; keep one")
-        for name, choice in zip(names, space.values(), strict=True):
-            if name.split(".")[0] in _NO_SCORE and len(choice.values) != 1:
-                raise AsdError(f"no value of {name} makes scores better; give it one value, or leave it out")
-        for key, choice in choices:
-            _check_values(key, choice, detector[0])
-    except AsdError as error:
-        raise AsdError(f"space={path}: {error}") from error
+    detectors = (space["detector"].values if "detector" in space else ()) or (DEFAULT_DETECTOR,)
+    for detector in detectors:
+        try:
+            _check(choices, str(detector))
+        except AsdError as error:
+            which = f" (detector={detector})" if len(detectors) > 1 else ""
+            raise AsdError(f"space={path}{which}: {error}") from error
     return space
+
+
+def _check(choices: Sequence[tuple[str, OptionValues]], detector: str) -> None:
+    """Raises AsdError for what `train` would not take of the options with one of the detectors of the space."""
+    names = full_names([key for key, _ in choices], detector)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise AsdError(f"it gives {twice[0]} twice; keep one")
+    for name, (key, choice) in zip(names, choices, strict=True):
+        if name.split(".")[0] in _NO_SCORE and len(choice.values) != 1:
+            raise AsdError(f"no value of {name} makes scores better; give it one value, or leave it out")
+        _check_values(key, choice, detector)
 
 
 def _check_values(key: str, choice: OptionValues, detector: str) -> None:
@@ -143,7 +150,7 @@ def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterat
 
 def _range(path: Path, key: str, value: Mapping[str, Any]) -> OptionValues:
     low, high, step = numbers = [value["low"], value["high"], value.get("step", 1)]
-    is_number = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
+    is_number = all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < _LARGEST for n in numbers)
     is_known = set(value) <= _RANGE and isinstance(value.get("log", False), bool)
     if not is_known or not is_number or not low < high or step <= 0:
         raise AsdError(f"space={path}: {key} is no range; write {{low: 1, high: 9}}, with step: or log: true")
@@ -215,7 +222,9 @@ class Trial:
         options = {**self.shared, **self.options}
         named = {str(options[key]) for key in ("detector", "embedding.encoder", "encoder") if key in options}
         code = parse(Run, [], options).own_code if named - {*REGISTRY, FAULTS, *TRAINED} else ""
-        return fingerprint(self.options, self.shared, self.machines, self.recordings, code)
+        version = detector_class(str(options.get("detector", DEFAULT_DETECTOR))).version
+        known = [code, version] if version > 1 else [code]
+        return fingerprint(self.options, self.shared, self.machines, self.recordings, *known)
 
     @property
     def _result(self) -> Path:
@@ -254,9 +263,9 @@ class Trial:
         result = {"options": self.options, "score": so_far[-1], "state": state, "so_far": so_far, "machines": each}
         return self._noted(result | {"number": number, "seconds": time.perf_counter() - started_s})
 
-    def failed(self, error: Exception, number: int) -> Result:
+    def failed(self, why: str, number: int) -> Result:
         """Writes down why it could not be tried, so that a search does not try it again and again."""
-        return self._noted(failure(self.options, error) | {"number": number})
+        return self._noted(failure(self.options, why) | {"number": number})
 
     def _noted(self, result: Result) -> Result:
         write_json(self._result, result)
@@ -270,10 +279,9 @@ class Trial:
         return float(np.mean([evaluate_table(table, self.shared["year"])["official_score"] for table in tables]))
 
 
-def failure(options: Options, error: Exception | None) -> Result:
+def failure(options: Options, why: str) -> Result:
     """The result of a configuration that could not be tried."""
-    state = f"{FAILED}{error}"
-    return {"options": options, "score": None, "state": state, "so_far": [], "machines": {}, "seconds": None}
+    return {"options": options, "score": None, "state": f"{FAILED}{why}", "so_far": [], "machines": {}, "seconds": None}
 
 
 def run_trial(trial: Trial) -> Result:
