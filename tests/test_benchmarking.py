@@ -11,7 +11,7 @@ import pytest
 
 from asd.core.files import read_json
 from asd.settings.stages import Benchmark, Evaluate
-from asd.stages.benchmarking import ELSEWHERE, ORACLE, as_markdown, benchmark, read_methods
+from asd.stages.benchmarking import ELSEWHERE, ORACLE, as_markdown, benchmark, read_methods, run_name
 from asd.types import AsdError
 from tests.command import succeeds
 from tests.machines import tone_machine
@@ -244,10 +244,20 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
     shutil.copytree("data/fan", "source/fan", ignore=shutil.ignore_patterns("*target_test*"))
     with pytest.raises(AsdError, match="fan section 00 has no test clips labelled normal of the target domain"):
         benchmark(config.model_copy(update={"runs": runs, "data": Path("source"), "page": None}))
+    shutil.copytree("data/fan", "taken/rule")
+    with pytest.raises(
+        AsdError, match="the machine rule has the name of another column of the table; rename its folder"
+    ):
+        benchmark(config.model_copy(update={"runs": runs, "data": Path("taken"), "page": None}))
     assert not runs.exists()
 
 
-@pytest.mark.parametrize("content", ["- a list", "mel: [1, 2]", "{", "", "a b: x=1\na-b: x=2"])
+def test_labels_of_any_script_name_runs(tmp_path: Path) -> None:
+    (tmp_path / "methods.yaml").write_text("手法 一: x=1\n手法 二: x=2\nA (b_c): x=3\n")
+    assert [run_name(label) for label in read_methods(tmp_path / "methods.yaml")] == ["手法-一", "手法-二", "a-b-c"]
+
+
+@pytest.mark.parametrize("content", ["- a list", "mel: [1, 2]", "{", "", "a b: x=1\na-b: x=2", "'!': x=1"])
 def test_a_file_of_another_form_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "methods.yaml").write_text(content)
     with pytest.raises(AsdError, match=r"methods\.yaml"):

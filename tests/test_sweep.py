@@ -183,6 +183,8 @@ def test_labels_that_a_judge_needs_are_asked_for_before_anything_is_trained(plac
         words = ("sweep", "data=data", "space=space.yaml", f"judge={judge}", "executor=here")
         refuses(*words, saying="known to be anomalous, and pump has none; leave it out with machine=")
     refuses("sweep", "data=data", "space=space.yaml", "machine=fna", saying="did you mean fan|fna")
+    shutil.copytree("data/fan", "taken/score")
+    refuses("sweep", "data=taken", "space=space.yaml", saying="the machine score has the name of another column")
     assert not Path("runs").exists()
 
 
@@ -293,6 +295,8 @@ def test_the_best_configuration_is_a_file_for_train(place: Path) -> None:
         chosen = yaml.safe_load(Path(f"runs/sweeps/others/best/{machine}.yaml").read_text())
         rows = (found[[*SPACE_KEYS]] == [chosen[key] for key in SPACE_KEYS]).all(axis=1)
         assert found[judge][rows].item() == found[judge].max()
+    succeeds(*words, "method=random", "trials=1", "judge=labels", "name=others")
+    assert not Path("runs/sweeps/others/best").exists()  # which was of the command before
     file = next((folder / "results").glob("*.json"))
     file.write_text(json.dumps(json.loads(file.read_text()) | {"state": "ended early", "score": 0.0}))
     succeeds(*words)  # what another method gave up is tried to the end

@@ -6,7 +6,7 @@ A page has sections with sentences, tables and figures, by one template.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
     rule = ["-" * (width + 1) + (":" if pad is str.rjust else "-") for width, pad in zip(widths, pads, strict=True)]
     return [lines[0], "|" + "|".join(rule) + "|", *lines[1:]]
+
+
+def check_columns(machines: Sequence[str], columns: Iterable[str]) -> None:
+    """Refuses a machine whose column of a table would have the name of another column."""
+    if taken := sorted({*machines} & {*columns}):
+        raise AsdError(
+            f"the machine {taken[0]} has the name of another column of the table; rename its folder, or leave it out "
+            f"with machine="
+        )
 
 
 def place_in(page: Path, what: str) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from asd.core.storage import list_names
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels, labelled_scores, meant_year
-from asd.evaluation.markdown import place_in, without_nan, write_results
+from asd.evaluation.markdown import check_columns, place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.tables import measure_name, rule_name
 from asd.options import Execution, listed
@@ -100,6 +100,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     list_names(config.data)
     dataset = open_data(config.data)
     machines = dataset.machines() if config.machine == ["all"] else config.machine
+    check_columns(machines, _FIXED)
     is_plain = config.year is None and not dataset.is_strict
     year = config.year or (PLAIN_YEAR if is_plain else LATEST_YEAR)
     for machine in machines:
@@ -143,7 +144,9 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     for label, words in methods.items():
         if given := [word for word in words if word.partition("=")[0] in _SHARED]:
             raise AsdError(f"methods={path}: {given[0]} of {label} is the same for all methods; leave it out")
-    name, count = Counter(map(run_name, methods)).most_common(1)[0]
+    name, count = (names := Counter(map(run_name, methods))).most_common(1)[0]
+    if "" in names:
+        raise AsdError(f"methods={path} has a label without a letter or digit, of which the name of a run is made")
     if count > 1:
         raise AsdError(f"methods={path} has {count} labels for the run {name}; let them differ in a letter or digit")
     return methods
@@ -174,7 +177,7 @@ def _title(config: Benchmark) -> str:
 
 def run_name(label: str) -> str:
     """Name of the run of a method."""
-    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    return re.sub(r"[\W_]+", "-", label.lower()).strip("-")
 
 
 _AGAIN = "the same command goes on with them, and with overwrite=true trains anew what has changed"
@@ -251,6 +254,7 @@ def _as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.D
 
 
 _COMPARED = ("std", "difference", "difference_low", "difference_high", "wins", "losses", "sign_p")
+_FIXED = ("rule", "method", "scorer", "official_score", "leave_one_out", "worst", "seconds", *_COMPARED)
 
 
 def _machines(entry: Entry) -> dict[str, Any]:
@@ -266,8 +270,7 @@ def _first(rows: Sequence[Row], method: str) -> Row:
 
 def as_markdown(table: pd.DataFrame) -> str:
     """The table for a document, in per cent."""
-    fixed = ("rule", "method", "scorer", "official_score", "leave_one_out", "worst", "seconds", *_COMPARED)
-    machines = [column for column in table.columns if column not in fixed]
+    machines = [column for column in table.columns if column not in _FIXED]
     measure = measure_name({*table["rule"]})
     head = ["method", "scorer", measure, "leave one out", "worst", "difference", "better on"]
     rows = [_cells(row, machines) for row in without_nan(table.to_dict("records"))]

@@ -15,6 +15,7 @@ from results/ alone, here and at an address: each step of its search reads them 
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from functools import partial
@@ -31,6 +32,7 @@ from asd.core.runtime import file_hash, fingerprint, imported, progress
 from asd.core.storage import fetch, list_names, publish_files
 from asd.data.dataset import Dataset, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels
+from asd.evaluation.markdown import check_columns
 from asd.evaluation.markdown import table as markdown_table
 from asd.places import address_of, spelled, written
 from asd.settings.config import Run
@@ -38,6 +40,8 @@ from asd.settings.stages import Sweep
 from asd.stages import trials
 from asd.stages.trials import COMPLETE, FAILED, Options, Result, Space, Trial, draws
 from asd.types import AsdError, Label, Split
+
+_COLUMNS = ("score", "state", "seconds")  # of the table, before those of the options and of the machines
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,7 @@ def sweep(config: Sweep) -> Swept:
     list_names(config.data)
     dataset = open_data(config.data)
     machines = dataset.machines() if config.machine == ["all"] else config.machine
+    check_columns(machines, [*_COLUMNS, *space])
     year = config.year if config.year is not None else LATEST_YEAR if dataset.is_strict else PLAIN_YEAR
     for machine in machines:
         dataset.require(machine)
@@ -223,8 +228,8 @@ def _written(
     rows, rule = [], get_year(year).rule
     for r in results:  # a list as the command line writes it
         words = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in r["options"].items()}
-        rows.append({**{key: r[key] for key in ("score", "state", "seconds")}, **words, **r["machines"]})
-    table = pd.DataFrame(rows, columns=["score", "state", "seconds", *keys, *machines])
+        rows.append({**{key: r[key] for key in _COLUMNS}, **words, **r["machines"]})
+    table = pd.DataFrame(rows, columns=[*_COLUMNS, *keys, *machines])
     is_complete = table["state"] == COMPLETE
     order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False).index
     table, results = table.loc[order].reset_index(drop=True), [results[i] for i in order]
@@ -232,6 +237,7 @@ def _written(
     elsewhere = score_elsewhere(whole[machines], rule) if len(machines) > 1 else None
     write_text(folder / "sweep.csv", table.to_csv(index=False))
     write_text(folder / "sweep.md", as_markdown(table, machines))
+    shutil.rmtree(folder / "best", ignore_errors=True)  # of a sweep that had other machines, or another judge
     write_text(folder / "best.yaml", yaml.safe_dump(results[0]["options"], sort_keys=False))
     for machine, row in best_elsewhere(whole[machines], rule).items() if each else ():
         write_text(folder / "best" / f"{machine}.yaml", yaml.safe_dump(results[row]["options"], sort_keys=False))
