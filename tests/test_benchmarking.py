@@ -77,6 +77,8 @@ def test_finished_methods_are_not_trained_again(config: Benchmark) -> None:
     assert len(done) == 2 * 3 * 2
     pd.testing.assert_frame_equal(benchmark(config.model_copy(update={"workers": 1})), first)
     assert {path: path.stat().st_mtime_ns for path in done} == done
+    shutil.rmtree("runs/benchmark/mel/pump/seed1")  # as where a command with more seeds was stopped
+    assert list(benchmark(config.model_copy(update={"seeds": [0]}))["method"]) == list(first["method"])
 
 
 @pytest.mark.slow

@@ -76,6 +76,7 @@ def labelled_scores(
     *,
     part: EvaluatedPart = "dev",
     ground_truth: Path | None = None,
+    seeds: Sequence[int] = (),
 ) -> Labelled:
     """Scores of clips with their labels.
 
@@ -84,8 +85,9 @@ def labelled_scores(
         part: "dev": names tell the labels, and machines of the year's evaluation set without any are left out; "eval":
             the organisers' labels and domains of the evaluation set stand in place of the names'.
         ground_truth: folder of the organisers' labels, by default where `data` puts it.
+        seeds: which count, by default all; machines may differ in others.
     """
-    found = chosen_runs(runs, name, machines)
+    found = [run for run in chosen_runs(runs, name, machines) if not seeds or run.seed in seeds]
     if part == "eval":
         return _by_truth(runs / name, found, get_year(year), ground_truth, machines)
     folders = _folders(found, data)

@@ -223,7 +223,9 @@ def _rows(config: Benchmark, label: str, machines: Sequence[str]) -> list[Row]:
     """A row per scorer of a method, the default first."""
     name = run_name(label)
     year, _ = meant_year(config.runs, name, machines, None, config.year)
-    scores = labelled_scores(config.runs, name, year, machines, part=config.part, ground_truth=config.ground_truth)
+    scores = labelled_scores(
+        *(config.runs, name, year, machines), part=config.part, ground_truth=config.ground_truth, seeds=config.seeds
+    )
     runs = [run for run in find_runs(config.runs, name) if run.machine in machines and run.seed in config.seeds]
     seconds = float(np.mean([run.done()["seconds"] for run in runs]))
     rows = []
