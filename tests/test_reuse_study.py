@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from asd.studies import reuse
 from asd.studies.config import Reuse
 from asd.studies.reuse import METHODS, SCORERS, WITHOUT, cells, run_cell, sections, write_report
 from asd.types import AsdError
 from tests.command import refuses
+from tests.machines import tone_machine
 
 SMALL = {"machines": ["fan"], "train_source": 10, "train_target": 2, "test_per_cell": 2, "duration_s": 0.6}
 
@@ -63,6 +65,19 @@ def test_every_method_is_accepted_and_differs_from_the_one_without() -> None:
     assert len(cells(Reuse())) == 2 * len(METHODS)
 
 
+def test_other_recordings_are_other_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tone_machine(tmp_path / "data", n_train=6, n_target=1, n_test=1)
+    asked: list[dict[str, dict[str, object]]] = []
+    monkeypatch.setattr(reuse, "run_grid", lambda cells, *_: asked.append(cells) or {})
+    monkeypatch.setattr(reuse, "write_report", lambda *_: "")
+    for _ in range(2):
+        reuse.run(Reuse(data=tmp_path / "data"))
+        first, second, *_ = sorted((tmp_path / "data").rglob("*test_normal*.wav"))
+        first.write_bytes(second.read_bytes())
+    before, after = asked
+    assert {key.split("/")[0] for key in before if before[key] != after[key]} == {"recorded"}
+
+
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(AsdError, match="methods=magic is unknown; there are bottleneck, ema"):
         cells(Reuse(methods=["magic"]))
@@ -76,7 +91,5 @@ def test_an_unknown_method_is_refused() -> None:
     ],
 )
 def test_words_that_cannot_work_are_a_sentence(place: Path, words: str, saying: str) -> None:
-    from tests.machines import tone_machine
-
     tone_machine(place / "data", n_train=6, n_target=1, n_test=1)
     refuses("train", "machine=all", "data=data", "detector=embedding", *words.split(), saying=saying)

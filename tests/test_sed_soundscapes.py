@@ -60,6 +60,11 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(tmp_path: P
     assert facts["parts"]["train_strong"]["events"] == strong["event_label"].value_counts().to_dict()
     assert "there already" in succeeds(*words, f"out={tmp_path / 'a'}", "seed=1").out
     refuses(*words, f"out={tmp_path / 'a'}", "seed=3", saying="holds something else; choose another place")
+    first, second, *_ = sorted(events.rglob("*.wav"))
+    first.write_bytes(second.read_bytes())
+    refuses(*words, f"out={tmp_path / 'a'}", "seed=1", saying="holds something else")
+    succeeds(*words, f"out={tmp_path / 'a'}", "seed=1", "overwrite=true")
+    assert contents(tmp_path / "a") != b
 
 
 def test_a_clip_does_not_depend_on_how_many_others_there_are(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from asd.core.files import alone, atomic
-from asd.core.runtime import imported
+from asd.core.runtime import file_hash, imported, progress
 from asd.places import address_of, is_recording, is_table
 from asd.types import AsdError
 
@@ -34,6 +34,11 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     with _reached(address) as (storage, file):
         return storage.cat_file(file)
+
+
+def content_hashes(paths: Sequence[Path]) -> list[str]:
+    """Hashes of recordings; "" of those at an address, which are not read for it."""
+    return ["" if address_of(path) else file_hash(path) for path in progress(paths, "hashing")]
 
 
 def is_taken(path: Path) -> bool:

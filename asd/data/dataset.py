@@ -10,13 +10,14 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from os.path import commonpath
 from pathlib import Path
 
 from asd.challenge import files
 from asd.challenge.names import follows_grammar
-from asd.core.runtime import log
+from asd.core.runtime import fingerprint, log
+from asd.core.storage import content_hashes
 from asd.data.layouts import REGISTRY, table
 from asd.places import is_recording, is_table, walk_tree
 from asd.types import AsdError, Clip, Label, Split, named, one_of
@@ -243,3 +244,10 @@ def _with_held_out(clips: Sequence[Clip], share: float) -> list[Clip]:
             f"held_out={share:g} leaves no normal recording of {clips[0].machine} to learn from; give a smaller share"
         )
     return [replace(c, split=Split.TEST) if c.split is Split.TRAIN and c.name in held else c for c in clips]
+
+
+def content(dataset: Dataset, machines: Sequence[str], splits: Sequence[Split]) -> str:
+    """Hash of recordings, by what is known of each and by its content where that lies here."""
+    clips = [clip for machine in machines for split in splits for clip in dataset.clips(machine, split)]
+    known = [astuple(replace(clip, path=Path(clip.name))) for clip in clips]
+    return fingerprint(known, content_hashes([clip.path for clip in clips]))

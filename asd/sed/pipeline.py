@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from asd.core.files import atomic, read_json, write_json
-from asd.core.runtime import log, pick_device
-from asd.core.storage import is_taken, list_names, publish, publish_files, read_bytes
+from asd.core.runtime import fingerprint, log, pick_device
+from asd.core.storage import content_hashes, is_taken, list_names, publish, publish_files, read_bytes
 from asd.evaluation.markdown import write_page
 from asd.sed import dataset, soundscapes
 from asd.sed.config import Evaluate, MakeSoundscapes, Report, Score, Train
@@ -26,18 +26,20 @@ from asd.types import AsdError
 
 
 def make_soundscapes(config: MakeSoundscapes) -> str:
-    """Mixes a data folder; one made with the same options is left as it is."""
-    words = config.model_dump(mode="json", exclude={"out", "overwrite"})
-    about = config.out / "soundscapes.json"
-    if is_taken(about) and read_json(about, read=read_bytes).get("words") == words:
-        return f"{config.out} is there already, made with the same options"
-    if is_taken(config.out) and not config.overwrite:
-        raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
+    """Mixes a data folder; one made with the same options of the same recordings is left as it is."""
     _check_ranges(config)
     recordings = list_recordings(config.events)
+    behind = backgrounds(config.background, config.sample_rate_hz)
+    paths = [*(recording.path for recording in recordings), *behind.paths]
+    sources = fingerprint([path.parts[-2:] for path in paths], content_hashes(paths))
+    words = config.model_dump(mode="json", exclude={"out", "overwrite"}) | {"sources": sources}
+    about = config.out / "soundscapes.json"
+    if is_taken(about) and read_json(about, read=read_bytes).get("words") == words:
+        return f"{config.out} is there already, made with the same options of the same recordings"
+    if is_taken(config.out) and not config.overwrite:
+        raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
     classes = _classes(config, {recording.label for recording in recordings})
     recordings = [recording for recording in recordings if recording.label in classes]
-    behind = backgrounds(config.background, config.sample_rate_hz)
     by_group = split_sources(recordings, config.seed)
     kinds = soundscapes.unequal(classes, config.duration_ratio, config.longest_s, config.frequency_ratio, config.seed)
     n_clips = (config.strong, config.weak, config.unlabelled, config.validation, config.test)

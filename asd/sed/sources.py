@@ -74,6 +74,7 @@ class RecordedBackgrounds:
                 f"background={folder} holds {len(paths)} WAV files, but {len(SHARES)} parts need one each at "
                 f"least; give a folder with more, or background=synthetic"
             )
+        self.paths = paths
         rng = generator("backgrounds", *[path.name for path in paths])
         self.by_part = {part: [paths[i] for i in chosen] for part, chosen in _dealt(len(paths), rng).items()}
 
@@ -92,6 +93,8 @@ class RecordedBackgrounds:
 
 class SyntheticBackgrounds:
     """Synthetic machines running, another one for every clip."""
+
+    paths: Sequence[Path] = ()
 
     def __init__(self, sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz

@@ -17,7 +17,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,13 @@ import yaml
 from asd.challenge.years import get_year
 from asd.core.executors import attempt, finished, log_failure
 from asd.core.files import alone, atomic, read_json, write_text
-from asd.core.runtime import file_hash, fingerprint, imported, progress
+from asd.core.runtime import fingerprint, imported
 from asd.core.storage import fetch, list_names, publish_files
-from asd.data.dataset import Dataset, open_data
+from asd.data.dataset import content, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.evaluation.markdown import check_columns
 from asd.evaluation.markdown import table as markdown_table
-from asd.places import address_of, spelled, written
+from asd.places import spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
 from asd.stages import trials
@@ -77,7 +77,8 @@ def sweep(config: Sweep) -> Swept:
             )
     if config.judge == "others" and len(machines) == 1:
         raise AsdError(f"judge=others judges {machines[0]} by other machines, and there is none; say judge=faults")
-    data, recordings = config.data, _fingerprint(dataset, machines, config.judge)
+    splits = (Split.TRAIN,) if config.judge == "faults" else (Split.TRAIN, Split.TEST)
+    data, recordings = config.data, content(dataset, machines, splits)
     if config.judge == "faults":
         from asd.stages.planting import plant
 
@@ -95,15 +96,6 @@ def sweep(config: Sweep) -> Swept:
     if not any(result["state"] == COMPLETE for result in results):
         raise AsdError(f"none of {len(results)} configurations could be tried: {results[0]['state']}")
     return _written(config.folder, results, [*space], machines, year, each=config.judge == "others")
-
-
-def _fingerprint(dataset: Dataset, machines: Sequence[str], judge: str) -> str:
-    """Hash of what the results are of: recordings by what is known of them and their content; by an address, unread."""
-    splits = (Split.TRAIN,) if judge == "faults" else (Split.TRAIN, Split.TEST)
-    clips = [clip for machine in machines for split in splits for clip in dataset.clips(machine, split)]
-    contents = ["" if address_of(clip.path) else file_hash(clip.path) for clip in progress(clips, "hashing")]
-    known = [astuple(replace(clip, path=Path(clip.name))) for clip in clips]
-    return fingerprint(known, contents)
 
 
 def summary(config: Sweep, found: Swept) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from asd.core.storage import publish_files
+from asd.core.storage import list_names, publish_files
+from asd.data.dataset import content, open_data
 from asd.evaluation.markdown import Section, plus_minus, spread, write_page
 from asd.pipeline import train
 from asd.places import spelled
@@ -23,6 +24,7 @@ from asd.studies.config import Reuse
 from asd.studies.grid import Result, chosen, run_grid
 from asd.studies.halls import official_score
 from asd.synthetic import make_machines
+from asd.types import Split
 
 YEAR = 2025  # whose rule is measured by
 SCORERS = ("knn", "mahalanobis")
@@ -38,15 +40,19 @@ Results = Mapping[str, Seeds]  # by "<kind>/<method>"
 def run(config: Reuse) -> str:
     """Runs what is missing of the study and writes its page; returns it."""
     folder = config.runs / "reuse"
-    return write_report(folder, run_grid(cells(config), run_cell, folder, config, "reuse study"))
+    list_names(config.data)
+    dataset = open_data(config.data)
+    recordings = content(dataset, dataset.machines(), (Split.TRAIN, Split.TEST))
+    return write_report(folder, run_grid(cells(config, recordings), run_cell, folder, config, "reuse study"))
 
 
-def cells(config: Reuse) -> dict[str, dict[str, Any]]:
-    """Settings of every training by its folder, <recorded or synthetic>/<method>."""
+def cells(config: Reuse, recordings: str = "") -> dict[str, dict[str, Any]]:
+    """Settings of every training by its folder, <recorded or synthetic>/<method>; `recordings` are told by a hash."""
     shared = {"device": config.device, "epochs": config.epochs, "segment_samples": config.segment_samples}
+    recorded = {"machines": spelled(str(config.data)), "recordings": recordings}
     return {
-        f"{kind}/{name}": {"machines": machines, "words": [f"embedding.encoder={WITHOUT}", *METHODS[name]], **shared}
-        for kind, machines in (("recorded", spelled(str(config.data))), ("synthetic", config.machines()))
+        f"{kind}/{name}": {"words": [f"embedding.encoder={WITHOUT}", *METHODS[name]], **of_kind, **shared}
+        for kind, of_kind in (("recorded", recorded), ("synthetic", {"machines": config.machines()}))
         for name in chosen(config.methods, METHODS, "methods")
     }
 
