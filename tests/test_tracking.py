@@ -85,6 +85,9 @@ def test_mlflow_keeps_them_in_a_folder_and_the_report(place: Path, monkeypatch: 
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    Path("it's").mkdir()  # a folder whose name ends a text of MLflow's search
+    Path("it's/data").symlink_to(place / "data")
+    monkeypatch.chdir("it's")
     succeeds(*short_training("track=mlflow"))
     succeeds("report", "name=autoencoder", "clips=0", "out=page.html")
     client = mlflow.MlflowClient(Path("mlruns").resolve().as_uri())
@@ -95,6 +98,24 @@ def test_mlflow_keeps_them_in_a_folder_and_the_report(place: Path, monkeypatch: 
     assert run.data.metrics["train_loss"] == pytest.approx(epochs()[0]["train_loss"])
     assert "auc/mse" in run.data.metrics
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["page.html"]
+
+
+def test_a_server_of_mlflow_that_fails_is_a_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for address in ("http://me:secret@127.0.0.1:9", "nonsense://here"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert "secret" not in refuses(*short_training("track=mlflow"), saying="track=mlflow fails .* leave track= out")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+    def fails(*_: object, **__: object) -> None:
+        raise ConnectionError("the server went")
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow.MlflowClient, "log_metric", fails)
+        refuses(*short_training("track=mlflow"), saying=r"track=mlflow fails \(the server went\); check")
+    succeeds(*short_training("track=mlflow"))
 
 
 @pytest.mark.slow

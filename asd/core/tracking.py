@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -61,6 +62,32 @@ class _TensorBoard:
         self._writer.close()
 
 
+def _told(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call of MLflow whose errors, of its server above all, are a sentence; it holds no password of the address."""
+
+    def called(*arguments: Any, **options: Any) -> Any:
+        try:
+            return call(*arguments, **options)
+        except Exception as error:
+            why = re.sub(r"//[^/@\s]+@", "//***@", " ".join(str(error).split()))
+            raise AsdError(
+                f"track=mlflow fails ({why}); check MLFLOW_TRACKING_URI or the folder mlruns, or leave track= out: the "
+                f"same command goes on"
+            ) from error
+
+    return called
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """A client of MLflow, each call of which is `_told`."""
+
+    own: Any
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        return _told(getattr(self.own, method))
+
+
 class _Mlflow:
     """A run of MLflow, on the server of MLFLOW_TRACKING_URI or in the folder `mlruns`."""
 
@@ -68,10 +95,12 @@ class _Mlflow:
         library = _library("mlflow", "mlflow")
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        self._client = library.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or Path("mlruns").resolve().as_uri())
+        own = Path("mlruns").resolve().as_uri()
+        self._client = _Client(_told(library.MlflowClient)(os.environ.get("MLFLOW_TRACKING_URI") or own))
         known = self._client.get_experiment_by_name(what.project)
         place = known.experiment_id if known else self._client.create_experiment(what.project)
-        found = self._client.search_runs([place], f"tags.`asd.identity` = '{what.identity}'")
+        quote = '"' if "'" in what.identity else "'"
+        found = self._client.search_runs([place], f"tags.`asd.identity` = {quote}{what.identity}{quote}")
         tags = {"mlflow.runName": what.name, "asd.identity": what.identity}
         self._run = (found[0] if found else self._client.create_run(place, tags=tags)).info.run_id
         self._known = dict(found[0].data.params) if found else {}
