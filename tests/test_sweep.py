@@ -160,13 +160,17 @@ def test_a_detector_that_breaks_at_one_value_is_named_with_it(
 ) -> None:
     Path("broken.py").write_text(BROKEN)
     monkeypatch.delitem(sys.modules, "broken", raising=False)
-    space_file(place, "detector: broken:Broken\nbroken.floor_db: [-100.0, -1.0, -90.0]\n")
+    space_file(place, "detector: broken:Broken\nbroken.floor_db: [-1.0, -100.0, -90.0]\n")
     words = ("machine=fan", "space=space.yaml", "executor=here", "device=cpu", "judge=labels")
     answer = succeeds("sweep", "data=data", *words, f"method={method}", "trials=3")
     assert "Traceback" in answer.err
     assert re.search(r"\| failed: ZeroDivisionError: nothing to divide by .*\| +-1 \|", answer.out)
     table = pd.read_csv("runs/sweeps/sweep/sweep.csv")
     assert sorted(table["broken.floor_db"]) == [-100, -90, -1]
+    space_file(place, "detector: broken:Broken\nbroken.floor_db: -1.0\n")
+    answer = asd("sweep", "data=data", *words, f"method={method}", "trials=1")
+    assert answer.code == 2
+    assert "error: none of 1 configurations could be tried: failed: ZeroDivisionError" in answer.err
 
 
 def test_a_result_is_of_the_version_of_its_detector(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,8 +133,9 @@ def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
     stored = _stored(space, first)
     known = [result for result in stored if not result["state"].startswith(FAILED)]
     again = {result["number"]: result["options"] for result in stored if result["state"].startswith(FAILED)}
-    numbers = {*range(config.trials)} - {result.get("number") for result in known}
-    step, todo = partial(_step, config, space, first, again), sorted(numbers)[: max(config.trials - len(known), 0)]
+    numbers = {*range(config.trials), *again} - {result.get("number") for result in known}
+    first_again = sorted(numbers, key=lambda number: (number not in again, number))
+    step, todo = partial(_step, config, space, first, again), first_again[: max(config.trials - len(known), 0)]
     for _, result, error in finished(step, todo, config, device=config.device, label="sweep"):
         if result or error:  # an error: its process was lost, and with it what was chosen
             known.append(_failure(error, {}) if error else result)
