@@ -121,6 +121,8 @@ def test_a_machine_with_a_comma_in_its_name_is_measured(tmp_path: Path) -> None:
     places = {"data": tmp_path / "data", "methods": tmp_path / "methods.yaml", "runs": tmp_path / "runs"}
     table = benchmark(Benchmark(**places, seeds=[0], machine=["a, b"]))
     assert "a, b" in table
+    assert ELSEWHERE not in {*table["method"]}  # of one machine there is none to choose on
+    assert table["leave_one_out"].isna().all()
     assert (tmp_path / "runs/mel/a, b/seed0/DONE").exists()
 
 

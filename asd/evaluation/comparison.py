@@ -117,11 +117,9 @@ def sign_test(scores: Mapping[str, float], others: Mapping[str, float]) -> tuple
 def chosen_elsewhere(candidates: Sequence[Entry]) -> dict[str, Entry]:
     """For each machine the candidate that is best on all other machines: what a choice is worth where it is used.
 
-    Chosen on all machines, the best of many looks better than it is. Of one or more, the first wins a draw.
+    Chosen on all machines, the best of many looks better than it is. The first wins a draw. Takes two machines or more.
     """
     machines = candidates[0].machines
-    if len(machines) == 1:  # nothing to choose on
-        return {machines[0]: candidates[0]}
     return {machine: _best(candidates, [m for m in machines if m != machine]) for machine in machines}
 
 

@@ -79,7 +79,7 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         One row per method and scorer, best first: rule ("plain" for recordings of one's own), official_score, std (over
         seeds), leave_one_out (its scorer chosen on the other machines), worst (machine), difference to the reference
         with its interval, wins, losses and sign_p over machines, a column per machine, seconds. Below them what a
-        choice among all rows is worth, by leaving one machine out and by test labels.
+        choice among all rows is worth, by leaving one machine out (where there are others) and by test labels.
 
     Raises:
         AsdError: something failed; the table is then of the methods that did not fail, and the page as it was.
@@ -242,14 +242,18 @@ def _as_table(shown: Sequence[Row], rows: Sequence[Row], reference: str) -> pd.D
     """The table of the methods that are shown, as `benchmark` returns it."""
     every, by_name = [row.entry for row in shown], {row.entry.name: row for row in shown}
     table: list[dict[Any, Any]] = []
+    has_others = len(every[0].machines) > 1  # machines, to choose on where one is left out
     for compared in ranked(every, _first(rows, reference).entry.name).to_dict("records"):
         row = by_name[compared["run"]]
         own = {"method": row.method, "scorer": row.scorer, "seconds": row.seconds, **_machines(row.entry)}
-        if row is _first(rows, row.method):
+        own["leave_one_out"] = None
+        if has_others and row is _first(rows, row.method):
             others = [other.entry for other in rows if other.method == row.method]
             own["leave_one_out"] = composed(row.method, chosen_elsewhere(others)).score
         table.append({**compared, **own})
-    for title, choice in ((ELSEWHERE, chosen_elsewhere(every)), (ORACLE, chosen_by_test_labels(every))):
+    choices = {ELSEWHERE: chosen_elsewhere} if has_others else {}
+    for title, choose in (choices | {ORACLE: chosen_by_test_labels}).items():
+        choice = choose(every)
         table.append({"method": title, "scorer": "", **_machines(composed(title, choice))})
     first = ["method", "scorer", "official_score", "std", "leave_one_out", "worst", *_COMPARED[1:]]
     return pd.DataFrame(table)[[*first, *every[0].machines, "seconds"]]
