@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from asd.core.files import read_json
+from asd.core.files import alone, read_json
+from asd.runs import RunDirectory
 from asd.settings.stages import Benchmark, Evaluate
 from asd.stages.benchmarking import ELSEWHERE, ORACLE, as_markdown, benchmark, read_methods, run_name
 from asd.types import AsdError
@@ -79,6 +83,21 @@ def test_finished_methods_are_not_trained_again(config: Benchmark) -> None:
     assert {path: path.stat().st_mtime_ns for path in done} == done
     shutil.rmtree("runs/benchmark/mel/pump/seed1")  # as where a command with more seeds was stopped
     assert list(benchmark(config.model_copy(update={"seeds": [0]}))["method"]) == list(first["method"])
+
+
+@pytest.mark.slow
+def test_two_commands_wait_for_each_other(config: Benchmark) -> None:
+    own = config.model_copy(update={"runs": Path("runs/two"), "machine": ["fan"], "seeds": [0], "page": None})
+    with ThreadPoolExecutor() as pool, ExitStack() as held:
+        held.enter_context(alone(Path("runs/two/nearest/fan")))  # as the other does while it trains
+        held.enter_context(RunDirectory.of(Path("runs/two"), "nearest", "fan", 0).alone())
+        table = pool.submit(benchmark, own)
+        while not Path("runs/two/mel/fan/seed0/DONE").exists():
+            time.sleep(0.1)
+        with pytest.raises(TimeoutError):
+            table.result(timeout=2)
+        held.close()
+        assert {"mel", "nearest"} < {*table.result()["method"]}
 
 
 @pytest.mark.slow

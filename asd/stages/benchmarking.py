@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from asd.core.executors import attempt, finished, log_failure
-from asd.core.files import read_yaml, write_text
+from asd.core.files import alone, read_yaml, write_text
 from asd.core.storage import list_names
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
@@ -206,7 +206,9 @@ def _work(task: Task) -> list[Failure]:
 
     failed = []
     for label, words in task.methods.items():
-        _, error = attempt(pipeline.train, parse(Run, words))
+        config = parse(Run, words)
+        with alone(config.runs / config.run_name / task.machine):  # train by itself would refuse to wait
+            _, error = attempt(pipeline.train, config)
         if error:
             failed.append(Failure(task.machine, label, log_failure(f"{label} on {task.machine}", error)))
     return failed
