@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,19 @@ def test_a_failing_cell_is_told_and_the_others_are_kept(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "good/seed0/result.json").read_text())
     assert kept["settings"] == {"x": 1, "seed": 0}
     assert not (tmp_path / "bad/seed0/result.json").exists()
+
+
+def slow_work(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    time.sleep(0.5)
+    return work(settings, folder)
+
+
+def test_two_commands_at_once_do_a_cell_once(tmp_path: Path) -> None:
+    config = Study(executor="here", seeds=[0])
+    with ThreadPoolExecutor() as pool:
+        first, second = [pool.submit(run_grid, {"a": {"x": 1}}, slow_work, tmp_path, config) for _ in range(2)]
+    assert first.result() == second.result()
+    assert calls(tmp_path, "a") == 1
 
 
 def wait_long(settings: dict[str, Any], folder: Path) -> dict[str, Any]:

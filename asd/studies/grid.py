@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asd.core.executors import finished
-from asd.core.files import read_json, write_json
+from asd.core.files import alone, read_json, write_json
 from asd.core.runtime import log
 from asd.core.storage import fetch, publish_files
 from asd.places import mirrored, spelled
@@ -57,8 +57,10 @@ def chosen(names: Sequence[str], known: Iterable[str], option: str) -> list[str]
 def _run(task: tuple[Work, dict[str, Any], str]) -> None:
     """In the cell's own process, so that what is done is kept whatever becomes of the others."""
     work, settings, folder = task[0], task[1], mirrored(task[2])
-    write_json(folder / "result.json", {"settings": settings, "result": work(settings, folder)})
-    publish_files(folder)
+    with alone(folder.with_name(f"cell-{folder.name}")):  # another command of the study may be at it
+        if _known(folder).get("settings") != settings:
+            write_json(folder / "result.json", {"settings": settings, "result": work(settings, folder)})
+            publish_files(folder)
 
 
 def _known(folder: Path) -> dict[str, Any]:

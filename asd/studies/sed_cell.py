@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from asd.core.files import read_json
+from asd.core.files import alone, read_json
 from asd.core.storage import read_bytes
 from asd.sed.config import MakeSoundscapes, Train
 from asd.sed.evaluation import evaluate_run
@@ -37,7 +37,8 @@ def train_all(
     """
     own = {"seed": config.data_seed, "out": folder / "soundscapes", "overwrite": True}
     made = MakeSoundscapes.model_validate({**config.own(MakeSoundscapes), **RECIPE, **recipe, **own})
-    make_soundscapes(made)
+    with alone(made.out):
+        make_soundscapes(made)
     data = made.model_dump(mode="json", exclude={"overwrite"})
     data |= read_json(made.out / "soundscapes.json", read=read_bytes)["words"]  # and the hash of the recordings
     cells = {name: {"soundscapes": data, "train": settings(config, data, each)} for name, each in trainings.items()}
