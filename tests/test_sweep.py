@@ -18,6 +18,7 @@ import yaml
 
 from asd.challenge.files import list_clips
 from asd.challenge.years import get_year
+from asd.core.files import write_json
 from asd.data.audio import read_wav
 from asd.detectors.statistics import Statistics
 from asd.evaluation.comparison import best_elsewhere, importances, score_elsewhere
@@ -171,6 +172,13 @@ def test_a_detector_that_breaks_at_one_value_is_named_with_it(
     answer = asd("sweep", "data=data", *words, f"method={method}", "trials=1")
     assert answer.code == 2
     assert "error: none of 1 configurations could be tried: failed: ZeroDivisionError" in answer.err
+
+
+def test_a_result_that_was_edited_is_named(tmp_path: Path) -> None:
+    trial = Trial({}, {"seeds": [0]}, ("fan",), str(tmp_path), "recordings")
+    write_json(tmp_path / "results" / f"{trial.key}.json", {"state": "complete"})
+    with pytest.raises(AsdError, match=r"results/.*\.json is damaged \(no machines\); remove it"):
+        trial.known()
 
 
 def test_a_result_is_of_the_version_of_its_detector(monkeypatch: pytest.MonkeyPatch) -> None:

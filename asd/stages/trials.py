@@ -236,7 +236,10 @@ class Trial:
 
     def stored(self) -> Result:
         """Its result, which may have ended early; {} where there is none."""
-        return read_json(self._result)
+        result = read_json(self._result)
+        if result and (missing := failure({}, "").keys() - result.keys()):
+            raise AsdError(f"{self._result} is damaged (no {min(missing)}); remove it and run the same command again")
+        return result
 
     def known(self) -> Result:
         """Its result; {} where it was not tried on all machines."""
