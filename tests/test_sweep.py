@@ -24,6 +24,8 @@ from asd.detectors.statistics import Statistics
 from asd.evaluation.comparison import best_elsewhere, importances, score_elsewhere
 from asd.pipeline import train
 from asd.settings.config import Run
+from asd.settings.parsing import parse
+from asd.settings.stages import Sweep
 from asd.stages.planting import COPIES, plant
 from asd.stages.trials import Trial, draws, grid, read_space
 from asd.types import AsdError, Label, Split
@@ -123,6 +125,12 @@ def test_the_name_of_a_sweep_is_the_name_of_a_folder(place: Path) -> None:
     for name in ("../other", "", "a b"):
         refuses("sweep", "data=data", "space=space.yaml", f"name={name}", saying=f"name={name} does not fit")
     assert not Path("runs").exists()
+
+
+def test_the_seed_of_the_draws_is_not_that_of_the_trainings() -> None:
+    config = parse(Sweep, ["data=data", "space=space.yaml", "seed=7"])
+    assert (config.seed, config.seeds) == (7, [0])
+    assert parse(Run, ["seed=7"]).seeds == [7]
 
 
 @pytest.mark.parametrize("method", ["grid", "optuna"])

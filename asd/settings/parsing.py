@@ -182,10 +182,10 @@ def _assign(stage: type[Settings], values: dict[str, Any], pairs: Pairs) -> dict
 
 def _full_key(stage: type[Settings], key: str, known: Sequence[str], detector: str) -> str:
     """An option by its full name, one of those known to the stage; the name of the chosen detector may be left out."""
-    if key == "seed" and "seeds" in known:
-        return "seeds"
     if key in known:
         return key
+    if key == "seed" and "seeds" in known:
+        return "seeds"
     sections = sorted(stage.detector_names()) if issubclass(stage, Run) else []
     found = [f"{section}.{key}" for section in sections if f"{section}.{key}" in known]
     if f"{detector}.{key}" in found:
