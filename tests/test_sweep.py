@@ -131,6 +131,8 @@ def test_the_seed_of_the_draws_is_not_that_of_the_trainings() -> None:
     config = parse(Sweep, ["data=data", "space=space.yaml", "seed=7"])
     assert (config.seed, config.seeds) == (7, [0])
     assert parse(Run, ["seed=7"]).seeds == [7]
+    with pytest.raises(AsdError, match="seed=4294967296 does not fit"):
+        parse(Sweep, ["data=data", "space=space.yaml", f"seed={2**32}"])  # which numpy would not take
 
 
 @pytest.mark.parametrize("method", ["grid", "optuna"])

@@ -226,7 +226,7 @@ class Sweep(SideBySide):
     machine: Names = Field(["all"], description="machines to try them on")
     year: RuleYear = None
     seeds: Seeds = Field([0], description="seeds of every training")
-    seed: int = Field(0, ge=0, description="of the planted faults and of the draws of configurations")
+    seed: int = Field(0, ge=0, lt=2**31, description="of the planted faults and of the draws of configurations")
     device: str = Field("auto", description="auto, cpu or cuda")
     name: RunName = Field("sweep", description="name of the sweep")
     runs: Place = Field(Path("runs/sweeps"), description="folder of all sweeps")
