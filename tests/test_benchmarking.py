@@ -197,7 +197,7 @@ def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark
     assert "\n3 failed:\n  bad on fan" in (runs / "benchmark.md").read_text()
     assert Path("page.md").read_text() == page
     Path("failing.yaml").write_text('"bad": detector=statistics weights=none.pt\n')
-    with pytest.raises(AsdError, match="no method has all machines, so there is no new table"):
+    with pytest.raises(AsdError, match="there is no new table; the same command"):
         benchmark(config.model_copy(update={"methods": Path("failing.yaml"), "runs": runs}))
     pd.testing.assert_frame_equal(pd.read_csv(runs / "benchmark.csv"), table)
 
@@ -261,6 +261,8 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
     ):
         with pytest.raises(AsdError, match=saying):
             benchmark(config.model_copy(update={"runs": runs, **changed}))
+    with pytest.raises(AsdError, match="no ground truth in none: make data year=2025 part=eval fetches it"):
+        benchmark(config.model_copy(update={"runs": runs, "part": "eval", "ground_truth": Path("none")}))
     shutil.copytree("data/fan", "normal/fan", ignore=shutil.ignore_patterns("*anomaly*"))
     with pytest.raises(AsdError, match="fan has no test clips labelled normal and anomaly; leave it out"):
         benchmark(config.model_copy(update={"runs": runs, "data": Path("normal"), "page": None}))

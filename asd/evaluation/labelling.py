@@ -134,19 +134,26 @@ def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], a
     return _labelled(place, folders, known, default, lacks)
 
 
+def published_truth(ground_truth: Path | None, year: int, machines: Sequence[str]) -> tuple[Path, GroundTruth]:
+    """Where the organisers' labels of an evaluation set lie, and all of them; refuses machines that have none."""
+    root = ground_truth or get_year(year).truth_root
+    if not root.is_dir():
+        raise AsdError(f"no ground truth in {root}: `data year={year} part=eval` fetches it, once published")
+    list_names(root)
+    truth = read_ground_truth(root, get_year(year))
+    every = {unit.machine for unit in truth}
+    if strange := sorted({*machines} - every if not is_all(machines) else ()):
+        raise AsdError(f"machine={strange[0]} has no labels in {root}; it has those of {', '.join(sorted(every))}")
+    return root, truth
+
+
 def _by_truth(
     place: Path, runs: Sequence[RunDirectory], year: Year, ground_truth: Path | None, machines: Sequence[str]
 ) -> Labelled:
     """Scores of an evaluation set by the organisers' labels."""
-    root = ground_truth or year.truth_root
-    if not root.is_dir():
-        raise AsdError(f"no ground truth in {root}: `data year={year.year} part=eval` fetches it, once published")
-    list_names(root)
-    truth = read_ground_truth(root, year)
+    root, truth = published_truth(ground_truth, year.year, machines)
     every = {unit.machine for unit in truth}
     if not is_all(machines):
-        if strange := sorted({*machines} - every):
-            raise AsdError(f"machine={strange[0]} has no labels in {root}; it has those of {', '.join(sorted(every))}")
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
     folders = {run: run.scores for run in runs if run.machine in wanted and run.scores.scorers}

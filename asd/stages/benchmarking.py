@@ -22,7 +22,7 @@ from asd.core.files import alone, read_yaml, write_text
 from asd.core.storage import list_names
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
-from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels, labelled_scores, meant_year
+from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels, labelled_scores, meant_year, published_truth
 from asd.evaluation.markdown import check_columns, place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
 from asd.evaluation.tables import measure_name, rule_name
@@ -36,6 +36,7 @@ from asd.types import AsdError, Label, Split, failures
 
 ORACLE = "oracle: the best per machine by test labels"
 ELSEWHERE = "chosen on the other machines: leave one machine out"
+_AGAIN = "the same command goes on with them, and with overwrite=true trains anew what has changed"
 
 
 class Task(NamedTuple):
@@ -110,10 +111,14 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
             if not {*Label} <= {clip.label for clip in clips}:
                 raise AsdError(f"{machine} has no test clips labelled normal and anomaly; leave it out with machine=")
             check_labels(clips, year)
+    if config.part == "eval":
+        published_truth(config.ground_truth, year, machines)
     failed = _train(config, methods, machines)
     labels, machines = _whole(failed, [*methods], machines)
-    if failed and not labels:
-        raise AsdError(failures(failed, f"no method has all machines, so there is no new table; {_AGAIN}"))
+    written = f"the table of the others is in {config.runs}/benchmark.md" if labels else "there is no new table"
+    told = failures(failed, f"{written}; {_AGAIN}") if failed else ""
+    if not labels:
+        raise AsdError(told)
     reference = reference if reference in labels else labels[0]
     rows = [row for label in labels for row in _rows(config, label, machines)]
     full = wanted if config.scorers == "all" else set()
@@ -121,9 +126,8 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
     table = _as_table(shown, rows, reference)
     table.insert(0, "rule", rule_name(year, plain=is_plain))
     numbers = {"rows": without_nan(table.to_dict("records"))}
-    told = failures(failed, f"the table of the others is in {config.runs}/benchmark.md; {_AGAIN}") if failed else ""
     write_results(config.runs / "benchmark", numbers, table, as_markdown(table) + (told and f"\n{told}\n"))
-    if failed:
+    if told:
         raise AsdError(told)
     if config.page:  # read again: a benchmark takes long, and a page is written meanwhile
         write_text(config.page, f"\n\n{as_markdown(table)}\n".join(place_in(config.page, _title(config))))
@@ -180,9 +184,6 @@ def run_name(label: str) -> str:
     return re.sub(r"[\W_]+", "-", label.lower()).strip("-")
 
 
-_AGAIN = "the same command goes on with them, and with overwrite=true trains anew what has changed"
-
-
 def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Sequence[str]) -> list[Failure]:
     """Does what is not done yet, and tells what failed when all else is done, machine by machine."""
     shared = [spelled(f"data={config.data}"), spelled(f"runs={config.runs}")]
@@ -190,13 +191,12 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     shared += [f"seeds={','.join(map(str, config.seeds))}", f"overwrite={config.overwrite}"]
     tasks = []
     for machine in machines:
-        its = [*shared, f"machine={listed([machine])}"]
-        words = {method: [*its, f"name={run_name(method)}", *own] for method, own in methods.items()}
+        words = {m: [*shared, f"machine={listed([machine])}", f"name={run_name(m)}", *methods[m]] for m in methods}
         tasks.append(Task(machine, words))
     failed: dict[int, list[Failure]] = {}
     for index, found, error in finished(_work, tasks, config, label="benchmark"):
-        machine = tasks[index].machine
-        failed[index] = [Failure(machine, None, log_failure(machine, error))] if error else found
+        where = tasks[index].machine
+        failed[index] = [Failure(where, None, log_failure(where, error))] if error else found
     return [failure for index in sorted(failed) for failure in failed[index]]
 
 
