@@ -261,7 +261,7 @@ def test_wrong_words_are_refused_before_anything_is_done(config: Benchmark) -> N
     ):
         with pytest.raises(AsdError, match=saying):
             benchmark(config.model_copy(update={"runs": runs, **changed}))
-    with pytest.raises(AsdError, match="no ground truth in none: make data year=2025 part=eval fetches it"):
+    with pytest.raises(AsdError, match="no ground truth in none: `data year=2025 part=eval` fetches it"):
         benchmark(config.model_copy(update={"runs": runs, "part": "eval", "ground_truth": Path("none")}))
     shutil.copytree("data/fan", "normal/fan", ignore=shutil.ignore_patterns("*anomaly*"))
     with pytest.raises(AsdError, match="fan has no test clips labelled normal and anomaly; leave it out"):
