@@ -112,6 +112,29 @@ def test_an_mp3_file_that_does_not_tell_its_length_is_read_to_its_end(
         assert (channels, n_samples) == (n_channels, round(seconds * rate_hz) * n_channels)
 
 
+@pytest.mark.parametrize(
+    ("kind", "order", "before"),
+    [("WAV", "<I", b"data"), ("RF64", "<Q", b"ds64****riffsize"), ("RIFX", ">I", b"data"), ("AIFF", ">I", b"SSND")],
+)
+def test_a_file_that_holds_more_than_its_header_promises_is_refused(
+    tmp_path: Path, kind: str, order: str, before: bytes
+) -> None:
+    """As a recorder leaves it that lost its power; in a WAV of more than 4 GiB the length begins anew, too."""
+    path, big = tmp_path / "a.wav", {"endian": "BIG"} if kind == "RIFX" else {}
+    content = written(noise(), kind.replace("RIFX", "WAV"), "PCM_16", **big)
+    path.write_bytes(patched(content, content.index(before[:4]) + len(before), struct.pack(order, 32000)))
+    with pytest.raises(AsdError, match=r"was not finished: its header promises 32000 bytes of samples, the file holds"):
+        read_sound(path)
+
+
+def test_what_may_follow_samples_is_not_taken_for_more_of_them(tmp_path: Path) -> None:
+    content = written(noise(1.0), "WAV", "PCM_16")
+    chunk = b"LIST" + struct.pack("<I", 8000) + b"\1" * 8000
+    for rest in (bytes(32000), chunk, b"TAG" + b"x" * 125):  # set aside, a chunk, a tag
+        (tmp_path / "a.wav").write_bytes(content + rest)
+        assert read_sound(tmp_path / "a.wav").n_samples == RATE_HZ
+
+
 def test_ogg_files_one_behind_another_are_read_to_the_end(tmp_path: Path) -> None:
     once = written(noise(), "OGG", "VORBIS")
     (tmp_path / "a.ogg").write_bytes(once + once)

@@ -123,6 +123,11 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
         if file.frames == 0:
             raise _empty(path)
         kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
+        if beyond := _beyond(content):
+            raise AsdError(
+                f"{path} was not finished: its header promises {beyond[0]} bytes of samples, the file holds "
+                f"{beyond[1]}; copy it again, or have its length corrected (WAV: ffmpeg -ignore_length 1 -i IN OUT)"
+            )
         samples = file.read(file.frames, dtype=kind, always_2d=True).T
         if samples.shape[1] < _LEAST_DECODED * file.frames:
             raise truncated(path, file.frames, samples.shape[1], "samples")
@@ -159,20 +164,41 @@ def _wav_with_its_length(content: bytes) -> bytes:
             if size and size < _NO_SIZE:
                 return content
             return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
-        if name == b"data" and size == 0 and not _is_all_chunks(content, at):
+        if name == b"data" and size == 0 and _behind_chunks(content, at) < len(content):
             return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
         at += size + size % 2
     return content
 
 
-def _is_all_chunks(content: bytes, at: int) -> bool:
-    """Whether what follows is RIFF chunks up to the end, and no samples."""
+def _beyond(content: bytes) -> tuple[int, int] | None:
+    """Bytes of samples that a header of WAV or AIFF promises, and those that there are, where more follow in no chunk.
+
+    A recorder writes the length when it stops, and sometimes now and then before. Zeros are what it had set aside.
+    """
+    order = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}.get(content[:4])
+    at = 12
+    while order and at + 8 <= len(content):
+        name, size = struct.unpack_from(f"{order}4sI", content, at)
+        at += 8
+        if name not in (b"data", b"SSND"):
+            at += size + size % 2
+            continue
+        if content[:4] == b"RF64" and content[12:16] == b"ds64":
+            (size,) = struct.unpack_from("<Q", content, 28)
+        rest = max(_behind_chunks(content, at + size + padding, order) for padding in (0, size % 2))
+        is_more = len(content[rest:].rstrip(b"\0")) > (1 - _LEAST_DECODED) * size > 0
+        return (size, len(content) - at) if is_more else None
+    return None
+
+
+def _behind_chunks(content: bytes, at: int, order: str = "<") -> int:
+    """Where the RIFF chunks end that begin here: behind the file, or at what is none, such as samples."""
     while at + 8 <= len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
+        name, size = struct.unpack_from(f"{order}4sI", content, at)
         if not (name.isascii() and name.decode().isprintable()):
-            return False
+            break
         at += 8 + size + size % 2
-    return at >= len(content)
+    return at
 
 
 def truncated(what: Path | str, promised: int, held: int, unit: str = "bytes of samples") -> AsdError:

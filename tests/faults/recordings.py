@@ -89,6 +89,7 @@ UNUSABLE: dict[str, tuple[Callable[[Path], object], str]] = {
     "is cut in its header": (bytes_changed(lambda b: b[:20]), "not a readable WAV"),
     "is cut in its samples": (bytes_changed(lambda b: b[:5000]), "truncated"),
     "is cut after its header": (bytes_changed(lambda b: b[:44]), "truncated|no samples"),
+    "promises a tenth of its samples": (data_size(3200), "was not finished"),
     "holds no samples": (rewritten(lambda x: x[:0]), "no samples"),
     "holds one sample": (rewritten(lambda x: x[:1]), "has 1 sample"),
     "is text": (bytes_changed(lambda b: b"ID3 and so on" * 99), "not a readable WAV"),
