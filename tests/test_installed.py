@@ -140,6 +140,8 @@ def test_a_process_that_is_killed_while_it_moves_is_known(root: Path, monkeypatc
             install(root, test, "eval_test", "ToothBrush")
     assert state(root, "eval_test", "ToothBrush").state == "half-unpacked"
     assert state(root, "eval_train", "ToothBrush").state == "present"
+    with pytest.raises(AsdError, match=r"ToothBrush is only half there, .* or remove .*\.manifest_eval_test\.json"):
+        list_clips(root, "ToothBrush", Split.TRAIN)
     install(root, test, "eval_test", "ToothBrush")
     assert state(root, "eval_test", "ToothBrush").state == "present"
 

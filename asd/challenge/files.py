@@ -81,10 +81,15 @@ def list_clips(root: Path, machine: str, split: Split, *, original_names: bool =
             under which the clips were published.
 
     Raises:
-        AsdError: an unknown machine, no data folder, no clips, a duplicate, a name outside the grammar,
-            an anomaly in training data, or a CSV file that disagrees with the names.
+        AsdError: an unknown machine, no data folder, one that is half filled, no clips, a duplicate, a name outside
+            the grammar, an anomaly in training data, or a CSV file that disagrees with the names.
     """
     folder = machine_folder(root, machine)
+    if begun := sorted(folder.glob(".manifest_*.json")):  # see `installed`
+        raise AsdError(
+            f"{folder} is only half there, as make data was broken off while it filled it: run the same make data "
+            f"again, or remove {begun[0]} if all is there."
+        )
     paths = _recordings(folder, split, original_names)
     if not paths and split is not Split.SUPPLEMENTAL:
         where = " or ".join(str(folder / name) for name in FOLDERS[split])
