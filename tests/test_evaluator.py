@@ -168,6 +168,21 @@ def test_original_names_and_baseline_file_names_are_accepted(challenge: Challeng
         challenge.evaluate()
 
 
+def test_a_part_of_the_years_labels_makes_no_official_score_without_a_word(
+    challenge: Challenge, caplog: pytest.LogCaptureFixture
+) -> None:
+    challenge.evaluate()
+    assert "truth has no labels of 3DPrinter" in caplog.text
+    assert "so this is not the official score of 2024: complete it, or say another year=" in caplog.text
+    assert "Scanner" not in caplog.text
+
+
+def test_a_system_whose_name_is_no_utf8_is_spelled_out(challenge: Challenge) -> None:
+    challenge.system = challenge.system.rename(challenge.system.with_name("A_\udcff"))
+    evaluate_submissions(challenge.system, challenge.truth, 2024, challenge.out)
+    assert (challenge.out / "A_\\udcff_result.csv").is_file()
+
+
 def test_other_files_of_a_submission_do_not_matter(challenge: Challenge) -> None:
     (challenge.system / "A_B_task2_1.meta.yaml").write_text("submission: {}\n")
     challenge.evaluate()

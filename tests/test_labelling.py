@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -123,6 +124,15 @@ def test_a_part_of_the_evaluation_set_is_evaluated_only_on_demand(golden: Path) 
     refuses(
         *words, f"machine={rest},fan", saying="machine=fan has no labels in .*; it has those of 3DPrinter, .*Scanner"
     )
+
+
+def test_a_machine_of_the_evaluation_set_without_labels_is_named(golden: Path) -> None:
+    place = golden / "evaluator/2024"
+    save(read_submission(place / "submissions/informative", read_ground_truth(place, YEAR), YEAR), "run")
+    shutil.copytree(place, "truth", ignore=shutil.ignore_patterns("*Scanner*"))
+    words = ("evaluate", "name=run", "year=2024", "part=eval", "ground_truth=truth")
+    refuses(*words, saying="not whole: Scanner has no labels in truth, or not of every section; .* machine=3DPrinter")
+    succeeds(*words, "machine=3DPrinter")
 
 
 def test_a_section_of_the_evaluation_set_without_scores_is_named(golden: Path) -> None:

@@ -19,15 +19,16 @@ import numpy as np
 import pandas as pd
 
 from asd.challenge.csv_files import csv_text, read_numbers
-from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
+from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth, without_labels
 from asd.challenge.result_files import Row, SystemResult, official_score_rows, paper_rows, result_rows
 from asd.challenge.submission import Kind, kinds, output_name
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.files import write_text
+from asd.core.runtime import log
 from asd.evaluation.confidence import bootstrap_official_score, ci95_jackknife, ci95_official_compat
 from asd.evaluation.score_table import read_sections
 from asd.metrics import auc, evaluate_table
-from asd.types import SCORE_COLUMNS, AsdError, Label, Split
+from asd.types import SCORE_COLUMNS, AsdError, Label, Split, in_utf8
 
 _OURS = re.compile(r"(anomaly_score|decision_result)_.*\.csv")
 
@@ -52,11 +53,17 @@ def evaluate_submissions(submission: Path, ground_truth: Path, year: int, out: P
     """
     rules = get_year(year)
     truth = read_ground_truth(ground_truth, rules)
+    if lacking := without_labels(truth, rules):
+        log.warning(
+            "%s has no labels of %s, or not of every section, so this is not the official score of %d: complete it, or "
+            "say another year=",
+            *(ground_truth, ", ".join(lacking), year),
+        )
     results: list[SystemResult] = []
     report: dict[str, Any] = {}
     for folder in _system_folders(submission, out):
         table = read_submission(folder, truth, rules)
-        result = _evaluate(os.path.basename(os.path.abspath(folder)), table, truth, year)
+        result = _evaluate(in_utf8(os.path.basename(os.path.abspath(folder))), table, truth, year)
         results.append(result)
         report[result.name] = {
             **result.evaluation,

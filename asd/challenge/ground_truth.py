@@ -67,6 +67,11 @@ def read_ground_truth(folder: Path, year: Year) -> GroundTruth:
     return {unit: truth[unit] for unit in sorted(truth, key=lambda unit: (unit.machine, unit.section))}
 
 
+def without_labels(truth: GroundTruth, year: Year) -> list[str]:
+    """Machines of the year's evaluation set of which the ground truth lacks a section or all, sorted."""
+    return sorted({unit.machine for unit in year.eval_units() if unit not in truth})
+
+
 def _follow(path: Path) -> Path:
     """The file that `path` stands for: where links are unsupported, git writes one as its target's name."""
     with path.open(encoding="utf-8-sig", errors="replace") as lines:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
+from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth, without_labels
 from asd.challenge.years import Unit, Year, get_year
 from asd.core.storage import list_names
 from asd.evaluation import completeness
@@ -153,6 +153,7 @@ def _by_truth(
     """Scores of an evaluation set by the organisers' labels."""
     root, truth = published_truth(ground_truth, year.year, machines)
     every = {unit.machine for unit in truth}
+    unlabelled = {*without_labels(truth, year)} & {run.machine for run in runs}
     if not is_all(machines):
         truth = {unit: clips for unit, clips in truth.items() if unit.machine in machines}
     wanted = {unit.machine for unit in truth}
@@ -166,6 +167,7 @@ def _by_truth(
         {m: what for m, what in completeness.missing_runs(place.parent, place.name, machines).items() if m in wanted},
         completeness.missing_scores(folders, default),
         _missing_units(folders, default, truth),
+        {machine: [f"has no labels in {root}, or not of every section"] for machine in unlabelled},
     )
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{m} is left out by machine=" for m in sorted(every - wanted)]

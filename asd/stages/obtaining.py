@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from asd.challenge.download import OnBytes, Remote, Sources, download
 from asd.challenge.files import attribute_gaps
-from asd.challenge.ground_truth import read_ground_truth
+from asd.challenge.ground_truth import read_ground_truth, without_labels
 from asd.challenge.installed import UNPACKING, Finding, inspect, install_machine, install_truth, recordings
 from asd.challenge.web import Patience
 from asd.challenge.years import Archive, Part, Repository, Year, get_year
@@ -165,7 +165,9 @@ def _inspect(target: Target, year: Year, *, quick: bool) -> Finding:
         truth = read_ground_truth(target.folder, year)
     except AsdError as error:
         return Finding("", TRUTH, "damaged", 0, str(error))
-    return Finding("", TRUTH, "present", sum(map(len, truth.values())))
+    lacking = without_labels(truth, year)
+    about = f"no labels of {', '.join(lacking)}, or not of every section" if lacking else ""
+    return Finding("", TRUTH, "present", sum(map(len, truth.values())), about)
 
 
 def _is_there(target: Target, year: Year, config: Data) -> bool:
