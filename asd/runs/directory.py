@@ -219,7 +219,8 @@ class RunDirectory(TrainingDirectory):
 
     def check_model(self) -> None:
         """Makes sure that every file of the model is as it was written, and where: for the machine of this folder."""
-        facts = self.fit_facts()
+        if not (facts := self.fit_facts()) and not self.fused_members():
+            raise AsdError(f"{self.model / 'fit.json'} is missing; start the same train or enroll again")
         machine = unicodedata.normalize("NFC", self.machine)
         if (other := unicodedata.normalize("NFC", facts.get("machine", machine))) != machine:
             raise AsdError(

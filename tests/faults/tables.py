@@ -140,6 +140,7 @@ RUN_FILES = [
     Fault("the thresholds are no JSON", spoilt("scores/thresholds.json", b"{"), {"evaluate": Done(), "score": Same()}),
     Fault("a run lacks its model", lambda: shutil.rmtree(RUN / "model"), {"score": Refused("holds no model"), "explain": Done(), "evaluate": Same(), "train again": Done()}),
     Fault("a run lacks its scores", lambda: shutil.rmtree(RUN / "scores"), {"evaluate": Refused(""), "submit": Refused(""), "fuse": Refused(""), "leaderboard": Refused(""), "score": Done(), "train again": Done()}),
+    Fault("fit.json is gone", removed("model/fit.json"), {"score": Refused("holds no model"), "fuse": Refused("fit.json is missing; start the same train"), "train again": Done()}),
     Fault("fit.json is no JSON", spoilt("model/fit.json", b"{"), {"score": Refused("fit.json|no model|damaged"), "train again": Refused("damaged.*remove it")}),
     Fault("fit.json holds a list", spoilt("model/fit.json", b"[]"), {"score": Refused("fit.json|no model|damaged"), "train again": Refused("damaged.*remove it")}),
     Fault("a machine's run was copied under another name", lambda: shutil.copytree("runs/one/fan", "runs/one/lathe"), {**dict.fromkeys(READERS, Refused("lathe/seed0/scores/.*holds scores of fan in the folder of lathe")), "train again": Same()}),
