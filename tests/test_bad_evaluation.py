@@ -59,6 +59,7 @@ def package_defects() -> str:
     words = ("submit", f"label={LABEL}", YEAR)
     refuses(*words, saying=r"3DPrinter of 2024 is not in the run; .* machine=Scanner,ToothBrush$")
     assert asd(*words, "machine=Scanner,ToothBrush").code == 1
+    assert "WARNING: machine=all: packaging a rehearsal of Scanner, ToothBrush" in asd(*words, "machine=all").err
     answer = asd("validate", f"path={PACKAGE}", YEAR, f"data={ROOT}")
     assert answer.code == 1
     return answer.out
@@ -72,6 +73,7 @@ def test_an_evaluation_clip_that_is_missing(evaluated: Path, server: ArchiveServ
     checked = asd("data-check", YEAR, "machine=Scanner")
     assert (checked.code, checked.out.count("damaged")) == (1, 1)
     assert "1 of 8 files missing or changed, the first test/section_00_0003.wav" in checked.out
+    assert re.search("ground truth .* present .* no labels of 3DPrinter, ", checked.out)
     assert "next: python -m asd data year=2024 part=all machine=Scanner" in checked.out
     succeeds("score", YEAR, f"data={ROOT}")
     refuses(

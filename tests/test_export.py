@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +162,7 @@ def test_a_graph_that_differs_from_its_model_is_not_written(place: Path, monkeyp
 
 def test_what_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuses("export", "out=runs", saying="cannot write runs: Is a directory; choose another place")
+    refuses("export", f"out={'x' * 250}", saying="cannot write x+: File name too long; choose another place")
     refuses("export", "out=/dev/null/x.onnx", saying="cannot write /dev/null/x.onnx: Not a directory")
     refuses("export", "out=x.onnx", "scorer=loudest", saying="scorer=loudest is unknown; there are ensemble")
     refuses("export", "out=x.onnx", "machine=valve", saying="has no machine valve; it has fan")
@@ -170,6 +172,12 @@ def test_what_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "find_spec", lambda name: None)
     refuses("export", "out=x.onnx", saying=r"pip install 'asd\[export\]'")
     assert not Path("x.onnx").exists()
+
+
+def test_a_lost_note_of_the_fit_is_named(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(RUN, tmp_path / "lost/fan/seed0")
+    (tmp_path / "lost/fan/seed0/model/fit.json").unlink()
+    refuses("export", "out=x.onnx", "name=lost", f"runs={tmp_path}", saying="fit.json is missing; start the same train")
 
 
 def test_a_lost_threshold_is_named(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

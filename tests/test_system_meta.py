@@ -89,8 +89,11 @@ def test_results_of_another_year_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("content", "complaint"),
-    [("- a\n- b\n", "no key: value"), ("a: [", "YAML file"), (None, "does not exist"), ("a: 1", "no section")],
-)
+    [("- a\n- b\n", "no key: value"), ("a: [", "YAML file"), (None, "does not exist"), ("a: 1", "no section")]
+    + [(f"submission: {{{authors}}}\nsystem: {{}}\nresults: {{{figures}}}\n", "is no meta template: results")
+       for authors, figures in (("authors: me", ""), ("authors: [me]", ""), ("", "development_dataset: [fan]"),
+                                ("", "development_dataset: {fan: 3}"))],
+)  # fmt: skip
 def test_bad_templates(tmp_path: Path, content: str | None, complaint: str) -> None:
     path = tmp_path / "template.yaml"
     if content is not None:

@@ -65,6 +65,13 @@ def load_template(year: Year, path: Path | None = None) -> Meta:
     for section in _SECTIONS:
         if not isinstance(template.get(section), dict):
             raise AsdError(f"{path} has no section {section!r}: a meta template has {', '.join(_SECTIONS)}.")
+    figures, authors = template["results"].get("development_dataset") or {}, template["submission"].get("authors") or []
+    parts = [*figures.values(), *authors] if isinstance(figures, dict) and isinstance(authors, list) else [None]
+    if not all(isinstance(part, dict) for part in parts):
+        raise AsdError(
+            f"{path} is no meta template: results.development_dataset holds figures by machine, and submission.authors "
+            f"is a list of what is asked of each author."
+        )
     return template
 
 

@@ -135,7 +135,7 @@ def _remove_abandoned(path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Removes a file or a folder with all in it, as far as it can be."""
-    if path.is_dir():
+    if os.path.isdir(path):  # `Path.is_dir` raises where a name is too long
         shutil.rmtree(path, ignore_errors=True)
     else:
         with suppress(OSError):

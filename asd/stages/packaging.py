@@ -137,9 +137,8 @@ def _machines_to_submit(config: Submit, year: Year, have: set[str]) -> set[str]:
         return {*config.machine}
     if have & {*year.eval} and config.machine != ["all"]:
         return {*year.eval}
-    log.warning(
-        "no evaluation machine of %d is in the run: packaging a rehearsal of %s", year.year, ", ".join(sorted(have))
-    )
+    why = "machine=all" if have & {*year.eval} else f"no evaluation machine of {year.year} is in the run"
+    log.warning("%s: packaging a rehearsal of %s", why, ", ".join(sorted(have)))
     return have | missing_runs(config.runs, config.name, ALL, config.seed).keys()
 
 
