@@ -87,7 +87,7 @@ def list_clips(root: Path, machine: str, split: Split, *, original_names: bool =
     folder = machine_folder(root, machine)
     if begun := sorted(folder.glob(".manifest_*.json")):  # see `installed`
         raise AsdError(
-            f"{folder} is only half there, as make data was broken off while it filled it: run the same make data "
+            f"{folder} is only half there, as `data` was broken off while it filled it: run the same `data` "
             f"again, or remove {begun[0]} if all is there."
         )
     paths = _recordings(folder, split, original_names)
