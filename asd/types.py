@@ -159,7 +159,10 @@ def count_and_first(names: Iterable[str]) -> str:
     return f"{len(every)} ({'the first ' * (len(every) > 1)}{every[0]})"
 
 
-def named(names: Sequence[str], most: int = 5) -> str:
+MOST_NAMED = 5  # names in a sentence
+
+
+def named(names: Sequence[str], most: int = MOST_NAMED) -> str:
     """Names for a sentence: "a.wav, b.wav", or the first of them and how many more there are.
 
     Args:

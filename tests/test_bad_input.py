@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from asd.settings import config
-from tests.command import NAME, a_clip, contents, refuses, short_training, succeeds
+from tests.command import NAME, a_clip, asd, contents, refuses, short_training, succeeds
 
 
 def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray], rate_hz: int = 16000) -> None:
@@ -71,6 +71,26 @@ def test_all_broken_training_clips_are_named_at_once(place: Path) -> None:
     rewrite(third, lambda x: x[:2047])
     saying = rf"{first.name} \(0 bytes\) is not .*; 1 more of 15 recordings cannot be used: {third.name}$"
     refuses(*short_training(), saying=saying)
+
+
+def test_more_broken_clips_than_a_sentence_names_are_a_line_each(place: Path) -> None:
+    clips = sorted((place / "data/fan/train").glob("*.wav"))
+    for clip in clips[:7]:
+        rewrite(clip, np.zeros_like)
+    answer = asd(*short_training())
+    assert "7 of 15 training clips are broken" in answer.err
+    for clip in clips[1:7]:
+        assert re.search(rf"WARNING: .*{clip.name} is silent \(all samples are zero\)\n", answer.err)
+    for clip in clips[:7]:
+        clip.write_bytes(b"RIFF")
+    answer = asd(*short_training())
+    assert "6 more of 15 recordings cannot be used" in answer.err
+    for clip in clips[1:7]:
+        assert re.search(rf"WARNING: .*{clip.name} .*not a readable WAV", answer.err)
+    for clip in clips[7:]:
+        clip.write_bytes(b"RIFF")
+    refuses(*short_training(), saying="14 more of 15 recordings cannot be used: .* and 9 more")
+    assert "WARNING" not in asd(*short_training()).err  # what is wrong with all is said once
 
 
 def test_a_broken_test_clip_leaves_earlier_scores_alone(run: Path) -> None:
