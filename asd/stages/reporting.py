@@ -111,8 +111,8 @@ def _scored(runs: Mapping[str, RunDirectory], scorer: str) -> dict[RunDirectory,
     """The scores of a run's own test clips."""
     if not any(run.scores.scorers for run in runs.values()):
         raise AsdError(
-            f"no test clips of {next(iter(runs.values())).path.parents[1]} were scored; put some into test/ and make "
-            f"score, or `predict audio=...` and `report predictions=...`"
+            f"no test clips of {next(iter(runs.values())).path.parents[1]} were scored; put some into test/ and "
+            f"`score` them, or `predict audio=...` and `report predictions=...`"
         )
     return {run: run.scores.table(scorer).reset_index(drop=True) for run in runs.values()}
 
