@@ -18,7 +18,7 @@ import yaml
 
 from asd.challenge.files import list_clips
 from asd.challenge.years import get_year
-from asd.core.files import write_json
+from asd.core.files import read_json, write_json
 from asd.data.audio import read_wav
 from asd.detectors.statistics import Statistics
 from asd.evaluation.comparison import best_elsewhere, importances, score_elsewhere
@@ -182,6 +182,11 @@ def test_a_detector_that_breaks_at_one_value_is_named_with_it(
     answer = asd("sweep", "data=data", *words, f"method={method}", "trials=1")
     assert answer.code == 2
     assert "error: none of 1 configurations could be tried: failed: ZeroDivisionError" in answer.err
+    for path in Path("runs/sweeps/sweep/results").glob("*.json"):
+        write_json(path, {"options": read_json(path)["options"]})
+    space_file(place, "detector: broken:Broken\nbroken.floor_db: [-1.0, -100.0, -90.0]\n")
+    saying = r"results/\w+\.json is damaged \(no machines\); remove it"
+    refuses("sweep", "data=data", *words, f"method={method}", "trials=1", saying=saying)
 
 
 def test_a_result_that_was_edited_is_named(tmp_path: Path) -> None:

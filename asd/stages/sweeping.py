@@ -15,7 +15,6 @@ from results/ alone, here and at an address: each step of its search reads them 
 from __future__ import annotations
 
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,9 +26,9 @@ import yaml
 
 from asd.challenge.years import get_year
 from asd.core.executors import attempt, finished, log_failure
-from asd.core.files import alone, atomic, read_json, write_text
+from asd.core.files import alone, atomic, read_json, remove, write_text
 from asd.core.runtime import fingerprint, imported
-from asd.core.storage import fetch, list_names, publish_files
+from asd.core.storage import fetch, list_names, publish_files, withdraw
 from asd.data.dataset import content, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.evaluation.markdown import check_columns
@@ -133,7 +132,7 @@ def _guided(config: Sweep, space: Space, first: Trial) -> list[Result]:
     stored = _stored(space, first)
     known = [result for result in stored if not result["state"].startswith(FAILED)]
     again = {result["number"]: result["options"] for result in stored if result["state"].startswith(FAILED)}
-    numbers = {*range(config.trials), *again} - {result.get("number") for result in known}
+    numbers = {*range(config.trials), *again} - {result["number"] for result in known}
     first_again = sorted(numbers, key=lambda number: (number not in again, number))
     step, todo = partial(_step, config, space, first, again), first_again[: max(config.trials - len(known), 0)]
     for _, result, error in finished(step, todo, config, device=config.device, label="sweep"):
@@ -157,7 +156,7 @@ def _step(config: Sweep, space: Space, first: Trial, again: Mapping[int, Options
     with alone(first.results / str(number)):
         fetch(first.results)
         stored = _stored(space, first)
-        if number not in again and (meanwhile := [result for result in stored if result.get("number") == number]):
+        if number not in again and (meanwhile := [result for result in stored if result["number"] == number]):
             return meanwhile[0]
         study.add_trials([_told(space, result) for result in stored])
         asked = study.ask({key: choice.distribution() for key, choice in space.items()})
@@ -179,16 +178,16 @@ def _step(config: Sweep, space: Space, first: Trial, again: Mapping[int, Options
 
 def _stored(space: Space, first: Trial) -> list[Result]:
     """Results of trials like the first whose options are those of the space, by their numbers."""
-    results = [(path.stem, read_json(path)) for path in sorted(first.results.glob("*.json"))]
-    fitting = [r for key, r in results if key == replace(first, options=r.get("options", {})).key and _told(space, r)]
-    return sorted(fitting, key=lambda result: result.get("number", -1))
+    paths = sorted(first.results.glob("*.json"))
+    each = [(path.stem, replace(first, options=read_json(path).get("options", {}))) for path in paths]
+    own = [trial for key, trial in each if trial.options.keys() == space.keys() and trial.key == key]
+    fitting = [result for result in (trial.stored() for trial in own) if _told(space, result)]
+    return sorted(fitting, key=lambda result: result["number"])
 
 
 def _told(space: Space, result: Result) -> Any:
-    """A result as a trial of Optuna; None where its options are not of the space."""
+    """A result as a trial of Optuna; None where the values of its options are not of the space."""
     optuna = import_optuna()
-    if result["options"].keys() != space.keys():
-        return None
     is_complete, states = result["state"] == COMPLETE, optuna.trial.TrialState
     ended = states.FAIL if result["state"].startswith(FAILED) else states.PRUNED
     try:
@@ -230,7 +229,8 @@ def _written(
     elsewhere = score_elsewhere(whole[machines], rule) if len(machines) > 1 else None
     write_text(folder / "sweep.csv", table.to_csv(index=False))
     write_text(folder / "sweep.md", as_markdown(table, machines))
-    shutil.rmtree(folder / "best", ignore_errors=True)  # of a sweep that had other machines, or another judge
+    withdraw(folder / "best")
+    remove(folder / "best")  # of a sweep that had other machines, or another judge
     write_text(folder / "best.yaml", yaml.safe_dump(results[0]["options"], sort_keys=False))
     for machine, row in best_elsewhere(whole[machines], rule).items() if each else ():
         write_text(folder / "best" / f"{machine}.yaml", yaml.safe_dump(results[row]["options"], sort_keys=False))

@@ -268,7 +268,7 @@ class Trial:
 
     def failed(self, why: str, number: int) -> Result:
         """Writes down why it could not be tried, so that a search does not try it again and again."""
-        return self._noted(failure(self.options, why) | {"number": number})
+        return self._noted(failure(self.options, why, number))
 
     def _noted(self, result: Result) -> Result:
         write_json(self._result, result)
@@ -282,9 +282,10 @@ class Trial:
         return float(np.mean([evaluate_table(table, self.shared["year"])["official_score"] for table in tables]))
 
 
-def failure(options: Options, why: str) -> Result:
+def failure(options: Options, why: str, number: int = -1) -> Result:
     """The result of a configuration that could not be tried."""
-    return {"options": options, "score": None, "state": f"{FAILED}{why}", "so_far": [], "machines": {}, "seconds": None}
+    nothing: Result = {"score": None, "so_far": [], "machines": {}, "seconds": None}
+    return {"options": options, "state": f"{FAILED}{why}", "number": number, **nothing}
 
 
 def run_trial(trial: Trial) -> Result:
