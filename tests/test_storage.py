@@ -18,9 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import asd as library
+from asd.challenge.ground_truth import read_ground_truth
+from asd.challenge.years import get_year
 from asd.core import storage
 from asd.core.ray_executor import shared_place
 from asd.data.codecs import write_wav
+from asd.evaluation.labelling import published_truth
 from asd.options import Execution
 from asd.places import address_of, mirrored, spelled, written
 from asd.settings.config import Run
@@ -215,6 +218,13 @@ def test_every_stage_reads_runs_at_an_address(bucket: Any, monkeypatch: pytest.M
     assert "heard" in said.out
 
 
+def test_published_labels_may_lie_at_an_address(bucket: Any, golden: Path) -> None:
+    place = golden / "evaluator/2024"
+    bucket.put(str(place), "/truth", recursive=True)
+    _, truth = published_truth(mirrored("memory://truth"), 2024, ["all"])
+    assert truth == read_ground_truth(place, get_year(2024))
+
+
 @pytest.mark.slow
 def test_methods_and_configurations_are_compared_at_an_address(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket.pipe("/space.yaml", b"statistics.backend: [knn_relative, knn]\n")
@@ -250,6 +260,8 @@ def test_methods_and_configurations_are_compared_at_an_address(bucket: Any, monk
         assert "done already" not in again.err
         assert files(bucket, f"/runs/sweeps/{judge}/")["sweep.csv"] == found["sweep.csv"]
     assert {"best/fan.yaml", "best/pump.yaml"} <= found.keys()
+    succeeds(*there, "judge=labels")
+    assert not any(name.startswith("best/") for name in files(bucket, "/runs/sweeps/others/"))
     next_command = [word for word in said.out.splitlines()[-1].split() if "=" in word and "name=" not in word]
     succeeds("train", *next_command, f"runs={RUNS}", "name=best", "machine=fan", "device=cpu")
 

@@ -137,9 +137,9 @@ def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], a
 def published_truth(ground_truth: Path | None, year: int, machines: Sequence[str]) -> tuple[Path, GroundTruth]:
     """Where the organisers' labels of an evaluation set lie, and all of them; refuses machines that have none."""
     root = ground_truth or get_year(year).truth_root
+    list_names(root)
     if not root.is_dir():
         raise AsdError(f"no ground truth in {root}: `data year={year} part=eval` fetches it, once published")
-    list_names(root)
     truth = read_ground_truth(root, get_year(year))
     every = {unit.machine for unit in truth}
     if strange := sorted({*machines} - every if not is_all(machines) else ()):
