@@ -513,7 +513,7 @@ def test_what_is_held_out_stays_when_a_recording_is_added(tmp_path: Path) -> Non
     assert len(before) == 10
     after = {n for n, c in every(opened(touch(tmp_path, "pump/normal/x.wav"))).items() if c.split is Split.TEST}
     assert len(before - after) <= 1
-    touch(tmp_path, "pump/unbekannt/y.wav", "pump/desconocidos/y.wav", "pump/不明/y.wav")
+    touch(tmp_path, "pump/unbekannt/y.wav", "pump/desconocidos/y.wav", "pump/不明/y.wav", "pump/neue Aufnahmen/y.wav")
     unlabelled = opened(touch(tmp_path, "pump/new/y.wav"))
     assert all(c.label is None for n, c in every(unlabelled).items() if "normal" not in n)
     assert all(c.split is Split.TRAIN for n, c in every(unlabelled).items() if "normal" in n)

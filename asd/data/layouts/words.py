@@ -34,7 +34,8 @@ _NEGATIONS = frozenset(
 _LOADS = frozenset({"load", "loaded", "last", "charge", "carga", "carico"})  # a machine without is no fault denied
 _FILLERS = frozenset(
     {"data", "dataset", "audio", "wav", "sound", "sounds", "recording", "recordings", "clips", "files", "samples"}
-    | {"condition", "conditions", "state", "operation"}
+    | {"condition", "conditions", "state", "operation", "aufnahmen", "daten", "enregistrements", "données"}
+    | {"grabaciones", "datos", "registrazioni", "dati"}
 )
 _TIMES = frozenset(
     {"monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "january", "february", "march"}
