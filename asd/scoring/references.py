@@ -103,12 +103,12 @@ class References:
         too, and a clip whose neighbours in time stay in scores lower than clips of another day will. So does one
         whose copy stays in: copies are of one fold.
         """
-        fold = np.empty(len(self), int)
-        for number, condition in enumerate(np.unique(self.conditions)):
-            own = np.flatnonzero(self.conditions == condition)
-            fold[own] = (np.arange(len(own)) * n_folds // len(own) + number) % n_folds
         first, copy_of = self.distinct()
-        fold = fold[first[copy_of]]
+        fold, conditions = np.empty(len(first), int), self.conditions[first]
+        for number, condition in enumerate(np.unique(conditions)):
+            own = np.flatnonzero(conditions == condition)
+            fold[own] = (np.arange(len(own)) * n_folds // len(own) + number) % n_folds
+        fold = fold[copy_of]
         for k in np.unique(fold):
             yield fold == k
 
