@@ -134,21 +134,22 @@ class RelativeNearest(NeighbourBackend):
     )
 
     def _learn(self, references: References) -> None:
-        whitening = self._whitening(references)
-        self.scale, self.axes, self.gains, self.rest = whitening.state().values()
         first, self.copy_of = references.distinct()
-        conditions = references.conditions[first]
         if len(first) < 2:
             raise AsdError(
                 f"the vectors of {len(references)} training clips are all the same: there is nothing to "
                 f"measure a distance against; give recordings that differ, or check the encoder"
             )
-        self.points = whitening(references.vectors[first])
-        self.log_scales = self._log_densities(conditions)
+        distinct = references[first]
+        whitening = self._whitening(distinct)
+        self.scale, self.axes, self.gains, self.rest = whitening.state().values()
+        self.points = whitening(distinct.vectors)
+        self.log_scales = self._log_densities(distinct.conditions)
         others = self._others(self._weighted())
         usual = np.median(others)
         self.least = np.asarray(usual + _NEAREST)
-        self.log_scales = self.log_scales + self._offsets(np.clip(others, self.least, usual - _NEAREST), conditions)
+        bounded = np.clip(others, self.least, usual - _NEAREST)
+        self.log_scales = self.log_scales + self._offsets(bounded, distinct.conditions)
 
     def _prepare(self) -> None:
         self.whitening = Whitening(self.scale, self.axes, self.gains, self.rest)
