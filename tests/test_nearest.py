@@ -230,11 +230,11 @@ def test_a_near_copy_keeps_its_neighbourhood() -> None:
     np.testing.assert_allclose(fitted.score(query), expected)
 
 
-@given(st.floats(1e-12, 1e-4), st.integers(0, 99))
-def test_near_copies_of_a_condition_move_no_score_far(apart: float, seed: int) -> None:
+@given(st.floats(1e-12, 1e-4), st.sampled_from([(0, 10), (10, 40)]), st.integers(0, 99))
+def test_near_copies_of_a_condition_move_no_score_far(apart: float, copied: tuple[int, int], seed: int) -> None:
     """As of two channels with one sound: rounding tells them apart, and the logarithm of that has no bound."""
     refs, queries = mixed(40, 5, [10], seed), mixed(20, 5, [10], seed + 1).vectors
-    rows = np.concatenate([np.arange(40), np.arange(10, 40)])
+    rows = np.concatenate([np.arange(40), np.arange(*copied)])
     close = References(refs.vectors[rows], refs.conditions[rows], refs.is_target[rows])
     close.vectors[40:] += apart
     plain, fitted = (RelativeNearest(offset=1.5).fit(part) for part in (refs, close))

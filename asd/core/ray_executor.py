@@ -160,7 +160,7 @@ def _attempt(work: Callable[[T], Any], task: T, place: str) -> tuple[Any, Except
         sys.path.insert(0, place)  # detectors of one's own lie there
     logged: SimpleQueue[logging.LogRecord] = SimpleQueue()
     logging.basicConfig(handlers=[QueueHandler(logged)], level=logging.INFO, force=True)
-    begin_worker()
+    begin_worker()  # which sets up no other log beside it
     result, error = attempt(work, task)
     return result, error, [logged.get() for _ in range(logged.qsize())]
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tqdm import tqdm
 
 from asd.places import spelled
-from asd.types import AsdError
+from asd.types import MOST_NAMED, AsdError
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,13 @@ def _spell(record: logging.LogRecord) -> bool:
 
 
 log.addFilter(_spell)
+
+
+def log_unnamed(sentences: Sequence[object], n_all: int) -> None:
+    """Warns of each where they are more than an error's sentence names (see `named`), unless they are most of all."""
+    if MOST_NAMED < len(sentences) < n_all / 2:
+        for sentence in sentences:
+            log.warning("%s", sentence)
 
 
 def imported(module: str, otherwise: str) -> Any:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from asd.core.runtime import fingerprint, log, on_threads
+from asd.core.runtime import fingerprint, log_unnamed, on_threads
 from asd.data.audio import Sound, read_sound
 from asd.data.codecs import Waveform
-from asd.types import MOST_NAMED, NEAR, AsdError, Clip, FrontEnd, Split, in_utf8, named
+from asd.types import NEAR, AsdError, Clip, FrontEnd, Split, in_utf8, named
 
 if TYPE_CHECKING:
     import torch
@@ -228,8 +228,7 @@ def check(
         refused += errors
     elif errors:
         others = [clip.path.name for clip, _ in errors[1:]]
-        for _, error in errors[1:] if MOST_NAMED < len(others) < len(clips) / 2 else ():
-            log.warning("%s", error)  # they are more than the sentence can name
+        log_unnamed([error for _, error in errors[1:]], len(clips))
         more = f"; {len(others)} more of {len(clips)} recordings cannot be used: {named(others)}" if others else ""
         raise AsdError(f"{errors[0][1]}{more}")
     if clips and not kept:

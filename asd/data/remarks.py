@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asd.challenge.years import get_year
-from asd.core.runtime import log
+from asd.core.runtime import log_unnamed
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, defects
-from asd.types import MOST_NAMED, AsdError, Clip, named
+from asd.types import AsdError, Clip, named
 
 _SHORTER = 0.95  # of the shortest training clip: below, normal clips score as anomalous
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
@@ -19,14 +19,12 @@ _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18
 def broken(recordings: Recordings, what: str) -> str:
     """A sentence's beginning: "a.wav is silent, and 2 of 9 clips are broken (b.wav besides)"; "" where none is.
 
-    `what` they are, such as "training clips". More than a sentence can name are logged one by
-    one, unless most are broken.
+    `what` they are, such as "training clips". More than a sentence names are logged one by one.
     """
     if not (found := defects(recordings)):
         return ""
     (clip, defect), *rest = found
-    for other, what_else in rest if MOST_NAMED < len(rest) < len(recordings) / 2 else ():
-        log.warning("%s %s", other.path, what_else)
+    log_unnamed([f"{other.path} {what_else}" for other, what_else in rest], len(recordings))
     others = f" ({named([other.name for other, _ in rest])} besides)" if rest else ""
     return f"{clip.path} {defect}, and {len(found)} of {len(recordings)} {what} are broken{others}"
 
