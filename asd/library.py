@@ -30,7 +30,8 @@ from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, begun_runs, fi
 from asd.scoring.threshold import Threshold, stored_thresholds
 from asd.settings.config import Run
 from asd.settings.parsing import check_options, parse, stored_run
-from asd.stages.fitting import lone_detector, store_model, thresholds_of
+from asd.stages.deciding import thresholds_of
+from asd.stages.fitting import lone_detector, store_model
 from asd.stages.predictions import ClipScore, Normal, predictions, usable_scores, warn_of_defects
 from asd.types import AsdError, Channel, Clip, FrontEnd, Split, one_of, section_among
 
@@ -71,8 +72,7 @@ class Model:
         """Score and decision of one recording.
 
         Args:
-            waveform: (samples,) of what the model listens to, or (channels, samples) where it needs several or was
-                fitted with `channel`; full scale is 1.
+            waveform: (samples,), or (channels, samples) where several are needed or told by `channel`; full scale is 1.
             sample_rate_hz: the one the model was fitted for.
             scorer: one of `scorers`; None: the first.
             section: which section of the machine it is of, where the model was trained on several; None: 00.
@@ -246,7 +246,7 @@ def fit(
     model = lone_detector(run, recordings.front_end)
     model.fit(recordings)
     training = pd.DataFrame({"file": [clip.name for clip in recordings.clips], **model.score_training(recordings)})
-    thresholds = thresholds_of(model, training, run, machine)
+    thresholds = thresholds_of(model, training, run, machine, recordings)
     against = Normal(training, NormalSpectra.of(recordings, model.context.device))
     return Model(model, run, thresholds, against, kinds(recordings), tuple(recordings.sections), recordings)
 

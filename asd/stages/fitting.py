@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 import time
@@ -28,15 +27,14 @@ from asd.detectors.base import Detector, RunContext, Scores
 from asd.detectors.windowed import Windowed
 from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.metrics import auc
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoreFolder, score_table, warn_of_run
-from asd.scoring.threshold import Threshold, fit_threshold, how_sure
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, score_table, warn_of_run
 from asd.settings.config import Run
+from asd.stages.deciding import tell_of_change, thresholds_of
 from asd.stages.jobs import Job, TestData, dataset_of, prepare
 from asd.stages.predictions import usable_scores
 from asd.types import AsdError, FrontEnd, Label
 
 Unscored = dict[str, str]  # why test clips have no score, by file name
-_FEW = 10  # normal recordings, of which any may be above a threshold at 10 %
 
 
 def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
@@ -172,33 +170,6 @@ def store_model(
         run.seal_model(folder, facts)
 
 
-def thresholds_of(detector: Detector, training: pd.DataFrame, config: Run, machine: str) -> dict[str, Threshold]:
-    """The decision threshold of each scorer, by the scores of the training clips: `file`, and a column per scorer."""
-    decision = config.decision.model_dump()
-    found = {}
-    for scorer in detector.scorers:
-        normal = detector.calibration.get(scorer, training[scorer].to_numpy(float))
-        found[scorer] = fit_threshold(normal, **decision, scorer=None)
-    default = found[detector.scorers[0]]
-    if fallen_back := [scorer for scorer, threshold in found.items() if threshold.fallback]:
-        first, *others = fallen_back
-        more = f"; so it is with {', '.join(others)}" if others else ""
-        level = logging.WARNING if default.fallback else logging.INFO
-        log.log(level, "threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
-    if len(training) > 1 and training[detector.scorers[0]].nunique() == 1:
-        log.warning(
-            f"{machine}: all {len(training)} normal recordings score the same, so nothing tells how far a new one may "
-            f"lie: expect each to be above the threshold; give more recordings, or longer ones to enroll"
-        )
-    elif len(training) < _FEW and config.window_s is None:
-        promise, n_recordings = how_sure(len(training), default.false_alarm_bound), training["file"].nunique()
-        if n_recordings < len(training):  # how windows of one recording scatter tells nothing of another
-            promise = f"{len(training)} windows of {n_recordings} normal recordings promise nothing of new ones"
-        way = "give more, or set window_s=1 as enroll does, which compares windows of them"
-        log.warning("%s: %s; %s", machine, promise, way)
-    return found
-
-
 def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     """Writes a score table per scorer, the thresholds, the list of clips, and DONE.
 
@@ -207,7 +178,7 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     """
     folder = job.score_folder()
     is_own = folder == job.run.scores
-    thresholds = thresholds_of(detector, job.run.training_scores(), job.config, job.run.machine)
+    thresholds = thresholds_of(detector, job.run.training_scores(), job.config, job.run.machine, job.learn)
     tables: dict[str, pd.DataFrame] = {}
     unscored: Unscored = {}
     scored = None
@@ -227,32 +198,11 @@ def write_job_scores(job: Job, detector: Detector, started_s: float) -> None:
     elif is_own and (stored := job.run.config()):  # the run decides so from now on, as where its bank grows
         job.run.write_config(stored | {"decision": job.config.stored()["decision"]})
     limits = {scorer: asdict(threshold) for scorer, threshold in thresholds.items()}
-    _tell_of_change(job, folder, limits, detector.scorers[0])
+    tell_of_change(job, folder, limits, detector.scorers[0])
     folder.write(tables, limits, scored, unscored, before=job.run.reopen if is_own else lambda: None)
     if is_own:
         seconds = round(time.perf_counter() - started_s, 3)
         job.run.finish(job.fingerprint, default=detector.scorers[0], scorers=[*tables], seconds=seconds)
-
-
-def _tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[str, Any]], scorer: str) -> None:
-    """Says where a threshold is found in another way than before: `train` takes such options anew each time."""
-    before = folder.thresholds().get(scorer) if folder.has_thresholds() else None
-    now, decision = limits[scorer], job.config.decision
-    if not before or _asked(before) == _asked(now):
-        return
-    way = f"method={decision.method} decision.quantile={decision.quantile:g}"
-    if decision.false_alarm_rate is not None:
-        way = f"false_alarm_rate={decision.false_alarm_rate:g}"
-    log.info(
-        "%s: the threshold of %s was %.4g and is %.4g now, by decision.%s; give train such options each time",
-        *(job.run.machine, scorer, before["value"], now["value"], way),
-    )
-
-
-def _asked(stored: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The method and quantile that were asked for: a percentile may stand for a gamma fit."""
-    method = "gamma" if stored.get("fallback") and stored.get("method") == "percentile" else stored.get("method")
-    return method, stored.get("quantile")
 
 
 def _scored(detector: Detector, test: TestData, *, keep_going: bool) -> tuple[Recordings, Scores, Unscored]:
