@@ -118,6 +118,12 @@ def test_a_missing_scorer_or_run_is_named(runs: Path) -> None:
         pipeline.fuse(Fuse(members=["nobody"], name="x", runs=runs))
 
 
+def test_a_run_and_its_default_scorer_are_one_member(runs: Path) -> None:
+    with pytest.raises(AsdError, match="members one and one:ensemble are the same scores, which would count twice"):
+        pipeline.fuse(Fuse(members=["one", "two", "one:ensemble"], name="x", runs=runs))
+    assert not (runs / "x").exists()
+
+
 def test_members_of_other_clips_are_refused(runs: Path, tmp_path: Path) -> None:
     data = tone_machine(tmp_path / "data", n_test=3)
     pipeline.train(Run(data=data, runs=runs, name="fewer", statistics={"views": ["level_16"]}))

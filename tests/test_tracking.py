@@ -115,7 +115,16 @@ def test_a_server_of_mlflow_that_fails_is_a_sentence(place: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, "log_metric", fails)
         refuses(*short_training("track=mlflow"), saying=r"track=mlflow fails \(the server went\); check")
+    assert status(mlflow) == "FAILED"
     succeeds(*short_training("track=mlflow"))
+    assert status(mlflow) == "FINISHED"
+
+
+def status(mlflow: types.ModuleType) -> str:
+    """Of the only training that MLflow knows."""
+    client = mlflow.MlflowClient(Path("mlruns").resolve().as_uri())
+    (run,) = client.search_runs([client.get_experiment_by_name("autoencoder").experiment_id])
+    return str(run.info.status)
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ class _TensorBoard:
     def artifact(self, path: Path) -> None:
         self._writer.add_text("files", str(path.resolve()))  # it keeps no files: this says where it is
 
-    def close(self) -> None:
+    def close(self, *, ended: bool) -> None:
         self._writer.close()
 
 
@@ -103,6 +103,7 @@ class _Mlflow:
         found = self._client.search_runs([place], f"tags.`asd.identity` = {quote}{what.identity}{quote}")
         tags = {"mlflow.runName": what.name, "asd.identity": what.identity}
         self._run = (found[0] if found else self._client.create_run(place, tags=tags)).info.run_id
+        self._client.update_run(self._run, "RUNNING")  # again, where it was broken off
         self._known = dict(found[0].data.params) if found else {}
 
     def parameters(self, values: Mapping[str, Any]) -> None:
@@ -117,8 +118,8 @@ class _Mlflow:
     def artifact(self, path: Path) -> None:
         self._client.log_artifact(self._run, str(path))
 
-    def close(self) -> None:
-        self._client.set_terminated(self._run)
+    def close(self, *, ended: bool) -> None:
+        self._client.set_terminated(self._run, "FINISHED" if ended else "FAILED")
 
 
 class _Wandb:
@@ -153,12 +154,12 @@ class _Wandb:
         artifact.add_file(str(path))
         self._run.log_artifact(artifact)
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, *, ended: bool) -> None:
+        self._run.finish(exit_code=0 if ended else 1)
 
 
 # `parameters` notes options by name; `numbers` a step of curves, an epoch counted from 1, or 0 for the whole training;
-# `artifact` keeps a file; `close` writes what is left.
+# `artifact` keeps a file; `close` writes what is left, and whether the training ended or was broken off.
 Tracker = _TensorBoard | _Mlflow | _Wandb
 TRACKER: ContextVar[Tracker | None] = ContextVar("tracker", default=None)  # what listens, None: nothing
 _TRACKERS: dict[str, Callable[[Tracked], Tracker]] = {"tensorboard": _TensorBoard, "mlflow": _Mlflow, "wandb": _Wandb}
@@ -171,14 +172,15 @@ def tracking(name: TrackerName, what: Tracked, options: Mapping[str, Any] | None
         yield None
         return
     opened = _TRACKERS[name](what)
-    token = TRACKER.set(opened)
+    token, ended = TRACKER.set(opened), False
     try:
         if options is not None:
             opened.parameters({name: str(value) for name, value in flattened(options)})
         yield opened
+        ended = True
     finally:
         TRACKER.reset(token)
-        opened.close()
+        opened.close(ended=ended)
 
 
 def _library(module: str, name: str) -> Any:

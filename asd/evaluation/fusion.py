@@ -67,6 +67,7 @@ def fuse_runs(
         for word, every in found.items():
             own = [run for run in every if run.machine == machine]
             parts.append(Member(own, word.partition(":")[2] or own[0].default_scorer()))
+        _refuse_doubled([*found], parts)
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
@@ -103,6 +104,15 @@ def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunD
         fetch(run.path)  # with its model, which knows the scores of training clips, and what a submission declares
         run.check_model()
     return runs
+
+
+def _refuse_doubled(words: Sequence[str], members: Sequence[Member]) -> None:
+    """Two words may mean the same scores: a run, and its default scorer."""
+    first: dict[tuple[Path, str], str] = {}
+    for word, member in zip(words, members, strict=True):
+        other = first.setdefault((member.runs[0].path, member.scorer), word)
+        if other != word:
+            raise AsdError(f"members {other} and {word} are the same scores, which would count twice; leave one out")
 
 
 def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:
