@@ -37,7 +37,7 @@ class Auto(Detector):
     """
 
     settings_type = AutoSettings
-    version = 8  # raised with those of its members, `Statistics` and `Embedding`
+    version = 9  # raised with those of its members, `Statistics` and `Embedding`
     scorers = ("auto", "statistics", "embedding")
 
     def __init__(self, context: RunContext, settings: AutoSettings | None = None) -> None:

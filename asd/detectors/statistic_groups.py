@@ -59,7 +59,7 @@ class Group:
     weight: float = 0.35
 
 
-# Chosen by leaving one of six machines out and by draws from them and from synthetic machines (docs/benchmark.md).
+# Chosen by leaving one machine out, and by draws from real machines and from synthetic ones (docs/benchmark.md).
 # Level, flux and roughness of one resolution tell more side by side, where their correlations within normal clips are
 # known, than one by one.
 LEVEL = (Part(("level_16",), 5.0), Part(("level_64",), 5.0), Part(("level_128",), 5.0), Part(("level_256",), 5.0))
@@ -69,15 +69,15 @@ JOINT = (
     Part(("level_128", "flux_128", "roughness_128"), 1.0),
     Part(("level_256", "flux_256"), 2.0),
 )
-LOCAL = (Part(("level_64", "flux_64"), 1.0, n_bands=4), Part(("level_64", "flux_64", "roughness_64"), 1.0, n_bands=6))
+LOCAL = (Part(("level_64", "flux_64"), 0.5, n_bands=4), Part(("level_64", "flux_64", "roughness_64"), 0.5, n_bands=6))
 GROUPS = {
     "level": Group(LEVEL, weight=1.0),
     "joint": Group(JOINT, weight=1.0),
     "local": Group(LOCAL, weight=0.75),
-    "flux": Group((Part(("flux_16",)), Part(("flux_64",)))),
+    "flux": Group((Part(("flux_16",)), Part(("flux_64",))), weight=0.1),
     "skewness": Group((Part(("skewness_16",)), Part(("skewness_64",)))),
-    "modulation": Group((Part(("modulation",)),)),
-    "variation": Group((Part(("variation",)),)),
+    "modulation": Group((Part(("modulation",)),), weight=0.1),
+    "variation": Group((Part(("variation",)),), weight=0.1),
     "kurtosis": Group((Part(("kurtosis",)),)),
     "band_correlation": Group((Part(("band_correlation",)), Part(("step_correlation",)))),
     "envelope_spectrum": Group((Part(("envelope_spectrum",)), Part(("envelope_spectrum_fine",)))),

@@ -59,8 +59,8 @@ class Statistics(Detector):
     # 2: relative neighbours, local bands, correlations of steps; 3: whitening knows how faults move bands;
     # 4: longer windows overlap eightfold; 5: how conditions differ counts as normal scatter; 6: so does a tilt of the
     # spectrum where few clips show how domains differ, 7: and a small change of speed; 8: density by more neighbours;
-    # 9: near copies bound what a condition is offset by
-    version = 9
+    # 9: near copies bound what a condition is offset by; 10: flux, modulation and variation weigh less
+    version = 10
 
     def __init__(self, context: RunContext, settings: StatisticsSettings | None = None) -> None:
         super().__init__(context)
