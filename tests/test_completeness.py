@@ -372,3 +372,33 @@ def test_the_next_command_names_the_machine_of_which_a_section_is_not_tested(dat
         clip.rename(clip.with_name(clip.name.replace("section_00", f"section_0{number % 2}")))
     told = succeeds("train", ONE_VIEW, "data=data", "machine=fan").out
     assert succeeds(*shlex.split(told.rpartition("next: python -m asd ")[2])).err.count("is not whole") == 1
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "leaderboard", "fuse", "submit"])
+def test_scores_without_the_list_of_their_clips_are_not_taken_for_whole(trained: Path, stage: str) -> None:
+    words = {
+        "leaderboard": ["members=statistics"],
+        "fuse": ["members=statistics"],
+        "submit": ["name=statistics", "label=A_B_task2_1", "year=2025"],
+    }.get(stage, [])
+    (RUN / "fan/seed0/scores/clips.json").unlink()
+    for path in (RUN / "fan/seed0/scores").glob("*.csv"):  # as a copy that was broken off
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    refuses(stage, *words, saying="fan lacks .*/scores/clips.json, which lists its test clips; .* with machine=pump$")
+
+
+def test_a_fusion_of_machines_with_different_seeds_is_refused(trained: Path) -> None:
+    succeeds("train", ONE_VIEW, "data=data", "seeds=1", "machine=fan")
+    refuses("fuse", "members=statistics", saying=r"different seeds \(fan 0,1; pump 0\)")
+
+
+@pytest.mark.parametrize("stage", ["fuse", "submit"])
+@pytest.mark.parametrize("content", [None, "machine: [fan]\n", "sample_rate_hz: [1]\n"])
+def test_a_configuration_that_tells_no_sample_rate_is_named(trained: Path, stage: str, content: str | None) -> None:
+    config, words = RUN / "fan/seed0/config.yaml", ["label=A_B_task2_1", "year=2025"]
+    succeeds("fuse", "members=statistics", "name=fused")
+    before = contents(Path("runs/fused"))
+    config.unlink() if content is None else config.write_text(content)
+    asked = ["members=statistics", "overwrite=true"] if stage == "fuse" else ["name=statistics", *words]
+    refuses(stage, *asked, saying="fan/seed0/config.yaml is missing or damaged .it tells no sample_rate_hz.; copy")
+    assert contents(Path("runs/fused")) == before

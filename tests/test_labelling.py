@@ -14,7 +14,7 @@ from asd.challenge.evaluator import evaluate_submissions, read_submission
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.years import Unit, get_year
 from asd.evaluation.labelling import with_truth
-from asd.runs import RunDirectory
+from asd.runs import RunDirectory, ScoredData
 from asd.types import SCORE_COLUMNS, AsdError, Domain, Label
 from tests.command import refuses, succeeds
 
@@ -39,7 +39,8 @@ def save(table: pd.DataFrame, name: str) -> None:
     whole = table.assign(decision=table["decision"].fillna(0).astype(int))  # 2020 asks for none
     for machine, rows in whole.groupby("machine"):
         run = RunDirectory.of(Path("runs"), name, str(machine), 0)
-        run.scores.write({"given": rows}, {})
+        clips = tuple(rows[["file", "section", "domain"]].itertuples(index=False, name=None))
+        run.scores.write({"given": rows}, {}, ScoredData("data", "", (), clips))
         run.finish("of-the-test", default="given", seconds=0.0)
 
 

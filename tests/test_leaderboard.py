@@ -11,7 +11,7 @@ import pytest
 from asd.core.files import read_json
 from asd.evaluation.confidence import resampled_scores
 from asd.metrics import evaluate_table
-from asd.runs import RunDirectory
+from asd.runs import RunDirectory, ScoredData
 from asd.types import SCORE_COLUMNS
 from tests.command import asd, refuses, succeeds
 
@@ -29,7 +29,8 @@ def table(strength: float, seed: int = 0, n: int = 25, machine: str = "fan") -> 
 
 def finished(runs: Path, name: str, scores: pd.DataFrame, seed: int = 0) -> None:
     run = RunDirectory.of(runs, name, str(scores["machine"][0]), seed)
-    run.scores.write({"s": scores}, {})
+    clips = tuple((file, "00", domain) for file, domain in zip(scores["file"], scores["domain"], strict=True))
+    run.scores.write({"s": scores}, {}, ScoredData("data", "", (), clips))
     run.finish(f"{name} {seed}", default="s", seconds=0.0)
 
 

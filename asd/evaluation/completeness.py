@@ -93,7 +93,7 @@ def missing_scores(folders: Folders, scorer: str) -> Missing:
 def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
     data = folder.data()
     if data is None:
-        return []
+        return [f"lacks {folder.path}/clips.json, which lists its test clips"]
     lacks = []
     if untested := sorted({*data.trained_sections} - data.sections):
         lacks.append(f"has no test clips of section {named(untested, NAMED)}, which it was trained on")
@@ -103,6 +103,15 @@ def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
     if strange := sorted(scored - {file for file, _, _ in data.clips}):
         lacks.append(f"has scores that are of none of its test clips: {len(strange)} ({named(strange, NAMED)})")
     return lacks
+
+
+def sample_rate_of(run: RunDirectory) -> int:
+    """Of what a run has learnt from, in Hz; `AsdError` where its configuration does not tell."""
+    try:
+        return int(run.config()["sample_rate_hz"])
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{run.path}/config.yaml is missing or damaged (it tells no sample_rate_hz)"
+        raise AsdError(f"{what}; copy it again, or train anew with overwrite=true") from error
 
 
 def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:

@@ -16,10 +16,18 @@ import pandas as pd
 from asd.core.files import atomic, read_json, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
-from asd.evaluation.completeness import NAMED, chosen_runs, merged, missing_runs, missing_scores, require_whole
+from asd.evaluation.completeness import (
+    NAMED,
+    chosen_runs,
+    merged,
+    missing_runs,
+    missing_scores,
+    require_whole,
+    sample_rate_of,
+)
 from asd.evaluation.score_table import FloatArray
 from asd.options import listed
-from asd.runs import RunDirectory, ScoredData, digests, directories_with
+from asd.runs import RunDirectory, ScoredData, digests, directories_with, same_seeds
 from asd.scoring.threshold import ScoreNormalizer, fit_threshold
 from asd.types import AsdError, named
 
@@ -69,12 +77,12 @@ def fuse_runs(
             parts.append(Member(own, word.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
+    rates_hz = [sample_rate_of(parts[0].runs[0]) for _, parts, _ in fused]  # or it is refused, and nothing removed
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
-    for run, parts, _ in fused:  # all are begun before the first is done: one that is missing then is named
+    for (run, _, _), rate_hz in zip(fused, rates_hz, strict=True):  # all are begun before the first is done
         run.clear()
-        rate_hz = parts[0].runs[0].config()["sample_rate_hz"]
         run.write_config({"members": [*members], "method": method, "sample_rate_hz": rate_hz})
     for run, parts, (test, training) in fused:
         threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
@@ -100,6 +108,7 @@ def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunD
         missing_scores({run: run.scores for run in runs}, scorer or runs[0].default_scorer()),
     )
     require_whole(folder / name, missing, {run.machine for run in runs}, machines)
+    same_seeds(runs)
     for run in runs:
         fetch(run.path)  # with its model, which knows the scores of training clips, and what a submission declares
         run.check_model()

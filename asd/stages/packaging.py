@@ -19,7 +19,7 @@ from asd.challenge.years import Unit, Year, get_year
 from asd.core.files import atomic, read_json
 from asd.core.runtime import log
 from asd.core.storage import fetch
-from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole
+from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole, sample_rate_of
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
 from asd.runs import RunDirectory, find_runs, warn_of_run
@@ -117,7 +117,7 @@ def _packaged(config: Submit, out: Path) -> Package:
     _require_whole(config, runs, chosen, scorer)
     table = pd.concat([run.scores.table(scorer) for run in runs])
     fetch(runs[0].path)
-    declared = {"sampling_rate_hz": runs[0].config()["sample_rate_hz"], **read_json(runs[0].model / "facts.json")}
+    declared = {"sampling_rate_hz": sample_rate_of(runs[0]), **read_json(runs[0].model / "facts.json")}
     results = _development_results(config, config.development or name, scorer, year)
     facts = SystemFacts(name=name, abbreviation=name[:10], results=results, **declared)
     folder = submission.write_submission(
