@@ -100,6 +100,12 @@ def test_a_quiet_recording_in_coarse_steps_is_none_of_these(level: float) -> Non
     assert defect_of(quiet.astype(np.float32)) is None
 
 
+@pytest.mark.parametrize(("low", "high", "both"), [(0, 1, "0 and 3.1e-05"), (3277, 3278, "0.1 and 0.1")])
+def test_a_dead_line_whose_last_bit_flickers_is_silent(low: int, high: int, both: str) -> None:
+    wave = np.random.default_rng(0).integers(low, high + 1, (1, 16000)).astype(np.float32) / 32768
+    assert defect_of(wave) == f"is silent (its samples are {both} alone, and full scale is 1)"
+
+
 def test_a_pure_tone_at_full_scale_is_none_of_these() -> None:
     for tone_hz in (20, 50, 1000):
         wave = np.sin(2 * np.pi * tone_hz * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32)

@@ -446,3 +446,36 @@ def test_frames_of_mp3_are_counted_beyond_what_lies_between_files(between: bytes
     assert [at for at in found if at < len(content)] == once
     if isinstance(between, bytes):
         assert [at for at in found if at >= behind] == [behind + at for at in once]
+
+
+@pytest.mark.parametrize(
+    ("n_channels", "bits", "block", "a_second", "is_right"),
+    [(1, 16, 2, 32000, True), (1, 16, 4, 32000, True), (1, 16, 0, 0, True), (1, 24, 2, 32000, False),
+     (2, 16, 2, 32000, False), (1, 8, 2, 32000, False), (1, 16, 4, 64000, False)],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["WAV", "RIFX", "RF64"])
+def test_a_header_that_contradicts_itself_is_refused(
+    tmp_path: Path, kind: str, n_channels: int, bits: int, block: int, a_second: int, is_right: bool
+) -> None:
+    """Both fields that tell the bytes of a sample have to be wrong for that; one alone is a lazy program's."""
+    content = written(noise(), kind.replace("RIFX", "WAV"), "PCM_16", **({"endian": "BIG"} if kind == "RIFX" else {}))
+    fields, order = struct.Struct(f"{'>' if kind == 'RIFX' else '<'}HIIHH"), content.index(b"fmt ") + 10
+    wanted = fields.pack(n_channels, RATE_HZ, a_second, block, bits)
+    (tmp_path / "a.wav").write_bytes(patched(content, order, wanted))
+    if is_right:
+        assert read_sound(tmp_path / "a.wav").n_samples == len(noise())
+        return
+    with pytest.raises(
+        AsdError, match=rf"a.wav contradicts itself: .* and of {block} bytes, not {n_channels * bits // 8};"
+    ):
+        read_sound(tmp_path / "a.wav")
+
+
+def test_rf64_that_holds_less_than_it_promises_is_truncated(tmp_path: Path) -> None:
+    content = written(noise(), "RF64", "PCM_16")
+    (tmp_path / "a.wav").write_bytes(patched(content, 28, struct.pack("<Q", 99_000)))  # of the samples, not of all
+    held = 2 * len(noise())
+    with pytest.raises(
+        AsdError, match=f"is truncated: its header promises 99000 bytes of samples, the file holds {held};"
+    ):
+        read_sound(tmp_path / "a.wav")

@@ -16,7 +16,7 @@ from asd.data.audio import read_sound, read_wav
 from asd.data.codecs import write_wav
 from asd.data.frontends import FRONT_ENDS
 from asd.data.recordings import Recordings, Refused, check, defects, in_memory, joined
-from asd.data.remarks import check_units, copies, kinds, labelled_twice, mono, notices, unlike
+from asd.data.remarks import check_units, copies, kinds, labelled_twice, means, mono, notices, unlike
 from asd.data.supplemental import MixedSound, mix
 from asd.stages.obtaining import recording_defects
 from asd.types import AsdError, Clip, FrontEnd, Label, Split
@@ -289,6 +289,29 @@ def test_files_of_another_rate_than_those_that_were_learnt_from_are_named(tmp_pa
     assert unlike(at(48000), kinds(at(44100))) == unlike(at(48000, 16000), kinds(at(16000, 44100))) == []
     (sentence,) = unlike(at(8000), kinds(at(16000)))  # one for a rate
     assert "hold nothing above 4000 Hz" in sentence
+
+
+def test_a_mean_of_other_channels_than_were_learnt_from_is_named(tmp_path: Path) -> None:
+    def read(*dead: int | None, n_channels: int = 3) -> Recordings:
+        clips = []
+        for i, channel in enumerate(dead):
+            waves = np.random.default_rng(i).normal(0, 0.1, (n_channels, 16000)).astype(np.float32)
+            if channel is not None:
+                waves[channel] = 0.25  # which is no sound
+            write_wav(tmp_path / f"{len(dead)}-{i}-{n_channels}.wav", waves, 16000)
+            clips.append(clip(tmp_path / f"{len(dead)}-{i}-{n_channels}.wav"))
+        return check(clips, sample_rate_hz=16000, front_end=FrontEnd("near", 0.0, "mean"))
+
+    whole = read(None, None, None)
+    assert unlike(read(None, None), kinds(whole)) == means(whole) == means(read(1, 2)) == []
+    (sentence,) = unlike(read(None, 2), kinds(whole))
+    assert sentence.startswith(
+        "1 of 2 recordings are the mean of 2 channels with a sound, and other ones of 3 (2-1-3.wav)"
+    )
+    assert unlike(read(None, n_channels=1), kinds(whole))[0].startswith("1 of 1 recordings are the mean of 1 channels")
+    (sentence,) = means(read(None, 0, None, None))
+    assert "1 of 4 recordings are the mean of 2 channels with a sound, and other ones of 3 (4-1-3.wav)" in sentence
+    assert unlike(read(2), {name: what for name, what in kinds(whole).items() if name != "n_heard"}) == []
 
 
 @pytest.mark.parametrize(

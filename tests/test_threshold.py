@@ -199,6 +199,14 @@ def test_equal_training_scores_do_not_divide_by_zero() -> None:
     assert ScoreNormalizer.of(3.0 + np.arange(5) * 1e-15).deviation == 1.0  # rounding alone tells them apart
 
 
+@pytest.mark.parametrize("scores", [[-1.7e308, 1.7e308], [0.5, 1e308], [0.1, 0.2, 0.3, 1e155]])
+def test_scores_that_overflow_have_no_threshold_and_no_scale(scores: list[float]) -> None:
+    with pytest.raises(AsdError, match=r"needs finite scores of normal clips \(below 1e\+150\)"):
+        fit_threshold(np.array(scores), quantile=0.99)
+    with pytest.raises(AsdError, match=r"^training scores up to -?1.* have no scale; check"):
+        ScoreNormalizer.of(np.array(scores))
+
+
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(AsdError, match="method=otsu is unknown; there are gamma, percentile"):
         fit_threshold(np.arange(9.0), "otsu")  # type: ignore[arg-type]

@@ -59,6 +59,7 @@ class Sound:
     n_samples: int  # per channel, at `sample_rate_hz`
     peak: float = 1.0  # largest absolute sample of the file, 1 where it holds integers; full scale is 1
     channel: Channel | None = None  # which of them is used; None: the first ones
+    n_heard: int = 1  # channels with a sound in a mean over all; 1 where there is no mean
     lossy: str = ""  # what compressed the file with a loss, such as MP3; "" where nothing did
     defect: str | None = None  # what makes it useless, as the predicate of a sentence; None where nothing does
     kept: Samples | None = None  # (microphones, samples) that are used; None: they are read again when needed
@@ -168,6 +169,7 @@ def read_sound(
         peak=_peak(samples),
         lossy=lossy,
         channel=channel,
+        n_heard=sum(not _defect_of_one(wave, file_rate_hz) for wave in samples) if channel == "mean" else 1,
         defect=broken,
         kept=_MEMORY.keep(chosen),
     )
@@ -264,6 +266,9 @@ def _defect_of_one(wave: _Wave, sample_rate_hz: int) -> str | None:
     if still > _MOST_STILL or still + silent > _MOST_SILENT:
         return f"holds still for {still + silent:.0%} of its length, in stretches of one value"
     clipped = (np.count_nonzero(wave == lowest) + np.count_nonzero(wave == highest)) / len(wave)
+    if clipped == 1 and span <= _LEAST_SPAN:
+        both = " and ".join(f"{_at_full_scale_1(value):.2g}" for value in (lowest, highest))
+        return f"is silent (its samples are {both} alone, and full scale is 1)"
     if clipped > _MOST_CLIPPED and span > _LEAST_SPAN:
         return f"is clipped ({clipped:.0%} of its samples are at one of two limits)"
     return None

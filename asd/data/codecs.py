@@ -21,12 +21,14 @@ import soundfile
 from asd.core.runtime import imported
 from asd.core.storage import read_bytes
 from asd.data.headers import (
+    behind_chunks,
     caf_with_its_length,
     cut_ogg,
     is_chained_ogg,
     is_flac_piece,
     is_flac_without_length,
     mp3_with_its_length,
+    wav_frame_bytes,
 )
 from asd.places import forbidden
 from asd.types import AsdError
@@ -37,6 +39,7 @@ MOST_LEVEL = 2.0**16  # of a float sample: files in units of 16-bit steps pass, 
 OPUS_RATES_HZ = (8000, 12000, 16000, 24000, 48000)
 _OPUS_BITS_PER_S, _MOST_OPUS_BITS_PER_S = 60_000, 256_000  # libsndfile's levels run from the latter to 6,000
 _LOSSY = re.compile("VORBIS|OPUS|MPEG|GSM|DPCM|G72|LAW")  # subtypes of libsndfile
+_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}  # of a sample in WAV
 _INT16_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_S8")  # whose samples are exact as 16-bit integers
 _TRUNCATED = re.compile(
     r"^ *(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE
@@ -123,7 +126,13 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
         if file.frames == 0:
             raise _empty(path)
         kind = "int16" if file.subtype in _INT16_SUBTYPES else "float32"
-        if beyond := _beyond(content):
+        frame_bytes, told = file.channels * _BYTES.get(file.subtype, 0), wav_frame_bytes(content)
+        if told and frame_bytes and told != frame_bytes:
+            raise AsdError(
+                f"{path} contradicts itself: its header speaks of {file.channels} x {file.subtype} a sample, and of "
+                f"{told} bytes, not {frame_bytes}; write it anew with a right header, or remove it"
+            )
+        if beyond := _beyond(path, content):
             raise AsdError(
                 f"{path} was not finished: its header promises {beyond[0]} bytes of samples, the file holds "
                 f"{beyond[1]}; copy it again, or have its length corrected (WAV: ffmpeg -ignore_length 1 -i IN OUT)"
@@ -164,16 +173,17 @@ def _wav_with_its_length(content: bytes) -> bytes:
             if size and size < _NO_SIZE:
                 return content
             return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
-        if name == b"data" and size == 0 and _behind_chunks(content, at) < len(content):
+        if name == b"data" and size == 0 and behind_chunks(content, at) < len(content):
             return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
         at += size + size % 2
     return content
 
 
-def _beyond(content: bytes) -> tuple[int, int] | None:
+def _beyond(path: Path, content: bytes) -> tuple[int, int] | None:
     """Bytes of samples that a header of WAV or AIFF promises, and those that there are, where more follow in no chunk.
 
     A recorder writes the length when it stops, and sometimes now and then before. Zeros are what it had set aside.
+    `AsdError` for RF64 that holds less.
     """
     order = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}.get(content[:4])
     at = 12
@@ -185,20 +195,12 @@ def _beyond(content: bytes) -> tuple[int, int] | None:
             continue
         if content[:4] == b"RF64" and content[12:16] == b"ds64":
             (size,) = struct.unpack_from("<Q", content, 28)
-        rest = max(_behind_chunks(content, at + size + padding, order) for padding in (0, size % 2))
+            if len(content) - at < size < _NO_SIZE:
+                raise truncated(path, size, len(content) - at)
+        rest = max(behind_chunks(content, at + size + padding, order) for padding in (0, size % 2))
         is_more = len(content[rest:].rstrip(b"\0")) > (1 - _LEAST_DECODED) * size > 0
         return (size, len(content) - at) if is_more else None
     return None
-
-
-def _behind_chunks(content: bytes, at: int, order: str = "<") -> int:
-    """Where the RIFF chunks end that begin here: behind the file, or at what is none, such as samples."""
-    while at + 8 <= len(content):
-        name, size = struct.unpack_from(f"{order}4sI", content, at)
-        if not (name.isascii() and name.decode().isprintable()):
-            break
-        at += 8 + size + size % 2
-    return at
 
 
 def truncated(what: Path | str, promised: int, held: int, unit: str = "bytes of samples") -> AsdError:

@@ -27,7 +27,7 @@ from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
 from asd.data.layouts.words import speaks_of_fault
 from asd.data.recordings import Recordings, check, in_memory
-from asd.data.remarks import check_units, notices, repeated
+from asd.data.remarks import check_units, means, notices, repeated
 from asd.places import find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
 from asd.types import NEAR, AsdError, Clip, FrontEnd, Label, Split, named
 
@@ -65,7 +65,7 @@ def training_recordings(
     check_units(recordings)
     for sentence in notices(recordings):
         log.info("%s: %s", machine, sentence)
-    for sentence in repeated(recordings):
+    for sentence in [*repeated(recordings), *means(recordings)]:
         log.warning("%s: %s", machine, sentence)
     return recordings
 

@@ -1,6 +1,7 @@
-"""Headers of CAF, MP3, FLAC and Ogg that do not tell how long a recording is: put right in memory, or found out.
+"""Headers of WAV, CAF, MP3, FLAC and Ogg that do not tell how long a recording is: put right in memory, or found out.
 
-Sources: Apple Core Audio Format Specification 1.0; ISO/IEC 11172-3 and 13818-3 (MP3); RFC 9639 (FLAC); RFC 3533 (Ogg).
+Sources: Multimedia Programming Interface and Data Specifications 1.0 (RIFF); Apple Core Audio Format Specification 1.0;
+ISO/IEC 11172-3 and 13818-3 (MP3); RFC 9639 (FLAC); RFC 3533 (Ogg).
 """
 
 from __future__ import annotations
@@ -26,6 +27,28 @@ def caf_with_its_length(content: bytes) -> bytes:
             return content[: at - 8] + struct.pack(">q", len(content) - at) + content[at:]
         at += size
     return content
+
+
+def wav_frame_bytes(content: bytes) -> int:
+    """Bytes that a sample of all channels takes in a WAV file, by both fields that tell it; 0 where they differ."""
+    order, at = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">"}.get(content[:4]), 12
+    while order and at + 24 <= len(content):
+        name, size = struct.unpack_from(f"{order}4sI", content, at)
+        if name == b"fmt ":
+            rate_hz, a_second, a_sample = struct.unpack_from(f"{order}IIH", content, at + 12)
+            return int(a_sample) if a_second == rate_hz * a_sample else 0
+        at += 8 + size + size % 2
+    return 0
+
+
+def behind_chunks(content: bytes, at: int, order: str = "<") -> int:
+    """Where the RIFF chunks end that begin here: behind the file, or at what is none, such as samples."""
+    while at + 8 <= len(content):
+        name, size = struct.unpack_from(f"{order}4sI", content, at)
+        if not (name.isascii() and name.decode().isprintable()):
+            break
+        at += 8 + size + size % 2
+    return at
 
 
 def mp3_with_its_length(content: bytes) -> bytes:

@@ -84,9 +84,9 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
 
     Returns:
         "lossy": what compressed them with a loss, sorted, "" for nothing; "top_hz": up to where all have sound;
-        "rates_hz": of the files, sorted; "in_steps": whether samples are in 16-bit steps, and not of full scale 1;
-        "contents": hashes, shortened;
-        "seconds": shortest and longest. Of what comes from memory only units and seconds.
+        "rates_hz": of the files, sorted; "n_heard": of how many channels a mean is, sorted; "in_steps": whether samples
+        are in 16-bit steps, and not of full scale 1; "contents": hashes, shortened; "seconds": shortest and longest. Of
+        what comes from memory only units and seconds.
     """
     if not len(recordings):
         return {}
@@ -102,6 +102,7 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
         "lossy": sorted({sound.lossy for sound in recordings.sounds}),
         "top_hz": min(rates) // 2,
         "rates_hz": sorted({sound.file_rate_hz for sound in recordings.sounds}),
+        "n_heard": sorted({sound.n_heard for sound in recordings.sounds}),
         "contents": sorted({_short(sound) for sound in recordings.sounds}),
         **sizes,
     }
@@ -146,11 +147,28 @@ def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> list
             f"were learnt from at {_all(learnt['rates_hz'])} Hz: at the upper end they differ, and that counts as "
             f"anomalous; record at one rate"
         )
-    return sentences
+    return [*sentences, *_unlike_in_channels(recordings, learnt.get("n_heard", []))]
 
 
-def _all(rates_hz: Sequence[int]) -> str:
-    return " and ".join(str(rate) for rate in sorted({*rates_hz}))
+def means(recordings: Recordings) -> list[str]:
+    """A sentence on training clips that are a mean of more or fewer channels than most; else nothing."""
+    return _unlike_in_channels(recordings, [Counter(s.n_heard for s in recordings.sounds).most_common(1)[0][0]])
+
+
+def _unlike_in_channels(recordings: Recordings, known: Sequence[int]) -> list[str]:
+    """A sentence on means of other numbers of channels than are known: channels without a sound do not count."""
+    others = [(clip.name, sound.n_heard) for clip, sound in recordings.pairs if known and sound.n_heard not in known]
+    if not others:
+        return []
+    return [
+        f"{len(others)} of {len(recordings)} recordings are the mean of {_all([n for _, n in others])} channels with a "
+        f"sound, and other ones of {_all(known)} ({named([name for name, _ in others])}): that may count as anomalous; "
+        f"see which channels are silent or missing, or train with channel=0"
+    ]
+
+
+def _all(numbers: Sequence[int]) -> str:
+    return " and ".join(str(number) for number in sorted({*numbers}))
 
 
 def _unlike_in_units(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:

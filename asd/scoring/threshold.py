@@ -27,6 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 PROMISE = 0.03  # share of the fitted scores, or one clip, by which a gamma fit may miss its quantile
 CONFIDENCE = 0.95  # of the one-sided bound on false alarms
 _OUTSIDE = 100 * np.log(np.finfo(np.float64).max)  # cost of a score where the density of a gamma distribution is 0
+_HUGE = 1e150  # a score with a square that is no number
 _EQUAL = 1e-9  # of their size: how far scores that only rounding tells apart lie apart
 
 
@@ -44,6 +45,10 @@ class ScoreNormalizer:
     @classmethod
     def of(cls, training: FloatArray) -> ScoreNormalizer:
         """Of training scores (clips,); scores equal but for rounding have deviation 1, so they stay what they are."""
+        if not np.abs(training).max() < _HUGE:
+            raise AsdError(
+                f"training scores up to {max(training, key=abs):.3g} have no scale; check the training clips"
+            )
         mean, deviation = float(np.mean(training)), float(np.std(training))
         return cls(mean, deviation if deviation > _EQUAL * np.abs(training).max() else 1.0)
 
@@ -122,16 +127,16 @@ def fit_threshold(
         scorer: whose scores these are, for warnings; None: there are none.
 
     Raises:
-        AsdError: no scores, scores that are not finite, or an unknown method.
+        AsdError: no scores, scores that are not finite or beyond all numbers of use, or an unknown method.
 
     Example:
         >>> round(fit_threshold(np.arange(100.0), "percentile", quantile=0.9).value, 2)
         89.1
     """
-    finite = int(np.isfinite(normal_scores).sum())
+    finite = int((np.abs(normal_scores) < _HUGE).sum())
     if len(normal_scores) == 0 or finite < len(normal_scores):
         raise AsdError(
-            f"a decision threshold needs finite scores of normal clips, got {finite} finite of "
+            f"a decision threshold needs finite scores of normal clips (below {_HUGE:g}), got {finite} finite of "
             f"{len(normal_scores)}; check the training clips"
         )
     if false_alarm_rate is not None:

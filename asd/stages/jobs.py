@@ -13,7 +13,7 @@ from asd.core.storage import fetch
 from asd.data.dataset import Dataset, OwnData, open_data
 from asd.data.given import given_data
 from asd.data.recordings import Recordings, Refused, check, defects, joined
-from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice, mono, notices, repeated, unlike
+from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice, means, mono, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.data.windows import as_clips
 from asd.places import address_of, is_table, written
@@ -227,7 +227,7 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
             log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
     for sentence in dataset.notices(machine) + notices(recordings) if isinstance(dataset, OwnData) else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in [*repeated(recordings), *mono(recordings, config.year)]:
+    for sentence in [*repeated(recordings), *means(recordings), *mono(recordings, config.year)]:
         log.warning("%s: %s", machine, sentence)
     if not dataset.is_strict and config.window_s is None:
         recordings = as_clips(recordings, machine)
