@@ -132,6 +132,23 @@ def unreadable(path: Path, error: Exception, sentence: str) -> AsdError:
     return forbidden(path) if isinstance(error, PermissionError) else AsdError(sentence)
 
 
+def table_text(content: bytes) -> str:
+    """Text of a table in UTF-8, or as spreadsheets write it: in UTF-16 with a mark, or the 8-bit characters of Windows.
+
+    Args:
+        content: of the file.
+
+    Raises:
+        UnicodeDecodeError: it is none of these.
+    """
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252")
+
+
 def check_listed(folder: Path) -> None:
     """Refuses a folder that may not be looked into: to `Path.glob` it is an empty one."""
     try:

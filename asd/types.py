@@ -190,6 +190,12 @@ def section_name(written: str) -> str:
     return number[1].zfill(2) if number else written
 
 
+def plain_number(written: str) -> str:
+    """A whole number without the `.0` that spreadsheets and pandas add to it; anything else as it is."""
+    number = re.fullmatch(r"(-?\d+)\.0+", written)
+    return number[1] if number else written
+
+
 def section_among(known: Sequence[str], given: str, machine: str) -> str:
     """A section that a model was trained on, such as "03".
 

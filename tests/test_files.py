@@ -266,6 +266,35 @@ def test_rows_and_recordings_without_each_other_are_counted_and_named(tmp_path: 
     assert "no row for some recordings of test/: 1 (section_00_0000.wav)" in attribute_gaps(tmp_path, "fan")[-1]
 
 
+def test_what_of_a_machine_is_not_read_is_named(tmp_path: Path) -> None:
+    make(tmp_path, f"fan/train/{TRAIN}", f"fan/train/day 2/{TRAIN}", "fan/test/old/section_00_0000.wav")
+    write_attributes(tmp_path, "fan", [f"{TRAIN},vel,4"])
+    table = tmp_path / "fan/attributes_00.csv"
+    for name in ("attributes.csv", "Attributes-00.CSV"):
+        table = table.rename(table.with_name(name))
+        train, test, other = attribute_gaps(tmp_path, "fan")
+        assert "fan/train holds recordings in folders below, which are not read: 1 (" in train
+        assert "fan/test holds recordings in folders below" in test
+        assert other == f"{table} is not read: tables of attributes are called attributes_00.csv"
+    table.rename(table.with_name("Attributes_00.CSV"))
+    assert list_clips(tmp_path, "fan", Split.TRAIN)[0].attributes == {"vel": "4"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252", "utf-16"])
+def test_attributes_are_read_as_spreadsheets_write_them(tmp_path: Path, encoding: str) -> None:
+    """Two letters that are no UTF-8 must not become one, nor two spellings of a number two conditions."""
+    names = [TRAIN.replace("0000", f"{n:04d}") for n in range(2)]
+    make(tmp_path, *(f"fan/train/{name}" for name in names))
+    write_attributes(
+        tmp_path, "fan", [f"{names[0]},Öl,ä,vel,4.0,load,-1.0,width,1.50", f"{names[1]},Öl,ö,vel,4,load,-1"]
+    )
+    table = tmp_path / "fan/attributes_00.csv"
+    table.write_bytes(table.read_text("utf-8").encode(encoding))
+    first, second = (clip.attributes for clip in list_clips(tmp_path, "fan", Split.TRAIN))
+    assert first == {"Öl": "ä", "vel": "4", "load": "-1", "width": "1.50"}
+    assert second == {"Öl": "ö", "vel": "4", "load": "-1"}
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_the_accents_of_a_machine_may_be_written_apart(tmp_path: Path, form: Literal["NFC", "NFD"]) -> None:
     name = unicodedata.normalize("NFC", "Lüfter")

@@ -256,8 +256,9 @@ def test_a_table_as_spreadsheets_write_it(tmp_path: Path, encoding: str, first: 
 
 def test_a_table_as_pandas_writes_it_beside_an_empty_cell(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav", "b.wav", "c.wav")
-    (tmp_path / "t.csv").write_text("path,label,section\na.wav,0.0,0.0\nb.wav,1.0,3.0\nc.wav,,\n")
+    (tmp_path / "t.csv").write_text("path,label,section,speed\na.wav,0.0,0.0,900.0\nb.wav,1.0,3.0,900\nc.wav,,,\n")
     clips = clips_of_files(tmp_path / "t.csv", "fan", Split.TEST)
+    assert [clip.attributes for clip in clips] == [{"speed": "900"}, {"speed": "900"}, {}]  # one condition
     assert [(clip.label, clip.section) for clip in clips] == [(Label.NORMAL, "00"), (Label.ANOMALY, "03"), (None, "00")]
 
 

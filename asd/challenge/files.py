@@ -25,11 +25,12 @@ import itertools
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from asd.challenge.names import CONTENT, HIDDEN, follows_grammar, parse_name
-from asd.places import doubled, find_recordings, recording_key, unmatched
-from asd.types import AsdError, Clip, Split, count_and_first
+from asd.places import doubled, find_in_tree, find_recordings, is_table, recording_key, table_text, unmatched
+from asd.types import AsdError, Clip, Split, count_and_first, plain_number
 
 FOLDERS = {
     Split.TRAIN: ("train",),
@@ -99,15 +100,22 @@ def list_clips(root: Path, machine: str, split: Split, *, original_names: bool =
 
 
 def attribute_gaps(root: Path, machine: str) -> list[str]:
-    """What the attributes CSVs of a machine and its recordings do not share, in sentences; [] where all is well.
+    """What of a machine's folder is not read, and what its attributes CSVs and recordings do not share, in sentences.
 
-    Rows for recordings that are not there, training clips without a row, and test clips without one where others
-    have one: those of an evaluation set have none. `AsdError` for an unknown machine, or a CSV that cannot be used.
+    Recordings in folders below, tables under other names, rows for recordings that are not there, training clips
+    without a row, and test clips without one where others have one: those of an evaluation set have none. `AsdError`
+    for an unknown machine, or a CSV that cannot be used.
     """
     folder = machine_folder(root, machine)
     files = {name: [path.name for path in find_recordings(folder / name)] for name in _WITH_CLIPS}
     rows = read_attributes(folder)
-    sentences = []
+    sentences = [
+        f"{folder / name} holds recordings in folders below, which are not read: {count_and_first(below)}"
+        for name, own in files.items()
+        if (below := [str(p) for p in find_in_tree(folder / name) if p.parent != folder / name])
+    ]
+    others = [p for p in folder.glob("[aA][tT][tT][rR]*.*") if is_table(p) and p not in _attribute_tables(folder)]
+    sentences += [f"{path} is not read: tables of attributes are called attributes_00.csv" for path in others]
     if strange := unmatched(rows, itertools.chain(*files.values())):
         sentences.append(
             f"{folder}/attributes_*.csv has rows for recordings that are not there: {count_and_first(strange)}"
@@ -164,7 +172,7 @@ def _with_attributes(clip: Clip, table: Mapping[str, Mapping[str, str]]) -> Clip
     if listed is None:
         return clip
     for key in listed.keys() & clip.attributes.keys():
-        if listed[key] != clip.attributes[key]:
+        if listed[key] != plain_number(clip.attributes[key]):
             raise AsdError(
                 f"{clip.path} says {key}={clip.attributes[key]!r} by its name and {listed[key]!r} in "
                 f"{clip.machine}/attributes_{clip.section}.csv: correct one of them."
@@ -180,10 +188,11 @@ def read_attributes(folder: Path) -> Table:
         AsdError: a file that is no such table, a recording listed twice, or cells that contradict each other.
     """
     table: Table = {}
-    for path in sorted(folder.glob("attributes_*.csv")):
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
+    for path in _attribute_tables(folder):
         try:
-            header, *rows = csv.reader(text.splitlines() or [""], strict=True)
+            header, *rows = csv.reader(table_text(path.read_bytes()).splitlines() or [""], strict=True)
+        except UnicodeDecodeError as error:
+            raise AsdError(f"{path} is no text ({error}): write it in UTF-8.") from error
         except csv.Error as error:  # a quotation mark that is not closed, and would take the rows behind it
             raise AsdError(f"{path} is not a readable CSV file ({error}): correct its quotation marks.") from error
         if header[:1] != ["file_name"]:
@@ -198,9 +207,14 @@ def read_attributes(folder: Path) -> Table:
     return table
 
 
+def _attribute_tables(folder: Path) -> list[Path]:
+    """Tables of attributes in a machine's folder, sorted; capitals in their names make no difference."""
+    return sorted(path for path in folder.iterdir() if fnmatch(path.name.lower(), "attributes_*.csv"))
+
+
 def _attributes_of(cells: Iterable[str], where: str) -> dict[str, str]:
     """Cells key, value, key, value, ... -> attributes. What is hidden or left empty is not known, and left out."""
-    filled = [cell.strip() for cell in cells]
+    filled = [plain_number(cell.strip()) for cell in cells]
     attributes: dict[str, str] = {}
     for key, value in itertools.zip_longest(filled[::2], filled[1::2], fillvalue=""):
         if not value or key == HIDDEN:

@@ -22,8 +22,8 @@ import pandas as pd
 
 from asd.core.runtime import imported
 from asd.data.layouts.words import meaning, read_cell, speaks_of_fault
-from asd.places import MOST_NAME_BYTES, address_of, is_address, is_table, mirrored, names_a_folder
-from asd.types import AsdError, Clip, Domain, Label, Split, section_name
+from asd.places import MOST_NAME_BYTES, address_of, is_address, is_table, mirrored, names_a_folder, table_text
+from asd.types import AsdError, Clip, Domain, Label, Split, plain_number, section_name
 
 _PATH_COLUMNS = ("path", "file", "filename", "file_name")
 _KNOWN = ("machine", "split", "label", "domain", "section")
@@ -67,7 +67,7 @@ def _cells(path: Path) -> pd.DataFrame:
             imported("pyarrow", f"{path} is read by the extra parquet; pip install 'asd[parquet]', or write it as CSV")
             table = pd.read_parquet(path, dtype_backend="numpy_nullable").astype("string").fillna("")
             return table.rename(columns=_column)
-        text = _text(path.read_bytes()).lstrip("\r\n")
+        text = table_text(path.read_bytes()).lstrip("\r\n")
         header, _, rest = text.partition("\n")
         if header.lower().startswith("sep="):  # Excel
             text, header = rest, rest.partition("\n")[0]
@@ -88,16 +88,6 @@ def _column(name: object) -> str:
     return str(name).strip().lower()
 
 
-def _text(content: bytes) -> str:
-    """UTF-8, or what spreadsheets write instead: UTF-16 with a mark, or the 8-bit characters of Windows."""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252")
-
-
 def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, unsaid: Split) -> Clip:
     where = f"{table}, row {number}"
     name = cells[path_column].replace("\\", "/")
@@ -110,7 +100,7 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
     domain = read_cell(cells.get("domain", ""), Domain, where)
     split = read_cell(cells.get("split", ""), Split, where)
     known = {*_PATH_COLUMNS, *_KNOWN}
-    attributes = {key: value for key, value in cells.items() if key not in known and value}
+    attributes = {key: plain_number(value) for key, value in cells.items() if key not in known and value}
     split = split or (Split.TRAIN if label is Label.NORMAL else unsaid)
     told = {key: value for key, value in attributes.items() if key != "y" or "x" not in cells}  # beside x, a coordinate
     if split is Split.TRAIN and label is None and (faulty := [*filter(_tells_of_fault, told.items())]):
