@@ -230,10 +230,10 @@ def fit(
         >>> asd.fit(normal, sample_rate_hz=16000).scorers[0]
         'ensemble'
     """
-    check_options(options)
     if not isinstance(detector, (str, type)):
         raise AsdError(f"detector={detector!r} is no detector; give a name or a class, and options by options=")
     name = detector if isinstance(detector, str) else f"{detector.__module__}:{detector.__qualname__}"
+    check_options(options, name)
     about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
     about |= {"channel": channel, **(options or {})}
     given = parse(Run, [], about if sample_rate_hz is None else {**about, "sample_rate_hz": sample_rate_hz})

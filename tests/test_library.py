@@ -227,6 +227,14 @@ def test_an_option_that_would_change_nothing_is_refused(data: Path, options: Any
         asd.fit(arrays(data), RATE, options=options)
 
 
+@pytest.mark.parametrize("options", [{"embedding.loss": "arcface"}, {"embedding": {"loss": "arcface"}}])
+def test_an_option_of_another_detector_is_named(
+    data: Path, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    asd.fit(arrays(data), RATE, options={**ONE_VIEW, **options})
+    assert "embedding.loss= has no effect with detector=statistics" in caplog.text
+
+
 def test_a_model_is_loaded_by_whatever_folder_of_its_run_is_named(data: Path) -> None:
     model = asd.fit(arrays(data), RATE, options=ONE_VIEW, machine="fan", seed=3)
     for path in ("runs/my run", ".hidden"):

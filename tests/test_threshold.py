@@ -207,6 +207,15 @@ def test_scores_that_overflow_have_no_threshold_and_no_scale(scores: list[float]
         ScoreNormalizer.of(np.array(scores))
 
 
+@pytest.mark.parametrize(
+    "wanted", [{"quantile": 90}, {"quantile": float("nan")}, {"false_alarm_rate": 0}, {"false_alarm_rate": -1}]
+)
+def test_a_share_that_is_none_is_refused(wanted: dict[str, float]) -> None:
+    ((name, value),) = wanted.items()
+    with pytest.raises(AsdError, match=f"^{name}={value} is no share of normal clips; give a number between 0 and 1$"):
+        fit_threshold(NORMAL, **wanted)
+
+
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(AsdError, match="method=otsu is unknown; there are gamma, percentile"):
         fit_threshold(np.arange(9.0), "otsu")  # type: ignore[arg-type]

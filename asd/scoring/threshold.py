@@ -127,7 +127,7 @@ def fit_threshold(
         scorer: whose scores these are, for warnings; None: there are none.
 
     Raises:
-        AsdError: no scores, scores that are not finite or beyond all numbers of use, or an unknown method.
+        AsdError: no scores, scores that are not finite or beyond all use, a share outside (0, 1), or an unknown method.
 
     Example:
         >>> round(fit_threshold(np.arange(100.0), "percentile", quantile=0.9).value, 2)
@@ -135,10 +135,11 @@ def fit_threshold(
     """
     finite = int((np.abs(normal_scores) < _HUGE).sum())
     if len(normal_scores) == 0 or finite < len(normal_scores):
-        raise AsdError(
-            f"a decision threshold needs finite scores of normal clips (below {_HUGE:g}), got {finite} finite of "
-            f"{len(normal_scores)}; check the training clips"
-        )
+        what = f"needs finite scores of normal clips (below {_HUGE:g}), got {finite} finite of {len(normal_scores)}"
+        raise AsdError(f"a decision threshold {what}; check the training clips")
+    name, share = ("quantile", quantile) if false_alarm_rate is None else ("false_alarm_rate", false_alarm_rate)
+    if not 0 < share < 1:
+        raise AsdError(f"{name}={share} is no share of normal clips; give a number between 0 and 1")
     if false_alarm_rate is not None:
         found = _bounded(normal_scores, false_alarm_rate)
     else:

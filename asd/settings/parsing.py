@@ -85,8 +85,8 @@ def keys(stage: type[Settings]) -> list[str]:
     return [name for name, _, _ in stage.declared()]
 
 
-def check_options(options: Mapping[str, Any] | None) -> None:
-    """Refuses options for `asd.fit` that it has as arguments or no use for."""
+def check_options(options: Mapping[str, Any] | None, detector: str) -> None:
+    """Refuses options for `asd.fit` that it has as arguments or no use for; names those of another detector."""
     if options is None:
         return
     if not isinstance(options, Mapping):
@@ -97,6 +97,10 @@ def check_options(options: Mapping[str, Any] | None) -> None:
             raise AsdError(f"{key} is an argument of fit and none of its options; give it beside options=")
         if key in unused:
             raise AsdError(f"{key} is an option of train that fit has no use for; leave it out")
+    stage = Run.with_detector(detector)
+    known, own = keys(stage), section_of(detector)
+    used = {key: _full_key(stage, key, known, own) for key, _ in flattened(options)}
+    _warn_of_no_effect(stage, {"detector": detector}, used)
 
 
 def _split_pair(argument: str) -> tuple[str, str]:
