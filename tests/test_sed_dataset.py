@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,25 @@ def test_classes_with_commas_are_found_and_may_be_asked_for(data: Path) -> None:
     assert find_classes(data) == ["hiss", "tone, low"]
     assert find_classes(data, ["tone", " low", "hiss"]) == ["tone, low", "hiss"]
     assert find_classes(data, ["hiss", "top"]) == ["hiss", "top"]
+
+
+def test_recordings_without_a_sound_are_named(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_wav(data / "train_strong/strong.wav", np.full((1, RATE_HZ), 0.25, np.float32), RATE_HZ)
+    read_part(data, "train_strong", CLASSES, RATE_HZ)
+    assert "strong.wav is silent (all samples are 0.25), and 1 of 1 recordings are broken: what is learnt" in caplog.text
+
+
+def test_labels_in_either_form_of_unicode_are_one_class(data: Path) -> None:
+    for name, form in (("train_strong", "NFD"), ("train_soft", "NFC"), ("train_weak", "NFD")):
+        table = data / f"{name}.tsv"
+        text = table.read_text().replace("tone", "klöng").replace("hiss", "zïsch")
+        table.write_text(unicodedata.normalize(form, text))  # type: ignore[arg-type]
+    assert find_classes(data) == ["klöng", "zïsch"]
+    assert read_part(data, "train_weak", ["klöng", "zïsch"], RATE_HZ).names == {"weak.wav": ["klöng", "zïsch"]}
+
+
+def test_a_class_that_is_called_as_a_column_is_refused_before_training(data: Path) -> None:
+    table = data / "train_strong.tsv"
+    table.write_text(table.read_text().replace("tone", "onset"))
+    with pytest.raises(AsdError, match="has the class onset, as a column of tables of scores is called; rename it"):
+        read_corpus(Train(data=data, features=FEATURES), CPU)

@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from asd.core.runtime import file_hash, fingerprint
+from asd.core.runtime import file_hash, fingerprint, log
 from asd.core.storage import list_names
 from asd.data.recordings import Recordings, check
+from asd.data.remarks import broken
 from asd.features.logmel import LogMel
 from asd.places import doubled, find_recordings, recording_key
 from asd.sed import labels, tables
@@ -132,7 +133,10 @@ def train_parts(data: Path) -> list[str]:
 
 
 def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
-    """All recordings of a folder, checked; two of one name would have one row of a table and one file of scores."""
+    """All recordings of a folder, checked; two of one name would have one row of a table and one file of scores.
+
+    Those that hold no sound are named: their labels may be right, as those of a pause are.
+    """
     paths = find_recordings(folder)
     if not paths:
         what = "holds no WAV files" if folder.is_dir() else "is not a folder"
@@ -141,7 +145,10 @@ def list_wavs(folder: Path, sample_rate_hz: int) -> Recordings:
         same = [path.name for path in paths if recording_key(path.name) == twice[0]]
         raise AsdError(f"{folder} holds {' and '.join(same)}, which tables cannot tell apart; rename one")
     clips = [Clip(path, "soundscape", "00", Split.TRAIN) for path in paths]
-    return check(clips, sample_rate_hz=sample_rate_hz)
+    recordings = check(clips, sample_rate_hz=sample_rate_hz)
+    if beginning := broken(recordings, "recordings"):
+        log.warning("%s: what is learnt from them, or found in them, means nothing", beginning)
+    return recordings
 
 
 def find_classes(data: Path, wanted: Sequence[str] = ()) -> list[str]:
@@ -225,6 +232,8 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
     if not data.is_dir():
         raise AsdError(f"data={data} is not a folder; `python -m asd sed make-soundscapes out={data}` makes one")
     classes = find_classes(data, config.classes)
+    if taken := {*tables.STRONG_COLUMNS} & {*classes}:
+        raise AsdError(f"{data} has the class {min(taken)}, as a column of tables of scores is called; rename it")
     parts = [read_part(data, name, classes, rate) for name in train_parts(data)]
     scored = [
         read_part(data, name, classes, rate)

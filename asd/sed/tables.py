@@ -168,7 +168,7 @@ def _parts(label: str) -> tuple[str, ...]:
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The columns of a table, its text without outer spaces; the index is the line in the file."""
+    """The columns of a table, in composed Unicode without outer spaces; the index is the line in the file."""
     try:
         table = pd.read_csv(
             path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
@@ -189,7 +189,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}: give a header "
             f"line of {', '.join(columns)} with tabs between them"
         )
-    table = table[list(columns)].apply(lambda column: column.str.strip())
+    table = table[list(columns)].apply(lambda column: column.str.normalize("NFC").str.strip())
     table = table[(table != "").any(axis=1)]  # blank lines
     nameless = table[table["filename"] == ""]
     if len(nameless):
