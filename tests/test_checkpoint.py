@@ -78,6 +78,20 @@ def test_foreign_weights_are_counted(tmp_path: Path) -> None:
         load_into(torch.nn.Linear(3, 2), {"weight": torch.ones(2, 2), "other": torch.ones(1)}, tmp_path / "w")
 
 
+@pytest.mark.parametrize(
+    ("weight", "saying"),
+    [(torch.ones(2, 3, dtype=torch.int8), r"w holds torch.int8 as weight, and the network torch.float32; give"),
+     (torch.ones(2, 3, dtype=torch.complex64), "w holds torch.complex64 as weight"),
+     (torch.full((2, 3), float("nan")), r"w holds NaN or infinity in weight: it is damaged"),
+     (torch.full((2, 3), float("inf"), dtype=torch.float16), "w holds NaN or infinity in weight")],
+)  # fmt: skip
+def test_weights_that_are_no_numbers_or_rounded_to_whole_ones_are_refused(weight: torch.Tensor, saying: str) -> None:
+    net = torch.nn.Linear(3, 2)
+    with pytest.raises(AsdError, match=saying):
+        load_into(net, {"weight": weight, "bias": torch.ones(2)}, Path("w"))
+    load_into(net, {"weight": torch.ones(2, 3, dtype=torch.float64), "bias": torch.ones(2)}, Path("w"))
+
+
 def test_a_checkpoint_of_the_official_trainer_is_read(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "model_state_dict": {"w": torch.ones(2)}}, tmp_path / "a.pth")
     assert torch.equal(load_weights(tmp_path / "a.pth")["w"], torch.ones(2))

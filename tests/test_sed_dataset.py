@@ -148,7 +148,9 @@ def test_classes_with_commas_are_found_and_may_be_asked_for(data: Path) -> None:
 def test_recordings_without_a_sound_are_named(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_wav(data / "train_strong/strong.wav", np.full((1, RATE_HZ), 0.25, np.float32), RATE_HZ)
     read_part(data, "train_strong", CLASSES, RATE_HZ)
-    assert "strong.wav is silent (all samples are 0.25), and 1 of 1 recordings are broken: what is learnt" in caplog.text
+    assert (
+        "strong.wav is silent (all samples are 0.25), and 1 of 1 recordings are broken: what is learnt" in caplog.text
+    )
 
 
 def test_labels_in_either_form_of_unicode_are_one_class(data: Path) -> None:

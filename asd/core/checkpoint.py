@@ -61,7 +61,9 @@ def without_wrappers(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
 
 
 def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Loads weights strictly; `AsdError` where names or shapes differ: they belong to another network.
+    """Loads weights strictly; `AsdError` where names, shapes or types differ: they belong to another network.
+
+    So it is where a weight is no number.
 
     Args:
         module, state, path: what takes the weights, these by name, and where they come from, for messages.
@@ -75,4 +77,11 @@ def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: 
             f"{path} belongs to another network: {len(missing)} tensors missing, {len(unknown)} unknown, "
             f"{len(shapes)} of another shape (first: {example}); use the configuration it was trained with"
         )
+    for name, weight in module.named_parameters():
+        if state[name].is_floating_point() != weight.is_floating_point():
+            raise AsdError(
+                f"{path} holds {state[name].dtype} as {name}, and the network {weight.dtype}; give it as floats"
+            )
+        if not state[name].isfinite().all():
+            raise AsdError(f"{path} holds NaN or infinity in {name}: it is damaged; train or fetch it again")
     module.load_state_dict(dict(state))
