@@ -402,3 +402,13 @@ def test_a_configuration_that_tells_no_sample_rate_is_named(trained: Path, stage
     asked = ["members=statistics", "overwrite=true"] if stage == "fuse" else ["name=statistics", *words]
     refuses(stage, *asked, saying="fan/seed0/config.yaml is missing or damaged .it tells no sample_rate_hz.; copy")
     assert contents(Path("runs/fused")) == before
+
+
+def test_the_next_command_takes_a_rule_that_works_where_one_domain_has_no_normal_clips(trained: Path) -> None:
+    for path in Path("data/fan/test").glob("*target_test_normal*"):
+        path.unlink()
+    for asked in (["machine=fan"], []):
+        told = succeeds("score", "name=statistics", *asked).out
+        command = next(line for line in told.splitlines() if line.startswith("next: ")).partition("asd ")[2]
+        assert "year=2020" in command
+        succeeds(*shlex.split(command))
