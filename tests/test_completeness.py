@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -412,3 +413,19 @@ def test_the_next_command_takes_a_rule_that_works_where_one_domain_has_no_normal
         command = next(line for line in told.splitlines() if line.startswith("next: ")).partition("asd ")[2]
         assert "year=2020" in command
         succeeds(*shlex.split(command))
+
+
+@pytest.mark.parametrize("later", ["a copy", "a clock ahead"])
+def test_a_recording_that_changed_is_named_whatever_the_times_of_the_run(trained: Path, later: str) -> None:
+    clip, other = sorted(Path("data/fan/test").glob("*.wav"))[:2]
+    clip.write_bytes(other.read_bytes())
+    os.utime(clip, (0, 0))
+    for path in RUN.rglob("clips.json"):
+        if later == "a copy":
+            path.write_bytes(path.read_bytes())
+        else:
+            os.utime(path, (4e9, 4e9))
+    said = f"{clip.name} has changed since the scores of {RUN}/fan were made; `score` makes them anew"
+    assert said in succeeds("evaluate").err
+    succeeds("score", "name=statistics")
+    assert "has changed" not in succeeds("evaluate").err

@@ -18,3 +18,4 @@ from asd.runs.scores import digests as digests
 from asd.runs.scores import note_scores as note_scores
 from asd.runs.scores import read_scores as read_scores
 from asd.runs.scores import score_table as score_table
+from asd.runs.scores import stamps_of as stamps_of

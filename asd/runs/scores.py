@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -30,6 +31,7 @@ class ScoredData:
     clips: tuple[tuple[str, str, str], ...]  # (file, section, domain or "") of every test clip
     layout: str = "challenge"  # of the folder; the rules of a challenge's year are for "challenge"
     contents: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of their files, and of a table of them, by path
+    stamps: Mapping[str, list[int]] = field(default_factory=dict)  # of those that lie here, see `stamps_of`
 
     @property
     def sections(self) -> set[str]:
@@ -92,7 +94,8 @@ class ScoreFolder:
     def changes(self) -> list[str]:
         """What has become of the recordings since they were scored, as sentences; [] where all lie elsewhere by now.
 
-        A file is read again only where it or its name is of a later time. Those at an address are not looked at.
+        A file is read again only where its size or a time is another one by now: a run may be a copy, and a clock may
+        be set. Those at an address are not looked at.
         """
         data = self.data()
         there = [path for path in map(Path, data.contents) if path.exists()] if data else []
@@ -101,13 +104,14 @@ class ScoreFolder:
         since_s = (self.path / "clips.json").stat().st_mtime
         found = [f"{path} has gone" for path in data.contents if not Path(path).exists()]
         for path in there:
-            stat = path.stat()
-            if max(stat.st_mtime, stat.st_ctime) >= since_s and file_hash(path) != data.contents[str(path)]:
+            stat, stamp = path.stat(), data.stamps.get(str(path))
+            is_later = max(stat.st_mtime, stat.st_ctime) >= since_s  # for runs that have no stamps
+            if (_stamp(stat) != stamp if stamp else is_later) and file_hash(path) != data.contents[str(path)]:
                 found.append(f"{path} has changed")
         if data.layout == "challenge":
             known = {recording_key(file) for file, _, _ in data.clips}
             folders = sorted({path.parent for path in there})
-            beside = [path for folder in folders for path in find_recordings(folder, "*.wav")]
+            beside = [path for folder in folders for path in find_recordings(folder)]
             found += [f"{path} has come" for path in beside if recording_key(path.name) not in known]
         return found
 
@@ -177,6 +181,15 @@ class ScoreFolder:
     def unscored(self) -> dict[str, str]:
         """File names of the test clips that have no score, and why."""
         return read_json(self.path / "unscored.json")
+
+
+def stamps_of(paths: Iterable[str]) -> dict[str, list[int]]:
+    """Size and times of the files that are there, by which it is seen later that one may be another."""
+    return {path: _stamp(Path(path).stat()) for path in paths if Path(path).exists()}
+
+
+def _stamp(stat: os.stat_result) -> list[int]:
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def score_table(

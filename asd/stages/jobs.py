@@ -17,7 +17,7 @@ from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice,
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
 from asd.data.windows import as_clips
 from asd.places import address_of, is_table, written
-from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder
+from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder, stamps_of
 from asd.settings.config import Run
 from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split
 
@@ -111,7 +111,8 @@ class Job:
         tables = [path for path in ([root] if root.is_file() else root.glob("recordings.*")) if is_table(path)]
         hashes = {str(path.absolute()): file_hash(path) for path in tables} | test.recordings.contents
         contents = {address_of(Path(path)) or path: found for path, found in hashes.items()}
-        return ScoredData(written(root), self.test_data, tuple(learnt), clips, test.layout, contents)
+        known = (tuple(learnt), clips, test.layout, contents, stamps_of(contents))
+        return ScoredData(written(root), self.test_data, *known)
 
     def is_foreign(self) -> bool:
         """Whether the place holds a model, or half a training, of another configuration or other clips."""
