@@ -116,6 +116,18 @@ def test_bad_test_clips_cost_their_own_scores(place: Path) -> None:
     assert len(pd.read_csv("runs/spoilt/fan/seed0/scores/ensemble.csv")) == len(whole)
 
 
+@pytest.mark.parametrize("in_steps", [1, 3])
+def test_a_clip_in_other_units_than_the_others_costs_its_own_score(place: Path, in_steps: int) -> None:
+    clips = sorted(Path("data/fan/test").glob("*.wav"))
+    for path in clips[:in_steps] if in_steps == 1 else clips[1:]:
+        samples, rate_hz = soundfile.read(path)
+        soundfile.write(path, 32768 * samples, rate_hz, subtype="FLOAT")
+    answer = asd("train", ONE_VIEW, "machine=fan", "data=data", "--keep-going")
+    assert (answer.code, "holds floats far beyond 1, and" in answer.err) == (2, True)
+    assert [*read_json(Path("runs/statistics/fan/seed0/scores/unscored.json"))] == [clips[0].name]
+    refuses("train", ONE_VIEW, "machine=fan", "data=data", "name=strict", saying="holds floats far beyond 1, and")
+
+
 def test_a_score_that_is_not_finite_costs_its_own_clip(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     score = Statistics.score
 

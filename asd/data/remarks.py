@@ -9,7 +9,7 @@ from typing import Any
 from asd.challenge.years import get_year
 from asd.core.runtime import log_unnamed
 from asd.data.audio import Sound
-from asd.data.recordings import Recordings, defects
+from asd.data.recordings import Recordings, Refused, defects
 from asd.types import AsdError, Clip, named
 
 _SHORTER = 0.95  # of the shortest training clip: below, normal clips score as anomalous
@@ -41,18 +41,24 @@ def mono(recordings: Recordings, year: int) -> list[str]:
     ]
 
 
-def check_units(recordings: Recordings) -> None:
+def check_units(recordings: Recordings, refused: list[Refused] | None = None) -> Recordings:
     """Refuses recordings of a machine some of which are floats in 16-bit steps and others of full scale 1.
 
-    Some features change with the gain.
+    Some features change with the gain. `refused` takes the fewer ones, which are then left out; None: it is an error.
     """
     in_steps = _in_steps(recordings, True)
-    if in_steps and (n_others := sum(0 < sound.peak <= 1 for sound in recordings.sounds)):
-        raise AsdError(
-            f"{in_steps[0].path} holds floats far beyond 1, and {n_others} of {len(recordings)} recordings keep to the "
-            f"full scale of 1; bring all to it (16-bit steps are divided by 32768), or leave out "
-            f"{named([clip.name for clip in in_steps])}"
-        )
+    if not in_steps or not (others := [clip for clip, sound in recordings.pairs if 0 < sound.peak <= 1]):
+        return recordings
+    error = AsdError(
+        f"{in_steps[0].path} holds floats far beyond 1, and {len(others)} of {len(recordings)} recordings keep to the "
+        f"full scale of 1; bring all to it (16-bit steps are divided by 32768), or leave out "
+        f"{named([clip.name for clip in in_steps])}"
+    )
+    if refused is None:
+        raise error
+    fewer = {clip.name for clip in min(in_steps, others, key=len)}
+    refused += [(clip, error) for clip in recordings.clips if clip.name in fewer]
+    return recordings.subset([i for i, clip in enumerate(recordings.clips) if clip.name not in fewer])
 
 
 def notices(recordings: Recordings) -> list[str]:
@@ -267,9 +273,9 @@ def labelled_twice(recordings: Recordings) -> list[str]:
 
 
 def of_no_section(recordings: Recordings, sections: Sequence[str]) -> list[str]:
-    """A sentence on recordings of a section that is none of the model's; nothing where the model has only one."""
-    strange = [clip for clip in recordings.clips if clip.section not in sections]
-    if len(sections) < 2 or not strange:
+    """A sentence on recordings of a section that is none of the model's; 00 says nothing where that has only one."""
+    unsaid = {*sections} | ({"00"} if len(sections) < 2 else set())
+    if not (strange := [clip for clip in recordings.clips if clip.section not in unsaid]) or not sections:
         return []
     return [
         f"{len(strange)} of {len(recordings)} recordings are of section {strange[0].section}, and the model was "

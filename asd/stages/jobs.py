@@ -296,5 +296,4 @@ def _read(
         refused=refused,
         resample=not dataset.is_strict,
     )
-    check_units(recordings)
-    return recordings
+    return check_units(recordings, refused)
