@@ -388,6 +388,12 @@ def test_scores_without_the_list_of_their_clips_are_not_taken_for_whole(trained:
     refuses(stage, *words, saying="fan lacks .*/scores/clips.json, which lists its test clips; .* with machine=pump$")
 
 
+def test_a_row_that_is_no_test_clip_is_no_score_of_one(trained: Path) -> None:
+    table = RUN / "fan/seed0/scores/ensemble.csv"
+    table.write_text(table.read_text().replace(",test,", ",train,", 1))
+    refuses("evaluate", saying="fan lacks scores of 1 of .* test clips")
+
+
 def test_a_fusion_of_machines_with_different_seeds_is_refused(trained: Path) -> None:
     succeeds("train", ONE_VIEW, "data=data", "seeds=1", "machine=fan")
     refuses("fuse", "members=statistics", saying=r"different seeds \(fan 0,1; pump 0\)")

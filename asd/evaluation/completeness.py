@@ -97,7 +97,8 @@ def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
     lacks = []
     if untested := sorted({*data.trained_sections} - data.sections):
         lacks.append(f"has no test clips of section {named(untested, NAMED)}, which it was trained on")
-    scored = {*folder.table(scorer)["file"]} if scorer in folder.scorers else set()
+    table = folder.table(scorer) if scorer in folder.scorers else None
+    scored = set() if table is None else {*table["file"][table["split"] == Split.TEST]}
     if absent := [file for file, _, _ in data.clips if file not in scored]:
         lacks.append(f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({named(absent, NAMED)})")
     if strange := sorted(scored - {file for file, _, _ in data.clips}):
