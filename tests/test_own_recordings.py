@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import soundfile
 
+from asd import load
 from asd.metrics import pauc, precision_recall_f1
 from tests.command import ONE_VIEW, Answer, asd, refuses, succeeds
 from tests.machines import write_clip
@@ -288,3 +289,23 @@ def test_accents_of_a_machine_may_be_written_apart_but_not_both_ways(place: Path
     assert {*pd.read_csv("found/predictions.csv")["machine"]} == {together}
     shutil.copytree(place / "data" / apart, place / "data" / together)
     refuses("train", ONE_VIEW, "data=data", CPU, saying=f"the machine {together} in two spellings of its accents")
+
+
+def test_predictions_read_the_section_from_the_folders_that_training_read_it_from(place: Path) -> None:
+    for section in ("00", "02"):
+        for i in range(8):
+            write_clip(place / f"data/pump/id_{section}/normal/{i}.wav", i + 10 * int(section))
+        write_clip(place / f"data/pump/id_{section}/abnormal/1.wav", 9, tone_hz=3000.0)
+    write_clip(place / "data/pump/id_04/abnormal/1.wav", 9, tone_hz=3000.0)
+    shutil.copytree(place / "data/pump", place / "new")
+    shutil.rmtree(place / "data/pump/id_04")
+    succeeds("train", ONE_VIEW, "data=data", CPU)
+    answer = succeeds("predict", "audio=new/*/abnormal/1.wav", "out=found")
+    table = pd.read_csv("found/predictions.csv", dtype={"section": str})
+    found = dict(zip(table["path"], table["section"], strict=True))
+    assert found == {f"new/id_{section}/abnormal/1.wav": section for section in ("00", "02", "04")}
+    assert "1 of 3 recordings are of section 04, and the model was trained on 00, 02" in answer.err
+    succeeds("predict", "audio=new/id_04/abnormal/1.wav", "section=02", "out=asked")
+    assert pd.read_csv("asked/predictions.csv", dtype=str)["section"].tolist() == ["02"]
+    model = load("runs/statistics")
+    assert model.score_files("new/id_02/abnormal/1.wav")["section"].tolist() == ["02"]

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.challenge.names import parse_name
+from asd.challenge.names import follows_grammar, parse_name
 from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
@@ -25,7 +25,7 @@ from asd.data.codecs import check_levels
 from asd.data.dataset import HELD_OUT, OwnData, own_data
 from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
-from asd.data.layouts.words import speaks_of_fault
+from asd.data.layouts.words import section_of, speaks_of_fault
 from asd.data.recordings import Recordings, check, in_memory
 from asd.data.remarks import check_units, means, notices, repeated
 from asd.places import find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
@@ -170,6 +170,19 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
         raise AsdError("there are no recordings; give a file, a folder, a pattern or a table")
     repeated = {name for name, count in Counter(clip.path.name for clip in clips).items() if count > 1}
     return [replace(c, file=spelled(str(c.path))) if c.path.name in repeated and not c.file else c for c in clips]
+
+
+def clips_to_score(paths: Files, machine: str) -> list[Clip]:
+    """The same recordings to score, with the section that a folder around each names, such as `id_02`, if nothing else.
+
+    A table tells sections itself.
+    """
+    clips = clips_of_files(paths, machine, Split.TEST)
+    if isinstance(paths, str | Path) and is_table(Path(paths)):
+        return clips
+    told = [next(filter(None, map(section_of, c.path.absolute().parts[::-1])), c.section) for c in clips]
+    named_so = [follows_grammar(clip.path, clip.machine, Split.TEST) for clip in clips]
+    return [c if n else replace(c, section=s) for c, s, n in zip(clips, told, named_so, strict=True)]
 
 
 def given_data(normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT) -> OwnData:

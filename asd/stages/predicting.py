@@ -22,7 +22,7 @@ import pandas as pd
 from asd.core.executors import LostError, finished
 from asd.core.files import alone, append_text, check_file_place, write_text
 from asd.core.runtime import fingerprint, log
-from asd.data.given import clips_of_files
+from asd.data.given import clips_to_score
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs, is_all, missing_runs
 from asd.library import Model, load
@@ -32,7 +32,7 @@ from asd.runs import RunDirectory
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, warn_of_defects, with_ranks
-from asd.types import AsdError, Clip, Split, named, section_among
+from asd.types import AsdError, Clip, named, section_among
 
 PIECE = 256  # recordings that are read and scored at once
 _NAMED = 10  # of each machine in the last message
@@ -60,7 +60,7 @@ def predict(config: Predict) -> Predicted:
         return Predicted(Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)])
     begun = missing_runs(config.runs, name, config.machine) if is_all(config.machine) else {}
     known = sorted({*runs, *begun})
-    clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_of_files(config.audio, "", Split.TEST)]
+    clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_to_score(config.audio, "")]
     if others := [clip for clip in clips if clip.machine not in runs]:
         raise AsdError(
             f"{others[0].path} is of {others[0].machine}, whose training is not complete: start the same train or "
