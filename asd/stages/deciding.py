@@ -64,8 +64,9 @@ def thresholds_of(
         log.warning("%s: %s; %s", machine, promise, way)
     if learnt is not None and detector.scorers[0] not in detector.calibration:
         clips = {clip.name: clip for clip in learnt.clips}
-        above = default.decide(training[detector.scorers[0]].to_numpy(float))
-        loud = conditions_above([clips[name] for name in training["file"]], above, 1 - default.quantile)
+        known = training[training["file"].isin([*clips])]  # without what was confirmed as normal since
+        above = default.decide(known[detector.scorers[0]].to_numpy(float))
+        loud = conditions_above([clips[name] for name in known["file"]], above, 1 - default.quantile)
         _warn_of(loud, default, machine)
     return found
 
