@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 
 from asd.challenge.csv_files import read_numbers
 from asd.challenge.files import read_attributes
-from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
 from asd.challenge.names import format_name, parse_name
-from asd.challenge.system_meta import load_template
+from asd.challenge.system_meta import load_template, meta_defects, meta_warnings, parse_meta
 from asd.challenge.unpack import machine_place, unpack
 from asd.challenge.years import get_year
 from asd.data.audio import read_wav

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asd.detectors.encoders.labels import Classes, class_name, classes_of, pseudo_classes
+from asd.detectors.encoders.training import Classes, class_name, classes_of, pseudo_classes
 from asd.types import AsdError, Clip, Domain, Split
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta
-from asd.challenge.system_meta import fill_meta, load_template
+from asd.challenge.system_meta import fill_meta, load_template, meta_defects, meta_warnings, parse_meta
 from asd.challenge.years import YEARS, get_year
 from tests.made_submission import LABEL, USER, facts
 

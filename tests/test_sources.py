@@ -18,10 +18,9 @@ import soundfile
 
 from asd.data.audio import read_sound
 from asd.data.codecs import encode
-from asd.deploy import device, folder
-from asd.deploy.device import Device, Take
+from asd.deploy import folder, sources
 from asd.deploy.folder import Folder
-from asd.deploy.sources import source_of
+from asd.deploy.sources import Device, Take, source_of
 from asd.deploy.stream import Piece
 from asd.types import AsdError
 from tests.machines import write_clip
@@ -72,7 +71,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(sources, "_AGAIN_S", 0.01)
 
 
 @pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "GSM610", "IMA_ADPCM", "MS_ADPCM", "PCM_U8", "PCM_24", "DOUBLE"])
@@ -110,7 +109,7 @@ def test_a_device_that_vanishes_and_returns_leaves_a_gap_that_is_said_and_no_oth
 
 @pytest.mark.usefixtures("quick")
 def test_a_device_that_hangs_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_SILENT_S", 0.1)
+    monkeypatch.setattr(sources, "_SILENT_S", 0.1)
     card = Card()
     pieces = Device("card", 16000, card.open).pieces()
     take(pieces, 5)
@@ -121,7 +120,7 @@ def test_a_device_that_hangs_is_opened_again(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_a_slow_computer_cannot_keep_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "_QUEUED_S", 0.5)  # five blocks
+    monkeypatch.setattr(sources, "_QUEUED_S", 0.5)  # five blocks
     card = Card()
     pieces = Device("card", 16000, card.open).pieces()
     next(pieces)

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asd.challenge.csv_files import is_header, parse_number, parse_rows
-from asd.challenge.meta_check import meta_defects, meta_warnings, parse_meta, shared_names
 from asd.challenge.names import parse_name
 from asd.challenge.submission import LABEL, LABEL_EXAMPLE, SYSTEM_FILE, Kind, kinds, output_name
-from asd.challenge.system_meta import Meta, load_template
+from asd.challenge.system_meta import Meta, load_template, meta_defects, meta_warnings, parse_meta, shared_names
 from asd.challenge.unpack import DAMAGED
 from asd.challenge.years import Unit, Year
 from asd.types import AsdError, Clip, Split

@@ -20,8 +20,7 @@ from asd.detectors.base import ClipEncoder
 from asd.detectors.encoders.bottleneck import STEP_DB, ZERO_DB, Bottleneck
 from asd.detectors.encoders.build import OwnEncoder
 from asd.detectors.encoders.fault_mlp import FaultClassifiers, FaultMlp
-from asd.detectors.encoders.hub import HubInput
-from asd.detectors.encoders.pretrained import Pretrained
+from asd.detectors.encoders.pretrained import HubInput, Pretrained
 from asd.detectors.encoders.published import PATCH_FRAMES, BeatsInput, EatInput
 from asd.features.logmel import KaldiFbank
 from asd.types import AsdError, FrontEnd

@@ -16,8 +16,7 @@ from asd.core.networks.multiresolution import MultiResolution
 from asd.core.networks.resnet_se import LEAST_BINS, ResNetSE
 from asd.core.runtime import digest, fingerprint, own_code
 from asd.detectors.encoders.bottleneck import Bottleneck
-from asd.detectors.encoders.hub import load_hub
-from asd.detectors.encoders.pretrained import Pretrained
+from asd.detectors.encoders.pretrained import Pretrained, load_hub
 from asd.detectors.encoders.published import BeatsInput, EatInput, content_hash, given_path, load_beats, load_eat
 from asd.detectors.encoders.recipe import Recipe, encoder_class
 from asd.types import AsdError
