@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asd.data.codecs import encode
+from asd.evaluation.comparison import measured
 from asd.evaluation.confidence import bootstrap_official_score
-from asd.evaluation.report.contents import Medium, PageMedia, of_interest, projections, recorded_at
-from asd.evaluation.report.measures import measured, roc_curves, rule_year
+from asd.evaluation.report.contents import Medium, PageMedia, of_interest, projections, recorded_at, roc_curves
 from asd.metrics import auc, evaluate_table, pauc
+from asd.stages.reporting import rule_year
 from asd.types import SCORE_COLUMNS
 from tests.command import refuses, succeeds, tiny_machines
 

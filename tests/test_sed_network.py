@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from asd.sed.network import pooled
+from asd.core.networks.frame_classifiers import pooled
 
 
 def test_attention_is_the_weighted_mean_of_probabilities() -> None:

@@ -8,12 +8,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from asd.core.networks.frame_classifiers import EventNetwork
 from asd.core.semi.teacher import EmaTeacher
 from asd.features.logmel import KaldiFbank
 from asd.sed.config import Augmentation, Loss, Network, Teacher, Train
 from asd.sed.dataset import Clips
-from asd.sed.network import EventNetwork, build_network
 from asd.sed.objective import Objective, _mixed
+from asd.sed.training import build_network
 from asd.types import AsdError
 
 N_CLASSES, N_FRAMES, N_MELS = 3, 20, 8

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.special import bdtr
 
 from asd.challenge.years import MetricRule, get_year
-from asd.evaluation.confidence import percentile_interval, resampled_scores
+from asd.evaluation.confidence import percentile_interval, resampled_metrics, resampled_scores
 from asd.evaluation.markdown import spread
 from asd.evaluation.score_table import FloatArray
 from asd.metrics import aggregate, evaluate_table, score_metrics
 from asd.types import AsdError
 
 _LEAST = 4  # configurations without which nothing can be said
+
+Key = tuple[str, str, str]  # machine, section, metric
+BySeed = Mapping[int, pd.DataFrame]  # seed -> score table of all machines
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Entry:
     rule: MetricRule  # how the official score averages
 
     @classmethod
-    def of(cls, name: str, by_seed: Mapping[int, pd.DataFrame], year: int) -> Entry:
+    def of(cls, name: str, by_seed: BySeed, year: int) -> Entry:
         """A method by its score tables {seed: table of all machines}; every entry gets the same resamples."""
         evaluations = [evaluate_table(table, year)["machines"] for table in by_seed.values()]
         values = {
@@ -67,6 +71,47 @@ class Entry:
     def by_machine(self) -> dict[str, float]:
         """Score of each machine alone, mean over seeds."""
         return {machine: float(self.over([machine]).mean()) for machine in self.machines}
+
+
+def measured(by_seed: BySeed, year: int) -> dict[str, Any]:
+    """The official score of a year and what it averages, each with the interval of 95 % of resampled clips.
+
+    Returns:
+        {"score": number, "std": over seeds, "machines": {machine: {"score": number, "sections": {section:
+        {metric: number}}}}}; a number is {"value", "low", "high"}, a mean over seeds.
+    """
+    rule = get_year(year).rule
+    evaluations = [evaluate_table(table, year) for table in by_seed.values()]
+    draws = [resampled_metrics(table, year) for table in by_seed.values()]
+    machines = {}
+    for machine in evaluations[0]["machines"]:
+        sections: dict[str, dict[str, Any]] = {}
+        for of, section, metric in draws[0]:
+            if of == machine:
+                values = [evaluation["machines"][machine][section][metric] for evaluation in evaluations]
+                resampled = [each[machine, section, metric] for each in draws]
+                sections.setdefault(section, {})[metric] = _number(values, resampled)
+        every = [score_metrics(evaluation["machines"][machine].values(), year) for evaluation in evaluations]
+        own = [float(aggregate(metrics, rule)) for metrics in every]
+        score = _number(own, [aggregate(_stacked(each, machine), rule) for each in draws])
+        machines[machine] = {"score": score, "sections": sections}
+    scores = [evaluation["official_score"] for evaluation in evaluations]
+    return {
+        "score": _number(scores, [aggregate(_stacked(each), rule) for each in draws]),
+        "std": spread(scores)["std"],
+        "machines": machines,
+    }
+
+
+def _stacked(draws: Mapping[Key, FloatArray], machine: str | None = None) -> FloatArray:
+    """Metrics of a machine, or of all, (n_resamples, metrics)."""
+    return np.stack([values for key, values in draws.items() if machine in (None, key[0])], axis=-1)
+
+
+def _number(values: list[float], draws: list[FloatArray]) -> dict[str, float]:
+    """A mean over seeds with its interval."""
+    interval = percentile_interval(np.mean(draws, axis=0))
+    return {"value": float(np.mean(values)), "low": interval.low, "high": interval.high}
 
 
 def ranked(entries: Sequence[Entry], reference: str | None = None) -> pd.DataFrame:

@@ -12,18 +12,26 @@ from torch import nn
 
 from asd.core.checkpoint import load_into
 from asd.core.files import load_tensors, save_tensors, write_json
+from asd.core.networks.frame_classifiers import (
+    CRNN,
+    CNNTransformer,
+    EventLogits,
+    EventNetwork,
+    FrameClassifier,
+    FrequencyPooledCNN,
+)
 from asd.core.runtime import fingerprint, log
 from asd.core.semi.teacher import EmaTeacher
 from asd.core.storage import fetch, publish
 from asd.core.tracking import Tracked, tracking
 from asd.core.trainer import train
 from asd.sed import dataset
-from asd.sed.config import Train
+from asd.sed.config import Network, Train
 from asd.sed.dataset import Clips, Corpus, MelStandardizer, Part
 from asd.sed.labels import Decoding, events_of_frames, tune
-from asd.sed.network import EventLogits, EventNetwork, build_network
 from asd.sed.objective import Objective
 from asd.sed.run import SedRun, write_part
+from asd.types import AsdError
 
 
 class Probabilities(NamedTuple):
@@ -59,6 +67,20 @@ class Models:
         models = cls(student, EmaTeacher(student), scale)
         load_into(nn.ModuleDict({"student": student, "teacher": models.teacher}).eval(), tensors, run.weights)
         return models
+
+
+def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwork:
+    """The network that the options describe; those that the other kind needs are not used."""
+    convolutions = FrequencyPooledCNN(n_mels, settings.channels, settings.pools)
+    trunk: FrameClassifier
+    if settings.kind == "crnn":
+        trunk = CRNN(n_classes, convolutions, settings.n_recurrent)
+    elif settings.kind == "transformer":
+        sizes = settings.n_heads, settings.n_layers, settings.n_feedforward
+        trunk = CNNTransformer(n_classes, convolutions, *sizes)
+    else:
+        raise AsdError(f"network.kind={settings.kind} is unknown; choose crnn or transformer")
+    return EventNetwork(trunk, settings.pooling)
 
 
 def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> SedRun:

@@ -11,18 +11,33 @@ arXiv 2102.01927. Not stated there, chosen here: batch normalisation after each 
 slope 0.01 of the leaky ReLU; of the Transformer the width of the feed-forward layers (parameters at 25 classes:
 1,488,217 for 2048, 698,713 for 512, 567,129 for 256, 501,337 for 128), dropout, ReLU inside the encoder layers, and
 sinusoids as positions, without which attention would not know the order of frames.
+
+Beside them `EventNetwork`, with heads for the whole clip and for any activity at all. The probability of a clip is a
+weighted mean of those of its frames, p = sum_t w_t y_t with sum_t w_t = 1:
+
+    attention         w is learnt: a softmax over the frames
+    linear softmax    w_t = y_t / sum_u y_u, so a frame counts as much as it is active
+
+Both give logits computed from logarithms: log p = logsumexp(log w + log y), log(1 - p) likewise from 1 - y.
+So a clip that is surely silent has a logit far below zero and a gradient, where log(p / (1 - p)) of a rounded
+p has neither. Source: Wang, Li and Metze, "A comparison of five multiple instance learning pooling functions for sound
+event detection with weak labeling", ICASSP 2019 (arXiv 1810.09050).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import nn
+from torch.nn.functional import logsigmoid
 
 from asd.core.networks.transformer_layers import sinusoids
-from asd.types import AsdError
+from asd.types import AsdError, one_of
+
+Pooling = Literal["attention", "linear_softmax"]
 
 
 class FrequencyPooledCNN(nn.Module):
@@ -134,3 +149,47 @@ class CNNTransformer(FrameClassifier):
     def along_time(self, x: torch.Tensor) -> torch.Tensor:
         """Vectors of the encoder, with positions added before it."""
         return self.encoder(x + sinusoids(x.shape[1], x.shape[2], like=x))
+
+
+def pooled(
+    logits: torch.Tensor, attention: torch.Tensor | None = None, padding: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Logits of clips (batch, classes), from those of their frames (batch, frames, classes).
+
+    A softmax over the frames makes weights of the attention, of the same shape; None: linear softmax. Frames where the
+    padding (batch, frames) is True have no weight; every clip has one without.
+    """
+    logits = logits.float()
+    weights = logsigmoid(logits) if attention is None else attention.float()
+    if padding is not None:
+        weights = weights.masked_fill(padding.unsqueeze(-1), -torch.inf)
+    log_weights = weights.log_softmax(1)
+    log_yes = (log_weights + logsigmoid(logits)).logsumexp(1)
+    log_no = (log_weights + logsigmoid(-logits)).logsumexp(1)
+    return log_yes - log_no
+
+
+class EventLogits(NamedTuple):
+    """Logits."""
+
+    frames: torch.Tensor  # (batch, frames, classes)
+    clips: torch.Tensor  # (batch, classes)
+    activity: torch.Tensor  # (batch, frames), whether there is any event
+
+
+class EventNetwork(nn.Module):
+    """A CRNN or CNN-Transformer with heads for the clip and for activity."""
+
+    def __init__(self, trunk: FrameClassifier, pooling: Pooling = "attention") -> None:
+        super().__init__()
+        one_of(pooling, get_args(Pooling), "pooling")
+        self.trunk, n_classes = trunk, trunk.out.out_features
+        self.attention = nn.Linear(trunk.n_features, n_classes) if pooling == "attention" else None
+        self.activity = nn.Linear(trunk.n_features, 1)
+
+    def forward(self, log_mel: torch.Tensor, padding: torch.Tensor) -> EventLogits:
+        """Logits of log-mel levels (batch, frames, mels); `padding` (batch, frames) is True where a clip is over."""
+        features = self.trunk.features(log_mel)
+        frames = self.trunk.out(features)
+        attention = None if self.attention is None else self.attention(features)
+        return EventLogits(frames, pooled(frames, attention, padding), self.activity(features).squeeze(-1))

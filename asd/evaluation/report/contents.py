@@ -20,13 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
+from sklearn.metrics import roc_curve
 
-from asd.evaluation.report.measures import roc_curves
 from asd.evaluation.score_table import FloatArray
-from asd.types import Label
+from asd.types import Domain, Label
 
 _SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "report.js")
 _DIGITS = 5  # of a score that the page shows
+_DECIMALS = 4  # of points of a curve
 _WEBP: dict[str, Any] = {"format": "webp", "pil_kwargs": {"quality": 70}}  # out of 100
 _COMPONENTS = 30  # that t-SNE looks at
 _PERPLEXITY = 30.0
@@ -156,6 +157,24 @@ def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
         "map_of": shown.map_of,
         "notes": shown.notes,
     }
+
+
+def roc_curves(table: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
+    """ROC curves of one machine: all clips, and the normal clips of each domain against all anomalies.
+
+    Returns:
+        {name: {"fpr": [...], "tpr": [...]}}, straight parts without inner points; {} where a class is missing.
+    """
+    is_anomaly = (table["label"] == Label.ANOMALY).to_numpy()
+    scores = table["score"].to_numpy(float)
+    groups = {"all clips": np.ones_like(is_anomaly)}
+    groups |= {domain.value: (table["domain"] == domain).to_numpy() | is_anomaly for domain in Domain}
+    curves = {}
+    for name, chosen in groups.items():
+        if 0 < is_anomaly[chosen].sum() < chosen.sum():
+            fpr, tpr, _ = roc_curve(is_anomaly[chosen], scores[chosen])
+            curves[name] = {"fpr": fpr.round(_DECIMALS).tolist(), "tpr": tpr.round(_DECIMALS).tolist()}
+    return curves
 
 
 def spectrogram_picture(levels_db: FloatArray, limits: tuple[float, float]) -> Medium:
