@@ -76,15 +76,6 @@ def manifest_name(part: Part) -> str:
     return f"manifest_{part}.json"
 
 
-def published_part(root: Path, year: Year) -> Literal["dev", "eval"] | None:
-    """Which of the year's sets of machines lies in a folder, by its place or by a manifest; None: data of one's own."""
-    if root.resolve() == year.dev_root.resolve() or any(root.glob("*/manifest_dev.json")):
-        return "dev"
-    if root.resolve() == year.eval_root.resolve() or any(root.glob("*/manifest_eval_*.json")):
-        return "eval"
-    return None
-
-
 def inspect(root: Path, machine: str, part: Part, year: Year, *, quick: bool) -> Finding:
     """How it stands with one archive of a machine; if `quick`, by names and sizes only and not by content."""
     folder = root / machine

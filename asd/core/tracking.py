@@ -62,41 +62,31 @@ class _TensorBoard:
         self._writer.close()
 
 
-def _told(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A call of MLflow whose errors, of its server above all, are a sentence; it holds no password of the address."""
-
-    def called(*arguments: Any, **options: Any) -> Any:
-        try:
-            return call(*arguments, **options)
-        except Exception as error:
-            why = re.sub(r"//[^/@\s]+@", "//***@", " ".join(str(error).split()))
-            raise AsdError(
-                f"track=mlflow fails ({why}); check MLFLOW_TRACKING_URI or the folder mlruns, or leave track= out: the "
-                f"same command goes on"
-            ) from error
-
-    return called
-
-
-@dataclass(frozen=True, slots=True)
-class _Client:
-    """A client of MLflow, each call of which is `_told`."""
-
-    own: Any
-
-    def __getattr__(self, method: str) -> Callable[..., Any]:
-        return _told(getattr(self.own, method))
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of MLflow, of its server above all, become a sentence; it holds no password of the address."""
+    try:
+        yield
+    except AsdError:
+        raise
+    except Exception as error:
+        why = re.sub(r"//[^/@\s]+@", "//***@", " ".join(str(error).split()))
+        raise AsdError(
+            f"track=mlflow fails ({why}); check MLFLOW_TRACKING_URI or the folder mlruns, or leave track= out: the "
+            f"same command goes on"
+        ) from error
 
 
 class _Mlflow:
     """A run of MLflow, on the server of MLFLOW_TRACKING_URI or in the folder `mlruns`."""
 
+    @_told()
     def __init__(self, what: Tracked) -> None:
         library = _library("mlflow", "mlflow")
         if not os.environ.get("MLFLOW_TRACKING_URI"):
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         own = Path("mlruns").resolve().as_uri()
-        self._client = _Client(_told(library.MlflowClient)(os.environ.get("MLFLOW_TRACKING_URI") or own))
+        self._client = library.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or own)
         known = self._client.get_experiment_by_name(what.project)
         place = known.experiment_id if known else self._client.create_experiment(what.project)
         quote = '"' if "'" in what.identity else "'"
@@ -106,18 +96,22 @@ class _Mlflow:
         self._client.update_run(self._run, "RUNNING")  # again, where it was broken off
         self._known = dict(found[0].data.params) if found else {}
 
+    @_told()
     def parameters(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
             if name not in self._known:  # MLflow lets no parameter change
                 self._client.log_param(self._run, name, value)
 
+    @_told()
     def numbers(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
             self._client.log_metric(self._run, name, float(value), step=step)
 
+    @_told()
     def artifact(self, path: Path) -> None:
         self._client.log_artifact(self._run, str(path))
 
+    @_told()
     def close(self, *, ended: bool) -> None:
         self._client.set_terminated(self._run, "FINISHED" if ended else "FAILED")
 

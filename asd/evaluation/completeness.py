@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from asd.challenge.files import list_machines
-from asd.challenge.installed import published_part
 from asd.challenge.years import Year
 from asd.core.runtime import log
 from asd.options import listed
@@ -139,7 +139,7 @@ def absent_machines(folders: Folders, year: Year, left_out: Iterable[str]) -> Mi
     have = {run.machine for run in folders} | {*left_out}
     missing: Missing = {}
     for root in {data.root for folder in folders.values() if (data := folder.data())}:
-        part = published_part(mirrored(root), year)
+        part = _published_part(mirrored(root), year)
         wanted = {*year.dev} if part == "dev" else {*year.eval} if part == "eval" else set()
         if have & wanted:
             missing |= {name: [f"of {year.year} is not in the run"] for name in wanted - have}
@@ -158,3 +158,12 @@ def merged(*several: Missing) -> Missing:
     """Several reports of missing parts as one."""
     machines = dict.fromkeys(machine for missing in several for machine in missing)
     return {name: [what for missing in several for what in missing.get(name, [])] for name in machines}
+
+
+def _published_part(root: Path, year: Year) -> Literal["dev", "eval"] | None:
+    """Which of the year's sets of machines lies in a folder, by its place or by a manifest; None: data of one's own."""
+    if root.resolve() == year.dev_root.resolve() or any(root.glob("*/manifest_dev.json")):
+        return "dev"
+    if root.resolve() == year.eval_root.resolve() or any(root.glob("*/manifest_eval_*.json")):
+        return "eval"
+    return None
