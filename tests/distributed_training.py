@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from asd.core.files import save_tensors
-from asd.core.semi.teacher import EmaTeacher
+from asd.core.semi import EmaTeacher
 from asd.core.trainer import train
 from asd.options import TrainSettings
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from asd.core.losses.binary import Bce
-from asd.core.semi.confident import Confident, ConfidentTargets, cmt_neg, cmt_normal, median_filter
+from asd.core.semi import Confident, ConfidentTargets, cmt_neg, cmt_normal, median_filter
 from asd.types import AsdError
 
 WINDOWS = [1, 3, 5]

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from asd.core.networks.frame_classifiers import EventNetwork
-from asd.core.semi.teacher import EmaTeacher
+from asd.core.semi import EmaTeacher
 from asd.features.logmel import KaldiFbank
 from asd.sed.config import Augmentation, Loss, Network, Teacher, Train
 from asd.sed.dataset import Clips

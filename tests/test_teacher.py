@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel
 
-from asd.core.semi.teacher import Buffers, Consistency, EmaTeacher
+from asd.core.semi import Buffers, Consistency, EmaTeacher
 from asd.types import AsdError
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from asd.core.semi.teacher import EmaTeacher
+from asd.core.semi import EmaTeacher
 from asd.core.trainer import train
 from asd.options import TrainSettings
 from asd.types import AsdError

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
-from asd.core.semi.teacher import EmaTeacher
+from asd.core.semi import EmaTeacher
 from asd.core.trainer import train
 from asd.core.update import Update, World
 from asd.options import TrainSettings

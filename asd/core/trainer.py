@@ -19,7 +19,7 @@ import torch
 
 from asd.core.files import append_text
 from asd.core.runtime import epoch_seed, interrupt_noted, keep_freed_memory, log, progress
-from asd.core.semi.teacher import EmaTeacher
+from asd.core.semi import EmaTeacher
 from asd.core.tracking import TRACKER
 from asd.core.train_state import Position, StateFile, keep_lines, set_random_states
 from asd.core.update import Step, Update, join, learning_rate_at

@@ -35,7 +35,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Adam, AdamW, Optimizer, RAdam
 
 from asd.core.runtime import log
-from asd.core.semi.teacher import EmaTeacher
+from asd.core.semi import EmaTeacher
 from asd.options import TrainSettings
 from asd.types import AsdError
 

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch.nn.functional import max_pool1d
 
-from asd.core.semi.confident import median_filter
+from asd.core.semi import median_filter
 from asd.types import AsdError
 
 Frames = npt.NDArray[np.float32]  # (frames, classes)

@@ -23,8 +23,7 @@ from asd.core.losses.binary import Bce, InverseFrequency, decision_loss
 from asd.core.losses.graph import GraphLaplacian, co_occurrence
 from asd.core.losses.multitask import EventsAndActivity
 from asd.core.networks.frame_classifiers import EventLogits, EventNetwork
-from asd.core.semi.confident import ConfidentTargets, cmt_neg, cmt_normal
-from asd.core.semi.teacher import Consistency, EmaTeacher
+from asd.core.semi import ConfidentTargets, Consistency, EmaTeacher, cmt_neg, cmt_normal
 from asd.core.update import exponential_ramp
 from asd.features.augment import draw_masks, draw_mixup, mask, mixup
 from asd.sed.config import Train

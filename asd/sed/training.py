@@ -21,7 +21,7 @@ from asd.core.networks.frame_classifiers import (
     FrequencyPooledCNN,
 )
 from asd.core.runtime import fingerprint, log
-from asd.core.semi.teacher import EmaTeacher
+from asd.core.semi import EmaTeacher
 from asd.core.storage import fetch, publish
 from asd.core.tracking import Tracked, tracking
 from asd.core.trainer import train

@@ -32,7 +32,7 @@ from asd.core.files import alone, load_tensors, save_tensors
 from asd.core.losses.metric_learning import ClassificationLoss, loss_named
 from asd.core.networks.encoder import Encoder
 from asd.core.runtime import digest, fingerprint, log, own_code
-from asd.core.semi.teacher import EmaTeacher
+from asd.core.semi import EmaTeacher
 from asd.core.trainer import train
 from asd.data.frontends import activity_target
 from asd.data.recordings import Recordings
