@@ -154,10 +154,12 @@ class CNNTransformer(FrameClassifier):
 def pooled(
     logits: torch.Tensor, attention: torch.Tensor | None = None, padding: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Logits of clips (batch, classes), from those of their frames (batch, frames, classes).
+    """Logits of clips (batch, classes).
 
-    A softmax over the frames makes weights of the attention, of the same shape; None: linear softmax. Frames where the
-    padding (batch, frames) is True have no weight; every clip has one without.
+    Args:
+        logits: of their frames, (batch, frames, classes).
+        attention: of the same shape; a softmax over the frames makes weights of it. None: linear softmax.
+        padding: (batch, frames), True where a frame has no weight; every clip has one without.
     """
     logits = logits.float()
     weights = logsigmoid(logits) if attention is None else attention.float()
@@ -188,7 +190,12 @@ class EventNetwork(nn.Module):
         self.activity = nn.Linear(trunk.n_features, 1)
 
     def forward(self, log_mel: torch.Tensor, padding: torch.Tensor) -> EventLogits:
-        """Logits of log-mel levels (batch, frames, mels); `padding` (batch, frames) is True where a clip is over."""
+        """Logits of clips.
+
+        Args:
+            log_mel: levels (batch, frames, mels).
+            padding: (batch, frames), True where a clip is over.
+        """
         features = self.trunk.features(log_mel)
         frames = self.trunk.out(features)
         attention = None if self.attention is None else self.attention(features)
