@@ -275,6 +275,19 @@ def test_every_view_is_that_of_the_detector(sample_rate_hz: int) -> None:
             np.testing.assert_allclose(vectors, expected[view], rtol=1e-4, atol=1e-4, err_msg=view)
 
 
+@pytest.mark.parametrize("n_samples", [2048, 44100])
+def test_silence_and_a_stuck_sample_have_no_envelope(n_samples: int) -> None:
+    view = "envelope_spectrum"
+    extract = ClipStatistics((view, "level_64"), 44100)
+    waveforms = np.stack([np.full(n_samples, level, np.float32) for level in (0.0, 0.3, -0.99)])
+    expected = extract(torch.from_numpy(waveforms))
+    found = graph_of(np.float32, 2, lambda g, x: [*clip_statistics(g, extract, x).values()])(waveforms)
+    assert (expected[view] == -40.0).all()
+    for vectors, own in zip(found, expected.values(), strict=True):
+        np.testing.assert_allclose(vectors, own, atol=1e-4)
+        np.testing.assert_allclose(own, own[:1].expand_as(own))  # offsets change nothing
+
+
 @pytest.fixture(scope="module", params=REAL)
 def real(shared: Path, request: pytest.FixtureRequest) -> tuple[Path, library.Model, Any]:
     """Recordings of a real machine, a model of it, and its graph."""

@@ -78,6 +78,9 @@ def test_health_models_and_the_description_of_the_interface(client: TestClient) 
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/health", "/models", "/score", "/metrics"} == set(paths)
     assert {"audio/*", "multipart/form-data"} == set(paths["/score"]["post"]["requestBody"]["content"])
+    assert set(paths["/score"]["post"]["responses"]) == {"200", "default"}
+    refusal = paths["/score"]["post"]["responses"]["default"]["content"]["application/json"]["schema"]
+    assert set(refusal["properties"]) == set(client.get("/docs").json()) == {"error"}
 
 
 def test_a_model_that_was_made_anew_is_told_once_in_the_log(
@@ -347,7 +350,9 @@ def test_a_recording_without_a_sound_has_a_defect_besides_its_score(client: Test
 
 def test_other_pages_and_methods_are_refused_alike(client: TestClient) -> None:
     assert client.get("/etc/passwd").status_code == 404
-    assert "there is no such page" in client.get("/docs").json()["error"]
+    for page in ("/docs", "/health/", "/models/"):
+        answer = client.get(page, follow_redirects=False)
+        assert (answer.status_code, answer.json()["error"][:21]) == (404, "there is no such page")
     assert client.get("/score").status_code == 405
     assert client.put("/health").json()["error"]
 

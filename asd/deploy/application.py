@@ -40,6 +40,10 @@ _BODY: dict[str, Any] = {
         },
     }
 }
+_SENTENCE = {"schema": {"type": "object", "properties": {"error": {"type": "string"}}}}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "A refusal in one sentence", "content": {"application/json": _SENTENCE}}
+}
 
 
 class Metrics:
@@ -68,7 +72,7 @@ class Metrics:
 
 def application(models: Models, config: Serve) -> Guard:
     """The service as an ASGI application."""
-    app = FastAPI(title="asd", docs_url=None, redoc_url=None)
+    app = FastAPI(title="asd", docs_url=None, redoc_url=None, redirect_slashes=False, responses=_REFUSALS)
     metrics, pool = Metrics(), ThreadPoolExecutor(config.workers, "score")
 
     @app.get("/health")

@@ -114,7 +114,8 @@ class Autoencoder(Detector):
 
     def score(self, recordings: Recordings) -> Scores:
         """Scores by mean squared error, by selective Mahalanobis distances and by nearest neighbours."""
-        found, sections = self._measured(self._windows(recordings)), sections_of(recordings.clips)
+        windows = self._windows(recordings, exact=True)  # rounded levels would move `bottleneck_knn` by up to 1e-3
+        found, sections = self._measured(windows), sections_of(recordings.clips)
         found |= {name: scorer.score(found[name], sections) for name, scorer in self.neighbours.items()}
         return {name: found[name] for name in self.scorers}
 
@@ -204,10 +205,9 @@ class Autoencoder(Detector):
         }
         load_into(self.network, tensors, path)
 
-    def _windows(self, recordings: Recordings) -> Windows:
-        frames = log_mel_frames(
-            recordings, self.log_mel, self.context.cache, self.context.device, exact=self.compatible
-        )
+    def _windows(self, recordings: Recordings, *, exact: bool = False) -> Windows:
+        exact = exact or self.compatible
+        frames = log_mel_frames(recordings, self.log_mel, self.context.cache, self.context.device, exact=exact)
         short = np.flatnonzero(frames.lengths < self.n_frames)
         if len(short):
             least = (self.n_frames - 1) * self.log_mel["hop_samples"]

@@ -107,7 +107,8 @@ class ClipStatistics(nn.Module):
     @torch.inference_mode()  # a tenth faster than no_grad; both hold in the thread that says so
     def _found(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
         found: dict[str, torch.Tensor] = {}
-        around_zero = waveforms - waveforms.mean(1, keepdim=True)
+        mean = waveforms.mean(1, keepdim=True, dtype=torch.float64)  # so precise that a constant becomes silence
+        around_zero = waveforms - mean.to(waveforms)
         for statistics in self.parts:
             found |= statistics(around_zero)
         if self.log_mel64:

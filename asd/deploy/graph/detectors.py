@@ -20,7 +20,6 @@ from asd.detectors.embedding import Embedding
 from asd.detectors.statistic_groups import Part, band_slice
 from asd.detectors.statistics import Band, Statistics
 from asd.detectors.windowed import Windowed
-from asd.features.frames import STEPS_PER_DB
 from asd.features.logmel import LogMel
 from asd.scoring.backends import PerSectionScorer
 from asd.types import AsdError
@@ -103,8 +102,6 @@ def _autoencoder(g: Graph, detector: Autoencoder, scorer: str, recorded: Value, 
     n_frames, n_mels = detector.n_frames, detector.n_mels
     waveforms = one_waveform(g, detector.context.front_end, recorded)
     levels = log_mel(g, LogMel(detector.context.sample_rate_hz, **detector.log_mel), waveforms)
-    if not detector.compatible:
-        levels = g.op.Round(levels * STEPS_PER_DB) / STEPS_PER_DB  # as `features.frames` keeps them
     first = g.op.Unsqueeze(g.range(g.size(levels, 1) - (n_frames - 1)), [1])
     windows = g.shaped(g.taken(levels, 1, first + g.constant(np.arange(n_frames))), 0, -1, n_frames * n_mels)
     codes = layers(g, detector.network.encoder, windows)

@@ -23,6 +23,8 @@ from asd.features.clip_statistics import ClipStatistics, EnvelopeSpectrum, Envel
 from asd.features.logmel import POWER_FLOOR, LogMel, log_edges
 from asd.features.spectral_statistics import FilterBank, SpectralStatistics
 
+_TINY = float(np.finfo(np.float32).tiny)
+
 
 def clip_statistics(g: Graph, extract: ClipStatistics, waveforms: Value) -> dict[str, Value]:
     """The views of clips: (clips, samples) -> {view: (clips, dims)}."""
@@ -69,7 +71,7 @@ def _pooled(g: Graph, levels: Value, wanted: Collection[str]) -> dict[str, Value
 def _deviation_weights(g: Graph, values: Value, sharpness: float) -> Value:
     """`pooling._deviation_weights`: (clips, frames, mels) -> (clips, frames, 1)."""
     distance = g.op.Sqrt(g.total(g.square(values - g.mean(values, 1)), 2))
-    relative = distance / g.op.Max(g.op.ReduceMax(distance, [1]), float(np.finfo(np.float32).tiny))
+    relative = distance / g.op.Max(g.op.ReduceMax(distance, [1]), _TINY)
     weights = g.op.Pow(1.0 + relative, g.constant(sharpness))
     return weights / g.total(weights, 1)
 
@@ -255,8 +257,9 @@ def _squared_envelope_power(g: Graph, band: Value, n_rates: Value) -> Value:
     parts = g.op.Split(g.padded(band, 2, 0, n_short - n_bins), axis=1, num_outputs=2, _outputs=2)
     real, imaginary = g.transform(parts, side, side, n_short)
     squared = g.square(real) + g.square(imaginary)
-    mean = g.op.Max(g.mean(squared, 2), float(np.finfo(np.float32).tiny))
-    real, imaginary = g.transform([squared / mean - 1.0], side, side, n_rates)
+    mean = g.mean(squared, 2)
+    relative = (squared - mean) / g.op.Max(mean, _TINY)  # 0 in silence, too
+    real, imaginary = g.transform([relative], side, side, n_rates)
     power = g.op.Squeeze(g.square(real) + g.square(imaginary), [1])
     return g.real(power) / g.square(g.real(n_short))
 
