@@ -58,6 +58,16 @@ def test_a_grid_is_all_combinations(tmp_path: Path) -> None:
     assert {options["detector"] for options in found} == {"statistics"}
 
 
+def test_a_range_may_have_numbers_as_people_write_them(tmp_path: Path) -> None:
+    text = "{detector: autoencoder, autoencoder.training.learning_rate: {low: 1e-4, high: 1E-2, log: true}}"
+    rates = [
+        options["autoencoder.training.learning_rate"]
+        for options in draws(read_space(space_file(tmp_path, text)), 50, 0)
+    ]
+    assert 1e-4 <= min(rates) < 2e-4
+    assert 5e-3 < max(rates) <= 1e-2
+
+
 def test_draws_lie_in_their_ranges_and_follow_the_seed(tmp_path: Path) -> None:
     text = "residual: {low: 0.5, high: 0.9}\nstatistics.neighbours: {low: 1, high: 64, log: true}\n"
     space = read_space(space_file(tmp_path, text))
@@ -119,6 +129,15 @@ def test_a_space_that_is_none_is_a_sentence(tmp_path: Path, text: str, saying: s
     tone_machine(tmp_path, n_train=8)
     refuses(*words, saying=saying)
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_option_fits_by_what_the_space_says_beside_it(tmp_path: Path) -> None:
+    text = "{detector: embedding, embedding.epochs: [1, 2], embedding.mixup: {low: 0.0, high: 0.5}, "
+    space = read_space(space_file(tmp_path, text + "embedding.encoder: [multires_cnn, resnet_se]}"))
+    assert len(space["embedding.epochs"].values) == 2
+    for encoders in ("[fault_mlp]", "[multires_cnn, fault_mlp]"):
+        with pytest.raises(AsdError, match=r"embedding\.epochs is no option of embedding\.encoder=fault_mlp"):
+            read_space(space_file(tmp_path, f"{text}embedding.encoder: {encoders}}}"))
 
 
 def test_the_name_of_a_sweep_is_the_name_of_a_folder(place: Path) -> None:

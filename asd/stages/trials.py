@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,17 +118,19 @@ def _check(choices: Sequence[tuple[str, OptionValues]], detector: str) -> None:
     names = full_names([key for key, _ in choices], detector)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise AsdError(f"it gives {twice[0]} twice; keep one")
+    values = {key: (choice.low, choice.high) if choice.low < choice.high else choice.values for key, choice in choices}
+    first = {key: some[0] for key, some in values.items()} | {"detector": detector}  # that others may need to fit
     for name, (key, choice) in zip(names, choices, strict=True):
         if name.split(".")[0] in _NO_SCORE and len(choice.values) != 1:
             raise AsdError(f"no value of {name} makes scores better; give it one value, or leave it out")
-        _check_values(key, choice, detector)
+        _check_values(key, values[key], {} if key == "detector" else first)
 
 
-def _check_values(key: str, choice: OptionValues, detector: str) -> None:
+def _check_values(key: str, values: Sequence[Any], first: Options) -> None:
     """Raises AsdError for a value that does not fit, and for two that are the same to `train`, such as 1 and "1"."""
     meant = set()
-    for value in (choice.low, choice.high) if choice.low < choice.high else choice.values:
-        run = parse(Run, [], {"detector": detector, key: value})
+    for value in values:
+        run = parse(Run, [], {**first, key: value})
         run.detector_settings.check_names()
         meaning = fingerprint(run.model_dump(mode="json"))
         if meaning in meant:
@@ -148,8 +151,13 @@ def _choices(path: Path, content: Mapping[str, Any], prefix: str = "") -> Iterat
             yield key, OptionValues(tuple(value) if isinstance(value, list) else (value,))
 
 
+def _number(value: Any) -> Any:
+    """YAML 1.1 takes 1e-4, which has no point, for a word."""
+    return float(value) if re.fullmatch(r"[-+]?\d+e[-+]?\d+", str(value), re.IGNORECASE) else value
+
+
 def _range(path: Path, key: str, value: Mapping[str, Any]) -> OptionValues:
-    low, high, step = numbers = [value["low"], value["high"], value.get("step", 1)]
+    low, high, step = numbers = [_number(n) for n in (value["low"], value["high"], value.get("step", 1))]
     is_number = all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < _LARGEST for n in numbers)
     is_known = set(value) <= _RANGE and isinstance(value.get("log", False), bool)
     if not is_known or not is_number or not low < high or step <= 0:
@@ -173,9 +181,7 @@ def grid(space: Space) -> list[Options]:
     """All combinations; `AsdError` where they are too many, or a range without a step is among the values."""
     for key, choice in space.items():
         if not choice.values:
-            raise AsdError(
-                f"{key} is a range without step=, which a grid cannot go through; list its values, or use random"
-            )
+            raise AsdError(f"{key} is a range without step=, and a grid takes none; list its values, or use random")
     if (count := math.prod(len(choice.values) for choice in space.values())) > _MOST:
         raise AsdError(
             f"the grid has {count:,} configurations and may have {_MOST:,}; list fewer values, or draw some with "
