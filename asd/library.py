@@ -18,7 +18,7 @@ import pandas as pd
 from asd.core.files import atomic, read_json
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import fetch, publish
-from asd.data.given import Files, Waveform, check_lengths, clips_to_score, from_arrays, training_recordings
+from asd.data.given import Files, Waveform, check_lengths, clips_of_files, from_arrays, training_recordings
 from asd.data.recordings import Recordings, Refused, check
 from asd.data.remarks import broken, kinds, learnt_from, notices, of_no_section, unlike
 from asd.data.windows import as_clips
@@ -116,7 +116,7 @@ class Model:
         Raises:
             AsdError: there is no recording, one cannot be used, or the scorer is unknown.
         """
-        table = self.score_clips(clips_to_score(paths, self.options.machine[0]), scorer)
+        table = self.score_clips(clips_of_files(paths, self.options.machine[0], Split.TEST), scorer)
         warn_of_defects(table)
         return table
 

@@ -62,6 +62,20 @@ def address_of(path: Path) -> str | None:
     return f"{protocol}://{'/' * (protocol in _ROOTED)}{rest}" if mark and rest else None
 
 
+def braced(pattern: str) -> list[str]:
+    """The patterns that one with braces stands for, as to a shell.
+
+    Example:
+        >>> braced("{may,june}/*.wav")
+        ['may/*.wav', 'june/*.wav']
+    """
+    match = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
+    if not match:
+        return [pattern]
+    before, behind = pattern[: match.start()], pattern[match.end() :]
+    return [whole for part in match[1].split(",") for whole in braced(f"{before}{part}{behind}")]
+
+
 def written(path: Path) -> str:
     """How a place is written down so that every computer knows it: its address, or the absolute path."""
     return address_of(path) or str(path.resolve())

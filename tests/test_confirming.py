@@ -15,7 +15,7 @@ import soundfile as sf
 
 from asd.stages import confirming
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, train_on_tones
-from tests.machines import write_clip
+from tests.machines import two_sections, write_clip
 
 RUN = Path("runs/statistics/fan/seed0")
 EXTRA = [f"section_00_source_train_normal_{i:04d}_speed_1.wav" for i in (90, 91, 92)]
@@ -133,6 +133,30 @@ def test_what_may_not_be_confirmed_changes_nothing(run: Path) -> None:
     refuses("predict", "--confirm-normal", saying="audio= is missing")
     refuses("predict", "audio=inbox", "--undo", saying="leave audio= and confirm_normal= out")
     assert contents(Path("runs")) == before
+
+
+def test_a_recording_joins_the_section_that_it_was_scored_as(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    two_sections(Path("data"))
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW)
+    write_clip(Path("mine.wav"), 500, tone_hz=1500.0)
+    refuses("predict", "audio=mine.wav", "section=04", "--confirm-normal", saying="section=04 is none")
+    write_clip(Path("id_01/mine.wav"), 501, tone_hz=1500.0)
+    refuses(
+        "predict", "audio=id_01", "--confirm-normal", saying="mine.wav is of section 01, and .* 00, 03; say section="
+    )
+    succeeds("predict", "audio=mine.wav", "section=3", "--confirm-normal")
+    shutil.copy("mine.wav", "data/fan/train/section_03_train_normal_0099.wav")
+    succeeds("train", "machine=fan", "data=data", ONE_VIEW, "name=anew")
+    tables = [pd.read_csv(Path("runs", run, "fan/seed0/model/training_scores.csv")) for run in ("statistics", "anew")]
+    np.testing.assert_allclose(*(table["ensemble"].sort_values() for table in tables), rtol=1e-6)
+
+
+def test_a_long_name_is_confirmed_too(run: Path) -> None:
+    name = f"{'x' * 240}.wav"
+    write_clip(Path(name), 500)
+    succeeds("predict", f"audio={name}", "--confirm-normal", "out=found")
+    assert len([*(run / "confirmed").iterdir()]) == 1
 
 
 def test_an_interrupted_change_is_never_half_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -349,6 +349,9 @@ def test_missing_or_empty_data_folder_says_where_it_looked(tmp_path: Path) -> No
         list_clips(tmp_path / "nowhere", "fan", Split.TRAIN)
     with pytest.raises(AsdError, match=rf"{tmp_path} holds no machine"):
         list_machines(tmp_path)
+    make(tmp_path, f"dev_data_fan/fan/train/{TRAIN}")  # as archives are unpacked, each into a folder of its own
+    with pytest.raises(AsdError, match=rf"for the machine fan, say data={tmp_path}/dev_data_fan machine=fan, or put"):
+        list_machines(tmp_path)
 
 
 @pytest.mark.parametrize(

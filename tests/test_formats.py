@@ -141,7 +141,7 @@ def test_one_notice_for_rates_and_one_for_channels(tmp_path: Path) -> None:
         clips.append(Clip(path, "fan", "00", Split.TRAIN))
     found = check(clips, sample_rate_hz=16000, resample=True)
     rates, channels = notices(found)
-    assert "resampled to 16000 Hz: 1 of 4 at 8000 Hz, 2 of 4 at 44100 Hz (nothing is in them above 4000 Hz)" in rates
+    assert "resampled to 16000 Hz: 1 of 4 at 8000 Hz, 2 of 4 at 44100 Hz; those at 8000 Hz hold nothing above" in rates
     assert channels.startswith("2 of 4 recordings have 2 channels, and the first is used")
     soundfile.write(tmp_path / "2.wav", np.random.default_rng(2).uniform(-0.5, 0.5, (4000, 3)), 44100)
     _, channels = notices(check(clips, sample_rate_hz=16000, resample=True))

@@ -11,7 +11,7 @@ import torch
 
 from asd.data import given as given_module
 from asd.data.codecs import write_wav
-from asd.data.given import clips_of_files, from_arrays, training_recordings
+from asd.data.given import clips_of_files, from_arrays, given_data, training_recordings
 from asd.types import AsdError, Clip, Domain, FrontEnd, Label, Split
 from tests.machines import write_clip
 
@@ -40,6 +40,15 @@ def test_a_name_that_speaks_of_a_fault_is_refused_wherever_it_is_given(tmp_path:
         with pytest.raises(AsdError, match="is an anomaly by its name"):
             clips_of_files(given, "fan", Split.TRAIN)
     assert len(clips_of_files([good], "fan", Split.TRAIN)) == 1
+
+
+@pytest.mark.parametrize("given", ["pump/broken", "pump/broken/1.wav", "pump/broken/*.wav", "pump/broken/2026-03-01"])
+def test_nothing_is_learnt_from_a_folder_that_is_called_as_anomalies_are(tmp_path: Path, given: str) -> None:
+    for name in ("1.wav", "2026-03-01/2.wav"):
+        write_clip(tmp_path / "pump/broken" / name, 1)
+    with pytest.raises(AsdError, match=r"\.wav is an anomaly by its folder's name, and a model is fitted on normal"):
+        clips_of_files(tmp_path / given, "pump", Split.TRAIN)
+    assert clips_of_files(tmp_path / given, "pump", Split.TEST)
 
 
 def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: Path) -> None:
@@ -195,14 +204,37 @@ def test_a_folder_a_pattern_a_table_and_several_words(tmp_path: Path) -> None:
     inside = ["a b.wav", "back/out/a b.wav", "deep/c.wav", "x[1].wav"]
     assert found("linked") == [f"linked/{name}" for name in inside]
     assert found("in/a b.wav", "out") == ["in/a b.wav", "out/a b.wav"]
+    assert found("{in,out}/a b.wav") == ["in/a b.wav", "out/a b.wav"]
+    assert found("in/{deep/c,x[[]1[]]}.wav") == ["in/deep/c.wav", "in/x[1].wav"]
     names_of = [clip.name for clip in clips_of_files([tmp_path / "in/a b.wav", tmp_path / "out"], "fan", Split.TEST)]
     assert len({*names_of}) == 2
-    for word, saying in (("in/*.mp3", "matches no recordings"), ("empty", "holds no recordings")):
+    none = (
+        ("in/*.mp3", "matches no recordings"),
+        ("empty", "holds no recordings"),
+        ("{in,gone}", "/gone does not exist"),
+    )
+    for word, saying in none:
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(AsdError, match=saying):
             found(word)
     with pytest.raises(AsdError, match="there are no recordings; give a file"):
         clips_of_files([], "fan", Split.TEST)
+
+
+def test_folders_tell_the_section_of_what_is_scored(tmp_path: Path) -> None:
+    for label in ("normal", "abnormal"):
+        for section in ("00", "02"):
+            write_clip(tmp_path / f"fan/id_{section}/{label}/1.wav", 1)
+
+    def sections(normal: str, abnormal: str) -> list[tuple[str, str]]:
+        data = given_data(str(tmp_path / normal), str(tmp_path / abnormal), ["fan"], 0)
+        return [(clip.section, clip.split) for clip in data.by_machine["fan"]]
+
+    found = clips_of_files(tmp_path / "fan", "fan", Split.TEST)
+    assert [clip.section for clip in found] == ["00", "00", "02", "02"]
+    both = [("00", "train"), ("02", "train"), ("00", "test"), ("02", "test")]
+    assert sections("fan", "fan/*/abnormal") == both
+    assert sections("fan/*/normal", "fan/*/abnormal") == [("00", split) for _, split in both]  # all learnt as one
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])

@@ -166,6 +166,16 @@ def test_the_first_microphone_of_toyadmos(tmp_path: Path) -> None:
     assert faulty.attributes == {"model": "A1", "speed": "3", "fault": "b", "damage": "H"}
 
 
+def test_what_toyadmos_leaves_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "asd")
+    names = [f"case1/{n}_ToyCar_case1_normal_IND_ch{c}_{n:04d}.wav" for n in range(5) for c in (1, 2)]
+    opened(touch(tmp_path, *names))
+    assert f"{tmp_path}: recordings are left out: 5 of other microphones or kinds" in caplog.messages
+    opened(touch(tmp_path, "pump/normal/a.wav"))
+    assert "kinds, 1 that are not named as in ToyADMOS, such as" in caplog.text
+    assert caplog.messages[-1].endswith("pump/normal/a.wav")
+
+
 def test_a_table_beside_or_named(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav", "in/b.wav", "in/c.wav", "in/d.flac", "elsewhere.wav")
     rows = [
@@ -201,6 +211,7 @@ def test_a_table_beside_or_named(tmp_path: Path) -> None:
         ("", "is not a readable table .*; correct or remove it"),
         ("path,speed\na.wav,5\n\n\nb.wav,6\n", r"row 5 names b\.wav, and there is no file"),  # as a spreadsheet counts
         (f"path,label\n{'x' * 5000}.wav,normal\n", r"row 2 names x+\.wav, and there is no file"),
+        ("path,split,label\na.wav,train,NOK\n", r"a\.wav is an anomaly, and its split in .* is train; .* write test"),
         ("path,split,Labels\na.wav,train,Anomaly\n", r"row 2 would be learnt .* column labels says 'Anomaly'; call"),
     ],
 )
@@ -242,6 +253,13 @@ def test_rows_to_learn_from_count_without_a_label(tmp_path: Path) -> None:
     (tmp_path / "recordings.csv").write_text("\n".join(["path,split", *(f"{name},train" for name in names)]))
     data = opened(tmp_path)
     assert "2 of 10 normal recordings (drawn by their names) are held out" in data.notices(data.machines()[0])[1]
+
+
+def test_labels_of_german_inspection_sheets(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    (tmp_path / "t.csv").write_text("path;label\na.wav;i.O.\nb.wav;n.i.O.\n")
+    labels = [clip.label for clip in clips_of_files(tmp_path / "t.csv", "pump", Split.TEST)]
+    assert labels == [Label.NORMAL, Label.ANOMALY]
 
 
 @pytest.mark.parametrize("first", ["", "sep=;\r\n"])
@@ -388,6 +406,9 @@ def test_odd_trees_are_a_sentence(tmp_path: Path, names: list[str], saying: str)
         ("pump/Session_01/train/1.wav", "pump/Session_02/test/leak/1.wav"),
         ("run 1/pump/normal/1.wav", "run 2/pump/leak/1.wav"),
         ("pump/iO/1.wav", "pump/niO/leak/1.wav"),
+        ("pump/i.O./1.wav", "pump/n. i. O./leak/1.wav"),
+        ("pump/OK/1.wav", "pump/KO/leak/1.wav"),
+        ("pump/undamaged/1.wav", "pump/damaged/leak/1.wav"),
         ("pump/正常/1.wav", "pump/異常/leak/1.wav"),
         ("pump/normal/1.wav", "pump/de\N{COMBINING ACUTE ACCENT}faut/leak/1.wav"),  # as macOS writes it
     ],

@@ -278,6 +278,26 @@ def test_folders_say_whose_recordings_they_are(inbox: Path) -> None:
         assert rows["rank"].tolist() == [*range(1, len(own) + 1)]
 
 
+def test_the_tree_that_was_learnt_from_says_whose_recordings_they_are_and_of_which_section(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place, folder in enumerate(("-6_dB_fan/fan/id_00", "-6_dB_fan/fan/id_02", "6_dB_fan/fan/id_00")):
+        for i in range(8):
+            write_clip(Path(f"mimii/{folder}/normal/{place}{i:07d}.wav"), 100 * place + i)
+        write_clip(Path(f"mimii/{folder}/abnormal/{place}9000000.wav"), 100 * place + 90, tone_hz=3000.0)
+    succeeds("train", "data=mimii", "name=snr", ONE_VIEW)
+    succeeds("predict", "name=snr", "audio=mimii")
+    found = pd.read_csv("predictions/snr/mimii/predictions.csv", dtype=str)
+    found = found.set_index(found["path"].map(lambda path: Path(path).name))
+    for machine in ("-6_dB_fan_fan", "6_dB_fan_fan"):
+        own = pd.read_csv(f"runs/snr/{machine}/seed0/scores/ensemble.csv", dtype=str)
+        rows = found.loc[own["file"]]
+        assert {*rows["machine"]} == {machine}
+        assert rows["section"].tolist() == own["section"].tolist()
+        np.testing.assert_allclose(rows["score"].astype(float), own["score"].astype(float), rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_workers_say_the_same(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predicting, "PIECE", 3)

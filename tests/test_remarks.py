@@ -29,8 +29,8 @@ def recorded(*sounds: dict[str, Any], front_end: FrontEnd | None = None, **of_cl
 def test_what_is_resampled_is_counted_by_rate() -> None:
     rates = [{"file_rate_hz": rate} for rate in (48000, 8000, 16000, 48000, 44100)]
     assert notices(recorded(*rates)) == [
-        "recordings are resampled to 16000 Hz: 1 of 5 at 8000 Hz, 1 of 5 at 44100 Hz, 2 of 5 at 48000 Hz "
-        "(nothing is in them above 4000 Hz)"
+        "recordings are resampled to 16000 Hz: 1 of 5 at 8000 Hz, 1 of 5 at 44100 Hz, 2 of 5 at 48000 Hz; "
+        "those at 8000 Hz hold nothing above 4000 Hz"
     ]
     assert notices(recorded(rates[0], rates[2])) == ["recordings are resampled to 16000 Hz: 1 of 2 at 48000 Hz"]
     assert notices(recorded({}, {})) == []

@@ -148,8 +148,11 @@ def _machine_folders(root: Path) -> dict[str, Path]:
         found[name] = folder
     if not found:
         root = root.absolute()
-        machine = next((above for above in (root, root.parent) if any((above / n).is_dir() for n in _WITH_CLIPS)), None)
+        near = (root, root.parent, *sorted(root.glob("*/*")), *sorted(root.glob("*/*/*")))
+        machine = next((folder for folder in near if any((folder / n).is_dir() for n in _WITH_CLIPS)), None)
         hint = f"; for the machine {machine.name}, say data={machine.parent} machine={machine.name}" if machine else "."
+        if machine and root in machine.parents:
+            hint += ", or put the folders of all machines into one"
         raise AsdError(f"{root} holds no machine: expected <machine>/train and <machine>/test in it{hint}")
     return dict(sorted(found.items()))
 

@@ -18,7 +18,7 @@ from asd.challenge import files
 from asd.challenge.names import follows_grammar
 from asd.core.runtime import fingerprint, log
 from asd.core.storage import content_hashes
-from asd.data.layouts import REGISTRY, table
+from asd.data.layouts import REGISTRY, table, toyadmos
 from asd.places import is_recording, is_table, walk_tree
 from asd.types import AsdError, Clip, Label, Split, named, one_of
 
@@ -143,6 +143,8 @@ def open_data(
         if clips := REGISTRY[name](root, every):
             if name != "table":
                 _look_at_names(clips)
+            if name == "toyadmos" and (others := toyadmos.left_out(every, clips)):
+                log.info("%s: recordings are left out: %s", root, others)
             return own_data(root, name, clips, machines, held_out)
     if not any(map(is_recording, every)):
         return ChallengeData(root)  # its sentences say what is missing
@@ -176,7 +178,7 @@ def own_data(root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[
     """Clips by machine, under unique names, a share of the normal ones held out where the check has none.
 
     `machines` are those that are asked for; a single name is that of the clips that name none. `AsdError` where a
-    recording is there twice, or a machine is called "all".
+    recording is there twice, an anomaly is to be learnt from, or a machine is called "all".
     """
     alone = machines[0] if len(machines) == 1 and machines[0] != "all" else _place_name(root)
     by_machine: dict[str, list[Clip]] = {}
@@ -184,6 +186,9 @@ def own_data(root: Path, layout: str, clips: Iterable[Clip], machines: Sequence[
     for clip in clips:
         spelling = clip.machine or alone
         machine = unicodedata.normalize("NFC", spelling)  # as options are
+        if clip.split is Split.TRAIN and clip.label is Label.ANOMALY:
+            what = f"{clip.path} is an anomaly, and its split in {root} is train"
+            raise AsdError(f"{what}; a model is fitted on normal recordings, so write test")
         if spellings.setdefault(machine, spelling) != spelling:
             raise AsdError(f"{root} has the machine {machine} in two spellings of its accents; rename one folder")
         by_machine.setdefault(machine, []).append(replace(clip, machine=machine))
@@ -202,7 +207,7 @@ def _n_test(clips: Sequence[Clip]) -> int:
 def _place_name(root: Path) -> str:
     """What a machine is called that has no name: the folder's, of a file or a pattern the one above."""
     place = root.absolute()
-    while is_table(place) or is_recording(place) or {*"*?["} & {*place.name}:
+    while is_table(place) or is_recording(place) or ({*"*?[{"} & {*place.name} and not place.exists()):
         place = place.parent
     return place.name or "machine"
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from asd.challenge.names import follows_grammar, parse_name
+from asd.challenge.names import parse_name
 from asd.core.runtime import log
 from asd.core.storage import list_names
 from asd.data.audio import chosen_channels, read_sound
@@ -25,10 +25,10 @@ from asd.data.codecs import check_levels
 from asd.data.dataset import HELD_OUT, OwnData, own_data
 from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
-from asd.data.layouts.words import section_of, speaks_of_fault
+from asd.data.layouts.words import SAYS_NO_MORE, meaning, section_by, speaks_of_fault
 from asd.data.recordings import Recordings, check, in_memory
 from asd.data.remarks import check_units, means, notices, repeated
-from asd.places import find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
+from asd.places import braced, find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
 from asd.types import NEAR, AsdError, Clip, FrontEnd, Label, Split, named
 
 Waveform = npt.NDArray[Any]  # (samples,), or (microphones, samples) with the one near the machine first
@@ -172,27 +172,16 @@ def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
     return [replace(c, file=spelled(str(c.path))) if c.path.name in repeated and not c.file else c for c in clips]
 
 
-def clips_to_score(paths: Files, machine: str) -> list[Clip]:
-    """The same recordings to score, with the section that a folder around each names, such as `id_02`, if nothing else.
-
-    A table tells sections itself.
-    """
-    clips = clips_of_files(paths, machine, Split.TEST)
-    if isinstance(paths, str | Path) and is_table(Path(paths)):
-        return clips
-    told = [next(filter(None, map(section_of, c.path.absolute().parts[::-1])), c.section) for c in clips]
-    named_so = [follows_grammar(clip.path, clip.machine, Split.TEST) for clip in clips]
-    return [c if n else replace(c, section=s) for c, s, n in zip(clips, told, named_so, strict=True)]
-
-
 def given_data(normal: str, abnormal: str | None, machines: Sequence[str], held_out: float = HELD_OUT) -> OwnData:
     """Normal recordings, and anomalous ones for the check, each named by a file, a folder, a pattern or a table."""
     machine = machines[0] if len(machines) == 1 and machines[0] != "all" else ""
     clips = _of_one_machine(clips_of_files(normal, machine, Split.TRAIN), machine)
     machine = machine or clips[0].machine
     if abnormal:
-        faulty = _of_one_machine(clips_of_files(abnormal, machine, Split.TEST), machine)
-        clips += [replace(clip, label=Label.ANOMALY) for clip in faulty]
+        learnt = {clip.section for clip in clips}
+        for clip in _of_one_machine(clips_of_files(abnormal, machine, Split.TEST), machine):
+            section = clip.section if clip.section in learnt else "00"
+            clips.append(replace(clip, label=Label.ANOMALY, section=section))
     clips = [replace(clip, machine="") for clip in clips]
     return own_data(Path(normal), "given", clips, [machine] if machine else machines, held_out)
 
@@ -213,6 +202,8 @@ def _of_one_machine(clips: list[Clip], machine: str) -> list[Clip]:
 def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
     """The recordings of one word: a name that is there is not taken for a pattern."""
     path = mirrored(place)
+    if len(each := braced(str(place))) > 1 and not lexists(path):
+        return [clip for pattern in each for clip in _found(pattern, machine, split)]
     list_names(path)
     if path.is_dir():
         if split is Split.TRAIN and (learnt := _to_learn_from(path, machine)):
@@ -233,10 +224,20 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
     if not found:
         what = "holds" if path.is_dir() else "matches"
         raise AsdError(f"{place} {what} no recordings; name a folder with some, files, or a table of them")
-    label = Label.NORMAL if split is Split.TRAIN else None
-    if label and (faulty := [file for file in found if speaks_of_fault(file.stem)]):
-        raise _anomaly(faulty[0], "name")
-    return [_named(Clip(file, machine, "00", split, None, label)) for file in found]
+    if split is not Split.TRAIN:
+        return [_named(Clip(file, machine, section_by(file.absolute().parts[-2::-1]), split)) for file in found]
+    for file in found:
+        _refuse_fault(file, path)
+    return [_named(Clip(file, machine, "00", split, None, Label.NORMAL)) for file in found]
+
+
+def _refuse_fault(file: Path, place: Path) -> None:
+    """Refuses to learn from what the name of the file, of its folder or of the given place calls an anomaly."""
+    if speaks_of_fault(file.stem):
+        raise _anomaly(file, "name")
+    folders = (word for folder in file.absolute().parents if (word := meaning(folder.name)) not in SAYS_NO_MORE)
+    if Label.ANOMALY in (next(folders, ""), meaning(place.absolute().name)):
+        raise _anomaly(file, "folder's name")
 
 
 def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
@@ -295,4 +296,5 @@ def _named(clip: Clip) -> Clip:
 
 
 def _anomaly(path: Path, by: str) -> AsdError:
-    return AsdError(f"{path} is an anomaly by its {by}, and a model is fitted on normal recordings; leave it out")
+    why = f"{path} is an anomaly by its {by}, and a model is fitted on normal recordings"
+    return AsdError(f"{why}; leave it out, or correct the {by}")

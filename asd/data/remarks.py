@@ -68,7 +68,7 @@ def notices(recordings: Recordings) -> list[str]:
     rates = Counter(sound.file_rate_hz for sound in recordings.sounds if sound.file_rate_hz != wanted_hz)
     if rates:
         listing = ", ".join(f"{count} of {n_all} at {rate} Hz" for rate, count in sorted(rates.items()))
-        below = f" (nothing is in them above {min(rates) // 2} Hz)" if min(rates) < wanted_hz else ""
+        below = f"; those at {min(rates)} Hz hold nothing above {min(rates) // 2} Hz" if min(rates) < wanted_hz else ""
         sentences.append(f"recordings are resampled to {wanted_hz} Hz: {listing}{below}")
     several = [sound.n_channels for sound in recordings.sounds if sound.n_channels > 1]
     if several and recordings.front_end.n_microphones == 1 and recordings.front_end.channel is None:

@@ -179,7 +179,7 @@ class RunDirectory(TrainingDirectory):
         return facts
 
     def confirmed(self) -> list[dict[str, Any]]:
-        """What was added to the bank after the training: {"date", "files": [{"path", "kept", "content"}]} each time."""
+        """What was added to the bank after the training: {"date", "files": [{"path", "kept", ...}]} each time."""
         return list(read_json(self.model / "confirmed.json").get("changes", []))
 
     def seal_model(self, folder: Path, facts: Mapping[str, Any]) -> None:

@@ -8,9 +8,10 @@ done to confirmed.jsonl. The model is replaced as a whole; scores and DONE follo
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -40,15 +41,18 @@ class Change:
     sure: str  # what the new threshold promises, see `scoring.threshold.how_sure`; "" where windows are no recordings
 
 
-def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
-    """Adds normal recordings to the bank of a run.
+def confirm(run: RunDirectory, runs: Path, sections: Mapping[str, str]) -> Change:
+    """Adds normal recordings, paths with the section of each, to the bank of a run.
 
     `AsdError` for a recording that cannot be used, is an anomaly by its name or is in the bank already; for training
     clips that are gone; or for a detector that keeps no bank.
     """
     with run.alone():
         job, known = stored_job(run, runs)
-        new = _usable(clips_of_files(list(paths), run.machine, Split.TRAIN), known)
+        clips = clips_of_files([*sections], run.machine, Split.TRAIN)
+        told = zip(clips, sections.values(), strict=True)
+        clips = [replace(clip, section=_learnt_section(clip, own, known.sections)) for clip, own in told]
+        new = _usable(clips, known)
         check_units(joined([known, new]))
         kept = [_keep(run, clip, sound.content) for clip, sound in new.pairs]
         new = replace(new, clips=tuple(replace(c, path=path) for c, path in zip(new.clips, kept, strict=True)))
@@ -56,8 +60,8 @@ def confirm(run: RunDirectory, runs: Path, paths: Sequence[Path]) -> Change:
         every = grown(job, new)
         detector.refit(every)
         files = [
-            {"path": str(path), "kept": keep.name, "content": sound.content}
-            for path, keep, sound in zip(paths, kept, new.sounds, strict=True)
+            {"path": path, "kept": keep.name, "content": sound.content, "section": clip.section}
+            for path, keep, (clip, sound) in zip(sections, kept, new.pairs, strict=True)
         ]
         changes = run.confirmed()
         with atomic(run.path / "before" / str(len(changes))) as place:
@@ -126,9 +130,21 @@ def _usable(clips: Sequence[Clip], known: Recordings) -> Recordings:
     return new
 
 
+def _learnt_section(clip: Clip, told: str, sections: Sequence[str]) -> str:
+    """The section of the bank that a recording joins: the one it is told to be of, or the only one."""
+    if told in sections:
+        return told
+    if len(sections) > 1:
+        raise AsdError(
+            f"{clip.path} is of section {told}, and the bank of {clip.machine} has {', '.join(sections)}; say section="
+        )
+    return sections[0]
+
+
 def _keep(run: RunDirectory, clip: Clip, content: str) -> Path:
-    """A copy of a recording in the run: its own place may be emptied."""
-    kept = run.path / "confirmed" / f"{content[:12]}-{clip.path.name}"
+    """A copy of a recording in the run: its own place may be emptied. Its name is cut where a file cannot have it."""
+    name = clip.path.name if len(os.fsencode(clip.path.name)) < 200 else clip.path.name[-40:]
+    kept = run.path / "confirmed" / f"{content[:12]}-{name}"
     with atomic(kept) as temporary:
         shutil.copyfile(clip.path, temporary)
     return kept

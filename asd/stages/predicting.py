@@ -22,7 +22,8 @@ import pandas as pd
 from asd.core.executors import LostError, finished
 from asd.core.files import alone, append_text, check_file_place, write_text
 from asd.core.runtime import fingerprint, log
-from asd.data.given import clips_to_score
+from asd.data.given import clips_of_files
+from asd.data.layouts.words import is_called_by
 from asd.data.recordings import Refused
 from asd.evaluation.completeness import chosen_runs, is_all, missing_runs
 from asd.library import Model, load
@@ -60,7 +61,7 @@ def predict(config: Predict) -> Predicted:
         return Predicted(Path(), pd.DataFrame(columns=list(COLUMNS)), {}, 0, [undo_last([*runs.values()], config.runs)])
     begun = missing_runs(config.runs, name, config.machine) if is_all(config.machine) else {}
     known = sorted({*runs, *begun})
-    clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_to_score(config.audio, "")]
+    clips = [replace(clip, machine=_machine(clip, known)) for clip in clips_of_files(config.audio, "", Split.TEST)]
     if others := [clip for clip in clips if clip.machine not in runs]:
         raise AsdError(
             f"{others[0].path} is of {others[0].machine}, whose training is not complete: start the same train or "
@@ -80,9 +81,8 @@ def predict(config: Predict) -> Predicted:
     exit_code = 3 if config.fail_on_anomaly and table["decision"].any() else int(bool(skipped))
     changes = []
     if config.confirm_normal:
-        for machine in dict.fromkeys(table["machine"]):
-            paths = sorted(table["path"][table["machine"] == machine])
-            changes.append(confirm(runs[machine], config.runs, [*map(Path, paths)]))
+        told = table.sort_values("path").groupby("machine")[["path", "section"]]
+        changes = [confirm(runs[str(machine)], config.runs, dict(rows.to_numpy())) for machine, rows in told]
     return Predicted(folder, table, skipped, exit_code, changes)
 
 
@@ -130,8 +130,8 @@ def _place(audio: str) -> str:
 def _machine(clip: Clip, machines: Sequence[str]) -> str:
     if clip.machine in machines or (not clip.machine and len(machines) == 1):
         return clip.machine or machines[0]
-    around = unicodedata.normalize("NFC", str(clip.path.absolute().parent))  # a disk may write accents apart
-    above = [part for part in Path(around).parts if part in machines]
+    around = Path(unicodedata.normalize("NFC", str(clip.path.absolute().parent))).parts  # disks write accents apart
+    above = [part for part in around if part in machines] or [name for name in machines if is_called_by(name, around)]
     if not clip.machine and above:
         return above[-1]
     known = named(machines)

@@ -37,10 +37,13 @@ def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
     list_names(settings.data_root)
     (job,) = prepare(settings, dataset_of(settings), learn=True)
     assert job.learn is not None  # `learn` asks for it
-    files = [run.path / "confirmed" / file["kept"] for change in run.confirmed() for file in change["files"]]
+    files = [file for change in run.confirmed() for file in change["files"]]
     if not files:
         return job, job.learn
-    learnt = grown(job, _like(job.learn, clips_of_files(files, run.machine, Split.TRAIN)))
+    clips = clips_of_files([run.path / "confirmed" / file["kept"] for file in files], run.machine, Split.TRAIN)
+    sections = [file.get("section", clip.section) for file, clip in zip(files, clips, strict=True)]
+    clips = [replace(clip, section=section) for clip, section in zip(clips, sections, strict=True)]
+    learnt = grown(job, _like(job.learn, clips))
     return replace(job, learn=learnt), learnt
 
 

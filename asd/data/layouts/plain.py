@@ -196,7 +196,7 @@ def _clip(place: _Place, machine: Parts, name: str, learnt: Collection[str], tel
     return Clip(
         place.path,
         name,
-        next(filter(None, map(words.section_of, place.folders)), "00"),
+        words.section_by(place.folders),
         Split.TRAIN if label is Label.NORMAL and Split.TEST not in place.says else Split.TEST,
         next((Domain(word) for word in place.says if word in {*Domain}), None),
         label,

@@ -41,6 +41,16 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
     ] or None
 
 
+def left_out(files: Sequence[Path], clips: Sequence[Clip]) -> str:
+    """What of the files became no clip, in words: other microphones, and those that are not named so; "" for none."""
+    read = {clip.path for clip in clips}
+    others = [path for path in files if is_recording(path) and path not in read]
+    strange = [path for path in others if not _match(path)]
+    microphones = f"{n} of other microphones or kinds" if (n := len(others) - len(strange)) else ""
+    unlike = f"{len(strange)} that are not named as in ToyADMOS, such as {strange[0]}" if strange else ""
+    return ", ".join(filter(None, (microphones, unlike)))
+
+
 def _match(path: Path) -> re.Match[str] | None:
     return _FIRST.fullmatch(path.stem) or _SECOND.fullmatch(path.stem)
 

@@ -13,12 +13,13 @@ from asd.types import AsdError, Domain, Label, Split
 
 NORMAL = frozenset(
     {"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "intact", "pass", "normalsound"}
-    | {"gut", "io", "normale", "bueno", "bon", "sano", "正常", "正常音", "良品"}
+    | {"undamaged", "gut", "io", "normale", "bueno", "buono", "bon", "sain", "sano", "正常", "正常音", "良品"}
 )
 ANOMALOUS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "bad", "ng", "nok", "faulty", "fault", "faults", "defect"}
     | {"defects", "defective", "broken", "damaged", "failure", "failures", "fail", "unhealthy", "anomaloussound"}
-    | {"defekt", "defekte", "nio", "kaputt", "schlecht", "anomal", "anomalie", "anormal", "défaut"}
+    | {"defekt", "defekte", "nio", "ko", "kaputt", "schlecht", "anomal", "anomalie", "anormal", "défaut"}
+    | {"défectueux", "defectuoso", "difettoso"}
     | {"panne", "fallo", "avería", "averia", "malo", "anomalia", "guasto", "difetto", "異常", "異常音", "不良", "故障"}
 )
 TRAINING = frozenset({"train", "training"})
@@ -51,6 +52,7 @@ Parts = tuple[str, ...]  # folders from the data folder down
 
 # What the name of a folder says beside a label, a split and a domain; a numbered session of recordings is a date, too.
 NAME, NUMBER, DATE, SECTION, NOT_KNOWN, NOTHING = "name", "number", "date", "section", "not known", "nothing"
+SAYS_NO_MORE = (NUMBER, DATE, NOTHING)  # than the folder above it
 _SECTION = re.compile(r"(?:id|section)_(\d\d)")
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)|(?<!\d)(?:19|20)\d{6}(?!\d)")
 
@@ -62,10 +64,12 @@ def meaning(part: str) -> str:
     Example:
         >>> [str(meaning(part)) for part in ("NG", "not ok", "0_normal", "test data", "normal_2", "2026-03", "pump 3")]
         ['anomaly', 'anomaly', 'normal', 'test', 'name', 'date', 'name']
+        >>> [str(meaning(part)) for part in ("i.O.", "n. i. O.", "KO")]
+        ['normal', 'anomaly', 'anomaly']
         >>> [meaning(part) for part in ("run 1", "Session_02 2026-03-01", "take B", "run")]
         ['date', 'date', 'date', 'name']
     """
-    lower = part.lower()
+    lower = _joined(part.lower())
     words = _words(lower)
     telling = [word for word in words if word not in _FILLERS] if lower[-1:].isalpha() else words
     if not words:
@@ -96,6 +100,11 @@ def section_of(part: str) -> str | None:
     return match[1] if match else None
 
 
+def section_by(folders: Iterable[str]) -> str:
+    """The section that the first of these folders names that names one, 00 where none does."""
+    return next(filter(None, map(section_of, folders)), "00")
+
+
 def speaks_of_fault(name: str) -> bool:
     """Whether a name holds a word for an anomaly that is not denied (`pump_faulty`), or denies one for normal.
 
@@ -105,7 +114,7 @@ def speaks_of_fault(name: str) -> bool:
         >>> [speaks_of_fault(name) for name in ("not ok", "fault, no load", "no_load_fault", "ok, without defects")]
         [True, True, True, False]
     """
-    words, is_denied = _words(name.lower()), False
+    words, is_denied = _words(_joined(name.lower())), False
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         if word in NORMAL or word in ANOMALOUS:
             if (word in ANOMALOUS) != (is_denied or after == "free"):
@@ -124,6 +133,13 @@ def may_be_normal(name: str) -> bool:
 
 def _words(lower: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", lower))
+
+
+def _joined(lower: str) -> str:
+    """A text with abbreviations as one word: `io` of `i.o.` and `i. o.`, `nio` of `n.i.o.`."""
+    letter = r"[^\W\d_]"
+    lone = rf"(?<!{letter}){letter}(?:\. ?{letter}(?!{letter}))+\.?"
+    return re.sub(lone, lambda match: re.sub("[. ]", "", match[0]), lower)
 
 
 _MEANINGS: dict[str, str] = {
@@ -147,7 +163,7 @@ Cell = TypeVar("Cell", Label, Split, Domain)
 
 def read_cell(word: str, kind: type[Cell], where: str) -> Cell | None:
     """The label, split or domain that a cell names, None where it names none; `AsdError` for a word of no meaning."""
-    lower = word.lower()
+    lower = _joined(word.lower())
     if not lower or (kind is Label and lower in UNKNOWN):
         return None
     meant = {"0": Label.NORMAL, "1": Label.ANOMALY}.get(re.sub(r"\.0+$", "", lower)) or _MEANINGS.get(lower)
@@ -167,3 +183,17 @@ def machine_names(places: Iterable[Parts]) -> dict[Parts, str]:
     count = Counter(place[-1:] for place in every)
     unclear = {place for place in every if count[place[-1:]] > 1 or not any(map(str.isalpha, "".join(place[-1:])))}
     return {place: "_".join(place if place in unclear else place[-1:]) for place in every}
+
+
+def is_called_by(machine: str, folders: Sequence[str]) -> bool:
+    """Whether a machine is named after some of these folders, in their order, as by `machine_names`.
+
+    Example:
+        >>> [is_called_by("hall 1_fan", folders) for folders in (["hall 1", "2026", "fan"], ["hall 1", "pump"])]
+        [True, False]
+    """
+    return any(
+        machine == folder
+        or (machine.startswith(f"{folder}_") and is_called_by(machine[len(folder) + 1 :], folders[i + 1 :]))
+        for i, folder in enumerate(folders)
+    )
