@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from asd.detectors.base import Detector
 from asd.detectors.statistics import Statistics
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray, choose_clips
-from asd.evaluation.figures import Picture, explanation_figure
+from asd.evaluation.figures import Picture, explanation_figure, save
 from asd.runs import score_table
 from asd.stages.explaining import Material, Pair, explain_clips
 from asd.stages.scored_clips import in_order
@@ -328,6 +330,10 @@ def test_the_figure_has_its_axes_and_bars_in_place() -> None:
     quiet = Picture("neighbour", np.full((128, 30), -40.0), 1.2)
     figure = explanation_figure("$a 100% #1 $x", "score 3, $HOME 5% #1 $x", loud, quiet, effects)
     figure.draw_without_rendering()  # names are no formulas
+    figure.text(0, 0, "ポンプ 🔧")
+    with warnings.catch_warnings(record=True) as told:
+        save(figure, io.BytesIO(), format="png", dpi=20)
+    assert told == []
     axes = {one.get_label(): one for one in figure.axes}
     assert set(axes) == {"clip", "bands", "neighbour", "stretches", "words", "colours"}
     assert axes["clip"].images[0].get_clim() == axes["neighbour"].images[0].get_clim() == (-40.0, 10.0)

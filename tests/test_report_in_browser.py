@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from asd.data.codecs import encode
+from asd.evaluation.confidence import decision_intervals
 from asd.evaluation.report.contents import (
     MachineScores,
     Medium,
@@ -176,6 +178,56 @@ def test_two_thousand_dated_clips_fill_a_page_that_opens_at_once(tmp_path: Path)
         assert page.asks(CHOSEN) == "2000"
         assert page.asks("document.querySelector('[aria-selected=true]').ariaPosInSet") == "2000"
         assert page.complaints() == []
+
+
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> Path:
+    """A page of predictions under long names, one of a recording without a sound, on a scale that is bent."""
+    folder = "/a long way to the new recordings of this week, " + "x" * 150
+    files = [f"{folder}/{i}.wav" for i in range(8)]
+    table = pd.DataFrame([("pump", "00", "", "test", "", file, 1.0, 0) for file in files], columns=list(SCORE_COLUMNS))
+    table["score"] = [-90.0, -40.0, -1.0, 1.5, 2.5, 40.0, 80.0, 300.0]
+    table["defect"] = [*[""] * 7, "is silent (all samples are zero)"]
+    vectors = np.random.default_rng(0).normal(size=(8, 4))
+    shown = ShownClips(maps=projections(vectors), map_rows=range(8), map_of="vectors")
+    effects = {"top_bands": "0-189 Hz +1", "top_stretch": "", "louder_db": -0.36}
+    picture = {"top": spectrogram_picture(np.eye(8), (0.0, 1.0))}
+    shown.parts = {7: {"explained": "top", "effects": effects}}
+    part = machine_part(MachineScores("pump", table, 2.0, np.linspace(0, 2, 9)), shown)
+    facts = {"name": "n", "scorer": "s", "seed": 0, "made": "", "n_clips": 8, "n_shown": 0, "codec": "opus"}
+    about = f"predictions/{'y' * 150}/predictions.csv"
+    contents = {"about": about, "media_bytes": 0, "numbers": None, "data": {"machines": [part], "comparisons": []}}
+    (tmp_path / "page.html").write_text(as_html(facts | contents, picture))
+    return tmp_path / "page.html"
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_page_without_labels_says_what_can_be_said(unlabelled: Path, tmp_path: Path, width: int) -> None:
+    with opened(unlabelled, tmp_path / "profile", width) as page:
+        assert page.asks("document.documentElement.scrollWidth") <= width
+        assert page.text("#detail .chips").split("\n") == ["called anomalous", "is silent"]
+        assert "is silent (all samples are zero): its score means little" in page.text("#detail dl")
+        assert page.text(".explained figcaption").endswith("level 0.36 dB below the normal one")
+        assert page.asks("document.getElementById('map-colour').value") == "decision"
+        wide = "document.getElementById('{}').closest('.card').clientWidth"
+        assert page.asks(wide.format("decisions")) == page.asks(wide.format("histogram"))
+        ticks = "[...document.querySelectorAll('#histogram [aria-label=\"x-axis tick label\"] text')]"
+        edges = page.asks(f"{ticks}.map((t) => [t.getBoundingClientRect().left, t.getBoundingClientRect().right])")
+        assert len(edges) > 3
+        assert all(right < left for (_, right), (left, _) in pairwise(sorted(edges)))
+        page.driver.find_element("css selector", ".explained button").click()
+        assert page.asks("document.querySelector('dialog img').clientWidth") >= (900 if width < 820 else 1)
+        assert page.complaints() == []
+
+
+@pytest.mark.parametrize(("part", "whole"), [(0, 4), (4, 4), (1, 5), (37, 100), (1999, 2000), (3, 2000)])
+def test_intervals_on_the_page_are_those_of_evaluate(unlabelled: Path, tmp_path: Path, part: int, whole: int) -> None:
+    decision = [1] * part + [0] * (whole - part)
+    wanted = decision_intervals([1] * whole, decision)
+    with opened(unlabelled, tmp_path / "profile") as page:
+        assert page.asks(f"interval({part}, {whole})") == pytest.approx([*wanted["recall"]], abs=2e-6)
+        shown = page.asks(f"share({part}, {whole}, (x) => (2 * x) / (1 + x))")
+    assert f"{100 * wanted['f1'].low:.1f} to {100 * wanted['f1'].high:.1f}" in shown
 
 
 def noisy_parts(page: PageMedia, rng: np.random.Generator) -> dict[int, dict[str, Any]]:

@@ -5,11 +5,13 @@ The colours are those of Okabe and Ito, "Color Universal Design", 2008, which co
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib.resources import as_file, files
-from typing import ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -67,6 +69,13 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
             return draw(*arguments, **keywords)
 
     return drawn
+
+
+def save(figure: Figure, file: Path | BinaryIO, **how: Any) -> None:
+    """Writes a figure. A letter of a name that the font does not have is a box, and no warning of matplotlib's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(file, **how)
 
 
 @dataclass(frozen=True, slots=True)

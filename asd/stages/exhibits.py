@@ -39,7 +39,8 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
         for row, index in zip(rows, _neighbours(material, rows, normal, queries), strict=True)
     ]
     gain_db = _gain_db(pairs)
-    shown = ShownClips([condition(clip) for clip in test.clips])
+    shown = ShownClips([condition(clip) for clip in test.clips], [str(clip.path) for clip in test.clips])
+    shown.defects = [sound.defect or "" for sound in test.sounds]
     can_explain = not test.front_end.residual  # a score of two waveforms, of which one would be altered
     for place, pair in enumerate(progress(pairs, f"{test.clips[0].machine} exhibits")):
         part, media = _exhibits(pair, config.audio, gain_db)

@@ -26,7 +26,7 @@ from asd.data.windows import LONGEST_S
 from asd.detectors.base import Detector
 from asd.evaluation import explain
 from asd.evaluation.explain import Effects, FloatArray
-from asd.evaluation.figures import Picture, explanation_figure
+from asd.evaluation.figures import Picture, explanation_figure, save
 from asd.features.logmel import LogMel
 from asd.features.normal_spectra import NormalSpectra, mean_spectra
 from asd.types import AsdError, Clip
@@ -173,7 +173,7 @@ def explain_clips(material: Material, n_clips: int, folder: Path) -> pd.DataFram
         pair, row = Pair(material, i, int(nearest[i]), float(distances_db[i])), material.table.iloc[i]
         effects = pair.effects()
         with atomic(folder / name) as temporary:
-            pair.figure(row, n_clips, effects).savefig(temporary, format="png", dpi=150)
+            save(pair.figure(row, n_clips, effects), temporary, format="png", dpi=150)
         named = {"nearest": pair.nearest, "distance_db": round(pair.distance_db, 2), "figure": name}
         records.append({**row, **named, **effects.as_columns()})
     result = pd.DataFrame(records)[list(_COLUMNS)]

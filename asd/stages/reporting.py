@@ -101,9 +101,10 @@ def report(config: Report) -> WrittenReport:
 def summary(config: Report, result: WrittenReport) -> str:
     """Where the page is, and what it holds."""
     contents, n_machines = result.contents, len(result.contents["data"]["machines"])
+    machines = "1 machine" if n_machines == 1 else f"{n_machines} machines"
     return (
-        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {contents['n_clips']} clips of {n_machines} "
-        f"machines, {contents['n_shown']} of them to look at and listen to\nopen it in any browser; it needs no network"
+        f"written: {result.path} ({result.n_bytes / 1e6:.1f} MB), {contents['n_clips']} clips of {machines}, "
+        f"{contents['n_shown']} of them to look at and listen to\nopen it in any browser; it needs no network"
     )
 
 

@@ -215,7 +215,7 @@ def _written(
 ) -> Swept:
     """The table, the best configuration and the figure, in files."""
     from asd.evaluation.comparison import best_elsewhere, importances, score_elsewhere
-    from asd.evaluation.figures import importance_figure
+    from asd.evaluation.figures import importance_figure, save
 
     rows, rule = [], get_year(year).rule
     for r in results:  # a list as the command line writes it
@@ -241,7 +241,7 @@ def _written(
     if varied:
         figure = importance_figure(whole, importances(whole[varied], whole["score"]))
         with atomic(folder / "importance.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=120)
+            save(figure, temporary, format="png", dpi=120)
         publish_files(folder / "importance.png")
     return Swept(folder, table, machines, elsewhere)
 

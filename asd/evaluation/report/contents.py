@@ -6,10 +6,12 @@ import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.resources import files
 from itertools import chain, zip_longest
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import roc_curve
 
+from asd.evaluation.figures import save
 from asd.evaluation.score_table import FloatArray
 from asd.types import Domain, Label
 
@@ -33,24 +36,31 @@ _COMPONENTS = 30  # that t-SNE looks at
 _PERPLEXITY = 30.0
 LEAST_CLIPS = 5  # fewer make no map
 
-_DATE = re.compile(
-    r"(?<!\d)(?P<year>20\d\d)(?P<gap>[-_.]?)(?P<month>\d\d)(?P=gap)(?P<day>\d\d)"
-    r"(?:[T_ -]?(?P<hour>\d\d)[-_:.h]?(?P<minute>\d\d)(?:[-_:.m]?(?P<second>\d\d))?)?(?!\d)"
+_TIME = (
+    r"(?:(?P<apart>[T_ /-]| at )?(?P<hour>\d\d)(?P<colon>[-_:.h]?)(?P<minute>\d\d)(?:[-_:.m]?(?P<second>\d\d))?)?"
+    r"(?!\d)"
+)
+_DATES = (
+    re.compile(rf"(?<!\d)(?P<year>20\d\d)(?P<gap>[-_./]?)(?P<month>\d\d)(?P=gap)(?P<day>\d\d){_TIME}"),
+    re.compile(rf"(?<!\d)(?P<day>\d\d?)\.(?P<month>\d\d?)\.(?P<year>20\d\d){_TIME}"),
 )
 
 
 def recorded_at(name: str) -> datetime | None:
-    """The date in a name, with the time of day where it follows; None where there is none.
+    """The date in a name, or else in the folders above it, with the time where it follows; None where there is none.
 
-    Understands 20240131, 2024-01-31, 2024_01_31, each alone or followed by a time such as T1405, _14-05-59.
+    Understands 20240131, 2024-01-31, 2024_01_31, 2024/01/31, 31.1.2024, each alone or followed by a time such as T1405,
+    _14-05-59, at 14.05. A number of four digits in a folder with a date is none.
     """
-    for match in _DATE.finditer(name):
-        parts = match.groupdict()
-        units = ("year", "month", "day", "hour", "minute", "second")
-        try:
-            return datetime(*(int(parts[unit] or 0) for unit in units))  # type: ignore[arg-type]
-        except ValueError:  # such as the 45th of a month: these digits are no date
-            continue
+    for text in (PurePath(name).name, name):
+        for match in chain.from_iterable(date.finditer(text) for date in _DATES):
+            parts = match.groupdict()
+            is_counter = parts["apart"] == "/" and not parts["colon"] and not parts["second"]
+            day = [int(parts[unit]) for unit in ("year", "month", "day")]
+            time = [] if is_counter else [int(parts[unit] or 0) for unit in ("hour", "minute", "second")]
+            for rest in (time, []):
+                with suppress(ValueError):  # such as the 45th of a month: these digits are no date
+                    return datetime(*day, *rest)  # type: ignore[arg-type]
     return None
 
 
@@ -108,6 +118,8 @@ class ShownClips:
     """What there is to show of the clips of a machine beside their scores, by row of its table."""
 
     conditions: Sequence[str] = ()  # attributes of each clip in words, "" where unknown
+    paths: Sequence[str] = ()  # where each recording lies
+    defects: Sequence[str] = ()  # what is wrong with each recording, "" for most
     # names of media and facts of the clips that have them: {row: {...}}
     parts: dict[int, dict[str, Any]] = field(default_factory=dict)
     maps: Mapping[str, FloatArray] = field(default_factory=dict)  # {method: (clips + training clips, 2)}
@@ -132,6 +144,8 @@ def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
     training = np.sort(scores.training_scores)
     above = len(training) - np.searchsorted(training, table["score"], side="right")
     ranks = table["score"].rank(method="first", ascending=False)
+    paths = shown.paths or table["file"]
+    defects = shown.defects or (table["defect"] if "defect" in table else [""] * len(table))
     clips = [
         {
             **row,
@@ -139,7 +153,8 @@ def machine_part(scores: MachineScores, shown: ShownClips) -> dict[str, Any]:
             "rank": int(ranks[i]),
             "share": round(float(above[i] / len(training)), 4) if len(training) else None,
             "condition": shown.conditions[i] if shown.conditions else "",
-            "at": moment.isoformat() if (moment := recorded_at(row["file"])) else None,
+            "defect": defects[i],
+            "at": moment.isoformat() if (moment := recorded_at(paths[i])) else None,
             **shown.parts.get(i, {}),
         }
         for i, row in enumerate(table[["file", "section", "domain", "label", "score"]].to_dict("records"))
@@ -187,7 +202,7 @@ def spectrogram_picture(levels_db: FloatArray, limits: tuple[float, float]) -> M
 def figure_picture(figure: Figure) -> Medium:
     """A figure as it is."""
     file = io.BytesIO()
-    figure.savefig(file, dpi=90, **_WEBP)
+    save(figure, file, dpi=90, **_WEBP)
     return Medium(file.getvalue(), "image/webp")
 
 

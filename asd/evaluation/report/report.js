@@ -26,12 +26,31 @@ function verdict(clip, limit) {
 
 // ---- numbers at the threshold ----
 
-// The interval of Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-function share(part, whole) {
+// The exact interval of 95 % of Clopper and Pearson, Biometrika 26 (1934), as `evaluate` gives it, to 1e-6.
+function interval(part, whole) {
+  return [part && root(part, whole, 0.025), part < whole ? root(part + 1, whole, 0.975) : 1];
+}
+
+const logFactorial = [0];
+
+// The rate at which so many or more of the whole are found with a probability.
+function root(least, whole, probability) {
+  while (logFactorial.length <= whole) logFactorial.push(logFactorial.at(-1) + Math.log(logFactorial.length));
+  let low = 0, high = 1;
+  while (high - low > 1e-6) {
+    const p = (low + high) / 2, odds = Math.log(p / (1 - p)), start = logFactorial[whole] + whole * Math.log(1 - p);
+    let found = 0;
+    for (let i = least; i <= whole; i++) found += Math.exp(start - logFactorial[i] - logFactorial[whole - i] + i * odds);
+    if (found < probability) low = p;
+    else high = p;
+  }
+  return (low + high) / 2;
+}
+
+function share(part, whole, of = (x) => x) {
   if (!whole) return "–";
-  const z = 1.96, p = part / whole, n = whole + z * z;
-  const middle = (part + (z * z) / 2) / n, half = (z / n) * Math.sqrt((part * (whole - part)) / whole + (z * z) / 4);
-  return `<span class="value">${percent(p)}</span><span class="interval">${percent(Math.max(0, middle - half))} to ${percent(Math.min(1, middle + half))}</span>`;
+  const [low, high] = interval(part, whole).map(of);
+  return `<span class="value">${percent(of(part / whole))}</span><span class="interval">${percent(low)} to ${percent(high)}</span>`;
 }
 
 function counts(clips, limit) {
@@ -57,12 +76,12 @@ function drawDecisions() {
     line("precision", (c) => share(c.hit, c.hit + c["false alarm"]));
     line("recall", (c) => share(c.hit, c.hit + c.miss));
     line("false-alarm rate", (c) => share(c["false alarm"], c["false alarm"] + c.right));
-    line("F1", (c) => `<span class="value">${percent((2 * c.hit) / Math.max(1, 2 * c.hit + c.miss + c["false alarm"]))}</span>`);
+    line("F1", (c) => share(c.hit, c.hit + c.miss + c["false alarm"], (x) => (2 * x) / (1 + x))); // grows with that share
   } else {
     rows.push(`<tr><th scope="row">called anomalous</th><td class="n">${called} of ${clips.length}</td></tr>`);
   }
   if (training.length) rows.push(`<tr><th scope="row">normal training clips above</th><td class="n">${share(above, training.length)}</td></tr>`);
-  $("decisions").innerHTML = `<table><thead><tr>${head}</tr></thead><tbody>${rows.join("")}</tbody></table><p class="note">In per cent, with 95 % intervals (Wilson).</p>`;
+  $("decisions").innerHTML = `<table><thead><tr>${head}</tr></thead><tbody>${rows.join("")}</tbody></table><p class="note">In per cent, with exact intervals of 95 %.</p>`;
   const all = DATA.machines.map((m, i) => m.clips.filter((c) => isCalled(c, state.thresholds[i])).length);
   $("called-all").textContent = all.reduce((a, b) => a + b, 0);
 }
@@ -79,7 +98,16 @@ function scoreScale() {
   const line = bent ? d3.scaleSymlog().constant(spread) : d3.scaleLinear();
   line.domain([low, high > low ? high : low + 1]).range([0.01, 0.99]);
   const ends = [line.invert(0), line.invert(1)];
-  return { at: line, axis: { domain: ends, ...(bent ? { type: "symlog", constant: spread, ticks: 8 } : {}) } };
+  return { at: line, axis: { domain: ends, ...(bent ? { type: "symlog", constant: spread, ticks: apart(line, ends) } : {}) } };
+}
+
+// Round numbers on a bent line, the roundest first, as far as their names have room beside each other.
+function apart(line, [low, high]) {
+  const powers = d3.range(-3, 7).map((k) => 10 ** k), least = Math.max(0.08, 56 / width("histogram")), kept = [];
+  for (const x of [0, ...[1, 5, 2].flatMap((m) => powers.flatMap((p) => [m * p, -m * p]))]) {
+    if (low <= x && x <= high && kept.every((y) => Math.abs(line(x) - line(y)) > least)) kept.push(x);
+  }
+  return kept;
 }
 
 function put(id, plot, label) {
@@ -247,6 +275,7 @@ function chipsOf(clip, limit) {
   if (judged === "false alarm" || judged === "miss") chips.push(chip(judged, "wrong"));
   else if (clip.label) chips.push(chip(clip.label, clip.label));
   if (clip.domain) chips.push(chip(clip.domain));
+  if (clip.defect) chips.push(chip(clip.defect.replace(/ \(.*/, ""), "defect"));
   if (clip.sounds) chips.push(chip("sound", "sound"));
   return chips;
 }
@@ -335,6 +364,7 @@ function facts(clip, limit) {
   const pairs = [["score", number(clip.score)], ["threshold", number(limit)], ["rank", `${clip.rank} of ${machine().clips.length}`]];
   if (clip.share !== null) pairs.push(["normal training clips with a higher score", `${percent(clip.share)} %`]);
   for (const key of ["label", "domain", "section", "condition"]) if (clip[key]) pairs.push([key, clip[key]]);
+  if (clip.defect) pairs.push(["the recording", `${clip.defect}: its score means little`]);
   if (clip.at) pairs.push(["recorded", clip.at.replace("T", " ")]);
   if (clip.distance_db !== undefined) pairs.push(["distance to the normal one", `${clip.distance_db} dB per band`]);
   return of("dl", {}, ...pairs.map(([key, value]) => of("div", {}, of("dt", { textContent: key }), of("dd", { textContent: value }))));
@@ -359,7 +389,7 @@ function drawDetail() {
     parts.push(of("p", { className: "note", textContent: "This clip's sound is not part of the page; the notes below say which are. Choose “clips to listen to” above the list." }));
   }
   if (clip.explained) {
-    const words = `What raised the score: ${clip.effects.top_bands || "no band"}; ${clip.effects.top_stretch || "no stretch of time"}; level ${clip.effects.louder_db} dB above the normal one`;
+    const words = `What raised the score: ${clip.effects.top_bands || "no band"}; ${clip.effects.top_stretch || "no stretch of time"}; level ${Math.abs(clip.effects.louder_db)} dB ${clip.effects.louder_db < 0 ? "below" : "above"} the normal one`;
     parts.push(of("figure", { className: "explained" }, enlargeable(fileOf(clip.explained), words), of("figcaption", { textContent: words })));
   }
   detail.replaceChildren(...parts);
@@ -390,6 +420,7 @@ function setMachine(index) {
   [...$("machines").children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
   $("notes").replaceChildren(...machine().notes.map((note) => of("li", { textContent: note })));
   $("map-method").dataset.machine = "";
+  if (!machine().labelled && $("map-colour").value === "label") $("map-colour").value = "decision"; // there is no other
   state.row = listed()[0] ?? 0;
   setThreshold(threshold());
   drawMap();
