@@ -31,6 +31,7 @@ from asd.evaluation.markdown import (
 
 
 def test_columns_of_numbers_are_aligned_to_the_right() -> None:
+    assert table(["machine"], [["pump 3"], ["mill #7"]])[1] == "|---------|"
     assert table(["model"], [["a|b"]]) == ["| model |", "|-------|", r"| a\|b  |"]
     assert table(["model", "F1"], [["a", "0.5000"], ["longer", MISSING], ["b", "12.0000 ± 0.1"]]) == [
         "| model  |            F1 |",

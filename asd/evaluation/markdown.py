@@ -6,6 +6,7 @@ A page has sections with sentences, tables and figures, by one template.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MISSING = "–"
 _COLUMNS = 118
+_STARTS = re.compile(r"[-+±<>~(]?\.?\d")  # a number, which `pump 3` is not
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -88,7 +90,7 @@ def _is_numeric(cells: Sequence[str]) -> bool:
     """Whether a column holds numbers, and blanks at most between them."""
     filled = [text for text in cells if text]
     is_named = any(text.isdigit() and text.startswith("0") and len(text) > 1 for text in filled)  # a section such as 00
-    are_numbers = all(text == MISSING or text[-1] == "%" or text[-1].isdigit() for text in filled)
+    are_numbers = all(text == MISSING or (text[-1] in "%0123456789" and _STARTS.match(text)) for text in filled)
     return bool(filled) and are_numbers and not is_named
 
 
