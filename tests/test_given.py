@@ -46,7 +46,7 @@ def test_a_name_that_speaks_of_a_fault_is_refused_wherever_it_is_given(tmp_path:
 def test_nothing_is_learnt_from_a_folder_that_is_called_as_anomalies_are(tmp_path: Path, given: str) -> None:
     for name in ("1.wav", "2026-03-01/2.wav"):
         write_clip(tmp_path / "pump/broken" / name, 1)
-    with pytest.raises(AsdError, match=r"\.wav is an anomaly by its folder's name, and a model is fitted on normal"):
+    with pytest.raises(AsdError, match=r"\.wav is an anomaly by its folder's name, and a model learns normal ones"):
         clips_of_files(tmp_path / given, "pump", Split.TRAIN)
     assert clips_of_files(tmp_path / given, "pump", Split.TEST)
 

@@ -316,6 +316,13 @@ def test_patterns_and_tables_name_recordings(inbox: Path) -> None:
     succeeds("predict", f"audio={inbox / 'list.csv'}", "out=listed")
     again = pd.read_csv("listed/predictions.csv")
     assert_same(again, table)
+    listed.loc[0, "path"] = "gone.wav"
+    listed.to_csv(inbox / "list.csv", index=False)
+    answer = asd("predict", f"audio={inbox / 'list.csv'}", "out=listed")  # as any other that cannot be read
+    assert (answer.code, len(pd.read_csv("listed/predictions.csv"))) == (1, len(table) - 1)
+    assert "gone.wav does not exist" in Path("listed/skipped.csv").read_text()
+    listed.assign(path="gone.wav").head(1).to_csv(inbox / "list.csv", index=False)
+    refuses("predict", f"audio={inbox / 'list.csv'}", saying="row 2 names gone.wav, .* paths are relative to the table")
     listed.assign(machine="lathe").to_csv(inbox / "list.csv", index=False)
     refuses("predict", f"audio={inbox / 'list.csv'}", saying="is of lathe, and it is asked of fan")
 

@@ -216,7 +216,7 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
     elif not has_magic(str(place)):
         raise AsdError(f"{place} does not exist; name a file, a folder, a pattern or a table of recordings")
     else:
-        matches = [Path(match) for match in sorted(glob(str(path), recursive=True))]
+        matches = map(Path, sorted(glob(str(path), recursive=True)))
         inside = [find_in_tree(match) if match.is_dir() else [match] for match in matches]
         every = [file for files in inside for file in files if is_recording(file)]
         every.sort(key=lambda file: (len(file.parts), file), reverse=True)
@@ -232,7 +232,7 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
 
 
 def _refuse_fault(file: Path, place: Path) -> None:
-    """Refuses to learn from what the name of the file, of its folder or of the given place calls an anomaly."""
+    """Refuses to learn from what the name of the file, its folder or the given place calls an anomaly."""
     if speaks_of_fault(file.stem):
         raise _anomaly(file, "name")
     folders = (word for folder in file.absolute().parents if (word := meaning(folder.name)) not in SAYS_NO_MORE)
@@ -273,7 +273,8 @@ def _laid_out(layout: Layout, folder: Path, files: Sequence[Path]) -> list[Clip]
 
 def _listed(table: Path, machine: str, split: Split) -> list[Clip]:
     """The recordings of a table that are to be learnt from, or all of them."""
-    clips = [replace(clip, machine=clip.machine or machine) for clip in read_table(table, unsaid=split)]
+    clips = read_table(table, split, some=split is Split.TEST)
+    clips = [replace(clip, machine=clip.machine or machine) for clip in clips]
     if split is not Split.TRAIN:
         return [replace(clip, split=split) for clip in clips]
     wanted = [clip for clip in clips if clip.split is Split.TRAIN]
@@ -296,5 +297,4 @@ def _named(clip: Clip) -> Clip:
 
 
 def _anomaly(path: Path, by: str) -> AsdError:
-    why = f"{path} is an anomaly by its {by}, and a model is fitted on normal recordings"
-    return AsdError(f"{why}; leave it out, or correct the {by}")
+    return AsdError(f"{path} is an anomaly by its {by}, and a model learns normal ones; leave it out, or correct that")

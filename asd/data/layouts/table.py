@@ -32,12 +32,12 @@ _ONE = {"1", "1.0", "true"}  # in a column of labels, which `iso_class`, `target
 _LABELS = re.compile(r"(?<![a-z])(labels?|truth|gt)(?![a-z])|^(class|target|y)([ _-]?(id|true))?$")
 
 
-def read_table(path: Path, unsaid: Split = Split.TEST) -> list[Clip]:
+def read_table(path: Path, unsaid: Split = Split.TEST, *, some: bool = False) -> list[Clip]:
     """The recordings of a table; `machine` is empty where the table does not name one.
 
     Rows without a split are training clips where they are normal, and test clips otherwise. Where no row has a split or
     a label, all are `unsaid`. `AsdError` where it is no such table, a row names no recording or one that is not there,
-    or a cell means nothing.
+    or a cell means nothing. With `some`, one recording that is there is enough: others are named when they are read.
     """
     table = _cells(path)
     if table.columns.has_duplicates:
@@ -52,7 +52,9 @@ def read_table(path: Path, unsaid: Split = Split.TEST) -> list[Clip]:
     for number, row in enumerate(table.to_dict("records"), start=2):
         cells = {str(column): str(value).strip() for column, value in row.items()}
         if any(cells.values()):
-            clips.append(_clip(cells, named[0], path, number, unsaid))
+            clips.append(_clip(cells, named[0], path, number, unsaid, some))
+    if some and not any(map(_is_there, (clip.path for clip in clips))):
+        return read_table(path, unsaid)  # which says so
     if not clips:
         raise AsdError(f"{path} lists no recordings; add a row for each")
     return clips
@@ -88,13 +90,13 @@ def _column(name: object) -> str:
     return str(name).strip().lower()
 
 
-def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, unsaid: Split) -> Clip:
+def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, unsaid: Split, some: bool) -> Clip:
     where = f"{table}, row {number}"
     name = cells[path_column].replace("\\", "/")
     if not name:
         raise AsdError(f"{where} names no recording; fill in {path_column}, or remove the row")
     path = mirrored(name) if is_address(name) else _file(table.parent, name)
-    if address_of(path) is None and not isfile(path):
+    if not some and not _is_there(path):
         raise AsdError(f"{where} names {name}, and there is no file {path}; paths are relative to the table")
     label = read_cell(cells.get("label", ""), Label, where)
     domain = read_cell(cells.get("domain", ""), Domain, where)
@@ -117,6 +119,10 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
         )
     section = section_name(cells.get("section", "")) or "00"
     return Clip(path, machine, section, split, domain, label, attributes, name)
+
+
+def _is_there(path: Path) -> bool:
+    return address_of(path) is not None or isfile(path)
 
 
 def _file(folder: Path, name: str) -> Path:
