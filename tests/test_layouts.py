@@ -87,6 +87,16 @@ def test_the_challenge_stays_as_it_is(tmp_path: Path) -> None:
         open_data(root, "mimi")
 
 
+def test_recordings_beside_machines_of_the_challenge_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = touch(tone_machine(tmp_path, n_train=4, n_test=1), "notes/a.txt", ".hidden/b.wav")
+    assert open_data(root).layout == "challenge"
+    assert caplog.messages == []
+    open_data(touch(root, "pump/normal/a.wav"))
+    assert "where a machine has train/ and test/, and without the recordings in pump; put those" in caplog.text
+
+
 def test_plain_folders(tmp_path: Path) -> None:
     root = touch(
         tmp_path,

@@ -134,7 +134,10 @@ def open_data(
     one_of(layout, LAYOUTS, "layout")
     if is_table(root):
         return own_data(root, "table", table.read_table(root), machines, held_out)
-    if layout == "challenge" or (layout == "auto" and files.has_challenge_names(root)) or not root.is_dir():
+    if layout == "auto" and files.has_challenge_names(root):
+        _name_other_folders(root)
+        return ChallengeData(root)
+    if layout == "challenge" or not root.is_dir():
         return ChallengeData(root)
     every = sorted(walk_tree(root))
     if layout == "auto" and any(p.parent.name in files.CLIP_FOLDERS and _has_challenge_name(p) for p in every):
@@ -154,6 +157,19 @@ def open_data(
         f"{root} holds recordings, and no folder or name in it says which are normal; put them into <machine>/normal "
         f"and <machine>/abnormal, list them in recordings.csv, or name normal ones with normal="
     )
+
+
+def _name_other_folders(root: Path) -> None:
+    """Warns of recordings beside the machines of the challenge, in folders that are none."""
+    known = {*files.list_machines(root)}
+    others = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and not folder.name.startswith(".")]
+    others = [folder for folder in others if unicodedata.normalize("NFC", folder.name) not in known]
+    if left := [folder.name for folder in others if any(map(is_recording, walk_tree(folder)))]:
+        log.warning(
+            "%s is read as in the challenge, where a machine has train/ and test/, and without the recordings in %s; "
+            "put those into another folder, and name it with data=",
+            *(root, named(left)),
+        )
 
 
 def _has_challenge_name(path: Path) -> bool:
