@@ -143,6 +143,8 @@ def contrast(one: list[float], other: list[float]) -> float:
 def test_nothing_is_wider_than_the_window(report: Path, tmp_path: Path, width: int) -> None:
     with opened(report, tmp_path / "profile", width) as page:
         assert page.asks("document.documentElement.scrollWidth") <= width
+        ticks = "document.querySelectorAll('#histogram [aria-label=\"x-axis tick label\"] text')"
+        assert page.asks(f"{ticks}.length") >= 3
         assert page.complaints() == []
 
 

@@ -131,7 +131,7 @@ function drawHistogram() {
   const plot = Plot.plot({
     ...base("histogram", 70 + 86 * groups.length), marginLeft: 46, marginRight: 74,
     fy: { domain: groups, label: null }, marginBottom: 40,
-    y: { label: "share of clips (%)", percent: true, grid: true, ticks: 3 }, x: { label: "score", labelOffset: 36, ...axis },
+    y: { label: "share of clips (%)", percent: true, grid: true, ticks: 3 }, x: { label: "score", labelOffset: 36, ticks: Math.max(4, width("histogram") / 90), ...axis },
     color: { ...kinds(names), legend: true },
     marks: [
       Plot.rectY(rows, Plot.binX({ y: "proportion-facet" }, { x: "score", fy: "group", fill: "kind", thresholds: d3.range(0, 1.0001, 1 / 56).map((share) => at.invert(share)), insetLeft: 0.5, insetRight: 0.5 })),
