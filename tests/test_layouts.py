@@ -418,6 +418,8 @@ def test_odd_trees_are_a_sentence(tmp_path: Path, names: list[str], saying: str)
         ("pump/iO/1.wav", "pump/niO/leak/1.wav"),
         ("pump/i.O./1.wav", "pump/n. i. O./leak/1.wav"),
         ("pump/OK/1.wav", "pump/KO/leak/1.wav"),
+        ("pump/fault-free/1.wav", "pump/fault/leak/1.wav"),
+        ("pump/no_defect/1.wav", "pump/fehlerhaft/leak/1.wav"),
         ("pump/undamaged/1.wav", "pump/damaged/leak/1.wav"),
         ("pump/正常/1.wav", "pump/異常/leak/1.wav"),
         ("pump/normal/1.wav", "pump/de\N{COMBINING ACUTE ACCENT}faut/leak/1.wav"),  # as macOS writes it

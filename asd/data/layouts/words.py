@@ -13,13 +13,27 @@ from asd.types import AsdError, Domain, Label, Split
 
 NORMAL = frozenset(
     {"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "intact", "pass", "normalsound"}
-    | {"undamaged", "gut", "io", "normale", "bueno", "buono", "bon", "sain", "sano", "正常", "正常音", "良品"}
+    | {
+        "undamaged",
+        "fehlerfrei",
+        "gut",
+        "io",
+        "normale",
+        "bueno",
+        "buono",
+        "bon",
+        "sain",
+        "sano",
+        "正常",
+        "正常音",
+        "良品",
+    }
 )
 ANOMALOUS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "bad", "ng", "nok", "faulty", "fault", "faults", "defect"}
     | {"defects", "defective", "broken", "damaged", "failure", "failures", "fail", "unhealthy", "anomaloussound"}
     | {"defekt", "defekte", "nio", "ko", "kaputt", "schlecht", "anomal", "anomalie", "anormal", "défaut"}
-    | {"défectueux", "defectuoso", "difettoso"}
+    | {"fehler", "fehlerhaft", "beschädigt", "störung", "défectueux", "defectuoso", "difettoso"}
     | {"panne", "fallo", "avería", "averia", "malo", "anomalia", "guasto", "difetto", "異常", "異常音", "不良", "故障"}
 )
 TRAINING = frozenset({"train", "training"})
@@ -64,8 +78,8 @@ def meaning(part: str) -> str:
     Example:
         >>> [str(meaning(part)) for part in ("NG", "not ok", "0_normal", "test data", "normal_2", "2026-03", "pump 3")]
         ['anomaly', 'anomaly', 'normal', 'test', 'name', 'date', 'name']
-        >>> [str(meaning(part)) for part in ("i.O.", "n. i. O.", "KO")]
-        ['normal', 'anomaly', 'anomaly']
+        >>> [str(meaning(part)) for part in ("i.O.", "n. i. O.", "fault-free", "no fault")]
+        ['normal', 'anomaly', 'normal', 'normal']
         >>> [meaning(part) for part in ("run 1", "Session_02 2026-03-01", "take B", "run")]
         ['date', 'date', 'date', 'name']
     """
@@ -82,7 +96,11 @@ def meaning(part: str) -> str:
         return NOTHING
     if len(telling) == 2 and telling[0] in _NEGATIONS and telling[1] in NORMAL:
         return Label.ANOMALY
-    if len(telling) > 1 or not lower[-1:].isalpha():
+    if not lower[-1:].isalpha():
+        return NAME
+    if len(telling) == 2 and {*telling} & ANOMALOUS and (telling[0] in _NEGATIONS or telling[1] == "free"):
+        return Label.NORMAL
+    if len(telling) > 1:
         return NAME
     return _MEANINGS.get(telling[0], NAME)
 
