@@ -51,6 +51,21 @@ def test_nothing_is_learnt_from_a_folder_that_is_called_as_anomalies_are(tmp_pat
     assert clips_of_files(tmp_path / given, "pump", Split.TEST)
 
 
+@pytest.mark.parametrize("given", ["train", "train/*", "train/*/1.wav"])
+def test_nothing_is_learnt_where_a_folder_inside_speaks_of_a_fault(
+    tmp_path: Path, given: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("engine1_good", "engine2_broken"):  # as in IDMT-ISA-Electric-Engine
+        write_clip(tmp_path / "train" / name / "1.wav", 1)
+    with pytest.raises(AsdError, match=r"engine2_broken/1\.wav is an anomaly by its folder's name"):
+        clips_of_files(tmp_path / given, "engine", Split.TRAIN)
+    assert len(clips_of_files(tmp_path / "train/engine1_good", "engine", Split.TRAIN)) == 1
+    assert caplog.messages == []
+    write_clip(tmp_path / "fault detection 2026/1.wav", 1)  # what somebody calls a folder may be the project's name
+    assert len(clips_of_files(tmp_path / "fault detection 2026", "engine", Split.TRAIN)) == 1
+    assert "fault detection 2026 speaks of a fault by its name, and all recordings in it are learnt" in caplog.text
+
+
 def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: Path) -> None:
     for name in (
         "a/normal_1.wav",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from glob import glob, has_magic
+from itertools import takewhile
 from os import PathLike
 from os.path import lexists
 from pathlib import Path
@@ -147,13 +148,6 @@ def _warn_of_channels(n: int) -> None:
         )
 
 
-def check_lengths(recordings: Recordings, least_samples: int) -> None:
-    """Refuses recordings that are shorter than a detector can use."""
-    for clip, sound in recordings.pairs:
-        if (n := sound.n_samples) < least_samples:
-            raise AsdError(f"{clip.path} has {n} samples, the detector needs {least_samples} at least; leave it out")
-
-
 def clips_of_files(paths: Files, machine: str, split: Split) -> list[Clip]:
     """Recordings in files, with what their names tell where they are names of the challenge.
 
@@ -228,15 +222,19 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
         return [_named(Clip(file, machine, section_by(file.absolute().parts[-2::-1]), split)) for file in found]
     for file in found:
         _refuse_fault(file, path)
+    if speaks_of_fault(path.name):  # which may be that of a project
+        log.warning("%s speaks of a fault by its name, and all recordings in it are learnt as normal", path)
     return [_named(Clip(file, machine, "00", split, None, Label.NORMAL)) for file in found]
 
 
 def _refuse_fault(file: Path, place: Path) -> None:
-    """Refuses to learn from what the name of the file, its folder or the given place calls an anomaly."""
+    """Refuses to learn from an anomaly: by the name of the file, of a folder in the given one, or of that."""
     if speaks_of_fault(file.stem):
         raise _anomaly(file, "name")
-    folders = (word for folder in file.absolute().parents if (word := meaning(folder.name)) not in SAYS_NO_MORE)
-    if Label.ANOMALY in (next(folders, ""), meaning(place.absolute().name)):
+    n_given = len(place.parts) if lexists(place) else len([*takewhile(lambda part: not has_magic(part), place.parts)])
+    words = (word for folder in file.absolute().parents if (word := meaning(folder.name)) not in SAYS_NO_MORE)
+    is_called = Label.ANOMALY in (next(words, ""), meaning(place.absolute().name))
+    if is_called or any(map(speaks_of_fault, file.parts[n_given:-1])):
         raise _anomaly(file, "folder's name")
 
 
