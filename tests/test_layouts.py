@@ -221,12 +221,13 @@ def test_a_table_beside_or_named(tmp_path: Path) -> None:
         ("", "is not a readable table .*; correct or remove it"),
         ("path,speed\na.wav,5\n\n\nb.wav,6\n", r"row 5 names b\.wav, and there is no file"),  # as a spreadsheet counts
         (f"path,label\n{'x' * 5000}.wav,normal\n", r"row 2 names x+\.wav, and there is no file"),
+        ("path,split\na faulty one.wav,train\n", "row 2 would be learnt .* column path says 'a faulty one'"),
         ("path,split,label\na.wav,train,NOK\n", r"a\.wav is an anomaly, and its split in .* is train; .* write test"),
         ("path,split,Labels\na.wav,train,Anomaly\n", r"row 2 would be learnt .* column labels says 'Anomaly'; call"),
     ],
 )
 def test_a_table_that_means_nothing_or_two_things_is_refused(tmp_path: Path, text: str, saying: str) -> None:
-    touch(tmp_path, "a.wav")
+    touch(tmp_path, "a.wav", "a faulty one.wav")
     (tmp_path / "recordings.csv").write_text(text)
     with pytest.raises(AsdError, match=saying):
         open_data(tmp_path)
@@ -384,7 +385,8 @@ def test_names_of_the_challenge_in_another_layout_are_not_read_and_said(
         (["pump/normal/faulty bearing/a.wav"], "faulty bearing speaks of a fault; move it to abnormal/, or rename it"),
         (["pump_faulty/train/a.wav"], "pump_faulty speaks of a fault; move it to abnormal/"),
         (["pump/normal/anomaly_001.wav"], r"anomaly_001\.wav speaks of a fault; move it to abnormal/"),
-        (["pump/normal/section_00_source_test_anomaly_0001.wav"], "is an anomaly by its name; move it to test/"),
+        (["pump/normal/section_00_source_test_anomaly_0001.wav"], "anomaly_0001.wav speaks of a fault; move it"),
+        (["pump/normal/2026-03-01 bearing fault.wav"], "fault.wav speaks of a fault; move it to abnormal/, or rename"),
         (["a.wav", "b.wav"], "no folder or name in it says which are normal"),
         (["pump/a.wav", "fan/b.flac"], "no folder or name in it says which are normal"),
         (["notes.txt"], "holds no machine"),

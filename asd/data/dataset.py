@@ -177,11 +177,8 @@ def _has_challenge_name(path: Path) -> bool:
 
 
 def _look_at_names(clips: Sequence[Clip]) -> None:
-    """Warns of recordings with names of the challenge, and refuses to learn from what is an anomaly by such a name."""
+    """Warns of recordings with names of the challenge."""
     alike = [clip for clip in clips if _has_challenge_name(clip.path.with_suffix(".wav"))]
-    learnt = [clip.path for clip in alike if clip.split is Split.TRAIN]
-    if wrong := [path for path in learnt if "anomaly" in path.stem.split("_")]:
-        raise AsdError(f"{wrong[0]} lies where normal recordings do, and is an anomaly by its name; move it to test/")
     if alike:
         log.warning(
             "%s is named as in the challenge, and does not lie as there (WAV files in <machine>/train and "

@@ -84,7 +84,7 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
         for parts, place in places.items()
     }
     for path, parts in folders.items():
-        if found[parts].label is Label.NORMAL and Label.ANOMALY in _label_of_file(path):
+        if found[parts].label is Label.NORMAL and words.speaks_of_fault(path.stem):
             raise _doubtful(path, path.name)
     return [replace(found[parts], path=path) for path, parts in folders.items()]
 

@@ -105,6 +105,7 @@ def _clip(cells: Mapping[str, str], path_column: str, table: Path, number: int, 
     attributes = {key: plain_number(value) for key, value in cells.items() if key not in known and value}
     split = split or (Split.TRAIN if label is Label.NORMAL else unsaid)
     told = {key: value for key, value in attributes.items() if key != "y" or "x" not in cells}  # beside x, a coordinate
+    told[path_column] = path.stem
     if split is Split.TRAIN and label is None and (faulty := [*filter(_tells_of_fault, told.items())]):
         column, cell = faulty[0]
         raise AsdError(

@@ -33,7 +33,7 @@ ANOMALOUS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "bad", "ng", "nok", "faulty", "fault", "faults", "defect"}
     | {"defects", "defective", "broken", "damaged", "failure", "failures", "fail", "unhealthy", "anomaloussound"}
     | {"defekt", "defekte", "nio", "ko", "kaputt", "schlecht", "anomal", "anomalie", "anormal", "défaut"}
-    | {"fehler", "fehlerhaft", "beschädigt", "störung", "défectueux", "defectuoso", "difettoso"}
+    | {"fehler", "fehlerhaft", "beschädigt", "störung", "schlechtteile", "défectueux", "defectuoso", "difettoso"}
     | {"panne", "fallo", "avería", "averia", "malo", "anomalia", "guasto", "difetto", "異常", "異常音", "不良", "故障"}
 )
 TRAINING = frozenset({"train", "training"})
