@@ -72,7 +72,7 @@ def confirm(run: RunDirectory, runs: Path, sections: Mapping[str, str]) -> Chang
         more = {"confirmed.json": {"changes": [*changes, entry]}}
         with _reopened(run):
             store_model(run, detector, every, facts["settings"], facts["data"], more)
-            write_job_scores(job, detector, time.perf_counter())
+            write_job_scores(replace(job, learn=every), detector, time.perf_counter())
         return _logged(run, "confirmed", entry, len(files), every, before)
 
 
