@@ -61,13 +61,6 @@ def check_units(recordings: Recordings, refused: list[Refused] | None = None) ->
     return recordings.subset([i for i, clip in enumerate(recordings.clips) if clip.name not in fewer])
 
 
-def check_lengths(recordings: Recordings, least_samples: int) -> None:
-    """Refuses recordings that are shorter than a detector can use."""
-    for clip, sound in recordings.pairs:
-        if (n := sound.n_samples) < least_samples:
-            raise AsdError(f"{clip.path} has {n} samples, the detector needs {least_samples} at least; leave it out")
-
-
 def notices(recordings: Recordings) -> list[str]:
     """What was done to recordings that are not as the run needs them, in sentences: other rates, channels and units."""
     sentences = []

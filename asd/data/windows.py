@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from asd.core.runtime import log
 from asd.data.recordings import Recordings
+from asd.types import AsdError
 
 LONGEST_S = 60.0  # a recording of more is no clip
 HARDLY_LONGER = 1.05  # than a window, and no reason to cut
@@ -42,3 +43,10 @@ def as_clips(recordings: Recordings, machine: str) -> Recordings:
         *(machine, (~is_clip).sum(), LONGEST_S, clip_s),
     )
     return clips
+
+
+def check_lengths(recordings: Recordings, least_samples: int) -> None:
+    """Refuses recordings that are shorter than a detector can use."""
+    for clip, sound in recordings.pairs:
+        if (n := sound.n_samples) < least_samples:
+            raise AsdError(f"{clip.path} has {n} samples, the detector needs {least_samples} at least; leave it out")

@@ -33,7 +33,7 @@ from asd.runs import RunDirectory
 from asd.settings.stages import Predict
 from asd.stages.confirming import Change, confirm, undo_last
 from asd.stages.predictions import COLUMNS, warn_of_defects, with_ranks
-from asd.types import AsdError, Clip, named, section_among
+from asd.types import AsdError, Clip, Split, named, section_among
 
 PIECE = 256  # recordings that are read and scored at once
 _NAMED = 10  # of each machine in the last message
