@@ -77,7 +77,7 @@ def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: 
             f"{path} belongs to another network: {len(missing)} tensors missing, {len(unknown)} unknown, "
             f"{len(shapes)} of another shape (first: {example}); use the configuration it was trained with"
         )
-    for name, weight in module.named_parameters():
+    for name, weight in own.items():
         if state[name].is_floating_point() != weight.is_floating_point():
             raise AsdError(
                 f"{path} holds {state[name].dtype} as {name}, and the network {weight.dtype}; give it as floats"
