@@ -80,7 +80,7 @@ def load_into(module: torch.nn.Module, state: Mapping[str, torch.Tensor], path: 
     for name, weight in own.items():
         if state[name].is_floating_point() != weight.is_floating_point():
             raise AsdError(
-                f"{path} holds {state[name].dtype} as {name}, and the network {weight.dtype}; give it as floats"
+                f"{path} holds {state[name].dtype} as {name}, and the network {weight.dtype}; give it in that type"
             )
         if not state[name].isfinite().all():
             raise AsdError(f"{path} holds NaN or infinity in {name}: it is damaged; train or fetch it again")

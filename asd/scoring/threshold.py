@@ -149,12 +149,12 @@ def fit_threshold(
     return found
 
 
-def false_alarm_bound(n_above: int, n: int) -> float:
-    """Rate of false alarms, in (0, 1], that is not exceeded with a confidence of `CONFIDENCE`.
+def false_alarm_bound(n_above: int, n: int, confidence: float = CONFIDENCE) -> float:
+    """Rate of false alarms, in (0, 1], that is not exceeded with this confidence.
 
     Args:
-        n_above: normal clips above the threshold.
-        n: normal clips.
+        n_above, n: normal clips above the threshold, and all of them.
+        confidence: in (0, 1).
 
     Example:
         >>> round(false_alarm_bound(0, 59), 3)
@@ -163,7 +163,7 @@ def false_alarm_bound(n_above: int, n: int) -> float:
     Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
     case of the binomial", Biometrika 26 (1934), the upper limit.
     """
-    return 1.0 if n_above >= n else float(betaincinv(n_above + 1, n - n_above, CONFIDENCE))
+    return 1.0 if n_above >= n else float(betaincinv(n_above + 1, n - n_above, confidence))
 
 
 def how_sure(n_normal: int, bound: float) -> str:

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import betaincinv
 
 from asd.core.runtime import log
 from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.runs import ScoreFolder
-from asd.scoring.threshold import Threshold, fit_threshold, how_sure
+from asd.scoring.threshold import Threshold, false_alarm_bound, fit_threshold, how_sure
 from asd.settings.config import Run
 from asd.stages.jobs import Job
 from asd.types import Clip
@@ -89,7 +88,7 @@ def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted
             members.setdefault(f"{key} {value}", []).append(i)
     first = {tuple(own): name for name, own in reversed(members.items()) if len(own) < len(clips)}
     found = [Condition(name, int(above[list(own)].sum()), len(own)) for own, name in first.items()]
-    beyond = [each for each in found if each.n_above and _least_share(each) > wanted]
+    beyond = [each for each in found if 1 - false_alarm_bound(each.n - each.n_above, each.n, _SURE) > wanted]
     return sorted(beyond, key=lambda each: (-each.n_above / each.n, each.name))
 
 
@@ -104,10 +103,6 @@ def _warn_of(conditions: Sequence[Condition], threshold: Threshold, machine: str
         f"({1 - threshold.quantile:.0%}): {parts}{more}; expect false alarms there, and give more such recordings or "
         f"a {option}"
     )
-
-
-def _least_share(of: Condition) -> float:
-    return float(betaincinv(of.n_above, of.n - of.n_above + 1, 1 - _SURE))
 
 
 def tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[str, Any]], scorer: str) -> None:

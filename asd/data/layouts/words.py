@@ -13,21 +13,8 @@ from asd.types import AsdError, Domain, Label, Split
 
 NORMAL = frozenset(
     {"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "intact", "pass", "normalsound"}
-    | {
-        "undamaged",
-        "fehlerfrei",
-        "gut",
-        "io",
-        "normale",
-        "bueno",
-        "buono",
-        "bon",
-        "sain",
-        "sano",
-        "正常",
-        "正常音",
-        "良品",
-    }
+    | {"undamaged", "fehlerfrei", "gut", "io", "normale", "bueno", "buono", "bon", "sain", "sano"}
+    | {"正常", "正常音", "良品"}
 )
 ANOMALOUS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "bad", "ng", "nok", "faulty", "fault", "faults", "defect"}
