@@ -34,7 +34,7 @@ def test_an_anomaly_is_nothing_to_learn_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["section_00_source_train_anomaly_0001.wav", "pump_faulty_1.wav", "not ok 1.wav"])
-def test_a_name_that_speaks_of_a_fault_is_refused_wherever_it_is_given(tmp_path: Path, name: str) -> None:
+def test_a_name_that_names_a_fault_is_refused_wherever_it_is_given(tmp_path: Path, name: str) -> None:
     clip, good = write_clip(tmp_path / name, 1), write_clip(tmp_path / "fault-free 2.wav", 2)
     for given in ([clip], [good, clip], str(tmp_path / "*.wav")):
         with pytest.raises(AsdError, match="is an anomaly by its name"):
@@ -52,7 +52,7 @@ def test_nothing_is_learnt_from_a_folder_that_is_called_as_anomalies_are(tmp_pat
 
 
 @pytest.mark.parametrize("given", ["train", "train/*", "train/*/1.wav"])
-def test_nothing_is_learnt_where_a_folder_inside_speaks_of_a_fault(
+def test_nothing_is_learnt_where_a_folder_inside_names_a_fault(
     tmp_path: Path, given: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("engine1_good", "engine2_broken"):  # as in IDMT-ISA-Electric-Engine
@@ -63,7 +63,7 @@ def test_nothing_is_learnt_where_a_folder_inside_speaks_of_a_fault(
     assert caplog.messages == []
     write_clip(tmp_path / "fault detection 2026/1.wav", 1)  # what somebody calls a folder may be the project's name
     assert len(clips_of_files(tmp_path / "fault detection 2026", "engine", Split.TRAIN)) == 1
-    assert "fault detection 2026 speaks of a fault by its name, and all recordings in it are learnt" in caplog.text
+    assert "fault detection 2026 names a fault, and all recordings in it are learnt" in caplog.text
 
 
 def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: P
     (learnt,) = clips_of_files(tmp_path / "a", "fan", Split.TRAIN)
     assert learnt.path.name == "normal_1.wav"
     for folder in ("b", "c"):
-        with pytest.raises(AsdError, match="speaks of a fault; move it to abnormal/, or rename it"):
+        with pytest.raises(AsdError, match="names a fault; move it to abnormal/, or rename it"):
             clips_of_files(tmp_path / folder, "fan", Split.TRAIN)
     assert [clip.path.parent.name for clip in clips_of_files(tmp_path / "d", "fan", Split.TRAIN)] == ["gut"]
 

@@ -466,7 +466,7 @@ def test_a_header_that_contradicts_itself_is_refused(
         assert read_sound(tmp_path / "a.wav").n_samples == len(noise())
         return
     with pytest.raises(
-        AsdError, match=rf"a.wav contradicts itself: .* and of {block} bytes, not {n_channels * bits // 8};"
+        AsdError, match=rf"a.wav contradicts itself: .* and {block} bytes, not {n_channels * bits // 8};"
     ):
         read_sound(tmp_path / "a.wav")
 

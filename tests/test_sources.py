@@ -430,12 +430,12 @@ def test_recordings_in_folders_below_are_told_of(tmp_path: Path, caplog: pytest.
     watched = Folder(tmp_path / "in", 16000)
     write_clip(tmp_path / "in/a.wav", 1, 0.1)
     assert [path.name for path in watched._waiting()] == ["a.wav"]
-    assert "are not heard" not in caplog.text
+    assert "are not scored" not in caplog.text
     write_clip(tmp_path / "in/2026/03/b.wav", 1, 0.1)  # as when a recorder begins a folder for each day
     for _ in range(2):
         assert [path.name for path in watched._waiting()] == ["a.wav"]
-    assert caplog.text.count("are not heard") == 1
-    assert "in are not heard; name the folder where they arrive" in caplog.text
+    assert caplog.text.count("are not scored") == 1
+    assert "in are not scored; name the folder where they arrive" in caplog.text
 
 
 def test_a_folder_below_that_goes_while_it_is_looked_into_ends_nothing(

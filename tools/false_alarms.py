@@ -2,8 +2,8 @@
 
     python tools/false_alarms.py data=DIR [orders=3] [rates=0.1,0.01]
 
-Each machine of DIR is fitted to its train/, once for each `decision.false_alarm_rate`. What it hears are the normal
-clips of its test/, which it never met, end to end in random orders: windows cross the joints, which no plant has.
+Each machine of DIR is fitted to its train/, once for each `decision.false_alarm_rate`. The stream is the normal
+clips of its test/, which are new to it, end to end in random orders: windows cross the joints, which no plant has.
 """
 
 from __future__ import annotations

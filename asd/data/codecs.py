@@ -129,8 +129,8 @@ def _read(path: Path, content: bytes) -> tuple[Samples, int, str]:
         frame_bytes, told = file.channels * _BYTES.get(file.subtype, 0), wav_frame_bytes(content)
         if told and frame_bytes and told != frame_bytes:
             raise AsdError(
-                f"{path} contradicts itself: its header speaks of {file.channels} x {file.subtype} a sample, and of "
-                f"{told} bytes, not {frame_bytes}; write it anew with a right header, or remove it"
+                f"{path} contradicts itself: its header says {file.channels} x {file.subtype} a sample, and {told} "
+                f"bytes, not {frame_bytes}; write it anew with a right header, or remove it"
             )
         if beyond := _beyond(path, content):
             raise AsdError(

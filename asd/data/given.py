@@ -26,7 +26,7 @@ from asd.data.codecs import check_levels
 from asd.data.dataset import HELD_OUT, OwnData, own_data
 from asd.data.layouts import REGISTRY, Layout
 from asd.data.layouts.table import read_table
-from asd.data.layouts.words import SAYS_NO_MORE, meaning, section_by, speaks_of_fault
+from asd.data.layouts.words import SAYS_NO_MORE, meaning, names_fault, section_by
 from asd.data.recordings import Recordings, check, in_memory
 from asd.data.remarks import check_units, means, notices, repeated
 from asd.places import braced, find_in_tree, is_recording, is_table, mirrored, spelled, walk_tree
@@ -222,19 +222,19 @@ def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
         return [_named(Clip(file, machine, section_by(file.absolute().parts[-2::-1]), split)) for file in found]
     for file in found:
         _refuse_fault(file, path)
-    if speaks_of_fault(path.name):  # which may be that of a project
-        log.warning("%s speaks of a fault by its name, and all recordings in it are learnt as normal", path)
+    if names_fault(path.name):  # which may be that of a project
+        log.warning("%s names a fault, and all recordings in it are learnt as normal", path)
     return [_named(Clip(file, machine, "00", split, None, Label.NORMAL)) for file in found]
 
 
 def _refuse_fault(file: Path, place: Path) -> None:
     """Refuses to learn from an anomaly: by the name of the file, of a folder in the given one, or of that."""
-    if speaks_of_fault(file.stem):
+    if names_fault(file.stem):
         raise _anomaly(file, "name")
     n_given = len(place.parts) if lexists(place) else len([*takewhile(lambda part: not has_magic(part), place.parts)])
     words = (word for folder in file.absolute().parents if (word := meaning(folder.name)) not in SAYS_NO_MORE)
     is_called = Label.ANOMALY in (next(words, ""), meaning(place.absolute().name))
-    if is_called or any(map(speaks_of_fault, file.parts[n_given:-1])):
+    if is_called or any(map(names_fault, file.parts[n_given:-1])):
         raise _anomaly(file, "folder's name")
 
 
@@ -260,11 +260,11 @@ def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
 
 
 def _laid_out(layout: Layout, folder: Path, files: Sequence[Path]) -> list[Clip] | None:
-    """The clips of a folder in a layout; None where it does not fit and no name in it speaks of a fault."""
+    """The clips of a folder in a layout; None where it does not fit and no name in it names a fault."""
     try:
         return layout(folder, files)
     except AsdError:
-        if any(speaks_of_fault(part) for path in files for part in path.relative_to(folder).with_suffix("").parts):
+        if any(names_fault(part) for path in files for part in path.relative_to(folder).with_suffix("").parts):
             raise
         return None
 

@@ -33,7 +33,7 @@ class Folder:
 
     A file is complete when it is closed by who writes it, or moved into the folder. What nobody has told of, such as
     what was there before, what another computer writes, or what came too fast, is complete when it no longer changes.
-    The file `mark` has a line for each recording that was heard and is there still: its name, and size and time of its
+    The file `mark` has a line for each recording that was scored and is there still: its name, and size and time of its
     content. So no setting of a clock hides a recording.
     """
 
@@ -42,7 +42,7 @@ class Folder:
     ) -> None:
         self.place, self.rate, self.mark, self.tell = place, sample_rate_hz, mark, tell
         lines = mark.read_text("utf-8", errors="replace").splitlines(True) if mark and mark.exists() else []
-        self._heard = dict.fromkeys(lines, 0)  # line of the mark -> `_State.stamp`, 0 where another process heard it
+        self._scored = dict.fromkeys(lines, 0)  # line of the mark -> `_State.stamp`, 0 where another process scored it
         self._there: set[str] = set()  # lines of the recordings that were there when somebody last looked
         self._is_told = False  # that recordings arrive in folders below
 
@@ -67,13 +67,13 @@ class Folder:
             waiting = self._waiting()
             quiet = {path: stamp for path, stamp in waiting.items() if _age_s(stamp) >= _QUIET_S}
             if n_young := len(waiting) - len(quiet):
-                log.info("%d of the recordings may still be written; each is heard when it no longer changes", n_young)
+                log.info("%d of the recordings may still be written; each is scored when it no longer changes", n_young)
             yield from self._read_all(quiet)
             while _identity(self.place) == there:
                 with suppress(queue.Empty):
                     if (arrival := arrived.get(timeout=_LOOK_S)) is None:
                         return
-                    if not (state := _State.of(arrival)) or self._heard.get(state.line) != state.stamp:
+                    if not (state := _State.of(arrival)) or self._scored.get(state.line) != state.stamp:
                         yield from self._read(arrival)  # else its last event comes late
                 if time.monotonic() >= next_s:
                     before, waiting = waiting, self._waiting_again()
@@ -107,8 +107,8 @@ class Folder:
             yield Piece(waveform, path.name, True, is_whole=True)
         if not state:  # it had gone before it was read
             return
-        is_known = state.line in self._heard
-        self._heard[state.line] = state.stamp
+        is_known = state.line in self._scored
+        self._scored[state.line] = state.stamp
         self._there.add(state.line)
         if not self.mark or is_known:
             return
@@ -116,27 +116,27 @@ class Folder:
             with self.mark.open("a", encoding="utf-8") as file:
                 file.write(state.line)
         except OSError as error:
-            log.error("%s is not remembered as heard (%s); a restart may hear it again", path.name, error)
+            log.error("%s cannot be noted as scored (%s); a restart may score it again", path.name, error)
 
     def _waiting(self) -> dict[Path, int]:
-        """Recordings that were not heard yet, and since when they are as they are; what has gone is forgotten."""
+        """Recordings that were not scored yet, and since when they are as they are; what has gone is forgotten."""
         check_listed(self.place)
         if not self._is_told and _has_recordings_below(self.place):
-            log.warning("recordings in folders below %s are not heard; name the folder where they arrive", self.place)
+            log.warning("recordings in folders below %s are not scored; name the folder where they arrive", self.place)
             self._is_told = True
         with os.scandir(self.place) as entries:
             states = [(entry.path, _State.of(entry)) for entry in entries if is_recording(Path(entry.name))]
         found = [(Path(path), state) for path, state in states if state]
         there = {state.line for _, state in found}
         # Of an empty folder nothing is forgotten that was not seen there: it may be a disk that is not mounted yet.
-        gone = (self._there if self._there or not there else self._heard.keys()) - there
+        gone = (self._there if self._there or not there else self._scored.keys()) - there
         self._there = there
-        if gone & self._heard.keys():
-            self._heard = {line: stamp for line, stamp in self._heard.items() if line not in gone}
+        if gone & self._scored.keys():
+            self._scored = {line: stamp for line, stamp in self._scored.items() if line not in gone}
             if self.mark:
                 with suppress(AsdError):  # a full disk
-                    write_text(self.mark, "".join(sorted(self._heard)))
-        return {path: state.stamp for path, state in found if state.line not in self._heard}
+                    write_text(self.mark, "".join(sorted(self._scored)))
+        return {path: state.stamp for path, state in found if state.line not in self._scored}
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ def listen(config: Listen) -> ListenResult:
     check_file_place(folder / "alarms.jsonl")
     busy = f"another listener writes to {folder}; stop it, or give this one a place of its own with out="
     with alone(folder, busy=busy):
-        heard = folder / f"heard-{fingerprint(str(Path(config.input).resolve()))}"  # a mark for each folder
+        mark = folder / f"scored-{fingerprint(str(Path(config.input).resolve()))}"  # a mark for each folder
         try:
             with stopped_by_termination():
                 pieces = source_of(
@@ -157,7 +157,7 @@ def listen(config: Listen) -> ListenResult:
                     plan.sample_rate_hz,
                     format_=config.format,
                     n_channels=config.channels,
-                    mark=heard,
+                    mark=mark,
                     tell=model.remark,
                 )
         except KeyboardInterrupt:  # while a pipe was waited for
@@ -167,7 +167,7 @@ def listen(config: Listen) -> ListenResult:
 
 
 def summary(config: Listen, result: ListenResult) -> str:
-    """How much was heard, what it cost, and where it is."""
+    """How much was scored, what it cost, and where it is."""
     more, is_written = len(result.defects) - _NAMED, result.folder.exists()
     return "\n".join(
         [

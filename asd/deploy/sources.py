@@ -42,7 +42,7 @@ def source_of(
     """All that comes from what `input=` names, as soon as it comes: `-`, a pipe, a folder, a file, or a sound card.
 
     Raw samples of standard input or a pipe have the format and the channels, a sound card has the channels. The file
-    `mark` remembers what of a folder was heard, so that a restart goes on with the rest; `tell` takes how each
+    `mark` remembers what of a folder was scored, so that a restart goes on with the rest; `tell` takes how each
     recording of a folder, a file or a stream is stored.
     """
     place = mirrored(given)

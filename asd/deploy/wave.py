@@ -110,7 +110,7 @@ def _blocks(stream: BinaryIO, what: str, coding: Coding, size: int | None, rest:
         rest, left = b"", None if left is None else left - wanted
     if size and not _is_end(stream.read(size % 2 + 4)[size % 2 :]):
         raise AsdError(
-            f"{what} goes on after the {size} bytes of samples that its header promises, and the rest is not heard; "
+            f"{what} goes on after the {size} bytes of samples that its header promises, and the rest is not read; "
             f"write a header without a length, or raw samples"
         )
 

@@ -110,7 +110,7 @@ class DetectorSettings(Settings):
         return 1
 
     def hears_windows(self) -> bool:
-        """Whether clips of several lengths are heard in windows of one length."""
+        """Whether clips of several lengths are cut into windows of one length."""
         return True
 
     def check_names(self) -> None:

@@ -1,4 +1,4 @@
-"""Any detector, which hears long clips in windows: the score of a clip is the mean of those of its windows.
+"""Any detector, with long clips in windows: the score of a clip is the mean of those of its windows.
 
 Statistics of a short clip scatter more than those of a long one, so scores of clips of different lengths cannot be
 compared. By default windows are as long as the shortest training clips, which changes nothing where all are of one

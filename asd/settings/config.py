@@ -84,7 +84,7 @@ class Run(Execution):
     window_s: float | None = Field(
         None,
         gt=0,
-        description="seconds of a window, in which longer clips are heard; by default of the shortest training clips",
+        description="seconds of a window, in which longer clips are scored; by default of the shortest training clips",
     )
     weights: Path | None = Field(None, description="given weights instead of those of a run")
     track: TrackerName = Field("none", description="also note the training in tensorboard, mlflow or wandb")

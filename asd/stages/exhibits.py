@@ -33,9 +33,9 @@ def exhibit(material: Material, config: Report, page: PageMedia) -> ShownClips:
     device = material.detector.context.device
     normal, queries = NormalSpectra.of(material.train, device), mean_spectra(test, device)
     rows = contents.of_interest(material.table, config.clips)
-    heard = material.in_windows(rows)
+    in_windows = material.in_windows(rows)
     pairs = [
-        Pair(heard, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
+        Pair(in_windows, row, index, float(np.sqrt(np.square(normal.spectra[index] - queries[row]).mean())))
         for row, index in zip(rows, _neighbours(material, rows, normal, queries), strict=True)
     ]
     gain_db = _gain_db(pairs)

@@ -85,7 +85,7 @@ class Pair:
 
     @property
     def sound(self) -> Sound:
-        """What is heard of it."""
+        """Its waveforms."""
         return self.material.test.sounds[self.row]
 
     @property

@@ -263,7 +263,7 @@ def _least_alike(config: Run, runs: Sequence[RunDirectory]) -> str:
 def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
     """How many normal clips are called anomalous where there are no others to compare them with.
 
-    Of several seeds `folders` has one, as the others heard the same clips.
+    Of several seeds `folders` has one, as the others scored the same clips.
     """
     table = pd.concat([folder.table(scorer) for folder in folders])
     normal = table[table["label"] == Label.NORMAL]

@@ -84,7 +84,7 @@ def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:
         for parts, place in places.items()
     }
     for path, parts in folders.items():
-        if found[parts].label is Label.NORMAL and words.speaks_of_fault(path.stem):
+        if found[parts].label is Label.NORMAL and words.names_fault(path.stem):
             raise _doubtful(path, path.name)
     return [replace(found[parts], path=path) for path, parts in folders.items()]
 
@@ -122,7 +122,7 @@ def _label_of_file(path: Path) -> Parts:
 
 
 def _refuse_contradiction(place: _Place) -> None:
-    """An anomaly is never learnt from: whatever speaks of one beside a word for normal or training is refused."""
+    """An anomaly is never learnt from: whatever names one beside a word for normal or training is refused."""
     path, says = place.path, {*place.says}
     if says >= _LABELS:
         raise AsdError(f"{path} lies in a folder of normal recordings and in one of anomalies; move it out of one")
@@ -132,13 +132,13 @@ def _refuse_contradiction(place: _Place) -> None:
             f"move it to test/"
         )
     start = max((i for i, word in enumerate(place.says) if word == Label.NORMAL), default=0)
-    if place.is_normal and (doubtful := [*filter(words.speaks_of_fault, place.folders[start:])]):
+    if place.is_normal and (doubtful := [*filter(words.names_fault, place.folders[start:])]):
         raise _doubtful(path, doubtful[0])
 
 
 def _doubtful(path: Path, name: str) -> AsdError:
     return AsdError(
-        f"{path} lies where normal recordings do, and {name} speaks of a fault; move it to abnormal/, or rename it"
+        f"{path} lies where normal recordings do, and {name} names a fault; move it to abnormal/, or rename it"
     )
 
 

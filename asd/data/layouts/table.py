@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from asd.core.runtime import imported
-from asd.data.layouts.words import meaning, read_cell, speaks_of_fault
+from asd.data.layouts.words import meaning, names_fault, read_cell
 from asd.places import MOST_NAME_BYTES, address_of, is_address, is_table, mirrored, names_a_folder, table_text
 from asd.types import AsdError, Clip, Domain, Label, Split, plain_number, section_name
 
@@ -133,16 +133,16 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _tells_of_fault(attribute: tuple[str, str]) -> bool:
-    """Whether a cell speaks of an anomaly, names one in a column called so, or denies a column called normal.
+    """Whether a cell is a word for an anomaly, says yes in a column called so, or no in a column called normal.
 
     So does 1 in a column that is called as labels are.
     """
     column, cell = attribute
     denies, says_no = cell.lower() in _NO, cell.lower() in _NO | _NOTHING or meaning(cell) == Label.NORMAL
-    names_one = speaks_of_fault(column) and not says_no
+    names_one = names_fault(column) and not says_no
     is_one = cell.lower() in _ONE and _LABELS.search(column) is not None
     is_denied = denies and meaning(column.removeprefix("is_")) == Label.NORMAL
-    return speaks_of_fault(cell) or names_one or is_one or is_denied
+    return names_fault(cell) or names_one or is_one or is_denied
 
 
 def clips(root: Path, files: Sequence[Path]) -> list[Clip] | None:

@@ -110,13 +110,13 @@ def section_by(folders: Iterable[str]) -> str:
     return next(filter(None, map(section_of, folders)), "00")
 
 
-def speaks_of_fault(name: str) -> bool:
+def names_fault(name: str) -> bool:
     """Whether a name holds a word for an anomaly that is not denied (`pump_faulty`), or denies one for normal.
 
     A denial is of the next of these words (`no visible fault`), or of the one right before it (`fault free`).
 
     Example:
-        >>> [speaks_of_fault(name) for name in ("not ok", "fault, no load", "no_load_fault", "ok, without defects")]
+        >>> [names_fault(name) for name in ("not ok", "fault, no load", "no_load_fault", "ok, without defects")]
         [True, True, True, False]
     """
     words, is_denied = _words(_joined(name.lower())), False
