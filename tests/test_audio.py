@@ -74,6 +74,10 @@ def test_no_samples_are_made_of_what_follows_none(tmp_path: Path, body: bytes) -
     [
         (b"", r"0 bytes\) is not a readable WAV file"),
         (b"RIFF1234WAVEfmt ", "is not a readable WAV file"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4398\nsize 37088\n",
+            "is a pointer of Git LFS in place of the recording; fetch that with `git lfs pull`",
+        ),
         (b"hello, this is no sound", r"is not a readable WAV file \(Format not recogni[sz]ed\)"),
     ],
 )

@@ -12,6 +12,7 @@ import torch
 from asd.data import given as given_module
 from asd.data.codecs import write_wav
 from asd.data.given import clips_of_files, from_arrays, given_data, training_recordings
+from asd.data.layouts.words import perhaps_faults
 from asd.types import AsdError, Clip, Domain, FrontEnd, Label, Split
 from tests.machines import write_clip
 
@@ -61,9 +62,27 @@ def test_nothing_is_learnt_where_a_folder_inside_names_a_fault(
         clips_of_files(tmp_path / given, "engine", Split.TRAIN)
     assert len(clips_of_files(tmp_path / "train/engine1_good", "engine", Split.TRAIN)) == 1
     assert caplog.messages == []
-    write_clip(tmp_path / "fault detection 2026/1.wav", 1)  # what somebody calls a folder may be the project's name
-    assert len(clips_of_files(tmp_path / "fault detection 2026", "engine", Split.TRAIN)) == 1
-    assert "fault detection 2026 names a fault, and all recordings in it are learnt" in caplog.text
+    write_clip(tmp_path / "faulty pumps 2026/1.wav", 1)  # what somebody calls a folder may be the project's name
+    assert len(clips_of_files(tmp_path / "faulty pumps 2026", "engine", Split.TRAIN)) == 1
+    assert "faulty pumps 2026 names a fault, and all recordings in it are learnt" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["fault detection 2026", "Anomalous-Sound-Detection", "motor_fault_diagnosis"])
+def test_what_a_project_is_called_names_no_fault(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    write_clip(tmp_path / name / "sounds" / "1.wav", 1)
+    for given in (tmp_path, tmp_path / name):
+        assert len(clips_of_files(given, "engine", Split.TRAIN)) == 1
+    assert caplog.messages == []
+
+
+def test_clips_that_are_called_as_faults_may_be_are_named_where_they_are_learnt(tmp_path: Path) -> None:
+    places = ["leak/1.wav", "2.wav", "no-leak 3.wav", "worn bearing_4.wav", "leak detection/5.wav"]
+    clips = [Clip(tmp_path / "leaks" / place, "pump", "00", Split.TRAIN) for place in places]
+    (sentence,) = perhaps_faults(clips)
+    assert sentence.startswith(
+        "2 of 5 training clips may be of a fault by their names (leak/1.wav, worn bearing_4.wav)"
+    )
+    assert perhaps_faults(clips[1:3]) == perhaps_faults([]) == []
 
 
 def test_an_anomaly_in_a_folder_to_learn_from_is_left_out_or_refused(tmp_path: Path) -> None:

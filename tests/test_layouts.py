@@ -342,13 +342,26 @@ def test_a_blank_beside_a_name_of_a_folder_makes_no_other_word_of_it(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "name", ["fan/Train/section_00_source_train_normal_0001.wav", "fan/train/normal_id_00_00000001.flac"]
+    "name", ["fan/Train/section_00_source_train_normal_0001.wav", "fan/train/good/normal_id_02_00000001.flac"]
 )
 def test_names_of_the_challenge_in_another_layout_are_not_read_and_said(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     opened(touch(tmp_path, name))
     assert f"{tmp_path / name} is named as in the challenge, and does not lie as there" in caplog.text
+
+
+def test_names_of_2020_tell_label_and_section_where_no_folder_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = ["fan/normal_id_00_00000012.wav", "fan/normal_id_02_00000013.wav", "fan/anomaly_id_02_00000001.wav"]
+    data = opened(touch(tmp_path, *names))
+    assert {(clip.path.name[:12], clip.label, clip.section) for clip in data.by_machine["fan"]} == {
+        ("normal_id_00", Label.NORMAL, "00"),
+        ("normal_id_02", Label.NORMAL, "02"),
+        ("anomaly_id_0", Label.ANOMALY, "02"),
+    }
+    assert "named as in the challenge" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -384,6 +397,7 @@ def test_names_of_the_challenge_in_another_layout_are_not_read_and_said(
         (["pump/a.wav", "pump/abnormal/b.wav"], r"pump/a\.wav lies in no folder that says whether it is normal"),
         (["pump/normal/faulty bearing/a.wav"], "faulty bearing names a fault; move it to abnormal/, or rename it"),
         (["pump_faulty/train/a.wav"], "pump_faulty names a fault; move it to abnormal/"),
+        (["pump/normal/damage1_noisy.wav"], r"damage1_noisy\.wav names a fault; move it to abnormal/"),
         (["pump/normal/anomaly_001.wav"], r"anomaly_001\.wav names a fault; move it to abnormal/"),
         (["pump/normal/section_00_source_test_anomaly_0001.wav"], "anomaly_0001.wav names a fault; move it"),
         (["pump/normal/2026-03-01 bearing fault.wav"], "fault.wav names a fault; move it to abnormal/, or rename"),

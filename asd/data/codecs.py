@@ -102,6 +102,8 @@ def decode(path: Path) -> Decoded:
         if path.exists() and not path.is_file():
             raise OSError("it is a folder or a device")
         content = read_bytes(path)
+        if content.startswith(b"version https://git-lfs"):
+            raise AsdError(f"{path} is a pointer of Git LFS in place of the recording; fetch that with `git lfs pull`")
         sound = content[behind_id3(content) :]
         samples, rate_hz, lossy = _read_media(path, sound) if _is_media(sound) else _read(path, sound)
     except (soundfile.SoundFileError, OSError) as error:

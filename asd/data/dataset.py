@@ -177,8 +177,9 @@ def _has_challenge_name(path: Path) -> bool:
 
 
 def _look_at_names(clips: Sequence[Clip]) -> None:
-    """Warns of recordings with names of the challenge."""
-    alike = [clip for clip in clips if _has_challenge_name(clip.path.with_suffix(".wav"))]
+    """Warns of recordings with names of the challenge, unless all that those tell is known."""
+    named = [clip for clip in clips if _has_challenge_name(clip.path.with_suffix(".wav"))]
+    alike = [clip for clip in named if not clip.path.stem.startswith(f"{clip.label}_id_{clip.section}_")]
     if alike:
         log.warning(
             "%s is named as in the challenge, and does not lie as there (WAV files in <machine>/train and "

@@ -12,6 +12,7 @@ from asd.core.runtime import file_hash, fingerprint, log, pick_device
 from asd.core.storage import fetch
 from asd.data.dataset import Dataset, OwnData, open_data
 from asd.data.given import given_data
+from asd.data.layouts.words import perhaps_faults
 from asd.data.recordings import Recordings, Refused, check, defects, joined
 from asd.data.remarks import broken, check_units, copies, kinds, labelled_twice, means, mono, notices, repeated, unlike
 from asd.data.supplemental import NOTHING, Supplement, SupplementalPolicy
@@ -32,8 +33,7 @@ class TrainingData:
     @property
     def fingerprint(self) -> str:
         """Hash of all of it."""
-        parts = (self.recordings, self.supplemental)
-        return fingerprint([part.fingerprint for part in parts if part is not None])
+        return fingerprint([part.fingerprint for part in (self.recordings, self.supplemental) if part is not None])
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,8 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
             log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
     for sentence in dataset.notices(machine) + notices(recordings) if isinstance(dataset, OwnData) else ():
         log.info("%s: %s", machine, sentence)
-    for sentence in [*repeated(recordings), *means(recordings), *mono(recordings, config.year)]:
+    called = perhaps_faults(recordings.clips)
+    for sentence in [*called, *repeated(recordings), *means(recordings), *mono(recordings, config.year)]:
         log.warning("%s: %s", machine, sentence)
     if not dataset.is_strict and config.window_s is None:
         recordings = as_clips(recordings, machine)

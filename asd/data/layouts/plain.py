@@ -116,9 +116,10 @@ def _folders(path: Path, root: Path) -> Parts:
 
 
 def _label_of_file(path: Path) -> Parts:
-    """("normal",) of a file that is called `normal_0001.wav`; () where its name is no label with a number."""
-    label = meaning(re.sub(r"[\d\W_]+$", "", path.stem))
-    return (label,) if label in _LABELS else ()
+    """("normal",) of `normal_0001.wav`, and its section, too, of `normal_id_02_0001.wav`; () of any other name."""
+    match = re.fullmatch(r"(.*?[^\W\d_])(?:_(id_\d\d))?[\d\W_]*", path.stem)
+    label = meaning(match[1]) if match else ""
+    return (label, *filter(None, [match[2]])) if match and label in _LABELS else ()
 
 
 def _refuse_contradiction(place: _Place) -> None:

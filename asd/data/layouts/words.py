@@ -7,9 +7,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
+from os.path import commonpath
 from typing import TypeVar
 
-from asd.types import AsdError, Domain, Label, Split
+from asd.types import AsdError, Clip, Domain, Label, Split, named
 
 NORMAL = frozenset(
     {"normal", "normals", "good", "ok", "okay", "healthy", "nominal", "intact", "pass", "normalsound"}
@@ -18,10 +19,33 @@ NORMAL = frozenset(
 )
 ANOMALOUS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "bad", "ng", "nok", "faulty", "fault", "faults", "defect"}
-    | {"defects", "defective", "broken", "damaged", "failure", "failures", "fail", "unhealthy", "anomaloussound"}
+    | {"defects", "defective", "broken", "damaged", "damage", "failure", "failures", "fail", "unhealthy"}
+    | {"anomaloussound", "malfunction", "malfunctioning"}
     | {"defekt", "defekte", "nio", "ko", "kaputt", "schlecht", "anomal", "anomalie", "anormal", "défaut"}
     | {"fehler", "fehlerhaft", "beschädigt", "störung", "schlechtteile", "défectueux", "defectuoso", "difettoso"}
     | {"panne", "fallo", "avería", "averia", "malo", "anomalia", "guasto", "difetto", "異常", "異常音", "不良", "故障"}
+)
+_PERHAPS_FAULTS = frozenset(  # or what a machine is for, as a leak tester
+    {"leak", "leaks", "leaky", "leaking", "leakage", "crack", "cracks", "cracked", "misalignment", "misaligned"}
+    | {"imbalance", "imbalanced", "unbalance", "unbalanced", "cavitation", "wear", "worn", "loose", "looseness"}
+    | {"knocking", "clogged", "blocked", "jammed", "chipped", "bent", "rattle", "rattling", "squeal", "spall"}
+    | {"pitting", "contaminated", "leck", "leckage", "riss", "schaden", "unwucht", "verschleiß", "verschlissen"}
+    | {
+        "locker",
+        "blockiert",
+        "verstopft",
+        "fuite",
+        "fissure",
+        "usure",
+        "fuga",
+        "grieta",
+        "desgaste",
+        "perdita",
+        "usura",
+    }
+)
+_TASKS = frozenset(  # a name such as "fault detection" is that of a project
+    {"detection", "detector", "diagnosis", "diagnostics", "classification", "prediction", "recognition", "monitoring"}
 )
 TRAINING = frozenset({"train", "training"})
 TESTING = frozenset({"test", "testing", "eval", "evaluation", "val", "validation"})
@@ -110,7 +134,7 @@ def section_by(folders: Iterable[str]) -> str:
     return next(filter(None, map(section_of, folders)), "00")
 
 
-def names_fault(name: str) -> bool:
+def names_fault(name: str, anomalous: frozenset[str] = ANOMALOUS) -> bool:
     """Whether a name holds a word for an anomaly that is not denied (`pump_faulty`), or denies one for normal.
 
     A denial is of the next of these words (`no visible fault`), or of the one right before it (`fault free`).
@@ -118,16 +142,34 @@ def names_fault(name: str) -> bool:
     Example:
         >>> [names_fault(name) for name in ("not ok", "fault, no load", "no_load_fault", "ok, without defects")]
         [True, True, True, False]
+        >>> [names_fault(name) for name in ("fault detection", "Anomalous-Sound-Detection", "detection of a fault")]
+        [False, False, True]
     """
-    words, is_denied = _words(_joined(name.lower())), False
+    words, is_denied = [word for word in _words(_joined(name.lower())) if word not in _FILLERS], False
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
-        if word in NORMAL or word in ANOMALOUS:
-            if (word in ANOMALOUS) != (is_denied or after == "free"):
+        if word in NORMAL or (word in anomalous and after not in _TASKS):
+            if (word in anomalous) != (is_denied or after == "free"):
                 return True
             is_denied = False
         elif word in _NEGATIONS and after not in _LOADS:
-            is_denied = word != "free" or (before not in NORMAL and before not in ANOMALOUS)
+            is_denied = word != "free" or (before not in NORMAL and before not in anomalous)
     return False
+
+
+def perhaps_faults(clips: Sequence[Clip]) -> list[str]:
+    """A sentence on clips to learn from whose names, below the folder of all, may be those of faults; else nothing."""
+    paths = [clip.path.absolute() for clip in clips]
+    top = commonpath([path.parent for path in paths]) if paths else ""
+    found = []
+    for place in (path.relative_to(top) for path in paths):
+        if any(names_fault(part, ANOMALOUS | _PERHAPS_FAULTS) for part in place.with_suffix("").parts):
+            found.append(str(place))
+    if not found:
+        return []
+    return [
+        f"{len(found)} of {len(clips)} training clips may be of a fault by their names ({named(found)}), and all are "
+        f"learnt as normal: a fault that was learnt hides faults like it; leave those out"
+    ]
 
 
 def may_be_normal(name: str) -> bool:
