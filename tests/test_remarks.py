@@ -118,7 +118,13 @@ def test_units_and_lengths_are_told_one_behind_the_other() -> None:
         "1 of 2 recordings last 0.5 s, and those that were learnt from 1 to 2 s: to most detectors a shorter one is "
         "anomalous; record as long, or train with recordings as short as these",
     ]
-    assert unlike(recorded({"n_samples": 15200}, {"n_samples": 16000 * 3600}), learnt) == []  # 0.95 s, 1 h
+    assert unlike(recorded({"n_samples": 15200}, {"n_samples": 16000 * 600}), learnt) == []  # 0.95 s, 10 min
+    assert unlike(recorded({"n_samples": 16000 * 3600}, {"n_samples": 16000 * 601}), learnt) == [
+        "2 of 2 recordings last 601 to 3600 s: each gets the mean score of its windows, in which a fault of moments is "
+        "lost; `listen input=FILE` scores window by window"
+    ]
+    assert unlike(recorded({"n_samples": 16000 * 1200}), kinds(recorded({"n_samples": 16000 * 20}))) == []
+    assert len(unlike(recorded({"n_samples": 16000 * 1201}), kinds(recorded({"n_samples": 16000 * 20})))) == 1
     assert len(unlike(recorded({"n_samples": 15199}), learnt)) == 1
     assert unlike(recorded({}), {}) == []
 

@@ -13,6 +13,7 @@ from asd.data.recordings import Recordings, Refused, defects
 from asd.types import AsdError, Clip, named
 
 _SHORTER = 0.95  # of the shortest training clip: below, normal clips score as anomalous
+_STREAM_S, _MOST_WINDOWS = 600.0, 60  # longer ones are to be listened to
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
 
 
@@ -96,11 +97,8 @@ def kinds(recordings: Recordings) -> dict[str, Any]:
     """
     if not len(recordings):
         return {}
-    durations_s = recordings.durations_s
-    sizes = {
-        "in_steps": bool(_in_steps(recordings, True)),
-        "seconds": [float(durations_s.min()), float(durations_s.max())],
-    }
+    lasts_s = recordings.durations_s
+    sizes = {"in_steps": bool(_in_steps(recordings, True)), "seconds": [float(lasts_s.min()), float(lasts_s.max())]}
     if not recordings.is_on_disk:
         return sizes
     rates = [recordings.sample_rate_hz, *(sound.file_rate_hz for sound in recordings.sounds)]
@@ -190,22 +188,25 @@ def _unlike_in_units(recordings: Recordings, learnt: Mapping[str, Any]) -> list[
 
 
 def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """A sentence on recordings that are shorter than the training clips, by `kinds` of these; else nothing.
+    """Sentences on recordings that are shorter than the training clips, by `kinds` of these, or as long as a shift.
 
-    Statistics of a short recording scatter more than those of a long one, and that counts as a change of the machine.
-    Longer ones are cut, see `Recordings.windows`.
+    Statistics of a short recording scatter more than those of a long one, which is cut, see `Recordings.windows`.
     """
     if not (known := learnt.get("seconds")):
         return []
-    durations_s = recordings.durations_s
-    others = durations_s[durations_s < _SHORTER * known[0]]
-    if not len(others):
-        return []
-    return [
-        f"{len(others)} of {len(recordings)} recordings last {_span(others.min(), others.max())}, and those that were "
-        f"learnt from {_span(*known)}: to most detectors a shorter one is anomalous; record as long, or train with "
-        f"recordings as short as these"
-    ]
+    lasts_s, n_all, sentences = recordings.durations_s, len(recordings), []
+    if len(short := lasts_s[lasts_s < _SHORTER * known[0]]):
+        sentences.append(
+            f"{len(short)} of {n_all} recordings last {_span(short.min(), short.max())}, and those that were learnt "
+            f"from {_span(*known)}: to most detectors a shorter one is anomalous; record as long, or train with "
+            f"recordings as short as these"
+        )
+    if len(long := lasts_s[lasts_s > max(_STREAM_S, _MOST_WINDOWS * known[0])]):
+        sentences.append(
+            f"{len(long)} of {n_all} recordings last {_span(long.min(), long.max())}: each gets the mean score of its "
+            f"windows, in which a fault of moments is lost; `listen input=FILE` scores window by window"
+        )
+    return sentences
 
 
 def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
