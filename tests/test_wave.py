@@ -123,6 +123,8 @@ def _changed(at_name: bytes, offset: int, value: bytes) -> bytes:
         (_changed(b"fmt ", 4, struct.pack("<I", 0x40000000)), "a part of 1073741824 bytes"),
         (_changed(b"fmt ", 10, struct.pack("<H", 0)), "0 channels"),
         (_changed(b"fmt ", 12, struct.pack("<I", 0)), "at 0 Hz"),
+        (_changed(b"fmt ", 12, struct.pack("<I", 7)), "at 7 Hz"),
+        (wav(100, "PCM_16", kind="RF64")[:-20], "promises 200 bytes of samples, the file holds 180"),
         (_changed(b"fmt ", 8, struct.pack("<H", 2)), "16 bits in the WAV format 2"),
         (wav(100, "PCM_16", kind="FLAC"), "kind FLAC"),
         (wav(100, "VORBIS", kind="OGG"), "kind Ogg"),

@@ -47,7 +47,7 @@ _TRUNCATED = re.compile(
 _LONGEST_FRAME_S = 0.15  # of AAC or Opus: what may be padding at either end
 _SHORTEST_GAP_S = 0.05  # more than times that are written in steps of 1 ms are wrong by
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
-_RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
+RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
 _NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
 STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
@@ -110,7 +110,7 @@ def decode(path: Path) -> Decoded:
         raise _unreadable(path, error, len(content)) from error
     if not samples.size:
         raise _empty(path)
-    if not _RATES_HZ[0] <= rate_hz <= _RATES_HZ[1]:
+    if not RATES_HZ[0] <= rate_hz <= RATES_HZ[1]:
         raise AsdError(f"{path} is sampled at {rate_hz} Hz by its header; write the true rate into it, or remove it")
     if samples.dtype != np.int16:
         check_levels(path, samples)

@@ -19,7 +19,7 @@ from asd.core.runtime import imported, log
 from asd.data.audio import Sound
 from asd.deploy.folder import Folder, Tell, whole
 from asd.deploy.stream import NOTHING, Piece, Samples
-from asd.deploy.wave import RAW, Coding, samples_of
+from asd.deploy.wave import RAW, WAVE, Coding, at_rate, samples_of
 from asd.places import mirrored
 from asd.types import AsdError
 
@@ -55,7 +55,7 @@ def source_of(
         if coding is raw:
             as_what = f"format={format_} channels={n_channels} at {sample_rate_hz} Hz"
             log.info("%s is no WAV file, and is read as raw samples: %s", name, as_what)
-        tell(_live(name, sample_rate_hz, n_channels))
+        tell(_live(name, sample_rate_hz, coding))
         return _stream(name, sample_rate_hz, coding, blocks)
     if place.is_dir():
         return Folder(place, sample_rate_hz, mark, tell).pieces()
@@ -65,49 +65,44 @@ def source_of(
         device = Device(given, sample_rate_hz, open_sound_card(given, n_channels, sample_rate_hz))
     except OSError as error:
         raise AsdError(str(error)) from error
-    tell(_live(given, sample_rate_hz, n_channels))
+    tell(_live(given, sample_rate_hz, raw))
     return device.pieces()
 
 
-def _live(name: str | Path, rate_hz: int, n_channels: int) -> Sound:
+def _live(name: str | Path, sample_rate_hz: int, coding: Coding) -> Sound:
     """How a stream is stored, of which nothing was read yet."""
     return Sound(
-        path=Path(name), content="", sample_rate_hz=rate_hz, file_rate_hz=rate_hz, n_channels=n_channels, n_samples=0
+        path=Path(name),
+        content="",
+        sample_rate_hz=sample_rate_hz,
+        file_rate_hz=coding.sample_rate_hz,
+        n_channels=coding.n_channels,
+        n_samples=0,
     )
 
 
 def _of_file(path: Path, raw: Coding, tell: Tell) -> tuple[Coding, Iterator[Samples]]:
-    """A WAV file of the model's rate block by block, however long; another file whole, as `predict` reads it.
+    """A WAV file block by block, however long; another file whole, as `predict` reads it.
 
     So is a WAV file of another coding, or a broken one, of which `predict` has something to say.
     """
     file = path.open("rb")
-    if file.peek(4)[:4] == b"RIFF":
+    if file.peek(4)[:4] in WAVE:
         with suppress(AsdError):
             coding, blocks = samples_of(file, str(path), raw)
-            if coding.sample_rate_hz == raw.sample_rate_hz:
-                tell(_live(path, coding.sample_rate_hz, coding.n_channels))
-                return coding, blocks
+            tell(_live(path, raw.sample_rate_hz, coding))
+            return coding, blocks
     file.close()
     return raw, iter([whole(path, raw.sample_rate_hz, tell)])
 
 
 def _stream(name: str, sample_rate_hz: int, coding: Coding, blocks: Iterator[Samples]) -> Iterator[Piece]:
-    """The blocks of a stream of the model's rate; one that was cut off ends with a problem."""
-    if (rate := coding.sample_rate_hz) != sample_rate_hz:
-        raise AsdError(
-            f"{name} is sampled at {rate} Hz, and the model was fitted for {sample_rate_hz} Hz; resample it on the "
-            f"way, such as by ffmpeg -i FILE -ar {sample_rate_hz} -f wav -"
-        )
-
-    def pieces() -> Iterator[Piece]:
-        try:
-            for block in blocks:
-                yield Piece(block, name)
-        except AsdError as error:
-            yield Piece(NOTHING, name, problem=str(error))
-
-    return pieces()
+    """The blocks of a stream at the model's rate; one that was cut off ends with a problem."""
+    try:
+        for block in at_rate(blocks, coding, sample_rate_hz):
+            yield Piece(block, name)
+    except AsdError as error:
+        yield Piece(NOTHING, name, problem=str(error))
 
 
 class Device:

@@ -1,10 +1,10 @@
-"""Sound from a pipe: raw samples or a WAV file without an end, in memory of one block.
+"""Sound from a pipe or a long file: raw samples or a WAV file without an end, in memory of one block.
 
 A WAV file from a pipe tells its length wrongly or not at all, and after 2 GiB nobody can: where its header says nothing
 sensible, the stream goes on until it ends.
 
 Source: Multimedia Programming Interface and Data Specifications 1.0 (IBM and Microsoft, 1991), RIFF WAVE; Microsoft,
-"Multiple Channel Audio Data and WAVE Files", WAVE_FORMAT_EXTENSIBLE.
+"Multiple Channel Audio Data and WAVE Files", WAVE_FORMAT_EXTENSIBLE; EBU Tech 3306, RF64, for files of more than 4 GiB.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from asd.data.codecs import STREAMED_BYTES, truncated
+from asd.data.codecs import RATES_HZ, STREAMED_BYTES, truncated
 from asd.deploy.stream import Samples
 from asd.types import AsdError
 
@@ -25,9 +25,10 @@ BLOCK_S = 0.1  # of sound that is read at once
 _MOST_HEADER_BYTES = 1 << 20  # in front of the samples, such as a cover picture
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _OTHERS = {
-    **{b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"RF64": "RF64", b"FORM": "AIFF", b".snd": "AU", b"caff": "CAF"},
+    **{b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "MP3", b"FORM": "AIFF", b".snd": "AU", b"caff": "CAF"},
     **{b"riff": "W64", b"RIFX": "RIFX", b"\x1a\x45\xdf\xa3": "Matroska", b"#!AM": "AMR"},
 }
+WAVE = (b"RIFF", b"RF64")  # the first four bytes of a WAV file
 RAW = {"s16le": (_PCM, 16), "s24le": (_PCM, 24), "s32le": (_PCM, 32), "f32le": (_FLOAT, 32)}
 
 
@@ -73,7 +74,7 @@ def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterat
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):
             raise _other(what, kind)
-    if head != b"RIFF":
+    if head not in WAVE:
         head += stream.read(4)
         if head[4:] == b"ftyp":
             raise _other(what, "MP4")
@@ -86,6 +87,19 @@ def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterat
         if held < size:
             raise truncated(what, size, held)
     return coding, _blocks(stream, what, coding, size, b"")
+
+
+def at_rate(blocks: Iterator[Samples], coding: Coding, sample_rate_hz: int) -> Iterator[Samples]:
+    """The samples of a stream at another rate, to the last bit as a whole recording is resampled."""
+    if coding.sample_rate_hz == sample_rate_hz:
+        yield from blocks
+        return
+    import soxr
+
+    stream = soxr.ResampleStream(coding.sample_rate_hz, sample_rate_hz, coding.n_channels, dtype="float32")
+    for block in blocks:
+        yield np.ascontiguousarray(stream.resample_chunk(block.T).T)
+    yield np.ascontiguousarray(stream.resample_chunk(np.zeros((0, coding.n_channels), np.float32), last=True).T)
 
 
 def _other(what: str, kind: str) -> AsdError:
@@ -124,7 +138,7 @@ def _read_header(stream: BinaryIO, what: str) -> tuple[Coding, int | None]:
     """Everything up to the samples: how they lie, and how many bytes of them there are; None: until the end."""
     if _exactly(stream, 8, what)[4:] != b"WAVE":
         raise AsdError(f"{what} begins as RIFF and is no WAVE file; send WAV, or raw samples")
-    coding, n_read = None, 12
+    coding, n_read, long_size = None, 12, None
     while True:
         name, size = struct.unpack("<4sI", _exactly(stream, 8, what))
         if name == b"data":
@@ -135,8 +149,12 @@ def _read_header(stream: BinaryIO, what: str) -> tuple[Coding, int | None]:
         content = _exactly(stream, size + size % 2, what)
         if name == b"fmt ":
             coding = _coding(content, what)
+        elif name == b"ds64" and size >= 16:
+            (long_size,) = struct.unpack_from("<Q", content, 8)
     if coding is None:
         raise _broken(what, "samples come before their format")
+    if long_size and size == 0xFFFFFFFF:
+        return coding, long_size
     return coding, None if size == 0 or size >= STREAMED_BYTES else size
 
 
@@ -146,7 +164,7 @@ def _coding(content: bytes, what: str) -> Coding:
     kind, n_channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", content)
     if kind == _EXTENSIBLE and len(content) >= 26:
         (kind,) = struct.unpack_from("<H", content, 24)
-    if not n_channels or not rate or frame_bytes != n_channels * bits // 8:
+    if not n_channels or not RATES_HZ[0] <= rate <= RATES_HZ[1] or frame_bytes != n_channels * bits // 8:
         raise _broken(what, f"{n_channels} channels of {bits} bits at {rate} Hz, {frame_bytes} bytes a sample")
     if (kind, bits) not in {*RAW.values(), (_PCM, 8), (_FLOAT, 64)}:
         raise AsdError(
