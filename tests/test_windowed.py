@@ -149,8 +149,8 @@ def test_a_long_recording_is_learnt_from_as_clips(caplog: pytest.LogCaptureFixtu
     assert [clip.name for clip in found.clips] == ["000000.wav"] * 7 + ["000001.wav"] * 13
     mixed = as_clips(joined([minutes, seconds.subset([1]), in_memory(ramps(2000), rate_hz)]), "fan")
     assert mixed.lengths_samples.tolist() == [3000] * (21 + 44) + [3000, 2000]
-    said = "%d recordings of more than 60 s are learnt from in windows of %s s; window_s= sets another length"
-    assert caplog.messages == [f"fan: {said % (2, length)}" for length in (10, 3)]
+    said = "%d of %d recordings last more than 60 s and are learnt from in windows of %s s; window_s= sets another"
+    assert caplog.messages == [f"fan: {said % numbers}" for numbers in ((2, 2, 10), (2, 4, 3))]
     assert like_clips(minutes, seconds).lengths_samples.tolist() == [60_001] + [60_000] * 3
 
 

@@ -39,8 +39,8 @@ def as_clips(recordings: Recordings, machine: str) -> Recordings:
     clip_s = float(durations_s[is_clip].max(initial=0.0)) or CLIP_S
     clips = recordings.windows(round(clip_s * recordings.sample_rate_hz))[0]
     log.info(
-        "%s: %d recordings of more than %g s are learnt from in windows of %.3g s; window_s= sets another length",
-        *(machine, (~is_clip).sum(), LONGEST_S, clip_s),
+        "%s: %d of %d recordings last more than %g s and are learnt from in windows of %.3g s; window_s= sets another",
+        *(machine, (~is_clip).sum(), len(recordings), LONGEST_S, clip_s),
     )
     return clips
 

@@ -94,9 +94,8 @@ def summary(config: Predict, result: Predicted) -> str:
         return "\n".join(changes)
     lines = []
     for machine, rows in table.groupby("machine", sort=False):
-        n_above = int(rows["decision"].sum())
-        threshold = f"{rows['threshold'].iloc[0]:.4g}"
-        lines.append(f"{machine}: {len(rows)} recordings, {n_above} above the threshold of {threshold}")
+        above = f"{rows['decision'].sum()} above the threshold of {rows['threshold'].iloc[0]:.4g}"
+        lines.append(f"{machine}: {len(rows)} recording{'s' * (len(rows) > 1)}, {above}")
         columns = ["rank", "score", "decision", "normal_above", "path"]
         lines.append(rows[columns].head(_NAMED).to_string(index=False, float_format="%.3f"))
     lines += [f"skipped: {why}" for why in list(skipped.values())[:_NAMED]]
