@@ -254,11 +254,9 @@ def _to_learn_from(folder: Path, machine: str) -> list[Clip]:
         )
     if not learnt and any(clip.label is Label.ANOMALY for clip in found):
         raise AsdError(f"{folder} holds recordings of faults and no normal ones; name a folder with normal ones")
-    n_all = sum(map(is_recording, files))
-    if learnt and len(learnt) < n_all:
-        log.info(
-            "%s: %d of %d recordings are no normal training clips, and left out", folder, n_all - len(learnt), n_all
-        )
+    n = sum(map(is_recording, files))
+    if learnt and len(learnt) < n:
+        log.info("%s: %d of %d recordings are no normal training clips, and left out", folder, n - len(learnt), n)
     return [_named(replace(clip, machine=machine, label=Label.NORMAL)) for clip in learnt]
 
 
