@@ -11,10 +11,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from asd.data.audio import read_sound
 from asd.data.codecs import encode
@@ -141,6 +144,50 @@ def test_a_card_that_is_not_there_is_one_sentence_with_those_that_are() -> None:
     pytest.importorskip("sounddevice")
     with pytest.raises(AsdError, match=r"no file, no folder and no sound card.*sound cards here"):
         source_of("no-such-card", 16000)
+
+
+class OneBuffer:
+    """In place of the library `sounddevice`: a card of one rate, which gives all blocks in the same memory."""
+
+    class PortAudioError(Exception): ...
+
+    def __init__(self, rate_hz: int, n_channels: int) -> None:
+        self.rate_hz, self.buffer = rate_hz, np.empty((rate_hz // 10, n_channels), np.float32)
+
+    def _terminate(self) -> None: ...
+
+    _initialize = _terminate
+
+    def query_devices(self, device: str, kind: str) -> dict[str, float]:
+        assert (device, kind) == ("card", "input")
+        return {"default_samplerate": float(self.rate_hz)}
+
+    def InputStream(self, *, samplerate: int, blocksize: int, callback: Any, **_: Any) -> SimpleNamespace:  # noqa: N802
+        if samplerate != self.rate_hz:
+            raise self.PortAudioError("Invalid sample rate")
+        assert blocksize == len(self.buffer)
+        self.callback = callback
+        return SimpleNamespace(start=lambda: None, active=True, close=lambda: None)
+
+    def record(self, samples: np.ndarray) -> None:
+        for block in samples.reshape(-1, *self.buffer.shape):
+            self.buffer[:] = block
+            self.callback(self.buffer, len(block), None, SimpleNamespace(input_overflow=False))
+
+
+@pytest.mark.parametrize(("rate_hz", "n_channels"), [(16000, 1), (16000, 2), (48000, 1), (44100, 2)])
+def test_a_card_of_one_rate_is_resampled_and_its_buffer_is_copied(
+    rate_hz: int, n_channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = OneBuffer(rate_hz, n_channels)
+    monkeypatch.setitem(sys.modules, "sounddevice", card)  # type: ignore[arg-type]
+    pieces = source_of("card", 16000, n_channels=n_channels)
+    recorded = np.random.default_rng(0).normal(0, 0.1, (rate_hz, n_channels)).astype(np.float32)
+    card.record(recorded)
+    found = np.concatenate([piece.samples for piece in take(pieces, 10)], axis=1)
+    expected = recorded if rate_hz == 16000 else soxr.resample(recorded, rate_hz, 16000)
+    np.testing.assert_array_equal(found, expected.T[:, : found.shape[1]])
+    assert found.shape[1] >= 15000  # the rest comes with the next block
 
 
 def test_without_the_library_a_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

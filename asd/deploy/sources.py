@@ -13,13 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from asd.core.runtime import imported, log
 from asd.data.audio import Sound
 from asd.deploy.folder import Folder, Tell, whole
 from asd.deploy.stream import NOTHING, Piece, Samples
-from asd.deploy.wave import RAW, WAVE, Coding, at_rate, samples_of
+from asd.deploy.wave import RAW, WAVE, Coding, Resampler, at_rate, samples_of
 from asd.places import mirrored
 from asd.types import AsdError
 
@@ -166,26 +164,38 @@ def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable
         f"pip install 'asd[stream]'",
     )
 
-    def opened(take: Take) -> Any:
-        def callback(block: Any, n: int, when: Any, status: Any) -> None:
-            take(np.ascontiguousarray(block.T), bool(status.input_overflow))
+    device = int(name) if name.isdecimal() else name
 
+    def stream_of(take: Take, rate_hz: int) -> Any:
+        resampler = Resampler(n_channels, rate_hz, sample_rate_hz)
+
+        def callback(block: Any, n: int, when: Any, status: Any) -> None:
+            take(resampler(block.T), bool(status.input_overflow))
+
+        return sounddevice.InputStream(
+            samplerate=rate_hz,
+            blocksize=rate_hz // 10,
+            device=device,
+            channels=n_channels,
+            dtype="float32",
+            callback=callback,
+        )
+
+    def opened(take: Take) -> Any:
         try:
             sounddevice._terminate()  # what is plugged in is looked for again
             sounddevice._initialize()
-            stream = sounddevice.InputStream(
-                samplerate=sample_rate_hz,
-                blocksize=sample_rate_hz // 10,
-                device=int(name) if name.isdecimal() else name,
-                channels=n_channels,
-                dtype="float32",
-                callback=callback,
-            )
+            try:
+                stream = stream_of(take, sample_rate_hz)
+            except sounddevice.PortAudioError:  # many cards have one rate
+                own_hz = round(sounddevice.query_devices(device, "input")["default_samplerate"])
+                stream = stream_of(take, own_hz)
+                log.info("%s records at %d Hz, which is resampled to %d Hz", name, own_hz, sample_rate_hz)
             stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
             names = [device["name"] for device in sounddevice.query_devices() if device["max_input_channels"]]
             raise OSError(
-                f"input={name} is no file, no folder and no sound card that records at {sample_rate_hz} Hz ({error}); "
+                f"input={name} is no file, no folder and no sound card that records {n_channels} channels ({error}); "
                 f"sound cards here: {', '.join(names) or 'none'}"
             ) from error
         return stream

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -89,17 +89,26 @@ def samples_of(stream: BinaryIO, what: str, raw: Coding) -> tuple[Coding, Iterat
     return coding, _blocks(stream, what, coding, size, b"")
 
 
-def at_rate(blocks: Iterator[Samples], coding: Coding, sample_rate_hz: int) -> Iterator[Samples]:
-    """The samples of a stream at another rate, to the last bit as a whole recording is resampled."""
-    if coding.sample_rate_hz == sample_rate_hz:
-        yield from blocks
-        return
-    import soxr
+class Resampler:
+    """Blocks (channels, n) of a stream at another rate, to the last bit as a whole recording is resampled."""
 
-    stream = soxr.ResampleStream(coding.sample_rate_hz, sample_rate_hz, coding.n_channels, dtype="float32")
-    for block in blocks:
-        yield np.ascontiguousarray(stream.resample_chunk(block.T).T)
-    yield np.ascontiguousarray(stream.resample_chunk(np.zeros((0, coding.n_channels), np.float32), last=True).T)
+    def __init__(self, n_channels: int, rate_hz: int, wanted_hz: int) -> None:
+        self._stream: Any = None
+        if rate_hz != wanted_hz:
+            import soxr
+
+            self._stream = soxr.ResampleStream(rate_hz, wanted_hz, n_channels, dtype="float32")
+
+    def __call__(self, block: Samples, *, last: bool = False) -> Samples:
+        """What there is of it so far, a copy; with `last` all that is left."""
+        return block.copy() if self._stream is None else self._stream.resample_chunk(block.T, last).T.copy()
+
+
+def at_rate(blocks: Iterator[Samples], coding: Coding, sample_rate_hz: int) -> Iterator[Samples]:
+    """The blocks of a stream at another rate."""
+    resampler = Resampler(coding.n_channels, coding.sample_rate_hz, sample_rate_hz)
+    yield from map(resampler, blocks)
+    yield resampler(np.zeros((coding.n_channels, 0), np.float32), last=True)
 
 
 def _other(what: str, kind: str) -> AsdError:
