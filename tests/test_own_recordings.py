@@ -88,6 +88,18 @@ def test_a_leaderboard_a_benchmark_and_a_report_measure_as_evaluate_does(place: 
     assert "alone is left out: fan section 00 has no test clips labelled anomaly" in succeeds("leaderboard").err
 
 
+def test_of_two_recordings_the_next_command_is_predict_and_only_a_broken_promise_is_a_warning(place: Path) -> None:
+    for i in range(2):
+        write_clip(place / f"mine/{i}.wav", i)
+    train = ["train", ONE_VIEW, "machine=fan", "normal=mine", "name=two", CPU]
+    answer = succeeds(*train)
+    assert answer.out.splitlines()[-1] == "next: python -m asd predict name=two machine=fan audio=<new recordings>"
+    assert "test/" not in answer.out
+    assert "INFO: threshold of ensemble of fan: the gamma fit fails (all scores are equal)" in answer.err
+    promised = succeeds(*train, "decision.false_alarm_rate=0.01").err
+    assert "WARNING: threshold of ensemble of fan: 2 normal clips promise a false-alarm rate of" in promised
+
+
 def test_each_condition_where_a_column_tells_it(place: Path) -> None:
     rows = []
     for i in range(40):

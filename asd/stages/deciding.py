@@ -48,7 +48,7 @@ def thresholds_of(
     if fallen_back := [scorer for scorer, threshold in found.items() if threshold.fallback]:
         first, *others = fallen_back
         more = f"; so it is with {', '.join(others)}" if others else ""
-        level = logging.WARNING if default.fallback else logging.INFO
+        level = logging.WARNING if default.fallback and default.method == "bound" else logging.INFO
         log.log(level, "threshold of %s of %s: %s%s", first, machine, found[first].fallback, more)
     if len(training) > 1 and training[detector.scorers[0]].nunique() == 1:
         log.warning(

@@ -67,13 +67,15 @@ def train(config: Run, runs: Sequence[RunDirectory]) -> str:
     """Where the models and scores of a training are."""
     places = "\n".join(f"  {run.path}" for run in runs)
     folders = {run: run.scores for run in runs}
-    if not any(folder.scorers for folder in folders.values()):
+    if any(folder.scorers for folder in folders.values()):
+        advice = _after_scores(config, folders)
+    elif config.normal:
+        advice = f"next: {_predict(config)}"
+    else:
         advice = (
             "put clips to score in test/ beside train/, then: python -m asd score with the same options\n"
             f"or score any recordings: {_predict(config)}"
         )
-    else:
-        advice = _after_scores(config, folders)
     return f"trained (model/ and scores/ in each):\n{places}\n{_least_alike(config, runs)}{advice}"
 
 
