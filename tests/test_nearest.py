@@ -128,7 +128,7 @@ def test_a_small_change_of_speed_is_normal_where_vectors_are_levels() -> None:
     means = [backend.normalizer.z(backend.score(further)).mean() for backend in (plain, fitted)]
     assert means[1] < 0.5 * means[0]
     tilt = np.linspace(-1.0, 1.0, 24) / units
-    unknown = replace(refs, shift_is_known=False)
+    unknown = replace(refs, shift_is_known=np.zeros(60, bool))
     both = [slopes, np.append(tilt, np.zeros(3))[None]]
     for some, nuisances in ((refs, both[:1]), (unknown, both)):
         by_hand = Whitening.of(Groups.of(some, "condition"), 2.0, faults, 0.0, nuisances)

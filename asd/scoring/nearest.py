@@ -177,7 +177,7 @@ class RelativeNearest(NeighbourBackend):
         if self.levels is not None:
             slopes = np.gradient(references.vectors[:, : len(self.levels)] * self.levels, axis=1)
             found.append((slopes - slopes.mean(1, keepdims=True)) / self.levels)
-        if self.tilt is not None and not references.shift_is_known:
+        if self.tilt is not None and not references.shift_is_known.all():
             found.append(self.tilt[None])
         dims = references.vectors.shape[1]
         return [np.pad(moves, [(0, 0), (0, dims - moves.shape[1])]) for moves in found if moves.any()]

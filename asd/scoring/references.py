@@ -43,18 +43,20 @@ class References:
         conditions: (clips,) which clips were recorded under the same known condition, numbered from 0.
         is_target: (clips,) which clips are of the target domain.
         sections: (clips,) number of each clip's section; by default all are of one.
-        shift_is_known: whether the clips show how domains differ, or are not known to be of domains at all.
+        shift_is_known: (clips,) whether those of a clip's section show how domains differ, or are not known to be of
+            domains at all; by default all do.
     """
 
     vectors: FloatArray
     conditions: npt.NDArray[np.int64]
     is_target: npt.NDArray[np.bool_]
     sections: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    shift_is_known: bool = True
+    shift_is_known: npt.NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
 
     def __post_init__(self) -> None:
-        if not len(self.sections):
-            object.__setattr__(self, "sections", np.zeros(len(self.vectors), np.int64))
+        for name, value in (("sections", np.int64(0)), ("shift_is_known", np.True_)):
+            if not len(getattr(self, name)):
+                object.__setattr__(self, name, np.full(len(self.vectors), value))
         bad = np.flatnonzero(~np.isfinite(self.vectors).all(axis=1))
         if len(bad):
             raise AsdError(
@@ -78,6 +80,7 @@ class References:
             conditions=self.conditions[index],
             is_target=self.is_target[index],
             sections=self.sections[index],
+            shift_is_known=self.shift_is_known[index],
         )
 
     def replace(self, vectors: FloatArray) -> References:
@@ -139,10 +142,11 @@ def references_of(clips: Sequence[Clip], vectors: FloatArray) -> References:
     return References(vectors, conditions_of(clips), target, sections_of(clips), _shift_is_known(clips))
 
 
-def _shift_is_known(clips: Sequence[Clip]) -> bool:
-    """False where clips of a section are said to be of the source domain and hardly any to be of the target domain."""
+def _shift_is_known(clips: Sequence[Clip]) -> npt.NDArray[np.bool_]:
+    """False, (clips,), where a section has clips said to be of the source domain and hardly any of the target."""
     n_target = Counter(clip.section for clip in clips if clip.domain is Domain.TARGET)
-    return all(n_target[clip.section] >= MIN_TARGET_CLIPS for clip in clips if clip.domain is Domain.SOURCE)
+    unknown = {c.section for c in clips if c.domain is Domain.SOURCE and n_target[c.section] < MIN_TARGET_CLIPS}
+    return np.array([clip.section not in unknown for clip in clips], dtype=bool)
 
 
 def to_euclidean(vectors: Vectors, metric: Metric) -> FloatArray:
