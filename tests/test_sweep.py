@@ -58,6 +58,13 @@ def test_a_grid_is_all_combinations(tmp_path: Path) -> None:
     assert {options["detector"] for options in found} == {"statistics"}
 
 
+def test_the_space_that_comes_along_holds_configurations_that_train_takes() -> None:
+    every = grid(read_space(Path(__file__).parents[1] / "configs/sweep.yaml"))
+    assert len(every) == 9
+    for options in every:
+        parse(Run, [], options).detector_settings.check_names()
+
+
 def test_a_range_may_have_numbers_as_people_write_them(tmp_path: Path) -> None:
     text = "{detector: autoencoder, autoencoder.training.learning_rate: {low: 1e-4, high: 1E-2, log: true}}"
     rates = [
@@ -161,7 +168,9 @@ def test_a_value_that_is_a_list_is_written_with_commas(place: Path, method: str)
     said = succeeds("sweep", "data=data", *words).out
     assert "| level_64,kurtosis |" in said
     assert {*pd.read_csv("runs/sweeps/sweep/sweep.csv")["statistics.views"]} == {"level_64,kurtosis", "level_64"}
-    succeeds("train", "config=runs/sweeps/sweep/best.yaml", "data=data", "machine=fan", "name=best", "device=cpu")
+    follows = "train config=runs/sweeps/sweep/best.yaml data=data machine=fan name=best"  # no more than was tried
+    assert said.splitlines()[-1] == f"next: python -m asd {follows}"
+    succeeds(*follows.split(), "device=cpu")
 
 
 @pytest.mark.parametrize("method", ["grid", "optuna"])

@@ -158,7 +158,8 @@ class SearchSettings(Settings):
         searching = [name for name in names if hasattr(backend_named(name), "neighbours")]
         if given and not searching:
             option, value = next(iter(given.items()))
-            raise AsdError(f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours")
+            what = f"{option}={value} is for k-NN back ends, and {', '.join(names)} searches no neighbours"
+            raise AsdError(f"{what}; leave one out")
         return {name: {"device": str(device), **(given if name in searching else {})} for name in names}
 
     def least_vectors(self, names: Sequence[str]) -> int:

@@ -33,6 +33,7 @@ from asd.data.dataset import content, open_data
 from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.evaluation.markdown import check_columns
 from asd.evaluation.markdown import table as markdown_table
+from asd.options import listed
 from asd.places import spelled, written
 from asd.settings.config import Run
 from asd.settings.stages import Sweep
@@ -109,8 +110,10 @@ def summary(config: Sweep, found: Swept) -> str:
     each = ", best/ of each machine" if config.judge == "others" else ""
     figure = ", importance.png" if (found.folder / "importance.png").exists() else ""
     lines.append(f"written to {found.folder}: sweep.md, sweep.csv, best.yaml{each}{figure}")
-    best = shlex.join([spelled(f"config={found.folder / 'best.yaml'}"), spelled(f"data={config.data}")])
-    return "\n".join([*lines, f"next: python -m asd train {best} name=best"])
+    best = [spelled(f"config={found.folder / 'best.yaml'}"), spelled(f"data={config.data}")]
+    best += [] if config.machine == ["all"] else [f"machine={listed(config.machine)}"]
+    best += [] if config.year is None else [f"year={config.year}"]
+    return "\n".join([*lines, f"next: python -m asd train {shlex.join(best)} name=best"])
 
 
 def _listed(config: Sweep, every: Sequence[Options], first: Trial) -> list[Result]:
