@@ -159,7 +159,7 @@ def _attempt(work: Callable[[T], Any], task: T, place: str) -> tuple[Any, Except
     if place and place not in sys.path:
         sys.path.insert(0, place)  # detectors of one's own lie there
     logged: SimpleQueue[logging.LogRecord] = SimpleQueue()
-    logging.basicConfig(handlers=[QueueHandler(logged)], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[QueueHandler(logged)], format="%(message)s", level=logging.INFO, force=True)
     begin_worker()  # which sets up no other log beside it
     result, error = attempt(work, task)
     return result, error, [logged.get() for _ in range(logged.qsize())]
