@@ -74,3 +74,16 @@ def test_too_few_clips_of_a_machine_are_refused_before_any_work(
     with pytest.raises(AsdError, match=rf"pump has {least - 1} training clips, and \w+ learns from {least} or more"):
         next(iter(prepare(config := Run(data=data, **options), dataset_of(config), learn=True)))  # type: ignore[arg-type]
     assert len(jobs(data, window_s=0.5, **options)) == 2
+
+
+def test_sections_without_clips_of_a_domain_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As their clips of that domain are scored by the other one, whatever other sections have."""
+    for name, domains in (("00", ("source", "target")), ("01", ("source",)), ("02", ("source",))):
+        for domain in domains:
+            write_clip(tmp_path / f"data/fan/train/section_{name}_{domain}_train_normal_0000.wav", 0)
+    jobs(tmp_path / "data")
+    saying = "fan has no target training clips of section 01, 02: the other domain stands for both"
+    assert [record.message for record in caplog.records if "stands for both" in record.message] == [saying]
+    (tmp_path / "data/fan/train/section_00_target_train_normal_0000.wav").unlink()
+    jobs(tmp_path / "data")
+    assert "fan has no target training clips: the other domain" in caplog.text

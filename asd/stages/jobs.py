@@ -20,7 +20,7 @@ from asd.data.windows import as_clips
 from asd.places import address_of, is_table, written
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, ScoredData, ScoreFolder, stamps_of
 from asd.settings.config import Run
-from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split
+from asd.types import NEAR, AsdError, Clip, Domain, FrontEnd, Split, named
 
 
 @dataclass(frozen=True)
@@ -222,10 +222,11 @@ def load_training(config: Run, dataset: Dataset, machine: str) -> TrainingData:
     if beginning := broken(recordings, "training clips"):
         instead = " or use frontend=near residual=0" if front_end.n_microphones > 1 else ""
         raise AsdError(f"{beginning}: such a recording would teach what no machine sounds like, remove it{instead}")
-    domains = {clip.domain for clip in recordings.clips}
+    known, sections = {(clip.section, clip.domain) for clip in recordings.clips}, recordings.sections
     for domain in Domain:
-        if domain not in domains and None not in domains:
-            log.warning("%s has no %s training clips: the other domain stands for both", machine, domain)
+        if without := [name for name in sections if not known & {(name, domain), (name, None)}]:
+            where = f" of section {named(without)}" if len(without) < len(sections) else ""
+            log.warning("%s has no %s training clips%s: the other domain stands for both", machine, domain, where)
     for sentence in dataset.notices(machine) + notices(recordings) if isinstance(dataset, OwnData) else ():
         log.info("%s: %s", machine, sentence)
     called = perhaps_faults(recordings.clips)
@@ -250,7 +251,7 @@ def load_test(config: Run, dataset: Dataset, machine: str, learnt: Recordings | 
     """
     model = RunDirectory.of(config.runs, config.run_name, machine, config.seeds[0]).model
     if learnt is not None:
-        front_end, known = learnt.front_end, kinds(learnt)
+        front_end, known = learnt.front_end, kinds(learnt, config.window_s)
     else:
         stored = FrontEnd.of_dict(read_json(model / FRONT_END_FILE))
         front_end = replace(config.front_end, profile=stored.profile, activity=stored.activity)
