@@ -246,9 +246,9 @@ def fit(
     model = lone_detector(run, recordings.front_end)
     model.fit(recordings)
     training = pd.DataFrame({"file": [clip.name for clip in recordings.clips], **model.score_training(recordings)})
-    thresholds = thresholds_of(model, training, run, machine, recordings)
+    limits = thresholds_of(model, training, run, machine, recordings)
     against = Normal(training, NormalSpectra.of(recordings, model.context.device))
-    return Model(model, run, thresholds, against, kinds(recordings), tuple(recordings.sections), recordings)
+    return Model(model, run, limits, against, kinds(recordings, run.window_s), tuple(recordings.sections), recordings)
 
 
 def load(path: str | Path, machine: str | None = None, *, seed: int | None = None, device: str = "auto") -> Model:

@@ -107,7 +107,7 @@ def test_few_recordings_promise_little(n: int, said: str, caplog: pytest.LogCapt
     with caplog.at_level("WARNING", logger="asd"):
         asd.fit(np.random.default_rng(0).normal(0, 0.1, (n, 16000)), RATE, options=ONE_VIEW)
     assert said in caplog.text
-    assert bool(said) is ("normal recordings are called anomalous" in caplog.text)
+    assert bool(said) is ("normal recordings are called anomalous, and faults may not be; give more" in caplog.text)
 
 
 def test_another_length_than_that_of_the_normal_recordings_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -120,6 +120,17 @@ def test_another_length_than_that_of_the_normal_recordings_is_told_once(caplog: 
         model.score(noise[1, :4000], 16000)
     assert short.decision  # though it is normal
     assert caplog.text.count("1 of 1 recordings last 0.25 s, and those that were learnt from 1 s") == 1
+
+
+def test_what_is_as_long_as_a_window_is_not_called_short(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (10, 16000))
+    model = asd.fit(noise, RATE, options={**ONE_VIEW, "window_s": 0.25})
+    for each in (model, asd.load(model.save(tmp_path / "run"))):
+        each.score(noise[0, :8000], RATE)
+        assert "recordings last" not in caplog.text
+        each.score(noise[0, :3200], RATE)
+        assert "recordings last 0.2 s, and those that were learnt from 0.25 to 1 s" in caplog.text
+        caplog.clear()
 
 
 def test_each_kind_of_difference_from_the_normal_recordings_is_told_once(

@@ -129,6 +129,16 @@ def test_units_and_lengths_are_told_one_behind_the_other() -> None:
     assert unlike(recorded({}), {}) == []
 
 
+def test_short_is_what_is_shorter_than_the_windows_of_training_clips() -> None:
+    half = recorded({"n_samples": 8000})
+    few = recorded({"n_samples": 8000}, *[{"n_samples": 32000}] * 39)  # nearly all of 2 s
+    assert unlike(half, kinds(few))[0].startswith("1 of 1 recordings last 0.5 s, and those that were learnt from 2 s:")
+    long = recorded({"n_samples": 160000})
+    assert "last 0.5 s, and those that were learnt from 10 s" in unlike(half, kinds(long))[0]
+    assert unlike(half, kinds(long, window_s=0.5)) == unlike(long, kinds(long, window_s=20.0)) == []
+    assert "last 0.5 s, and those that were learnt from 1 to 10 s" in unlike(half, kinds(long, window_s=1.0))[0]
+
+
 def test_of_what_comes_from_memory_units_and_length_are_told_but_neither_codec_nor_rate() -> None:
     learnt = kinds(recorded({"lossy": "MP3", "file_rate_hz": 48000}))
     tone = np.sin(np.arange(16000, dtype=np.float32))

@@ -10,9 +10,10 @@ from asd.challenge.years import get_year
 from asd.core.runtime import log_unnamed
 from asd.data.audio import Sound
 from asd.data.recordings import Recordings, Refused, defects
+from asd.data.windows import usual_window
 from asd.types import AsdError, Clip, named
 
-_SHORTER = 0.95  # of the shortest training clip: below, normal clips score as anomalous
+_SHORTER = 0.95  # of the windows of training clips: below, normal clips score as anomalous
 _STREAM_S, _MOST_WINDOWS = 600.0, 60  # longer ones are to be listened to
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
 
@@ -66,8 +67,7 @@ def notices(recordings: Recordings) -> list[str]:
     """What was done to recordings that are not as the run needs them, in sentences: other rates, channels and units."""
     sentences = []
     wanted_hz, n_all = recordings.sample_rate_hz, len(recordings)
-    rates = Counter(sound.file_rate_hz for sound in recordings.sounds if sound.file_rate_hz != wanted_hz)
-    if rates:
+    if rates := Counter(sound.file_rate_hz for sound in recordings.sounds if sound.file_rate_hz != wanted_hz):
         listing = ", ".join(f"{count} of {n_all} at {rate} Hz" for rate, count in sorted(rates.items()))
         below = f"; those at {min(rates)} Hz hold nothing above {min(rates) // 2} Hz" if min(rates) < wanted_hz else ""
         sentences.append(f"recordings are resampled to {wanted_hz} Hz: {listing}{below}")
@@ -86,19 +86,20 @@ def notices(recordings: Recordings) -> list[str]:
     return sentences
 
 
-def kinds(recordings: Recordings) -> dict[str, Any]:
-    """How recordings were stored, as plain values to be kept with a model.
+def kinds(recordings: Recordings, window_s: float | None = None) -> dict[str, Any]:
+    """How recordings were stored, as plain values to be kept with a model, which cuts them into windows of `window_s`.
 
     Returns:
         "lossy": what compressed them with a loss, sorted, "" for nothing; "top_hz": up to where all have sound;
         "rates_hz": of the files, sorted; "n_heard": of how many channels a mean is, sorted; "in_steps": whether samples
-        are in 16-bit steps, and not of full scale 1; "contents": hashes, shortened; "seconds": shortest and longest. Of
-        what comes from memory only units and seconds.
+        are in 16-bit steps, and not of full scale 1; "contents": hashes, shortened; "seconds": of their
+        windows, and of the longest clip. Of what comes from memory only units and seconds.
     """
     if not len(recordings):
         return {}
-    lasts_s = recordings.durations_s
-    sizes = {"in_steps": bool(_in_steps(recordings, True)), "seconds": [float(lasts_s.min()), float(lasts_s.max())]}
+    usual_s = usual_window(recordings.lengths_samples) / recordings.sample_rate_hz
+    seconds = [min(window_s or usual_s, usual_s), float(recordings.durations_s.max())]
+    sizes = {"in_steps": bool(_in_steps(recordings, True)), "seconds": seconds}
     if not recordings.is_on_disk:
         return sizes
     rates = [recordings.sample_rate_hz, *(sound.file_rate_hz for sound in recordings.sounds)]
@@ -128,8 +129,7 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """Sentences on files of another codec or another rate than the training clips, by `kinds` of these."""
     sentences = []
-    coded = Counter(sound.lossy for sound in recordings.sounds if sound.lossy not in learnt["lossy"])
-    if coded:
+    if coded := Counter(sound.lossy for sound in recordings.sounds if sound.lossy not in learnt["lossy"]):
         found, known = (_codecs(names) for names in (sorted(coded), learnt["lossy"]))
         sentences.append(
             f"{coded.total()} of {len(recordings)} recordings are {found}, and those that were learnt from {known}: "
@@ -188,7 +188,7 @@ def _unlike_in_units(recordings: Recordings, learnt: Mapping[str, Any]) -> list[
 
 
 def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """Sentences on recordings that are shorter than the training clips, by `kinds` of these, or as long as a shift.
+    """Sentences on recordings that are shorter than the windows of training clips, by `kinds`, or as long as a shift.
 
     Statistics of a short recording scatter more than those of a long one, which is cut, see `Recordings.windows`.
     """

@@ -15,6 +15,13 @@ from asd.types import AsdError
 LONGEST_S = 60.0  # a recording of more is no clip
 HARDLY_LONGER = 1.05  # than a window, and no reason to cut
 CLIP_S = 10.0  # what it is cut into where all are as long
+_SHORTER = 0.05  # share of the training clips that may be shorter than a window
+_SHORTEST = 0.25  # of the median length: windows are no shorter, whatever a few clips are
+
+
+def usual_window(lengths: npt.NDArray[np.int64]) -> int:
+    """Samples of the windows into which clips are cut, by the lengths of the training clips (clips,), in samples."""
+    return int(max(np.quantile(lengths, _SHORTER, method="lower"), _SHORTEST * np.median(lengths)))
 
 
 def clip_means(values: npt.NDArray[np.float64], owner: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

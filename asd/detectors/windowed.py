@@ -20,13 +20,11 @@ import numpy.typing as npt
 
 from asd.core.files import read_json, write_json
 from asd.data.recordings import Recordings
-from asd.data.windows import HARDLY_LONGER, clip_means
+from asd.data.windows import HARDLY_LONGER, clip_means, usual_window
 from asd.detectors.base import Detector, Scores
 from asd.types import AsdError
 
 _WINDOWS_FILE = "windows.json"
-_SHORTER = 0.05  # share of the training clips that may be shorter than a window
-_SHORTEST = 0.25  # of the median length: windows are no shorter, whatever a few clips are
 
 
 class Windowed(Detector):
@@ -109,8 +107,8 @@ class Windowed(Detector):
     def _fit(self, recordings: Recordings, fit: Callable[[Recordings], None]) -> None:
         if self.whole > 1:
             lengths = recordings.lengths_samples
-            short = max(np.quantile(lengths, _SHORTER, method="lower"), _SHORTEST * np.median(lengths))
-            self.n_samples = int(lengths.max() if self.learns_more else short)  # what else is learnt from is not cut
+            # what else is learnt from is not cut
+            self.n_samples = int(lengths.max()) if self.learns_more else usual_window(lengths)
         fit(self._windows(recordings)[0])
         self._follow()
 

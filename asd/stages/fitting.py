@@ -154,13 +154,14 @@ def store_model(
     """
     training = pd.DataFrame(detector.score_training(learnt))
     training.insert(0, "file", [clip.name for clip in learnt.clips])
+    n_window = detector.n_samples if isinstance(detector, Windowed) else None
     with atomic(place or run.model) as folder:
         folder.mkdir()
         detector.save(folder)
         training.to_csv(folder / "training_scores.csv", index=False)
         write_json(folder / "facts.json", {**detector.facts(), "front_end": learnt.front_end.description()})
         write_json(folder / FRONT_END_FILE, asdict(learnt.front_end))
-        write_json(folder / RECORDED_FILE, kinds(learnt))
+        write_json(folder / RECORDED_FILE, kinds(learnt, n_window and n_window / learnt.sample_rate_hz))
         NormalSpectra.of(learnt, detector.context.device).save(folder / SPECTRA_FILE)
         for name, content in (more or {}).items():
             write_json(folder / name, content)

@@ -177,8 +177,7 @@ def prepare(
                 data, code = facts.get("data", ""), facts.get("code", "")
             else:
                 others_clips = joined([data.recordings for data in others.values()]) if others else None
-                hashes = {name: data.fingerprint for name, data in training.items()}
-                data = fingerprint(hashes) if others else own.fingerprint
+                data = fingerprint({k: v.fingerprint for k, v in training.items()}) if others else own.fingerprint
                 supplement = Supplement(other_machines=others_clips)
                 if own.supplemental is not None:
                     supplement = config.supplemental.supplement(own.recordings, own.supplemental, seed)
