@@ -82,11 +82,13 @@ def test_a_chosen_detector_keeps_its_choice(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.score(recordings(root, split=Split.TEST))["ensemble"], found["ensemble"])
 
 
-def test_few_clips_choose_nothing(tmp_path: Path) -> None:
+def test_few_clips_choose_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = tone_machine(tmp_path / "data", n_train=10)
     detector = Statistics(workplace(tmp_path), StatisticsSettings(views=["level_16"], choose=True))
-    detector.fit(recordings(root))
+    with caplog.at_level("INFO", logger="asd"):
+        detector.fit(recordings(root))
     assert detector.choice.why == "10 training clips are too few to choose by"
+    assert f"fan: {detector.choice.why}" in caplog.text
     assert detector.choice.weights == {"level_16": 1.0}
 
 

@@ -94,6 +94,7 @@ class Statistics(Detector):
         self.settings.warn_of_few(next(iter(self.fitted.values())).n_least)
         if self.settings.choose:
             self._choose(learn, scaled, references)
+            log.info("%s: %s", learn.clips[0].machine, self.choice.why)
 
     def refit(self, recordings: Recordings) -> None:
         """The same as `fit`: nothing is trained."""
@@ -223,7 +224,6 @@ class Statistics(Detector):
             "ensemble",
         )
         self.fitted = fitted[self.choice.backend]
-        log.info("%s: %s", learn.clips[0].machine, self.choice.why)
 
     def _fused(
         self,

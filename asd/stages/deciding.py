@@ -57,6 +57,7 @@ def thresholds_of(
         )
     elif len(training) < _FEW and config.window_s is None:
         promise, n_recordings = how_sure(len(training), default.false_alarm_bound), training["file"].nunique()
+        promise += ", and faults may not be"  # models without a part of so few find every clip strange
         if n_recordings < len(training):  # how windows of one recording scatter tells nothing of another
             promise = f"{len(training)} windows of {n_recordings} normal recordings promise nothing of new ones"
         way = "give more, or set window_s=1 as enroll does, which compares windows of them"
