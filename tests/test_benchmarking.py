@@ -187,7 +187,7 @@ def test_the_first_method_is_the_reference_of_any_choice(config: Benchmark) -> N
 def test_a_method_that_fails_is_named_when_the_others_are_done(config: Benchmark) -> None:
     Path("failing.yaml").write_text('"good": detector=statistics\n"bad": detector=statistics weights=none.pt\n')
     runs, page = Path("runs/failing"), Path("page.md").read_text()
-    saying = r"^3 failed:\n  bad on fan \(weights=none\.pt goes with `score`.*\nthe table of the others"
+    saying = r"^3 failed:\n  bad on fan \(weights=none\.pt goes with `score`.*\nthe table of .*differences to good, is"
     with pytest.raises(AsdError, match=re.compile(saying, re.DOTALL)):
         benchmark(config.model_copy(update={"methods": Path("failing.yaml"), "runs": runs, "reference": "bad"}))
     assert len([*runs.glob("good/*/*/DONE")]) == 6

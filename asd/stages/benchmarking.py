@@ -115,11 +115,11 @@ def benchmark(config: Benchmark) -> pd.DataFrame:
         published_truth(config.ground_truth, year, machines)
     failed = _train(config, methods, machines)
     labels, machines = _whole(failed, [*methods], machines)
-    written = f"the table of the others is in {config.runs}/benchmark.md" if labels else "there is no new table"
-    told = failures(failed, f"{written}; {_AGAIN}") if failed else ""
+    reference = reference if reference in labels else next(iter(labels), "")
+    others = f"the table of the others, with differences to {reference}, is in {config.runs}/benchmark.md"
+    told = failures(failed, f"{others if labels else 'there is no new table'}; {_AGAIN}") if failed else ""
     if not labels:
         raise AsdError(told)
-    reference = reference if reference in labels else labels[0]
     rows = [row for label in labels for row in _rows(config, label, machines)]
     full = wanted if config.scorers == "all" else set()
     shown = [row for row in rows if row.method in full or row is _first(rows, row.method)]
