@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from asd.pipeline import train
+from asd.settings.config import Run
 from asd.stages.deciding import Condition, conditions_above
 from asd.types import Clip, Domain, Split
 from tests.command import ONE_VIEW, succeeds
@@ -44,6 +47,21 @@ def test_a_condition_is_named_where_chance_explains_it_once_in_a_hundred_times(n
 
 def test_what_all_clips_share_is_not_named() -> None:
     assert conditions_above([clip(i, load="1") for i in range(9)], np.ones(9, int), 0.1) == []
+
+
+def test_training_warns_of_a_section_in_which_hardly_anything_is_above(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One threshold serves all sections, and those with few clips score higher when clips are left out."""
+    for section, n in ((0, 60), (1, 10)):
+        for i in range(n):
+            write_clip(
+                tmp_path / f"data/fan/train/section_{section:02}_source_train_normal_{i:04}.wav", 100 * section + i, 0.3
+            )
+    train(Run(data=tmp_path / "data", runs=tmp_path / "runs", device="cpu"))
+    saying = r"fan: .* above the threshold less often than those of all \(10%\): 0 of 60 of section 00; expect missed"
+    assert re.search(saying, caplog.text)
+    assert "more often than wanted (10%): 7 of 10 of section 01" in caplog.text
 
 
 @pytest.mark.parametrize(

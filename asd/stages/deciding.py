@@ -66,8 +66,7 @@ def thresholds_of(
         clips = {clip.name: clip for clip in learnt.clips}
         known = training[training["file"].isin([*clips])]  # without what was confirmed as normal since
         above = default.decide(known[detector.scorers[0]].to_numpy(float))
-        loud = conditions_above([clips[name] for name in known["file"]], above, 1 - default.quantile)
-        _warn_of(loud, default, machine)
+        _warn_of_conditions([clips[name] for name in known["file"]], above, default, machine)
     return found
 
 
@@ -93,17 +92,30 @@ def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted
     return sorted(beyond, key=lambda each: (-each.n_above / each.n, each.name))
 
 
-def _warn_of(conditions: Sequence[Condition], threshold: Threshold, machine: str) -> None:
-    if not conditions:
-        return
+def _warn_of_conditions(
+    clips: Sequence[Clip], above: npt.NDArray[np.int64], threshold: Threshold, machine: str
+) -> None:
+    wanted = 1 - threshold.quantile
+    what = f"{machine}: held out, normal recordings lie above the threshold"
+    if loud := conditions_above(clips, above, wanted):
+        option = "lower decision.false_alarm_rate" if threshold.method == "bound" else "higher decision.quantile"
+        log.warning(
+            f"{what} more often than wanted ({wanted:.0%}): {_counts(loud)}; expect false alarms there, and give more "
+            f"such recordings or a {option}"
+        )
+    share = float(above.mean())
+    below = conditions_above(clips, 1 - above, 1 - share)
+    if quiet := [each._replace(n_above=each.n - each.n_above) for each in below if each.name.startswith("section ")]:
+        log.warning(
+            f"{what} less often than those of all ({share:.0%}): {_counts(quiet)}; expect missed faults there, as "
+            f"other sections score higher: give these more recordings, or train sections as machines of their own"
+        )
+
+
+def _counts(conditions: Sequence[Condition]) -> str:
     parts = ", ".join(f"{each.n_above} of {each.n} of {each.name}" for each in conditions[:_NAMED])
     more = f" and {len(conditions) - _NAMED} other conditions" if len(conditions) > _NAMED else ""
-    option = "lower decision.false_alarm_rate" if threshold.method == "bound" else "higher decision.quantile"
-    log.warning(
-        f"{machine}: held out, normal recordings lie above the threshold more often than wanted "
-        f"({1 - threshold.quantile:.0%}): {parts}{more}; expect false alarms there, and give more such recordings or "
-        f"a {option}"
-    )
+    return parts + more
 
 
 def tell_of_change(job: Job, folder: ScoreFolder, limits: Mapping[str, Mapping[str, Any]], scorer: str) -> None:
