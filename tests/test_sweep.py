@@ -31,7 +31,7 @@ from asd.stages.trials import Trial, draws, grid, read_space
 from asd.types import AsdError, Label, Split
 from tests import loudness
 from tests.command import asd, contents, refuses, succeeds
-from tests.machines import tone_machine
+from tests.machines import tone_machine, write_clip
 from tests.trees import write_tree
 
 SPACE = """
@@ -286,6 +286,23 @@ def test_held_out_clips_are_kept_and_their_copies_carry_faults(tmp_path: Path) -
     assert min(nearest(clip.path) for clip in test if clip.label is Label.ANOMALY) > 1e-3
     with pytest.raises(AsdError, match="2 target training clips"):
         plant(Run(data=tone_machine(tmp_path / "few", n_target=2)), "fan", tmp_path / "none", seed=0)
+
+
+def test_faults_are_planted_in_recordings_of_any_section_and_condition(place: Path) -> None:
+    """What they are of is what the detector learns from, and no domain is made up."""
+    rows = []
+    for i in range(16):
+        write_clip(Path(f"hall/{i}.wav"), i)
+        rows.append((f"hall/{i}.wav", "press", "normal", f"hall {i % 2}", f"1/2 load_{i % 2}"))
+    table = pd.DataFrame(rows, columns=["path", "machine", "label", "section", "load"])
+    table.to_csv("recordings.csv", index=False)
+    space_file(place, "statistics.views: level_64")
+    succeeds("sweep", "data=recordings.csv", "space=space.yaml", "executor=here", "device=cpu")
+    (planted,) = Path("runs/sweeps/sweep").glob("data-*")
+    clips = list_clips(planted, "press", Split.TRAIN)
+    known = {(clip.section, clip.domain, *clip.attributes.items()) for clip in clips}
+    assert known == {("00", None, ("condition", "c0")), ("01", None, ("condition", "c1"))}
+    assert pd.read_csv("runs/sweeps/sweep/sweep.csv")["score"].notna().all()
 
 
 def test_importance_is_that_of_the_option_which_moves_the_score() -> None:
