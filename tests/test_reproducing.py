@@ -13,7 +13,7 @@ from asd.stages.benchmarking import read_methods
 from asd.stages.reproducing import read_published, reproduce
 from asd.types import AsdError
 from tests.archive_server import serving
-from tests.command import refuses, succeeds
+from tests.command import asd, refuses, succeeds
 from tests.miniature_year import publish_year
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -67,6 +67,16 @@ def test_one_command_fetches_measures_and_compares(tmp_path: Path, monkeypatch: 
     anew = succeeds("reproduce", *words, *server.words, "overwrite=true").out
     assert "| level " in anew
     assert anew != said
+    # what fails on one set of machines keeps no other method and no other set from being measured
+    with Path("methods.yaml").open("a") as file:
+        file.write('"coded": detector=statistics statistics.index=ivfpq\n')
+    for part in ("dev", "eval"):
+        Path(f"runs/reproduce/2023/{part}/benchmark.md").unlink()
+    answer = asd("reproduce", *words, *server.words)
+    assert answer.code == 2
+    assert "error: Development machines: 1 failed: coded on fan (index=ivfpq learns" in answer.err
+    assert "; Evaluation machines: 1 failed: coded on ToyDrone (index" in answer.err
+    assert "| level " in Path("runs/reproduce/2023/eval/benchmark.md").read_text()
 
 
 def test_what_is_published_is_shown_beside_a_method_that_there_is() -> None:

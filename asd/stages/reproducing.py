@@ -28,6 +28,9 @@ def reproduce(config: Reproduce) -> str:
 
     Returns:
         The page: a table of each set of machines, and published scores beside ours.
+
+    Raises:
+        AsdError: something failed; all else is measured then, and the page is as it was.
     """
     check_methods(config.methods, read_methods(config.methods))
     published = read_published(config.published).get(config.year, [])
@@ -35,13 +38,18 @@ def reproduce(config: Reproduce) -> str:
     root = config.data or year.folder
     sources = {name: getattr(config, name) for name in ("year", "machine", "data", "archive", "evaluators")}
     obtaining.data(Data(**sources))
-    tables = {}
+    tables, failed = {}, []
     for part in PARTS:
         place = root / (year.dev_root if part == "dev" else year.eval_root).relative_to(year.folder)
         there = list_machines(place) if place.is_dir() else []
         machines = [name for name in there if config.machine == ["all"] or name in config.machine]
         if machines:  # of the evaluation set alone, say
-            tables[part] = benchmark(_one_part(config, part, place, machines))
+            try:
+                tables[part] = benchmark(_one_part(config, part, place, machines))
+            except AsdError as error:  # the other set is measured all the same
+                failed.append(f"{PARTS[part]}: {error}")
+    if failed:
+        raise AsdError("; ".join(failed))
     page = _as_page(config.year, tables, published)
     path = config.runs / str(config.year) / "reproduce.md"
     write_text(path, page)
