@@ -11,8 +11,9 @@ import pytest
 from scipy import stats
 
 from asd.pipeline import train
+from asd.scoring.threshold import Threshold
 from asd.settings.config import Run
-from asd.stages.deciding import Condition, conditions_above
+from asd.stages.deciding import Condition, conditions_above, warn_of_conditions
 from asd.types import Clip, Domain, Split
 from tests.command import ONE_VIEW, succeeds
 from tests.machines import write_clip
@@ -62,6 +63,16 @@ def test_training_warns_of_a_section_in_which_hardly_anything_is_above(
     saying = r"fan: .* above the threshold less often than those of all \(10%\): 0 of 60 of section 00; expect missed"
     assert re.search(saying, caplog.text)
     assert "more often than wanted (10%): 7 of 10 of section 01" in caplog.text
+
+
+def test_a_section_with_somewhat_fewer_above_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    clips = [clip(i, section=f"0{i % 2}") for i in range(2000)]
+    threshold = Threshold(0.0, "gamma", 0.9)
+    for n_above, is_told in ((70, False), (10, True)):
+        caplog.clear()
+        above = np.array([i // 2 < (n_above if i % 2 else 100) for i in range(2000)], int)
+        warn_of_conditions(clips, above, threshold, "fan")
+        assert (f"{n_above} of 1000 of section 01; expect missed" in caplog.text) is is_told
 
 
 @pytest.mark.parametrize(

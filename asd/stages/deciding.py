@@ -21,6 +21,7 @@ from asd.types import Clip
 
 _FEW = 10  # normal recordings, of which any may be above a threshold at 10 %
 _NAMED = 3  # conditions in a message
+_HARDLY = 0.25  # of the share above of all: with fewer above, a section's faults are missed
 _SURE = 0.99  # confidence that a condition is above a threshold more often: there may be many conditions
 
 
@@ -66,7 +67,7 @@ def thresholds_of(
         clips = {clip.name: clip for clip in learnt.clips}
         known = training[training["file"].isin([*clips])]  # without what was confirmed as normal since
         above = default.decide(known[detector.scorers[0]].to_numpy(float))
-        _warn_of_conditions([clips[name] for name in known["file"]], above, default, machine)
+        warn_of_conditions([clips[name] for name in known["file"]], above, default, machine)
     return found
 
 
@@ -92,9 +93,15 @@ def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted
     return sorted(beyond, key=lambda each: (-each.n_above / each.n, each.name))
 
 
-def _warn_of_conditions(
-    clips: Sequence[Clip], above: npt.NDArray[np.int64], threshold: Threshold, machine: str
-) -> None:
+def warn_of_conditions(clips: Sequence[Clip], above: npt.NDArray[np.int64], threshold: Threshold, machine: str) -> None:
+    """Warns of conditions with false alarms to come, and of sections whose faults one threshold for all misses.
+
+    Args:
+        clips: normal clips.
+        above: (clips,) 1 where the held-out score of a clip lies above.
+        threshold: which it is.
+        machine: for the message.
+    """
     wanted = 1 - threshold.quantile
     what = f"{machine}: held out, normal recordings lie above the threshold"
     if loud := conditions_above(clips, above, wanted):
@@ -104,8 +111,9 @@ def _warn_of_conditions(
             f"such recordings or a {option}"
         )
     share = float(above.mean())
-    below = conditions_above(clips, 1 - above, 1 - share)
-    if quiet := [each._replace(n_above=each.n - each.n_above) for each in below if each.name.startswith("section ")]:
+    below = [each._replace(n_above=each.n - each.n_above) for each in conditions_above(clips, 1 - above, 1 - share)]
+    sections = [each for each in below if each.name.startswith("section ")]  # which could be trained apart
+    if quiet := [each for each in sections if each.n_above <= _HARDLY * share * each.n]:
         log.warning(
             f"{what} less often than those of all ({share:.0%}): {_counts(quiet)}; expect missed faults there, as "
             f"other sections score higher: give these more recordings, or train sections as machines of their own"

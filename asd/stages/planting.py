@@ -39,7 +39,7 @@ def plant(config: Run, machine: str, folder: Path, seed: int) -> None:
             return
         recordings = load_training(config, dataset_of(config), machine).recordings
         held_out = _held_out(recordings.clips)
-        recordings = replace(recordings, clips=nameable(recordings.clips))
+        recordings = replace(recordings, clips=_named(recordings.clips))
         with atomic(place) as temporary:
             (temporary / "train").mkdir(parents=True)
             (temporary / "test").mkdir()
@@ -51,9 +51,9 @@ def plant(config: Run, machine: str, folder: Path, seed: int) -> None:
                     write_wav(temporary / "train" / name, recordings.recorded(i), recordings.sample_rate_hz)
 
 
-def nameable(clips: Sequence[Clip]) -> Sequence[Clip]:
+def _named(clips: Sequence[Clip]) -> Sequence[Clip]:
     """The clips, whose sections and conditions are numbers where names of the challenge cannot say what they are."""
-    if all(map(_is_held, clips)):
+    if all(map(_has_a_name, clips)):
         return clips
     sections = sorted({clip.section for clip in clips})
     conditions = sorted({(*sorted(clip.attributes.items()),) for clip in clips})
@@ -69,7 +69,7 @@ def nameable(clips: Sequence[Clip]) -> Sequence[Clip]:
     ]
 
 
-def _is_held(clip: Clip) -> bool:
+def _has_a_name(clip: Clip) -> bool:
     """Whether a name of the challenge holds the section and the attributes of a clip."""
     try:
         found = parse_name(Path(_name(clip, 0, Split.TRAIN, Label.NORMAL)), clip.machine, Split.TRAIN)
