@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, development_results, evaluate_tables
 from asd.metrics import evaluate_table
@@ -67,6 +68,33 @@ def test_markdown_is_short_on_demand() -> None:
     of_domains = [f"{name} {domain}" for domain in ("source", "target") for name in ("F1", "precision", "recall")]
     assert [cell for cell in re.split(r" *\| *", decided) if cell and "alarms" not in cell][2:] == of_domains
     assert f"b: official score {100 * evaluation['scorers']['b']['official_score']:.2f}" in short
+    a = evaluation["scorers"]["a"]
+    spread = f"{100 * a['official_score']:.2f} ± {100 * a['official_score_std']:.2f} over 3 seeds"
+    low, high = (f"{100 * x:.2f}" for x in a["official_score_bootstrap95"])
+    assert f"**official score {spread}**; 95 % of bootstrapped clips {low} to {high}" in short
+
+
+def test_plain_areas_and_decisions_are_told_of_each_domain_where_all_clips_tell_theirs() -> None:
+    table = score_table(0, ("fan",))
+    table["decision"] = (table["score"] > 0.5).astype(int)
+
+    def plain(table: pd.DataFrame) -> dict[str, float]:
+        return evaluate_tables({"a": {0: table}}, 2020, "a", plain=True)["scorers"]["a"]["machines"]["fan"]["00"]
+
+    found = plain(table)
+    for domain, clips in table.groupby("domain"):
+        truth = clips["label"] == "anomaly"
+        assert found[f"auc_{domain}"] == pytest.approx(roc_auc_score(truth, clips["score"]))
+        assert found[f"pauc_{domain}"] == pytest.approx(roc_auc_score(truth, clips["score"], max_fpr=0.1))
+        assert found[f"recall_{domain}"] == pytest.approx(clips["decision"][truth].mean())
+        assert found[f"false_alarms_{domain}"] == pytest.approx(clips["decision"][~truth].mean())
+    assert found["auc_source"] != found["auc_target"]
+    unknown = table.assign(domain=["", *table["domain"][1:]])
+    assert "auc_source" not in plain(unknown)
+    assert "auc_source" not in plain(table[table["domain"] == "source"])
+    half = plain(table[(table["domain"] == "source") | (table["label"] == "normal")])
+    assert half["auc_source"] == found["auc_source"]
+    assert "auc_target" not in half
 
 
 def test_a_table_of_decisions_counts_alarms_of_each_domain() -> None:

@@ -54,8 +54,34 @@ TESTS = {
     "asd/data/recordings.py": "recordings formats",
     "asd/data/remarks.py": "remarks recordings",
     "asd/features/faults.py": "fault_formulas faults",
+    "asd/features/normal_spectra.py": "normal_spectra",
+    "asd/features/augment.py": "augment",
+    "asd/challenge/years.py": "years installed",
+    "asd/challenge/ground_truth.py": "ground_truth evaluator",
+    "asd/challenge/result_files.py": "result_files evaluator",
+    "asd/challenge/evaluator.py": "evaluator",
+    "asd/challenge/submission.py": "submission",
+    "asd/challenge/validator.py": "validator",
+    "asd/runs/scores.py": "lifecycle labelling storage",
+    "asd/runs/directory.py": "lifecycle library",
+    "asd/runs/finding.py": "library completeness",
+    "asd/evaluation/tables.py": "evaluation",
+    "asd/evaluation/labelling.py": "labelling",
+    "asd/evaluation/fusion.py": "fusion",
+    "asd/evaluation/comparison.py": "comparison",
+    "asd/evaluation/leaderboard.py": "leaderboard",
+    "asd/stages/deciding.py": "deciding",
+    "asd/stages/predictions.py": "predicting",
+    "asd/stages/scored_clips.py": "explain",
+    "asd/deploy/stream.py": "stream listener",
+    "asd/deploy/alarms.py": "alarms listener",
+    "asd/core/files.py": "core_files",
+    "asd/detectors/choice.py": "choice",
+    "asd/detectors/windowed.py": "windowed",
+    "asd/detectors/statistics.py": "statistics choice",
+    "asd/options.py": "options",
 }
-AT_IMPORT = ("asd.challenge.names.x__section_name__",)  # mutmut switches a change on after the import
+AT_IMPORT = ("asd.challenge.names.x__section_name__", "asd.challenge.years.x__every__")  # before mutmut switches one on
 NOTICED = {1, 3, 24, -24, 36, 152, 255}  # mutmut's exit codes: a test failed, or the time ran out
 CONFIG = """[tool.mutmut]
 source_paths = ["asd"]
