@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -102,3 +104,15 @@ def test_the_nearest_normal_clip_is_the_clip_itself() -> None:
     indices, apart_db = spectra.nearest(mean_spectra(clips.subset([2, 0]), CPU))
     assert indices.tolist() == [2, 0]
     assert apart_db.max() == 0
+
+
+def test_what_was_learnt_is_read_as_it_was_written(tmp_path: Path) -> None:
+    spectra = NormalSpectra.of(noises(1, 2, 3), CPU)
+    named = replace(spectra, paths=["b.wav", "a.wav", "c.wav"])
+    named.save(tmp_path / "spectra.safetensors")
+    again = NormalSpectra.load(tmp_path / "spectra.safetensors")
+    assert again.paths == named.paths
+    np.testing.assert_array_equal(again.spectra, spectra.spectra)
+    shifted, apart_db = again.nearest(spectra.spectra[[1]] + 3.0)
+    assert shifted.tolist() == [1]
+    np.testing.assert_allclose(apart_db, 3.0)  # in every band
