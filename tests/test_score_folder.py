@@ -6,13 +6,14 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from asd.core.runtime import file_hash
 from asd.runs import ScoredData, ScoreFolder
-from asd.runs.scores import read_scores, stamps_of
-from asd.types import SCORE_COLUMNS, AsdError
+from asd.runs.scores import read_scores, score_table, stamps_of
+from asd.types import SCORE_COLUMNS, AsdError, Clip, Domain, Label, Split
 
 ROWS = [
     ("fan", "00", "source", "test", "normal", "a.wav", 0.1 + 0.2, 0),
@@ -26,6 +27,18 @@ def folder(place: Path, **tables: pd.DataFrame) -> ScoreFolder:
     written = ScoreFolder(place / "scores", "fan")
     written.write(tables, {"s": {"value": 0.5}})
     return written
+
+
+def test_the_table_of_clips_tells_what_their_names_tell() -> None:
+    clips = [
+        Clip(Path("x/a.wav"), "fan", "00", Split.TEST, Domain.SOURCE, Label.NORMAL),
+        Clip(Path("x/b.wav"), "fan", "00", Split.TEST),
+        Clip(Path("y/a.wav"), "fan", "01", Split.TEST, Domain.TARGET, Label.ANOMALY),
+    ]
+    scores, decisions = TABLE["score"].to_numpy(), TABLE["decision"].to_numpy()
+    pd.testing.assert_frame_equal(score_table(clips, scores, decisions), TABLE, check_exact=True)
+    with pytest.raises(AsdError, match=r"score of x/b.wav is nan \(2 of 3 are not finite\)"):
+        score_table(clips, np.array([0, np.nan, np.inf]), decisions)
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
