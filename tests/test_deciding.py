@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ import pytest
 from scipy import stats
 
 from asd.pipeline import train
+from asd.runs import RunDirectory, ScoreFolder
 from asd.scoring.threshold import Threshold
-from asd.settings.config import Run
-from asd.stages.deciding import Condition, conditions_above, warn_of_conditions
+from asd.settings.config import Decision, Run
+from asd.stages.deciding import Condition, conditions_above, tell_of_change, warn_of_conditions
 from asd.types import Clip, Domain, Split
 from tests.command import ONE_VIEW, succeeds
 from tests.machines import write_clip
@@ -95,3 +97,35 @@ def test_training_warns_of_a_condition_with_false_alarms_to_come(
     answer = succeeds("train", ONE_VIEW, decision, "machine=pump", "data=recordings.csv", "held_out=0", "device=cpu")
     assert "held out, normal recordings lie above the threshold more often than wanted" in answer.err
     assert way in answer.err
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "decision", "way"),
+    [
+        (("gamma", 0.9), ("gamma", 0.95), {}, "decision.method=gamma decision.quantile=0.95"),
+        (("percentile", 0.9), ("gamma", 0.9), {}, "decision.method=gamma decision.quantile=0.9"),
+        (("gamma", 0.9), ("bound", 0.98), {"false_alarm_rate": 0.05}, "decision.false_alarm_rate=0.05"),
+        (("gamma", 0.9), ("gamma", 0.9), {}, ""),  # of other scores
+        (("percentile", 0.9, "the fit failed"), ("gamma", 0.9), {}, ""),  # gamma was asked for
+        (None, ("gamma", 0.9), {}, ""),
+    ],
+)
+def test_a_threshold_by_another_rule_is_told(
+    before: tuple[str, float] | None,
+    now: tuple[str, float],
+    decision: dict[str, float],
+    way: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def stored(value: float, method: str, quantile: float, fallback: str = "") -> dict[str, object]:
+        return {"value": value, "method": method, "quantile": quantile, "fallback": fallback}
+
+    folder = ScoreFolder(tmp_path)
+    folder.write({}, {"mse": stored(1.5, *before)} if before else {"another": stored(1.5, *now)})
+    config = Decision(method="percentile" if now[0] == "percentile" else "gamma", quantile=now[1], **decision)
+    job = SimpleNamespace(run=RunDirectory(tmp_path / "fan/seed0"), config=SimpleNamespace(decision=config))
+    caplog.set_level("INFO")
+    tell_of_change(job, folder, {"mse": stored(2.5, *now)}, "mse")  # type: ignore[arg-type]
+    said = f"fan: the threshold of mse was 1.5 and is 2.5 now, by {way}; give train such options each time"
+    assert caplog.messages == ([said] if way else [])
