@@ -89,6 +89,11 @@ def test_plain_areas_and_decisions_are_told_of_each_domain_where_all_clips_tell_
         assert found[f"recall_{domain}"] == pytest.approx(clips["decision"][truth].mean())
         assert found[f"false_alarms_{domain}"] == pytest.approx(clips["decision"][~truth].mean())
     assert found["auc_source"] != found["auc_target"]
+    evaluation = evaluate_tables({"a": {0: table}}, 2020, "a", plain=True)
+    intervals = evaluation["scorers"]["a"]["decisions95"]["fan"]["00"]
+    assert intervals.keys() == {"precision", "recall", "f1", "false_alarms"} & found.keys()
+    shown = "{:.2f} ({:.0f} to {:.0f})".format(*(100 * x for x in (found["recall"], *intervals["recall"])))
+    assert shown in as_markdown(evaluation, "run")
     unknown = table.assign(domain=["", *table["domain"][1:]])
     assert "auc_source" not in plain(unknown)
     assert "auc_source" not in plain(table[table["domain"] == "source"])

@@ -13,7 +13,7 @@ import pytest
 from asd.challenge.evaluator import evaluate_submissions, read_submission
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth
 from asd.challenge.years import Unit, get_year
-from asd.evaluation.labelling import with_truth
+from asd.evaluation.labelling import labelled_machines, labelled_scores, with_truth
 from asd.runs import RunDirectory, ScoredData
 from asd.types import SCORE_COLUMNS, AsdError, Domain, Label
 from tests.command import refuses, succeeds
@@ -83,6 +83,26 @@ def test_labels_and_domains_are_those_of_the_truth() -> None:
 def test_clips_under_the_name_that_tells_their_label_are_the_same_clips() -> None:
     renamed = table(files=[clip.other_name or "" for clip in TRUTH[Unit("ToothBrush", "00")]])
     pd.testing.assert_frame_equal(with_truth(renamed, TRUTH, YEAR), with_truth(table(), TRUTH, YEAR))
+
+
+def test_clips_of_2020_have_no_domain() -> None:
+    truth = {Unit("fan", "01"): [TrueClip(f"{label}.wav", label, None) for label in Label]}
+    joined = with_truth(table(files=["anomaly.wav", "normal.wav"], machine="fan", section="01"), truth, get_year(2020))
+    assert joined["label"].tolist() == ["anomaly", "normal"]
+    assert joined["domain"].tolist() == ["", ""]
+
+
+def test_scores_are_labelled_by_names_and_machines_of_the_evaluation_set_are_left_out() -> None:
+    known = with_truth(table(), TRUTH, YEAR).assign(machine="fan")
+    save(known, "run")
+    save(table(), "run")
+    found = labelled_scores(Path("runs"), "run", 2024)
+    assert found.machines == labelled_machines(Path("runs"), "run") == ["fan"]
+    pd.testing.assert_frame_equal(found.tables["given"][0], known)
+    asked = labelled_scores(Path("runs"), "run", 2024, ["ToothBrush", "fan"])
+    assert any(sentence.startswith("ToothBrush ") for sentence in asked.missing)
+    assert asked.machines == ["ToothBrush", "fan"]
+    assert {*asked.tables["given"][0]["machine"]} == {"fan"}  # clips without labels count nowhere
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ def test_a_reference_of_choice_and_chosen_members(place: Path) -> None:
 
 def test_what_cannot_be_compared_is_refused(place: Path) -> None:
     refuses("leaderboard", "reference=nobody", saying="reference=nobody is not on the board: it holds .*strong")
+    refuses("leaderboard", "machine=lathe,valve", saying="runs holds no run with labelled clips of lathe, valve;")
     finished(Path("runs"), "valve", table(1.0, machine="valve"))
     refuses("leaderboard", "members=weak,valve", saying="weak has scores of fan and valve of valve; they share none")
     succeeds("leaderboard", "members=weak,strong")
