@@ -80,6 +80,16 @@ def test_a_fused_run_is_a_run(runs: Path) -> None:
     assert read_json(fused.model / "facts.json")["ensemble_method_subsystem_count"] == 3
 
 
+def test_the_same_fusion_has_the_same_fingerprint_and_another_one_its_own(runs: Path) -> None:
+    asked = [(["one", "two"], "z"), (["one", "two"], "z"), (["one", "two"], "rank"), (["two", "two:kurtosis"], "z")]
+    made = [
+        pipeline.fuse(Fuse(members=members, method=method, name=f"f{i}", runs=runs))[0].done()["fingerprint"]
+        for i, (members, method) in enumerate(asked)
+    ]
+    assert made[0] == made[1]
+    assert len({*made}) == 3
+
+
 def test_a_run_in_the_way_is_kept(runs: Path) -> None:
     pipeline.fuse(Fuse(members=["one"], name="kept", runs=runs))
     with pytest.raises(AsdError, match=r"kept exists; choose another name=, or overwrite=true"):
