@@ -4,13 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asd.core.files import MOST_VALUES, load_yaml
+from asd.core.files import MOST_VALUES, check_file_place, load_yaml, read_json, read_yaml, write_json
+from asd.types import AsdError
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -74,3 +76,44 @@ def test_files_are_in_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={**os.environ, **place})
     assert (tmp_path / "a").read_bytes() == "üé".encode()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_long_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    check_file_place(tmp_path / "new/deep/a.csv")
+    check_file_place(tmp_path / "file")
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "file/a.csv", "Not a directory")):
+        with pytest.raises(AsdError, match=f"cannot write {path}: {reason}; choose another place"):
+            check_file_place(path)
+    monkeypatch.setattr(os, "access", lambda place, mode: (place, mode) != (tmp_path, os.W_OK))
+    for flag, reason in ((0, "Permission denied"), (os.ST_RDONLY | 4, "Read-only file system")):
+        monkeypatch.setattr(os, "statvfs", {tmp_path: SimpleNamespace(f_flag=flag)}.get)
+        with pytest.raises(AsdError, match=f"a.csv: {reason}; choose another place"):
+            check_file_place(tmp_path / "new/a.csv")
+
+
+def test_what_is_no_json_object_is_named_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    assert read_json(path) == read_json(tmp_path / "a.json/b.json") == {}
+    write_json(path, {"a": [1, None]})
+    assert read_json(path) == {"a": [1, None]}
+    for text in ("[1]", "{"):
+        path.write_text(text)
+        with pytest.raises(AsdError, match=r"a\.json is damaged \(.+\); remove it and run the same command again$"):
+            read_json(path)
+        with pytest.raises(AsdError, match=r"\); train again$"):
+            read_json(path, "train again")
+
+
+def test_what_is_no_yaml_mapping_is_named_with_its_option_and_the_way_out(tmp_path: Path) -> None:
+    path, words = tmp_path / "a.yaml", ("config=", "; copy it again")
+    with pytest.raises(AsdError, match=rf"^config={path} does not exist; copy it again$"):
+        read_yaml(path, *words)
+    for text, reason in (("- 1", "it holds no key: value lines"), ("a: 1\na: 2", "line 1 .* has a twice; keep one")):
+        path.write_text(text)
+        with pytest.raises(AsdError, match=rf"^config={path} is not a readable YAML file \({reason}\); copy it again$"):
+            read_yaml(path, *words)
+    path.write_text("a: 1")
+    assert read_yaml(path, *words) == {"a": 1}
