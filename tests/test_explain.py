@@ -22,7 +22,7 @@ from asd.evaluation.explain import Effects, FloatArray, choose_clips
 from asd.evaluation.figures import Picture, explanation_figure, save
 from asd.runs import score_table
 from asd.stages.explaining import Material, Pair, explain_clips
-from asd.stages.scored_clips import in_order
+from asd.stages.scored_clips import in_order, predicted_recordings
 from asd.types import AsdError, FrontEnd, Split
 from tests.command import ONE_VIEW, contents, refuses, succeeds
 from tests.machines import recordings, tone_machine, two_sections, workplace, write_clip
@@ -146,6 +146,17 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     detector.fit(train)
     scores = detector.score(test)[detector.scorers[0]]
     return detector, train, test, score_table(test.clips, scores, (scores > 3).astype(np.int64))
+
+
+def test_predicted_recordings_are_read_as_the_training_clips_were(machine: Machine, tmp_path: Path) -> None:
+    for name, rate_hz in (("slow.wav", 8000), ("same.wav", 16000)):
+        codecs.write_wav(tmp_path / name, noise(0, rate_hz)[None].astype(np.float32), rate_hz)
+    files = [str(tmp_path / name) for name in ("slow.wav", "same.wav")]
+    rows = pd.DataFrame({"file": files, "machine": "fan", "section": ["3.0", ""]})
+    found = predicted_recordings(rows, machine[1])
+    assert [clip.path.name for clip in found.clips] == ["slow.wav", "same.wav"]
+    assert [clip.section for clip in found.clips] == ["03", "00"]  # as pandas wrote it; as its name tells
+    assert (found.sample_rate_hz, found.lengths_samples.tolist()) == (16000, [16000, 16000])
 
 
 def explained(machine: Machine, folder: Path, clip: str | None) -> pd.DataFrame:
