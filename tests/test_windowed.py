@@ -300,3 +300,32 @@ def test_a_few_long_recordings_are_enough(tmp_path: Path, monkeypatch: pytest.Mo
     assert training["file"].nunique() == 3
     assert len(training) == 14 + 10
     succeeds("predict", "name=pump", "--undo")
+
+
+def test_what_is_asked_of_the_windows_detector_is_asked_of_the_detector_itself(tmp_path: Path) -> None:
+    """Where it loads is where it was saved, and its scorers may be known only then."""
+    asked: list[tuple[str, Path]] = []
+
+    class Late(Loudest):
+        scorers = ("early",)
+
+        def save(self, directory: Path) -> None:
+            asked.append(("save", directory))
+
+        def load(self, directory: Path) -> None:
+            asked.append(("load", directory))
+            self.scorers, self.calibration = ("loudest",), {"loudest": np.ones(3)}
+
+        def load_weights(self, path: Path) -> None:
+            asked.append(("weights", path))
+            self.scorers = ("heavy",)
+
+    detector = Windowed(Late(workplace(tmp_path)), 20 / 16000)
+    assert detector.scorers == ("early",)
+    detector.save(tmp_path)
+    detector.load(tmp_path)
+    assert detector.scorers == ("loudest",)
+    assert detector.calibration["loudest"].tolist() == [1.0] * 3
+    detector.load_weights(tmp_path / "w")
+    assert detector.scorers == ("heavy",)
+    assert asked == [("save", tmp_path), ("load", tmp_path), ("weights", tmp_path / "w")]
