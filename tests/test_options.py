@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from asd.detectors import AutoencoderSettings, StatisticsSettings
 from asd.detectors.encoders.recipe import EmbeddingSettings
-from asd.options import Names, Settings, TrainSettings, listed, parted
+from asd.options import NO_RESULT, Names, Settings, TrainSettings, listed, of_run, parted
 from asd.sed.config import Learning, Train
 from asd.settings.config import Run
 
@@ -34,6 +36,23 @@ def test_options_inside_an_option_decide_too() -> None:
         return AutoencoderSettings(training=TrainSettings(**training)).deciding()
 
     assert deciding(epochs=3) != deciding()
+
+
+def test_what_decides_is_plain_values() -> None:
+    class Places(Settings):
+        place: Path = Path("a/b")
+        sizes: tuple[int, ...] = (1, 2)
+
+    class Nested(Settings):
+        inner: Places = Places()
+        idle: int = Field(1, json_schema_extra=NO_RESULT)
+
+    assert Nested().deciding() == {"inner": {"place": "a/b", "sizes": [1, 2]}}
+
+
+def test_a_command_names_its_run_as_a_shell_takes_it() -> None:
+    assert of_run("fan", Path("runs")) == "name=fan"
+    assert shlex.split(of_run("a b", Path("my runs"), "x=1 2")) == ["name=a b", "runs=my runs", "x=1 2"]
 
 
 def test_a_run_is_decided_by_its_own_detector_alone() -> None:
