@@ -162,7 +162,7 @@ bench: setup  ## our side of BENCHMARKS.md, measured on this machine
 	$(BIN)/python tools/bench.py $(GIVEN)
 
 mutate: setup  ## changed lines that no test notices (docs/mutation.md): hours, goes on where it was stopped; set=sample=1000
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(CURDIR)/.mutate "mutmut>=3.8,<4"
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade --target $(CURDIR)/.mutate "mutmut>=3.8,<4" "pyyaml!=6.0.4"
 	nice -n 15 $(BIN)/python tools/mutate.py $(set)
 
 clean:  ## caches and the demonstration; runs and downloaded data stay

@@ -65,6 +65,8 @@ def test_a_key_that_is_there_twice_is_named(text: str) -> None:
         load_yaml(text)
     merged = load_yaml("base: &base {a: 1, b: 2}\nin: {mine: &mine {<<: *base, a: 3}}\nyours: {<<: *mine, b: 4}")
     assert (merged["in"]["mine"], merged["yours"]) == ({"a": 3, "b": 2}, {"a": 3, "b": 4})
+    several = load_yaml("one: &one {views: 1}\ntwo: &two {views: 2, k: 3}\nboth: {<<: [*one, *two]}")
+    assert several["both"] == {"views": 1, "k": 3}  # the first counts
 
 
 def test_files_are_in_utf_8_whatever_the_locale(tmp_path: Path) -> None:
