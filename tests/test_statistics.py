@@ -127,6 +127,16 @@ def test_directions_of_the_noise_are_left_out_and_kept_with_the_model(data: Path
         np.testing.assert_array_equal(loaded.score(clips)[view], scores)
 
 
+def test_views_count_alike_in_the_distance_of_two_clips(data: Path, tmp_path: Path) -> None:
+    detector = Statistics(workplace(tmp_path), StatisticsSettings(views=["level_16", "level_256"]))
+    detector.fit(recordings(data))
+    clips = recordings(data, split=Split.TEST)
+    first, second = detector.embed(clips)[:2]
+    apart = {name: (rows[0] - rows[1]) / detector.spreads[name] for name, rows in detector.vectors(clips).items()}
+    assert len({len(each) for each in apart.values()}) == 2
+    assert np.sum((first - second) ** 2) == pytest.approx(sum(np.mean(each**2) for each in apart.values()))
+
+
 def altered(data: Path, change: Callable[[np.ndarray], np.ndarray], folder: Path) -> Recordings:
     """The test clips of a machine, changed."""
     clips = list_clips(data, "fan", Split.TEST)
