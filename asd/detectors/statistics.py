@@ -77,7 +77,7 @@ class Statistics(Detector):
         self.fitted: dict[Band, PerSectionScorer] = {}
         self.spreads: dict[str, FloatArray] = {}  # view -> (dims,) within conditions
         self.nuisances: dict[str, FloatArray] = {}  # view -> (directions, dims) that are left out
-        self.choice = Choice(settings.backend, self.weights, why="statistics.choose=false")
+        self.choice = Choice(settings.backend, self.weights)
 
     def fit(self, recordings: Recordings) -> None:
         """Takes the statistics of the training clips as references, without what the noise varies in."""
@@ -89,7 +89,7 @@ class Statistics(Detector):
         references = references_of(learn.clips, vectors[self.views[0]])  # of the first view, for what is known of clips
         self.spreads = {view: Groups.of(references.replace(vectors[view]), "condition").spread for view in self.views}
         scaled = self._scaled(vectors)
-        self.choice = Choice(self.settings.backend, self.weights, why="statistics.choose=false")
+        self.choice = Choice(self.settings.backend, self.weights)
         self.fitted = self._fitted(self.settings.backend, scaled, references)
         self.settings.warn_of_few(next(iter(self.fitted.values())).n_least)
         if self.settings.choose:

@@ -58,7 +58,7 @@ def _add_conditions(machines: Mapping[str, Mapping[str, SectionMetrics]], table:
     Only domains with clips of both labels get any, and none where there is one domain.
     """
     test = table[table["label"] != ""]
-    if test.empty or not test["domain"].isin([*Domain]).all() or test["domain"].nunique() < len(Domain):
+    if not test["domain"].isin([*Domain]).all() or test["domain"].nunique() < len(Domain):
         return
     for section in read_sections(test, with_domains=True):
         metrics = machines[section.machine][section.section]
