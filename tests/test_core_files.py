@@ -7,11 +7,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from asd.core.files import MOST_VALUES, check_file_place, load_yaml, read_json, read_yaml, write_json
+from asd.core.files import (
+    MOST_VALUES,
+    check_file_place,
+    load_tensors,
+    load_yaml,
+    read_json,
+    read_yaml,
+    write_json,
+    write_text,
+)
 from asd.types import AsdError
 
 VALUES = st.recursive(
@@ -119,3 +130,24 @@ def test_what_is_no_yaml_mapping_is_named_with_its_option_and_the_way_out(tmp_pa
             read_yaml(path, *words)
     path.write_text("a: 1")
     assert read_yaml(path, *words) == {"a": 1}
+
+
+def test_what_the_dead_left_is_removed_and_what_the_living_write_is_not(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = os.uname().nodename
+    left = [f".a.{here}-{ended.pid}.tmp", f".b.{here}-{ended.pid}.tmp", f".a.{here}-{os.getppid()}.tmp"]
+    left += [f".a.elsewhere-{ended.pid}.tmp", f".a.{here}-mine.tmp"]
+    for name in left:
+        (tmp_path / name).write_text("half")
+    write_text(tmp_path / "a", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "a",
+        *left[1:],
+    }  # of another file, a living process, another computer, no process
+
+
+def test_tensors_that_others_wrote_have_no_facts(tmp_path: Path) -> None:
+    save_file({"w": torch.ones(2)}, tmp_path / "w")
+    tensors, facts = load_tensors(tmp_path / "w")
+    assert (tensors["w"].tolist(), facts) == ([1.0, 1.0], {})

@@ -7,7 +7,15 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, development_results, evaluate_tables
+from asd.evaluation.tables import (
+    as_markdown,
+    as_rows,
+    decisions_as_markdown,
+    development_results,
+    evaluate_tables,
+    measure_name,
+    rule_name,
+)
 from asd.metrics import evaluate_table
 from asd.types import SCORE_COLUMNS, AsdError
 
@@ -141,3 +149,8 @@ def test_development_results_average_sections_as_the_year_does(year: int, keys: 
     assert results["fan"][keys[0]] == pytest.approx(100 * expected)
     with pytest.raises(AsdError, match=r"asks for harmonic_mean_eer of fan; results are auc.*: leave it out there"):
         development_results(evaluation, "a", ("harmonic_mean_eer",))
+
+
+def test_scores_of_which_any_is_plain_are_not_called_official() -> None:
+    assert measure_name({rule_name(year, plain=False) for year in (2020, 2021, 2025)}) == "official score"
+    assert measure_name({rule_name(2020, plain=True), "mixed"}) == "AUC and pAUC"

@@ -17,7 +17,6 @@ import pandas as pd
 import pytest
 
 from asd.core import trainer
-from asd.core.files import atomic
 from tests.command import Answer, asd, contents, refuses, start, succeeds, tiny_machines
 
 EPOCHS = 100  # enough to be caught in the middle
@@ -268,16 +267,3 @@ def test_overwriting_resumes_too(place: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(trainer, "_epoch", epoch)
     assert "resuming after epoch 1" in succeeds("train", *words("over"), "overwrite=true").err
     assert "is done already" in succeeds("train", *words("over"), "overwrite=true").err
-
-
-def test_what_the_dead_left_is_removed_and_what_the_living_write_is_not(tmp_path: Path) -> None:
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    host = os.uname().nodename
-    left, living = (tmp_path / f".x.json.{host}-{pid}.tmp" for pid in (dead.pid, os.getppid()))
-    foreign = tmp_path / f".x.json.otherhost-{dead.pid}.tmp"
-    for path in (left, living, foreign):
-        path.touch()
-    with atomic(tmp_path / "x.json") as temporary:
-        temporary.write_text("{}")
-    assert {path.name for path in tmp_path.iterdir()} == {"x.json", living.name, foreign.name}

@@ -164,3 +164,42 @@ def test_the_scorer_that_stands_for_a_run_has_a_name(runs: Path) -> None:
     run.finish("x")
     with pytest.raises(AsdError, match=r"DONE is damaged \(it names no scorer\); remove it"):
         run.default_scorer()
+
+
+def test_scores_of_training_clips_are_those_that_were_sealed(runs: Path) -> None:
+    run = begun(runs, "one")
+    run.model.mkdir()
+    with pytest.raises(AsdError, match=r"training_scores\.csv is damaged .*; train again, or fuse anew"):
+        run.training_scores()
+    (run.model / "training_scores.csv").write_text("file,s\na.wav,0.5\n")
+    run.seal_model(run.model, FACTS)
+    assert run.training_scores().to_numpy().tolist() == [["a.wav", 0.5]]
+    (run.model / "training_scores.csv").write_text("file,s\na.wav,0.6\n")
+    with pytest.raises(AsdError, match=r"training_scores\.csv is missing or damaged; remove .*model and train again"):
+        run.training_scores()
+
+
+def test_a_fused_run_has_no_model_of_its_own(runs: Path) -> None:
+    run = RunDirectory.of(runs, "fused", "fan", 0)
+    run.begin({"members": ["one", "two"]})
+    run.check_model()
+    assert (run.fused_members(), run.held()) == (["one", "two"], "")
+    with pytest.raises(AsdError, match=r"fit\.json is missing; start the same train or enroll again"):
+        begun(runs, "one").check_model()
+
+
+@pytest.mark.parametrize(
+    ("settings", "root"),
+    [
+        ({"data": "/x/data", "normal": None, "year": 2024}, "/x/data"),
+        ({"data": None, "normal": "/x/normal", "year": 2024}, "/x/normal"),
+        ({"data": None, "normal": None, "year": 2024}, "data/dcase2024t2/dev_data/raw"),
+        ({}, None),
+    ],
+)
+def test_the_configuration_tells_where_the_recordings_lay(
+    runs: Path, settings: dict[str, object], root: str | None
+) -> None:
+    run = RunDirectory.of(runs, "one", "fan", 0)
+    run.begin(settings)
+    assert run.data_root() == (None if root is None else Path(root))

@@ -72,7 +72,7 @@ TESTS = {
     "asd/evaluation/leaderboard.py": "leaderboard",
     "asd/stages/deciding.py": "deciding",
     "asd/stages/predictions.py": "predicting",
-    "asd/stages/scored_clips.py": "scored_clips explain",
+    "asd/stages/scored_clips.py": "scored_clips explain confirming",
     "asd/deploy/stream.py": "stream listener",
     "asd/deploy/alarms.py": "alarms listener",
     "asd/core/files.py": "core_files checkpoint",
