@@ -141,10 +141,7 @@ def test_what_the_dead_left_is_removed_and_what_the_living_write_is_not(tmp_path
     for name in left:
         (tmp_path / name).write_text("half")
     write_text(tmp_path / "a", "whole")
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "a",
-        *left[1:],
-    }  # of another file, a living process, another computer, no process
+    assert {path.name for path in tmp_path.iterdir()} == {"a", *left[1:]}
 
 
 def test_tensors_that_others_wrote_have_no_facts(tmp_path: Path) -> None:
