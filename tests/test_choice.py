@@ -65,6 +65,16 @@ def test_the_standard_error_of_a_difference_is_that_of_drawing_the_clips_again()
     assert standard_error(*pairs) == pytest.approx(np.std(drawn), rel=0.1)
 
 
+def test_the_standard_error_is_that_of_delong() -> None:
+    """By pairs of clips, of few of which the degrees of freedom are seen; ties count half."""
+    normal, faulty = np.array([[0, 1, 2, 5], [3, 0, 1, 1]]), np.array([[1, 4, 6], [1, 2, 0]])
+    wins = np.heaviside(faulty[:, :, None] - normal[:, None, :], 0.5)
+    pairs = wins[0] - wins[1]  # (faulty, normal)
+    expected = np.sqrt(np.var(pairs.mean(1), ddof=1) / 3 + np.var(pairs.mean(0), ddof=1) / 4)
+    found = standard_error((normal[0], faulty[0]), (normal[1], faulty[1]))
+    assert found == pytest.approx(expected)
+
+
 def test_a_chosen_detector_keeps_its_choice(tmp_path: Path) -> None:
     root = tone_machine(tmp_path / "data", n_train=30)
     settings = StatisticsSettings(views=["level_16", "skewness_16"], choose=True)

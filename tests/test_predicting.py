@@ -23,7 +23,7 @@ from asd.detectors.base import Scores
 from asd.detectors.statistics import Statistics
 from asd.library import Model
 from asd.stages import predicting
-from asd.stages.predictions import COLUMNS
+from asd.stages.predictions import COLUMNS, warn_of_defects
 from asd.types import AsdError, Clip, Split
 from tests.command import ONE_VIEW, asd, contents, refuses, succeeds, train_on_tones
 from tests.machines import tone_machine, write_clip
@@ -372,3 +372,21 @@ def test_a_finding_is_of_the_file_as_it_was_before_it_was_read(tmp_path: Path) -
     rows = pd.DataFrame([{"path": str(clip.path), "score": 1.0} for clip in clips[:2]])
     journal.add("model", rows, [(clips[2], AsdError("it may not be read"))])
     assert predicting.Journal(tmp_path / "journal").begin("model", clips) == [clips[0], clips[2]]
+
+
+@pytest.mark.parametrize(
+    ("defects", "said"),
+    [
+        (["", None, ""], None),
+        (["", "is silent", ""], "b.wav is silent: it has a score, but not a meaningful one"),
+        (
+            ["is silent", "", "is constant"],
+            "a.wav is silent: it has a score, but not a meaningful one (as have 1 more of 3: see the column defect)",
+        ),
+    ],
+)
+def test_recordings_without_a_usable_sound_are_named(
+    defects: list[str | None], said: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_defects(pd.DataFrame({"path": ["a.wav", "b.wav", "c.wav"], "defect": defects}))
+    assert caplog.messages == ([said] if said else [])
