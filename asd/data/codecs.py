@@ -27,7 +27,9 @@ from asd.data.headers import (
     is_chained_ogg,
     is_flac_piece,
     is_flac_without_length,
+    is_large_wav,
     mp3_with_its_length,
+    riff_chunks,
     wav_frame_bytes,
 )
 from asd.places import forbidden
@@ -166,18 +168,13 @@ def with_its_length(content: bytes) -> bytes:
 
 
 def _wav_with_its_length(content: bytes) -> bytes:
-    at, is_large = 12, content[:4] == b"RF64"
-    while at + 8 < len(content):
-        name, size = struct.unpack_from("<4sI", content, at)
-        at += 8
-        if name == b"data" and is_large and content[12:16] == b"ds64":  # which holds the size instead
-            (size,) = struct.unpack_from("<Q", content, 28)
-            if size and size < _NO_SIZE:
+    for name, at, size in riff_chunks(content):
+        if name == b"data" and is_large_wav(content):
+            if 0 < size < _NO_SIZE:
                 return content
             return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
         if name == b"data" and size == 0 and behind_chunks(content, at) < len(content):
             return content[: at - 4] + struct.pack("<I", len(content) - at) + content[at:]
-        at += size + size % 2
     return content
 
 
@@ -187,19 +184,12 @@ def _beyond(path: Path, content: bytes) -> tuple[int, int] | None:
     A recorder writes the length when it stops, and sometimes now and then before. Zeros are what it had set aside.
     `AsdError` for RF64 that holds less.
     """
-    order = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}.get(content[:4])
-    at = 12
-    while order and at + 8 <= len(content):
-        name, size = struct.unpack_from(f"{order}4sI", content, at)
-        at += 8
+    for name, at, size in riff_chunks(content):
         if name not in (b"data", b"SSND"):
-            at += size + size % 2
             continue
-        if content[:4] == b"RF64" and content[12:16] == b"ds64":
-            (size,) = struct.unpack_from("<Q", content, 28)
-            if len(content) - at < size < _NO_SIZE:
-                raise truncated(path, size, len(content) - at)
-        rest = max(behind_chunks(content, at + size + padding, order) for padding in (0, size % 2))
+        if is_large_wav(content) and len(content) - at < size < _NO_SIZE:
+            raise truncated(path, size, len(content) - at)
+        rest = max(behind_chunks(content, at + size + padding) for padding in (0, size % 2))
         is_more = len(content[rest:].rstrip(b"\0")) > (1 - _LEAST_DECODED) * size > 0
         return (size, len(content) - at) if is_more else None
     return None

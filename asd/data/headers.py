@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+_RIFF_ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">", b"FORM": ">"}  # of bytes, by how a file begins
 _MPEG1_KBIT_PER_S = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MPEG2_KBIT_PER_S = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _MPEG1_RATES_HZ = (44100, 48000, 32000)
@@ -29,25 +30,38 @@ def caf_with_its_length(content: bytes) -> bytes:
     return content
 
 
+def is_large_wav(content: bytes) -> bool:
+    """Whether the content is RF64, whose first chunk `ds64` holds the size of the samples."""
+    return content[:4] == b"RF64" and content[12:16] == b"ds64"
+
+
+def riff_chunks(content: bytes, at: int = 12) -> Iterator[tuple[bytes, int, int]]:
+    """Name, beginning and size of each chunk of WAV or AIFF from `at` on."""
+    order = _RIFF_ORDERS.get(content[:4])
+    while order and at + 8 <= len(content):
+        name, size = struct.unpack_from(f"{order}4sI", content, at)
+        if name == b"data" and is_large_wav(content):
+            (size,) = struct.unpack_from("<Q", content, 28)
+        at += 8
+        yield name, at, size
+        at += size + size % 2
+
+
 def wav_frame_bytes(content: bytes) -> int:
     """Bytes that a sample of all channels takes in a WAV file, by both fields that tell it; 0 where they differ."""
-    order, at = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">"}.get(content[:4]), 12
-    while order and at + 24 <= len(content):
-        name, size = struct.unpack_from(f"{order}4sI", content, at)
-        if name == b"fmt ":
-            rate_hz, a_second, a_sample = struct.unpack_from(f"{order}IIH", content, at + 12)
+    for name, at, _ in riff_chunks(content):
+        if name == b"fmt " and at + 16 <= len(content):
+            rate_hz, a_second, a_sample = struct.unpack_from(f"{_RIFF_ORDERS[content[:4]]}IIH", content, at + 4)
             return int(a_sample) if a_second == rate_hz * a_sample else 0
-        at += 8 + size + size % 2
     return 0
 
 
-def behind_chunks(content: bytes, at: int, order: str = "<") -> int:
+def behind_chunks(content: bytes, at: int) -> int:
     """Where the RIFF chunks end that begin here: behind the file, or at what is none, such as samples."""
-    while at + 8 <= len(content):
-        name, size = struct.unpack_from(f"{order}4sI", content, at)
+    for name, begin, size in riff_chunks(content, at):
         if not (name.isascii() and name.decode().isprintable()):
             break
-        at += 8 + size + size % 2
+        at = begin + size + size % 2
     return at
 
 
