@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from asd.scoring.threshold import Gamma, ScoreNormalizer, false_alarm_bound, fit_gamma, fit_threshold, stored_thresholds
+from asd.scoring.threshold import Gamma, ScoreNormalizer, fit_gamma, fit_threshold, share_limit, stored_thresholds
 from asd.types import AsdError
 
 FloatArray = npt.NDArray[np.float64]
@@ -150,11 +150,11 @@ def test_only_scores_above_are_anomalous() -> None:
 
 @pytest.mark.parametrize(("n_above", "n"), [(0, 1), (0, 59), (3, 100), (50, 60)])
 def test_the_bound_is_the_rate_at_which_so_few_alarms_have_five_percent(n_above: int, n: int) -> None:
-    assert stats.binom.cdf(n_above, n, false_alarm_bound(n_above, n)) == pytest.approx(0.05)
+    assert stats.binom.cdf(n_above, n, share_limit(n_above, n)) == pytest.approx(0.05)
 
 
 def test_everything_above_promises_nothing() -> None:
-    assert false_alarm_bound(5, 5) == 1.0
+    assert share_limit(5, 5) == 1.0
 
 
 @pytest.mark.parametrize(("n", "above"), [(59, 0), (200, 4), (500, 16)])
@@ -165,7 +165,7 @@ def test_a_false_alarm_rate_is_the_lowest_score_that_can_promise_it(n: int, abov
     assert fitted.method == "bound"
     assert fitted.value == np.sort(scores)[-1 - above]
     assert fitted.decide(scores).sum() == above
-    assert fitted.false_alarm_bound <= 0.05 < false_alarm_bound(above + 1, n)
+    assert fitted.false_alarm_bound <= 0.05 < share_limit(above + 1, n)
     assert not fitted.fallback
 
 

@@ -36,11 +36,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv, stdtrit
+from scipy.special import stdtrit
 
 from asd.challenge.years import MAX_FPR, MetricRule, get_year
 from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, comparisons, read_sections, require_columns
 from asd.metrics import aggregate, check_labelled_scores, standardise_area
+from asd.scoring.threshold import share_limit
 from asd.types import AsdError
 
 IntArray = NDArray[np.int64]
@@ -135,12 +136,10 @@ def decision_intervals(is_anomaly: ArrayLike, decision: ArrayLike) -> dict[str, 
     """Exact 95 % intervals of precision, recall, F1 and the false-alarm rate, by name; 0 to 1 where no clip counts.
 
     Each is a share of clips, or grows with one: F1 = 2 J / (1 + J) for the share J of hits among all clips that are
-    anomalous or were called so. An interval of a share is that of Clopper and Pearson.
+    anomalous or were called so. An interval of a share is that of Clopper and Pearson, see `threshold.share_limit`.
 
     Args:
         decision: (n_clips,), 1 for clips that were called anomalous.
-
-    Source: C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934).
     """
     truth, called = np.asarray(is_anomaly, bool), np.asarray(decision, np.float64) == 1
     hits = int(np.sum(truth & called))
@@ -153,11 +152,9 @@ def decision_intervals(is_anomaly: ArrayLike, decision: ArrayLike) -> dict[str, 
     }
 
 
-def _share_interval(count: int, n_clips: int) -> Interval:
-    """Of 95 % for the share of which `count` in `n_clips` were found (Clopper and Pearson, Biometrika 26, 1934)."""
-    low = betaincinv(count, n_clips - count + 1, 0.025) if count else 0.0
-    high = betaincinv(count + 1, n_clips - count, 0.975) if count < n_clips else 1.0
-    return Interval(float(low), float(high))
+def _share_interval(count: int, n: int) -> Interval:
+    """Of 95 % for the share of which `count` in `n` clips were found."""
+    return Interval(1 - share_limit(n - count, n, 0.975), share_limit(count, n, 0.975))
 
 
 def bootstrap_official_score(table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0) -> Interval:

@@ -65,7 +65,7 @@ class Threshold:
         value: a clip whose score is above is called anomalous.
         method: how it was found: "gamma", "percentile", or "bound" for a wanted false-alarm rate.
         quantile: share of normal clips meant to lie below.
-        false_alarm_bound: see the function; holds if new normal clips score as these do. 1 where all score the same.
+        false_alarm_bound: `share_limit` of those above, if new ones score as these do; 1 where all score the same.
         parameters: shape, location and scale of the gamma distribution; empty without one.
         fallback: why something other than what was asked for stands here; empty otherwise.
     """
@@ -149,21 +149,21 @@ def fit_threshold(
     return found
 
 
-def false_alarm_bound(n_above: int, n: int, confidence: float = CONFIDENCE) -> float:
-    """Rate of false alarms, in (0, 1], that is not exceeded with this confidence.
+def share_limit(count: int, n: int, confidence: float = CONFIDENCE) -> float:
+    """The share, in (0, 1], that is not exceeded with this confidence: of false alarms, for example.
 
     Args:
-        n_above, n: normal clips above the threshold, and all of them.
+        count, n: clips of the kind, such as normal ones above the threshold, and all of them.
         confidence: in (0, 1).
 
     Example:
-        >>> round(false_alarm_bound(0, 59), 3)
+        >>> round(share_limit(0, 59), 3)
         0.05
 
     Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
     case of the binomial", Biometrika 26 (1934), the upper limit.
     """
-    return 1.0 if n_above >= n else float(betaincinv(n_above + 1, n - n_above, confidence))
+    return 1.0 if count >= n else float(betaincinv(count + 1, n - count, confidence))
 
 
 def how_sure(n_normal: int, bound: float) -> str:
@@ -181,7 +181,7 @@ def how_sure(n_normal: int, bound: float) -> str:
 
 def _threshold(scores: FloatArray, value: float, method: Method, quantile: float, **more: Any) -> Threshold:
     n_above = int((scores > value).sum()) if np.ptp(scores) else len(scores)  # equal scores promise nothing
-    bound = false_alarm_bound(n_above, len(scores))
+    bound = share_limit(n_above, len(scores))
     return Threshold(value, method, quantile, bound, **more)
 
 
@@ -194,11 +194,11 @@ def _bounded(scores: FloatArray, rate: float) -> Threshold:
     """The lowest score with a bound within the rate, or the highest score."""
     values, counts = np.unique(scores, return_counts=True)
     above = len(scores) - np.cumsum(counts)
-    promised = [value for value, n in zip(values, above, strict=True) if false_alarm_bound(n, len(scores)) <= rate]
+    promised = [value for value, n in zip(values, above, strict=True) if share_limit(n, len(scores)) <= rate]
     if promised:
         return _threshold(scores, float(promised[0]), "bound", 1 - rate)
     needed = int(np.ceil(np.log1p(-CONFIDENCE) / np.log1p(-rate)))
-    best = false_alarm_bound(0, len(scores))
+    best = share_limit(0, len(scores))
     reason = (
         f"{len(scores)} normal clips promise a false-alarm rate of {best:.3g} at best, for {rate:g} it takes "
         f"{needed}; their highest score takes its place"

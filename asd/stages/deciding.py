@@ -14,7 +14,7 @@ from asd.core.runtime import log
 from asd.data.recordings import Recordings
 from asd.detectors.base import Detector
 from asd.runs import ScoreFolder
-from asd.scoring.threshold import Threshold, false_alarm_bound, fit_threshold, how_sure
+from asd.scoring.threshold import Threshold, fit_threshold, how_sure, share_limit
 from asd.settings.config import Run
 from asd.stages.jobs import Job
 from asd.types import Clip
@@ -89,7 +89,7 @@ def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted
             members.setdefault(f"{key} {value}", []).append(i)
     first = {tuple(own): name for name, own in reversed(members.items()) if len(own) < len(clips)}
     found = [Condition(name, int(above[list(own)].sum()), len(own)) for own, name in first.items()]
-    beyond = [each for each in found if 1 - false_alarm_bound(each.n - each.n_above, each.n, _SURE) > wanted]
+    beyond = [each for each in found if 1 - share_limit(each.n - each.n_above, each.n, _SURE) > wanted]
     return sorted(beyond, key=lambda each: (-each.n_above / each.n, each.name))
 
 
