@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from asd.data.codecs import encode
 from asd.evaluation.comparison import measured
 from asd.evaluation.confidence import bootstrap_official_score
+from asd.evaluation.labelling import rule_year
 from asd.evaluation.report.contents import Medium, PageMedia, of_interest, projections, recorded_at, roc_curves
 from asd.metrics import auc, evaluate_table, pauc
-from asd.stages.reporting import rule_year
 from asd.types import SCORE_COLUMNS
 from tests.command import refuses, succeeds, tiny_machines
 
@@ -124,8 +124,10 @@ def test_the_rule_is_the_years_or_the_plain_one_or_none() -> None:
     assert rule_year(score_rows(domains=("",)), 2024) == 2020
     assert rule_year(table[table["label"] == "normal"], 2025) is None
     assert rule_year(table.assign(label=""), 2025) is None
-    no_target_anomaly = ~((table["domain"] == "target") & (table["label"] == "anomaly"))
-    assert rule_year(table[no_target_anomaly], 2025) == 2020
+    is_of_target, is_anomaly = table["domain"] == "target", table["label"] == "anomaly"
+    assert rule_year(table[~(is_of_target & is_anomaly)], 2025) == 2025  # which compares with those of both domains
+    assert rule_year(table[~(is_of_target & is_anomaly)], 2021) == 2020
+    assert rule_year(table[~(is_of_target & ~is_anomaly)], 2025) == 2020
 
 
 def test_the_area_under_a_curve_is_the_auc() -> None:

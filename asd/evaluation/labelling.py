@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,19 @@ def check_labels(clips: Sequence[Clip], year: int) -> None:
     """Refuses test clips of which the rule of a year makes no score, before long work."""
     known = [clip for clip in clips if clip.label]
     evaluate_table(score_table(known, np.zeros(len(known)), np.zeros(len(known), np.int64)), year)
+
+
+def rule_year(table: pd.DataFrame, year: int) -> int | None:
+    """The year whose rule makes a score of the labelled clips of a table: this one or, without domains, 2020's.
+
+    None where neither does, as a section lacks normal clips or anomalies.
+    """
+    known = table[table["label"] != ""].assign(score=0.0, decision=0)
+    for candidate in (year, PLAIN_YEAR):
+        with suppress(AsdError):
+            evaluate_table(known, candidate)
+            return candidate
+    return None
 
 
 def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:

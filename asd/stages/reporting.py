@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from asd.core.storage import fetch, publish_files
 from asd.core.tracking import Tracked, tracking
 from asd.evaluation.comparison import BySeed, Entry, measured, ranked
 from asd.evaluation.completeness import chosen_runs, missing_runs
-from asd.evaluation.labelling import PLAIN_YEAR, meant_year, require_same_clips
+from asd.evaluation.labelling import meant_year, require_same_clips, rule_year
 from asd.evaluation.report.contents import MachineScores, PageMedia, ShownClips, as_html, machine_part
 from asd.places import spelled
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_run
@@ -27,7 +26,7 @@ from asd.stages.exhibits import exhibit
 from asd.stages.explaining import Material
 from asd.stages.fitting import fitted
 from asd.stages.scored_clips import in_order, predicted_recordings, predicted_tables, stored_job, threshold_of
-from asd.types import AsdError, Domain, Label
+from asd.types import AsdError
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,21 +161,6 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
         **measured(own, year),
         "comparisons": comparisons,
     }
-
-
-def rule_year(table: pd.DataFrame, year: int) -> int | None:
-    """The year whose rule these clips can be measured by.
-
-    Returns:
-        The year, where every section has anomalies and normal clips of both domains; else 2020, whose rule knows
-        no domains; None where a section lacks normal clips or anomalies.
-    """
-    sections = [rows for _, rows in table[table["label"] != ""].groupby(["machine", "section"])]
-    if not sections or any(rows["label"].nunique() < len(Label) for rows in sections):
-        return None
-    pairs = {*product(Domain, Label)}
-    is_whole = all(pairs <= {*zip(rows["domain"], rows["label"], strict=True)} for rows in sections)
-    return year if get_year(year).rule == "per_id" or is_whole else PLAIN_YEAR
 
 
 def _compared(title: str, members: Mapping[str, BySeed], year: int) -> dict[str, Any]:

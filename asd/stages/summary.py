@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import shlex
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
@@ -24,7 +24,7 @@ from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
 from asd.evaluation.completeness import Folders, absent_machines, missing_scores
 from asd.evaluation.confidence import decision_intervals
-from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, evaluation_name
+from asd.evaluation.labelling import LATEST_YEAR, evaluation_name, rule_year
 from asd.evaluation.leaderboard import as_markdown as board_table
 from asd.evaluation.tables import as_markdown
 from asd.options import listed, of_run
@@ -34,7 +34,7 @@ from asd.settings import stages as options
 from asd.settings.config import Demo, Enroll, Fuse, Run
 from asd.stages.obtaining import Inventory, Target
 from asd.stages.packaging import Package, findings_lines
-from asd.types import Domain, Label, named
+from asd.types import Label, named
 
 _NAMED = 3  # recordings that are named where several cannot be used, or are unlike the others
 
@@ -209,8 +209,13 @@ def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more:
     labels = _labels(folders)
     if not (compared := [machine for machine, own in labels.items() if {*Label} <= own]):
         return ""
-    rule_year = PLAIN_YEAR if _lacks_a_domain(folders, compared) else year
-    rule = [] if rule_year == LATEST_YEAR else [f"year={rule_year}"]
+    tables = [
+        folder.table(folder.scorers[0])
+        for run, folder in folders.items()
+        if folder.scorers and not folder.is_own and unicodedata.normalize("NFC", run.machine) in compared
+    ]
+    taken = (tables and rule_year(pd.concat(tables), year)) or year
+    rule = [] if taken == LATEST_YEAR else [f"year={taken}"]
     unnamed = {*get_year(year).eval} - {*compared}  # the names of an evaluation set tell no labels
     folders = {run: folder for run, folder in folders.items() if run.machine not in unnamed}
     others = [machine for machine in labels if machine not in {*compared} | unnamed]
@@ -220,16 +225,6 @@ def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more:
     is_part = others or missing_scores(folders, scorer) or absent_machines(folders, get_year(year), ())
     machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
     return f"{note}next: python -m asd evaluate {of_run(name, config.runs, *rule, *machines, *more)}"
-
-
-def _lacks_a_domain(folders: Folders, machines: Collection[str]) -> bool:
-    """Whether the challenge's clips of a machine have normal ones in one domain alone, which most rules refuse."""
-    tables = [
-        folder.table(folder.scorers[0])
-        for run, folder in folders.items()
-        if folder.scorers and not folder.is_own and unicodedata.normalize("NFC", run.machine) in machines
-    ]
-    return any(not {*Domain} <= {*table["domain"][table["label"] == Label.NORMAL]} for table in tables)
 
 
 def _unlabelled(folders: Folders) -> str:
