@@ -68,7 +68,7 @@ def two_microphones(root: Path, n_samples: int = 8000) -> list[Clip]:
     return files.list_clips(root, "fan", Split.TRAIN)
 
 
-def workplace(folder: Path, seed: int = 0) -> RunContext:
+def run_context(folder: Path, seed: int = 0) -> RunContext:
     """A place to work in, on the CPU."""
     return RunContext(torch.device("cpu"), folder / "cache", folder / "run", seed)
 

@@ -10,7 +10,7 @@ from asd.core.files import read_json
 from asd.detectors import AutoSettings, StatisticsSettings, detector_class
 from asd.types import AsdError
 from tests.command import refuses, succeeds
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, run_context, tone_machine
 
 
 @pytest.mark.slow
@@ -47,8 +47,8 @@ def test_it_is_the_weighted_mean_of_both_on_the_scale_of_their_training_scores(
 def test_without_weight_it_orders_clips_as_the_default_does(tmp_path: Path) -> None:
     tone_machine(tmp_path / "data", n_train=12, n_target=3, n_test=0)
     learn = recordings(tmp_path / "data")
-    both = detector_class("auto")(workplace(tmp_path), AutoSettings(weight=0.0, copies=1))
-    default = detector_class("statistics")(workplace(tmp_path), StatisticsSettings(choose=True))
+    both = detector_class("auto")(run_context(tmp_path), AutoSettings(weight=0.0, copies=1))
+    default = detector_class("statistics")(run_context(tmp_path), StatisticsSettings(choose=True))
     both.fit(learn)
     default.fit(learn)
     np.testing.assert_array_equal(np.argsort(both.score(learn)["auto"]), np.argsort(default.score(learn)["ensemble"]))
@@ -56,4 +56,4 @@ def test_without_weight_it_orders_clips_as_the_default_does(tmp_path: Path) -> N
 
 def test_a_model_without_scales_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AsdError, match=r"auto\.json has no scale of statistics and embedding"):
-        detector_class("auto")(workplace(tmp_path)).load(tmp_path)
+        detector_class("auto")(run_context(tmp_path)).load(tmp_path)

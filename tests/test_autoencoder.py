@@ -32,7 +32,7 @@ from asd.scoring.threshold import fit_threshold
 from asd.settings.config import Run
 from asd.settings.parsing import parse
 from asd.types import AsdError, Domain, Label, Split
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, run_context, tone_machine
 
 SMALL: dict[str, Any] = {"n_mels": 32, "training": TrainSettings(epochs=3, batch_size=64)}
 
@@ -58,7 +58,7 @@ def test_compatible_scores_equal_the_official_ones(
     shared: Path, tmp_path: Path, scorer: str, file: str, error: float
 ) -> None:
     reference = shared / "reference/baseline_ae/bearing"
-    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(compatible=True))
+    detector = Autoencoder(run_context(tmp_path), AutoencoderSettings(compatible=True))
     detector.load_weights(reference / "weights.safetensors")
     test = recordings(shared / "data/machines", "bearing", Split.TEST)
     scores = detector.score(test)[scorer]
@@ -152,7 +152,7 @@ def test_each_clip_has_the_distance_to_its_nearer_domain() -> None:
 @pytest.mark.parametrize("compatible", [False, True])
 def test_calibration_is_per_batch_only_in_the_compatible_mode(tmp_path: Path, compatible: bool) -> None:
     machine = tone_machine(tmp_path / "data")
-    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(compatible=compatible, **SMALL))
+    detector = Autoencoder(run_context(tmp_path), AutoencoderSettings(compatible=compatible, **SMALL))
     detector.fit(recordings(machine))
     assert set(detector.calibration) == (set(detector.scorers) if compatible else set())
     for values in detector.calibration.values():
@@ -164,7 +164,7 @@ def test_the_compatible_mode_calibrates_on_batches_as_the_official_code_does(tmp
     clips = recordings(tone_machine(tmp_path / "data"))
     one_batch = TrainSettings(epochs=1, batch_size=1 << 20, learning_rate=1e-12)
     settings = AutoencoderSettings(n_mels=32, training=one_batch, compatible=True)
-    detector = Autoencoder(workplace(tmp_path), settings)
+    detector = Autoencoder(run_context(tmp_path), settings)
     detector.fit(clips)
     windows = detector._windows(clips)
     target = np.array([clip.domain is Domain.TARGET for clip in clips.clips])
@@ -218,7 +218,7 @@ def test_the_compatible_threshold_is_fitted_to_the_batches(tmp_path: Path) -> No
 def test_the_default_mode_holds_out_whole_clips_of_both_domains(tmp_path: Path) -> None:
     machine = tone_machine(tmp_path / "data", n_train=40, n_target=10)
     clips = recordings(machine)
-    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    detector = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
     windows = detector._windows(clips)
     target = np.array([clip.domain is Domain.TARGET for clip in clips.clips])
     learn, held_out = detector._split(windows, target)
@@ -229,7 +229,7 @@ def test_the_default_mode_holds_out_whole_clips_of_both_domains(tmp_path: Path) 
 
 
 def test_official_pth_is_read_without_running_code(tmp_path: Path) -> None:
-    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    detector = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
     state = detector.network.state_dict() | {"cov_source": torch.eye(32), "cov_target": 2 * torch.eye(32)}
     torch.save(state, tmp_path / "official.pth")
     detector.load_weights(tmp_path / "official.pth")
@@ -243,18 +243,18 @@ def test_official_pth_is_read_without_running_code(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_width_are_refused(tmp_path: Path) -> None:
-    Autoencoder(workplace(tmp_path), AutoencoderSettings(n_mels=16)).save(tmp_path)
+    Autoencoder(run_context(tmp_path), AutoencoderSettings(n_mels=16)).save(tmp_path)
     with pytest.raises(AsdError, match=r"belongs to another network: .* of another shape"):
-        Autoencoder(workplace(tmp_path), AutoencoderSettings(n_mels=32)).load(tmp_path)
+        Autoencoder(run_context(tmp_path), AutoencoderSettings(n_mels=32)).load(tmp_path)
     assert "cov_source" in load_tensors(tmp_path / "weights.safetensors")[0]
 
 
 def test_a_machine_of_one_domain_is_saved_and_loaded(tmp_path: Path) -> None:
     machine = tone_machine(tmp_path / "data", n_target=0)
-    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    detector = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
     detector.fit(recordings(machine))
     detector.save(tmp_path)
-    again = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    again = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
     again.load(tmp_path)
     assert torch.equal(again.cov_source, again.cov_target)
 
@@ -262,7 +262,7 @@ def test_a_machine_of_one_domain_is_saved_and_loaded(tmp_path: Path) -> None:
 def test_neighbours_are_of_mean_codes_and_mean_residuals(tmp_path: Path) -> None:
     root = tone_machine(tmp_path / "data")
     clips, test = recordings(root), recordings(root, "fan", Split.TEST)
-    detector = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    detector = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
     detector.fit(clips)
     vectors: dict[str, list[list[np.ndarray]]] = {"bottleneck_knn": [[], []], "residual_knn": [[], []]}
     for which, some in enumerate((clips, test)):
@@ -282,15 +282,15 @@ def test_neighbours_are_of_mean_codes_and_mean_residuals(tmp_path: Path) -> None
 
 def test_weights_from_elsewhere_bring_no_neighbours(tmp_path: Path) -> None:
     root = tone_machine(tmp_path / "data")
-    first = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    first = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
     first.fit(recordings(root))
     first.save(tmp_path)
-    given = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    given = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
     given.load_weights(tmp_path / "weights.safetensors")
     assert given.scorers == ("mse", "mahalanobis", "mahalanobis_frames")
     (tmp_path / "given").mkdir()
     given.save(tmp_path / "given")
-    again = Autoencoder(workplace(tmp_path), AutoencoderSettings(**SMALL))
+    again = Autoencoder(run_context(tmp_path), AutoencoderSettings(**SMALL))
     again.load(tmp_path / "given")
     test = recordings(root, "fan", Split.TEST)
     assert again.scorers == given.scorers == tuple(again.score(test))

@@ -23,7 +23,7 @@ from asd.detectors.encoders.training import Discriminator
 from asd.features.waveforms import segments
 from asd.types import AsdError, Split
 from tests.command import refuses, short_training, succeeds
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, run_context, tone_machine
 from tests.tiny_encoders import beats_pt, eat_folder
 
 EMBEDDING = ("detector=embedding", "name=pretrained", "embedding.backends=knn")
@@ -85,7 +85,7 @@ def test_a_class_by_its_path_is_an_encoder() -> None:
     [
         ("nowhere:Net", "cannot be imported"),
         ("tests.test_build:Nothing", "cannot be imported"),
-        ("tests.test_build:workplace", r"is no torch\.nn\.Module"),
+        ("tests.test_build:run_context", r"is no torch\.nn\.Module"),
         ("torch.nn:Linear", "cannot be constructed"),
         ("torch.nn:Bilinear", "cannot be constructed"),
         ("torch.nn:Conv2d", "cannot be constructed"),
@@ -112,9 +112,9 @@ def test_a_module_handed_in_is_trained_or_stays_as_it_is(tmp_path: Path) -> None
     torch.manual_seed(0)
     mine = Energies()
     before = {name: tensor.clone() for name, tensor in mine.state_dict().items()}
-    trained = Embedding(workplace(tmp_path), EmbeddingSettings(encoder=mine, **words))
+    trained = Embedding(run_context(tmp_path), EmbeddingSettings(encoder=mine, **words))
     trained.fit(clips)
-    frozen = Embedding(workplace(tmp_path), EmbeddingSettings(encoder=mine.requires_grad_(False), **words))
+    frozen = Embedding(run_context(tmp_path), EmbeddingSettings(encoder=mine.requires_grad_(False), **words))
     frozen.fit(clips)
     assert all(torch.equal(mine.state_dict()[name], before[name]) for name in before)
     first = recordings(tmp_path, "fan", Split.TEST).waveform(0)
@@ -123,7 +123,7 @@ def test_a_module_handed_in_is_trained_or_stays_as_it_is(tmp_path: Path) -> None
     np.testing.assert_allclose(frozen.encoder.embed(test)[0][0], (mean / mean.norm()).numpy(), rtol=1e-4)
     assert not np.allclose(trained.encoder.embed(test)[0], frozen.encoder.embed(test)[0])
     trained.save(tmp_path)
-    again = Embedding(workplace(tmp_path), EmbeddingSettings(encoder=Energies(), **words))
+    again = Embedding(run_context(tmp_path), EmbeddingSettings(encoder=Energies(), **words))
     again.load(tmp_path)
     np.testing.assert_allclose(again.score(test)["knn"], trained.score(test)["knn"], rtol=1e-4)
 

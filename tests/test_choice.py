@@ -10,7 +10,7 @@ from asd.detectors import StatisticsSettings
 from asd.detectors.choice import choose, read_choice, standard_error
 from asd.detectors.statistics import Statistics
 from asd.types import AsdError, Split
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, run_context, tone_machine
 
 WEIGHTS = {"level": 1.0, "kurtosis": 0.35}
 
@@ -78,7 +78,7 @@ def test_the_standard_error_is_that_of_delong() -> None:
 def test_a_chosen_detector_keeps_its_choice(tmp_path: Path) -> None:
     root = tone_machine(tmp_path / "data", n_train=30)
     settings = StatisticsSettings(views=["level_16", "skewness_16"], choose=True)
-    detector = Statistics(workplace(tmp_path), settings)
+    detector = Statistics(run_context(tmp_path), settings)
     detector.fit(recordings(root))
     detector.save(tmp_path)
     found = detector.score(recordings(root, split=Split.TEST))
@@ -86,7 +86,7 @@ def test_a_chosen_detector_keeps_its_choice(tmp_path: Path) -> None:
     assert weights[0] == 1.0
     expected = np.average([found[name] for name in settings.views], axis=0, weights=weights)
     np.testing.assert_allclose(found["ensemble"], expected)
-    again = Statistics(workplace(tmp_path), settings)
+    again = Statistics(run_context(tmp_path), settings)
     again.load(tmp_path)
     assert again.choice == detector.choice
     np.testing.assert_array_equal(again.score(recordings(root, split=Split.TEST))["ensemble"], found["ensemble"])
@@ -94,7 +94,7 @@ def test_a_chosen_detector_keeps_its_choice(tmp_path: Path) -> None:
 
 def test_few_clips_choose_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = tone_machine(tmp_path / "data", n_train=10)
-    detector = Statistics(workplace(tmp_path), StatisticsSettings(views=["level_16"], choose=True))
+    detector = Statistics(run_context(tmp_path), StatisticsSettings(views=["level_16"], choose=True))
     with caplog.at_level("INFO", logger="asd"):
         detector.fit(recordings(root))
     assert detector.choice.why == "10 training clips are too few to choose by"

@@ -14,7 +14,7 @@ from asd.detectors import REGISTRY, detector_class
 from asd.detectors.base import Detector, Scores
 from asd.metrics import auc
 from asd.types import AsdError, Label, Split
-from tests.machines import recordings, tone_machine, workplace, write_clip
+from tests.machines import recordings, run_context, tone_machine, write_clip
 
 # What keeps the suite short on two cores; everything else is the default configuration.
 QUICK: dict[str, dict[str, Any]] = {
@@ -26,7 +26,7 @@ QUICK: dict[str, dict[str, Any]] = {
 
 def build(name: str, folder: Path, seed: int = 0) -> Detector:
     kind = detector_class(name)
-    return kind(workplace(folder, seed), kind.settings_type.model_validate(QUICK.get(name, {})))
+    return kind(run_context(folder, seed), kind.settings_type.model_validate(QUICK.get(name, {})))
 
 
 @pytest.fixture(scope="module", params=sorted(REGISTRY))

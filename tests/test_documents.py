@@ -260,6 +260,13 @@ def test_documents_fit_a_terminal() -> None:
         assert not long, f"{relative(path)}: {long[0]}"
 
 
+def test_programs_read_and_score_and_only_people_hear() -> None:
+    talking = re.compile(r"(?<!listeners who )\b(?:deaf|hears?|heard)\b(?!-)")
+    for path in [*DOCUMENTS, *sorted(PACKAGE.rglob("*.py")), *sorted(ROOT.glob("configs/*.yaml"))]:
+        lines = [line for line in path.read_text().splitlines() if talking.search(line) and "`hears_" not in line]
+        assert not lines, f"{relative(path)}: {lines[0]}"
+
+
 def test_files_stay_under_300_lines() -> None:
     lengths = {relative(path): len(path.read_text().splitlines()) for path in (ROOT / "asd").rglob("*.py")}
     assert {name: n for name, n in lengths.items() if n > 300} == {}

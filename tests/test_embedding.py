@@ -17,7 +17,7 @@ from asd.detectors.embedding import Embedding
 from asd.detectors.encoders.recipe import EmbeddingSettings
 from asd.metrics import auc
 from asd.types import AsdError, FrontEnd, Label, Split
-from tests.machines import recordings, tone_machine, two_microphones, workplace
+from tests.machines import recordings, run_context, tone_machine, two_microphones
 from tests.tiny_encoders import beats_pt
 
 TINY = {
@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fitted(root: Path, folder: Path, **changes: Any) -> Embedding:
-    detector = Embedding(workplace(folder), EmbeddingSettings(**(TINY | changes)))
+    detector = Embedding(run_context(folder), EmbeddingSettings(**(TINY | changes)))
     detector.fit(recordings(root))
     return detector
 
@@ -57,7 +57,7 @@ def test_scorers_are_the_back_ends_asked_for(root: Path, tmp_path: Path) -> None
     assert tuple(scores) == detector.scorers == ("gaussian", "knn_cosine", "knn")
     np.testing.assert_allclose(scores["knn_cosine"], scores["knn"] ** 2 / 2, atol=1e-12)
     with pytest.raises(AsdError, match="backend=median is unknown"):
-        Embedding(workplace(tmp_path), EmbeddingSettings(backends=["median"], **TINY))
+        Embedding(run_context(tmp_path), EmbeddingSettings(backends=["median"], **TINY))
 
 
 def test_training_clips_do_not_meet_themselves(root: Path, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_machines_share_one_joint_encoder(root: Path, tmp_path: Path) -> None:
     fan, pump = recordings(root, "fan"), recordings(root, "pump")
     pair = []
     for own, others in ((fan, pump), (pump, fan)):
-        context = replace(workplace(tmp_path), supplement=Supplement(other_machines=others))
+        context = replace(run_context(tmp_path), supplement=Supplement(other_machines=others))
         detector = Embedding(context, EmbeddingSettings(joint=True, **TINY))
         detector.fit(own)
         pair.append(detector)
@@ -94,24 +94,24 @@ def test_models_of_another_configuration_are_refused(root: Path, tmp_path: Path)
     detector = fitted(root, tmp_path)
     detector.save(tmp_path)
     with pytest.raises(AsdError, match="belongs to another network"):
-        Embedding(workplace(tmp_path), EmbeddingSettings(**(TINY | {"width": 4}))).load(tmp_path)
+        Embedding(run_context(tmp_path), EmbeddingSettings(**(TINY | {"width": 4}))).load(tmp_path)
     tensors, facts = load_tensors(tmp_path / "bank.safetensors")
     save_tensors(
         tmp_path / "bank.safetensors", {name: t for name, t in tensors.items() if "training" not in name}, facts
     )
     with pytest.raises(AsdError, match=r"bank\.safetensors is not a bank of this configuration: .* no array training"):
-        Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).load(tmp_path)
+        Embedding(run_context(tmp_path), EmbeddingSettings(**TINY)).load(tmp_path)
 
 
 def test_a_bank_of_another_encoder_is_refused(root: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         (tmp_path / str(seed)).mkdir()
-        detector = Embedding(workplace(tmp_path / str(seed), seed), EmbeddingSettings(**TINY))
+        detector = Embedding(run_context(tmp_path / str(seed), seed), EmbeddingSettings(**TINY))
         detector.fit(recordings(root))
         detector.save(tmp_path / str(seed))
     (tmp_path / "1/bank.safetensors").replace(tmp_path / "0/bank.safetensors")
     with pytest.raises(AsdError, match="was filled by another encoder"):
-        Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).load(tmp_path / "0")
+        Embedding(run_context(tmp_path), EmbeddingSettings(**TINY)).load(tmp_path / "0")
 
 
 def test_an_encoder_that_gives_nan_is_named_with_its_clip(root: Path, tmp_path: Path) -> None:
@@ -124,12 +124,12 @@ def test_an_encoder_that_gives_nan_is_named_with_its_clip(root: Path, tmp_path: 
 
 def test_scoring_before_fitting_is_an_error(root: Path, tmp_path: Path) -> None:
     with pytest.raises(AsdError, match="has no bank yet"):
-        Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).score(recordings(root))
+        Embedding(run_context(tmp_path), EmbeddingSettings(**TINY)).score(recordings(root))
 
 
 def frozen(root: Path, folder: Path, **changes: Any) -> Embedding:
     words: dict[str, Any] = {"encoder": "beats", "checkpoint": root / "BEATs_tiny.pt"}
-    return Embedding(workplace(folder), EmbeddingSettings(**(words | changes)))
+    return Embedding(run_context(folder), EmbeddingSettings(**(words | changes)))
 
 
 def test_a_pretrained_encoder_is_fitted_saved_and_loaded(root: Path, tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_pretrained_weights_are_declared_in_the_meta_file(root: Path, tmp_path: 
     assert system["complexity"]["total_parameters"] == sum(
         p.numel() for p in frozen(root, tmp_path).encoder.module.parameters()
     )
-    scratch = Embedding(workplace(tmp_path), EmbeddingSettings(**TINY)).facts()
+    scratch = Embedding(run_context(tmp_path), EmbeddingSettings(**TINY)).facts()
     assert "external_datasets" not in scratch
     assert frozen(root, tmp_path).facts()["data_augmentation"] is None
 
@@ -197,7 +197,7 @@ def test_the_bottleneck_and_the_spectrum_alone_are_encoders_too(root: Path, tmp_
 
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
     clips = two_microphones(tmp_path / "data")
-    detector = Embedding(workplace(tmp_path), EmbeddingSettings(**TINY))
+    detector = Embedding(run_context(tmp_path), EmbeddingSettings(**TINY))
     near, far, residual = (
         detector.encoder.embed(check(clips, sample_rate_hz=16000, front_end=front_end))[0]
         for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))

@@ -14,7 +14,7 @@ from asd.detectors.encoders.build import build
 from asd.detectors.encoders.recipe import Recipe
 from asd.detectors.encoders.training import Discriminator, joint_encoder, train_encoder
 from asd.types import AsdError
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, run_context, tone_machine
 
 TINY = {
     "encoder": "multires_cnn",
@@ -95,13 +95,13 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(clips: Recording
 
 
 def test_the_joint_encoder_is_trained_once(clips: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = joint_encoder(clips, recipe(), workplace(tmp_path))
+    first = joint_encoder(clips, recipe(), run_context(tmp_path))
     with monkeypatch.context() as patch:
         patch.setattr("asd.detectors.encoders.training.train_encoder", None)
-        again = joint_encoder(clips, recipe(memory_gib=1.0), workplace(tmp_path))
+        again = joint_encoder(clips, recipe(memory_gib=1.0), run_context(tmp_path))
     assert torch.equal(weights(first), weights(again))
-    joint_encoder(clips, recipe(), workplace(tmp_path, seed=1))
-    joint_encoder(clips, recipe(mixup=0.1), workplace(tmp_path))
+    joint_encoder(clips, recipe(), run_context(tmp_path, seed=1))
+    joint_encoder(clips, recipe(mixup=0.1), run_context(tmp_path))
     assert len(list(tmp_path.glob("cache/encoder-*/encoder.safetensors"))) == 3
     assert not list(tmp_path.glob("cache/encoder-*/state.safetensors"))
 

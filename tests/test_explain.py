@@ -25,7 +25,7 @@ from asd.stages.explaining import Material, Pair, explain_clips
 from asd.stages.scored_clips import in_order, predicted_recordings
 from asd.types import AsdError, FrontEnd, Split
 from tests.command import ONE_VIEW, contents, refuses, succeeds
-from tests.machines import recordings, tone_machine, two_sections, workplace, write_clip
+from tests.machines import recordings, run_context, tone_machine, two_sections, write_clip
 
 Machine = tuple[Detector, Recordings, Recordings, pd.DataFrame]  # fitted, train, test, scores of test
 
@@ -142,7 +142,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     half = plain.shape[1] // 2
     codecs.write_wav(place, np.concatenate([plain[:, :half], toned[:, half:]], axis=1), 16000)
     train, test = recordings(root), recordings(root, split=Split.TEST)
-    detector = Statistics(workplace(root))
+    detector = Statistics(run_context(root))
     detector.fit(train)
     scores = detector.score(test)[detector.scorers[0]]
     return detector, train, test, score_table(test.clips, scores, (scores > 3).astype(np.int64))
@@ -214,7 +214,7 @@ def test_bad_words_are_sentences(machine: Machine, tmp_path: Path) -> None:
         in_order(test, rows.assign(file="strange_" + rows["file"]))
 
 
-def test_a_front_end_that_hears_windows_one_by_one_makes_no_other_score(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_front_end_that_gets_windows_one_by_one_makes_no_other_score(caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(0)
 
     def pair(n_samples: int) -> FloatArray:

@@ -26,7 +26,7 @@ from asd.scoring.backends import backend_named
 from asd.scoring.gaussian import Groups, Whitening
 from asd.scoring.references import references_of
 from asd.types import AsdError, FrontEnd, Label, Split
-from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
+from tests.machines import recordings, run_context, tone_machine, two_microphones, write_clip
 
 QUICK = {"copies": 2, "networks": 1, "epochs": 3}
 
@@ -37,7 +37,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fitted(root: Path, folder: Path, seed: int = 0, **changes: Any) -> FaultMlp:
-    encoder = FaultMlp(workplace(folder, seed), FaultRecipe(**(QUICK | changes)))
+    encoder = FaultMlp(run_context(folder, seed), FaultRecipe(**(QUICK | changes)))
     encoder.fit(recordings(root))
     return encoder
 
@@ -95,7 +95,7 @@ def test_embeddings_are_hidden_layers_and_the_spectra_of_each_resolution(root: P
 
 
 def test_spectra_are_whitened_by_what_faults_do_to_them(root: Path, tmp_path: Path) -> None:
-    detector = Embedding(workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK)))
+    detector = Embedding(run_context(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK)))
     detector.fit(recordings(root))
     train, test = (detector.encoder.embed(recordings(root, "fan", split))[-1] for split in (Split.TRAIN, Split.TEST))
     alone = backend_named("knn_relative", **RELATIVE, shrinkage=2.0, faults=faults_of_spectra([64, 64]))
@@ -105,7 +105,7 @@ def test_spectra_are_whitened_by_what_faults_do_to_them(root: Path, tmp_path: Pa
 
 def test_without_target_clips_a_tilt_of_the_spectrum_is_normal(tmp_path: Path) -> None:
     data = tone_machine(tmp_path / "data", n_target=0)
-    detector = Embedding(workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK)))
+    detector = Embedding(run_context(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK)))
     detector.fit(recordings(data))
     train, test = (detector.encoder.embed(recordings(data, "fan", split))[-1] for split in (Split.TRAIN, Split.TEST))
     levels = detector.encoder.module.spread[list(detector.encoder.own["level_256"])].double().numpy()
@@ -163,7 +163,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(root: Path, tmp_
 
 
 def test_the_detector_finds_a_tone_whatever_the_gain_of_a_clip(root: Path, tmp_path: Path) -> None:
-    detector = Embedding(workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(networks=1)))
+    detector = Embedding(run_context(tmp_path), EmbeddingSettings(faults=FaultRecipe(networks=1)))
     detector.fit(recordings(root))
     test = recordings(root, "fan", Split.TEST)
     anomalous = np.array([clip.label is Label.ANOMALY for clip in test.clips])
@@ -178,7 +178,7 @@ def test_the_detector_finds_a_tone_whatever_the_gain_of_a_clip(root: Path, tmp_p
 
 
 def test_parts_are_averaged_on_one_scale(root: Path, tmp_path: Path) -> None:
-    detector = Embedding(workplace(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK), backends=["knn"]))
+    detector = Embedding(run_context(tmp_path), EmbeddingSettings(faults=FaultRecipe(**QUICK), backends=["knn"]))
     detector.fit(recordings(root))
     test = recordings(root, "fan", Split.TEST)
     expected = []
@@ -193,7 +193,7 @@ def test_parts_are_averaged_on_one_scale(root: Path, tmp_path: Path) -> None:
 
 def test_recordings_without_the_machine_are_a_class_of_their_own(root: Path, tmp_path: Path) -> None:
     clips = recordings(root)
-    place = replace(workplace(tmp_path), supplement=Supplement(noise_only=clips.subset(range(4))))
+    place = replace(run_context(tmp_path), supplement=Supplement(noise_only=clips.subset(range(4))))
     encoder = FaultMlp(place, FaultRecipe(**QUICK))
     encoder.fit(clips)
     assert not torch.equal(weights(encoder), weights(fitted(root, tmp_path / "without")))
@@ -201,7 +201,7 @@ def test_recordings_without_the_machine_are_a_class_of_their_own(root: Path, tmp
 
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
     clips = two_microphones(tmp_path / "data")
-    encoder = FaultMlp(workplace(tmp_path), FaultRecipe(**QUICK))
+    encoder = FaultMlp(run_context(tmp_path), FaultRecipe(**QUICK))
     near, far, residual = (
         encoder._vectors(check(clips, sample_rate_hz=16000, front_end=front_end))
         for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
@@ -216,7 +216,7 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
 
 
 def test_copies_are_fewer_where_there_is_much_sound(tmp_path: Path) -> None:
-    encoder = FaultMlp(workplace(tmp_path), FaultRecipe(copies=8))
+    encoder = FaultMlp(run_context(tmp_path), FaultRecipe(copies=8))
     for n_clips, seconds, expected in ((200, 2, 8), (400, 2, 5), (1000, 10, 3), (2, 1, 8)):
         sound = SimpleNamespace(durations_s=np.full(n_clips, float(seconds)))
         assert encoder._n_copies(sound) == expected  # type: ignore[arg-type]
@@ -226,10 +226,10 @@ def test_windows_overlap_as_those_of_the_training_clips_did(root: Path, tmp_path
     test, names = recordings(root, "fan", Split.TEST), [f"section_00_source_train_normal_{i:04d}.wav" for i in range(6)]
     for i, name in enumerate(names):
         write_clip(tmp_path / "long/fan/train" / name, i, 4.5)
-    encoders = {8: fitted(root, tmp_path / "8"), 4: FaultMlp(workplace(tmp_path / "4"), FaultRecipe(**QUICK))}
+    encoders = {8: fitted(root, tmp_path / "8"), 4: FaultMlp(run_context(tmp_path / "4"), FaultRecipe(**QUICK))}
     encoders[4].fit(recordings(tmp_path / "long"))
     for overlap, encoder in encoders.items():
-        again = FaultMlp(workplace(tmp_path / "again"), FaultRecipe(**QUICK))
+        again = FaultMlp(run_context(tmp_path / "again"), FaultRecipe(**QUICK))
         save_tensors(tmp_path / "weights.safetensors", encoder.module.state_dict())
         again.load(tmp_path / "weights.safetensors")
         (flux,) = ClipStatistics(["flux_64"], overlap=overlap)(torch.from_numpy(test.waveform(0))[None]).values()
@@ -239,7 +239,7 @@ def test_windows_overlap_as_those_of_the_training_clips_did(root: Path, tmp_path
 
 
 def test_its_statistics_are_those_of_clip_statistics(root: Path, tmp_path: Path) -> None:
-    encoder, test = FaultMlp(workplace(tmp_path), FaultRecipe()), recordings(root, "fan", Split.TEST)
+    encoder, test = FaultMlp(run_context(tmp_path), FaultRecipe()), recordings(root, "fan", Split.TEST)
     row = encoder._vectors(test)[3]
     levels, textures = [f"level_{ms}" for ms in (16, 64, 128, 256)], ["flux_16", "roughness_16", "flux_64"]
     views = ClipStatistics([*levels, "modulation", "variation", "kurtosis", *textures])
@@ -258,14 +258,14 @@ def test_its_statistics_are_those_of_clip_statistics(root: Path, tmp_path: Path)
 )
 def test_options_of_other_encoders_are_refused(tmp_path: Path, given: dict[str, Any], saying: str) -> None:
     with pytest.raises(AsdError, match=saying):
-        Embedding(workplace(tmp_path), EmbeddingSettings(**given))
+        Embedding(run_context(tmp_path), EmbeddingSettings(**given))
 
 
 @pytest.mark.gpu
 def test_a_gpu_gives_the_same_statistics_of_faults(root: Path, tmp_path: Path) -> None:
     clips, found = recordings(root), []
     for device in ("cpu", "cuda"):
-        place = replace(workplace(tmp_path / device), device=torch.device(device))
+        place = replace(run_context(tmp_path / device), device=torch.device(device))
         encoder = FaultMlp(place, FaultRecipe(**QUICK))
         found.append(encoder._faulty(clips, 4)[0].cpu())
         encoder.fit(clips)

@@ -90,7 +90,7 @@ def test_what_pretrained_networks_are_given(checkpoint: Any, tmp_path: Path) -> 
     ],
 )
 def test_pretrained_networks(encoder: str, checkpoint: Any, options: dict[str, Any], tmp_path: Path) -> None:
-    """Shorter than the window a clip is heard as it is; longer ones are cut into windows."""
+    """Shorter than the window a clip is taken as it is; longer ones are cut into windows."""
     options |= {
         "encoder": encoder,
         "checkpoint": str(checkpoint(tmp_path)),

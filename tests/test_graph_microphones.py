@@ -1,4 +1,4 @@
-"""Front ends in a graph, beside those that detectors hear by."""
+"""Front ends in a graph, beside those of detectors."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from asd.detectors.statistics import Statistics
 from asd.scoring.threshold import fit_threshold
 from asd.types import Domain
 from tests.kinds_of_sound import FAULTS, KINDS, clips_of, with_fault
-from tests.machines import workplace
+from tests.machines import run_context
 
 PLACE = Path("unused")  # a detector that trains nothing writes nothing
 
@@ -25,7 +25,7 @@ PLACE = Path("unused")  # a detector that trains nothing writes nothing
 @cache
 def machine_of(kind: str) -> tuple[Statistics, Recordings, list[npt.NDArray[np.float32]]]:
     """A detector, the clips of one second that it was fitted to, and sounds of the same machine that it never met."""
-    context = workplace(PLACE)
+    context = run_context(PLACE)
     detector = Statistics(RunContext(context.device, context.cache, context.directory))
     learnt, others = (clips_of(kind, n, seed, seconds=1.0) for n, seed in ((36, 0), (12, 1)))
     detector.fit(learnt)
@@ -39,7 +39,7 @@ def scores_of(detector: Statistics, sounds: Sequence[npt.NDArray[np.float32]]) -
 @cache
 def aucs(kind: str, seconds: float, rate_hz: int, n_train: int, n_test: int) -> dict[str, float]:
     """AUC of every scorer, for a machine of a kind with a fault that it may have."""
-    context = workplace(PLACE)
+    context = run_context(PLACE)
     detector = Statistics(RunContext(context.device, context.cache, context.directory, sample_rate_hz=rate_hz))
     sound = {"seconds": seconds, "rate_hz": rate_hz}
     detector.fit(clips_of(kind, n_train, 0, **sound))

@@ -16,7 +16,7 @@ from asd.types import AsdError, Split
 from tests import loudness
 from tests.command import refuses, succeeds
 from tests.loudness import Loudness, LoudnessSettings
-from tests.machines import recordings, tone_machine, workplace
+from tests.machines import recordings, run_context, tone_machine
 
 OWN = "detector=tests.loudness:Loudness"
 
@@ -28,7 +28,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_scores_and_is_read_back(data: Path, tmp_path: Path) -> None:
-    detector, again = Loudness(workplace(tmp_path)), Loudness(workplace(tmp_path))
+    detector, again = Loudness(run_context(tmp_path)), Loudness(run_context(tmp_path))
     detector.fit(recordings(data))
     detector.save(tmp_path)
     again.load(tmp_path)

@@ -159,7 +159,7 @@ def test_the_machine_with_most_false_alarms_is_named_beside_the_rate_of_all(plac
         write_clip(place / f"data/pump/test/normal/{i}.wav", 50 + i, tone_hz=3000)
     out = succeeds("train", ONE_VIEW, "data=data", CPU, "decision.quantile=0.5", "seeds=0,1").out
     tables = [pd.read_csv(path) for path in Path("runs/statistics").glob("*/seed0/scores/ensemble.csv")]
-    assert f" of {sum(map(len, tables))} normal recordings of the check" in out  # once, however many seeds heard them
+    assert f" of {sum(map(len, tables))} normal recordings of the check" in out  # once, however many seeds scored them
     shares = {table["machine"][0]: (table["decision"].sum(), len(table)) for table in tables}
     machine, (n_above, n) = max(shares.items(), key=lambda item: item[1][0] / item[1][1])
     assert n_above

@@ -1,4 +1,4 @@
-"""A data folder as tensors: padding, what is known of which clip, and the scale all networks hear on."""
+"""A data folder as tensors: padding, what is known of which clip, and the scale of all networks' inputs."""
 
 from __future__ import annotations
 

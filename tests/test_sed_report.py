@@ -40,7 +40,7 @@ def heard(targets: FloatArray, skill: float, seed: int, n_seeds: int = 2) -> Pre
 
 
 def networks() -> dict[str, dict[str, dict[str, Predictions]]]:
-    """A baseline, a model that hears far more, and one that is the baseline but for a few clips."""
+    """A baseline, a model that finds far more, and one that is the baseline but for a few clips."""
     found: dict[str, dict[str, dict[str, Predictions]]] = {}
     for seed, (network, skill) in enumerate({"student": 0.6, "teacher": 0.62}.items()):
         found[network] = {"baseline": {}, "cmt_normal": {}, "cmt_neg": {}}

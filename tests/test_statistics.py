@@ -20,7 +20,7 @@ from asd.features.clip_statistics import ClipStatistics
 from asd.scoring.backends import backend_named
 from asd.scoring.references import references_of
 from asd.types import AsdError, Domain, FrontEnd, Split
-from tests.machines import recordings, tone_machine, two_microphones, workplace, write_clip
+from tests.machines import recordings, run_context, tone_machine, two_microphones, write_clip
 
 OF_THE_DEFAULT = {"density": 0.7, "neighbours": 12, "offset": 1.5, "between": 0.2}  # of its back end
 
@@ -31,7 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fitted(data: Path, folder: Path, **arguments: object) -> Statistics:
-    detector = Statistics(workplace(folder), StatisticsSettings(**arguments))  # type: ignore[arg-type]
+    detector = Statistics(run_context(folder), StatisticsSettings(**arguments))  # type: ignore[arg-type]
     detector.fit(recordings(data))
     return detector
 
@@ -59,20 +59,20 @@ def test_the_meta_file_names_the_method_that_was_used(data: Path, tmp_path: Path
 def test_a_bank_of_other_views_is_refused(data: Path, tmp_path: Path) -> None:
     fitted(data, tmp_path, views=["level_16"]).save(tmp_path)
     with pytest.raises(AsdError, match=r"has no kurtosis; it is the bank of another configuration"):
-        Statistics(workplace(tmp_path), StatisticsSettings(views=["level_16", "kurtosis"])).load(tmp_path)
+        Statistics(run_context(tmp_path), StatisticsSettings(views=["level_16", "kurtosis"])).load(tmp_path)
 
 
 def test_unknown_views_and_back_ends_are_named(tmp_path: Path) -> None:
     with pytest.raises(AsdError, match=r"statistics.views=mel33 is unknown; there are level, joint"):
-        Statistics(workplace(tmp_path), StatisticsSettings(views=["mel33"]))
+        Statistics(run_context(tmp_path), StatisticsSettings(views=["mel33"]))
     with pytest.raises(AsdError, match="backend=magic is unknown"):
-        Statistics(workplace(tmp_path), StatisticsSettings(backend="magic"))
+        Statistics(run_context(tmp_path), StatisticsSettings(backend="magic"))
 
 
 def test_statistics_of_one_overlap_are_not_taken_for_those_of_another(data: Path, tmp_path: Path) -> None:
     same = recordings(data)
     four, eight, alone = (
-        Statistics(workplace(tmp_path), StatisticsSettings(views=["flux_64"], overlap=overlap)).vectors(clips)
+        Statistics(run_context(tmp_path), StatisticsSettings(views=["flux_64"], overlap=overlap)).vectors(clips)
         for overlap, clips in ((4, same), (8, same), (8, recordings(data)))
     )
     np.testing.assert_array_equal(eight["flux_64"], alone["flux_64"])
@@ -87,7 +87,7 @@ def test_windows_overlap_by_the_length_of_the_normal_clips(
         name = f"section_00_source_train_normal_{i:04d}.wav"
         write_clip(tmp_path / "fan/train" / name, i, seconds if i < 3 else 7.9 - seconds)
     settings = StatisticsSettings.model_validate({"views": ["flux_64"], "overlap": asked})
-    detector, again = (Statistics(workplace(tmp_path), settings) for _ in range(2))
+    detector, again = (Statistics(run_context(tmp_path), settings) for _ in range(2))
     detector.fit(recordings(tmp_path))
     detector.save(tmp_path)
     again.load(tmp_path)
@@ -105,7 +105,7 @@ def test_windows_that_do_not_overlap_are_refused() -> None:
 def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
     clips = two_microphones(tmp_path / "data")
     near, far, residual = (
-        Statistics(workplace(tmp_path), StatisticsSettings(views=["level_16"])).vectors(
+        Statistics(run_context(tmp_path), StatisticsSettings(views=["level_16"])).vectors(
             check(clips, sample_rate_hz=16000, front_end=front_end)
         )["level_16"]
         for front_end in (FrontEnd(), FrontEnd("far"), FrontEnd(residual=0.5))
@@ -115,13 +115,13 @@ def test_the_residual_view_is_near_minus_a_share_of_far(tmp_path: Path) -> None:
 
 def test_directions_of_the_noise_are_left_out_and_kept_with_the_model(data: Path, tmp_path: Path) -> None:
     clips = recordings(data)
-    context = replace(workplace(tmp_path), supplement=Supplement(noise_only=clips.subset(range(8))))
+    context = replace(run_context(tmp_path), supplement=Supplement(noise_only=clips.subset(range(8))))
     learnt = Statistics(context, StatisticsSettings(views=["level_16", "level_256"]))
     learnt.fit(clips)
     for view, directions in learnt.nuisances.items():
         np.testing.assert_allclose(learnt.vectors(clips)[view] @ directions.T, 0.0, atol=1e-9)
     learnt.save(tmp_path)
-    loaded = Statistics(workplace(tmp_path), StatisticsSettings(views=["level_16", "level_256"]))
+    loaded = Statistics(run_context(tmp_path), StatisticsSettings(views=["level_16", "level_256"]))
     loaded.load(tmp_path)
     for view, scores in learnt.score(clips).items():
         np.testing.assert_array_equal(loaded.score(clips)[view], scores)
@@ -235,7 +235,7 @@ def test_without_target_clips_a_tilt_of_the_spectrum_is_less_suspicious(tmp_path
     tilted = altered(data, lambda x: np.apply_along_axis(np.convolve, 1, x, [1.0, 0.4])[:, : x.shape[1]], tmp_path)
     further = []
     for train in (named, unnamed):
-        detector = Statistics(workplace(tmp_path))
+        detector = Statistics(run_context(tmp_path))
         detector.fit(train)
         scores, scores_of_tilted = detector.score(test), detector.score(tilted)
         further.append({name: (scores_of_tilted[name] - scores[name]).mean() for name in detector.scorers})
@@ -283,7 +283,7 @@ def test_the_highest_band_of_a_local_part_counts(data: Path, default: Statistics
 def test_a_view_of_two_groups_keeps_a_back_end_for_each(data: Path, tmp_path: Path) -> None:
     detector = fitted(data, tmp_path, views=["level", "level_16"])
     detector.save(tmp_path)
-    again = Statistics(workplace(tmp_path), StatisticsSettings(views=["level", "level_16"]))
+    again = Statistics(run_context(tmp_path), StatisticsSettings(views=["level", "level_16"]))
     again.load(tmp_path)
     test = recordings(data, split=Split.TEST)
     for scorer, scores in detector.score(test).items():

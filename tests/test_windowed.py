@@ -30,7 +30,7 @@ from asd.detectors.base import Detector, Scores
 from asd.detectors.windowed import Windowed
 from asd.types import AsdError, Clip, Split
 from tests.command import refuses, succeeds
-from tests.machines import tone_machine, workplace
+from tests.machines import run_context, tone_machine
 
 
 class Loudest(Detector):
@@ -168,7 +168,7 @@ def test_windows_of_a_few_recordings_promise_nothing(caplog: pytest.LogCaptureFi
 
 
 def test_a_clip_scores_the_mean_of_its_windows(tmp_path: Path) -> None:
-    detector = Windowed(Loudest(workplace(tmp_path)), 20 / 16000)
+    detector = Windowed(Loudest(run_context(tmp_path)), 20 / 16000)
     recordings = in_memory(ramps(60, 10), 16000)
     detector.fit(recordings)
     assert detector.detector.n_fitted == 4  # type: ignore[attr-defined]
@@ -177,14 +177,14 @@ def test_a_clip_scores_the_mean_of_its_windows(tmp_path: Path) -> None:
 
 
 def test_by_default_windows_are_as_long_as_the_shortest_training_clips(tmp_path: Path) -> None:
-    detector = Windowed(Loudest(workplace(tmp_path)))
+    detector = Windowed(Loudest(run_context(tmp_path)))
     detector.fit(in_memory(ramps(30, 20, 21), 16000))
     assert detector.detector.n_fitted == 4  # type: ignore[attr-defined]
     longer = in_memory(ramps(20, 21, 22, 60, 5), 16000)
     expected = [0.020, 0.021, (0.020 + 0.022) / 2, 0.040, 0.005]
     np.testing.assert_allclose(detector.score(longer)["loudest"], expected)
     detector.save(tmp_path)
-    loaded = Windowed(Loudest(workplace(tmp_path)))
+    loaded = Windowed(Loudest(run_context(tmp_path)))
     loaded.load(tmp_path)
     np.testing.assert_allclose(loaded.score(longer)["loudest"], expected)
     loaded.refit(in_memory(ramps(30), 16000))
@@ -198,7 +198,7 @@ def test_by_default_windows_are_as_long_as_the_shortest_training_clips(tmp_path:
         loaded.load(tmp_path)
     loaded.refit(in_memory(ramps(*[10] * 4, *[40] * 95), 16000))  # a clip in twenty may be shorter
     assert loaded.n_samples == 40
-    beside = replace(workplace(tmp_path), supplement=Supplement(extra_normals=longer))
+    beside = replace(run_context(tmp_path), supplement=Supplement(extra_normals=longer))
     detector = Windowed(Loudest(beside))
     detector.fit(in_memory(ramps(30, 20, 21), 16000))  # as what lies beside is not cut
     assert detector.n_samples == 30
@@ -233,7 +233,7 @@ def test_the_official_autoencoder_takes_clips_whole() -> None:
 
 def test_windows_too_short_for_the_detector_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AsdError, match=r"window_s=0.1 is 1600 samples, fewer than the 2048"):
-        Windowed(Loudest(workplace(tmp_path)), 0.1, 2048)
+        Windowed(Loudest(run_context(tmp_path)), 0.1, 2048)
 
 
 def test_the_command_scores_clips_by_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

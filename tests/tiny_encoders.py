@@ -48,7 +48,7 @@ def eat_folder(folder: Path, seed: int = 0) -> Path:
 
 
 def ast_folder(folder: Path, max_length: int = 100, **changes: int) -> Path:
-    """A folder as `save_pretrained` writes it: an AST that hears `max_length` frames of 10 ms."""
+    """A folder as `save_pretrained` writes it: an AST that takes `max_length` frames of 10 ms."""
     transformers = pytest.importorskip("transformers", reason="the extra `pretrained` is not installed")
     torch.manual_seed(0)
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

@@ -42,7 +42,7 @@ def _row(rate: float, name: str, seconds: float, above: float, alarms: int) -> s
 
 
 def _heard(folder: Path, rate: float, orders: int) -> tuple[str, float, float, int]:
-    """Machine, seconds heard, share of windows above the threshold, alarms."""
+    """Machine, seconds scored, share of windows above the threshold, alarms."""
     options = {"decision.false_alarm_rate": rate}
     model = asd.fit(folder / "train", machine=folder.name, options=options, device="cpu")
     sounds = [read_wav(path)[0][0] for path in sorted((folder / "test").glob("*_normal_*.wav"))]

@@ -109,7 +109,7 @@ class DetectorSettings(Settings):
         """Fewest training clips that the detector can learn from."""
         return 1
 
-    def hears_windows(self) -> bool:
+    def takes_windows(self) -> bool:
         """Whether clips of several lengths are cut into windows of one length."""
         return True
 
@@ -271,6 +271,6 @@ class AutoencoderSettings(DetectorSettings):
         """One window: frames are centred, so the first needs no samples before the second."""
         return (self.n_frames - 1) * self.hop_samples or 1
 
-    def hears_windows(self) -> bool:
+    def takes_windows(self) -> bool:
         """Not where the official code is reproduced."""
         return not self.compatible

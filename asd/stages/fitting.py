@@ -223,7 +223,7 @@ def _detector(config: Run, cache: Path, directory: Path, **known: Any) -> Detect
     device, settings = pick_device(config.device), config.detector_settings
     context = RunContext(device, cache, directory, sample_rate_hz=config.sample_rate_hz, **known)
     detector = detector_class(config.detector)(context, settings)
-    if config.window_s is None and not settings.hears_windows():
+    if config.window_s is None and not settings.takes_windows():
         return detector
     return Windowed(detector, config.window_s, settings.least_samples())
 
