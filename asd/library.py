@@ -234,7 +234,7 @@ def fit(
         raise AsdError(f"detector={detector!r} is no detector; give a name or a class, and options by options=")
     name = detector if isinstance(detector, str) else f"{detector.__module__}:{detector.__qualname__}"
     check_options(options, name)
-    about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": device}
+    about: dict[str, Any] = {"detector": name, "machine": [machine], "seeds": [seed], "device": str(device)}
     about |= {"channel": channel, **(options or {})}
     given = parse(Run, [], about if sample_rate_hz is None else {**about, "sample_rate_hz": sample_rate_hz})
     recordings = training_recordings(normal, sample_rate_hz and given.sample_rate_hz, machine, given.front_end)
@@ -280,7 +280,7 @@ def load(path: str | Path, machine: str | None = None, *, seed: int | None = Non
     if not content:
         raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
     fetch(run.path)
-    options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=device)
+    options = stored_run(content, machine=[run.machine], seeds=[run.seed], device=str(device))
     run.check_model()
     run.check_version(options.detector_version)
     run.check_code(options.own_code, refuse=False)

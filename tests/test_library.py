@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 import asd
 from asd.data.given import clips_of_files
@@ -308,10 +309,17 @@ def test_a_save_that_fails_leaves_the_model_that_was_there(data: Path, monkeypat
     assert [path.name for path in saved.parent.iterdir()] == ["seed0"]
 
 
+def test_a_device_of_torch_is_a_device(data: Path) -> None:
+    saved = asd.fit(arrays(data), RATE, options=ONE_VIEW, device=torch.device("cpu")).save("runs/mine")
+    assert asd.load(saved, device=torch.device("cpu")).detector.context.device.type == "cpu"
+    with pytest.raises(AsdError, match=r"^device=None is not a device torch knows; use auto, cpu or cuda$"):
+        asd.load(saved, device=None)
+
+
 def test_a_model_that_nothing_could_load_again_is_not_saved(data: Path) -> None:
     module = Energies().requires_grad_(False)
     model = asd.fit(arrays(data), RATE, detector="embedding", options={"encoder": module, "backends": ["knn"]})
-    with pytest.raises(AsdError, match=r"embedding\.encoder=Energies is unknown; .* package\.module:Class for"):
+    with pytest.raises(AsdError, match=r"is a module of the class Energies, and no name makes it again: .* package"):
         model.save("runs/mine")
     assert not Path("runs").exists()
     again = pickle.loads(pickle.dumps(model))

@@ -34,7 +34,7 @@ def test_parts_are_the_chosen_layers_pooled_band_by_band(beats: Path) -> None:
     both = encoder(beats, layers=[1, 3])
     with torch.no_grad():
         embeddings = both(waveforms)
-        layers = both.network(both.listen(waveforms))
+        layers = both.network(both.inputs(waveforms))
         flat = encoder(beats, layers=[3], bands=False)(waveforms)
     assert embeddings.shape == (2, both.n_parts, both.n_dims) == (2, 2, 8 * 32)
     for part, layer in zip(embeddings.unbind(1), (layers[0], layers[2]), strict=True):
@@ -49,7 +49,7 @@ def test_relative_deviation_pooling_weighs_the_frames_of_each_band(beats: Path) 
     waveforms = noise(1, 8000)
     with torch.no_grad():
         network = encoder(beats, pooling="rdp4")
-        tokens = network.network(network.listen(waveforms))[-1][0]  # (times, bands, dims)
+        tokens = network.network(network.inputs(waveforms))[-1][0]  # (times, bands, dims)
         bands = []
         for x in tokens.unbind(1):
             distance = (x - x.mean(0)).norm(dim=1)

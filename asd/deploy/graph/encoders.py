@@ -128,10 +128,10 @@ def _kaldi_levels(g: Graph, bank: KaldiFbank, waveforms: Value) -> Value:
     return g.op.Log(g.op.Max(levels, float(np.finfo(np.float32).eps)))
 
 
-def _hub_levels(g: Graph, listen: HubInput, segments: Value, name: str) -> Value:
+def _hub_levels(g: Graph, inputs: HubInput, segments: Value, name: str) -> Value:
     """The feature extractor of an AST: filter bank, filled up to its length, and its normalisation."""
-    extractor = listen.extractor
-    if not listen.is_ast or extractor.num_mel_bins != KaldiFbank.n_mels:
+    extractor = inputs.extractor
+    if not inputs.is_ast or extractor.num_mel_bins != KaldiFbank.n_mels:
         raise AsdError(
             f"embedding.encoder={name} cannot be exported: a {type(extractor).__name__} has no formula in the graph, "
             f"only that of an AST; train with ast, beats or eat"
@@ -144,15 +144,15 @@ def _hub_levels(g: Graph, listen: HubInput, segments: Value, name: str) -> Value
 
 def _filter_bank(g: Graph, encoder: Pretrained, segments: Value, name: str) -> list[Value]:
     """`Pretrained.spectra`: (segments, samples) -> (segments, mels, frames), or what else a model of the Hub takes."""
-    listen: Any = encoder.listen
-    if isinstance(listen, BeatsInput):
-        levels = (_kaldi_levels(g, listen.fbank, segments * 2.0**15) - listen.mean) / (2 * listen.spread)
-    elif isinstance(listen, EatInput):
-        levels = _kaldi_levels(g, listen.fbank, segments - g.mean(segments, 1))
+    inputs: Any = encoder.inputs
+    if isinstance(inputs, BeatsInput):
+        levels = (_kaldi_levels(g, inputs.fbank, segments * 2.0**15) - inputs.mean) / (2 * inputs.spread)
+    elif isinstance(inputs, EatInput):
+        levels = _kaldi_levels(g, inputs.fbank, segments - g.mean(segments, 1))
         levels = g.padded(levels, 1, 0, g.op.Mod(g.op.Neg(g.size(levels, 1)), g.constant(PATCH_FRAMES)))
-        levels = (levels - listen.mean) / (2 * listen.spread)
+        levels = (levels - inputs.mean) / (2 * inputs.spread)
     else:
-        levels = _hub_levels(g, listen, segments, name)
+        levels = _hub_levels(g, inputs, segments, name)
     return [g.op.Transpose(levels, perm=[0, 2, 1])]
 
 

@@ -48,7 +48,7 @@ class Pretrained(Encoder):
     """A pretrained network as an encoder; its `state_dict` is what was learnt here.
 
     Args:
-        listen: waveforms (batch, samples) to the spectrum that the network wants; see `detectors.encoders.published`.
+        inputs: waveforms (batch, samples) to the spectrum that the network wants; see `detectors.encoders.published`.
         network: the spectrum to (batch, times, bands, dims) of every layer; it knows `n_layers`, `n_bands`, `n_dims` of
             these, and leaves out those beyond the first n by `shorten(n)`, where it can.
         layers: numbers of the layers that are taken, from 1; empty: the last.
@@ -60,7 +60,7 @@ class Pretrained(Encoder):
 
     def __init__(
         self,
-        listen: nn.Module,
+        inputs: nn.Module,
         network: nn.Module,
         *,
         layers: Sequence[int] = (),
@@ -73,12 +73,12 @@ class Pretrained(Encoder):
     ) -> None:
         super().__init__()
         body: Any = network
-        shortest_samples: Any = listen.shortest_samples
+        shortest_samples: Any = inputs.shortest_samples
         self.layers = tuple(layers) or (body.n_layers,)
         if bad := [layer for layer in self.layers if layer > body.n_layers]:
             raise AsdError(f"embedding.layers={bad[0]} is beyond the {body.n_layers} layers of this checkpoint")
         body.shorten(max(self.layers))
-        self.listen, self.network = listen.requires_grad_(False), network.requires_grad_(False)
+        self.inputs, self.network = inputs.requires_grad_(False), network.requires_grad_(False)
         self.pooling, self.bands = one_of(pooling, tuple(POOLINGS), "embedding.pooling"), bands
         self.segment_samples, self.origin = segment_samples, origin
         self.n_parts, self.n_dims = len(self.layers), body.n_dims * (body.n_bands if bands else 1)
@@ -94,7 +94,7 @@ class Pretrained(Encoder):
 
     def spectra(self, waveforms: torch.Tensor) -> list[torch.Tensor]:
         """What the network is given of segments (batch, samples)."""
-        return [self.listen(waveforms)]
+        return [self.inputs(waveforms)]
 
     def encode(self, spectra: Sequence[torch.Tensor]) -> torch.Tensor:
         """Embeddings (batch, layers, dims), each part of unit length."""

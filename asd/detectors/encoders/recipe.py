@@ -21,6 +21,7 @@ FAULTS = "fault_mlp"
 TRAINED = ("multires_cnn", "resnet_se", "bottleneck")
 PRETRAINED = ("beats", "eat", "ast", "transformers")
 ENCODERS = (FAULTS, *TRAINED, *PRETRAINED)
+_MODULE = "module of the class "  # what the options of a run hold of a module that was handed in
 
 
 def _checked_encoder(encoder: Any) -> Any:
@@ -30,6 +31,11 @@ def _checked_encoder(encoder: Any) -> Any:
         AsdError: it is none of these.
     """
     if isinstance(encoder, str):
+        if encoder.startswith(_MODULE):
+            raise AsdError(
+                f"embedding.encoder is a {encoder}, and no name makes it again: a model to save needs "
+                f"package.module:Class"
+            )
         if encoder not in ENCODERS and ":" not in encoder:
             raise AsdError(
                 f"embedding.encoder={encoder} is unknown; there are {', '.join(ENCODERS)}, and "
@@ -43,14 +49,14 @@ def _checked_encoder(encoder: Any) -> Any:
     return encoder
 
 
-def _name_of(encoder: Any) -> str:
-    return encoder if isinstance(encoder, str) else type(encoder).__name__
+def _stored(encoder: Any) -> str:
+    return encoder if isinstance(encoder, str) else f"{_MODULE}{type(encoder).__name__}"
 
 
 if TYPE_CHECKING:
     EncoderOption = str | nn.Module
 else:
-    EncoderOption = Annotated[Any, BeforeValidator(_checked_encoder), PlainSerializer(_name_of, return_type=str)]
+    EncoderOption = Annotated[Any, BeforeValidator(_checked_encoder), PlainSerializer(_stored, return_type=str)]
 
 
 def encoder_class(place: str) -> type[nn.Module]:
@@ -144,7 +150,7 @@ class Recipe(TrainSettings):
     @property
     def name(self) -> str:
         """The encoder's name, or the class of the module that was given."""
-        return _name_of(self.encoder)
+        return _stored(self.encoder).removeprefix(_MODULE)
 
     @property
     def is_pretrained(self) -> bool:
