@@ -14,7 +14,7 @@ import pytest
 from asd import detectors
 from asd.types import AsdError, Split
 from tests import loudness
-from tests.command import refuses, succeeds
+from tests.command import asd, refuses, succeeds
 from tests.loudness import Loudness, LoudnessSettings
 from tests.machines import recordings, run_context, tone_machine
 
@@ -99,6 +99,24 @@ def test_a_run_of_a_package_that_is_missing_is_not_trained_again(data: Path, mon
     importlib.invalidate_caches()
     said = refuses("predict", "name=mine", "audio=data/fan/test", saying="mine:Loudness cannot be imported")
     assert "overwrite" not in said
+
+
+def test_what_a_detector_declares_is_submitted_as_far_as_it_goes(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Loudness, "facts", lambda self: {"total_parameters": np.int64(7), "parameters": 1})
+    succeeds("train", "data=data", OWN, "name=a")
+    monkeypatch.setattr(Loudness, "facts", lambda self: {})
+    succeeds("train", "data=data", OWN, "name=b")
+    succeeds("fuse", "members=a,b", "name=both")
+    for name in ("a", "b", "both"):
+        found = asd("submit", f"name={name}", "machine=fan", "year=2025", "label=A_B_task2_1")
+        assert ("declares parameters, which no meta file asks for" in found.err) == (name == "a")
+        assert "machine_learning_method still says '<method>'" in found.out
+        assert ("total_parameters is empty" in found.out) == (name != "a") == (found.code == 1)
+
+
+def test_a_detector_without_scorers_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(Loudness, "scorers")
+    refuses("train", "data=data", OWN, saying=r"Loudness.score has to give 8 scores.* scorers \(\); it gave")
 
 
 def test_a_class_of_a_script_is_nobody_elses() -> None:

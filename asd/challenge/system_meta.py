@@ -39,7 +39,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True, kw_only=True)
 class SystemFacts:
-    """What a run knows of itself for the meta file. None says "not applicable".
+    """What a run knows of itself for the meta file. None says "not applicable", <text> is still to be filled in.
 
     Fields that the template of a year does not ask for are left out of its meta file. Several methods are
     separated by commas. Field names are those of the template, except where a unit is spelt out.
@@ -48,9 +48,9 @@ class SystemFacts:
     name: str
     abbreviation: str  # at most 10 characters
     sampling_rate_hz: int
-    acoustic_features: str
-    machine_learning_method: str
-    total_parameters: int  # all subsystems and embedding networks together
+    acoustic_features: str = "<features>"
+    machine_learning_method: str = "<method>"
+    total_parameters: int | None = None  # all subsystems and embedding networks together; to be filled in where None
     macs: int | None = None  # multiply-accumulates for one clip
     data_augmentation: str | None = None
     front_end: str | None = None

@@ -152,8 +152,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all."""
-    write_text(path, json.dumps(values, indent=1) + "\n")
+    """Writes a JSON file, whole or not at all; numbers may be those of numpy."""
+    write_text(path, json.dumps(values, indent=1, default=lambda value: value.item()) + "\n")
 
 
 def read_json(

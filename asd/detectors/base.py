@@ -73,7 +73,7 @@ class Detector(ABC):
 
     settings_type: ClassVar[type[DetectorSettings]] = DetectorSettings
     version: int = 1  # raised by whoever changes what is fitted or stored; models before are refused
-    scorers: tuple[str, ...]  # the first is the default
+    scorers: tuple[str, ...] = ()  # the first is the default
 
     def __init__(self, context: RunContext, settings: DetectorSettings | None = None) -> None:
         del settings

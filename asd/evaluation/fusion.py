@@ -152,16 +152,15 @@ def _scored_data(members: Sequence[Member]) -> ScoredData | None:
 def _facts(members: Sequence[Member]) -> dict[str, Any]:
     """What a submission declares of the ensemble: parameters and MACs added up, methods listed."""
     every = [read_json(run.model / "facts.json") for member in members for run in member.runs]
-    facts: dict[str, Any] = {"total_parameters": sum(f["total_parameters"] for f in every)}
-    if all(f.get("macs") for f in every):
-        facts["macs"] = sum(f["macs"] for f in every)
+    counts = {key: [f.get(key) for f in every] for key in ("total_parameters", "macs")}
+    facts: dict[str, Any] = {key: sum(values) for key, values in counts.items() if None not in values}
     for key in _LISTED:
         if words := [word for f in every for word in str(f.get(key) or "").split(", ") if word]:
             facts[key] = ", ".join(dict.fromkeys(words))
     if datasets := {entry["name"]: entry for f in every for entry in f.get("external_datasets") or ()}:
         facts["external_datasets"] = list(datasets.values())
-    counts = [f.get("ensemble_method_subsystem_count") or 1 for f in every]
-    return facts | {"ensemble_method_subsystem_count": sum(counts)}
+    subsystems = [f.get("ensemble_method_subsystem_count") or 1 for f in every]
+    return facts | {"ensemble_method_subsystem_count": sum(subsystems)}
 
 
 def fuse(members: Sequence[Member], method: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -24,7 +24,7 @@ from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
 from asd.runs import RunDirectory, find_runs, warn_of_run
 from asd.settings.stages import Bundle, Submit
-from asd.types import AsdError, Clip, Domain, Split
+from asd.types import AsdError, Clip, Domain, Split, named
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,10 @@ def _packaged(config: Submit, out: Path) -> Package:
     fetch(runs[0].path)
     declared = {"sampling_rate_hz": sample_rate_of(runs[0]), **read_json(runs[0].model / "facts.json")}
     results = _development_results(config, config.development or name, scorer, year)
-    facts = SystemFacts(name=name, abbreviation=name[:10], results=results, **declared)
+    if strange := sorted(declared.keys() - {field.name for field in fields(SystemFacts)}):
+        log.warning("%s declares %s, which no meta file asks for; it is left out", runs[0].path, named(strange))
+    declared = {key: value for key, value in declared.items() if key not in strange}
+    facts = SystemFacts(**declared | {"name": name, "abbreviation": name[:10], "results": results})
     folder = submission.write_submission(
         table, facts, label=config.label, year=year, folder=out, user_file=config.authors, template_file=config.template
     )
