@@ -16,8 +16,10 @@ module imports nothing until a name is asked for.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,11 +58,18 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'asd' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
 
 
-def lazy_module(package: str, name: str) -> Any:
-    """A module of a package, imported when it is first asked for: with the package, its `__getattr__`."""
-    if name.startswith("_") or find_spec(f"{package}.{name}") is None:
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    return import_module(f"{package}.{name}")
+def lazy_modules(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` of a package whose modules are imported when they are first asked for."""
+
+    def names() -> list[str]:
+        return sorted(module.name for module in iter_modules(sys.modules[package].__path__))
+
+    def module(name: str) -> Any:
+        if name not in names():
+            raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(names())}")
+        return import_module(f"{package}.{name}")
+
+    return module, names
 
 
 def __dir__() -> list[str]:

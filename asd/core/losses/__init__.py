@@ -5,8 +5,6 @@ entropy. On it stand `binary` (BCE, its reweightings, dice, Tversky; by name), `
 (their weighted sum). `metric_learning` shapes embeddings and stands alone.
 """
 
-from functools import partial
+from asd import lazy_modules
 
-from asd import lazy_module
-
-__getattr__ = partial(lazy_module, __name__)
+__getattr__, __dir__ = lazy_modules(__name__)

@@ -1,7 +1,5 @@
 """Networks: tensors in, tensors out."""
 
-from functools import partial
+from asd import lazy_modules
 
-from asd import lazy_module
-
-__getattr__ = partial(lazy_module, __name__)
+__getattr__, __dir__ = lazy_modules(__name__)
