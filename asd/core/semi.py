@@ -125,6 +125,9 @@ def median_filter(values: torch.Tensor, windows_frames: Sequence[int]) -> torch.
     Args:
         values: (batch, frames, classes) bool or floating point; a mask becomes True where most of its window is.
         windows_frames: odd length of each class's window.
+
+    Raises:
+        AsdError: an even length, or not one for each class.
     """
     windows = [int(window) for window in windows_frames]
     if len(windows) != values.shape[-1] or any(window < 1 or window % 2 == 0 for window in windows):
@@ -221,6 +224,9 @@ def cmt_neg(
     Args:
         balance: scales the heavier of positives and negatives down to the mass of the lighter, for clips and
             frames apart (elsewhere `pos_neg_scale`). Where one has no mass, neither has.
+
+    Raises:
+        AsdError: a threshold outside [0, 1], or that of negatives not below that of positives.
     """
     _require_probability_range(positive_threshold, negative_threshold)
     if not negative_threshold < positive_threshold:

@@ -216,7 +216,10 @@ def resampled_scores(table: pd.DataFrame, year: int, *, n_resamples: int = 1000,
 def resampled_metrics(
     table: pd.DataFrame, year: int, *, n_resamples: int = 1000, seed: int = 0
 ) -> dict[tuple[str, str, str], FloatArray]:
-    """What the official score averages, on the same resampled clips: {(machine, section, metric): (n_resamples,)}."""
+    """What the official score averages, on the same resampled clips: {(machine, section, metric): (n_resamples,)}.
+
+    `AsdError` as of `resampled_scores`.
+    """
     if n_resamples < 1:
         raise AsdError(f"n_resamples must be positive, got {n_resamples}")
     rule, rng = get_year(year).rule, np.random.default_rng(seed)

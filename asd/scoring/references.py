@@ -175,7 +175,7 @@ def blocks(count: int, values_each: int) -> Iterator[slice]:
 
 
 def checked(vectors: Vectors, what: str) -> Vectors:
-    """The vectors (rows, dims), contiguous, float32 or float64; an error where one is not finite."""
+    """The vectors (rows, dims), contiguous, float32 or float64; `AsdError` for another shape or one not finite."""
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise AsdError(f"expected one {what} per row, (rows, dimensions), got an array of shape {vectors.shape}")

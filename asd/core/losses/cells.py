@@ -52,7 +52,7 @@ class Cells:
 
     @classmethod
     def of(cls, like: torch.Tensor, weight: torch.Tensor | None = None, ignore: torch.Tensor | None = None) -> Cells:
-        """The cells of a tensor of any shape, which gives device and precision, too."""
+        """The cells of a tensor of any shape, which gives device and precision, too; `AsdError` for a mask not bool."""
         if ignore is None:
             ignore = torch.zeros((1,) * like.ndim, dtype=torch.bool, device=like.device)
         if ignore.dtype != torch.bool:
@@ -98,7 +98,7 @@ class DecisionLoss(nn.Module, ABC):
         weight: torch.Tensor | None = None,
         ignore: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Loss of the logits against the targets."""
+        """Loss of the logits against the targets; `AsdError` where their shapes differ."""
         # A loss of (batch, classes) against (classes,) would be broadcast, and is a mistake.
         if logits.shape != targets.shape:
             raise AsdError(
