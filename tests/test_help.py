@@ -44,7 +44,7 @@ def test_the_options_of_one_detector_can_be_asked_for() -> None:
 def test_score_lists_its_own_options_only() -> None:
     text = describe("score", "score", Score)
     assert "weights=" in text
-    assert not any(word in text for word in ("epochs", "views", "overwrite", "frontend"))
+    assert not any(word in text for word in ("epochs", "schedule", "views", "overwrite", "frontend"))
 
 
 @pytest.mark.parametrize(("stage", "option"), [(Evaluate, "json="), (Run, "overwrite=false"), (Run, "seeds=0")])

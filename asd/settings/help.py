@@ -48,10 +48,10 @@ def _groups_of_run(stage: type[Run], detector: str | None) -> Iterator[str]:
             about = (type(stage.model_fields[section].get_default()).__doc__ or "").splitlines()[0]
             short = [(name.removeprefix(f"{section}."), default, meaning) for name, default, meaning in rows]
             yield f"detector={section}: {about}\n" + _table(short)
-    yield from _of_every_training(stage, detector)
     if "weights" in stage.leading:
         yield "With weights=FILE, the options of train say what network the weights belong to."
     else:
+        yield from _of_every_training(stage, detector)
         yield (
             "An option of the chosen detector is written as above, or with its name, as autoencoder.n_mels=64;\n"
             "detector=NAME --help lists those of one detector."
