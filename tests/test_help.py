@@ -7,7 +7,7 @@ import pytest
 from asd.settings.config import STAGES, Run, Score
 from asd.settings.help import describe
 from asd.settings.parsing import keys
-from asd.settings.stages import Evaluate
+from asd.settings.stages import Evaluate, Predict
 
 
 def test_every_option_has_a_meaning() -> None:
@@ -45,6 +45,12 @@ def test_score_lists_its_own_options_only() -> None:
     text = describe("score", "score", Score)
     assert "weights=" in text
     assert not any(word in text for word in ("epochs", "schedule", "views", "overwrite", "frontend"))
+
+
+def test_what_a_stage_works_on_comes_before_where_its_jobs_run() -> None:
+    rows = [line.split("=")[0].strip() for line in describe("predict", "score", Predict).splitlines()[2:]]
+    assert rows[0] == "name"
+    assert rows[-4:] == ["executor", "workers", "address", "config"]
 
 
 @pytest.mark.parametrize(("stage", "option"), [(Evaluate, "json="), (Run, "overwrite=false"), (Run, "seeds=0")])

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from asd.detectors import section_of
-from asd.options import Settings, TrainSettings
+from asd.options import Execution, Settings, TrainSettings
 from asd.settings.config import Run
 
 Row = tuple[str, Any, str]  # name, default and meaning of an option
@@ -30,7 +30,8 @@ def describe(command: str, meaning: str, stage: type[Settings], detector: str | 
             stage = stage.with_detector(detector)
         blocks += _groups_of_run(stage, detector and section_of(detector))
     else:
-        blocks += [_table([*_options(stage), _CONFIG]), *_of_every_training(stage)]
+        rows = sorted(_options(stage), key=lambda row: row[0] in Execution.model_fields)  # what for before where
+        blocks += [_table([*rows, _CONFIG]), *_of_every_training(stage)]
     return "\n\n".join(blocks)
 
 
