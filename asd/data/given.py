@@ -194,7 +194,7 @@ def _of_one_machine(clips: list[Clip], machine: str) -> list[Clip]:
 
 
 def _found(place: str | Path, machine: str, split: Split) -> list[Clip]:
-    """The recordings of one word: a name that is there is not taken for a pattern."""
+    """The recordings of one place: a name that is there is not taken for a pattern."""
     path = mirrored(place)
     if len(each := braced(str(place))) > 1 and not lexists(path):
         return [clip for pattern in each for clip in _found(pattern, machine, split)]

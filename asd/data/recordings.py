@@ -281,9 +281,9 @@ def _check_use(sound: Sound, sample_rate_hz: int, front_end: FrontEnd, least_sam
             f"sample_rate_hz={sound.sample_rate_hz} for the whole run"
         )
     if sound.n_channels < front_end.n_microphones:
-        word = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
+        option = f"residual={front_end.residual:g}" if front_end.residual else f"frontend={front_end.name}"
         raise AsdError(
-            f"{what} has one channel and {word} needs two (0 near the machine, 1 far, as in 2026); use "
+            f"{what} has one channel and {option} needs two (0 near the machine, 1 far, as in 2026); use "
             f"frontend=near residual=0, or check the data"
         )
     if sound.n_samples < least_samples:

@@ -104,9 +104,9 @@ def application(models: Models, config: Serve) -> Guard:
         section = None if section is None else section_among(model.sections, section, machine)
         uploads = await _uploads(request, config.recordings)
         loop, ended = asyncio.get_running_loop(), threading.Event()
-        words = (model, uploads, name, config.seconds, section, ended.is_set)
+        given = (model, uploads, name, config.seconds, section, ended.is_set)
         try:
-            rows = await loop.run_in_executor(pool, score_uploads, *words)
+            rows = await loop.run_in_executor(pool, score_uploads, *given)
         finally:
             ended.set()  # a request that took too long takes no more of the others' time
         metrics.scored(run, machine, rows)
@@ -227,8 +227,8 @@ async def _uploads(request: Request, most: int) -> list[Upload]:
             why = error.message.rstrip(".")
             raise RefusalError(400, f"the form does not do ({why}); send up to {most} files as curl -F does") from error
     try:
-        if words := [key for key, value in form.multi_items() if isinstance(value, str)]:
-            raise RefusalError(422, f"the form has the field {words[0]} that is no file; ask as in /score?machine=fan")
+        if texts := [key for key, value in form.multi_items() if isinstance(value, str)]:
+            raise RefusalError(422, f"the form has the field {texts[0]} that is no file; ask as in /score?machine=fan")
         if not parser.has_ended:
             raise RefusalError(400, "the form ends before its last boundary, so a file may be cut off; send it again")
         files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]

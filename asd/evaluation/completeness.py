@@ -39,7 +39,7 @@ def chosen_runs(runs: Path, name: str, machines: Sequence[str], seed: int | None
 
 
 def is_all(machines: Sequence[str]) -> bool:
-    """Whether the word machine= names none in particular."""
+    """Whether the option machine= names none in particular."""
     return tuple(machines) in (ALL, ("auto",))
 
 

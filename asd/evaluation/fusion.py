@@ -72,9 +72,9 @@ def fuse_runs(
     fused = []
     for machine in shared:
         parts = []
-        for word, every in found.items():
+        for member, every in found.items():
             own = [run for run in every if run.machine == machine]
-            parts.append(Member(own, word.partition(":")[2] or own[0].default_scorer()))
+            parts.append(Member(own, member.partition(":")[2] or own[0].default_scorer()))
         _refuse_doubled([*found], parts)
         fused.append((RunDirectory.of(runs, name, machine, 0), parts, fuse(parts, method)))
     rates_hz = [sample_rate_of(parts[0].runs[0]) for _, parts, _ in fused]  # or it is refused, and nothing removed
@@ -115,13 +115,13 @@ def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunD
     return runs
 
 
-def _refuse_doubled(words: Sequence[str], members: Sequence[Member]) -> None:
-    """Two words may mean the same scores: a run, and its default scorer."""
+def _refuse_doubled(names: Sequence[str], members: Sequence[Member]) -> None:
+    """Two names may mean the same scores: a run, and its default scorer."""
     first: dict[tuple[Path, str], str] = {}
-    for word, member in zip(words, members, strict=True):
-        other = first.setdefault((member.runs[0].path, member.scorer), word)
-        if other != word:
-            raise AsdError(f"members {other} and {word} are the same scores, which would count twice; leave one out")
+    for name, member in zip(names, members, strict=True):
+        other = first.setdefault((member.runs[0].path, member.scorer), name)
+        if other != name:
+            raise AsdError(f"members {other} and {name} are the same scores, which would count twice; leave one out")
 
 
 def _shared_machines(found: Mapping[str, Sequence[RunDirectory]]) -> list[str]:

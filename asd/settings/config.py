@@ -109,9 +109,9 @@ class Run(Execution):
                 f"takes two; give one of them"
             )
         if self.detector in WITHOUT_VECTORS and (self.residual or self.supplemental.noise == "negatives"):
-            word = f"residual={self.residual:g}" if self.residual else "supplemental.noise=negatives"
+            option = f"residual={self.residual:g}" if self.residual else "supplemental.noise=negatives"
             raise AsdError(
-                f"{word} works on clips as vectors, which detector={self.detector} does not know; leave it out or "
+                f"{option} works on clips as vectors, which detector={self.detector} does not know; leave it out or "
                 f"choose another detector"
             )
         if self.supplemental != SupplementalPolicy() and self.detector_settings.is_joint:

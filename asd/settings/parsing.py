@@ -92,7 +92,7 @@ def check_options(options: Mapping[str, Any] | None, detector: str) -> None:
     if not isinstance(options, Mapping):
         raise AsdError(f"options={options!r} is no mapping; give names and values, such as {{'backend': 'knn'}}")
     unused = {*Run.model_fields} - Run.detector_names() - _ARGUMENTS - _READ
-    for key in (str(word).partition(".")[0] for word in options):
+    for key in (str(name).partition(".")[0] for name in options):
         if key in _ARGUMENTS:
             raise AsdError(f"{key} is an argument of fit and none of its options; give it beside options=")
         if key in unused:
@@ -237,8 +237,8 @@ def _warn_of_earlier(stage: type[Settings], pairs: Pairs, used: Mapping[str, str
     for name in _twice(pairs, used):
         own = [(key, value) for key, value in pairs if used[key] == name]
         if len({str(value) for _, value in own}) > 1:
-            words = [f"{key}={_shown(stage, name, value)}" for key, value in own]
-            log.warning("%s is given %d times (%s): %s counts", name, len(words), ", ".join(words), words[-1])
+            each = [f"{key}={_shown(stage, name, value)}" for key, value in own]
+            log.warning("%s is given %d times (%s): %s counts", name, len(each), ", ".join(each), each[-1])
 
 
 def _shown(stage: type[Settings], option: str, value: Any) -> str:

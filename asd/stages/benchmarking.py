@@ -142,11 +142,11 @@ def summary(config: Benchmark, table: pd.DataFrame) -> str:
 def read_methods(path: Path) -> dict[str, list[str]]:
     """Label -> options of `train`, from a YAML file of `label: key=value ...` lines."""
     content = read_yaml(path, "methods=", f"; write a file of {_LINES}, one for each method")
-    if not content or not all(isinstance(words, str) for words in content.values()):
+    if not content or not all(isinstance(options, str) for options in content.values()):
         raise AsdError(f"methods={path} is no list of {_LINES}")
-    methods = {str(label): _words(path, words) for label, words in content.items()}
-    for label, words in methods.items():
-        if given := [word for word in words if word.partition("=")[0] in _SHARED]:
+    methods = {str(label): _options(path, options) for label, options in content.items()}
+    for label, options in methods.items():
+        if given := [option for option in options if option.partition("=")[0] in _SHARED]:
             raise AsdError(f"methods={path}: {given[0]} of {label} is the same for all methods; leave it out")
     name, count = (names := Counter(map(run_name, methods))).most_common(1)[0]
     if "" in names:
@@ -156,8 +156,8 @@ def read_methods(path: Path) -> dict[str, list[str]]:
     return methods
 
 
-def _words(path: Path, line: str) -> list[str]:
-    """The words of a line as a shell takes them, so that a value may hold blanks."""
+def _options(path: Path, line: str) -> list[str]:
+    """The options of a line as a shell takes them, so that a value may hold blanks."""
     try:
         return shlex.split(line)
     except ValueError as error:
@@ -166,9 +166,9 @@ def _words(path: Path, line: str) -> list[str]:
 
 def check_methods(path: Path, methods: Mapping[str, Sequence[str]]) -> None:
     """Refuses options and names that `train` would refuse, before anything is done."""
-    for label, words in methods.items():
+    for label, options in methods.items():
         try:
-            parse(Run, [*words, f"name={run_name(label)}"]).detector_settings.check_names()
+            parse(Run, [*options, f"name={run_name(label)}"]).detector_settings.check_names()
         except AsdError as error:
             raise AsdError(f"methods={path}: {label}: {error}") from error
 
@@ -191,8 +191,8 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     shared += [f"seeds={','.join(map(str, config.seeds))}", f"overwrite={config.overwrite}"]
     tasks = []
     for machine in machines:
-        words = {m: [*shared, f"machine={listed([machine])}", f"name={run_name(m)}", *methods[m]] for m in methods}
-        tasks.append(Task(machine, words))
+        options = {m: [*shared, f"machine={listed([machine])}", f"name={run_name(m)}", *methods[m]] for m in methods}
+        tasks.append(Task(machine, options))
     failed: dict[int, list[Failure]] = {}
     for index, found, error in finished(_work, tasks, config, label="benchmark"):
         where = tasks[index].machine
@@ -205,8 +205,8 @@ def _work(task: Task) -> list[Failure]:
     from asd import pipeline
 
     failed = []
-    for label, words in task.methods.items():
-        config = parse(Run, words)
+    for label, options in task.methods.items():
+        config = parse(Run, options)
         with alone(config.runs / config.run_name / task.machine):  # train by itself would refuse to wait
             _, error = attempt(pipeline.train, config)
         if error:

@@ -146,8 +146,8 @@ def _numbers(config: Report, name: str, every: list[RunDirectory], scorer: str) 
     require_same_clips(own, f"the seeds of {name}", "`score` with all of its seeds")
     if config.members:
         machines = {run.machine for run in every}
-        members = {name: own} | {word: _member(config, word, machines) for word in config.members}
-        tables = {(word, seed): table for word, by_seed in members.items() for seed, table in by_seed.items()}
+        members = {name: own} | {member: _member(config, member, machines) for member in config.members}
+        tables = {(member, seed): table for member, by_seed in members.items() for seed, table in by_seed.items()}
         require_same_clips(tables, f"{name} and members={','.join(config.members)}", "name runs of the same data")
         comparisons.append(_compared("runs", members, year))
     if len(own) > 1:
@@ -180,10 +180,10 @@ def _by_seed(runs: list[RunDirectory], scorer: str) -> dict[int, pd.DataFrame]:
     return {seed: pd.concat(each, ignore_index=True) for seed, each in sorted(tables.items()) if len(each) == most}
 
 
-def _member(config: Report, word: str, machines: set[str]) -> BySeed:
+def _member(config: Report, member: str, machines: set[str]) -> BySeed:
     """Labelled scores of a member, RUN or RUN:SCORER, on the same machines."""
-    name, _, scorer = word.partition(":")
+    name, _, scorer = member.partition(":")
     runs = [run for run in find_runs(config.runs, name) if run.machine in machines]
     if missing := machines - {run.machine for run in runs}:
-        raise AsdError(f"members={word} has no {min(missing)}; say machine= for those that all runs have")
+        raise AsdError(f"members={member} has no {min(missing)}; say machine= for those that all runs have")
     return _by_seed(runs, scorer or runs[0].default_scorer())

@@ -222,8 +222,8 @@ def _written(
 
     rows, rule = [], get_year(year).rule
     for r in results:  # a list as the command line writes it
-        words = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in r["options"].items()}
-        rows.append({**{key: r[key] for key in _COLUMNS}, **words, **r["machines"]})
+        options = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in r["options"].items()}
+        rows.append({**{key: r[key] for key in _COLUMNS}, **options, **r["machines"]})
     table = pd.DataFrame(rows, columns=[*_COLUMNS, *keys, *machines])
     is_complete = table["state"] == COMPLETE
     order = table.assign(done=is_complete).sort_values(["done", "score"], ascending=False).index

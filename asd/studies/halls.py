@@ -68,10 +68,10 @@ def run_methods(settings: dict[str, Any], folder: Path) -> Result:
     result: Result = {}
     for detector, methods in settings["methods"].items():
         result[detector] = {}
-        for method, words in methods.items():
+        for method, options in methods.items():
             place = [f"data={data}", f"runs={folder / 'runs'}", f"name={detector}-{method}".replace(" ", "_")]
             about = [f"seed={settings['seed']}", f"device={settings['device']}"]
-            runs = train(parse(Run, [*DETECTORS[detector], *words, *place, *about]))
+            runs = train(parse(Run, [*DETECTORS[detector], *options, *place, *about]))
             result[detector][method] = official_score([run.scores.table(SCORERS[detector]) for run in runs], YEAR)
     return result
 

@@ -15,7 +15,7 @@ _USES = {
 METHODS = {
     "statistics": _USES,
     "nearest": _USES,
-    "autoencoder": {name: words for name, words in _USES.items() if name != "noise=negatives"},
+    "autoencoder": {name: options for name, options in _USES.items() if name != "noise=negatives"},
     "embedding": _USES,
 }
 

@@ -24,7 +24,7 @@ from asd.core.checkpoint import state_in, without_wrappers
 from asd.core.files import load_tensors
 from asd.core.networks.beats import Beats, BeatsConfig
 from asd.core.networks.eat import Eat, EatConfig
-from asd.core.runtime import imported
+from asd.core.runtime import file_hash, imported
 from asd.features.logmel import KaldiFbank
 from asd.types import AsdError
 
@@ -88,8 +88,7 @@ def content_hash(path: Path) -> str:
 @lru_cache
 def _digest(file: Path, _size: int, _written: int) -> bytes:
     """Of a file as it is now: a checkpoint is large, and every job asks for it."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+    return bytes.fromhex(file_hash(file))
 
 
 def _read(path: Path, encoder: str) -> tuple[Tensors, dict[str, Any]]:

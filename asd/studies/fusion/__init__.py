@@ -60,8 +60,8 @@ def cells(config: Fusion) -> dict[str, dict[str, Any]]:
 def run_cell(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Trains a network and finds out what it does; resumes where it was stopped.
 
-    Settings are "fusion", "modalities", "seed", and "study", the words of the study. The folder receives metrics.jsonl
-    and weights.safetensors.
+    Settings are "fusion", "modalities", "seed", and "study", its options. The folder receives metrics.jsonl and
+    weights.safetensors.
 
     Returns:
         "parameters", "n_training", "best_epoch", "epochs" (one dictionary each), "seconds", "complete" (losses of
