@@ -42,6 +42,7 @@ from asd.types import AsdError, Domain
 
 SectionMetrics = dict[str, float]
 
+_ROUNDING = 1e-9  # by which a metric may be more than 1
 EPSILON = sys.float_info.epsilon  # the official floor under what is averaged harmonically or divided by
 
 
@@ -109,12 +110,7 @@ def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[Boo
     Raises:
         AsdError: other shapes, labels that are neither true nor false, one class only, or a score that is not finite.
     """
-    labels, values = np.asarray(is_anomaly), np.asarray(scores, np.float64)
-    if labels.dtype != bool and (strange := [label for label in np.unique(labels) if label not in (0, 1)]):
-        raise AsdError(
-            f"labels have to be 0 of normal clips and 1 of anomalous ones, or False and True, got {strange[0]}"
-        )
-    truth = labels.astype(bool)
+    truth, values = _flags(is_anomaly, "labels"), np.asarray(scores, np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise AsdError(f"labels and scores must be two lists of equal length, got {truth.shape} and {values.shape}")
     if not np.isfinite(values).all():
@@ -125,6 +121,16 @@ def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[Boo
             f"AUC needs both classes, got {truth.size - n_anomalies} normal and {n_anomalies} anomalous clips"
         )
     return truth, values
+
+
+def _flags(values: ArrayLike, what: str) -> BoolArray:
+    """What is 0 or False of normal clips and 1 or True of anomalous ones, as bool."""
+    flags = np.asarray(values)
+    if flags.dtype != bool and (strange := [flag for flag in flags.ravel().tolist() if flag not in (0, 1)]):
+        raise AsdError(
+            f"{what} have to be 0 of normal clips and 1 of anomalous ones, or False and True, got {strange[0]}"
+        )
+    return flags.astype(bool)
 
 
 def _roc_curve(is_anomaly: BoolArray, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -155,11 +161,16 @@ def precision_recall_f1(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[flo
         is_anomaly: (n_clips,), True for anomalous clips.
         decision: (n_clips,), 1 for clips that were called anomalous.
 
+    Raises:
+        AsdError: not one decision for each label, or one of either that is neither 0 nor 1.
+
     Example:
         >>> precision_recall_f1([False, False, True, True], [0, 1, 1, 1])
         (0.6666666666666666, 1.0, 0.8)
     """
-    truth, called = np.asarray(is_anomaly, bool), np.asarray(decision, np.float64) == 1
+    truth, called = _flags(is_anomaly, "labels"), _flags(decision, "decisions")
+    if truth.shape != called.shape:
+        raise AsdError(f"labels and decisions must be two lists of equal length, got {truth.shape} and {called.shape}")
     hits = int(np.count_nonzero(truth & called))
     precision = hits / max(int(np.count_nonzero(called)), EPSILON)
     recall = hits / max(int(np.count_nonzero(truth)), EPSILON)
@@ -201,11 +212,20 @@ def decision_metrics(is_anomaly: BoolArray, decisions: FloatArray, suffix: str =
 def official_score(sections: Sequence[Mapping[str, float]], year: int) -> float:
     """The official score of a year, in [0, 1].
 
+    Raises:
+        AsdError: no sections, or a metric that is missing or outside [0, 1], such as one in per cent.
+
     Example:
         >>> round(official_score([{"auc": 0.9, "pauc": 0.7}, {"auc": 0.8, "pauc": 0.6}], 2020), 6)
         0.75
     """
-    return float(aggregate(score_metrics(sections, year), get_year(year).rule))
+    try:
+        values = score_metrics(sections, year)
+    except KeyError as error:
+        raise AsdError(f"a section has no {error.args[0]}, which the official score of {year} averages") from error
+    if not len(values) or not ((values >= 0) & (values <= 1 + _ROUNDING)).all():
+        raise AsdError(f"the official score is a mean of metrics in [0, 1] of one section or more, got {values}")
+    return float(aggregate(values, get_year(year).rule))
 
 
 def score_metrics(sections: Iterable[Mapping[str, float]], year: int) -> FloatArray:

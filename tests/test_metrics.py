@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,34 @@ def test_decisions_equal_scikit_learn(pairs: list[tuple[bool, bool]]) -> None:
     truth, called = np.array(pairs).T
     expected = precision_recall_fscore_support(truth, called, average="binary", zero_division=0)[:3]
     assert precision_recall_f1(truth, called.astype(int)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "decisions", "message"),
+    [
+        ([0, 1], [1], r"two lists of equal length, got \(2,\) and \(1,\)"),
+        ([0, 1], [0.2, 0.7], "decisions have to be 0 of normal clips .* got 0.2"),
+        ([0, 2], [0, 1], "labels have to be 0 .* got 2"),
+        ([0, None], [0, 1], "labels have to be 0 .* got None"),
+    ],
+)
+def test_decisions_that_are_none_are_refused(labels: list[Any], decisions: list[Any], message: str) -> None:
+    with pytest.raises(AsdError, match=message):
+        precision_recall_f1(labels, decisions)
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ([], r"of one section or more, got \[\]"),
+        ([{"auc": 90.0, "pauc": 0.7}], r"metrics in \[0, 1\] .* got \[90"),
+        ([{"auc": np.nan, "pauc": 0.7}], r"metrics in \[0, 1\] .* got \[nan"),
+        ([{"auc": 0.9}], "a section has no pauc, which the official score of 2020 averages"),
+    ],
+)
+def test_an_official_score_of_no_metrics_is_refused(sections: list[dict[str, float]], message: str) -> None:
+    with pytest.raises(AsdError, match=message):
+        official_score(sections, 2020)
 
 
 def test_calling_everything_anomalous_gives_two_thirds() -> None:

@@ -343,7 +343,7 @@ def test_mistakes_are_sentences() -> None:
         NeighbourBank(broken)
     with pytest.raises(AsdError, match="vector 7 holds NaN"):
         NeighbourBank(vectors).search(broken, 1)
-    with pytest.raises(AsdError, match="from 10,000 vectors or more, and the bank has 10; use index=flat"):
+    with pytest.raises(AsdError, match="index=ivfpq takes 10,000 vectors or more, not 10; use index=flat"):
         NeighbourBank(vectors, index="ivfpq")
     with pytest.raises(AsdError, match="neighbours=11 were asked for, but a clip has 10 others"):
         NeighbourBank(vectors).search(vectors, 11)
@@ -355,6 +355,9 @@ def test_mistakes_are_sentences() -> None:
         NeighbourBank(vectors).search(scattered(1, 4, 0), 1)
     with pytest.raises(AsdError, match="at least one vector"):
         NeighbourBank(vectors[:0])
+    for weights in (np.ones(9), -np.ones(10), np.zeros(10), np.full(10, np.nan)):
+        with pytest.raises(AsdError, match="weights have to be positive and one for each of the 10 vectors"):
+            NeighbourBank(vectors, weights=weights)
     with pytest.raises(AsdError, match="metric=manhattan is unknown"):
         NeighbourBank(vectors, metric="manhattan")  # type: ignore[arg-type]
     with pytest.raises(AsdError, match="index=hnsw is unknown; there are auto, flat, ivf"):

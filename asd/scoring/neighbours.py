@@ -65,7 +65,7 @@ class NeighbourBank:
         weights: (n,) positive factors of the distances to each row, by default 1.
 
     Raises:
-        AsdError: no vectors, too few for product codes, NaN or infinity (the row is named), an unknown metric or index.
+        AsdError: no vectors, too few for product codes, NaN or infinity (the row is named), unusable options.
     """
 
     def __init__(
@@ -86,8 +86,9 @@ class NeighbourBank:
         by_size = "flat" if len(self) <= FLAT_LIMIT else "ivf" if len(self) <= LISTS_LIMIT else "ivfpq"
         self.index = by_size if index == "auto" else index
         if self.index == "ivfpq" and len(self) < LEAST_CODED:
-            limit = f"{LEAST_CODED:,} vectors or more"
-            raise AsdError(f"index=ivfpq learns its codes from {limit}, and the bank has {len(self):,}; use index=flat")
+            raise AsdError(f"index=ivfpq takes {LEAST_CODED:,} vectors or more, not {len(self):,}; use index=flat")
+        if weights is not None and (np.shape(weights) != (len(self),) or not (np.asarray(weights) > 0).all()):
+            raise AsdError(f"weights have to be positive and one for each of the {len(self):,} vectors of the bank")
         self._squares = None if weights is None else np.square(weights)
         self._by_product = self.index == "flat" and weights is not None
         self._device = str(device)
@@ -282,9 +283,8 @@ def _gpu_resources() -> Any:
 def import_faiss() -> ModuleType:
     """faiss, after torch: the other order crashed, and gave wrong neighbours on GPUs (faiss issues 2126, 4273).
 
-    It brings an OpenBLAS of 2021, which takes processors that it does not know for the first of their kind, and asks it
-    only for 500 queries of 256 dimensions or more. Told what the processor can run, and asked from eight such queries
-    on, it is four times faster in a bank of 1,000 rows and ten times in one of 100,000.
+    It brings an OpenBLAS of 2021, which does not know newer processors, and asks it only for 500 queries of 256
+    dimensions or more. Told what the processor can run, and asked from eight on, it is four to ten times faster.
     """
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which instruction sets it tried
     import torch  # isort: skip

@@ -133,6 +133,7 @@ def fit_threshold(
         >>> round(fit_threshold(np.arange(100.0), "percentile", quantile=0.9).value, 2)
         89.1
     """
+    normal_scores = np.asarray(normal_scores, np.float64)
     finite = int((np.abs(normal_scores) < _HUGE).sum())
     if len(normal_scores) == 0 or finite < len(normal_scores):
         what = f"needs finite scores of normal clips (below {_HUGE:g}), got {finite} finite of {len(normal_scores)}"
