@@ -123,6 +123,22 @@ def check_labelled_scores(is_anomaly: ArrayLike, scores: ArrayLike) -> tuple[Boo
     return truth, values
 
 
+def check_decisions(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[BoolArray, BoolArray]:
+    """Labels and decisions as arrays, once they are known to be usable.
+
+    Args:
+        is_anomaly: (n_clips,), True for anomalous clips.
+        decision: (n_clips,), 1 for clips that were called anomalous.
+
+    Raises:
+        AsdError: other shapes, or a label or decision that is neither 0 nor 1.
+    """
+    truth, called = _flags(is_anomaly, "labels"), _flags(decision, "decisions")
+    if truth.shape != called.shape:
+        raise AsdError(f"labels and decisions must be two lists of equal length, got {truth.shape} and {called.shape}")
+    return truth, called
+
+
 def _flags(values: ArrayLike, what: str) -> BoolArray:
     """What is 0 or False of normal clips and 1 or True of anomalous ones, as bool."""
     flags = np.asarray(values)
@@ -162,15 +178,13 @@ def precision_recall_f1(is_anomaly: ArrayLike, decision: ArrayLike) -> tuple[flo
         decision: (n_clips,), 1 for clips that were called anomalous.
 
     Raises:
-        AsdError: not one decision for each label, or one of either that is neither 0 nor 1.
+        AsdError: as of `check_decisions`.
 
     Example:
         >>> precision_recall_f1([False, False, True, True], [0, 1, 1, 1])
         (0.6666666666666666, 1.0, 0.8)
     """
-    truth, called = _flags(is_anomaly, "labels"), _flags(decision, "decisions")
-    if truth.shape != called.shape:
-        raise AsdError(f"labels and decisions must be two lists of equal length, got {truth.shape} and {called.shape}")
+    truth, called = check_decisions(is_anomaly, decision)
     hits = int(np.count_nonzero(truth & called))
     precision = hits / max(int(np.count_nonzero(called)), EPSILON)
     recall = hits / max(int(np.count_nonzero(truth)), EPSILON)

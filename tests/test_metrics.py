@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import hmean
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from asd.evaluation.confidence import resampled_scores
+from asd.evaluation.confidence import decision_intervals, resampled_scores
 from asd.metrics import (
     aggregate,
     auc,
@@ -137,8 +137,9 @@ def test_decisions_equal_scikit_learn(pairs: list[tuple[bool, bool]]) -> None:
     ],
 )
 def test_decisions_that_are_none_are_refused(labels: list[Any], decisions: list[Any], message: str) -> None:
-    with pytest.raises(AsdError, match=message):
-        precision_recall_f1(labels, decisions)
+    for measure in (precision_recall_f1, decision_intervals):
+        with pytest.raises(AsdError, match=message):
+            measure(labels, decisions)
 
 
 @pytest.mark.parametrize(

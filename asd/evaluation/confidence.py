@@ -40,7 +40,7 @@ from scipy.special import stdtrit
 
 from asd.challenge.years import MAX_FPR, MetricRule, get_year
 from asd.evaluation.score_table import BoolArray, FloatArray, SectionScores, comparisons, read_sections, require_columns
-from asd.metrics import aggregate, check_labelled_scores, standardise_area
+from asd.metrics import aggregate, check_decisions, check_labelled_scores, standardise_area
 from asd.scoring.threshold import share_limit
 from asd.types import AsdError
 
@@ -140,8 +140,11 @@ def decision_intervals(is_anomaly: ArrayLike, decision: ArrayLike) -> dict[str, 
 
     Args:
         decision: (n_clips,), 1 for clips that were called anomalous.
+
+    Raises:
+        AsdError: as of `metrics.check_decisions`.
     """
-    truth, called = np.asarray(is_anomaly, bool), np.asarray(decision, np.float64) == 1
+    truth, called = check_decisions(is_anomaly, decision)
     hits = int(np.sum(truth & called))
     low, high = _share_interval(hits, int(np.sum(truth | called)))
     return {
