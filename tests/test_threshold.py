@@ -155,6 +155,7 @@ def test_the_bound_is_the_rate_at_which_so_few_alarms_have_five_percent(n_above:
 
 def test_everything_above_promises_nothing() -> None:
     assert share_limit(5, 5) == 1.0
+    assert fit_threshold([1.0, 2.0, 3.0], "percentile").value == pytest.approx(2.8)
 
 
 @pytest.mark.parametrize(("n", "above"), [(59, 0), (200, 4), (500, 16)])

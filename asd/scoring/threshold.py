@@ -161,8 +161,7 @@ def share_limit(count: int, n: int, confidence: float = CONFIDENCE) -> float:
         >>> round(share_limit(0, 59), 3)
         0.05
 
-    Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
-    case of the binomial", Biometrika 26 (1934), the upper limit.
+    Source: C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26 (1934).
     """
     return 1.0 if count >= n else float(betaincinv(count + 1, n - count, confidence))
 
