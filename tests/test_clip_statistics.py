@@ -312,6 +312,13 @@ def test_logarithmic_bands_end_at_half_the_sample_rate() -> None:
     assert edges_hz[int(risen.argmax())] <= 1000 < edges_hz[int(risen.argmax()) + 1]
 
 
+@pytest.mark.parametrize("rate_hz", [1000, 1600, 2500])
+def test_slow_vibration_has_views_without_a_warning(rate_hz: int, recwarn: pytest.WarningsRecorder) -> None:
+    views = ClipStatistics(VIEWS, rate_hz)(noise(rate_hz=rate_hz))
+    assert all(view.isfinite().all() for view in views.values())
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 32000])
 def test_octaves_end_within_the_spectrum(rate_hz: int) -> None:
     n_octaves = sum(2 * low <= rate_hz / 2 for low in (125, 250, 500, 1000, 2000, 4000))

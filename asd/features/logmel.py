@@ -7,6 +7,7 @@ The only module that knows torchaudio.
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Literal
 
 import torch
@@ -29,9 +30,11 @@ def resample(waveforms: torch.Tensor, from_hz: int, to_hz: int) -> torch.Tensor:
 
 def mel_filters(n_fft: int, n_mels: int, sample_rate_hz: int = 16000) -> torch.Tensor:
     """Slaney mel filters, (n_mels, n_fft // 2 + 1); as in librosa, narrow bands may be empty."""
-    filters: torch.Tensor = torchaudio.functional.melscale_fbanks(
-        n_fft // 2 + 1, 0.0, sample_rate_hz / 2, n_mels, sample_rate_hz, norm="slaney", mel_scale="slaney"
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filterbank", UserWarning)
+        filters: torch.Tensor = torchaudio.functional.melscale_fbanks(
+            n_fft // 2 + 1, 0.0, sample_rate_hz / 2, n_mels, sample_rate_hz, norm="slaney", mel_scale="slaney"
+        )
     return filters.T
 
 

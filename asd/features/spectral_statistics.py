@@ -67,7 +67,8 @@ class SpectralStatistics(nn.Module):
     def __init__(self, averages: torch.Tensor, names: Collection[str] = SPECTRAL) -> None:
         super().__init__()
         self.names = frozenset(names)
-        averages = (averages / averages.sum(1, keepdim=True)).T[:-1].contiguous().double()
+        averages = (averages / averages.sum(1, keepdim=True)).nan_to_num()  # a band may be narrower than a bin
+        averages = averages.T[:-1].contiguous().double()
         self.register_buffer("averages", averages, persistent=False)
 
     def forward(self, power: torch.Tensor, bands: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -18,6 +19,12 @@ from asd.types import one_of
 _TARGET_SHARE = 0.2  # smote: target clips for each source clip
 _MIXED_CLIPS, _OWN_SHARE = 990, 0.9  # memmixup: source clips for each target clip, and what stays of the latter
 _CENTRES = 16  # kmeans: of the source clips
+
+
+@cache
+def _warn_of_one_domain(method: str) -> None:
+    """Says once that nothing is made: each fold of each vector's part is fitted anew."""
+    log.warning("%s makes points of clips of both domains, and one has too few: the clips stay as they are", method)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -54,7 +61,7 @@ class NearestOfMade(Nearest):
     def _smote(self, source: FloatArray, target: FloatArray) -> FloatArray:
         every = np.concatenate([source, target])
         if len(target) < 2 or not len(source):
-            log.warning("SMOTE leaves %d source and %d target clips as they are", len(source), len(target))
+            _warn_of_one_domain("SMOTE")
             return every
         if int(len(source) * _TARGET_SHARE) <= len(target):
             return every
@@ -66,7 +73,7 @@ class NearestOfMade(Nearest):
     def _mem_mixup(self, source: FloatArray, target: FloatArray) -> FloatArray:
         every = np.concatenate([source, target])
         if not len(source) or not len(target):
-            log.warning("MemMixup leaves %d source and %d target clips as they are", len(source), len(target))
+            _warn_of_one_domain("MemMixup")
             return every
         near = source[self.bank(source).search(target, min(_MIXED_CLIPS, len(source))).rows]
         mixed = _OWN_SHARE * target[:, None] + (1.0 - _OWN_SHARE) * near
