@@ -128,7 +128,7 @@ def test_directions_of_the_noise_are_left_out_and_kept_with_the_model(data: Path
 
 
 def test_views_count_alike_in_the_distance_of_two_clips(data: Path, tmp_path: Path) -> None:
-    detector = Statistics(workplace(tmp_path), StatisticsSettings(views=["level_16", "level_256"]))
+    detector = Statistics(run_context(tmp_path), StatisticsSettings(views=["level_16", "level_256"]))
     detector.fit(recordings(data))
     clips = recordings(data, split=Split.TEST)
     first, second = detector.embed(clips)[:2]

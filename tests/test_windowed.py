@@ -320,7 +320,7 @@ def test_what_is_asked_of_the_windows_detector_is_asked_of_the_detector_itself(t
             asked.append(("weights", path))
             self.scorers = ("heavy",)
 
-    detector = Windowed(Late(workplace(tmp_path)), 20 / 16000)
+    detector = Windowed(Late(run_context(tmp_path)), 20 / 16000)
     assert detector.scorers == ("early",)
     detector.save(tmp_path)
     detector.load(tmp_path)
