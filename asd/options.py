@@ -75,12 +75,16 @@ def of_run(name: str, runs: Path, *more: str) -> str:
 def _some(values: list[str]) -> list[str]:
     if not all(values) or not values:
         raise ValueError("it is empty; name one, several separated by commas, or all")
+    return _once(values)
+
+
+def _folders(values: list[str]) -> list[str]:
     if unusable := [value for value in values if not names_a_folder(value)]:
         raise ValueError(
             f"{unusable[0]!r} has a slash or begins with a dot, or more than {MOST_NAME_BYTES} bytes, and names a "
             f"folder among the results"
         )
-    return _once(values)
+    return values
 
 
 def _once(values: list[T]) -> list[T]:
@@ -117,7 +121,7 @@ Given = Annotated[str, AfterValidator(_given)]  # recordings, see `data.given`
 _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 
 RunName = Annotated[str, AfterValidator(_usable_name)]
-Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some)]
+Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some), AfterValidator(_folders)]
 AnyNames = Annotated[list[str], BeforeValidator(_split), AfterValidator(lambda names: _some(names) if names else names)]
 Seeds = Annotated[list[_Seed], BeforeValidator(_split), Field(min_length=1), AfterValidator(_once)]
 Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]

@@ -202,7 +202,22 @@ def test_damaged_scores_and_configuration(run: Path) -> None:
     (run / "scores/mse.csv").write_text("a,b\n1,2\n")
     refuses("evaluate", NAME, saying=r"mse\.csv is not a readable score table \(its columns are a, b\)")
     (run / "config.yaml").write_text("training: [")
-    refuses("score", NAME, "data=data", saying=r"config\.yaml is not a readable YAML file")
+    saying = r"^error: runs/.*config\.yaml is not a readable YAML file .*; remove it and train again with the same options"
+    refuses("score", NAME, "data=data", saying=saying)
+
+
+@pytest.mark.parametrize("damage", ["unreadable", "gone", "cut", "edited"])
+def test_the_same_training_writes_a_damaged_configuration_anew(run: Path, damage: str) -> None:
+    path, scores = run / "config.yaml", (run / "scores/mse.csv").read_bytes()
+    whole = path.read_text()
+    new = {"cut": whole[: whole.index("autoencoder:")], "edited": whole.replace("n_mels: 128", "n_mels: 64")}
+    path.write_text(new.get(damage, "training: ["))
+    if damage in ("unreadable", "gone"):  # as it was told
+        path.unlink()
+    succeeds(*short_training())
+    assert path.read_text() == whole
+    succeeds("score", NAME)
+    assert (run / "scores/mse.csv").read_bytes() == scores
 
 
 class _Malice:

@@ -60,7 +60,7 @@ def test_padding_decides_nothing() -> None:
 def test_a_class_that_validation_never_hears_is_refused() -> None:
     probabilities, targets, absent = some_clips()
     targets[..., 1] = 0
-    with pytest.raises(AsdError, match="the validation part has no example of b; label one, or leave"):
+    with pytest.raises(AsdError, match="the validation part has no example of b; label one, or take"):
         tune(probabilities, targets, absent, CLASSES, HOP_S)
 
 

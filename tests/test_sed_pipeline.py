@@ -16,7 +16,8 @@ import yaml
 from asd.core.files import load_tensors
 from asd.data.audio import read_wav
 from asd.data.codecs import write_wav
-from tests.command import contents, refuses, succeeds
+from asd.sed.run import SedRun
+from tests.command import asd, contents, refuses, succeeds
 from tests.sounds import PITCHES_HZ, RATE_HZ, SOUNDSCAPES, TRAIN, write_events
 
 CLASSES = sorted(PITCHES_HZ)
@@ -170,7 +171,7 @@ def test_scores_of_other_recordings_replace_none_and_are_not_measured(place: Pat
     assert {name: data for name, data in contents(run).items() if name in stored} == stored
     assert succeeds(*evaluate).out == before
     shutil.copy("data/test/test_00001.wav", "data/test/test_00000.wav")
-    refuses(*evaluate, saying="scored other recordings as test, under the names of those in data/test; score that")
+    refuses(*evaluate, saying="scored other recordings under the names of those in data/test; score that")
     succeeds("sed", "score", "name=usual", "runs=runs", "audio=data/test", "device=cpu")
     succeeds(*evaluate)
 
@@ -184,13 +185,111 @@ def test_a_damaged_run_is_a_sentence(place: Path) -> None:
         refuses(*evaluate, saying=f"{path} is damaged .*; python -m asd sed score writes it anew")
         path.write_bytes(content)
     (run / "model/decoding.json").unlink()
-    refuses(*evaluate, saying="model/decoding.json is missing; train again with overwrite=true")
+    refuses(*evaluate, saying="model/decoding.json is missing or damaged; remove it and train again")
 
 
-def test_a_damaged_configuration_is_a_sentence(place: Path) -> None:
-    Path("runs/usual/seed0/config.yaml").write_text("loss: [")
-    refuses("sed", "evaluate", "name=usual", "runs=runs",
-            saying="runs/usual/seed0/config.yaml is not a readable YAML file .*; train the run again")  # fmt: skip
+@pytest.mark.parametrize(
+    ("file", "old", "new", "saying"),
+    [
+        ("test/test_00003.tsv", r"\t", ";", "is damaged .could not convert .*; python -m asd sed score"),
+        ("test/test_00003.tsv", r"\thigh", "\tloud", "is damaged .it has no column high"),
+        ("test/test_00003.tsv", r"\t0\.", "\t7.", "is damaged .it holds something else than scores from 0 to 1"),
+        ("test/test_00003.tsv", r"\t0\.", "\t", "is damaged .it holds something else than scores from 0 to 1"),
+        ("test/test_00003.tsv", r"(?m)^1.*\n", "", "has scores of 1.02 s of test_00003.wav, which lasts 2 s"),
+        ("test.clips.tsv", r"\t0\.", "\t0,", "is damaged .could not convert string to float: '0,.*; python -m asd sed"),
+        ("test.clips.tsv", r"(?s)(test_00007.*)", r"\1\1", "scored 9 clips as test, which are not the 8 in data/test"),
+    ],
+)
+def test_scores_that_were_edited_are_not_measured(place: Path, file: str, old: str, new: str, saying: str) -> None:
+    path = Path("runs/usual/seed0/scores/student") / file
+    path.write_text(re.sub(old, new, path.read_text()))
+    refuses("sed", "evaluate", "name=usual", "runs=runs", "events=false", saying=saying)
+
+
+def test_thresholds_are_those_of_their_classes_in_any_order(place: Path) -> None:
+    path, run = Path("runs/usual/seed0/model/decoding.json"), Path("runs/usual/seed0/events/student/test.tsv")
+    decoding = json.loads(path.read_text())
+    for model in decoding.values():
+        model["thresholds"] = {"high": 0.05, "low": 0.95, "mid": 0.95}
+    score = ("sed", "score", "name=usual", "runs=runs", "audio=data/test", "device=cpu")
+    path.write_text(json.dumps(decoding))
+    succeeds(*score)
+    before = run.read_text()
+    assert "high" in before
+    for model in decoding.values():
+        model["thresholds"] = dict(reversed(model["thresholds"].items()))
+    path.write_text(json.dumps(decoding))
+    succeeds(*score)
+    assert run.read_text() == before
+
+
+def test_a_model_that_was_lost_is_trained_again_by_the_same_words(place: Path) -> None:
+    words = train("name=usual", "teacher.method=cmt_neg", "teacher.ramp_epochs=1")
+    weights = Path("runs/usual/seed0/model/weights.safetensors")
+    before = weights.read_bytes()
+    weights.write_bytes(before[:1000])
+    refuses("sed", "score", "name=usual", "runs=runs", "audio=data/test", "device=cpu",
+            saying="weights.safetensors is damaged .*; remove it and train again with the same options")  # fmt: skip
+    weights.unlink()
+    assert "is done already" not in succeeds(*words).err
+    assert weights.read_bytes() == before
+
+
+def test_a_damaged_configuration_is_a_sentence_and_the_same_words_write_it_anew(place: Path) -> None:
+    config, evaluate = (
+        Path("runs/usual/seed0/config.yaml"),
+        ("sed", "evaluate", "name=usual", "runs=runs", "events=false"),
+    )
+    words = train("name=usual", "teacher.method=cmt_neg", "teacher.ramp_epochs=1")
+    for text, saying in (
+        ("loss: [", "runs/usual/seed0/config.yaml is not a readable YAML file .*; train again with the same options"),
+        ("loss: {name: none}", "seed0/config.yaml holds loss.name=none, which does not fit; train again with the same"),
+        (None, "runs/usual/seed0/config.yaml does not exist; train again with the same options"),
+    ):
+        config.unlink() if text is None else config.write_text(text)
+        refuses(*evaluate, saying=saying)
+        assert "is done already" in succeeds(*words).err
+        succeeds(*evaluate)
+
+
+def test_data_that_was_moved_is_found_again(place: Path) -> None:
+    evaluate = ("sed", "evaluate", "name=usual", "runs=runs", "events=false")
+    before = succeeds(*evaluate).out
+    Path("data").rename("moved")
+    refuses(*evaluate, saying="data, on which runs/usual/seed0 was trained, is not there; where it was moved, the same")
+    words = train("name=usual", "teacher.method=cmt_neg", "teacher.ramp_epochs=1", "data=moved")
+    assert "is done already" in succeeds(*words).err
+    assert succeeds(*evaluate).out == before
+
+
+def test_a_scoring_that_was_stopped_is_not_measured(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate = ("sed", "evaluate", "name=usual", "runs=runs", "events=false")
+    score = ("sed", "score", "name=usual", "runs=runs", "audio=data/test", "device=cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr("asd.sed.training.events_of_frames", stopped)
+        assert asd(*score).code == 130
+    refuses(*evaluate, saying="was stopped while it scored test, or scored other .*; score that folder again")
+    succeeds(*score)
+    succeeds(*evaluate)
+
+
+def test_two_commands_do_not_write_to_one_run(place: Path) -> None:
+    with SedRun.of(Path("runs"), "usual", 0).alone():
+        refuses(*train("name=usual", "overwrite=true"), saying="another command works on runs/usual/seed0; wait until")
+        refuses("sed", "score", "name=usual", "runs=runs", "audio=data/test", "device=cpu",
+                saying="another command works on runs/usual/seed0; wait until it is done")  # fmt: skip
+
+
+def test_a_class_may_have_a_slash(place: Path) -> None:
+    for table in Path("data").glob("*.tsv"):
+        table.write_text(table.read_text().replace("high", "high/shrill"))
+    succeeds(*train("name=slash", "training.epochs=1"))
+    succeeds("sed", "evaluate", "name=slash", "runs=runs", "events=false")
+    succeeds(*train("name=named", "training.epochs=1", "classes=high/shrill,low,mid"))
+
+
+def stopped(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_resolved_settings_can_be_read_back() -> None:

@@ -79,7 +79,7 @@ class TrainingDirectory:
     def config(self) -> dict[str, Any]:
         """The resolved configuration; {} where there is none."""
         path = self.path / "config.yaml"
-        return read_yaml(path, advice="; train the run again with overwrite=true") if path.exists() else {}
+        return read_yaml(path, advice="; remove it and train again with the same options") if path.exists() else {}
 
     def epochs(self) -> list[dict[str, Any]]:
         """What the training logged, an object per epoch."""

@@ -32,6 +32,7 @@ from asd.sed.config import Features, Train
 from asd.types import AsdError, Clip, Split
 
 TRAIN_PARTS = ("train_strong", "train_soft", "train_weak", "train_unlabelled")
+SCORED_PARTS = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,12 @@ def read_part(data: Path, name: str, classes: Sequence[str], sample_rate_hz: int
 
 
 def train_parts(data: Path) -> list[str]:
-    """Training parts of a data folder that are there; `AsdError` for a folder train* that is none, or a table alone."""
+    """Training parts of a data folder; `AsdError` for a folder train* that is none, or a table without its folder."""
     found = {path.name for path in data.glob("train*") if path.is_dir()}
     if unknown := sorted(found - set(TRAIN_PARTS)):
         raise AsdError(f"{data / unknown[0]} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it")
-    for name in TRAIN_PARTS:
-        if name not in found and (data / f"{name}.tsv").exists():
+    for name in (*TRAIN_PARTS, *SCORED_PARTS):
+        if not (data / name).is_dir() and (data / f"{name}.tsv").exists():
             raise AsdError(f"{data / name}.tsv labels clips of {data / name}, which is no folder; put them there")
     if not found:
         raise AsdError(f"{data} has no folder {' or '.join(TRAIN_PARTS)}; put the training clips there")
@@ -236,9 +237,7 @@ def read_corpus(config: Train, device: torch.device) -> Corpus:
         raise AsdError(f"{data} has the class {min(taken)}, as a column of tables of scores is called; rename it")
     parts = [read_part(data, name, classes, rate) for name in train_parts(data)]
     scored = [
-        read_part(data, name, classes, rate)
-        for name in ("validation", "test")
-        if name == "validation" or (data / name).is_dir()
+        read_part(data, name, classes, rate) for name in SCORED_PARTS if name == "validation" or (data / name).is_dir()
     ]
     clips = to_device(parts, classes, config.features, device)
     counts = clips.clip_targets[clips.clips_known].sum(0).tolist()

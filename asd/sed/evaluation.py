@@ -33,8 +33,13 @@ _SHOWN = {  # kind of measures -> what it is called, and those of a table
 
 def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[str, Any]:
     """Measures of both models: {model: {"frames_half", "frames", "clips"[, "events"]: measures}}."""
-    config = Train.model_validate(run.config())
+    config = run.settings()
     list_names(config.data)
+    if not config.data.is_dir():
+        raise AsdError(
+            f"{config.data}, on which {run.path} was trained, is not there; where it was moved, the same `sed train` "
+            f"with the new data= notes that"
+        )
     place = config.data / part
     again = f"score that folder again: python -m asd sed score audio={place}"
     truth = dataset.read_part(config.data, part, config.classes, config.features.sample_rate_hz)
@@ -44,15 +49,21 @@ def evaluate_run(run: SedRun, part: str, *, with_events: bool = True) -> dict[st
     results = {}
     for model in MODELS:
         frames, clips = run.frames(model, part), run.clips(model, part)
-        if set(clips.index) != set(truth.filenames):
+        if sorted(clips.index) != sorted(truth.filenames):
             raise AsdError(
                 f"{run.path} scored {len(clips)} clips as {part}, which are not the {len(truth.filenames)} in {place}; "
                 f"{again}"
             )
         if run.scored(part).get("fingerprint", truth.recordings.fingerprint) != truth.recordings.fingerprint:
             raise AsdError(
-                f"{run.path} scored other recordings as {part}, under the names of those in {place}; {again}"
+                f"{run.path} was stopped while it scored {part}, or scored other recordings under the names of those "
+                f"in {place}; {again}"
             )
+        for name, scores in frames.items():
+            scored_s = float((scores["offset"] - scores["onset"]).sum())
+            if abs(scored_s - truth.durations_s[name]) > config.features.hop_s:
+                lasts = f"{name}, which lasts {truth.durations_s[name]:g} s"
+                raise AsdError(f"{run.path} has scores of {scored_s:g} s of {lasts}; {again}")
         thresholds = decodings[model]["thresholds"]
         results[model] = cells(config, truth.events, frames, clips, thresholds)
         if with_events:

@@ -32,7 +32,9 @@ COLLAR_S = 0.2  # how far an onset may be off, as in the event-based measures
 def require_positives(classes: Sequence[str], counts: Iterable[float], what: str) -> None:
     """Makes sure that there is something to learn, or to measure, of every class."""
     if empty := [name for name, count in zip(classes, counts, strict=True) if not count > 0]:
-        raise AsdError(f"{what} has no example of {', '.join(empty)}; label one, or leave the class out with classes=")
+        raise AsdError(
+            f"{what} has no example of {', '.join(empty)}; label one, or take the class out of the tables and classes="
+        )
 
 
 def frame_targets(events: pd.DataFrame, classes: Sequence[str], n_frames: int, hop_s: float) -> Frames:

@@ -82,11 +82,12 @@ def score(config: Score) -> str:
     list_names(config.audio)
     places = []
     for run in find_runs(config.runs, config.name, config.seeds):
-        settings = Train.model_validate(run.config())
+        settings = run.settings()
         recordings = dataset.list_wavs(config.audio, settings.features.sample_rate_hz)
         name = run.part_name(config.audio, recordings.fingerprint, settings.data)
         part = dataset.Part(name, recordings)
-        write_predictions(settings, settings.classes, Models.load(settings, run, device), part, run)
+        with run.alone():
+            write_predictions(settings, settings.classes, Models.load(settings, run, device), part, run)
         publish(run.path)
         places += [str(run.path / "events" / model / f"{part.name}.tsv") for model in MODELS]
     return "events found:\n" + "\n".join(f"  {place}" for place in places)

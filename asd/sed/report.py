@@ -56,7 +56,7 @@ def compare(
 
 def _predictions(runs: Sequence[SedRun], model: str, part: str, measured: Sequence[Mapping[str, Any]]) -> Predictions:
     """Predictions of one model of all seeds for the clips of a part, with the labels of its table."""
-    config = Train.model_validate(runs[0].config())
+    config = runs[0].settings()
     truth = read_part(config.data, part, config.classes, config.features.sample_rate_hz)
     assert truth.events is not None  # a scored part has a strong table
     labels = truth.events.groupby("filename")["event_label"].agg(list)
@@ -78,7 +78,7 @@ def _predictions(runs: Sequence[SedRun], model: str, part: str, measured: Sequen
 
 def _facts(runs: Sequence[SedRun]) -> dict[str, str]:
     """What identifies a run: its place, its seeds, and its options other than the defaults."""
-    own, usual = (dict(flattened(each.decisive())) for each in (Train.model_validate(runs[0].config()), Train()))
+    own, usual = (dict(flattened(each.decisive())) for each in (runs[0].settings(), Train()))
     changed = {key: value for key, value in own.items() if "." in key and value != usual[key]}
     return {
         "runs": spelled(str(runs[0].path.parent)),

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import ValidationError
 
-from asd.core.files import atomic, read_json, write_json
+from asd.core.files import atomic, read_json, read_yaml, write_json
 from asd.core.storage import fetch
 from asd.places import place_name, unreadable, written
 from asd.runs import TrainingDirectory, directories_with
+from asd.sed.config import Train
 from asd.sed.dataset import Part
 from asd.sed.tables import STRONG_COLUMNS
 from asd.types import AsdError
@@ -42,6 +44,16 @@ class SedRun(TrainingDirectory):
         """The place of a run, existing or not."""
         return cls(runs / name / f"seed{seed}")
 
+    def settings(self) -> Train:
+        """What a complete run was trained with, classes included."""
+        path, way = self.path / "config.yaml", "; train again with the same options"
+        try:
+            return Train.model_validate(read_yaml(path, advice=way))
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = ".".join(map(str, first["loc"]))
+            raise AsdError(f"{path} holds {option}={first['input']}, which does not fit{way}") from error
+
     @property
     def weights(self) -> Path:
         """File of both networks."""
@@ -52,11 +64,19 @@ class SedRun(TrainingDirectory):
         """File of the windows and thresholds."""
         return self.model / "decoding.json"
 
+    def is_done(self, fingerprint: str) -> bool:
+        """Whether this exact run, options and data, is complete, its model included."""
+        return TrainingDirectory.is_done(self, fingerprint) and self.weights.exists() and self.decoding.exists()
+
     def decodings(self) -> dict[str, dict[str, Any]]:
-        """Windows and thresholds of each model, by its name."""
-        if not (found := read_json(self.decoding)):
-            raise AsdError(f"{self.decoding} is missing; train again with overwrite=true")
-        return found
+        """Windows and thresholds of each model, by its name, in the order of the classes."""
+        found, classes, kinds = read_json(self.decoding), self.settings().classes, ("windows_frames", "thresholds")
+        try:
+            return {m: {kind: {name: found[m][kind][name] for name in classes} for kind in kinds} for m in MODELS}
+        except (KeyError, TypeError) as error:
+            raise AsdError(
+                f"{self.decoding} is missing or damaged; remove it and train again with the same options"
+            ) from error
 
     def part_name(self, folder: Path, fingerprint: str, own: Path) -> str:
         """What the scores of a folder of recordings are called; other recordings' scores are never replaced.
@@ -74,11 +94,16 @@ class SedRun(TrainingDirectory):
         """Of a scored part "root", where its recordings lay, and "fingerprint", the hash of their contents."""
         return read_json(self.path / "scores" / f"{part}.json")
 
+    def note(self, part: Part, *, complete: bool) -> None:
+        """Writes which recordings the scores of a part are of; until they are complete, of none."""
+        root, known = written(part.recordings.clips[0].path.parent), part.recordings.fingerprint if complete else ""
+        write_json(self.path / "scores" / f"{part.name}.json", {"root": root, "fingerprint": known})
+
     def frames(self, model: str, part: str) -> dict[str, pd.DataFrame]:
         """Scores of the frames by file name: onset, offset and a column per class."""
         clips = self.clips(model, part)
         folder = self.path / "scores" / model / part
-        return {name: _read_table(folder / f"{Path(name).stem}.tsv") for name in clips.index}
+        return {name: _read_table(folder / f"{Path(name).stem}.tsv", [*clips]) for name in clips.index}
 
     def clips(self, model: str, part: str) -> pd.DataFrame:
         """Probabilities of the clips: a row per file name, a column per class."""
@@ -86,12 +111,17 @@ class SedRun(TrainingDirectory):
         if not path.exists():
             known = ", ".join(sorted(p.name[: -len(".clips.tsv")] for p in path.parent.glob("*.clips.tsv")))
             raise AsdError(f"{self.path} has no scores of {part}; it has those of {known or 'nothing'}")
-        return _read_table(path, index_col="filename")
+        return _read_table(path, self.settings().classes, index_col="filename")
 
 
-def _read_table(path: Path, **options: Any) -> pd.DataFrame:
+def _read_table(path: Path, classes: Sequence[str], **options: Any) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, sep="\t", **options)
+        table = pd.read_csv(path, sep="\t", **options).astype(float)
+        if lacking := sorted({*classes} - {*table}):
+            raise ValueError(f"it has no column {lacking[0]}")
+        if not (table[[*classes]].ge(0) & table[[*classes]].le(1)).all(axis=None):
+            raise ValueError("it holds something else than scores from 0 to 1")
+        return table
     except (OSError, ValueError) as error:
         sentence = f"{path} is damaged ({error}); python -m asd sed score writes it anew"
         raise unreadable(path, error, sentence) from error
@@ -139,8 +169,5 @@ def write_part(
     found = pd.DataFrame(list(events), columns=list(STRONG_COLUMNS))
     with atomic(run.path / "events" / model / f"{part.name}.tsv") as temporary:
         found.to_csv(temporary, sep="\t", index=False)
-    root = written(part.recordings.clips[0].path.parent)
-    scored = {"root": root, "fingerprint": part.recordings.fingerprint}
-    write_json(run.path / "scores" / f"{part.name}.json", scored)
-    with atomic(folder / f"{part.name}.clips.tsv") as temporary:  # last: with it the part is complete
+    with atomic(folder / f"{part.name}.clips.tsv") as temporary:
         whole.to_csv(temporary, sep="\t", float_format="%.7g")

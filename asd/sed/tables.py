@@ -173,6 +173,8 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
         table = pd.read_csv(
             path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
         )
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first columns for names of the rows
+            raise ValueError("its rows have more columns than its header line")
     except FileNotFoundError as error:
         raise AsdError(f"{path} does not exist; it is to hold the columns {', '.join(columns)}") from error
     except (OSError, ValueError) as error:
@@ -195,7 +197,11 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if len(nameless):
         raise AsdError(f"{_row(path, nameless)} names no recording; give its file name in the first column")
     for name in set(columns) & {"onset", "offset", "value"}:
-        table[name] = pd.to_numeric(table[name].replace("", np.nan), errors="coerce").astype(float)
+        numbers = pd.to_numeric(table[name].replace("", np.nan), errors="coerce").astype(float)
+        wrong = table[numbers.isna() & (table[name] != "")]
+        if len(wrong):
+            raise AsdError(f"{_row(path, wrong)} has the {name} {wrong[name].iloc[0]!r}; write a number, such as 0.5")
+        table[name] = numbers
     return table
 
 

@@ -61,7 +61,10 @@ class Models:
     @classmethod
     def load(cls, config: Train, run: SedRun, device: torch.device) -> Models:
         """The networks of a complete run, in eval mode."""
-        tensors, _ = load_tensors(run.weights, device)
+        try:
+            tensors, _ = load_tensors(run.weights, device)
+        except AsdError as error:
+            raise AsdError(f"{error}; remove it and train again with the same options") from error
         scale = MelStandardizer(tensors.pop("scale.mean"), tensors.pop("scale.spread"))
         student = build_network(config.network, len(config.classes), config.features.n_mels).to(device)
         models = cls(student, EmaTeacher(student), scale)
@@ -83,17 +86,34 @@ def build_network(settings: Network, n_classes: int, n_mels: int) -> EventNetwor
     return EventNetwork(trunk, settings.pooling)
 
 
-def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> SedRun:
+def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -> None:
     """Trains, tunes on validation and scores, or finds that all of it is done."""
     run = SedRun.of(config.runs, config.name, seed)
     fetch(run.path)
     key = fingerprint(config.decisive(), list(corpus.classes), corpus.fingerprint, seed)
+    resolved = config.model_copy(update={"classes": list(corpus.classes), "seeds": [seed]})
     if run.is_done(key):
+        if not _is_recorded(resolved, run):
+            run.write_config(resolved.model_dump(mode="json"))
         log.info("%s is done already", run.path)
-        publish(run.path)
-        return run
+    else:
+        with run.alone():
+            _complete(resolved, corpus, run, seed, key, device)
+    publish(run.path)
+
+
+def _is_recorded(config: Train, run: SedRun) -> bool:
+    """Whether config.yaml holds these options: the data may have been moved since, and the file be lost or damaged."""
+    try:
+        known = run.settings()
+    except AsdError:
+        return False
+    return known.data == config.data and known.decisive() == config.decisive()
+
+
+def _complete(config: Train, corpus: Corpus, run: SedRun, seed: int, key: str, device: torch.device) -> None:
     run.make_way(key, overwrite=config.overwrite)
-    run.write_config(config.model_dump(mode="json") | {"classes": list(corpus.classes), "seeds": [seed]})
+    run.write_config(config.model_dump(mode="json"))
     torch.manual_seed(seed)
     student = build_network(config.network, len(corpus.classes), config.features.n_mels).to(device)
     models = Models(student, EmaTeacher(student, config.teacher.decay), corpus.scale)
@@ -106,8 +126,6 @@ def train_seed(config: Train, corpus: Corpus, seed: int, device: torch.device) -
     for part in corpus.scored:
         write_predictions(config, corpus.classes, models, part, run)
     run.finish(key)
-    publish(run.path)
-    return run
 
 
 def _fit(config: Train, corpus: Corpus, models: Models, validation: Clips, run: SedRun, seed: int, key: str) -> None:
@@ -147,8 +165,10 @@ def write_predictions(config: Train, classes: Sequence[str], models: Models, par
     step_s = config.features.hop_s
     clips = models.scale(dataset.to_device([part], classes, config.features, models.scale.mean.device))
     ends = clips.n_frames.tolist()
+    decodings = run.decodings()
+    run.note(part, complete=False)
     for name, network in models.by_name().items():
-        decoding = Decoding(**run.decodings()[name])
+        decoding = Decoding(**decodings[name])
         predicted = probabilities(network, clips, config.training.batch_size)
         smoothed = _smoothed(decoding, predicted.frames, clips.n_frames).cpu().numpy()
         frames = {file: smoothed[i, : ends[i]] for i, file in enumerate(part.filenames)}
@@ -159,6 +179,7 @@ def write_predictions(config: Train, classes: Sequence[str], models: Models, par
             for event in events_of_frames(decoding.active(scores), classes, step_s, part.durations_s[file])
         ]
         write_part(run, name, part, classes, frames, whole, events, step_s)
+    run.note(part, complete=True)
 
 
 def _smoothed(decoding: Decoding, frames: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

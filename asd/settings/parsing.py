@@ -20,6 +20,7 @@ from asd.core.storage import fetch, read_bytes
 from asd.detectors import REGISTRY, detector_class, section_of
 from asd.options import Settings, flattened, parted
 from asd.places import mirrored
+from asd.runs import RunDirectory
 from asd.settings.config import Run
 from asd.settings.stages import DEFAULT_DETECTOR
 from asd.types import AsdError
@@ -153,7 +154,7 @@ def run_config(arguments: Sequence[str]) -> dict[str, Any]:
     found = sorted(root.glob(f"{pattern}/seed*/config.yaml"))
     if not found or "config" in given or "weights" in given:
         return {}
-    configs = [dict(read_pairs(path)) for path in found]
+    configs = [dict(flattened(RunDirectory(path.parent).config())) for path in found]
     _refuse_fusion(configs[0])
     folders = sorted({str(values.get("data") or values.get("normal") or "the default") for values in configs})
     if len(folders) > 1 and not {"data", "normal"} & given.keys():

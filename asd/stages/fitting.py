@@ -29,6 +29,7 @@ from asd.features.normal_spectra import SPECTRA_FILE, NormalSpectra
 from asd.metrics import auc
 from asd.runs import FRONT_END_FILE, RECORDED_FILE, RunDirectory, score_table, warn_of_run
 from asd.settings.config import Run
+from asd.settings.parsing import stored_run
 from asd.stages.deciding import tell_of_change, thresholds_of
 from asd.stages.jobs import Job, TestData, dataset_of, prepare
 from asd.stages.predictions import usable_scores
@@ -100,9 +101,18 @@ def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[Run
 
 
 def _is_done(job: Job) -> bool:
-    if is_done := job.run.is_done(job.fingerprint):
+    if is_done := job.run.is_done(job.fingerprint) and _is_recorded(job):
         log.info("%s is done already", job.run.path)
     return is_done
+
+
+def _is_recorded(job: Job) -> bool:
+    """Whether config.yaml holds the options that the model was fitted with: it may be lost, cut off or edited."""
+    try:
+        known = job.run.config()
+        return bool(known) and stored_run(known).settings(job.code) == job.config.settings(job.code)
+    except AsdError:
+        return False
 
 
 def _results(run: RunDirectory) -> dict[str, float]:
