@@ -202,7 +202,7 @@ def test_damaged_scores_and_configuration(run: Path) -> None:
     (run / "scores/mse.csv").write_text("a,b\n1,2\n")
     refuses("evaluate", NAME, saying=r"mse\.csv is not a readable score table \(its columns are a, b\)")
     (run / "config.yaml").write_text("training: [")
-    saying = r"^error: runs/.*config\.yaml is not a readable YAML file .*; remove it and train again with the same options"
+    saying = r"^error: runs/.*config\.yaml is not a readable YAML file .*; remove it and train again with the same"
     refuses("score", NAME, "data=data", saying=saying)
 
 
