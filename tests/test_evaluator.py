@@ -155,6 +155,13 @@ def test_out_among_the_systems_is_not_a_system(challenge: Challenge) -> None:
         assert list(report["systems"]) == ["A_B_task2_1"]
 
 
+def test_what_a_mac_adds_is_not_a_system(challenge: Challenge) -> None:
+    for name in ("__MACOSX", ".fseventsd"):
+        (challenge.system.parent / name / challenge.system.name).mkdir(parents=True)
+    report = evaluate_submissions(challenge.system.parent, challenge.truth, 2024, challenge.out)
+    assert list(report["systems"]) == ["A_B_task2_1"]
+
+
 def test_original_names_and_baseline_file_names_are_accepted(challenge: Challenge) -> None:
     expected = challenge.evaluate()
     path = challenge.score_file("fan")

@@ -274,7 +274,22 @@ def test_a_zip_that_cannot_be_read_is_named(package: Path, defect: str) -> None:
         content[6] |= 1
         content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag "encrypted" of both headers
     path.write_bytes(content)
-    with pytest.raises(AsdError, match=r"Tester_LAB_task2_1\.zip cannot be read as a zip file .*: pack the submission"):
+    saying = {"a byte": "cannot be read as a zip file .*: pack the submission", "a password": "which is encrypted"}
+    with pytest.raises(AsdError, match=rf"Tester_LAB_task2_1\.zip .*{saying[defect]}"):
+        defects_of(path)
+
+
+@pytest.mark.parametrize("folder", ["/", "../", "task2\\", "C:/"])
+def test_a_zip_that_leads_out_of_its_folder_is_refused(package: Path, folder: str) -> None:
+    with pytest.raises(AsdError, match=r"task2_1\.zip holds .*, which leads out of its folder: it is refused"):
+        defects_of(zipped(package, (f"{folder}{SCORES}", b"section_00_0000.wav,nan\n")))
+
+
+def test_a_bomb_is_not_unpacked_into_memory(package: Path) -> None:
+    path = package.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(f"{LABEL}/{SCORES}", bytes(65 * 2**20))
+    with pytest.raises(AsdError, match=r"cannot be read as a zip file \(its texts unpack to more than 64 MB\)"):
         defects_of(path)
 
 

@@ -117,7 +117,9 @@ def _system_folders(submission: Path, out: Path) -> list[Path]:
     folders = sorted(
         path
         for path in submission.iterdir()
-        if path.is_dir() and not path.name.startswith(".") and os.path.realpath(path) != os.path.realpath(out)
+        if path.is_dir()
+        and not path.name.startswith((".", "__MACOSX"))
+        and os.path.realpath(path) != os.path.realpath(out)
     )
     if not folders:
         raise AsdError(f"submission={submission} holds neither anomaly_score_*.csv nor a folder of them")

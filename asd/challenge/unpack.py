@@ -74,7 +74,7 @@ def judge(path: Path, infos: Iterable[zipfile.ZipInfo], place: Place) -> dict[st
     """
     wanted: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
-        name = _honest_name(path, info)
+        name = honest_name(path, info)
         target = None if info.is_dir() else place(name)
         if target is None:
             continue
@@ -120,7 +120,7 @@ def truth_place(name: PurePosixPath) -> PurePosixPath | None:
     return None
 
 
-def _honest_name(path: Path, info: zipfile.ZipInfo) -> PurePosixPath:
+def honest_name(path: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     """The name of a file in an archive, if it is one that leads into the folder."""
     name = PurePosixPath(info.orig_filename)
     is_out = name.is_absolute() or ".." in name.parts or name.parts[:1] == ("~",)
@@ -130,7 +130,7 @@ def _honest_name(path: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise AsdError(f"{path} holds {info.orig_filename!r}, a link or device and not a file: it is refused")
     if info.flag_bits & 0x1:
-        raise AsdError(f"{path} holds {info.orig_filename!r}, which is encrypted: no published archive is")
+        raise AsdError(f"{path} holds {info.orig_filename!r}, which is encrypted: it is refused")
     return name
 
 

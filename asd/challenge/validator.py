@@ -23,7 +23,7 @@ from asd.challenge.csv_files import is_header, parse_number, parse_rows
 from asd.challenge.names import parse_name
 from asd.challenge.submission import LABEL, LABEL_EXAMPLE, SYSTEM_FILE, Kind, kinds, output_name
 from asd.challenge.system_meta import Meta, load_template, meta_defects, meta_warnings, parse_meta, shared_names
-from asd.challenge.unpack import DAMAGED
+from asd.challenge.unpack import DAMAGED, HARMLESS_BYTES, honest_name
 from asd.challenge.years import Unit, Year
 from asd.types import AsdError, Clip, Split
 
@@ -113,11 +113,13 @@ def _read(path: Path) -> Files:
         raise AsdError(f"{path} is neither a folder nor a zip file: name a submission, like {LABEL_EXAMPLE}.")
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
-            if twice := [name for name, count in Counter(names).items() if count > 1]:
+            infos = [(str(honest_name(path, info)), info) for info in archive.infolist() if not info.is_dir()]
+            if twice := [name for name, count in Counter(name for name, _ in infos).items() if count > 1]:
                 raise zipfile.BadZipFile(f"it holds {twice[0]} twice")
-            return {name: archive.read(name) if name.endswith(_READ) else b"" for name in names}
-    except (*DAMAGED, OSError, RuntimeError) as error:  # RuntimeError: it asks for a password
+            if sum(info.file_size for name, info in infos if name.endswith(_READ)) > HARMLESS_BYTES:
+                raise zipfile.BadZipFile(f"its texts unpack to more than {HARMLESS_BYTES >> 20} MB")
+            return {name: archive.read(info) if name.endswith(_READ) else b"" for name, info in infos}
+    except (*DAMAGED, OSError) as error:
         raise AsdError(f"{path} cannot be read as a zip file ({error}): pack the submission anew.") from error
 
 
