@@ -203,6 +203,22 @@ def test_scores_of_clips_that_are_no_test_clips_are_named(trained: Path) -> None
         refuses(*words, saying=r"fan has scores that are of none of its test clips: 1 \(section_00_.*_0099")
 
 
+@pytest.mark.parametrize("edit", ["lose rows", "lose labels", "a section as a number"])
+@pytest.mark.parametrize("scorer", ["ensemble", "level_64"])
+def test_a_table_of_any_scorer_that_was_edited_is_not_evaluated(trained: Path, scorer: str, edit: str) -> None:
+    path = RUN / f"fan/seed0/scores/{scorer}.csv"
+    first, *rows = path.read_text().splitlines(keepends=True)
+    known = {"lose rows": "", "lose labels": re.sub("(,normal|,anomaly),", ",,", "".join(rows))}
+    path.write_text(first + known.get(edit, "".join(rows).replace("fan,00,", "fan,0,")))
+    what = {
+        "ensemble": "lacks scores of|has no label for",
+        "level_64": "has other clips or labels in the scores of level_64",
+    }
+    saying = f"runs/statistics is not whole: fan ({what[scorer]})"
+    refuses("evaluate", saying=saying)
+    refuses("leaderboard", f"members=statistics:{scorer}", saying=saying)
+
+
 def test_clips_without_a_label_are_counted_and_named(trained: Path) -> None:
     hide_labels(Path("data/fan/test"), 3)
     succeeds("score")

@@ -97,11 +97,12 @@ def _missing_clips(folder: ScoreFolder, scorer: str) -> list[str]:
     lacks = []
     if untested := sorted({*data.trained_sections} - data.sections):
         lacks.append(f"has no test clips of section {named(untested, NAMED)}, which it was trained on")
-    table = folder.table(scorer) if scorer in folder.scorers else None
-    scored = set() if table is None else {*table["file"][table["split"] == Split.TEST]}
-    if absent := [file for file, _, _ in data.clips if file not in scored]:
+    table = folder.table(scorer)
+    test = table.loc[table["split"] == Split.TEST, ["file", "section", "domain"]]
+    scored = {*test.itertuples(index=False, name=None)}
+    if absent := [clip[0] for clip in data.clips if clip not in scored]:
         lacks.append(f"lacks scores of {len(absent)} of {len(data.clips)} test clips ({named(absent, NAMED)})")
-    if strange := sorted(scored - {file for file, _, _ in data.clips}):
+    if strange := sorted(file for file, _, _ in scored - {*data.clips}):
         lacks.append(f"has scores that are of none of its test clips: {len(strange)} ({named(strange, NAMED)})")
     return lacks
 

@@ -133,17 +133,18 @@ def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], a
     elsewhere = {*year.eval} - {*year.dev} - {run.machine for run in folders}
     begun = completeness.missing_runs(place.parent, place.name, machines) if are_own else {}
     left_out = completeness.left_out(place.parent, place.name, machines)
+    tables = _tables_of(folders)
     missing = merged(
         {machine: what for machine, what in begun.items() if machine not in elsewhere},
         completeness.missing_scores(folders, default),
         completeness.missing_labels({machine: first[machine] for machine in first if machine not in own}),
+        _apart(tables, default),
         completeness.absent_machines(folders, year, left_out),
     )
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{machine} is left out by machine=" for machine in left_out]
     unlabelled = completeness.missing_labels({machine: first[machine] for machine in first if machine in own})
     lacks += [f"{machine} {what}" for machine, whats in unlabelled.items() for what in whats]
-    tables = _tables_of(folders)
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
     return _labelled(place, folders, known, default, lacks)
 
@@ -176,20 +177,19 @@ def _by_truth(
         raise AsdError(f"{place} has no scores of {', '.join(sorted(wanted))}, which {root} is about")
     same_seeds([*folders])
     default = next(iter(folders)).default_scorer()
+    tables = _tables_of(folders)
     missing = merged(
         {machine: [f"of {year.year} is not in the run"] for machine in wanted - {run.machine for run in folders}},
         {m: what for m, what in completeness.missing_runs(place.parent, place.name, machines).items() if m in wanted},
         completeness.missing_scores(folders, default),
+        _apart(tables, default),
         _missing_units(folders, default, truth),
         {machine: [f"has no labels in {root}, or not of every section"] for machine in unlabelled},
     )
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{m} is left out by machine=" for m in sorted(every - wanted)]
-    tables = {
-        scorer: {seed: with_truth(table, truth, year) for seed, table in by_seed.items()}
-        for scorer, by_seed in _tables_of(folders).items()
-    }
-    return _labelled(place, folders, tables, default, lacks)
+    known = {s: {k: with_truth(table, truth, year) for k, table in by.items()} for s, by in tables.items()}
+    return _labelled(place, folders, known, default, lacks)
 
 
 def _labelled(place: Path, folders: Folders, tables: Tables, default: str, lacks: list[str]) -> Labelled:
@@ -221,6 +221,18 @@ def _tables_of(folders: Folders) -> Tables:
         for scorer in sorted(common):
             parts.setdefault(scorer, {}).setdefault(run.seed, []).append(folder.table(scorer))
     return {s: {seed: pd.concat(tables, ignore_index=True) for seed, tables in by.items()} for s, by in parts.items()}
+
+
+def _apart(tables: Tables, default: str) -> Missing:
+    """Machines of which a scorer has a table of other clips or labels than the default one has, as after an edit."""
+    missing: Missing = {}
+    for scorer, by_seed in tables.items() if default in tables else ():
+        for seed, table in by_seed.items():
+            own, others = ({*each[CLIP].itertuples(index=False)} for each in (tables[default][seed], table))
+            for machine in sorted({clip[0] for clip in own ^ others}):
+                what = f"has other clips or labels in the scores of {scorer} than in those of {default}"
+                missing.setdefault(machine, []).append(what)
+    return {machine: list(dict.fromkeys(what)) for machine, what in missing.items()}
 
 
 def _folders(runs: Sequence[RunDirectory], data: Path | None) -> dict[RunDirectory, ScoreFolder]:
