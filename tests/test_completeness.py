@@ -404,6 +404,23 @@ def test_scores_without_the_list_of_their_clips_are_not_taken_for_whole(trained:
     refuses(stage, *words, saying="fan lacks .*/scores/clips.json, which lists its test clips; .* with machine=pump$")
 
 
+def test_what_a_package_declares_is_there_or_missed(trained: Path) -> None:
+    succeeds("fuse", "members=statistics", "name=fused")
+    for name, saying in (
+        ("statistics", r"fan/seed0/model/facts.json is missing or damaged; remove runs/statistics/fan/seed0/model and"),
+        ("fused", r"runs/fused/fan/seed0/model/facts.json is missing; fuse anew with overwrite=true"),
+    ):
+        (RUN.parent / name / "fan/seed0/model/facts.json").unlink()
+        refuses("submit", f"name={name}", "label=A_B_task2_1", saying=saying)
+
+
+def test_what_a_mac_lays_beside_a_score_table_is_no_scorer(trained: Path) -> None:
+    for path in RUN.glob("*/seed0/scores/*.csv"):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    succeeds("evaluate")
+    succeeds("fuse", "members=statistics", "name=fused")
+
+
 def test_a_row_that_is_no_test_clip_is_no_score_of_one(trained: Path) -> None:
     table = RUN / "fan/seed0/scores/ensemble.csv"
     table.write_text(table.read_text().replace(",test,", ",train,", 1))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
 from asd.challenge.files import list_machines
 from asd.challenge.years import Year
+from asd.core.files import read_json
 from asd.core.runtime import log
 from asd.options import listed
 from asd.places import mirrored
@@ -113,7 +114,16 @@ def sample_rate_of(run: RunDirectory) -> int:
         return int(run.config()["sample_rate_hz"])
     except (KeyError, TypeError, ValueError) as error:
         what = f"{run.path}/config.yaml is missing or damaged (it tells no sample_rate_hz)"
-        raise AsdError(f"{what}; copy it again, or train anew with overwrite=true") from error
+        raise AsdError(f"{what}; copy it again, or start the same train again") from error
+
+
+def declared_of(run: RunDirectory) -> dict[str, Any]:
+    """What a submission declares of a run; that of a run that was trained is one of the files of its model."""
+    run.check_model()
+    path, way = run.model / "facts.json", "fuse anew with overwrite=true"
+    if not (facts := read_json(path, way)):
+        raise AsdError(f"{path} is missing; {way}")
+    return facts
 
 
 def missing_labels(tables: Mapping[str, pd.DataFrame]) -> Missing:

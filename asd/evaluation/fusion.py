@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asd.core.files import atomic, read_json, write_json
+from asd.core.files import atomic, write_json
 from asd.core.runtime import fingerprint
 from asd.core.storage import fetch, publish, withdraw
 from asd.evaluation.completeness import (
     NAMED,
     chosen_runs,
+    declared_of,
     merged,
     missing_runs,
     missing_scores,
@@ -151,7 +152,7 @@ def _scored_data(members: Sequence[Member]) -> ScoredData | None:
 
 def _facts(members: Sequence[Member]) -> dict[str, Any]:
     """What a submission declares of the ensemble: parameters and MACs added up, methods listed."""
-    every = [read_json(run.model / "facts.json") for member in members for run in member.runs]
+    every = [declared_of(run) for member in members for run in member.runs]
     counts = {key: [f.get(key) for f in every] for key in ("total_parameters", "macs")}
     facts: dict[str, Any] = {key: sum(values) for key, values in counts.items() if None not in values}
     for key in _LISTED:

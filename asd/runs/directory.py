@@ -213,7 +213,7 @@ class RunDirectory(TrainingDirectory):
         if self.fit_facts().get("settings", known) != known and not self.config().get("weights"):
             log.warning(
                 "%s/config.yaml holds other options than the model was fitted with (was it cut off or edited?): scores "
-                "may be wrong; copy it again, or train anew with overwrite=true",
+                "may be wrong; copy it again, or start the same train again",
                 self.path,
             )
 

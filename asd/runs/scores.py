@@ -53,8 +53,8 @@ class ScoreFolder:
 
     @property
     def scorers(self) -> list[str]:
-        """Names of the scorers, sorted."""
-        return sorted(path.stem for path in self.path.glob("*.csv"))
+        """Names of the scorers, sorted; a Mac lays a file ._mse.csv beside mse.csv."""
+        return sorted(path.stem for path in self.path.glob("[!.]*.csv"))
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """All score tables, {scorer: table}."""

@@ -16,10 +16,19 @@ from asd.challenge.system_meta import SystemFacts, load_template, result_keys
 from asd.challenge.validator import Findings, expected_files
 from asd.challenge.validator import validate as check_submission
 from asd.challenge.years import Unit, Year, get_year
-from asd.core.files import atomic, read_json
+from asd.core.files import atomic
 from asd.core.runtime import log
 from asd.core.storage import fetch
-from asd.evaluation.completeness import ALL, is_all, merged, missing_runs, missing_scores, require_whole, sample_rate_of
+from asd.evaluation.completeness import (
+    ALL,
+    declared_of,
+    is_all,
+    merged,
+    missing_runs,
+    missing_scores,
+    require_whole,
+    sample_rate_of,
+)
 from asd.evaluation.labelling import labelled_machines, labelled_scores
 from asd.evaluation.tables import development_results, evaluate_tables
 from asd.runs import RunDirectory, find_runs, warn_of_run
@@ -117,7 +126,7 @@ def _packaged(config: Submit, out: Path) -> Package:
     _require_whole(config, runs, chosen, scorer)
     table = pd.concat([run.scores.table(scorer) for run in runs])
     fetch(runs[0].path)
-    declared = {"sampling_rate_hz": sample_rate_of(runs[0]), **read_json(runs[0].model / "facts.json")}
+    declared = {"sampling_rate_hz": sample_rate_of(runs[0]), **declared_of(runs[0])}
     results = _development_results(config, config.development or name, scorer, year)
     if strange := sorted(declared.keys() - {field.name for field in fields(SystemFacts)}):
         log.warning("%s declares %s, which no meta file asks for; it is left out", runs[0].path, named(strange))
