@@ -79,6 +79,12 @@ def test_missing_columns_and_files_are_told(tmp_path: Path) -> None:
         read_weak(tmp_path / "gone.tsv", CLASSES)
 
 
+@pytest.mark.parametrize("header", ["filename\tonset\tonset \toffset\tevent_label", "filename\tvalue\tconfidence"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, header: str) -> None:
+    with pytest.raises(AsdError, match=r"s.tsv has the column (onset|value) twice .confidence means value.; remove"):
+        read_soft(write(tmp_path / "s.tsv", f"{header}\n"), CLASSES)
+
+
 def test_weak_labels(tmp_path: Path) -> None:
     header = "filename\tevent_labels\n"
     read = read_weak(write(tmp_path / "w.tsv", header + "a.wav\tDog,Cat\nb.wav\t\n"), CLASSES)

@@ -185,6 +185,8 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     table.index += 2  # the header is line 1
     # The recipes of DCASE 2024 call the value a confidence.
     table = table.fillna("").rename(columns=str.strip).rename(columns={"confidence": "value"})
+    if (twice := table.columns[table.columns.duplicated()]).size:
+        raise AsdError(f"{path} has the column {twice[0]} twice (confidence means value); remove one")
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise AsdError(
