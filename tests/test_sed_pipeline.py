@@ -131,6 +131,21 @@ def test_scores_of_a_clip_do_not_depend_on_its_company(place: Path) -> None:
         assert len(pd.read_csv(folder / "few/short.tsv", sep="\t")) == 1 + RATE_HZ // 2 // 160
 
 
+def test_nothing_but_soundscapes_is_replaced(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "events", tmp_path / "home/events")
+    words = ("sed", "make-soundscapes", f"events={tmp_path / 'home/events'}", *SOUNDSCAPES, "overwrite=true")
+    saying = "is no soundscape that was made here, and would be lost; choose another out="
+    refuses(*words, f"out={tmp_path / 'home'}", saying=f"home/events/.*wav {saying}")
+    refuses(*words, f"out={tmp_path / 'home/events'}", saying=saying)
+    shutil.copytree(made / "data", tmp_path / "data")
+    (tmp_path / "data/train_soft").mkdir()
+    refuses(*words, f"out={tmp_path / 'data'}", saying=f"data/train_soft {saying}")
+    (tmp_path / "data/train_soft").rmdir()
+    succeeds(*words, f"out={tmp_path / 'data'}", "seed=3")
+    (tmp_path / "data/soundscapes.json").unlink()  # as in a folder of another source
+    refuses(*words, f"out={tmp_path / 'data'}", saying=saying)
+
+
 def test_evaluation_and_report_go_from_files_to_documents(place: Path) -> None:
     succeeds(*train("name=other", "loss.name=dice", "network.kind=transformer", "network.pooling=linear_softmax"))
     for name in ("usual", "other"):

@@ -9,6 +9,7 @@ runs/sed/*/ ── report ──► what differs between runs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from asd.core.files import atomic, read_json, write_json
@@ -34,10 +35,11 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
     sources = fingerprint([path.parts[-2:] for path in paths], content_hashes(paths))
     words = config.model_dump(mode="json", exclude={"out", "overwrite"}) | {"sources": sources}
     about = config.out / "soundscapes.json"
-    if is_taken(about) and read_json(about, read=read_bytes).get("words") == words:
+    if is_taken(about) and read_json(about, "choose another out=", read_bytes).get("words") == words:
         return f"{config.out} is there already, made with the same options of the same recordings"
     if is_taken(config.out) and not config.overwrite:
         raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
+    _refuse_loss(config.out, about, paths)
     classes = _classes(config, {recording.label for recording in recordings})
     recordings = [recording for recording in recordings if recording.label in classes]
     by_group = split_sources(recordings, config.seed)
@@ -111,6 +113,15 @@ def report(config: Report) -> str:
     text = compare(config.members, config.runs, config.parts, config.out, with_events=config.events)
     publish_files(config.out)
     return text
+
+
+def _refuse_loss(out: Path, about: Path, sources: Sequence[Path]) -> None:
+    """Raises AsdError where a folder that is to be replaced holds more than soundscapes: it would be lost."""
+    own = {about.name, *soundscapes.PARTS, *(f"{part}.tsv" for part in soundscapes.PARTS)} if is_taken(about) else set()
+    lost = [path for path in sources if path.resolve().is_relative_to(out.resolve())]
+    lost += [path for path in (sorted(out.iterdir()) if out.is_dir() else ()) if path.name not in own]
+    if lost:
+        raise AsdError(f"{lost[0]} is no soundscape that was made here, and would be lost; choose another out=")
 
 
 def _check_ranges(config: MakeSoundscapes) -> None:
