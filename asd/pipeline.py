@@ -80,6 +80,8 @@ def evaluate(config: options.Evaluate) -> dict[str, Any]:
     """Official score of a run, written to runs/<name>/evaluation.{json,csv,md}; or of submissions."""
     if config.submission or (config.ground_truth and config.part == "dev"):
         return _evaluate_submissions(config)
+    if config.out:
+        raise AsdError(f"out={config.out} is for submissions, and a run keeps its results; name a copy with json=")
     name = config.name
     place = config.page and place_in(config.page, f"decisions of {name}")
     year, plain = meant_year(config.runs, name, config.machine, config.data, config.year)
@@ -104,6 +106,8 @@ def _evaluate_submissions(config: options.Evaluate) -> dict[str, Any]:
 
     if not (config.submission and config.ground_truth and config.out):
         raise AsdError("evaluating submissions takes all of submission=DIR ground_truth=DIR out=DIR")
+    if given := sorted(config.model_fields_set & {"name", "machine", "data", "part", "scorer", "page"}):
+        raise AsdError(f"{given[0]}= is an option of the evaluation of a run, not of submissions; leave it out")
     year = LATEST_YEAR if config.year is None else config.year
     list_names(config.ground_truth)
     result = evaluate_submissions(config.submission, config.ground_truth, year, config.out)

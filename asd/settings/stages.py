@@ -70,14 +70,6 @@ class Evaluate(Settings):
     json_: Path | None = Field(None, alias="json", description="also write the result to this JSON file")
     page: Path | None = Field(None, description="document whose table of decisions between markers is replaced")
 
-    @model_validator(mode="after")
-    def _of_one_kind(self) -> Self:
-        foreign = {"out"} if self.submission is None else {"name", "machine", "data", "part", "scorer", "page"}
-        if given := sorted(self.model_fields_set & foreign):
-            other = "submissions, which submission= names" if given == ["out"] else "a run, not of submissions"
-            raise ValueError(f"{given[0]}= is an option of the evaluation of {other}; leave it out")
-        return self
-
 
 class Leaderboard(Settings):
     """Options of `leaderboard`."""
