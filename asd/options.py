@@ -122,6 +122,7 @@ _Seed = Annotated[int, Field(ge=0, lt=2**31)]  # what numpy and torch both take
 
 RunName = Annotated[str, AfterValidator(_usable_name)]
 Names = Annotated[list[str], BeforeValidator(_split), AfterValidator(_some), AfterValidator(_folders)]
+FolderName = Annotated[str, AfterValidator(lambda name: _folders(_some([name]))[0])]
 AnyNames = Annotated[list[str], BeforeValidator(_split), AfterValidator(lambda names: _some(names) if names else names)]
 Seeds = Annotated[list[_Seed], BeforeValidator(_split), Field(min_length=1), AfterValidator(_once)]
 Numbers = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_split)]

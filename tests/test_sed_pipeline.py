@@ -295,6 +295,16 @@ def test_two_commands_do_not_write_to_one_run(place: Path) -> None:
                 saying="another command works on runs/usual/seed0; wait until it is done")  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["", ".", "../usual", "usual/", "a run"])
+def test_a_name_that_no_other_stage_would_find_is_refused_before_training(place: Path, name: str) -> None:
+    refuses(*train(f"name={name}"), saying=r"does not fit: the name of a run has no spaces, slashes")
+
+
+def test_a_part_is_one_folder_of_the_data(place: Path) -> None:
+    for part in ("./test", "test/../test", ""):
+        refuses("sed", "evaluate", "name=usual", "runs=runs", f"part={part}", "events=false", saying="does not fit: ")
+
+
 def test_a_class_may_have_a_slash(place: Path) -> None:
     for table in Path("data").glob("*.tsv"):
         table.write_text(table.read_text().replace("high", "high/shrill"))

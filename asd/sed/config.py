@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from asd.core.tracking import TrackerName
-from asd.options import AnyNames, Names, Numbers, Seeds, Settings, TrainSettings, meanings
+from asd.options import AnyNames, FolderName, Names, Numbers, RunName, Seeds, Settings, TrainSettings, meanings
 from asd.places import Place
 
 
@@ -130,7 +130,7 @@ class Train(Settings):
     """Learn events from strong, soft, weak and no labels, tune on validation, score the test."""
 
     data: Place = Field(Path("data/soundscapes"), description="data folder: train_*/, validation/, test/, tables")
-    name: str = Field("sed", description="of the run")
+    name: RunName = Field("sed", description="of the run")
     runs: Place = Field(Path("runs/sed"), description="folder of the runs")
     seeds: Seeds = Field([0], description="one training each")
     classes: AnyNames = Field([], description="event classes, in order; none: all labels of the training tables")
@@ -165,7 +165,7 @@ class Evaluate(Settings):
 
     name: str = Field("sed", description="of the trained run")
     runs: Place = Field(Path("runs/sed"), description="folder of the runs")
-    part: str = Field("test", description="part of the data folder, with a strong table")
+    part: FolderName = Field("test", description="part of the data folder, with a strong table")
     events: bool = Field(True, description="event measures too, which need the extra `sed`")
 
 
