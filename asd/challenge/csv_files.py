@@ -52,7 +52,7 @@ def read_rows(path: Path, n_columns: tuple[int, ...]) -> list[list[str]]:
     for number, row in enumerate(rows, start=1):
         if len(row) not in n_columns:
             wanted = " or ".join(map(str, n_columns))
-            raise AsdError(f"{path} has {len(row)} columns in line {number} where {wanted} belong")
+            raise AsdError(f"{path} has {len(row)} columns in line {number} where {wanted} belong, with commas between")
     return rows
 
 
