@@ -228,7 +228,7 @@ DEFECTS = {
     "text": (replace_line(1, "section_00_0001.wav,no"), "has 'no' in line 2 where a number belongs"),
     "not binary": (replace_line(0, "section_00_0000.wav,2"), r"decision 2\.0 for section_00_0000\.wav: give 0 or 1"),
     "text in the first line": (replace_line(0, "section_00_0000.wav,no"), "has 'no' in line 1 where a number belongs"),
-    "columns": (replace_line(2, "section_00_0002.wav,1,1"), "has 3 columns in line 3 where 2 belong, with commas between"),
+    "columns": (replace_line(2, "section_00_0002.wav,1,1"), "has 3 columns in line 3 where 2 belong, with commas"),
     "blank line": (replace_line(2, ""), "has 0 columns in line 3"),
 }
 
