@@ -116,8 +116,7 @@ def labelled_scores(
             f"if they are those of an evaluation set"
         )
     same_seeds(named)
-    chosen = {run: folders[run] for run in named}
-    return _whole(runs / name, chosen, get_year(year), machines, data is None)
+    return _whole(runs / name, {run: folders[run] for run in named}, get_year(year), machines, data is None)
 
 
 def labelled_machines(runs: Path, name: str) -> list[str]:
@@ -143,7 +142,7 @@ def _whole(place: Path, folders: Folders, year: Year, machines: Sequence[str], a
     )
     lacks = require_whole(place, missing, {run.machine for run in folders}, machines)
     lacks += [f"{machine} is left out by machine=" for machine in left_out]
-    unlabelled = completeness.missing_labels({machine: first[machine] for machine in first if machine in own})
+    unlabelled = completeness.missing_labels({machine: table for machine, table in first.items() if machine in own})
     lacks += [f"{machine} {what}" for machine, whats in unlabelled.items() for what in whats]
     known = {s: {k: table[table["label"] != ""] for k, table in by.items()} for s, by in tables.items()}
     return _labelled(place, folders, known, default, lacks)
@@ -227,10 +226,10 @@ def _apart(tables: Tables, default: str) -> Missing:
     """Machines of which a scorer has a table of other clips or labels than the default one has, as after an edit."""
     missing: Missing = {}
     for scorer, by_seed in tables.items() if default in tables else ():
+        what = f"has other clips or labels in the scores of {scorer} than in those of {default}"
         for seed, table in by_seed.items():
             own, others = ({*each[CLIP].itertuples(index=False)} for each in (tables[default][seed], table))
             for machine in sorted({clip[0] for clip in own ^ others}):
-                what = f"has other clips or labels in the scores of {scorer} than in those of {default}"
                 missing.setdefault(machine, []).append(what)
     return {machine: list(dict.fromkeys(what)) for machine, what in missing.items()}
 
