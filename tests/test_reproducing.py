@@ -74,7 +74,7 @@ def test_one_command_fetches_measures_and_compares(tmp_path: Path, monkeypatch: 
         Path(f"runs/reproduce/2023/{part}/benchmark.md").unlink()
     answer = asd("reproduce", *words, *server.words)
     assert answer.code == 2
-    assert "error: Development machines: 1 failed: coded on fan (index=ivfpq learns" in answer.err
+    assert "error: Development machines: 1 failed: coded on fan (index=ivfpq takes 10,000 vectors" in answer.err
     assert "; Evaluation machines: 1 failed: coded on ToyDrone (index" in answer.err
     assert "| level " in Path("runs/reproduce/2023/eval/benchmark.md").read_text()
 
