@@ -67,8 +67,12 @@ def test_nothing_is_learnt_where_a_folder_inside_names_a_fault(
     assert "faulty pumps 2026 names a fault, and all recordings in it are learnt" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["fault detection 2026", "Anomalous-Sound-Detection", "motor_fault_diagnosis"])
-def test_what_a_project_is_called_names_no_fault(tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "name", ["fault detection 2026", "Anomalous-Sound-Detection", "motor_fault_diagnosis", "pump no. 1 normal"]
+)
+def test_what_a_project_or_a_machine_is_called_names_no_fault(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     write_clip(tmp_path / name / "sounds" / "1.wav", 1)
     for given in (tmp_path, tmp_path / name):
         assert len(clips_of_files(given, "engine", Split.TRAIN)) == 1

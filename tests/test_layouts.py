@@ -468,7 +468,7 @@ def test_sections_are_told_by_folders_in_any_order() -> None:
 
 
 GOOD_WORDS, FAULTY_WORDS = (
-    ["normal", "OK", "Good condition", "healthy", "0_normal"],
+    ["normal", "OK", "Good condition", "healthy", "0_normal", "no_1_normal"],
     ["abnormal", "NG", "bad", "not ok"],
 )
 DATES = [(), ("2026-03-01",), ("2026", "03", "01"), ("monday",)]

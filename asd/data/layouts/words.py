@@ -30,19 +30,8 @@ _PERHAPS_FAULTS = frozenset(  # or what a machine is for, as a leak tester
     | {"imbalance", "imbalanced", "unbalance", "unbalanced", "cavitation", "wear", "worn", "loose", "looseness"}
     | {"knocking", "clogged", "blocked", "jammed", "chipped", "bent", "rattle", "rattling", "squeal", "spall"}
     | {"pitting", "contaminated", "leck", "leckage", "riss", "schaden", "unwucht", "verschleiß", "verschlissen"}
-    | {
-        "locker",
-        "blockiert",
-        "verstopft",
-        "fuite",
-        "fissure",
-        "usure",
-        "fuga",
-        "grieta",
-        "desgaste",
-        "perdita",
-        "usura",
-    }
+    | {"locker", "blockiert", "verstopft", "fuite", "fissure", "usure", "fuga", "grieta", "desgaste", "perdita"}
+    | {"usura"}
 )
 _TASKS = frozenset(  # a name such as "fault detection" is that of a project
     {"detection", "detector", "diagnosis", "diagnostics", "classification", "prediction", "recognition", "monitoring"}
@@ -179,7 +168,8 @@ def may_be_normal(name: str) -> bool:
 
 
 def _words(lower: str) -> list[str]:
-    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", lower))
+    numbered = re.sub(r"(?<![^\W\d_])no(?=[\W_]*\d)", "", lower)  # `pump no. 3` denies nothing
+    return re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", numbered))
 
 
 def _joined(lower: str) -> str:
