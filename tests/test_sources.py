@@ -19,7 +19,7 @@ import pytest
 import soundfile
 import soxr
 
-from asd.data.audio import read_sound
+from asd.data.audio import Sound, read_sound
 from asd.data.codecs import encode
 from asd.deploy import folder, sources
 from asd.deploy.folder import Folder
@@ -181,7 +181,11 @@ def test_a_card_of_one_rate_is_resampled_and_its_buffer_is_copied(
 ) -> None:
     card = OneBuffer(rate_hz, n_channels)
     monkeypatch.setitem(sys.modules, "sounddevice", card)  # type: ignore[arg-type]
-    pieces = source_of("card", 16000, n_channels=n_channels)
+    told: list[Sound] = []
+    pieces = source_of("card", 16000, n_channels=n_channels, tell=told.append)
+    assert [(sound.file_rate_hz, sound.sample_rate_hz, sound.n_channels) for sound in told] == [
+        (rate_hz, 16000, n_channels)
+    ]
     recorded = np.random.default_rng(0).normal(0, 0.1, (rate_hz, n_channels)).astype(np.float32)
     card.record(recorded)
     found = np.concatenate([piece.samples for piece in take(pieces, 10)], axis=1)

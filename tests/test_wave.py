@@ -55,6 +55,13 @@ def test_a_size_that_a_recorder_could_not_know_means_until_the_end(size: int) ->
     np.testing.assert_array_equal(read(streamed), read(content))
 
 
+@pytest.mark.parametrize("size", [0, 2**63 - 1, 2**64 - 1])
+def test_a_size_of_rf64_that_a_recorder_could_not_know_means_until_the_end(size: int) -> None:
+    content = bytearray(wav(2000, kind="RF64"))
+    struct.pack_into("<Q", content, 28, size)
+    np.testing.assert_array_equal(read(bytes(content)), read(wav(2000)))
+
+
 @pytest.mark.parametrize("n_samples", [1000, 1001])
 @pytest.mark.parametrize("follows", ["samples", "another file"])
 def test_samples_beyond_what_the_header_promises_are_named(n_samples: int, follows: str) -> None:

@@ -50,7 +50,7 @@ _LONGEST_FRAME_S = 0.15  # of AAC or Opus: what may be padding at either end
 _SHORTEST_GAP_S = 0.05  # more than times that are written in steps of 1 ms are wrong by
 _LEAST_DECODED = 0.99  # share of the samples that the header of a compressed file promises
 RATES_HZ = (100, 1_000_000)  # what is sampled: other numbers are those of a broken header
-_NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
+NO_SIZE = 1 << 62  # no file has so many bytes: the number stands for one that was not known
 STREAMED_BYTES = 0x7FFF0000  # recorders that stream write a size like this and never correct it
 
 
@@ -170,7 +170,7 @@ def with_its_length(content: bytes) -> bytes:
 def _wav_with_its_length(content: bytes) -> bytes:
     for name, at, size in riff_chunks(content):
         if name == b"data" and is_large_wav(content):
-            if 0 < size < _NO_SIZE:
+            if 0 < size < NO_SIZE:
                 return content
             return content[:20] + struct.pack("<QQ", len(content) - 8, len(content) - at) + content[36:]
         if name == b"data" and size == 0 and behind_chunks(content, at) < len(content):
@@ -187,7 +187,7 @@ def _beyond(path: Path, content: bytes) -> tuple[int, int] | None:
     for name, at, size in riff_chunks(content):
         if name not in (b"data", b"SSND"):
             continue
-        if is_large_wav(content) and len(content) - at < size < _NO_SIZE:
+        if is_large_wav(content) and len(content) - at < size < NO_SIZE:
             raise truncated(path, size, len(content) - at)
         rest = max(behind_chunks(content, at + size + padding) for padding in (0, size % 2))
         is_more = len(content[rest:].rstrip(b"\0")) > (1 - _LEAST_DECODED) * size > 0

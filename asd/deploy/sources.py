@@ -60,11 +60,9 @@ def source_of(
     if place.exists():
         return _stream(given, sample_rate_hz, *_of_file(place, raw, tell))
     try:
-        device = Device(given, sample_rate_hz, open_sound_card(given, n_channels, sample_rate_hz))
+        return Device(given, sample_rate_hz, open_sound_card(given, n_channels, sample_rate_hz, tell)).pieces()
     except OSError as error:
         raise AsdError(str(error)) from error
-    tell(_live(given, sample_rate_hz, raw))
-    return device.pieces()
 
 
 def _live(name: str | Path, sample_rate_hz: int, coding: Coding) -> Sound:
@@ -156,7 +154,7 @@ class Device:
             time.sleep(_AGAIN_S)
 
 
-def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable[[Take], Any]:
+def open_sound_card(name: str, n_channels: int, sample_rate_hz: int, tell: Tell) -> Callable[[Take], Any]:
     """How a sound card is opened, by its name, a part of it or its number: all there is to know of the library."""
     sounddevice = imported(
         "sounddevice",
@@ -172,7 +170,7 @@ def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable
         def callback(block: Any, n: int, when: Any, status: Any) -> None:
             take(resampler(block.T), bool(status.input_overflow))
 
-        return sounddevice.InputStream(
+        stream = sounddevice.InputStream(
             samplerate=rate_hz,
             blocksize=rate_hz // 10,
             device=device,
@@ -180,6 +178,8 @@ def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable
             dtype="float32",
             callback=callback,
         )
+        tell(_live(name, sample_rate_hz, Coding(rate_hz, n_channels, *RAW["f32le"])))
+        return stream
 
     def opened(take: Take) -> Any:
         try:
@@ -195,7 +195,7 @@ def open_sound_card(name: str, n_channels: int, sample_rate_hz: int) -> Callable
         except (sounddevice.PortAudioError, ValueError) as error:
             names = [device["name"] for device in sounddevice.query_devices() if device["max_input_channels"]]
             raise OSError(
-                f"input={name} is no file, no folder and no sound card that records {n_channels} channels ({error}); "
+                f"input={name} is no file, no folder and no sound card that records channels={n_channels} ({error}); "
                 f"sound cards here: {', '.join(names) or 'none'}"
             ) from error
         return stream

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from asd.data.codecs import RATES_HZ, STREAMED_BYTES, truncated
+from asd.data.codecs import NO_SIZE, RATES_HZ, STREAMED_BYTES, truncated
 from asd.deploy.stream import Samples
 from asd.types import AsdError
 
@@ -147,7 +147,7 @@ def _read_header(stream: BinaryIO, what: str) -> tuple[Coding, int | None]:
     """Everything up to the samples: how they lie, and how many bytes of them there are; None: until the end."""
     if _exactly(stream, 8, what)[4:] != b"WAVE":
         raise AsdError(f"{what} begins as RIFF and is no WAVE file; send WAV, or raw samples")
-    coding, n_read, long_size = None, 12, None
+    coding, n_read, long_size = None, 12, 0
     while True:
         name, size = struct.unpack("<4sI", _exactly(stream, 8, what))
         if name == b"data":
@@ -162,7 +162,7 @@ def _read_header(stream: BinaryIO, what: str) -> tuple[Coding, int | None]:
             (long_size,) = struct.unpack_from("<Q", content, 8)
     if coding is None:
         raise _broken(what, "samples come before their format")
-    if long_size and size == 0xFFFFFFFF:
+    if size == 0xFFFFFFFF and 0 < long_size < NO_SIZE:
         return coding, long_size
     return coding, None if size == 0 or size >= STREAMED_BYTES else size
 
