@@ -267,6 +267,23 @@ def test_a_damaged_configuration_is_a_sentence_and_the_same_words_write_it_anew(
         succeeds(*evaluate)
 
 
+@pytest.mark.parametrize(
+    ("edited", "what"),
+    [
+        ({"classes": ["low", "high", "mid"]}, "classes"),
+        ({"features": {"sample_rate_hz": 4000, "n_fft": 256, "hop_samples": 80, "n_mels": 16}}, "hop_samples"),
+    ],
+)
+def test_recordings_are_not_scored_by_an_edited_configuration(
+    place: Path, edited: dict[str, object], what: str
+) -> None:
+    config, score = Path("runs/usual/seed0/config.yaml"), ("sed", "score", "name=usual", "runs=runs", "audio=data/test")
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | edited))
+    refuses(*score, saying=f"holds other {what} than the run was trained with; train again with the same options")
+    assert "is done already" in succeeds(*train("name=usual", "teacher.method=cmt_neg", "teacher.ramp_epochs=1")).err
+    succeeds(*score)
+
+
 def test_data_that_was_moved_is_found_again(place: Path) -> None:
     evaluate = ("sed", "evaluate", "name=usual", "runs=runs", "events=false")
     before = succeeds(*evaluate).out

@@ -62,9 +62,13 @@ class Models:
     def load(cls, config: Train, run: SedRun, device: torch.device) -> Models:
         """The networks of a complete run, in eval mode."""
         try:
-            tensors, _ = load_tensors(run.weights, device)
+            tensors, facts = load_tensors(run.weights, device)
         except AsdError as error:
             raise AsdError(f"{error}; remove it and train again with the same options") from error
+        known = {"classes": config.classes, **config.features.model_dump()}
+        if edited := [name for name, value in facts.items() if known.get(name) != value]:
+            what = f"{run.path}/config.yaml holds other {edited[0]} than the run was trained with"
+            raise AsdError(f"{what}; train again with the same options")
         scale = MelStandardizer(tensors.pop("scale.mean"), tensors.pop("scale.spread"))
         student = build_network(config.network, len(config.classes), config.features.n_mels).to(device)
         models = cls(student, EmaTeacher(student), scale)
