@@ -90,7 +90,7 @@ def test_a_name_that_leads_out_is_refused_before_anything_is_written(tmp_path: P
     entry = zipfile.ZipInfo("x")
     entry.filename = name  # the constructor would tidy it up
     path = archive(tmp_path, (CLIP, b"RIFF"), (entry, b"x"))
-    with pytest.raises(AsdError, match="leads out of its folder: it is refused"):
+    with pytest.raises(AsdError, match="leads out of its folder or has"):
         unpack(path, tmp_path / "inside/fan", FAN)
     assert not list(tmp_path.rglob("*evil*"))
     assert not (tmp_path / "inside/fan").exists()

@@ -281,7 +281,7 @@ def test_a_zip_that_cannot_be_read_is_named(package: Path, defect: str) -> None:
 
 @pytest.mark.parametrize("folder", ["/", "../", "task2\\", "C:/"])
 def test_a_zip_that_leads_out_of_its_folder_is_refused(package: Path, folder: str) -> None:
-    with pytest.raises(AsdError, match=r"task2_1\.zip holds .*, which leads out of its folder: it is refused"):
+    with pytest.raises(AsdError, match=r"task2_1\.zip holds .*, which leads out of its folder or has"):
         defects_of(zipped(package, (f"{folder}{SCORES}", b"section_00_0000.wav,nan\n")))
 
 

@@ -125,7 +125,9 @@ def honest_name(path: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     name = PurePosixPath(info.orig_filename)
     is_out = name.is_absolute() or ".." in name.parts or name.parts[:1] == ("~",)
     if is_out or not name.parts or any(character in info.orig_filename for character in "\\:\0"):
-        raise AsdError(f"{path} holds {info.orig_filename!r}, which leads out of its folder: it is refused")
+        raise AsdError(
+            f"{path} holds {info.orig_filename!r}, which leads out of its folder or has \\ or : in it, and is refused"
+        )
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise AsdError(f"{path} holds {info.orig_filename!r}, a link or device and not a file: it is refused")

@@ -75,7 +75,7 @@ def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted
     """Sections, domains and attributes whose clips lie above a threshold more often than wanted, the worst first.
 
     The share above is beyond `wanted` with a confidence of 99 % (the lower limit of Clopper and Pearson, see
-    `scoring.threshold.false_alarm_bound`). What all clips share tells nothing, and of conditions with the same clips
+    `scoring.threshold.share_limit`). What all clips share tells nothing, and of conditions with the same clips
     the first is named.
 
     Args:
