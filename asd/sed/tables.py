@@ -170,11 +170,9 @@ def _parts(label: str) -> tuple[str, ...]:
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """The columns of a table, in composed Unicode without outer spaces; the index is the line in the file."""
     try:
-        table = pd.read_csv(
-            path, sep="\t", dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
-        )
-        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first columns for names of the rows
-            raise ValueError("its rows have more columns than its header line")
+        table = pd.read_csv(  # the header as a row: pandas would rename a column that is there twice
+            path, sep="\t", dtype=str, header=None, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig"
+        ).fillna("")
     except FileNotFoundError as error:
         raise AsdError(f"{path} does not exist; it is to hold the columns {', '.join(columns)}") from error
     except (OSError, ValueError) as error:
@@ -182,10 +180,11 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
             f"{path} is not a readable table ({' '.join(str(error).split())}); save it as UTF-8 text with tabs "
             f"between the columns"
         ) from error
-    table.index += 2  # the header is line 1
+    table.index += 1  # the header is line 1
     # The recipes of DCASE 2024 call the value a confidence.
-    table = table.fillna("").rename(columns=str.strip).rename(columns={"confidence": "value"})
-    if (twice := table.columns[table.columns.duplicated()]).size:
+    header = ["value" if name == "confidence" else name for name in table.iloc[0].str.strip()]
+    table = table.set_axis(header, axis=1).iloc[1:]
+    if (twice := table.columns[table.columns.duplicated() & (table.columns != "")]).size:
         raise AsdError(f"{path} has the column {twice[0]} twice (confidence means value); remove one")
     missing = [name for name in columns if name not in table.columns]
     if missing:
