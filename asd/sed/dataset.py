@@ -127,7 +127,8 @@ def train_parts(data: Path) -> list[str]:
         raise AsdError(f"{data / unknown[0]} is none of the training parts {', '.join(TRAIN_PARTS)}; rename it")
     for name in (*TRAIN_PARTS, *SCORED_PARTS):
         if not (data / name).is_dir() and (data / f"{name}.tsv").exists():
-            raise AsdError(f"{data / name}.tsv labels clips of {data / name}, which is no folder; put them there")
+            what = f"{data / name}.tsv labels clips of {data / name}, which is no folder"
+            raise AsdError(f"{what}; put them there, or remove the table")
     if not found:
         raise AsdError(f"{data} has no folder {' or '.join(TRAIN_PARTS)}; put the training clips there")
     return [name for name in TRAIN_PARTS if name in found]
