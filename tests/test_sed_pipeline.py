@@ -140,6 +140,7 @@ def test_nothing_but_soundscapes_is_replaced(made: Path, tmp_path: Path) -> None
     shutil.copytree(made / "data", tmp_path / "data")
     (tmp_path / "data/train_soft").mkdir()
     refuses(*words, f"out={tmp_path / 'data'}", saying=f"data/train_soft {saying}")
+    refuses(*words, "overwrite=false", f"out={tmp_path / 'data'}", saying=saying)  # not "or overwrite=true"
     (tmp_path / "data/train_soft").rmdir()
     succeeds(*words, f"out={tmp_path / 'data'}", "seed=3")
     (tmp_path / "data/soundscapes.json").unlink()  # as in a folder of another source

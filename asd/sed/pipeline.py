@@ -37,9 +37,9 @@ def make_soundscapes(config: MakeSoundscapes) -> str:
     about = config.out / "soundscapes.json"
     if is_taken(about) and read_json(about, "choose another out=", read_bytes).get("words") == words:
         return f"{config.out} is there already, made with the same options of the same recordings"
+    _refuse_loss(config.out, about, paths)
     if is_taken(config.out) and not config.overwrite:
         raise AsdError(f"out={config.out} holds something else; choose another place, or overwrite=true")
-    _refuse_loss(config.out, about, paths)
     classes = _classes(config, {recording.label for recording in recordings})
     recordings = [recording for recording in recordings if recording.label in classes]
     by_group = split_sources(recordings, config.seed)
