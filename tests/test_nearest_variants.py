@@ -64,7 +64,7 @@ def test_without_a_second_domain_nothing_is_made(made: str, caplog: pytest.LogCa
         points = NearestOfMade(made=made).fit(refs).points  # type: ignore[arg-type]
         NearestOfMade(made=made).fit(refs).score_training()  # type: ignore[arg-type]
     assert len(points) == len(refs)
-    assert caplog.text.count("one has too few: the clips stay as they are") == 1
+    assert caplog.text.count("where one has too few, the clips stay as they are") == 1
 
 
 def test_kmeans_keeps_every_target_clip_beside_the_centres_of_the_source() -> None:

@@ -24,7 +24,7 @@ _CENTRES = 16  # kmeans: of the source clips
 @cache
 def _warn_of_one_domain(method: str) -> None:
     """Says once that nothing is made: each fold of each vector's part is fitted anew."""
-    log.warning("%s makes points of clips of both domains, and one has too few: the clips stay as they are", method)
+    log.warning("%s makes points of clips of both domains; where one has too few, the clips stay as they are", method)
 
 
 @dataclass(eq=False, kw_only=True)
