@@ -60,6 +60,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
         ("split", "tests", "split tests of b.wav"),
         ("label", "abnormal", "label abnormal of b.wav"),
         ("decision", 2, "decision 2 of b.wav"),
+        ("decision", 2**63, "Python int too large to convert to C long"),
         ("score", float("inf"), "score inf of b.wav"),
         ("file", "a.wav", "a.wav is there twice"),
     ],

@@ -217,7 +217,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         table["score"] = table["score"].astype(float)  # by Python: the same bits as were written
         table["decision"] = table["decision"].astype(int)
         _check_rows(table)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         sentence = f"{path} is not a readable score table ({' '.join(str(error).split())}); `score` writes it anew"
         raise unreadable(path, error, sentence) from error
     return table
