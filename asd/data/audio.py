@@ -155,9 +155,9 @@ def read_sound(
     samples, file_rate_hz, lossy, content = decode(path)
     chosen = chosen_channels(path, samples, n_microphones, channel)
     broken = defect(chosen, file_rate_hz)
-    sound_ones = [i for i, wave in enumerate(samples) if not _defect_of_one(wave, file_rate_hz)] if broken else []
-    if sound_ones and n_microphones == 1:
-        broken = f"{broken}, unlike its channel {sound_ones[0]} (train with channel={sound_ones[0]} takes that)"
+    intact = [i for i, wave in enumerate(samples) if not _defect_of_one(wave, file_rate_hz)] if broken else []
+    if intact and n_microphones == 1:
+        broken = f"{broken}, unlike its channel {intact[0]} (train with channel={intact[0]} takes that)"
     chosen = _resampled(chosen, file_rate_hz, sample_rate_hz or file_rate_hz)
     return Sound(
         path=path,

@@ -193,7 +193,7 @@ def open_sound_card(name: str, n_channels: int, sample_rate_hz: int, tell: Tell)
                 log.info("%s records at %d Hz, which is resampled to %d Hz", name, own_hz, sample_rate_hz)
             stream.start()
         except (sounddevice.PortAudioError, ValueError) as error:
-            names = [device["name"] for device in sounddevice.query_devices() if device["max_input_channels"]]
+            names = [card["name"] for card in sounddevice.query_devices() if card["max_input_channels"]]
             raise OSError(
                 f"input={name} is no file, no folder and no sound card that records channels={n_channels} ({error}); "
                 f"sound cards here: {', '.join(names) or 'none'}"

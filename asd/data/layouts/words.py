@@ -25,7 +25,7 @@ ANOMALOUS = frozenset(
     | {"fehler", "fehlerhaft", "beschädigt", "störung", "schlechtteile", "défectueux", "defectuoso", "difettoso"}
     | {"panne", "fallo", "avería", "averia", "malo", "anomalia", "guasto", "difetto", "異常", "異常音", "不良", "故障"}
 )
-_PERHAPS_FAULTS = frozenset(  # or what a machine is for, as a leak tester
+_PERHAPS_FAULTS = ANOMALOUS | frozenset(  # or what a machine is for, as a leak tester
     {"leak", "leaks", "leaky", "leaking", "leakage", "crack", "cracks", "cracked", "misalignment", "misaligned"}
     | {"imbalance", "imbalanced", "unbalance", "unbalanced", "cavitation", "wear", "worn", "loose", "looseness"}
     | {"knocking", "clogged", "blocked", "jammed", "chipped", "bent", "rattle", "rattling", "squeal", "spall"}
@@ -151,7 +151,7 @@ def perhaps_faults(clips: Sequence[Clip]) -> list[str]:
     top = commonpath([path.parent for path in paths]) if paths else ""
     found = []
     for place in (path.relative_to(top) for path in paths):
-        if any(names_fault(part, ANOMALOUS | _PERHAPS_FAULTS) for part in place.with_suffix("").parts):
+        if any(names_fault(part, _PERHAPS_FAULTS) for part in place.with_suffix("").parts):
             found.append(str(place))
     if not found:
         return []
