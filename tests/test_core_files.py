@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -105,6 +106,11 @@ def test_a_place_that_cannot_be_written_is_refused_before_long_work(
         monkeypatch.setattr(os, "statvfs", {tmp_path: SimpleNamespace(f_flag=flag)}.get)
         with pytest.raises(AsdError, match=f"a.csv: {reason}; choose another place"):
             check_file_place(tmp_path / "new/a.csv")
+
+
+def test_values_of_numpy_and_what_json_lacks_are_written_as_what_comes_next_to_them(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"one": np.float64(0.5), "more": np.arange(2), "place": Path("runs/a")})
+    assert read_json(tmp_path / "a.json") == {"one": 0.5, "more": [0, 1], "place": "runs/a"}
 
 
 def test_what_is_no_json_object_is_named_with_the_way_out(tmp_path: Path) -> None:

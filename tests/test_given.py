@@ -193,6 +193,7 @@ def test_rows_that_may_be_meant_as_recordings_are_said_to_be_channels(caplog: py
         ([np.ones(9), np.full(9, 1e300)], r"waveform 1 holds a sample of 1e\+300"),
         ([np.ones(9), np.ones(0)], "waveform 1 holds no samples"),
         ([np.ones(9), [[1.0, 2.0], [3.0]]], "waveform 1 is no array of samples"),
+        ([np.ones(9), np.ma.masked_greater(np.arange(9.0), 7)], "waveform 1 has masked samples; fill them"),
     ],
 )
 def test_what_is_no_waveform_is_named(waveforms: list[Any], saying: str) -> None:

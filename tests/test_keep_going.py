@@ -66,6 +66,9 @@ def test_without_it_nothing_is_begun(place: Path) -> None:
 def test_it_changes_nothing_where_nothing_fails(place: Path) -> None:
     succeeds("train", ONE_VIEW, "machine=fan,valve", "data=data", "--keep-going")
     assert "is done already" in succeeds("train", ONE_VIEW, "machine=fan", "data=data").err
+    next(place.glob("runs/statistics/fan/seed0/model/*.safetensors")).write_bytes(b"damaged")
+    saying = "is missing or damaged; remove .*model and train again"
+    refuses("train", ONE_VIEW, "machine=fan", "data=data", saying=saying)
 
 
 # --- one bad test clip costs its own score, not its machine's ------------------------------------------

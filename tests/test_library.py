@@ -412,7 +412,7 @@ def test_a_detector_of_ones_own_that_breaks_the_rules_is_told_how(
 def test_what_cannot_be_scored_is_one_sentence(data: Path) -> None:
     model = asd.fit(arrays(data), RATE, options=ONE_VIEW)
     for name in ("new/a.wav", b"new/a.wav", Path("new")):
-        with pytest.raises(AsdError, match="is no waveform; files, and folders of them, are scored by score_files"):
+        with pytest.raises(AsdError, match="is no waveform; score_files takes files, and folders of them"):
             model.score(name, RATE)  # type: ignore[arg-type]
     with pytest.raises(AsdError, match=r"fitted for 16000 Hz, not 8000 Hz; .*fit with sample_rate_hz=8000"):
         model.score(arrays(data)[0], 8000)

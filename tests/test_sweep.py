@@ -164,7 +164,7 @@ def test_the_seed_of_the_draws_is_not_that_of_the_trainings() -> None:
 @pytest.mark.parametrize("method", ["grid", "optuna"])
 def test_a_value_that_is_a_list_is_written_with_commas(place: Path, method: str) -> None:
     space_file(place, "statistics.views: [[level_64, kurtosis], level_64]\nstatistics.backend: knn")
-    words = ("machine=fan", "space=space.yaml", f"method={method}", "trials=2", "executor=here", "device=cpu")
+    words = ("machine=fan", "space=space.yaml", f"method={method}", "executor=here", "device=cpu")
     said = succeeds("sweep", "data=data", *words).out
     assert "| level_64,kurtosis |" in said
     assert {*pd.read_csv("runs/sweeps/sweep/sweep.csv")["statistics.views"]} == {"level_64,kurtosis", "level_64"}
@@ -200,21 +200,23 @@ def test_a_detector_that_breaks_at_one_value_is_named_with_it(
     Path("broken.py").write_text(BROKEN)
     monkeypatch.delitem(sys.modules, "broken", raising=False)
     space_file(place, "detector: broken:Broken\nbroken.floor_db: [-1.0, -100.0, -90.0]\n")
-    words = ("machine=fan", "space=space.yaml", "executor=here", "device=cpu", "judge=labels")
-    answer = succeeds("sweep", "data=data", *words, f"method={method}", "trials=3")
+    words = ("machine=fan", "space=space.yaml", "executor=here", "device=cpu", "judge=labels", f"method={method}")
+    n_trials = (lambda n: [f"trials={n}"]) if method == "optuna" else (lambda n: [])
+    answer = succeeds("sweep", "data=data", *words, *n_trials(3))
     assert "Traceback" in answer.err
     assert re.search(r"\| failed: ZeroDivisionError: nothing to divide by .*\| +-1 \|", answer.out)
     table = pd.read_csv("runs/sweeps/sweep/sweep.csv")
     assert sorted(table["broken.floor_db"]) == [-100, -90, -1]
     space_file(place, "detector: broken:Broken\nbroken.floor_db: -1.0\n")
-    answer = asd("sweep", "data=data", *words, f"method={method}", "trials=1")
+    answer = asd("sweep", "data=data", *words, *n_trials(1))
     assert answer.code == 2
     assert "error: none of 1 configurations could be tried: failed: ZeroDivisionError" in answer.err
     for path in Path("runs/sweeps/sweep/results").glob("*.json"):
         write_json(path, {"options": read_json(path)["options"]})
     space_file(place, "detector: broken:Broken\nbroken.floor_db: [-1.0, -100.0, -90.0]\n")
     saying = r"results/\w+\.json is damaged \(no machines\); remove it"
-    refuses("sweep", "data=data", *words, f"method={method}", "trials=1", saying=saying)
+    refuses("sweep", "data=data", *words, *n_trials(1), saying=saying)
+    refuses("sweep", "data=data", *words[:-1], "trials=2", saying="trials=2 is unread as method=grid tries all")
 
 
 def test_a_result_that_was_edited_is_named(tmp_path: Path) -> None:

@@ -231,9 +231,9 @@ def test_the_official_autoencoder_takes_clips_whole() -> None:
     assert isinstance(detector(compatible=True, window_s=0.5), Windowed)
 
 
-def test_windows_too_short_for_the_detector_are_refused(tmp_path: Path) -> None:
+def test_windows_too_short_for_the_detector_are_refused_before_anything_is_read() -> None:
     with pytest.raises(AsdError, match=r"window_s=0.1 is 1600 samples, fewer than the 2048"):
-        Windowed(Loudest(run_context(tmp_path)), 0.1, 2048)
+        asd.fit("no such folder", 16000, options={"window_s": 0.1})
 
 
 def test_the_command_scores_clips_by_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

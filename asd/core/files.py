@@ -152,8 +152,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes a JSON file, whole or not at all; numbers may be those of numpy."""
-    write_text(path, json.dumps(values, indent=1, default=lambda value: value.item()) + "\n")
+    """Writes a JSON file, whole or not at all; numbers may be those of numpy, and what JSON lacks is text."""
+    write_text(path, json.dumps(values, indent=1, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def read_json(

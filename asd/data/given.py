@@ -116,9 +116,9 @@ def _array(i: int, waveform: Any) -> npt.NDArray[Any]:
     import torch
 
     if isinstance(waveform, (str, bytes, PathLike)):
-        raise AsdError(
-            f"{reprlib.repr(waveform)} is no waveform; files, and folders of them, are scored by score_files"
-        )
+        raise AsdError(f"{reprlib.repr(waveform)} is no waveform; score_files takes files, and folders of them")
+    if np.ma.is_masked(waveform):
+        raise AsdError(f"waveform {i} has masked samples; fill them, or leave it out")
     if isinstance(waveform, torch.Tensor):
         waveform = waveform.detach().cpu()
         waveform = waveform.float() if waveform.dtype is torch.bfloat16 else waveform

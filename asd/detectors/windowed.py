@@ -35,22 +35,16 @@ class Windowed(Detector):
     Args:
         detector: what is fitted to the windows; not fitted yet.
         window_s: length of a window in seconds; None: of the shortest training clips.
-        least_samples: the shortest input of the detector.
 
     Raises:
-        AsdError: windows shorter than that, or a detector that learns from more than the training clips.
+        AsdError: windows of a length that is given for a detector that learns from more than the training clips.
     """
 
-    def __init__(self, detector: Detector, window_s: float | None = None, least_samples: int = 1) -> None:
+    def __init__(self, detector: Detector, window_s: float | None = None) -> None:
         super().__init__(detector.context)
         self.detector, self.scorers, self.version = detector, detector.scorers, detector.version
         self.whole = HARDLY_LONGER if window_s is None else 1.0  # of a window's length, up to which clips are not cut
         self.n_samples = None if window_s is None else round(window_s * self.context.sample_rate_hz)
-        if self.n_samples is not None and self.n_samples < least_samples:
-            raise AsdError(
-                f"window_s={window_s:g} is {self.n_samples} samples, fewer than the {least_samples} of the "
-                f"detector's shortest input; make it longer"
-            )
         extra = self.context.supplement
         self.learns_more = any((extra.extra_normals, extra.noise_only, extra.other_machines))
         if self.learns_more and self.n_samples is not None:

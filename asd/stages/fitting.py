@@ -102,6 +102,7 @@ def do(todo: list[Job], *, again: bool, patient: bool = False) -> list[tuple[Run
 
 def _is_done(job: Job) -> bool:
     if is_done := job.run.is_done(job.fingerprint) and _is_recorded(job):
+        job.run.check_model()
         log.info("%s is done already", job.run.path)
     return is_done
 
@@ -235,7 +236,7 @@ def _detector(config: Run, cache: Path, directory: Path, **known: Any) -> Detect
     detector = detector_class(config.detector)(context, settings)
     if config.window_s is None and not settings.takes_windows():
         return detector
-    return Windowed(detector, config.window_s, settings.least_samples())
+    return Windowed(detector, config.window_s)
 
 
 def lone_detector(config: Run, front_end: FrontEnd) -> Detector:

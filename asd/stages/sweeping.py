@@ -57,6 +57,8 @@ class Swept:
 def sweep(config: Sweep) -> Swept:
     """Tries configurations; `AsdError` for no space, recordings that cannot be used, or none that works."""
     space = trials.read_space(config.space)
+    if config.method == "grid" and "trials" in config.model_fields_set:
+        raise AsdError(f"trials={config.trials} is unread as method=grid tries all; leave it out, or say method=random")
     if config.method == "optuna":
         import_optuna()
         every = []
