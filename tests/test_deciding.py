@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +10,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from asd.pipeline import train
 from asd.runs import RunDirectory, ScoreFolder
-from asd.scoring.threshold import Threshold
-from asd.settings.config import Decision, Run
-from asd.stages.deciding import Condition, conditions_above, tell_of_change, warn_of_conditions
+from asd.settings.config import Decision
+from asd.stages.deciding import Condition, conditions_above, tell_of_change
 from asd.types import Clip, Domain, Split
 from tests.command import ONE_VIEW, succeeds
 from tests.machines import write_clip
@@ -50,31 +47,6 @@ def test_a_condition_is_named_where_chance_explains_it_once_in_a_hundred_times(n
 
 def test_what_all_clips_share_is_not_named() -> None:
     assert conditions_above([clip(i, load="1") for i in range(9)], np.ones(9, int), 0.1) == []
-
-
-def test_training_warns_of_a_section_in_which_hardly_anything_is_above(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """One threshold serves all sections, and those with few clips score higher when clips are left out."""
-    for section, n in ((0, 60), (1, 10)):
-        for i in range(n):
-            write_clip(
-                tmp_path / f"data/fan/train/section_{section:02}_source_train_normal_{i:04}.wav", 100 * section + i, 0.3
-            )
-    train(Run(data=tmp_path / "data", runs=tmp_path / "runs", device="cpu"))
-    saying = r"fan: .* above the threshold less often than those of all \(10%\): 0 of 60 of section 00; expect missed"
-    assert re.search(saying, caplog.text)
-    assert "more often than wanted (10%): 7 of 10 of section 01" in caplog.text
-
-
-def test_a_section_with_somewhat_fewer_above_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
-    clips = [clip(i, section=f"0{i % 2}") for i in range(2000)]
-    threshold = Threshold(0.0, "gamma", 0.9)
-    for n_above, is_told in ((70, False), (10, True)):
-        caplog.clear()
-        above = np.array([i // 2 < (n_above if i % 2 else 100) for i in range(2000)], int)
-        warn_of_conditions(clips, above, threshold, "fan")
-        assert (f"{n_above} of 1000 of section 01; expect missed" in caplog.text) is is_told
 
 
 @pytest.mark.parametrize(

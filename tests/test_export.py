@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import onnx
@@ -31,7 +32,7 @@ from asd.scoring.backends import backend_named
 from asd.types import Clip, Split
 from tests.command import refuses, succeeds, train_on_tones
 from tests.exported import assert_close, check_scorers, graph_of, run_graph, spread_of
-from tests.machines import references, two_sections
+from tests.machines import references, two_sections, write_clip
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "docs/examples/score_onnx.py"
 RUN = Path("runs/statistics/fan/seed0")
@@ -219,6 +220,26 @@ def test_several_sections_are_an_input(tmp_path: Path, monkeypatch: pytest.Monke
         found[section] = graph_score(session, waveform, section)
         assert_close(found[section], expected, spread_of(model))
     assert found[0] != found[3]
+    succeeds("train", "machine=fan", "data=data", "detector=autoencoder", "training.epochs=1")
+    succeeds("export", "name=autoencoder", "scorer=mse", "out=mse.onnx")  # one network, and a scale for each section
+    session, model = session_of(Path("mse.onnx")), library.load("runs/autoencoder", device="cpu")
+    for section in (0, 3):
+        clip = Clip(Path("x.wav"), "fan", f"{section:02d}", Split.TEST)
+        expected = model.detector.score_waveforms([waveform], 16000, [clip])["mse"][0]
+        assert_close(graph_score(session, waveform, section), expected, spread_of(model, "mse"))
+
+
+def test_sections_may_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"{side}{i}.wav", "normal", side) for side in ("left", "to, right") for i in range(9)]
+    for number, (name, *_) in enumerate(rows):
+        write_clip(tmp_path / name, number)
+    pd.DataFrame(rows, columns=["path", "label", "section"]).to_csv("recordings.csv", index=False)
+    succeeds("train", "machine=pump", "data=recordings.csv", "statistics.views=level", "held_out=0", "device=cpu")
+    succeeds("export", "out=pump.onnx")
+    about = session_of(Path("pump.onnx")).get_modelmeta().custom_metadata_map
+    assert about["sections"] == 'left,"to, right"'
+    assert about["section_numbers"] == f"{crc32(b'left')},{crc32(b'to, right')}"
 
 
 @pytest.mark.parametrize("compatible", [False, pytest.param(True, marks=pytest.mark.slow)])

@@ -30,7 +30,7 @@ from asd.detectors.base import Detector, Scores
 from asd.detectors.windowed import Windowed
 from asd.types import AsdError, Clip, Split
 from tests.command import refuses, succeeds
-from tests.machines import run_context, tone_machine
+from tests.machines import run_context, tone_machine, write_clip
 
 
 class Loudest(Detector):
@@ -217,6 +217,59 @@ def test_short_normal_clips_score_as_long_ones_do() -> None:
 
     assert abs(gap()) < 0.5
     assert gap(window_s=3600.0) > 2
+
+
+def of_sections(peaks: dict[str, list[float]]) -> Recordings:
+    """A clip of ten samples for each peak, which is its score by `Loudest`."""
+    waves = [np.linspace(0, peak, 10, dtype=np.float32) for values in peaks.values() for peak in values]
+    names = [section for section, values in peaks.items() for _ in values]
+    clips = [Clip(Path(f"{i}.wav"), "fan", name, Split.TRAIN) for i, name in enumerate(names)]
+    return in_memory(waves, 16000, clips)
+
+
+def test_scores_of_each_section_have_the_mean_and_deviation_of_all_training_scores(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    low, high = rng.normal(0.2, 0.01, 40), rng.normal(0.6, 0.03, 8)  # eight clips show a scale, seven do not
+    few = rng.normal(0.9, 0.01, 7)
+    normal = of_sections({"00": low.tolist(), "01": high.tolist(), "left": few.tolist()})
+    detector = Windowed(Loudest(run_context(tmp_path)))
+    detector.fit(normal)
+    raw, found = (one.score_training(normal)["loudest"] for one in (detector.detector, detector))
+    for own in (slice(0, 40), slice(40, 48)):
+        assert found[own].mean() == pytest.approx(raw.mean())
+        assert found[own].std() == pytest.approx(raw.std())
+    np.testing.assert_array_equal(found[48:], raw[48:])
+    test = of_sections({"00": [0.2, 0.3], "01": [0.6, 0.7], "left": [0.5], "02": [0.5]})
+    expected = [raw.mean() + raw.std() * (x - own.mean()) / own.std() for own, x in ((low, 0.3), (high, 0.7))]
+    np.testing.assert_allclose(detector.score(test)["loudest"][[1, 3, 4, 5]], [*expected, 0.5, 0.5], rtol=1e-5)
+    detector.save(tmp_path)
+    loaded = Windowed(Loudest(run_context(tmp_path)))
+    loaded.load(tmp_path)
+    np.testing.assert_array_equal(loaded.score(test)["loudest"], detector.score(test)["loudest"])
+    loaded.refit(of_sections({"01": high.tolist()}))  # of one section scores stay as they are
+    np.testing.assert_allclose(loaded.score(test)["loudest"], [0.2, 0.3, 0.6, 0.7, 0.5, 0.5], rtol=1e-6)
+
+
+def test_one_threshold_finds_faults_of_large_and_small_sections_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held out, normal clips of a section of ten score so high that one of sixty lay below whatever it held."""
+    monkeypatch.chdir(tmp_path)
+    for section, n in (("00", 60), ("01", 10)):
+        for i in range(n):
+            name = f"section_{section}_source_train_normal_{i:04}.wav"
+            write_clip(Path("data/fan/train") / name, 100 * int(section) + i, 0.3)
+        for i in range(12):
+            for label, tone_hz in (("normal", 0.0), ("anomaly", 2000.0)):
+                name = f"section_{section}_source_test_{label}_{i:04}.wav"
+                write_clip(Path("data/fan/test") / name, 1000 * (1 + int(section)) + i, 0.3, tone_hz=tone_hz)
+    answer = succeeds("train", "machine=fan", "data=data", "device=cpu")
+    assert "more often than wanted" not in answer.err
+    table = pd.read_csv("runs/statistics/fan/seed0/scores/ensemble.csv")
+    shares = table.groupby(["section", "label"])["decision"].mean()
+    for section in (0, 1):
+        assert shares[section, "anomaly"] == 1.0
+        assert shares[section, "normal"] <= 0.25
 
 
 def test_the_official_autoencoder_takes_clips_whole() -> None:

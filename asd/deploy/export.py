@@ -23,7 +23,9 @@ import numpy.typing as npt
 from asd.core.files import atomic, check_file_place
 from asd.detectors.base import Detector
 from asd.library import Model, load
+from asd.options import listed
 from asd.runs import RunDirectory
+from asd.scoring.references import section_number
 from asd.settings.stages import Export
 from asd.types import AsdError, Clip, Split, one_of
 
@@ -55,8 +57,7 @@ def export(config: Export) -> Exported:
     options = model.options
     metadata = _metadata(model, RunDirectory.of(config.runs, name, options.machine[0], options.seeds[0]), scorer)
     content = as_onnx(model.detector, scorer, metadata)
-    sections = [int(s) for s in metadata["sections"].split(",")]
-    apart = _largest_difference(content, model, scorer, sections)
+    apart = _largest_difference(content, model, scorer)
     if not apart <= TOLERANCE:
         raise AsdError(
             f"the graph of scorer={scorer} differs from its model by {apart:.1e} of a score, more than "
@@ -154,7 +155,8 @@ def _metadata(model: Model, run: RunDirectory, scorer: str) -> dict[str, str]:
         "channel": str(front_end.channel or 0),
         "microphones": str(front_end.n_microphones),
         "machine": run.machine,
-        "sections": ",".join(run.fit_facts()["sections"]),
+        "sections": listed(model.sections),
+        "section_numbers": ",".join(str(section_number(name)) for name in model.sections),
         "detector": options.detector,
         "run": str(run.path),
         "fingerprint": run.held() or "",
@@ -180,18 +182,18 @@ def spread_of(model: Model, scorer: str) -> float:
     return float(np.median(np.abs(scores - np.median(scores))))
 
 
-def _largest_difference(content: bytes, model: Model, scorer: str, sections: list[int]) -> float:
+def _largest_difference(content: bytes, model: Model, scorer: str) -> float:
     """Between graph and model over a few made-up sounds."""
     session, options = session_of(content), model.options
     asks = any(each.name == "section" for each in session.get_inputs())
     found, expected = [], []
     n_microphones = model.detector.context.front_end.n_microphones
     for waveform in _sounds(options.detector_settings.least_samples(), options.sample_rate_hz, n_microphones):
-        for section in sections if asks else sections[:1]:
-            clip = Clip(Path("sound.wav"), options.machine[0], f"{section:02d}", Split.TEST)
+        for section in model.sections if asks else model.sections[:1]:
+            clip = Clip(Path("sound.wav"), options.machine[0], section, Split.TEST)
             scores = model.detector.score_waveforms([waveform], options.sample_rate_hz, [clip])
             expected.append(scores[scorer][0])
-            found.append(graph_score(session, waveform, section))
+            found.append(graph_score(session, waveform, section_number(section)))
     return difference(found, expected, spread_of(model, scorer))
 
 

@@ -1,4 +1,6 @@
-"""Any detector, with long clips in windows: the score of a clip is the mean of those of its windows.
+"""Any detector, with long clips in windows and sections on one scale: what every detector is given.
+
+The score of a clip is the mean of those of its windows.
 
 Statistics of a short clip scatter more than those of a long one, so scores of clips of different lengths cannot be
 compared. By default windows are as long as the shortest training clips, which changes nothing where all are of one
@@ -7,6 +9,10 @@ length, and no clip is too long for memory (docs/own-recordings.md).
 With `window_s` a bank holds a million rows for a few days of recordings, and a short event weighs more in its window
 than in its clip. Shorter windows are noisier: on six real machines the default detector has an official score of 89.3
 by clips and 81.9 with `window_s=0.5`.
+
+Sections are learnt apart, and normal clips of one score higher than those of another: the fewer it has, the higher. So
+that one threshold holds for all, scores of each section are brought to the mean and deviation of all training scores,
+which changes no order within a section (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -22,9 +28,12 @@ from asd.core.files import read_json, write_json
 from asd.data.recordings import Recordings
 from asd.data.windows import HARDLY_LONGER, clip_means, usual_window
 from asd.detectors.base import Detector, Scores
+from asd.scoring.backends import LEAST_CLIPS
+from asd.scoring.threshold import ScoreNormalizer
 from asd.types import AsdError
 
 _WINDOWS_FILE = "windows.json"
+Scales = dict[str, dict[str, tuple[float, float]]]  # scorer -> section -> factor and offset of its scores
 
 
 class Windowed(Detector):
@@ -45,6 +54,7 @@ class Windowed(Detector):
         self.detector, self.scorers, self.version = detector, detector.scorers, detector.version
         self.whole = HARDLY_LONGER if window_s is None else 1.0  # of a window's length, up to which clips are not cut
         self.n_samples = None if window_s is None else round(window_s * self.context.sample_rate_hz)
+        self.scales: Scales = {}
         extra = self.context.supplement
         self.learns_more = any((extra.extra_normals, extra.noise_only, extra.other_machines))
         if self.learns_more and self.n_samples is not None:
@@ -62,12 +72,12 @@ class Windowed(Detector):
         self._fit(recordings, self.detector.refit)
 
     def score(self, recordings: Recordings) -> Scores:
-        """Mean score of the windows of each clip, by each scorer."""
-        return self._means(recordings, self.detector.score)
+        """Mean score of the windows of each clip, by each scorer, on the scale of all sections."""
+        return self._scaled(self._means(recordings, self.detector.score), sections_in(recordings))
 
     def score_training(self, recordings: Recordings) -> Scores:
         """The same of the training clips."""
-        return self._means(recordings, self.detector.score_training)
+        return self._scaled(self._means(recordings, self.detector.score_training), sections_in(recordings))
 
     def embed(self, recordings: Recordings) -> npt.NDArray[np.float64] | None:
         """Mean of the vectors of the windows of each clip."""
@@ -76,18 +86,18 @@ class Windowed(Detector):
         return vectors if vectors is None or windows is recordings else clip_means(vectors, owner)
 
     def save(self, directory: Path) -> None:
-        """Writes the detector, and how long its windows are."""
+        """Writes the detector, how long its windows are and the scale of each section."""
         self.detector.save(directory)
-        write_json(directory / _WINDOWS_FILE, {"n_samples": self.n_samples})
+        write_json(directory / _WINDOWS_FILE, {"n_samples": self.n_samples, "scales": self.scales})
 
     def load(self, directory: Path) -> None:
-        """Reads the detector, and how long its windows are."""
+        """Reads what `save` wrote."""
         self.detector.load(directory)
         self._follow()
         path = directory / _WINDOWS_FILE
         if "n_samples" not in (stored := read_json(path)):
             raise AsdError(f"{path} is missing or damaged; train the run again with overwrite=true")
-        self.n_samples = stored["n_samples"]
+        self.n_samples, self.scales = stored["n_samples"], stored.get("scales", {})
 
     def load_weights(self, path: Path) -> None:
         """Takes weights trained elsewhere, where the detector does."""
@@ -105,6 +115,9 @@ class Windowed(Detector):
             self.n_samples = int(lengths.max()) if self.learns_more else usual_window(lengths)
         fit(self._windows(recordings)[0])
         self._follow()
+        self.scales = {}
+        if len(recordings.sections) > 1 and not self.calibration:
+            self.scales = scales_of(self._means(recordings, self.detector.score_training), sections_in(recordings))
 
     def _follow(self) -> None:
         """What the detector says of itself, which is known only now: without training clips, some scorers are not."""
@@ -125,6 +138,15 @@ class Windowed(Detector):
             return scores
         return {scorer: clip_means(values, owner) for scorer, values in scores.items()}
 
+    def _scaled(self, scores: Scores, sections: npt.NDArray[np.str_]) -> Scores:
+        """Scores (clips,) by scorer on the scale of all sections; those of one never trained on stay as they are."""
+        scaled = {scorer: values.copy() for scorer, values in scores.items()} if self.scales else scores
+        for scorer, of_section in self.scales.items():
+            for section, (factor, offset) in of_section.items():
+                scaled[scorer][sections == section] *= factor
+                scaled[scorer][sections == section] += offset
+        return scaled
+
     def _check(self, scores: object, n: int) -> None:
         """Refuses what is not one score for each of n clips and each scorer, as of a detector of one's own."""
         wanted = self.detector.scorers
@@ -134,3 +156,26 @@ class Windowed(Detector):
                 f"{type(self.detector).__name__}.score has to give {n} scores, shape ({n},), by the name of each of "
                 f"its scorers {wanted}; it gave {found}"
             )
+
+
+def sections_in(recordings: Recordings) -> npt.NDArray[np.str_]:
+    """The section of each clip, (clips,)."""
+    return np.array([clip.section for clip in recordings.clips], np.str_)
+
+
+def scales_of(training: Scores, sections: npt.NDArray[np.str_]) -> Scales:
+    """What brings the scores of each section to the mean and deviation of all; few clips do not show theirs.
+
+    Args:
+        training: scores (clips,) of training clips by scorer, none of which met itself.
+        sections: of these clips, (clips,).
+    """
+    names, counts = np.unique(sections, return_counts=True)
+    found: Scales = {}
+    for scorer, scores in training.items():
+        shared, found[scorer] = ScoreNormalizer.of(scores), {}
+        for name in names[counts >= LEAST_CLIPS].tolist():
+            own = ScoreNormalizer.of(scores[sections == name])
+            factor = shared.deviation / own.deviation
+            found[scorer][name] = (factor, shared.mean - factor * own.mean)
+    return found

@@ -131,8 +131,12 @@ def conditions_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
 
 def sections_of(clips: Sequence[Clip]) -> npt.NDArray[np.int64]:
     """Number of the section of each clip, (clips,): the two digits of its name, a hash of any other text."""
-    names = [clip.section for clip in clips]
-    return np.array([int(name) if name.isdecimal() else crc32(name.encode()) for name in names], np.int64)
+    return np.array([section_number(clip.section) for clip in clips], np.int64)
+
+
+def section_number(name: str) -> int:
+    """Number of a section by its name, see `sections_of`."""
+    return int(name) if name.isdecimal() else crc32(name.encode())
 
 
 def references_of(clips: Sequence[Clip], vectors: FloatArray) -> References:

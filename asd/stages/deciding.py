@@ -21,7 +21,6 @@ from asd.types import Clip
 
 _FEW = 10  # normal recordings, of which any may be above a threshold at 10 %
 _NAMED = 3  # conditions in a message
-_HARDLY = 0.25  # of the share above of all: with fewer above, a section's faults are missed
 _SURE = 0.99  # confidence that a condition is above a threshold more often: there may be many conditions
 
 
@@ -94,7 +93,7 @@ def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted
 
 
 def warn_of_conditions(clips: Sequence[Clip], above: npt.NDArray[np.int64], threshold: Threshold, machine: str) -> None:
-    """Warns of conditions with false alarms to come, and of sections whose faults one threshold for all misses.
+    """Warns of conditions with false alarms to come.
 
     Args:
         clips: normal clips.
@@ -103,20 +102,11 @@ def warn_of_conditions(clips: Sequence[Clip], above: npt.NDArray[np.int64], thre
         machine: for the message.
     """
     wanted = 1 - threshold.quantile
-    what = f"{machine}: held out, normal recordings lie above the threshold"
     if loud := conditions_above(clips, above, wanted):
         option = "lower decision.false_alarm_rate" if threshold.method == "bound" else "higher decision.quantile"
         log.warning(
-            f"{what} more often than wanted ({wanted:.0%}): {_counts(loud)}; expect false alarms there, and give more "
-            f"such recordings or a {option}"
-        )
-    share = float(above.mean())
-    below = [each._replace(n_above=each.n - each.n_above) for each in conditions_above(clips, 1 - above, 1 - share)]
-    sections = [each for each in below if each.name.startswith("section ")]  # which could be trained apart
-    if quiet := [each for each in sections if each.n_above <= _HARDLY * share * each.n]:
-        log.warning(
-            f"{what} less often than those of all ({share:.0%}): {_counts(quiet)}; expect missed faults there, as "
-            f"other sections score higher: give these more recordings, or train sections as machines of their own"
+            f"{machine}: held out, normal recordings lie above the threshold more often than wanted ({wanted:.0%}): "
+            f"{_counts(loud)}; expect false alarms there, and give more such recordings or a {option}"
         )
 
 

@@ -22,6 +22,7 @@ from asd.detectors.statistics import Band, Statistics
 from asd.detectors.windowed import Windowed
 from asd.features.logmel import LogMel
 from asd.scoring.backends import PerSectionScorer
+from asd.scoring.references import section_number
 from asd.types import AsdError
 
 
@@ -40,9 +41,9 @@ def clip_scores(g: Graph, detector: Detector, scorer: str, recorded: Value, sect
 
 
 def knows_sections(detector: Detector) -> bool:
-    """Whether a score depends on the section of its clip: there is a back end for each of several."""
+    """Whether a score depends on the section of its clip: there is a back end or a scale for each of several."""
     if isinstance(detector, Windowed):
-        return knows_sections(detector.detector)
+        return bool(detector.scales) or knows_sections(detector.detector)
     if isinstance(detector, Auto):
         return any(map(knows_sections, detector.members.values()))
     return any(len(scorer.parts) > 1 for scorer in _section_scorers(detector))
@@ -129,9 +130,10 @@ def _embedding(g: Graph, detector: Embedding, scorer: str, recorded: Value, sect
 
 
 def _windowed(g: Graph, detector: Windowed, scorer: str, recorded: Value, section: Value | None) -> Value:
-    """Mean over windows, cut as `Recordings.windows` does it."""
+    """Mean over windows, cut as `Recordings.windows` does it, on the scale of all sections."""
+    own = section if knows_sections(detector.detector) else None
     if detector.n_samples is None:
-        return clip_scores(g, detector.detector, scorer, recorded, section)
+        return clip_scores(g, detector.detector, scorer, recorded, own)
     clips, length = g.size(recorded, 0), g.size(recorded, 2)
     n = g.op.Where(g.op.LessOrEqual(length, int(detector.whole * detector.n_samples)), length, detector.n_samples)
     count = (length + n - 1) / n
@@ -140,12 +142,15 @@ def _windowed(g: Graph, detector: Windowed, scorer: str, recorded: Value, sectio
     first = g.whole(g.op.Round(g.op.Min(g.real(g.range(count)) * step, g.real(length - n))))
     cut = g.taken(recorded, 2, g.op.Unsqueeze(first, [1]) + g.range(n))  # (clips, microphones, windows, n)
     windows = g.op.Transpose(cut, perm=[0, 2, 1, 3])
-    if section is not None:
+    if own is not None:
         each = g.op.Concat(g.constant([1]), g.op.Reshape(count, [1]), axis=0)
-        section = g.shaped(g.op.Expand(g.op.Unsqueeze(section, [1]), each), -1)
+        own = g.shaped(g.op.Expand(g.op.Unsqueeze(own, [1]), each), -1)
     of_windows = g.shaped(windows, clips * count, detector.context.front_end.n_microphones, n)
-    scores = clip_scores(g, detector.detector, scorer, of_windows, section)
-    return g.mean(g.shaped(scores, clips, count), 1, keepdims=False)
+    scores = clip_scores(g, detector.detector, scorer, of_windows, own)
+    means = scaled = g.mean(g.shaped(scores, clips, count), 1, keepdims=False)
+    for name, (factor, offset) in detector.scales.get(scorer, {}).items():
+        scaled = g.op.Where(g.op.Equal(section, section_number(name)), means * factor + offset, scaled)
+    return scaled
 
 
 _FORMULAS: dict[type[Detector], Callable[[Graph, Any, str, Value, Value | None], Value]] = {
