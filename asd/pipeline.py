@@ -33,9 +33,10 @@ from asd.core.storage import list_names, publish_files
 from asd.evaluation.completeness import chosen_runs
 from asd.evaluation.explain import choose_clips
 from asd.evaluation.fusion import fuse_runs
-from asd.evaluation.labelling import LATEST_YEAR, evaluation_name, labelled_scores, meant_year
+from asd.evaluation.labelling import evaluation_name, labelled_scores
 from asd.evaluation.leaderboard import rank_runs
 from asd.evaluation.markdown import place_in, write_results
+from asd.evaluation.rule import LATEST_YEAR, meant_year
 from asd.evaluation.tables import as_markdown, as_rows, decisions_as_markdown, evaluate_tables
 from asd.runs import RunDirectory, note_scores, warn_of_run
 from asd.settings import stages as options

@@ -257,8 +257,12 @@ def test_test_clips_of_one_domain_only(place: Path) -> None:
     for clip in Path("data/fan/test").glob("*_target_*"):
         clip.unlink()
     succeeds(*short_training())
-    refuses("evaluate", NAME, saying="fan section 00 has no test clips labelled normal of the target domain")
+    saying = "fan section 00 has no test clips labelled normal of the target domain"
+    refuses("evaluate", NAME, "year=2025", saying=saying)
     assert not Path("runs/autoencoder/evaluation.json").exists()
+    answer = succeeds("evaluate", NAME)
+    assert "a section lacks clips that the rule of 2025 compares; that of 2020 holds" in answer.err
+    assert "Rule of 2020" in answer.out
 
 
 def test_a_single_training_clip(place: Path) -> None:

@@ -450,8 +450,23 @@ def test_the_next_command_takes_a_rule_that_works_where_one_domain_has_no_normal
     for asked in (["machine=fan"], []):
         told = succeeds("score", "name=statistics", *asked).out
         command = next(line for line in told.splitlines() if line.startswith("next: ")).partition("asd ")[2]
-        assert "year=2020" in command
-        succeeds(*shlex.split(command))
+        assert "Rule of 2020" in succeeds(*shlex.split(command)).out
+
+
+def test_the_rule_is_that_of_the_year_that_a_run_was_trained_with(trained: Path) -> None:
+    for machine, year in (("fan", 2021), ("pump", 2021)):
+        file = RUN / machine / "seed0/config.yaml"
+        file.write_text(file.read_text().replace("year: 2025", f"year: {year}"))
+    succeeds("fuse", "members=statistics", "name=fused")
+    for name in ("statistics", "fused"):
+        assert "Rule of 2021" in succeeds("evaluate", f"name={name}").out
+        assert "Rule of 2023" in succeeds("evaluate", f"name={name}", "year=2023").out
+    assert "next: python -m asd submit name=statistics label" in succeeds("evaluate").out
+    file.write_text(file.read_text().replace("year: 2021", "year: 2022"))
+    refuses("evaluate", saying="statistics were trained with year=2021 and year=2022; say whose rule holds by year=")
+    succeeds("evaluate", "machine=pump")
+    succeeds("fuse", "members=statistics", "name=other", "machine=pump")
+    assert "year: 2022" in Path("runs/other/pump/seed0/config.yaml").read_text()
 
 
 @pytest.mark.parametrize("later", ["a copy", "a clock ahead"])

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from asd.data.codecs import encode
 from asd.evaluation.comparison import measured
 from asd.evaluation.confidence import bootstrap_official_score
-from asd.evaluation.labelling import rule_year
 from asd.evaluation.report.contents import Medium, PageMedia, of_interest, projections, recorded_at, roc_curves
+from asd.evaluation.rule import rule_year
 from asd.metrics import auc, evaluate_table, pauc
 from asd.types import SCORE_COLUMNS
 from tests.command import refuses, succeeds, tiny_machines

@@ -82,9 +82,9 @@ def fuse_runs(
     for old in directories_with(RunDirectory, runs / name, "config.yaml"):
         withdraw(old.path)  # machines and seeds of the run that is replaced would pass for fused ones
         old.clear()
-    for (run, _, _), rate_hz in zip(fused, rates_hz, strict=True):  # all are begun before the first is done
+    for (run, parts, _), rate_hz in zip(fused, rates_hz, strict=True):  # all are begun before the first is done
         run.clear()
-        run.write_config({"members": [*members], "method": method, "sample_rate_hz": rate_hz})
+        run.write_config({"members": [*members], "method": method, "sample_rate_hz": rate_hz, **_year_of(parts)})
     for run, parts, (test, training) in fused:
         threshold = fit_threshold(training["score"].to_numpy(float), **decision, scorer=f"{SCORER} of {run.machine}")
         test["decision"] = threshold.decide(test["score"].to_numpy(float))
@@ -98,6 +98,12 @@ def fuse_runs(
         run.finish(fingerprint(run.config(), test["score"].tolist()), **facts)
         publish(run.path)
     return [run for run, _, _ in fused]
+
+
+def _year_of(members: Sequence[Member]) -> dict[str, int]:
+    """The year that all members were trained with, for a configuration; nothing where they differ."""
+    years = {run.config().get("year") for member in members for run in member.runs}
+    return {"year": year} if len(years) == 1 and (year := years.pop()) else {}
 
 
 def _whole_runs(folder: Path, member: str, machines: Sequence[str]) -> list[RunDirectory]:

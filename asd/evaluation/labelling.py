@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from asd.challenge.ground_truth import GroundTruth, TrueClip, read_ground_truth, without_labels
@@ -16,50 +14,15 @@ from asd.challenge.years import Unit, Year, get_year
 from asd.core.storage import list_names
 from asd.evaluation import completeness
 from asd.evaluation.completeness import Folders, Missing, chosen_runs, is_all, merged, require_whole
-from asd.metrics import evaluate_table
 from asd.places import place_name
-from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, same_seeds, score_table
-from asd.types import AsdError, Clip, Split
+from asd.runs import RunDirectory, ScoreFolder, digests, find_runs, same_seeds
+from asd.types import AsdError, Split
 
 EvaluatedPart = Literal["dev", "eval"]
 Tables = dict[str, dict[int, pd.DataFrame]]  # scorer -> seed -> score table of all machines
 
 
 CLIP = ["machine", "section", "domain", "label", "file"]  # what must agree for a mean over seeds and a comparison
-PLAIN_YEAR = 2020  # whose rule knows no domains: the mean of AUC and pAUC of each section
-LATEST_YEAR = 2025  # whose rule holds for the challenge's recordings
-
-
-def meant_year(runs: Path, name: str, machines: Sequence[str], data: Path | None, year: int | None) -> tuple[int, bool]:
-    """The year whose rule is meant, and whether it only stands for plain AUC and pAUC.
-
-    Where none is asked for, the recordings tell (those in `data`, or the run's own): only the challenge's have a year.
-    """
-    if year is not None:
-        return year, False
-    found = chosen_runs(runs, name, machines)
-    folders = [run.scores if data is None else run.scores_of(data) for run in found]
-    is_own = any(folder.is_own for folder in folders if folder)
-    return (PLAIN_YEAR, True) if is_own else (LATEST_YEAR, False)
-
-
-def check_labels(clips: Sequence[Clip], year: int) -> None:
-    """Refuses test clips of which the rule of a year makes no score, before long work."""
-    known = [clip for clip in clips if clip.label]
-    evaluate_table(score_table(known, np.zeros(len(known)), np.zeros(len(known), np.int64)), year)
-
-
-def rule_year(table: pd.DataFrame, year: int) -> int | None:
-    """The year whose rule makes a score of the labelled clips of a table: this one or, without domains, 2020's.
-
-    None where neither does, as a section lacks normal clips or anomalies.
-    """
-    known = table[table["label"] != ""].assign(score=0.0, decision=0)
-    for candidate in (year, PLAIN_YEAR):
-        with suppress(AsdError):
-            evaluate_table(known, candidate)
-            return candidate
-    return None
 
 
 def evaluation_name(part: EvaluatedPart, data: Path | None = None) -> str:

@@ -165,7 +165,7 @@ class RunDirectory(TrainingDirectory):
         settings = self.config()
         if given := settings.get("data") or settings.get("normal"):
             return mirrored(given)
-        return get_year(settings["year"]).dev_root if "year" in settings else None
+        return get_year(settings["year"]).dev_root if "year" in settings and "members" not in settings else None
 
     def fused_members(self) -> list[str]:
         """The runs that this one was fused of; [] for a run that was trained."""

@@ -22,9 +22,10 @@ from asd.core.files import alone, read_yaml, write_text
 from asd.core.storage import list_names
 from asd.data.dataset import open_data
 from asd.evaluation.comparison import Entry, chosen_by_test_labels, chosen_elsewhere, composed, ranked
-from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels, labelled_scores, meant_year, published_truth
+from asd.evaluation.labelling import labelled_scores, published_truth
 from asd.evaluation.markdown import check_columns, place_in, without_nan, write_results
 from asd.evaluation.markdown import table as markdown_table
+from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels, meant_year
 from asd.evaluation.tables import measure_name, rule_name
 from asd.options import Execution, listed
 from asd.places import spelled

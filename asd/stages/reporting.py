@@ -17,8 +17,9 @@ from asd.core.storage import fetch, publish_files
 from asd.core.tracking import Tracked, tracking
 from asd.evaluation.comparison import BySeed, Entry, measured, ranked
 from asd.evaluation.completeness import chosen_runs, missing_runs
-from asd.evaluation.labelling import meant_year, require_same_clips, rule_year
+from asd.evaluation.labelling import require_same_clips
 from asd.evaluation.report.contents import MachineScores, PageMedia, ShownClips, as_html, machine_part
+from asd.evaluation.rule import meant_year, rule_year
 from asd.places import spelled
 from asd.runs import RunDirectory, find_runs, note_scores, warn_of_run
 from asd.settings.stages import Report

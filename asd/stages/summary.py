@@ -24,8 +24,9 @@ from asd.challenge.validator import Findings
 from asd.challenge.years import get_year
 from asd.evaluation.completeness import Folders, absent_machines, missing_scores
 from asd.evaluation.confidence import decision_intervals
-from asd.evaluation.labelling import LATEST_YEAR, evaluation_name, rule_year
+from asd.evaluation.labelling import evaluation_name
 from asd.evaluation.leaderboard import as_markdown as board_table
+from asd.evaluation.rule import LATEST_YEAR
 from asd.evaluation.tables import as_markdown
 from asd.options import listed, of_run
 from asd.runs import RunDirectory, ScoreFolder
@@ -209,13 +210,6 @@ def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more:
     labels = _labels(folders)
     if not (compared := [machine for machine, own in labels.items() if {*Label} <= own]):
         return ""
-    tables = [
-        folder.table(folder.scorers[0])
-        for run, folder in folders.items()
-        if folder.scorers and not folder.is_own and unicodedata.normalize("NFC", run.machine) in compared
-    ]
-    taken = (tables and rule_year(pd.concat(tables), year)) or year
-    rule = [] if taken == LATEST_YEAR else [f"year={taken}"]
     unnamed = {*get_year(year).eval} - {*compared}  # the names of an evaluation set tell no labels
     folders = {run: folder for run, folder in folders.items() if run.machine not in unnamed}
     others = [machine for machine in labels if machine not in {*compared} | unnamed]
@@ -224,7 +218,7 @@ def _evaluate(name: str, config: Run | Fuse, year: int, folders: Folders, *more:
     # A part is evaluated where it is asked for
     is_part = others or missing_scores(folders, scorer) or absent_machines(folders, get_year(year), ())
     machines = [f"machine={listed(compared)}"] if is_part else _machines(config)
-    return f"{note}next: python -m asd evaluate {of_run(name, config.runs, *rule, *machines, *more)}"
+    return f"{note}next: python -m asd evaluate {of_run(name, config.runs, *machines, *more)}"
 
 
 def _unlabelled(folders: Folders) -> str:

@@ -30,9 +30,9 @@ from asd.core.files import alone, atomic, read_json, remove, write_text
 from asd.core.runtime import fingerprint, imported
 from asd.core.storage import fetch, list_names, publish_files, withdraw
 from asd.data.dataset import content, open_data
-from asd.evaluation.labelling import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.evaluation.markdown import check_columns
 from asd.evaluation.markdown import table as markdown_table
+from asd.evaluation.rule import LATEST_YEAR, PLAIN_YEAR, check_labels
 from asd.options import listed
 from asd.places import spelled, written
 from asd.settings.config import Run
