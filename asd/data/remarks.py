@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from asd.challenge.years import get_year
@@ -126,18 +126,17 @@ def unlike(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     return [*stored, *_unlike_in_units(recordings, learnt), *_unlike_in_length(recordings, learnt)]
 
 
-def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> Iterator[str]:
     """Sentences on files of another codec or another rate than the training clips, by `kinds` of these."""
-    sentences = []
     if coded := Counter(sound.lossy for sound in recordings.sounds if sound.lossy not in learnt["lossy"]):
         found, known = (_codecs(names) for names in (sorted(coded), learnt["lossy"]))
-        sentences.append(
+        yield (
             f"{coded.total()} of {len(recordings)} recordings are {found}, and those that were learnt from {known}: "
             f"what a codec does to a sound counts as anomalous; record, or train, in one format"
         )
     rates_hz = [sound.file_rate_hz for sound in recordings.sounds]
     if narrow := [rate for rate in rates_hz if rate // 2 < learnt["top_hz"]]:
-        sentences.append(
+        yield (
             f"{len(narrow)} of {len(recordings)} recordings hold nothing above {min(narrow) // 2} Hz, and those that "
             f"were learnt from reach {learnt['top_hz']} Hz: that counts as anomalous; record at one rate, or train "
             f"with sample_rate_hz={min(narrow)}"
@@ -146,67 +145,64 @@ def _unlike_as_stored(recordings: Recordings, learnt: Mapping[str, Any]) -> list
     known_hz = {min(rate, most) for rate in learnt["rates_hz"]}
     wide = [rate for rate in rates_hz if rate // 2 >= learnt["top_hz"]]
     if others_hz := [rate for rate in wide if min(rate, most) not in known_hz]:
-        sentences.append(
+        yield (
             f"{len(others_hz)} of {len(recordings)} recordings are sampled at {_all(others_hz)} Hz, and those that "
             f"were learnt from at {_all(learnt['rates_hz'])} Hz: at the upper end they differ, and that counts as "
             f"anomalous; record at one rate"
         )
-    return [*sentences, *_unlike_in_channels(recordings, learnt.get("n_heard", []))]
+    yield from _unlike_in_channels(recordings, learnt.get("n_heard", []))
 
 
 def means(recordings: Recordings) -> list[str]:
     """A sentence on training clips that are a mean of more or fewer channels than most; else nothing."""
-    return _unlike_in_channels(recordings, [Counter(s.n_heard for s in recordings.sounds).most_common(1)[0][0]])
+    return [*_unlike_in_channels(recordings, [Counter(s.n_heard for s in recordings.sounds).most_common(1)[0][0]])]
 
 
-def _unlike_in_channels(recordings: Recordings, known: Sequence[int]) -> list[str]:
+def _unlike_in_channels(recordings: Recordings, known: Sequence[int]) -> Iterator[str]:
     """A sentence on means of other numbers of channels than are known: channels without a sound do not count."""
     others = [(clip.name, sound.n_heard) for clip, sound in recordings.pairs if known and sound.n_heard not in known]
-    if not others:
-        return []
-    return [
-        f"{len(others)} of {len(recordings)} recordings are the mean of {_all([n for _, n in others])} channels with a "
-        f"sound, and other ones of {_all(known)} ({named([name for name, _ in others])}): that may count as anomalous; "
-        f"see which channels are silent or missing, or train with channel=0"
-    ]
+    if others:
+        yield (
+            f"{len(others)} of {len(recordings)} recordings are the mean of {_all([n for _, n in others])} channels "
+            f"with a sound, and other ones of {_all(known)} ({named([name for name, _ in others])}): that may count as "
+            f"anomalous; see which channels are silent or missing, or train with channel=0"
+        )
 
 
 def _all(numbers: Sequence[int]) -> str:
     return " and ".join(str(number) for number in sorted({*numbers}))
 
 
-def _unlike_in_units(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+def _unlike_in_units(recordings: Recordings, learnt: Mapping[str, Any]) -> Iterator[str]:
     """A sentence on recordings in 16-bit steps where the training clips have full scale 1, or the other way round."""
-    if "in_steps" not in learnt or not (others := _in_steps(recordings, not learnt["in_steps"])):
-        return []
-    ours, steps = "of full scale 1", "in 16-bit steps"
-    here, there = (ours, steps) if learnt["in_steps"] else (steps, ours)
-    return [
-        f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
-        f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
-    ]
+    if "in_steps" in learnt and (others := _in_steps(recordings, not learnt["in_steps"])):
+        ours, steps = "of full scale 1", "in 16-bit steps"
+        here, there = (ours, steps) if learnt["in_steps"] else (steps, ours)
+        yield (
+            f"{len(others)} of {len(recordings)} recordings are {here} ({named([clip.name for clip in others])}), and "
+            f"those that were learnt from are {there}: to some detectors these differ; bring all to full scale 1"
+        )
 
 
-def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
+def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> Iterator[str]:
     """Sentences on recordings that are shorter than the windows of training clips, by `kinds`, or as long as a shift.
 
     Statistics of a short recording scatter more than those of a long one, which is cut, see `Recordings.windows`.
     """
     if not (known := learnt.get("seconds")):
-        return []
-    lasts_s, n_all, sentences = recordings.durations_s, len(recordings), []
+        return
+    lasts_s, n_all = recordings.durations_s, len(recordings)
     if len(short := lasts_s[lasts_s < _SHORTER * known[0]]):
-        sentences.append(
+        yield (
             f"{len(short)} of {n_all} recordings last {_span(short.min(), short.max())}, and those that were learnt "
             f"from {_span(*known)}: to most detectors a shorter one is anomalous; record as long, or train with "
             f"recordings as short as these"
         )
     if len(long := lasts_s[lasts_s > max(_STREAM_S, _MOST_WINDOWS * known[0])]):
-        sentences.append(
+        yield (
             f"{len(long)} of {n_all} recordings last {_span(long.min(), long.max())}: each gets the mean score of its "
             f"windows, in which a fault of moments is lost; `listen input=FILE` scores window by window"
         )
-    return sentences
 
 
 def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
@@ -214,28 +210,24 @@ def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 
     `learnt` is `kinds` of the training clips; of those from memory it has no contents.
     """
-    if not (found := _learnt(recordings, learnt)):
-        return []
-    return [
-        f"{len(found)} of {len(recordings)} test clips are copies of training clips ({named(found)}): they score lower "
-        f"than new recordings do, so results are too good or wrong; remove them from one side"
-    ]
+    return _learnt(
+        *(recordings, learnt, "test clips are copies of training clips"),
+        "they score lower than new recordings do, so results are too good or wrong; remove them from one side",
+    )
 
 
 def learnt_from(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
     """A sentence on recordings to predict whose content is that of a training clip; else nothing, as in `copies`."""
-    if not (found := _learnt(recordings, learnt)):
-        return []
-    return [
-        f"{len(found)} of {len(recordings)} recordings were learnt from ({named(found)}): they score lower than new "
-        f"ones do, so their scores say nothing of the machine or of the threshold"
-    ]
+    return _learnt(
+        *(recordings, learnt, "recordings were learnt from"),
+        "they score lower than new ones do, so their scores say nothing of the machine or of the threshold",
+    )
 
 
-def _learnt(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """Names of the recordings whose content is that of a training clip."""
+def _learnt(recordings: Recordings, learnt: Mapping[str, Any], what: str, so: str) -> list[str]:
     known = {*learnt.get("contents", ())}
-    return [clip.name for clip, sound in recordings.pairs if _short(sound) in known]
+    found = [clip.name for clip, sound in recordings.pairs if _short(sound) in known]
+    return [f"{len(found)} of {len(recordings)} {what} ({named(found)}): {so}"] if found else []
 
 
 def _short(sound: Sound) -> str:
