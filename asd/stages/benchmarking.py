@@ -40,13 +40,6 @@ ELSEWHERE = "chosen on the other machines: leave one machine out"
 _AGAIN = "the same command goes on with them, and with overwrite=true trains anew what has changed"
 
 
-class Task(NamedTuple):
-    """All methods of one machine: options of `train` by method."""
-
-    machine: str
-    methods: Mapping[str, Sequence[str]]
-
-
 _LINES = "`label: detector=... key=value` lines"
 _SHARED = (
     *("data", "normal", "abnormal", "machine", "year", "name", "runs", "seed", "seeds", "overwrite"),
@@ -190,28 +183,27 @@ def _train(config: Benchmark, methods: Mapping[str, Sequence[str]], machines: Se
     shared = [spelled(f"data={config.data}"), spelled(f"runs={config.runs}")]
     shared += [] if config.year is None else [f"year={config.year}"]
     shared += [f"seeds={','.join(map(str, config.seeds))}", f"overwrite={config.overwrite}"]
-    tasks = []
-    for machine in machines:
-        options = {m: [*shared, f"machine={listed([machine])}", f"name={run_name(m)}", *methods[m]] for m in methods}
-        tasks.append(Task(machine, options))
+    own = {label: [*shared, f"name={run_name(label)}", *options] for label, options in methods.items()}
+    tasks = [{label: [*own[label], f"machine={listed([machine])}"] for label in own} for machine in machines]
     failed: dict[int, list[Failure]] = {}
     for index, found, error in finished(_work, tasks, config, label="benchmark"):
-        where = tasks[index].machine
+        where = machines[index]
         failed[index] = [Failure(where, None, log_failure(where, error))] if error else found
     return [failure for index in sorted(failed) for failure in failed[index]]
 
 
-def _work(task: Task) -> list[Failure]:
-    """All methods of a machine, in a process of its own; returns what failed."""
+def _work(methods: Mapping[str, Sequence[str]]) -> list[Failure]:
+    """All methods of a machine, by their options of `train`, in a process of its own; returns what failed."""
     from asd import pipeline
 
     failed = []
-    for label, options in task.methods.items():
+    for label, options in methods.items():
         config = parse(Run, options)
-        with alone(config.runs / config.run_name / task.machine):  # train by itself would refuse to wait
+        (machine,) = config.machine
+        with alone(config.runs / config.run_name / machine):  # train by itself would refuse to wait
             _, error = attempt(pipeline.train, config)
         if error:
-            failed.append(Failure(task.machine, label, log_failure(f"{label} on {task.machine}", error)))
+            failed.append(Failure(machine, label, log_failure(f"{label} on {machine}", error)))
     return failed
 
 
