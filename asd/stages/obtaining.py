@@ -7,7 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,10 +187,6 @@ def _is_there(target: Target, year: Year, config: Data) -> bool:
     return finding.is_good
 
 
-class _StoppedError(Exception):
-    """Another download has failed, or the user has had enough."""
-
-
 def _fetch_all(targets: Sequence[Target], year: Year, config: Data) -> dict[Target, AsdError]:
     """Fetches and unpacks several files at a time; returns what failed."""
     stop = threading.Event()
@@ -207,7 +203,7 @@ def _fetch_all(targets: Sequence[Target], year: Year, config: Data) -> dict[Targ
 
     def on_bytes(n_bytes: int) -> None:
         if stop.is_set():
-            raise _StoppedError
+            raise CancelledError  # another download has failed, or the user has had enough
         bar.update(n_bytes)
 
     with bar, ThreadPoolExecutor(config.workers) as pool:
