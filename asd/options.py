@@ -42,9 +42,6 @@ def _split(value: Any) -> Any:
 def parted(value: str) -> list[str]:
     """Names that are parted by commas; one with a comma of its own stands in double quotes.
 
-    Args:
-        value: as it is given.
-
     Example:
         >>> parted('fan, "pump, left"')
         ['fan', 'pump, left']
@@ -53,11 +50,7 @@ def parted(value: str) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as `parted` reads them.
-
-    Args:
-        names: of machines, say.
-    """
+    """Names, such as those of machines, as `parted` reads them."""
     return ",".join(f'"{name}"' if "," in name else name for name in names)
 
 

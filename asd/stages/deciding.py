@@ -75,12 +75,7 @@ def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted
 
     The share above is beyond `wanted` with a confidence of 99 % (the lower limit of Clopper and Pearson, see
     `scoring.threshold.share_limit`). What all clips share tells nothing, and of conditions with the same clips
-    the first is named.
-
-    Args:
-        clips: normal clips.
-        above: (clips,) 1 where the held-out score of a clip lies above.
-        wanted: share of normal clips, in (0, 1).
+    the first is named. `above` (clips,) is 1 where the held-out score of a normal clip lies above.
     """
     members: dict[str, list[int]] = {}
     for i, clip in enumerate(clips):
@@ -93,14 +88,7 @@ def conditions_above(clips: Sequence[Clip], above: npt.NDArray[np.int64], wanted
 
 
 def warn_of_conditions(clips: Sequence[Clip], above: npt.NDArray[np.int64], threshold: Threshold, machine: str) -> None:
-    """Warns of conditions with false alarms to come.
-
-    Args:
-        clips: normal clips.
-        above: (clips,) 1 where the held-out score of a clip lies above.
-        threshold: which it is.
-        machine: for the message.
-    """
+    """Warns of conditions with false alarms to come."""
     wanted = 1 - threshold.quantile
     if loud := conditions_above(clips, above, wanted):
         option = "lower decision.false_alarm_rate" if threshold.method == "bound" else "higher decision.quantile"
