@@ -82,21 +82,18 @@ def mp3_with_its_length(content: bytes) -> bytes:
 def _mp3_frames(content: bytes) -> Iterator[int]:
     """Where frames like the first one are; what lies between files that were put together is passed over."""
     kind, at = _mp3_kind(content[:4]), 0
+
+    def size_of(at: int) -> int:
+        return _mp3_frame_bytes(content, at) if _mp3_kind(content[at : at + 4]) == kind else 0
+
     while 0 <= at < len(content):
-        size = _mp3_frame_bytes(content, at) if _mp3_kind(content[at : at + 4]) == kind else 0
-        if not size:
-            at = content.find(b"\xff", at + 1)
-            while at >= 0 and not _are_two_frames(content, at, kind):
-                at = content.find(b"\xff", at + 1)
+        if size := size_of(at):
+            yield at
+            at += size
             continue
-        yield at
-        at += size
-
-
-def _are_two_frames(content: bytes, at: int, kind: tuple[int, int]) -> bool:
-    if _mp3_kind(content[at : at + 4]) != kind or not (size := _mp3_frame_bytes(content, at)):
-        return False
-    return _mp3_kind(content[at + size : at + size + 4]) == kind
+        at = content.find(b"\xff", at + 1)
+        while at >= 0 and not ((size := size_of(at)) and _mp3_kind(content[at + size : at + size + 4]) == kind):
+            at = content.find(b"\xff", at + 1)
 
 
 def _mp3_kind(header: bytes) -> tuple[int, int]:
