@@ -111,10 +111,7 @@ class Sound:
 
 
 class _ReadLast:
-    """The recordings that were last read again: their windows are asked for one after another.
-
-    What several threads ask for is read once, and let go with the recording itself.
-    """
+    """The recordings that were last read again, once for all threads: their windows are asked for one after another."""
 
     def __init__(self) -> None:
         self._found: weakref.WeakKeyDictionary[Sound, _Found] = weakref.WeakKeyDictionary()

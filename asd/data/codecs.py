@@ -75,10 +75,7 @@ def write_wav(path: Path, waveform: Waveform, sample_rate_hz: int) -> None:
 
 
 def encode(waveform: Waveform, sample_rate_hz: int, codec: Literal["flac", "opus"]) -> bytes:
-    """A waveform (channels, samples) as the bytes of a file: FLAC of 16 bits, or Opus in Ogg at about 60 kbit/s.
-
-    Opus knows few sample rates; a waveform of another one becomes FLAC.
-    """
+    """A waveform (channels, samples) as FLAC of 16 bits, or as Opus of about 60 kbit/s where that has its rate."""
     file = io.BytesIO()
     if codec == "opus" and sample_rate_hz in OPUS_RATES_HZ:
         level = 1.0 - _OPUS_BITS_PER_S / _MOST_OPUS_BITS_PER_S

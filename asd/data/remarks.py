@@ -8,13 +8,13 @@ from typing import Any
 
 from asd.challenge.years import get_year
 from asd.core.runtime import log_unnamed
-from asd.data.audio import Sound
 from asd.data.recordings import Recordings, Refused, defects
 from asd.data.windows import usual_window
 from asd.types import AsdError, Clip, named
 
 _SHORTER = 0.95  # of the windows of training clips: below, normal clips score as anomalous
 _STREAM_S, _MOST_WINDOWS = 600.0, 60  # longer ones are to be listened to
+_TELLING = 16  # characters of a hash that tell copies among the recordings of a machine
 _MOST_LEVEL = 8.0  # a float above it is in 16-bit steps: nothing is recorded 18 dB beyond the full scale of 1
 
 
@@ -108,7 +108,7 @@ def kinds(recordings: Recordings, window_s: float | None = None) -> dict[str, An
         "top_hz": min(rates) // 2,
         "rates_hz": sorted({sound.file_rate_hz for sound in recordings.sounds}),
         "n_heard": sorted({sound.n_heard for sound in recordings.sounds}),
-        "contents": sorted({_short(sound) for sound in recordings.sounds}),
+        "contents": sorted({sound.content[:_TELLING] for sound in recordings.sounds}),
         **sizes,
     }
 
@@ -206,10 +206,7 @@ def _unlike_in_length(recordings: Recordings, learnt: Mapping[str, Any]) -> Iter
 
 
 def copies(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
-    """A sentence on recordings whose content is that of a training clip, whatever their names; else nothing.
-
-    `learnt` is `kinds` of the training clips; of those from memory it has no contents.
-    """
+    """A sentence on recordings whose content is that of a training clip, by `kinds` of these; else nothing."""
     return _learnt(
         *(recordings, learnt, "test clips are copies of training clips"),
         "they score lower than new recordings do, so results are too good or wrong; remove them from one side",
@@ -226,13 +223,8 @@ def learnt_from(recordings: Recordings, learnt: Mapping[str, Any]) -> list[str]:
 
 def _learnt(recordings: Recordings, learnt: Mapping[str, Any], what: str, so: str) -> list[str]:
     known = {*learnt.get("contents", ())}
-    found = [clip.name for clip, sound in recordings.pairs if _short(sound) in known]
+    found = [clip.name for clip, sound in recordings.pairs if sound.content[:_TELLING] in known]
     return [f"{len(found)} of {len(recordings)} {what} ({named(found)}): {so}"] if found else []
-
-
-def _short(sound: Sound) -> str:
-    """The beginning of the hash of a recording's content, which tells copies among recordings of one machine."""
-    return sound.content[:16]
 
 
 def repeated(recordings: Recordings) -> list[str]:

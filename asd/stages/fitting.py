@@ -39,10 +39,7 @@ Unscored = dict[str, str]  # why test clips have no score, by file name
 
 
 def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
-    """Does all jobs of a configuration in this process; all input is checked before anything is done.
-
-    Clips that have scores are left alone, or scored `again`.
-    """
+    """Does all jobs in this process, when all input is checked; what has scores is left alone, or scored `again`."""
     list_names(config.data_root)
     dataset = dataset_of(config)
     warn_of_other_years(config, dataset)
@@ -52,10 +49,7 @@ def run_jobs(config: Run, *, learn: bool, again: bool) -> list[RunDirectory]:
 
 
 def warn_of_other_years(config: Run, dataset: Dataset) -> None:
-    """Warns where the folder holds machines of other years and none of the given one.
-
-    One machine of the given year is enough for no warning; machines that are in no catalogue do not count.
-    """
+    """Warns where the folder holds machines of other years and none of the given one; unknown ones do not count."""
     published = {
         machine: found
         for machine in dataset.machines()

@@ -66,10 +66,7 @@ def findings_lines(findings: Findings) -> list[str]:
 
 
 def submit(config: Submit) -> Package:
-    """Packages the scores of a run as a challenge submission and validates the package.
-
-    A dry run does the same in a folder that is removed afterwards.
-    """
+    """Packages the scores of a run and validates the package; a dry run does so in a folder that is removed then."""
     if not config.dry_run:
         return _packaged(config, config.out)
     with tempfile.TemporaryDirectory() as folder:

@@ -51,10 +51,7 @@ class Predicted:
 
 
 def predict(config: Predict) -> Predicted:
-    """Scores recordings; what they are called and where they lie is up to the user.
-
-    With `confirm_normal` they are added to the bank of the run afterwards, with `undo` the last ones are taken back.
-    """
+    """Scores any recordings, and may add them to the bank of the run; or takes back those that were added last."""
     name = config.name
     runs = {run.machine: run for run in reversed(chosen_runs(config.runs, name, config.machine, config.seed))}
     if config.undo or config.audio is None:
@@ -77,7 +74,7 @@ def predict(config: Predict) -> Predicted:
             raise AsdError(f"none of {len(clips)} recordings can be used, as {next(iter(skipped.values()))}")
         _write(folder, table, skipped)
         warn_of_defects(table)
-        journal.remove()
+        journal.path.unlink(missing_ok=True)  # what it held is written
     exit_code = 3 if config.fail_on_anomaly and table["decision"].any() else int(bool(skipped))
     changes = []
     if config.confirm_normal:
@@ -251,10 +248,6 @@ class Journal:
         if rows:
             table = with_ranks(table).sort_values(["machine", "rank"], ignore_index=True)
         return table, skipped
-
-    def remove(self) -> None:
-        """Removes the file: what it held is written elsewhere."""
-        self.path.unlink(missing_ok=True)
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:

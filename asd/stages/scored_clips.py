@@ -23,10 +23,7 @@ _NEEDED = ("path", "machine", "score")  # columns of a table of predictions
 
 
 def stored_job(run: RunDirectory, runs: Path) -> tuple[Job, Recordings]:
-    """The job of a complete run, as its configuration tells it, and its training clips.
-
-    Recordings that were confirmed as normal after the training count as training clips.
-    """
+    """The job of a complete run, as its configuration tells it, and its training clips with those confirmed since."""
     if not (stored := run.config()):
         raise AsdError(f"{run.path / 'config.yaml'} is missing; train the run again with overwrite=true")
     name = run.path.parts[-3]  # its folder may have been renamed or copied

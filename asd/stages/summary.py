@@ -252,10 +252,7 @@ def _least_alike(config: Run, runs: Sequence[RunDirectory]) -> str:
 
 
 def _false_alarms(folders: Sequence[ScoreFolder], scorer: str) -> str:
-    """How many normal clips are called anomalous where there are no others to compare them with.
-
-    Of several seeds `folders` has one, as the others scored the same clips.
-    """
+    """How many normal clips, of one seed, are called anomalous where there are no others to compare them with."""
     table = pd.concat([folder.table(scorer) for folder in folders])
     normal = table[table["label"] == Label.NORMAL]
     if normal.empty:

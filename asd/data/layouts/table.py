@@ -133,10 +133,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _tells_of_fault(attribute: tuple[str, str]) -> bool:
-    """Whether a cell is a word for an anomaly, says yes in a column called so, or no in a column called normal.
-
-    So does 1 in a column that is called as labels are.
-    """
+    """Whether a cell is a word for an anomaly, or says yes in a column called so, 1 in one of labels, no in normal."""
     column, cell = attribute
     denies, says_no = cell.lower() in _NO, cell.lower() in _NO | _NOTHING or meaning(cell) == Label.NORMAL
     names_one = names_fault(column) and not says_no
