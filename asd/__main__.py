@@ -15,12 +15,11 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
-if TYPE_CHECKING:
-    from asd.options import Settings
+from asd.types import AsdError
 
 STAGES = {
     "data": "fetch and unpack the published data of a year: resumable, checked, in parallel",
@@ -101,12 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     stage, *rest = arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, stream=sys.stderr)
     from asd.places import spelled
-    from asd.types import AsdError
 
     try:
         _check_folder()
-        code = _group(stage, rest) if stage in GROUPS else _run(stage, rest)
-        sys.stdout.flush()
+        text, code = (_group(stage, rest), 0) if stage in GROUPS else _run(stage, rest)
+        print(spelled(text), flush=True)
         return code
     except AsdError as error:
         print(f"error: {spelled(str(error))}", file=sys.stderr)
@@ -125,23 +123,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check_folder() -> None:
     """Raises AsdError where the working directory was removed: then torch ends the process."""
-    from asd.types import AsdError
-
     try:
         os.getcwd()
     except FileNotFoundError as error:
         raise AsdError('this folder was removed, and perhaps made anew; cd "$PWD" enters the new one') from error
 
 
-def _run(stage: str, arguments: list[str]) -> int:
-    """Runs one stage, or prints its help."""
+def _run(stage: str, arguments: list[str]) -> tuple[str, int]:
+    """Runs one stage: what there is to say at the end, or its help, and the exit code."""
     _check_known(stage, [*STAGES, *GROUPS], "stage")
-    if {"-h", "--help"} & set(arguments):
-        return _help(stage, STAGES[stage], "asd.settings.config", stage, arguments)
-    from asd.places import spelled
     from asd.settings import config
     from asd.settings.parsing import parse, run_config
 
+    if {"-h", "--help"} & set(arguments):
+        return _help(stage, STAGES[stage], config.STAGES[stage], arguments), 0
     if stage == "validate" and arguments and "=" not in arguments[0]:
         arguments = [f"path={arguments[0]}", *arguments[1:]]
     base = run_config(arguments) if stage == "score" else None
@@ -150,39 +145,32 @@ def _run(stage: str, arguments: list[str]) -> int:
     function, place = stage.replace("-", "_"), PLACES.get(stage)
     result = getattr(import_module(place or "asd.pipeline"), function)(settings)
     summary = getattr(import_module(place or "asd.stages.summary"), "summary" if place else function)
-    print(spelled(summary(settings, result)))
-    return result.exit_code if stage == "predict" else int(stage in CHECKED and bool(result.defects))
+    code = result.exit_code if stage == "predict" else int(stage in CHECKED and bool(result.defects))
+    return summary(settings, result), code
 
 
-def _group(group: str, arguments: list[str]) -> int:
-    """Runs one stage of a group, which returns what there is to say at the end."""
-    from asd.places import spelled
+def _group(group: str, arguments: list[str]) -> str:
+    """Runs one stage of a group, which returns what there is to say at the end, or gives help."""
     from asd.settings.parsing import parse
 
     package, meaning = GROUPS[group]
     config = import_module(f"{package}.config")
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
-        print(f"python -m asd {group} <stage> [key=value ...]: {meaning}\n\n{_lines(config.MEANINGS)}")
-        return 0
+        return f"python -m asd {group} <stage> [key=value ...]: {meaning}\n\n{_lines(config.MEANINGS)}"
     stage, *rest = arguments
     _check_known(stage, config.STAGES, f"{group} stage")
     if {"-h", "--help"} & set(rest):
-        return _help(f"{group} {stage}", config.MEANINGS[stage], config.__name__, stage, rest)
+        return _help(f"{group} {stage}", config.MEANINGS[stage], config.STAGES[stage], rest)
     settings = parse(config.STAGES[stage], rest, command=f"{group} {stage}")
     if group == "study":
-        print(spelled(import_module(f"{package}.{stage}").run(settings)))
-    else:
-        print(spelled(getattr(import_module(f"{package}.pipeline"), stage.replace("-", "_"))(settings)))
-    return 0
+        return import_module(f"{package}.{stage}").run(settings)
+    return getattr(import_module(f"{package}.pipeline"), stage.replace("-", "_"))(settings)
 
 
-def _check_known(word: str, known: Iterable[str], kind: str) -> None:
-    from asd.types import AsdError
-
-    names = list(known)
-    if word not in names:
-        near = difflib.get_close_matches(word, names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"{kind}s: {', '.join(names)}"
+def _check_known(word: str, known: Collection[str], kind: str) -> None:
+    if word not in known:
+        near = difflib.get_close_matches(word, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"{kind}s: {', '.join(known)}"
         raise AsdError(f"unknown {kind} {word!r}: {hint}")
 
 
@@ -190,14 +178,12 @@ def _lines(meanings: Mapping[str, str]) -> str:
     return "\n".join(f"  {name:17}{meaning}" for name, meaning in meanings.items())
 
 
-def _help(command: str, meaning: str, config: str, stage: str, arguments: Sequence[str]) -> int:
-    """Prints the options of a stage, of the detector that the arguments name where they name one."""
+def _help(command: str, meaning: str, options: Any, arguments: Sequence[str]) -> str:
+    """The options of a stage, of the detector that the arguments name where they name one."""
     from asd.settings.help import describe
 
     named = [word.partition("=")[2] for word in arguments if word.startswith("detector=")]
-    model: type[Settings] = import_module(config).STAGES[stage]
-    print(describe(command, meaning, model, named[-1] if named else None))
-    return 0
+    return describe(command, meaning, options, named[-1] if named else None)
 
 
 def _with_utf8() -> None:
