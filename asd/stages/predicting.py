@@ -74,7 +74,7 @@ def predict(config: Predict) -> Predicted:
             raise AsdError(f"none of {len(clips)} recordings can be used, as {next(iter(skipped.values()))}")
         _write(folder, table, skipped)
         warn_of_defects(table)
-        journal.path.unlink(missing_ok=True)  # what it held is written
+        journal.remove()
     exit_code = 3 if config.fail_on_anomaly and table["decision"].any() else int(bool(skipped))
     changes = []
     if config.confirm_normal:
@@ -248,6 +248,10 @@ class Journal:
         if rows:
             table = with_ranks(table).sort_values(["machine", "rank"], ignore_index=True)
         return table, skipped
+
+    def remove(self) -> None:
+        """Removes the file: what it held is written elsewhere."""
+        self.path.unlink(missing_ok=True)
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
